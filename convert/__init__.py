@@ -1,0 +1,1 @@
+"""PyTorch checkpoints to Flax encoders. Only here do PyTorch names appear."""

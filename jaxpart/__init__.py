@@ -1,0 +1,1 @@
+"""Part-aware evaluation of self-supervised vision transformers in JAX."""

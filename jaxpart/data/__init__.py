@@ -1,0 +1,1 @@
+"""Data sets, part patches and image preprocessing."""

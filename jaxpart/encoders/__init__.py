@@ -1,0 +1,1 @@
+"""Frozen vision transformers: one ViT, every method a value of its configuration."""

@@ -1,0 +1,1 @@
+"""The experiments: functions of a frozen encoder and a data set."""

@@ -1,0 +1,26 @@
+"""Shared fixtures: several fake CPU devices, and the golden data where it lies at hand."""
+
+import os
+import pathlib
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+
+import pytest
+
+SHARED = pathlib.Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def golden() -> pathlib.Path:
+    """What the original PyTorch code computes; tests that need it are skipped without it."""
+    if not (SHARED / "golden").is_dir():
+        pytest.skip("the golden arrays (../shared/golden) are not here")
+    return SHARED / "golden"
+
+
+@pytest.fixture(scope="session")
+def samples() -> pathlib.Path:
+    """Small real samples of the data sets in their official layouts."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("the data samples (../shared/data) are not here")
+    return SHARED / "data"
