@@ -1,0 +1,171 @@
+"""Position embeddings and relative position biases, at the stored grid and at any other.
+
+Every family has a rule of its own for a grid that it was not trained at, and each rule is linear in
+the stored values: along an axis it is a [target, source] matrix that depends on the sizes alone. The
+matrices are made on the host in float64; applying them is two small matrix products, inside or
+outside of jit.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.interpolate import InterpolatedUnivariateSpline
+
+Grid = tuple[int, int]
+"""Patches along (height, width)."""
+
+PositionResize = Literal["bicubic", "bicubic_offset", "sincos_wh"]
+"""How absolute positions reach another grid.
+
+- bicubic: PyTorch's bicubic to the new size, as DeiT (`deit/main.py`) and MAE
+  (`util/pos_embed.py`) do when they load a checkpoint.
+- bicubic_offset: the same with scale factor (target + 0.1) / source, as DINO and iBOT
+  (`vision_transformer.py`, `interpolate_pos_encoding`) do in the forward pass.
+- sincos_wh: computed anew by the formula of MoCo v3 (`vits.py`) and CAE.
+"""
+
+
+def _matrix_product(rows: np.ndarray, grid: Array, columns: np.ndarray) -> Array:
+    """Resamples [height, width, channels] by one matrix per axis, at full float32 precision."""
+    return jnp.einsum(
+        "ih,hwc,jw->ijc",
+        jnp.asarray(rows, jnp.float32),
+        grid,
+        jnp.asarray(columns, jnp.float32),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+
+
+@functools.cache
+def bicubic_matrix(source: int, target: int, offset: float = 0.0) -> Float[np.ndarray, "target source"]:
+    """PyTorch's bicubic interpolation (a = -0.75, half-pixel centres, replicated border).
+
+    Args:
+      source: Length of the stored axis.
+      target: Length wanted.
+      offset: Added to `target` in the scale factor, not in the length (DINO: 0.1).
+    """
+    scale = (target + offset) / source
+    position = (np.arange(target) + 0.5) / scale - 0.5
+    floor = np.floor(position).astype(int)
+    matrix = np.zeros((target, source))
+    a = -0.75
+    for tap in range(-1, 3):
+        u = np.abs(position - floor - tap)
+        inner = ((a + 2) * u - (a + 3)) * u * u + 1
+        outer = ((a * u - 5 * a) * u + 8 * a) * u - 4 * a
+        weight = np.where(u <= 1, inner, outer)
+        np.add.at(matrix, (np.arange(target), np.clip(floor + tap, 0, source - 1)), weight)
+    return matrix
+
+
+@functools.cache
+def geometric_matrix(source: int, target: int) -> Float[np.ndarray, "target source"]:
+    """BEiT's interpolation of relative position biases along one axis of offsets.
+
+    Source offsets are laid out at ±1, ±(1 + q), ±(1 + q + q²)…, with q from [1.01, 1.5] such that
+    they span the target window, and a cubic spline through them is read at the integer target
+    offsets (original: BEiT `run_class_finetuning.py`, scipy's interp2d). Beyond the outermost source
+    offset, which q's bounds allow, the spline's last value holds, as in FITPACK.
+
+    Args:
+      source: Number of stored offsets, 2 · grid − 1.
+      target: Number wanted, 2 · grid − 1.
+    """
+    if source == target:
+        return np.eye(source)
+    low, high = 1.01, 1.5
+    while high - low > 1e-6:
+        q = (low + high) / 2
+        if (1 - q ** (source // 2)) / (1 - q) > target // 2:
+            high = q
+        else:
+            low = q
+    distances = np.cumsum(q ** np.arange(source // 2))
+    offsets = np.concatenate([-distances[::-1], [0.0], distances])
+    wanted = np.arange(-(target // 2), target // 2 + 1)
+    # A spline is linear in the values it passes through, so the images of the unit vectors are it.
+    degree = min(3, source - 1)
+    splines = [InterpolatedUnivariateSpline(offsets, unit, k=degree, ext=3) for unit in np.eye(source)]
+    return np.stack([spline(wanted) for spline in splines], axis=1)
+
+
+def sincos(width: int, grid: Grid, *, by_column: bool) -> Float[np.ndarray, "patches width"]:
+    """Fixed 2-D sin-cos positions: [sin w, cos w, sin h, cos h] at frequencies 10000^(−i / (width/4)).
+
+    Args:
+      width: Channels, a multiple of 4.
+      grid: Patches along (height, width).
+      by_column: Whether entry k stands at column k // height, as MoCo v3 (`vits.py`) and CAE lay the
+        grid out ("ij" indexing of (w, h)), for square grids and others; else row by row, as MAE
+        (`util/pos_embed.py`) does.
+    """
+    rows, columns = grid
+    indexing: Literal["ij", "xy"] = "ij" if by_column else "xy"
+    column, row = np.meshgrid(np.arange(columns), np.arange(rows), indexing=indexing)
+    frequency = 1.0 / 10000.0 ** (np.arange(width // 4) / (width // 4))
+    angle_w = column.reshape(-1, 1) * frequency
+    angle_h = row.reshape(-1, 1) * frequency
+    parts = [np.sin(angle_w), np.cos(angle_w), np.sin(angle_h), np.cos(angle_h)]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def resize_positions(
+    positions: Float[Array, "patches width"], source: Grid, target: Grid, rule: PositionResize
+) -> Float[Array, "target_patches width"]:
+    """Absolute positions of the patches for another grid.
+
+    Args:
+      positions: Stored positions of the patches (no prefix tokens), row by row.
+      source: Grid of `positions`.
+      target: Grid wanted; `positions` come back as they are where it is the same.
+      rule: See `PositionResize`.
+    """
+    if source == target:
+        return positions
+    width = positions.shape[-1]
+    if rule == "sincos_wh":
+        return jnp.asarray(sincos(width, target, by_column=True))
+    offset = 0.1 if rule == "bicubic_offset" else 0.0
+    rows, columns = (bicubic_matrix(s, t, offset) for s, t in zip(source, target, strict=True))
+    grid = positions.reshape(*source, width)
+    return _matrix_product(rows, grid, columns).reshape(-1, width)
+
+
+def resize_relative_bias(
+    table: Float[Array, "offsets heads"], source: Grid, target: Grid
+) -> Float[Array, "target_offsets heads"]:
+    """A BEiT relative position bias table for another grid.
+
+    Args:
+      table: (2h − 1)(2w − 1) rows of offsets and three for cls→patch, patch→cls, cls→cls.
+      source: Grid (h, w) of `table`.
+      target: Grid wanted. Each axis follows BEiT's rule, which is defined for square grids alone.
+    """
+    if source == target:
+        return table
+    offsets = [2 * size - 1 for size in source]
+    heads = table.shape[-1]
+    rows, columns = (geometric_matrix(s, 2 * t - 1) for s, t in zip(offsets, target, strict=True))
+    resized = _matrix_product(rows, table[:-3].reshape(*offsets, heads), columns)
+    return jnp.concatenate([resized.reshape(-1, heads), table[-3:]])
+
+
+@functools.cache
+def relative_bias_index(grid: Grid) -> Int[np.ndarray, "tokens tokens"]:
+    """Row of the bias table for every (query, key) pair of [cls, patches] (BEiT `modeling_finetune.py`)."""
+    rows, columns = grid
+    row, column = (axis.reshape(-1) for axis in np.meshgrid(*map(np.arange, grid), indexing="ij"))
+    row_offset = row[:, None] - row[None, :] + rows - 1
+    column_offset = column[:, None] - column[None, :] + columns - 1
+    count = (2 * rows - 1) * (2 * columns - 1)
+    index = np.empty((rows * columns + 1,) * 2, np.int32)
+    index[1:, 1:] = row_offset * (2 * columns - 1) + column_offset
+    index[0, :], index[:, 0], index[0, 0] = count, count + 1, count + 2
+    return index

@@ -1,0 +1,157 @@
+"""What stands behind the encoders: contrastive projectors, MoCo v3's predictor, and classifiers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectorConfig:
+    """Shape of a projector.
+
+    Attributes:
+      kind: "mlp_bn" (MoCo v3: linear + BN + ReLU, last BN without affine), "bottleneck" (DINO, iBOT:
+        MLP with GELU, l2-normalised bottleneck, last layer without bias) or "classifier" (a linear
+        layer per prefix token, averaged: DeiT; on the pooled token: fine-tuned BEiT).
+      hidden: Hidden channels of each hidden layer.
+      bottleneck: Channels before the last layer ("bottleneck" alone).
+      out: Output channels.
+      patch_out: Output channels of the second last layer, for patches (iBOT); 0 for none.
+      heads: Number of linear layers of a "classifier" (distilled DeiT: 2).
+      predictor: Hidden channels of MoCo v3's predictor; 0 for none.
+    """
+
+    kind: Literal["mlp_bn", "bottleneck", "classifier"]
+    out: int
+    hidden: tuple[int, ...] = ()
+    bottleneck: int = 0
+    patch_out: int = 0
+    heads: int = 1
+    predictor: int = 0
+
+
+def _batch_norm(width: int, affine: bool, rngs: nnx.Rngs) -> nnx.BatchNorm:
+    return nnx.BatchNorm(
+        width,
+        use_running_average=True,
+        momentum=0.9,
+        epsilon=1e-5,
+        use_bias=affine,
+        use_scale=affine,
+        use_fast_variance=False,
+        rngs=rngs,
+    )
+
+
+class MlpBatchNorm(nnx.Module):
+    """MoCo v3's MLP (`builder.py`, `_build_mlp`): no linear biases, BN after each layer."""
+
+    def __init__(self, widths: Sequence[int], *, rngs: nnx.Rngs) -> None:
+        """Creates layers of the given widths, input first; the last BN has no affine parameters."""
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nnx.List(nnx.Linear(i, o, use_bias=False, rngs=rngs) for i, o in pairs)
+        last = len(pairs) - 1
+        self.norms = nnx.List(
+            _batch_norm(o, affine=i != last, rngs=rngs) for i, (_, o) in enumerate(pairs)
+        )
+
+    def __call__(self, hidden: Float[Array, "batch channel"]) -> Float[Array, "batch out"]:
+        """Applies the layers; ReLU between them."""
+        last = len(self.layers) - 1
+        for i, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            hidden = norm(layer(hidden))
+            if i != last:
+                hidden = jax.nn.relu(hidden)
+        return hidden
+
+
+class Bottleneck(nnx.Module):
+    """The head of DINO (`DINOHead`) and iBOT (`iBOTHead`).
+
+    The last layers hold the weight itself: weight norm, g · v / ‖v‖, is resolved on conversion.
+    """
+
+    def __init__(self, width: int, config: ProjectorConfig, *, rngs: nnx.Rngs) -> None:
+        """Creates the MLP and the last layers."""
+        widths = [width, *config.hidden, config.bottleneck]
+        self.layers = nnx.List(
+            nnx.Linear(i, o, rngs=rngs) for i, o in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.last = nnx.Linear(config.bottleneck, config.out, use_bias=False, rngs=rngs)
+        self.has_patch_layer = config.patch_out > 0
+        if self.has_patch_layer:
+            self.patch_last = nnx.Linear(
+                config.bottleneck, config.patch_out, use_bias=False, rngs=rngs
+            )
+
+    def bottleneck(self, hidden: Float[Array, "*batch channel"]) -> Float[Array, "*batch channel"]:
+        """The l2-normalised output of the MLP."""
+        for i, layer in enumerate(self.layers):
+            hidden = layer(jax.nn.gelu(hidden, approximate=False) if i else hidden)
+        norm = jnp.linalg.norm(hidden, axis=-1, keepdims=True)
+        return hidden / jnp.maximum(norm, 1e-12)  # as F.normalize
+
+    def __call__(
+        self, cls: Float[Array, "batch width"], patches: Float[Array, "batch patch width"]
+    ) -> dict[str, Array]:
+        """Projection of the cls token and, in iBOT, of every patch."""
+        out = {"projection": self.last(self.bottleneck(cls))}
+        if self.has_patch_layer:
+            out["patch_projection"] = self.patch_last(self.bottleneck(patches))
+        return out
+
+
+class Projector(nnx.Module):
+    """The projector or classifier named by its configuration."""
+
+    def __init__(self, width: int, config: ProjectorConfig, *, rngs: nnx.Rngs) -> None:
+        """Creates the layers."""
+        self.kind = config.kind
+        if config.kind == "mlp_bn":
+            self.mlp = MlpBatchNorm([width, *config.hidden, config.out], rngs=rngs)
+        elif config.kind == "bottleneck":
+            self.head = Bottleneck(width, config, rngs=rngs)
+        else:
+            self.heads = nnx.List(
+                nnx.Linear(width, config.out, rngs=rngs) for _ in range(config.heads)
+            )
+
+    def __call__(
+        self,
+        tokens: Sequence[Float[Array, "batch width"]],
+        patches: Float[Array, "batch patch width"],
+    ) -> dict[str, Array]:
+        """Projects what the encoder made of an image.
+
+        Args:
+          tokens: The prefix tokens, cls first, or the pooled token alone.
+          patches: The patch tokens.
+
+        Returns:
+          "projection" [batch, out], and "patch_projection" [batch, patch, patch_out] for iBOT.
+        """
+        if self.kind == "mlp_bn":
+            return {"projection": self.mlp(tokens[0])}
+        if self.kind == "bottleneck":
+            return self.head(tokens[0], patches)
+        logits = [head(token) for head, token in zip(self.heads, tokens, strict=True)]
+        return {"projection": sum(logits[1:], logits[0]) / len(logits)}
+
+
+class Predictor(nnx.Module):
+    """MoCo v3's predictor: a two-layer MLP with BN on top of the projector."""
+
+    def __init__(self, config: ProjectorConfig, *, rngs: nnx.Rngs) -> None:
+        """Creates the layers."""
+        self.mlp = MlpBatchNorm([config.out, config.predictor, config.out], rngs=rngs)
+
+    def __call__(self, projection: Float[Array, "batch out"]) -> Float[Array, "batch out"]:
+        """Predicts the other view's projection."""
+        return self.mlp(projection)
