@@ -1,0 +1,139 @@
+"""A frozen encoder: a ViT's weights with the preprocessing that they were trained with."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+
+from jaxpart.encoders.vit import ViT, ViTConfig
+from jaxpart.errors import JaxpartError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """What an encoder expects of its pixels: value / 255, minus mean, over std, per RGB channel."""
+
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["state"],
+    meta_fields=["name", "config", "preprocessing", "digest", "trained", "graph"],
+)
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """A frozen encoder.
+
+    Called directly, it is compiled once per image shape. It is a pytree whose leaves are its weights,
+    so it can be an argument of your own jitted function:
+
+        embed = jax.jit(lambda encoder, images: encoder(images)["embedding"])
+
+    Attributes:
+      name: The method, "ibot".
+      config: Architecture.
+      preprocessing: Mean and std of its pixels.
+      digest: sha256 over names, shapes and values of all weights.
+      trained: False for random weights, whose results say nothing about a method.
+      graph: The module's structure (`flax.nnx.GraphDef`).
+      state: The module's weights (`flax.nnx.State`).
+    """
+
+    name: str
+    config: ViTConfig
+    preprocessing: Preprocessing
+    digest: str
+    trained: bool
+    graph: Any
+    state: Any
+
+    def __call__(
+        self,
+        images: Float[Array, "batch height width 3"],
+        *,
+        blocks: bool = False,
+        attention: bool = False,
+    ) -> dict[str, Any]:
+        """Runs the encoder in float32 with the highest matmul precision.
+
+        Args:
+          images: float32, already normalised (see `normalize`); sides a multiple of the patch size.
+          blocks: Whether to return the output of every block.
+          attention: Whether to return the attention weights of the last block.
+
+        Returns:
+          A dictionary of float32 arrays:
+          - "tokens" [batch, prefix + patches, width], after the final norm;
+          - "embedding" [batch, width], the mean of the patch tokens;
+          - "cls_token" [batch, width], and "dist_token" where there is one;
+          - "pooled" [batch, width], the normed mean patch token (fine-tuned BEiT);
+          - "projection" [batch, out], where there is a projector or classifier;
+          - "patch_projection" [batch, patch, out] (iBOT), "prediction" [batch, out] (MoCo v3);
+          - "blocks", a tuple of [batch, token, width], before the final norm, if asked for;
+          - "attention" [batch, head, query, key], if asked for.
+
+        Raises:
+          JaxpartError: `images` has another dtype or shape, or does not fit the patch size.
+        """
+        if images.ndim != 4 or images.shape[-1] != 3:
+            raise JaxpartError(
+                f"images have the shape {tuple(images.shape)}; give [batch, height, width, 3]"
+            )
+        if images.dtype != jnp.float32:
+            raise JaxpartError(
+                f"images are {images.dtype}; give float32, as encoder.normalize makes of uint8"
+            )
+        self.config.grid_of(*images.shape[1:3])
+        return _forward(self, images, blocks=blocks, attention=attention)
+
+    def normalize(
+        self, images: UInt8[Array, "batch height width 3"]
+    ) -> Float[Array, "batch height width 3"]:
+        """Pixels of 0 to 255 as this encoder wants them: float32, mean and std of its family.
+
+        Raises:
+          JaxpartError: `images` is not uint8.
+        """
+        if images.dtype != jnp.uint8:
+            raise JaxpartError(f"images are {images.dtype}; normalize takes uint8 pixels of 0 to 255")
+        mean = jnp.asarray(self.preprocessing.mean, jnp.float32)
+        std = jnp.asarray(self.preprocessing.std, jnp.float32)
+        return (jnp.asarray(images, jnp.float32) / 255 - mean) / std
+
+    @property
+    def model(self) -> ViT:
+        """The Flax NNX module, for those who want to take it apart."""
+        return nnx.merge(self.graph, self.state)
+
+
+@functools.partial(jax.jit, static_argnames=("blocks", "attention"))
+def _forward(encoder: Encoder, images: Array, *, blocks: bool, attention: bool) -> dict[str, Any]:
+    with jax.default_matmul_precision("highest"):
+        return encoder.model(images, blocks=blocks, attention=attention)
+
+
+def random_encoder(name: str, config: ViTConfig, *, seed: int = 0) -> Encoder:
+    """An untrained encoder: the architecture of a method with random weights."""
+    graph, state = nnx.split(ViT(config, rngs=nnx.Rngs(seed)))
+    state = nnx.state(nnx.merge(graph, state), nnx.Not(nnx.RngState))
+    graph = graph_of(config)
+    digest = f"random-{seed}-{abs(hash(dataclasses.astuple(config))):x}"
+    return Encoder(name, config, Preprocessing(), digest, False, graph, state)
+
+
+@functools.cache
+def graph_of(config: ViTConfig) -> Any:
+    """Structure of `ViT(config)`, without making its weights."""
+    return nnx.split(nnx.eval_shape(lambda: ViT(config, rngs=nnx.Rngs(0))))[0]
