@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
@@ -122,15 +121,6 @@ class Encoder:
 def _forward(encoder: Encoder, images: Array, *, blocks: bool, attention: bool) -> dict[str, Any]:
     with jax.default_matmul_precision("highest"):
         return encoder.model(images, blocks=blocks, attention=attention)
-
-
-def random_encoder(name: str, config: ViTConfig, *, seed: int = 0) -> Encoder:
-    """An untrained encoder: the architecture of a method with random weights."""
-    graph, state = nnx.split(ViT(config, rngs=nnx.Rngs(seed)))
-    state = nnx.state(nnx.merge(graph, state), nnx.Not(nnx.RngState))
-    graph = graph_of(config)
-    digest = f"random-{seed}-{abs(hash(dataclasses.astuple(config))):x}"
-    return Encoder(name, config, Preprocessing(), digest, False, graph, state)
 
 
 @functools.cache

@@ -1,0 +1,66 @@
+"""`python -m convert FAMILY CHECKPOINT OUT`: a PyTorch checkpoint becomes an encoder folder."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+
+from convert.families import FAMILIES
+from convert.pipeline import convert
+from jaxpart.errors import JaxpartError
+
+
+def _image_size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor HEIGHTxWIDTH")
+    height = int(found.group(1))
+    return height, int(found.group(2) or height)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m convert",
+        description="Convert a PyTorch checkpoint into a Flax encoder for jaxpart.load_encoder.",
+        epilog="example: python -m convert ibot checkpoint.pth checkpoints/ibot_vitb16",
+    )
+    parser.add_argument("family", metavar="FAMILY", help=", ".join(FAMILIES))
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the released .pth or .safetensors file")
+    parser.add_argument("out", metavar="OUT", help="folder to be made")
+    parser.add_argument("--checkpoint-key", metavar="KEY", help="network of the file: teacher, student…")
+    parser.add_argument("--num-heads", type=int, metavar="N", help="where the family's table is not meant")
+    parser.add_argument(
+        "--image-size", type=_image_size, metavar="N", help="N or HxW to make the encoder for"
+    )
+    parser.add_argument("--use-torch", action="store_true", help="let PyTorch read its old file format")
+    parser.add_argument("--overwrite", action="store_true", help="replace an encoder in OUT")
+    parser.add_argument("--dry-run", action="store_true", help="print the mapping and write nothing")
+    given = parser.parse_args(arguments)
+    try:
+        config = convert(
+            given.family,
+            given.checkpoint,
+            given.out,
+            checkpoint_key=given.checkpoint_key,
+            num_heads=given.num_heads,
+            image_size=given.image_size,
+            allow_torch=given.use_torch,
+            overwrite=given.overwrite,
+            dry_run=given.dry_run,
+            log=print if given.dry_run else lambda line: None,
+        )
+    except JaxpartError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    done = "would be written to" if given.dry_run else "written to"
+    print(
+        f"{given.family}: depth {config.depth}, width {config.width}, {config.num_heads} heads, patch "
+        f"{config.patch_size}, {config.image_size[0]} × {config.image_size[1]} pixels, {done} {given.out}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""BEiT (microsoft/unilm/beit): pretraining and fine-tuned checkpoints."""
+
+from __future__ import annotations
+
+import math
+
+from convert.families.base import (
+    CONTAINER,
+    HEADS,
+    Arrays,
+    Family,
+    Options,
+    Root,
+    image_size_of,
+    layer,
+    norm,
+    read_vit,
+    same,
+    shape,
+    vit_rules,
+)
+from convert.rules import Ignore, Rule
+from jaxpart.encoders.projectors import ProjectorConfig
+from jaxpart.encoders.vit import ViTConfig
+from jaxpart.errors import JaxpartError
+
+_SHARED = "rel_pos_bias.relative_position_bias_table"
+_PER_BLOCK = "blocks.{i}.attn.relative_position_bias_table"
+_CLS_ROWS = 3
+
+
+def _image_size(rows: int, patch_size: int, options: Options) -> tuple[int, int]:
+    """Pixels that a table of (2h − 1)(2w − 1) + 3 rows belongs to."""
+    side = math.isqrt(rows - _CLS_ROWS)
+    if side * side == rows - _CLS_ROWS and side % 2:
+        return image_size_of(((side + 1) // 2) ** 2, patch_size, options)
+    if options.image_size is not None:
+        height, width = (pixels // patch_size for pixels in options.image_size)
+        if (2 * height - 1) * (2 * width - 1) == rows - _CLS_ROWS:
+            return options.image_size
+    raise JaxpartError(
+        f"a relative position bias table of {rows} rows belongs to no square grid; pass the "
+        f"--image-size HxW that the encoder was trained at"
+    )
+
+
+def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
+    """One bias table for all blocks after pretraining, one per block after fine-tuning."""
+    shared = _SHARED in arrays
+    rows, table_heads = shape(arrays, _SHARED if shared else _PER_BLOCK.replace("{i}", "0"))
+    width = shape(arrays, "cls_token")[-1]
+    fields = read_vit(arrays, options, heads=HEADS | {width: table_heads})
+    pooled = "fc_norm.weight" in arrays
+    classifier = None
+    if "head.weight" in arrays:
+        classifier = ProjectorConfig("classifier", out=shape(arrays, "head.weight")[0])
+    return ViTConfig(
+        **fields,
+        image_size=_image_size(rows, fields["patch_size"], options),
+        positions="none",
+        relative_bias="shared" if shared else "per_block",
+        final_norm="norm.weight" in arrays,
+        pooled_norm=pooled,
+        projector=classifier,
+    )
+
+
+def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
+    """Bias tables, and the norm and classifier of the mean patch token."""
+    table = vit_rules(config)
+    if config.relative_bias == "shared":
+        table.append(Rule((_SHARED,), "relative_bias.table", same))
+    else:
+        table.append(Rule((_PER_BLOCK,), "blocks.{i}.relative_bias.table", same))
+    if config.pooled_norm:
+        table += norm("fc_norm", "pooled_norm")
+    if config.projector is not None:
+        table += layer("head", "projector.heads.0")
+    return table, []
+
+
+FAMILY = Family(
+    "beit",
+    (Root("model"),),
+    architecture,
+    rules,
+    (
+        *CONTAINER,
+        Ignore("*relative_position_index", "index into the bias table, follows from the grid"),
+        Ignore("mask_token", "pretraining: stands for masked patches"),
+        Ignore("lm_head.*", "pretraining: classifier of visual tokens"),
+    ),
+)

@@ -1,0 +1,43 @@
+"""CAE (Atten4Vis/CAE, `models/modeling_cae.py`)."""
+
+from __future__ import annotations
+
+from convert.families.base import (
+    CONTAINER,
+    Arrays,
+    Family,
+    Options,
+    Root,
+    read_positions,
+    read_vit,
+    vit_rules,
+)
+from convert.rules import Ignore, Rule
+from jaxpart.encoders.vit import ViTConfig
+
+
+def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
+    """Sin-cos positions as MoCo v3's."""
+    fields = read_vit(arrays, options) | {"positions": "sincos", "position_resize": "sincos_wh"}
+    return ViTConfig(**read_positions(arrays, fields, options))
+
+
+def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
+    """Nothing special."""
+    return vit_rules(config), []
+
+
+FAMILY = Family(
+    "cae",
+    (Root("model", encoder="encoder."),),
+    architecture,
+    rules,
+    (
+        *CONTAINER,
+        Ignore("alignment_encoder.*", "copy of the encoder, for training"),
+        Ignore("regresser.*", "latent regressor"),
+        Ignore("decoder.*", "decoder"),
+        Ignore("mask_token", "regressor: its query for masked patches"),
+        Ignore("rd_pos_embed", "positions of regressor and decoder"),
+    ),
+)

@@ -1,0 +1,26 @@
+"""iBOT (bytedance/ibot): DINO's encoder and head, with a second last layer for patches."""
+
+from __future__ import annotations
+
+from convert.families import dino
+from convert.families.base import CONTAINER, Arrays, Family, Options, Root
+from convert.rules import Ignore
+from jaxpart.encoders.vit import ViTConfig
+from jaxpart.errors import JaxpartError
+
+
+def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
+    """As DINO, but a head without a layer for patches is not iBOT's."""
+    config = dino.architecture(arrays, projector, options)
+    if config.projector is not None and not config.projector.patch_out:
+        raise JaxpartError("the array last_layer2.weight, iBOT's layer for patches, is missing")
+    return config
+
+
+FAMILY = Family(
+    "ibot",
+    (*dino.FULL, Root("state_dict")),
+    architecture,
+    dino.rules,
+    (*CONTAINER, Ignore("ibot_loss.*", "centres of the loss")),
+)

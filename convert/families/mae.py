@@ -1,0 +1,40 @@
+"""MAE (facebookresearch/mae, `models_mae.py`, `models_vit.py`)."""
+
+from __future__ import annotations
+
+from convert.families.base import (
+    CONTAINER,
+    Arrays,
+    Family,
+    Options,
+    Root,
+    read_positions,
+    read_vit,
+    vit_rules,
+)
+from convert.rules import Ignore, Rule
+from jaxpart.encoders.vit import ViTConfig
+
+
+def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
+    """Sin-cos positions, stored in the checkpoint and interpolated like learned ones on loading."""
+    fields = read_vit(arrays, options) | {"positions": "sincos"}
+    return ViTConfig(**read_positions(arrays, fields, options))
+
+
+def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
+    """Nothing special."""
+    return vit_rules(config), []
+
+
+FAMILY = Family(
+    "mae",
+    (Root("model"),),
+    architecture,
+    rules,
+    (
+        *CONTAINER,
+        Ignore("mask_token", "decoder: its input for masked patches"),
+        Ignore("decoder_*", "decoder"),
+    ),
+)

@@ -1,0 +1,250 @@
+"""From a checkpoint file to an encoder folder: plan, map, resize, write."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from convert import rules
+from convert.checkpoint import flatten, open_checkpoint
+from convert.families import FAMILIES
+from convert.families.base import Family, Options, Root
+from jaxpart.encoders import positions
+from jaxpart.encoders.encoder import Preprocessing
+from jaxpart.encoders.loading import shapes_of, write_encoder
+from jaxpart.encoders.vit import ViTConfig
+from jaxpart.errors import JaxpartError
+
+_SHOWN_FAULTS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a checkpoint becomes an encoder.
+
+    Attributes:
+      root: Where its network lies.
+      config: Architecture at the size that the checkpoint was trained at.
+      match: Which key goes where; has no faults.
+      values: Everything in the file by dotted path.
+    """
+
+    root: Root
+    config: ViTConfig
+    match: rules.Match
+    values: Mapping[str, Any]
+
+
+def make_plan(
+    family: Family, contents: Any, options: Options, checkpoint_key: str | None = None
+) -> Plan:
+    """Accounts for everything in a checkpoint.
+
+    Raises:
+      JaxpartError: Something is missing, unknown or does not fit; all of it in one message.
+    """
+    if not isinstance(contents, dict):
+        raise JaxpartError(f"it holds a {type(contents).__name__}, not a dictionary of tensors")
+    root = _find_root(family, contents, checkpoint_key)
+    values = dict(flatten(contents))
+    encoder = _below(values, root.path + root.encoder)
+    projector = _below(values, root.path + root.projector) if root.projector else {}
+    config = family.architecture(encoder, projector, options)
+    encoder_rules, projector_rules = family.rules(config)
+    table = _under(root.path + root.encoder, encoder_rules)
+    table += _under(root.path + root.projector, projector_rules)
+    others = {other.key for other in family.roots if other.key not in ("", root.key)}
+    ignores = [
+        *(rules.Ignore(root.path + i.pattern, i.reason) for i in family.ignored),
+        *(family.ignored if root.path else ()),
+        *(rules.Ignore(f"{key}.*", f"the {key}; the {root.key} is converted") for key in others),
+    ]
+    match = rules.match(table, ignores, values, shapes_of(config))
+    if match.faults:
+        raise JaxpartError(_listed("it does not fit", match.faults))
+    return Plan(root, config, match, values)
+
+
+def _find_root(family: Family, contents: Mapping[str, Any], key: str | None) -> Root:
+    roots = family.roots
+    if key is not None:
+        named = [root for root in roots if root.key == key]
+        roots = tuple(named) or tuple(dataclasses.replace(root, key=key) for root in roots)
+    for root in roots:
+        network = contents.get(root.key) if root.key else contents
+        if isinstance(network, dict) and root.encoder + "cls_token" in network:
+            return root
+    looked = " or ".join(sorted({f"{root.path}{root.encoder}cls_token" for root in roots}))
+    found = ", ".join(map(str, list(contents)[:8])) or "nothing"
+    raise JaxpartError(f"no {family.name} encoder is in it: {looked} is missing (found: {found})")
+
+
+def _below(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {key[len(prefix) :]: value for key, value in values.items() if key.startswith(prefix)}
+
+
+def _under(prefix: str, table: list[rules.Rule]) -> list[rules.Rule]:
+    return [
+        dataclasses.replace(rule, source=tuple(prefix + key for key in rule.source))
+        for rule in table
+    ]
+
+
+def _listed(what: str, faults: tuple[str, ...] | list[str]) -> str:
+    more = len(faults) - _SHOWN_FAULTS
+    lines = [*faults[:_SHOWN_FAULTS], *([f"and {more} more"] if more > 0 else [])]
+    return f"{what} ({len(faults)}): " + "; ".join(lines)
+
+
+def _looks_like(contents: Any) -> list[str]:
+    """Families whose tables account for the whole checkpoint; its number of heads does not matter."""
+    fitting = []
+    for name, family in FAMILIES.items():
+        try:
+            make_plan(family, contents, Options(num_heads=1))
+        except JaxpartError:
+            continue
+        fitting.append(name)
+    return fitting
+
+
+def resized(
+    config: ViTConfig, arrays: Mapping[str, np.ndarray], image_size: tuple[int, int]
+) -> tuple[ViTConfig, dict[str, np.ndarray]]:
+    """An encoder with its positions brought to another image size by the family's own rule."""
+    target = dataclasses.replace(config, image_size=image_size)
+    slots = len(config.prefix) if config.prefix_positions else 0
+    new = dict(arrays)
+    for path, array in arrays.items():
+        if path == "positions":
+            patches = positions.resize_positions(
+                array[slots:], config.grid, target.grid, config.position_resize
+            )
+            new[path] = np.concatenate([array[:slots], patches])
+        elif path.endswith("relative_bias.table"):
+            new[path] = np.asarray(
+                positions.resize_relative_bias(array, config.grid, target.grid)
+            )
+    return target, new
+
+
+def convert(
+    family: str,
+    checkpoint: str | pathlib.Path,
+    out: str | pathlib.Path,
+    *,
+    checkpoint_key: str | None = None,
+    num_heads: int | None = None,
+    image_size: tuple[int, int] | None = None,
+    allow_torch: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    log: Callable[[str], None] = lambda line: None,
+) -> ViTConfig:
+    """Converts a PyTorch checkpoint into an encoder folder for `jaxpart.load_encoder`.
+
+    Args:
+      family: One of `convert.families.FAMILIES`.
+      checkpoint: The released file.
+      out: Folder to be made; it appears whole or not at all.
+      checkpoint_key: Which network of the file ("teacher", "student"), where it holds several.
+      num_heads: Attention heads, where the family's table is not to be followed.
+      image_size: (height, width) in pixels to make the encoder for; by default that of training.
+      allow_torch: Whether PyTorch may read files in its old format.
+      overwrite: Whether an encoder in `out` may be replaced.
+      dry_run: Show the mapping and write nothing.
+      log: Takes lines about what is done.
+
+    Returns:
+      The encoder's architecture.
+
+    Raises:
+      JaxpartError: The file cannot be read or does not fit the family, or `out` cannot be written.
+    """
+    if family not in FAMILIES:
+        raise JaxpartError(f"there is no family {family!r}; choose among {', '.join(FAMILIES)}")
+    out = pathlib.Path(out)
+    if not dry_run:
+        _check_out(out, overwrite)
+    source = open_checkpoint(checkpoint, allow_torch=allow_torch)
+    options = Options(num_heads, image_size)
+    try:
+        plan = make_plan(FAMILIES[family], source.contents, options, checkpoint_key)
+    except JaxpartError as error:
+        others = _looks_like(source.contents)
+        hint = "" if family in others or not others else f"this looks like {' or '.join(others)}: "
+        raise JaxpartError(f"{source.path} as {family}: {hint}{error}") from None
+    arrays, faults = rules.read_arrays(plan.match.entries, plan.values, shapes_of(plan.config))
+    if faults:
+        raise JaxpartError(_listed(f"{source.path} does not fit {family}", faults))
+    for entry in plan.match.entries:
+        shape = list(arrays[entry.target].shape)
+        log(f"{' + '.join(entry.sources)} -> {entry.target} {shape}")
+    for key, reason in plan.match.ignored.items():
+        log(f"{key} -> ignored: {reason}")
+    config = plan.config
+    if image_size is not None and image_size != config.image_size:
+        config, arrays = resized(config, arrays, image_size)
+    if not dry_run:
+        about = _about(source, plan)
+        _write(out, lambda folder: write_encoder(
+            folder, family, config, Preprocessing(), arrays, about
+        ))
+    return config
+
+
+def _about(source: Any, plan: Plan) -> dict[str, Any]:
+    packages = ("jaxpart", "jax", "flax", "orbax-checkpoint", "numpy")
+    return {
+        "source": {
+            "file": source.path.name,
+            "sha256": source.sha256,
+            "checkpoint_key": plan.root.key or None,
+            "trained_at": list(plan.config.image_size),
+        },
+        "versions": {
+            "python": sys.version.split()[0],
+            **{name: importlib.metadata.version(name) for name in packages},
+        },
+        "mapping": {
+            "mapped": [[*entry.sources, entry.target] for entry in plan.match.entries],
+            "ignored": dict(plan.match.ignored),
+        },
+    }
+
+
+def _check_out(out: pathlib.Path, overwrite: bool) -> None:
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / "encoder.json").is_file():
+            raise JaxpartError(f"{out} holds something else than an encoder; name another folder")
+        if not overwrite:
+            raise JaxpartError(f"{out} exists; name another folder or pass --overwrite")
+    elif out.exists() and not out.is_dir():
+        raise JaxpartError(f"{out} is a file; name a folder to be made")
+
+
+def _write(out: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
+    """Lets `write` fill a folder beside `out`, then moves it into place."""
+    temporary = out.parent / f".{out.name}.writing-{os.getpid()}"
+    old = out.parent / f".{out.name}.replaced-{os.getpid()}"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        write(temporary)
+        if out.exists():
+            os.replace(out, old)
+        os.replace(temporary, out)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise JaxpartError(f"{out} cannot be written: {reason}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

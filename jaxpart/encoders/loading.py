@@ -1,0 +1,172 @@
+"""Encoders on disk: a folder with `encoder.json` and the weights, as `python -m convert` writes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxpart import checkpoints
+from jaxpart.encoders.encoder import Encoder, Preprocessing, graph_of
+from jaxpart.encoders.projectors import ProjectorConfig
+from jaxpart.encoders.vit import ViTConfig, abstract_state
+from jaxpart.errors import JaxpartError
+
+FORMAT = 1
+_WEIGHTS = "weights"
+_ABOUT = "encoder.json"
+
+
+def shapes_of(config: ViTConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of every array of an encoder by its dotted path."""
+    flat = nnx.to_flat_state(abstract_state(config))
+    return {".".join(map(str, path)): leaf.shape for path, leaf in flat}
+
+
+def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """sha256 over names, shapes and float32 values, whatever their order in the mapping."""
+    digest = hashlib.sha256()
+    for path in sorted(arrays):
+        array = np.ascontiguousarray(arrays[path], np.float32)
+        digest.update(f"{path} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def write_encoder(
+    folder: pathlib.Path,
+    family: str,
+    config: ViTConfig,
+    preprocessing: Preprocessing,
+    arrays: Mapping[str, np.ndarray],
+    about: Mapping[str, Any],
+) -> None:
+    """Writes an encoder into an existing folder.
+
+    Args:
+      folder: Where `encoder.json` and the weights go.
+      family: The method, "ibot".
+      config: Architecture.
+      preprocessing: Mean and std of its pixels.
+      arrays: All weights by dotted path.
+      about: Whatever else is worth knowing, added to `encoder.json`.
+    """
+    checkpoints.save_arrays(folder / _WEIGHTS, arrays)
+    document = {
+        "format": FORMAT,
+        "family": family,
+        "architecture": dataclasses.asdict(config),
+        "preprocessing": dataclasses.asdict(preprocessing),
+        "digest": digest_of(arrays),
+        **about,
+    }
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    (folder / _ABOUT).write_text(text, encoding="utf-8")
+
+
+def load_encoder(folder: str | pathlib.Path) -> Encoder:
+    """Loads an encoder that `python -m convert FAMILY CHECKPOINT FOLDER` wrote.
+
+    Raises:
+      JaxpartError: The folder is missing, incomplete, damaged or of another version.
+    """
+    folder = pathlib.Path(folder)
+    about = folder / _ABOUT
+    if not about.is_file():
+        raise JaxpartError(
+            f"{folder} is not a converted encoder (it has no {_ABOUT}); make one with "
+            f"`python -m convert FAMILY CHECKPOINT {folder}`"
+        )
+    try:
+        document = json.loads(about.read_text(encoding="utf-8"))
+        if document["format"] != FORMAT:
+            raise JaxpartError(
+                f"{about} has format {document['format']}, this jaxpart reads {FORMAT}; convert again"
+            )
+        config = _config(document["architecture"])
+        pixels = document["preprocessing"]
+        preprocessing = Preprocessing(tuple(pixels["mean"]), tuple(pixels["std"]))
+        family, digest = document["family"], document["digest"]
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise JaxpartError(f"{about} is damaged ({error!r}); convert the checkpoint again") from error
+    arrays = checkpoints.load_arrays(folder / _WEIGHTS)
+    _check(folder, arrays, shapes_of(config), digest)
+    return make_encoder(family, config, preprocessing, arrays, digest=digest, trained=True)
+
+
+def make_encoder(
+    name: str,
+    config: ViTConfig,
+    preprocessing: Preprocessing,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    digest: str,
+    trained: bool,
+) -> Encoder:
+    """An encoder of arrays by dotted path, which must be exactly those of the configuration."""
+    state = abstract_state(config)
+    for path, leaf in nnx.to_flat_state(state):
+        leaf.set_value(jnp.asarray(arrays[".".join(map(str, path))]))
+    return Encoder(name, config, preprocessing, digest, trained, graph_of(config), state)
+
+
+def random_encoder(name: str, config: ViTConfig, *, seed: int = 0) -> Encoder:
+    """An untrained encoder: the architecture of a method with random weights.
+
+    Weights are drawn on the host (so they are the same everywhere) and scaled as is usual: linear
+    maps by 1 / √inputs, norms at identity, biases at zero.
+    """
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for path, shape in shapes_of(config).items():
+        kind = path.rsplit(".", 1)[-1]
+        if kind == "kernel":
+            fan_in = int(np.prod(shape[:-1]))
+            arrays[path] = rng.normal(0, fan_in**-0.5, shape).astype(np.float32)
+        elif kind in ("scale", "var"):
+            arrays[path] = np.ones(shape, np.float32)
+        elif kind in ("scale1", "scale2"):
+            arrays[path] = np.full(shape, 0.1, np.float32)
+        elif kind in ("positions", "prefix_tokens", "table"):
+            arrays[path] = rng.normal(0, 0.02, shape).astype(np.float32)
+        else:
+            arrays[path] = np.zeros(shape, np.float32)
+    return make_encoder(
+        name, config, Preprocessing(), arrays, digest=digest_of(arrays), trained=False
+    )
+
+
+def _config(architecture: Mapping[str, Any]) -> ViTConfig:
+    fields = dict(architecture)
+    for name in ("image_size", "prefix"):
+        fields[name] = tuple(fields[name])
+    if fields["projector"] is not None:
+        projector = dict(fields["projector"])
+        fields["projector"] = ProjectorConfig(**projector | {"hidden": tuple(projector["hidden"])})
+    return ViTConfig(**fields)
+
+
+def _check(
+    folder: pathlib.Path,
+    arrays: Mapping[str, np.ndarray],
+    shapes: Mapping[str, tuple[int, ...]],
+    digest: str,
+) -> None:
+    found = {path: array.shape for path, array in arrays.items()}
+    if found != dict(shapes):
+        wrong = sorted(p for p in found.keys() | shapes.keys() if found.get(p) != shapes.get(p))
+        raise JaxpartError(
+            f"the weights of {folder} do not fit its architecture at {', '.join(wrong[:3])} "
+            f"({len(wrong)} in all); convert the checkpoint again"
+        )
+    if digest_of(arrays) != digest:
+        raise JaxpartError(
+            f"the weights of {folder} were changed after they were written; convert the checkpoint again"
+        )

@@ -1,0 +1,59 @@
+"""PyTorch's bilinear resize as what it is: one small constant matrix per axis.
+
+`F.interpolate(x, size, mode="bilinear", align_corners=False)` is linear and separable, so its
+result is `rows @ x @ columns.T` for matrices that depend on the two sizes alone. The pixel loss
+and the sliding-window test build on these matrices, not on full-size arrays.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32
+
+PRECISION = jax.lax.Precision.HIGHEST
+
+
+def interpolation_weights(source: int, target: int) -> Float32[np.ndarray, "target source"]:
+    """The matrix of PyTorch's bilinear resize along one axis, align_corners false.
+
+    Args:
+      source: Length of the axis before, at least 1.
+      target: Length of the axis after, at least 1.
+
+    Returns:
+      Rows that sum to 1 with at most two neighbouring entries other than 0; the identity where
+      the lengths agree. Positions are computed in float32, as PyTorch does.
+    """
+    scale = np.float32(source) / np.float32(target)
+    half = np.float32(0.5)
+    position = np.maximum(scale * (np.arange(target, dtype=np.float32) + half) - half, 0)
+    low = np.minimum(position.astype(np.int64), source - 1)
+    high = np.minimum(low + 1, source - 1)
+    fraction = position - low.astype(np.float32)
+    weights = np.zeros((target, source), np.float32)
+    rows = np.arange(target)
+    np.add.at(weights, (rows, low), 1 - fraction)
+    np.add.at(weights, (rows, high), fraction)
+    return weights
+
+
+def upsample(
+    maps: Float[Array, "*batch height width channels"], size: tuple[int, int]
+) -> Float[Array, "*batch rows columns channels"]:
+    """Resizes as `F.interpolate(..., size, mode="bilinear", align_corners=False)` does.
+
+    Args:
+      maps: Channels last, any leading axes, any float dtype.
+      size: (rows, columns) of the result.
+
+    Returns:
+      The resized maps in float32. This holds them in full: for losses and predictions over many
+      classes see `jaxpart.probes.pixel_loss` and `jaxpart.tasks.sliding`.
+    """
+    rows = interpolation_weights(maps.shape[-3], size[0])
+    columns = interpolation_weights(maps.shape[-2], size[1])
+    maps = jnp.asarray(maps, jnp.float32)
+    maps = jnp.einsum("yh,...hwc->...ywc", rows, maps, precision=PRECISION)
+    return jnp.einsum("xw,...ywc->...yxc", columns, maps, precision=PRECISION)
