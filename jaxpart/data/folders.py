@@ -1,0 +1,45 @@
+"""What the readers of official folders share."""
+
+from __future__ import annotations
+
+import pathlib
+
+from jaxpart.errors import JaxpartError
+
+
+def dataset_folder(root: str | pathlib.Path, name: str, needed: str, advice: str) -> pathlib.Path:
+    """The data set's own folder, given itself or the folder that contains it.
+
+    Args:
+      root: What the user gave.
+      name: Name of the folder in the official archive.
+      needed: A file that must lie in it.
+      advice: Where to get the data set, for the error.
+
+    Raises:
+      JaxpartError: `needed` is in neither.
+    """
+    root = pathlib.Path(root)
+    for folder in (root, root / name):
+        if (folder / needed).exists():
+            return folder
+    raise JaxpartError(f"{root} holds no {name}: {needed} is missing; {advice}")
+
+
+def read_file(path: pathlib.Path) -> bytes:
+    """The bytes of a file. Raises `JaxpartError` naming it if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise JaxpartError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_lines(path: pathlib.Path) -> list[str]:
+    """The lines of a text file. Raises `JaxpartError` naming it if it is empty or unreadable."""
+    try:
+        lines = read_file(path).decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise JaxpartError(f"{path} is not a text file; unpack the data set again") from error
+    if not lines:
+        raise JaxpartError(f"{path} is empty; unpack the data set again")
+    return lines
