@@ -35,7 +35,7 @@ class _RowBlocks(NamedTuple):
     Rows that fill up the last block have zero weights.
     """
 
-    start: Int32[np.ndarray, "blocks"]
+    start: Int32[np.ndarray, " blocks"]
     weights: Float32[np.ndarray, "blocks rows span"]
 
 
@@ -84,7 +84,7 @@ def _loss(
     logits: Float32[Array, "heads batch height width classes"],
     labels: Int32[Array, "batch rows columns"],
     block_rows: int,
-) -> Float32[Array, "heads"]:
+) -> Float32[Array, " heads"]:
     return _scan_rows(logits, labels, block_rows, gradient=False)[0]
 
 
@@ -105,9 +105,9 @@ def _scan_rows(
     block_rows: int,
     *,
     gradient: bool,
-) -> tuple[Float32[Array, "heads"], Float32[Array, "heads batch height width classes"] | None]:
+) -> tuple[Float32[Array, " heads"], Float32[Array, "heads batch height width classes"] | None]:
     """The losses, and their gradients if wanted, in one pass over blocks of label rows."""
-    heads, batch, height, width, classes = logits.shape
+    heads, batch, height, width, _ = logits.shape
     _, rows, columns = labels.shape
     blocks = _row_blocks(height, rows, block_rows)
     count, _, span = blocks.weights.shape
@@ -136,7 +136,7 @@ def _scan_rows(
     zero = (jnp.zeros(heads, jnp.float32), jnp.zeros_like(source) if gradient else None)
     (total, summed), _ = jax.lax.scan(step, zero, (blocks.start, blocks.weights, labels))
     pixels = batch * rows * columns
-    if gradient:
+    if summed is not None:
         summed = summed.transpose(1, 2, 0, 4, 3) / pixels
     return total / pixels, summed
 
@@ -144,7 +144,7 @@ def _scan_rows(
 def _block_cross_entropy(
     logits: Float32[Array, "heads batch classes rows columns"],
     labels: Int32[Array, "batch rows columns"],
-) -> tuple[Float32[Array, "heads"], Float32[Array, "heads batch classes rows columns"]]:
+) -> tuple[Float32[Array, " heads"], Float32[Array, "heads batch classes rows columns"]]:
     """Summed cross entropy of a block of pixels and its gradient, softmax − onehot."""
     classes = logits.shape[2]
     valid = labels != IGNORE

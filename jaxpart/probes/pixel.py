@@ -1,0 +1,254 @@
+"""The linear segmentation probe: a 1×1 convolution on the maps of a few frozen blocks.
+
+The paper reads blocks 4, 6, 8 and 12. Any number of heads, each on blocks of its own, train on the
+same features in one pass: the paper's head beside a head on every block alone shows where in the
+network parts live. Their losses add up and share no parameter, and AdamW works element by element,
+so every head takes the very steps that it would take alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from jaxpart.errors import JaxpartError
+from jaxpart.probes.pixel_loss import IGNORE, pixel_cross_entropy
+
+PAPER_BLOCKS = (3, 5, 7, 11)
+"""Blocks 4, 6, 8 and 12 as indices into `encoder(images, blocks=True)["blocks"]`."""
+
+FeatureMap = Float[Array, "batch height width channels"]
+
+
+def patch_map(tokens: Float[Array, "batch token width"], grid: tuple[int, int]) -> FeatureMap:
+    """The patch tokens as an image: prefix tokens (cls, dist) dropped, rows first.
+
+    Args:
+      tokens: Output of one block, before the final norm: prefix tokens, then the patches.
+      grid: Patches per column and per row, (height, width).
+
+    Returns:
+      [batch, height, width, width of the tokens].
+
+    Raises:
+      JaxpartError: If there are fewer tokens than patches.
+    """
+    batch, count, width = tokens.shape
+    patches = grid[0] * grid[1]
+    if count < patches:
+        raise JaxpartError(
+            f"{count} tokens do not fill a grid of {grid[0]} × {grid[1]} patches: give the grid "
+            "of the images that the encoder saw."
+        )
+    return tokens[:, count - patches :].reshape(batch, *grid, width)
+
+
+class PixelHead(nnx.Module):
+    """One 1×1 convolution on the concatenation of feature maps (mmseg `FCNHead`, no other layer).
+
+    Attributes:
+      kernel: [channels of all maps together, classes], normal with standard deviation 0.01.
+      bias: [classes], zero.
+    """
+
+    def __init__(self, channels: int, classes: int, *, rngs: nnx.Rngs):
+        """Makes a fresh head.
+
+        Args:
+          channels: Of all feature maps together: 4 × 768 in the paper.
+          classes: 1 … 255, since label 255 means ignored.
+          rngs: Source of the initial kernel.
+
+        Raises:
+          JaxpartError: If the number of classes is out of range.
+        """
+        if not 1 <= classes <= IGNORE:
+            raise JaxpartError(
+                f"A pixel head of {classes} classes cannot be trained: 1 to {IGNORE} classes fit "
+                f"beside the label {IGNORE} of ignored pixels."
+            )
+        initial = 0.01 * jax.random.normal(rngs.params(), (channels, classes))
+        self.kernel = nnx.Param(initial)
+        self.bias = nnx.Param(jnp.zeros(classes))
+
+    def __call__(self, maps: Sequence[FeatureMap]) -> Float[Array, "batch height width classes"]:
+        """Logits at feature resolution.
+
+        The concatenation is never made: the product with it is the sum of the products with its
+        parts.
+
+        Args:
+          maps: Feature maps whose channels add up to the head's, in the order of the kernel.
+
+        Raises:
+          JaxpartError: If they do not add up.
+        """
+        widths = [one.shape[-1] for one in maps]
+        channels = self.kernel[...].shape[0]
+        if sum(widths) != channels:
+            raise JaxpartError(
+                f"Feature maps of {' + '.join(map(str, widths))} channels do not fit a pixel head "
+                f"made for {channels}: train and test it on the same blocks of the same encoder."
+            )
+        offsets = [sum(widths[:index]) for index in range(1, len(widths))]
+        parts = jnp.split(self.kernel[...], offsets)
+        products = [one @ part for one, part in zip(maps, parts, strict=True)]
+        return sum(products[1:], products[0]) + self.bias[...]
+
+
+class PixelHeads(nnx.Module):
+    """Named heads on the same blocks, run and trained together.
+
+    Attributes:
+      readouts: The blocks that each head reads, by the head's name.
+      heads: One `PixelHead` per readout, in that order.
+    """
+
+    def __init__(
+        self,
+        readouts: Mapping[str, Sequence[int]],
+        width: int,
+        classes: int,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        """Makes fresh heads.
+
+        Args:
+          readouts: Indices of the blocks that each head reads, by the head's name:
+            `{"paper": PAPER_BLOCKS, "block 1": (0,), …}`.
+          width: Channels of one block.
+          classes: 1 … 255.
+          rngs: Source of the initial kernels.
+
+        Raises:
+          JaxpartError: If a readout is empty or the number of classes is out of range.
+        """
+        for name, blocks in readouts.items():
+            if not blocks:
+                raise JaxpartError(f"The pixel head '{name}' reads no block: name at least one.")
+        self.readouts = {name: tuple(blocks) for name, blocks in readouts.items()}
+        self.heads = nnx.List(
+            PixelHead(width * len(blocks), classes, rngs=rngs) for blocks in readouts.values()
+        )
+
+    def __call__(
+        self, blocks: Sequence[FeatureMap] | Mapping[int, FeatureMap]
+    ) -> Float[Array, "heads batch height width classes"]:
+        """Logits of every head at feature resolution.
+
+        Args:
+          blocks: The blocks' feature maps by index; blocks that no head reads may be missing.
+
+        Raises:
+          JaxpartError: If a block that a head reads is missing.
+        """
+        logits = []
+        for (name, wanted), head in zip(self.readouts.items(), self.heads, strict=True):
+            try:
+                maps = [blocks[index] for index in wanted]
+            except LookupError:
+                raise JaxpartError(
+                    f"The pixel head '{name}' reads blocks {wanted}, but the features hold "
+                    f"{len(blocks)} blocks: choose among those of the encoder."
+                ) from None
+            logits.append(head(maps))
+        return jnp.stack(logits)
+
+
+def learning_rate(
+    iterations: int, *, peak: float = 4e-4, warmup: int = 1500, ratio: float = 1e-6
+) -> optax.Schedule:
+    """Polynomial decay of power 1 to 0 over ALL iterations, times a linear warm-up.
+
+    mmcv's `PolyLrUpdaterHook` with `warmup="linear"`: at iteration t the rate is
+    peak · (1 − t / iterations), and before `warmup` that times
+    1 − (1 − t / warmup) · (1 − ratio).
+
+    Args:
+      iterations: Where the rate reaches 0; 160 000 in the paper.
+      peak: The rate that the decay starts from.
+      warmup: Length of the warm-up in iterations; 0 for none.
+      ratio: Share of the rate at iteration 0 of the warm-up.
+
+    Returns:
+      A function of the iteration, counted from 0.
+    """
+
+    def rate(step):
+        # The formulas above, rearranged: in float32, subtracting from 1 would cost the first and
+        # the last steps most of their digits.
+        decay = jnp.maximum(iterations - step, 0) / iterations
+        progress = jnp.minimum(step / warmup, 1) if warmup else 1
+        return peak * decay * (ratio + progress * (1 - ratio))
+
+    return rate
+
+
+def optimizer(
+    schedule: optax.Schedule, *, weight_decay: float = 0.05
+) -> optax.GradientTransformation:
+    """The paper's AdamW, betas (0.9, 0.999), with decoupled decay on kernel and bias alike.
+
+    Args:
+      schedule: See `learning_rate`.
+      weight_decay: Times the learning rate, as in PyTorch.
+    """
+    return optax.adamw(schedule, b1=0.9, b2=0.999, eps=1e-8, weight_decay=weight_decay)
+
+
+class PixelState(NamedTuple):
+    """What training changes; a pytree.
+
+    Attributes:
+      heads: `nnx.state` of the heads.
+      optimizer: State of the optimiser.
+    """
+
+    heads: nnx.State
+    optimizer: optax.OptState
+
+
+TrainStep = Callable[
+    [PixelState, Sequence[FeatureMap] | Mapping[int, FeatureMap], Int[Array, "batch rows columns"]],
+    tuple[PixelState, Float[Array, "heads"]],
+]
+
+
+def start_training(
+    heads: PixelHeads, transform: optax.GradientTransformation
+) -> tuple[PixelState, TrainStep]:
+    """The state before the first iteration and the compiled iteration.
+
+    Args:
+      heads: Fresh heads; they are left as they are, the state holds copies.
+      transform: See `optimizer`.
+
+    Returns:
+      The state, and `step(state, blocks, labels) -> (state, loss of each head)`, where `blocks`
+      is what `PixelHeads` takes and `labels` holds 0 … classes − 1 or 255, at the size of the
+      training crop. The step takes over the buffers of the state that it is given. Trained heads
+      are `nnx.merge(nnx.graphdef(heads), state.heads)`.
+    """
+    graph, initial = nnx.split(heads)
+
+    def total_loss(parameters, blocks, labels):
+        losses = pixel_cross_entropy(nnx.merge(graph, parameters)(blocks), labels)
+        return losses.sum(), losses
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state, blocks, labels):
+        gradient = jax.grad(total_loss, has_aux=True)
+        change, losses = gradient(state.heads, blocks, labels)
+        update, moments = transform.update(change, state.optimizer, state.heads)
+        return PixelState(optax.apply_updates(state.heads, update), moments), losses
+
+    initial = jax.tree.map(jnp.copy, initial)
+    return PixelState(initial, transform.init(initial)), step
