@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
 
 from jaxpart.errors import JaxpartError
@@ -43,3 +44,11 @@ def read_lines(path: pathlib.Path) -> list[str]:
     if not lines:
         raise JaxpartError(f"{path} is empty; unpack the data set again")
     return lines
+
+
+def fingerprint(*parts: bytes | str) -> str:
+    """A short name for what was read: the first 12 hex digits of its SHA-256."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part)
+    return digest.hexdigest()[:12]

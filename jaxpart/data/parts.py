@@ -5,13 +5,15 @@ The rule of the published loaders (PROTOCOL.md, "Part patches"), for any set of 
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import Float64
 
 from jaxpart.data.images import Box
-from jaxpart.data.source import Annotation, Keypoints, Source
+from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Source
 from jaxpart.errors import JaxpartError
 
 
@@ -20,20 +22,45 @@ class PartSelection:
     """Which keypoints become patches.
 
     Attributes:
-      parts: Name of each selected part by its official id.
-      min_parts: An instance contributes only if it has at least so many visible selected parts.
-      min_dist: Patches need more than this half distance (pixels) to the next selected keypoint…
+      parts: Name of each selected part by its official id; at least one.
+      min_parts_per_instance: An instance contributes only if it has at least so many visible
+        selected parts.
+      min_dist: Patches need more than this half distance (pixels) to the next selected keypoint,
+        so that at 1 or more every patch has a pixel…
       max_dist: …and less than this.
+
+    Raises:
+      JaxpartError: No part is selected, or no distance lies between the limits.
     """
 
     parts: Mapping[int, str]
-    min_parts: int = 1
+    min_parts_per_instance: int = 1
     min_dist: float = 20.0
     max_dist: float = 1000.0
 
+    def __post_init__(self) -> None:
+        """Refuses a selection that could give no patch, or one without a pixel."""
+        if not self.parts:
+            raise JaxpartError("a part selection needs at least one part id")
+        if not 1 <= self.min_dist < self.max_dist:
+            raise JaxpartError(
+                f"the limits of the distance are {self.min_dist} and {self.max_dist} pixels; they "
+                "must be at least 1 and rising"
+            )
+
+    def check(self, info: DatasetInfo) -> None:
+        """Raises `JaxpartError` if a selected part does not exist in the data set."""
+        for part in self.parts:
+            if part not in info.part_names:
+                raise JaxpartError(
+                    f"{info.name} has no part with id {part}; its parts are {dict(info.part_names)}"
+                )
+
 
 CUB_PARTS = PartSelection({11: "right_eye", 12: "right_leg", 9: "left_wing", 14: "tail"})
-COCO_PARTS = PartSelection({1: "nose", 11: "right_wrist", 16: "left_ankle"}, min_parts=2)
+COCO_PARTS = PartSelection(
+    {1: "nose", 11: "right_wrist", 16: "left_ankle"}, min_parts_per_instance=2
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,60 +96,68 @@ class Patch:
 def part_patches(source: Source, selection: PartSelection) -> list[Patch]:
     """All part patches of a data set, in the order of its images and their annotations.
 
+    Args:
+      source: A data set with keypoints. `CocoPersons` must have been given the same selection,
+        since the published order of its images depends on it.
+      selection: Which keypoints to take.
+
     Raises:
       JaxpartError: A selected part does not exist in the data set, or an image has no keypoints.
     """
-    unknown = [part for part in selection.parts if part not in source.info.part_names]
-    if unknown:
-        raise JaxpartError(
-            f"{source.info.name} has no part with id {unknown[0]}; its parts are "
-            f"{dict(source.info.part_names)}"
-        )
-    return [
-        patch
-        for index in range(len(source))
-        for patch in image_patches(index, source.annotation(index), selection)
-    ]
+    selection.check(source.info)
+    patches: list[Patch] = []
+    for index in range(len(source)):
+        patches += image_patches(index, source.annotation(index), selection)
+    return patches
 
 
-def image_patches(
-    index: int, annotation: Annotation, selection: PartSelection
-) -> Iterator[Patch]:
-    """The part patches of one image."""
+def image_patches(index: int, annotation: Annotation, selection: PartSelection) -> list[Patch]:
+    """The part patches of one image, in the order of its annotation.
+
+    Args:
+      index: Index of the image in its source, for `Patch.index`.
+      annotation: What is known of the image.
+      selection: Which keypoints to take.
+
+    Raises:
+      JaxpartError: The image has no keypoints at all (`None`; an empty set gives no patches).
+    """
     if annotation.keypoints is None:
         raise JaxpartError(f"image {annotation.id} has no keypoints; choose a data set of parts")
-    points = _selected(annotation.keypoints, selection)
-    for i, dist in enumerate(_half_distances(points)):
-        if selection.min_dist < dist < selection.max_dist:
-            x, y = points.xy[i]
-            yield Patch(
-                index=index,
-                image=annotation.id,
-                part=int(points.part[i]),
-                instance=int(points.instance[i]),
-                x=float(x),
-                y=float(y),
-                dist=float(dist),
-                half=round(float(dist) / 2),
-            )
+    part, instance, x, y = _selected(annotation.keypoints, selection)
+    if len(part) < 2:  # a lone keypoint has no distance, so no patch
+        return []
+    half_distances = _half_distances(x, y, instance)
+    kept = (half_distances > selection.min_dist) & (half_distances < selection.max_dist)
+    rows = zip(*(a[kept].tolist() for a in (part, instance, x, y, half_distances)), strict=True)
+    return [Patch(index, annotation.id, *row, half=round(row[-1] / 2)) for row in rows]
 
 
-def _selected(keypoints: Keypoints, selection: PartSelection) -> Keypoints:
-    """The visible selected keypoints of the instances that have enough of them."""
-    kept = keypoints.visible & np.isin(keypoints.part, list(selection.parts))
-    _, which = np.unique(keypoints.instance, return_inverse=True)
-    counts = np.bincount(which, weights=kept)
-    kept &= counts[which] >= selection.min_parts
-    return Keypoints(*(getattr(keypoints, f.name)[kept] for f in dataclasses.fields(Keypoints)))
+def _selected(
+    keypoints: Keypoints, selection: PartSelection
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(part, instance, x, y) of the visible selected keypoints of the instances with enough."""
+    rows = np.flatnonzero(keypoints.visible)
+    wanted = [part in selection.parts for part in keypoints.part[rows].tolist()]
+    rows = rows[np.array(wanted, bool)]
+    instance = keypoints.instance[rows]
+    counts = collections.Counter(ids := instance.tolist())
+    enough = np.array([counts[i] >= selection.min_parts_per_instance for i in ids], bool)
+    rows = rows[enough]
+    return keypoints.part[rows], instance[enough], *keypoints.xy[rows].T
 
 
-def _half_distances(points: Keypoints) -> np.ndarray:
+def _half_distances(
+    x: Float64[np.ndarray, " points"], y: np.ndarray, instance: np.ndarray
+) -> Float64[np.ndarray, " points"]:
     """Half the smallest non-zero distance of each point to another; infinite if there is none.
 
     Measured over (x, y, instance id), as the published COCO loader does: keypoints of two persons
-    are almost never each other's nearest.
+    are almost never each other's nearest. With one instance it is the plain distance (CUB).
     """
-    place = np.column_stack([points.xy, points.instance.astype(np.float64)])
-    squares = (place[:, None, :] - place[None, :, :]) ** 2
-    distances = np.sqrt(squares[..., 0] + squares[..., 1] + squares[..., 2])
-    return np.where(distances > 0, distances, np.inf).min(axis=1, initial=np.inf) / 2
+    squares = np.zeros((len(x), len(x)))
+    for axis in (x, y, instance.astype(np.float64)):
+        squares += (axis[:, None] - axis[None, :]) ** 2
+    distances = np.sqrt(squares)
+    distances[distances == 0] = np.inf
+    return distances.min(axis=1) / 2
