@@ -24,10 +24,16 @@ def medians(runs: int, **functions: Callable[[], object]) -> dict[str, float]:
 def report(rows: dict[str, object], description: str) -> None:
     """Prints a table, and writes it as JSON where `--json PATH` is given."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--json", type=pathlib.Path, metavar="PATH", help="write the rows there too")
+    parser.add_argument(
+        "--json", type=pathlib.Path, metavar="PATH", help="write the rows there too"
+    )
     path = parser.parse_args().json
     width = max(map(len, rows))
     for name, value in rows.items():
-        print(f"{name:{width}}  {value:.4g}" if isinstance(value, float) else f"{name:{width}}  {value}")
+        print(
+            f"{name:{width}}  {value:.4g}"
+            if isinstance(value, float)
+            else f"{name:{width}}  {value}"
+        )
     if path is not None:
         path.write_text(json.dumps(rows, indent=1) + "\n")

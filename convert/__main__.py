@@ -27,16 +27,26 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="example: python -m convert ibot checkpoint.pth checkpoints/ibot_vitb16",
     )
     parser.add_argument("family", metavar="FAMILY", help=", ".join(FAMILIES))
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the released .pth or .safetensors file")
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="the released .pth or .safetensors file"
+    )
     parser.add_argument("out", metavar="OUT", help="folder to be made")
-    parser.add_argument("--checkpoint-key", metavar="KEY", help="network of the file: teacher, student…")
-    parser.add_argument("--num-heads", type=int, metavar="N", help="where the family's table is not meant")
+    parser.add_argument(
+        "--checkpoint-key", metavar="KEY", help="network of the file: teacher, student…"
+    )
+    parser.add_argument(
+        "--num-heads", type=int, metavar="N", help="where the family's table is not meant"
+    )
     parser.add_argument(
         "--image-size", type=_image_size, metavar="N", help="N or HxW to make the encoder for"
     )
-    parser.add_argument("--use-torch", action="store_true", help="let PyTorch read its old file format")
+    parser.add_argument(
+        "--use-torch", action="store_true", help="let PyTorch read its old file format"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an encoder in OUT")
-    parser.add_argument("--dry-run", action="store_true", help="print the mapping and write nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the mapping and write nothing"
+    )
     given = parser.parse_args(arguments)
     try:
         config = convert(

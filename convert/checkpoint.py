@@ -99,7 +99,9 @@ def _contents(path: pathlib.Path, head: bytes, allow_torch: bool) -> Any:
     if head[257:262] == b"ustar" or b"\x00" * 16 in head[16:] and head[:8].isascii():
         raise JaxpartError("it is a tar archive or damaged; give the checkpoint inside")
     if head[:1] == b"\x80":
-        raise JaxpartError("it is a plain pickle, not a file that torch.save wrote; it is not opened")
+        raise JaxpartError(
+            "it is a plain pickle, not a file that torch.save wrote; it is not opened"
+        )
     raise JaxpartError("it is neither a PyTorch (zip) nor a safetensors file; fetch it again")
 
 
@@ -119,7 +121,9 @@ def _read_zip(path: pathlib.Path) -> Any:
         if any(name.split("/", 1)[-1] == "constants.pkl" for name in names):
             raise JaxpartError("it is a TorchScript program, not a checkpoint; save its state_dict")
         if len(pickles) != 1:
-            raise JaxpartError("it is a zip archive, but not one that torch.save wrote (no data.pkl)")
+            raise JaxpartError(
+                "it is a zip archive, but not one that torch.save wrote (no data.pkl)"
+            )
         root = pickles[0].removesuffix("data.pkl")
         if archive.read(root + "byteorder") != b"little" if root + "byteorder" in names else False:
             raise JaxpartError("it was written on a big-endian machine, which is not supported")

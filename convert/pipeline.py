@@ -130,9 +130,7 @@ def resized(
             )
             new[path] = np.concatenate([array[:slots], patches])
         elif path.endswith("relative_bias.table"):
-            new[path] = np.asarray(
-                positions.resize_relative_bias(array, config.grid, target.grid)
-            )
+            new[path] = np.asarray(positions.resize_relative_bias(array, config.grid, target.grid))
     return target, new
 
 
@@ -195,9 +193,10 @@ def convert(
         config, arrays = resized(config, arrays, image_size)
     if not dry_run:
         about = _about(source, plan)
-        _write(out, lambda folder: write_encoder(
-            folder, family, config, Preprocessing(), arrays, about
-        ))
+        _write(
+            out,
+            lambda folder: write_encoder(folder, family, config, Preprocessing(), arrays, about),
+        )
     return config
 
 

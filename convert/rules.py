@@ -80,7 +80,9 @@ def match(
                 faults.append(f"{key} is claimed for both {used[key]} and {entry.target}")
             used[key] = entry.target
         if entry.target in filled:
-            faults.append(f"{entry.target} is filled by both {filled[entry.target]} and {entry.sources}")
+            faults.append(
+                f"{entry.target} is filled by both {filled[entry.target]} and {entry.sources}"
+            )
         filled[entry.target] = entry.sources
     ignored = {}
     for key in keys:

@@ -138,8 +138,10 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
 
 def _bytearray(*arguments: Any) -> bytes:
     # Never bytearray(n), which would take n bytes for an n of the file's choosing.
-    return _encode(*arguments) if arguments and isinstance(arguments[0], str) else bytes(
-        _expect(arguments[0], bytes, "bytearray") if arguments else b""
+    return (
+        _encode(*arguments)
+        if arguments and isinstance(arguments[0], str)
+        else bytes(_expect(arguments[0], bytes, "bytearray") if arguments else b"")
     )
 
 
@@ -285,7 +287,9 @@ class RestrictedUnpickler(pickle.Unpickler):
         try:
             return _BUILDERS[f"{module}.{name}"]
         except KeyError:
-            raise Refused(f"it asks for {module}.{name}, which is not data; nothing of it was run") from None
+            raise Refused(
+                f"it asks for {module}.{name}, which is not data; nothing of it was run"
+            ) from None
 
     def persistent_load(self, pid: Any) -> Storage:
         """The storage that a tensor refers to."""

@@ -1,9 +1,9 @@
 """Part-aware evaluation of self-supervised vision transformers in JAX.
 
-    import jaxpart
-    encoder = jaxpart.load_encoder("checkpoints/ibot_vitb16")
-    features = encoder(encoder.normalize(images))["embedding"]
-    print(jaxpart.average_precision(features, parts).ap)
+import jaxpart
+encoder = jaxpart.load_encoder("checkpoints/ibot_vitb16")
+features = encoder(encoder.normalize(images))["embedding"]
+print(jaxpart.average_precision(features, parts).ap)
 """
 
 from __future__ import annotations

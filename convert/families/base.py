@@ -158,7 +158,9 @@ def vit_rules(config: ViTConfig) -> list[Rule]:
     rules += layer("blocks.{i}.mlp.fc2", "blocks.{i}.mlp.fc2")
     if config.qkv_bias == "qv":
         for name in ("q_bias", "v_bias"):
-            rules.append(Rule((f"blocks.{{i}}.attn.{name}",), f"blocks.{{i}}.attention.{name}", same))
+            rules.append(
+                Rule((f"blocks.{{i}}.attn.{name}",), f"blocks.{{i}}.attention.{name}", same)
+            )
     if config.layer_scale:
         rules.append(Rule(("blocks.{i}.gamma_1",), "blocks.{i}.scale1", same))
         rules.append(Rule(("blocks.{i}.gamma_2",), "blocks.{i}.scale2", same))
@@ -174,7 +176,9 @@ def shape(arrays: Arrays, key: str) -> tuple[int, ...]:
     return arrays[key].shape
 
 
-def read_vit(arrays: Arrays, options: Options, *, heads: Mapping[int, int] = HEADS) -> dict[str, Any]:
+def read_vit(
+    arrays: Arrays, options: Options, *, heads: Mapping[int, int] = HEADS
+) -> dict[str, Any]:
     """Fields of `ViTConfig` that can be read off the encoder's arrays, but positions.
 
     Raises:

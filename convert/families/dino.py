@@ -22,7 +22,12 @@ from jaxpart.encoders.vit import ViTConfig
 
 FULL = tuple(
     Root(key, encoder=f"{wrap}backbone.", projector=f"{wrap}head.")
-    for key, wrap in (("teacher", ""), ("student", "module."), ("teacher", "module."), ("student", ""))
+    for key, wrap in (
+        ("teacher", ""),
+        ("student", "module."),
+        ("teacher", "module."),
+        ("student", ""),
+    )
 )
 """Teacher and student of a full checkpoint, wrapped for distributed training or not."""
 

@@ -34,7 +34,9 @@ def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConf
         "position_resize": "sincos_wh",
     }
     layers = sorted(
-        int(key.split(".")[1]) for key in arrays if key.startswith("head.") and arrays[key].ndim == 2
+        int(key.split(".")[1])
+        for key in arrays
+        if key.startswith("head.") and arrays[key].ndim == 2
     )
     widths = tuple(shape(arrays, f"head.{i}.weight")[0] for i in layers)
     config = None

@@ -106,7 +106,9 @@ class Encoder:
           JaxpartError: `images` is not uint8.
         """
         if images.dtype != jnp.uint8:
-            raise JaxpartError(f"images are {images.dtype}; normalize takes uint8 pixels of 0 to 255")
+            raise JaxpartError(
+                f"images are {images.dtype}; normalize takes uint8 pixels of 0 to 255"
+            )
         mean = jnp.asarray(self.preprocessing.mean, jnp.float32)
         std = jnp.asarray(self.preprocessing.std, jnp.float32)
         return (jnp.asarray(images, jnp.float32) / 255 - mean) / std

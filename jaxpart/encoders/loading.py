@@ -95,7 +95,9 @@ def load_encoder(folder: str | pathlib.Path) -> Encoder:
         preprocessing = Preprocessing(tuple(pixels["mean"]), tuple(pixels["std"]))
         family, digest = document["family"], document["digest"]
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise JaxpartError(f"{about} is damaged ({error!r}); convert the checkpoint again") from error
+        raise JaxpartError(
+            f"{about} is damaged ({error!r}); convert the checkpoint again"
+        ) from error
     arrays = checkpoints.load_arrays(folder / _WEIGHTS)
     _check(folder, arrays, shapes_of(config), digest)
     return make_encoder(family, config, preprocessing, arrays, digest=digest, trained=True)

@@ -43,7 +43,9 @@ def _matrix_product(rows: np.ndarray, grid: Array, columns: np.ndarray) -> Array
 
 
 @functools.cache
-def bicubic_matrix(source: int, target: int, offset: float = 0.0) -> Float[np.ndarray, "target source"]:
+def bicubic_matrix(
+    source: int, target: int, offset: float = 0.0
+) -> Float[np.ndarray, "target source"]:
     """PyTorch's bicubic interpolation (a = -0.75, half-pixel centres, replicated border).
 
     Args:
@@ -92,7 +94,9 @@ def geometric_matrix(source: int, target: int) -> Float[np.ndarray, "target sour
     wanted = np.arange(-(target // 2), target // 2 + 1)
     # A spline is linear in the values it passes through, so the images of the unit vectors are it.
     degree = min(3, source - 1)
-    splines = [InterpolatedUnivariateSpline(offsets, unit, k=degree, ext=3) for unit in np.eye(source)]
+    splines = [
+        InterpolatedUnivariateSpline(offsets, unit, k=degree, ext=3) for unit in np.eye(source)
+    ]
     return np.stack([spline(wanted) for spline in splines], axis=1)
 
 

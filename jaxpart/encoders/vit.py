@@ -301,8 +301,10 @@ class ViT(nnx.Module):
         if config.pooled_norm:
             out["pooled"] = self.pooled_norm(out["embedding"])
         if config.projector is not None:
-            heads = [out["pooled"]] if config.pooled_norm else list(
-                tokens[:, : len(config.prefix)].swapaxes(0, 1)
+            heads = (
+                [out["pooled"]]
+                if config.pooled_norm
+                else list(tokens[:, : len(config.prefix)].swapaxes(0, 1))
             )
             out |= self.projector(heads, patches)
             if config.projector.predictor:

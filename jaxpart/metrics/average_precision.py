@@ -154,7 +154,9 @@ def average_precision_of(
 
 
 def _host_queries(
-    rows: Float32[np.ndarray, "items channels"], labels: Int[np.ndarray, " items"], exclude_self: bool
+    rows: Float32[np.ndarray, "items channels"],
+    labels: Int[np.ndarray, " items"],
+    exclude_self: bool,
 ) -> Float64[np.ndarray, " items"]:
     """AP of every query: similarities by BLAS, rows sorted by threads."""
     items = len(rows)
@@ -184,7 +186,9 @@ def _host_queries(
 
 
 def device_queries(
-    rows: Float32[np.ndarray, "items channels"], labels: Int[np.ndarray, " items"], exclude_self: bool
+    rows: Float32[np.ndarray, "items channels"],
+    labels: Int[np.ndarray, " items"],
+    exclude_self: bool,
 ) -> Float64[np.ndarray, " items"]:
     """AP of every query in one compiled program on the device.
 

@@ -49,9 +49,7 @@ def test_bicubic_twin(target):
     stored = np.random.default_rng(0).normal(size=(7 * 7, 8)).astype(np.float32)
     ours = positions.resize_positions(stored, (7, 7), target, "bicubic")
     grid = torch.tensor(stored).reshape(1, 7, 7, 8).permute(0, 3, 1, 2)
-    theirs = torch.nn.functional.interpolate(
-        grid, size=target, mode="bicubic", align_corners=False
-    )
+    theirs = torch.nn.functional.interpolate(grid, size=target, mode="bicubic", align_corners=False)
     assert largest_error(ours, theirs[0].permute(1, 2, 0).reshape(-1, 8)) <= TOLERANCE
 
 

@@ -69,9 +69,7 @@ def test_device_and_host_agree(exclude_self, monkeypatch):
     rng = np.random.default_rng(0)
     rows = rng.choice([-1, 1], (333, 16)).astype(np.float32) / 4
     labels = rng.integers(0, 4, 333).astype(np.int32)
-    monkeypatch.setattr(
-        "jaxpart.metrics.average_precision._DEVICE_BLOCK_VALUES", 333 * 50
-    )
+    monkeypatch.setattr("jaxpart.metrics.average_precision._DEVICE_BLOCK_VALUES", 333 * 50)
     host = jaxpart.average_precision(rows, labels, exclude_self=exclude_self).per_query
     assert np.abs(device_queries(rows, labels, exclude_self) - host).max() <= 1e-6
 
@@ -144,5 +142,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 average_precision(rng.normal(size=(8000, 8)).astype(np.float32), rng.integers(0, 4, 8000))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
-    grown = int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    grown = int(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    )
     assert grown < 8000**2 * 4 / 2, "half of one float32 similarity matrix"

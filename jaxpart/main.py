@@ -1,0 +1,103 @@
+"""Measure how part-aware an encoder is: python -m jaxpart.main --config configs/ibot_part.py
+
+Runs the tasks of a configuration, prints a table, and keeps everything in the work directory.
+Values are changed on the command line, as in --config.data.num_images=200.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from jaxpart import config as configs
+from jaxpart.data.sets import retrieval_set
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.loading import load_encoder, random_encoder
+from jaxpart.encoders.small import small_config
+from jaxpart.errors import JaxpartError
+from jaxpart.progress import Progress
+from jaxpart.table import results_table
+from jaxpart.tasks.retrieval import part_retrieval
+from jaxpart.workdir import WorkDir, default_workdir
+
+_CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: a new one in ./runs.")
+
+TASKS = ("retrieval",)
+
+
+def make_encoder(config: Any) -> Encoder:
+    """The encoder that a configuration asks for."""
+    if config.encoder.checkpoint:
+        return load_encoder(config.encoder.checkpoint)
+    if not config.encoder.small:
+        raise JaxpartError(
+            f"the encoder is missing: pass --config.encoder.checkpoint=FOLDER, made of the released "
+            f"checkpoint by `python -m convert {config.method} CHECKPOINT FOLDER`"
+        )
+    return random_encoder(config.method, small_config(config.method), seed=config.seed)
+
+
+def run(config: Any, workdir: WorkDir, progress: Progress) -> dict[str, Any]:
+    """Runs the tasks of a configuration; returns what results.json holds."""
+    unknown = [task for task in config.tasks if task not in TASKS]
+    if unknown:
+        raise JaxpartError(f"there is no task {unknown[0]!r}; choose among {', '.join(TASKS)}")
+    encoder = make_encoder(config)
+    values: dict[str, float | int] = {}
+    for name in config.data.sets:
+        source, selection = retrieval_set(name, config.data)
+        for key, value in part_retrieval(encoder, source, selection, config.retrieval, progress):
+            values[f"{name}/retrieval/{key}"] = value
+            workdir.metric(f"{name}/retrieval/{key}", value)
+    about = {"name": encoder.name, "trained": encoder.trained, "digest": encoder.digest}
+    return {"encoder": about, "values": values}
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the command line."""
+    del arguments
+    logging.set_verbosity(logging.WARNING)  # the libraries' news are not the user's
+    config = _CONFIG.value
+    if config is None:
+        raise JaxpartError("pass --config, as in --config configs/ibot_part.py")
+    name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    path = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(name)
+    progress = Progress()
+    workdir = WorkDir(path, json.loads(config.to_json_best_effort()))
+    results = run(config, workdir, progress)
+    workdir.finish(results)
+    print(results_table(results))
+    print(f"results: {path / 'results.json'}")
+
+
+def _command_line(arguments: list[str]) -> list[str]:
+    """The command line with the path of an embedded configuration filled in."""
+    given = list(arguments)
+    for i, argument in enumerate(given):
+        if argument in ("--config", "-config") and i + 1 < len(given):
+            given[i + 1] = configs.locate(given[i + 1])
+        elif argument.startswith("--config="):
+            given[i] = "--config=" + configs.locate(argument.removeprefix("--config="))
+    return given
+
+
+def entry(arguments: list[str] | None = None) -> int:
+    """Runs `main`; a user's mistake is told in one sentence. Returns the exit status."""
+    try:
+        app.run(main, _command_line(arguments or sys.argv))
+    except JaxpartError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(entry())
