@@ -19,7 +19,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jaxpart.errors import JaxpartError
-from jaxpart.probes.pixel_loss import IGNORE, pixel_cross_entropy
+from jaxpart.metrics.confusion import IGNORE
+from jaxpart.probes.pixel_loss import pixel_cross_entropy
 
 PAPER_BLOCKS = (3, 5, 7, 11)
 """Blocks 4, 6, 8 and 12 as indices into `encoder(images, blocks=True)["blocks"]`."""

@@ -20,10 +20,8 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32
 
 from jaxpart.errors import JaxpartError
+from jaxpart.metrics.confusion import IGNORE
 from jaxpart.probes.upsampling import PRECISION, interpolation_weights
-
-IGNORE = 255
-"""The label of pixels that count for nothing: background, borders, padding."""
 
 _BLOCK_ELEMENTS = 8_000_000
 """Upsampled logits per step: 32 MB, enough to fill an accelerator and little to hold."""

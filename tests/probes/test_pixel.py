@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from jaxpart.errors import JaxpartError
+from jaxpart.metrics.confusion import IGNORE
 from jaxpart.probes.pixel import (
     PAPER_BLOCKS,
     PixelHead,
@@ -18,7 +19,7 @@ from jaxpart.probes.pixel import (
     patch_map,
     start_training,
 )
-from jaxpart.probes.pixel_loss import IGNORE, pixel_cross_entropy
+from jaxpart.probes.pixel_loss import pixel_cross_entropy
 
 
 def blocks_and_labels(count=4, batch=2, grid=(4, 5), width=6, classes=3, patch=8, seed=0):

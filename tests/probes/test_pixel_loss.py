@@ -9,7 +9,8 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxpart.errors import JaxpartError
-from jaxpart.probes.pixel_loss import IGNORE, pixel_cross_entropy
+from jaxpart.metrics.confusion import IGNORE
+from jaxpart.probes.pixel_loss import pixel_cross_entropy
 from jaxpart.probes.upsampling import upsample
 
 

@@ -1,0 +1,202 @@
+"""Segmentation metrics from one confusion matrix over a whole data set: mIoU, mAcc, aAcc.
+
+Matrices are counts, so they add up over batches, devices and processes without loss; the ratios
+are taken once, in float64, at the end (mmseg `mean_iou` and `eval_metrics`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float64, Int, Int32, Int64
+
+from jaxpart.errors import JaxpartError
+
+IGNORE = 255
+"""The label of pixels that count for nothing: background, borders, padding."""
+
+_INT32_PIXELS = 2**31 - 1
+
+
+def check_labels(
+    labels: Int[np.ndarray, "*shape"],
+    classes: int,
+    *,
+    where: str,
+    size: tuple[int, int] | None = None,
+) -> None:
+    """Checks a label map, or several, on the host.
+
+    Args:
+      labels: Integers; rows and columns are the last two axes.
+      classes: How many classes there are.
+      where: The file or record, for the message.
+      size: (rows, columns) of the image that the labels belong to, where it is known.
+
+    Raises:
+      JaxpartError: If a label is neither 0 … classes − 1 nor 255, or the size is another.
+    """
+    if size is not None and labels.shape[-2:] != tuple(size):
+        rows, columns = labels.shape[-2:]
+        raise JaxpartError(
+            f"{where}: the label map is {columns} × {rows} pixels but its image is "
+            f"{size[1]} × {size[0]}; they must be the same size."
+        )
+    wrong = (labels != IGNORE) & ((labels < 0) | (labels >= classes))
+    if wrong.any():
+        found = ", ".join(map(str, np.unique(labels[wrong])[:5]))
+        raise JaxpartError(
+            f"{where}: the label map holds {found}, but {classes} classes allow 0 to "
+            f"{classes - 1}, and {IGNORE} for ignored pixels; check the data set's class list."
+        )
+
+
+@functools.partial(jax.jit, static_argnames="classes")
+def confusion_matrix(
+    prediction: Int[Array, "*shape"], label: Int[Array, "*shape"], classes: int
+) -> Int32[Array, "classes classes"]:
+    """Counts pixels by true and predicted class, on the device.
+
+    Args:
+      prediction: 0 … classes − 1.
+      label: Of the same shape; pixels that are no class (255, and whatever `check_labels` would
+        refuse) are left out.
+      classes: How many classes there are.
+
+    Returns:
+      Entry [t, p]: pixels of class t predicted as p. Exact for fewer than 2³¹ pixels; see
+      `ConfusionCounter` for more.
+
+    Raises:
+      JaxpartError: If the shapes differ.
+    """
+    if prediction.shape != label.shape:
+        raise JaxpartError(
+            f"Predictions of shape {prediction.shape} cannot be compared with labels of shape "
+            f"{label.shape}: predict at the size of the label map."
+        )
+    label = label.astype(jnp.int32)
+    counted = (label >= 0) & (label < classes) & (label != IGNORE)
+    index = jnp.where(counted, label * classes + prediction.astype(jnp.int32), classes**2)
+    counts = jnp.zeros(classes**2 + 1, jnp.int32).at[index.ravel()].add(1)
+    return counts[:-1].reshape(classes, classes)
+
+
+class ConfusionCounter:
+    """Adds up confusion matrices exactly: int32 on the device, int64 on the host before it is full.
+
+    Adding never waits for the device, but for once in two billion pixels.
+    """
+
+    def __init__(self, classes: int):
+        """Starts from zero.
+
+        Args:
+          classes: How many classes there are.
+        """
+        self._host = np.zeros((classes, classes), np.int64)
+        self._device: Int32[Array, "classes classes"] | None = None
+        self._pixels = 0
+
+    def add(self, matrix: Int32[Array, "classes classes"], pixels: int) -> None:
+        """Adds a matrix.
+
+        Args:
+          matrix: From `confusion_matrix`, of the same classes.
+          pixels: A bound on the sum of its entries, below 2³¹: the pixels it was made from.
+
+        Raises:
+          JaxpartError: If the matrix is of other classes.
+        """
+        if matrix.shape != self._host.shape:
+            raise JaxpartError(
+                f"A confusion matrix of shape {matrix.shape} cannot be added to one of "
+                f"{len(self._host)} classes: use one class list throughout."
+            )
+        if self._pixels + pixels > _INT32_PIXELS:
+            self._flush()
+        self._device = matrix if self._device is None else self._device + matrix
+        self._pixels += pixels
+
+    def total(self) -> Int64[np.ndarray, "classes classes"]:
+        """The sum so far; waits for the device."""
+        self._flush()
+        return self._host.copy()
+
+    def _flush(self) -> None:
+        if self._device is not None:
+            self._host += np.asarray(self._device)
+        self._device, self._pixels = None, 0
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationScores:
+    """What a confusion matrix says, as fractions of 1.
+
+    Attributes:
+      iou: Per class, intersection over union; NaN where neither a label nor a prediction is.
+      accuracy: Per class, the share of its labelled pixels found; NaN where none is labelled.
+      mean_iou: mIoU, the mean of `iou` without its NaN; NaN if all are.
+      mean_accuracy: mAcc, the mean of `accuracy` without its NaN; NaN if all are.
+      pixel_accuracy: aAcc, the share of all labelled pixels found; NaN if none is labelled.
+    """
+
+    iou: Float64[np.ndarray, " classes"]
+    accuracy: Float64[np.ndarray, " classes"]
+    mean_iou: float
+    mean_accuracy: float
+    pixel_accuracy: float
+
+
+def segmentation_scores(matrix: Int[np.ndarray, "classes classes"]) -> SegmentationScores:
+    """mIoU, mAcc and aAcc with their per-class parts.
+
+    Args:
+      matrix: Pixels by true class (rows) and predicted class (columns), over the whole data set.
+    """
+    matrix = np.asarray(matrix, np.int64)
+    found = np.diagonal(matrix)
+    labelled, predicted = matrix.sum(1), matrix.sum(0)
+    iou = ratio(found, labelled + predicted - found)
+    accuracy = ratio(found, labelled)
+    return SegmentationScores(
+        iou=iou,
+        accuracy=accuracy,
+        mean_iou=_mean(iou),
+        mean_accuracy=_mean(accuracy),
+        pixel_accuracy=float(ratio(found.sum(), labelled.sum())),
+    )
+
+
+def check_names(names: Sequence[str], classes: int) -> None:
+    """Checks that a class list belongs to a head or to a confusion matrix.
+
+    Args:
+      names: One per class.
+      classes: Of the head or of the matrix.
+
+    Raises:
+      JaxpartError: If their numbers differ.
+    """
+    if len(names) != classes:
+        raise JaxpartError(
+            f"The class list has {len(names)} names, but the head or confusion matrix has "
+            f"{classes} classes: use the class list that the head was trained with."
+        )
+
+
+def ratio(numerator, denominator) -> np.ndarray:
+    """Elementwise quotient in float64, NaN where the denominator is 0."""
+    denominator = np.asarray(denominator, np.float64)
+    return np.asarray(numerator, np.float64) / np.where(denominator == 0, np.nan, denominator)
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of what is not NaN, NaN (without a warning) if nothing is left."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")
