@@ -67,9 +67,28 @@ class Refused(JaxpartError):
 
 @dataclasses.dataclass(frozen=True)
 class Inert:
-    """Something that the checkpoint names and that carries no data here: a dtype, a type, a device."""
+    """Something that the checkpoint names and that carries no data: a dtype, a type, a device."""
 
     name: str
+
+    def __setstate__(self, state: Any) -> None:
+        """Refuses to be changed by the file: it is shared by all of them."""
+        raise Refused(f"it changes the attributes of {self.name}, which plain data does not")
+
+
+class _Builder:
+    """A callable that the file can call and not change, unlike a function, whose defaults it could."""
+
+    __slots__ = ("_build",)
+
+    def __init__(self, build: Callable[..., Any]) -> None:
+        self._build = build
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._build(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise Refused("it changes the attributes of a function, which plain data does not")
 
 
 class Namespace:
@@ -119,10 +138,18 @@ class _Ndarray:
         self.value = flat.reshape(shape, order="F" if fortran else "C")
 
 
-def _expect(value: Any, kind: type, where: str) -> Any:
+def _expect(value: Any, kind: Any, where: str) -> Any:
     if not isinstance(value, kind):
-        raise Refused(f"its {where} is built from {type(value).__name__}, not {kind.__name__}")
+        wanted = getattr(kind, "__name__", str(kind))
+        raise Refused(f"its {where} is built from {type(value).__name__}, not {wanted}")
     return value
+
+
+def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Ndarray:
+    array = _Ndarray()
+    data = bytes(_expect(data, bytes | bytearray, "numpy.ndarray"))
+    array.__setstate__((1, shape, dtype, order == "F", data))
+    return array
 
 
 def _scalar(dtype: Any, data: Any) -> Any:
@@ -253,22 +280,25 @@ def _builders() -> dict[str, Any]:
     for core in ("numpy.core", "numpy._core"):
         table[f"{core}.multiarray._reconstruct"] = lambda *_: _Ndarray()
         table[f"{core}.multiarray.scalar"] = _scalar
+        table[f"{core}.numeric._frombuffer"] = _frombuffer
     for name in STORAGES:
         table[f"torch.{name}"] = Inert(name)
     for name in TORCH_DTYPES:
         table[f"torch.{name}"] = Inert(f"torch.{name}")
     for module in ("builtins", "__builtin__"):
-        for kind in (set, frozenset):
-            table[f"{module}.{kind.__name__}"] = _items(kind)
-        for kind in (slice, complex, range):
-            table[f"{module}.{kind.__name__}"] = _numbers(kind)
+        table[f"{module}.set"], table[f"{module}.frozenset"] = _items(set), _items(frozenset)
+        for name, build in {"slice": slice, "complex": complex, "range": range}.items():
+            table[f"{module}.{name}"] = _numbers(build)
+        table[f"{module}.xrange"] = _numbers(range)
         table[f"{module}.bytearray"] = _bytearray
-        for kind in (int, float, str, bool, bytes, list, dict, tuple, object):
-            table[f"{module}.{kind.__name__}"] = Inert(kind.__name__)
+        for name in ("int", "float", "str", "bool", "bytes", "list", "dict", "tuple", "object"):
+            table[f"{module}.{name}"] = Inert(name)
     for module in ("pathlib", "pathlib._local"):
         for name in ("Path", "PosixPath", "WindowsPath"):
             table[f"{module}.{name}"] = table[f"{module}.Pure{name}"] = _path
-    return table
+    # Classes stay as they are: creating an object of one (NEWOBJ) takes a class.
+    kept = (Inert, type)
+    return {k: v if isinstance(v, kept) else _Builder(v) for k, v in table.items()}
 
 
 _BUILDERS = _builders()

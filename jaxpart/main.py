@@ -87,10 +87,11 @@ def _command_line(arguments: list[str]) -> list[str]:
     return given
 
 
-def entry(arguments: list[str] | None = None) -> int:
+def entry() -> int:
     """Runs `main`; a user's mistake is told in one sentence. Returns the exit status."""
     try:
-        app.run(main, _command_line(arguments or sys.argv))
+        sys.argv = _command_line(sys.argv)  # where ml_collections looks for --config.field=value
+        app.run(main)
     except JaxpartError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,271 @@
+"""Checkpoints are untrusted input: data is read, everything else is refused and not run."""
+
+import argparse
+import collections
+import io
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from convert.checkpoint import flatten, open_checkpoint
+from jaxpart.errors import JaxpartError
+
+
+def archive(path, data, members=()):
+    """A file as torch.save lays it out, around the given pickle."""
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/data.pkl", data)
+        file.writestr("archive/byteorder", "little")
+        for name, content in members:
+            file.writestr(f"archive/{name}", content)
+    return path
+
+
+class Call:
+    """Pickles as a call."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+class HostileState:
+    def __reduce__(self):
+        return (collections.OrderedDict, (), Call(os.system, "touch canary"))
+
+
+PAYLOADS = {
+    "posix.system": pickle.dumps(Call(os.system, "touch canary")),
+    "builtins.eval": pickle.dumps(Call(eval, "open('canary', 'w')")),
+    "builtins.exec protocol 0": pickle.dumps(Call(exec, "open('canary', 'w')"), protocol=0),
+    "subprocess.check_output": pickle.dumps(Call(subprocess.check_output, ["touch", "canary"])),
+    "os.system INST": b"(S'touch canary'\nios\nsystem\n.",
+    "os.system OBJ": b"(cos\nsystem\nS'touch canary'\no.",
+    "nt.system GLOBAL": b"cnt\nsystem\n(S'touch canary'\ntR.",
+    "dotted STACK_GLOBAL": b"\x80\x04\x8c\x0bcollections\x8c\x16OrderedDict.__init__.x\x93.",
+    "builtins.getattr": pickle.dumps(Call(getattr, "x", "join")),
+    "functools.partial": b"cfunctools\npartial\n(cos\nsystem\nS'touch canary'\ntR.",
+    "torch.storage._load_from_bytes": b"ctorch.storage\n_load_from_bytes\n(S'x'\ntR.",
+    "torch.hub.load": b"ctorch.hub\nload\n(S'x'\ntR.",
+    "state of an OrderedDict": pickle.dumps(HostileState()),
+    "factory of a defaultdict": b"ccollections\ndefaultdict\n(cos\nsystem\ntR.",
+    "numpy.load": b"cnumpy\nload\n(S'canary'\ntR.",
+    "numpy object array": pickle.dumps(np.array([Call(os.system, "touch canary")], object)),
+    "extension registry": b"\x80\x02\x82\x01.",
+    "call of a value": b"\x80\x02cbuiltins\nint\n(S'1'\ntR.",
+    "build of a value": b"\x80\x02ctorch\nfloat32\n}S'name'\nS'x'\nsb.",
+    "defaults of a builder": (
+        b"\x80\x02c_codecs\nencode\n(N}X\x0c\x00\x00\x00__defaults__(X\x05\x00\x00\x00utf-8tst b."
+    ).replace(b"t b", b"tb"),
+    "importlib": b"cimportlib\nimport_module\n(S'os'\ntR.",
+}
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_payloads_are_refused_and_not_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = archive(tmp_path / "bad.pth", PAYLOADS[name])
+    with pytest.raises(JaxpartError) as caught:
+        open_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    assert [file.name for file in tmp_path.iterdir()] == ["bad.pth"], "something was run"
+    if PAYLOADS[name].startswith(b"c") or "." in name.split()[0]:
+        assert "is not data; nothing of it was run" in str(caught.value)
+
+
+def test_payload_is_named(tmp_path):
+    path = archive(tmp_path / "bad.pth", pickle.dumps(Call(os.system, "true")))
+    with pytest.raises(JaxpartError, match=r"bad.pth: it asks for (posix|nt).system"):
+        open_checkpoint(path)
+
+
+def test_inert_values(tmp_path):
+    value = {
+        "ordered": collections.OrderedDict(a=1),
+        "default": collections.defaultdict(list, {"b": [2]}),
+        "namespace": argparse.Namespace(lr=0.1, path=pathlib.PurePosixPath("a/b")),
+        "scalar": np.float64(1.5),
+        "array": np.arange(6, dtype=">i2").reshape(2, 3),
+        "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "dtype": np.dtype("<f4"),
+        "set": {1, 2},
+        "frozen": frozenset({3}),
+        "slice": slice(1, 2, None),
+        "range": range(3),
+        "complex": 1 + 2j,
+        "bytearray": bytearray(b"ab"),
+        "none": None,
+        "text": "ü",
+    }
+    for protocol in (2, 4, 5):
+        path = archive(tmp_path / f"{protocol}.pth", pickle.dumps(value, protocol=protocol))
+        read = open_checkpoint(path).contents
+        assert read["namespace"] == {"lr": 0.1, "path": pathlib.PurePosixPath("a/b")}
+        for name in ("array", "fortran"):
+            np.testing.assert_array_equal(read.pop(name), value[name])
+        expected = {k: v for k, v in value.items() if k not in ("array", "fortran", "namespace")}
+        read.pop("namespace")
+        assert read == expected
+
+
+def tensor_pickle(offset, size, stride):
+    """The pickle of one float32 tensor of storage 0."""
+    file = io.BytesIO()
+    file.write(b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(")
+    file.write(b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000")
+    file.write(b"X\x03\x00\x00\x00cpuK\x04tQ")
+    for argument in (offset, size, stride):
+        file.write(pickle.dumps(argument, protocol=2)[2:-1])
+    file.write(b"\x89ccollections\nOrderedDict\n)RtR.")
+    return file.getvalue()
+
+
+def test_tensor_without_torch(tmp_path):
+    data = np.arange(4, dtype=np.float32)
+    stored = [("data/0", data.tobytes())]
+    path = archive(tmp_path / "good.pth", tensor_pickle(0, (2, 2), (1, 2)), stored)
+    np.testing.assert_array_equal(open_checkpoint(path).contents, data.reshape(2, 2).T)
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "stride"),
+    [(3, (2,), (1,)), (0, (10**12,), (1,)), (0, (2,), (10**12,)), (-1, (2,), (1,)), (0, (2,), (-1,))],
+)
+def test_tensors_stay_inside_their_storage(offset, size, stride, tmp_path):
+    stored = [("data/0", bytes(16))]
+    path = archive(tmp_path / "bad.pth", tensor_pickle(offset, size, stride), stored)
+    with pytest.raises(JaxpartError, match="it holds a tensor"):
+        open_checkpoint(path)
+
+
+def test_missing_storage(tmp_path):
+    path = archive(tmp_path / "bad.pth", tensor_pickle(0, (2,), (1,)))
+    with pytest.raises(JaxpartError, match="storage '0' is missing"):
+        open_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer"),
+        (pickle.dumps({"a": 1}), "plain pickle"),
+        (b"PK\x03\x04" + bytes(100), "cut off"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M", "--use-torch"),
+        (b"some text that is no checkpoint at all, and long enough to be looked at", "neither"),
+    ],
+)
+def test_other_files(content, sentence, tmp_path):
+    path = tmp_path / "checkpoint.pth"
+    path.write_bytes(content)
+    with pytest.raises(JaxpartError, match=sentence):
+        open_checkpoint(path)
+
+
+def test_missing_file_folder_and_other_archives(tmp_path):
+    with pytest.raises(JaxpartError, match="does not exist"):
+        open_checkpoint(tmp_path / "none.pth")
+    with pytest.raises(JaxpartError, match="is a folder"):
+        open_checkpoint(tmp_path)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("readme.txt", "hello")
+    with pytest.raises(JaxpartError, match="no data.pkl"):
+        open_checkpoint(tmp_path / "a.zip")
+    script = archive(tmp_path / "script.pt", b"N.", [("constants.pkl", b"N.")])
+    with pytest.raises(JaxpartError, match="TorchScript"):
+        open_checkpoint(script)
+
+
+def test_safetensors(tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy")
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float16)}
+    numpy.save_file(arrays, tmp_path / "x.safetensors")
+    read = open_checkpoint(tmp_path / "x.safetensors").contents
+    assert read.keys() == arrays.keys()
+    for key in arrays:
+        np.testing.assert_array_equal(read[key], arrays[key])
+
+
+def test_torch_round_trip(tmp_path):
+    torch = pytest.importorskip("torch")
+    base = torch.arange(24.0).reshape(4, 6)
+    kinds = "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64".split()
+    tensors = {name: base.to(getattr(torch, name)) for name in kinds}
+    tensors |= {
+        "transposed": base.T,
+        "view": base[1:3, ::2],
+        "scalar": torch.tensor(3.0),
+        "empty": torch.empty(0, 3),
+        "expanded": torch.tensor([1.0]).expand(5),
+        "parameter": torch.nn.Parameter(base[0]),
+        "shared": base,
+    }
+    extra = {"size": torch.Size([1, 2]), "dtype": torch.float32, "device": torch.device("cpu")}
+    torch.save(tensors | extra, tmp_path / "x.pth")
+    read = open_checkpoint(tmp_path / "x.pth").contents
+    assert read["size"] == (1, 2)
+    assert read["dtype"].name == "torch.float32"
+    for name, tensor in tensors.items():
+        assert read[name].shape == tuple(tensor.shape), name
+        ours, theirs = read[name], tensor.detach()
+        if name == "bfloat16":
+            assert ours.dtype.name == "bfloat16"
+            ours, theirs = ours.astype(np.float32), theirs.float()
+        np.testing.assert_array_equal(ours, theirs.numpy(), err_msg=name)
+
+
+def test_old_format_with_torch(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "old.pth"
+    torch.save({"a": torch.ones(2)}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(JaxpartError, match="--use-torch"):
+        open_checkpoint(path)
+    np.testing.assert_array_equal(open_checkpoint(path, allow_torch=True).contents["a"], [1, 1])
+
+
+def test_golden_files_as_torch_reads_them(golden):
+    torch = pytest.importorskip("torch")
+    for path in sorted(golden.glob("encoders/*/*.pth*")):
+        theirs = torch.load(path, map_location="cpu", weights_only=False)
+        theirs = {k: vars(v) if isinstance(v, argparse.Namespace) else v for k, v in theirs.items()}
+        expected, ours = dict(flatten(theirs)), dict(flatten(open_checkpoint(path).contents))
+        assert ours.keys() == expected.keys()
+        for key, value in expected.items():
+            if torch.is_tensor(value):
+                np.testing.assert_array_equal(ours[key], value.numpy())
+
+
+def test_random_damage_ends_in_a_sentence(golden, tmp_path):
+    whole = (golden / "encoders" / "mae" / "mae_pretrain_vit_base.pth").read_bytes()
+    rng = np.random.default_rng(0)
+    start = whole.index(b"PK\x01\x02")  # the directory; and the pickle lies at the beginning
+    for trial in range(150):
+        data = bytearray(whole)
+        region = (0, 4000) if trial % 2 else (start, len(whole))
+        for at in rng.integers(*region, 4):
+            data[at] = rng.integers(256)
+        path = tmp_path / "damaged.pth"
+        path.write_bytes(data if trial % 5 else data[: rng.integers(len(data))])
+        try:
+            open_checkpoint(path)
+        except JaxpartError as error:
+            assert "damaged.pth" in str(error)
+
+
+def test_torch_is_not_imported(golden):
+    code = f"""
+import sys
+sys.modules["torch"] = sys.modules["tensorflow"] = None
+from convert.checkpoint import open_checkpoint
+open_checkpoint({str(golden / "encoders/ibot_full/checkpoint.pth")!r})
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,114 @@
+"""The public encoder: what it takes, what it returns, and when it compiles."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpart.encoders import encoder as encoder_module
+from jaxpart.encoders.loading import random_encoder
+from jaxpart.encoders.small import small_config
+from jaxpart.encoders.vit import ViTConfig, abstract_state, parameter_count
+from jaxpart.errors import JaxpartError
+
+METHODS = ("deit", "mocov3", "dino", "ibot", "mae", "beit", "cae")
+IMAGES = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def ibot():
+    return random_encoder("ibot", small_config("ibot"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_outputs(method):
+    encoder = random_encoder(method, small_config(method))
+    out = encoder(IMAGES, blocks=True)
+    assert out["tokens"].shape == (2, 65, 128)
+    assert out["embedding"].shape == out["cls_token"].shape == (2, 128)
+    assert len(out["blocks"]) == 6
+    np.testing.assert_allclose(out["tokens"][:, 1:].mean(axis=1), out["embedding"], atol=1e-6)
+    np.testing.assert_array_equal(out["tokens"][:, 0], out["cls_token"])
+    assert ("projection" in out) == (encoder.config.projector is not None)
+    assert ("prediction" in out) == (method == "mocov3")
+    assert ("patch_projection" in out) == (method == "ibot")
+    assert not encoder.trained
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(out))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_other_sizes(method):
+    encoder = random_encoder(method, small_config(method))
+    tokens = encoder(np.zeros((1, 40, 96, 3), np.float32))["tokens"]
+    assert tokens.shape == (1, 5 * 12 + 1, 128)
+
+
+def test_compiled_once_per_shape(ibot):
+    before = encoder_module._forward._cache_size()
+    for _ in range(3):
+        ibot(IMAGES[:1])
+    assert encoder_module._forward._cache_size() == before + 1
+
+
+def test_inside_a_users_own_jit(ibot):
+    embed = jax.jit(lambda encoder, images: encoder(images)["embedding"])
+    np.testing.assert_allclose(embed(ibot, IMAGES), ibot(IMAGES)["embedding"], atol=1e-5)
+    gradient = jax.grad(lambda images: ibot(images)["embedding"].sum())(jnp.asarray(IMAGES))
+    assert gradient.shape == IMAGES.shape
+
+
+def test_normalize(ibot):
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)).astype(np.uint8)
+    mean, std = (np.array(v, np.float32) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    expected = (pixels.astype(np.float32) / 255 - mean) / std
+    assert np.abs(ibot.normalize(pixels) - expected).max() <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (IMAGES[0], r"give \[batch, height, width, 3\]"),
+        (IMAGES[..., :1], r"give \[batch, height, width, 3\]"),
+        (IMAGES.astype(np.float16), "give float32"),
+        (np.zeros((1, 60, 64, 3), np.float32), "60 × 64 pixels cannot be cut"),
+    ],
+)
+def test_wrong_images(ibot, images, sentence):
+    with pytest.raises(JaxpartError, match=sentence):
+        ibot(images)
+    with pytest.raises(JaxpartError, match="uint8"):
+        ibot.normalize(IMAGES)
+
+
+def test_random_weights_follow_the_seed():
+    config = small_config("mae")
+    digests = [random_encoder("mae", config, seed=seed).digest for seed in (0, 0, 1)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "heads", "millions"),
+    [(192, 12, 3, 5.5), (384, 12, 6, 21.7), (768, 12, 12, 85.8), (1024, 24, 16, 303.3),
+     (1280, 32, 16, 630.8)],
+)  # fmt: skip
+def test_sizes_tiny_to_huge(width, depth, heads, millions):
+    patch = 14 if width == 1280 else 16
+    config = ViTConfig(
+        width=width, depth=depth, num_heads=heads, mlp_width=4 * width, patch_size=patch
+    )
+    assert parameter_count(abstract_state(config)) / 1e6 == pytest.approx(millions, abs=0.1)
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(JaxpartError, match="cannot be split into 5 heads"):
+        dataclasses.replace(small_config("mae"), num_heads=5)
+    with pytest.raises(JaxpartError, match="choose among deit"):
+        small_config("simclr")
+
+
+def test_attention_weights_are_shares(ibot):
+    weights = ibot(IMAGES, attention=True)["attention"]
+    assert weights.shape == (2, 4, 65, 65)
+    np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-5)

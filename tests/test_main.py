@@ -1,0 +1,145 @@
+"""The command line, end to end."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import jaxpart
+from convert.pipeline import convert
+from jaxpart import config as configs
+from jaxpart.workdir import WorkDir
+
+SMALL = ["--config.data.num_images=12", "--config.retrieval.batch_size=16"]
+METHODS = ("deit", "mocov3", "dino", "ibot", "mae", "beit", "cae")
+
+
+def run(*arguments, cwd):
+    command = [sys.executable, "-m", "jaxpart.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+def test_embedded_run_from_any_folder(tmp_path):
+    done = run("--config", "configs/ibot_part.py", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "UNTRAINED" in done.stdout
+    assert "critters, projection" in done.stdout
+    (folder,) = (tmp_path / "runs").iterdir()
+    files = {path.name for path in folder.iterdir()}
+    assert files == {"config.json", "versions.json", "metrics.jsonl", "results.json"}
+    results = json.loads((folder / "results.json").read_text())
+    assert results["encoder"]["trained"] is False
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {line["name"]: line["value"] for line in lines} == results["values"]
+    assert json.loads((folder / "config.json").read_text())["data"]["num_images"] == 12
+
+
+@pytest.mark.parametrize("method", ["ibot", "dino"])
+def test_real_images_give_the_published_codes_results(method, golden, samples, tmp_path):
+    (source,) = (golden / "encoders" / f"{method}_full").glob("*.pth")
+    convert(method, source, tmp_path / "encoder", num_heads=3)
+    done = run(
+        "--config",
+        f"configs/{method}_part.py:paper",
+        f"--config.encoder.checkpoint={tmp_path / 'encoder'}",
+        f"--config.data.root={samples}",
+        "--workdir",
+        tmp_path / "run",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    ours = json.loads((tmp_path / "run" / "results.json").read_text())["values"]
+    theirs = json.loads((golden / "end_to_end" / f"{method}_full.json").read_text())
+    for data, representations in theirs.items():
+        for name, expected in representations.items():
+            place = f"{data}/retrieval/{name}"
+            assert abs(ours[f"{place}/AP"] - expected["AP"]) <= 1e-4
+            assert abs(ours[f"{place}/mAP"] - expected["mAP"]) <= 1e-4
+            for part, value in expected["per_part"].items():
+                assert abs(ours[f"{place}/part/{part}"] - value) <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "pass --config"),
+        (["--config", "configs/none.py"], "embedded are configs/beit_part.py"),
+        (["--config", "configs/ibot_part.py:papre"], "choose among paper"),
+        (["--config", "configs/ibot_part.py:paper"], "python -m convert ibot"),
+        (["--config", "configs/ibot_part.py", "--config.tasks=('x',)"], "no task 'x'"),
+        (["--config", "configs/ibot_part.py", "--config.data.sets=('x',)"], "choose among critters"),
+        (["--config", "configs/ibot_part.py", "--config.data.sets=('cub',)"], "--config.data.root"),
+        (
+            ["--config", "configs/mae_part.py", "--config.retrieval.representations=('projection',)"],
+            "no representation 'projection'",
+        ),
+        (["--config", "configs/ibot_part.py", "--config.encoder.checkpoint=x"], "not a converted"),
+    ],
+)
+def test_mistakes_get_one_sentence(arguments, sentence, tmp_path):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_unknown_fields_are_told(tmp_path):
+    done = run("--config", "configs/ibot_part.py", "--config.data.imges=3", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "imges" in done.stderr
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_its_configuration(method):
+    path = configs.locate(f"configs/{method}_part.py:paper")
+    assert pathlib.Path(path.split(":")[0]).is_file()
+    embedded, paper = (
+        configs.part_config(method, variant, projector=True) for variant in (None, "paper")
+    )
+    assert embedded.data.sets == ("critters",)
+    assert paper.data.sets == ("cub", "coco")
+    assert paper.retrieval.patch_pixels == 224
+
+
+def test_blocks_as_representations(tmp_path):
+    names = "('block0/embedding','block5/cls_token')"
+    done = run(
+        "--config",
+        "configs/mae_part.py",
+        f"--config.retrieval.representations={names}",
+        *SMALL,
+        "--workdir",
+        tmp_path / "run",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    values = json.loads((tmp_path / "run" / "results.json").read_text())["values"]
+    assert "critters/retrieval/block5/cls_token/AP" in values
+
+
+def test_workdir_of_another_run_is_refused(tmp_path):
+    WorkDir(tmp_path, {"a": {"b": 1}}).finish({})
+    WorkDir(tmp_path, {"a": {"b": 1}}).finish({})
+    with pytest.raises(jaxpart.JaxpartError, match=r"a\.b: 1 there, 2 now"):
+        WorkDir(tmp_path, {"a": {"b": 2}})
+    assert json.loads((tmp_path / "config.json").read_text()) == {"a": {"b": 1}}
+    (tmp_path / "file").write_text("")
+    with pytest.raises(jaxpart.JaxpartError, match="cannot be written"):
+        WorkDir(tmp_path / "file" / "run", {})
+
+
+def test_nothing_needs_pytorch_or_tensorflow(tmp_path):
+    code = f"""
+import sys
+for name in ("torch", "tensorflow", "timm", "transformers"):
+    sys.modules[name] = None
+import jaxpart
+from jaxpart.main import entry
+sys.argv = ["main", "--config", "configs/mae_part.py", *{SMALL!r}]
+sys.exit(entry())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
