@@ -93,21 +93,22 @@ class ConfusionCounter:
     Adding never waits for the device, but for once in two billion pixels.
     """
 
-    def __init__(self, classes: int):
+    def __init__(self, classes: int, *, heads: tuple[int, ...] = ()):
         """Starts from zero.
 
         Args:
           classes: How many classes there are.
+          heads: Leading axes of the matrices, where several predictions are counted side by side.
         """
-        self._host = np.zeros((classes, classes), np.int64)
-        self._device: Int32[Array, "classes classes"] | None = None
+        self._host = np.zeros((*heads, classes, classes), np.int64)
+        self._device: Int32[Array, "*heads classes classes"] | None = None
         self._pixels = 0
 
-    def add(self, matrix: Int32[Array, "classes classes"], pixels: int) -> None:
+    def add(self, matrix: Int32[Array, "*heads classes classes"], pixels: int) -> None:
         """Adds a matrix.
 
         Args:
-          matrix: From `confusion_matrix`, of the same classes.
+          matrix: From `confusion_matrix`, of the same classes and leading axes.
           pixels: A bound on the sum of its entries, below 2³¹: the pixels it was made from.
 
         Raises:
@@ -115,15 +116,15 @@ class ConfusionCounter:
         """
         if matrix.shape != self._host.shape:
             raise JaxpartError(
-                f"A confusion matrix of shape {matrix.shape} cannot be added to one of "
-                f"{len(self._host)} classes: use one class list throughout."
+                f"Confusion matrices of shape {matrix.shape} cannot be added to those of shape "
+                f"{self._host.shape}: use one class list throughout."
             )
         if self._pixels + pixels > _INT32_PIXELS:
             self._flush()
         self._device = matrix if self._device is None else self._device + matrix
         self._pixels += pixels
 
-    def total(self) -> Int64[np.ndarray, "classes classes"]:
+    def total(self) -> Int64[np.ndarray, "*heads classes classes"]:
         """The sum so far; waits for the device."""
         self._flush()
         return self._host.copy()

@@ -1,0 +1,174 @@
+"""Sliding windows: which windows cover an image, and how their logits become one prediction.
+
+The published test (mmseg `EncoderDecoder.slide_inference`) upsamples the logits of every window to
+the crop, adds them up in an array of the image's size, divides by the number of windows at each
+pixel and resizes the mean to the original size. All of this is linear, and since windows lie on a
+grid it is separable: the logits of the original image are `down @ Z @ across.T`, where Z holds the
+windows' logits at feature resolution side by side and `down` and `across` are small matrices of the
+sizes alone. So full-size logits are made a few rows at a time, and only as long as the argmax
+needs them.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, Int32, Int64, UInt8
+
+from jaxpart.errors import JaxpartError
+from jaxpart.metrics.confusion import confusion_matrix
+from jaxpart.probes.upsampling import PRECISION, interpolation_weights
+
+_BLOCK_ELEMENTS = 8_000_000
+"""Full-size logits per block of rows: 32 MB."""
+
+
+def spans(size: int, crop: int, stride: int) -> list[tuple[int, int]]:
+    """The windows along one axis, the last one moved back to end at the border.
+
+    Args:
+      size: Pixels along the axis.
+      crop: Pixels of a window; where the image is smaller, its one window is the whole image.
+      stride: Pixels from one window to the next, 1 … crop.
+
+    Returns:
+      (start, stop) of each window, ascending; together they cover 0 … size.
+
+    Raises:
+      JaxpartError: If the stride leaves gaps.
+    """
+    if not 1 <= stride <= crop:
+        raise JaxpartError(
+            f"Windows of {crop} pixels at a stride of {stride} do not cover an image: give a "
+            f"stride of 1 to {crop}."
+        )
+    count = max(size - crop + stride - 1, 0) // stride + 1
+    stops = [min(index * stride + crop, size) for index in range(count)]
+    return [(max(stop - crop, 0), stop) for stop in stops]
+
+
+def windows(
+    size: tuple[int, int], crop: tuple[int, int], stride: tuple[int, int]
+) -> Int64[np.ndarray, "windows 4"]:
+    """The windows of an image, row by row (mmseg's order).
+
+    Args:
+      size: (height, width) of the image.
+      crop: (height, width) of a window.
+      stride: (down, across).
+
+    Returns:
+      (top, bottom, left, right) of each window, bottom and right exclusive.
+
+    Raises:
+      JaxpartError: If a stride leaves gaps.
+    """
+    rows, columns = (spans(*axis) for axis in zip(size, crop, stride, strict=True))
+    return np.asarray([(*row, *column) for row in rows for column in columns], np.int64)
+
+
+@functools.lru_cache(maxsize=512)
+def axis_weights(
+    size: int, target: int, crop: int, stride: int, grid: int
+) -> Float32[np.ndarray, "target windows*grid"]:
+    """Upsampling to the crop, mean over windows and resize to the target, as one matrix per axis.
+
+    A window clipped by an image smaller than the crop has fewer patches (what is left of a patch
+    at the border belongs to none, as in a convolution of that stride); the rest of its grid has
+    zero weight.
+
+    Args:
+      size: Pixels of the image along the axis.
+      target: Pixels of the prediction.
+      crop: Pixels of a window.
+      stride: Pixels from one window to the next.
+      grid: Logits of a window along the axis.
+
+    Returns:
+      Rows that sum to 1; read-only, since it is kept for the next image of this size.
+
+    Raises:
+      JaxpartError: If the stride leaves gaps or the image is smaller than one patch.
+    """
+    cover = spans(size, crop, stride)
+    weights = np.zeros((size, len(cover), grid))
+    for index, (start, stop) in enumerate(cover):
+        used = (stop - start) * grid // crop
+        if not used:
+            raise JaxpartError(
+                f"An image side of {size} pixels is smaller than one patch of {crop // grid}: "
+                "leave the image out or resize it to more."
+            )
+        weights[start:stop, index, :used] = interpolation_weights(used, stop - start)
+    # Every window adds rows that sum to 1, so the sum is how many windows a pixel lies in.
+    weights /= weights.sum((1, 2), keepdims=True).round()
+    resize = interpolation_weights(size, target).astype(np.float64)
+    merged = (resize @ weights.reshape(size, -1)).astype(np.float32)
+    merged.flags.writeable = False
+    return merged
+
+
+@jax.jit
+def side_by_side(
+    logits: Float32[Array, "heads down across height width classes"],
+) -> Float32[Array, "heads down*height across*width classes"]:
+    """An image's windows in their grid, as `full_logits` and what builds on it read them."""
+    heads, down, across, height, width, classes = logits.shape
+    ordered = logits.transpose(0, 1, 3, 2, 4, 5)
+    return ordered.reshape(heads, down * height, across * width, classes)
+
+
+def full_logits(
+    source: Float32[Array, "heads i j classes"],
+    down: Float32[Array, "rows i"],
+    across: Float32[Array, "columns j"],
+) -> Float32[Array, "heads rows columns classes"]:
+    """Logits of some rows of the prediction.
+
+    Args:
+      source: From `side_by_side`.
+      down: The wanted rows of `axis_weights` of the vertical axis.
+      across: `axis_weights` of the horizontal axis.
+    """
+    narrow = jnp.einsum("ri,nijc->nrjc", down, source, precision=PRECISION)
+    return jnp.einsum("xj,nrjc->nrxc", across, narrow, precision=PRECISION)
+
+
+@jax.jit
+def predict_rows(
+    source: Float32[Array, "heads i j classes"],
+    down: Float32[Array, "rows i"],
+    across: Float32[Array, "columns j"],
+) -> UInt8[Array, "heads rows columns"]:
+    """The class of every pixel of some rows: the first of the largest logits.
+
+    Args:
+      source: From `side_by_side`; at most 255 classes.
+      down: The wanted rows of `axis_weights` of the vertical axis.
+      across: `axis_weights` of the horizontal axis.
+    """
+
+    def one_head(one):
+        return full_logits(one[None], down, across)[0].argmax(-1).astype(jnp.uint8)
+
+    return jax.lax.map(one_head, source)
+
+
+@jax.jit
+def count_rows(
+    source: Float32[Array, "heads i j classes"],
+    down: Float32[Array, "rows i"],
+    across: Float32[Array, "columns j"],
+    label: UInt8[Array, "rows columns"],
+) -> Int32[Array, "heads classes classes"]:
+    """Confusion matrices of some rows; see `predict_rows` and `confusion_matrix`."""
+    predictions = predict_rows(source, down, across)
+    return jax.vmap(confusion_matrix, (0, None, None))(predictions, label, source.shape[-1])
+
+
+def rows_per_block(columns: int, classes: int) -> int:
+    """How many rows of full-size logits to make at a time: a multiple of 8, at most 64."""
+    return int(np.clip(_BLOCK_ELEMENTS // (columns * classes) // 8 * 8, 8, 64))
