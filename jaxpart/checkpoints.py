@@ -23,7 +23,7 @@ def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
             arrays |= _flat(value, f"{prefix}{name}.")
@@ -36,7 +36,8 @@ def save_arrays(folder: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays by dotted path into a new folder, atomically."""
     import orbax.checkpoint as ocp  # Slow to import, and most runs only read.
 
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    # Weights hardly compress (8 %), and the buffers would cost as much memory as the weights.
+    with ocp.PyTreeCheckpointer(use_compression=False) as checkpointer:
         checkpointer.save(folder.absolute(), _nested(arrays))
 
 
