@@ -1,0 +1,201 @@
+"""Segmentation without training: a patch is labelled by its nearest labelled patches.
+
+As in Hummingbird (Balažević et al., NeurIPS 2023, "Towards in-context scene understanding"): the
+memory holds the features of training patches and what their pixels show; a query attends to its
+nearest neighbours by cosine similarity, and the softmax of the similarities weights their labels.
+The result is a map of class shares at feature resolution, which the sliding-window test takes like
+the logits of a head. The neighbours are the exact ones: memory is searched in blocks, and memory
+and queries may be large, their product is never held.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32
+
+from jaxpart.errors import JaxpartError
+from jaxpart.metrics.confusion import IGNORE
+from jaxpart.probes.upsampling import PRECISION
+
+_BLOCK_ELEMENTS = 8_000_000
+"""Similarities per block: 32 MB."""
+
+
+class Memory(NamedTuple):
+    """Labelled patches; a pytree.
+
+    Attributes:
+      keys: Features, each of length 1.
+      values: Share of every class among the labelled pixels of the patch; rows sum to 1.
+    """
+
+    keys: Float32[Array, "patch width"]
+    values: Float32[Array, "patch classes"]
+
+
+@functools.partial(jax.jit, static_argnames=("grid", "classes"))
+def patch_shares(
+    labels: Int[Array, "batch rows columns"], grid: tuple[int, int], classes: int
+) -> Float32[Array, "batch height width classes"]:
+    """What the pixels of every patch show.
+
+    Args:
+      labels: 0 … classes − 1 or 255; their size is a multiple of the grid.
+      grid: Patches per column and per row, (height, width).
+      classes: How many classes there are.
+
+    Returns:
+      Share of every class among the labelled pixels of a patch, 0 everywhere where none is.
+
+    Raises:
+      JaxpartError: If the labels cannot be cut into that grid.
+    """
+    batch, rows, columns = labels.shape
+    height, width = grid
+    if rows % height or columns % width:
+        raise JaxpartError(
+            f"Labels of {rows} × {columns} pixels cannot be cut into {height} × {width} patches: "
+            "give the labels of the crop that the encoder saw."
+        )
+    patch = jnp.arange(batch * height * width).reshape(batch, height, width)
+    patch = patch.repeat(rows // height, 1).repeat(columns // width, 2)
+    counted = (labels >= 0) & (labels < classes) & (labels != IGNORE)
+    index = jnp.where(counted, labels.astype(jnp.int32), classes)
+    counts = jnp.zeros((batch * height * width, classes + 1)).at[patch, index].add(1)[:, :-1]
+    shares = counts / jnp.maximum(counts.sum(-1, keepdims=True), 1)
+    return shares.reshape(batch, height, width, classes)
+
+
+def make_memory(
+    features: Float[Array, "*patches width"], shares: Float[Array, "*patches classes"]
+) -> Memory:
+    """Keeps the patches that have a labelled pixel.
+
+    Args:
+      features: Of training patches; neither centred nor normalised.
+      shares: From `patch_shares`.
+
+    Raises:
+      JaxpartError: If the numbers of patches differ, or no patch has a labelled pixel.
+    """
+    if features.shape[:-1] != shares.shape[:-1]:
+        raise JaxpartError(
+            f"Features of {features.shape[:-1]} patches and labels of {shares.shape[:-1]} do not "
+            "belong together: give the labels of the images that the features are of."
+        )
+    values = np.asarray(shares, np.float32).reshape(-1, shares.shape[-1])
+    labelled = values.any(-1)
+    if not labelled.any():
+        raise JaxpartError(
+            "No patch has a labelled pixel, so there is nothing to compare with: check the labels "
+            f"of the training images (all are {IGNORE})."
+        )
+    keys = np.asarray(features, np.float32).reshape(-1, features.shape[-1])[labelled]
+    return Memory(_unit(jnp.asarray(keys)), jnp.asarray(values[labelled]))
+
+
+@functools.partial(jax.jit, static_argnames=("neighbours", "temperature", "block"))
+def nearest_labels(
+    memory: Memory,
+    features: Float[Array, "*patches width"],
+    *,
+    neighbours: int = 30,
+    temperature: float = 0.02,
+    block: int | None = None,
+) -> Float32[Array, "*patches classes"]:
+    """Class shares of patches by attention over their nearest labelled patches.
+
+    Args:
+      memory: See `make_memory`.
+      features: Of the patches asked for, from the same block of the same encoder.
+      neighbours: How many nearest patches to attend to; all where the memory holds fewer.
+      temperature: Similarities are divided by it before the softmax; above 0.
+      block: Memory patches compared at a time; by default as many as make 8 million similarities.
+
+    Returns:
+      Shares that sum to 1 for every patch. Among equally near patches the first in memory count.
+
+    Raises:
+      JaxpartError: If there is to be no neighbour, the temperature is not above 0, or the features
+        have another width.
+    """
+    if neighbours < 1:
+        raise JaxpartError(f"{neighbours} neighbours label nothing: ask for at least 1.")
+    if temperature <= 0:
+        raise JaxpartError(f"A temperature of {temperature} weights nothing: give one above 0.")
+    if features.shape[-1] != memory.keys.shape[-1]:
+        raise JaxpartError(
+            f"Features of {features.shape[-1]} channels cannot be compared with a memory of "
+            f"{memory.keys.shape[-1]}: use the same block of the same encoder."
+        )
+    *patches, width = features.shape
+    queries = _unit(features.astype(jnp.float32).reshape(-1, width))
+    if block is None:
+        block = max(_BLOCK_ELEMENTS // len(queries), neighbours)
+    similarity, index = nearest(memory.keys, queries, neighbours=neighbours, block=block)
+    weights = jax.nn.softmax(similarity / temperature)
+
+    # One neighbour after another: all their values at once would be neighbours times the result.
+    def attend(summed, neighbour):
+        weight, place = neighbour
+        return summed + weight[:, None] * memory.values[place], None
+
+    nothing = jnp.zeros((len(queries), memory.values.shape[-1]))
+    shares, _ = jax.lax.scan(attend, nothing, (weights.T, index.T))
+    return shares.reshape(*patches, -1)
+
+
+def nearest(
+    keys: Float32[Array, "patch width"],
+    queries: Float32[Array, "query width"],
+    *,
+    neighbours: int,
+    block: int,
+) -> tuple[Float32[Array, "query neighbour"], Int32[Array, "query neighbour"]]:
+    """The keys with the largest inner products, exactly, in blocks.
+
+    Args:
+      keys: What is searched.
+      queries: What is searched for.
+      neighbours: How many keys per query; all where there are fewer.
+      block: Keys compared at a time; memory grows with queries × block.
+
+    Returns:
+      Inner products, falling, and the keys' indices; of equal ones the lower index comes first.
+    """
+    count, width = keys.shape
+    neighbours = min(neighbours, count)
+    block = min(block, count)
+    blocks = -(-count // block)
+    padded = jnp.pad(keys, ((0, blocks * block - count), (0, 0))).reshape(blocks, block, width)
+    exists: Bool[Array, "blocks block"] = (jnp.arange(blocks * block) < count).reshape(
+        blocks, block
+    )
+
+    def search(best, part):
+        start, some_keys, real = part
+        similarity = jnp.einsum("qd,kd->qk", queries, some_keys, precision=PRECISION)
+        similarity = jnp.where(real, similarity, -jnp.inf)
+        # Those found before come first and `top_k` is stable: equal ones stay in order.
+        candidates = jnp.concatenate([best[0], similarity], 1)
+        place = jnp.broadcast_to(start + jnp.arange(block), similarity.shape)
+        index = jnp.concatenate([best[1], place], 1)
+        largest, chosen = jax.lax.top_k(candidates, neighbours)
+        return (largest, jnp.take_along_axis(index, chosen, 1)), None
+
+    shape = (len(queries), neighbours)
+    nothing = (jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32))
+    starts = jnp.arange(blocks, dtype=jnp.int32) * block
+    found, _ = jax.lax.scan(search, nothing, (starts, padded, exists))
+    return found
+
+
+def _unit(features: Float32[Array, "patch width"]) -> Float32[Array, "patch width"]:
+    """Features of length 1; a zero feature stays 0."""
+    length = jnp.linalg.norm(features, axis=-1, keepdims=True)
+    return features / jnp.where(length == 0, 1, length)
