@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import io
-import json
+import mmap
 import pathlib
 import pickle
 import struct
@@ -37,10 +37,17 @@ class Checkpoint:
       path: The file.
       contents: What it holds: nested dictionaries, lists and plain values. Tensors are read-only
         arrays that lie in the file (memory-mapped) until they are touched.
+      mapped: The file's memory map, where it is one.
     """
 
     path: pathlib.Path
     contents: Any
+    mapped: mmap.mmap | None = None
+
+    def release(self) -> None:
+        """Lets the memory of touched arrays go; touching them again reads the file again."""
+        if self.mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.mapped.madvise(mmap.MADV_DONTNEED)
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -73,7 +80,7 @@ def open_checkpoint(path: str | pathlib.Path, *, allow_torch: bool = False) -> C
     if not head:
         raise JaxpartError(f"{path} is empty; fetch it again")
     try:
-        return Checkpoint(path, _contents(path, head, allow_torch))
+        return _open(path, head, allow_torch)
     except JaxpartError as error:
         raise JaxpartError(f"{path}: {error}") from None
     except RecursionError:
@@ -84,19 +91,19 @@ def open_checkpoint(path: str | pathlib.Path, *, allow_torch: bool = False) -> C
         ) from error
 
 
-def _contents(path: pathlib.Path, head: bytes, allow_torch: bool) -> Any:
+def _open(path: pathlib.Path, head: bytes, allow_torch: bool) -> Checkpoint:
     if head.startswith(b"PK"):
         return _read_zip(path)
     if _LEGACY_MAGIC in head:
-        return _read_legacy(path, allow_torch)
+        return Checkpoint(path, _read_legacy(path, allow_torch))
     if _is_safetensors(path, head):
         from safetensors.numpy import load_file
 
-        return load_file(path)
+        return Checkpoint(path, load_file(path))
     for magic, kind in _OTHERS.items():
         if head.lstrip().startswith(magic):
             raise JaxpartError(f"it is {kind}")
-    if head[257:262] == b"ustar" or b"\x00" * 16 in head[16:] and head[:8].isascii():
+    if head[257:262] == b"ustar" or (b"\x00" * 16 in head[16:] and head[:8].isascii()):
         raise JaxpartError("it is a tar archive or damaged; give the checkpoint inside")
     if head[:1] == b"\x80":
         raise JaxpartError(
@@ -110,7 +117,7 @@ def _is_safetensors(path: pathlib.Path, head: bytes) -> bool:
     return head[8:9] == b"{" and length <= path.stat().st_size - 8
 
 
-def _read_zip(path: pathlib.Path) -> Any:
+def _read_zip(path: pathlib.Path) -> Checkpoint:
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile:
@@ -127,26 +134,29 @@ def _read_zip(path: pathlib.Path) -> Any:
         root = pickles[0].removesuffix("data.pkl")
         if archive.read(root + "byteorder") != b"little" if root + "byteorder" in names else False:
             raise JaxpartError("it was written on a big-endian machine, which is not supported")
-        mapped = np.memmap(path, np.uint8, mode="r")
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        whole = np.frombuffer(mapped, np.uint8)
 
         @functools.cache
         def storage(key: str) -> np.ndarray:
             member = names.get(f"{root}data/{key}")
             if member is None:
                 raise JaxpartError(f"the data of tensor storage {key!r} is missing; fetch it again")
-            return _member(archive, mapped, member)
+            return _member(archive, whole, member)
 
-        return finished(RestrictedUnpickler(io.BytesIO(archive.read(pickles[0])), storage).load())
+        unpickler = RestrictedUnpickler(io.BytesIO(archive.read(pickles[0])), storage)
+        return Checkpoint(path, finished(unpickler.load()), mapped)
 
 
-def _member(archive: zipfile.ZipFile, mapped: np.ndarray, member: zipfile.ZipInfo) -> np.ndarray:
+def _member(archive: zipfile.ZipFile, whole: np.ndarray, member: zipfile.ZipInfo) -> np.ndarray:
     """Bytes of a member: where they lie in the file if stored plainly, as torch.save does."""
     if member.compress_type != zipfile.ZIP_STORED:
         return np.frombuffer(archive.read(member), np.uint8)
-    local = bytes(mapped[member.header_offset : member.header_offset + 30])
+    local = bytes(whole[member.header_offset : member.header_offset + 30])
     name_length, extra_length = struct.unpack("<HH", local[26:30])
     start = member.header_offset + 30 + name_length + extra_length
-    data = mapped[start : start + member.file_size]
+    data = whole[start : start + member.file_size]
     if local[:4] != b"PK\x03\x04" or data.size != member.file_size:
         raise JaxpartError(f"its member {member.filename} is damaged; fetch it again")
     return data
@@ -192,8 +202,3 @@ def flatten(contents: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flatten(value, f"{prefix}.{index}" if prefix else str(index))
     else:
         yield prefix, contents
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON that people can read."""
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

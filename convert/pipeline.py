@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
+import jax
+import jax.numpy as jnp
 
 from convert import rules
 from convert.checkpoint import flatten, open_checkpoint
@@ -117,8 +118,8 @@ def _looks_like(contents: Any) -> list[str]:
 
 
 def resized(
-    config: ViTConfig, arrays: Mapping[str, np.ndarray], image_size: tuple[int, int]
-) -> tuple[ViTConfig, dict[str, np.ndarray]]:
+    config: ViTConfig, arrays: Mapping[str, jax.Array], image_size: tuple[int, int]
+) -> tuple[ViTConfig, dict[str, jax.Array]]:
     """An encoder with its positions brought to another image size by the family's own rule."""
     target = dataclasses.replace(config, image_size=image_size)
     slots = len(config.prefix) if config.prefix_positions else 0
@@ -128,9 +129,9 @@ def resized(
             patches = positions.resize_positions(
                 array[slots:], config.grid, target.grid, config.position_resize
             )
-            new[path] = np.concatenate([array[:slots], patches])
+            new[path] = jnp.concatenate([array[:slots], patches])
         elif path.endswith("relative_bias.table"):
-            new[path] = np.asarray(positions.resize_relative_bias(array, config.grid, target.grid))
+            new[path] = positions.resize_relative_bias(array, config.grid, target.grid)
     return target, new
 
 
@@ -180,7 +181,8 @@ def convert(
         others = _looks_like(source.contents)
         hint = "" if family in others or not others else f"this looks like {' or '.join(others)}: "
         raise JaxpartError(f"{source.path} as {family}: {hint}{error}") from None
-    arrays, faults = rules.read_arrays(plan.match.entries, plan.values, shapes_of(plan.config))
+    shapes = shapes_of(plan.config)
+    arrays, faults = rules.read_arrays(plan.match.entries, plan.values, shapes, source.release)
     if faults:
         raise JaxpartError(_listed(f"{source.path} does not fit {family}", faults))
     for entry in plan.match.entries:

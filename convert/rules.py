@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -114,9 +116,12 @@ def _matches(rule: Rule, keys: Sequence[str]) -> list[Entry]:
 
 
 def read_arrays(
-    entries: Sequence[Entry], values: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Makes the Flax arrays, as float32.
+    entries: Sequence[Entry],
+    values: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    release: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, jax.Array], list[str]]:
+    """Makes the Flax arrays, as float32 copies, and calls `release` after each.
 
     Returns:
       The arrays by dotted path, and a sentence for every source that is no array of numbers or whose
@@ -130,7 +135,7 @@ def read_arrays(
             for k, v in zip(entry.sources, sources, strict=True)
         )
         try:
-            array = np.asarray(entry.transform(*sources), np.float32)
+            array = jnp.array(np.asarray(entry.transform(*sources), np.float32))
         except (TypeError, ValueError, AttributeError, IndexError):
             faults.append(f"{named} cannot become {entry.target}")
             continue
@@ -138,4 +143,5 @@ def read_arrays(
             wanted = list(shapes[entry.target])
             faults.append(f"{named} gives {list(array.shape)}, but {entry.target} is {wanted}")
         arrays[entry.target] = array
+        release()
     return arrays, faults

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxpart.errors import JaxpartError
 
 
-def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _nested(arrays: Mapping[str, ArrayLike]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for path, array in arrays.items():
         *parents, name = path.split(".")
@@ -32,7 +33,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
     return arrays
 
 
-def save_arrays(folder: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+def save_arrays(folder: pathlib.Path, arrays: Mapping[str, ArrayLike]) -> None:
     """Writes arrays by dotted path into a new folder, atomically."""
     import orbax.checkpoint as ocp  # Slow to import, and most runs only read.
 

@@ -69,10 +69,17 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
         (["--config", "configs/ibot_part.py:papre"], "choose among paper"),
         (["--config", "configs/ibot_part.py:paper"], "python -m convert ibot"),
         (["--config", "configs/ibot_part.py", "--config.tasks=('x',)"], "no task 'x'"),
-        (["--config", "configs/ibot_part.py", "--config.data.sets=('x',)"], "choose among critters"),
+        (
+            ["--config", "configs/ibot_part.py", "--config.data.sets=('x',)"],
+            "choose among critters",
+        ),
         (["--config", "configs/ibot_part.py", "--config.data.sets=('cub',)"], "--config.data.root"),
         (
-            ["--config", "configs/mae_part.py", "--config.retrieval.representations=('projection',)"],
+            [
+                "--config",
+                "configs/mae_part.py",
+                "--config.retrieval.representations=('projection',)",
+            ],
             "no representation 'projection'",
         ),
         (["--config", "configs/ibot_part.py", "--config.encoder.checkpoint=x"], "not a converted"),
@@ -144,5 +151,7 @@ from jaxpart.main import entry
 sys.argv = ["main", "--config", "configs/mae_part.py", *{SMALL!r}]
 sys.exit(entry())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr

@@ -46,10 +46,10 @@ class Keypoints:
       instance: Id of the object that the point belongs to (COCO: the annotation id).
     """
 
-    part: Int64[np.ndarray, "points"]
+    part: Int64[np.ndarray, " points"]
     xy: Float64[np.ndarray, "points 2"]
-    visible: Bool[np.ndarray, "points"]
-    instance: Int64[np.ndarray, "points"]
+    visible: Bool[np.ndarray, " points"]
+    instance: Int64[np.ndarray, " points"]
 
 
 @dataclasses.dataclass(frozen=True)

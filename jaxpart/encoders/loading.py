@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import ArrayLike
 
 from jaxpart import checkpoints
 from jaxpart.encoders.encoder import Encoder, Preprocessing, graph_of
@@ -30,7 +31,7 @@ def shapes_of(config: ViTConfig) -> dict[str, tuple[int, ...]]:
     return {".".join(map(str, path)): leaf.shape for path, leaf in flat}
 
 
-def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
+def digest_of(arrays: Mapping[str, ArrayLike]) -> str:
     """sha256 over names, shapes and float32 values, whatever their order in the mapping."""
     digest = hashlib.sha256()
     for path in sorted(arrays):
@@ -45,7 +46,7 @@ def write_encoder(
     family: str,
     config: ViTConfig,
     preprocessing: Preprocessing,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, ArrayLike],
     about: Mapping[str, Any],
 ) -> None:
     """Writes an encoder into an existing folder.
@@ -107,7 +108,7 @@ def make_encoder(
     name: str,
     config: ViTConfig,
     preprocessing: Preprocessing,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, ArrayLike],
     *,
     digest: str,
     trained: bool,

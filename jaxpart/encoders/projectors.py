@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -55,7 +56,7 @@ class MlpBatchNorm(nnx.Module):
 
     def __init__(self, widths: Sequence[int], *, rngs: nnx.Rngs) -> None:
         """Creates layers of the given widths, input first; the last BN has no affine parameters."""
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(itertools.pairwise(widths))
         self.layers = nnx.List(nnx.Linear(i, o, use_bias=False, rngs=rngs) for i, o in pairs)
         last = len(pairs) - 1
         self.norms = nnx.List(
@@ -81,9 +82,7 @@ class Bottleneck(nnx.Module):
     def __init__(self, width: int, config: ProjectorConfig, *, rngs: nnx.Rngs) -> None:
         """Creates the MLP and the last layers."""
         widths = [width, *config.hidden, config.bottleneck]
-        self.layers = nnx.List(
-            nnx.Linear(i, o, rngs=rngs) for i, o in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nnx.List(nnx.Linear(i, o, rngs=rngs) for i, o in itertools.pairwise(widths))
         self.last = nnx.Linear(config.bottleneck, config.out, use_bias=False, rngs=rngs)
         self.has_patch_layer = config.patch_out > 0
         if self.has_patch_layer:

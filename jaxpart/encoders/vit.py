@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Literal
 
 import jax
@@ -202,7 +203,7 @@ class ConvStem(nnx.Module):
         channels = [3] + [config.width // 2**power for power in (3, 2, 1, 0)]
         self.convolutions = nnx.List(
             nnx.Conv(i, o, (3, 3), strides=2, padding=1, use_bias=False, rngs=rngs)
-            for i, o in zip(channels[:-1], channels[1:], strict=True)
+            for i, o in itertools.pairwise(channels)
         )
         self.norms = nnx.List(
             nnx.BatchNorm(c, use_running_average=True, momentum=0.9, epsilon=1e-5, rngs=rngs)

@@ -51,7 +51,7 @@ class RetrievalResult:
 
 
 def average_precision(
-    features: Float[Array, "items channels"],
+    features: Float[Array | np.ndarray, "items channels"],
     parts: Sequence[Any],
     *,
     exclude_self: bool = False,
@@ -84,7 +84,9 @@ def average_precision(
     return _summary(per_query, names, labels)
 
 
-def _unit_rows(features: Float[Array, "items channels"]) -> Float32[np.ndarray, "items channels"]:
+def _unit_rows(
+    features: Float[Array | np.ndarray, "items channels"],
+) -> Float32[np.ndarray, "items channels"]:
     rows = np.asarray(features, np.float32)
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():

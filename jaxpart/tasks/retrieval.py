@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxpart import features
-from jaxpart.data.parts import Patch, PartSelection, part_patches
+from jaxpart.data.parts import PartSelection, Patch, part_patches
 from jaxpart.data.patch_images import read_patches
 from jaxpart.data.source import Source
 from jaxpart.encoders.encoder import Encoder

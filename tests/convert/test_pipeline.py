@@ -1,4 +1,4 @@
-"""Conversion end to end: the golden checkpoints, the released manifests, and everything that can go wrong."""
+"""Conversion end to end: golden checkpoints, released manifests, and all that can go wrong."""
 
 import json
 import os
@@ -120,10 +120,22 @@ def filled(manifest):
     return {"Namespace": {"lr": 0.1}, "list": [{"lr": 0.1}]}.get(manifest, 1)
 
 
-MANIFESTS = (
-    "beit beit_finetuned cae deit deit3 deit_distilled dino dino_full dino_full_plainhead ibot "
-    "ibot_full mae mae_full mocov3"
-).split()
+MANIFESTS = [
+    "beit",
+    "beit_finetuned",
+    "cae",
+    "deit",
+    "deit3",
+    "deit_distilled",
+    "dino",
+    "dino_full",
+    "dino_full_plainhead",
+    "ibot",
+    "ibot_full",
+    "mae",
+    "mae_full",
+    "mocov3",
+]
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
@@ -255,5 +267,5 @@ def test_damaged_encoders_are_told(golden, tmp_path):
             jaxpart.load_encoder(out)
     (out / "encoder.json").write_text(json.dumps(about))
     shutil.rmtree(out / "weights")
-    with pytest.raises(jaxpart.JaxpartError, match="weights .* are missing"):
+    with pytest.raises(jaxpart.JaxpartError, match=r"weights .* are missing"):
         jaxpart.load_encoder(out)

@@ -116,7 +116,7 @@ def _leg(shape: int, swing: float) -> list[np.ndarray]:
                     (ankle - 0.08, 0.82),
                     (knee - width, 0.58),
                 ]
-            )  # fmt: skip
+            )
         )
     return legs
 
