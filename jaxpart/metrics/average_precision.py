@@ -10,7 +10,6 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +24,10 @@ _COSINE_EPSILON = 1e-8
 """Smallest norm that a feature is divided by, as in `torch.nn.functional.cosine_similarity`."""
 
 _HOST_BLOCK_VALUES = 4 << 20
-"""Similarities held at once on the host (about 30 bytes each with all intermediates)."""
+"""Similarities held at once on the host."""
+
+_CACHED_VALUES = 64 << 10
+"""Similarities that a thread sorts at once: with all intermediates they fit its core's cache."""
 
 _DEVICE_BLOCK_VALUES = 64 << 20
 """Similarities held at once on an accelerator."""
@@ -134,24 +136,25 @@ def average_precision_of(
     # One sort of integers does all: the similarity as an order-preserving integer, and below it one
     # bit for "positive". Adding zero first makes -0.0 and 0.0 the same.
     bits = (similarities + np.float32(0)).view(np.int32)
-    ordered = np.where(bits < 0, ~bits, bits ^ np.int32(-(2**31))).view(np.uint32)
-    keys = ordered.astype(np.uint64)
-    keys <<= np.uint64(1)
+    keys = np.where(bits < 0, bits ^ np.int32(2**31 - 1), bits).astype(np.int64)
+    keys <<= 1
     keys |= positives
     keys.sort(axis=1)
-    rows, columns = np.nonzero(keys & np.uint64(1))
-    counts = np.bincount(rows, minlength=len(keys))
+    columns = np.flatnonzero(keys & 1)  # in one dimension: ten times faster than np.nonzero
+    counts = positives.sum(axis=1)
     ends = np.cumsum(counts)
-    positives_above = ends[rows] - np.arange(len(rows))
+    columns -= np.repeat(np.arange(len(keys)) * items, counts)
+    positives_above = np.repeat(ends, counts) - np.arange(len(columns))
     items_above = items - columns
-    keys >>= np.uint64(1)
+    keys >>= 1
     tied = np.flatnonzero((keys[:, 1:] == keys[:, :-1]).any(axis=1))
     for row in tied:
         start, stop = ends[row] - counts[row], ends[row]
         mine = keys[row, columns[start:stop]]
         items_above[start:stop] = items - np.searchsorted(keys[row], mine, "left")
         positives_above[start:stop] = len(mine) - np.searchsorted(mine, mine, "left")
-    totals = np.bincount(rows, weights=positives_above / items_above, minlength=len(keys))
+    sums = np.concatenate([[0.0], np.cumsum(positives_above / items_above)])
+    totals = sums[ends] - sums[ends - counts]
     return np.where(counts > 0, totals / np.maximum(counts, 1), np.nan)
 
 
@@ -162,9 +165,8 @@ def _host_queries(
 ) -> Float64[np.ndarray, " items"]:
     """AP of every query: similarities by BLAS, rows sorted by threads."""
     items = len(rows)
-    workers = os.cpu_count() or 1
     block = max(1, min(items, _HOST_BLOCK_VALUES // items))
-    share = -(-block // workers)
+    share = max(1, _CACHED_VALUES // items)
     per_query = np.empty(items)
 
     def score(start: int, similarities: np.ndarray) -> None:
@@ -175,15 +177,12 @@ def _host_queries(
             similarities[own], positives[own] = -np.inf, False
         per_query[start:stop] = average_precision_of(similarities, positives)
 
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+    with concurrent.futures.ThreadPoolExecutor() as pool:
         for start in range(0, items, block):
             similarities = rows[start : start + block] @ rows.T
-            jobs = [
-                pool.submit(score, start + offset, similarities[offset : offset + share])
-                for offset in range(0, len(similarities), share)
-            ]
-            for job in jobs:
-                job.result()
+            offsets = range(0, len(similarities), share)
+            parts = [similarities[offset : offset + share] for offset in offsets]
+            list(pool.map(score, [start + offset for offset in offsets], parts))
     return per_query
 
 
