@@ -1,16 +1,16 @@
 """Pixels: decoding, cropping and resizing exactly as the published loaders do, with Pillow.
 
 Resizing is Pillow's bicubic with antialiasing on uint8 RGB; sizes follow torchvision's `Resize` and
-`CenterCrop`. Normalisation happens on the device (`Encoder.normalize`).
+`CenterCrop`. On the device normalisation is `Encoder.normalize`; `normalize` here is its reference.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from jaxpart.errors import JaxpartError
@@ -24,23 +24,43 @@ Pixels = UInt8[np.ndarray, "size size 3"]
 def decode(data: bytes, name: str) -> Image.Image:
     """An encoded file (JPEG, PNG…) of any colour mode as RGB.
 
+    As Pillow's `convert("RGB")` does it, which the published loaders call: alpha is dropped, not
+    blended; 16-bit values above 255 are white; an EXIF orientation is not applied.
+
     Args:
       data: The file's bytes.
       name: The file, for the error.
 
     Raises:
-      JaxpartError: The bytes are no image, or cut off.
+      JaxpartError: The bytes are no image, or cut off or damaged.
     """
+    if not data:
+        raise JaxpartError(f"{name} is an empty file; replace it")
     try:
-        return Image.open(io.BytesIO(data)).convert("RGB")
+        with Image.open(io.BytesIO(data)) as image:
+            return image.convert("RGB")
     except UnidentifiedImageError:
-        raise JaxpartError(f"{name} is not an image that Pillow can read; replace the file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise JaxpartError(f"{name} is damaged ({error}); replace the file") from error
+        raise JaxpartError(f"{name} is not an image that Pillow can read; replace it") from None
+    except Exception as error:  # damaged bytes raise a dozen types, struct.error and EOFError too
+        raise JaxpartError(f"{name} is truncated or damaged ({error}); replace it") from error
+
+
+def crop(image: Image.Image, box: Box) -> Image.Image:
+    """The part of the image in a box; what lies outside the image is black.
+
+    Non-integer coordinates are rounded half to even, as Pillow's `crop` does.
+
+    Raises:
+      JaxpartError: No pixel is left in the rounded box.
+    """
+    left, top, right, bottom = (round(edge) for edge in box)
+    if left >= right or top >= bottom:
+        raise JaxpartError(f"the box {box} holds no pixel; give one of at least 1 × 1")
+    return image.crop((left, top, right, bottom))
 
 
 def resize_shorter(image: Image.Image, size: int) -> Image.Image:
-    """The image with its shorter side brought to `size`, as `torchvision.transforms.Resize(size)`."""
+    """The image with its shorter side brought to `size`, as `torchvision.transforms.Resize`."""
     width, height = image.size
     if width <= height:
         target = size, int(size * height / width)
@@ -59,17 +79,31 @@ def center_crop(image: Image.Image, size: int) -> Pixels:
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
-def patch_eval(image: Image.Image, box: Box, size: int) -> Pixels:
+def patch_eval(image: Image.Image, box: Box, size: int = 224) -> Pixels:
     """A part patch for retrieval and testing: cropped (black outside) and resized to `size`.
 
-    Pillow rounds both ends of a box of even side alike, so the crop is square.
+    A keypoint's box has an even whole side, and two numbers that differ by an even whole number
+    are rounded the same way, so the crop is square. Any other box (as a user may give) is cut to
+    the middle square after the resize, so that the result always has the same shape.
+
+    Raises:
+      JaxpartError: No pixel is left in the rounded box.
     """
-    return center_crop(resize_shorter(image.crop(box), size), size)  # type: ignore[arg-type]
+    return center_crop(resize_shorter(crop(image, box), size), size)
 
 
-def patch_train(image: Image.Image, box: Box, size: int) -> Pixels:
-    """A part patch for training a probe: resized to 256 / 224 of `size`, then centre cropped."""
-    return center_crop(resize_shorter(image.crop(box), round(size * 256 / 224)), size)  # type: ignore[arg-type]
+def patch_train(image: Image.Image, box: Box, size: int = 224) -> Pixels:
+    """A part patch for training a probe: resized to 256 / 224 of `size`, then centre cropped.
+
+    Raises:
+      JaxpartError: No pixel is left in the rounded box.
+    """
+    return image_eval(crop(image, box), size)
+
+
+def image_eval(image: Image.Image, size: int = 224) -> Pixels:
+    """A whole image for testing: shorter side to 256 / 224 of `size`, then centre cropped."""
+    return center_crop(resize_shorter(image, round(size * 256 / 224)), size)
 
 
 PATCH_TRANSFORMS: dict[str, Callable[[Image.Image, Box, int], Pixels]] = {
@@ -77,3 +111,11 @@ PATCH_TRANSFORMS: dict[str, Callable[[Image.Image, Box, int], Pixels]] = {
     "train": patch_train,
 }
 """The two fixed views of a part patch; neither is random."""
+
+
+def normalize(
+    images: UInt8[np.ndarray, "*batch height width 3"], mean: Sequence[float], std: Sequence[float]
+) -> Float32[np.ndarray, "*batch height width 3"]:
+    """(images / 255 − mean) / std per channel in float32, in torchvision's order of operations."""
+    scaled = images.astype(np.float32) / np.float32(255)
+    return (scaled - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)

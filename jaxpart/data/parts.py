@@ -129,8 +129,13 @@ def image_patches(index: int, annotation: Annotation, selection: PartSelection) 
         return []
     half_distances = _half_distances(x, y, instance)
     kept = (half_distances > selection.min_dist) & (half_distances < selection.max_dist)
-    rows = zip(*(a[kept].tolist() for a in (part, instance, x, y, half_distances)), strict=True)
-    return [Patch(index, annotation.id, *row, half=round(row[-1] / 2)) for row in rows]
+    columns = (part, instance, x, y, half_distances)
+    return [
+        Patch(index, annotation.id, part_id, instance_id, column, row, dist, round(dist / 2))
+        for part_id, instance_id, column, row, dist in zip(
+            *(values[kept].tolist() for values in columns), strict=True
+        )
+    ]
 
 
 def _selected(

@@ -6,7 +6,8 @@ import collections
 import concurrent.futures
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 from jaxpart.data.images import PATCH_TRANSFORMS, Pixels, decode
 from jaxpart.data.parts import Patch
@@ -21,35 +22,60 @@ def read_patches(
     source: Source,
     patches: Sequence[Patch],
     *,
-    size: int,
-    transform: str = "eval",
+    size: int = 224,
+    transform: Literal["eval", "train"] = "eval",
+    on_error: Literal["raise", "skip"] = "raise",
     workers: int | None = None,
-) -> Iterator[Pixels | JaxpartError]:
+) -> Iterator[tuple[int, Pixels | JaxpartError]]:
     """The pixels of each patch, in order, decoded by threads (Pillow works in parallel).
 
     Args:
       source: The data set that the patches were made of.
-      patches: Patches of the same image next to each other, as `part_patches` lists them.
+      patches: Patches of the same image next to each other, as `part_patches` lists them; an image
+        that comes back later is decoded again.
       size: Side of the result in pixels.
       transform: "eval" or "train", see `jaxpart.data.images`.
+      on_error: What an image that cannot be read does: "raise" its error, or "skip": the error
+        takes the place of the pixels of each of its patches, for the caller to count and report.
       workers: Threads; by default one per core.
 
-    Yields:
-      uint8 [size, size, 3], or the error for each patch of an image that cannot be read.
+    Returns:
+      An iterator over (index into `patches`, uint8 [size, size, 3] or the error).
+
+    Raises:
+      JaxpartError: An option is wrong; while iterating: an image cannot be read ("raise").
     """
+    if transform not in PATCH_TRANSFORMS:
+        raise JaxpartError(f"there is no transform {transform!r}; choose eval or train")
+    if on_error not in ("raise", "skip"):
+        raise JaxpartError(f"on_error cannot be {on_error!r}; choose raise or skip")
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    if size < 1 or workers < 1:
+        raise JaxpartError(f"size ({size}) and workers ({workers}) must be at least 1")
     crop = PATCH_TRANSFORMS[transform]
 
     def read_image(group: list[Patch]) -> list[Pixels | JaxpartError]:
         try:
             image = decode(source[group[0].index].image, group[0].image)
+            return [crop(image, patch.box, size) for patch in group]
         except JaxpartError as error:
+            if on_error == "raise":
+                raise
             return [error] * len(group)
-        return [crop(image, patch.box, size) for patch in group]
 
-    workers = workers or os.cpu_count() or 1
     groups = (list(group) for _, group in itertools.groupby(patches, key=lambda p: p.index))
+    return enumerate(_in_order(read_image, groups, workers))
+
+
+def _in_order(
+    read_image: Callable[[list[Patch]], list[Pixels | JaxpartError]],
+    groups: Iterator[list[Patch]],
+    workers: int,
+) -> Iterator[Pixels | JaxpartError]:
+    """What `read_image` makes of each group, worked on by threads a bounded way ahead."""
+    waiting: collections.deque[concurrent.futures.Future[list[Pixels | JaxpartError]]]
+    waiting = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        waiting: collections.deque = collections.deque()
         try:
             for group in groups:
                 waiting.append(pool.submit(read_image, group))

@@ -7,6 +7,7 @@ import pytest
 
 from jaxpart.data.coco import CocoPersons
 from jaxpart.data.cub import Cub
+from jaxpart.data.images import normalize
 from jaxpart.data.parts import COCO_PARTS, CUB_PARTS, part_patches
 from jaxpart.data.patch_images import read_patches
 from jaxpart.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD
@@ -55,9 +56,9 @@ def test_pixels_are_the_published_ones(listed, golden):
     keys = [key for key in arrays.files if key.startswith(f"{name}/")]
     assert keys
     wanted = [patches[int(key.split("/")[1])] for key in keys]
-    for key, pixels in zip(
-        keys, read_patches(source, wanted, size=224, transform=transform), strict=True
-    ):
-        mean, std = (np.array(v, np.float32) for v in (IMAGENET_MEAN, IMAGENET_STD))
-        ours = (pixels.astype(np.float32) / 255 - mean) / std
+    read = list(read_patches(source, wanted, size=224, transform=transform))
+    assert [i for i, _ in read] == list(range(len(keys)))
+    for key, (_, pixels) in zip(keys, read, strict=True):
+        ours = normalize(pixels, IMAGENET_MEAN, IMAGENET_STD)
+        assert ours.dtype == np.float32
         assert np.abs(ours.transpose(2, 0, 1) - arrays[key]).max() <= 1e-6, key
