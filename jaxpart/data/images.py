@@ -61,11 +61,8 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
 
 def resize_shorter(image: Image.Image, size: int) -> Image.Image:
     """The image with its shorter side brought to `size`, as `torchvision.transforms.Resize`."""
-    width, height = image.size
-    if width <= height:
-        target = size, int(size * height / width)
-    else:
-        target = int(size * width / height), size
+    shorter = min(image.size)
+    target = int(size * image.width / shorter), int(size * image.height / shorter)
     return image if target == image.size else image.resize(target, Image.Resampling.BICUBIC)
 
 
