@@ -55,7 +55,7 @@ class CocoPersons:
         if split not in _SPLITS:
             raise JaxpartError(f"COCO has no person keypoints {split!r}; choose one of {_SPLITS}")
         file = f"annotations/person_keypoints_{split}.json"
-        self._root = dataset_folder(root, "coco", file, _ADVICE)
+        self._root = dataset_folder(root, "coco", [file], _ADVICE)
         data = read_file(self._root / file)
         document = _Document(self._root / file, data)
         part_names = document.part_names()
@@ -189,7 +189,14 @@ class _Document:
     def file_names(self, image_ids: dict[int, None]) -> list[str]:
         """File name of each image."""
         ids = self._unique_ids("images").tolist()
-        names = dict(zip(ids, self._column("images", "file_name"), strict=True))
+        column = self._column("images", "file_name")
+        seen: set[str] = set()
+        for row, name in enumerate(column):
+            if type(name) is not str or name in seen:
+                fault = "repeats the name" if type(name) is str else "cannot have the name"
+                raise JaxpartError(f"{self._path}: images[{row}] {fault} {name!r}")
+            seen.add(name)
+        names = dict(zip(ids, column, strict=True))
         return [names[key] for key in image_ids]
 
     def _unique_ids(self, section: str) -> np.ndarray:

@@ -47,7 +47,7 @@ class Cub:
         """
         if split not in ("all", "train", "test"):
             raise JaxpartError(f"CUB has no split {split!r}; choose all, train or test")
-        self._root = dataset_folder(root, "CUB_200_2011", "images.txt", _ADVICE)
+        self._root = dataset_folder(root, "CUB_200_2011", _FILES, _ADVICE)
         images, in_train, labels, classes, parts, locations = (self._root / file for file in _FILES)
         names, species, part_names = _names(images), _names(classes), _names(parts)
         label = dict(zip(species, range(len(species)), strict=True))

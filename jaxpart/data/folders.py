@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
+from collections.abc import Sequence
 
 from jaxpart.errors import JaxpartError
 
 
-def dataset_folder(root: str | pathlib.Path, name: str, needed: str, advice: str) -> pathlib.Path:
+def dataset_folder(
+    root: str | pathlib.Path, name: str, needed: Sequence[str], advice: str
+) -> pathlib.Path:
     """The data set's own folder, given itself or the folder that contains it.
 
     Args:
       root: What the user gave.
       name: Name of the folder in the official archive.
-      needed: A file that must lie in it.
+      needed: Files that must lie in it; the first tells it from other folders.
       advice: Where to get the data set, for the error.
 
     Raises:
-      JaxpartError: `needed` is in neither.
+      JaxpartError: One of `needed` is missing.
     """
     root = pathlib.Path(root)
-    for folder in (root, root / name):
-        if (folder / needed).exists():
-            return folder
-    raise JaxpartError(f"{root} holds no {name}: {needed} is missing; {advice}")
+    folder = next((f for f in (root, root / name) if (f / needed[0]).exists()), root)
+    for file in needed:
+        if not (folder / file).exists():
+            raise JaxpartError(f"{folder} holds no {name}: {file} is missing; {advice}")
+    return folder
 
 
 def read_file(path: pathlib.Path) -> bytes:
