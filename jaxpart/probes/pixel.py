@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int
 from jaxpart.errors import JaxpartError
 from jaxpart.metrics.confusion import IGNORE
 from jaxpart.probes.pixel_loss import pixel_cross_entropy
+from jaxpart.probes.upsampling import PRECISION
 
 PAPER_BLOCKS = (3, 5, 7, 11)
 """Blocks 4, 6, 8 and 12 as indices into `encoder(images, blocks=True)["blocks"]`."""
@@ -100,7 +101,10 @@ class PixelHead(nnx.Module):
             )
         offsets = [sum(widths[:index]) for index in range(1, len(widths))]
         parts = jnp.split(self.kernel[...], offsets)
-        products = [one @ part for one, part in zip(maps, parts, strict=True)]
+        products = [
+            jnp.matmul(one, part, precision=PRECISION)
+            for one, part in zip(maps, parts, strict=True)
+        ]
         return sum(products[1:], products[0]) + self.bias[...]
 
 
@@ -219,7 +223,7 @@ class PixelState(NamedTuple):
 
 TrainStep = Callable[
     [PixelState, Sequence[FeatureMap] | Mapping[int, FeatureMap], Int[Array, "batch rows columns"]],
-    tuple[PixelState, Float[Array, "heads"]],
+    tuple[PixelState, Float[Array, " heads"]],
 ]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 PRECISION = jax.lax.Precision.HIGHEST
+"""Of every product in the probes: accelerators would round float32 factors by default."""
 
 
 def interpolation_weights(source: int, target: int) -> Float32[np.ndarray, "target source"]:
