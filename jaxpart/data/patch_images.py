@@ -7,13 +7,16 @@ import concurrent.futures
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal, TypeVar
+
+from PIL import Image
 
 from jaxpart.data.images import PATCH_TRANSFORMS, Pixels, decode
 from jaxpart.data.parts import Patch
 from jaxpart.data.source import Source
 from jaxpart.errors import JaxpartError
 
+_T = TypeVar("_T")
 _IMAGES_AHEAD = 4
 """Images in work per thread: enough to keep all busy, few enough to hold in memory."""
 
@@ -54,14 +57,22 @@ def read_patches(
         raise JaxpartError(f"size ({size}) and workers ({workers}) must be at least 1")
     crop = PATCH_TRANSFORMS[transform]
 
-    def read_image(group: list[Patch]) -> list[Pixels | JaxpartError]:
+    def attempt(make: Callable[..., _T], *args: Any) -> _T | JaxpartError:
         try:
-            image = decode(source[group[0].index].image, group[0].image)
-            return [crop(image, patch.box, size) for patch in group]
+            return make(*args)
         except JaxpartError as error:
             if on_error == "raise":
                 raise
-            return [error] * len(group)
+            return error
+
+    def open_image(patch: Patch) -> Image.Image:
+        return decode(source[patch.index].image, patch.image)
+
+    def read_image(group: list[Patch]) -> list[Pixels | JaxpartError]:
+        image = attempt(open_image, group[0])
+        if isinstance(image, JaxpartError):
+            return [image] * len(group)
+        return [attempt(crop, image, patch.box, size) for patch in group]
 
     groups = (list(group) for _, group in itertools.groupby(patches, key=lambda p: p.index))
     return enumerate(_in_order(read_image, groups, workers))

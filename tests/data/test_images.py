@@ -1,0 +1,163 @@
+"""Decoding, cropping and resizing: every colour mode, damaged files, sizes."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from jaxpart.data.images import (
+    center_crop,
+    crop,
+    decode,
+    image_eval,
+    normalize,
+    patch_eval,
+    patch_train,
+    resize_shorter,
+)
+from jaxpart.errors import JaxpartError
+
+
+def noise(width, height, seed=0):
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(values)
+
+
+def encoded(image, kind="PNG"):
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "colour", "expected"),
+    [
+        ("RGB", "PNG", (10, 20, 30), (10, 20, 30)),
+        ("L", "PNG", 77, (77, 77, 77)),
+        ("1", "PNG", 1, (255, 255, 255)),
+        ("P", "PNG", 0, (0, 0, 0)),
+        ("LA", "PNG", (77, 5), (77, 77, 77)),
+        ("RGBA", "PNG", (10, 20, 30, 0), (10, 20, 30)),  # alpha is dropped, not blended
+        ("I;16", "PNG", 200, (200, 200, 200)),
+        ("I;16", "PNG", 40000, (255, 255, 255)),
+        ("CMYK", "TIFF", (255, 0, 0, 0), (0, 255, 255)),
+        ("L", "JPEG", 77, (77, 77, 77)),
+        ("CMYK", "JPEG", (0, 0, 0, 255), (0, 0, 0)),
+    ],
+)
+def test_every_colour_mode_becomes_rgb(mode, kind, colour, expected):
+    image = decode(encoded(Image.new(mode, (6, 4), colour), kind), "a.png")
+    assert (image.mode, image.size) == ("RGB", (6, 4))
+    assert image.getpixel((3, 2)) == expected
+
+
+def test_decoding_is_pillows_own(samples):
+    for path in sorted((samples / "imagenet").rglob("*.JPEG"))[:3]:
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(decode(path.read_bytes(), "a"), image.convert("RGB"))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP"])
+def test_truncated_files_are_named(kind):
+    data = encoded(noise(40, 30), kind)
+    with pytest.raises(JaxpartError, match=r"some/a\.jpg is truncated or damaged"):
+        decode(data[: len(data) // 2], "some/a.jpg")
+
+
+@pytest.mark.parametrize("data", [b"hello", b"\x00" * 100])
+def test_files_that_are_no_image_are_named(data):
+    with pytest.raises(JaxpartError, match=r"a\.jpg is not an image"):
+        decode(data, "a.jpg")
+
+
+def test_empty_files_are_named():
+    with pytest.raises(JaxpartError, match=r"a\.jpg is an empty file"):
+        decode(b"", "a.jpg")
+
+
+@given(st.sampled_from(["PNG", "JPEG"]), st.data())
+def test_damage_never_raises_anything_else(kind, data):
+    raw = bytearray(encoded(noise(12, 9), kind))
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        decode(bytes(raw), "a.jpg")
+    except JaxpartError as error:
+        named = str(error).startswith("a.jpg is ")
+    else:
+        named = True
+    assert named
+
+
+def test_outside_the_image_is_black():
+    pixels = np.asarray(crop(Image.new("RGB", (10, 10), (9, 9, 9)), (-2, -3, 4, 3)))
+    assert pixels.shape == (6, 6, 3)
+    assert pixels[3:, 2:].min() == 9
+    assert pixels[:3].max() == pixels[:, :2].max() == 0
+
+
+def test_coordinates_are_rounded_half_to_even():
+    image = noise(20, 20)
+    np.testing.assert_array_equal(crop(image, (0.5, 1.5, 6.5, 7.5)), crop(image, (0, 2, 6, 8)))
+
+
+@pytest.mark.parametrize("box", [(3, 3, 3, 5), (3, 3, 2, 5), (1.6, 0, 2.4, 5)])
+def test_an_empty_box_is_refused(box):
+    with pytest.raises(JaxpartError, match="holds no pixel"):
+        patch_eval(noise(9, 9), box, 8)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((500, 375), (298, 224)),
+        ((375, 500), (224, 298)),
+        ((224, 224), (224, 224)),
+        ((3, 1), (672, 224)),
+    ],
+)
+def test_resize_follows_torchvisions_sizes(size, expected):
+    assert resize_shorter(noise(*size), 224).size == expected
+
+
+def test_resize_is_pillows_antialiased_bicubic():
+    image = noise(60, 60)
+    expected = image.resize((20, 20), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(resize_shorter(image, 20), expected)
+
+
+@pytest.mark.parametrize(("width", "left"), [(11, 2), (9, 0), (13, 2), (8, 0), (10, 1)])
+def test_centre_crop_rounds_as_torchvision(width, left):
+    image = noise(width, 8)
+    np.testing.assert_array_equal(center_crop(image, 8), np.asarray(image)[:, left : left + 8])
+
+
+def test_training_patches_lose_their_margin():
+    image = noise(64, 64)
+    whole = image.resize((256, 256), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(
+        patch_train(image, (0, 0, 64, 64)), np.asarray(whole)[16:-16, 16:-16]
+    )
+    np.testing.assert_array_equal(image_eval(image), patch_train(image, (0, 0, 64, 64)))
+
+
+@given(
+    st.tuples(*[st.floats(-30, 30)] * 2, *[st.floats(1.1, 60)] * 2), st.sampled_from([1, 16, 33])
+)
+def test_every_box_gives_the_same_shape(corner, size):
+    left, top, width, height = corner
+    box = (left, top, left + width, top + height)
+    for transform in (patch_eval, patch_train):
+        pixels = transform(noise(20, 16), box, size)
+        assert pixels.shape == (size, size, 3)
+        assert pixels.dtype == np.uint8
+
+
+def test_normalize():
+    pixels = np.array([[[[0, 255, 51]]]], np.uint8)
+    values = normalize(pixels, (0.5, 0.5, 0.1), (0.25, 0.5, 0.1))
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, [[[[-2.0, 1.0, 1.0]]]], atol=1e-6)
