@@ -15,20 +15,17 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from jaxpart import config as configs
-from jaxpart.data.sets import retrieval_set
+from jaxpart import devices, tasks
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import load_encoder, random_encoder
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
 from jaxpart.progress import Progress
 from jaxpart.table import results_table
-from jaxpart.tasks.retrieval import part_retrieval
 from jaxpart.workdir import WorkDir, default_workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: a new one in ./runs.")
-
-TASKS = ("retrieval",)
 
 
 def make_encoder(config: Any) -> Encoder:
@@ -45,18 +42,15 @@ def make_encoder(config: Any) -> Encoder:
 
 def run(config: Any, workdir: WorkDir, progress: Progress) -> dict[str, Any]:
     """Runs the tasks of a configuration; returns what results.json holds."""
-    unknown = [task for task in config.tasks if task not in TASKS]
-    if unknown:
-        raise JaxpartError(f"there is no task {unknown[0]!r}; choose among {', '.join(TASKS)}")
-    encoder = make_encoder(config)
+    chosen = [tasks.find(name) for name in config.tasks]
+    encoder = devices.replicate(make_encoder(config))
     values: dict[str, float | int] = {}
-    for name in config.data.sets:
-        source, selection = retrieval_set(name, config.data)
-        for key, value in part_retrieval(encoder, source, selection, config.retrieval, progress):
-            values[f"{name}/retrieval/{key}"] = value
-            workdir.metric(f"{name}/retrieval/{key}", value)
+    for task in chosen:
+        for key, value in task.run(encoder, config, workdir, progress):
+            values[key] = value
+            workdir.metric(key, value)
     about = {"name": encoder.name, "trained": encoder.trained, "digest": encoder.digest}
-    return {"encoder": about, "values": values}
+    return {"encoder": about, "tasks": list(config.tasks), "values": values}
 
 
 def main(arguments: list[str]) -> None:
@@ -72,7 +66,8 @@ def main(arguments: list[str]) -> None:
     workdir = WorkDir(path, json.loads(config.to_json_best_effort()))
     results = run(config, workdir, progress)
     workdir.finish(results)
-    print(results_table(results))
+    sections = [tasks.find(name).section(results["values"]) for name in config.tasks]
+    print(results_table(results["encoder"], sections))
     print(f"results: {path / 'results.json'}")
 
 
