@@ -18,7 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jaxpart.errors import JaxpartError
-from jaxpart.metrics.confusion import IGNORE
+from jaxpart.labels import IGNORE
 from jaxpart.probes.pixel_loss import pixel_cross_entropy
 from jaxpart.probes.upsampling import PRECISION
 

@@ -20,7 +20,8 @@ from jaxtyping import Array, Float, Float32, Int, Int32, Int64, UInt8
 
 from jaxpart import devices
 from jaxpart.errors import JaxpartError
-from jaxpart.metrics.confusion import IGNORE, ConfusionCounter, check_labels
+from jaxpart.labels import IGNORE, check_labels
+from jaxpart.metrics.confusion import ConfusionCounter
 from jaxpart.tasks.sliding import (
     axis_weights,
     count_rows,

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from jaxpart.errors import JaxpartError
-from jaxpart.metrics.confusion import IGNORE
+from jaxpart.labels import IGNORE
 from jaxpart.probes.pixel import (
     PixelHead,
     PixelHeads,
