@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -83,14 +84,30 @@ class WorkDir:
         except OSError as error:
             raise JaxpartError(f"{self.path} cannot be written: {error.strerror}") from error
 
-    def _write(self, name: str, value: Any) -> None:
-        temporary = self.path / f".{name}.writing-{os.getpid()}"
+    def file(self, name: str, content: bytes) -> None:
+        """Writes a file of the run, whole or not at all.
+
+        Args:
+          name: Its path below the folder; folders on the way are made.
+          content: Its bytes.
+
+        Raises:
+          JaxpartError: It cannot be written.
+        """
+        path = self.path / name
+        temporary = path.with_name(f".{path.name}.writing-{os.getpid()}")
         try:
-            text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, self.path / name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise JaxpartError(f"{path} cannot be written: {error.strerror}") from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def _write(self, name: str, value: Any) -> None:
+        self.file(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -149,6 +149,11 @@ class PixelHeads(nnx.Module):
             PixelHead(width * len(blocks), classes, rngs=rngs) for blocks in readouts.values()
         )
 
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Indices of all blocks that some head reads, ascending."""
+        return tuple(sorted({index for wanted in self.readouts.values() for index in wanted}))
+
     def __call__(
         self, blocks: Sequence[FeatureMap] | Mapping[int, FeatureMap]
     ) -> Float[Array, "heads batch height width classes"]:
