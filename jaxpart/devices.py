@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Num
 
 from jaxpart.errors import JaxpartError
 
@@ -86,23 +87,30 @@ def log_prefix() -> str:
     return f"[process {jax.process_index()}] " if jax.distributed.is_initialized() else ""
 
 
-def round_up(count: int) -> int:
-    """The smallest global batch size of at least `count` that all devices share evenly."""
-    return -(-count // jax.device_count()) * jax.device_count()
+def _mesh(local: bool) -> Mesh:
+    return mesh().local_mesh if local else mesh()
 
 
-def shard(tree: Any, *, axis: int = 0) -> Any:
+def round_up(count: int, *, local: bool = False) -> int:
+    """The smallest batch size of at least `count` that all devices (or the local ones) share evenly."""
+    devices = _mesh(local).size
+    return -(-count // devices) * devices
+
+
+def shard(tree: Any, *, axis: int = 0, local: bool = False) -> Any:
     """Batches from host to devices, cut over "data".
 
     Args:
       tree: Arrays of which this process holds its share: rows of the global batch along `axis`, a
         multiple of its number of devices (see `round_up`).
       axis: The batch axis.
+      local: Whether the batch is this process's alone, cut over its own devices: for work whose
+        number of steps differs between processes.
 
     Returns:
       Global arrays; with one process of the same shapes.
     """
-    sharding = NamedSharding(mesh(), PartitionSpec(*[None] * axis, "data"))
+    sharding = NamedSharding(_mesh(local), PartitionSpec(*[None] * axis, "data"))
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
 
@@ -116,13 +124,20 @@ def shard_whole(array: np.ndarray) -> jax.Array:
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
-def replicate(tree: Any) -> Any:
-    """Arrays that are the same in every process, whole on every device."""
-    sharding = NamedSharding(mesh(), PartitionSpec())
+def replicate(tree: Any, *, local: bool = False) -> Any:
+    """Arrays that are the same in every process, whole on every device.
+
+    Args:
+      tree: Arrays.
+      local: Whether they are put on this process's devices alone, see `shard`.
+    """
+    sharding = NamedSharding(_mesh(local), PartitionSpec())
 
     def put(x: Any) -> jax.Array:
         if isinstance(x, jax.Array) and x.sharding == sharding:
             return x
+        if local and isinstance(x, jax.Array) and x.is_fully_addressable:
+            return jax.device_put(x, sharding)  # cut over these devices: they exchange their parts
         return jax.make_array_from_process_local_data(sharding, np.asarray(x))
 
     return jax.tree.map(put, tree)
@@ -143,13 +158,13 @@ def my_share(items: int) -> range:
     return range(items * index // count, items * (index + 1) // count)
 
 
-def sum_over_processes(array: np.ndarray) -> np.ndarray:
-    """The sum of what every process holds, exact for what one of them alone has not zero."""
+def add_up(array: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
+    """The sum of every process's array, in its own dtype, in every process."""
     if jax.process_count() == 1:
         return array
     from jax.experimental import multihost_utils
 
-    # As bytes: without 64-bit types JAX would round.
+    # They travel as bytes: JAX would cut 64-bit values to 32.
     rows = multihost_utils.process_allgather(np.ascontiguousarray(array).view(np.uint8))
     return np.sum(np.ascontiguousarray(rows).view(array.dtype), axis=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -47,6 +48,7 @@ class WorkDir:
           JaxpartError: The folder cannot be written, or belongs to a run with another configuration.
         """
         self.path = path
+        self._writes = writes
         self._measured: dict[tuple[str, int | None], str] = {}
         self._metrics: TextIO | None = None
         if not writes:
@@ -56,8 +58,8 @@ class WorkDir:
             self._check_config(config)
             for left in path.glob(".*.writing-*"):  # by a process that was killed
                 left.unlink(missing_ok=True)
-            self._write("config.json", _json(config))
-            self._write("versions.json", _json(_versions()))
+            self.file("config.json", _json(config))
+            self.file("versions.json", _json(_versions()))
             self._read_metrics()
             self._metrics = (path / _METRICS).open("a", encoding="utf-8")
         except OSError as error:
@@ -80,7 +82,7 @@ class WorkDir:
                 self._measured[entry["name"], entry.get("step")] = line
             except (ValueError, KeyError, TypeError):
                 continue
-        self._write(_METRICS, self._lines())
+        self.file(_METRICS, self._lines().encode())
 
     def _lines(self) -> str:
         return "".join(f"{line}\n" for line in self._measured.values())
@@ -128,22 +130,38 @@ class WorkDir:
             return
         try:
             self._metrics.close()
-            self._write(_METRICS, self._lines())
-            self._write("results.json", _json(results))
+            self.file(_METRICS, self._lines().encode())
+            self.file("results.json", _json(results))
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def _write(self, name: str, text: str) -> None:
-        temporary = self.path / f".{name}.writing-{os.getpid()}"
+    def file(self, name: str, content: bytes) -> None:
+        """Writes a file of the run, whole or not at all; only the main process does.
+
+        Args:
+          name: Its path below the folder; folders on the way are made.
+          content: Its bytes.
+
+        Raises:
+          JaxpartError: It cannot be written.
+        """
+        if not self._writes:
+            return
+        path = self.path / name
+        temporary = path.with_name(f".{path.name}.writing-{os.getpid()}")
         try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, self.path / name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise self._unwritable(error) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:

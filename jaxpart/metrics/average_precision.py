@@ -206,7 +206,7 @@ def _host_queries(
             offsets = range(0, len(similarities), share)
             parts = [similarities[offset : offset + share] for offset in offsets]
             list(pool.map(score, [start + offset for offset in offsets], parts))
-    return devices.sum_over_processes(per_query)
+    return devices.add_up(per_query)
 
 
 def device_queries(
