@@ -27,21 +27,44 @@ def retrieval_set(name: str, config: Any) -> tuple[Source, PartSelection]:
     Raises:
       JaxpartError: The name is unknown, the root is not given, or the data set is not there.
     """
+    _check(name, config)
+    if name == "critters":
+        return _critters("test", config), CRITTER_PARTS
+    if name == "cub":
+        return Cub(config.root), CUB_PARTS
+    return CocoPersons(config.root), COCO_PARTS
+
+
+def classification_sets(name: str, config: Any) -> tuple[Source, Source, PartSelection]:
+    """The training and test sets on which the paper measures part classification, and their parts.
+
+    Args:
+      name: One of `PART_SETS`.
+      config: As for `retrieval_set`.
+
+    Raises:
+      JaxpartError: The name is unknown, the root is not given, or a data set is not there.
+    """
+    _check(name, config)
+    if name == "critters":
+        return _critters("train", config), _critters("test", config), CRITTER_PARTS
+    if name == "cub":
+        return Cub(config.root, "train"), Cub(config.root, "test"), CUB_PARTS
+    return CocoPersons(config.root), CocoPersons(config.root, "val2017"), COCO_PARTS
+
+
+def _critters(split: str, config: Any) -> Critters:
+    return Critters(split, config.num_images, image_size=config.image_size, seed=config.seed)
+
+
+def _check(name: str, config: Any) -> None:
     if name not in PART_SETS:
         raise JaxpartError(
             f"there is no part data set {name!r}; choose among {', '.join(PART_SETS)}"
         )
-    if name == "critters":
-        critters = Critters(
-            "test", config.num_images, image_size=config.image_size, seed=config.seed
-        )
-        return critters, CRITTER_PARTS
-    if not config.root:
+    if name != "critters" and not config.root:
         raise JaxpartError(
             "the data root is missing: pass --config.data.root=FOLDER, the folder that holds "
             "CUB_200_2011 (https://www.vision.caltech.edu/datasets/cub_200_2011/) and coco "
             "(https://cocodataset.org/#download)"
         )
-    if name == "cub":
-        return Cub(config.root), CUB_PARTS
-    return CocoPersons(config.root), COCO_PARTS

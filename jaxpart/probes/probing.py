@@ -298,15 +298,19 @@ def train_heads(
         program, arguments = call
         return program(state, *arguments)
 
+    steps = recipe.epochs * schedule.per_epoch
     state = training.fit(
         step,
         state,
         schedule,
-        steps=recipe.epochs * schedule.per_epoch,
+        steps=steps,
         put=put,
         checkpointer=checkpointer,
         log=lambda number, metrics: log(number // schedule.per_epoch, metrics),
     )
+    if checkpointer is not None and checkpointer.is_due():  # too long to be done again
+        checkpointer.save(steps, state, schedule.get_state())
+        checkpointer.wait()
     return state, devices.fetch(state.scores)
 
 
