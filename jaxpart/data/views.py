@@ -3,7 +3,6 @@ of them can be found again."""
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal

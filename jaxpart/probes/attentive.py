@@ -24,6 +24,15 @@ _LAYER_NORM_EPSILON = 1e-6
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
+def check_width(width: int, num_heads: int) -> None:
+    """Raises `JaxpartError` if tokens of a width do not split into so many heads."""
+    if num_heads < 1 or width % num_heads:
+        raise JaxpartError(
+            f"tokens of width {width} do not split into {num_heads} attention heads; choose a divisor "
+            f"of the width as the attentive probe's num_heads"
+        )
+
+
 class _Affine(nnx.Module):
     """What a LayerNorm learns: scale and bias, [channels]."""
 
@@ -57,11 +66,7 @@ class AttentiveHead(nnx.Module):
         Raises:
           JaxpartError: The width does not split into so many heads.
         """
-        if width % num_heads:
-            raise JaxpartError(
-                f"tokens of width {width} do not split into {num_heads} attention heads; choose a "
-                f"divisor of the width as the probe's num_heads"
-            )
+        check_width(width, num_heads)
 
         def initial(*shape: int) -> nnx.Param:
             return nnx.Param(0.02 * jax.random.normal(rngs.params(), shape))

@@ -73,9 +73,9 @@ class Recipe:
         """The learning rates of an epoch, counted from 0, at a batch size."""
         peaks = np.array(self.rates) * batch / 256
         if epoch < self.warmup:
-            return np.float32(peaks * epoch / self.warmup)
+            return (peaks * epoch / self.warmup).astype(np.float32)
         share = (epoch - self.warmup) / (self.epochs - self.warmup)
-        return np.float32(peaks * 0.5 * (1 + math.cos(math.pi * share)))
+        return (peaks * 0.5 * (1 + math.cos(math.pi * share))).astype(np.float32)
 
 
 class Rows(Protocol):

@@ -7,7 +7,6 @@ draw an order of their own.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ _TEST_BATCH = 256
 
 
 class Scores(NamedTuple):
-    """What was seen on the test items; [representation, seed, rate] leads, N is the items.
+    """What was seen on the N test items, on the devices or as NumPy arrays.
 
     Attributes:
       right: Items classified right after each epoch, [epoch, representation, seed, rate]; -1 before.
@@ -36,12 +35,12 @@ class Scores(NamedTuple):
       last: Predictions after the last epoch tested, or half way through testing the next.
     """
 
-    right: Int[Array, "epoch representation seed rate"]
-    best_right: Int[Array, "representation seed rate"]
-    best_epoch: Int[Array, "representation seed rate"]
-    best: Int[Array, "representation seed rate item"]
-    chosen: Int[Array, "representation seed rate item"]
-    last: Int[Array, "representation seed rate item"]
+    right: Int[Any, "epoch representation seed rate"]
+    best_right: Int[Any, "representation seed rate"]
+    best_epoch: Int[Any, "representation seed rate"]
+    best: Int[Any, "representation seed rate item"]
+    chosen: Int[Any, "representation seed rate item"]
+    last: Int[Any, "representation seed rate item"]
 
 
 class Training(NamedTuple):
@@ -198,10 +197,11 @@ class Sweep:
 
         every = jax.vmap(classify, in_axes=(0, 0, None))
         every = jax.vmap(every, in_axes=(0, 0, None))
-        every = functools.partial(jax.vmap(every), state.parameters, state.statistics)
+        every = jax.vmap(every)
+        heads = state.parameters, state.statistics
 
         def block(first):
-            return every(jax.lax.dynamic_slice_in_dim(features, first, _TEST_BATCH, axis=1))
+            return every(*heads, jax.lax.dynamic_slice_in_dim(features, first, _TEST_BATCH, axis=1))
 
         count = features.shape[1]
         whole = count - count % _TEST_BATCH
@@ -210,7 +210,7 @@ class Sweep:
             blocks = jax.lax.map(block, jnp.arange(0, whole, _TEST_BATCH))
             found.append(jnp.moveaxis(blocks, 0, -2).reshape(*blocks.shape[1:-1], whole))
         if whole < count:
-            found.append(every(features[:, whole:]))
+            found.append(every(*heads, features[:, whole:]))
         scores = state.scores
         last = jax.lax.dynamic_update_slice_in_dim(
             scores.last, jnp.concatenate(found, axis=-1), start, axis=-1

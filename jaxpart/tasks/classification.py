@@ -26,11 +26,17 @@ def run(
 ) -> Iterator[tuple[str, float | int]]:
     """Part classification on every data set of a configuration: see `jaxpart.tasks.Task`."""
     names = check_heads(encoder, config.classification)
+    tested = names
+    if "retrieval" in config.tasks:  # it looks at the same views of these patches
+        features.check_representations(encoder, config.retrieval.representations)
+        tested = tuple(dict.fromkeys((*names, *config.retrieval.representations)))
     for name in config.data.sets:
         *sources, selection = classification_sets(name, config.data)
         train, test = (
-            _split(encoder, source, selection, names, kind, config, progress)
-            for source, kind in zip(sources, ("train", "eval"), strict=True)
+            _split(encoder, source, selection, wanted, view, config, progress)
+            for source, wanted, view in zip(
+                sources, (names, tested), ("train", "eval"), strict=True
+            )
         )
         classes = tuple(selection.parts.values())
         data = Labelled(name, classes, train, test)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from flax import nnx
 from jaxtyping import Int
 
 from jaxpart import devices
@@ -19,7 +17,7 @@ from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features import Features, check_representations
 from jaxpart.metrics.accuracy import accuracy, item_scores
-from jaxpart.probes.attentive import AttentiveHead
+from jaxpart.probes.attentive import AttentiveHead, check_width
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.logistic import logistic_regression
 from jaxpart.probes.neighbours import nearest_neighbours
@@ -31,7 +29,10 @@ from jaxpart.table import Section, percent
 from jaxpart.workdir import WorkDir
 
 _HEADS = ("linear", "attentive")
-_REFERENCES = {"knn": nearest_neighbours, "logistic": logistic_regression}
+_REFERENCES: dict[str, Callable[..., np.ndarray]] = {
+    "knn": nearest_neighbours,
+    "logistic": logistic_regression,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,8 +97,8 @@ def check_heads(encoder: Encoder, options: Any) -> tuple[str, ...]:
             shapes = check_representations(encoder, wanted, tokens=head == "attentive")
             names += wanted
             if head == "attentive":
-                for _, width in shapes.values():  # tells now what would fail after encoding
-                    nnx.eval_shape(lambda: _maker(head, width, 2, options)(nnx.Rngs(0)))
+                for _, width in shapes.values():
+                    check_width(width, options.attentive.num_heads)
     return tuple(dict.fromkeys(names))
 
 
@@ -182,10 +183,10 @@ def _probe(
     keeper: Any,
     progress: Progress,
 ) -> list[Outcome]:
-    sides = [
+    train, test = (
         Items([side.features[name] for name in names], side.labels)
         for side in (data.train, data.test)
-    ]
+    )
     recipe = Recipe(
         rates=tuple(options[head].rates),
         epochs=options.epochs,
@@ -203,8 +204,9 @@ def _probe(
                 seen[stage] = epoch
 
         return probe(
-            _maker(head, sides[0].features[0].shape[-1], len(data.classes), options),
-            *sides,
+            _maker(head, train.features[0].shape[-1], len(data.classes), options),
+            train,
+            test,
             recipe,
             list(seeds),
             groups=data.train.groups if options.selection else None,
@@ -247,7 +249,7 @@ def _interval(
 def _write(workdir: WorkDir, name: str, arrays: Mapping[str, np.ndarray]) -> None:
     if devices.is_main():
         file = io.BytesIO()
-        np.savez_compressed(file, **{key: value for key, value in arrays.items()})
+        np.savez_compressed(file, **dict[str, Any](arrays))
         workdir.write(name, file.getvalue())
 
 
