@@ -26,6 +26,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from jaxpart.devices import user_cache
 from jaxpart.errors import JaxpartError
 
 FORMAT = "1"
@@ -68,7 +69,7 @@ class Cache:
 
         Args:
           mode: See above.
-          folder: By default jaxpart/features below $XDG_CACHE_HOME or ~/.cache.
+          folder: By default "features" in `devices.user_cache`.
 
         Raises:
           JaxpartError: There is no such mode.
@@ -78,8 +79,7 @@ class Cache:
                 f"features.cache cannot be {mode!r}; choose among {', '.join(_MODES)}"
             )
         self.mode = mode
-        home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path("~/.cache").expanduser()
-        self.folder = pathlib.Path(folder or pathlib.Path(home) / "jaxpart" / "features")
+        self.folder = pathlib.Path(folder or user_cache() / "features")
         self._kept: dict[str, list[Shard]] = {}
 
     def read(self, address: Mapping[str, str]) -> tuple[list[Shard], list[str]]:

@@ -195,7 +195,7 @@ class Sweep:
             finite = jnp.isfinite(logits).all(axis=-1)
             return jnp.where(finite, logits.argmax(axis=-1), -1).astype(jnp.int32)
 
-        every = jax.vmap(classify, in_axes=(0, 0, None))
+        every: Any = jax.vmap(classify, in_axes=(0, 0, None))
         every = jax.vmap(every, in_axes=(0, 0, None))
         every = jax.vmap(every)
         heads = state.parameters, state.statistics

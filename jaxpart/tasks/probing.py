@@ -250,7 +250,7 @@ def _write(workdir: WorkDir, name: str, arrays: Mapping[str, np.ndarray]) -> Non
     if devices.is_main():
         file = io.BytesIO()
         np.savez_compressed(file, **dict[str, Any](arrays))
-        workdir.write(name, file.getvalue())
+        workdir.file(name, file.getvalue())
 
 
 def classification_section(title: str, task: str, values: Mapping[str, float | int]) -> Section:
