@@ -155,7 +155,7 @@ class Sweep:
             parameters = jax.tree.map(lambda p, u: p - rate * u, parameters, update)
             return parameters, statistics, optimizer, value
 
-        every = jax.vmap(one, in_axes=(0, 0, 0, 0, None, None))  # rates
+        every: Any = jax.vmap(one, in_axes=(0, 0, 0, 0, None, None))  # rates
         every = jax.vmap(every, in_axes=(0, 0, 0, None, 0, 0))  # seeds
         every = jax.vmap(every, in_axes=(0, 0, 0, None, 0, None))  # representations
 
