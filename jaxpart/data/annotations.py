@@ -11,6 +11,7 @@ from jaxpart.data.source import Annotation, Keypoints
 from jaxpart.errors import JaxpartError
 
 _NO_LABEL = -1
+_END = "\0"  # between ids: no path holds it
 _FIELDS = ("ids", "label", "starts", "has_keypoints", "part", "xy", "visible", "instance")
 
 
@@ -20,17 +21,18 @@ def encode_annotations(annotations: Sequence[Annotation]) -> bytes:
         np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0, bool), np.zeros(0, np.int64)
     )
     points = [annotation.keypoints or empty for annotation in annotations]
+    joined = [empty, *points]  # so that no annotation at all is a file too
     file = io.BytesIO()
     np.savez(
         file,
-        ids=np.frombuffer("\n".join(a.id for a in annotations).encode(), np.uint8),
+        ids=np.frombuffer(_END.join(a.id for a in annotations).encode(), np.uint8),
         label=np.array([_NO_LABEL if a.label is None else a.label for a in annotations], np.int64),
         starts=np.cumsum([0, *(len(p.part) for p in points)], dtype=np.int64),
         has_keypoints=np.array([a.keypoints is not None for a in annotations], bool),
-        part=np.concatenate([p.part for p in points]).astype(np.int64),
-        xy=np.concatenate([p.xy for p in points]).astype(np.float64),
-        visible=np.concatenate([p.visible for p in points]).astype(bool),
-        instance=np.concatenate([p.instance for p in points]).astype(np.int64),
+        part=np.concatenate([p.part for p in joined]).astype(np.int64),
+        xy=np.concatenate([p.xy for p in joined]).astype(np.float64),
+        visible=np.concatenate([p.visible for p in joined]).astype(bool),
+        instance=np.concatenate([p.instance for p in joined]).astype(np.int64),
     )
     return file.getvalue()
 
@@ -41,7 +43,8 @@ class AnnotationTable:
     def __init__(self, files: Sequence[tuple[str, bytes]]) -> None:
         """Joins (name, content) of files. Raises `JaxpartError` if one is damaged."""
         tables = [_load(name, data) for name, data in files]
-        self.ids = [key for table in tables for key in bytes(table["ids"]).decode().split("\n")]
+        texts = [bytes(table["ids"]).decode() for table in tables if len(table["label"])]
+        self.ids = [key for text in texts for key in text.split(_END)]
         joined = {
             field: np.concatenate([table[field] for table in tables])
             for field in _FIELDS
