@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int, Shaped
 
 from jaxpart.checkpoints import Checkpointer
-from jaxpart.probes.probing import Items, Recipe, train_heads
+from jaxpart.probes.items import Items
+from jaxpart.probes.probing import train_heads
+from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import MakeHead, Scores
 
 _HELD_OUT = 0.1

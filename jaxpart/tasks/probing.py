@@ -18,10 +18,11 @@ from jaxpart.errors import JaxpartError
 from jaxpart.features import Features, check_representations
 from jaxpart.metrics.accuracy import accuracy, item_scores
 from jaxpart.probes.attentive import AttentiveHead, check_width
+from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.logistic import logistic_regression
 from jaxpart.probes.neighbours import nearest_neighbours
-from jaxpart.probes.probing import Items, Recipe
+from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.selection import Outcome, probe
 from jaxpart.probes.sweep import MakeHead
 from jaxpart.progress import Progress
