@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 import optax
 from jaxtyping import Float32
+
+from jaxpart.errors import JaxpartError
 
 RatesByStep = Float32[np.ndarray, "step rate"]
 
@@ -45,6 +49,26 @@ class Recipe:
     lars: bool = False
     every_step: bool = False
     bn_test: str = "running"
+
+    @staticmethod
+    def of(config: Mapping[str, Any], bn_test: str) -> Recipe:
+        """The recipe whose fields stand in a configuration among others.
+
+        Raises:
+          JaxpartError: One is out of its range.
+        """
+        names = [field.name for field in dataclasses.fields(Recipe) if field.name != "bn_test"]
+        recipe = Recipe(**{name: config[name] for name in names}, bn_test=bn_test)
+        if not recipe.rates or min(recipe.rates) <= 0:
+            raise JaxpartError(f"a probe needs learning rates above 0, not {recipe.rates}")
+        if recipe.epochs < 1 or recipe.batch_size < 1 or not 0 <= recipe.warmup <= recipe.epochs:
+            raise JaxpartError(
+                f"epochs ({recipe.epochs}) and batch_size ({recipe.batch_size}) must be at least 1, and "
+                f"warmup ({recipe.warmup}) no longer than the training"
+            )
+        if bn_test not in ("running", "batch"):
+            raise JaxpartError(f"bn_test cannot be {bn_test!r}; choose running or batch")
+        return recipe
 
     def transform(self) -> optax.GradientTransformation:
         """The optimiser without its learning rate."""
