@@ -267,7 +267,7 @@ def test_rates():
 @pytest.mark.parametrize("kind", ["linear", "attentive"])
 def test_pytorch_twin(kind):
     torch = pytest.importorskip("torch")
-    import torch_probes
+    from tests.probes import torch_probes
 
     random = np.random.default_rng(3)
     tokens = random.normal(size=(60, 5, 12)).astype(np.float32)
