@@ -13,12 +13,10 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxpart import devices
-from jaxpart.probes.sweep import Sweep, Training
+from jaxpart.probes.sweep import TEST_BATCH, Sweep, Training
 
 PIECE_BYTES = 256 << 20
 """Features sent to the devices at once where not all of them fit."""
-
-_TEST_BATCH = 256
 
 
 class Rows(Protocol):
@@ -98,7 +96,7 @@ class Tests:
         self._sweep, self._test = sweep, test
         # Pieces are whole test batches, so that batch statistics are those of the published code.
         row = test.nbytes // len(test)
-        piece = max(1, PIECE_BYTES // (row * _TEST_BATCH)) * _TEST_BATCH
+        piece = max(1, PIECE_BYTES // (row * TEST_BATCH)) * TEST_BATCH
         self._stays = test.nbytes <= memory
         piece = len(test) if self._stays else piece
         starts = range(0, len(test), piece)
