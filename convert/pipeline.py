@@ -19,9 +19,9 @@ from convert.checkpoint import flatten, open_checkpoint
 from convert.families import FAMILIES
 from convert.families.base import Family, Options, Root
 from jaxpart.encoders import positions
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.encoder import Preprocessing
 from jaxpart.encoders.loading import shapes_of, write_encoder
-from jaxpart.encoders.vit import ViTConfig
 from jaxpart.errors import JaxpartError
 
 _SHOWN_FAULTS = 20

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convert.rules import Ignore, Rule
-from jaxpart.encoders.vit import ViTConfig
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.errors import JaxpartError
 
 Arrays = Mapping[str, Any]

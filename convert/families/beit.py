@@ -20,8 +20,8 @@ from convert.families.base import (
     vit_rules,
 )
 from convert.rules import Ignore, Rule
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.encoders.vit import ViTConfig
 from jaxpart.errors import JaxpartError
 
 _SHARED = "rel_pos_bias.relative_position_bias_table"

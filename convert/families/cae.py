@@ -13,7 +13,7 @@ from convert.families.base import (
     vit_rules,
 )
 from convert.rules import Ignore, Rule
-from jaxpart.encoders.vit import ViTConfig
+from jaxpart.encoders.architecture import ViTConfig
 
 
 def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:

@@ -15,8 +15,8 @@ from convert.families.base import (
     vit_rules,
 )
 from convert.rules import Rule
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.encoders.vit import ViTConfig
 
 
 def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:

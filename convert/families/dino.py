@@ -17,8 +17,8 @@ from convert.families.base import (
     weight_norm,
 )
 from convert.rules import Ignore, Rule
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.encoders.vit import ViTConfig
 
 FULL = tuple(
     Root(key, encoder=f"{wrap}backbone.", projector=f"{wrap}head.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from convert.families import dino
 from convert.families.base import CONTAINER, Arrays, Family, Options, Root
 from convert.rules import Ignore
-from jaxpart.encoders.vit import ViTConfig
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.errors import JaxpartError
 
 

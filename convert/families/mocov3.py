@@ -19,8 +19,8 @@ from convert.families.base import (
     vit_rules,
 )
 from convert.rules import Ignore, Rule
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.encoders.vit import ViTConfig
 
 _CONVOLUTIONS = 4
 

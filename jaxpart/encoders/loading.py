@@ -15,9 +15,10 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from jaxpart import checkpoints
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.encoder import Encoder, Preprocessing, graph_of
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.encoders.vit import ViTConfig, abstract_state
+from jaxpart.encoders.vit import abstract_state
 from jaxpart.errors import JaxpartError
 
 FORMAT = 1
