@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,10 +28,11 @@ _WEIGHTS = "weights"
 _ABOUT = "encoder.json"
 
 
-def shapes_of(config: ViTConfig) -> dict[str, tuple[int, ...]]:
+@functools.lru_cache(maxsize=64)
+def shapes_of(config: ViTConfig) -> Mapping[str, tuple[int, ...]]:
     """Shape of every array of an encoder by its dotted path."""
     flat = nnx.to_flat_state(abstract_state(config))
-    return {".".join(map(str, path)): leaf.shape for path, leaf in flat}
+    return types.MappingProxyType({".".join(map(str, path)): leaf.shape for path, leaf in flat})
 
 
 def digest_of(arrays: Mapping[str, ArrayLike]) -> str:
