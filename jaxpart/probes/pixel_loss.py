@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32
 
 from jaxpart.errors import JaxpartError
-from jaxpart.metrics.confusion import IGNORE
+from jaxpart.labels import IGNORE
 from jaxpart.probes.upsampling import PRECISION, interpolation_weights
 
 _BLOCK_ELEMENTS = 8_000_000
@@ -53,7 +53,7 @@ def pixel_cross_entropy(
     Args:
       logits: At feature resolution; leading axes hold independent heads over the same labels.
       labels: 0 … classes − 1, or 255 for ignored pixels. Any other value makes the loss NaN;
-        `jaxpart.metrics.confusion.check_labels` finds it on the host and names it.
+        `jaxpart.labels.check_labels` finds it on the host and names it.
       block_rows: Label rows per step; by default as many as make about 8 million logits. Memory
         grows with it, results agree up to rounding.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,49 @@ import numpy as np
 from jaxpart import features
 from jaxpart.data.parts import PartSelection, Patch, part_patches
 from jaxpart.data.patch_images import read_patches
+from jaxpart.data.sets import retrieval_set
 from jaxpart.data.source import Source
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.progress import Progress
+from jaxpart.table import Section, percent
+from jaxpart.workdir import WorkDir
+
+
+def run(
+    encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
+) -> Iterator[tuple[str, float | int]]:
+    """Part retrieval on every data set of a configuration: see `jaxpart.tasks.Task`."""
+    del workdir  # it keeps nothing but its values
+    for name in config.data.sets:
+        source, selection = retrieval_set(name, config.data)
+        for key, value in part_retrieval(encoder, source, selection, config.retrieval, progress):
+            yield f"{name}/retrieval/{key}", value
+
+
+def section(values: Mapping[str, float | int]) -> Section:
+    """A row for each data set and representation, in percent."""
+    rows = []
+    for key, value in values.items():
+        data, task, *representation, metric = key.split("/")
+        if task == "retrieval" and metric == "AP":
+            place = key.removesuffix("/AP")
+            parts = f"{place}/part/"
+            rows.append(
+                (
+                    f"{data}, {'/'.join(representation)}",
+                    str(values[f"{data}/retrieval/patches"]),
+                    percent(value),
+                    percent(values[f"{place}/mAP"]),
+                    ", ".join(
+                        f"{name.removeprefix(parts)} {percent(ap)}"
+                        for name, ap in values.items()
+                        if name.startswith(parts)
+                    ),
+                )
+            )
+    return Section(("part retrieval", "patches", "AP", "mAP", "AP of each part"), rows)
 
 
 def part_retrieval(
