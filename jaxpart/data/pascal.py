@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
+import io
 import os
 import pathlib
 import re
@@ -15,9 +17,11 @@ from jaxtyping import Bool
 from jaxpart.data.folders import (
     Layout,
     NotThere,
+    Stamp,
     by_stem,
     check_split,
     file_sizes,
+    file_stamps,
     find_layout,
     fingerprint,
     list_images,
@@ -27,7 +31,6 @@ from jaxpart.data.folders import (
 from jaxpart.data.label_maps import (
     SPLITS,
     LabelMaps,
-    check_size,
     encode_labels,
     numbered,
     paper_layout,
@@ -151,7 +154,7 @@ class Pascal:
                 )
         self._images = [f"{voc}/JPEGImages/{key}.jpg".removeprefix("./") for key in ids]
         self._mats = [found[key] for key in ids]
-        part_pairs = _all_pairs([folder / found[key] for key in sorted(found)])
+        part_pairs = _all_pairs(folder, file_stamps(folder, found.values()))
         classes: Sequence[tuple[str, ...]] = part_pairs
         if kind == "object":
             classes = sorted({(whole,) for whole, _ in part_pairs})
@@ -180,18 +183,15 @@ class Pascal:
     def __getitem__(self, index: int) -> Record:
         """An image with its mask."""
         annotation = self.annotation(index)
-        mat = self._folder / self._mats[index]
-        image = read_file(self._folder / annotation.id)
-        objects = read_annotation(mat)
+        objects = read_annotation(self._folder / self._mats[index])
         labels = np.zeros(objects[0].whole.mask.shape, np.uint8)
         for whole, parts in objects:
             if self._kind == "object":
                 labels[whole.mask] = self._labels.get((whole.name,), 0)
             for part in parts if self._kind == "part" else ():
                 labels[part.mask] = self._labels[whole.name, part.name]
-        mask = encode_labels(labels)
-        check_size(image, str(self._folder / annotation.id), mask, str(mat))
-        return Record(annotation, image, {self._kind: mask})
+        image = read_file(self._folder / annotation.id)
+        return Record(annotation, image, {self._kind: encode_labels(labels)})
 
 
 def read_annotation(path: pathlib.Path) -> list[AnnotatedObject]:
@@ -204,9 +204,9 @@ def read_annotation(path: pathlib.Path) -> list[AnnotatedObject]:
     """
     import scipy.io
 
-    read_file(path)  # for its own sentence where the file is missing or may not be read
+    data = read_file(path)
     try:
-        document: dict[str, Any] = scipy.io.loadmat(str(path), variable_names=["anno"])
+        document: dict[str, Any] = scipy.io.loadmat(io.BytesIO(data), variable_names=["anno"])
     except Exception as error:  # damaged bytes raise a dozen types
         raise JaxpartError(f"{path} is damaged ({error}); unpack it again") from error
     try:
@@ -235,8 +235,10 @@ def _region(entry: Any, name: str) -> Region:
     return Region(_NUMBER.sub("", str(text.flat[0])), entry["mask"] != 0)
 
 
-def _all_pairs(files: Sequence[pathlib.Path]) -> list[tuple[str, str]]:
+@functools.lru_cache(maxsize=1)  # both splits, parts and objects, ask the same one after the other
+def _all_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> list[tuple[str, str]]:
     """All (object, part) pairs of annotation files, sorted; threads, since most of it is inflating."""
+    files = [folder / stamp.name for stamp in stamps]
     pairs: set[tuple[str, str]] = set()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for group in _groups(files, _READ_AHEAD):
