@@ -27,6 +27,7 @@ from jaxpart.data.folders import (
     read_file,
 )
 from jaxpart.data.label_maps import (
+    PAPER,
     SPLITS,
     LabelMaps,
     encode_labels,
@@ -42,7 +43,7 @@ _CODES = 256 * 26
 """Class numbers of a colour-coded map are below this."""
 ADVICE = (
     "unpack the full ADE20K release (ADE20K_2021_17_01, https://ade20k.csail.mit.edu, registration) or "
-    "ADE20K_Part of the paper's authors (https://github.com/JiePKU/understand-ssl-part-aware) there"
+    f"{PAPER} there"
 )
 _PLACES = ("ADE20K_2021_17_01", "ade20k/ADE20K_2021_17_01", "ADE20K/ADE20K_2021_17_01")
 _LAYOUTS = {

@@ -23,6 +23,10 @@ SPLITS = ("train", "val")
 """Splits of every segmentation set, whatever its folders call them."""
 
 
+PAPER = "the paper's folder (https://github.com/JiePKU/understand-ssl-part-aware)"
+"""Where the prepared folders are, for advice."""
+
+
 def paper_layout(*places: str) -> Layout:
     """The folders that the paper's authors give away: img/{train,val} and ann/{train,val}."""
     return Layout(places, ("ann/train", "ann/val"))

@@ -29,6 +29,7 @@ from jaxpart.data.folders import (
     read_ids,
 )
 from jaxpart.data.label_maps import (
+    PAPER,
     SPLITS,
     LabelMaps,
     encode_labels,
@@ -41,7 +42,7 @@ from jaxpart.errors import JaxpartError
 
 ADVICE = (
     "unpack Annotations_Part of Pascal-Part (http://roozbehm.info/pascal-parts/pascal-parts.html) and "
-    "VOCdevkit of VOC 2010 there"
+    f"VOCdevkit of VOC 2010, or {PAPER} there"
 )
 OBJECTS = (
     "aeroplane", "bicycle", "bird", "bottle", "bus", "car", "cat", "cow", "dog", "horse", "motorbike",
@@ -80,8 +81,9 @@ def pascal_part(root: str | pathlib.Path, split: str) -> Pascal | LabelMaps:
       root: The folder that holds Annotations_Part and VOCdevkit/VOC2010, or img and ann of the
         paper's folder, whose order of the 193 classes is not public ("class 1" to "class 193"); or
         the folder above it ("pascal_part").
-      split: "train" or "val" (of VOCdevkit/VOC2010/ImageSets/Main), or "all" annotated images,
-        sorted (official folder only).
+      split: "train" or "val", or "all" annotated images, sorted (official folder only). VOC's own
+        lists (VOCdevkit/VOC2010/ImageSets/Main) tell train from val; how the paper split is known
+        from its folder only.
 
     Raises:
       JaxpartError: The layout is wrong, a file is missing, or an annotation is damaged.
