@@ -177,6 +177,9 @@ def main(arguments: list[str] | None = None) -> int:
     except JaxpartError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from what is finished", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -93,16 +93,18 @@ def prepare(
         if done:
             progress.say(f"{name}: {len(done)} of {len(tasks)} shards are there already")
         left = [task for task in tasks if task not in done]
-        with progress.bar(f"{name}: preparing", sum(t.last - t.first for t in tasks)) as advance:
+        with (
+            contextlib.closing(over_tasks(write_shard, sources, left, workers)) as results,
+            progress.bar(f"{name}: preparing", sum(t.last - t.first for t in tasks)) as advance,
+        ):
             advance(sum(task.last - task.first for task in done))
-            for task, written in over_tasks(write_shard, sources, left, workers):
+            for task, written in results:
                 done[task] = written
                 advance(task.last - task.first)
         written_of = {s: [done[task] for task in tasks if task.split == s] for s in sources}
         splits = {s: _split(source.info, written_of[s]) for s, source in sources.items()}
         _finish(name, folder, splits, whole)
         try:
-            remove_temporary(folder)
             shutil.rmtree(unfinished)
         except OSError as error:
             raise JaxpartError(f"{unfinished} cannot be removed: {error.strerror}") from error
@@ -165,6 +167,7 @@ def _resume(unfinished: pathlib.Path, plan: str, tasks: list[Task]) -> dict[Task
     path = unfinished / "plan.json"
     try:
         unfinished.mkdir(exist_ok=True)
+        remove_temporary(unfinished.parent)
     except OSError as error:
         raise JaxpartError(f"{unfinished} cannot be written: {error.strerror}") from error
     if path.exists() and read_file(path) != plan.encode():

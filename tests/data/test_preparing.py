@@ -159,11 +159,13 @@ def test_a_killed_process_leaves_nothing_finished_and_lets_go_of_its_lock(tmp_pa
 def test_a_full_disk_is_told_and_leaves_nothing_finished(tmp_path, monkeypatch):
     sources = {"train": Critters(num_images=2, image_size=32)}
     folder = tmp_path / "critters/1.0.0"
-    folder.mkdir(parents=True)
-    shard = f".writing-{os.getpid()}-critters-train.array_record-00000-of-00001"
-    (folder / shard).symlink_to("/dev/full")
-    with pytest.raises(JaxpartError, match=r"00001 cannot be written: .*No space left on device"):
-        prepare("critters", sources, tmp_path, workers=1)
+    (tmp_path / "full").symlink_to("/dev/full")
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "temporary_name", lambda path: tmp_path / "full")
+        with pytest.raises(
+            JaxpartError, match=r"00001 cannot be written: .*No space left on device"
+        ):
+            prepare("critters", sources, tmp_path, workers=1)
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
