@@ -140,7 +140,8 @@ def load(
       epochs: How often each record comes; None: without end.
       seed: Of the order and of the transforms, 0 to 2³² − 1.
       workers: Processes that make whole batches; 0: threads of this process, one per core. Pillow
-        works in parallel in threads; processes help where much of the transform is Python.
+        works in parallel in threads, but what is left to Python bounds them to some five cores.
+        Workers are spawned: a script needs `if __name__ == "__main__":`.
       process_index: Which part of each batch is this process's.
       process_count: Number of processes that share each batch.
       on_error: What a record that cannot be read does: "raise" its error, or "skip": its row is
@@ -242,6 +243,10 @@ class Prefetch(Iterator[_T], Generic[_T]):
         self._loader.set_state(state)
         self._waiting.clear()
         self._state = state
+
+    def close(self) -> None:
+        """Ends the loader's threads and workers; the next batch goes on where the last ended."""
+        self.set_state(self._state)
 
 
 class _Row(NamedTuple):
