@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from jaxpart.data.input import Prefetch, load
+from jaxpart.data.input import load
+from jaxpart.data.prefetch import Prefetch
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
 
