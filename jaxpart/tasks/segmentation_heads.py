@@ -23,7 +23,14 @@ from jaxpart.data.segmentation_transforms import inside
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.probes.incontext import Memory, make_memory, nearest_labels, patch_shares
-from jaxpart.probes.pixel import FeatureMap, PixelHeads, PixelState, paper_blocks, patch_map, training
+from jaxpart.probes.pixel import (
+    FeatureMap,
+    PixelHeads,
+    PixelState,
+    paper_blocks,
+    patch_map,
+    training,
+)
 from jaxpart.tasks.sliding_inference import WindowLogits
 
 _BLOCK = re.compile(r"block(\d+)")
@@ -134,9 +141,7 @@ def window_logits(
     @jax.jit
     def logits(encoder, states, memory, images, sizes):
         maps = feature_maps(encoder, images, sizes, sorted(needed))
-        found = [
-            nnx.merge(graph, state)(maps) for graph, state in zip(graphs, states, strict=True)
-        ]
+        found = [nnx.merge(graph, state)(maps) for graph, state in zip(graphs, states, strict=True)]
         if memory is not None:
             shares = nearest_labels(
                 memory, maps[last], neighbours=neighbours, temperature=temperature
