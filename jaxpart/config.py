@@ -94,6 +94,7 @@ def _segmentation(paper: bool) -> ConfigDict:
     )
     config.train_images = 0 if paper else 200  # that many, drawn by the seed; 0: all
     config.test_images = 0 if paper else 60
+    config.in_memory = not paper  # every image is read once and kept, as the files are
     config.readouts = ("paper", "blocks")  # the paper's head, and one on every block alone
     config.shares = () if paper else (0.01, 0.05, 0.1)  # few-shot: shares of the training images
     config.iterations = 160_000 if paper else 200

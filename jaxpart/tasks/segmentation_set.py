@@ -10,7 +10,7 @@ from jaxpart.data import ade20k_object, pascal
 from jaxpart.data.segmentation_transforms import SegmentationTest, SegmentationTrain
 from jaxpart.data.sets import open_set
 from jaxpart.data.source import Source
-from jaxpart.data.subset import random_subset
+from jaxpart.data.subset import InMemory, random_subset
 from jaxpart.errors import JaxpartError
 
 _OBJECTS = {"pascal_part": pascal.OBJECTS, "ade20k_part": tuple(ade20k_object.OBJECTS.values())}
@@ -100,7 +100,8 @@ def segmentation_set(name: str, config: Any) -> SegmentationSet:
 
     def opened(split: str, count: int) -> Source:
         source = open_set(chosen.data, split, config.data)
-        return random_subset(source, count, seed) if 0 < count < len(source) else source
+        chosen_images = random_subset(source, count, seed) if 0 < count < len(source) else source
+        return InMemory(chosen_images) if config.segmentation.in_memory else chosen_images
 
     return SegmentationSet(
         name=name,
