@@ -97,11 +97,11 @@ def _segmentation(paper: bool) -> ConfigDict:
     config.in_memory = not paper  # every image is read once and kept, as the files are
     config.readouts = ("paper", "blocks")  # the paper's head, and one on every block alone
     config.shares = () if paper else (0.01, 0.05, 0.1)  # few-shot: shares of the training images
-    config.iterations = 160_000 if paper else 200
+    config.iterations = 160_000 if paper else 120
     config.batch_size = 16
-    config.learning_rate = 4e-4 if paper else 4e-3
+    config.learning_rate = 4e-4 if paper else 0.02
     config.weight_decay = 0.05
-    config.warmup = 1500 if paper else 20
+    config.warmup = 1500 if paper else 10
     config.window_batch = 16  # test windows that the encoder sees at a time
     config.pictures = 8  # test images drawn with truth and prediction
 
