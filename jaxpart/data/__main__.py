@@ -104,6 +104,7 @@ def _open_splits(
         found: dict[str, Source] = {}
         missing: list[NotThere] = []
         for split in splits:
+            Progress().say(f"{name} ({split}): opening")  # Pascal and ADE20K: a minute and more
             try:
                 source = opener(name, split, given)
                 if len(source) == 0:
