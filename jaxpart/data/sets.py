@@ -219,16 +219,40 @@ def retrieval_set(name: str, config: Any) -> tuple[Source, PartSelection]:
     Raises:
       JaxpartError: The data set has no parts, or see `open_set`.
     """
+    key, entry = _part_set(name)
+    source = open_set(key, entry.retrieval or "", config)
+    return source, _selection(entry, source, config)
+
+
+def classification_sets(name: str, config: Any) -> tuple[Source, Source, PartSelection]:
+    """The training and test sets on which the paper measures part classification, and their parts.
+
+    Args:
+      name: One of `PART_SETS` or its alias.
+      config: The configuration's `data`, see `open_set`.
+
+    Raises:
+      JaxpartError: The data set has no parts, or see `open_set`.
+    """
+    key, entry = _part_set(name)
+    train, test = (open_set(key, split, config) for split in entry.splits)
+    return train, test, _selection(entry, train, config)
+
+
+def _part_set(name: str) -> tuple[str, DataSet]:
     key, entry = find_set(name)
     if entry.retrieval is None:
         raise JaxpartError(
             f"{key} has no part patches; choose among {', '.join((*PART_SETS, *ALIASES))}"
         )
-    source = open_set(key, entry.retrieval, config)
+    return key, entry
+
+
+def _selection(entry: DataSet, source: Source, config: Any) -> PartSelection:
     if entry.parts is not None:
-        return source, entry.parts
+        return entry.parts
     if not source.info.part_names:
         raise JaxpartError(
             f"{config.root} has no keypoints; give a part folder with keypoints.json"
         )
-    return source, PartSelection(source.info.part_names)
+    return PartSelection(source.info.part_names)
