@@ -24,7 +24,6 @@ from jaxpart.labels import IGNORE
 from jaxpart.probes.upsampling import PRECISION, interpolation_weights
 
 
-
 def _block_elements() -> int:
     """Upsampled logits per step: 32 MB fill an accelerator and are little to hold.
 
