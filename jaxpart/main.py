@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import signal
 import sys
 from typing import Any
 
@@ -26,6 +27,9 @@ from jaxpart.workdir import WorkDir, default_workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: a new one in ./runs.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
+_NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, "How many processes there are.")
+_PROCESS_ID = flags.DEFINE_integer("process-id", None, "Which of them this is, from 0.")
 
 
 def make_encoder(config: Any) -> Encoder:
@@ -42,7 +46,7 @@ def make_encoder(config: Any) -> Encoder:
 
 def run(config: Any, workdir: WorkDir, progress: Progress) -> dict[str, Any]:
     """Runs the tasks of a configuration; returns what results.json holds."""
-    chosen = [tasks.find(name) for name in config.tasks]
+    chosen = tasks.to_run(config.tasks)
     encoder = devices.replicate(make_encoder(config))
     values: dict[str, float | int] = {}
     for task in chosen:
@@ -57,15 +61,19 @@ def main(arguments: list[str]) -> None:
     """Runs the command line."""
     del arguments
     logging.set_verbosity(logging.WARNING)  # the libraries' news are not the user's
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # training saves its place first: `fit`
+    devices.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     config = _CONFIG.value
     if config is None:
         raise JaxpartError("pass --config, as in --config configs/ibot_part.py")
     name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     path = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(name)
-    progress = Progress()
-    workdir = WorkDir(path, json.loads(config.to_json_best_effort()))
+    progress = Progress(shown=devices.is_main())
+    workdir = WorkDir(path, json.loads(config.to_json_best_effort()), writes=devices.is_main())
     results = run(config, workdir, progress)
     workdir.finish(results)
+    if not devices.is_main():
+        return
     sections = [tasks.find(name).section(results["values"]) for name in config.tasks]
     print(results_table(results["encoder"], sections))
     print(f"results: {path / 'results.json'}")
@@ -88,7 +96,7 @@ def entry() -> int:
         sys.argv = _command_line(sys.argv)  # where ml_collections looks for --config.field=value
         app.run(main)
     except JaxpartError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{devices.log_prefix()}error: {error}", file=sys.stderr)
         return 2
     except SystemExit as stop:
         return int(stop.code or 0)

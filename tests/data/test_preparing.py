@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import types
 
 import layouts
@@ -25,6 +26,7 @@ from jaxpart.data.part_folder import part_folder
 from jaxpart.data.prepared import Prepared, find_prepared
 from jaxpart.data.preparing import prepare
 from jaxpart.data.sets import SETS, open_official, open_set
+from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
 
 
@@ -120,12 +122,12 @@ def test_other_data_are_not_gone_on_with(tmp_path, monkeypatch):
 
 
 def process(out):
-    """Another process that prepares 120 critters in shards of 20."""
+    """A process with two workers that prepares 120 critters in shards of 20."""
     code = (
         "import sys; from jaxpart.data.critters import Critters;"
         "from jaxpart.data.preparing import prepare; from jaxpart.errors import JaxpartError\n"
         "try: prepare('critters', {'train': Critters('train', 120, image_size=64)}, sys.argv[1],"
-        " workers=1, records_per_shard=20)\n"
+        " workers=2, records_per_shard=20)\n"
         "except JaxpartError as error: sys.exit(str(error))"
     )
     root = pathlib.Path(__file__).resolve().parents[2]
@@ -158,7 +160,8 @@ def test_a_full_disk_is_told_and_leaves_nothing_finished(tmp_path, monkeypatch):
     sources = {"train": Critters(num_images=2, image_size=32)}
     folder = tmp_path / "critters/1.0.0"
     folder.mkdir(parents=True)
-    (folder / ".writing-critters-train.array_record-00000-of-00001").symlink_to("/dev/full")
+    shard = f".writing-{os.getpid()}-critters-train.array_record-00000-of-00001"
+    (folder / shard).symlink_to("/dev/full")
     with pytest.raises(JaxpartError, match=r"00001 cannot be written: .*No space left on device"):
         prepare("critters", sources, tmp_path, workers=1)
 
@@ -243,6 +246,34 @@ def test_an_id_that_comes_twice_is_told(tmp_path):
         prepare(
             "critters", {"train": Twice(num_images=2)}, tmp_path, workers=1, records_per_shard=1
         )
+
+
+class Same:
+    """One picture under many names, as a `Source`."""
+
+    info = DatasetInfo("same", "train", "1", class_names=("noise",))
+    image = layouts.jpeg(0, (160, 120))
+
+    def __len__(self):
+        return 400
+
+    def annotation(self, index):
+        return Annotation(f"{index:06d}", label=0)
+
+    def __getitem__(self, index):
+        return Record(self.annotation(index), self.image)
+
+
+def test_a_shard_holds_one_record_at_a_time(tmp_path):
+    source = Same()
+    task = preparing._tasks("same", {"train": source}, tmp_path, False, 1000)[0]
+    (tmp_path / ".unfinished").mkdir()
+    tracemalloc.start()
+    written = shards.write_shard({"train": source}, task)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert written.shard.images.size > 4e6
+    assert peak < 2e6
 
 
 def test_shards_grow_where_there_would_be_too_many(tmp_path):
