@@ -30,7 +30,14 @@ class WholeImages(SegmentationSet):
 
     @property
     def train_transform(self):
+        made = {}  # large photographs, decoded once
+
         def whole(record, random):
+            if record.annotation.id not in made:
+                made[record.annotation.id] = make(record, random)
+            return made[record.annotation.id]
+
+        def make(record, random):
             arrays = self.test_transform(record, random)
             height, width = arrays["image"].shape[:2]
             image = np.zeros((self.crop, self.crop, 3), np.uint8)
@@ -64,8 +71,8 @@ def experiment(encoder, samples, folder, name, split, crop, *, whole=False, **ch
     config.data.root = str(samples)
     setting = config.segmentation.settings[name]
     setting.update({"train_split": split, "test_split": split, "crop": crop, "stride": crop // 2})
-    shortest = crop if whole else crop + 32
-    setting.update({"train_scale": (shortest, shortest), "test_scale": (shortest, shortest)})
+    scale = (crop, crop) if whole else (1024, crop + 32)
+    setting.update({"train_scale": scale, "test_scale": scale})
     config.segmentation.update({"readouts": ("paper",), "in_memory": True, "warmup": 10} | changes)
     data = segmentation_set(name, config)
     if whole:
