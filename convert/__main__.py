@@ -32,6 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("out", metavar="OUT", help="folder to be made")
     parser.add_argument(
+        "--layout",
+        default="original",
+        choices=("original", "timm", "transformers"),
+        help="whose names the checkpoint uses (default: original)",
+    )
+    parser.add_argument(
         "--checkpoint-key", metavar="KEY", help="network of the file: teacher, student…"
     )
     parser.add_argument(
@@ -53,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
             given.family,
             given.checkpoint,
             given.out,
+            layout=given.layout,
             checkpoint_key=given.checkpoint_key,
             num_heads=given.num_heads,
             image_size=given.image_size,

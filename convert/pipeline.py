@@ -8,7 +8,7 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -17,11 +17,11 @@ import jax.numpy as jnp
 from convert import rules
 from convert.checkpoint import flatten, open_checkpoint
 from convert.families import FAMILIES
-from convert.families.base import Family, Options, Root
+from convert.families.base import Family, Layout, Options, Root
 from jaxpart.encoders import positions
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.encoder import Preprocessing
 from jaxpart.encoders.loading import shapes_of, write_encoder
-from jaxpart.encoders.vit import ViTConfig
 from jaxpart.errors import JaxpartError
 
 _SHOWN_FAULTS = 20
@@ -54,38 +54,59 @@ def make_plan(
     """
     if not isinstance(contents, dict):
         raise JaxpartError(f"it holds a {type(contents).__name__}, not a dictionary of tensors")
-    root = _find_root(family, contents, checkpoint_key)
+    layout = family.layout(options.layout)
+    root = _find_root(family, layout, contents, checkpoint_key)
     values = dict(flatten(contents))
-    encoder = _below(values, root.path + root.encoder)
-    projector = _below(values, root.path + root.projector) if root.projector else {}
+    names = _names(layout, root, values)
+    renamed = {name: values[key] for name, key in names.items()}
+    encoder = _below(renamed, root.path + root.encoder)
+    projector = _below(renamed, root.path + root.projector) if root.projector else {}
     config = family.architecture(encoder, projector, options)
+    config = dataclasses.replace(config, **layout.fields)
     encoder_rules, projector_rules = family.rules(config)
     table = _under(root.path + root.encoder, encoder_rules)
     table += _under(root.path + root.projector, projector_rules)
-    others = {other.key for other in family.roots if other.key not in ("", root.key)}
+    others = {other.key for other in layout.roots if other.key not in ("", root.key)}
     ignores = [
-        *(rules.Ignore(root.path + i.pattern, i.reason) for i in family.ignored),
-        *(family.ignored if root.path else ()),
+        *(rules.Ignore(root.path + i.pattern, i.reason) for i in layout.ignored),
+        *(layout.ignored if root.path else ()),
         *(rules.Ignore(f"{key}.*", f"the {key}; the {root.key} is converted") for key in others),
     ]
-    match = rules.match(table, ignores, values, shapes_of(config))
+    match = rules.match(table, ignores, names, shapes_of(config))
     if match.faults:
         raise JaxpartError(_listed("it does not fit", match.faults))
     return Plan(root, config, match, values)
 
 
-def _find_root(family: Family, contents: Mapping[str, Any], key: str | None) -> Root:
-    roots = family.roots
+def _find_root(
+    family: Family, layout: Layout, contents: Mapping[str, Any], key: str | None
+) -> Root:
+    roots = layout.roots
     if key is not None:
         named = [root for root in roots if root.key == key]
         roots = tuple(named) or tuple(dataclasses.replace(root, key=key) for root in roots)
     for root in roots:
         network = contents.get(root.key) if root.key else contents
-        if isinstance(network, dict) and root.encoder + "cls_token" in network:
+        if isinstance(network, dict) and any(
+            layout.rename(str(name)) == root.encoder + family.sign for name in network
+        ):
             return root
-    looked = " or ".join(sorted({f"{root.path}{root.encoder}cls_token" for root in roots}))
+    looked = " or ".join(sorted({f"{root.path}{root.encoder}{family.sign}" for root in roots}))
     found = ", ".join(map(str, list(contents)[:8])) or "nothing"
     raise JaxpartError(f"no {family.name} encoder is in it: {looked} is missing (found: {found})")
+
+
+def _names(layout: Layout, root: Root, keys: Iterable[str]) -> dict[str, str]:
+    """The family's name of every key → the key. Raises `JaxpartError` if two come to one name."""
+    names: dict[str, str] = {}
+    for key in keys:
+        name = key
+        if key.startswith(root.path):
+            name = root.path + layout.rename(key[len(root.path) :])
+        if name in names:
+            raise JaxpartError(f"both {names[name]} and {key} stand for {name}")
+        names[name] = key
+    return names
 
 
 def _below(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -105,16 +126,33 @@ def _listed(what: str, faults: tuple[str, ...] | list[str]) -> str:
     return f"{what} ({len(faults)}): " + "; ".join(lines)
 
 
-def _looks_like(contents: Any) -> list[str]:
-    """Families whose tables account for the whole checkpoint; its number of heads does not matter."""
-    fitting = []
-    for name, family in FAMILIES.items():
-        try:
-            make_plan(family, contents, Options(num_heads=1))
-        except JaxpartError:
-            continue
-        fitting.append(name)
-    return fitting
+def _fits(family: Family, layout: str, contents: Any) -> bool:
+    """Whether a family's table accounts for the whole checkpoint, whatever its number of heads."""
+    try:
+        make_plan(family, contents, Options(num_heads=1, layout=layout))
+    except JaxpartError:
+        return False
+    return True
+
+
+def _looks_like(family: str, layout: str, contents: Any) -> str:
+    """What a checkpoint that does not fit looks like, as the beginning of a sentence; else ""."""
+    if _fits(FAMILIES[family], layout, contents):
+        return ""
+    own = [name for name in FAMILIES[family].layouts if _fits(FAMILIES[family], name, contents)]
+    others: list[str] = []
+    for other in (
+        () if "original" in own else ("original", *(() if own else ("timm", "transformers")))
+    ):
+        fitting = [f.name for f in FAMILIES.values() if other in f.layouts and f.name != family]
+        fitting = [name for name in fitting if _fits(FAMILIES[name], other, contents)]
+        others = [name if other == layout else f"the {other} layout of {name}" for name in fitting]
+        if others:
+            break
+    if not own:
+        return f"this looks like {' or '.join(others)}: " if others else ""
+    aside = f" (or like {' or '.join(others)})" if others else ""
+    return f"this looks like the {own[0]} layout of {family}; pass --layout {own[0]}{aside}: "
 
 
 def resized(
@@ -140,6 +178,7 @@ def convert(
     checkpoint: str | pathlib.Path,
     out: str | pathlib.Path,
     *,
+    layout: str = "original",
     checkpoint_key: str | None = None,
     num_heads: int | None = None,
     image_size: tuple[int, int] | None = None,
@@ -154,6 +193,7 @@ def convert(
       family: One of `convert.families.FAMILIES`.
       checkpoint: The released file.
       out: Folder to be made; it appears whole or not at all.
+      layout: Whose names the file uses: "original", "timm" or "transformers"; never guessed.
       checkpoint_key: Which network of the file ("teacher", "student"), where it holds several.
       num_heads: Attention heads, where the family's table is not to be followed.
       image_size: (height, width) in pixels to make the encoder for; by default that of training.
@@ -170,16 +210,16 @@ def convert(
     """
     if family not in FAMILIES:
         raise JaxpartError(f"there is no family {family!r}; choose among {', '.join(FAMILIES)}")
+    FAMILIES[family].layout(layout)
     out = pathlib.Path(out)
     if not dry_run:
         _check_out(out, overwrite)
     source = open_checkpoint(checkpoint, allow_torch=allow_torch)
-    options = Options(num_heads, image_size)
+    options = Options(num_heads, image_size, layout)
     try:
         plan = make_plan(FAMILIES[family], source.contents, options, checkpoint_key)
     except JaxpartError as error:
-        others = _looks_like(source.contents)
-        hint = "" if family in others or not others else f"this looks like {' or '.join(others)}: "
+        hint = _looks_like(family, layout, source.contents)
         raise JaxpartError(f"{source.path} as {family}: {hint}{error}") from None
     shapes = shapes_of(plan.config)
     arrays, faults = rules.read_arrays(plan.match.entries, plan.values, shapes, source.release)
@@ -194,7 +234,7 @@ def convert(
     if image_size is not None and image_size != config.image_size:
         config, arrays = resized(config, arrays, image_size)
     if not dry_run:
-        about = _about(source, plan)
+        about = _about(source, layout, plan)
         _write(
             out,
             lambda folder: write_encoder(folder, family, config, Preprocessing(), arrays, about),
@@ -202,12 +242,13 @@ def convert(
     return config
 
 
-def _about(source: Any, plan: Plan) -> dict[str, Any]:
+def _about(source: Any, layout: str, plan: Plan) -> dict[str, Any]:
     packages = ("jaxpart", "jax", "flax", "orbax-checkpoint", "numpy")
     return {
         "source": {
             "file": source.path.name,
             "sha256": source.sha256,
+            "layout": layout,
             "checkpoint_key": plan.root.key or None,
             "trained_at": list(plan.config.image_size),
         },

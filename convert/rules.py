@@ -61,18 +61,20 @@ class Match:
 
 
 def match(
-    rules: Sequence[Rule], ignores: Sequence[Ignore], keys: Iterable[str], targets: Iterable[str]
+    rules: Sequence[Rule],
+    ignores: Sequence[Ignore],
+    names: Mapping[str, str],
+    targets: Iterable[str],
 ) -> Match:
     """Accounts for every checkpoint key and every Flax array.
 
     Args:
       rules: The mapping table.
       ignores: What may be left out; a rule goes first.
-      keys: All keys of the checkpoint.
+      names: The rules' name of every key of the checkpoint → the key itself, in which all is told.
       targets: Dotted paths of all arrays of the Flax module.
     """
-    keys = list(keys)
-    entries = [entry for rule in rules for entry in _matches(rule, keys)]
+    entries = [entry for rule in rules for entry in _matches(rule, names)]
     faults: list[str] = []
     used: dict[str, str] = {}
     filled: dict[str, tuple[str, ...]] = {}
@@ -87,10 +89,10 @@ def match(
             )
         filled[entry.target] = entry.sources
     ignored = {}
-    for key in keys:
+    for name, key in names.items():
         if key in used:
             continue
-        reason = next((i.reason for i in ignores if fnmatch.fnmatchcase(key, i.pattern)), None)
+        reason = next((i.reason for i in ignores if fnmatch.fnmatchcase(name, i.pattern)), None)
         if reason is None:
             faults.append(f"{key} is not known to this family")
         else:
@@ -101,17 +103,17 @@ def match(
     return Match(tuple(entries), ignored, tuple(faults))
 
 
-def _matches(rule: Rule, keys: Sequence[str]) -> list[Entry]:
+def _matches(rule: Rule, names: Mapping[str, str]) -> list[Entry]:
     pattern = re.compile(re.escape(rule.source[0]).replace(r"\{i\}", r"(\d+)"))
-    known = set(keys)
     entries = []
-    for key in keys:
-        found = pattern.fullmatch(key)
+    for name in names:
+        found = pattern.fullmatch(name)
         if found:
             index = found.group(1) if found.groups() else ""
             sources = tuple(source.replace("{i}", index) for source in rule.source)
-            if known.issuperset(sources):
-                entries.append(Entry(sources, rule.target.replace("{i}", index), rule.transform))
+            if names.keys() >= set(sources):
+                keys = tuple(names[source] for source in sources)
+                entries.append(Entry(keys, rule.target.replace("{i}", index), rule.transform))
     return entries
 
 

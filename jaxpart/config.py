@@ -59,7 +59,8 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     config.method = method
     config.seed = 0
     config.seeds = 1  # heads trained beside each other: seed, seed + 1, …
-    config.tasks = ("retrieval", "classification")
+    # The paper's segmentation takes days on its own: --config.tasks="('segmentation',)" asks for it.
+    config.tasks = ("retrieval", "classification", *(() if paper else ("segmentation",)))
 
     config.encoder = ConfigDict()
     config.encoder.checkpoint = ""  # folder written by `python -m convert`
@@ -87,6 +88,62 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     config.retrieval.on_error = "raise"  # or "skip" images that cannot be read
 
     config.classification = classification_config(paper)
+    config.segmentation = _segmentation(paper)
+    return config
+
+
+def _segmentation(paper: bool) -> ConfigDict:
+    """Heads on frozen blocks: the paper's recipe, or one of seconds for critters."""
+    config = ConfigDict()
+    config.sets = (
+        ("ade20k_part", "ade20k_object", "ade20k", "pascal_part", "pascal_object", "lip")
+        if paper
+        else ("critters_part", "critters_object")
+    )
+    config.train_images = 0 if paper else 200  # that many, drawn by the seed; 0: all
+    config.test_images = 0 if paper else 60
+    config.in_memory = not paper  # every image is read once and kept, as the files are
+    config.readouts = ("paper", "blocks")  # the paper's head, and one on every block alone
+    config.shares = () if paper else (0.01, 0.05, 0.1)  # few-shot: shares of the training images
+    config.iterations = 160_000 if paper else 120
+    config.batch_size = 16
+    config.learning_rate = 4e-4 if paper else 0.02
+    config.weight_decay = 0.05
+    config.warmup = 1500 if paper else 10
+    config.window_batch = 16  # test windows that the encoder sees at a time
+    config.pictures = 8  # test images drawn with truth and prediction
+
+    config.incontext = ConfigDict()
+    config.incontext.images = 512 if paper else 200  # training crops to compare with; 0: without
+    config.incontext.neighbours = 30
+    config.incontext.temperature = 0.02
+
+    # data set, kind of masks, classes in the paper, training scale, test scale, crop, stride, splits
+    ade20k, pascal = ((2048, 512), (2048, 512), 512, 341), ((520, 520), (3840, 480), 480, 161)
+    settings = {
+        "ade20k_part": ("ade20k_part", "part", 209, *ade20k, "train", "val"),
+        "ade20k_object": ("ade20k_object", "object", 59, *ade20k, "train", "val"),
+        "ade20k": ("ade20k", "object", 150, *ade20k, "train", "val"),
+        "pascal_part": ("pascal_part", "part", 193, *pascal, "train", "val"),
+        "pascal_object": ("pascal_object", "object", 16, *pascal, "train", "val"),
+        "lip": ("lip", "part", 19, (1024, 320), (4096, 320), 320, 161, "train", "val"),
+        "critters_part": ("critters", "part", 0, (96, 96), (96, 96), 64, 32, "train", "test"),
+        "critters_object": ("critters", "object", 0, (96, 96), (96, 96), 64, 32, "train", "test"),
+    }
+    fields = (
+        "data",
+        "kind",
+        "classes",
+        "train_scale",
+        "test_scale",
+        "crop",
+        "stride",
+        "train_split",
+        "test_split",
+    )
+    config.settings = ConfigDict(
+        {name: dict(zip(fields, row, strict=True)) for name, row in settings.items()}
+    )
     return config
 
 

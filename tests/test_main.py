@@ -19,6 +19,15 @@ SMALL = [
     "--config.classification.selection=False",
     "--config.classification.linear.epochs=2",
     "--config.classification.attentive.epochs=2",
+    "--config.segmentation.sets=('critters_part',)",
+    "--config.segmentation.train_images=8",
+    "--config.segmentation.test_images=2",
+    "--config.segmentation.iterations=2",
+    "--config.segmentation.batch_size=4",
+    "--config.segmentation.window_batch=4",
+    "--config.segmentation.shares=(0.5,)",
+    "--config.segmentation.incontext.images=4",
+    "--config.segmentation.pictures=1",
 ]
 RETRIEVAL = "--config.tasks=('retrieval',)"
 METHODS = ("deit", "mocov3", "dino", "ibot", "mae", "beit", "cae")
@@ -42,6 +51,7 @@ def test_embedded_run_from_any_folder(tmp_path):
         "metrics.jsonl",
         "results.json",
         "classification_critters.npz",
+        "segmentation",
     }
     assert "critters, attentive, tokens" in done.stdout
     results = json.loads((folder / "results.json").read_text())
@@ -165,7 +175,7 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 import jaxpart
 from jaxpart.main import entry
-sys.argv = ["main", "--config", "configs/mae_part.py", *{SMALL!r}]
+sys.argv = ["main", "--config", "configs/mae_part.py", *{SMALL!r}, {RETRIEVAL!r}]
 sys.exit(entry())
 """
     done = subprocess.run(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from convert.rules import Ignore, Rule
-from jaxpart.encoders.vit import ViTConfig
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.errors import JaxpartError
 
 Arrays = Mapping[str, Any]
@@ -40,7 +41,7 @@ class Root:
 
     Attributes:
       key: Top-level key that holds the state dict, "" where the file is the state dict.
-      encoder: Prefix of the encoder's keys below it.
+      encoder: Prefix of the encoder's keys below it, once they are renamed (see `Layout`).
       projector: Prefix of the projector's keys below it; "" where there is none.
     """
 
@@ -61,10 +62,36 @@ class Options:
     Attributes:
       num_heads: Attention heads, where the family's table is not to be followed.
       image_size: (height, width) in pixels that the encoder shall be made for.
+      layout: Whose names the checkpoint uses: "original", "timm" or "transformers".
     """
 
     num_heads: int | None = None
     image_size: tuple[int, int] | None = None
+    layout: str = "original"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Whose names a checkpoint uses: renaming makes them those of the family's rule table.
+
+    Attributes:
+      roots: Where its releases keep the network, the preferred place first.
+      ignored: What is left out, renamed keys relative to `Root.path`.
+      renames: Regular expressions and what takes the place of their match, one after the other, on
+        keys relative to `Root.path`.
+      fields: What its implementation computes differently, as fields of `ViTConfig`.
+    """
+
+    roots: tuple[Root, ...] = (Root(""),)
+    ignored: tuple[Ignore, ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def rename(self, key: str) -> str:
+        """The family's name of a key relative to `Root.path`."""
+        for pattern, replacement in self.renames:
+            key = re.sub(pattern, replacement, key)
+        return key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,17 +100,25 @@ class Family:
 
     Attributes:
       name: As the user gives it, "ibot".
-      roots: Where releases keep the network, the preferred place first.
+      layouts: "original", and whatever else its weights are published or kept in.
       architecture: (encoder arrays, projector arrays, options) → the encoder's configuration.
       rules: Configuration → rules, keys relative to the encoder and to the projector.
-      ignored: What is left out, keys relative to `Root.path`.
+      sign: Key, relative to the encoder, by which its place in a file is known.
     """
 
     name: str
-    roots: tuple[Root, ...]
+    layouts: Mapping[str, Layout]
     architecture: Callable[[Arrays, Arrays, Options], ViTConfig]
     rules: Callable[[ViTConfig], tuple[list[Rule], list[Rule]]]
-    ignored: tuple[Ignore, ...] = ()
+    sign: str = "cls_token"
+
+    def layout(self, name: str) -> Layout:
+        """The layout of that name. Raises `JaxpartError` if the family has none."""
+        if name not in self.layouts:
+            raise JaxpartError(
+                f"there is no {name!r} layout of {self.name}; choose among {', '.join(self.layouts)}"
+            )
+        return self.layouts[name]
 
 
 def same(array: np.ndarray) -> np.ndarray:
@@ -113,8 +148,18 @@ def weight_norm(g: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def tokens(*arrays: np.ndarray) -> np.ndarray:
-    """[1, n, width] arrays as one [tokens, width]."""
-    return np.concatenate([array[0] for array in arrays])
+    """[1, n, width], [n, width] and [width] arrays as one [tokens, width]."""
+    return np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays])
+
+
+def stacked_linear(*weights: np.ndarray) -> np.ndarray:
+    """Several [out, in] as one [in, outs]."""
+    return np.concatenate(weights).T
+
+
+def stacked(*biases: np.ndarray) -> np.ndarray:
+    """Several [out] as one [outs]."""
+    return np.concatenate(biases)
 
 
 def layer(source: str, target: str, *, bias: bool = True) -> list[Rule]:
@@ -139,6 +184,20 @@ def batch_norm(source: str, target: str, *, affine: bool = True) -> list[Rule]:
     ]
 
 
+def qkv_rules(source: str, target: str, bias: str) -> list[Rule]:
+    """Rules of the query, key and value projection: one matrix, or three that become one."""
+    split = [f"{source}.{name}_proj" for name in "qkv"]
+    rules = layer(f"{source}.qkv", f"{target}.qkv", bias=bias == "qkv")
+    rules.append(Rule(tuple(f"{k}.weight" for k in split), f"{target}.qkv.kernel", stacked_linear))
+    if bias == "qkv":
+        rules.append(Rule(tuple(f"{k}.bias" for k in split), f"{target}.qkv.bias", stacked))
+    if bias == "qv":
+        for name in "qv":
+            for key in (f"{source}.{name}_bias", f"{source}.{name}_proj.bias"):
+                rules.append(Rule((key,), f"{target}.{name}_bias", same))
+    return rules
+
+
 def vit_rules(config: ViTConfig) -> list[Rule]:
     """Rules of the encoder itself, in the names that all families took over from timm."""
     prefix = tuple(f"{name}_token" for name in config.prefix)
@@ -152,15 +211,10 @@ def vit_rules(config: ViTConfig) -> list[Rule]:
         ]
     rules += norm("blocks.{i}.norm1", "blocks.{i}.norm1")
     rules += norm("blocks.{i}.norm2", "blocks.{i}.norm2")
-    rules += layer("blocks.{i}.attn.qkv", "blocks.{i}.attention.qkv", bias=config.qkv_bias == "qkv")
+    rules += qkv_rules("blocks.{i}.attn", "blocks.{i}.attention", config.qkv_bias)
     rules += layer("blocks.{i}.attn.proj", "blocks.{i}.attention.out")
     rules += layer("blocks.{i}.mlp.fc1", "blocks.{i}.mlp.fc1")
     rules += layer("blocks.{i}.mlp.fc2", "blocks.{i}.mlp.fc2")
-    if config.qkv_bias == "qv":
-        for name in ("q_bias", "v_bias"):
-            rules.append(
-                Rule((f"blocks.{{i}}.attn.{name}",), f"blocks.{{i}}.attention.{name}", same)
-            )
     if config.layer_scale:
         rules.append(Rule(("blocks.{i}.gamma_1",), "blocks.{i}.scale1", same))
         rules.append(Rule(("blocks.{i}.gamma_2",), "blocks.{i}.scale2", same))
@@ -199,8 +253,15 @@ def read_vit(
         "mlp_width": shape(arrays, "blocks.0.mlp.fc1.weight")[0],
         "patch_size": stem[-1] if stem else 16,
         "layer_scale": "blocks.0.gamma_1" in arrays,
-        "qkv_bias": "qv" if "blocks.0.attn.q_bias" in arrays else "qkv",
+        "qkv_bias": _qkv_bias(arrays),
     }
+
+
+def _qkv_bias(arrays: Arrays) -> str:
+    """ "qkv" where the key has a bias too, one matrix or three; else "qv"."""
+    first = "blocks.0.attn"
+    with_key = f"{first}.qkv.bias" in arrays or f"{first}.k_proj.bias" in arrays
+    return "qkv" if with_key else "qv"
 
 
 def image_size_of(patches: int, patch_size: int, options: Options) -> tuple[int, int]:
@@ -222,12 +283,12 @@ def image_size_of(patches: int, patch_size: int, options: Options) -> tuple[int,
     )
 
 
-def read_positions(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
-    """`fields` with the image size read off `pos_embed`, whose prefix slots may be left out."""
-    slots = shape(arrays, "pos_embed")[1]
-    prefix = len(fields.get("prefix", ("cls",)))
-    whole = math.isqrt(slots) ** 2 == slots
-    with_prefix = math.isqrt(slots - prefix) ** 2 == slots - prefix or not whole
-    patches = slots - prefix if with_prefix else slots
+def read_positions(
+    arrays: Arrays, fields: dict[str, Any], options: Options, *, of_prefix: bool = True
+) -> dict[str, Any]:
+    """`fields` with the image size read off `pos_embed`, which has slots of the prefix or not."""
+    patches = shape(arrays, "pos_embed")[-2]
+    if of_prefix:
+        patches -= len(fields.get("prefix", ("cls",)))
     size = image_size_of(patches, fields["patch_size"], options)
-    return fields | {"image_size": size, "prefix_positions": with_prefix}
+    return fields | {"image_size": size, "prefix_positions": of_prefix}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 from convert.families.base import (
@@ -9,6 +10,7 @@ from convert.families.base import (
     HEADS,
     Arrays,
     Family,
+    Layout,
     Options,
     Root,
     image_size_of,
@@ -19,14 +21,20 @@ from convert.families.base import (
     shape,
     vit_rules,
 )
+from convert.families.layouts import TIMM, TRANSFORMERS
 from convert.rules import Ignore, Rule
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.encoders.vit import ViTConfig
 from jaxpart.errors import JaxpartError
 
 _SHARED = "rel_pos_bias.relative_position_bias_table"
 _PER_BLOCK = "blocks.{i}.attn.relative_position_bias_table"
 _CLS_ROWS = 3
+_UNUSED = (
+    Ignore("*relative_position_index", "index into the bias table, follows from the grid"),
+    Ignore("mask_token", "pretraining: stands for masked patches"),
+    Ignore("lm_head.*", "pretraining: classifier of visual tokens"),
+)
 
 
 def _image_size(rows: int, patch_size: int, options: Options) -> tuple[int, int]:
@@ -81,13 +89,11 @@ def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
 
 FAMILY = Family(
     "beit",
-    (Root("model"),),
+    {
+        "original": Layout((Root("model"),), (*CONTAINER, *_UNUSED)),
+        "timm": dataclasses.replace(TIMM, ignored=_UNUSED),
+        "transformers": dataclasses.replace(TRANSFORMERS, ignored=_UNUSED),
+    },
     architecture,
     rules,
-    (
-        *CONTAINER,
-        Ignore("*relative_position_index", "index into the bias table, follows from the grid"),
-        Ignore("mask_token", "pretraining: stands for masked patches"),
-        Ignore("lm_head.*", "pretraining: classifier of visual tokens"),
-    ),
 )

@@ -6,14 +6,16 @@ from convert.families.base import (
     CONTAINER,
     Arrays,
     Family,
+    Layout,
     Options,
     Root,
     read_positions,
     read_vit,
     vit_rules,
 )
+from convert.families.layouts import TIMM, TRANSFORMERS
 from convert.rules import Ignore, Rule
-from jaxpart.encoders.vit import ViTConfig
+from jaxpart.encoders.architecture import ViTConfig
 
 
 def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
@@ -29,15 +31,21 @@ def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
 
 FAMILY = Family(
     "cae",
-    (Root("model", encoder="encoder."),),
+    {
+        "original": Layout(
+            (Root("model", encoder="encoder."),),
+            (
+                *CONTAINER,
+                Ignore("alignment_encoder.*", "copy of the encoder, for training"),
+                Ignore("regresser.*", "latent regressor"),
+                Ignore("decoder.*", "decoder"),
+                Ignore("mask_token", "regressor: its query for masked patches"),
+                Ignore("rd_pos_embed", "positions of regressor and decoder"),
+            ),
+        ),
+        "timm": TIMM,
+        "transformers": TRANSFORMERS,
+    },
     architecture,
     rules,
-    (
-        *CONTAINER,
-        Ignore("alignment_encoder.*", "copy of the encoder, for training"),
-        Ignore("regresser.*", "latent regressor"),
-        Ignore("decoder.*", "decoder"),
-        Ignore("mask_token", "regressor: its query for masked patches"),
-        Ignore("rd_pos_embed", "positions of regressor and decoder"),
-    ),
 )

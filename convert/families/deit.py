@@ -6,6 +6,7 @@ from convert.families.base import (
     CONTAINER,
     Arrays,
     Family,
+    Layout,
     Options,
     Root,
     layer,
@@ -14,26 +15,43 @@ from convert.families.base import (
     shape,
     vit_rules,
 )
+from convert.families.layouts import TIMM, TRANSFORMERS
 from convert.rules import Rule
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.encoders.vit import ViTConfig
 
 
 def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
-    """A dist token has positions and a classifier of its own; DeiT III's positions spare cls."""
+    """A dist token has positions and a classifier of its own; DeiT III, with layer scale, has none of cls.
+
+    timm and transformers also keep it without its classifier, the original release does not.
+    """
     distilled = "dist_token" in arrays
     fields = read_vit(arrays, options) | {"prefix": ("cls", "dist") if distilled else ("cls",)}
-    classes = shape(arrays, "head.weight")[0]
-    classifier = ProjectorConfig("classifier", out=classes, heads=2 if distilled else 1)
-    return ViTConfig(**read_positions(arrays, fields, options), projector=classifier)
+    classifier = None
+    if options.layout == "original" or "head.weight" in arrays:
+        classes = shape(arrays, "head.weight")[0]
+        classifier = ProjectorConfig("classifier", out=classes, heads=2 if distilled else 1)
+    fields = read_positions(arrays, fields, options, of_prefix=not fields["layer_scale"])
+    return ViTConfig(**fields, projector=classifier)
 
 
 def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
     """The classifier of the dist token is a second head."""
-    table = vit_rules(config) + layer("head", "projector.heads.0")
-    if "dist" in config.prefix:
-        table += layer("head_dist", "projector.heads.1")
+    table = vit_rules(config)
+    if config.projector is not None:
+        for k, name in enumerate(("head", "head_dist")[: config.projector.heads]):
+            table += layer(name, f"projector.heads.{k}")
     return table, []
 
 
-FAMILY = Family("deit", (Root("model"),), architecture, rules, CONTAINER)
+FAMILY = Family(
+    "deit",
+    {
+        "original": Layout((Root("model"),), CONTAINER),
+        "timm": TIMM,
+        "transformers": TRANSFORMERS,
+    },
+    architecture,
+    rules,
+)

@@ -6,6 +6,7 @@ from convert.families.base import (
     CONTAINER,
     Arrays,
     Family,
+    Layout,
     Options,
     Root,
     layer,
@@ -16,9 +17,10 @@ from convert.families.base import (
     vit_rules,
     weight_norm,
 )
+from convert.families.layouts import TIMM, TRANSFORMERS
 from convert.rules import Ignore, Rule
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.encoders.vit import ViTConfig
 
 FULL = tuple(
     Root(key, encoder=f"{wrap}backbone.", projector=f"{wrap}head.")
@@ -86,8 +88,13 @@ def rules_without_patch_layer(config: ViTConfig) -> tuple[list[Rule], list[Rule]
 
 FAMILY = Family(
     "dino",
-    (*FULL, Root("")),
+    {
+        "original": Layout(
+            (*FULL, Root("")), (*CONTAINER, Ignore("dino_loss.*", "centre of the loss"))
+        ),
+        "timm": TIMM,
+        "transformers": TRANSFORMERS,
+    },
     architecture_without_patch_layer,
     rules_without_patch_layer,
-    (*CONTAINER, Ignore("dino_loss.*", "centre of the loss")),
 )

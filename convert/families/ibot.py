@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from convert.families import dino
-from convert.families.base import CONTAINER, Arrays, Family, Options, Root
+from convert.families.base import CONTAINER, Arrays, Family, Layout, Options, Root
+from convert.families.layouts import TIMM, TRANSFORMERS
 from convert.rules import Ignore
-from jaxpart.encoders.vit import ViTConfig
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.errors import JaxpartError
 
 
@@ -19,8 +20,14 @@ def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConf
 
 FAMILY = Family(
     "ibot",
-    (*dino.FULL, Root("state_dict")),
+    {
+        "original": Layout(
+            (*dino.FULL, Root("state_dict")),
+            (*CONTAINER, Ignore("ibot_loss.*", "centres of the loss")),
+        ),
+        "timm": TIMM,
+        "transformers": TRANSFORMERS,
+    },
     architecture,
     dino.rules,
-    (*CONTAINER, Ignore("ibot_loss.*", "centres of the loss")),
 )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from convert.families.base import (
     CONTAINER,
     Arrays,
     Family,
+    Layout,
     Options,
     Root,
     read_positions,
     read_vit,
     vit_rules,
 )
+from convert.families.layouts import TIMM, TRANSFORMERS
 from convert.rules import Ignore, Rule
-from jaxpart.encoders.vit import ViTConfig
+from jaxpart.encoders.architecture import ViTConfig
 
 
 def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
@@ -29,12 +33,20 @@ def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
 
 FAMILY = Family(
     "mae",
-    (Root("model"),),
+    {
+        "original": Layout(
+            (Root("model"),),
+            (
+                *CONTAINER,
+                Ignore("mask_token", "decoder: its input for masked patches"),
+                Ignore("decoder_*", "decoder"),
+            ),
+        ),
+        "timm": TIMM,
+        "transformers": dataclasses.replace(
+            TRANSFORMERS, ignored=(*TRANSFORMERS.ignored, Ignore("decoder.*", "decoder"))
+        ),
+    },
     architecture,
     rules,
-    (
-        *CONTAINER,
-        Ignore("mask_token", "decoder: its input for masked patches"),
-        Ignore("decoder_*", "decoder"),
-    ),
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from convert.families.base import (
     CONTAINER,
     HEADS,
     Arrays,
     Family,
+    Layout,
     Options,
     Root,
     batch_norm,
@@ -18,9 +21,10 @@ from convert.families.base import (
     shape,
     vit_rules,
 )
+from convert.families.layouts import TIMM, TRANSFORMERS
 from convert.rules import Ignore, Rule
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.encoders.vit import ViTConfig
 
 _CONVOLUTIONS = 4
 
@@ -36,7 +40,7 @@ def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConf
     layers = sorted(
         int(key.split(".")[1])
         for key in arrays
-        if key.startswith("head.") and arrays[key].ndim == 2
+        if re.fullmatch(r"head\.\d+\.weight", key) and arrays[key].ndim == 2
     )
     widths = tuple(shape(arrays, f"head.{i}.weight")[0] for i in layers)
     config = None
@@ -78,12 +82,20 @@ def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
 
 FAMILY = Family(
     "mocov3",
-    (Root("state_dict", encoder="module.base_encoder.", projector="module."),),
+    {
+        "original": Layout(
+            (Root("state_dict", encoder="module.base_encoder.", projector="module."),),
+            (
+                *CONTAINER,
+                Ignore("module.momentum_encoder.*", "moving average of the encoder, for training"),
+                Ignore(
+                    "*.num_batches_tracked", "counter that BatchNorm does not use with a momentum"
+                ),
+            ),
+        ),
+        "timm": TIMM,
+        "transformers": TRANSFORMERS,
+    },
     architecture,
     rules,
-    (
-        *CONTAINER,
-        Ignore("module.momentum_encoder.*", "moving average of the encoder, for training"),
-        Ignore("*.num_batches_tracked", "counter that BatchNorm does not use with a momentum"),
-    ),
 )

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from jaxpart.encoders.vit import ViT, ViTConfig
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.vit import ViT
 from jaxpart.errors import JaxpartError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

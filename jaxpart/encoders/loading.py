@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,9 +17,10 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from jaxpart import checkpoints
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.encoder import Encoder, Preprocessing, graph_of
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.encoders.vit import ViTConfig, abstract_state
+from jaxpart.encoders.vit import abstract_state
 from jaxpart.errors import JaxpartError
 
 FORMAT = 1
@@ -25,10 +28,11 @@ _WEIGHTS = "weights"
 _ABOUT = "encoder.json"
 
 
-def shapes_of(config: ViTConfig) -> dict[str, tuple[int, ...]]:
+@functools.lru_cache(maxsize=64)
+def shapes_of(config: ViTConfig) -> Mapping[str, tuple[int, ...]]:
     """Shape of every array of an encoder by its dotted path."""
     flat = nnx.to_flat_state(abstract_state(config))
-    return {".".join(map(str, path)): leaf.shape for path, leaf in flat}
+    return types.MappingProxyType({".".join(map(str, path)): leaf.shape for path, leaf in flat})
 
 
 def digest_of(arrays: Mapping[str, ArrayLike]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.encoders.vit import ViTConfig
 from jaxpart.errors import JaxpartError
 
 _BODY: dict[str, Any] = {

@@ -1,0 +1,76 @@
+"""The architecture of an encoder: every difference between the methods is a field of `ViTConfig`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from jaxpart.encoders.positions import Grid, PositionResize
+from jaxpart.encoders.projectors import ProjectorConfig
+from jaxpart.errors import JaxpartError
+
+
+@dataclasses.dataclass(frozen=True)
+class ViTConfig:
+    """Architecture of an encoder, projector included.
+
+    Attributes:
+      image_size: (height, width) in pixels that the stored positions belong to.
+      patch_size: Side of a patch in pixels.
+      width: Channels of a token.
+      depth: Number of blocks.
+      num_heads: Attention heads per block.
+      mlp_width: Hidden channels of each block's MLP.
+      prefix: Names of the tokens before the patches: ("cls",) or ("cls", "dist").
+      positions: Absolute positions: trained, fixed sin-cos, or none (BEiT).
+      position_resize: The family's rule for another grid, see `PositionResize`.
+      prefix_positions: Whether the prefix tokens have positions too (DeiT III: not).
+      relative_bias: Relative position bias tables (BEiT): none, one for all blocks, or one per block.
+      layer_scale: Whether each residual branch is scaled by a trained vector.
+      qkv_bias: Biases of the query, key and value projection: all three, or q and v alone (BEiT, CAE).
+      stem: Patch embedding: one linear map per patch, or MoCo v3's convolutions.
+      final_norm: Whether a LayerNorm follows the last block (fine-tuned BEiT: not).
+      pooled_norm: Whether a LayerNorm is applied to the mean patch token (fine-tuned BEiT).
+      projector: The projector or classifier behind the encoder, if any.
+    """
+
+    image_size: tuple[int, int] = (224, 224)
+    patch_size: int = 16
+    width: int = 768
+    depth: int = 12
+    num_heads: int = 12
+    mlp_width: int = 3072
+    prefix: tuple[str, ...] = ("cls",)
+    positions: Literal["learned", "sincos", "none"] = "learned"
+    position_resize: PositionResize = "bicubic"
+    prefix_positions: bool = True
+    relative_bias: Literal["none", "shared", "per_block"] = "none"
+    layer_scale: bool = False
+    qkv_bias: Literal["qkv", "qv"] = "qkv"
+    stem: Literal["patch", "conv"] = "patch"
+    final_norm: bool = True
+    pooled_norm: bool = False
+    projector: ProjectorConfig | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses sizes that do not fit together."""
+        if self.width % self.num_heads:
+            raise JaxpartError(
+                f"width {self.width} cannot be split into {self.num_heads} heads; give a number of "
+                f"heads that divides it"
+            )
+        self.grid_of(*self.image_size)
+
+    def grid_of(self, height: int, width: int) -> Grid:
+        """Patches along (height, width) of an image. Raises `JaxpartError` if they do not fit."""
+        if height < 1 or width < 1 or height % self.patch_size or width % self.patch_size:
+            raise JaxpartError(
+                f"an image of {height} × {width} pixels cannot be cut into patches of "
+                f"{self.patch_size}; resize it to a multiple of the patch size"
+            )
+        return height // self.patch_size, width // self.patch_size
+
+    @property
+    def grid(self) -> Grid:
+        """Grid that the stored positions belong to."""
+        return self.grid_of(*self.image_size)

@@ -1,0 +1,59 @@
+"""Self-attention over all tokens of an image, and what biases it."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxpart.encoders import positions as position_rules
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.positions import Grid
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention with one matrix for q, k and v, in this order, each split into heads."""
+
+    def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
+        """Creates the projections."""
+        width = config.width
+        self.num_heads = config.num_heads
+        self.qkv = nnx.Linear(width, 3 * width, use_bias=config.qkv_bias == "qkv", rngs=rngs)
+        self.has_qv_bias = config.qkv_bias == "qv"
+        if self.has_qv_bias:
+            self.q_bias = nnx.Param(jnp.zeros(width))
+            self.v_bias = nnx.Param(jnp.zeros(width))
+        self.out = nnx.Linear(width, width, rngs=rngs)
+
+    def __call__(
+        self, tokens: Float[Array, "batch token width"], bias: Array | None
+    ) -> tuple[Float[Array, "batch token width"], Float[Array, "batch head query key"]]:
+        """Returns the attended tokens and the attention weights."""
+        qkv = self.qkv(tokens)
+        if self.has_qv_bias:
+            no_bias = jnp.zeros_like(self.q_bias[...])
+            qkv = qkv + jnp.concatenate([self.q_bias[...], no_bias, self.v_bias[...]])
+        q, k, v = rearrange(qkv, "b t (three h d) -> three b h t d", three=3, h=self.num_heads)
+        logits = jnp.einsum("bhqd,bhkd->bhqk", q * q.shape[-1] ** -0.5, k)
+        if bias is not None:
+            logits = logits + bias
+        weights = jax.nn.softmax(logits, axis=-1)
+        attended = jnp.einsum("bhqk,bhkd->bqhd", weights, v)
+        return self.out(rearrange(attended, "b q h d -> b q (h d)")), weights
+
+
+class RelativeBias(nnx.Module):
+    """A BEiT table of attention biases by the offset from key to query."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        """Creates a table for the configured grid, with three rows for cls."""
+        rows, columns = self.grid = config.grid
+        offsets = (2 * rows - 1) * (2 * columns - 1)
+        self.table = nnx.Param(jnp.zeros((offsets + 3, config.num_heads)))
+
+    def __call__(self, grid: Grid) -> Float[Array, "head query key"]:
+        """Biases between all tokens of an image of the given grid."""
+        table = position_rules.resize_relative_bias(self.table[...], self.grid, grid)
+        return jnp.moveaxis(table[position_rules.relative_bias_index(grid)], -1, 0)

@@ -1,0 +1,55 @@
+"""Patch embeddings: from pixels to one token per patch."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+from einops import rearrange
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxpart.encoders.architecture import ViTConfig
+
+
+class PatchStem(nnx.Module):
+    """One linear map per patch."""
+
+    def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
+        """Creates the map."""
+        self.patch_size = config.patch_size
+        self.projection = nnx.Linear(3 * config.patch_size**2, config.width, rngs=rngs)
+
+    def __call__(
+        self, images: Float[Array, "batch height width 3"]
+    ) -> Float[Array, "batch patch channel"]:
+        """Embeds the patches, row by row."""
+        side = self.patch_size
+        pixels = rearrange(images, "b (r p) (c q) rgb -> b (r c) (p q rgb)", p=side, q=side)
+        return self.projection(pixels)
+
+
+class ConvStem(nnx.Module):
+    """MoCo v3's `vit_conv_*` stem: four stride-2 3×3 convolutions with BN + ReLU and a 1×1 convolution."""
+
+    def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
+        """Creates the convolutions: width/8, /4, /2 and width channels."""
+        channels = [3] + [config.width // 2**power for power in (3, 2, 1, 0)]
+        self.convolutions = nnx.List(
+            nnx.Conv(i, o, (3, 3), strides=2, padding=1, use_bias=False, rngs=rngs)
+            for i, o in itertools.pairwise(channels)
+        )
+        self.norms = nnx.List(
+            nnx.BatchNorm(c, use_running_average=True, momentum=0.9, epsilon=1e-5, rngs=rngs)
+            for c in channels[1:]
+        )
+        self.projection = nnx.Conv(config.width, config.width, (1, 1), rngs=rngs)
+
+    def __call__(
+        self, images: Float[Array, "batch height width 3"]
+    ) -> Float[Array, "batch patch channel"]:
+        """Embeds the patches, row by row."""
+        hidden = images
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            hidden = jax.nn.relu(norm(convolution(hidden)))
+        return rearrange(self.projection(hidden), "b r c d -> b (r c) d")

@@ -1,0 +1,22 @@
+"""A twin: a PyTorch model with random weights, and the encoder converted from its checkpoint."""
+
+import jax
+import pytest
+from twins import Twin, encoder_of, randomise, save
+
+
+@pytest.fixture
+def twin(tmp_path):
+    """(family, layout, model, its blocks, options) → `Twin`."""
+    pytest.importorskip("torch")
+
+    def make(family, layout, model, blocks, **options):
+        randomise(model)
+        path = save(model, layout, tmp_path)
+        options = {"num_heads": 3} | options
+        return Twin(model, list(blocks), encoder_of(path, family, layout, **options), path)
+
+    # Compiling takes nearly all of a test's time: half of it without XLA's optimisations.
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield make
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -1,0 +1,191 @@
+"""The paper's seven families in the layouts of timm and transformers, against those models."""
+
+import functools
+import json
+
+import pytest
+from twins import randomise, save
+
+import jaxpart
+from convert.__main__ import main
+from convert.checkpoint import open_checkpoint
+from convert.families import FAMILIES
+from convert.families.base import Options
+from convert.pipeline import convert, make_plan
+
+torch = pytest.importorskip("torch")
+timm = pytest.importorskip("timm")
+transformers = pytest.importorskip("transformers")
+
+TIMM = {"patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 5}
+BODY = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3}
+BODY |= {"intermediate_size": 96, "image_size": 32, "patch_size": 8, "num_labels": 5}
+
+
+def tokens_and_logits(model, images):
+    tokens = model.forward_features(images)
+    return {"tokens": tokens, "projection": model.forward_head(tokens)}
+
+
+def only_tokens(model, images):
+    return model.forward_features(images)
+
+
+CAE = {"use_abs_pos_emb": True, "use_rel_pos_bias": False, "global_pool": "token"}
+TIMM_MODELS = {
+    "deit": ("deit", "deit_base_patch16_224", {}),
+    "deit_distilled": ("deit", "deit_base_distilled_patch16_224", {}),
+    "deit3": ("deit", "deit3_base_patch16_224", {}),
+    "deit_headless": ("deit", "deit_base_patch16_224", {"num_classes": 0}),
+    "plain": ("mae", "vit_base_patch16_224", {"num_classes": 0}),
+    "beit": ("beit", "beit_base_patch16_224", {}),
+    "cae": ("cae", "beit_base_patch16_224", CAE | {"num_classes": 0}),
+}
+
+
+@pytest.mark.parametrize("name", TIMM_MODELS)
+def test_timm(name, twin):
+    """Built at a size that is not square: to other sizes timm interpolates by a rule of its own."""
+    family, architecture, changes = TIMM_MODELS[name]
+    size = (32, 32) if name in ("deit", "deit3") else (24, 40)
+    model = timm.create_model(architecture, img_size=size, **TIMM | changes)
+    pair = twin(family, "timm", model, model.blocks, image_size=size)
+    has_head = changes.get("num_classes", 5) > 0
+    pair.compare(size, tokens_and_logits if has_head else only_tokens)
+
+
+def deit_teacher(model, images, **options):
+    tokens = model.deit(images, **options).last_hidden_state
+    logits = model.cls_classifier(tokens[:, 0]) + model.distillation_classifier(tokens[:, 1])
+    return {"tokens": tokens, "projection": logits / 2}
+
+
+def vit_classifier(model, images, **options):
+    tokens = model.vit(images, **options).last_hidden_state
+    return {"tokens": tokens, "projection": model.classifier(tokens[:, 0])}
+
+
+def last_hidden_state(model, images, **options):
+    return model(images, **options).last_hidden_state
+
+
+def mae_encoder(model, images, **options):
+    patches = images.shape[2] // 8 * (images.shape[3] // 8)
+    noise = torch.arange(float(patches)).expand(len(images), patches)  # keeps the patches in order
+    return model.vit(images, noise=noise, **options).last_hidden_state
+
+
+def beit_pretraining(model, images):
+    return model.layernorm(model.beit(images).last_hidden_state)
+
+
+def beit_classifier(model, images):
+    return {"projection": model(images).logits}
+
+
+SHARED_BIAS = {"use_shared_relative_position_bias": True, "use_mask_token": True, "vocab_size": 7}
+TRANSFORMERS_MODELS = {
+    "deit": ("deit", "DeiTForImageClassificationWithTeacher", deit_teacher, {}),
+    "plain": ("deit", "ViTForImageClassification", vit_classifier, {}),
+    "mae": ("mae", "ViTMAEForPreTraining", mae_encoder, {"mask_ratio": 0.0}),
+    "mocov3": ("mocov3", "ViTModel", last_hidden_state, {}),
+    "beit": ("beit", "BeitForMaskedImageModeling", beit_pretraining, SHARED_BIAS),
+    "beit_finetuned": (
+        "beit",
+        "BeitForImageClassification",
+        beit_classifier,
+        {"use_relative_position_bias": True},
+    ),
+    "cae": (
+        "cae",
+        "BeitModel",
+        last_hidden_state,
+        {"use_absolute_position_embeddings": True, "use_mean_pooling": False},
+    ),
+}
+DECODER = {"decoder_hidden_size": 24, "decoder_num_hidden_layers": 1}
+DECODER |= {"decoder_num_attention_heads": 3, "decoder_intermediate_size": 48}
+
+
+def transformers_model(name, **changes):
+    architecture = TRANSFORMERS_MODELS[name][1]
+    model = getattr(transformers, architecture)
+    settings = BODY | DECODER | TRANSFORMERS_MODELS[name][3] | changes
+    return model(model.config_class(attn_implementation="eager", **settings))
+
+
+def blocks_of(model):
+    (blocks,) = (
+        m
+        for n, m in model.named_modules()
+        if isinstance(m, torch.nn.ModuleList) and "decod" not in n
+    )
+    return blocks
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS_MODELS)
+def test_transformers(name, twin):
+    """The family's interpolation is transformers' in DeiT and MAE alone."""
+    family, _, outputs, _ = TRANSFORMERS_MODELS[name]
+    model = transformers_model(name)
+    pair = twin(family, "transformers", model, blocks_of(model))
+    pair.compare((32, 32), outputs)
+    if family in ("deit", "mae"):
+        pair.compare((24, 40), functools.partial(outputs, interpolate_pos_encoding=True))
+
+
+@pytest.mark.parametrize("family", ["dino", "ibot"])
+def test_built_at_another_size(family, twin):
+    model = transformers.ViTModel(transformers.ViTConfig(**BODY | {"image_size": (24, 40)}))
+    pair = twin(family, "transformers", model, blocks_of(model), image_size=(24, 40))
+    pair.compare((24, 40), last_hidden_state)
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS_MODELS)
+def test_names_in_memory_and_in_files_are_both_known(name, tmp_path):
+    """transformers 5 names its arrays otherwise in memory than in the files that it writes."""
+    model = transformers_model(name)
+    in_file = open_checkpoint(save(model, "transformers", tmp_path)).contents
+    rename = FAMILIES[TRANSFORMERS_MODELS[name][0]].layout("transformers").rename
+    assert in_file.keys() != model.state_dict().keys()
+    kept = [
+        {rename(key) for key in keys if "decoder" not in key}
+        for keys in (in_file, model.state_dict())
+    ]
+    assert kept[0] == kept[1]
+
+
+def test_command_line(tmp_path, capsys):
+    model = transformers_model("mae")
+    path = save(randomise(model), "transformers", tmp_path)
+    out = tmp_path / "out"
+    assert main(["mae", str(path), str(out), "--num-heads", "3"]) == 2
+    sentence = "this looks like the transformers layout of mae; pass --layout transformers"
+    assert sentence in capsys.readouterr().err
+    assert main(["mae", str(path), str(out), "--num-heads", "3", "--layout", "timm"]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not out.exists()
+    layout = ["--num-heads", "3", "--layout", "transformers"]
+    assert main(["mae", str(path), str(out), *layout]) == 0
+    assert jaxpart.load_encoder(out).config.positions == "sincos"
+    about = json.loads((out / "encoder.json").read_text())
+    assert about["source"]["layout"] == "transformers"
+    assert ["vit.layernorm.weight", "norm.scale"] in about["mapping"]["mapped"]
+    assert about["mapping"]["ignored"]["decoder.mask_token"] == "decoder"
+    capsys.readouterr()
+    assert main(["deit", str(path), str(out), *layout]) == 2
+    assert "this looks like the transformers layout of" not in capsys.readouterr().err
+
+
+def test_a_wrong_layout_is_told(golden, tmp_path):
+    source = golden / "encoders" / "mae" / "mae_pretrain_vit_base.pth"
+    with pytest.raises(jaxpart.JaxpartError, match="looks like the original layout of mae; pass"):
+        convert("mae", source, tmp_path / "out", layout="transformers", num_heads=3)
+    with pytest.raises(jaxpart.JaxpartError, match="there is no 'jax' layout of mae; choose"):
+        convert("mae", source, tmp_path / "out", layout="jax")
+
+
+def test_two_keys_of_one_name_are_told():
+    arrays = {"embeddings.cls_token": 0, "vit.embeddings.cls_token": 0}
+    with pytest.raises(jaxpart.JaxpartError, match=r"both .* stand for cls_token"):
+        make_plan(FAMILIES["mae"], arrays, Options(layout="transformers"))

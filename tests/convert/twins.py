@@ -1,0 +1,109 @@
+"""Twins: a PyTorch model with random weights and the encoder converted from its state dict."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from convert.checkpoint import open_checkpoint
+from convert.families import FAMILIES
+from convert.families.base import Options
+from convert.pipeline import make_plan
+from convert.rules import read_arrays
+from jaxpart.encoders.encoder import Encoder, Preprocessing
+from jaxpart.encoders.loading import make_encoder, shapes_of
+
+TOLERANCE = 1e-4
+
+
+def randomise(model, seed=0):
+    """Weights of which none is trivial, and outputs of each layer with a standard deviation near 1."""
+    import torch
+
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            noise = torch.randn(value.shape, generator=random)
+            if value.ndim > 1 and name.endswith("weight") and "position" not in name:
+                value.copy_(noise * value[0].numel() ** -0.5)
+            elif name.endswith("weight"):
+                value.copy_(1 + 0.2 * noise if value.ndim == 1 else 0.5 * noise)
+            elif "gamma" in name or "lambda" in name:
+                value.copy_(0.5 + 0.2 * noise)
+            else:
+                value.copy_((0.2 if value.ndim == 1 else 0.7) * noise)
+    return model.eval()
+
+
+def save(model, layout, folder):
+    """A checkpoint as the library itself writes it."""
+    if layout == "transformers":
+        model.save_pretrained(folder)
+        return folder / "model.safetensors"
+    import torch
+
+    torch.save(model.state_dict(), folder / "model.pth")
+    return folder / "model.pth"
+
+
+def encoder_of(path, family, layout, **options) -> Encoder:
+    """The encoder that `convert` would write, without writing it."""
+    contents = open_checkpoint(path).contents
+    plan = make_plan(FAMILIES[family], contents, Options(layout=layout, **options))
+    arrays, faults = read_arrays(plan.match.entries, plan.values, shapes_of(plan.config))
+    assert not faults, faults
+    return make_encoder(family, plan.config, Preprocessing(), arrays, digest="", trained=True)
+
+
+@dataclasses.dataclass
+class Twin:
+    """A PyTorch model and its Flax encoder.
+
+    Attributes:
+      model: The PyTorch model, in evaluation mode.
+      blocks: Its transformer blocks.
+      encoder: The encoder converted from its checkpoint.
+      path: The checkpoint.
+    """
+
+    model: object
+    blocks: list
+    encoder: Encoder
+    path: pathlib.Path
+
+    def compare(self, size, tokens, **outputs):
+        """Asserts that every block and every named output agree on images of a size.
+
+        Args:
+          size: (height, width) in pixels.
+          tokens: (model, [batch, 3, height, width]) → tokens, or a dictionary by our names.
+        """
+        import torch
+
+        images = np.random.default_rng(1).normal(size=(2, *size, 3)).astype(np.float32)
+        theirs = []
+        hooks = [
+            block.register_forward_hook(
+                lambda _, __, out: theirs.append(out[0] if isinstance(out, tuple) else out)
+            )
+            for block in self.blocks
+        ]
+        with torch.no_grad():
+            expected = tokens(self.model, torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
+        for hook in hooks:
+            hook.remove()
+        if not isinstance(expected, dict):
+            expected = {"tokens": expected}
+        out = self.encoder(images, blocks=True)
+        assert len(theirs) == len(out["blocks"]) > 0
+        pairs = {
+            f"block{i}": pair for i, pair in enumerate(zip(theirs, out["blocks"], strict=True))
+        }
+        pairs |= {name: (value, out[name]) for name, value in expected.items()}
+        errors = {}
+        for name, (torch_value, ours) in pairs.items():
+            value = np.asarray(torch_value)
+            assert value.shape == ours.shape, name
+            assert 0.3 < value.std() < 5, f"{name} has a standard deviation of {value.std()}"
+            errors[name] = float(np.abs(value - np.asarray(ours)).max())
+        assert max(errors.values()) <= TOLERANCE, errors
