@@ -11,6 +11,8 @@ BEiT); under 90 seconds on 2 cores.
 
 is the paper's, on CUB-200-2011 and COCO (DATA holds CUB_200_2011 and coco). The paper's AP
 (percent): 27.9 on CUB, 35.3 on COCO.
+Its part classification (percent, best epoch): 55.4 linear and 86.5 attentive on CUB,
+69.3 and 86.5 on COCO.
 """
 
 from ml_collections import ConfigDict

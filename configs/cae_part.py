@@ -11,6 +11,8 @@ CAE); under 90 seconds on 2 cores.
 
 is the paper's, on CUB-200-2011 and COCO (DATA holds CUB_200_2011 and coco). The paper's AP
 (percent): 58.0 on CUB, 57.0 on COCO.
+Its part classification (percent, best epoch): 89.5 linear and 95.8 attentive on CUB,
+91.1 and 95.5 on COCO.
 """
 
 from ml_collections import ConfigDict

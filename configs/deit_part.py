@@ -11,6 +11,8 @@ DeiT); under 90 seconds on 2 cores.
 
 is the paper's, on CUB-200-2011 and COCO (DATA holds CUB_200_2011 and coco). The paper's AP
 (percent): 35.0 on CUB, 44.1 on COCO.
+Its part classification (percent, best epoch): 90.9 linear and 92.9 attentive on CUB,
+88.5 and 91.4 on COCO.
 """
 
 from ml_collections import ConfigDict

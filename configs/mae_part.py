@@ -11,6 +11,8 @@ MAE); under 90 seconds on 2 cores.
 
 is the paper's, on CUB-200-2011 and COCO (DATA holds CUB_200_2011 and coco). The paper's AP
 (percent): 28.5 on CUB, 37.1 on COCO.
+Its part classification (percent, best epoch): 86.9 linear and 92.8 attentive on CUB,
+88.0 and 93.9 on COCO.
 """
 
 from ml_collections import ConfigDict

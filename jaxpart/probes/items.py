@@ -37,6 +37,17 @@ class Rows(Protocol):
         ...
 
 
+class _Some:
+    """Rows of some items, wherever those of all lie."""
+
+    def __init__(self, rows: Rows, items: Int[np.ndarray, " item"]) -> None:
+        self._rows, self._items = rows, items
+        self.shape, self.dtype = (len(items), *rows.shape[1:]), rows.dtype
+
+    def take(self, indices: Any, axis: int) -> np.ndarray:
+        return self._rows.take(self._items[indices], axis=axis)
+
+
 class Items:
     """Labelled items with one or more features of one shape; on the devices once they were asked for.
 
@@ -62,6 +73,10 @@ class Items:
         """Features of some items, [*rows, …] with the representation before the batch's axes."""
         found = [rows.take(indices, axis=0) for rows in self.features]
         return found[0][None] if len(found) == 1 else np.stack(found)
+
+    def subset(self, items: Int[np.ndarray, " item"]) -> Items:
+        """Some of them; copies nothing."""
+        return Items([_Some(rows, items) for rows in self.features], self.labels[items])
 
     @functools.cached_property
     def resident(self) -> tuple[jax.Array, jax.Array]:
