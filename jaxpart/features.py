@@ -288,7 +288,7 @@ def _encode(
         ids = [view.ids[number] for number in batch[readable]]
         rows = {name: row[:count][readable] for name, row in rows.items()}
         for name, row in rows.items():
-            finite = np.isfinite(row).reshape(len(row), -1).all(axis=1)
+            finite = np.isfinite(row).all(axis=tuple(range(1, row.ndim)))
             if not finite.all():
                 raise JaxpartError(
                     f"the feature {name} of {ids[int(np.argmin(finite))]} ({view.data}) is NaN or "

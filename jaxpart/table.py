@@ -42,10 +42,14 @@ def results_table(encoder: Mapping[str, Any], sections: Sequence[Section]) -> st
     trained = (
         "" if encoder["trained"] else " (UNTRAINED, random weights: says nothing of the method)"
     )
+    return sections_text(f"{encoder['name']}{trained}", sections)
+
+
+def sections_text(title: str | None, sections: Sequence[Section]) -> str:
+    """Sections below each other, the first under a title, as text."""
     parts: list[str] = []
     for i, section in enumerate(sections):
-        title = f"{encoder['name']}{trained}" if i == 0 else None
-        table = rich.table.Table(title=title, box=rich.box.SIMPLE)
+        table = rich.table.Table(title=title if i == 0 else None, box=rich.box.SIMPLE)
         *numbers, prose = section.columns
         table.add_column(numbers[0])
         for name in numbers[1:]:

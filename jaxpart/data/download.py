@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPResponse
 from typing import IO
 
+from jaxpart.data.locking import locked
 from jaxpart.errors import JaxpartError
 from jaxpart.progress import Progress
 
@@ -104,24 +105,26 @@ def download(
       The folders that were unpacked or were there.
 
     Raises:
-      JaxpartError: There is no network, the server refuses, the file has another checksum or is
-        damaged, the archive holds a path that leads out of it, or the disk is full or read-only.
+      JaxpartError: Another process is downloading there, there is no network, the server refuses, the
+        file has another checksum or is damaged, the archive holds a path that leads out of it, or the
+        disk is full or read-only.
     """
     out = pathlib.Path(out)
     progress = progress or Progress()
     folders = []
-    for archive in archives:
-        targets = [out / archive.into / member for member in archive.members]
-        if not all(target.exists() for target in targets):
-            try:
-                (out / archive.into).mkdir(parents=True, exist_ok=True)
-                file = _fetch(archive, out, progress)
-                progress.say(f"{archive.file}: unpacking")
-                _unpack(file, archive, out / archive.into)
-                file.unlink()
-            except OSError as error:
-                raise JaxpartError(f"{out} cannot be written: {error.strerror}") from error
-        folders += targets
+    with locked(out / ".download.lock", f"downloading to {out}"):
+        for archive in archives:
+            targets = [out / archive.into / member for member in archive.members]
+            if not all(target.exists() for target in targets):
+                try:
+                    (out / archive.into).mkdir(parents=True, exist_ok=True)
+                    file = _fetch(archive, out, progress)
+                    progress.say(f"{archive.file}: unpacking")
+                    _unpack(file, archive, out / archive.into)
+                    file.unlink()
+                except OSError as error:
+                    raise JaxpartError(f"{out} cannot be written: {error.strerror}") from error
+            folders += targets
     return folders
 
 
