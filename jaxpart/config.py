@@ -195,6 +195,7 @@ def object_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
     config = part_config(method or "ibot", "paper" if method else "", projector=False)
     del config.retrieval
     del config.classification
+    del config.segmentation
     config.tasks = ("object_classification",)
     config.data.sets = ("imagenet",) if method else ("critters",)
 
