@@ -11,6 +11,8 @@ BEiT); under 3 minutes on 2 cores.
 
 is the paper's, on CUB-200-2011 and COCO (DATA holds CUB_200_2011 and coco). The paper's AP
 (percent): 27.9 on CUB, 35.3 on COCO.
+Its part classification (percent, best epoch): 55.4 linear and 86.5 attentive on CUB,
+69.3 and 86.5 on COCO.
 
 With --config.tasks="('segmentation',)" added it segments ADE20K, Pascal-Part and LIP instead, six
 trainings of 160 000 iterations each. The paper's mIoU (percent): 18.6 on ADE20K-Part, 14.8 on

@@ -11,6 +11,8 @@ DeiT); under 3 minutes on 2 cores.
 
 is the paper's, on CUB-200-2011 and COCO (DATA holds CUB_200_2011 and coco). The paper's AP
 (percent): 35.0 on CUB, 44.1 on COCO.
+Its part classification (percent, best epoch): 90.9 linear and 92.9 attentive on CUB,
+88.5 and 91.4 on COCO.
 
 With --config.tasks="('segmentation',)" added it segments ADE20K, Pascal-Part and LIP instead, six
 trainings of 160 000 iterations each. The paper's mIoU (percent): 27.3 on ADE20K-Part, 27.4 on

@@ -11,6 +11,8 @@ DINO); under 3 minutes on 2 cores.
 
 is the paper's, on CUB-200-2011 and COCO (DATA holds CUB_200_2011 and coco). The paper's AP
 (percent): 48.9 encoded and 31.7 projected on CUB, 51.8 and 41.2 on COCO.
+Its part classification (percent, best epoch): 93.2 linear and 95.2 attentive on CUB,
+91.7 and 94.5 on COCO.
 
 With --config.tasks="('segmentation',)" added it segments ADE20K, Pascal-Part and LIP instead, six
 trainings of 160 000 iterations each. The paper's mIoU (percent): 28.9 on ADE20K-Part, 27.8 on

@@ -11,6 +11,8 @@ MAE); under 3 minutes on 2 cores.
 
 is the paper's, on CUB-200-2011 and COCO (DATA holds CUB_200_2011 and coco). The paper's AP
 (percent): 28.5 on CUB, 37.1 on COCO.
+Its part classification (percent, best epoch): 86.9 linear and 92.8 attentive on CUB,
+88.0 and 93.9 on COCO.
 
 With --config.tasks="('segmentation',)" added it segments ADE20K, Pascal-Part and LIP instead, six
 trainings of 160 000 iterations each. The paper's mIoU (percent): 26.3 on ADE20K-Part, 24.3 on

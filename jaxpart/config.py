@@ -173,7 +173,7 @@ def _head_config(rate: float, paper: bool) -> ConfigDict:
     """How a head is trained: the fields of `jaxpart.probes.recipe.Recipe`."""
     config = ConfigDict()
     config.rates = (rate,)  # base rates, for a batch of 256; one head is trained for each
-    config.epochs = 90
+    config.epochs = 90 if paper else 30
     config.batch_size = 1024 if paper else 256
     config.momentum = 0.9
     config.weight_decay = 0.0

@@ -137,13 +137,6 @@ class Features:
                 found[number == i] = self._rows[i].take(row[number == i], axis=0)
         return np.asarray(found).reshape(*indices.shape, *self.shape[1:])
 
-    def subset(self, indices: Int[np.ndarray, " item"]) -> Features:
-        """Of some items alone; copies nothing."""
-        few = object.__new__(Features)
-        few._rows, few._place = self._rows, self._place[indices]
-        few.shape, few.dtype = (len(indices), *self.shape[1:]), self.dtype
-        return few
-
     def whole(self) -> np.ndarray:
         """All of them, float32."""
         return self.take(np.arange(len(self._place))).astype(np.float32)

@@ -110,8 +110,6 @@ def test_features_are_the_encoders(folder):
         np.testing.assert_allclose(found.features[name].whole(), expected, rtol=0, atol=1e-5)
         few = found.features[name].take(np.array([[3], [0]]))
         np.testing.assert_array_equal(few[:, 0], found.features[name].whole()[[3, 0]])
-        part = found.features[name].subset(np.array([2])).whole()
-        np.testing.assert_array_equal(part, found.features[name].whole()[2:3])
 
 
 def test_only_what_is_new_is_read(folder):

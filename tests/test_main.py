@@ -16,6 +16,7 @@ SMALL = [
     "--config.data.num_images=12",
     "--config.retrieval.batch_size=16",
     "--config.classification.encoder_batch_size=16",
+    "--config.classification.selection=False",
     "--config.classification.linear.epochs=2",
     "--config.classification.attentive.epochs=2",
     "--config.segmentation.sets=('critters_part',)",

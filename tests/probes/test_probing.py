@@ -76,10 +76,8 @@ def in_order(seed, epoch, count):
     return np.arange(count)
 
 
-@pytest.mark.parametrize(
-    ("kind", "bn_test"), [("linear", "running"), ("attentive", "running"), ("attentive", "batch")]
-)
-def test_golden(kind, bn_test, golden):
+@pytest.mark.parametrize("kind", ["linear", "attentive"])
+def test_golden(kind, golden):
     arrays = np.load(golden / "protocol" / f"probe_{kind}.npz")
     tokens, labels = arrays["tokens"], arrays["labels"]
     features = tokens if kind == "attentive" else tokens[:, 0]
@@ -96,7 +94,7 @@ def test_golden(kind, bn_test, golden):
         make,
         Items([features[:192]], labels[:192]),
         Items([features[192:]], labels[192:]),
-        Recipe((base * 4,), epochs=5, batch_size=64, bn_test=bn_test),
+        Recipe((base * 4,), epochs=5, batch_size=64, bn_test="batch"),
         [0],
         order=in_order,
         log=lambda epoch, metrics: losses.extend(metrics.get("losses", [])),
@@ -106,11 +104,12 @@ def test_golden(kind, bn_test, golden):
     for path, value in published(names, arrays, "final/").items():
         np.testing.assert_allclose(final[path], value, rtol=0, atol=1e-4, err_msg=path)
     head = filled(fresh(width, classes, rngs=nnx.Rngs(0)), final)
-    logits = head(jnp.asarray(features[192:]), statistics=bn_test)
-    running = kind == "attentive" and bn_test == "running"
-    expected = arrays["eval_logits_running_stats" if running else "eval_logits"]
-    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
-    np.testing.assert_array_equal(scores.last[0, 0, 0], expected.argmax(1))
+    for statistics in ("batch", "running"):
+        running = kind == "attentive" and statistics == "running"
+        expected = arrays["eval_logits_running_stats" if running else "eval_logits"]
+        logits = head(jnp.asarray(features[192:]), statistics=statistics)
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(scores.last[0, 0, 0], arrays["eval_logits"].argmax(1))
 
 
 def data(count=50, width=8, classes=3, seed=0):
@@ -221,6 +220,7 @@ def test_resumed_training_is_the_undisturbed_one(both, swept, tmp_path):
         np.testing.assert_array_equal(ours, value)
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
 def test_a_head_that_diverges_does_not_end_the_others():
     features, labels = data(24)
     recipe = Recipe((0.1, 1e40), epochs=2, batch_size=12)
