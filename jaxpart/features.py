@@ -16,7 +16,7 @@ from jaxpart.data.images import Pixels
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 
-_BLOCK = re.compile(r"block(\d+)/(embedding|cls_token)")
+_BLOCK = re.compile(r"block(\d+)/(?:(embedding)|(\w+)_token)")
 
 
 def check_representations(encoder: Encoder, names: Sequence[str]) -> None:
@@ -27,10 +27,13 @@ def check_representations(encoder: Encoder, names: Sequence[str]) -> None:
         try:
             jax.eval_shape(functools.partial(represent, names=(name,)), encoder, images)
         except KeyError:
+            config = encoder.config
+            kinds = ["embedding", *(f"{token}_token" for token in config.prefix)]
+            last = f"block{config.depth - 1}/{kinds[-1]}"
+            projection = ["projection"] * (config.projector is not None)
             raise JaxpartError(
-                f"the {encoder.name} encoder has no representation {name!r}; choose among embedding, "
-                f"cls_token, block0/embedding … block{encoder.config.depth - 1}/cls_token"
-                + (", projection" if encoder.config.projector else "")
+                f"the {encoder.name} encoder has no representation {name!r}; choose among "
+                f"{', '.join([*kinds, *projection])}, block0/embedding … {last}"
             ) from None
 
 
@@ -44,27 +47,31 @@ def represent(
       images: Pixels of 0 to 255.
       names: Keys of the encoder's output with one vector per image ("embedding", "projection",
         "cls_token", …), or "block3/embedding" and "block3/cls_token" for the output of block 3,
-        before the final norm, counted from 0.
+        before the final norm, counted from 0. An encoder without a cls token has none of these.
 
     Raises:
       KeyError: The encoder has no such representation.
     """
     blocks = any(name.startswith("block") for name in names)
     out = encoder(encoder.normalize(images), blocks=blocks)
-    return {name: _pick(out, name, len(encoder.config.prefix)) for name in names}
+    return {name: _pick(out, name, encoder.config.prefix) for name in names}
 
 
-def _pick(out: dict[str, Any], name: str, prefix: int) -> Float[Array, "batch channels"]:
+def _pick(
+    out: dict[str, Any], name: str, prefix: tuple[str, ...]
+) -> Float[Array, "batch channels"]:
     found = _BLOCK.fullmatch(name)
     if not found:
         if name in out and name != "blocks" and out[name].ndim == 2:
             return out[name]
         raise KeyError(name)
-    index, kind = int(found.group(1)), found.group(2)
-    if index >= len(out["blocks"]):
+    index, token = int(found.group(1)), found.group(3)
+    if index >= len(out["blocks"]) or (token is not None and token not in prefix):
         raise KeyError(name)
     tokens = out["blocks"][index]
-    return tokens[:, 0] if kind == "cls_token" else tokens[:, prefix:].mean(axis=1)
+    return (
+        tokens[:, len(prefix) :].mean(axis=1) if token is None else tokens[:, prefix.index(token)]
+    )
 
 
 _step = jax.jit(represent, static_argnames="names")

@@ -36,6 +36,7 @@ def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConf
     gated = _gated(arrays, fields["mlp_width"])
     fields |= {
         "position_resize": "bicubic_antialias" if registers else plain,
+        "layer_scale": True,
         "gated_mlp": gated,
         "activation": "silu" if gated else "gelu",
     }

@@ -46,6 +46,7 @@ def part_retrieval(
             f"{2 * selection.max_dist:g} pixels away"
         )
     size = config.patch_pixels or encoder.config.image_size[0]
+    encoder.config.grid_of(size, size)
     kept: list[Patch] = []
     skipped: list[JaxpartError] = []
 

@@ -12,7 +12,8 @@ from convert.families import FAMILIES
 from convert.families.base import Options
 from convert.pipeline import make_plan
 from convert.rules import read_arrays
-from jaxpart.encoders.encoder import Encoder, Preprocessing
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.families import families
 from jaxpart.encoders.loading import make_encoder, shapes_of
 
 TOLERANCE = 1e-4
@@ -54,7 +55,26 @@ def encoder_of(path, family, layout, **options) -> Encoder:
     plan = make_plan(FAMILIES[family], contents, Options(layout=layout, **options))
     arrays, faults = read_arrays(plan.match.entries, plan.values, shapes_of(plan.config))
     assert not faults, faults
-    return make_encoder(family, plan.config, Preprocessing(), arrays, digest="", trained=True)
+    return make_encoder(
+        family, plan.config, families()[family].preprocessing, arrays, digest="", trained=True
+    )
+
+
+def check_facts(encoder, family):
+    """Asserts that the table of families says of an encoder what it is."""
+    facts, config = families()[family], encoder.config
+    known = facts.prefix.replace(
+        "register1 … register4", "register1, register2, register3, register4"
+    )
+    assert ", ".join(config.prefix) or known == "none"
+    assert (", ".join(config.prefix) or "none") in known
+    assert config.projector is None or facts.projector != "none"
+    assert ("rotary" in facts.positions) == (config.rotary != "none")
+    assert ("relative" in facts.positions) == (
+        config.relative_bias != "none"
+    ) or config.rotary != "none"
+    assert ("learned" in facts.positions) == (config.positions == "learned")
+    assert ("sin-cos" in facts.positions) == (config.positions == "sincos")
 
 
 def renamed(arrays, names):
