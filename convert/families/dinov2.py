@@ -61,7 +61,11 @@ FAMILY = Family(
     {
         "original": Layout(ignored=_UNUSED, renames=_ORIGINAL_NAMES),
         "timm": TIMM,
-        "transformers": dataclasses.replace(TRANSFORMERS, fields={}),
+        "transformers": dataclasses.replace(
+            TRANSFORMERS,
+            ignored=(*_UNUSED, Ignore("head.*", "classifier of cls and mean patch together")),
+            fields={},
+        ),
     },
     architecture,
     rules,

@@ -103,6 +103,7 @@ FAMILY = Family(
                 (r"^embeddings\.patch_embeddings\.", "patch_embed.proj."),
                 *TRANSFORMERS.renames,
             ),
+            ignored=(*_UNUSED, Ignore("register_tokens", "empty: a model without registers")),
             fields={},
         ),
     },

@@ -184,7 +184,6 @@ def test_siglip2_naflex(twin):
     config = transformers.Siglip2VisionConfig(num_patches=16, **settings)
     model = transformers.Siglip2VisionModel(config)
     pair = twin("siglip2", "transformers", model, blocks_of(model))
-    pair.compare((32, 32), naflex_outputs)
     pair.compare((24, 40), naflex_outputs)
 
 
@@ -202,7 +201,6 @@ AIMV2_NAMES = [
 def test_aimv2_of_timm_and_original(twin):
     model = timm.create_model("aimv2_large_patch14_224", num_classes=0, **TIMM)
     pair = twin("aimv2", "timm", model, model.blocks)
-    pair.compare((32, 32), forward_features)
     pair.compare((24, 40), forward_features)
     path = pair.path.with_name("aimv2.pth")
     torch.save(renamed(model.state_dict(), AIMV2_NAMES), path)
