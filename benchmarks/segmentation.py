@@ -21,7 +21,7 @@ from benchmarks import torch_segmentation as twin
 from benchmarks.timing import medians, report
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.vit import ViTConfig
-from jaxpart.metrics.confusion import IGNORE
+from jaxpart.labels import IGNORE
 from jaxpart.probes.pixel import (
     PAPER_BLOCKS,
     PixelHeads,

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from jaxpart.encoders.encoder import Encoder
-from jaxpart.metrics.confusion import IGNORE
+from jaxpart.labels import IGNORE
 from jaxpart.tasks.sliding import windows
 
 

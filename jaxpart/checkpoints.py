@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
-from collections.abc import Mapping
+import shutil
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -69,3 +73,122 @@ def _as_numpy(tree: Any, leaf: Any) -> Any:
     if isinstance(tree, Mapping):
         return {name: _as_numpy(value, leaf) for name, value in tree.items()}
     return leaf
+
+
+class Checkpointer:
+    """Keeps the place of a training run: the last step, saved in the background, written atomically.
+
+    The state may be any pytree of arrays; it is read back onto the devices and shardings of a fresh
+    one, whatever they were when it was written.
+    """
+
+    def __init__(self, folder: pathlib.Path, *, every_seconds: float = 60.0, keep: int = 1) -> None:
+        """Writes nothing yet.
+
+        Args:
+          folder: Where checkpoints go; made when the first is written.
+          every_seconds: Time between two of them.
+          keep: How many of the last ones stay.
+        """
+        self._folder = folder.absolute()
+        self._every, self._keep = every_seconds, keep
+        self._saved = time.monotonic()
+        self._manager: Any = None
+
+    def is_due(self) -> bool:
+        """Whether it is time for the next checkpoint."""
+        return time.monotonic() - self._saved >= self._every
+
+    def save(self, step: int, state: Any, place: dict[str, Any]) -> None:
+        """Saves in the background; the state's buffers are copied before this returns.
+
+        Args:
+          step: Number of steps taken.
+          state: Arrays on the devices.
+          place: JSON: where the data is, and whatever else belongs to the run.
+
+        Raises:
+          JaxpartError: The folder cannot be written.
+        """
+        import orbax.checkpoint as ocp
+
+        leaves = {f"{i:05d}": leaf for i, leaf in enumerate(jax.tree.leaves(state))}
+        with _told(self._folder, "written", "make room, or name another --workdir"):
+            self._open().save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(leaves), place=ocp.args.JsonSave(place)
+                ),
+            )
+        self._saved = time.monotonic()
+
+    def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:
+        """Reads the last checkpoint.
+
+        Args:
+          like: A state of the same structure, shapes and dtypes, placed as the result shall be.
+
+        Returns:
+          (steps taken, state, place), or None if there is no checkpoint.
+
+        Raises:
+          JaxpartError: The checkpoint is damaged, or of another structure.
+        """
+        if not self._folder.is_dir():
+            return None
+        import orbax.checkpoint as ocp
+
+        with _told(self._folder, "read", "delete it to start anew"):
+            manager = self._open()
+            step = manager.latest_step()
+            if step is None:
+                return None
+            leaves, structure = jax.tree.flatten(like)
+            target = {
+                f"{i:05d}": jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+                for i, x in enumerate(leaves)
+            }
+            found = manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(target), place=ocp.args.JsonRestore()
+                ),
+            )
+        state = jax.tree.unflatten(structure, [found.state[name] for name in target])
+        return step, state, found.place
+
+    def wait(self) -> None:
+        """Returns when what was saved is on the disk."""
+        if self._manager is not None:
+            with _told(self._folder, "written", "make room, or name another --workdir"):
+                self._manager.wait_until_finished()
+
+    def delete(self) -> None:
+        """Removes all checkpoints: the run is done and its result is kept elsewhere."""
+        if self._manager is not None:
+            self.wait()
+            self._manager.close()
+            self._manager = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _open(self) -> Any:
+        import orbax.checkpoint as ocp
+
+        if self._manager is None:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=self._keep, create=True, cleanup_tmp_directories=True
+            )
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+        return self._manager
+
+
+@contextlib.contextmanager
+def _told(folder: pathlib.Path, done: str, advice: str) -> Iterator[None]:
+    """Turns what Orbax raises for a bad disk or a bad checkpoint into one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise JaxpartError(
+            f"the checkpoint {folder} cannot be {done} ({reason}); {advice}"
+        ) from error

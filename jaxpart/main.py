@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import signal
 import sys
 from typing import Any
 
@@ -15,20 +16,20 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from jaxpart import config as configs
-from jaxpart.data.sets import retrieval_set
+from jaxpart import devices, tasks
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import load_encoder, random_encoder
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
 from jaxpart.progress import Progress
 from jaxpart.table import results_table
-from jaxpart.tasks.retrieval import part_retrieval
 from jaxpart.workdir import WorkDir, default_workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: a new one in ./runs.")
-
-TASKS = ("retrieval",)
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
+_NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, "How many processes there are.")
+_PROCESS_ID = flags.DEFINE_integer("process-id", None, "Which of them this is, from 0.")
 
 
 def make_encoder(config: Any) -> Encoder:
@@ -45,34 +46,36 @@ def make_encoder(config: Any) -> Encoder:
 
 def run(config: Any, workdir: WorkDir, progress: Progress) -> dict[str, Any]:
     """Runs the tasks of a configuration; returns what results.json holds."""
-    unknown = [task for task in config.tasks if task not in TASKS]
-    if unknown:
-        raise JaxpartError(f"there is no task {unknown[0]!r}; choose among {', '.join(TASKS)}")
-    encoder = make_encoder(config)
+    chosen = tasks.to_run(config.tasks)
+    encoder = devices.replicate(make_encoder(config))
     values: dict[str, float | int] = {}
-    for name in config.data.sets:
-        source, selection = retrieval_set(name, config.data)
-        for key, value in part_retrieval(encoder, source, selection, config.retrieval, progress):
-            values[f"{name}/retrieval/{key}"] = value
-            workdir.metric(f"{name}/retrieval/{key}", value)
+    for task in chosen:
+        for key, value in task.run(encoder, config, workdir, progress):
+            values[key] = value
+            workdir.metric(key, value)
     about = {"name": encoder.name, "trained": encoder.trained, "digest": encoder.digest}
-    return {"encoder": about, "values": values}
+    return {"encoder": about, "tasks": list(config.tasks), "values": values}
 
 
 def main(arguments: list[str]) -> None:
     """Runs the command line."""
     del arguments
     logging.set_verbosity(logging.WARNING)  # the libraries' news are not the user's
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # training saves its place first: `fit`
+    devices.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     config = _CONFIG.value
     if config is None:
         raise JaxpartError("pass --config, as in --config configs/ibot_part.py")
     name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     path = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(name)
-    progress = Progress()
-    workdir = WorkDir(path, json.loads(config.to_json_best_effort()))
+    progress = Progress(shown=devices.is_main())
+    workdir = WorkDir(path, json.loads(config.to_json_best_effort()), writes=devices.is_main())
     results = run(config, workdir, progress)
     workdir.finish(results)
-    print(results_table(results))
+    if not devices.is_main():
+        return
+    sections = [tasks.find(name).section(results["values"]) for name in config.tasks]
+    print(results_table(results["encoder"], sections))
     print(f"results: {path / 'results.json'}")
 
 
@@ -93,7 +96,7 @@ def entry() -> int:
         sys.argv = _command_line(sys.argv)  # where ml_collections looks for --config.field=value
         app.run(main)
     except JaxpartError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{devices.log_prefix()}error: {error}", file=sys.stderr)
         return 2
     except SystemExit as stop:
         return int(stop.code or 0)

@@ -15,9 +15,13 @@ _SECONDS_BETWEEN_LINES = 10.0
 class Progress:
     """Shows progress on standard error."""
 
-    def __init__(self) -> None:
-        """Finds out whether standard error is a terminal."""
-        self._console = rich.console.Console(stderr=True, highlight=False)
+    def __init__(self, *, shown: bool = True) -> None:
+        """Finds out whether standard error is a terminal.
+
+        Args:
+          shown: False for processes beside the main one, which are silent.
+        """
+        self._console = rich.console.Console(stderr=True, highlight=False, quiet=not shown)
 
     def say(self, line: str) -> None:
         """Prints a line."""

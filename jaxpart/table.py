@@ -1,8 +1,10 @@
-"""The table that a run prints at its end."""
+"""The table that a run prints at its end: a section per task."""
 
 from __future__ import annotations
 
+import dataclasses
 import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rich.box
@@ -12,38 +14,46 @@ import rich.table
 _WIDTH = 100
 
 
-def results_table(results: dict[str, Any]) -> str:
-    """Part retrieval by data set and representation, in percent, as text.
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """What a task has to show.
+
+    Attributes:
+      columns: Headings, the task's name first; numbers are to the right of it, the last is prose.
+      rows: Cells under them.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def percent(share: float) -> str:
+    """A share of 1 in percent, with one decimal."""
+    return f"{100 * share:.1f}"
+
+
+def results_table(encoder: Mapping[str, Any], sections: Sequence[Section]) -> str:
+    """All sections under one title, as text.
 
     Args:
-      results: What results.json holds.
+      encoder: What results.json says of the encoder: its name, and whether it is trained.
+      sections: One per task.
     """
-    encoder, values = results["encoder"], results["values"]
     trained = (
         "" if encoder["trained"] else " (UNTRAINED, random weights: says nothing of the method)"
     )
-    table = rich.table.Table(title=f"{encoder['name']}{trained}", box=rich.box.SIMPLE)
-    table.add_column("part retrieval")
-    for name in ("patches", "AP", "mAP"):
-        table.add_column(name, justify="right")
-    table.add_column("AP of each part")
-    for key, value in values.items():
-        *place, metric = key.split("/")
-        if metric == "AP":
-            data, _, *representation = place
-            prefix = "/".join(place)
-            parts = {
-                k.removeprefix(f"{prefix}/part/"): v
-                for k, v in values.items()
-                if k.startswith(f"{prefix}/part/")
-            }
-            table.add_row(
-                f"{data}, {'/'.join(representation)}",
-                str(values[f"{data}/retrieval/patches"]),
-                f"{100 * value:.1f}",
-                f"{100 * values[f'{prefix}/mAP']:.1f}",
-                ", ".join(f"{part} {100 * ap:.1f}" for part, ap in parts.items()),
-            )
-    text = io.StringIO()
-    rich.console.Console(file=text, width=_WIDTH).print(table)
-    return text.getvalue().rstrip()
+    parts: list[str] = []
+    for i, section in enumerate(sections):
+        title = f"{encoder['name']}{trained}" if i == 0 else None
+        table = rich.table.Table(title=title, box=rich.box.SIMPLE)
+        *numbers, prose = section.columns
+        table.add_column(numbers[0])
+        for name in numbers[1:]:
+            table.add_column(name, justify="right")
+        table.add_column(prose)
+        for row in section.rows:
+            table.add_row(*row)
+        text = io.StringIO()
+        rich.console.Console(file=text, width=_WIDTH).print(table)
+        parts.append(text.getvalue().rstrip())
+    return "\n".join(parts)

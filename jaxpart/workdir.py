@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -9,10 +10,11 @@ import os
 import pathlib
 import platform
 import time
-from typing import Any
+from typing import Any, TextIO
 
 from jaxpart.errors import JaxpartError
 
+_METRICS = "metrics.jsonl"
 _PACKAGES = ("jaxpart", "jax", "jaxlib", "flax", "numpy", "pillow", "scipy")
 
 
@@ -28,25 +30,62 @@ def default_workdir(name: str) -> pathlib.Path:
 
 
 class WorkDir:
-    """Writes config.json, versions.json, metrics.jsonl and results.json."""
+    """Writes config.json, versions.json, metrics.jsonl and results.json.
 
-    def __init__(self, path: pathlib.Path, config: dict[str, Any]) -> None:
+    A run that was ended goes on in the same folder: what it measured stays, and what is measured again
+    takes the place of what was.
+    """
+
+    def __init__(self, path: pathlib.Path, config: dict[str, Any], *, writes: bool = True) -> None:
         """Makes the folder.
+
+        Args:
+          path: The folder.
+          config: The whole configuration.
+          writes: False for processes beside the main one, which leave the files to it.
 
         Raises:
           JaxpartError: The folder cannot be written, or belongs to a run with another configuration.
         """
         self.path = path
+        self._writes = writes
+        self._measured: dict[tuple[str, int | None], str] = {}
+        self._metrics: TextIO | None = None
+        if not writes:
+            return
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._check_config(config)
-            self._write("config.json", config)
-            self._write("versions.json", _versions())
-            self._metrics = (path / "metrics.jsonl").open("w", encoding="utf-8")
+            for left in path.glob(".*.writing-*"):  # by a process that was killed
+                left.unlink(missing_ok=True)
+            self.file("config.json", _json(config))
+            self.file("versions.json", _json(_versions()))
+            self._read_metrics()
+            self._metrics = (path / _METRICS).open("a", encoding="utf-8")
         except OSError as error:
-            raise JaxpartError(
-                f"the work directory {path} cannot be written: {error.strerror}"
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> JaxpartError:
+        return JaxpartError(
+            f"the work directory {self.path} cannot be written: {error.strerror}; make room there or "
+            f"name another --workdir"
+        )
+
+    def _read_metrics(self) -> None:
+        """Reads what an earlier process measured; a line that was cut off is dropped."""
+        file = self.path / _METRICS
+        if not file.exists():
+            return
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+                self._measured[entry["name"], entry.get("step")] = line
+            except (ValueError, KeyError, TypeError):
+                continue
+        self.file(_METRICS, self._lines().encode())
+
+    def _lines(self) -> str:
+        return "".join(f"{line}\n" for line in self._measured.values())
 
     def _check_config(self, config: dict[str, Any]) -> None:
         file = self.path / "config.json"
@@ -66,31 +105,63 @@ class WorkDir:
                 f"--workdir"
             )
 
-    def metric(self, name: str, value: float | int) -> None:
-        """Appends a measurement to metrics.jsonl."""
-        line = json.dumps({"time": round(time.time(), 3), "name": name, "value": value})
+    def metric(self, name: str, value: float | int, *, step: int | None = None) -> None:
+        """Appends a measurement to metrics.jsonl.
+
+        Args:
+          name: What is measured.
+          value: Its value.
+          step: Of training, where it has many.
+        """
+        if self._metrics is None:
+            return
+        at = {} if step is None else {"step": step}
+        line = json.dumps({"time": round(time.time(), 3), "name": name, **at, "value": value})
         try:
             self._metrics.write(line + "\n")
             self._metrics.flush()
         except OSError as error:
-            raise JaxpartError(f"{self.path} cannot be written: {error.strerror}") from error
+            raise self._unwritable(error) from error
+        self._measured[name, step] = line
 
     def finish(self, results: dict[str, Any]) -> None:
-        """Writes results.json."""
+        """Writes results.json, and metrics.jsonl anew without what was measured twice."""
+        if self._metrics is None:
+            return
         try:
             self._metrics.close()
-            self._write("results.json", results)
+            self.file(_METRICS, self._lines().encode())
+            self.file("results.json", _json(results))
         except OSError as error:
-            raise JaxpartError(f"{self.path} cannot be written: {error.strerror}") from error
+            raise self._unwritable(error) from error
 
-    def _write(self, name: str, value: Any) -> None:
-        temporary = self.path / f".{name}.writing-{os.getpid()}"
+    def file(self, name: str, content: bytes) -> None:
+        """Writes a file of the run, whole or not at all; only the main process does.
+
+        Args:
+          name: Its path below the folder; folders on the way are made.
+          content: Its bytes.
+
+        Raises:
+          JaxpartError: It cannot be written.
+        """
+        if not self._writes:
+            return
+        path = self.path / name
+        temporary = path.with_name(f".{path.name}.writing-{os.getpid()}")
         try:
-            text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, self.path / name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise self._unwritable(error) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:

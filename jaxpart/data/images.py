@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Integer, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from jaxpart.errors import JaxpartError
@@ -34,11 +34,33 @@ def decode(data: bytes, name: str) -> Image.Image:
     Raises:
       JaxpartError: The bytes are no image, or cut off or damaged.
     """
+    return _decoded(data, name, "RGB")
+
+
+def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"]:
+    """An encoded file of one channel as the numbers that it holds: palette indices, not colours.
+
+    Args:
+      data: The file's bytes.
+      name: The file, for the error.
+
+    Raises:
+      JaxpartError: As `decode`, or the file has several channels.
+    """
+    pixels = np.asarray(_decoded(data, name, None))
+    if pixels.ndim != 2 or pixels.dtype.kind not in "biu":
+        raise JaxpartError(f"{name} holds colours; give a grey or palette image of label numbers")
+    return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
+
+
+def _decoded(data: bytes, name: str, mode: str | None) -> Image.Image:
+    """The decoded file in a colour mode, or in its own."""
     if not data:
         raise JaxpartError(f"{name} is an empty file; replace it")
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return image.convert("RGB")
+            image.load()
+            return image if mode in (None, image.mode) else image.convert(mode)
     except UnidentifiedImageError:
         raise JaxpartError(f"{name} is not an image that Pillow can read; replace it") from None
     except Exception as error:  # damaged bytes raise a dozen types, struct.error and EOFError too

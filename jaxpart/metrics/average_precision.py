@@ -18,10 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int
 
+from jaxpart import devices
 from jaxpart.errors import JaxpartError
+from jaxpart.metrics.row_sort import sort_rows
 
 _COSINE_EPSILON = 1e-8
 """Smallest norm that a feature is divided by, as in `torch.nn.functional.cosine_similarity`."""
+
+_BELOW_COSINES = -1.5
+"""What the similarity of an item that is not there is set to."""
 
 _HOST_BLOCK_VALUES = 4 << 20
 """Similarities held at once on the host."""
@@ -126,36 +131,51 @@ def average_precision_of(
     """AP of each row of a similarity matrix, equal to scikit-learn's to rounding in float64.
 
     Args:
-      similarities: float32 scores, not NaN. Items at -inf count as not there.
+      similarities: float32 scores, not NaN; fastest between -2 and 2. Items below all others that
+        are not positive count as not there.
       positives: Which items are right.
 
     Returns:
       AP per row; NaN where it has no positive.
     """
     items = similarities.shape[1]
-    # One sort of integers does all: the similarity as an order-preserving integer, and below it one
-    # bit for "positive". Adding zero first makes -0.0 and 0.0 the same.
+    # One sort of integers does all: the similarity as an integer that falls where it rises, and below
+    # it one bit for "positive". Adding zero first makes -0.0 and 0.0 the same. Between -2 and 2 the
+    # float's bits leave room for one more in 32.
     bits = (similarities + np.float32(0)).view(np.int32)
-    keys = np.where(bits < 0, bits ^ np.int32(2**31 - 1), bits).astype(np.int64)
-    keys <<= 1
-    keys |= positives
-    keys.sort(axis=1)
-    columns = np.flatnonzero(keys & 1)  # in one dimension: ten times faster than np.nonzero
-    counts = positives.sum(axis=1)
-    ends = np.cumsum(counts)
-    columns -= np.repeat(np.arange(len(keys)) * items, counts)
-    positives_above = np.repeat(ends, counts) - np.arange(len(columns))
-    items_above = items - columns
-    keys >>= 1
-    tied = np.flatnonzero((keys[:, 1:] == keys[:, :-1]).any(axis=1))
-    for row in tied:
-        start, stop = ends[row] - counts[row], ends[row]
-        mine = keys[row, columns[start:stop]]
-        items_above[start:stop] = items - np.searchsorted(keys[row], mine, "left")
-        positives_above[start:stop] = len(mine) - np.searchsorted(mine, mine, "left")
-    sums = np.concatenate([[0.0], np.cumsum(positives_above / items_above)])
-    totals = sums[ends] - sums[ends - counts]
-    return np.where(counts > 0, totals / np.maximum(counts, 1), np.nan)
+    keys = ~(bits ^ ((bits >> 31) & np.int32(2**31 - 1)))
+    if (np.abs(similarities) < 2).all():
+        keys <<= 1
+        keys |= positives
+        keys = sort_rows(keys)
+    else:
+        keys = np.sort((keys.astype(np.int64) << 1) | positives, axis=1)
+    positive = keys & 1
+    found = np.cumsum(positive, axis=1, dtype=np.int32)
+    shares = (found * positive) @ (1 / np.arange(1, items + 1))
+    # Within a tie positives come last, so that one alone stands at the tie's end; two do not.
+    same = keys[:, 1:] == keys[:, :-1]
+    tied = np.flatnonzero(same.any(axis=1))
+    tied = tied[(same[tied] & (positive[tied, 1:] > 0)).any(axis=1)]
+    if len(tied):
+        shares[tied] = _shares_with_ties(keys[tied] >> 1, positive[tied], found[tied])
+    counts = found[:, -1]
+    return np.where(counts > 0, shares / np.maximum(counts, 1), np.nan)
+
+
+def _shares_with_ties(
+    keys: Int[np.ndarray, "queries items"],
+    positive: Int[np.ndarray, "queries items"],
+    found: Int[np.ndarray, "queries items"],
+) -> Float64[np.ndarray, " queries"]:
+    """Sum over the positives of a sorted row of the precision at the end of their tie."""
+    items = keys.shape[1]
+    last = np.ones(keys.shape, bool)
+    last[:, :-1] = keys[:, 1:] != keys[:, :-1]
+    # Precisions go from a tie's end backwards: both counts grow along the row.
+    places = np.where(last, np.arange(1, items + 1), items + 1)
+    ends = np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1]
+    return (positive * np.take_along_axis(found, ends - 1, axis=1) / ends).sum(axis=1)
 
 
 def _host_queries(
@@ -163,27 +183,30 @@ def _host_queries(
     labels: Int[np.ndarray, " items"],
     exclude_self: bool,
 ) -> Float64[np.ndarray, " items"]:
-    """AP of every query: similarities by BLAS, rows sorted by threads."""
+    """AP of every query: similarities by BLAS, rows sorted by threads; processes share the queries."""
     items = len(rows)
+    mine = devices.my_share(items)
     block = max(1, min(items, _HOST_BLOCK_VALUES // items))
     share = max(1, _CACHED_VALUES // items)
-    per_query = np.empty(items)
+    per_query = np.zeros(items)
+    memory = np.empty((block, items), np.float32)  # once: fresh pages cost as much as the product
 
     def score(start: int, similarities: np.ndarray) -> None:
         stop = start + len(similarities)
         positives = labels[start:stop, None] == labels
         if exclude_self:
             own = np.arange(len(similarities)), np.arange(start, stop)
-            similarities[own], positives[own] = -np.inf, False
+            similarities[own], positives[own] = _BELOW_COSINES, False
         per_query[start:stop] = average_precision_of(similarities, positives)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        for start in range(0, items, block):
-            similarities = rows[start : start + block] @ rows.T
+        for start in range(mine.start, mine.stop, block):
+            queries = rows[start : min(start + block, mine.stop)]
+            similarities = np.matmul(queries, rows.T, out=memory[: len(queries)])
             offsets = range(0, len(similarities), share)
             parts = [similarities[offset : offset + share] for offset in offsets]
             list(pool.map(score, [start + offset for offset in offsets], parts))
-    return per_query
+    return devices.add_up(per_query)
 
 
 def device_queries(
@@ -191,46 +214,73 @@ def device_queries(
     labels: Int[np.ndarray, " items"],
     exclude_self: bool,
 ) -> Float64[np.ndarray, " items"]:
-    """AP of every query in one compiled program on the device.
+    """AP of every query in one compiled program on all devices.
 
-    Counts are exact; precisions are averaged in float32, which costs less than 1e-6.
+    Each device keeps an equal share of the rows, as queries and as keys; keys go round from device to
+    device, so that none holds them all. Counts are exact; precisions are averaged in float32, which
+    costs less than 1e-6.
     """
-    items = len(rows)
-    block = max(1, min(items, _DEVICE_BLOCK_VALUES // items))
-    blocks = -(-items // block)
-    queries = np.arange(blocks * block).reshape(blocks, block) % items  # the last block wraps round
-    scores = _device_blocks(jnp.asarray(rows), jnp.asarray(labels), queries, exclude_self)
-    return np.asarray(scores, np.float64).reshape(-1)[:items]
+    items, count = len(rows), jax.device_count()
+    padded = devices.round_up(items)
+    block = max(1, min(padded // count, _DEVICE_BLOCK_VALUES // padded))
+    keys = devices.shard_whole(np.pad(rows, ((0, padded - items), (0, 0))))
+    kind = devices.replicate(np.pad(labels, (0, padded - items), constant_values=-1))
+    scores = _ring_queries(keys, kind, items=items, block=block, exclude_self=exclude_self)
+    return np.asarray(devices.fetch(scores), np.float64)[:items]
 
 
-@functools.partial(jax.jit, static_argnames="exclude_self")
-def _device_blocks(
-    rows: Float[Array, "items channels"],
-    labels: Int[Array, " items"],
-    queries: Int[Array, "blocks block"],
+@functools.partial(jax.jit, static_argnames=("items", "block", "exclude_self"))
+def _ring_queries(
+    rows: Float[Array, "padded channels"],
+    labels: Int[Array, " padded"],
+    *,
+    items: int,
+    block: int,
     exclude_self: bool,
-) -> Float[Array, "blocks block"]:
-    items = rows.shape[0]
+) -> Float[Array, " padded"]:
+    def share(
+        rows: Float[Array, "share channels"], labels: Int[Array, " padded"]
+    ) -> Float[Array, " share"]:
+        place = devices.place()
 
-    def score(query: Int[Array, " block"]) -> Float[Array, " block"]:
-        similarities = jnp.matmul(rows[query], rows.T, precision=jax.lax.Precision.HIGHEST)
-        positives = labels[query][:, None] == labels
-        if exclude_self:
-            own = query[:, None] == jnp.arange(items)
-            similarities = jnp.where(own, -jnp.inf, similarities)
-            positives &= ~own
-        # Descending, so that what lies at or before a place is at least as similar.
-        descending, right = jax.lax.sort((-similarities, positives.astype(jnp.int32)), num_keys=1)
-        found = jnp.cumsum(right, axis=1)
-        last_of_tie = jnp.concatenate(
-            [descending[:, 1:] != descending[:, :-1], jnp.ones((len(query), 1), bool)], axis=1
-        )
-        # Both counts grow along the row: the value at the end of a tie is the next one marked.
-        at_tie_end = [
-            jax.lax.cummin(jnp.where(last_of_tie, count, items + 1), axis=1, reverse=True)
-            for count in (found, jnp.broadcast_to(jnp.arange(1, items + 1), found.shape))
-        ]
-        precision = at_tie_end[0] / at_tie_end[1]
-        return (right * precision).sum(axis=1) / right.sum(axis=1)
+        def score(queries: Int[Array, " block"]) -> Float[Array, " block"]:
+            similarities = devices.ring(
+                lambda keys: jnp.matmul(rows[queries], keys.T, precision=jax.lax.Precision.HIGHEST),
+                rows,
+            )
+            return _scores(similarities, labels, queries + place * len(rows), items, exclude_self)
 
-    return jax.lax.map(score, queries)
+        blocks = -(-len(rows) // block)
+        queries = jnp.arange(blocks * block) % len(rows)  # the last block wraps round
+        return jax.lax.map(score, queries.reshape(blocks, block)).reshape(-1)[: len(rows)]
+
+    return devices.on_shares(share)(rows, labels)
+
+
+def _scores(
+    similarities: Float[Array, "block padded"],
+    labels: Int[Array, " padded"],
+    queries: Int[Array, " block"],
+    items: int,
+    exclude_self: bool,
+) -> Float[Array, " block"]:
+    """AP of some queries from their similarities to all items."""
+    place = jnp.arange(len(labels))
+    there = jnp.broadcast_to(place < items, similarities.shape)
+    if exclude_self:
+        there &= queries[:, None] != place
+    similarities = jnp.where(there, similarities, -jnp.inf)
+    positives = there & (labels[queries][:, None] == labels)
+    # Descending, so that what lies at or before a place is at least as similar.
+    descending, right = jax.lax.sort((-similarities, positives.astype(jnp.int32)), num_keys=1)
+    found = jnp.cumsum(right, axis=1)
+    last_of_tie = jnp.concatenate(
+        [descending[:, 1:] != descending[:, :-1], jnp.ones((len(queries), 1), bool)], axis=1
+    )
+    # Both counts grow along the row: the value at the end of a tie is the next one marked.
+    at_tie_end = [
+        jax.lax.cummin(jnp.where(last_of_tie, count, len(labels) + 1), axis=1, reverse=True)
+        for count in (found, jnp.broadcast_to(place + 1, found.shape))
+    ]
+    precision = at_tie_end[0] / at_tie_end[1]
+    return (right * precision).sum(axis=1) / right.sum(axis=1)

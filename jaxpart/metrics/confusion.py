@@ -16,44 +16,9 @@ import numpy as np
 from jaxtyping import Array, Float64, Int, Int32, Int64
 
 from jaxpart.errors import JaxpartError
-
-IGNORE = 255
-"""The label of pixels that count for nothing: background, borders, padding."""
+from jaxpart.labels import IGNORE
 
 _INT32_PIXELS = 2**31 - 1
-
-
-def check_labels(
-    labels: Int[np.ndarray, "*shape"],
-    classes: int,
-    *,
-    where: str,
-    size: tuple[int, int] | None = None,
-) -> None:
-    """Checks a label map, or several, on the host.
-
-    Args:
-      labels: Integers; rows and columns are the last two axes.
-      classes: How many classes there are.
-      where: The file or record, for the message.
-      size: (rows, columns) of the image that the labels belong to, where it is known.
-
-    Raises:
-      JaxpartError: If a label is neither 0 … classes − 1 nor 255, or the size is another.
-    """
-    if size is not None and labels.shape[-2:] != tuple(size):
-        rows, columns = labels.shape[-2:]
-        raise JaxpartError(
-            f"{where}: the label map is {columns} × {rows} pixels but its image is "
-            f"{size[1]} × {size[0]}; they must be the same size."
-        )
-    wrong = (labels != IGNORE) & ((labels < 0) | (labels >= classes))
-    if wrong.any():
-        found = ", ".join(map(str, np.unique(labels[wrong])[:5]))
-        raise JaxpartError(
-            f"{where}: the label map holds {found}, but {classes} classes allow 0 to "
-            f"{classes - 1}, and {IGNORE} for ignored pixels; check the data set's class list."
-        )
 
 
 @functools.partial(jax.jit, static_argnames="classes")
@@ -64,8 +29,8 @@ def confusion_matrix(
 
     Args:
       prediction: 0 … classes − 1.
-      label: Of the same shape; pixels that are no class (255, and whatever `check_labels` would
-        refuse) are left out.
+      label: Of the same shape; pixels that are no class (255, and whatever
+        `jaxpart.labels.check_labels` would refuse) are left out.
       classes: How many classes there are.
 
     Returns:

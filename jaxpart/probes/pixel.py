@@ -8,7 +8,6 @@ so every head takes the very steps that it would take alone.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,14 +18,20 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jaxpart.errors import JaxpartError
-from jaxpart.metrics.confusion import IGNORE
+from jaxpart.labels import IGNORE
 from jaxpart.probes.pixel_loss import pixel_cross_entropy
 from jaxpart.probes.upsampling import PRECISION
 
-PAPER_BLOCKS = (3, 5, 7, 11)
-"""Blocks 4, 6, 8 and 12 as indices into `encoder(images, blocks=True)["blocks"]`."""
-
 FeatureMap = Float[Array, "batch height width channels"]
+
+
+def paper_blocks(depth: int) -> tuple[int, ...]:
+    """The blocks that the paper reads, as indices into `encoder(images, blocks=True)["blocks"]`.
+
+    Of 12 blocks the 4th, 6th, 8th and 12th; of any other number those that lie as deep, rounded up,
+    and none twice.
+    """
+    return tuple(sorted({-(-depth * block // 12) - 1 for block in (4, 6, 8, 12)}))
 
 
 def patch_map(tokens: Float[Array, "batch token width"], grid: tuple[int, int]) -> FeatureMap:
@@ -128,7 +133,7 @@ class PixelHeads(nnx.Module):
 
         Args:
           readouts: Indices of the blocks that each head reads, by the head's name:
-            `{"paper": PAPER_BLOCKS, "block 1": (0,), …}`.
+            `{"paper": paper_blocks(12), "block0": (0,), …}`.
           width: Channels of one block.
           classes: 1 … 255.
           rngs: Source of the initial kernels.
@@ -143,6 +148,11 @@ class PixelHeads(nnx.Module):
         self.heads = nnx.List(
             PixelHead(width * len(blocks), classes, rngs=rngs) for blocks in readouts.values()
         )
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Indices of all blocks that some head reads, ascending."""
+        return tuple(sorted({index for wanted in self.readouts.values() for index in wanted}))
 
     def __call__(
         self, blocks: Sequence[FeatureMap] | Mapping[int, FeatureMap]
@@ -227,10 +237,10 @@ TrainStep = Callable[
 ]
 
 
-def start_training(
+def training(
     heads: PixelHeads, transform: optax.GradientTransformation
 ) -> tuple[PixelState, TrainStep]:
-    """The state before the first iteration and the compiled iteration.
+    """The state before the first iteration, and the iteration.
 
     Args:
       heads: Fresh heads; they are left as they are, the state holds copies.
@@ -239,8 +249,8 @@ def start_training(
     Returns:
       The state, and `step(state, blocks, labels) -> (state, loss of each head)`, where `blocks`
       is what `PixelHeads` takes and `labels` holds 0 … classes − 1 or 255, at the size of the
-      training crop. The step takes over the buffers of the state that it is given. Trained heads
-      are `nnx.merge(nnx.graphdef(heads), state.heads)`.
+      training crop. The step is not compiled: it belongs into one program with what makes the
+      blocks. Trained heads are `nnx.merge(nnx.graphdef(heads), state.heads)`.
     """
     graph, initial = nnx.split(heads)
 
@@ -248,7 +258,6 @@ def start_training(
         losses = pixel_cross_entropy(nnx.merge(graph, parameters)(blocks), labels)
         return losses.sum(), losses
 
-    @functools.partial(jax.jit, donate_argnums=0)
     def step(state, blocks, labels):
         gradient = jax.grad(total_loss, has_aux=True)
         change, losses = gradient(state.heads, blocks, labels)

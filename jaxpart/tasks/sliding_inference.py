@@ -3,7 +3,8 @@
 The encoder only ever sees one shape, [window batch, crop, crop, 3], whatever the images' sizes. An
 image's predictions are made in blocks of rows whose compiled program depends on its number of
 windows and on its width rounded up (the bucket), never on its height. Every process tests images of
-its own and confusion matrices add up, so the result does not depend on how many there are.
+its own and confusion matrices add up, so the result does not depend on how many there are. Within a
+process its devices share the windows of a batch, and then the rows of a block.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32, Int64, UInt8
 
+from jaxpart import devices
 from jaxpart.errors import JaxpartError
-from jaxpart.metrics.confusion import IGNORE, ConfusionCounter, check_labels
+from jaxpart.labels import IGNORE, check_labels
+from jaxpart.metrics.confusion import ConfusionCounter
 from jaxpart.tasks.sliding import (
     axis_weights,
     count_rows,
@@ -30,10 +33,12 @@ from jaxpart.tasks.sliding import (
 )
 
 WindowLogits = Callable[
-    [Float32[np.ndarray, "window height width 3"]],
+    [UInt8[Array, "window height width 3"], Int32[Array, "window 2"]],
     Float[Array, "heads window rows columns classes"],
 ]
-"""A frozen encoder with its heads: normalised crops in, logits at feature resolution out."""
+"""A frozen encoder with its heads: pixels of windows and the (height, width) that each fills (below
+and to the right of it is padding) in, logits at feature resolution out. Both are cut over this
+process's devices."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +48,8 @@ class SlidingWindow:
     Attributes:
       crop: (height, width) of a window, a multiple of the patch size.
       stride: (down, across), 1 … crop.
-      batch: Windows per call of the encoder; the last call is filled up with black windows.
+      batch: Windows per call of the encoder, rounded up to a multiple of this process's devices;
+        the last call is filled up with empty windows.
       columns: Predictions are made at widths rounded up to a multiple of this.
     """
 
@@ -59,7 +65,7 @@ class TestImage:
 
     Attributes:
       id: The file or record, for messages.
-      image: Resized with its ratio kept, and normalised.
+      image: Resized with its ratio kept.
       size: (height, width) of the original image, which the prediction has.
       label: 0 … classes − 1 or 255 at the original size; None where only predictions are wanted.
     """
@@ -67,7 +73,7 @@ class TestImage:
     __test__ = False  # Not a class of tests, whatever pytest makes of its name.
 
     id: str
-    image: Float32[np.ndarray, "height width 3"]
+    image: UInt8[np.ndarray, "height width 3"]
     size: tuple[int, int]
     label: Int[np.ndarray, "rows columns"] | None = None
 
@@ -78,7 +84,7 @@ def evaluate(
     """Confusion matrices over all images, one per head.
 
     Args:
-      window_logits: Called with float32 [batch, *crop, 3] only; returns at most 255 classes.
+      window_logits: Called with uint8 [batch, *crop, 3] only; returns at most 255 classes.
       images: With labels; read one after another, so a generator may load them.
       sliding: How images are cut and batched.
 
@@ -99,7 +105,7 @@ def evaluate(
         for rows, down, across in _row_blocks(image, source, sliding):
             part = np.full((len(down), len(across)), IGNORE, np.uint8)
             part[: rows.stop - rows.start, : image.size[1]] = label[rows]
-            matrices = count_rows(source, down, across, part)
+            matrices = count_rows(source, down, across, devices.shard(part, local=True))
             counter.add(matrices, part.size)
         jax.block_until_ready(last)
         last = matrices
@@ -178,8 +184,9 @@ def _tested(
 ) -> Iterator[tuple[TestImage, Float32[Array, "heads i j classes"]]]:
     """The images in order, each with the logits of all its windows."""
     waiting: collections.deque[_Tested] = collections.deque()
-    for batch, slots in _window_batches(images, sliding, waiting):
-        logits = window_logits(batch)
+    for pixels, sizes, slots in _window_batches(images, sliding, waiting):
+        logits = window_logits(*devices.shard((pixels, sizes), local=True))
+        logits = devices.replicate(logits, local=True)
         for item, places in slots.items():
             item.receive(logits, places)
         while waiting and not waiting[0].missing:
@@ -187,38 +194,49 @@ def _tested(
             yield item.image, item.source()
 
 
+_Slots = dict[_Tested, list[tuple[int, int]]]
+
+
 def _window_batches(
     images: Iterable[TestImage], sliding: SlidingWindow, waiting: collections.deque[_Tested]
 ) -> Iterator[
-    tuple[Float32[np.ndarray, "window height width 3"], dict[_Tested, list[tuple[int, int]]]]
+    tuple[UInt8[np.ndarray, "window height width 3"], Int32[np.ndarray, "window 2"], _Slots]
 ]:
-    """Full batches of windows, and where in them each image's windows are.
+    """Full batches of windows, how much of them is filled, and where each image's windows are.
 
-    Images join `waiting` when their first window is cut. A window clipped by a small image is
-    filled up with 0, the mean colour.
+    Images join `waiting` when their first window is cut.
     """
-    shape = (sliding.batch, *sliding.crop, 3)
-    batch, slots, filled = np.zeros(shape, np.float32), collections.defaultdict(list), 0
+    count = devices.round_up(sliding.batch, local=True)
+
+    def empty() -> tuple[np.ndarray, np.ndarray, _Slots]:
+        # New arrays, not the old ones: the device may still read those.
+        pixels = np.zeros((count, *sliding.crop, 3), np.uint8)
+        return pixels, np.zeros((count, 2), np.int32), collections.defaultdict(list)
+
+    (pixels, sizes, slots), filled = empty(), 0
     for image in images:
         item = _Tested(image, sliding)
         waiting.append(item)
         cover = windows(image.image.shape[:2], sliding.crop, sliding.stride)
         for index, (top, bottom, left, right) in enumerate(cover):
-            batch[filled, : bottom - top, : right - left] = image.image[top:bottom, left:right]
+            sizes[filled] = height, width = bottom - top, right - left
+            pixels[filled, :height, :width] = image.image[top:bottom, left:right]
             slots[item].append((index, filled))
             filled += 1
-            if filled == sliding.batch:
-                yield batch, slots
-                # A new array, not the old one: the device may still read it.
-                batch, slots, filled = np.zeros(shape, np.float32), collections.defaultdict(list), 0
+            if filled == count:
+                yield pixels, sizes, slots
+                (pixels, sizes, slots), filled = empty(), 0
     if filled:
-        yield batch, slots
+        yield pixels, sizes, slots
 
 
 def _row_blocks(
     image: TestImage, source: Float32[Array, "heads i j classes"], sliding: SlidingWindow
-) -> Iterator[tuple[slice, Float32[np.ndarray, "block i"], Float32[Array, "bucket j"]]]:
-    """Blocks of rows of a prediction: which they are, and both matrices, filled up with zeros."""
+) -> Iterator[tuple[slice, Float32[Array, "block i"], Float32[Array, "bucket j"]]]:
+    """Blocks of rows of a prediction: which they are, and both matrices, filled up with zeros.
+
+    A block's rows are cut over this process's devices.
+    """
     axes = zip(
         image.image.shape[:2],
         image.size,
@@ -233,13 +251,13 @@ def _row_blocks(
     )
     height, width = image.size
     bucket = -(-width // sliding.columns) * sliding.columns
-    on_device = jnp.asarray(np.pad(across, ((0, bucket - width), (0, 0))))
-    block = rows_per_block(bucket, source.shape[-1])
+    on_devices = devices.replicate(np.pad(across, ((0, bucket - width), (0, 0))), local=True)
+    block = devices.round_up(rows_per_block(bucket, source.shape[-1]), local=True)
     for start in range(0, height, block):
         rows = slice(start, min(start + block, height))
         part = np.zeros((block, down.shape[1]), np.float32)
         part[: rows.stop - start] = down[rows]
-        yield rows, part, on_device
+        yield rows, devices.shard(part, local=True), on_devices
 
 
 def _checked_label(image: TestImage, classes: int) -> Int[np.ndarray, "rows columns"]:

@@ -37,7 +37,10 @@ def sklearn_ap(similarities, positives):
 @hypothesis.settings(deadline=None, max_examples=150)
 def test_ties_as_scikit_learn(seed, items, levels, parts):
     rng = np.random.default_rng(seed)
-    similarities = (rng.integers(-levels, levels + 1, (8, items)) / levels).astype(np.float32)
+    scale = rng.choice([1, 5])  # beyond ±2 keys are wider
+    similarities = (rng.integers(-levels, levels + 1, (8, items)) * (scale / levels)).astype(
+        np.float32
+    )
     similarities[rng.random((8, items)) < 0.1] = -0.0
     positives = rng.integers(0, parts, (8, items)) == 0
     ours = average_precision_of(similarities, positives)

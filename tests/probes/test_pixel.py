@@ -9,15 +9,15 @@ import pytest
 from flax import nnx
 
 from jaxpart.errors import JaxpartError
-from jaxpart.metrics.confusion import IGNORE
+from jaxpart.labels import IGNORE
 from jaxpart.probes.pixel import (
-    PAPER_BLOCKS,
     PixelHead,
     PixelHeads,
     learning_rate,
     optimizer,
+    paper_blocks,
     patch_map,
-    start_training,
+    training,
 )
 from jaxpart.probes.pixel_loss import pixel_cross_entropy
 
@@ -65,6 +65,21 @@ def test_patch_map_drops_the_prefix_and_keeps_the_order():
         patch_map(tokens, (3, 3))
 
 
+@pytest.mark.parametrize(
+    ("depth", "blocks"),
+    [
+        (12, (3, 5, 7, 11)),
+        (24, (7, 11, 15, 23)),
+        (11, (3, 5, 7, 10)),
+        (6, (1, 2, 3, 5)),
+        (2, (0, 1)),
+        (1, (0,)),
+    ],
+)
+def test_blocks_of_an_encoder_of_another_depth(depth, blocks):
+    assert paper_blocks(depth) == blocks
+
+
 def test_learning_rate_is_mmcvs():
     iterations, warmup = 160_000, 1500
     ours = learning_rate(iterations)
@@ -87,9 +102,8 @@ def test_training_is_pytorchs():
     maps = torch.from_numpy(np.concatenate(blocks, -1)).permute(0, 3, 1, 2)
     target = torch.from_numpy(np.array(labels)).long()
     iterations, warmup = 12, 4
-    state, step = start_training(
-        heads, optimizer(learning_rate(iterations, peak=0.01, warmup=warmup))
-    )
+    state, step = training(heads, optimizer(learning_rate(iterations, peak=0.01, warmup=warmup)))
+    step = jax.jit(step)
     for iteration in range(iterations):
         rate = 0.01 * (1 - iteration / iterations)
         if iteration < warmup:
@@ -120,7 +134,8 @@ def test_heads_trained_together_take_the_steps_that_they_take_alone():
     recipe = optimizer(learning_rate(6, peak=0.05, warmup=2))
 
     def train(some_heads):
-        state, step = start_training(some_heads, recipe)
+        state, step = training(some_heads, recipe)
+        step = jax.jit(step)
         for _ in range(6):
             state, losses = step(state, blocks, labels)
         return nnx.merge(nnx.graphdef(some_heads), state.heads), losses
@@ -142,7 +157,8 @@ def test_training_overfits_and_leaves_the_fresh_heads_alone():
     blocks[0] = blocks[0].at[:, :, 3:].add(4.0)
     heads = PixelHeads({"all": range(4)}, 6, 2, rngs=nnx.Rngs(0))
     before = np.array(heads.heads[0].kernel[...])
-    state, step = start_training(heads, optimizer(learning_rate(60, peak=0.1, warmup=5)))
+    state, step = training(heads, optimizer(learning_rate(60, peak=0.1, warmup=5)))
+    step = jax.jit(step)
     losses = []
     for _ in range(60):
         state, loss = step(state, blocks, labels)
@@ -153,8 +169,8 @@ def test_training_overfits_and_leaves_the_fresh_heads_alone():
 
 def test_blocks_by_index_need_only_those_that_are_read():
     blocks, _ = blocks_and_labels(12)
-    heads = PixelHeads({"paper": PAPER_BLOCKS}, 6, 3, rngs=nnx.Rngs(0))
-    needed = {index: blocks[index] for index in PAPER_BLOCKS}
+    heads = PixelHeads({"paper": paper_blocks(12)}, 6, 3, rngs=nnx.Rngs(0))
+    needed = {index: blocks[index] for index in paper_blocks(12)}
     np.testing.assert_array_equal(jax.jit(heads)(needed), jax.jit(heads)(blocks))
     with pytest.raises(JaxpartError, match=r"'paper' reads blocks \(3, 5, 7, 11\).*11 blocks"):
         heads(blocks[:11])

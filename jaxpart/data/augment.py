@@ -1,0 +1,126 @@
+"""Whole images for object classification: random crops for training, the middle for testing.
+
+Given the same crop and flip, the pixels are those of torchvision on Pillow images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from PIL import Image
+
+from jaxpart.data.images import Pixels, decode, image_eval
+from jaxpart.data.source import Record
+
+_CROP_TRIES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTrain:
+    """A random crop, resized and flipped or not (torchvision's RandomResizedCrop and flip).
+
+    Gives "image" uint8 [size, size, 3], and "label" int32 [] where the record has a class.
+
+    Attributes:
+      size: Side of the result in pixels.
+      scale: Smallest and largest share of the image's area.
+      ratio: Smallest and largest width of a crop over its height.
+    """
+
+    size: int = 224
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    def __call__(self, record: Record, random: np.random.Generator) -> dict[str, np.ndarray]:
+        """Raises `JaxpartError` if the image cannot be read."""
+        image = decode(record.image, record.annotation.id)
+        image = random_resized_crop(image, self.size, random, scale=self.scale, ratio=self.ratio)
+        if random.random() < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return _with_label(record, np.asarray(image))
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageEval:
+    """The middle of the resized image, see `image_eval`.
+
+    Gives "image" uint8 [size, size, 3], and "label" int32 [] where the record has a class.
+
+    Attributes:
+      size: Side of the result in pixels.
+    """
+
+    size: int = 224
+
+    def __call__(self, record: Record, random: np.random.Generator) -> dict[str, np.ndarray]:
+        """Raises `JaxpartError` if the image cannot be read."""
+        image = decode(record.image, record.annotation.id)
+        return _with_label(record, image_eval(image, self.size))
+
+
+def _with_label(record: Record, pixels: Pixels) -> dict[str, np.ndarray]:
+    label = record.annotation.label
+    return {"image": pixels} | ({} if label is None else {"label": np.array(label, np.int32)})
+
+
+def random_resized_crop(
+    image: Image.Image,
+    size: int,
+    random: np.random.Generator,
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Image.Image:
+    """A random part of the image at `size` × `size`: cropped, then resized bicubically.
+
+    Args:
+      image: RGB.
+      size: Side of the result in pixels.
+      random: Source of randomness.
+      scale: Smallest and largest share of the image's area.
+      ratio: Smallest and largest width of the crop over its height.
+    """
+    part = image.crop(random_box(image.size, random, scale=scale, ratio=ratio))
+    return part.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def random_box(
+    size: tuple[int, int],
+    random: np.random.Generator,
+    *,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> tuple[int, int, int, int]:
+    """A box by torchvision's `RandomResizedCrop.get_params`.
+
+    The area is uniform, the logarithm of the ratio too, and so is the place; what does not fit is
+    drawn again. After ten tries it is the largest box in the middle with an allowed ratio.
+
+    Args:
+      size: (width, height) of the image.
+      random: Source of randomness.
+      scale: Smallest and largest share of the image's area.
+      ratio: Smallest and largest width over height.
+
+    Returns:
+      (left, top, right, bottom) within the image.
+    """
+    width, height = size
+    low, high = ratio
+    for _ in range(_CROP_TRIES):
+        area = width * height * random.uniform(*scale)
+        aspect = math.exp(random.uniform(math.log(low), math.log(high)))
+        across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < across <= width and 0 < down <= height:
+            left = int(random.integers(width - across + 1))
+            top = int(random.integers(height - down + 1))
+            return left, top, left + across, top + down
+    across, down = width, height
+    if width / height < low:
+        down = round(width / low)
+    elif width / height > high:
+        across = round(height * high)
+    left, top = (width - across) // 2, (height - down) // 2
+    return left, top, left + across, top + down

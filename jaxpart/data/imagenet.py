@@ -1,0 +1,86 @@
+"""ImageNet-1k from class folders: train/n01440764/*.JPEG and val/n01440764/*.JPEG."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+
+import numpy as np
+
+from jaxpart.data.folders import (
+    Layout,
+    NotThere,
+    check_split,
+    find_layout,
+    fingerprint,
+    list_folders,
+    list_images,
+    read_file,
+)
+from jaxpart.data.label_maps import SPLITS
+from jaxpart.data.source import Annotation, DatasetInfo, Record
+from jaxpart.errors import JaxpartError
+
+ADVICE = (
+    "unpack ILSVRC2012 (https://image-net.org, registration) there, with the images of each class in a "
+    "folder of its own, of val too"
+)
+_PLACES = ("imagenet", "ImageNet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC")
+
+
+class ImageNet:
+    """The images of class folders as a `Source`, by class and name.
+
+    A label is the place of the class folder among all class folders of both splits, sorted: the
+    usual labels of ImageNet-1k where all 1000 are there. `class_names` are the folders' names (WordNet
+    ids); the class folders hold no others.
+    """
+
+    info: DatasetInfo
+
+    def __init__(self, root: str | pathlib.Path, split: str) -> None:
+        """Lists the folders; reads no image.
+
+        Args:
+          root: The folder that holds train and val, or one above it ("imagenet", "ILSVRC2012").
+          split: "train" or "val".
+
+        Raises:
+          JaxpartError: The layout is wrong, or a class folder is empty.
+        """
+        check_split("ImageNet", split, SPLITS)
+        layouts = {"folders": Layout(_PLACES, SPLITS)}
+        _, folder = find_layout(root, "ImageNet", layouts, ADVICE)
+        if not (folder / split).is_dir():
+            raise NotThere(f"{folder} has no folder {split}; {ADVICE}")
+        classes = {s: list_folders(folder / s) for s in SPLITS if (folder / s).is_dir()}
+        if not classes[split]:
+            raise JaxpartError(f"{folder / split} holds no class folder; {ADVICE}")
+        names = sorted(set(itertools.chain.from_iterable(classes.values())))
+        label = {name: i for i, name in enumerate(names)}
+        self._folder = folder / split
+        self._split = split
+        files = [(name, list_images(self._folder / name)) for name in classes[split]]
+        self._files = [f"{name}/{image}" for name, images in files for image in images]
+        self._labels = np.repeat(
+            [label[name] for name, _ in files], [len(images) for _, images in files]
+        )
+        self.info = DatasetInfo(
+            name="imagenet",
+            split=split,
+            version=fingerprint("\n".join((*names, *self._files))),
+            class_names=tuple(names),
+        )
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._files)
+
+    def annotation(self, index: int) -> Annotation:
+        """The image's path and class."""
+        label = int(self._labels[index])
+        return Annotation(f"{self._split}/{self._files[index]}", label=label)
+
+    def __getitem__(self, index: int) -> Record:
+        """An image with its class."""
+        return Record(self.annotation(index), read_file(self._folder / self._files[index]))

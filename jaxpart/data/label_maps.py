@@ -1,0 +1,142 @@
+"""Images with label maps: a `Source` over (image, PNG) files, and how label maps are read."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from jaxpart.data.folders import Layout, file_sizes, fingerprint, list_pairs, read_file
+from jaxpart.data.images import decode_indices
+from jaxpart.data.masks import Labels
+from jaxpart.data.source import Annotation, DatasetInfo, Record
+from jaxpart.errors import JaxpartError
+from jaxpart.labels import IGNORE, check_labels
+
+_GREY, _EIGHT_BITS = 0, 8
+_SCALED = ((2, _GREY), (4, _GREY))
+
+SPLITS = ("train", "val")
+"""Splits of every segmentation set, whatever its folders call them."""
+
+
+PAPER = "the paper's folder (https://github.com/JiePKU/understand-ssl-part-aware)"
+"""Where the prepared folders are, for advice."""
+
+
+def paper_layout(*places: str) -> Layout:
+    """The folders that the paper's authors give away: img/{train,val} and ann/{train,val}."""
+    return Layout(places, ("ann/train", "ann/val"))
+
+
+def paper_pairs(folder: pathlib.Path, split: str) -> list[tuple[str, str]]:
+    """(image, label map) paths of a split in `paper_layout`."""
+    return list_pairs(folder, f"img/{split}", f"ann/{split}")
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Names for classes whose official names are not public: "background", "class 1", …"""
+    return ("background", *(f"class {i}" for i in range(1, count + 1)))
+
+
+class LabelMaps:
+    """Pairs of image and label map files as a `Source`.
+
+    A record has one mask, an 8-bit grey PNG of the image's size. Files that are that already keep
+    their bytes; palette, 1-bit and 16-bit PNGs are stored anew with the same labels.
+    """
+
+    info: DatasetInfo
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        root: pathlib.Path,
+        pairs: Sequence[tuple[str, str]],
+        kind: str,
+        class_names: Sequence[str],
+        renumbered: Sequence[int] | None = None,
+    ) -> None:
+        """Looks at the sizes of the files, for the version; reads none.
+
+        Args:
+          name: The data set.
+          split: Its split.
+          root: The folder that the paths of `pairs` start from.
+          pairs: Paths of (image, label map).
+          kind: Kind of the mask, "part" or "object".
+          class_names: Name of each label, from label 0.
+          renumbered: New label of each label in the files; None if they stay.
+
+        Raises:
+          JaxpartError: A file is missing.
+        """
+        self._root, self._pairs, self._kind = root, tuple(pairs), kind
+        self._renumbered = renumbered
+        files = file_sizes(root, (path for pair in self._pairs for path in pair))
+        self.info = DatasetInfo(
+            name=name,
+            split=split,
+            version=fingerprint(files, repr(tuple(class_names)), repr(renumbered)),
+            mask_names={kind: tuple(class_names)},
+        )
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._pairs)
+
+    def annotation(self, index: int) -> Annotation:
+        """The image's path."""
+        return Annotation(self._pairs[index][0])
+
+    def __getitem__(self, index: int) -> Record:
+        """An image with its label map."""
+        image_path, label_path = self._pairs[index]
+        label = read_file(self._root / label_path)
+        if self._renumbered is None:
+            label = grey_png(label, label_path)
+        else:
+            labels = decode_indices(label, label_path)
+            check_labels(labels, len(self._renumbered), where=label_path)
+            table = np.full(IGNORE + 1, IGNORE, np.uint8)
+            table[: len(self._renumbered)] = self._renumbered
+            label = encode_labels(table[labels])
+        return Record(
+            self.annotation(index), read_file(self._root / image_path), {self._kind: label}
+        )
+
+
+def encode_labels(labels: Labels) -> bytes:
+    """An 8-bit grey PNG file of labels."""
+    file = io.BytesIO()
+    Image.fromarray(labels).save(file, "png")
+    return file.getvalue()
+
+
+def grey_png(data: bytes, name: str) -> bytes:
+    """A label map as an 8-bit grey PNG: the same bytes if it is one.
+
+    Raises:
+      JaxpartError: It is no label map, or a label is above 255.
+    """
+    header = _png_header(data)
+    if header == (_EIGHT_BITS, _GREY):
+        return data
+    if header in _SCALED:
+        raise JaxpartError(
+            f"{name} is a grey PNG of {header[0]} bits, whose labels Pillow would scale; save it with 8"
+        )
+    labels = decode_indices(data, name)
+    check_labels(labels, IGNORE, where=name)
+    return encode_labels(labels.astype(np.uint8))
+
+
+def _png_header(data: bytes) -> tuple[int, int] | None:
+    """(bits, colour type) of a PNG file; None if it is none."""
+    if len(data) < 26 or data[:8] != b"\x89PNG\r\n\x1a\n":
+        return None
+    return data[24], data[25]

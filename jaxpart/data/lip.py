@@ -1,0 +1,71 @@
+"""LIP (Look into Person): persons with 19 parts, from the official folder or the paper's."""
+
+from __future__ import annotations
+
+import pathlib
+
+from jaxpart.data.folders import Layout, check_split, find_layout, list_pairs, read_ids
+from jaxpart.data.label_maps import PAPER, SPLITS, LabelMaps, paper_layout, paper_pairs
+from jaxpart.errors import JaxpartError
+
+PARTS = (
+    "hat", "hair", "glove", "sunglasses", "upper clothes", "dress", "coat", "socks", "pants",
+    "jumpsuits", "scarf", "skirt", "face", "left arm", "right arm", "left leg", "right leg",
+    "left shoe", "right shoe",
+)  # fmt: skip
+"""The official names, by label from 1; 0 is the background."""
+
+ADVICE = (
+    "unpack TrainVal_images and TrainVal_parsing_annotations of LIP (https://sysu-hcp.net/lip/) or "
+    f"{PAPER} there"
+)
+_LABELS = "TrainVal_parsing_annotations"
+_IMAGES = "TrainVal_images"
+_LAYOUTS = {
+    "official": Layout(("LIP", "lip"), (_LABELS,)),
+    "paper": paper_layout("LIP", "lip"),
+}
+
+
+def lip(root: str | pathlib.Path, split: str) -> LabelMaps:
+    """LIP's single persons as a `Source`, with a mask "part".
+
+    Images come in the order of train_id.txt or val_id.txt where that file is there, otherwise by
+    name.
+
+    Args:
+      root: The folder that holds TrainVal_images and TrainVal_parsing_annotations (each may hold a
+        folder of its own name once more, as the archives unpack), or img and ann of the paper's
+        prepared folder, or the one above it ("LIP").
+      split: "train" or "val".
+
+    Raises:
+      JaxpartError: The layout is wrong, or an image and its label map do not both exist.
+    """
+    check_split("LIP", split, SPLITS)
+    layout, folder = find_layout(root, "LIP", _LAYOUTS, ADVICE)
+    if layout == "paper":
+        return LabelMaps("lip", split, folder, paper_pairs(folder, split), "part", _NAMES)
+    images, labels = (
+        f"{name}/{name}" if (folder / name / name).is_dir() else name for name in (_IMAGES, _LABELS)
+    )
+    pairs = list_pairs(folder, f"{images}/{split}_images", f"{labels}/{split}_segmentations")
+    ids = next(
+        (f for f in (folder / _IMAGES, folder / images) if (f / f"{split}_id.txt").exists()), None
+    )
+    if ids is not None:
+        pair_of = {pathlib.PurePath(pair[0]).stem: pair for pair in pairs}
+        listed = read_ids(ids / f"{split}_id.txt")
+        wrong = next((key for key in listed if key not in pair_of), None)
+        if wrong is not None or len(listed) != len(pairs):
+            fault = (
+                f"lists {wrong}, which is not there"
+                if wrong is not None
+                else f"lists {len(listed)} images, but {len(pairs)} are there"
+            )
+            raise JaxpartError(f"{ids / f'{split}_id.txt'} {fault}; unpack LIP again")
+        pairs = [pair_of[key] for key in listed]
+    return LabelMaps("lip", split, folder, pairs, "part", _NAMES)
+
+
+_NAMES = ("background", *PARTS)

@@ -1,0 +1,43 @@
+"""Label maps of records: decoded and checked."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxpart.data.images import decode_indices
+from jaxpart.data.source import Record
+from jaxpart.errors import JaxpartError
+from jaxpart.labels import IGNORE, check_labels
+
+Labels = UInt8[np.ndarray, "height width"]
+
+
+def read_mask(
+    record: Record, kind: str, labels: int, size: tuple[int, int] | None = None
+) -> Labels:
+    """The label map of a record, as the file numbers it: 0 is the background.
+
+    Args:
+      record: The record.
+      kind: "part" or "object".
+      labels: How many labels there are, the background included: `len(info.mask_names[kind])`.
+      size: (height, width) of the image, where it is known.
+
+    Raises:
+      JaxpartError: There is no such mask, it cannot be read, is not of the image's size, or holds
+        a label that is neither 0 … labels − 1 nor 255.
+    """
+    name = f"{record.annotation.id} ({kind} mask)"
+    if kind not in record.masks:
+        raise JaxpartError(f"{name} is missing; choose a data set with {kind} masks")
+    if not 1 <= labels <= IGNORE:
+        raise JaxpartError(f"{name} cannot have {labels} labels; 1 to {IGNORE} fit into a byte")
+    mask = decode_indices(record.masks[kind], name)
+    check_labels(mask, labels, where=name, size=size)
+    return mask.astype(np.uint8, copy=False)
+
+
+def ignore_background(mask: Labels) -> Labels:
+    """The background 0 as 255, which counts for nothing, and every other class one lower."""
+    return np.where(mask == IGNORE, mask, mask - np.uint8(1))

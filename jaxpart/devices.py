@@ -1,0 +1,205 @@
+"""Devices and processes. The only file that knows meshes.
+
+A mesh has two axes: "data", over which batches are cut, and "model", over which large weights may be.
+Everything that enters a compiled step is put there by `shard` or `replicate`; a program then runs
+unchanged on one CPU, on several GPUs, and on a pod.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Num
+
+from jaxpart.errors import JaxpartError
+
+
+def start(
+    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> None:
+    """Joins the other processes of the run, and turns on the compilation cache.
+
+    Before anything else is asked of JAX. Without arguments, the launcher's word is taken: Slurm
+    (`srun`), Open MPI (`mpirun`) or a TPU pod; without one the process is alone.
+
+    Args:
+      coordinator: "HOST:PORT" of process 0.
+      num_processes: How many there are.
+      process_id: This one, from 0.
+
+    Raises:
+      JaxpartError: Some of the three are given and some not, or the others cannot be reached.
+    """
+    given = (coordinator, num_processes, process_id)
+    if any(value is not None for value in given) and any(value is None for value in given):
+        raise JaxpartError(
+            "--coordinator=HOST:PORT, --num-processes and --process-id belong together; give all "
+            "three to every process"
+        )
+    try:
+        if coordinator is not None:
+            jax.distributed.initialize(coordinator, num_processes, process_id)
+        elif _launched():
+            jax.distributed.initialize()
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise JaxpartError(f"the processes of the run cannot meet ({reason})") from error
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(user_cache() / "xla"))
+
+
+def _launched() -> bool:
+    """Whether a launcher has started several processes that belong together."""
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS"), os.environ.get("OMPI_COMM_WORLD_SIZE")
+    on_tpu = importlib.util.find_spec("libtpu") and os.environ.get("JAX_PLATFORMS", "tpu") == "tpu"
+    return any(int(count or 1) > 1 for count in tasks) or bool(on_tpu)
+
+
+def user_cache() -> pathlib.Path:
+    """jaxpart's folder among the user's caches; it may not exist."""
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(home) / "jaxpart"
+
+
+@functools.cache
+def mesh() -> Mesh:
+    """All devices of all processes along "data"."""
+    axis_types = (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh((jax.device_count(), 1), ("data", "model"), axis_types=axis_types)
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes results and shows progress."""
+    return jax.process_index() == 0
+
+
+def log_prefix() -> str:
+    """What this process's lines begin with: nothing if it is alone, else which one it is."""
+    return f"[process {jax.process_index()}] " if jax.distributed.is_initialized() else ""
+
+
+def _mesh(local: bool) -> Mesh:
+    return mesh().local_mesh if local else mesh()
+
+
+def round_up(count: int, *, local: bool = False) -> int:
+    """The smallest batch size of at least `count` that all devices (or the local ones) share evenly."""
+    devices = _mesh(local).size
+    return -(-count // devices) * devices
+
+
+def shard(tree: Any, *, axis: int = 0, local: bool = False) -> Any:
+    """Batches from host to devices, cut over "data".
+
+    Args:
+      tree: Arrays of which this process holds its share: rows of the global batch along `axis`, a
+        multiple of its number of devices (see `round_up`).
+      axis: The batch axis.
+      local: Whether the batch is this process's alone, cut over its own devices: for work whose
+        number of steps differs between processes.
+
+    Returns:
+      Global arrays; with one process of the same shapes.
+    """
+    sharding = NamedSharding(_mesh(local), PartitionSpec(*[None] * axis, "data"))
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
+def shard_whole(array: np.ndarray) -> jax.Array:
+    """An array that every process holds whole, to the devices and cut over "data" by rows.
+
+    Args:
+      array: Its rows are a multiple of the number of devices.
+    """
+    sharding = NamedSharding(mesh(), PartitionSpec("data"))
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def replicate(tree: Any, *, local: bool = False) -> Any:
+    """Arrays that are the same in every process, whole on every device.
+
+    Args:
+      tree: Arrays.
+      local: Whether they are put on this process's devices alone, see `shard`.
+    """
+    sharding = NamedSharding(_mesh(local), PartitionSpec())
+
+    def put(x: Any) -> jax.Array:
+        if isinstance(x, jax.Array) and x.sharding == sharding:
+            return x
+        if local and isinstance(x, jax.Array) and x.is_fully_addressable:
+            return jax.device_put(x, sharding)  # cut over these devices: they exchange their parts
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+
+    return jax.tree.map(put, tree)
+
+
+def fetch(tree: Any) -> Any:
+    """Arrays from the devices, whole, as NumPy arrays in every process."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    from jax.experimental import multihost_utils  # Slow to import, and one process needs none.
+
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def my_share(items: int) -> range:
+    """Which of so many items this process works on; processes' shares differ by one at most."""
+    count, index = jax.process_count(), jax.process_index()
+    return range(items * index // count, items * (index + 1) // count)
+
+
+def add_up(array: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
+    """The sum of every process's array, in its own dtype, in every process."""
+    if jax.process_count() == 1:
+        return array
+    from jax.experimental import multihost_utils
+
+    # They travel as bytes: JAX would cut 64-bit values to 32.
+    rows = multihost_utils.process_allgather(np.ascontiguousarray(array).view(np.uint8))
+    return np.sum(np.ascontiguousarray(rows).view(array.dtype), axis=0)
+
+
+def on_shares(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """`function(rows, *whole)` run by every device on its own rows, and on arrays that all hold whole.
+
+    Returns:
+      A function of the array cut by `shard_whole` or `shard`, and of replicated ones; its result is
+      cut like the first.
+    """
+    rows, whole = PartitionSpec("data"), PartitionSpec()
+
+    def run(cut: jax.Array, *others: jax.Array) -> jax.Array:
+        specs = (rows, *[whole] * len(others))
+        return jax.shard_map(function, mesh=mesh(), in_specs=specs, out_specs=rows)(cut, *others)
+
+    return run
+
+
+def place() -> jax.Array:
+    """Inside `on_shares`: which share this is, from 0."""
+    return jax.lax.axis_index("data")
+
+
+def ring(function: Callable[[jax.Array], jax.Array], share: jax.Array) -> jax.Array:
+    """Inside `on_shares`: `function` of every device's share, side by side in the last axis.
+
+    Shares go round from device to device, so that two at a time are in a device's memory.
+    """
+    count = mesh().shape["data"]
+    onward = [(i, (i + 1) % count) for i in range(count)]
+    results = []
+    for _ in range(count):
+        results.append(function(share))
+        share = jax.lax.ppermute(share, "data", onward) if len(results) < count else share
+    order = (place() - jnp.arange(count)) % count  # whose share came when; its own inverse
+    return jnp.moveaxis(jnp.stack(results)[order], 0, -2).reshape(*results[0].shape[:-1], -1)

@@ -1,0 +1,91 @@
+"""Part classification (paper, section 4.1; PROTOCOL.md): can a small head tell the parts apart?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxpart import features
+from jaxpart.data.parts import PartSelection, part_patches
+from jaxpart.data.sets import classification_sets
+from jaxpart.data.source import Source
+from jaxpart.data.views import patch_view
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.progress import Progress
+from jaxpart.table import Section
+from jaxpart.tasks.probing import (
+    Labelled,
+    Split,
+    check_classes,
+    check_heads,
+    classification_section,
+    probe_all,
+)
+from jaxpart.workdir import WorkDir
+
+
+def run(
+    encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
+) -> Iterator[tuple[str, float | int]]:
+    """Part classification on every data set of a configuration: see `jaxpart.tasks.Task`."""
+    names = check_heads(encoder, config.classification)
+    tested = names
+    if "retrieval" in config.tasks:  # it looks at the same views of these patches
+        features.check_representations(encoder, config.retrieval.representations)
+        tested = tuple(dict.fromkeys((*names, *config.retrieval.representations)))
+    for name in config.data.sets:
+        *sources, selection = classification_sets(name, config.data)
+        train, test = (
+            _split(encoder, source, selection, wanted, view, config, progress)
+            for source, wanted, view in zip(
+                sources, (names, tested), ("train", "eval"), strict=True
+            )
+        )
+        classes = tuple(selection.parts.values())
+        data = Labelled(name, classes, train, test)
+        for key, value in probe_all(data, "classification", config, workdir, progress):
+            yield f"{name}/classification/{key}", value
+
+
+def _split(
+    encoder: Encoder,
+    source: Source,
+    selection: PartSelection,
+    names: Sequence[str],
+    transform: Any,
+    config: Any,
+    progress: Progress,
+) -> Split:
+    """Features and parts of all patches of a data set's split."""
+    options = config.classification
+    patches = part_patches(source, selection)
+    label_of = {part: label for label, part in enumerate(selection.parts)}
+    labels = np.array([label_of[patch.part] for patch in patches], np.int64)
+    where = f"{source.info.name} ({source.info.split})"
+    check_classes(tuple(selection.parts.values()), labels, where)
+    view = patch_view(
+        source,
+        patches,
+        size=options.patch_pixels or encoder.config.image_size[0],
+        transform=transform,
+        on_error=options.on_error,
+    )
+    found = features.extract(
+        encoder, view, names, config.features, progress, batch_size=options.encoder_batch_size
+    )
+    if found.skipped:
+        progress.say(f"{len(found.skipped)} patches skipped; the first: {found.skipped[0]}")
+    return Split(
+        features=found.features,
+        labels=labels[found.kept],
+        ids=tuple(view.ids[i] for i in found.kept),
+        groups=np.array([patches[i].index for i in found.kept]),
+        skipped=len(found.skipped),
+    )
+
+
+def section(values: Mapping[str, float | int]) -> Section:
+    """A row for each data set, head and representation, in percent."""
+    return classification_section("part classification", "classification", values)

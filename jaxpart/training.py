@@ -1,0 +1,147 @@
+"""The one training loop: step by step over batches, resumed where it stopped.
+
+Order at the start: the caller makes the state anew; if the checkpointer holds a step, the state and the
+place in the data are read back from it; then the loop goes on. Nothing else is remembered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+import jax
+import numpy as np
+
+from jaxpart.checkpoints import Checkpointer
+from jaxpart.errors import JaxpartError
+
+State = TypeVar("State")
+
+
+class TrainingBatch(Protocol):
+    """What a step is given; `jaxpart.data.input.Batch` is one."""
+
+    @property
+    def arrays(self) -> Any:
+        """Host arrays: this process's share of the batch."""
+        ...
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the items, for messages."""
+        ...
+
+
+class Batches(Protocol):
+    """Endless batches whose place can be kept as JSON."""
+
+    def __next__(self) -> TrainingBatch:
+        """The next batch."""
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """Where it is, after the batches given out so far."""
+        ...
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes to where `get_state` was asked."""
+        ...
+
+
+class Stopped(SystemExit):
+    """The run was asked to end (SIGTERM) and has saved its place; its exit status is 0."""
+
+    def __init__(self) -> None:
+        """Exits with 0: a preempted run is not a failed one."""
+        super().__init__(0)
+
+
+@contextlib.contextmanager
+def sigterm() -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether SIGTERM has come; nothing ends by itself meanwhile."""
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield came.is_set  # signals belong to the main thread
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    try:
+        yield came.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def fit(
+    step: Callable[[State, Any], tuple[State, dict[str, jax.Array]]],
+    state: State,
+    batches: Batches,
+    *,
+    steps: int,
+    put: Callable[[Any], Any],
+    checkpointer: Checkpointer | None = None,
+    log: Callable[[int, dict[str, np.ndarray]], None] = lambda step, metrics: None,
+) -> State:
+    """Trains.
+
+    Args:
+      step: Compiled; takes the state (whose buffers it may donate) and a batch on the devices, and
+        returns the next state and measurements, "loss" among them.
+      state: Before the first step, on the devices; any pytree of arrays.
+      batches: Where batches come from.
+      steps: How many steps to take in all, those before a resume included.
+      put: Brings the arrays of a batch to the devices, `devices.shard` as a rule.
+      checkpointer: Where the place is kept; None for runs of seconds.
+      log: Called after every step with its number, from 0, and its measurements on the host. They are
+        read one step late, so that the devices never wait.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      JaxpartError: A loss is not finite: names the step and its items.
+      Stopped: After SIGTERM, when the place is saved.
+    """
+    first = 0
+    if checkpointer is not None:
+        restored = checkpointer.restore(state)
+        if restored is not None:
+            first, state, place = restored
+            batches.set_state(place)
+    waiting: tuple[int, dict[str, jax.Array], tuple[str, ...]] | None = None
+
+    def settle() -> None:
+        nonlocal waiting
+        if waiting is not None:
+            number, metrics, ids = waiting
+            waiting = None
+            on_host = jax.device_get(metrics)
+            _check_finite(on_host["loss"], number, ids)
+            log(number, on_host)
+
+    with sigterm() as asked_to_stop:
+        for number in range(first, steps):
+            batch = next(batches)
+            state, metrics = step(state, put(batch.arrays))
+            settle()
+            waiting = number, metrics, batch.ids
+            stop = asked_to_stop()
+            if checkpointer is not None and (stop or checkpointer.is_due()):
+                settle()
+                checkpointer.save(number + 1, state, batches.get_state())
+            if stop:
+                if checkpointer is not None:
+                    checkpointer.wait()
+                raise Stopped
+    settle()
+    return state
+
+
+def _check_finite(loss: np.ndarray, number: int, ids: tuple[str, ...]) -> None:
+    if not np.isfinite(loss).all():
+        shown = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+        raise JaxpartError(
+            f"the loss is {np.asarray(loss).tolist()} at step {number}, on the items {shown}: lower "
+            f"the learning rate or look at these items"
+        )

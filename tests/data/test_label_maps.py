@@ -1,0 +1,86 @@
+"""Label maps of every kind of PNG, and those that are none."""
+
+import io
+import struct
+import zlib
+
+import layouts
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxpart.data.images import decode_indices
+from jaxpart.data.label_maps import encode_labels, grey_png
+from jaxpart.errors import JaxpartError
+
+LABELS = layouts.label_map(3)
+
+
+def palette_image(labels):
+    image = Image.fromarray(labels)
+    image.putpalette([value for grey in (0, 85, 170, 255) for value in (grey, grey, grey)])
+    return image
+
+
+def saved(image, **options):
+    file = io.BytesIO()
+    image.save(file, "png", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        layouts.png(LABELS),
+        layouts.png(LABELS, "P"),
+        saved(Image.fromarray(LABELS.astype(np.uint16))),
+        saved(palette_image(LABELS), bits=2),
+    ],
+    ids=["grey", "palette", "16 bits", "palette of 2 bits"],
+)
+def test_every_kind_of_label_png_becomes_8_bit_grey(data):
+    grey = grey_png(data, "x.png")
+    with Image.open(io.BytesIO(grey)) as image:
+        assert image.mode == "L"
+        np.testing.assert_array_equal(np.asarray(image), LABELS)
+
+
+def test_one_bit_labels_are_0_and_1():
+    data = saved(Image.fromarray(LABELS > 1))
+    np.testing.assert_array_equal(decode_indices(grey_png(data, "x"), "x"), LABELS > 1)
+
+
+def test_8_bit_grey_keeps_its_bytes():
+    data = layouts.png(LABELS)
+    assert grey_png(data, "x") is data
+    assert encode_labels(LABELS) == data
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (saved(Image.fromarray(np.full((2, 2), 300, np.uint16))), r"x\.png: .* holds 300, but 255"),
+        (layouts.png(np.zeros((2, 2, 3))), r"x\.png holds colours"),
+        (layouts.jpeg(mode="CMYK"), r"x\.png holds colours"),
+        (layouts.png(LABELS, "P")[:-30], r"x\.png is truncated or damaged"),
+        (b"", r"x\.png is an empty file"),
+        (b"x" * 40, r"x\.png is not an image"),
+    ],
+    ids=["16-bit range", "RGB", "CMYK", "truncated", "empty", "no image"],
+)
+def test_what_is_no_label_map_is_told(data, message):
+    with pytest.raises(JaxpartError, match=message):
+        grey_png(data, "x.png")
+
+
+def test_grey_of_two_bits_is_refused_since_pillow_scales_it():
+    header = saved(palette_image(LABELS), bits=2)[:33].replace(b"\x02\x03", b"\x02\x00")
+    chunk = header[12:29]
+    pixels = zlib.compress((b"\0" + b"\x1b" * 3) * 8)
+    data = header[:29] + struct.pack(">I", zlib.crc32(chunk))
+    for kind, content in ((b"IDAT", pixels), (b"IEND", b"")):
+        data += struct.pack(">I", len(content)) + kind + content
+        data += struct.pack(">I", zlib.crc32(kind + content))
+    assert np.asarray(Image.open(io.BytesIO(data))).max() == 255
+    with pytest.raises(JaxpartError, match=r"x\.png is a grey PNG of 2 bits"):
+        grey_png(data, "x.png")

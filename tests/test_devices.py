@@ -1,0 +1,58 @@
+"""Meshes and processes: shares, the ring, and what compiled programs exchange."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpart import devices
+from jaxpart.errors import JaxpartError
+from jaxpart.metrics.average_precision import _ring_queries
+
+
+def test_shares_come_back_whole():
+    rows = np.arange(devices.round_up(5) * 3, dtype=np.float32).reshape(-1, 3)
+    for put in (devices.shard, devices.shard_whole):
+        cut = put(rows)
+        assert len(cut.sharding.device_set) == jax.device_count()
+        np.testing.assert_array_equal(devices.fetch(cut), rows)
+    whole = devices.replicate({"a": rows})["a"]
+    assert whole.sharding.is_fully_replicated
+    assert devices.replicate(whole) is whole
+
+
+def test_ring_is_the_product_with_all_rows():
+    rows = np.random.default_rng(0).normal(size=(8, 5)).astype(np.float32)
+
+    def products(share):
+        return devices.ring(lambda keys: share @ keys.T, share)
+
+    found = devices.fetch(devices.on_shares(products)(devices.shard_whole(rows)))
+    np.testing.assert_allclose(found, rows @ rows.T, atol=1e-5)
+
+
+def test_retrieval_passes_keys_on_and_gathers_nothing():
+    program = _ring_queries.lower(
+        devices.shard_whole(np.zeros((64, 16), np.float32)),
+        devices.replicate(jnp.zeros(64, jnp.int32)),
+        items=61,
+        block=8,
+        exclude_self=False,
+    ).compile()
+    exchanged = set(
+        re.findall(r"(all-[a-z]+|collective-[a-z]+|reduce-scatter)\(", program.as_text())
+    )
+    assert exchanged == {"collective-permute"}
+
+
+def test_sums_keep_their_dtype():
+    counts = np.array([2**40, 1], np.int64)
+    np.testing.assert_array_equal(devices.add_up(counts), counts)
+    assert list(devices.my_share(7)) == list(range(7))
+
+
+def test_processes_are_named_completely():
+    with pytest.raises(JaxpartError, match="--num-processes and --process-id belong together"):
+        devices.start(coordinator="127.0.0.1:1")

@@ -1,0 +1,115 @@
+"""The training loop: resumed bitwise, ended by SIGTERM, stopped by what is not finite."""
+
+import os
+import signal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpart import devices
+from jaxpart.checkpoints import Checkpointer
+from jaxpart.errors import JaxpartError
+from jaxpart.training import Stopped, fit
+
+
+class Batch(NamedTuple):
+    arrays: np.ndarray
+    ids: tuple[str, ...]
+
+
+class Numbers:
+    """Batches of 8 numbers that depend on their place alone."""
+
+    def __init__(self, poison=None, on_batch=lambda number: None):
+        self.number, self.poison, self.on_batch = 0, poison, on_batch
+
+    def __next__(self):
+        self.on_batch(self.number)
+        values = np.random.default_rng(self.number).normal(size=8).astype(np.float32)
+        if self.number == self.poison:
+            values[3] = np.nan
+        self.number += 1
+        return Batch(values, tuple(f"item{i}" for i in range(8)))
+
+    def get_state(self):
+        return {"number": self.number}
+
+    def set_state(self, state):
+        self.number = state["number"]
+
+
+@jax.jit
+def step(state, batch):
+    weight = 0.9 * state["weight"] + batch.mean()
+    return {"weight": weight, "key": state["key"] + 1}, {"loss": weight**2}
+
+
+def fresh():
+    return devices.replicate({"weight": jnp.float32(1), "key": jnp.arange(2, dtype=jnp.uint32)})
+
+
+def test_resumed_run_is_bitwise_the_undisturbed_one(tmp_path):
+    whole = fit(step, fresh(), Numbers(), steps=7, put=devices.shard)
+    losses = {}
+
+    def log(number, metrics):
+        losses[number] = float(metrics["loss"])
+
+    def terminate(number):
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped) as stopped:
+        fit(
+            step,
+            fresh(),
+            Numbers(on_batch=terminate),
+            steps=7,
+            put=devices.shard,
+            checkpointer=Checkpointer(tmp_path / "place"),
+            log=log,
+        )
+    assert stopped.value.code == 0
+    assert sorted(losses) == [0, 1, 2, 3]
+    checkpointer = Checkpointer(tmp_path / "place")
+    resumed = fit(
+        step, fresh(), Numbers(), steps=7, put=devices.shard, checkpointer=checkpointer, log=log
+    )
+    assert sorted(losses) == [0, 1, 2, 3, 4, 5, 6]
+    for name, value in whole.items():
+        np.testing.assert_array_equal(resumed[name], value)
+        assert resumed[name].dtype == value.dtype
+        assert resumed[name].sharding == value.sharding
+    checkpointer.delete()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_last_checkpoint_stays(tmp_path):
+    checkpointer = Checkpointer(tmp_path, every_seconds=0)
+    fit(step, fresh(), Numbers(), steps=3, put=devices.shard, checkpointer=checkpointer)
+    checkpointer.wait()
+    number, _, place = Checkpointer(tmp_path).restore(fresh())
+    assert (number, place) == (3, {"number": 3})
+    assert [path.name for path in tmp_path.iterdir()] == ["3"]
+
+
+def test_what_is_not_finite_stops_the_run():
+    with pytest.raises(JaxpartError, match=r"nan at step 2, on the items item0, item1.*rate"):
+        fit(step, fresh(), Numbers(poison=2), steps=5, put=devices.shard)
+
+
+def test_checkpoint_of_another_structure_is_refused(tmp_path):
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(1, fresh(), {})
+    checkpointer.wait()
+    with pytest.raises(JaxpartError, match=r"cannot be read .*delete it to start anew"):
+        Checkpointer(tmp_path).restore({"weight": devices.replicate(jnp.zeros(5))})
+
+
+def test_unwritable_folder_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JaxpartError, match="cannot be written"):
+        Checkpointer(tmp_path / "file" / "place").save(1, fresh(), {})

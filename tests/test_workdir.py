@@ -1,0 +1,60 @@
+"""The folder of a run: resumed, killed, not writable."""
+
+import errno
+import json
+import os
+
+import pytest
+
+from jaxpart.errors import JaxpartError
+from jaxpart.workdir import WorkDir
+
+
+def measured(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {(line["name"], line.get("step")): line["value"] for line in lines}
+
+
+def test_a_resumed_run_keeps_what_was_measured(tmp_path):
+    first = WorkDir(tmp_path, {"a": 1})
+    for step in range(3):
+        first.metric("loss", 1 / (step + 1), step=step)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"time": 1, "name": "lo')  # killed in the middle of a line
+    (tmp_path / ".config.json.writing-999999").write_text("{")
+    second = WorkDir(tmp_path, {"a": 1})
+    second.metric("loss", 0.25, step=2)
+    second.metric("AP", 0.5)
+    second.finish({"values": {"AP": 0.5}})
+    assert measured(tmp_path) == {
+        ("loss", 0): 1.0,
+        ("loss", 1): 0.5,
+        ("loss", 2): 0.25,
+        ("AP", None): 0.5,
+    }
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"config.json", "versions.json", "metrics.jsonl", "results.json"}
+
+
+def test_other_processes_write_nothing(tmp_path):
+    workdir = WorkDir(tmp_path / "run", {}, writes=False)
+    workdir.metric("AP", 1.0)
+    workdir.file("picture.png", b"")
+    workdir.finish({})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS])
+def test_a_bad_disk_is_told_in_one_sentence(tmp_path, monkeypatch, fault):
+    workdir = WorkDir(tmp_path, {})
+
+    def fail(*_):
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", fail)
+    for write in (lambda: workdir.file("picture.png", b"x"), lambda: workdir.finish({})):
+        with pytest.raises(
+            JaxpartError, match=r"cannot be written: .*(space|Read-only).*--workdir"
+        ):
+            write()
+    assert not list(tmp_path.glob(".*"))
