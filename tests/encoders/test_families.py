@@ -1,14 +1,17 @@
 """The table of families is that of the converter, and every family's pixels reach its encoder."""
 
+import json
+
 import numpy as np
 import pytest
+from flax import nnx
 
 import jaxpart
 from convert.__main__ import main
 from convert.families import FAMILIES
 from jaxpart import features
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.loading import random_encoder
+from jaxpart.encoders.loading import random_encoder, write_encoder
 from jaxpart.encoders.projectors import ProjectorConfig
 
 BODY = {"image_size": (28, 28), "patch_size": 14, "width": 24, "depth": 2, "num_heads": 2}
@@ -82,3 +85,18 @@ def test_rotary_heads_of_odd_width_are_told():
         jaxpart.JaxpartError, match="rotary positions need heads of a multiple of 4"
     ):
         ViTConfig(**BODY | {"width": 20}, rotary="dinov3")
+
+
+def test_folders_written_before_a_field_came_load(tmp_path):
+    encoder = random_encoder("dino", ViTConfig(**BODY))
+    arrays = {
+        ".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(nnx.pure(encoder.state))
+    }
+    config, preprocessing = encoder.config, encoder.preprocessing
+    write_encoder(tmp_path, "dino", config, preprocessing, arrays, {})
+    about = json.loads((tmp_path / "encoder.json").read_text())
+    for name in (*("rotary", "norm", "norm_epsilon", "activation", "gated_mlp", "pre_norm"),
+                 *("biases", "stem_bias", "stem_norm", "mlp_norm", "attention_norm")):  # fmt: skip
+        del about["architecture"][name]
+    (tmp_path / "encoder.json").write_text(json.dumps(about))
+    assert jaxpart.load_encoder(tmp_path).config == config
