@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", nargs=0, action=_List, help="show what is known of each family")
     parser.add_argument("family", metavar="FAMILY", help=", ".join(FAMILIES))
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="the released .pth or .safetensors file"
+        "checkpoint", metavar="CHECKPOINT", help="the released .pth, .safetensors or .npz"
     )
     parser.add_argument("out", metavar="OUT", help="folder to be made")
     parser.add_argument(

@@ -6,6 +6,7 @@ import pytest
 from twins import Twin, blocks_of, encoder_of, randomise, renamed, same_weights
 
 import jaxpart
+from convert.pipeline import convert
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
@@ -87,6 +88,9 @@ def test_dinov2_original(registers, twin):
     assert same_weights(encoder, pair.encoder)
     resize = "bicubic_antialias" if registers else "bicubic_offset"
     assert encoder.config == dataclasses.replace(pair.encoder.config, position_resize=resize)
+    sentence = "this looks like the transformers layout of dinov2; pass --layout transformers: "
+    with pytest.raises(jaxpart.JaxpartError, match=sentence):
+        convert("dinov2", pair.path, path.with_name("out"), num_heads=3)
 
 
 DINOV3 = TIMM | {"patch_size": 16, "img_size": 64}

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from twins import blocks_of, encoder_of, renamed, same_weights
 
+import jaxpart
+from convert.pipeline import convert
+
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
@@ -162,6 +165,10 @@ def test_siglip_original(family, twin):
     path = pair.path.with_name("webli.npz")
     text = {"params/txt/Embed_0/embedding": np.ones((3, 4)), "params/t": np.ones(1)}
     np.savez(path, **as_npz(model), **text, **{"params/b": np.ones(1)})
+    with pytest.raises(
+        jaxpart.JaxpartError, match=f"this looks like the original layout of {family}"
+    ):
+        convert(family, path, path.with_name("out"), layout="timm", num_heads=3)
     encoder = encoder_of(path, family, "original", num_heads=3)
     assert encoder.config == dataclasses.replace(pair.encoder.config, position_resize="bicubic")
     assert same_weights(encoder, pair.encoder)
