@@ -10,12 +10,12 @@ from convert.families.base import (
     Family,
     Layout,
     Options,
+    plain_rules,
     read_positions,
     read_vit,
-    vit_rules,
 )
 from convert.families.layouts import TIMM, TIMM_NAMES, TRANSFORMERS
-from convert.rules import Ignore, Rule
+from convert.rules import Ignore
 from jaxpart.encoders.architecture import ViTConfig
 
 _ORIGINAL_NAMES = (
@@ -49,11 +49,6 @@ def _gated(arrays: Arrays, hidden: int) -> bool:
     return packed is None or packed.shape[0] == 2 * hidden
 
 
-def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
-    """Nothing special."""
-    return vit_rules(config), []
-
-
 _UNUSED = (Ignore("mask_token", "pretraining: stands for masked patches"),)
 
 FAMILY = Family(
@@ -68,5 +63,5 @@ FAMILY = Family(
         ),
     },
     architecture,
-    rules,
+    plain_rules,
 )

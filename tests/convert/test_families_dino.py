@@ -3,7 +3,18 @@
 import dataclasses
 
 import pytest
-from twins import Twin, blocks_of, encoder_of, randomise, renamed, same_weights
+from twins import BODY as _BODY
+from twins import TIMM as _TIMM
+from twins import (
+    Twin,
+    blocks_of,
+    encoder_of,
+    forward_features,
+    last_hidden_state,
+    randomise,
+    renamed,
+    same_weights,
+)
 
 import jaxpart
 from convert.pipeline import convert
@@ -12,18 +23,9 @@ torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
 
-TIMM = {"patch_size": 14, "img_size": 56, "embed_dim": 48, "depth": 2, "num_heads": 3}
-TIMM |= {"dynamic_img_size": True, "num_classes": 0}
-BODY = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 56}
-BODY |= {"patch_size": 14}
-
-
-def forward_features(model, images):
-    return model.forward_features(images)
-
-
-def last_hidden_state(model, images):
-    return model(images).last_hidden_state
+TIMM = _TIMM | {"patch_size": 14, "img_size": 56, "num_classes": 0}
+BODY = {key: value for key, value in _BODY.items() if key != "intermediate_size"}
+BODY |= {"image_size": 56, "patch_size": 14}
 
 
 @pytest.mark.parametrize("name", ["base_reg4", "giant"])

@@ -4,7 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
-from twins import blocks_of, encoder_of, renamed, same_weights
+from twins import BODY as _BODY
+from twins import (
+    TIMM,
+    blocks_of,
+    encoder_of,
+    forward_features,
+    renamed,
+    same_weights,
+    with_logits,
+)
 
 import jaxpart
 from convert.pipeline import convert
@@ -13,19 +22,7 @@ torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
 
-TIMM = {"patch_size": 8, "img_size": 32, "embed_dim": 48, "depth": 2, "num_heads": 3}
-TIMM |= {"dynamic_img_size": True}
-BODY = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32}
-BODY |= {"patch_size": 8, "intermediate_size": 96, "projection_dim": 20}
-
-
-def forward_features(model, images):
-    return model.forward_features(images)
-
-
-def timm_outputs(model, images):
-    tokens = model.forward_features(images)
-    return {"tokens": tokens, "projection": model.forward_head(tokens)}
+BODY = _BODY | {"projection_dim": 20}
 
 
 @pytest.mark.parametrize(("family", "name"), [
@@ -35,7 +32,7 @@ def timm_outputs(model, images):
 def test_clip_of_timm(family, name, twin):
     model = timm.create_model(name, num_classes=20, **TIMM)
     pair = twin(family, "timm", model, model.blocks)
-    pair.compare((24, 40), timm_outputs)
+    pair.compare((24, 40), with_logits)
 
 
 def clip_outputs(model, images):
@@ -94,7 +91,7 @@ def test_siglip_of_timm(pool, twin):
     model = timm.create_model(name, num_classes=0, act_layer="gelu_tanh", **TIMM)
     pair = twin("siglip", "timm", model, model.blocks)
     assert pair.encoder.config.prefix == ()
-    pair.compare((24, 40), timm_outputs if pool == "map" else forward_features)
+    pair.compare((24, 40), with_logits if pool == "map" else forward_features)
 
 
 def siglip_outputs(model, images):

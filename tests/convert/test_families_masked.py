@@ -2,7 +2,19 @@
 
 import numpy as np
 import pytest
-from twins import Twin, blocks_of, encoder_of, randomise, renamed, same_weights
+from twins import BODY as _BODY
+from twins import (
+    TIMM,
+    Twin,
+    blocks_of,
+    encoder_of,
+    forward_features,
+    last_hidden_state,
+    randomise,
+    renamed,
+    same_weights,
+    with_logits,
+)
 
 import jaxpart
 
@@ -10,23 +22,7 @@ torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
 
-TIMM = {"patch_size": 8, "img_size": 32, "embed_dim": 48, "depth": 2, "num_heads": 3}
-TIMM |= {"dynamic_img_size": True}
-BODY = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32}
-BODY |= {"patch_size": 8, "intermediate_size": 96, "num_labels": 5}
-
-
-def forward_features(model, images):
-    return model.forward_features(images)
-
-
-def with_logits(model, images):
-    tokens = model.forward_features(images)
-    return {"tokens": tokens, "projection": model.forward_head(tokens)}
-
-
-def last_hidden_state(model, images, **options):
-    return model(images, **options).last_hidden_state
+BODY = _BODY | {"num_labels": 5}
 
 
 def interpolated(model, images):

@@ -5,7 +5,17 @@ import json
 
 import numpy as np
 import pytest
-from twins import blocks_of, encoder_of, randomise, same_weights, save
+from twins import BODY as _BODY
+from twins import (
+    blocks_of,
+    encoder_of,
+    forward_features,
+    last_hidden_state,
+    randomise,
+    same_weights,
+    save,
+    with_logits,
+)
 
 import jaxpart
 from convert.__main__ import main
@@ -19,19 +29,7 @@ timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
 
 TIMM = {"patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 5}
-BODY = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3}
-BODY |= {"intermediate_size": 96, "image_size": 32, "patch_size": 8, "num_labels": 5}
-
-
-def tokens_and_logits(model, images):
-    tokens = model.forward_features(images)
-    return {"tokens": tokens, "projection": model.forward_head(tokens)}
-
-
-def only_tokens(model, images):
-    return model.forward_features(images)
-
-
+BODY = _BODY | {"num_labels": 5}
 CAE = {"use_abs_pos_emb": True, "use_rel_pos_bias": False, "global_pool": "token"}
 TIMM_MODELS = {
     "deit": ("deit", "deit_base_patch16_224", {}),
@@ -52,7 +50,7 @@ def test_timm(name, twin):
     changes = changes | ({"dynamic_img_size": True} if resizes else {})
     model = timm.create_model(architecture, img_size=size, **TIMM | changes)
     pair = twin(family, "timm", model, model.blocks, image_size=size)
-    outputs = tokens_and_logits if changes.get("num_classes", 5) else only_tokens
+    outputs = with_logits if changes.get("num_classes", 5) else forward_features
     pair.compare(size, outputs)
     if resizes:
         pair.compare((24, 40), outputs)
@@ -67,10 +65,6 @@ def deit_teacher(model, images, **options):
 def vit_classifier(model, images, **options):
     tokens = model.vit(images, **options).last_hidden_state
     return {"tokens": tokens, "projection": model.classifier(tokens[:, 0])}
-
-
-def last_hidden_state(model, images, **options):
-    return model(images, **options).last_hidden_state
 
 
 def mae_encoder(model, images, **options):

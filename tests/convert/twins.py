@@ -60,6 +60,29 @@ def encoder_of(path, family, layout, **options) -> Encoder:
     )
 
 
+TIMM = {"patch_size": 8, "img_size": 32, "embed_dim": 48, "depth": 2, "num_heads": 3}
+TIMM |= {"dynamic_img_size": True}
+BODY = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32}
+BODY |= {"patch_size": 8, "intermediate_size": 96}
+"""Settings of tiny models of timm and transformers."""
+
+
+def forward_features(model, images):
+    """Tokens of a timm model."""
+    return model.forward_features(images)
+
+
+def with_logits(model, images):
+    """Tokens of a timm model, and what its head makes of them."""
+    tokens = model.forward_features(images)
+    return {"tokens": tokens, "projection": model.forward_head(tokens)}
+
+
+def last_hidden_state(model, images, **options):
+    """Tokens of a transformers model."""
+    return model(images, **options).last_hidden_state
+
+
 def check_facts(encoder, family):
     """Asserts that the table of families says of an encoder what it is."""
     facts, config = families()[family], encoder.config
