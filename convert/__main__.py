@@ -8,6 +8,7 @@ import sys
 
 from convert.families import FAMILIES
 from convert.pipeline import convert
+from jaxpart.encoders.families import families
 from jaxpart.errors import JaxpartError
 
 
@@ -19,6 +20,27 @@ def _image_size(text: str) -> tuple[int, int]:
     return height, int(found.group(2) or height)
 
 
+class _List(argparse.Action):
+    """Prints what is known of each family, and leaves."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        for facts in families().values():
+            pixels = facts.preprocessing
+            print(f"{facts.name}: {facts.title}")
+            for name, value in (
+                ("prefix", facts.prefix),
+                ("patches", ", ".join(map(str, facts.patch_sizes)) + " pixels"),
+                ("positions", facts.positions),
+                ("projector", facts.projector),
+                ("pixels", f"mean {pixels.mean}, std {pixels.std}; {facts.resize}"),
+                ("layouts", ", ".join(facts.layouts)),
+                ("note", facts.note),
+            ):
+                if value:
+                    print(f"  {name:<10} {value}")
+        parser.exit()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     parser = argparse.ArgumentParser(
@@ -26,9 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
         description="Convert a PyTorch checkpoint into a Flax encoder for jaxpart.load_encoder.",
         epilog="example: python -m convert ibot checkpoint.pth checkpoints/ibot_vitb16",
     )
+    parser.add_argument("--list", nargs=0, action=_List, help="show what is known of each family")
     parser.add_argument("family", metavar="FAMILY", help=", ".join(FAMILIES))
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="the released .pth or .safetensors file"
+        "checkpoint", metavar="CHECKPOINT", help="the released .pth, .safetensors or .npz"
     )
     parser.add_argument("out", metavar="OUT", help="folder to be made")
     parser.add_argument(

@@ -20,7 +20,7 @@ from convert.families import FAMILIES
 from convert.families.base import Family, Layout, Options, Root
 from jaxpart.encoders import positions
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.encoder import Preprocessing
+from jaxpart.encoders.families import families
 from jaxpart.encoders.loading import shapes_of, write_encoder
 from jaxpart.errors import JaxpartError
 
@@ -58,7 +58,8 @@ def make_plan(
     root = _find_root(family, layout, contents, checkpoint_key)
     values = dict(flatten(contents))
     names = _names(layout, root, values)
-    renamed = {name: values[key] for name, key in names.items()}
+    renamed = {name: layout.reorient(name, values[key]) for name, key in names.items()}
+    values = {key: renamed[name] for name, key in names.items()}
     encoder = _below(renamed, root.path + root.encoder)
     projector = _below(renamed, root.path + root.projector) if root.projector else {}
     config = family.architecture(encoder, projector, options)
@@ -237,7 +238,9 @@ def convert(
         about = _about(source, layout, plan)
         _write(
             out,
-            lambda folder: write_encoder(folder, family, config, Preprocessing(), arrays, about),
+            lambda folder: write_encoder(
+                folder, family, config, families()[family].preprocessing, arrays, about
+            ),
         )
     return config
 
