@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from convert.families.base import (
-    Arrays,
-    Family,
-    Layout,
-    Options,
-    plain_rules,
-    read_positions,
-    read_vit,
-)
+from convert.families.base import Arrays, Family, Layout, Options, read_positions, read_vit
 from convert.families.layouts import TIMM
+from convert.families.tables import plain_rules
 from convert.rules import Ignore
 from jaxpart.encoders.architecture import ViTConfig
 

@@ -14,14 +14,12 @@ from convert.families.base import (
     Options,
     Root,
     classifier,
-    classifier_rules,
     image_size_of,
     read_vit,
-    same,
     shape,
-    vit_rules,
 )
 from convert.families.layouts import TIMM, TRANSFORMERS
+from convert.families.tables import classifier_rules, same, vit_rules
 from convert.rules import Ignore, Rule
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.errors import JaxpartError

@@ -13,14 +13,12 @@ from convert.families.base import (
     Layout,
     Options,
     classifier,
-    classifier_rules,
     read_positions,
     read_vit,
-    same,
     shape,
-    vit_rules,
 )
 from convert.families.layouts import TIMM
+from convert.families.tables import classifier_rules, same, vit_rules
 from convert.rules import Ignore, Rule
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.layers import Activation

@@ -10,13 +10,12 @@ from convert.families.base import (
     Layout,
     Options,
     Root,
-    layer,
     read_positions,
     read_vit,
     shape,
-    vit_rules,
 )
 from convert.families.layouts import TIMM, TRANSFORMERS
+from convert.families.tables import layer, vit_rules
 from convert.rules import Rule
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig

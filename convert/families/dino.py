@@ -9,15 +9,12 @@ from convert.families.base import (
     Layout,
     Options,
     Root,
-    layer,
-    linear,
     read_positions,
     read_vit,
     shape,
-    vit_rules,
-    weight_norm,
 )
 from convert.families.layouts import TIMM, TRANSFORMERS
+from convert.families.tables import layer, linear, vit_rules, weight_norm
 from convert.rules import Ignore, Rule
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from convert.families.base import (
-    HEADS,
-    Arrays,
-    Family,
-    Layout,
-    Options,
-    plain_rules,
-    read_positions,
-    read_vit,
-)
+from convert.families.base import HEADS, Arrays, Family, Layout, Options, read_positions, read_vit
 from convert.families.layouts import TIMM, TIMM_NAMES, TRANSFORMERS
+from convert.families.tables import plain_rules
 from convert.rules import Ignore
 from jaxpart.encoders.architecture import ViTConfig
 

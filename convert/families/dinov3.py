@@ -7,17 +7,9 @@ import dataclasses
 import ml_dtypes
 import numpy as np
 
-from convert.families.base import (
-    HEADS,
-    Arrays,
-    Family,
-    Layout,
-    Options,
-    layer,
-    read_vit,
-    vit_rules,
-)
+from convert.families.base import HEADS, Arrays, Family, Layout, Options, read_vit
 from convert.families.layouts import TIMM, TIMM_NAMES, TRANSFORMERS
+from convert.families.tables import layer, vit_rules
 from convert.rules import Ignore, Rule
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.rotary import RotaryRule, dinov3_periods

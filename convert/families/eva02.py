@@ -11,12 +11,12 @@ from convert.families.base import (
     Options,
     Root,
     classifier,
-    plain_rules,
     read_positions,
     read_vit,
 )
 from convert.families.clip import TEXT
 from convert.families.layouts import TIMM
+from convert.families.tables import plain_rules
 from convert.rules import Ignore
 from jaxpart.encoders.architecture import ViTConfig
 

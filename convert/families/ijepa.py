@@ -10,11 +10,11 @@ from convert.families.base import (
     Layout,
     Options,
     Root,
-    plain_rules,
     read_positions,
     read_vit,
 )
 from convert.families.layouts import TIMM, TRANSFORMERS
+from convert.families.tables import plain_rules
 from convert.rules import Ignore
 from jaxpart.encoders.architecture import ViTConfig
 

@@ -12,16 +12,12 @@ from convert.families.base import (
     Layout,
     Options,
     Root,
-    batch_norm,
-    convolution,
-    layer,
     read_positions,
     read_vit,
-    same,
     shape,
-    vit_rules,
 )
 from convert.families.layouts import TIMM, TRANSFORMERS
+from convert.families.tables import batch_norm, convolution, layer, same, vit_rules
 from convert.rules import Ignore, Rule
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig

@@ -12,19 +12,21 @@ from convert.families.base import (
     Family,
     Layout,
     Options,
-    layer,
-    norm,
-    qkv_rules,
     read_positions,
     read_vit,
     shape,
+)
+from convert.families.clip import TOWER_NAMES, TOWER_UNUSED
+from convert.families.layouts import TIMM
+from convert.families.tables import (
+    layer,
+    norm,
+    qkv_rules,
     stacked,
     stacked_linear,
     tokens,
     vit_rules,
 )
-from convert.families.clip import TOWER_NAMES, TOWER_UNUSED
-from convert.families.layouts import TIMM
 from convert.rules import Ignore, Rule
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig
