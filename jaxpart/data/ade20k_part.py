@@ -16,6 +16,7 @@ from jaxpart.data.ade20k import FOLDERS
 from jaxpart.data.ade20k_object import OBJECTS
 from jaxpart.data.folders import (
     Layout,
+    NotThere,
     check_split,
     file_sizes,
     find_layout,
@@ -88,7 +89,7 @@ class Ade20kParts:
         scenes = {name: _scenes(folder, name) for name in FOLDERS.values()}
         self._scenes = scenes[FOLDERS[split]]
         if not self._scenes:
-            raise JaxpartError(f"{folder}/images/ADE/{FOLDERS[split]} holds no image; {ADVICE}")
+            raise NotThere(f"{folder}/images/ADE/{FOLDERS[split]} holds no image; {ADVICE}")
         counts: collections.Counter[Pair] = collections.Counter()
         codes: dict[Pair, tuple[int, int]] = {}
         for scene in (scene for part in scenes.values() for scene in part):

@@ -12,7 +12,7 @@ from jaxpart.data.folders import dataset_folder, fingerprint, read_file, read_li
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record
 from jaxpart.errors import JaxpartError
 
-_ADVICE = (
+ADVICE = (
     "unpack CUB_200_2011.tgz (Caltech, https://www.vision.caltech.edu/datasets/cub_200_2011/) there"
 )
 _FILES = (
@@ -47,7 +47,7 @@ class Cub:
         """
         if split not in ("all", "train", "test"):
             raise JaxpartError(f"CUB has no split {split!r}; choose all, train or test")
-        self._root = dataset_folder(root, "CUB_200_2011", _FILES, _ADVICE)
+        self._root = dataset_folder(root, "CUB_200_2011", _FILES, ADVICE)
         images, in_train, labels, classes, parts, locations = (self._root / file for file in _FILES)
         names, species, part_names = _names(images), _names(classes), _names(parts)
         label = dict(zip(species, range(len(species)), strict=True))

@@ -14,6 +14,10 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 """Endings of image files, in any case."""
 
 
+class NotThere(JaxpartError):
+    """A data set or one of its splits is not in the folder at all, rather than broken."""
+
+
 def dataset_folder(
     root: str | pathlib.Path, name: str, needed: Sequence[str], advice: str
 ) -> pathlib.Path:
@@ -26,13 +30,13 @@ def dataset_folder(
       advice: Where to get the data set, for the error.
 
     Raises:
-      JaxpartError: One of `needed` is missing.
+      NotThere: One of `needed` is missing.
     """
     root = pathlib.Path(root)
     folder = next((f for f in (root, root / name) if (f / needed[0]).exists()), root)
     for file in needed:
         if not (folder / file).exists():
-            raise JaxpartError(f"{folder} holds no {name}: {file} is missing; {advice}")
+            raise NotThere(f"{folder} holds no {name}: {file} is missing; {advice}")
     return folder
 
 
@@ -66,7 +70,7 @@ def find_layout(
     """(name of the layout, the data set's own folder) of the first layout found.
 
     Raises:
-      JaxpartError: None is there.
+      NotThere: None is there.
     """
     root = pathlib.Path(root)
     for name, layout in layouts.items():
@@ -74,7 +78,7 @@ def find_layout(
         if folder is not None:
             return name, folder
     wanted = " or ".join(layout.marks[0] for layout in layouts.values())
-    raise JaxpartError(f"{root} holds no {dataset}: {wanted} is missing; {advice}")
+    raise NotThere(f"{root} holds no {dataset}: {wanted} is missing; {advice}")
 
 
 def check_split(dataset: str, split: str, splits: Sequence[str]) -> None:
@@ -124,8 +128,11 @@ def list_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) 
     """The sorted names of the images in a folder; hidden files and other kinds are passed over.
 
     Raises:
-      JaxpartError: The folder cannot be read, or holds no image.
+      NotThere: There is no such folder.
+      JaxpartError: It cannot be read, or holds no image.
     """
+    if not folder.exists():
+        raise NotThere(f"{folder} is missing; unpack the data set there")
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if _is_image(entry, suffixes)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxpart.data.folders import (
     Layout,
+    NotThere,
     check_split,
     find_layout,
     fingerprint,
@@ -51,7 +52,7 @@ class ImageNet:
         layouts = {"folders": Layout(_PLACES, SPLITS)}
         _, folder = find_layout(root, "ImageNet", layouts, ADVICE)
         if not (folder / split).is_dir():
-            raise JaxpartError(f"{folder} has no folder {split}; {ADVICE}")
+            raise NotThere(f"{folder} has no folder {split}; {ADVICE}")
         classes = {s: list_folders(folder / s) for s in SPLITS if (folder / s).is_dir()}
         if not classes[split]:
             raise JaxpartError(f"{folder / split} holds no class folder; {ADVICE}")

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxpart.data.coco_file import SEEN, CocoFile
 from jaxpart.data.folders import (
+    NotThere,
     file_sizes,
     fingerprint,
     list_images,
@@ -45,7 +46,7 @@ def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
     """
     folder = pathlib.Path(root) if split == "all" else pathlib.Path(root) / split
     if not (folder / "images").is_dir():
-        raise JaxpartError(f"{folder} holds no part folder: images is missing; {ADVICE}")
+        raise NotThere(f"{folder} holds no part folder: images is missing; {ADVICE}")
     if (folder / _KEYPOINTS).exists():
         return KeypointFolder(folder, split)
     if not (folder / "labels").is_dir() or not (folder / _CLASSES).exists():

@@ -14,6 +14,7 @@ from jaxtyping import Bool
 
 from jaxpart.data.folders import (
     Layout,
+    NotThere,
     by_stem,
     check_split,
     file_sizes,
@@ -137,7 +138,7 @@ class Pascal:
         if split != "all":
             list_file = folder / voc / "ImageSets" / "Main" / f"{split}.txt"
             if not list_file.exists():
-                raise JaxpartError(
+                raise NotThere(
                     f"{list_file} is missing, so the split {split!r} is unknown; unpack all of VOC 2010 "
                     "there, or take the split 'all'"
                 )

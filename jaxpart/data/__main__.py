@@ -1,0 +1,183 @@
+"""`python -m jaxpart.data list | prepare | check | download`: data sets on your disk."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from jaxpart.data.checking import check_files, check_source
+from jaxpart.data.download import ARCHIVES, download
+from jaxpart.data.folders import NotThere
+from jaxpart.data.manifest import read_manifest
+from jaxpart.data.prepared import find_prepared
+from jaxpart.data.preparing import prepare
+from jaxpart.data.sets import ALIASES, SETS, find_set, open_official, open_set
+from jaxpart.data.source import DatasetInfo, Source
+from jaxpart.errors import JaxpartError
+from jaxpart.progress import Progress
+
+_SHOWN_FAULTS = 200
+
+
+def _list(given: argparse.Namespace) -> int:
+    short = {name: alias for alias, name in ALIASES.items()}
+    for name, entry in SETS.items():
+        also = f" (or {short[name]})" if name in short else ""
+        print(f"{name}{also}: {entry.content}")
+        print(f"    splits   {', '.join(entry.all_splits)}")
+        print(f"    licence  {entry.licence}")
+        print(
+            f"    source   {'`download` fetches it; or ' if name in ARCHIVES else ''}{entry.advice}"
+        )
+    return 0
+
+
+def _prepare(given: argparse.Namespace) -> int:
+    name, entry = find_set(given.name)
+    sources = _open_splits(name, given, official=True)
+    whole = None
+    if entry.whole and tuple(sources) == entry.splits:
+        whole = open_official(name, entry.whole, given)
+    folder, summaries = prepare(
+        name, sources, given.out, whole=whole, skip=given.skip_bad, workers=given.workers
+    )
+    if not summaries:
+        print(f"{folder} was finished before; nothing was done")
+        return 0
+    manifest = read_manifest(folder)
+    for split, summary in summaries.items():
+        print(f"{name} ({split}): {summary}{_names(sources[split].info)}")
+        skipped = manifest.splits[split].skipped
+        if skipped:
+            print(f"{name} ({split}): {len(skipped)} left out; the first: {skipped[0][1]}")
+    print(f"written to {folder}")
+    return 0
+
+
+def _check(given: argparse.Namespace) -> int:
+    name, entry = find_set(given.name)
+    faults: list[str] = []
+    prepared = find_prepared(given.root, name) if given.root and entry.open else None
+    if prepared is not None:
+        faults += check_files(prepared, read_manifest(prepared))
+    sources = _open_splits(name, given, official=False, faults=faults)
+    for split, source in sources.items():
+        with Progress().bar(f"{name} ({split}): checking", len(source)) as advance:
+            summary, found = check_source(source, workers=given.workers, progress=advance)
+        print(f"{name} ({split}): {summary}{_names(source.info)}; {len(found)} faults")
+        faults += found
+    for fault in faults[:_SHOWN_FAULTS]:
+        print(f"  {fault}")
+    if len(faults) > _SHOWN_FAULTS:
+        print(f"  and {len(faults) - _SHOWN_FAULTS} more")
+    return 1 if faults else 0
+
+
+def _download(given: argparse.Namespace) -> int:
+    name, entry = find_set(given.name)
+    if name not in ARCHIVES:
+        raise JaxpartError(
+            f"{name} cannot be fetched for you ({entry.licence}); ask for it yourself: {entry.advice}"
+        )
+    for folder in download(ARCHIVES[name], given.out):
+        print(folder)
+    return 0
+
+
+def _open_splits(
+    name: str, given: argparse.Namespace, *, official: bool, faults: list[str] | None = None
+) -> dict[str, Source]:
+    """The splits that were asked for, or else all that are there; says which are not.
+
+    Args:
+      name: The data set.
+      given: The command line.
+      official: Whether a prepared folder is not taken.
+      faults: Takes the errors of splits that cannot be opened; without it they are raised.
+    """
+    entry = find_set(name)[1]
+    opener = open_official if official else open_set
+    if not given.root and entry.open is not None:
+        raise JaxpartError(f"pass --root FOLDER, the folder that holds {name}; {entry.advice}")
+
+    def try_all(splits: tuple[str, ...]) -> tuple[dict[str, Source], list[NotThere]]:
+        found: dict[str, Source] = {}
+        missing: list[NotThere] = []
+        for split in splits:
+            try:
+                source = opener(name, split, given)
+                if len(source) == 0:
+                    raise JaxpartError(f"{name} ({split}) holds no image; unpack it again")
+                found[split] = source
+            except NotThere as error:
+                missing.append(error)
+            except JaxpartError as error:
+                if faults is None:
+                    raise
+                faults.append(str(error))
+        return found, missing
+
+    found, missing = try_all(tuple(given.splits or entry.splits))
+    if given.splits and missing:
+        raise missing[0]
+    if missing and not found and not faults and entry.instead:
+        found, _ = try_all((entry.instead,))
+    if missing and not found and not faults:
+        raise missing[0]
+    for error in missing:
+        Progress().say(f"left out: {error}")
+    return found
+
+
+def _names(info: DatasetInfo) -> str:
+    """How many names of each kind a data set has, as text."""
+    counts = {
+        "kinds of keypoint": len(info.part_names),
+        "classes": len(info.class_names),
+        **{f"labels of mask {kind!r}": len(names) - 1 for kind, names in info.mask_names.items()},
+    }
+    return "".join(f", {count} {what}" for what, count in counts.items() if count)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxpart.data", description="The data sets of the study on your disk."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="show all data sets")
+    listing.set_defaults(run=_list)
+    preparing = commands.add_parser("prepare", help="write array_record shards, read much faster")
+    preparing.set_defaults(run=_prepare)
+    checking = commands.add_parser("check", help="read everything once and list what is wrong")
+    checking.set_defaults(run=_check)
+    fetching = commands.add_parser("download", help="fetch and unpack, where that is allowed")
+    fetching.set_defaults(run=_download)
+    for command in (preparing, checking, fetching):
+        command.add_argument("name", metavar="NAME", help=", ".join(SETS))
+    for command in (preparing, checking):
+        command.add_argument("--root", default="", metavar="FOLDER", help="where the data set lies")
+        command.add_argument("--splits", nargs="+", metavar="SPLIT", help="default: all there are")
+        command.add_argument("--workers", type=int, metavar="N", help="default: one per core")
+        command.add_argument("--num-images", type=int, default=2000, metavar="N", help="critters")
+        command.add_argument("--image-size", type=int, default=96, metavar="N", help="critters")
+        command.add_argument("--seed", type=int, default=0, metavar="N", help="critters")
+    for command in (preparing, fetching):
+        command.add_argument("--out", required=True, metavar="FOLDER", help="where it is put")
+    preparing.add_argument(
+        "--skip-bad", action="store_true", help="leave out and list records that are wrong"
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit status: 1 if a check found faults, 2 for an error."""
+    given = _parser().parse_args(arguments)
+    try:
+        return given.run(given)
+    except JaxpartError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

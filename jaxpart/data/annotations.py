@@ -1,0 +1,77 @@
+"""The annotations of many images as a few arrays: what a prepared data set keeps beside its shards."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxpart.data.source import Annotation, Keypoints
+from jaxpart.errors import JaxpartError
+
+_NO_LABEL = -1
+_END = "\0"  # between ids: no path holds it
+_FIELDS = ("ids", "label", "starts", "has_keypoints", "part", "xy", "visible", "instance")
+
+
+def encode_annotations(annotations: Sequence[Annotation]) -> bytes:
+    """An .npz file; the same annotations give the same bytes."""
+    empty = Keypoints(
+        np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0, bool), np.zeros(0, np.int64)
+    )
+    points = [annotation.keypoints or empty for annotation in annotations]
+    joined = [empty, *points]  # so that no annotation at all is a file too
+    file = io.BytesIO()
+    np.savez(
+        file,
+        ids=np.frombuffer(_END.join(a.id for a in annotations).encode(), np.uint8),
+        label=np.array([_NO_LABEL if a.label is None else a.label for a in annotations], np.int64),
+        starts=np.cumsum([0, *(len(p.part) for p in points)], dtype=np.int64),
+        has_keypoints=np.array([a.keypoints is not None for a in annotations], bool),
+        part=np.concatenate([p.part for p in joined]).astype(np.int64),
+        xy=np.concatenate([p.xy for p in joined]).astype(np.float64),
+        visible=np.concatenate([p.visible for p in joined]).astype(bool),
+        instance=np.concatenate([p.instance for p in joined]).astype(np.int64),
+    )
+    return file.getvalue()
+
+
+class AnnotationTable:
+    """Annotations read back from files of `encode_annotations`, one after the other."""
+
+    def __init__(self, files: Sequence[tuple[str, bytes]]) -> None:
+        """Joins (name, content) of files. Raises `JaxpartError` if one is damaged."""
+        tables = [_load(name, data) for name, data in files]
+        texts = [bytes(table["ids"]).decode() for table in tables if len(table["label"])]
+        self.ids = [key for text in texts for key in text.split(_END)]
+        joined = {
+            field: np.concatenate([table[field] for table in tables])
+            for field in _FIELDS
+            if field not in ("ids", "starts")
+        }
+        self._label, self._has_keypoints = joined["label"], joined["has_keypoints"]
+        self._keypoints = [joined[field] for field in ("part", "xy", "visible", "instance")]
+        counts = [np.diff(table["starts"]) for table in tables]
+        self._starts = np.cumsum(np.concatenate([[0], *counts]))
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Annotation:
+        """The annotation of an image, by its place in the files."""
+        keypoints = None
+        if self._has_keypoints[index]:
+            rows = slice(self._starts[index], self._starts[index + 1])
+            keypoints = Keypoints(*(values[rows] for values in self._keypoints))
+        label = int(self._label[index])
+        return Annotation(self.ids[index], keypoints, None if label == _NO_LABEL else label)
+
+
+def _load(name: str, data: bytes) -> dict[str, np.ndarray]:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return {field: arrays[field] for field in _FIELDS}
+    except Exception as error:  # damaged bytes raise a dozen types
+        raise JaxpartError(f"{name} is damaged ({error}); prepare the data set again") from error

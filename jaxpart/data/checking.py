@@ -1,0 +1,186 @@
+"""What can be wrong with a record, and reading a whole data set once to list it all."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import io
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from jaxpart.data.images import decode
+from jaxpart.data.label_maps import check_size, decode_labels
+from jaxpart.data.manifest import Manifest, describe_file
+from jaxpart.data.parallel import over_tasks
+from jaxpart.data.source import DatasetInfo, Record, Source
+from jaxpart.errors import JaxpartError
+
+_RECORDS_PER_TASK = 64
+_PLAIN = "RGB"
+
+
+class Picture(NamedTuple):
+    """What an image's header states: width and height in pixels, and Pillow's colour mode."""
+
+    width: int
+    height: int
+    mode: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What was found in many records.
+
+    Attributes:
+      records: Their number.
+      shortest: Shortest side in pixels.
+      longest: Longest side in pixels.
+      modes: How many images are not plain RGB, by Pillow's colour mode; all are read as RGB.
+    """
+
+    records: int = 0
+    shortest: int = 0
+    longest: int = 0
+    modes: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """One line of text."""
+        modes = ", ".join(f"{count} of mode {mode}" for mode, count in self.modes.items())
+        sides = f"sides of {self.shortest} to {self.longest} pixels" if self.records else "none"
+        return f"{self.records} images, {sides}" + (f", {modes} (read as RGB)" if modes else "")
+
+
+def total(summaries: Iterable[Summary]) -> Summary:
+    """What was found in all."""
+    found = [summary for summary in summaries if summary.records]
+    modes: collections.Counter[str] = collections.Counter()
+    for summary in found:
+        modes.update(summary.modes)
+    return Summary(
+        records=sum(summary.records for summary in found),
+        shortest=min((summary.shortest for summary in found), default=0),
+        longest=max((summary.longest for summary in found), default=0),
+        modes=dict(sorted(modes.items())),
+    )
+
+
+def summarize(pictures: Sequence[Picture]) -> Summary:
+    """What was found in some images."""
+    modes = collections.Counter(picture.mode for picture in pictures if picture.mode != _PLAIN)
+    sides = [side for picture in pictures for side in picture[:2]]
+    return Summary(
+        len(pictures), min(sides, default=0), max(sides, default=0), dict(sorted(modes.items()))
+    )
+
+
+def look_at(record: Record) -> Picture:
+    """What the header of a record's image states. Raises `JaxpartError` if it is none."""
+    try:
+        with Image.open(io.BytesIO(record.image)) as image:
+            return Picture(*image.size, image.mode)
+    except Exception:
+        decode(record.image, record.annotation.id)  # raises the sentence
+        raise
+
+
+def record_faults(record: Record, info: DatasetInfo) -> Iterator[str]:
+    """A sentence for everything that is wrong with a record: all of it is decoded."""
+    annotation = record.annotation
+    try:
+        decode(record.image, annotation.id)
+    except JaxpartError as error:
+        yield str(error)
+        return
+    for kind, names in info.mask_names.items():
+        if kind not in record.masks:
+            yield f"{annotation.id} has no mask {kind!r}"
+            continue
+        name = f"the mask {kind!r} of {annotation.id}"
+        try:
+            decode_labels(record.masks[kind], name, len(names))
+            check_size(record.image, annotation.id, record.masks[kind], name)
+        except JaxpartError as error:
+            yield str(error)
+    if annotation.label is not None and not 0 <= annotation.label < len(info.class_names):
+        yield f"{annotation.id} has the label {annotation.label} of {len(info.class_names)} classes"
+    if annotation.keypoints is not None:
+        unknown = sorted({*annotation.keypoints.part.tolist()} - info.part_names.keys())
+        if unknown:
+            yield f"{annotation.id} has keypoints of the unknown parts {unknown}"
+        if not np.isfinite(annotation.keypoints.xy).all():
+            yield f"{annotation.id} has a keypoint that is no number"
+
+
+class Found(NamedTuple):
+    """What one task of a check found."""
+
+    ids: list[str]
+    faults: list[str]
+    summary: Summary
+
+
+def check_records(sources: Mapping[str, Source], task: tuple[str, int, int]) -> Found:
+    """Reads the records [first, last) of a split; one that cannot be read is a fault too."""
+    split, first, last = task
+    source = sources[split]
+    ids: list[str] = []
+    pictures: list[Picture] = []
+    faults: list[str] = []
+    for index in range(first, last):
+        try:
+            ids.append(source.annotation(index).id)
+            record = source[index]
+            pictures.append(look_at(record))
+        except JaxpartError as error:
+            faults.append(str(error))
+        else:
+            faults += record_faults(record, source.info)
+    return Found(ids, faults, summarize(pictures))
+
+
+def check_source(
+    source: Source, *, workers: int | None = None, progress: Callable[[int], None] = lambda n: None
+) -> tuple[Summary, list[str]]:
+    """Reads every record of a split once.
+
+    Args:
+      source: The split.
+      workers: Processes; by default one per core.
+      progress: Called with the number of records just read.
+
+    Returns:
+      What was found, and a sentence for everything that is wrong, in the order of the records;
+      an id that comes again is wrong too.
+    """
+    starts = range(0, len(source), _RECORDS_PER_TASK)
+    tasks = [("", start, min(start + _RECORDS_PER_TASK, len(source))) for start in starts]
+    found: dict[tuple[str, int, int], Found] = {}
+    for task, result in over_tasks(check_records, {"": source}, tasks, workers):
+        found[task] = result
+        progress(task[2] - task[1])
+    in_order = [found[task] for task in tasks]
+    faults = [fault for result in in_order for fault in result.faults]
+    faults += repeated(key for result in in_order for key in result.ids)
+    return total(result.summary for result in in_order), faults
+
+
+def repeated(ids: Iterable[str]) -> list[str]:
+    """A sentence for each id that comes more than once."""
+    counts = collections.Counter(ids)
+    return [f"the id {key} comes {count} times" for key, count in counts.items() if count > 1]
+
+
+def check_files(folder: pathlib.Path, manifest: Manifest) -> list[str]:
+    """A sentence for each file of a prepared data set whose checksum is another than listed."""
+    faults = []
+    for file in manifest.files():
+        if describe_file(folder / file.name) != file:
+            faults.append(
+                f"{folder / file.name} has not the SHA-256 that the manifest lists; prepare the data set "
+                "again"
+            )
+    return faults

@@ -1,0 +1,278 @@
+"""Fetch the data sets that anybody may fetch: resumed where it was cut off, checked, unpacked safely."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import os
+import pathlib
+import shutil
+import stat
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from http.client import HTTPException, HTTPResponse
+from typing import IO
+
+from jaxpart.errors import JaxpartError
+from jaxpart.progress import Progress
+
+_CHUNK = 1 << 20
+_TIMEOUT = 60.0
+_NO_SUCH_RANGE = 416
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """A file to fetch and unpack.
+
+    Attributes:
+      url: Where it is.
+      sha256: Its published SHA-256 in hexadecimal, or "" where none is published.
+      members: Top folders and files in it to unpack; others are left out.
+      into: Folder below the output that they are put in.
+    """
+
+    url: str
+    sha256: str
+    members: tuple[str, ...]
+    into: str = ""
+
+    @property
+    def file(self) -> str:
+        """Its name on the disk."""
+        return self.url.partition("?")[0].rpartition("/")[2]
+
+
+ARCHIVES: Mapping[str, tuple[Archive, ...]] = {
+    "cub_parts": (
+        Archive(
+            "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
+            "0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081",
+            ("CUB_200_2011",),
+        ),
+    ),
+    "coco_person_parts": (
+        Archive(
+            "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
+            "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
+            ("annotations",),
+            "coco",
+        ),
+        Archive(
+            "http://images.cocodataset.org/zips/val2017.zip",
+            "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
+            ("val2017",),
+            "coco",
+        ),
+        Archive(
+            "http://images.cocodataset.org/zips/train2017.zip",
+            "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
+            ("train2017",),
+            "coco",
+        ),
+    ),
+    "ade20k": (
+        Archive(
+            "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
+            "",
+            ("ADEChallengeData2016",),
+        ),
+    ),
+}
+"""What each data set is made of. The checksums are those that tensorflow-datasets lists; for
+ADEChallengeData2016.zip none is published, so that only its own CRC-32s are checked."""
+
+
+def download(
+    archives: tuple[Archive, ...], out: str | pathlib.Path, progress: Progress | None = None
+) -> list[pathlib.Path]:
+    """Fetches and unpacks archives, smallest first; what is there already is left as it is.
+
+    Args:
+      archives: See `ARCHIVES`.
+      out: The folder to unpack in. An archive that was cut off stays there as FILE.part, and the next
+        call goes on from its end.
+      progress: Shows how far it is.
+
+    Returns:
+      The folders that were unpacked or were there.
+
+    Raises:
+      JaxpartError: There is no network, the server refuses, the file has another checksum or is
+        damaged, the archive holds a path that leads out of it, or the disk is full or read-only.
+    """
+    out = pathlib.Path(out)
+    progress = progress or Progress()
+    folders = []
+    for archive in archives:
+        targets = [out / archive.into / member for member in archive.members]
+        if not all(target.exists() for target in targets):
+            try:
+                (out / archive.into).mkdir(parents=True, exist_ok=True)
+                file = _fetch(archive, out, progress)
+                progress.say(f"{archive.file}: unpacking")
+                _unpack(file, archive, out / archive.into)
+                file.unlink()
+            except OSError as error:
+                raise JaxpartError(f"{out} cannot be written: {error.strerror}") from error
+        folders += targets
+    return folders
+
+
+def _fetch(archive: Archive, out: pathlib.Path, progress: Progress) -> pathlib.Path:
+    """The archive on the disk, whole and with the right checksum."""
+    done = out / archive.file
+    part = out / f"{archive.file}.part"
+    if not done.exists():
+        _receive(archive.url, part, progress)
+        os.replace(part, done)
+    if archive.sha256:
+        with done.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != archive.sha256:
+            done.unlink()
+            raise JaxpartError(
+                f"{archive.url} has the SHA-256 {found} instead of {archive.sha256}; it was removed, try "
+                "again"
+            )
+    return done
+
+
+def _receive(url: str, part: pathlib.Path, progress: Progress) -> None:
+    """Fetches what is still missing of a file; the part that came stays where the connection fails."""
+    start = part.stat().st_size if part.exists() else 0
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
+            start, size = _extent(response, start, url)
+            with (
+                part.open("ab" if start else "wb") as file,
+                progress.bar(part.name, size) as advance,
+            ):
+                advance(start)
+                got = start + _copy(response, file, advance)
+    except urllib.error.HTTPError as error:
+        if error.code == _NO_SUCH_RANGE:
+            part.unlink()
+            raise JaxpartError(f"{part} is longer than {url}; it was removed, try again") from error
+        raise JaxpartError(f"{url} cannot be fetched: {error.code} {error.reason}") from error
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise JaxpartError(
+            f"{url} cannot be fetched ({reason}); look at the network and try again, which goes on from "
+            "what is there"
+        ) from error
+    if got != size:
+        raise JaxpartError(
+            f"{url} was cut off after {got} of {size} bytes; try again, which goes on from there"
+        )
+
+
+def _extent(response: HTTPResponse, start: int, url: str) -> tuple[int, int]:
+    """(first byte that comes, bytes of the whole file); a server may send all of it again."""
+    length = response.headers.get("Content-Length", "")
+    if not length.isdigit():
+        raise JaxpartError(f"{url} comes without its length, so it could not be told whole")
+    if response.status == 206:
+        span = response.headers.get("Content-Range", "")
+        if not span.startswith(f"bytes {start}-"):
+            raise JaxpartError(f"{url} comes with bytes {span!r} instead of {start} and on")
+        return start, start + int(length)
+    return 0, int(length)
+
+
+def _copy(response: HTTPResponse, file: IO[bytes], advance: Callable[[int], None]) -> int:
+    """Writes all that comes; returns the number of bytes."""
+    count = 0
+    while data := response.read1(_CHUNK):
+        file.write(data)
+        count += len(data)
+        advance(len(data))
+    return count
+
+
+def _unpack(file: pathlib.Path, archive: Archive, into: pathlib.Path) -> None:
+    """Unpacks beside the goal, then moves: a folder that is there is whole."""
+    temporary = into / f".unpacking-{archive.file}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        try:
+            if zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as packed:
+                    _unzip(packed, archive.members, temporary)
+            else:
+                with tarfile.open(file) as packed_tar:
+                    _untar(packed_tar, archive.members, temporary)
+        except (
+            zipfile.BadZipFile,
+            tarfile.TarError,
+            EOFError,
+            zlib.error,
+            gzip.BadGzipFile,
+        ) as error:
+            file.unlink()
+            raise JaxpartError(f"{file} is damaged ({error}); it was removed, try again") from error
+        for member in archive.members:
+            if not (temporary / member).exists():
+                raise JaxpartError(f"{file} does not hold {member}; it is another archive")
+            if not (into / member).exists():
+                os.replace(temporary / member, into / member)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _unzip(packed: zipfile.ZipFile, members: tuple[str, ...], goal: pathlib.Path) -> None:
+    for entry in packed.infolist():
+        path = _inside(entry.filename, members, goal)
+        kind = entry.external_attr >> 16
+        if path is None:
+            continue
+        if kind and not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or not stat.S_IFMT(kind)):
+            raise JaxpartError(f"{packed.filename} holds {entry.filename}, which is no plain file")
+        if entry.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            with packed.open(entry) as source:
+                _save(source, path)
+
+
+def _untar(packed: tarfile.TarFile, members: tuple[str, ...], goal: pathlib.Path) -> None:
+    for entry in packed:
+        path = _inside(entry.name, members, goal)
+        if path is None:
+            continue
+        if entry.isdir():
+            path.mkdir(parents=True, exist_ok=True)
+        elif entry.isreg():
+            source = packed.extractfile(entry)
+            assert source is not None  # a regular file has content
+            _save(source, path)
+        else:
+            raise JaxpartError(f"{packed.name!r} holds {entry.name}, which is no plain file")
+
+
+def _inside(name: str, members: tuple[str, ...], goal: pathlib.Path) -> pathlib.Path | None:
+    """Where a member of an archive goes, or None if it is not wanted.
+
+    Raises:
+      JaxpartError: The path leads out of the folder.
+    """
+    path = pathlib.PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise JaxpartError(
+            f"the archive holds {name!r}, which leads out of its folder; nothing is kept"
+        )
+    wanted = bool(path.parts) and path.parts[0] in members
+    return goal.joinpath(*path.parts) if wanted else None
+
+
+def _save(source: IO[bytes], path: pathlib.Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        shutil.copyfileobj(source, file, _CHUNK)

@@ -1,0 +1,64 @@
+"""Work on the records of data sets by all cores: processes, since decoding is not all that it takes."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from jaxpart.data.source import Source
+from jaxpart.errors import JaxpartError
+
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+
+_sources: Mapping[str, Source] = {}
+"""The data sets of this process, by split; sent once, not with every task."""
+
+
+def _start(sources: Mapping[str, Source]) -> None:
+    global _sources
+    _sources = sources
+
+
+def _run(function: Callable[[Mapping[str, Source], Any], Any], task: Any) -> Any:
+    return function(_sources, task)
+
+
+def over_tasks(
+    function: Callable[[Mapping[str, Source], _Task], _Result],
+    sources: Mapping[str, Source],
+    tasks: Sequence[_Task],
+    workers: int | None = None,
+) -> Iterator[tuple[_Task, _Result]]:
+    """Yields (task, `function(sources, task)`) as they are done, in no fixed order.
+
+    Args:
+      function: A function of a module, which another process can find.
+      sources: Data sets by split.
+      tasks: What to do.
+      workers: Processes; by default one per core. With one, or one task, all is done here.
+
+    Raises:
+      JaxpartError: What `function` raises first (the rest is given up), or a process died.
+    """
+    workers = min(os.cpu_count() or 1 if workers is None else workers, len(tasks))
+    if workers <= 1:
+        for task in tasks:
+            yield task, function(sources, task)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy JAX's locked threads
+    with concurrent.futures.ProcessPoolExecutor(workers, context, _start, (sources,)) as pool:
+        waiting = {pool.submit(_run, function, task): task for task in tasks}
+        try:
+            for future in concurrent.futures.as_completed(waiting):
+                yield waiting[future], future.result()
+        except BrokenProcessPool as error:
+            raise JaxpartError(
+                "a process died, perhaps for want of memory; try again with fewer --workers"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,42 @@
+"""ImageNet from class folders."""
+
+import layouts
+import pytest
+
+from jaxpart.data.folders import NotThere
+from jaxpart.data.imagenet import ImageNet
+from jaxpart.errors import JaxpartError
+
+
+def test_labels_are_places_among_the_classes_of_both_splits(tmp_path):
+    layouts.imagenet(tmp_path / "imagenet")
+    source = ImageNet(tmp_path, "val")
+    assert source.info.class_names == ("na", "nb", "nc")
+    found = [(a.id, a.label) for a in map(source.annotation, range(len(source)))]
+    assert found == [
+        ("val/na/a_0.JPEG", 0),
+        ("val/na/a_1.JPEG", 0),
+        ("val/nc/c_0.JPEG", 2),
+        ("val/nc/c_1.JPEG", 2),
+    ]
+    assert source[3].image == layouts.jpeg(1)
+    assert len(ImageNet(tmp_path / "imagenet", "train")) == 6
+    with pytest.raises(IndexError):
+        source[4]
+
+
+def test_wrong_folders_are_told(tmp_path):
+    layouts.imagenet(tmp_path)
+    with pytest.raises(JaxpartError, match="ImageNet has no split 'test'"):
+        ImageNet(tmp_path, "test")
+    (tmp_path / "val/nd").mkdir()
+    with pytest.raises(JaxpartError, match=r"val/nd holds no \.jpg"):
+        ImageNet(tmp_path, "val")
+    (tmp_path / "train").rename(tmp_path / "gone")
+    with pytest.raises(NotThere, match="has no folder train"):
+        ImageNet(tmp_path, "train")
+    for folder in (tmp_path / "val").iterdir():
+        folder.rename(tmp_path / folder.name)
+    layouts.write(tmp_path / "val/ILSVRC2012_val_1.JPEG", layouts.jpeg())
+    with pytest.raises(JaxpartError, match=r"val holds no class folder; .* of val too"):
+        ImageNet(tmp_path, "val")

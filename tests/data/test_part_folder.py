@@ -1,0 +1,74 @@
+"""The reader's own pictures with keypoints or label maps."""
+
+import json
+
+import layouts
+import numpy as np
+import pytest
+
+from jaxpart.data.folders import NotThere
+from jaxpart.data.part_folder import part_folder
+from jaxpart.errors import JaxpartError
+
+
+def test_keypoints(tmp_path):
+    layouts.keypoint_folder(tmp_path)
+    source = part_folder(tmp_path)
+    assert [source.annotation(i).id for i in range(2)] == ["images/b.jpg", "images/a.png"]
+    assert source.info.part_names == {1: "beak", 2: "tail"}
+    points = source.annotation(0).keypoints
+    assert points.part.tolist() == [1, 2, 1, 2]
+    assert points.instance.tolist() == [5, 5, 4, 4]
+    assert points.visible.tolist() == [True, False, True, False]
+    np.testing.assert_array_equal(points.xy, [[1, 2], [3.5, 4], [5, 6], [0, 0]])
+    assert source.annotation(1).keypoints.xy.shape == (0, 2)
+    assert source[0].image == layouts.jpeg(1)
+
+
+def test_label_maps_and_splits(tmp_path):
+    layouts.label_folder(tmp_path / "test")
+    source = part_folder(tmp_path, "test")
+    assert source.info.mask_names == {"part": ("background", "beak", "wing", "tail")}
+    assert source[1].masks["part"] == layouts.png(layouts.label_map(3, 1))
+    with pytest.raises(
+        NotThere, match="train holds no part folder: images is missing; a part folder"
+    ):
+        part_folder(tmp_path, "train")
+
+
+def change(path, edit):
+    document = json.loads(path.read_text())
+    edit(document)
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda d: d.pop("categories"), "the field 'categories' is missing or empty"),
+        (lambda d: d["images"][0].pop("file_name"), r"images\[0\] lacks the field 'file_name'"),
+        (
+            lambda d: d["annotations"][1].pop("image_id"),
+            r"annotations\[1\] lacks the field 'image_id'",
+        ),
+        (
+            lambda d: d["annotations"][1].pop("keypoints"),
+            r"annotations\[1\] lacks the field 'keypoints'",
+        ),
+        (lambda d: d["images"][1].update(id=7), r"images\[1\] repeats the id 7"),
+        (lambda d: d["annotations"][1].update(id=5), r"annotations\[1\] repeats the id 5"),
+        (lambda d: d["annotations"][1].update(image_id=9), r"annotations\[1\] belongs to image 9"),
+        (lambda d: d["images"][1].update(file_name="c.jpg"), r"lists c\.jpg, which is not in"),
+    ],
+)
+def test_a_wrong_field_is_told(tmp_path, edit, message):
+    layouts.keypoint_folder(tmp_path)
+    change(tmp_path / "keypoints.json", edit)
+    with pytest.raises(JaxpartError, match=message):
+        part_folder(tmp_path)
+
+
+def test_images_alone_are_told(tmp_path):
+    layouts.write(tmp_path / "images/a.jpg", layouts.jpeg())
+    with pytest.raises(JaxpartError, match="has images without annotations; a part folder holds"):
+        part_folder(tmp_path)
