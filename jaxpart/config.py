@@ -58,7 +58,8 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     config = ConfigDict()
     config.method = method
     config.seed = 0
-    config.tasks = ("retrieval",)
+    config.seeds = 1  # heads trained beside each other: seed, seed + 1, …
+    config.tasks = ("retrieval", "classification")
 
     config.encoder = ConfigDict()
     config.encoder.checkpoint = ""  # folder written by `python -m convert`
@@ -71,6 +72,11 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     config.data.num_images = 600  # critters
     config.data.image_size = 96  # critters
 
+    config.features = ConfigDict()
+    config.features.cache = "disk"  # or "ram", kept while the program runs, or "off"
+    config.features.folder = ""  # by default jaxpart/features in the user's cache folder
+    config.features.precision = "float32"  # or "bfloat16": half the size, rounded to 3 digits
+
     config.retrieval = ConfigDict()
     config.retrieval.representations = (
         ("embedding", "projection", "cls_token") if projector else ("embedding", "cls_token")
@@ -79,4 +85,32 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     config.retrieval.batch_size = 64
     config.retrieval.patch_pixels = 224 if paper else 0  # 0: the size the encoder was made for
     config.retrieval.on_error = "raise"  # or "skip" images that cannot be read
+
+    config.classification = classification_config(paper)
+    return config
+
+
+def classification_config(paper: bool) -> ConfigDict:
+    """Part classification as the paper has it, or sized for the embedded data set."""
+    config = ConfigDict()
+    config.heads = ("linear", "attentive")
+    config.references = ("knn", "logistic")  # without learning rates, on the linear head's features
+    config.epochs = 90
+    config.batch_size = 1024 if paper else 256
+    config.bn_test = "running"  # BatchNorm while testing; "batch" as in the published code
+    config.selection = True  # also choose rate and epoch on a held-out tenth of the training set
+
+    config.linear = ConfigDict()
+    config.linear.representations = ("cls_token",)
+    config.linear.rates = (0.1,)  # base rates, for a batch of 256
+    config.linear.batch_norm = False  # MAE's recipe has one before the linear layer
+
+    config.attentive = ConfigDict()
+    config.attentive.representations = ("tokens",)
+    config.attentive.rates = (0.01,)
+    config.attentive.num_heads = 12 if paper else 4
+
+    config.encoder_batch_size = 64
+    config.patch_pixels = 224 if paper else 0  # 0: the size the encoder was made for
+    config.on_error = "raise"  # or "skip" images that cannot be read
     return config

@@ -1,50 +1,79 @@
-"""Frozen features of part patches: every patch goes through the encoder once."""
+"""Frozen features: an encoder sees every fixed view of an item once."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import hashlib
+import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from jaxpart.data.images import Pixels
+from jaxpart import devices
+from jaxpart.data.views import View
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
+from jaxpart.feature_cache import PRECISIONS, SHARD_BYTES, Cache, Shard, open_cache
+from jaxpart.progress import Progress
 
-_BLOCK = re.compile(r"block(\d+)/(embedding|cls_token)")
+_BLOCK = re.compile(r"block(\d+)/(embedding|cls_token|tokens)")
+_SECONDS_PER_SHARD = 60.0
+"""An interrupted run loses no more than this."""
 
 
-def check_representations(encoder: Encoder, names: Sequence[str]) -> None:
-    """Raises `JaxpartError` if an encoder does not have one of the representations."""
-    size = encoder.config.image_size
-    images = jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)
+def check_representations(
+    encoder: Encoder, names: Sequence[str], *, tokens: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of representations, for one item.
+
+    Args:
+      encoder: The encoder.
+      names: See `represent`.
+      tokens: Whether they shall be all tokens of an image, or else one vector.
+
+    Raises:
+      JaxpartError: The encoder does not have one of them.
+    """
+    images = jax.ShapeDtypeStruct((1, *encoder.config.image_size, 3), jnp.uint8)
+    shapes = {}
     for name in names:
         try:
-            jax.eval_shape(functools.partial(represent, names=(name,)), encoder, images)
+            out = jax.eval_shape(functools.partial(represent, names=(name,)), encoder, images)
+            if (out[name].ndim == 3) != tokens:
+                raise KeyError(name)
         except KeyError:
-            raise JaxpartError(
-                f"the {encoder.name} encoder has no representation {name!r}; choose among embedding, "
-                f"cls_token, block0/embedding … block{encoder.config.depth - 1}/cls_token"
+            last = encoder.config.depth - 1
+            known = (
+                f"tokens, block0/tokens … block{last}/tokens"
+                if tokens
+                else f"embedding, cls_token, block0/embedding … block{last}/cls_token"
                 + (", projection" if encoder.config.projector else "")
+            )
+            raise JaxpartError(
+                f"the {encoder.name} encoder has no representation {name!r}; choose among {known}"
             ) from None
+        shapes[name] = out[name].shape[1:]
+    return shapes
 
 
 def represent(
     encoder: Encoder, images: UInt8[Array, "batch height width 3"], *, names: tuple[str, ...]
-) -> dict[str, Float[Array, "batch channels"]]:
+) -> dict[str, Float[Array, "batch ..."]]:
     """The named representations of uint8 images.
 
     Args:
       encoder: The frozen encoder.
       images: Pixels of 0 to 255.
       names: Keys of the encoder's output with one vector per image ("embedding", "projection",
-        "cls_token", …), or "block3/embedding" and "block3/cls_token" for the output of block 3,
-        before the final norm, counted from 0.
+        "cls_token", …) or with all tokens ("tokens"), or "block3/embedding", "block3/cls_token" and
+        "block3/tokens" for the output of block 3, before the final norm, counted from 0.
 
     Raises:
       KeyError: The encoder has no such representation.
@@ -54,70 +83,260 @@ def represent(
     return {name: _pick(out, name, len(encoder.config.prefix)) for name in names}
 
 
-def _pick(out: dict[str, Any], name: str, prefix: int) -> Float[Array, "batch channels"]:
+def _pick(out: dict[str, Any], name: str, prefix: int) -> Float[Array, "batch ..."]:
     found = _BLOCK.fullmatch(name)
     if not found:
-        if name in out and name != "blocks" and out[name].ndim == 2:
+        if name in out and name != "blocks" and out[name].ndim == (3 if name == "tokens" else 2):
             return out[name]
         raise KeyError(name)
     index, kind = int(found.group(1)), found.group(2)
     if index >= len(out["blocks"]):
         raise KeyError(name)
     tokens = out["blocks"][index]
+    if kind == "tokens":
+        return tokens
     return tokens[:, 0] if kind == "cls_token" else tokens[:, prefix:].mean(axis=1)
 
 
 _step = jax.jit(represent, static_argnames="names")
 
 
+class Features:
+    """One representation of the items of a view, in their order, wherever it lies.
+
+    Attributes:
+      shape: [item, …].
+      dtype: float32 or bfloat16.
+    """
+
+    def __init__(self, shards: Sequence[Shard], ids: Sequence[str]) -> None:
+        """Finds each item among shards that hold them all."""
+        self._rows = [shard.rows for shard in shards]
+        place: dict[str, tuple[int, int]] = {}
+        for number, shard in enumerate(shards):
+            for row, item in enumerate(shard.ids):
+                place.setdefault(item, (number, row))
+        self._place = np.array([place[item] for item in ids], np.int64).reshape(-1, 2)
+        self.shape = (len(ids), *self._rows[0].shape[1:])
+        self.dtype = self._rows[0].dtype
+
+    def take(self, indices: Int[np.ndarray, "*rows"], axis: int = 0) -> np.ndarray:
+        """Those of some items, [*rows, …]; from disk, only they are read."""
+        del axis  # as in numpy.take
+        number, row = self._place[indices.reshape(-1)].T
+        if len(self._rows) == 1:
+            found = self._rows[0].take(row, axis=0)
+        else:
+            found = np.empty((len(row), *self.shape[1:]), self.dtype)
+            for i in np.unique(number):
+                found[number == i] = self._rows[i].take(row[number == i], axis=0)
+        return np.asarray(found).reshape(*indices.shape, *self.shape[1:])
+
+    def subset(self, indices: Int[np.ndarray, " item"]) -> Features:
+        """Of some items alone; copies nothing."""
+        few = object.__new__(Features)
+        few._rows, few._place = self._rows, self._place[indices]
+        few.shape, few.dtype = (len(indices), *self.shape[1:]), self.dtype
+        return few
+
+    def whole(self) -> np.ndarray:
+        """All of them, float32."""
+        return self.take(np.arange(len(self._place))).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extracted:
+    """What came of the images of a view.
+
+    Attributes:
+      features: By representation, of the items kept.
+      kept: Numbers of the items that could be read.
+      skipped: The errors of the others.
+      encoded: How many items the encoder saw now; the others were in the cache.
+      rounding: Largest error of storing a feature in bfloat16, as a share of the largest feature; of
+        those encoded now.
+    """
+
+    features: Mapping[str, Features]
+    kept: Int[np.ndarray, " item"]
+    skipped: Sequence[JaxpartError]
+    encoded: int
+    rounding: float
+
+
 def extract(
     encoder: Encoder,
-    images: Iterator[Pixels],
+    view: View,
     names: Sequence[str],
+    config: Any,
+    progress: Progress,
     *,
     batch_size: int,
-    progress: Callable[[int], None] = lambda count: None,
-) -> dict[str, Float32[np.ndarray, "images channels"]]:
-    """Features of a stream of images.
+) -> Extracted:
+    """Features of a view, from the cache as far as they are there.
 
-    Pixels travel as uint8 and are normalised on the device. The last batch is padded, so that one
-    program serves all; the device works on a batch while the next is read.
+    Pixels travel as uint8 and are normalised on the devices, over which each batch is cut. The last
+    batch is padded, so that one program serves all; the devices work on a batch while the next is read.
 
     Args:
       encoder: The frozen encoder.
-      images: uint8 [size, size, 3] each, all of one size.
+      view: The images.
       names: Representations, see `represent`.
-      batch_size: Images per step.
-      progress: Called with the number of images of each batch.
-
-    Returns:
-      float32 features by name, in the order of the images.
+      config: The configuration's `features`: `cache`, `folder` and `precision`.
+      progress: Shows how far it is, what was damaged, and how large the cache is.
+      batch_size: Images per step; rounded up to what the devices share evenly.
 
     Raises:
-      JaxpartError: There are no images.
+      JaxpartError: There are no images, one cannot be read, a feature is NaN or infinite, or the cache
+        cannot be written.
     """
-    done: list[tuple[int, dict[str, np.ndarray]]] = []
-    running: tuple[int, dict[str, Array]] | None = None
-    for pixels, count in _batches(images, batch_size):
-        started = count, _step(encoder, pixels, names=tuple(names))
+    if config.precision not in PRECISIONS:
+        raise JaxpartError(
+            f"features.precision cannot be {config.precision!r}; choose float32 or bfloat16"
+        )
+    if not view.ids:
+        raise JaxpartError(f"{view.data} has no images to encode; look at its limits")
+    cache = open_cache(config.cache, config.folder)
+    addresses = {name: _address(encoder, view, name, config.precision) for name in names}
+    shards: dict[str, list[Shard]] = {}
+    absent: dict[str, np.ndarray] = {}
+    for name in names:
+        shards[name], complaints = cache.read(addresses[name])
+        for complaint in complaints:
+            progress.say(complaint)
+        there = set(itertools.chain.from_iterable(shard.ids for shard in shards[name]))
+        absent[name] = _anywhere(np.array([item not in there for item in view.ids]))
+    writer = _Writer(cache, addresses, PRECISIONS[config.precision])
+    errors: dict[int, JaxpartError] = {}
+    total = 0
+    # Items lack all of the representations as a rule, or some, if these were not asked for before.
+    lacking = np.stack([absent[name] for name in names], axis=1)
+    for pattern in np.unique(lacking[lacking.any(axis=1)], axis=0):
+        wanted = tuple(name for name, lacks in zip(names, pattern, strict=True) if lacks)
+        numbers = np.flatnonzero((lacking == pattern).all(axis=1))
+        first = {view.ids[number]: number for number in reversed(numbers.tolist())}
+        numbers = np.array(sorted(first.values()))  # the same box twice is encoded once
+        with progress.bar(f"encoding {view.data.split()[0]} ({view.kind})", len(numbers)) as bar:
+            for ids, rows in _encode(encoder, view, numbers, wanted, batch_size, errors, bar):
+                writer.add(ids, rows)
+                total += len(ids)
+        writer.close()
+    for name in names:
+        shards[name] += writer.written[name]
+    failed = {view.ids[number] for number in errors}
+    kept = np.array([i for i, item in enumerate(view.ids) if item not in failed], np.int64)
+    if not len(kept):
+        raise JaxpartError(f"no image of {view.data} can be read; the first: {errors[min(errors)]}")
+    items = [view.ids[i] for i in kept]
+    found = {name: Features(shards[name], items) for name in names}
+    progress.say(
+        f"{view.data.split()[0]} ({view.kind}): {total} images encoded, {len(kept) - total} were "
+        f"there; features: {cache.describe()}"
+    )
+    rounding = writer.rounding
+    if config.precision == "bfloat16":
+        progress.say(f"features are rounded to bfloat16: by up to {rounding:.1e} of the largest")
+    return Extracted(found, kept, list(errors.values()), total, rounding)
+
+
+def _address(encoder: Encoder, view: View, name: str, precision: str) -> dict[str, str]:
+    about = f"{encoder.digest} {encoder.config!r} {encoder.preprocessing!r}"
+    return {
+        "encoder": hashlib.sha256(about.encode()).hexdigest(),
+        "data": view.data,
+        "view": f"{view.kind} {view.size}",
+        "representation": name,
+        "precision": precision,
+    }
+
+
+def _anywhere(mask: Bool[np.ndarray, " item"]) -> Bool[np.ndarray, " item"]:
+    """Where any process has True: all encode together."""
+    if jax.process_count() == 1:
+        return mask
+    return devices.fetch(devices.shard(np.stack([mask] * jax.local_device_count()))).any(axis=0)
+
+
+def _encode(
+    encoder: Encoder,
+    view: View,
+    numbers: Int[np.ndarray, " item"],
+    names: tuple[str, ...],
+    batch_size: int,
+    errors: dict[int, JaxpartError],
+    advance: Any,
+) -> Iterator[tuple[list[str], dict[str, np.ndarray]]]:
+    """Features of some items, batch by batch; those that cannot be read are left out."""
+    size = devices.round_up(batch_size)
+    share = size // jax.process_count()
+    batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+    mine = [batch[jax.process_index() * share :][:share] for batch in batches]
+    images = view.read(np.concatenate(mine).tolist())
+
+    def finish(batch: np.ndarray, out: Any, good: Any) -> tuple[list[str], dict[str, np.ndarray]]:
+        rows, readable = devices.fetch((out, good))
+        count = len(batch)
+        advance(count)
+        readable = readable[:count]
+        for number in batch[~readable].tolist():
+            errors.setdefault(number, JaxpartError(f"another process: {view.ids[number]}"))
+        ids = [view.ids[number] for number in batch[readable]]
+        rows = {name: row[:count][readable] for name, row in rows.items()}
+        for name, row in rows.items():
+            finite = np.isfinite(row).reshape(len(row), -1).all(axis=1)
+            if not finite.all():
+                raise JaxpartError(
+                    f"the feature {name} of {ids[int(np.argmin(finite))]} ({view.data}) is NaN or "
+                    f"infinite; look at this image and at the encoder"
+                )
+        return ids, rows
+
+    running: tuple[np.ndarray, Any, Any] | None = None
+    for batch, own in zip(batches, mine, strict=True):
+        pixels = np.zeros((share, view.size, view.size, 3), np.uint8)
+        good = np.ones(share, bool)
+        for row, number in enumerate(own.tolist()):
+            image = next(images)
+            if isinstance(image, JaxpartError):
+                errors[number], good[row] = image, False
+            else:
+                pixels[row] = image
+        started = batch, _step(encoder, devices.shard(pixels), names=names), devices.shard(good)
         if running is not None:
-            done.append((running[0], jax.device_get(running[1])))
-            progress(running[0])
+            yield finish(*running)
         running = started
-    if running is None:
-        raise JaxpartError("there are no images to encode; look at the data set and its limits")
-    done.append((running[0], jax.device_get(running[1])))
-    progress(running[0])
-    return {name: np.concatenate([out[name][:count] for count, out in done]) for name in names}
+    if running is not None:
+        yield finish(*running)
 
 
-def _batches(images: Iterator[Pixels], size: int) -> Iterator[tuple[np.ndarray, int]]:
-    batch: list[Pixels] = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == size:
-            yield np.stack(batch), size
-            batch = []
-    if batch:
-        padding = [np.zeros_like(batch[0])] * (size - len(batch))
-        yield np.stack(batch + padding), len(batch)
+class _Writer:
+    """Gathers rows into shards and keeps these."""
+
+    def __init__(
+        self, cache: Cache, addresses: Mapping[str, Mapping[str, str]], dtype: np.dtype[Any]
+    ) -> None:
+        self._cache, self._addresses, self._dtype = cache, addresses, dtype
+        self._waiting: list[tuple[list[str], dict[str, np.ndarray]]] = []
+        self._bytes, self._since = 0, time.monotonic()
+        self.written: dict[str, list[Shard]] = {name: [] for name in addresses}
+        self.rounding = 0.0
+
+    def add(self, ids: list[str], rows: dict[str, np.ndarray]) -> None:
+        stored = {name: row.astype(self._dtype) for name, row in rows.items()}
+        for name, row in rows.items() if self._dtype != np.float32 else ():
+            error = np.abs(stored[name].astype(np.float32) - row).max(initial=0)
+            self.rounding = max(self.rounding, float(error / np.abs(row).max(initial=1e-30)))
+        self._waiting.append((ids, stored))
+        self._bytes += max((row.nbytes for row in stored.values()), default=0)
+        if self._bytes >= SHARD_BYTES or time.monotonic() - self._since > _SECONDS_PER_SHARD:
+            self.close()
+
+    def close(self) -> None:
+        waiting, self._waiting = [(ids, rows) for ids, rows in self._waiting if ids], []
+        self._bytes, self._since = 0, time.monotonic()
+        if waiting:
+            ids = list(itertools.chain.from_iterable(ids for ids, _ in waiting))
+            for name in waiting[0][1]:
+                rows = np.concatenate([rows[name] for _, rows in waiting])
+                shard = self._cache.write(self._addresses[name], Shard(ids, rows))
+                self.written[name].append(shard)

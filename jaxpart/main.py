@@ -46,7 +46,7 @@ def make_encoder(config: Any) -> Encoder:
 
 def run(config: Any, workdir: WorkDir, progress: Progress) -> dict[str, Any]:
     """Runs the tasks of a configuration; returns what results.json holds."""
-    chosen = [tasks.find(name) for name in config.tasks]
+    chosen = tasks.to_run(config.tasks)
     encoder = devices.replicate(make_encoder(config))
     values: dict[str, float | int] = {}
     for task in chosen:

@@ -229,16 +229,40 @@ def retrieval_set(name: str, config: Any) -> tuple[Source, PartSelection]:
     Raises:
       JaxpartError: The data set has no parts, or see `open_set`.
     """
+    entry = _part_entry(name)
+    source = open_set(name, entry.retrieval or "", config)
+    return source, _parts(entry, source, config)
+
+
+def classification_sets(name: str, config: Any) -> tuple[Source, Source, PartSelection]:
+    """The training and test sets on which the paper measures part classification, and their parts.
+
+    Args:
+      name: One of `PART_SETS` or its alias.
+      config: As for `retrieval_set`.
+
+    Raises:
+      JaxpartError: As for `retrieval_set`.
+    """
+    entry = _part_entry(name)
+    train, test = (open_set(name, split, config) for split in entry.splits)
+    return train, test, _parts(entry, train, config)
+
+
+def _part_entry(name: str) -> DataSet:
     key, entry = find_set(name)
     if entry.retrieval is None:
         raise JaxpartError(
             f"{key} has no part patches; choose among {', '.join((*PART_SETS, *ALIASES))}"
         )
-    source = open_set(key, entry.retrieval, config)
+    return entry
+
+
+def _parts(entry: DataSet, source: Source, config: Any) -> PartSelection:
     if entry.parts is not None:
-        return source, entry.parts
+        return entry.parts
     if not source.info.part_names:
         raise JaxpartError(
             f"{config.root} has no keypoints; give a part folder with keypoints.json"
         )
-    return source, PartSelection(source.info.part_names)
+    return PartSelection(source.info.part_names)

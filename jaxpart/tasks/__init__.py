@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxpart.encoders.encoder import Encoder
@@ -30,7 +30,7 @@ class Task:
     section: Callable[[Mapping[str, float | int]], Section]
 
 
-TASKS = ("retrieval",)
+TASKS = ("retrieval", "classification")
 """Tasks by the name of their module, in the order of the result table."""
 
 
@@ -44,3 +44,15 @@ def find(name: str) -> Task:
         raise JaxpartError(f"there is no task {name!r}; choose among {', '.join(TASKS)}")
     module = importlib.import_module(f"{__name__}.{name}")
     return Task(module.run, module.section)
+
+
+def to_run(names: Sequence[str]) -> list[Task]:
+    """Tasks in the order in which they are best run, whatever the order they are named in.
+
+    Classification comes first: where it tests, it has the encoder make retrieval's features too, so
+    that every view of an image is encoded once.
+
+    Raises:
+      JaxpartError: There is no such task.
+    """
+    return [find(name) for name in sorted(names, key=lambda name: name != "classification")]

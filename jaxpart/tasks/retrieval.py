@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from jaxpart import features
-from jaxpart.data.parts import PartSelection, Patch, part_patches
-from jaxpart.data.patch_images import read_patches
+from jaxpart.data.parts import PartSelection, part_patches
 from jaxpart.data.sets import retrieval_set
 from jaxpart.data.source import Source
+from jaxpart.data.views import patch_view
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.metrics.average_precision import average_precision
@@ -27,7 +25,9 @@ def run(
     del workdir  # it keeps nothing but its values
     for name in config.data.sets:
         source, selection = retrieval_set(name, config.data)
-        for key, value in part_retrieval(encoder, source, selection, config.retrieval, progress):
+        for key, value in part_retrieval(
+            encoder, source, selection, config.retrieval, config.features, progress
+        ):
             yield f"{name}/retrieval/{key}", value
 
 
@@ -56,7 +56,12 @@ def section(values: Mapping[str, float | int]) -> Section:
 
 
 def part_retrieval(
-    encoder: Encoder, source: Source, selection: PartSelection, config: Any, progress: Progress
+    encoder: Encoder,
+    source: Source,
+    selection: PartSelection,
+    config: Any,
+    cache: Any,
+    progress: Progress,
 ) -> Iterator[tuple[str, float | int]]:
     """Retrieves every part patch of a data set with every other.
 
@@ -66,6 +71,7 @@ def part_retrieval(
       selection: Its parts.
       config: `batch_size`, `patch_pixels` (0: the encoder's own), `representations`,
         `exclude_self` and `on_error` ("raise" or "skip" images that cannot be read).
+      cache: The configuration's `features`, see `features.extract`.
       progress: Shows how far it is.
 
     Yields:
@@ -83,33 +89,22 @@ def part_retrieval(
             f"{', '.join(selection.parts.values())} has another one {2 * selection.min_dist:g} to "
             f"{2 * selection.max_dist:g} pixels away"
         )
-    size = config.patch_pixels or encoder.config.image_size[0]
-    kept: list[Patch] = []
-    skipped: list[JaxpartError] = []
-
-    def readable() -> Iterator[np.ndarray]:
-        for i, crop in read_patches(source, patches, size=size, on_error=config.on_error):
-            if isinstance(crop, JaxpartError):
-                skipped.append(crop)
-            else:
-                kept.append(patches[i])
-                yield crop
-
-    with progress.bar(f"{source.info.name}: encoding patches", len(patches)) as advance:
-        encoded = features.extract(
-            encoder,
-            readable(),
-            config.representations,
-            batch_size=config.batch_size,
-            progress=advance,
-        )
-    yield "patches", len(kept)
-    yield "skipped", len(skipped)
-    if skipped:
-        progress.say(f"{len(skipped)} patches skipped; the first: {skipped[0]}")
-    parts = [selection.parts[patch.part] for patch in kept]
-    for name, vectors in encoded.items():
-        result = average_precision(vectors, parts, exclude_self=config.exclude_self)
+    view = patch_view(
+        source,
+        patches,
+        size=config.patch_pixels or encoder.config.image_size[0],
+        on_error=config.on_error,
+    )
+    found = features.extract(
+        encoder, view, config.representations, cache, progress, batch_size=config.batch_size
+    )
+    yield "patches", len(found.kept)
+    yield "skipped", len(found.skipped)
+    if found.skipped:
+        progress.say(f"{len(found.skipped)} patches skipped; the first: {found.skipped[0]}")
+    parts = [selection.parts[patches[i].part] for i in found.kept]
+    for name, vectors in found.features.items():
+        result = average_precision(vectors.whole(), parts, exclude_self=config.exclude_self)
         yield f"{name}/AP", result.ap
         yield f"{name}/mAP", result.mean_ap
         for part, value in result.per_part.items():

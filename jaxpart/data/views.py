@@ -1,0 +1,53 @@
+"""Fixed views: the pixels that an encoder sees of each item, always the same, named so that what was made
+of them can be found again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from jaxpart.data.images import Pixels
+from jaxpart.data.parts import Patch
+from jaxpart.data.patch_images import read_patches
+from jaxpart.data.source import Source
+from jaxpart.errors import JaxpartError
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """Images that are the same whenever they are read.
+
+    Attributes:
+      data: The data set with its version, whatever the split: with it and an id go the same pixels.
+      kind: How they are cut and resized, "patch eval".
+      size: Side in pixels.
+      ids: Name of each item; for messages too.
+      read: Pixels of the items with the given numbers, in that order; an error in place of those that
+        cannot be read, where the view was asked to skip them.
+    """
+
+    data: str
+    kind: str
+    size: int
+    ids: Sequence[str]
+    read: Callable[[Sequence[int]], Iterator[Pixels | JaxpartError]]
+
+
+def patch_view(
+    source: Source,
+    patches: Sequence[Patch],
+    *,
+    size: int,
+    transform: Literal["eval", "train"] = "eval",
+    on_error: Literal["raise", "skip"] = "raise",
+) -> View:
+    """Part patches: see `read_patches`."""
+
+    def read(numbers: Sequence[int]) -> Iterator[Pixels | JaxpartError]:
+        chosen = [patches[number] for number in numbers]
+        found = read_patches(source, chosen, size=size, transform=transform, on_error=on_error)
+        return (pixels for _, pixels in found)
+
+    ids = [f"{patch.image} {list(patch.box)}" for patch in patches]
+    return View(f"{source.info.name} {source.info.version}", f"patch {transform}", size, ids, read)

@@ -1,0 +1,72 @@
+"""Multinomial logistic regression by L-BFGS: what a linear probe could reach without a recipe."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.optimize
+from jaxtyping import Array, Float, Int
+
+
+def logistic_regression(
+    train: Float[np.ndarray, "train channel"],
+    labels: Int[np.ndarray, " train"],
+    test: Float[np.ndarray, "test channel"],
+    *,
+    strength: float = 1.0,
+    iterations: int = 1000,
+) -> Int[np.ndarray, " test"]:
+    """Classes of test items by the weights that minimise the regularised cross entropy.
+
+    The objective is that of scikit-learn's `LogisticRegression(C=1 / strength)`: the sum over items of
+    the cross entropy, plus strength / 2 times the squared norm of the weights (not of the bias), here on
+    features standardised by the training set's mean and deviation. It is convex, so that nothing depends
+    on an initial point or an order.
+
+    Args:
+      train: Features of the training items.
+      labels: Their classes, from 0.
+      test: Features of the test items.
+      strength: Of the regularisation.
+      iterations: At most so many of L-BFGS.
+    """
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    deviation = np.where(deviation > 0, deviation, 1)
+    features = jnp.asarray((train - mean) / deviation, jnp.float32)
+    targets = jnp.asarray(labels, jnp.int32)
+    shape = train.shape[1] + 1, int(labels.max()) + 1
+
+    @jax.jit
+    def objective(
+        flat: Float[Array, " values"], features: Array, targets: Array
+    ) -> tuple[Float[Array, ""], Float[Array, " values"]]:
+        def value(flat: Float[Array, " values"]) -> Float[Array, ""]:
+            weights = flat.reshape(shape)
+            logits = _logits(features, weights)
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+            penalty = strength / 2 * jnp.square(weights[:-1]).sum()
+            return (losses.sum() + penalty) / len(targets)  # a mean keeps float32's digits
+
+        return jax.value_and_grad(value)(flat)
+
+    def on_host(flat: Float[np.ndarray, " values"]) -> tuple[float, Float[np.ndarray, " values"]]:
+        value, slope = objective(np.float32(flat), features, targets)
+        return float(value), np.asarray(slope, np.float64)
+
+    result = scipy.optimize.minimize(
+        on_host,
+        np.zeros(shape[0] * shape[1]),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": iterations, "gtol": 1e-6, "ftol": 1e-9},
+    )
+    weights = jnp.asarray(result.x.reshape(shape), jnp.float32)
+    logits = _logits(jnp.asarray((test - mean) / deviation, jnp.float32), weights)
+    return np.asarray(logits.argmax(axis=1))
+
+
+def _logits(features: Array, weights: Array) -> Float[Array, "item class"]:
+    product = jnp.matmul(features, weights[:-1], precision=jax.lax.Precision.HIGHEST)
+    return product + weights[-1]

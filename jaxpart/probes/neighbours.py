@@ -1,0 +1,79 @@
+"""Weighted k nearest neighbours by cosine similarity: a reference without anything to train."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxpart.errors import JaxpartError
+
+_BLOCK_VALUES = 16 << 20
+"""Similarities held at once."""
+
+
+def nearest_neighbours(
+    train: Float[np.ndarray, "train channel"],
+    labels: Int[np.ndarray, " train"],
+    test: Float[np.ndarray, "test channel"],
+    *,
+    k: int = 20,
+    temperature: float = 0.07,
+) -> Int[np.ndarray, " test"]:
+    """Classes of test items by the vote of their nearest training items, searched exactly in blocks.
+
+    A neighbour's vote weighs exp(similarity / temperature), as in DINO's k-NN evaluation, with the k
+    and temperature that it reports.
+
+    Args:
+      train: Features of the training items.
+      labels: Their classes, from 0.
+      test: Features of the test items.
+      k: Number of neighbours; all, if there are fewer training items.
+      temperature: Of the weights.
+
+    Raises:
+      JaxpartError: k is less than 1.
+    """
+    if k < 1:
+        raise JaxpartError(f"k must be at least 1, not {k}")
+    block = max(1, min(len(test), _BLOCK_VALUES // len(train)))
+    rows, classes = jnp.asarray(_unit(train)), jnp.asarray(labels, jnp.int32)
+    queries = _unit(test)
+    queries = np.concatenate([queries, np.zeros((-len(test) % block, test.shape[1]), np.float32)])
+    found = _vote(
+        rows,
+        classes,
+        queries.reshape(-1, block, test.shape[1]),
+        temperature,
+        k=min(k, len(train)),
+        count=int(labels.max()) + 1,
+    )
+    return np.asarray(found).reshape(-1)[: len(test)]
+
+
+def _unit(rows: Float[np.ndarray, "item channel"]) -> Float[np.ndarray, "item channel"]:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-8)
+
+
+@functools.partial(jax.jit, static_argnames=("k", "count"))
+def _vote(
+    rows: Float[Array, "train channel"],
+    labels: Int[Array, " train"],
+    queries: Float[Array, "blocks block channel"],
+    temperature: float,
+    *,
+    k: int,
+    count: int,
+) -> Int[Array, "blocks block"]:
+    def block(query: Float[Array, "block channel"]) -> Int[Array, " block"]:
+        similarities = jnp.matmul(query, rows.T, precision=jax.lax.Precision.HIGHEST)
+        nearest, index = jax.lax.top_k(similarities, k)
+        weights = jnp.exp((nearest - 1) / temperature)
+        votes = jax.vmap(lambda w, c: jnp.zeros(count).at[c].add(w))(weights, labels[index])
+        return votes.argmax(axis=1)
+
+    return jax.lax.map(block, queries)

@@ -1,0 +1,156 @@
+"""One probe read in three ways: best test epoch, last epoch, and chosen without the test set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int, Shaped
+
+from jaxpart.checkpoints import Checkpointer
+from jaxpart.probes.probing import Items, Recipe, train_heads
+from jaxpart.probes.sweep import MakeHead, Scores
+
+_HELD_OUT = 0.1
+"""Share of the training set on which learning rate and epoch are chosen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a sweep came to, for one representation; arrays lead with the seed.
+
+    Attributes:
+      accuracy: Share of test items classified right after each epoch, [seed, rate, epoch].
+      best: Predictions of the rate and epoch with the highest test accuracy (the paper's reading), [seed,
+        item]; the first of those that share it; -1 where the head had diverged.
+      last: Predictions after the last epoch, at the chosen rate where one was chosen, else at the first.
+      chosen: Predictions at the rate and epoch that did best on the held-out items, or None.
+      rate: Index of the chosen rate, [seed]; zeros where none was chosen.
+      epoch: The chosen epoch, from 0, [seed]; -1 where none was chosen.
+      best_rate: Index of the rate of `best`, [seed].
+      best_epoch: The epoch of `best`, from 0, [seed].
+    """
+
+    accuracy: Float64[np.ndarray, "seed rate epoch"]
+    best: Int[np.ndarray, "seed item"]
+    last: Int[np.ndarray, "seed item"]
+    chosen: Int[np.ndarray, "seed item"] | None
+    rate: Int[np.ndarray, " seed"]
+    epoch: Int[np.ndarray, " seed"]
+    best_rate: Int[np.ndarray, " seed"]
+    best_epoch: Int[np.ndarray, " seed"]
+
+    def predictions(self) -> dict[str, Int[np.ndarray, "seed item"]]:
+        """Of each reading that there is, by its name."""
+        readings = {"best": self.best, "last": self.last, "chosen": self.chosen}
+        return {name: found for name, found in readings.items() if found is not None}
+
+
+def held_out(groups: Shaped[np.ndarray, " item"], seed: int) -> Bool[np.ndarray, " item"]:
+    """A tenth of the items, or a little less: whole groups (images), so that none is on both sides.
+
+    Args:
+      groups: The image of each item.
+      seed: Decides which.
+
+    Returns:
+      True for the items held out: at least one group, and never all.
+    """
+    _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    fit = int((np.cumsum(counts[order]) <= _HELD_OUT * len(group)).sum())
+    return np.isin(group, order[: max(1, min(fit, len(counts) - 1))])
+
+
+def probe(
+    make_head: MakeHead,
+    train: Items,
+    test: Items,
+    recipe: Recipe,
+    seeds: Sequence[int],
+    *,
+    groups: Shaped[np.ndarray, " item"] | None,
+    checkpointer: Callable[[str], Checkpointer | None] = lambda stage: None,
+    log: Callable[[str, int], None] = lambda stage, epoch: None,
+) -> list[Outcome]:
+    """Trains and tests a probe.
+
+    To choose, all heads are trained once without the held-out tenth, and each seed takes the rate and
+    epoch that were best there. The heads trained on the WHOLE training set are then looked at at that
+    rate and epoch: chosen hyperparameters, retrained, tested once.
+
+    Args:
+      make_head: Draws a head.
+      train: Training items; one or more representations of one shape.
+      test: Test items.
+      recipe: How heads are trained.
+      seeds: Seeds; the first also draws the held-out items.
+      groups: The image of each training item; None not to choose.
+      checkpointer: Makes the place-keeper of a stage, "choosing" or "final".
+      log: Called with the stage and the epoch after each piece of work.
+
+    Returns:
+      An outcome per representation.
+
+    Raises:
+      JaxpartError: All heads have diverged.
+    """
+    shape = len(train.features), len(seeds), len(recipe.rates)
+    rate, epoch = np.zeros(shape[:2], np.int64), np.full(shape[:2], -1)
+    chosen_epoch = np.full(shape, -1, np.int32)
+    if groups is not None and len(np.unique(groups)) > 1:
+        out = held_out(groups, seeds[0])
+        tenth = Items(
+            [rows.take(np.flatnonzero(out), axis=0) for rows in train.features], train.labels[out]
+        )
+        _, scores = train_heads(
+            make_head,
+            train,
+            tenth,
+            recipe,
+            seeds,
+            rows=np.flatnonzero(~out),
+            checkpointer=checkpointer("choosing"),
+            log=lambda epoch, metrics: log("choosing", epoch),
+        )
+        rate = scores.best_right.argmax(axis=-1)
+        epoch = _at(scores.best_epoch, rate)
+        np.put_along_axis(chosen_epoch, rate[..., None], epoch[..., None], axis=-1)
+    _, scores = train_heads(
+        make_head,
+        train,
+        test,
+        recipe,
+        seeds,
+        chosen_epoch=chosen_epoch,
+        checkpointer=checkpointer("final"),
+        log=lambda epoch, metrics: log("final", epoch),
+    )
+    return [_outcome(scores, i, rate[i], epoch[i], len(test)) for i in range(shape[0])]
+
+
+def _outcome(
+    scores: Scores,
+    i: int,
+    rate: Int[np.ndarray, " seed"],
+    epoch: Int[np.ndarray, " seed"],
+    items: int,
+) -> Outcome:
+    best_rate = scores.best_right[i].argmax(axis=-1)
+    return Outcome(
+        accuracy=np.moveaxis(scores.right[:, i], 0, -1) / items,
+        best=_at(scores.best[i], best_rate),
+        last=_at(scores.last[i], rate),
+        chosen=_at(scores.chosen[i], rate) if (epoch >= 0).all() else None,
+        rate=rate,
+        epoch=epoch,
+        best_rate=best_rate,
+        best_epoch=_at(scores.best_epoch[i], best_rate),
+    )
+
+
+def _at(array: np.ndarray, rate: np.ndarray) -> np.ndarray:
+    """The entries of an array [*lead, rate, …] at a rate for each lead, [*lead, …]."""
+    index = rate.reshape(*rate.shape, *[1] * (array.ndim - rate.ndim))
+    return np.take_along_axis(array, index, axis=rate.ndim).squeeze(rate.ndim)
