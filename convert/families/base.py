@@ -12,6 +12,7 @@ import numpy as np
 
 from convert.rules import Ignore, Rule
 from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.errors import JaxpartError
 
 Arrays = Mapping[str, Any]
@@ -162,18 +163,21 @@ def stacked(*biases: np.ndarray) -> np.ndarray:
     return np.concatenate(biases)
 
 
+def without_registers(registers: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Positions of cls and patches as those of cls, registers (zero: they have none) and patches."""
+    return lambda positions: np.insert(tokens(positions), [1] * registers, 0, axis=0)
+
+
 def layer(source: str, target: str, *, bias: bool = True) -> list[Rule]:
     """Rules of a linear layer."""
     rules = [Rule((f"{source}.weight",), f"{target}.kernel", linear)]
     return rules + [Rule((f"{source}.bias",), f"{target}.bias", same)] * bias
 
 
-def norm(source: str, target: str) -> list[Rule]:
-    """Rules of a LayerNorm."""
-    return [
-        Rule((f"{source}.weight",), f"{target}.scale", same),
-        Rule((f"{source}.bias",), f"{target}.bias", same),
-    ]
+def norm(source: str, target: str, *, bias: bool = True) -> list[Rule]:
+    """Rules of a LayerNorm, or of an RMSNorm, which has no bias."""
+    rules = [Rule((f"{source}.weight",), f"{target}.scale", same)]
+    return rules + [Rule((f"{source}.bias",), f"{target}.bias", same)] * bias
 
 
 def batch_norm(source: str, target: str, *, affine: bool = True) -> list[Rule]:
@@ -198,29 +202,79 @@ def qkv_rules(source: str, target: str, bias: str) -> list[Rule]:
     return rules
 
 
+def mlp_rules(source: str, target: str, config: ViTConfig) -> list[Rule]:
+    """Rules of an MLP; the two halves of a gated one lie in one matrix or in two."""
+    rules = layer(f"{source}.fc1", f"{target}.fc1", bias=config.biases)
+    if config.gated_mlp:
+        halves = f"{source}.fc1_g", f"{source}.fc1_x"
+        for kind, transform in (("weight", stacked_linear), ("bias", stacked)):
+            path = f"{target}.fc1.{'kernel' if kind == 'weight' else 'bias'}"
+            rules.append(Rule(tuple(f"{half}.{kind}" for half in halves), path, transform))
+    if config.mlp_norm:
+        rules += norm(f"{source}.norm", f"{target}.norm")
+    return rules + layer(f"{source}.fc2", f"{target}.fc2", bias=config.biases)
+
+
+def embedding_rules(config: ViTConfig) -> list[Rule]:
+    """Rules of everything before the first block."""
+    registers = sum(name.startswith("register") for name in config.prefix)
+    prefix = [f"{name}_token" for name in config.prefix if not name.startswith("register")]
+    rules = []
+    if prefix:
+        prefix += ["register_tokens"] * bool(registers)
+        rules.append(Rule(tuple(prefix), "prefix_tokens", tokens))
+    if config.positions != "none":
+        spared = registers and config.prefix_positions
+        transform = without_registers(registers) if spared else tokens
+        rules.append(Rule(("pos_embed",), "positions", transform))
+    if config.stem == "patch":
+        kernel = "stem.projection.kernel"
+        rules.append(Rule(("patch_embed.proj.weight",), kernel, patch_projection))
+        if config.stem_bias:
+            rules.append(Rule(("patch_embed.proj.bias",), "stem.projection.bias", same))
+    if config.stem_norm:
+        rules += norm("patch_embed.norm", "stem_norm", bias=config.norm == "layer")
+    if config.pre_norm:
+        rules += norm("norm_pre", "pre_norm", bias=config.norm == "layer")
+    return rules
+
+
 def vit_rules(config: ViTConfig) -> list[Rule]:
     """Rules of the encoder itself, in the names that all families took over from timm."""
-    prefix = tuple(f"{name}_token" for name in config.prefix)
-    rules = [Rule(prefix, "prefix_tokens", tokens)]
-    if config.positions != "none":
-        rules.append(Rule(("pos_embed",), "positions", tokens))
-    if config.stem == "patch":
-        rules += [
-            Rule(("patch_embed.proj.weight",), "stem.projection.kernel", patch_projection),
-            Rule(("patch_embed.proj.bias",), "stem.projection.bias", same),
-        ]
-    rules += norm("blocks.{i}.norm1", "blocks.{i}.norm1")
-    rules += norm("blocks.{i}.norm2", "blocks.{i}.norm2")
-    rules += qkv_rules("blocks.{i}.attn", "blocks.{i}.attention", config.qkv_bias)
-    rules += layer("blocks.{i}.attn.proj", "blocks.{i}.attention.out")
-    rules += layer("blocks.{i}.mlp.fc1", "blocks.{i}.mlp.fc1")
-    rules += layer("blocks.{i}.mlp.fc2", "blocks.{i}.mlp.fc2")
+    source, target = "blocks.{i}", "blocks.{i}"
+    biased = config.norm == "layer"
+    rules = embedding_rules(config)
+    rules += norm(f"{source}.norm1", f"{target}.norm1", bias=biased)
+    rules += norm(f"{source}.norm2", f"{target}.norm2", bias=biased)
+    rules += qkv_rules(f"{source}.attn", f"{target}.attention", config.qkv_bias)
+    if config.attention_norm:
+        rules += norm(f"{source}.attn.norm", f"{target}.attention.norm", bias=biased)
+    rules += layer(f"{source}.attn.proj", f"{target}.attention.out", bias=config.biases)
+    rules += mlp_rules(f"{source}.mlp", f"{target}.mlp", config)
     if config.layer_scale:
-        rules.append(Rule(("blocks.{i}.gamma_1",), "blocks.{i}.scale1", same))
-        rules.append(Rule(("blocks.{i}.gamma_2",), "blocks.{i}.scale2", same))
+        rules.append(Rule((f"{source}.gamma_1",), f"{target}.scale1", same))
+        rules.append(Rule((f"{source}.gamma_2",), f"{target}.scale2", same))
     if config.final_norm:
-        rules += norm("norm", "norm")
+        rules += norm("norm", "norm", bias=biased)
+    if config.pooled_norm:
+        rules += norm("fc_norm", "pooled_norm", bias=biased)
     return rules
+
+
+def classifier_rules(config: ViTConfig) -> list[Rule]:
+    """Rules of a linear classifier of the cls or pooled token, if there is one."""
+    if config.projector is None:
+        return []
+    return layer("head", "projector.heads.0", bias=config.projector.bias)
+
+
+def classifier(arrays: Arrays) -> ProjectorConfig | None:
+    """The linear classifier that the arrays hold, if any."""
+    if "head.weight" not in arrays:
+        return None
+    return ProjectorConfig(
+        "classifier", out=shape(arrays, "head.weight")[0], bias="head.bias" in arrays
+    )
 
 
 def shape(arrays: Arrays, key: str) -> tuple[int, ...]:
@@ -238,7 +292,7 @@ def read_vit(
     Raises:
       JaxpartError: An array is missing, or the number of heads is not known.
     """
-    width = shape(arrays, "cls_token")[-1]
+    width = shape(arrays, "blocks.0.norm1.weight")[-1]
     num_heads = options.num_heads or heads.get(width)
     if num_heads is None:
         raise JaxpartError(
@@ -246,11 +300,14 @@ def read_vit(
             f"of the released sizes; pass --num-heads"
         )
     stem = shape(arrays, "patch_embed.proj.weight") if "patch_embed.proj.weight" in arrays else None
+    registers = shape(arrays, "register_tokens")[-2] if "register_tokens" in arrays else 0
+    prefix = ("cls",) if "cls_token" in arrays else ()
     return {
+        "prefix": (*prefix, *(f"register{i + 1}" for i in range(registers))),
         "width": width,
         "depth": sum(key.startswith("blocks.") and key.endswith(".norm1.weight") for key in arrays),
         "num_heads": num_heads,
-        "mlp_width": shape(arrays, "blocks.0.mlp.fc1.weight")[0],
+        "mlp_width": shape(arrays, "blocks.0.mlp.fc2.weight")[-1],
         "patch_size": stem[-1] if stem else 16,
         "layer_scale": "blocks.0.gamma_1" in arrays,
         "qkv_bias": _qkv_bias(arrays),
@@ -258,10 +315,11 @@ def read_vit(
 
 
 def _qkv_bias(arrays: Arrays) -> str:
-    """ "qkv" where the key has a bias too, one matrix or three; else "qv"."""
+    """ "qkv" where the key has a bias too, one matrix or three; else "qv" or "none"."""
     first = "blocks.0.attn"
-    with_key = f"{first}.qkv.bias" in arrays or f"{first}.k_proj.bias" in arrays
-    return "qkv" if with_key else "qv"
+    if f"{first}.qkv.bias" in arrays or f"{first}.k_proj.bias" in arrays:
+        return "qkv"
+    return "qv" if f"{first}.q_bias" in arrays or f"{first}.q_proj.bias" in arrays else "none"
 
 
 def image_size_of(patches: int, patch_size: int, options: Options) -> tuple[int, int]:
@@ -289,6 +347,6 @@ def read_positions(
     """`fields` with the image size read off `pos_embed`, which has slots of the prefix or not."""
     patches = shape(arrays, "pos_embed")[-2]
     if of_prefix:
-        patches -= len(fields.get("prefix", ("cls",)))
+        patches -= sum(not name.startswith("register") for name in fields["prefix"])
     size = image_size_of(patches, fields["patch_size"], options)
     return fields | {"image_size": size, "prefix_positions": of_prefix}

@@ -13,9 +13,9 @@ from convert.families.base import (
     Layout,
     Options,
     Root,
+    classifier,
+    classifier_rules,
     image_size_of,
-    layer,
-    norm,
     read_vit,
     same,
     shape,
@@ -24,7 +24,6 @@ from convert.families.base import (
 from convert.families.layouts import TIMM, TRANSFORMERS
 from convert.rules import Ignore, Rule
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.errors import JaxpartError
 
 _SHARED = "rel_pos_bias.relative_position_bias_table"
@@ -58,33 +57,25 @@ def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConf
     rows, table_heads = shape(arrays, _SHARED if shared else _PER_BLOCK.replace("{i}", "0"))
     width = shape(arrays, "cls_token")[-1]
     fields = read_vit(arrays, options, heads=HEADS | {width: table_heads})
-    pooled = "fc_norm.weight" in arrays
-    classifier = None
-    if "head.weight" in arrays:
-        classifier = ProjectorConfig("classifier", out=shape(arrays, "head.weight")[0])
     return ViTConfig(
         **fields,
         image_size=_image_size(rows, fields["patch_size"], options),
         positions="none",
         relative_bias="shared" if shared else "per_block",
         final_norm="norm.weight" in arrays,
-        pooled_norm=pooled,
-        projector=classifier,
+        pooled_norm="fc_norm.weight" in arrays,
+        projector=classifier(arrays),
     )
 
 
 def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
-    """Bias tables, and the norm and classifier of the mean patch token."""
+    """Bias tables, and the classifier of the mean patch token."""
     table = vit_rules(config)
     if config.relative_bias == "shared":
         table.append(Rule((_SHARED,), "relative_bias.table", same))
     else:
         table.append(Rule((_PER_BLOCK,), "blocks.{i}.relative_bias.table", same))
-    if config.pooled_norm:
-        table += norm("fc_norm", "pooled_norm")
-    if config.projector is not None:
-        table += layer("head", "projector.heads.0")
-    return table, []
+    return table + classifier_rules(config), []
 
 
 FAMILY = Family(

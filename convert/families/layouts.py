@@ -5,12 +5,15 @@ from __future__ import annotations
 from convert.families.base import Layout
 from convert.rules import Ignore
 
-TIMM_NAMES = ((r"\.ls([12])\.gamma$", r".gamma_\1"),)
-"""timm's names but for its layer scale are those of the original code, which mostly began as timm's."""
+TIMM_NAMES = (
+    (r"\.ls([12])\.gamma$", r".gamma_\1"),
+    (r"^reg_token$", "register_tokens"),
+)
+"""timm's names where they are not those of the original code, which mostly began as timm's."""
 
 TRANSFORMERS_NAMES = (
-    (r"^(?:vit|deit|beit)\.", ""),
-    (r"^embeddings\.(\w+_token)$", r"\1"),
+    (r"^(?:vit|deit|beit|dinov2|dinov2_with_registers|data2vec_vision)\.", ""),
+    (r"^embeddings\.(\w+_tokens?)$", r"\1"),
     (r"^distillation_token$", "dist_token"),
     (r"^embeddings\.position_embeddings$", "pos_embed"),
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
@@ -26,6 +29,10 @@ TRANSFORMERS_NAMES = (
     (r"\.layernorm_after\.", ".norm2."),
     (r"\.lambda_([12])$", r".gamma_\1"),
     (r"\.layer_scale([12])\.lambda1$", r".gamma_\1"),
+    (r"\.mlp\.weights_in\.", ".mlp.fc1."),
+    (r"\.mlp\.gate_proj\.", ".mlp.fc1_g."),
+    (r"\.mlp\.up_proj\.", ".mlp.fc1_x."),
+    (r"\.mlp\.(?:weights_out|down_proj)\.", ".mlp.fc2."),
     (r"^layernorm\.", "norm."),
     (r"^pooler\.layernorm\.", "fc_norm."),
     (r"^(?:cls_)?classifier\.", "head."),
@@ -33,11 +40,15 @@ TRANSFORMERS_NAMES = (
 )
 """transformers' names, as its files hold them and as its models of version 5 name them in memory."""
 
-TIMM = Layout(renames=TIMM_NAMES)
+TIMM = Layout(renames=TIMM_NAMES, fields={"position_resize": "bicubic_antialias"})
+"""timm interpolates positions by a rule of its own, whatever the family's is."""
+
 TRANSFORMERS = Layout(
     renames=TRANSFORMERS_NAMES,
+    fields={"position_resize": "bicubic"},
     ignored=(
         Ignore("pooler.dense.*", "transformers' pooler, which the release did not have"),
         Ignore("mask_token", "pretraining: stands for masked patches"),
     ),
 )
+"""So does transformers."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from jaxpart.encoders.layers import Activation
 from jaxpart.encoders.positions import Grid, PositionResize
 from jaxpart.encoders.projectors import ProjectorConfig
+from jaxpart.encoders.rotary import RotaryRule
 from jaxpart.errors import JaxpartError
 
 
@@ -21,14 +23,27 @@ class ViTConfig:
       depth: Number of blocks.
       num_heads: Attention heads per block.
       mlp_width: Hidden channels of each block's MLP.
-      prefix: Names of the tokens before the patches: ("cls",) or ("cls", "dist").
-      positions: Absolute positions: trained, fixed sin-cos, or none (BEiT).
+      prefix: Names of the tokens before the patches: ("cls",), ("cls", "dist"), ("cls", "register1",
+        …), or none at all.
+      positions: Absolute positions: trained, fixed sin-cos, or none (BEiT, DINOv3).
       position_resize: The family's rule for another grid, see `PositionResize`.
       prefix_positions: Whether the prefix tokens have positions too (DeiT III: not).
+      rotary: How queries and keys of the patches are turned by their place, see `RotaryRule`.
       relative_bias: Relative position bias tables (BEiT): none, one for all blocks, or one per block.
       layer_scale: Whether each residual branch is scaled by a trained vector.
-      qkv_bias: Biases of the query, key and value projection: all three, or q and v alone (BEiT, CAE).
+      qkv_bias: Biases of the query, key and value projection: all three, q and v alone (BEiT, CAE), or
+        none.
+      biases: Whether the attention's output and the MLP have biases (AIMv2: not).
       stem: Patch embedding: one linear map per patch, or MoCo v3's convolutions.
+      stem_bias: Whether that linear map has a bias (CLIP: not).
+      stem_norm: Whether a norm follows the patch embedding, before positions (AIMv2).
+      pre_norm: Whether a norm precedes the first block, after positions (CLIP).
+      norm: LayerNorm, or RMSNorm (AIMv2).
+      norm_epsilon: Added to every norm's variance.
+      activation: Of the MLP: GELU exact (erf), by tanh, by x · sigmoid(1.702 x) (OpenAI's CLIP), or SiLU.
+      gated_mlp: Whether half of the first layer's output, activated, gates the other half (SwiGLU).
+      mlp_norm: Whether a norm precedes the MLP's second layer (EVA-02).
+      attention_norm: Whether a norm precedes the attention's output projection (EVA-02 CLIP).
       final_norm: Whether a LayerNorm follows the last block (fine-tuned BEiT: not).
       pooled_norm: Whether a LayerNorm is applied to the mean patch token (fine-tuned BEiT).
       projector: The projector or classifier behind the encoder, if any.
@@ -44,10 +59,21 @@ class ViTConfig:
     positions: Literal["learned", "sincos", "none"] = "learned"
     position_resize: PositionResize = "bicubic"
     prefix_positions: bool = True
+    rotary: RotaryRule = "none"
     relative_bias: Literal["none", "shared", "per_block"] = "none"
     layer_scale: bool = False
-    qkv_bias: Literal["qkv", "qv"] = "qkv"
+    qkv_bias: Literal["qkv", "qv", "none"] = "qkv"
+    biases: bool = True
     stem: Literal["patch", "conv"] = "patch"
+    stem_bias: bool = True
+    stem_norm: bool = False
+    pre_norm: bool = False
+    norm: Literal["layer", "rms"] = "layer"
+    norm_epsilon: float = 1e-6
+    activation: Activation = "gelu"
+    gated_mlp: bool = False
+    mlp_norm: bool = False
+    attention_norm: bool = False
     final_norm: bool = True
     pooled_norm: bool = False
     projector: ProjectorConfig | None = None
@@ -58,6 +84,11 @@ class ViTConfig:
             raise JaxpartError(
                 f"width {self.width} cannot be split into {self.num_heads} heads; give a number of "
                 f"heads that divides it"
+            )
+        if self.rotary != "none" and self.width // self.num_heads % 4:
+            raise JaxpartError(
+                f"rotary positions need heads of a multiple of 4 channels, not {self.width} / "
+                f"{self.num_heads}; give another number of heads"
             )
         self.grid_of(*self.image_size)
 

@@ -10,7 +10,9 @@ from jaxtyping import Array, Float
 
 from jaxpart.encoders import positions as position_rules
 from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.layers import make_norm
 from jaxpart.encoders.positions import Grid
+from jaxpart.encoders.rotary import Turn, turned
 
 
 class Attention(nnx.Module):
@@ -21,14 +23,21 @@ class Attention(nnx.Module):
         width = config.width
         self.num_heads = config.num_heads
         self.qkv = nnx.Linear(width, 3 * width, use_bias=config.qkv_bias == "qkv", rngs=rngs)
+        self.rotary = config.rotary
         self.has_qv_bias = config.qkv_bias == "qv"
         if self.has_qv_bias:
             self.q_bias = nnx.Param(jnp.zeros(width))
             self.v_bias = nnx.Param(jnp.zeros(width))
-        self.out = nnx.Linear(width, width, rngs=rngs)
+        self.has_norm = config.attention_norm
+        if self.has_norm:
+            self.norm = make_norm(config.norm, width, config.norm_epsilon, rngs)
+        self.out = nnx.Linear(width, width, use_bias=config.biases, rngs=rngs)
 
     def __call__(
-        self, tokens: Float[Array, "batch token width"], bias: Array | None
+        self,
+        tokens: Float[Array, "batch token width"],
+        bias: Array | None,
+        turn: Turn | None = None,
     ) -> tuple[Float[Array, "batch token width"], Float[Array, "batch head query key"]]:
         """Returns the attended tokens and the attention weights."""
         qkv = self.qkv(tokens)
@@ -36,12 +45,17 @@ class Attention(nnx.Module):
             no_bias = jnp.zeros_like(self.q_bias[...])
             qkv = qkv + jnp.concatenate([self.q_bias[...], no_bias, self.v_bias[...]])
         q, k, v = rearrange(qkv, "b t (three h d) -> three b h t d", three=3, h=self.num_heads)
+        if turn is not None:
+            q, k = turned(q, turn, self.rotary), turned(k, turn, self.rotary)
         logits = jnp.einsum("bhqd,bhkd->bhqk", q * q.shape[-1] ** -0.5, k)
         if bias is not None:
             logits = logits + bias
         weights = jax.nn.softmax(logits, axis=-1)
         attended = jnp.einsum("bhqk,bhkd->bqhd", weights, v)
-        return self.out(rearrange(attended, "b q h d -> b q (h d)")), weights
+        attended = rearrange(attended, "b q h d -> b q (h d)")
+        if self.has_norm:
+            attended = self.norm(attended)
+        return self.out(attended), weights
 
 
 class RelativeBias(nnx.Module):

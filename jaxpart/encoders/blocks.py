@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.attention import Attention, RelativeBias
-
-NORM_EPSILON = 1e-6
-"""Of every LayerNorm in every method's own code."""
-
-
-def layer_norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """A LayerNorm over the channels of a token."""
-    # Flax's fast variance, E[x²] − E[x]², cancels where the mean is large.
-    return nnx.LayerNorm(width, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)
+from jaxpart.encoders.layers import activation, make_norm
+from jaxpart.encoders.rotary import Turn
 
 
 class Mlp(nnx.Module):
-    """Two linear layers with the exact (erf) GELU between them."""
+    """Two linear layers with an activation between them, gated or not."""
 
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
         """Creates the layers."""
-        self.fc1 = nnx.Linear(config.width, config.mlp_width, rngs=rngs)
-        self.fc2 = nnx.Linear(config.mlp_width, config.width, rngs=rngs)
+        self.activation, self.gated = config.activation, config.gated_mlp
+        hidden = config.mlp_width
+        inner = 2 * hidden if config.gated_mlp else hidden
+        self.fc1 = nnx.Linear(config.width, inner, use_bias=config.biases, rngs=rngs)
+        self.has_norm = config.mlp_norm
+        if self.has_norm:
+            self.norm = make_norm(config.norm, hidden, config.norm_epsilon, rngs)
+        self.fc2 = nnx.Linear(hidden, config.width, use_bias=config.biases, rngs=rngs)
 
     def __call__(self, tokens: Float[Array, "batch token width"]) -> Array:
         """Applies the MLP to each token."""
-        return self.fc2(jax.nn.gelu(self.fc1(tokens), approximate=False))
+        function, hidden = activation(self.activation), self.fc1(tokens)
+        if self.gated:
+            gate, value = jnp.split(hidden, 2, axis=-1)
+            hidden = function(gate) * value
+        else:
+            hidden = function(hidden)
+        return self.fc2(self.norm(hidden) if self.has_norm else hidden)
 
 
 class Block(nnx.Module):
@@ -38,9 +42,9 @@ class Block(nnx.Module):
 
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
         """Creates attention, MLP and their norms."""
-        self.norm1 = layer_norm(config.width, rngs)
+        self.norm1 = make_norm(config.norm, config.width, config.norm_epsilon, rngs)
         self.attention = Attention(config, rngs=rngs)
-        self.norm2 = layer_norm(config.width, rngs)
+        self.norm2 = make_norm(config.norm, config.width, config.norm_epsilon, rngs)
         self.mlp = Mlp(config, rngs=rngs)
         self.has_layer_scale = config.layer_scale
         if config.layer_scale:
@@ -50,10 +54,13 @@ class Block(nnx.Module):
             self.relative_bias = RelativeBias(config)
 
     def __call__(
-        self, tokens: Float[Array, "batch token width"], bias: Array | None
+        self,
+        tokens: Float[Array, "batch token width"],
+        bias: Array | None,
+        turn: Turn | None = None,
     ) -> tuple[Float[Array, "batch token width"], Float[Array, "batch head query key"]]:
         """Returns the block's output and its attention weights."""
-        attended, weights = self.attention(self.norm1(tokens), bias)
+        attended, weights = self.attention(self.norm1(tokens), bias, turn)
         tokens = tokens + (self.scale1[...] * attended if self.has_layer_scale else attended)
         hidden = self.mlp(self.norm2(tokens))
         return tokens + (self.scale2[...] * hidden if self.has_layer_scale else hidden), weights

@@ -141,7 +141,7 @@ def random_encoder(name: str, config: ViTConfig, *, seed: int = 0) -> Encoder:
             arrays[path] = np.ones(shape, np.float32)
         elif kind in ("scale1", "scale2"):
             arrays[path] = np.full(shape, 0.1, np.float32)
-        elif kind in ("positions", "prefix_tokens", "table"):
+        elif kind in ("positions", "prefix_tokens", "probe", "table"):
             arrays[path] = rng.normal(0, 0.02, shape).astype(np.float32)
         else:
             arrays[path] = np.zeros(shape, np.float32)

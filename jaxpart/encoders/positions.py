@@ -20,13 +20,18 @@ from scipy.interpolate import InterpolatedUnivariateSpline
 Grid = tuple[int, int]
 """Patches along (height, width)."""
 
-PositionResize = Literal["bicubic", "bicubic_offset", "sincos_wh"]
+PositionResize = Literal[
+    "bicubic", "bicubic_offset", "bicubic_antialias", "bilinear_antialias", "sincos_wh"
+]
 """How absolute positions reach another grid.
 
 - bicubic: PyTorch's bicubic to the new size, as DeiT (`deit/main.py`) and MAE
   (`util/pos_embed.py`) do when they load a checkpoint.
 - bicubic_offset: the same with scale factor (target + 0.1) / source, as DINO and iBOT
   (`vision_transformer.py`, `interpolate_pos_encoding`) do in the forward pass.
+- bicubic_antialias: PyTorch's antialiased bicubic, another kernel (a = -0.5) even where it enlarges,
+  as DINOv2 with registers (`vision_transformer.py`) and timm do.
+- bilinear_antialias: PyTorch's antialiased bilinear, as SigLIP 2's NaFlex.
 - sincos_wh: computed anew by the formula of MoCo v3 (`vits.py`) and CAE.
 """
 
@@ -65,6 +70,28 @@ def bicubic_matrix(
         weight = np.where(u <= 1, inner, outer)
         np.add.at(matrix, (np.arange(target), np.clip(floor + tap, 0, source - 1)), weight)
     return matrix
+
+
+@functools.cache
+def antialias_matrix(
+    source: int, target: int, kernel: Literal["bicubic", "bilinear"]
+) -> Float[np.ndarray, "target source"]:
+    """PyTorch's antialiased interpolation, which is Pillow's: kernels widened where it shrinks.
+
+    Args:
+      source: Length of the stored axis.
+      target: Length wanted.
+      kernel: Cubic (a = -0.5) or triangle; weights beyond the border are shared out to the others.
+    """
+    scale = max(source / target, 1.0)
+    centre = (np.arange(target) + 0.5) * source / target
+    u = np.abs(np.arange(source) + 0.5 - centre[:, None]) / scale
+    if kernel == "bilinear":
+        matrix = np.maximum(1 - u, 0)
+    else:
+        inner, outer = (1.5 * u - 2.5) * u * u + 1, ((-0.5 * u + 2.5) * u - 4) * u + 2
+        matrix = np.where(u < 1, inner, np.where(u < 2, outer, 0))
+    return matrix / matrix.sum(axis=1, keepdims=True)
 
 
 @functools.cache
@@ -136,8 +163,14 @@ def resize_positions(
     width = positions.shape[-1]
     if rule == "sincos_wh":
         return jnp.asarray(sincos(width, target, by_column=True))
-    offset = 0.1 if rule == "bicubic_offset" else 0.0
-    rows, columns = (bicubic_matrix(s, t, offset) for s, t in zip(source, target, strict=True))
+    lengths = zip(source, target, strict=True)
+    if rule == "bicubic_antialias":
+        rows, columns = (antialias_matrix(s, t, "bicubic") for s, t in lengths)
+    elif rule == "bilinear_antialias":
+        rows, columns = (antialias_matrix(s, t, "bilinear") for s, t in lengths)
+    else:
+        offset = 0.1 if rule == "bicubic_offset" else 0.0
+        rows, columns = (bicubic_matrix(s, t, offset) for s, t in lengths)
     grid = positions.reshape(*source, width)
     return _matrix_product(rows, grid, columns).reshape(-1, width)
 

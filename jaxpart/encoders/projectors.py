@@ -9,8 +9,11 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Float
+
+from jaxpart.encoders.layers import Activation, activation, make_norm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,23 +22,30 @@ class ProjectorConfig:
 
     Attributes:
       kind: "mlp_bn" (MoCo v3: linear + BN + ReLU, last BN without affine), "bottleneck" (DINO, iBOT:
-        MLP with GELU, l2-normalised bottleneck, last layer without bias) or "classifier" (a linear
-        layer per prefix token, averaged: DeiT; on the pooled token: fine-tuned BEiT).
-      hidden: Hidden channels of each hidden layer.
+        MLP with GELU, l2-normalised bottleneck, last layer without bias), "classifier" (a linear layer
+        per prefix token, averaged: DeiT; on the pooled token: fine-tuned BEiT; CLIP's projection) or
+        "attention_pool" (SigLIP: a trained query attends to the patches, an MLP follows).
+      hidden: Hidden channels of each hidden layer ("attention_pool": of its MLP).
       bottleneck: Channels before the last layer ("bottleneck" alone).
       out: Output channels.
       patch_out: Output channels of the second last layer, for patches (iBOT); 0 for none.
       heads: Number of linear layers of a "classifier" (distilled DeiT: 2).
       predictor: Hidden channels of MoCo v3's predictor; 0 for none.
+      bias: Whether a "classifier" has biases (CLIP: not).
+      num_heads: Attention heads of an "attention_pool".
+      activation: Of the MLP of an "attention_pool".
     """
 
-    kind: Literal["mlp_bn", "bottleneck", "classifier"]
+    kind: Literal["mlp_bn", "bottleneck", "classifier", "attention_pool"]
     out: int
     hidden: tuple[int, ...] = ()
     bottleneck: int = 0
     patch_out: int = 0
     heads: int = 1
     predictor: int = 0
+    bias: bool = True
+    num_heads: int = 1
+    activation: Activation = "gelu"
 
 
 def _batch_norm(width: int, affine: bool, rngs: nnx.Rngs) -> nnx.BatchNorm:
@@ -107,6 +117,33 @@ class Bottleneck(nnx.Module):
         return out
 
 
+class AttentionPool(nnx.Module):
+    """SigLIP's head (`big_vision/models/vit.py`, `MAPHead`): attention of one query, then an MLP."""
+
+    def __init__(self, width: int, config: ProjectorConfig, *, rngs: nnx.Rngs) -> None:
+        """Creates the query, the attention and the MLP."""
+        self.num_heads, self.activation = config.num_heads, config.activation
+        self.probe = nnx.Param(0.02 * jax.random.normal(rngs.params(), (1, width)))
+        self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
+        self.out = nnx.Linear(width, width, rngs=rngs)
+        self.norm = make_norm("layer", width, 1e-6, rngs)
+        self.fc1 = nnx.Linear(width, config.hidden[0], rngs=rngs)
+        self.fc2 = nnx.Linear(config.hidden[0], config.out, rngs=rngs)
+
+    def __call__(self, patches: Float[Array, "batch patch width"]) -> Float[Array, "batch out"]:
+        """Pools the patches of each image."""
+        width = patches.shape[-1]
+        query = self.qkv(self.probe[...])[0, :width]
+        query = rearrange(query, "(h d) -> h d", h=self.num_heads)
+        keys, values = rearrange(
+            self.qkv(patches)[..., width:], "b t (two h d) -> two b h t d", two=2, h=self.num_heads
+        )
+        logits = jnp.einsum("hd,bhkd->bhk", query * query.shape[-1] ** -0.5, keys)
+        pooled = jnp.einsum("bhk,bhkd->bhd", jax.nn.softmax(logits, axis=-1), values)
+        pooled = self.out(rearrange(pooled, "b h d -> b (h d)"))
+        return pooled + self.fc2(activation(self.activation)(self.fc1(self.norm(pooled))))
+
+
 class Projector(nnx.Module):
     """The projector or classifier named by its configuration."""
 
@@ -117,9 +154,12 @@ class Projector(nnx.Module):
             self.mlp = MlpBatchNorm([width, *config.hidden, config.out], rngs=rngs)
         elif config.kind == "bottleneck":
             self.head = Bottleneck(width, config, rngs=rngs)
+        elif config.kind == "attention_pool":
+            self.pool = AttentionPool(width, config, rngs=rngs)
         else:
             self.heads = nnx.List(
-                nnx.Linear(width, config.out, rngs=rngs) for _ in range(config.heads)
+                nnx.Linear(width, config.out, use_bias=config.bias, rngs=rngs)
+                for _ in range(config.heads)
             )
 
     def __call__(
@@ -140,6 +180,8 @@ class Projector(nnx.Module):
             return {"projection": self.mlp(tokens[0])}
         if self.kind == "bottleneck":
             return self.head(tokens[0], patches)
+        if self.kind == "attention_pool":
+            return {"projection": self.pool(patches)}
         logits = [head(token) for head, token in zip(self.heads, tokens, strict=True)]
         return {"projection": sum(logits[1:], logits[0]) / len(logits)}
 

@@ -18,7 +18,9 @@ class PatchStem(nnx.Module):
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
         """Creates the map."""
         self.patch_size = config.patch_size
-        self.projection = nnx.Linear(3 * config.patch_size**2, config.width, rngs=rngs)
+        self.projection = nnx.Linear(
+            3 * config.patch_size**2, config.width, use_bias=config.stem_bias, rngs=rngs
+        )
 
     def __call__(
         self, images: Float[Array, "batch height width 3"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +13,11 @@ from jaxtyping import Array, Float
 from jaxpart.encoders import positions as position_rules
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.attention import RelativeBias
-from jaxpart.encoders.blocks import Block, layer_norm
+from jaxpart.encoders.blocks import Block
+from jaxpart.encoders.layers import make_norm
 from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.projectors import Predictor, Projector
+from jaxpart.encoders.rotary import rotary_turn
 from jaxpart.encoders.stems import ConvStem, PatchStem
 
 
@@ -29,16 +33,22 @@ class ViT(nnx.Module):
         self.config = config
         width, prefix = config.width, len(config.prefix)
         self.stem = (ConvStem if config.stem == "conv" else PatchStem)(config, rngs=rngs)
-        self.prefix_tokens = nnx.Param(0.02 * jax.random.normal(rngs.params(), (prefix, width)))
+        norm = functools.partial(make_norm, config.norm, width, config.norm_epsilon, rngs)
+        if config.stem_norm:
+            self.stem_norm = norm()
+        if prefix:
+            self.prefix_tokens = nnx.Param(0.02 * jax.random.normal(rngs.params(), (prefix, width)))
         if config.positions != "none":
             self.positions = nnx.Param(self._initial_positions(rngs))
         if config.relative_bias == "shared":
             self.relative_bias = RelativeBias(config)
+        if config.pre_norm:
+            self.pre_norm = norm()
         self.blocks = nnx.List(Block(config, rngs=rngs) for _ in range(config.depth))
         if config.final_norm:
-            self.norm = layer_norm(width, rngs)
+            self.norm = norm()
         if config.pooled_norm:
-            self.pooled_norm = layer_norm(width, rngs)
+            self.pooled_norm = norm()
         if config.projector is not None:
             self.projector = Projector(width, config.projector, rngs=rngs)
             if config.projector.predictor:
@@ -62,7 +72,9 @@ class ViT(nnx.Module):
         config = self.config
         grid = config.grid_of(*images.shape[1:3])
         patches = self.stem(images)
-        prefix = self.prefix_tokens[...]
+        if config.stem_norm:
+            patches = self.stem_norm(patches)
+        prefix = self.prefix_tokens[...] if config.prefix else jnp.zeros((0, config.width))
         if config.positions != "none":
             stored = self.positions[...]
             slots = len(config.prefix) if config.prefix_positions else 0
@@ -72,18 +84,24 @@ class ViT(nnx.Module):
                 stored[slots:], config.grid, grid, config.position_resize
             )
         prefix = jnp.broadcast_to(prefix, (images.shape[0], *prefix.shape))
-        return jnp.concatenate([prefix, patches], axis=1), grid
+        tokens = jnp.concatenate([prefix, patches], axis=1)
+        return self.pre_norm(tokens) if config.pre_norm else tokens, grid
 
     def transform(
         self, tokens: Float[Array, "batch token width"], grid: Grid
     ) -> tuple[tuple[Float[Array, "batch token width"], ...], Float[Array, "batch head query key"]]:
         """Output of every block, before the final norm, and the attention weights of the last."""
-        shared = self.relative_bias(grid) if self.config.relative_bias == "shared" else None
-        per_block = self.config.relative_bias == "per_block"
+        config = self.config
+        shared = self.relative_bias(grid) if config.relative_bias == "shared" else None
+        per_block = config.relative_bias == "per_block"
+        turn = None
+        if config.rotary != "none":
+            channels = config.width // config.num_heads
+            turn = rotary_turn(config.rotary, grid, len(config.prefix), channels)
         outputs = []
         for block in self.blocks:
             bias = block.relative_bias(grid) if per_block else shared
-            tokens, weights = block(tokens, bias)
+            tokens, weights = block(tokens, bias, turn)
             outputs.append(tokens)
         return tuple(outputs), weights
 

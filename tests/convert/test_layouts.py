@@ -4,7 +4,7 @@ import functools
 import json
 
 import pytest
-from twins import randomise, save
+from twins import blocks_of, randomise, save
 
 import jaxpart
 from convert.__main__ import main
@@ -45,13 +45,17 @@ TIMM_MODELS = {
 
 @pytest.mark.parametrize("name", TIMM_MODELS)
 def test_timm(name, twin):
-    """Built at a size that is not square: to other sizes timm interpolates by a rule of its own."""
+    """At another size timm's own interpolation; what has relative biases is built at that size."""
     family, architecture, changes = TIMM_MODELS[name]
-    size = (32, 32) if name in ("deit", "deit3") else (24, 40)
+    resizes = name in ("deit3", "plain")
+    size = (32, 32) if resizes else (24, 40)
+    changes = changes | ({"dynamic_img_size": True} if resizes else {})
     model = timm.create_model(architecture, img_size=size, **TIMM | changes)
     pair = twin(family, "timm", model, model.blocks, image_size=size)
-    has_head = changes.get("num_classes", 5) > 0
-    pair.compare(size, tokens_and_logits if has_head else only_tokens)
+    outputs = tokens_and_logits if changes.get("num_classes", 5) else only_tokens
+    pair.compare(size, outputs)
+    if resizes:
+        pair.compare((24, 40), outputs)
 
 
 def deit_teacher(model, images, **options):
@@ -114,23 +118,13 @@ def transformers_model(name, **changes):
     return model(model.config_class(attn_implementation="eager", **settings))
 
 
-def blocks_of(model):
-    (blocks,) = (
-        m
-        for n, m in model.named_modules()
-        if isinstance(m, torch.nn.ModuleList) and "decod" not in n
-    )
-    return blocks
-
-
 @pytest.mark.parametrize("name", TRANSFORMERS_MODELS)
 def test_transformers(name, twin):
-    """The family's interpolation is transformers' in DeiT and MAE alone."""
     family, _, outputs, _ = TRANSFORMERS_MODELS[name]
     model = transformers_model(name)
     pair = twin(family, "transformers", model, blocks_of(model))
     pair.compare((32, 32), outputs)
-    if family in ("deit", "mae"):
+    if name in ("deit", "mae", "mocov3"):
         pair.compare((24, 40), functools.partial(outputs, interpolate_pos_encoding=True))
 
 

@@ -55,6 +55,17 @@ def encoder_of(path, family, layout, **options) -> Encoder:
     return make_encoder(family, plan.config, Preprocessing(), arrays, digest="", trained=True)
 
 
+def blocks_of(model):
+    """The blocks of a transformers model's encoder."""
+    import torch
+
+    lists = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.ModuleList)}
+    (blocks,) = (
+        m for n, m in lists.items() if n.endswith(("layers", "layer")) and "decod" not in n
+    )
+    return blocks
+
+
 @dataclasses.dataclass
 class Twin:
     """A PyTorch model and its Flax encoder.

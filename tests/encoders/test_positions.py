@@ -81,3 +81,19 @@ def test_relative_index_counts_offsets_from_key_to_query():
     # Query (1, 2), key (0, 0): one down, two to the right of the centre (1, 2) of the table.
     assert index[6, 1] == 2 * 5 + 4
     assert set(np.diag(index)[1:]) == {1 * 5 + 2}
+
+
+@pytest.mark.parametrize("kernel", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("target", [(3, 3), (5, 9), (20, 33)])
+def test_antialiased_twin(target, kernel):
+    torch = pytest.importorskip("torch")
+    stored = np.random.default_rng(0).normal(size=(7 * 7, 8)).astype(np.float32)
+    ours = positions.resize_positions(stored, (7, 7), target, f"{kernel}_antialias")
+    theirs = torch.nn.functional.interpolate(
+        torch.from_numpy(stored).reshape(1, 7, 7, 8).permute(0, 3, 1, 2),
+        size=target,
+        mode=kernel,
+        antialias=True,
+    )
+    theirs = theirs.permute(0, 2, 3, 1).reshape(-1, 8).numpy()
+    assert largest_error(ours, theirs) <= TOLERANCE

@@ -1,0 +1,32 @@
+"""What blocks and projectors are made of: norms, activations, and the MLP between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+from flax import nnx
+from jaxtyping import Array
+
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu"]
+
+
+def activation(name: Activation) -> Callable[[Array], Array]:
+    """The function of that name."""
+    return {
+        "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+        "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+        "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+        "silu": jax.nn.silu,
+    }[name]
+
+
+def make_norm(
+    kind: Literal["layer", "rms"], width: int, epsilon: float, rngs: nnx.Rngs
+) -> nnx.LayerNorm | nnx.RMSNorm:
+    """A norm over the channels of a token."""
+    if kind == "rms":
+        return nnx.RMSNorm(width, epsilon=epsilon, rngs=rngs)
+    # Flax's fast variance, E[x²] − E[x]², cancels where the mean is large.
+    return nnx.LayerNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
