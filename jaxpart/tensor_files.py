@@ -1,4 +1,4 @@
-"""Opens PyTorch and safetensors checkpoints, safely and without PyTorch."""
+"""Opens PyTorch, safetensors and numpy checkpoints, safely and without PyTorch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from convert.unpickler import RestrictedUnpickler, finished
 from jaxpart.errors import JaxpartError
+from jaxpart.unpickler import RestrictedUnpickler, finished
 
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _OTHERS = {
@@ -57,9 +57,9 @@ class Checkpoint:
 
 
 def open_checkpoint(path: str | pathlib.Path, *, allow_torch: bool = False) -> Checkpoint:
-    """Opens a `.pth`, `.pth.tar`, `.bin` (zip format) or `.safetensors` file; told by its content.
+    """Opens a `.pth`, `.pth.tar`, `.bin` (zip format), `.safetensors` or `.npz` file, by its content.
 
-    Nothing of the file is run: see `convert/unpickler.py`.
+    Nothing of the file is run: see `jaxpart/unpickler.py`.
 
     Args:
       path: The file.
@@ -109,7 +109,9 @@ def _open(path: pathlib.Path, head: bytes, allow_torch: bool) -> Checkpoint:
         raise JaxpartError(
             "it is a plain pickle, not a file that torch.save wrote; it is not opened"
         )
-    raise JaxpartError("it is neither a PyTorch (zip) nor a safetensors file; fetch it again")
+    raise JaxpartError(
+        "it is neither a PyTorch (zip), a safetensors nor an .npz file; fetch it again"
+    )
 
 
 def _is_safetensors(path: pathlib.Path, head: bytes) -> bool:
@@ -124,6 +126,8 @@ def _read_zip(path: pathlib.Path) -> Checkpoint:
         raise JaxpartError("the end of the file is missing (cut off?); fetch it again") from None
     with archive:
         names = {member.filename: member for member in archive.infolist()}
+        if names and all(name.endswith(".npy") for name in names):
+            return Checkpoint(path, _read_npz(path))
         pickles = [name for name in names if name.split("/", 1)[-1] == "data.pkl"]
         if any(name.split("/", 1)[-1] == "constants.pkl" for name in names):
             raise JaxpartError("it is a TorchScript program, not a checkpoint; save its state_dict")
@@ -160,6 +164,16 @@ def _member(archive: zipfile.ZipFile, whole: np.ndarray, member: zipfile.ZipInfo
     if local[:4] != b"PK\x03\x04" or data.size != member.file_size:
         raise JaxpartError(f"its member {member.filename} is damaged; fetch it again")
     return data
+
+
+def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Arrays that numpy saved; bfloat16, which numpy does not know, is told by its two raw bytes."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+    return {
+        key: array.view(ml_dtypes.bfloat16) if array.dtype == "V2" else array
+        for key, array in arrays.items()
+    }
 
 
 def _read_legacy(path: pathlib.Path, allow_torch: bool) -> Any:
