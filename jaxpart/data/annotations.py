@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -37,14 +37,18 @@ def encode_annotations(annotations: Sequence[Annotation]) -> bytes:
     return file.getvalue()
 
 
+def annotation_ids(name: str, data: bytes) -> list[str]:
+    """The ids alone, of the content of a file. Raises `JaxpartError` if it is damaged."""
+    return _split_ids(_load(name, data, ("ids", "label")))
+
+
 class AnnotationTable:
     """Annotations read back from files of `encode_annotations`, one after the other."""
 
     def __init__(self, files: Sequence[tuple[str, bytes]]) -> None:
         """Joins (name, content) of files. Raises `JaxpartError` if one is damaged."""
-        tables = [_load(name, data) for name, data in files]
-        texts = [bytes(table["ids"]).decode() for table in tables if len(table["label"])]
-        self.ids = [key for text in texts for key in text.split(_END)]
+        tables = [_load(name, data, _FIELDS) for name, data in files]
+        self._ids = [key for table in tables for key in _split_ids(table)]
         joined = {
             field: np.concatenate([table[field] for table in tables])
             for field in _FIELDS
@@ -57,7 +61,7 @@ class AnnotationTable:
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self.ids)
+        return len(self._ids)
 
     def __getitem__(self, index: int) -> Annotation:
         """The annotation of an image, by its place in the files."""
@@ -66,12 +70,16 @@ class AnnotationTable:
             rows = slice(self._starts[index], self._starts[index + 1])
             keypoints = Keypoints(*(values[rows] for values in self._keypoints))
         label = int(self._label[index])
-        return Annotation(self.ids[index], keypoints, None if label == _NO_LABEL else label)
+        return Annotation(self._ids[index], keypoints, None if label == _NO_LABEL else label)
 
 
-def _load(name: str, data: bytes) -> dict[str, np.ndarray]:
+def _split_ids(table: Mapping[str, np.ndarray]) -> list[str]:
+    return bytes(table["ids"]).decode().split(_END) if len(table["label"]) else []
+
+
+def _load(name: str, data: bytes, fields: Sequence[str]) -> dict[str, np.ndarray]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return {field: arrays[field] for field in _FIELDS}
+            return {field: arrays[field] for field in fields}
     except Exception as error:  # damaged bytes raise a dozen types
         raise JaxpartError(f"{name} is damaged ({error}); prepare the data set again") from error

@@ -144,13 +144,24 @@ def _info(tree: dict[str, Any]) -> DatasetInfo:
     )
 
 
+def temporary_name(path: pathlib.Path) -> pathlib.Path:
+    """Where this process writes a file before it is moved into place."""
+    return path.with_name(f".writing-{os.getpid()}-{path.name}")
+
+
+def remove_temporary(folder: pathlib.Path) -> None:
+    """Removes what killed processes began to write in a folder. Raises `OSError`."""
+    for path in folder.glob(".writing-*"):
+        path.unlink(missing_ok=True)
+
+
 def write_file(path: pathlib.Path, data: bytes) -> File:
     """Writes a file under a temporary name and moves it into place, once it is on the disk.
 
     Raises:
       JaxpartError: The disk is full or read-only.
     """
-    temporary = path.with_name(f".writing-{path.name}")
+    temporary = temporary_name(path)
     try:
         try:
             with temporary.open("wb") as file:

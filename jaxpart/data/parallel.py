@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
@@ -22,6 +23,15 @@ _sources: Mapping[str, Source] = {}
 def _start(sources: Mapping[str, Source]) -> None:
     global _sources
     _sources = sources
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this process where the main one was killed: its lock is gone, so nobody may write on."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this runs in a worker
+    parent.join()
+    os._exit(1)
 
 
 def _run(function: Callable[[Mapping[str, Source], Any], Any], task: Any) -> Any:
@@ -61,4 +71,4 @@ def over_tasks(
                 "a process died, perhaps for want of memory; try again with fewer --workers"
             ) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # what has begun is waited for

@@ -20,10 +20,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from jaxpart.data.annotations import AnnotationTable
+from jaxpart.data.annotations import annotation_ids
 from jaxpart.data.checking import Summary, repeated, total
 from jaxpart.data.folders import fingerprint, read_file
-from jaxpart.data.manifest import MANIFEST, Manifest, Split, Whole, read_manifest, write_file
+from jaxpart.data.manifest import (
+    MANIFEST,
+    Manifest,
+    Split,
+    Whole,
+    read_manifest,
+    remove_temporary,
+    write_file,
+)
 from jaxpart.data.parallel import over_tasks
 from jaxpart.data.prepared import UNFINISHED
 from jaxpart.data.shards import Task, Written, find_written, write_shard
@@ -94,6 +102,7 @@ def prepare(
         splits = {s: _split(source.info, written_of[s]) for s, source in sources.items()}
         _finish(name, folder, splits, whole)
         try:
+            remove_temporary(folder)
             shutil.rmtree(unfinished)
         except OSError as error:
             raise JaxpartError(f"{unfinished} cannot be removed: {error.strerror}") from error
@@ -246,5 +255,5 @@ def _finish(
 
 
 def _ids(folder: pathlib.Path, split: Split) -> list[str]:
-    files = [(s.annotations.name, read_file(folder / s.annotations.name)) for s in split.shards]
-    return AnnotationTable(files).ids
+    names = [shard.annotations.name for shard in split.shards]
+    return [key for name in names for key in annotation_ids(name, read_file(folder / name))]

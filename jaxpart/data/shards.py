@@ -13,7 +13,7 @@ from typing import NamedTuple
 from jaxpart.data.annotations import encode_annotations
 from jaxpart.data.checking import Picture, Summary, look_at, record_faults, summarize
 from jaxpart.data.folders import read_file
-from jaxpart.data.manifest import File, Shard, describe_file, write_file
+from jaxpart.data.manifest import File, Shard, describe_file, temporary_name, write_file
 from jaxpart.data.prepared import UNFINISHED
 from jaxpart.data.source import Annotation, Source
 from jaxpart.data.tf_example import encode_example
@@ -114,7 +114,7 @@ def _shard_file(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
     """
     from array_record.python import array_record_module
 
-    temporary = path.with_name(f".writing-{path.name}")
+    temporary = temporary_name(path)
     try:
         with _told(path):
             writer = array_record_module.ArrayRecordWriter(str(temporary), _OPTIONS)

@@ -1,0 +1,219 @@
+"""Fetching from a local server: resumed, checked, unpacked safely, or told in one sentence."""
+
+import contextlib
+import hashlib
+import http.server
+import io
+import os
+import socket
+import stat
+import tarfile
+import threading
+import zipfile
+
+import pytest
+
+from jaxpart.data import download as module
+from jaxpart.data.download import ARCHIVES, Archive, download
+from jaxpart.errors import JaxpartError
+
+FILES = {"SET/a/1.txt": b"one" * 5000, "SET/2.txt": b"two", "other.txt": b"left out"}
+
+
+def zipped(files=FILES):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        for name, data in files.items():
+            packed.writestr(name, data)
+    return file.getvalue()
+
+
+def tarred(files=FILES, link=None):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as packed:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            packed.addfile(entry, io.BytesIO(data))
+        if link:
+            entry = tarfile.TarInfo("SET/link")
+            entry.type, entry.linkname = tarfile.SYMTYPE, link
+            packed.addfile(entry)
+    return file.getvalue()
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves `data`; cuts each answer off after `limit` bytes; knows ranges if told to."""
+
+    data = b""
+    limit = None
+    ranges = True
+    asked: list[str | None]
+
+    def do_GET(self):
+        wanted = self.headers.get("Range")
+        self.asked.append(wanted)
+        if self.path.startswith("/missing"):
+            self.send_error(404)
+            return
+        start = int(wanted[6:-1]) if wanted and self.ranges else 0
+        if start >= len(self.data):
+            self.send_error(416)
+            return
+        rest = self.data[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(rest)))
+        if start:
+            self.send_header(
+                "Content-Range", f"bytes {start}-{len(self.data) - 1}/{len(self.data)}"
+            )
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(rest if self.limit is None else rest[: self.limit])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    class Mine(Server):
+        """Attributes of its own, so that no test sees another's."""
+
+    Mine.asked = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mine) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        Mine.address = f"http://127.0.0.1:{running.server_port}"
+        yield Mine
+        running.shutdown()
+        thread.join()
+
+
+def archive(server, data, path="set.zip?download=1", sha256=None):
+    server.data = data
+    known = hashlib.sha256(data).hexdigest() if sha256 is None else sha256
+    return (Archive(f"{server.address}/{path}", known, ("SET",), "sub"),)
+
+
+def unpacked(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+EXPECTED = {f"sub/{name}": data for name, data in FILES.items() if name.startswith("SET")}
+
+
+@pytest.mark.parametrize(("data", "path"), [(zipped(), "set.zip"), (tarred(), "set.tgz")])
+def test_archives_are_fetched_and_unpacked_once(server, tmp_path, data, path):
+    archives = archive(server, data, path)
+    assert download(archives, tmp_path) == [tmp_path / "sub/SET"]
+    assert unpacked(tmp_path) == EXPECTED
+    assert download(archives, tmp_path) == [tmp_path / "sub/SET"]
+    assert server.asked == [None]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_cut_connection_is_told_and_gone_on_with(server, tmp_path, ranges):
+    archives = archive(server, zipped())
+    server.limit, server.ranges = 1000, ranges
+    with pytest.raises(
+        JaxpartError, match=r"was cut off after 1000 of \d+ bytes; try again, which goes"
+    ):
+        download(archives, tmp_path)
+    assert (tmp_path / "set.zip.part").stat().st_size == 1000
+    assert not (tmp_path / "sub/SET").exists()
+    server.limit = None
+    download(archives, tmp_path)
+    assert unpacked(tmp_path) == EXPECTED
+    assert server.asked == [None, "bytes=1000-"]
+
+
+def test_a_wrong_checksum_is_told_and_the_file_removed(server, tmp_path):
+    archives = archive(server, zipped(), sha256="0" * 64)
+    with pytest.raises(JaxpartError, match=r"instead of 0000.*it was removed, try again"):
+        download(archives, tmp_path)
+    assert unpacked(tmp_path) == {}
+
+
+def test_too_long_a_part_is_removed(server, tmp_path):
+    archives = archive(server, zipped())
+    (tmp_path / "set.zip.part").write_bytes(b"x" * (len(server.data) + 5))
+    with pytest.raises(
+        JaxpartError, match=r"set\.zip\.part is longer than .*it was removed, try again"
+    ):
+        download(archives, tmp_path)
+    download(archives, tmp_path)
+    assert unpacked(tmp_path) == EXPECTED
+
+
+def test_no_network_and_no_file_are_told(server, tmp_path):
+    missing = (Archive(f"{server.address}/missing.zip", "", ("SET",)),)
+    with pytest.raises(JaxpartError, match=r"missing\.zip cannot be fetched: 404"):
+        download(missing, tmp_path)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/set.zip"
+    with pytest.raises(
+        JaxpartError, match=r"set\.zip cannot be fetched \(.*refused.*look at the network"
+    ):
+        download((Archive(url, "", ("SET",)),), tmp_path)
+
+
+def linked():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        entry = zipfile.ZipInfo("SET/link")
+        entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+        packed.writestr(entry, "/etc/passwd")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (zipped({"SET/../../evil": b"x"}), "'SET/../../evil', which leads out of its folder"),
+        (zipped({"/SET/evil": b"x"}), "'/SET/evil', which leads out"),
+        (tarred({"SET/../evil": b"x"}), "'SET/../evil', which leads out"),
+        (tarred({"../SET/evil": b"x"}), "'../SET/evil', which leads out"),
+        (tarred(link="/etc"), "SET/link, which is no plain file"),
+        (linked(), "SET/link, which is no plain file"),
+        (zipped({"OTHER/a": b"x"}), "does not hold SET"),
+        (zipped()[:-30], "is damaged"),
+        (zipped().replace(b"two", b"owt", 1), "is damaged"),
+        (tarred()[:-60], "is damaged"),
+        (b"<html>sorry</html>", "is damaged"),
+    ],
+)
+def test_hostile_and_damaged_archives_leave_nothing(server, tmp_path, data, message):
+    archives = archive(server, data, "set.bin", sha256="")
+    with pytest.raises(JaxpartError, match=message):
+        download(archives, tmp_path / "out")
+    assert [name for name in unpacked(tmp_path) if name != "out/set.bin"] == []
+    assert not (tmp_path / "out/sub/SET").exists()
+
+
+def test_a_full_disk_is_told(server, tmp_path, monkeypatch):
+    archives = archive(server, zipped())
+    (tmp_path / "set.zip.part").symlink_to("/dev/full")
+    with pytest.raises(JaxpartError, match="cannot be written: No space left on device"):
+        download(archives, tmp_path)
+    os.unlink(tmp_path / "set.zip.part")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JaxpartError, match="file cannot be written: Not a directory"):
+        download(archives, tmp_path / "file")
+
+
+def test_what_is_offered():
+    assert set(ARCHIVES) == {"cub_parts", "coco_person_parts", "ade20k"}
+    assert [a.file for archives in ARCHIVES.values() for a in archives] == [
+        "CUB_200_2011.tgz",
+        "annotations_trainval2017.zip",
+        "val2017.zip",
+        "train2017.zip",
+        "ADEChallengeData2016.zip",
+    ]
+    assert module._TIMEOUT > 0
