@@ -6,6 +6,7 @@ import pathlib
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 
 import pytest
+from local_server import server as server
 
 SHARED = pathlib.Path(__file__).resolve().parent.parent.parent / "shared"
 
