@@ -1,4 +1,7 @@
-"""`python -m convert FAMILY CHECKPOINT OUT`: a PyTorch checkpoint becomes an encoder folder."""
+"""`python -m convert FAMILY CHECKPOINT OUT`: a PyTorch checkpoint becomes an encoder folder.
+
+CHECKPOINT is a file, or @NAME of a released one, which is fetched; `--list` names them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import argparse
 import re
 import sys
 
+from convert.download import download_release
 from convert.families import FAMILIES
 from convert.pipeline import convert
+from convert.registry import find_release, listed
 from jaxpart.errors import JaxpartError
 
 
@@ -19,6 +24,15 @@ def _image_size(text: str) -> tuple[int, int]:
     return height, int(found.group(2) or height)
 
 
+class _List(argparse.Action):
+    """Prints the releases and ends the program, as --help does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
+        """See `argparse.Action`."""
+        print(listed())
+        parser.exit()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     parser = argparse.ArgumentParser(
@@ -28,14 +42,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("family", metavar="FAMILY", help=", ".join(FAMILIES))
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="the released .pth or .safetensors file"
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="the released .pth or .safetensors file, or @NAME to fetch one",
     )
     parser.add_argument("out", metavar="OUT", help="folder to be made")
+    parser.add_argument("--list", action=_List, nargs=0, help="print the released files and end")
     parser.add_argument(
         "--layout",
-        default="original",
         choices=("original", "timm", "transformers"),
-        help="whose names the checkpoint uses (default: original)",
+        help="whose names the checkpoint uses (default: original; of @NAME known)",
     )
     parser.add_argument(
         "--checkpoint-key", metavar="KEY", help="network of the file: teacher, student…"
@@ -55,12 +71,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     try:
+        checkpoint, layout, key = given.checkpoint, given.layout, given.checkpoint_key
+        if checkpoint.startswith("@"):
+            release = find_release(checkpoint[1:], given.family)
+            checkpoint = download_release(release)
+            layout, key = layout or release.layout, key or release.checkpoint_key
         config = convert(
             given.family,
-            given.checkpoint,
+            checkpoint,
             given.out,
-            layout=given.layout,
-            checkpoint_key=given.checkpoint_key,
+            layout=layout or "original",
+            checkpoint_key=key,
             num_heads=given.num_heads,
             image_size=given.image_size,
             allow_torch=given.use_torch,

@@ -3,16 +3,19 @@
 import contextlib
 import http.server
 import threading
+import time
+import zlib
 
 import pytest
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Serves `data`; cuts each answer off after `limit` bytes; knows ranges if told to."""
+    """Serves `data`, `delay` seconds late, and cuts each answer off after `limit` bytes."""
 
     data = b""
     limit = None
     ranges = True
+    delay = 0.0
     asked: list[str | None]
 
     def do_GET(self):
@@ -21,13 +24,19 @@ class Server(http.server.BaseHTTPRequestHandler):
         if self.path.startswith("/missing"):
             self.send_error(404)
             return
-        start = int(wanted[6:-1]) if wanted and self.ranges else 0
+        time.sleep(self.delay)
+        tag = f'"{zlib.crc32(self.data)}"'
+        fits = self.headers.get("If-Range", tag) == tag
+        start = int(wanted[6:-1]) if wanted and self.ranges and fits else 0
         if start >= len(self.data):
-            self.send_error(416)
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(self.data)}")
+            self.end_headers()
             return
         rest = self.data[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(rest)))
+        self.send_header("ETag", tag)
         if start:
             self.send_header(
                 "Content-Range", f"bytes {start}-{len(self.data) - 1}/{len(self.data)}"
