@@ -1,0 +1,111 @@
+"""The images that both sides see, and whether both see the same pixels."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from jaxpart.data.critters import Critters
+from jaxpart.data.images import decode, image_eval
+from jaxpart.encoders.encoder import Preprocessing
+from jaxpart.errors import JaxpartError
+from jaxpart.verify.comparing import Difference, compare
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_CROP = 224 / 256
+"""Share of the shorter side that is kept, see `image_eval`."""
+
+
+def read_images(folder: str | pathlib.Path | None, count: int) -> dict[str, bytes]:
+    """Encoded images by name: the first of a folder, or drawn ones.
+
+    Raises:
+      JaxpartError: The folder holds none.
+    """
+    if folder is None:
+        drawn = Critters("test", count, image_size=160, seed=0)
+        return {drawn[i].annotation.id: drawn[i].image for i in range(count)}
+    files = sorted(p for p in pathlib.Path(folder).glob("*") if p.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise JaxpartError(f"{folder} holds no image ({', '.join(_SUFFIXES)}); name a folder of some")
+    return {str(file): file.read_bytes() for file in files[:count]}
+
+
+def pixels(
+    images: dict[str, bytes], size: tuple[int, int]
+) -> UInt8[np.ndarray, "image height width 3"]:
+    """Decoded, resized and cropped as for testing; to a size that is not square, squeezed."""
+    height, width = size
+    return np.stack([_pixels(decode(d, name), height, width) for name, d in images.items()])
+
+
+def _pixels(image: Image.Image, height: int, width: int) -> np.ndarray:
+    if height == width:
+        return image_eval(image, height)
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def compare_pixels(
+    images: dict[str, bytes],
+    ours: UInt8[np.ndarray, "image height width 3"],
+    normalized: Float32[np.ndarray, "image height width 3"],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> list[Difference]:
+    """The stages "pixels" and "normalised": torchvision on the same files.
+
+    Args:
+      images: Encoded images.
+      ours: Our uint8 pixels.
+      normalized: What our encoder is given.
+      mean: The reference's, of values of 0 to 1.
+      std: The reference's.
+    """
+    try:
+        transforms = importlib.import_module("torchvision.transforms")
+    except ImportError:
+        note = "not compared: torchvision is not installed"
+        return [Difference(stage, None, note=note) for stage in ("pixels", "normalised")]
+    height, width = ours.shape[1:3]
+    bicubic = transforms.InterpolationMode.BICUBIC
+    if height == width:
+        steps = [transforms.Resize(round(height / _CROP), bicubic), transforms.CenterCrop(height)]
+    else:
+        steps = [transforms.Resize((height, width), bicubic)]
+    resize = transforms.Compose(steps)
+    finish = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
+    seen = [resize(Image.open(io.BytesIO(data)).convert("RGB")) for data in images.values()]
+    theirs = np.stack([np.asarray(image) for image in seen])
+    values = np.stack([finish(image).numpy().transpose(1, 2, 0) for image in seen])
+    equal = "uint8, equal" if np.array_equal(theirs, ours) else "uint8, not equal"
+    difference = compare("pixels", theirs, ours)
+    return [
+        Difference("pixels", difference.error, difference.cosine, difference.scale, equal),
+        compare("normalised", values, normalized),
+    ]
+
+
+def stated_preprocessing(module: object, reference: str, checkpoint: pathlib.Path) -> Preprocessing | None:
+    """Mean and std that a reference itself states, or None.
+
+    timm's do where the name has a tag (vit_base_patch16_224.mae): without one they are a default.
+    """
+    import json
+
+    if reference.startswith("timm:"):
+        if "." not in reference.partition(",")[0]:
+            return None
+        stated = getattr(module, "pretrained_cfg", {})
+        return Preprocessing(tuple(stated["mean"]), tuple(stated["std"]))
+    file = checkpoint.parent / "preprocessor_config.json"
+    if reference.startswith("transformers:") and file.is_file():
+        document = json.loads(file.read_text(encoding="utf-8"))
+        if "image_mean" in document and "image_std" in document:
+            return Preprocessing(tuple(document["image_mean"]), tuple(document["image_std"]))
+    return None

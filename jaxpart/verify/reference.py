@@ -1,0 +1,321 @@
+"""The PyTorch side: a model that is not ours, with the checkpoint's weights, stage by stage.
+
+Three kinds of references are known, and PyTorch is imported only when one is made:
+
+- `timm:NAME` or `timm:NAME,key=value,…`: `timm.create_model` at the size that the checkpoint was
+  trained at, and the checkpoint's weights under timm's names;
+- `transformers:CLASS`: `CLASS.from_pretrained` of the folder that the checkpoint lies in;
+- `module:path.to.module:callable`: your own; the callable takes the checkpoint's path and returns a
+  `torch.nn.Module` with its weights.
+
+The module is called in evaluation mode with normalised float32 images [batch, 3, height, width]. Its
+blocks are the one `ModuleList` as long as the encoder is deep, found by its usual names; what enters the
+first is the stage "embed", what leaves each is "block0" …. Tokens are what leaves the norm beside the
+blocks, or else what the module returns; the projection is what leaves its head. A module that returns
+a dictionary by our names ("tokens", "projection", …) says so itself, and `--stage NAME=MODULE` names the
+submodule whose output a stage is (`--stage blocks=MODULE` that of the blocks).
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxpart.errors import JaxpartError
+from jaxpart.tensor_files import flatten, open_checkpoint
+from jaxpart.verify.stages import OUTPUTS, Stages
+
+_BLOCKS = ("blocks", "encoder.layer", "encoder.layers", "resblocks", "layers", "layer")
+_NORMS = ("norm", "layernorm", "post_layernorm", "ln_post", "final_layernorm", "post_trunk_norm")
+_HEADS = ("head", "projector", "projection_head", "classifier")
+_OTHER_NETWORKS = ("decod", "predictor", "text", "momentum", "teacher_")
+
+
+def load_reference(
+    text: str,
+    checkpoint: pathlib.Path,
+    *,
+    image_size: tuple[int, int],
+    checkpoint_key: str | None = None,
+    allow_torch: bool = False,
+) -> Any:
+    """A `torch.nn.Module` in evaluation mode with the checkpoint's weights.
+
+    Args:
+      text: See above.
+      checkpoint: The PyTorch checkpoint.
+      image_size: (height, width) in pixels that its positions belong to.
+      checkpoint_key: Its network, where it holds several.
+      allow_torch: Whether PyTorch may read files in its old format.
+
+    Raises:
+      JaxpartError: A library is missing, there is no such model, or the weights do not fit it.
+    """
+    torch = _library("torch", "PyTorch")
+    kind, _, name = text.partition(":")
+    if kind == "timm" and name:
+        module = _timm(name, checkpoint, image_size, checkpoint_key, allow_torch)
+    elif kind == "transformers" and name:
+        module = _transformers(name, checkpoint)
+    elif kind == "module" and ":" in name:
+        module = _callable(name)(str(checkpoint))
+    else:
+        raise JaxpartError(
+            f"there is no reference {text!r}; give timm:NAME, transformers:CLASS or "
+            f"module:path.to.module:callable"
+        )
+    if not isinstance(module, torch.nn.Module):
+        raise JaxpartError(f"{text} returns a {type(module).__name__}, not a torch.nn.Module")
+    return module.float().eval()
+
+
+def _library(name: str, title: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise JaxpartError(
+            f"comparing with {title} needs it here, and it is not part of jaxpart: pip install {name} "
+            f"({error})"
+        ) from error
+
+
+def _callable(name: str) -> Any:
+    path, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(path), attribute)
+    except (ImportError, AttributeError) as error:
+        raise JaxpartError(
+            f"the reference module:{name} cannot be imported ({error}); run in the folder that holds it, "
+            f"or add that to PYTHONPATH"
+        ) from error
+
+
+def _timm(
+    text: str,
+    checkpoint: pathlib.Path,
+    image_size: tuple[int, int],
+    checkpoint_key: str | None,
+    allow_torch: bool,
+) -> Any:
+    timm = _library("timm", "timm")
+    name, *pairs = text.split(",")
+    weights = _weights(checkpoint, checkpoint_key, allow_torch)
+    head = weights.get("head.weight")
+    settings: dict[str, Any] = {
+        "img_size": image_size,
+        "num_classes": 0 if head is None or head.ndim != 2 else len(head),
+    }
+    try:
+        settings |= {key: ast.literal_eval(value) for key, value in (p.split("=") for p in pairs)}
+        try:
+            module = timm.create_model(name, **settings, dynamic_img_size=True)
+        except TypeError:
+            module = timm.create_model(name, **settings)
+    except Exception as error:  # timm raises its own, of many kinds
+        raise JaxpartError(f"timm cannot make {text}: {error}") from error
+    _fill(module, weights, f"timm:{name}")
+    return module
+
+
+def _weights(
+    path: pathlib.Path, checkpoint_key: str | None, allow_torch: bool
+) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint's network below the prefix of its blocks."""
+    values = {
+        key: value
+        for key, value in flatten(open_checkpoint(path, allow_torch=allow_torch).contents)
+        if isinstance(value, np.ndarray)
+    }
+    sign = "blocks.0.norm1.weight"
+    prefixes = [key.removesuffix(sign) for key in values if key.endswith(sign)]
+    prefixes = [p for p in prefixes if not any(word in p for word in _OTHER_NETWORKS)]
+    if checkpoint_key:
+        prefixes = [p for p in prefixes if p.startswith(f"{checkpoint_key}.")]
+    if not prefixes:
+        raise JaxpartError(
+            f"{path} has no {sign}, so its weights have other names than timm's; give a reference of "
+            f"the kind module:path.to.module:callable, which loads them itself"
+        )
+    prefix = min(prefixes, key=len)
+    return {key[len(prefix) :]: v for key, v in values.items() if key.startswith(prefix)}
+
+
+def _fill(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:
+    import torch
+
+    wanted = module.state_dict()
+    missing = [key for key in wanted if key not in weights]
+    wrong = [
+        f"{key} {list(weights[key].shape)} instead of {list(value.shape)}"
+        for key, value in wanted.items()
+        if key in weights and weights[key].shape != tuple(value.shape)
+    ]
+    if missing or wrong:
+        shown = [*(f"{key} is missing" for key in missing), *wrong]
+        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+        raise JaxpartError(
+            f"the checkpoint's weights do not fit {name}: {'; '.join(shown[:5])}{more}; name another "
+            f"model, or give a reference of the kind module:path.to.module:callable"
+        )
+    arrays = {key: np.array(weights[key], np.float32) for key in wanted}
+    module.load_state_dict({key: torch.from_numpy(array) for key, array in arrays.items()})
+
+
+def _transformers(name: str, checkpoint: pathlib.Path) -> Any:
+    transformers = _library("transformers", "transformers")
+    if not hasattr(transformers, name):
+        raise JaxpartError(
+            f"transformers has no class {name!r}; give the class of the model, as in "
+            f"transformers:ViTModel"
+        )
+    if not (checkpoint.parent / "config.json").is_file():
+        raise JaxpartError(
+            f"{checkpoint.parent} has no config.json, which transformers needs beside the checkpoint"
+        )
+    try:
+        module, report = getattr(transformers, name).from_pretrained(
+            checkpoint.parent, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # transformers raises its own, of many kinds
+        reason = str(error).splitlines()[0]
+        raise JaxpartError(f"transformers cannot load {checkpoint} as {name}: {reason}") from error
+    missing = [key for key in report["missing_keys"] if not key.startswith("pooler.")]
+    if missing:
+        raise JaxpartError(
+            f"{checkpoint} has no weights for {', '.join(sorted(missing)[:5])} of {name}; name another "
+            f"class"
+        )
+    return module
+
+
+def run_reference(
+    module: Any,
+    images: Float[np.ndarray, "batch height width 3"],
+    *,
+    depth: int,
+    named: Mapping[str, str],
+) -> tuple[Stages, dict[str, str]]:
+    """What a module computes, by our names.
+
+    Args:
+      module: The PyTorch module.
+      images: Normalised float32 images.
+      depth: Number of blocks.
+      named: Submodule by stage ("blocks", "tokens", "projection", …), where the usual places are wrong.
+
+    Returns:
+      The stages that it has, and for others why not.
+
+    Raises:
+      JaxpartError: Its blocks cannot be found, or it cannot be run.
+    """
+    import torch
+
+    modules = dict(module.named_modules())
+    for stage, path in named.items():
+        if path not in modules:
+            raise JaxpartError(
+                f"--stage {stage}={path}: the reference has no such submodule; it has "
+                f"{', '.join(list(modules)[1:9])} …"
+            )
+    place = named.get("blocks") or _find_blocks(modules, depth)
+    blocks = list(modules[place].children())
+    seen: dict[str, Any] = {}
+    hooks = [blocks[0].register_forward_pre_hook(_keep_input(seen), with_kwargs=True)]
+    hooks += [block.register_forward_hook(_keep(seen, f"block{i}")) for i, block in enumerate(blocks)]
+    places = _places(modules, place) | {k: v for k, v in named.items() if k != "blocks"}
+    hooks += [modules[p].register_forward_hook(_keep(seen, stage)) for stage, p in places.items()]
+    options = {}
+    if "interpolate_pos_encoding" in inspect.signature(module.forward).parameters:
+        options["interpolate_pos_encoding"] = True
+    try:
+        with torch.no_grad():
+            inputs = torch.from_numpy(np.array(images, np.float32).transpose(0, 3, 1, 2).copy())
+            returned = module(inputs, **options)
+    except Exception as error:  # it is not ours
+        height, width = images.shape[1:3]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise JaxpartError(
+            f"the reference cannot be run on images of {height} × {width}: {reason}"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = {stage: _array(value) for stage, value in seen.items()}
+    if hasattr(returned, "items"):
+        names = {"last_hidden_state": "tokens", "logits": "projection"}
+        own = {names.get(key, key): value for key, value in returned.items()}
+        own = {key: value for key, value in own.items() if key in OUTPUTS and hasattr(value, "detach")}
+        stated = isinstance(returned, dict) and type(returned) is dict
+        for key, value in own.items():
+            if (stated or key not in found) and key not in named:
+                found[key] = _array(value)
+    elif hasattr(returned, "detach"):
+        found.setdefault("tokens" if returned.ndim == 3 else "projection", _array(returned))
+    absent = {
+        stage: f"not in the reference; name its submodule: --stage {stage}=…"
+        for stage in OUTPUTS
+        if stage not in found
+    }
+    return found, absent
+
+
+def _find_blocks(modules: Mapping[str, Any], depth: int) -> str:
+    import torch
+
+    lists = [
+        path
+        for path, module in modules.items()
+        if isinstance(module, torch.nn.ModuleList | torch.nn.Sequential)
+        and len(module) == depth
+        and not any(word in path for word in _OTHER_NETWORKS)
+    ]
+    usual = [path for path in lists if f".{path}".endswith(tuple(f".{name}" for name in _BLOCKS))]
+    if len(usual) == 1:
+        return usual[0]
+    if not usual and len(lists) == 1:
+        return lists[0]
+    which = "several lists" if usual or lists else "no list"
+    raise JaxpartError(
+        f"the reference has {which} of {depth} modules {' and '.join(usual or lists)}; name its "
+        f"blocks: --stage blocks=MODULE"
+    )
+
+
+def _places(modules: Mapping[str, Any], blocks: str) -> dict[str, str]:
+    """Where the norm and the head are, beside the blocks or above them."""
+    found: dict[str, str] = {}
+    parent = blocks
+    while parent:
+        parent = parent.rpartition(".")[0]
+        for stage, names in (("tokens", _NORMS), ("projection", _HEADS)):
+            for name in names:
+                path = f"{parent}.{name}" if parent else name
+                if path in modules:
+                    found.setdefault(stage, path)
+    return found
+
+
+def _keep_input(seen: dict[str, Any]) -> Any:
+    def hook(module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        seen["embed"] = inputs[0] if inputs else named.get("hidden_states", named.get("x"))
+
+    return hook
+
+
+def _keep(seen: dict[str, Any], stage: str) -> Any:
+    def hook(module: Any, inputs: Any, output: Any) -> None:
+        seen[stage] = output[0] if isinstance(output, tuple | list) else output
+
+    return hook
+
+
+def _array(value: Any) -> np.ndarray:
+    return value.detach().float().cpu().numpy()
