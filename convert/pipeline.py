@@ -58,7 +58,8 @@ def make_plan(
     root = _find_root(family, layout, contents, checkpoint_key)
     values = dict(flatten(contents))
     names = _names(layout, root, values)
-    renamed = {name: values[key] for name, key in names.items()}
+    renamed = {name: layout.reorient(name, values[key]) for name, key in names.items()}
+    values = {key: renamed[name] for name, key in names.items()}
     encoder = _below(renamed, root.path + root.encoder)
     projector = _below(renamed, root.path + root.projector) if root.projector else {}
     config = family.architecture(encoder, projector, options)

@@ -80,12 +80,14 @@ class Layout:
       ignored: What is left out, renamed keys relative to `Root.path`.
       renames: Regular expressions and what takes the place of their match, one after the other, on
         keys relative to `Root.path`.
+      reorient: (renamed key, array) → the array as PyTorch would hold it; no copy.
       fields: What its implementation computes differently, as fields of `ViTConfig`.
     """
 
     roots: tuple[Root, ...] = (Root(""),)
     ignored: tuple[Ignore, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
+    reorient: Callable[[str, Any], Any] = lambda name, value: value
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def rename(self, key: str) -> str:
@@ -138,7 +140,9 @@ def convolution(weight: np.ndarray) -> np.ndarray:
 
 
 def patch_projection(weight: np.ndarray) -> np.ndarray:
-    """A patch embedding [out, 3, side, side] as a linear map [side · side · 3, out]."""
+    """A patch embedding [out, 3, side, side], or already [out, side · side · 3], as a linear map."""
+    if weight.ndim == 2:
+        return weight.T
     return convolution(weight).reshape(-1, weight.shape[0])
 
 
@@ -299,7 +303,10 @@ def read_vit(
             f"the number of attention heads cannot be read off the arrays, and width {width} is none "
             f"of the released sizes; pass --num-heads"
         )
-    stem = shape(arrays, "patch_embed.proj.weight") if "patch_embed.proj.weight" in arrays else None
+    stem = arrays.get("patch_embed.proj.weight")
+    side = 16
+    if stem is not None:
+        side = math.isqrt(stem.shape[-1] // 3) if stem.ndim == 2 else stem.shape[-1]
     registers = shape(arrays, "register_tokens")[-2] if "register_tokens" in arrays else 0
     prefix = ("cls",) if "cls_token" in arrays else ()
     return {
@@ -308,7 +315,7 @@ def read_vit(
         "depth": sum(key.startswith("blocks.") and key.endswith(".norm1.weight") for key in arrays),
         "num_heads": num_heads,
         "mlp_width": shape(arrays, "blocks.0.mlp.fc2.weight")[-1],
-        "patch_size": stem[-1] if stem else 16,
+        "patch_size": side,
         "layer_scale": "blocks.0.gamma_1" in arrays,
         "qkv_bias": _qkv_bias(arrays),
     }

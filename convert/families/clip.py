@@ -27,7 +27,7 @@ from jaxpart.encoders.layers import Activation
 from jaxpart.encoders.projectors import ProjectorConfig
 
 _HEADS = HEADS | {256: 4, 512: 8, 640: 10, 896: 14, 1408: 16, 1664: 16}
-_TEXT = tuple(
+TEXT = tuple(
     Ignore(pattern, "text encoder")
     for pattern in (
         *("transformer.*", "token_embedding.*", "positional_embedding", "ln_final.*"),
@@ -37,6 +37,8 @@ _TEXT = tuple(
     Ignore(pattern, "of the contrastive loss, or the shape of the inputs")
     for pattern in ("logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size")
 )
+"""What a file holds beside its image encoder."""
+
 _ORIGINAL_NAMES = (
     (r"^visual\.class_embedding$", "cls_token"),
     (r"^visual\.positional_embedding$", "pos_embed"),
@@ -65,7 +67,7 @@ TOWER_NAMES = (
 )
 """transformers' names of CLIP's and SigLIP's image encoders."""
 
-TOWER_UNUSED = (*_TEXT, Ignore("*embeddings.position_ids", "0, 1, 2…"))
+TOWER_UNUSED = (*TEXT, Ignore("*embeddings.position_ids", "0, 1, 2…"))
 
 
 def family(name: str, activation: Activation) -> Family:
@@ -86,7 +88,7 @@ def family(name: str, activation: Activation) -> Family:
     return Family(
         name,
         {
-            "original": Layout(ignored=_TEXT, renames=_ORIGINAL_NAMES),
+            "original": Layout(ignored=TEXT, renames=_ORIGINAL_NAMES),
             "timm": TIMM,
             "transformers": Layout(
                 ignored=TOWER_UNUSED,

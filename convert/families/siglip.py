@@ -1,7 +1,11 @@
-"""SigLIP's image encoder (google-research/big_vision, `models/vit.py`), and SigLIP 2 at fixed sizes."""
+"""SigLIP's image encoder (google-research/big_vision, `models/vit.py`).
+
+Its GELU is the one by tanh; timm builds some of its variants with the exact one, which no array tells.
+"""
 
 from __future__ import annotations
 
+from convert.families.augreg import JAX_NAMES, as_torch
 from convert.families.base import (
     HEADS,
     Arrays,
@@ -10,6 +14,7 @@ from convert.families.base import (
     Options,
     layer,
     norm,
+    qkv_rules,
     read_positions,
     read_vit,
     shape,
@@ -20,7 +25,7 @@ from convert.families.base import (
 )
 from convert.families.clip import TOWER_NAMES, TOWER_UNUSED
 from convert.families.layouts import TIMM
-from convert.rules import Rule
+from convert.rules import Ignore, Rule
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig
 
@@ -57,7 +62,7 @@ def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
     if config.projector is not None:
         source, target = "attn_pool", "projector.pool"
         table.append(Rule((f"{source}.latent",), f"{target}.probe", tokens))
-        table += layer(f"{source}.qkv", f"{target}.qkv")
+        table += qkv_rules(source, target, "qkv")
         parts = f"{source}.q", f"{source}.kv"
         kernel, bias = (tuple(f"{part}.{kind}" for part in parts) for kind in ("weight", "bias"))
         table.append(Rule(kernel, f"{target}.qkv.kernel", stacked_linear))
@@ -72,6 +77,15 @@ def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
 FAMILY = Family(
     "siglip",
     {
+        "original": Layout(
+            ignored=(
+                Ignore("params.txt.*", "text encoder"),
+                Ignore("t", "temperature of the contrastive loss"),
+                Ignore("b", "bias of the contrastive loss"),
+            ),
+            renames=JAX_NAMES,
+            reorient=as_torch,
+        ),
         "timm": TIMM,
         "transformers": Layout(
             ignored=TOWER_UNUSED, renames=_NAMES, fields={"position_resize": "bicubic"}

@@ -156,10 +156,10 @@ def test_every_released_checkpoint_is_accounted_for(name, golden):
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*dict.fromkeys(FOLDERS.values()), "data2vec", "dinov2"])
 def test_a_wrong_family_is_told(folder, family, golden, tmp_path):
-    if family == FOLDERS[folder]:
-        return
+    if family == FOLDERS[folder] or (folder, family) == ("beit_finetuned", "data2vec"):
+        return  # data2vec fine-tunes BEiT's own architecture: nothing in the file tells them apart
     with pytest.raises(jaxpart.JaxpartError, match=f"this looks like .*{FOLDERS[folder]}"):
         convert(family, checkpoint_of(golden, folder), tmp_path / "out", num_heads=3)
     assert not list(tmp_path.iterdir())

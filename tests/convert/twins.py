@@ -2,7 +2,9 @@
 
 import dataclasses
 import pathlib
+import re
 
+import jax
 import numpy as np
 
 from convert.families import FAMILIES
@@ -53,6 +55,19 @@ def encoder_of(path, family, layout, **options) -> Encoder:
     arrays, faults = read_arrays(plan.match.entries, plan.values, shapes_of(plan.config))
     assert not faults, faults
     return make_encoder(family, plan.config, Preprocessing(), arrays, digest="", trained=True)
+
+
+def renamed(arrays, names):
+    """Arrays under other names: (regular expression, replacement), one after the other."""
+    for old, new in names:
+        arrays = {re.sub(old, new, key): value for key, value in arrays.items()}
+    return arrays
+
+
+def same_weights(left, right):
+    """Whether two encoders have bitwise the same weights under the same paths."""
+    pairs = zip(*(jax.tree_util.tree_leaves_with_path(e.state) for e in (left, right)), strict=True)
+    return all(p == q and (np.asarray(a) == np.asarray(b)).all() for (p, a), (q, b) in pairs)
 
 
 def blocks_of(model):

@@ -1,0 +1,53 @@
+"""I-JEPA (facebookresearch/ijepa, `src/models/vision_transformer.py`)."""
+
+from __future__ import annotations
+
+from convert.families.base import (
+    CONTAINER,
+    HEADS,
+    Arrays,
+    Family,
+    Layout,
+    Options,
+    Root,
+    read_positions,
+    read_vit,
+    vit_rules,
+)
+from convert.families.layouts import TIMM, TRANSFORMERS
+from convert.rules import Ignore, Rule
+from jaxpart.encoders.architecture import ViTConfig
+
+
+def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
+    """No prefix tokens; sin-cos positions, stored in the checkpoint."""
+    fields = read_vit(arrays, options, heads=HEADS | {1408: 16}) | {"positions": "sincos"}
+    return ViTConfig(**read_positions(arrays, fields, options))
+
+
+def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
+    """Nothing special."""
+    return vit_rules(config), []
+
+
+FAMILY = Family(
+    "ijepa",
+    {
+        "original": Layout(
+            (Root("target_encoder"), Root("encoder")),
+            (
+                *CONTAINER,
+                Ignore("predictor.*", "predictor of masked patches"),
+                Ignore("opt.*", "optimiser state"),
+                *(Ignore(key, "training progress") for key in ("loss", "batch_size", "lr")),
+                *(Ignore(key, "training progress") for key in ("world_size", "scaler")),
+            ),
+            renames=((r"^module\.", ""),),
+        ),
+        "timm": TIMM,
+        "transformers": TRANSFORMERS,
+    },
+    architecture,
+    rules,
+    sign="pos_embed",
+)
