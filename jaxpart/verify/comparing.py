@@ -21,7 +21,7 @@ class Difference:
       error: Largest absolute error; infinite if the shapes differ or a value is not finite, None if
         they were not compared.
       cosine: Smallest cosine similarity of two rows (all axes but the last), or None.
-      scale: Standard deviation of the reference, or None.
+      scale: Root mean square of the reference, or None.
       note: What is to be said of it.
     """
 
@@ -31,9 +31,19 @@ class Difference:
     scale: float | None = None
     note: str = ""
 
+    @property
+    def weight(self) -> float:
+        """The error, in proportion to values that are small as a whole; 0 if not compared."""
+        return 0.0 if self.error is None else self.error / min(self.scale or 1, 1)
+
     def departs(self, tolerance: float) -> bool:
-        """Whether they were compared and are not the same."""
-        return self.error is not None and not self.error <= tolerance
+        """Whether they were compared and are not the same.
+
+        Args:
+          tolerance: Largest absolute error of what is the same; in proportion for values that are
+            small as a whole, of which it would be a large share.
+        """
+        return not self.weight <= tolerance
 
     def as_json(self) -> dict[str, Any]:
         """For a file: JSON has no infinity, which becomes text."""
@@ -51,7 +61,9 @@ def compare(stage: str, reference: np.ndarray, ours: np.ndarray) -> Difference:
         where = "the reference" if not np.isfinite(a).all() else "the converted encoder"
         return Difference(stage, np.inf, note=f"{where} has values that are not finite")
     error = float(np.abs(a - b).max(initial=0))
-    return Difference(stage, error, float(cosines(a, b).min(initial=1)), float(a.std()))
+    return Difference(
+        stage, error, float(cosines(a, b).min(initial=1)), float(np.sqrt((a**2).mean()))
+    )
 
 
 def cosines(

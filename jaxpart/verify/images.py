@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import pathlib
 from collections.abc import Sequence
 
@@ -13,7 +14,6 @@ from PIL import Image
 
 from jaxpart.data.critters import Critters
 from jaxpart.data.images import decode, image_eval
-from jaxpart.encoders.encoder import Preprocessing
 from jaxpart.errors import JaxpartError
 from jaxpart.verify.comparing import Difference, compare
 
@@ -33,7 +33,9 @@ def read_images(folder: str | pathlib.Path | None, count: int) -> dict[str, byte
         return {drawn[i].annotation.id: drawn[i].image for i in range(count)}
     files = sorted(p for p in pathlib.Path(folder).glob("*") if p.suffix.lower() in _SUFFIXES)
     if not files:
-        raise JaxpartError(f"{folder} holds no image ({', '.join(_SUFFIXES)}); name a folder of some")
+        raise JaxpartError(
+            f"{folder} holds no image ({', '.join(_SUFFIXES)}); name a folder of some"
+        )
     return {str(file): file.read_bytes() for file in files[:count]}
 
 
@@ -91,21 +93,21 @@ def compare_pixels(
     ]
 
 
-def stated_preprocessing(module: object, reference: str, checkpoint: pathlib.Path) -> Preprocessing | None:
-    """Mean and std that a reference itself states, or None.
+def stated_normalization(
+    module: object, reference: str, checkpoint: pathlib.Path
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """(mean, std) that a reference itself states, or None.
 
     timm's do where the name has a tag (vit_base_patch16_224.mae): without one they are a default.
     """
-    import json
-
     if reference.startswith("timm:"):
         if "." not in reference.partition(",")[0]:
             return None
         stated = getattr(module, "pretrained_cfg", {})
-        return Preprocessing(tuple(stated["mean"]), tuple(stated["std"]))
+        return tuple(stated["mean"]), tuple(stated["std"])
     file = checkpoint.parent / "preprocessor_config.json"
     if reference.startswith("transformers:") and file.is_file():
         document = json.loads(file.read_text(encoding="utf-8"))
         if "image_mean" in document and "image_std" in document:
-            return Preprocessing(tuple(document["image_mean"]), tuple(document["image_std"]))
+            return tuple(document["image_mean"]), tuple(document["image_std"])
     return None

@@ -170,6 +170,8 @@ def _fill(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:
 
 def _transformers(name: str, checkpoint: pathlib.Path) -> Any:
     transformers = _library("transformers", "transformers")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     if not hasattr(transformers, name):
         raise JaxpartError(
             f"transformers has no class {name!r}; give the class of the model, as in "
@@ -229,7 +231,9 @@ def run_reference(
     blocks = list(modules[place].children())
     seen: dict[str, Any] = {}
     hooks = [blocks[0].register_forward_pre_hook(_keep_input(seen), with_kwargs=True)]
-    hooks += [block.register_forward_hook(_keep(seen, f"block{i}")) for i, block in enumerate(blocks)]
+    hooks += [
+        block.register_forward_hook(_keep(seen, f"block{i}")) for i, block in enumerate(blocks)
+    ]
     places = _places(modules, place) | {k: v for k, v in named.items() if k != "blocks"}
     hooks += [modules[p].register_forward_hook(_keep(seen, stage)) for stage, p in places.items()]
     options = {}
@@ -252,7 +256,9 @@ def run_reference(
     if hasattr(returned, "items"):
         names = {"last_hidden_state": "tokens", "logits": "projection"}
         own = {names.get(key, key): value for key, value in returned.items()}
-        own = {key: value for key, value in own.items() if key in OUTPUTS and hasattr(value, "detach")}
+        own = {
+            key: value for key, value in own.items() if key in OUTPUTS and hasattr(value, "detach")
+        }
         stated = isinstance(returned, dict) and type(returned) is dict
         for key, value in own.items():
             if (stated or key not in found) and key not in named:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,16 +36,17 @@ class Change:
 
 def stage_names(encoder: Encoder) -> list[str]:
     """All stages of an encoder."""
-    size = (1, *encoder.config.image_size, 3)
-    out = jax.eval_shape(encoder.__call__, jax.ShapeDtypeStruct(size, np.float32))
+    images = jax.ShapeDtypeStruct((1, *encoder.config.image_size, 3), np.float32)
+    out = jax.eval_shape(lambda images: encoder(images), images)
     blocks = [f"block{i}" for i in range(encoder.config.depth)]
     return ["embed", *blocks, *(name for name in OUTPUTS if name in out)]
 
 
 def run(encoder: Encoder, images: Float[np.ndarray, "batch height width 3"]) -> Stages:
     """Every stage of an encoder as its users run it, compiled."""
-    out = encoder(images, blocks=True)
-    found = {"embed": _embed(encoder, images)}
+    pixels = jax.numpy.asarray(images)
+    out = encoder(pixels, blocks=True)
+    found = {"embed": _embed(encoder, pixels)}
     found |= {f"block{i}": tokens for i, tokens in enumerate(out["blocks"])}
     found |= {name: out[name] for name in OUTPUTS if name in out}
     return jax.device_get(found)
@@ -68,8 +68,9 @@ def run_changed(
 
     Not compiled: a program for each change would take longer than running it a few times.
     """
-    fields = functools.reduce(lambda all_, change: {**all_, **change.fields}, changes, {})
-    config = dataclasses.replace(encoder.config, **fields)
+    config = encoder.config
+    for change in changes:
+        config = dataclasses.replace(config, **change.fields)
     model = nnx.merge(graph_of(config), encoder.state)
     for change in changes:
         change.edit(model)
