@@ -59,7 +59,7 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     config.method = method
     config.seed = 0
     config.seeds = 1  # heads trained beside each other: seed, seed + 1, …
-    config.tasks = ("retrieval", "classification")
+    config.tasks = ("retrieval", "classification", "segmentation")
 
     config.encoder = ConfigDict()
     config.encoder.checkpoint = ""  # folder written by `python -m convert`
@@ -87,6 +87,62 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     config.retrieval.on_error = "raise"  # or "skip" images that cannot be read
 
     config.classification = classification_config(paper)
+    config.segmentation = _segmentation(paper)
+    return config
+
+
+def _segmentation(paper: bool) -> ConfigDict:
+    """Heads on frozen blocks: the paper's recipe, or one of seconds for critters."""
+    config = ConfigDict()
+    config.sets = (
+        ("ade20k_part", "ade20k_object", "ade20k", "pascal_part", "pascal_object", "lip")
+        if paper
+        else ("critters_part", "critters_object")
+    )
+    config.train_images = 0 if paper else 200  # that many, drawn by the seed; 0: all
+    config.test_images = 0 if paper else 60
+    config.in_memory = not paper  # every image is read once and kept, as the files are
+    config.readouts = ("paper", "blocks")  # the paper's head, and one on every block alone
+    config.shares = () if paper else (0.01, 0.05, 0.1)  # few-shot: shares of the training images
+    config.iterations = 160_000 if paper else 120
+    config.batch_size = 16
+    config.learning_rate = 4e-4 if paper else 0.02
+    config.weight_decay = 0.05
+    config.warmup = 1500 if paper else 10
+    config.window_batch = 16  # test windows that the encoder sees at a time
+    config.pictures = 8  # test images drawn with truth and prediction
+
+    config.incontext = ConfigDict()
+    config.incontext.images = 512 if paper else 200  # training crops to compare with; 0: without
+    config.incontext.neighbours = 30
+    config.incontext.temperature = 0.02
+
+    # data set, kind of masks, classes in the paper, training scale, test scale, crop, stride, splits
+    ade20k, pascal = ((2048, 512), (2048, 512), 512, 341), ((520, 520), (3840, 480), 480, 161)
+    settings = {
+        "ade20k_part": ("ade20k_part", "part", 209, *ade20k, "train", "val"),
+        "ade20k_object": ("ade20k_object", "object", 59, *ade20k, "train", "val"),
+        "ade20k": ("ade20k", "object", 150, *ade20k, "train", "val"),
+        "pascal_part": ("pascal_part", "part", 193, *pascal, "train", "val"),
+        "pascal_object": ("pascal_object", "object", 16, *pascal, "train", "val"),
+        "lip": ("lip", "part", 19, (1024, 320), (4096, 320), 320, 161, "train", "val"),
+        "critters_part": ("critters", "part", 0, (96, 96), (96, 96), 64, 32, "train", "test"),
+        "critters_object": ("critters", "object", 0, (96, 96), (96, 96), 64, 32, "train", "test"),
+    }
+    fields = (
+        "data",
+        "kind",
+        "classes",
+        "train_scale",
+        "test_scale",
+        "crop",
+        "stride",
+        "train_split",
+        "test_split",
+    )
+    config.settings = ConfigDict(
+        {name: dict(zip(fields, row, strict=True)) for name, row in settings.items()}
+    )
     return config
 
 
@@ -95,22 +151,85 @@ def classification_config(paper: bool) -> ConfigDict:
     config = ConfigDict()
     config.heads = ("linear", "attentive")
     config.references = ("knn", "logistic")  # without learning rates, on the linear head's features
-    config.epochs = 90
-    config.batch_size = 1024 if paper else 256
     config.bn_test = "running"  # BatchNorm while testing; "batch" as in the published code
     config.selection = True  # also choose rate and epoch on a held-out tenth of the training set
 
-    config.linear = ConfigDict()
+    config.linear = _head_config(0.1, paper)
     config.linear.representations = ("cls_token",)
-    config.linear.rates = (0.1,)  # base rates, for a batch of 256
     config.linear.batch_norm = False  # MAE's recipe has one before the linear layer
 
-    config.attentive = ConfigDict()
+    config.attentive = _head_config(0.01, paper)
     config.attentive.representations = ("tokens",)
-    config.attentive.rates = (0.01,)
     config.attentive.num_heads = 12 if paper else 4
 
     config.encoder_batch_size = 64
     config.patch_pixels = 224 if paper else 0  # 0: the size the encoder was made for
     config.on_error = "raise"  # or "skip" images that cannot be read
     return config
+
+
+def _head_config(rate: float, paper: bool) -> ConfigDict:
+    """How a head is trained: the fields of `jaxpart.probes.recipe.Recipe`."""
+    config = ConfigDict()
+    config.rates = (rate,)  # base rates, for a batch of 256; one head is trained for each
+    config.epochs = 90
+    config.batch_size = 1024 if paper else 256
+    config.momentum = 0.9
+    config.weight_decay = 0.0
+    config.warmup = 0  # epochs
+    config.lars = False
+    config.every_step = False  # whether the rate falls from step to step, not from epoch to epoch
+    return config
+
+
+def object_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
+    """Object classification.
+
+    Args:
+      argument: "" for the embedded data set and a small encoder; a method for ImageNet-1k with its
+        released ViT-B/16.
+      methods: Those there are.
+    """
+    method = variant_of(argument, methods)
+    config = part_config(method or "ibot", "paper" if method else "", projector=False)
+    del config.retrieval
+    del config.classification
+    config.tasks = ("object_classification",)
+    config.data.sets = ("imagenet",) if method else ("critters",)
+
+    options = classification_config(paper=bool(method))
+    del options.patch_pixels
+    options.pixels = 0  # 0: the size the encoder was made for
+    options.workers = 0  # processes that decode; 0: threads
+    options.views = "random"  # crops and flips, anew in every epoch; "eval": fixed, encoded once
+    options.own_classifier = method == "deit"  # test the encoder's own classifier
+    options.selection = not method  # on ImageNet it doubles the time
+    options.references = () if method else ("knn", "logistic")
+    if method == "deit":
+        options.heads = ()
+    if not method:
+        config.data.num_images = 240
+        options.linear.epochs = options.attentive.epochs = 5
+    _linear_recipe(method, options)
+    config.object_classification = options
+    return config
+
+
+def _linear_recipe(method: str, options: ConfigDict) -> None:
+    """A method's published linear probe on ImageNet-1k, see configs/imagenet_probe.py."""
+    linear = options.linear
+    if method in ("mae", "cae"):
+        linear.batch_norm = True
+        linear.lars = linear.every_step = True
+        linear.warmup = 10
+        linear.batch_size = 16384 if method == "mae" else 4096
+    elif method == "mocov3":
+        linear.rates = (3.0,)
+    elif method in ("dino", "ibot"):
+        linear.representations = ("cls_token+embedding",)
+        linear.rates = (0.001,) if method == "dino" else (0.001, 0.003, 0.01, 0.03, 0.1)
+        linear.epochs = 100
+    elif method == "beit":
+        linear.representations = ("block8/embedding",)
+        linear.rates = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+        linear.epochs = 50

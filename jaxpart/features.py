@@ -73,14 +73,19 @@ def represent(
       images: Pixels of 0 to 255.
       names: Keys of the encoder's output with one vector per image ("embedding", "projection",
         "cls_token", …) or with all tokens ("tokens"), or "block3/embedding", "block3/cls_token" and
-        "block3/tokens" for the output of block 3, before the final norm, counted from 0.
+        "block3/tokens" for the output of block 3, before the final norm, counted from 0. With a plus,
+        as in "cls_token+embedding", several are put behind each other.
 
     Raises:
       KeyError: The encoder has no such representation.
     """
-    blocks = any(name.startswith("block") for name in names)
+    blocks = any("block" in name for name in names)
     out = encoder(encoder.normalize(images), blocks=blocks)
-    return {name: _pick(out, name, len(encoder.config.prefix)) for name in names}
+    prefix = len(encoder.config.prefix)
+    return {
+        name: jnp.concatenate([_pick(out, part, prefix) for part in name.split("+")], axis=-1)
+        for name in names
+    }
 
 
 def _pick(out: dict[str, Any], name: str, prefix: int) -> Float[Array, "batch ..."]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pathlib
 
-import numpy as np
-
 from jaxpart.data.ade20k import ADVICE, CLASSES, MARKS, NAMES_FILE, PLACES, pairs
 from jaxpart.data.folders import Layout, check_split, find_layout
 from jaxpart.data.label_maps import SPLITS, LabelMaps
@@ -56,9 +54,10 @@ def ade20k_object(root: str | pathlib.Path, split: str) -> LabelMaps:
     """
     check_split("ADE20K-Object", split, SPLITS)
     layout, folder = find_layout(root, "ADE20K-Object", _LAYOUTS, ADVICE)
-    lookup = None
+    renumbered = None
     if layout == "challenge":
-        lookup = np.zeros(CLASSES + 1, np.uint8)
-        lookup[list(OBJECTS)] = np.arange(1, len(OBJECTS) + 1)
+        label = dict(zip(OBJECTS, range(1, len(OBJECTS) + 1), strict=True))
+        renumbered = [label.get(old, 0) for old in range(CLASSES + 1)]
     names = ("background", *OBJECTS.values())
-    return LabelMaps("ade20k_object", split, folder, pairs(folder, split), "object", names, lookup)
+    files = pairs(folder, split)
+    return LabelMaps("ade20k_object", split, folder, files, "object", names, renumbered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import io
 import json
 import pathlib
@@ -17,16 +18,18 @@ from jaxpart.data.ade20k_object import OBJECTS
 from jaxpart.data.folders import (
     Layout,
     NotThere,
+    Stamp,
     check_split,
     file_sizes,
+    file_stamps,
     find_layout,
     fingerprint,
     read_file,
 )
 from jaxpart.data.label_maps import (
+    PAPER,
     SPLITS,
     LabelMaps,
-    check_size,
     encode_labels,
     numbered,
     paper_layout,
@@ -40,7 +43,7 @@ _CODES = 256 * 26
 """Class numbers of a colour-coded map are below this."""
 ADVICE = (
     "unpack the full ADE20K release (ADE20K_2021_17_01, https://ade20k.csail.mit.edu, registration) or "
-    "ADE20K_Part of the paper's authors (https://github.com/JiePKU/understand-ssl-part-aware) there"
+    f"{PAPER} there"
 )
 _PLACES = ("ADE20K_2021_17_01", "ade20k/ADE20K_2021_17_01", "ADE20K/ADE20K_2021_17_01")
 _LAYOUTS = {
@@ -90,24 +93,19 @@ class Ade20kParts:
         self._scenes = scenes[FOLDERS[split]]
         if not self._scenes:
             raise NotThere(f"{folder}/images/ADE/{FOLDERS[split]} holds no image; {ADVICE}")
-        counts: collections.Counter[Pair] = collections.Counter()
-        codes: dict[Pair, tuple[int, int]] = {}
-        for scene in (scene for part in scenes.values() for scene in part):
-            found = read_parts(folder / f"{scene}.json")
-            counts.update(found.keys())
-            codes.update(found)
-        pairs = sorted(sorted(counts, key=lambda pair: (-counts[pair], pair))[:NUM_PARTS])
-        if not pairs:
+        notes = [f"{scene}.json" for both in scenes.values() for scene in both]
+        codes = _chosen_pairs(folder, file_stamps(folder, notes))
+        if not codes:
             raise JaxpartError(f"{folder} has no annotated part of the {len(OBJECTS)} objects")
-        self._labels = {codes[pair]: label for label, pair in enumerate(pairs, 1)}
-        names = ("background", *(f"{_first(whole)} {_first(part)}" for whole, part in pairs))
+        self._labels = {code: label for label, code in enumerate(codes.values(), 1)}
+        names = ("background", *(f"{_first(whole)} {_first(part)}" for whole, part in codes))
         files = file_sizes(
             folder, (f"{scene}{end}" for scene in self._scenes for end in (".jpg", "_seg.png"))
         )
         self.info = DatasetInfo(
             name="ade20k_part",
             split=split,
-            version=fingerprint(files, repr(pairs)),
+            version=fingerprint(files, repr(codes)),
             mask_names={"part": names},
         )
 
@@ -132,9 +130,7 @@ class Ade20kParts:
             both = np.where(part > 0, whole * _CODES + part, 0)
             for code in np.unique(both).tolist():
                 labels[both == code] = self._labels.get(divmod(code, _CODES), 0)
-        mask = encode_labels(labels)
-        check_size(image, str(path), mask, f"{self._scenes[index]}_seg.png")
-        return Record(annotation, image, {"part": mask})
+        return Record(annotation, image, {"part": encode_labels(labels)})
 
     def _codes(self, index: int, end: str) -> np.ndarray:
         """Class numbers of a colour-coded map: red / 10 · 256 + green, int32 [height, width]."""
@@ -148,6 +144,19 @@ class Ade20kParts:
         if pixels.ndim != 3:
             raise JaxpartError(f"{path} has no colours, so it is no map of ADE20K; unpack it again")
         return pixels[..., 0] // 10 * 256 + pixels[..., 1]
+
+
+@functools.lru_cache(maxsize=1)  # both splits ask the same, one after the other
+def _chosen_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> dict[Pair, tuple[int, int]]:
+    """Class numbers of the pairs that the rule chooses, sorted by pair."""
+    counts: collections.Counter[Pair] = collections.Counter()
+    codes: dict[Pair, tuple[int, int]] = {}
+    for stamp in stamps:
+        found = read_parts(folder / stamp.name)
+        counts.update(found.keys())
+        codes.update(found)
+    most = sorted(counts, key=lambda pair: (-counts[pair], pair))[:NUM_PARTS]
+    return {pair: codes[pair] for pair in sorted(most)}
 
 
 def _scenes(folder: pathlib.Path, split: str) -> list[str]:

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from jaxpart.data.images import decode
-from jaxpart.data.label_maps import check_size, decode_labels
 from jaxpart.data.manifest import Manifest, describe_file
+from jaxpart.data.masks import read_mask
 from jaxpart.data.parallel import over_tasks
 from jaxpart.data.source import DatasetInfo, Record, Source
 from jaxpart.errors import JaxpartError
@@ -91,18 +91,13 @@ def record_faults(record: Record, info: DatasetInfo) -> Iterator[str]:
     """A sentence for everything that is wrong with a record: all of it is decoded."""
     annotation = record.annotation
     try:
-        decode(record.image, annotation.id)
+        size = decode(record.image, annotation.id).size
     except JaxpartError as error:
         yield str(error)
         return
     for kind, names in info.mask_names.items():
-        if kind not in record.masks:
-            yield f"{annotation.id} has no mask {kind!r}"
-            continue
-        name = f"the mask {kind!r} of {annotation.id}"
         try:
-            decode_labels(record.masks[kind], name, len(names))
-            check_size(record.image, annotation.id, record.masks[kind], name)
+            read_mask(record, kind, len(names), size[::-1])
         except JaxpartError as error:
             yield str(error)
     if annotation.label is not None and not 0 <= annotation.label < len(info.class_names):

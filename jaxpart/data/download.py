@@ -43,6 +43,12 @@ class Archive:
         return RemoteFile(self.url, self.sha256)
 
 
+_CHALLENGE = Archive(
+    "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
+    "",
+    ("ADEChallengeData2016",),
+)
+
 ARCHIVES: Mapping[str, tuple[Archive, ...]] = {
     "cub_parts": (
         Archive(
@@ -71,13 +77,8 @@ ARCHIVES: Mapping[str, tuple[Archive, ...]] = {
             "coco",
         ),
     ),
-    "ade20k": (
-        Archive(
-            "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
-            "",
-            ("ADEChallengeData2016",),
-        ),
-    ),
+    "ade20k": (_CHALLENGE,),
+    "ade20k_object": (_CHALLENGE,),
 }
 """What each data set is made of. The checksums are those that tensorflow-datasets lists; for
 ADEChallengeData2016.zip none is published, so that only its own CRC-32s are checked."""

@@ -7,6 +7,7 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from jaxpart.errors import JaxpartError
 
@@ -203,16 +204,33 @@ def by_stem(folder: str, names: Sequence[str]) -> dict[str, str]:
     return paths
 
 
+class Stamp(NamedTuple):
+    """A file below a folder, with what tells that it changed: size in bytes, time in nanoseconds."""
+
+    name: str
+    size: int
+    time: int
+
+
+def file_stamps(root: pathlib.Path, names: Iterable[str]) -> tuple[Stamp, ...]:
+    """The stamps of files below `root`. Raises `JaxpartError` naming one that is missing."""
+    stamps = []
+    for name in names:
+        try:
+            status = (root / name).stat()
+        except OSError as error:
+            raise JaxpartError(f"{root / name} cannot be read: {error.strerror}") from error
+        stamps.append(Stamp(name, status.st_size, status.st_mtime_ns))
+    return tuple(stamps)
+
+
 def file_sizes(root: pathlib.Path, names: Iterable[str]) -> str:
     """Names and sizes of files below `root`, to fingerprint a folder without reading it all.
 
     Raises:
       JaxpartError: A file is missing.
     """
-    try:
-        return "\n".join(f"{name} {(root / name).stat().st_size}" for name in names)
-    except OSError as error:
-        raise JaxpartError(f"{error.filename} cannot be read: {error.strerror}") from error
+    return "\n".join(f"{stamp.name} {stamp.size}" for stamp in file_stamps(root, names))
 
 
 def fingerprint(*parts: bytes | str) -> str:

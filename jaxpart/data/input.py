@@ -9,17 +9,17 @@ any batch, also with other numbers of them.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import grain
 import numpy as np
 from absl import flags
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 
 from jaxpart.data.source import Record, Source
 from jaxpart.errors import JaxpartError
@@ -29,8 +29,6 @@ Transform = Callable[[Record, np.random.Generator], dict[str, np.ndarray]]
 
 State = dict[str, Any]
 """A position in a run, as JSON takes it."""
-
-_T = TypeVar("_T")
 
 
 class Batch(NamedTuple):
@@ -140,7 +138,9 @@ def load(
       epochs: How often each record comes; None: without end.
       seed: Of the order and of the transforms, 0 to 2³² − 1.
       workers: Processes that make whole batches; 0: threads of this process, one per core. Pillow
-        works in parallel in threads; processes help where much of the transform is Python.
+        works in parallel in threads, but a fifth of ImageNet's transforms is Python, so that
+        threads fill some five cores. Workers are spawned: a script that asks for them needs
+        `if __name__ == "__main__":`.
       process_index: Which part of each batch is this process's.
       process_count: Number of processes that share each batch.
       on_error: What a record that cannot be read does: "raise" its error, or "skip": its row is
@@ -168,13 +168,20 @@ def load(
             f"seed ({seed}) 0 to 2³² − 1"
         )
     read = _Reader(source, transform, on_error)
-    stream = grain.MapDataset.range(records).seed(seed).random_map(read)
-    stream = (stream.shuffle() if shuffle else stream).repeat(epochs)
+    stream = grain.MapDataset.range(records).seed(seed).random_map(read).repeat(epochs)
     length = sys.maxsize // batch_size * batch_size if epochs is None else len(stream)
     num_batches, share = -(-length // batch_size), batch_size // process_count
     rows = grain.MapDataset.select_from_datasets(
         [stream, grain.MapDataset.source([_Row()])],
-        _Share(length, num_batches, share, process_index, process_count),
+        _Rows(
+            records=records,
+            seed=seed if shuffle else None,
+            length=length,
+            num_batches=num_batches,
+            share=share,
+            process_index=process_index,
+            process_count=process_count,
+        ),
     )
     collate = _Collate(read, records, name)
 
@@ -201,47 +208,6 @@ def load(
         "seed": seed,
     }
     return Loader(start, None if epochs is None else num_batches, identity)
-
-
-class Prefetch(Iterator[_T], Generic[_T]):
-    """Batches on the device before they are asked for, so that transfers overlap with computing.
-
-    Its state is that of the loader after the last batch that was given away, not the last read.
-    """
-
-    def __init__(self, loader: Loader, put: Callable[[Batch], _T], ahead: int = 2) -> None:
-        """Reads nothing yet.
-
-        Args:
-          loader: The run.
-          put: Starts the transfer of a batch and returns without waiting, as `jax.device_put`.
-          ahead: Batches in transfer beside the one in use, at least 1.
-        """
-        self._loader, self._put, self._ahead = loader, put, ahead
-        self._state = loader.get_state()
-        self._waiting: collections.deque[tuple[_T, State]] = collections.deque()
-
-    def __next__(self) -> _T:
-        """The next batch, as `put` made it."""
-        while len(self._waiting) <= self._ahead:
-            batch = next(self._loader, None)
-            if batch is None:
-                break
-            self._waiting.append((self._put(batch), self._loader.get_state()))
-        if not self._waiting:
-            raise StopIteration
-        batch_on_device, self._state = self._waiting.popleft()
-        return batch_on_device
-
-    def get_state(self) -> State:
-        """The position after the last batch given away."""
-        return self._state
-
-    def set_state(self, state: State) -> None:
-        """Goes to a position; see `Loader.set_state`."""
-        self._loader.set_state(state)
-        self._waiting.clear()
-        self._state = state
 
 
 class _Row(NamedTuple):
@@ -274,12 +240,15 @@ class _Reader:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Share(grain.transforms.DatasetSelectionMap):
-    """A process's rows in the stream: the same part of each batch.
+class _Rows(grain.transforms.DatasetSelectionMap):
+    """Which record each row of this process is: the same part of each batch.
 
-    Of the two data sets that it selects from, the first is the stream and the second the padding.
+    It selects from two data sets: the epochs one after another, each in the source's order, and the
+    padding. Shuffling is NumPy's, as grain's takes half a millisecond a record where they are few.
     """
 
+    records: int
+    seed: int | None
     length: int
     num_batches: int
     share: int
@@ -292,7 +261,18 @@ class _Share(grain.transforms.DatasetSelectionMap):
     def __getitem__(self, index: int) -> tuple[int, int]:
         batch, row = divmod(index, self.share)
         place = (batch * self.process_count + self.process_index) * self.share + row
-        return (0, place) if place < self.length else (1, 0)
+        if place >= self.length:
+            return 1, 0
+        if self.seed is None:
+            return 0, place
+        epoch, place = divmod(place, self.records)
+        return 0, epoch * self.records + int(_order(self.records, self.seed, epoch)[place])
+
+
+@functools.lru_cache(maxsize=4)
+def _order(records: int, seed: int, epoch: int) -> Int64[np.ndarray, " records"]:
+    """The shuffled records of an epoch; threads may be at work on two epochs."""
+    return np.random.default_rng((seed, epoch)).permutation(records)
 
 
 class _Collate:

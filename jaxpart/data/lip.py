@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from jaxpart.data.folders import Layout, check_split, find_layout, list_pairs, read_ids
-from jaxpart.data.label_maps import SPLITS, LabelMaps, paper_layout, paper_pairs
+from jaxpart.data.label_maps import PAPER, SPLITS, LabelMaps, paper_layout, paper_pairs
 from jaxpart.errors import JaxpartError
 
 PARTS = (
@@ -15,7 +15,10 @@ PARTS = (
 )  # fmt: skip
 """The official names, by label from 1; 0 is the background."""
 
-ADVICE = "unpack TrainVal_images and TrainVal_parsing_annotations of LIP (https://sysu-hcp.net/lip/) there"
+ADVICE = (
+    "unpack TrainVal_images and TrainVal_parsing_annotations of LIP (https://sysu-hcp.net/lip/) or "
+    f"{PAPER} there"
+)
 _LABELS = "TrainVal_parsing_annotations"
 _IMAGES = "TrainVal_images"
 _LAYOUTS = {

@@ -55,7 +55,10 @@ def over_tasks(
     Raises:
       JaxpartError: What `function` raises first (the rest is given up), or a process died.
     """
-    workers = min(os.cpu_count() or 1 if workers is None else workers, len(tasks))
+    workers = os.cpu_count() or 1 if workers is None else workers
+    if workers < 1:
+        raise JaxpartError(f"workers cannot be {workers}; give at least 1")
+    workers = min(workers, len(tasks))
     if workers <= 1:
         for task in tasks:
             yield task, function(sources, task)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
+import io
 import os
 import pathlib
 import re
@@ -15,9 +17,11 @@ from jaxtyping import Bool
 from jaxpart.data.folders import (
     Layout,
     NotThere,
+    Stamp,
     by_stem,
     check_split,
     file_sizes,
+    file_stamps,
     find_layout,
     fingerprint,
     list_images,
@@ -25,9 +29,9 @@ from jaxpart.data.folders import (
     read_ids,
 )
 from jaxpart.data.label_maps import (
+    PAPER,
     SPLITS,
     LabelMaps,
-    check_size,
     encode_labels,
     numbered,
     paper_layout,
@@ -38,7 +42,7 @@ from jaxpart.errors import JaxpartError
 
 ADVICE = (
     "unpack Annotations_Part of Pascal-Part (http://roozbehm.info/pascal-parts/pascal-parts.html) and "
-    "VOCdevkit of VOC 2010 there"
+    f"VOCdevkit of VOC 2010, or {PAPER} there"
 )
 OBJECTS = (
     "aeroplane", "bicycle", "bird", "bottle", "bus", "car", "cat", "cow", "dog", "horse", "motorbike",
@@ -77,8 +81,9 @@ def pascal_part(root: str | pathlib.Path, split: str) -> Pascal | LabelMaps:
       root: The folder that holds Annotations_Part and VOCdevkit/VOC2010, or img and ann of the
         paper's folder, whose order of the 193 classes is not public ("class 1" to "class 193"); or
         the folder above it ("pascal_part").
-      split: "train" or "val" (of VOCdevkit/VOC2010/ImageSets/Main), or "all" annotated images,
-        sorted (official folder only).
+      split: "train" or "val", or "all" annotated images, sorted (official folder only). VOC's own
+        lists (VOCdevkit/VOC2010/ImageSets/Main) tell train from val; how the paper split is known
+        from its folder only.
 
     Raises:
       JaxpartError: The layout is wrong, a file is missing, or an annotation is damaged.
@@ -151,7 +156,7 @@ class Pascal:
                 )
         self._images = [f"{voc}/JPEGImages/{key}.jpg".removeprefix("./") for key in ids]
         self._mats = [found[key] for key in ids]
-        part_pairs = _all_pairs([folder / found[key] for key in sorted(found)])
+        part_pairs = _all_pairs(folder, file_stamps(folder, found.values()))
         classes: Sequence[tuple[str, ...]] = part_pairs
         if kind == "object":
             classes = sorted({(whole,) for whole, _ in part_pairs})
@@ -180,18 +185,15 @@ class Pascal:
     def __getitem__(self, index: int) -> Record:
         """An image with its mask."""
         annotation = self.annotation(index)
-        mat = self._folder / self._mats[index]
-        image = read_file(self._folder / annotation.id)
-        objects = read_annotation(mat)
+        objects = read_annotation(self._folder / self._mats[index])
         labels = np.zeros(objects[0].whole.mask.shape, np.uint8)
         for whole, parts in objects:
             if self._kind == "object":
                 labels[whole.mask] = self._labels.get((whole.name,), 0)
             for part in parts if self._kind == "part" else ():
                 labels[part.mask] = self._labels[whole.name, part.name]
-        mask = encode_labels(labels)
-        check_size(image, str(self._folder / annotation.id), mask, str(mat))
-        return Record(annotation, image, {self._kind: mask})
+        image = read_file(self._folder / annotation.id)
+        return Record(annotation, image, {self._kind: encode_labels(labels)})
 
 
 def read_annotation(path: pathlib.Path) -> list[AnnotatedObject]:
@@ -204,9 +206,9 @@ def read_annotation(path: pathlib.Path) -> list[AnnotatedObject]:
     """
     import scipy.io
 
-    read_file(path)  # for its own sentence where the file is missing or may not be read
+    data = read_file(path)
     try:
-        document: dict[str, Any] = scipy.io.loadmat(str(path), variable_names=["anno"])
+        document: dict[str, Any] = scipy.io.loadmat(io.BytesIO(data), variable_names=["anno"])
     except Exception as error:  # damaged bytes raise a dozen types
         raise JaxpartError(f"{path} is damaged ({error}); unpack it again") from error
     try:
@@ -235,8 +237,10 @@ def _region(entry: Any, name: str) -> Region:
     return Region(_NUMBER.sub("", str(text.flat[0])), entry["mask"] != 0)
 
 
-def _all_pairs(files: Sequence[pathlib.Path]) -> list[tuple[str, str]]:
+@functools.lru_cache(maxsize=1)  # both splits, parts and objects, ask the same one after the other
+def _all_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> list[tuple[str, str]]:
     """All (object, part) pairs of annotation files, sorted; threads, since most of it is inflating."""
+    files = [folder / stamp.name for stamp in stamps]
     pairs: set[tuple[str, str]] = set()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for group in _groups(files, _READ_AHEAD):

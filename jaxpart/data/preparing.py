@@ -126,6 +126,8 @@ def _lock(folder: pathlib.Path) -> Iterator[None]:
             raise JaxpartError(
                 f"another process is preparing {folder}; wait until it is done"
             ) from error
+        except OSError as error:
+            raise JaxpartError(f"{path} cannot be locked: {error.strerror}") from error
         yield
 
 

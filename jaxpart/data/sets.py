@@ -37,7 +37,6 @@ class DataSet:
       advice: Where to get it and how to unpack it.
       whole: A split that is the union of `splits` in an order of its own, or None.
       instead: A split for folders that have none of `splits`, or None.
-      mask: Kind of the mask that segmentation measures, or None.
       parts: The parts that retrieval and classification measure; None where there are none, or where
         they are all that the data set has.
       retrieval: The split in which parts are retrieved, or None.
@@ -50,7 +49,6 @@ class DataSet:
     advice: str
     whole: str | None = None
     instead: str | None = None
-    mask: str | None = None
     parts: PartSelection | None = None
     retrieval: str | None = None
 
@@ -70,7 +68,6 @@ SETS = {
         content="6 keypoints, 7 parts, 24 kinds",
         licence="drawn by jaxpart, Apache-2.0",
         advice="nothing is needed",
-        mask="part",
         parts=critters.CRITTER_PARTS,
         retrieval="test",
     ),
@@ -99,7 +96,6 @@ SETS = {
         content="19 parts",
         licence="Sun Yat-sen University: non-commercial research",
         advice=lip.ADVICE,
-        mask="part",
     ),
     "ade20k": DataSet(
         open=ade20k.ade20k,
@@ -107,7 +103,6 @@ SETS = {
         content="150 classes",
         licence=_ADE20K_TERMS,
         advice=ade20k.ADVICE,
-        mask="object",
     ),
     "ade20k_object": DataSet(
         open=ade20k_object.ade20k_object,
@@ -115,7 +110,6 @@ SETS = {
         content="59 objects",
         licence=_ADE20K_TERMS,
         advice=ade20k.ADVICE,
-        mask="object",
     ),
     "ade20k_part": DataSet(
         open=ade20k_part.ade20k_part,
@@ -123,7 +117,6 @@ SETS = {
         content="209 parts (from the full release: chosen by a rule, not the paper's)",
         licence=_ADE20K_TERMS,
         advice=ade20k_part.ADVICE,
-        mask="part",
     ),
     "pascal_part": DataSet(
         open=pascal.pascal_part,
@@ -132,7 +125,6 @@ SETS = {
         licence=_PASCAL_TERMS,
         advice=pascal.ADVICE,
         instead="all",
-        mask="part",
     ),
     "pascal_object": DataSet(
         open=pascal.pascal_object,
@@ -141,7 +133,6 @@ SETS = {
         licence=_PASCAL_TERMS,
         advice=pascal.ADVICE,
         instead="all",
-        mask="object",
     ),
     "imagenet": DataSet(
         open=imagenet.ImageNet,
@@ -157,7 +148,6 @@ SETS = {
         licence="yours",
         advice=part_folder.ADVICE,
         instead="all",
-        mask="part",
         retrieval="all",
     ),
 }
@@ -229,9 +219,9 @@ def retrieval_set(name: str, config: Any) -> tuple[Source, PartSelection]:
     Raises:
       JaxpartError: The data set has no parts, or see `open_set`.
     """
-    entry = _part_entry(name)
-    source = open_set(name, entry.retrieval or "", config)
-    return source, _parts(entry, source, config)
+    key, entry = _part_set(name)
+    source = open_set(key, entry.retrieval or "", config)
+    return source, _selection(entry, source, config)
 
 
 def classification_sets(name: str, config: Any) -> tuple[Source, Source, PartSelection]:
@@ -239,26 +229,26 @@ def classification_sets(name: str, config: Any) -> tuple[Source, Source, PartSel
 
     Args:
       name: One of `PART_SETS` or its alias.
-      config: As for `retrieval_set`.
+      config: The configuration's `data`, see `open_set`.
 
     Raises:
-      JaxpartError: As for `retrieval_set`.
+      JaxpartError: The data set has no parts, or see `open_set`.
     """
-    entry = _part_entry(name)
-    train, test = (open_set(name, split, config) for split in entry.splits)
-    return train, test, _parts(entry, train, config)
+    key, entry = _part_set(name)
+    train, test = (open_set(key, split, config) for split in entry.splits)
+    return train, test, _selection(entry, train, config)
 
 
-def _part_entry(name: str) -> DataSet:
+def _part_set(name: str) -> tuple[str, DataSet]:
     key, entry = find_set(name)
     if entry.retrieval is None:
         raise JaxpartError(
             f"{key} has no part patches; choose among {', '.join((*PART_SETS, *ALIASES))}"
         )
-    return entry
+    return key, entry
 
 
-def _parts(entry: DataSet, source: Source, config: Any) -> PartSelection:
+def _selection(entry: DataSet, source: Source, config: Any) -> PartSelection:
     if entry.parts is not None:
         return entry.parts
     if not source.info.part_names:

@@ -1,4 +1,4 @@
-"""Some of a data set's images, as a data set."""
+"""A data set's images, some of them or all kept in memory, as a data set."""
 
 from __future__ import annotations
 
@@ -46,3 +46,30 @@ def random_subset(source: Source, count: int, seed: int) -> Subset:
     """
     order = np.random.default_rng(seed).permutation(len(source))
     return Subset(source, sorted(order[: max(count, 1)].tolist()))
+
+
+class InMemory:
+    """A `Source` whose images are read (or drawn) once: for small sets that are passed often."""
+
+    def __init__(self, source: Source) -> None:
+        """Reads nothing yet.
+
+        Args:
+          source: What is kept, encoded as it is.
+        """
+        self._source, self.info = source, source.info
+        self._records: dict[int, Record] = {}
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._source)
+
+    def annotation(self, index: int) -> Annotation:
+        """What is known of the image, see `Source`."""
+        return self._source.annotation(index)
+
+    def __getitem__(self, index: int) -> Record:
+        """The image, see `Source`."""
+        if index not in self._records:  # two threads may read one at once; they read the same
+            self._records[index] = self._source[index]
+        return self._records[index]

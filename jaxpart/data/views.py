@@ -1,5 +1,5 @@
-"""Fixed views: the pixels that an encoder sees of each item, always the same, named so that what was made
-of them can be found again."""
+"""Fixed views: pixels that are the same whenever they are read, with names by which what an encoder made of
+them can be found again."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
+from jaxpart.data.augment import ImageEval
 from jaxpart.data.images import Pixels
 from jaxpart.data.parts import Patch
 from jaxpart.data.patch_images import read_patches
 from jaxpart.data.source import Source
+from jaxpart.data.subset import Subset
 from jaxpart.errors import JaxpartError
+
+_BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +37,15 @@ class View:
     ids: Sequence[str]
     read: Callable[[Sequence[int]], Iterator[Pixels | JaxpartError]]
 
+    def subset(self, numbers: Sequence[int]) -> View:
+        """Of some items alone."""
+        ids = [self.ids[number] for number in numbers]
+
+        def read(chosen: Sequence[int]) -> Iterator[Pixels | JaxpartError]:
+            return self.read([numbers[number] for number in chosen])
+
+        return dataclasses.replace(self, ids=ids, read=read)
+
 
 def patch_view(
     source: Source,
@@ -51,3 +64,28 @@ def patch_view(
 
     ids = [f"{patch.image} {list(patch.box)}" for patch in patches]
     return View(f"{source.info.name} {source.info.version}", f"patch {transform}", size, ids, read)
+
+
+def image_view(source: Source, *, size: int, on_error: Literal["raise", "skip"] = "raise") -> View:
+    """Whole images as they are tested: see `ImageEval`."""
+
+    def read(numbers: Sequence[int]) -> Iterator[Pixels | JaxpartError]:
+        from jaxpart.data.input import load  # Slow to import, and patches need none of it.
+
+        loader = load(
+            Subset(source, numbers),
+            ImageEval(size),
+            batch_size=min(len(numbers), _BATCH),
+            shuffle=False,
+            epochs=1,
+            on_error=on_error,
+        )
+        for batch in loader:
+            for pixels, valid, item in zip(
+                batch.arrays["image"], batch.valid, batch.ids, strict=True
+            ):
+                if item:  # the others are padding
+                    yield pixels if valid else JaxpartError(loader.skipped[item])
+
+    ids = [source.annotation(number).id for number in range(len(source))]
+    return View(f"{source.info.name} {source.info.version}", "image eval", size, ids, read)

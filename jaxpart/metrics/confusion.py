@@ -29,8 +29,8 @@ def confusion_matrix(
 
     Args:
       prediction: 0 … classes − 1.
-      label: Of the same shape; pixels that are no class (255, and whatever `check_labels` would
-        refuse) are left out.
+      label: Of the same shape; pixels that are no class (255, and whatever
+        `jaxpart.labels.check_labels` would refuse) are left out.
       classes: How many classes there are.
 
     Returns:

@@ -183,10 +183,10 @@ def nearest(
         similarity = jnp.where(real, similarity, -jnp.inf)
         # Those found before come first and `top_k` is stable: equal ones stay in order.
         candidates = jnp.concatenate([best[0], similarity], 1)
-        place = jnp.broadcast_to(start + jnp.arange(block), similarity.shape)
-        index = jnp.concatenate([best[1], place], 1)
         largest, chosen = jax.lax.top_k(candidates, neighbours)
-        return (largest, jnp.take_along_axis(index, chosen, 1)), None
+        before = jnp.take_along_axis(best[1], jnp.minimum(chosen, neighbours - 1), 1)
+        index = jnp.where(chosen < neighbours, before, start + chosen - neighbours)
+        return (largest, index), None
 
     shape = (len(queries), neighbours)
     nothing = (jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32))

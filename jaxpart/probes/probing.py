@@ -1,135 +1,119 @@
-"""Probing frozen features: what is trained on what, in which order, at which rate, and what is kept.
+"""The training of heads: epoch after epoch, some pieces of training and then some of testing.
 
-The published protocol (PROTOCOL.md, "Part classification") with three readings of its result: the best
-epoch on the test set (as the paper reports), the last epoch, and the epoch and learning rate that did
-best on a held-out tenth of the training set.
+Where training items come from is one thing (`Steps`: cached features here, random views with the encoder
+in `jaxpart.probes.views`); what happens with them is another, and the same for all (`run`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import math
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
-import optax
-from jaxtyping import Float32, Int
+from jaxtyping import Int
 
 from jaxpart import devices, training
 from jaxpart.checkpoints import Checkpointer
+from jaxpart.probes.items import PIECE_BYTES, Items, Tests, free_memory
+from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import MakeHead, Scores, Sweep, Training
 
-_CHUNK_BYTES = 256 << 20
-"""Features sent to the devices at once where not all of them fit."""
+Work = Callable[[Training], tuple[Training, dict[str, jax.Array]]]
+"""A compiled program with its arrays on the devices; takes the state's buffers over."""
 
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How heads are trained.
-
-    The last incomplete batch of an epoch is dropped, as the published loaders do (MAE's and CAE's
-    probing code has `drop_last=True`). A training set smaller than a batch, on which they would train
-    nothing, is one batch of its own size.
-
-    Attributes:
-      rates: Base learning rates; one head is trained for each. The rate at the start is base × batch /
-        256 with the batch that is really used, and falls with a cosine from epoch to epoch.
-      epochs: Passes over the training set.
-      batch_size: Items per step.
-      momentum: Of SGD, as PyTorch has it.
-      weight_decay: Added to the gradient, as PyTorch's SGD does.
-      warmup: Epochs of linear warm-up from 0, before the cosine.
-      lars: Whether the step of every matrix is scaled by LARS (MAE's and MoCo v3's linear probe).
-      bn_test: BatchNorm's statistics while testing, "running" or "batch" (batches of 256, as in the
-        published code).
-    """
-
-    rates: tuple[float, ...]
-    epochs: int = 90
-    batch_size: int = 1024
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    warmup: int = 0
-    lars: bool = False
-    bn_test: str = "running"
-
-    def transform(self) -> optax.GradientTransformation:
-        """The optimiser without its learning rate."""
-        parts = [optax.trace(self.momentum)]
-        if self.lars:
-            matrices = functools.partial(jax.tree.map, lambda p: p.ndim > 1)
-            trust = optax.scale_by_trust_ratio(trust_coefficient=0.001)
-            parts.insert(0, optax.masked(trust, matrices))
-            parts.insert(0, optax.add_decayed_weights(self.weight_decay, matrices))
-        elif self.weight_decay:
-            parts.insert(0, optax.add_decayed_weights(self.weight_decay))
-        return optax.chain(*parts)
-
-    def rates_at(self, epoch: int, batch: int) -> Float32[np.ndarray, " rate"]:
-        """The learning rates of an epoch, counted from 0, at a batch size."""
-        peaks = np.array(self.rates) * batch / 256
-        if epoch < self.warmup:
-            return (peaks * epoch / self.warmup).astype(np.float32)
-        share = (epoch - self.warmup) / (self.epochs - self.warmup)
-        return (peaks * 0.5 * (1 + math.cos(math.pi * share))).astype(np.float32)
-
-
-class Rows(Protocol):
-    """A feature of each item: a NumPy array, or `features.Features` on disk."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """[item, …]."""
-        ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """float32 or bfloat16."""
-        ...
-
-    def take(self, indices: Any, axis: int) -> np.ndarray:
-        """Those of some items, as `numpy.take` along axis 0."""
-        ...
-
-
-class Items:
-    """Labelled items with one or more features of one shape; on the devices once they were asked for.
-
-    Attributes:
-      features: One per representation.
-      labels: Classes, from 0.
-    """
-
-    def __init__(self, features: Sequence[Rows], labels: Int[np.ndarray, " item"]) -> None:
-        """Copies nothing."""
-        self.features, self.labels = tuple(features), labels.astype(np.int32)
-
-    def __len__(self) -> int:
-        """Number of items."""
-        return len(self.labels)
-
-    @property
-    def nbytes(self) -> int:
-        """Size of all features."""
-        return sum(math.prod(rows.shape) * rows.dtype.itemsize for rows in self.features)
-
-    def take(self, indices: Int[np.ndarray, "*rows"]) -> np.ndarray:
-        """Features of some items, [*rows, …] with the representation before the batch's axes."""
-        found = [rows.take(indices, axis=0) for rows in self.features]
-        return found[0][None] if len(found) == 1 else np.stack(found)
-
-    @functools.cached_property
-    def resident(self) -> tuple[jax.Array, jax.Array]:
-        """All features [representation, item, …] and labels, whole on every device."""
-        return devices.replicate((self.take(np.arange(len(self))), self.labels))
-
+Log = Callable[[int, dict[str, np.ndarray]], None]
+"""Called after every piece with its epoch and measurements: of a training piece the "losses" of its
+steps, [step, representation, seed, rate]."""
 
 Order = Callable[[int, int, int], Int[np.ndarray, " item"]]
 """The order of so many items in an epoch: (seed, epoch, count) → a permutation."""
+
+
+class Steps(Protocol):
+    """The training of an epoch, in pieces.
+
+    Attributes:
+      pieces: How many pieces an epoch has.
+    """
+
+    pieces: int
+
+    def __call__(self, epoch: int, piece: int) -> tuple[Callable[[], Work], tuple[str, ...]]:
+        """A piece, which come in order: what brings it to the devices, and names for messages."""
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """The place after the pieces given out, beside their number."""
+        ...
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes to a place."""
+        ...
+
+
+class _Piece(NamedTuple):
+    arrays: Callable[[], Work]
+    ids: tuple[str, ...]
+
+
+class _Pieces:
+    """All pieces of a run: an epoch's training, then its test."""
+
+    def __init__(self, steps: Steps, tests: Tests) -> None:
+        self._steps, self._tests, self._number = steps, tests, 0
+        self.per_epoch = steps.pieces + len(tests.pieces)
+
+    def __next__(self) -> _Piece:
+        epoch, place = divmod(self._number, self.per_epoch)
+        self._number += 1
+        if place < self._steps.pieces:
+            return _Piece(*self._steps(epoch, place))
+        start, stop = self._tests.pieces[place - self._steps.pieces]
+        work = functools.partial(self._tests.run, epoch=epoch, start=start, stop=stop)
+        return _Piece(lambda: work, ())
+
+    def get_state(self) -> dict[str, Any]:
+        return {"number": self._number, "steps": self._steps.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._number = state["number"]
+        self._steps.set_state(state["steps"])
+
+
+def run(
+    state: Training,
+    steps: Steps,
+    tests: Tests,
+    epochs: int,
+    *,
+    checkpointer: Checkpointer | None,
+    log: Log,
+) -> tuple[Training, Scores]:
+    """Trains and tests a sweep from its start, or from where it was left.
+
+    Returns:
+      The state after the last epoch, on the devices, and its scores as NumPy arrays.
+
+    Raises:
+      JaxpartError: The loss of all heads is not finite.
+    """
+    pieces = _Pieces(steps, tests)
+    total = epochs * pieces.per_epoch
+    state = training.fit(
+        lambda state, work: work(state),
+        devices.replicate(state),
+        pieces,
+        steps=total,
+        put=lambda bring: bring(),
+        checkpointer=checkpointer,
+        log=lambda number, metrics: log(number // pieces.per_epoch, metrics),
+    )
+    if checkpointer is not None and checkpointer.is_due():  # too long to be done again
+        checkpointer.save(total, state, pieces.get_state())
+        checkpointer.wait()
+    return state, devices.fetch(state.scores)
 
 
 def shuffled(seed: int, epoch: int, count: int) -> Int[np.ndarray, " item"]:
@@ -137,73 +121,72 @@ def shuffled(seed: int, epoch: int, count: int) -> Int[np.ndarray, " item"]:
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 
-class Work(NamedTuple):
-    """What one call of a compiled program does, on the host.
-
-    Attributes:
-      epoch: Number of the epoch.
-      steps: Training items of each step, [step, seed, batch], or None for a test.
-      start: First test item.
-      stop: The one after the last test item.
-    """
-
-    epoch: int
-    steps: Int[np.ndarray, "step seed batch"] | None
-    start: int = 0
-    stop: int = 0
-
-
-class _Batch(NamedTuple):
-    arrays: Work
-    ids: tuple[str, ...]
-
-
-class _Schedule:
-    """Epoch after epoch: the steps in a few pieces, then the test items in a few."""
+class _CachedSteps:
+    """Steps on features that are there: on the devices, or brought there piece by piece."""
 
     def __init__(
         self,
+        sweep: Sweep,
+        train: Items,
         rows: Int[np.ndarray, " item"],
-        batch: int,
+        recipe: Recipe,
         seeds: Sequence[int],
         order: Order,
         *,
-        steps_at_once: int,
-        tests: Sequence[tuple[int, int]],
+        stays: bool,
     ) -> None:
-        self._rows, self._batch, self._seeds, self._order = rows, batch, seeds, order
-        steps = len(rows) // batch
-        self._pieces = [
-            (start, min(start + steps_at_once, steps)) for start in range(0, steps, steps_at_once)
-        ]
-        self._tests = tests
-        self._number = 0
-        self._epoch_steps = functools.lru_cache(maxsize=1)(self._steps)
+        self._sweep, self._train, self._rows, self._recipe = sweep, train, rows, recipe
+        self._seeds, self._order = seeds, order
+        self._resident = train.resident if stays else None
+        self._batch = min(recipe.batch_size, len(rows))
+        self._count = len(rows) // self._batch
+        size = train.nbytes // len(train) * self._batch * len(seeds)
+        self._at_once = self._count if stays else max(1, PIECE_BYTES // size)
+        self.pieces = -(-self._count // self._at_once)
+        self._epoch_rows = functools.lru_cache(maxsize=1)(self._draw)
 
-    @property
-    def per_epoch(self) -> int:
-        return len(self._pieces) + len(self._tests)
-
-    def _steps(self, epoch: int) -> Int[np.ndarray, "step seed batch"]:
-        count = len(self._rows) // self._batch * self._batch
+    def _draw(self, epoch: int) -> Int[np.ndarray, "step seed batch"]:
+        count = self._count * self._batch
         orders = [self._order(seed, epoch, len(self._rows))[:count] for seed in self._seeds]
         rows = self._rows[np.stack(orders)].reshape(len(self._seeds), -1, self._batch)
         return rows.swapaxes(0, 1)
 
-    def __next__(self) -> _Batch:
-        epoch, place = divmod(self._number, self.per_epoch)
-        self._number += 1
-        if place < len(self._pieces):
-            work = Work(epoch, self._epoch_steps(epoch)[slice(*self._pieces[place])])
+    def __call__(self, epoch: int, piece: int) -> tuple[Callable[[], Work], tuple[str, ...]]:
+        start = piece * self._at_once
+        steps = range(start, min(start + self._at_once, self._count))
+        return functools.partial(self._bring, epoch, steps), (f"those of epoch {epoch}",)
+
+    def _bring(self, epoch: int, steps: range) -> Work:
+        rates = self._recipe.rates_at(epoch, self._batch, steps, self._count)
+        rates = devices.replicate(rates)
+        mine = self._share(self._epoch_rows(epoch)[steps.start : steps.stop])
+        batches: Any
+        if self._resident is not None:
+            batches = self._place(mine, axis=2)
         else:
-            work = Work(epoch, None, *self._tests[place - len(self._pieces)])
-        return _Batch(work, (f"those of epoch {epoch}",))
+            features = np.moveaxis(self._train.take(mine), 0, 1)
+            labels = self._train.labels[mine]
+            batches = self._place(features, axis=3), self._place(labels, axis=2)
+        return lambda state: self._sweep.train(state, self._resident, batches, rates)
+
+    def _share(self, rows: Int[np.ndarray, "step seed batch"]) -> np.ndarray:
+        """This process's part of each batch."""
+        if self._batch % jax.device_count():
+            return rows
+        size = self._batch // jax.process_count()
+        return rows[..., jax.process_index() * size :][..., :size]
+
+    def _place(self, array: np.ndarray, *, axis: int) -> jax.Array:
+        """Batches on the devices: cut where these divide them, else whole on each."""
+        if self._batch % jax.device_count():
+            return devices.replicate(array)
+        return devices.shard(array, axis=axis)
 
     def get_state(self) -> dict[str, Any]:
-        return {"number": self._number}
+        return {}  # orders follow from the epoch
 
     def set_state(self, state: dict[str, Any]) -> None:
-        self._number = state["number"]
+        del state
 
 
 def train_heads(
@@ -218,9 +201,9 @@ def train_heads(
     order: Order = shuffled,
     checkpointer: Checkpointer | None = None,
     memory: int | None = None,
-    log: Callable[[int, dict[str, np.ndarray]], None] = lambda epoch, metrics: None,
+    log: Log = lambda epoch, metrics: None,
 ) -> tuple[Training, Scores]:
-    """Trains a head for every representation, seed and learning rate, and tests them every epoch.
+    """Trains a head for every representation, seed and rate on cached features; tests every epoch.
 
     Args:
       make_head: Draws a head.
@@ -234,105 +217,22 @@ def train_heads(
       checkpointer: Where the place is kept.
       memory: Bytes of features that may stay on the devices; what does not fit is streamed. By
         default a part of what there is.
-      log: Called after every piece of work with its epoch and measurements: "losses" of its steps,
-        [step, representation, seed, rate], if it was training.
+      log: See `Log`.
 
     Returns:
       The state after the last epoch, on the devices, and its scores as NumPy arrays.
 
     Raises:
-      JaxpartError: All heads have diverged.
+      JaxpartError: The loss of all heads is not finite.
     """
     rows = np.arange(len(train)) if rows is None else rows
-    batch = min(recipe.batch_size, len(rows))
-    heads = len(train.features), len(seeds), len(recipe.rates)
-    left = _memory() if memory is None else memory
-    train_stays = train.nbytes <= left
-    test_stays = test.nbytes <= left - train.nbytes * train_stays
-    step_bytes = train.nbytes // len(train) * batch * len(seeds)
-    # Pieces of the test are whole batches, and whole test batches of the published code.
-    test_at_once = max(1, _CHUNK_BYTES // (test.nbytes // len(test) * 256)) * 256
-    if test_stays:
-        test_at_once = len(test)
-    schedule = _Schedule(
-        rows,
-        batch,
-        seeds,
-        order,
-        steps_at_once=len(rows) if train_stays else max(1, _CHUNK_BYTES // step_bytes),
-        tests=[
-            (start, min(start + test_at_once, len(test)))
-            for start in range(0, len(test), test_at_once)
-        ],
-    )
+    left = free_memory() if memory is None else memory
+    stays = train.nbytes <= left
     sweep = Sweep(make_head, recipe.transform(), bn_test=recipe.bn_test)
-    state = devices.replicate(
-        sweep.start(
-            representations=heads[0],
-            seeds=list(seeds),
-            rates=heads[2],
-            epochs=recipe.epochs,
-            items=len(test),
-        )
+    heads = len(train.features), len(seeds), len(recipe.rates)
+    steps = _CachedSteps(sweep, train, rows, recipe, seeds, order, stays=stays)
+    tests = Tests(sweep, test, chosen_epoch, heads, left - train.nbytes * stays)
+    start = sweep.start(
+        representations=heads[0], seeds=seeds, rates=heads[2], epochs=recipe.epochs, items=len(test)
     )
-    never = np.full(heads, -1, np.int32)
-    chosen = devices.replicate(never if chosen_epoch is None else np.int32(chosen_epoch))
-    test_labels = devices.replicate(test.labels)
-    resident = train.resident if train_stays else None
-
-    def put(work: Work) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        if work.steps is None:
-            some = np.arange(work.start, work.stop)
-            features = test.resident[0] if test_stays else devices.replicate(test.take(some))
-            place = devices.replicate((np.int32(work.epoch), np.int32(work.start)))
-            return sweep.test, (features, test_labels, *place, chosen)
-        rates = devices.replicate(recipe.rates_at(work.epoch, batch))
-        mine = _share(work.steps)
-        if train_stays:
-            return sweep.train, (resident, _place(mine, batch, axis=2), rates)
-        features = np.moveaxis(train.take(mine), 0, 1)
-        labels = _place(train.labels[mine], batch, axis=2)
-        return sweep.train, (None, (_place(features, batch, axis=3), labels), rates)
-
-    def step(state: Training, call: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
-        program, arguments = call
-        return program(state, *arguments)
-
-    steps = recipe.epochs * schedule.per_epoch
-    state = training.fit(
-        step,
-        state,
-        schedule,
-        steps=steps,
-        put=put,
-        checkpointer=checkpointer,
-        log=lambda number, metrics: log(number // schedule.per_epoch, metrics),
-    )
-    if checkpointer is not None and checkpointer.is_due():  # too long to be done again
-        checkpointer.save(steps, state, schedule.get_state())
-        checkpointer.wait()
-    return state, devices.fetch(state.scores)
-
-
-def _share(steps: Int[np.ndarray, "step seed batch"]) -> Int[np.ndarray, "step seed batch"]:
-    """This process's part of each batch."""
-    batch = steps.shape[-1]
-    if batch % jax.device_count():
-        return steps
-    size = batch // jax.process_count()
-    return steps[..., jax.process_index() * size :][..., :size]
-
-
-def _place(array: np.ndarray, batch: int, *, axis: int) -> jax.Array:
-    """A share of batches on the devices: cut where they divide it, else whole on each."""
-    if batch % jax.device_count():
-        return devices.replicate(array)
-    return devices.shard(array, axis=axis)
-
-
-def _memory() -> int:
-    """Bytes of features that may stay on each device."""
-    device = jax.local_devices()[0]
-    if device.platform == "cpu":
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-    return (device.memory_stats() or {}).get("bytes_limit", 8 << 30) // 2
+    return run(start, steps, tests, recipe.epochs, checkpointer=checkpointer, log=log)

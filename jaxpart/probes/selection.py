@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Shaped
 
 from jaxpart.checkpoints import Checkpointer
-from jaxpart.probes.probing import Items, Recipe, train_heads
+from jaxpart.probes.items import Items
+from jaxpart.probes.probing import train_heads
+from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import MakeHead, Scores
 
 _HELD_OUT = 0.1
@@ -63,7 +66,55 @@ def held_out(groups: Shaped[np.ndarray, " item"], seed: int) -> Bool[np.ndarray,
     return np.isin(group, order[: max(1, min(fit, len(counts) - 1))])
 
 
+class TrainStage(Protocol):
+    """Trains and tests all heads of a sweep once."""
+
+    def __call__(
+        self,
+        held: Bool[np.ndarray, " item"] | None,
+        chosen_epoch: Int[np.ndarray, "representation seed rate"] | None,
+    ) -> Scores:
+        """Trains without the training items that are held out, and tests on these alone; or, with
+        None, trains on all and tests on the test items."""
+        ...
+
+
 def probe(
+    train: TrainStage,
+    heads: tuple[int, int, int],
+    groups: Shaped[np.ndarray, " item"] | None,
+    seed: int,
+) -> list[Outcome]:
+    """Trains, chooses and tests.
+
+    To choose, all heads are trained once without the held-out tenth, and each seed takes the rate and
+    epoch that were best there. The heads trained on the WHOLE training set are then looked at at that
+    rate and epoch: chosen hyperparameters, retrained, tested once.
+
+    Args:
+      train: Trains and tests.
+      heads: Number of representations, seeds and rates.
+      groups: The image of each training item; None not to choose.
+      seed: Decides which images are held out.
+
+    Returns:
+      An outcome per representation.
+
+    Raises:
+      JaxpartError: All heads have diverged.
+    """
+    rate, epoch = np.zeros(heads[:2], np.int64), np.full(heads[:2], -1)
+    chosen_epoch = np.full(heads, -1, np.int32)
+    if groups is not None and len(np.unique(groups)) > 1:
+        scores = train(held_out(groups, seed), None)
+        rate = scores.best_right.argmax(axis=-1)
+        epoch = _at(scores.best_epoch, rate)
+        np.put_along_axis(chosen_epoch, rate[..., None], epoch[..., None], axis=-1)
+    scores = train(None, chosen_epoch)
+    return [_outcome(scores, i, rate[i], epoch[i]) for i in range(heads[0])]
+
+
+def probe_features(
     make_head: MakeHead,
     train: Items,
     test: Items,
@@ -74,11 +125,7 @@ def probe(
     checkpointer: Callable[[str], Checkpointer | None] = lambda stage: None,
     log: Callable[[str, int], None] = lambda stage, epoch: None,
 ) -> list[Outcome]:
-    """Trains and tests a probe.
-
-    To choose, all heads are trained once without the held-out tenth, and each seed takes the rate and
-    epoch that were best there. The heads trained on the WHOLE training set are then looked at at that
-    rate and epoch: chosen hyperparameters, retrained, tested once.
+    """`probe` on cached features.
 
     Args:
       make_head: Draws a head.
@@ -89,45 +136,33 @@ def probe(
       groups: The image of each training item; None not to choose.
       checkpointer: Makes the place-keeper of a stage, "choosing" or "final".
       log: Called with the stage and the epoch after each piece of work.
-
-    Returns:
-      An outcome per representation.
-
-    Raises:
-      JaxpartError: All heads have diverged.
     """
-    shape = len(train.features), len(seeds), len(recipe.rates)
-    rate, epoch = np.zeros(shape[:2], np.int64), np.full(shape[:2], -1)
-    chosen_epoch = np.full(shape, -1, np.int32)
-    if groups is not None and len(np.unique(groups)) > 1:
-        out = held_out(groups, seeds[0])
-        tenth = Items(
-            [rows.take(np.flatnonzero(out), axis=0) for rows in train.features], train.labels[out]
-        )
+
+    def stage(
+        held: Bool[np.ndarray, " item"] | None,
+        chosen_epoch: Int[np.ndarray, "representation seed rate"] | None,
+    ) -> Scores:
+        name = "final" if held is None else "choosing"
+        tested, rows = test, None
+        if held is not None:
+            out, rows = np.flatnonzero(held), np.flatnonzero(~held)
+            few = [features.take(out, axis=0) for features in train.features]
+            tested = Items(few, train.labels[out])
         _, scores = train_heads(
             make_head,
             train,
-            tenth,
+            tested,
             recipe,
             seeds,
-            rows=np.flatnonzero(~out),
-            checkpointer=checkpointer("choosing"),
-            log=lambda epoch, metrics: log("choosing", epoch),
+            rows=rows,
+            chosen_epoch=chosen_epoch,
+            checkpointer=checkpointer(name),
+            log=lambda epoch, metrics: log(name, epoch),
         )
-        rate = scores.best_right.argmax(axis=-1)
-        epoch = _at(scores.best_epoch, rate)
-        np.put_along_axis(chosen_epoch, rate[..., None], epoch[..., None], axis=-1)
-    _, scores = train_heads(
-        make_head,
-        train,
-        test,
-        recipe,
-        seeds,
-        chosen_epoch=chosen_epoch,
-        checkpointer=checkpointer("final"),
-        log=lambda epoch, metrics: log("final", epoch),
-    )
-    return [_outcome(scores, i, rate[i], epoch[i], len(test)) for i in range(shape[0])]
+        return scores
+
+    heads = len(train.features), len(seeds), len(recipe.rates)
+    return probe(stage, heads, groups, seeds[0])
 
 
 def _outcome(
@@ -135,11 +170,10 @@ def _outcome(
     i: int,
     rate: Int[np.ndarray, " seed"],
     epoch: Int[np.ndarray, " seed"],
-    items: int,
 ) -> Outcome:
     best_rate = scores.best_right[i].argmax(axis=-1)
     return Outcome(
-        accuracy=np.moveaxis(scores.right[:, i], 0, -1) / items,
+        accuracy=np.moveaxis(scores.right[:, i], 0, -1) / scores.last.shape[-1],
         best=_at(scores.best[i], best_rate),
         last=_at(scores.last[i], rate),
         chosen=_at(scores.chosen[i], rate) if (epoch >= 0).all() else None,

@@ -7,7 +7,7 @@ draw an order of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -78,7 +78,7 @@ class Sweep:
         self.test = jax.jit(self._test, donate_argnums=0)
 
     def start(
-        self, *, representations: int, seeds: list[int], rates: int, epochs: int, items: int
+        self, *, representations: int, seeds: Sequence[int], rates: int, epochs: int, items: int
     ) -> Training:
         """Fresh heads: one per seed, the same for every representation and learning rate.
 
@@ -126,7 +126,7 @@ class Sweep:
         state: Training,
         resident: tuple[Array, Int[Array, " item"]] | None,
         steps: Any,
-        rates: Float[Array, " rate"],
+        rates: Float[Array, "step rate"],
     ) -> tuple[Training, dict[str, Array]]:
         """A number of steps.
 
@@ -135,7 +135,7 @@ class Sweep:
           resident: Features [representation, item, …] and labels that `steps` point into, or None.
           steps: Rows of the items of each step, [step, seed, batch]; or, with nothing resident,
             their features [step, representation, seed, batch, …] and labels [step, seed, batch].
-          rates: Learning rates.
+          rates: Learning rates of each step.
 
         Returns:
           The state after them, the "losses" of each step, [step, representation, seed, rate], and as
@@ -155,17 +155,18 @@ class Sweep:
             parameters = jax.tree.map(lambda p, u: p - rate * u, parameters, update)
             return parameters, statistics, optimizer, value
 
-        every = jax.vmap(one, in_axes=(0, 0, 0, 0, None, None))  # rates
+        every: Any = jax.vmap(one, in_axes=(0, 0, 0, 0, None, None))  # rates
         every = jax.vmap(every, in_axes=(0, 0, 0, None, 0, 0))  # seeds
         every = jax.vmap(every, in_axes=(0, 0, 0, None, 0, None))  # representations
 
-        def step(carry, batch):
+        def step(carry, inputs):
+            batch, rate = inputs
             if resident is not None:
                 batch = resident[0][:, batch], resident[1][batch]
-            *carry, value = every(*carry, rates, *batch)
+            *carry, value = every(*carry, rate, *batch)
             return tuple(carry), value
 
-        carry, losses = jax.lax.scan(step, state[:3], steps)
+        carry, losses = jax.lax.scan(step, state[:3], (steps, rates))
         finite = jnp.where(jnp.isfinite(losses), losses, jnp.nan)
         least = jnp.nanmin(finite, axis=(1, 2, 3))
         return Training(*carry, state.scores), {"loss": least, "losses": losses}

@@ -30,7 +30,7 @@ class Task:
     section: Callable[[Mapping[str, float | int]], Section]
 
 
-TASKS = ("retrieval", "classification")
+TASKS = ("retrieval", "classification", "object_classification", "segmentation")
 """Tasks by the name of their module, in the order of the result table."""
 
 

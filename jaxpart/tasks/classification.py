@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,10 +13,16 @@ from jaxpart.data.sets import classification_sets
 from jaxpart.data.source import Source
 from jaxpart.data.views import patch_view
 from jaxpart.encoders.encoder import Encoder
-from jaxpart.errors import JaxpartError
 from jaxpart.progress import Progress
 from jaxpart.table import Section
-from jaxpart.tasks.probing import Labelled, Split, check_heads, classification_section, probe_all
+from jaxpart.tasks.probing import (
+    Labelled,
+    Split,
+    check_classes,
+    check_heads,
+    classification_section,
+    probe_all,
+)
 from jaxpart.workdir import WorkDir
 
 
@@ -40,7 +45,7 @@ def run(
         )
         classes = tuple(selection.parts.values())
         data = Labelled(name, classes, train, test)
-        for key, value in probe_all(data, config, workdir, progress):
+        for key, value in probe_all(data, "classification", config, workdir, progress):
             yield f"{name}/classification/{key}", value
 
 
@@ -56,13 +61,10 @@ def _split(
     """Features and parts of all patches of a data set's split."""
     options = config.classification
     patches = part_patches(source, selection)
-    counts = collections.Counter(patch.part for patch in patches)
-    for part, part_name in selection.parts.items():
-        if not counts[part]:
-            raise JaxpartError(
-                f"{source.info.name} ({source.info.split}) has no patch of the part {part_name}, so "
-                f"that it cannot be classified; take more images"
-            )
+    label_of = {part: label for label, part in enumerate(selection.parts)}
+    labels = np.array([label_of[patch.part] for patch in patches], np.int64)
+    where = f"{source.info.name} ({source.info.split})"
+    check_classes(tuple(selection.parts.values()), labels, where)
     view = patch_view(
         source,
         patches,
@@ -75,13 +77,11 @@ def _split(
     )
     if found.skipped:
         progress.say(f"{len(found.skipped)} patches skipped; the first: {found.skipped[0]}")
-    kept = [patches[i] for i in found.kept]
-    labels = {part: label for label, part in enumerate(selection.parts)}
     return Split(
         features=found.features,
-        labels=np.array([labels[patch.part] for patch in kept]),
+        labels=labels[found.kept],
         ids=tuple(view.ids[i] for i in found.kept),
-        groups=np.array([patch.index for patch in kept]),
+        groups=np.array([patches[i].index for i in found.kept]),
         skipped=len(found.skipped),
     )
 

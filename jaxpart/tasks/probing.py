@@ -6,23 +6,23 @@ import contextlib
 import dataclasses
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Int
 
-from jaxpart import devices
 from jaxpart.checkpoints import Checkpointer
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features import Features, check_representations
 from jaxpart.metrics.accuracy import accuracy, item_scores
 from jaxpart.probes.attentive import AttentiveHead, check_width
+from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.logistic import logistic_regression
 from jaxpart.probes.neighbours import nearest_neighbours
-from jaxpart.probes.probing import Items, Recipe
-from jaxpart.probes.selection import Outcome, probe
+from jaxpart.probes.recipe import Recipe
+from jaxpart.probes.selection import Outcome, probe_features
 from jaxpart.probes.sweep import MakeHead
 from jaxpart.progress import Progress
 from jaxpart.table import Section, percent
@@ -82,17 +82,10 @@ def check_heads(encoder: Encoder, options: Any) -> tuple[str, ...]:
         for name in chosen:
             if name not in known:
                 raise JaxpartError(f"there is no probe {name!r}; choose among {', '.join(known)}")
-    if options.bn_test not in ("running", "batch"):
-        raise JaxpartError(f"bn_test cannot be {options.bn_test!r}; choose running or batch")
-    if options.epochs < 1 or options.batch_size < 1:
-        raise JaxpartError(
-            f"epochs ({options.epochs}) and batch_size ({options.batch_size}) must be at least 1"
-        )
     names: list[str] = []
     for head in _HEADS:
         if head in options.heads or (head == "linear" and options.references):
-            if not options[head].rates or min(options[head].rates) <= 0:
-                raise JaxpartError(f"the {head} probe needs learning rates above 0")
+            Recipe.of(options[head], options.bn_test)
             wanted = options[head].representations
             shapes = check_representations(encoder, wanted, tokens=head == "attentive")
             names += wanted
@@ -102,20 +95,53 @@ def check_heads(encoder: Encoder, options: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+class Trainer(Protocol):
+    """Trains a sweep where training features are not there beforehand."""
+
+    def __call__(
+        self,
+        make_head: MakeHead,
+        names: Sequence[str],
+        recipe: Recipe,
+        *,
+        groups: Int[np.ndarray, " item"] | None,
+        checkpointer: Callable[[str], Checkpointer | None],
+        log: Callable[[str, int], None],
+    ) -> list[Outcome]:
+        """As `probe_features`, on representations by name."""
+        ...
+
+
 def probe_all(
-    data: Labelled, config: Any, workdir: WorkDir, progress: Progress
+    data: Labelled,
+    task: str,
+    config: Any,
+    workdir: WorkDir,
+    progress: Progress,
+    *,
+    trainer: Trainer | None = None,
+    own: Int[np.ndarray, " item"] | None = None,
 ) -> Iterator[tuple[str, float | int]]:
     """Trains and tests every head and reference of a configuration.
 
-    Writes classification_DATA.npz: ids, labels and classes of the test items, and under the name of
-    each result its predictions, [seed, item], and its accuracy after every epoch.
+    Writes TASK_DATA.npz: ids, labels and classes of the test items, and under the name of each result its
+    predictions, [seed, item], and its accuracy after every epoch (`jaxpart.comparison` reads them).
+
+    Args:
+      data: Training and test items.
+      task: Name of the task, whose options the configuration holds under it.
+      config: The whole configuration.
+      workdir: Where predictions and the place in training go.
+      progress: Shows how far it is.
+      trainer: Trains the heads; by default on the training items' features.
+      own: Predictions of the encoder's own classifier, for the same test items.
 
     Yields:
       "train", "test", "skipped", "classes"; for each head and representation the accuracies "best",
       "last" and "chosen" as shares of 1 (see `Outcome`), with "_low" and "_high" of their 95 % interval
       and "_sd" over several seeds.
     """
-    options = config.classification
+    options = config[task]
     seeds = range(config.seed, config.seed + config.seeds)
     yield "classes", len(data.classes)
     yield "train", len(data.train.labels)
@@ -128,34 +154,45 @@ def probe_all(
     }
     keepers: list[Checkpointer] = []
     for head in options.heads:
-        for names in _alike(data.train.features, options[head].representations):
-            place = f"{data.name}-{head}-{names[0].replace('/', '-')}"
+        for names in _alike(data.test.features, options[head].representations):
+            place = f"{task}-{data.name}-{head}-{names[0].replace('/', '-')}"
 
             def keeper(stage: str, place: str = place) -> Checkpointer:
                 keepers.append(Checkpointer(workdir.path / "checkpoints" / f"{place}-{stage}"))
                 return keepers[-1]
 
-            outcomes = _probe(head, names, data, options, seeds, keeper, progress)
+            outcomes = _probe(head, names, data, options, seeds, keeper, progress, trainer)
             for name, outcome in zip(names, outcomes, strict=True):
                 yield f"{head}/{name}/bn_test_batch", int(options.bn_test == "batch")
                 for key, value in _values(outcome, data.test.labels, options[head].rates, seeds):
                     yield f"{head}/{name}/{key}", value
-                for key, predictions in outcome.predictions().items():
-                    kept[f"{head}/{name}/{key}"] = predictions
+                for key, found in outcome.predictions().items():
+                    kept[f"{head}/{name}/{key}"] = found
                 kept[f"{head}/{name}/accuracy_by_epoch"] = outcome.accuracy
+    for place, found in _without_training(data, options, own, progress):
+        kept[f"{place}/chosen"] = found[None].astype(np.int32)
+        for key, value in _interval("chosen", found[None], data.test.labels):
+            yield f"{place}/{key}", value
+    file = io.BytesIO()
+    np.savez_compressed(file, **dict[str, Any](kept))
+    workdir.file(f"{task}_{data.name}.npz", file.getvalue())
+    for finished in keepers:
+        finished.delete()
+    with contextlib.suppress(OSError):
+        (workdir.path / "checkpoints").rmdir()
+
+
+def _without_training(
+    data: Labelled, options: Any, own: Int[np.ndarray, " item"] | None, progress: Progress
+) -> Iterator[tuple[str, Int[np.ndarray, " item"]]]:
+    """Predictions of the encoder's own classifier and of the references."""
+    if own is not None:
+        yield "own/classifier", own
     for reference in options.references:
         for name in options.linear.representations:
             progress.say(f"{data.name}: {reference} on {name}")
             train, test = (side.features[name].whole() for side in (data.train, data.test))
-            predictions = _REFERENCES[reference](train, data.train.labels, test)[None]
-            kept[f"{reference}/{name}/predictions"] = predictions.astype(np.int32)
-            for key, value in _interval("chosen", predictions, data.test.labels):
-                yield f"{reference}/{name}/{key}", value
-    _write(workdir, f"classification_{data.name}.npz", kept)
-    for keeper_ in keepers:
-        keeper_.delete()
-    with contextlib.suppress(OSError):
-        (workdir.path / "checkpoints").rmdir()
+            yield f"{reference}/{name}", _REFERENCES[reference](train, data.train.labels, test)
 
 
 def _alike(features: Mapping[str, Features], names: Sequence[str]) -> list[list[str]]:
@@ -180,38 +217,28 @@ def _probe(
     data: Labelled,
     options: Any,
     seeds: Sequence[int],
-    keeper: Any,
+    keeper: Callable[[str], Checkpointer],
     progress: Progress,
+    trainer: Trainer | None,
 ) -> list[Outcome]:
-    train, test = (
-        Items([side.features[name] for name in names], side.labels)
-        for side in (data.train, data.test)
-    )
-    recipe = Recipe(
-        rates=tuple(options[head].rates),
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        bn_test=options.bn_test,
-    )
-    stages = ("choosing", "final") if options.selection else ("final",)
-    seen = {"choosing": -1, "final": -1}
+    test = Items([data.test.features[name] for name in names], data.test.labels)
+    recipe = Recipe.of(options[head], options.bn_test)
+    make_head = _maker(head, test.features[0].shape[-1], len(data.classes), options)
+    groups = data.train.groups if options.selection else None
     what = f"{data.name}: {head} on {', '.join(names)}, epochs"
-    with progress.bar(what, options.epochs * len(stages)) as advance:
+    seen = {"choosing": -1, "final": -1}
+    with progress.bar(what, recipe.epochs * (2 if options.selection else 1)) as advance:
 
         def log(stage: str, epoch: int) -> None:
             if epoch > seen[stage]:
                 advance(epoch - seen[stage])
                 seen[stage] = epoch
 
-        return probe(
-            _maker(head, train.features[0].shape[-1], len(data.classes), options),
-            train,
-            test,
-            recipe,
-            list(seeds),
-            groups=data.train.groups if options.selection else None,
-            checkpointer=keeper,
-            log=log,
+        if trainer is not None:
+            return trainer(make_head, names, recipe, groups=groups, checkpointer=keeper, log=log)
+        train = Items([data.train.features[name] for name in names], data.train.labels)
+        return probe_features(
+            make_head, train, test, recipe, seeds, groups=groups, checkpointer=keeper, log=log
         )
 
 
@@ -246,11 +273,22 @@ def _interval(
         yield f"{key}_sd", float((predictions == labels).mean(axis=1).std(ddof=1))
 
 
-def _write(workdir: WorkDir, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    if devices.is_main():
-        file = io.BytesIO()
-        np.savez_compressed(file, **dict[str, Any](arrays))
-        workdir.file(name, file.getvalue())
+def check_classes(names: Sequence[str], labels: Int[np.ndarray, " item"], where: str) -> None:
+    """Raises `JaxpartError` if a class has no item.
+
+    Args:
+      names: Classes by label.
+      labels: Of the items.
+      where: Whose items they are, for the message.
+    """
+    counts = np.bincount(labels, minlength=len(names))
+    missing = [name for name, count in zip(names, counts, strict=True) if not count]
+    if missing:
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if missing[5:] else "")
+        raise JaxpartError(
+            f"{where} has nothing of the class {shown}, so that it cannot be classified; take more "
+            f"images, or leave the class out on both sides"
+        )
 
 
 def classification_section(title: str, task: str, values: Mapping[str, float | int]) -> Section:

@@ -32,12 +32,12 @@ def test_every_fault_is_named():
     assert "truncated or damaged" in faults(image=RECORD.image[:-40])[0]
     assert "not an image" in faults(image=b"GIF!")[0]
     assert "empty file" in faults(image=b"")[0]
-    assert faults(masks={"part": masks["part"]}) == ["train/000000 has no mask 'object'"]
+    assert "train/000000 (object mask) is missing" in faults(masks={"part": masks["part"]})[0]
     high = layouts.png(np.full((32, 32), 8, np.uint8))
     small = layouts.png(np.zeros((8, 32), np.uint8))
     both = faults(masks={"part": high, "object": small})
-    assert both[0] == "the mask 'part' of train/000000 has the label 8; its labels are 0 to 7"
-    assert "has 32 × 32 pixels, but its label map" in both[1]
+    assert "train/000000 (part mask): the label map holds 8, but 8 classes allow 0 to 7" in both[0]
+    assert "the label map is 32 × 8 pixels but its image is 32 × 32" in both[1]
     assert "has the label 24 of 24" in faults(annotation=Annotation("a", label=24))[0]
     points = Keypoints(
         np.array([1, 9]), np.full((2, 2), np.nan), np.ones(2, bool), np.zeros(2, int)
@@ -87,7 +87,9 @@ def test_a_check_lists_all_and_goes_on(tmp_path):
     assert done == [2]
     assert len(found) == 2
     assert "val0.jpg is truncated" in found[0]
-    assert "val1.jpg has the label 25; its labels are 0 to 19" in found[1]
+    assert (
+        "val1.jpg (part mask): the label map holds 20, 21, 22, 23, 24, but 20 classes" in found[1]
+    )
     assert check_source(source, workers=2) == (summary, found)
 
 

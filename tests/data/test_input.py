@@ -4,11 +4,14 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from jaxpart.data.input import Prefetch, load
+from jaxpart.data.input import load
+from jaxpart.data.prefetch import Prefetch
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
 
@@ -105,9 +108,9 @@ def test_workers_change_nothing(whole):
     with contextlib.closing(run(workers=2)) as loader:
         assert contents(itertools.islice(loader, 2)) == whole[:2]
         state = json.loads(json.dumps(loader.get_state()))
-    with contextlib.closing(run(workers=1)) as loader:
-        loader.set_state(state)
-        assert contents(loader) == whole[2:]
+    threads = run()
+    threads.set_state(state)
+    assert contents(threads) == whole[2:]
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -245,6 +248,27 @@ def test_prefetch_runs_ahead_but_its_state_does_not(whole):
     assert len(put) == 3
     resumed = Prefetch(run(), lambda batch: batch)
     resumed.set_state(ahead.get_state())
+    ahead.close()
     assert contents(resumed) == whole[1:] == contents(ahead)
     ahead.set_state(Prefetch(run(), remember).get_state())
     assert contents(ahead) == whole
+
+
+def test_segmentation_of_critters_needs_neither_pytorch_nor_tensorflow():
+    code = """
+import sys
+sys.modules["torch"] = sys.modules["tensorflow"] = None
+from jaxpart.data.critters import Critters
+from jaxpart.data.input import load
+from jaxpart.data.segmentation_transforms import SegmentationTrain
+critters = Critters("train", 5, image_size=32)
+labels = len(critters.info.mask_names["part"])
+train = SegmentationTrain("part", labels, (64, 32), crop=32)
+for batch in load(critters, train, batch_size=4, shuffle=True, epochs=2):
+    assert batch.arrays["image"].shape == (4, 32, 32, 3)
+    label = batch.arrays["label"][batch.valid]
+    assert ((label < labels - 1) | (label == 255)).all()
+assert batch.valid.tolist() == [True, True, False, False]
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

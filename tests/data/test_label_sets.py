@@ -214,17 +214,25 @@ def test_broken_pairs_are_told(tmp_path):
         lip(tmp_path, "train")
 
 
-def test_what_is_wrong_with_a_pair_is_told_when_it_is_read(tmp_path):
+def test_a_missing_image_is_told_when_it_is_read(tmp_path):
     layouts.paper(tmp_path, 19)
     source = lip(tmp_path, "val")
-    (tmp_path / "ann/val/val0.png").write_bytes(layouts.png(layouts.label_map(19).T))
     (tmp_path / "img/val/val1.jpg").unlink()
-    with pytest.raises(
-        JaxpartError, match=r"val0\.jpg has 12 × 8 pixels, but its label map .*8 × 12"
-    ):
-        source[0]
     with pytest.raises(JaxpartError, match=r"val1\.jpg cannot be read: No such file"):
         source[1]
+
+
+def test_ignored_pixels_stay_ignored_and_other_labels_are_refused(tmp_path):
+    layouts.ade_challenge(tmp_path)
+    for label in (255, 151):
+        data = layouts.png(np.full((8, 12), label))
+        (tmp_path / "annotations/training/ADE_training_0.png").write_bytes(data)
+        source = ade20k_object(tmp_path, "train")
+        if label == 255:
+            assert (labels(source[0], "object") == 255).all()
+        else:
+            with pytest.raises(JaxpartError, match=r"ADE_training_0\.png: the label map holds 151"):
+                source[0]
 
 
 def test_versions_follow_the_files(tmp_path):

@@ -204,6 +204,75 @@ def test_where_no_crop_will_do_the_last_is_taken(value):
     assert box[:2] == (left, top)
 
 
+class Scripted:
+    """Random numbers as a test writes them down: brightness, contrast, (first), saturation, hue."""
+
+    def __init__(self, coins, values=(), hue=0):
+        self._coins, self._values, self._hue = iter(coins), iter(values), hue
+
+    def random(self):
+        return 0.1 if next(self._coins) else 0.9
+
+    def uniform(self, low, high):
+        value = next(self._values)
+        assert low <= value <= high
+        return value
+
+    def integers(self, low, high):
+        assert (low, high) == (-18, 18)
+        return self._hue
+
+
+COLOURS = noise(16, 16, 4)
+
+
+def reference(steps):
+    """The published arithmetic: float32, clipped and cut to whole levels after every step."""
+    pixels = COLOURS
+    for factor, offset in steps:
+        moved = pixels.astype(np.float32) * np.float32(factor) + np.float32(offset)
+        pixels = np.clip(moved, 0, 255).astype(np.uint8)
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("coins", "values", "steps"),
+    [
+        ((1, 0, 0, 0), (20.5,), [(1, 20.5)]),
+        ((1, 0, 0, 0), (-31.9,), [(1, -31.9)]),
+        ((0, 1, 1, 0, 0), (1.37,), [(1.37, 0)]),
+        ((0, 1, 0, 0, 0), (0.51,), [(0.51, 0)]),
+        ((1, 1, 1, 0, 0), (30.3, 0.7), [(1, 30.3), (0.7, 0)]),
+        ((1, 1, 0, 0, 0), (-30.3, 1.4), [(1, -30.3), (1.4, 0)]),
+    ],
+)
+def test_brightness_and_contrast_written_out(coins, values, steps):
+    changed = distort_colours(Image.fromarray(COLOURS), Scripted(coins, values))
+    np.testing.assert_array_equal(changed, reference(steps))
+
+
+@pytest.mark.parametrize(("saturation", "hue"), [(1.5, 0), (0.5, 0), (1, 17), (1, -18), (0.8, 9)])
+def test_saturation_and_hue_are_those_of_an_exact_hsv(saturation, hue):
+    """Up to the rounding of an HSV of 8 bits, which the published code has too."""
+    random = Scripted((0, 0, saturation != 1, hue != 0), (saturation,), hue)
+    changed = np.asarray(distort_colours(Image.fromarray(COLOURS), random)).astype(int)
+    for pixel, found in zip(COLOURS.reshape(-1, 3), changed.reshape(-1, 3), strict=True):
+        h, s, v = colorsys.rgb_to_hsv(*(pixel / 255))
+        exact = colorsys.hsv_to_rgb((h + hue / 180) % 1, min(s * saturation, 1), v)
+        assert np.abs(found - np.array(exact) * 255).max() <= 10
+
+
+def test_contrast_may_come_before_or_after_saturation():
+    first, last = (
+        np.asarray(distort_colours(Image.fromarray(COLOURS), Scripted(coins, (1.5, 0.5))))
+        for coins in ((0, 1, 1, 1, 0), (0, 1, 0, 1, 0))
+    )
+    after = np.clip(COLOURS.max(-1) * 1.5, 0, 255).astype(int)  # saturation keeps the largest
+    for found in (first, last):
+        assert np.abs(found.max(-1) - after).max() <= 1
+    assert np.abs(first.astype(int) - last).max() > 50  # clipping comes before or after the mixing
+
+
 def distorted(colour, count=1000):
     image, random = Image.new("RGB", (1, 1), colour), np.random.default_rng(0)
     return np.array([distort_colours(image, random).getpixel((0, 0)) for _ in range(count)])

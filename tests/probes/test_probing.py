@@ -8,8 +8,10 @@ import pytest
 from flax import nnx
 
 from jaxpart.probes.attentive import AttentiveHead
+from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead
-from jaxpart.probes.probing import Items, Recipe, train_heads
+from jaxpart.probes.probing import train_heads
+from jaxpart.probes.recipe import Recipe
 
 ATTENTIVE = {
     "query": "query_token",

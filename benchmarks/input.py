@@ -1,0 +1,137 @@
+"""ImageNet's transforms beside torchvision's DataLoader on the same files: python -m benchmarks.input
+
+Both read the files, decode, transform and batch. "usual": torchvision ends in ToTensor and
+Normalize, float32 on the host, as its users run it; jaxpart sends uint8 and normalises on the
+device. "like for like": torchvision too stops at uint8. One core: everything in one process pinned
+to one core. All cores: threads here, as many worker processes there, their start included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import tempfile
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision import transforms
+
+from benchmarks.timing import medians, report
+from jaxpart.data.augment import ImageEval, ImageTrain
+from jaxpart.data.folders import read_file
+from jaxpart.data.input import Transform, load
+from jaxpart.data.source import Annotation, DatasetInfo, Record
+
+IMAGES, BATCH, RUNS = 256, 64, 5
+BICUBIC = transforms.InterpolationMode.BICUBIC
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+USUAL = (transforms.ToTensor(), transforms.Normalize(MEAN, STD))
+LIKE = (transforms.PILToTensor(),)
+THEIRS = {
+    "train": (
+        transforms.RandomResizedCrop(224, interpolation=BICUBIC),
+        transforms.RandomHorizontalFlip(),
+    ),
+    "eval": (transforms.Resize(256, BICUBIC), transforms.CenterCrop(224)),
+}
+OURS: dict[str, Transform] = {"train": ImageTrain(), "eval": ImageEval()}
+
+
+def write_images(folder: pathlib.Path) -> list[pathlib.Path]:
+    """JPEG files of about 500 × 375 pixels and 50 kB: noise with the spectrum of photographs."""
+    random = np.random.default_rng(0)
+    paths = []
+    for i in range(IMAGES):
+        width, height = random.integers(440, 561), random.integers(330, 421)
+        pixels = np.full((height, width, 3), 128.0)
+        for step in (2, 4, 8, 16, 32, 64, 128):
+            coarse = random.normal(0, 4 * step**0.5, (height // step + 2, width // step + 2, 3))
+            layer = Image.fromarray(np.clip(coarse + 128, 0, 255).astype(np.uint8))
+            pixels += np.asarray(layer.resize((width, height), Image.Resampling.BICUBIC)) - 128.0
+        paths.append(folder / f"{i}.jpg")
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(paths[-1], quality=90)
+    return paths
+
+
+class Ours:
+    """The files as a `Source`."""
+
+    info = DatasetInfo("photographs", "all", "1")
+
+    def __init__(self, paths: list[pathlib.Path]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def annotation(self, index: int) -> Annotation:
+        return Annotation(self._paths[index].name, label=index)
+
+    def __getitem__(self, index: int) -> Record:
+        return Record(self.annotation(index), read_file(self._paths[index]))
+
+
+class Theirs(torch.utils.data.Dataset):
+    """The files as torchvision's ImageFolder opens them."""
+
+    def __init__(self, paths: list[pathlib.Path], transform: transforms.Compose) -> None:
+        self._paths, self._transform = paths, transform
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int):
+        with self._paths[index].open("rb") as file:
+            image = Image.open(file).convert("RGB")
+        return self._transform(image), index
+
+
+def run_ours(paths: list[pathlib.Path], name: str) -> None:
+    loader = load(Ours(paths), OURS[name], batch_size=BATCH, shuffle=True, epochs=1)
+    with contextlib.closing(loader):
+        assert sum(len(batch.arrays["image"]) for batch in loader) >= len(paths)
+
+
+def run_theirs(paths: list[pathlib.Path], steps: tuple, workers: int) -> None:
+    data = Theirs(paths, transforms.Compose(steps))
+    loader = torch.utils.data.DataLoader(data, BATCH, shuffle=True, num_workers=workers)
+    assert sum(len(images) for images, _ in loader) == len(paths)
+
+
+def rates(paths: list[pathlib.Path], where: str, workers: int) -> dict[str, object]:
+    rows: dict[str, object] = {}
+    for name, steps in THEIRS.items():
+        seconds = medians(
+            RUNS,
+            ours=lambda name=name: run_ours(paths, name),
+            usual=lambda steps=steps: run_theirs(paths, (*steps, *USUAL), workers),
+            like=lambda steps=steps: run_theirs(paths, (*steps, *LIKE), workers),
+        )
+        rows |= {
+            f"{name}, {where}: jaxpart (images/s)": len(paths) / seconds["ours"],
+            f"{name}, {where}: torchvision, usual (images/s)": len(paths) / seconds["usual"],
+            f"{name}, {where}: jaxpart over torchvision, usual (goal 1)": seconds["usual"]
+            / seconds["ours"],
+            f"{name}, {where}: jaxpart over torchvision, like for like": seconds["like"]
+            / seconds["ours"],
+        }
+    return rows
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    cores = os.sched_getaffinity(0)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_images(pathlib.Path(folder))
+        size = sum(path.stat().st_size for path in paths) / len(paths)
+        os.sched_setaffinity(0, {min(cores)})
+        rows = {"mean size of a file (kB)": size / 1e3} | rates(paths, "one core", 0)
+        os.sched_setaffinity(0, cores)
+        rows |= rates(paths * 2, f"all {len(cores)} cores", len(cores))
+    report(rows, __doc__ or "")
+
+
+if __name__ == "__main__":
+    main()

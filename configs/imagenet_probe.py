@@ -1,0 +1,41 @@
+r"""Object classification with linear and attentive probes.
+
+    python -m jaxpart.main --config configs/imagenet_probe.py
+
+classifies the 24 kinds of the embedded data set with a small iBOT-like encoder of random weights (so its
+results say nothing of iBOT), on random crops; about 2 minutes on 2 cores.
+
+    python -m convert mae CHECKPOINT checkpoints/mae_vitb16
+    python -m jaxpart.main --config configs/imagenet_probe.py:mae \
+        --config.encoder.checkpoint=checkpoints/mae_vitb16 --config.data.root=DATA
+
+probes on ImageNet-1k (DATA holds imagenet/train and imagenet/val) with the method's own published recipe
+of linear probing; about 90 passes of the encoder over the training set. Where the recipe sweeps the
+learning rate, so does the variant, in one pass. What is known, and from where:
+
+mae      LARS, base rate 0.1, batch 16384, 90 epochs, 10 of warm-up, cosine by step, no weight decay,
+         BatchNorm without affine before the layer (MAE paper, table 10; main_linprobe.py).
+mocov3   SGD, base rate 3, batch 1024, 90 epochs, cosine by epoch, no weight decay (README and
+         main_lincls.py, where it is stated for ViT-S; taken to be the same for ViT-B).
+dino     SGD, base rate 0.001, batch 1024, 100 epochs, cosine by epoch, no weight decay, on cls token
+         and mean patch token together (eval_linear.py with its options for ViT-B).
+ibot     As dino, over a list of rates (eval_linear_multi.py); NOT CERTAIN: the list and the features.
+cae      As mae, with batch 4096; NOT CERTAIN beyond LARS and the BatchNorm.
+beit     SGD over a list of rates, 50 epochs; NOT CERTAIN: the paper reads a middle block's mean token.
+deit     No training: its own classifier as it is. Fine-tuned BEiT likewise, with
+         --config.method=beit and its checkpoint.
+
+The attentive probe (base rate 0.01, batch 1024, 90 epochs) is trained beside each. The paper's top-1
+(percent, linear): shared/reference/paper_results.json holds all.
+"""
+
+from ml_collections import ConfigDict
+
+from jaxpart.config import object_config
+
+METHODS = ("beit", "cae", "deit", "dino", "ibot", "mae", "mocov3")
+
+
+def get_config(variant: str | None = None) -> ConfigDict:
+    """Variants: none, or a method."""
+    return object_config(variant, METHODS)

@@ -1,0 +1,99 @@
+"""How heads are trained: optimiser, learning rates, batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import Float32
+
+from jaxpart.errors import JaxpartError
+
+RatesByStep = Float32[np.ndarray, "step rate"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How heads are trained.
+
+    The last incomplete batch of an epoch is dropped, as the published loaders do (MAE's and CAE's
+    probing code has `drop_last=True`). A training set smaller than a batch, on which they would train
+    nothing, is one batch of its own size.
+
+    Attributes:
+      rates: Base learning rates; one head is trained for each. The rate at the start is base × batch /
+        256 with the batch that is really used, and falls with a cosine from epoch to epoch.
+      epochs: Passes over the training set.
+      batch_size: Items per step.
+      momentum: Of SGD, as PyTorch has it.
+      weight_decay: Added to the gradient, as PyTorch's SGD does.
+      warmup: Epochs of linear warm-up from 0, before the cosine.
+      lars: Whether the step of every matrix is scaled by LARS (MAE's and MoCo v3's linear probe).
+      every_step: Whether the rate falls from step to step rather than from epoch to epoch.
+      bn_test: BatchNorm's statistics while testing, "running" or "batch" (batches of 256, as in the
+        published code).
+    """
+
+    rates: tuple[float, ...]
+    epochs: int = 90
+    batch_size: int = 1024
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    warmup: int = 0
+    lars: bool = False
+    every_step: bool = False
+    bn_test: str = "running"
+
+    @staticmethod
+    def of(config: Mapping[str, Any], bn_test: str) -> Recipe:
+        """The recipe whose fields stand in a configuration among others.
+
+        Raises:
+          JaxpartError: One is out of its range.
+        """
+        names = [field.name for field in dataclasses.fields(Recipe) if field.name != "bn_test"]
+        recipe = Recipe(**{name: config[name] for name in names}, bn_test=bn_test)
+        if not recipe.rates or min(recipe.rates) <= 0:
+            raise JaxpartError(f"a probe needs learning rates above 0, not {recipe.rates}")
+        if recipe.epochs < 1 or recipe.batch_size < 1 or not 0 <= recipe.warmup <= recipe.epochs:
+            raise JaxpartError(
+                f"epochs ({recipe.epochs}) and batch_size ({recipe.batch_size}) must be at least 1, and "
+                f"warmup ({recipe.warmup}) no longer than the training"
+            )
+        if bn_test not in ("running", "batch"):
+            raise JaxpartError(f"bn_test cannot be {bn_test!r}; choose running or batch")
+        return recipe
+
+    def transform(self) -> optax.GradientTransformation:
+        """The optimiser without its learning rate."""
+        parts = [optax.trace(self.momentum)]
+        if self.lars:
+            matrices = functools.partial(jax.tree.map, lambda p: p.ndim > 1)
+            trust = optax.scale_by_trust_ratio(trust_coefficient=0.001)
+            parts.insert(0, optax.masked(trust, matrices))
+            parts.insert(0, optax.add_decayed_weights(self.weight_decay, matrices))
+        elif self.weight_decay:
+            parts.insert(0, optax.add_decayed_weights(self.weight_decay))
+        return optax.chain(*parts)
+
+    def rates_at(self, epoch: int, batch: int, steps: range, of: int) -> RatesByStep:
+        """The learning rates of some steps of an epoch.
+
+        Args:
+          epoch: Number of the epoch, from 0.
+          batch: Items per step.
+          steps: Numbers of the steps in the epoch.
+          of: How many steps an epoch has.
+        """
+        peaks = np.array(self.rates) * batch / 256
+        place = epoch + np.array(steps)[:, None] / of * self.every_step
+        warm = place / max(self.warmup, 1)
+        falling = (place - self.warmup) / max(self.epochs - self.warmup, 1)
+        share = np.where(place < self.warmup, warm, 0.5 * (1 + np.cos(math.pi * falling)))
+        return (peaks * share).astype(np.float32)

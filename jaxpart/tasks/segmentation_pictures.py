@@ -1,0 +1,98 @@
+"""Pictures of segmentations: image, truth and prediction side by side, with a legend."""
+
+from __future__ import annotations
+
+import colorsys
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from jaxpart.labels import IGNORE
+
+_MIN_SIDE, _MAX_SIDE = 256, 512
+_MARGIN, _LINE, _FONT = 8, 20, 14
+_GOLDEN = 0.618034
+
+
+def colours(classes: int) -> UInt8[np.ndarray, "classes 3"]:
+    """One colour per class; neighbours differ most in hue, then in brightness."""
+    return np.array(
+        [
+            [
+                round(255 * part)
+                for part in colorsys.hls_to_rgb(
+                    index * _GOLDEN % 1, (0.5, 0.35, 0.65)[index % 3], (0.85, 0.6)[index % 2]
+                )
+            ]
+            for index in range(classes)
+        ],
+        np.uint8,
+    )
+
+
+def picture(
+    image: Image.Image,
+    truth: UInt8[np.ndarray, "height width"],
+    prediction: UInt8[np.ndarray, "height width"],
+    names: Sequence[str],
+) -> bytes:
+    """A PNG with an image, its label map and the predicted one, and the classes seen in either.
+
+    Ignored pixels are black in the truth and dimmed in the prediction, where they count for nothing.
+
+    Args:
+      image: RGB.
+      truth: 0 … classes − 1, or 255.
+      prediction: 0 … classes − 1.
+      names: Of the classes, by label.
+    """
+    palette = np.zeros((IGNORE + 1, 3), np.uint8)
+    palette[: len(names)] = colours(len(names))
+    counted = truth != IGNORE
+    shown = palette[prediction]
+    shown = np.where(counted[..., None], shown, shown // 4)
+    panels = [
+        ("image", image, Image.Resampling.BICUBIC),
+        ("truth", Image.fromarray(palette[truth]), Image.Resampling.NEAREST),
+        ("prediction", Image.fromarray(shown), Image.Resampling.NEAREST),
+    ]
+    longest = max(image.size)
+    factor = min(max(longest, _MIN_SIDE), _MAX_SIDE) / longest
+    width, height = (max(round(side * factor), 1) for side in image.size)
+    seen = np.union1d(truth[counted], prediction[counted]).tolist()
+    font = ImageFont.load_default(_FONT)
+    legend, rows = _legend([names[label] for label in seen], 3 * (width + _MARGIN), font)
+
+    whole = (3 * width + 4 * _MARGIN, height + _LINE * (rows + 1) + 3 * _MARGIN)
+    canvas = Image.new("RGB", whole, "white")
+    draw = ImageDraw.Draw(canvas)
+    for place, (title, panel, kernel) in enumerate(panels):
+        left = _MARGIN + place * (width + _MARGIN)
+        draw.text((left, _MARGIN // 2), title, "black", font)
+        canvas.paste(panel.resize((width, height), kernel), (left, _MARGIN + _LINE))
+    top = height + _LINE + 2 * _MARGIN
+    for label, (x, row) in zip(seen, legend, strict=True):
+        corner = _MARGIN + x, top + row * _LINE
+        swatch = (*corner, corner[0] + _FONT, corner[1] + _FONT)
+        draw.rectangle(swatch, tuple(palette[label].tolist()), "black")
+        draw.text((corner[0] + _FONT + 4, corner[1] - 1), names[label], "black", font)
+    file = io.BytesIO()
+    canvas.save(file, "png")
+    return file.getvalue()
+
+
+def _legend(
+    names: Sequence[str], width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> tuple[list[tuple[int, int]], int]:
+    """(x, row) of each entry, and the number of rows."""
+    places, x, row = [], 0, 0
+    for name in names:
+        needed = round(font.getlength(name)) + _FONT + 4 + 2 * _MARGIN
+        if x and x + needed > width:
+            x, row = 0, row + 1
+        places.append((x, row))
+        x += needed
+    return places, row + 1

@@ -1,0 +1,303 @@
+"""Segmentation end to end on small critters: run, devices, resume, compiled programs, bad input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from ml_collections import ConfigDict
+from PIL import Image
+
+from jaxpart import config as configs
+from jaxpart import devices, tasks
+from jaxpart.data.critters import Critters
+from jaxpart.encoders.loading import random_encoder
+from jaxpart.encoders.vit import ViTConfig
+from jaxpart.errors import JaxpartError
+from jaxpart.probes.pixel import PixelHeads, optimizer
+from jaxpart.progress import Progress
+from jaxpart.tasks.segmentation import Segmentation, run
+from jaxpart.tasks.segmentation_heads import crop_size, readouts, training_program
+from jaxpart.tasks.segmentation_set import SegmentationSet, part_objects, segmentation_set
+from jaxpart.training import Stopped
+from jaxpart.workdir import WorkDir
+
+CROP = 32
+
+
+class Quiet(Progress):
+    """Says nothing; counts and may be asked to end the run."""
+
+    def __init__(self, stop_at=None):
+        super().__init__()
+        self.done, self.stop_at, self.lines = 0, stop_at, []
+
+    def say(self, line):
+        self.lines.append(line)
+
+    def bar(self, what, total):
+        import contextlib
+
+        def advance(count):
+            self.done += count
+            if self.done == self.stop_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        return contextlib.nullcontext(advance)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    architecture = ViTConfig(
+        image_size=(CROP, CROP), patch_size=8, width=32, depth=3, num_heads=2, mlp_width=64
+    )
+    return devices.replicate(random_encoder("deit", architecture))
+
+
+def small_config(**changes) -> ConfigDict:
+    config = configs.part_config("deit", None, projector=False)
+    config.data.num_images, config.data.image_size = 12, 40
+    config.segmentation.update(
+        {"train_images": 10, "test_images": 5, "iterations": 6, "batch_size": 4, "warmup": 2}
+        | {"window_batch": 4, "pictures": 2, "shares": (0.1,)}
+        | changes
+    )
+    config.segmentation.incontext.images = 8
+    for name in ("critters_part", "critters_object"):
+        config.segmentation.settings[name].update(
+            {"crop": CROP, "stride": 16, "train_scale": (40, 40), "test_scale": (40, 40)}
+        )
+    return config
+
+
+def experiment(encoder, folder, config=None, progress=None, **changes):
+    config = config or small_config(**changes)
+    data = segmentation_set("critters_part", config)
+    return Segmentation(
+        encoder, data, config.segmentation, 0, WorkDir(folder, {}), progress or Quiet()
+    )
+
+
+def test_run_on_critters_leaves_values_tables_and_pictures(encoder, tmp_path):
+    config = small_config()
+    values = dict(run(encoder, config, WorkDir(tmp_path, {}), Quiet()))
+    for data in ("critters_part", "critters_object"):
+        for head in ("paper", "block0", "block1", "block2", "paper@10%", "incontext"):
+            scores = [
+                values[f"{data}/segmentation/{head}/{name}"] for name in ("mIoU", "mAcc", "aAcc")
+            ]
+            assert all(0 <= score <= 1 for score in scores)
+        folder = tmp_path / "segmentation" / data
+        names = segmentation_set(data, config).classes
+        table = list(csv.DictReader((folder / "classes.csv").open()))
+        assert {row["class"] for row in table} == set(names)
+        assert len(table) == 6 * len(names)
+        pictures = sorted((folder / "pictures").iterdir())
+        assert len(pictures) == 2
+        with Image.open(pictures[0]) as image:
+            assert image.width > 3 * 256
+            assert image.height > 256
+    parts = next(csv.reader((tmp_path / "segmentation/critters_part/confusions.csv").open()))
+    assert parts == ["object", "part", "predicted", "share", "pixels"]
+    within = values["critters_part/segmentation/paper/taken for another part of the object"]
+    right = values["critters_part/segmentation/paper/aAcc"]
+    assert within + right == pytest.approx(1)  # critters have no part of another object
+    section = tasks.find("segmentation").section(values)
+    assert [row[0] for row in section.rows[:2]] == ["critters_part, paper", "critters_part, block2"]
+    assert len({len(row) for row in section.rows}) == 1
+    assert {len(section.columns)} == {len(section.rows[0])}
+    assert "…" in section.rows[0][-1]
+
+
+def test_one_device_and_four_agree(encoder, tmp_path, monkeypatch):
+    def result(folder):
+        values = experiment(encoder, tmp_path / folder, pictures=0, shares=()).run()
+        return {key: value for key, value in values if key.endswith(("mIoU", "mAcc", "aAcc"))}
+
+    four = result("four")
+    alone = jax.make_mesh((1, 1), ("data", "model"), devices=jax.devices()[:1])
+    monkeypatch.setattr(devices, "mesh", lambda: alone)
+    one = result("one")
+    assert len(one) == 15
+    for key, value in one.items():
+        assert abs(four[key] - value) <= 1e-5, key
+
+
+def test_the_step_exchanges_gradients_alone_and_never_retraces(encoder):
+    heads = PixelHeads(readouts(("paper", "blocks"), 3), 32, 7, rngs=nnx.Rngs(0))
+    state, step = training_program(encoder, heads, optimizer(lambda _: 1e-3))
+    batch = {
+        "image": np.zeros((4, CROP, CROP, 3), np.uint8),
+        "label": np.zeros((4, CROP, CROP), np.uint8),
+        "size": np.full((4, 2), CROP, np.int32),
+    }
+    batch = devices.shard(batch)
+    compiled = step.func.lower(*step.args, state, batch).compile()
+    text = compiled.as_text()
+    for kind in ("all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
+        assert kind not in text
+    largest = max(parameter.size for parameter in jax.tree.leaves(state.heads))
+    sizes = [
+        math.prod(int(n) for n in shape.split(",") if n)
+        for line in text.splitlines()
+        if " all-reduce(" in line
+        for shape in __import__("re").findall(r"f32\[([\d,]*)\]", line.split(" all-reduce(")[0])
+    ]
+    assert sizes
+    assert sum(sizes) <= sum(p.size for p in jax.tree.leaves(state.heads)) + 8
+    assert max(sizes) <= largest
+    with jax.transfer_guard("disallow"):
+        for _ in range(3):
+            state, _ = step(state, batch)
+    assert step.func._cache_size() == 1
+    assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
+
+
+def test_resumed_training_is_bitwise_the_undisturbed_one(encoder, tmp_path):
+    def train(folder, progress=None):
+        one = experiment(encoder, tmp_path / folder, progress=progress)
+        return one.train("all", one.data.train, one.readouts)
+
+    whole = train("whole")
+    with pytest.raises(Stopped):
+        train("stopped", Quiet(stop_at=3))
+    again = Quiet()
+    resumed = train("stopped", again)
+    assert 0 < again.done < 6
+    finished = Quiet()
+    kept = train("stopped", finished)
+    assert finished.done == 0  # all of it was read back
+    for one, two, three in zip(
+        *(jax.tree.leaves(nnx.state(h)) for h in (whole, resumed, kept)), strict=True
+    ):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one, three)
+
+
+def with_masks(source, change):
+    """A source whose part masks are changed."""
+    import dataclasses
+
+    class Changed:
+        info = source.info
+
+        def __len__(self):
+            return len(source)
+
+        def annotation(self, index):
+            return source.annotation(index)
+
+        def __getitem__(self, index):
+            record = source[index]
+            with Image.open(io.BytesIO(record.masks["part"])) as image:
+                mask = change(np.array(image))
+            file = io.BytesIO()
+            Image.fromarray(mask).save(file, "png")
+            return dataclasses.replace(record, masks={"part": file.getvalue()})
+
+    return Changed()
+
+
+def changed_experiment(encoder, folder, change, **sizes):
+    config = small_config(shares=(), readouts=("paper",), iterations=2, pictures=0)
+    train, test = (Critters(split, 4, image_size=40) for split in ("train", "test"))
+    setting = {"crop": CROP, "stride": 16, "train_scale": (40, 40), "test_scale": (40, 40)} | sizes
+    data = SegmentationSet(
+        "critters_part", with_masks(train, change), with_masks(test, change), "part", **setting
+    )
+    return config, Segmentation(encoder, data, config.segmentation, 0, WorkDir(folder, {}), Quiet())
+
+
+def test_label_that_is_no_class(encoder, tmp_path):
+    _, one = changed_experiment(
+        encoder, tmp_path, lambda mask: np.where(mask, 9, mask).astype("uint8")
+    )
+    with pytest.raises(JaxpartError, match=r"train/00000\d \(part mask\).* holds 9, but 8 classes"):
+        list(one.run())
+
+
+def test_label_of_another_size_than_its_image(encoder, tmp_path):
+    _, one = changed_experiment(encoder, tmp_path, lambda mask: mask[:-1])
+    with pytest.raises(JaxpartError, match=r"train/.* is 40 × 39 pixels but its image is 40 × 40"):
+        list(one.run())
+
+
+def test_image_smaller_than_the_crop(encoder, tmp_path):
+    _, one = changed_experiment(
+        encoder, tmp_path, lambda mask: mask, train_scale=(20, 20), test_scale=(20, 20)
+    )
+    values = dict(one.run())
+    assert 0 < values["paper/aAcc"] < 1
+    assert 0 < values["incontext/aAcc"] <= 1
+
+
+def test_every_pixel_ignored(encoder, tmp_path):
+    config, one = changed_experiment(encoder, tmp_path, np.zeros_like)
+    with pytest.raises(JaxpartError, match="No patch has a labelled pixel"):
+        list(one.run())
+    config.segmentation.incontext.images = 0
+    values = dict(one.run())
+    assert all(np.isnan(values[f"paper/{name}"]) for name in ("mIoU", "mAcc", "aAcc"))
+    one.draw  # noqa: B018
+
+
+def test_class_lists_of_different_length():
+    import dataclasses
+
+    config = small_config()
+    data = segmentation_set("critters_part", config)
+    other = Critters("test", 4)
+    other.info = dataclasses.replace(
+        other.info, mask_names={"part": (*other.info.mask_names["part"], "horn")}
+    )
+    with pytest.raises(JaxpartError, match="7 classes in train, but 8 others in test"):
+        dataclasses.replace(data, test=other)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"sets": ("critter",)}, "no segmentation set 'critter'; choose among ade20k"),
+        ({"readouts": ("block7",)}, "no readout 'block7'.*block0 … block2"),
+        ({"readouts": ()}, "no readout: name at least one"),
+        ({"shares": (5,)}, "shares holds 5"),
+    ],
+)
+def test_mistakes_in_the_configuration(encoder, tmp_path, change, sentence):
+    with pytest.raises(JaxpartError, match=sentence):
+        list(run(encoder, small_config(**change), WorkDir(tmp_path, {}), Quiet()))
+
+
+def test_crop_that_is_no_multiple_of_the_patch(encoder):
+    with pytest.raises(
+        JaxpartError, match=r"lip: crops of 321 .* patches of 8; .*lip\.crop .* 320"
+    ):
+        crop_size(encoder, 321, "lip")
+
+
+def test_number_of_classes_that_is_not_the_papers_is_said(encoder, tmp_path):
+    config = small_config(sets=("critters_part",), readouts=("paper",), shares=(), pictures=0)
+    config.segmentation.settings.critters_part.classes = 193
+    progress = Quiet()
+    list(run(encoder, config, WorkDir(tmp_path, {}), progress))
+    assert "critters_part has 7 classes here and 193 in the paper" in progress.lines[0]
+
+
+def test_object_of_a_part_is_the_longest_that_its_name_starts_with():
+    names = ["dog head", "chest of drawers door", "chest lid", "class 3", "dogwood leaf"]
+    objects = ["dog", "chest", "chest of drawers"]
+    assert part_objects(names, objects) == [
+        "dog",
+        "chest of drawers",
+        "chest",
+        "class 3",
+        "dogwood leaf",
+    ]
+    assert len(set(part_objects(names, ()))) == 1
