@@ -154,7 +154,7 @@ def test_wrong_input_is_told(moco, tmp_path, capsys):
     wrong = told(*moco, "--reference", "module:planted:no_module")
     assert "returns a str, not a torch.nn.Module" in wrong
     assert "timm cannot make no_such_model" in told(*moco, "--reference", "timm:no_such_model")
-    misfit = told(*moco, "--reference", "timm:vit_tiny_patch16_224")
+    misfit = told(*moco, "--reference", "timm:vit_tiny_patch16_224,depth=1")
     assert "weights do not fit timm:vit_tiny_patch16_224: " in misfit
     assert "transformers has no class 'NoModel'" in told(
         *moco, "--reference", "transformers:NoModel"

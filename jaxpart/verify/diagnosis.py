@@ -55,6 +55,7 @@ def diagnose(
     encoder: Encoder,
     images: np.ndarray,
     reference: Mapping[str, np.ndarray],
+    ours: Stages,
     tolerance: float,
 ) -> tuple[list[Finding], bool]:
     """Names what a reference does otherwise.
@@ -63,6 +64,7 @@ def diagnose(
       encoder: The Flax encoder, which departs from it.
       images: float32 [batch, height, width, 3], normalised.
       reference: The reference's stages, those that can be compared.
+      ours: The encoder's.
       tolerance: Largest absolute error of what is the same.
 
     Returns:
@@ -73,7 +75,8 @@ def diagnose(
     last = list(reference)[-1]
     while True:
         chosen = [finding.mistake for finding in findings]
-        ours = run_changed(encoder, images, [mistake.change for mistake in chosen], last)
+        if chosen:
+            ours = run_changed(encoder, images, [mistake.change for mistake in chosen], last)
         stage = _first(reference, ours, tolerance)
         if stage is None:
             return findings, True

@@ -18,8 +18,9 @@ from jaxpart.table import Section, section_table
 from jaxpart.verify.comparing import TOLERANCE, Difference, compare
 from jaxpart.verify.diagnosis import Finding, diagnose
 from jaxpart.verify.images import compare_pixels, pixels, read_images, stated_normalization
-from jaxpart.verify.reference import load_reference, run_reference
+from jaxpart.verify.reference import load_reference
 from jaxpart.verify.stages import Stages, run, stage_names
+from jaxpart.verify.torch_stages import run_reference
 
 _NOT_COMPARED = "not compared: "
 
@@ -230,7 +231,7 @@ def _compare_size(
     first = report.first_departing(tolerance)
     if first is None or first not in comparable:
         return dataclasses.replace(report, explained=first is None)
-    findings, explained = diagnose(encoder, inputs, comparable, tolerance)
+    findings, explained = diagnose(encoder, inputs, comparable, ours, tolerance)
     return dataclasses.replace(report, findings=findings, explained=explained)
 
 
