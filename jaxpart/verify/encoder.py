@@ -100,7 +100,9 @@ class EncoderReport:
         lines = [section_table(Section(columns, rows), title)]
         first = size.first_departing(self.tolerance)
         if first is None:
-            lines.append("same: no stage departs")
+            left_out = [stage.stage for stage in size.stages if stage.error is None]
+            but = f" (not compared: {', '.join(left_out)})" if left_out else ""
+            lines.append(f"same: no stage departs{but}")
         else:
             lines.append(f"NOT THE SAME: the first stage that departs is {first}")
         for finding in size.findings:
