@@ -91,6 +91,14 @@ def _dinov2(letter: str, *, registers: bool) -> Release:
     return Release(name, "dinov2", url, "Apache-2.0", citation, _LVD, "")
 
 
+def _siglip(family: str, repository: str, citation: str) -> Release:
+    url = f"{_HUB}/google/{repository}/resolve/main/model.safetensors"
+    samples, layout = "40 billion samples", "transformers"
+    return Release(
+        f"{family}_vitb16", family, url, "Apache-2.0", citation, "WebLI", samples, layout
+    )
+
+
 _LIST = (
     _deit("deit_vitt16", "deit_tiny_patch16_224-a1311bcf.pth", "a1311bcf"),
     _deit("deit_vits16", "deit_small_patch16_224-cd65a155.pth", "cd65a155"),
@@ -165,15 +173,60 @@ _LIST = (
         "LAION-2B",
         "34 billion samples",
     ),
+    _siglip("siglip", "siglip-base-patch16-224", "arXiv 2303.15343"),
+    _siglip("siglip2", "siglip2-base-patch16-224", "arXiv 2502.14786"),
+    *(
+        Release(
+            f"dinov3_vit{letter}16",
+            "dinov3",
+            "",
+            "DINOv3 License",
+            "arXiv 2508.10104",
+            "LVD-1689M",
+            "",
+            by_hand="Meta hands DINOv3 out on request, for its licence has to be agreed to: ask at "
+            f"https://ai.meta.com/resources/models-and-libraries/dinov3-downloads for ViT-{letter.upper()}",
+        )
+        for letter in "sbl"
+    ),
     Release(
-        "siglip_vitb16",
-        "siglip",
-        f"{_HUB}/google/siglip-base-patch16-224/resolve/main/model.safetensors",
-        "Apache-2.0",
-        "arXiv 2303.15343",
-        "WebLI",
-        "40 billion samples",
+        "ijepa_vith14",
+        "ijepa",
+        f"{_META}/ijepa/IN1K-vit.h.14-300e.pth.tar",
+        "CC BY-NC 4.0",
+        "arXiv 2301.08243",
+        _1K,
+        "300",
+        checkpoint_key="target_encoder",
+    ),
+    Release(
+        "eva02_vitb14",
+        "eva02",
+        f"{_HUB}/Yuxin-CV/EVA-02/resolve/main/eva02/pt/eva02_B_pt_in21k_p14.pt",
+        "MIT",
+        "arXiv 2303.11331",
+        _22K,
+        "150",
+    ),
+    Release(
+        "aimv2_vitl14",
+        "aimv2",
+        f"{_HUB}/apple/aimv2-large-patch14-224/resolve/main/model.safetensors",
+        "Apple model licence",
+        "arXiv 2411.14402",
+        "12 billion image-text pairs",
+        "",
         "transformers",
+    ),
+    Release(
+        "augreg_vitb16",
+        "augreg",
+        "https://storage.googleapis.com/vit_models/augreg/"
+        "B_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.0-sd_0.0.npz",
+        "Apache-2.0",
+        "arXiv 2106.10270",
+        _22K,
+        "300",
     ),
 )
 
