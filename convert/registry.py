@@ -216,7 +216,6 @@ _LIST = (
         "arXiv 2411.14402",
         "12 billion image-text pairs",
         "",
-        "transformers",
     ),
     Release(
         "augreg_vitb16",

@@ -133,6 +133,10 @@ def unknown(path):
     return made
 
 
+def another_token(path):
+    return load(path, model(reg_tokens=1))
+
+
 class Renamed(nn.Module):
     """Somebody's own ViT, whose parts have names of their own."""
 

@@ -96,6 +96,7 @@ def test_the_same_is_found_the_same(moco, tmp_path, capsys):
             ],
         ),
         ("unknown", "block1", []),
+        ("another_token", "embed", []),
     ],
 )
 def test_planted_mistakes_are_named(moco, tmp_path, capsys, name, stage, sentences):
@@ -209,5 +210,44 @@ def test_a_transformers_model(tmp_path, capsys):
     convert("dino", checkpoint, folder, layout="transformers", num_heads=3)
     command = ["encoder", str(checkpoint), str(folder), "--reference", "transformers:ViTModel"]
     assert main(command) == 0
+    half = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(half))
+    assert main(command) == 1
+    printed = capsys.readouterr().out
+    assert "the first stage that departs is normalised" in printed
+    assert "mean and std: ((0.5, 0.5, 0.5)," in printed
     assert main([*command[:-1], "transformers:NoModel"]) == 2
     assert "transformers has no class 'NoModel'" in capsys.readouterr().err
+
+
+def test_relative_positions_at_another_size(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    from convert.pipeline import convert
+
+    settings = transformers.BeitConfig(
+        **{"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 3, "image_size": 32},
+        **{"intermediate_size": 96, "patch_size": 8, "layer_norm_eps": 1e-6, "vocab_size": 7},
+        use_shared_relative_position_bias=True,
+        use_mask_token=True,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(0)
+    model = transformers.BeitForMaskedImageModeling(settings)
+    torch.nn.init.normal_(model.get_parameter(_table_name(model)))
+    model.save_pretrained(tmp_path)
+    checkpoint, folder, file = (tmp_path / name for name in ("model.safetensors", "beit", "json"))
+    convert("beit", checkpoint, folder, layout="transformers", num_heads=3)
+    reference = ["--reference", "transformers:BeitForMaskedImageModeling", "--json", str(file)]
+    sizes = ["--size", "32", "--size", "48"]
+    assert main(["encoder", str(checkpoint), str(folder), *reference, *sizes]) == 1
+    native, other = json.loads(file.read_text())["sizes"]
+    assert native["first_departing"] is None
+    assert other["first_departing"] == "block0"
+    assert [mistake["sentence"] for mistake in other["mistakes"]] == [
+        "position interpolation: bilinear in the reference, that of BEiT here"
+    ]
+    assert other["explained"]
+
+
+def _table_name(model):
+    return next(name for name, _ in model.named_parameters() if name.endswith("bias_table"))

@@ -1,5 +1,7 @@
 """Feature files and results against each other."""
 
+import ast
+import importlib.resources
 import json
 
 import numpy as np
@@ -129,6 +131,27 @@ def test_two_results(compare, tmp_path):
     ]
     assert "2 results DIFFER" in printed
     assert compare("results", a, c, "--tolerance", 2)[0] == 1  # a count must be equal
+
+
+def test_the_papers_table_is_the_reference(golden):
+    reference = golden.parent / "reference" / "paper_results.json"
+    asset = importlib.resources.files("jaxpart") / "assets" / "paper_results.json"
+    assert json.loads(asset.read_text()) == json.loads(reference.read_text())
+
+
+def test_jaxpart_imports_neither_convert_nor_pytorch():
+    """But in functions of `jaxpart.verify`, which compare with it."""
+    root = importlib.resources.files("jaxpart")
+    for file in root.rglob("*.py"):
+        for node in ast.parse(file.read_text()).body:
+            for part in ast.walk(node):
+                names = [alias.name for alias in part.names] if isinstance(part, ast.Import) else []
+                names += [part.module or ""] if isinstance(part, ast.ImportFrom) else []
+                inside = isinstance(node, ast.FunctionDef | ast.ClassDef)
+                allowed = inside and file.parent.name == "verify"
+                found = {name.partition(".")[0] for name in names}
+                assert "convert" not in found, file
+                assert allowed or not found & {"torch", "timm", "transformers"}, file
 
 
 def test_the_papers_figures(compare, tmp_path):

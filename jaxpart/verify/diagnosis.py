@@ -81,6 +81,8 @@ def diagnose(
         if stage is None:
             return findings, True
         before = _error(reference, ours, stage)
+        if not np.isfinite(before):
+            return findings, False
         taken = {mistake.name for mistake in chosen}
         trials = []
         for mistake in known:

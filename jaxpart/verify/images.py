@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import io
 import json
@@ -57,8 +58,8 @@ def compare_pixels(
     images: dict[str, bytes],
     ours: UInt8[np.ndarray, "image height width 3"],
     normalized: Float32[np.ndarray, "image height width 3"],
-    mean: Sequence[float],
-    std: Sequence[float],
+    preprocessing: tuple[Sequence[float], Sequence[float]],
+    stated: tuple[Sequence[float], Sequence[float]] | None,
 ) -> list[Difference]:
     """The stages "pixels" and "normalised": torchvision on the same files.
 
@@ -66,8 +67,8 @@ def compare_pixels(
       images: Encoded images.
       ours: Our uint8 pixels.
       normalized: What our encoder is given.
-      mean: The reference's, of values of 0 to 1.
-      std: The reference's.
+      preprocessing: Our (mean, std), of values of 0 to 1.
+      stated: The reference's, where it states them.
     """
     try:
         transforms = importlib.import_module("torchvision.transforms")
@@ -81,15 +82,20 @@ def compare_pixels(
     else:
         steps = [transforms.Resize((height, width), bicubic)]
     resize = transforms.Compose(steps)
-    finish = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
+    finish = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize(*(stated or preprocessing))]
+    )
     seen = [resize(Image.open(io.BytesIO(data)).convert("RGB")) for data in images.values()]
     theirs = np.stack([np.asarray(image) for image in seen])
     values = np.stack([finish(image).numpy().transpose(1, 2, 0) for image in seen])
+    note = ""
+    if stated is not None and stated != preprocessing:
+        note = f"mean and std: {stated} in the reference, {preprocessing} here"
     equal = "uint8, equal" if np.array_equal(theirs, ours) else "uint8, not equal"
     difference = compare("pixels", theirs, ours)
     return [
         Difference("pixels", difference.error, difference.cosine, difference.scale, equal),
-        compare("normalised", values, normalized),
+        dataclasses.replace(compare("normalised", values, normalized), note=note),
     ]
 
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 import jax
+import numpy as np
 from einops import rearrange
 from flax import nnx
 
 from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.attention import RelativeBias
 from jaxpart.encoders.layers import Activation
-from jaxpart.encoders.positions import PositionResize
+from jaxpart.encoders.positions import (
+    Grid,
+    PositionResize,
+    bicubic_matrix,
+    relative_bias_index,
+)
 from jaxpart.encoders.vit import ViT
 from jaxpart.verify.stages import Change
 
@@ -57,6 +64,10 @@ def mistakes(config: ViTConfig) -> Iterator[Mistake]:
         for rule in get_args(PositionResize):
             if rule != config.position_resize:
                 yield _field(config, "position interpolation", "position_resize", rule, ("embed",))
+    for name, matrix in _TABLE_RULES.items() if config.relative_bias != "none" else ():
+        sentence = f"position interpolation: {name} in the reference, that of BEiT here"
+        change = Change(edit=functools.partial(_edit_tables, matrix=matrix))
+        yield Mistake("position interpolation", sentence, ("block",), change)
     yield from _qkv_orders()
     yield from _norms(config)
     if config.stem == "conv" or config.projector is not None:
@@ -72,6 +83,39 @@ def _field(
     shown = [f"{v:g}" if isinstance(v, float) else str(v) for v in (value, here)]
     sentence = f"{name}: {shown[0]} in the reference, {shown[1]} here"
     return Mistake(name, sentence, stages, Change({field: value}))
+
+
+def _edit_tables(model: ViT, matrix: Callable[[int, int], np.ndarray]) -> None:
+    shared = model.config.relative_bias == "shared"
+    for owner in (model,) if shared else model.blocks:
+        bias = functools.partial(_relative_bias, owner.relative_bias, matrix)
+        setattr(owner, "relative_bias", bias)  # noqa: B010 - a function in place of a module
+
+
+def _relative_bias(
+    bias: RelativeBias, matrix: Callable[[int, int], np.ndarray], grid: Grid
+) -> jax.Array:
+    """What the module computes, its table brought to another grid by another rule."""
+    source, target = ([2 * side - 1 for side in sides] for sides in (bias.grid, grid))
+    rows, columns = (matrix(s, t) for s, t in zip(source, target, strict=True))
+    table = bias.table[...]
+    offsets = table[:-3].reshape(*source, -1)
+    resized = jax.numpy.einsum("ih,hwc,jw->ijc", rows, offsets, columns)
+    whole = jax.numpy.concatenate([resized.reshape(-1, offsets.shape[-1]), table[-3:]])
+    return jax.numpy.moveaxis(whole[relative_bias_index(grid)], -1, 0)
+
+
+def _bilinear_matrix(source: int, target: int) -> np.ndarray:
+    """PyTorch's bilinear interpolation of an axis, without antialiasing."""
+    centres = (np.arange(target) + 0.5) * source / target - 0.5
+    return np.stack([np.interp(centres, np.arange(source), unit) for unit in np.eye(source)], 1)
+
+
+_TABLE_RULES: Mapping[str, Callable[[int, int], np.ndarray]] = {
+    "bilinear": _bilinear_matrix,
+    "bicubic": bicubic_matrix,
+}
+"""How others bring BEiT's tables to another grid: transformers, and timm's simple rule."""
 
 
 def _qkv_orders() -> Iterator[Mistake]:

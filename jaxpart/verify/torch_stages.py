@@ -126,17 +126,20 @@ def _find_blocks(modules: Mapping[str, Any], depth: int) -> str:
 
 
 def _places(modules: Mapping[str, Any], blocks: str) -> dict[str, str]:
-    """Where the norm and the head are, beside the blocks or above them."""
-    found: dict[str, str] = {}
+    """Where the norm and the head are, beside the blocks or above them; one that does nothing last."""
+    import torch
+
+    found: dict[str, list[str]] = {"tokens": [], "projection": []}
     parent = blocks
     while parent:
         parent = parent.rpartition(".")[0]
         for stage, names in (("tokens", _NORMS), ("projection", _HEADS)):
             for name in names:
                 path = f"{parent}.{name}" if parent else name
-                if path in modules:
-                    found.setdefault(stage, path)
-    return found
+                found[stage] += [path] * (path in modules)
+    for paths in found.values():
+        paths.sort(key=lambda path: isinstance(modules[path], torch.nn.Identity))
+    return {stage: paths[0] for stage, paths in found.items() if paths}
 
 
 def _keep_input(seen: dict[str, Any]) -> Any:
