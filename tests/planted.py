@@ -133,8 +133,21 @@ def unknown(path):
     return made
 
 
+class Appended(nn.Module):
+    """One token more."""
+
+    def forward(self, tokens):
+        return torch.cat([tokens, tokens[:, :1]], dim=1)
+
+
 def another_token(path):
-    return load(path, model(reg_tokens=1))
+    made = load(path, model())
+    made.norm_pre = Appended()
+    return made
+
+
+def misfit(path):
+    return load(path, model(embed_dim=24))
 
 
 class Renamed(nn.Module):

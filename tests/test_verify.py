@@ -154,6 +154,8 @@ def test_wrong_input_is_told(moco, tmp_path, capsys):
     assert "module:no.such:thing cannot be imported" in missing
     wrong = told(*moco, "--reference", "module:planted:no_module")
     assert "returns a str, not a torch.nn.Module" in wrong
+    failed = told(*moco, "--reference", "module:planted:misfit")
+    assert "module:planted:misfit fails (RuntimeError: Error(s) in loading state_dict" in failed
     assert "timm cannot make no_such_model" in told(*moco, "--reference", "timm:no_such_model")
     misfit = told(*moco, "--reference", "timm:vit_tiny_patch16_224,depth=1")
     assert "weights do not fit timm:vit_tiny_patch16_224: " in misfit

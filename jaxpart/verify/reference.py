@@ -51,7 +51,7 @@ def load_reference(
     elif kind == "transformers" and name:
         module = _transformers(name, checkpoint)
     elif kind == "module" and ":" in name:
-        module = _callable(name)(str(checkpoint))
+        module = _own(name, checkpoint)
     else:
         raise JaxpartError(
             f"there is no reference {text!r}; give timm:NAME, transformers:CLASS or "
@@ -72,14 +72,22 @@ def _library(name: str, title: str) -> Any:
         ) from error
 
 
-def _callable(name: str) -> Any:
+def _own(name: str, checkpoint: pathlib.Path) -> Any:
     path, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(path), attribute)
+        make = getattr(importlib.import_module(path), attribute)
     except (ImportError, AttributeError) as error:
         raise JaxpartError(
             f"the reference module:{name} cannot be imported ({error}); run in the folder that holds it, "
             f"or add that to PYTHONPATH"
+        ) from error
+    try:
+        return make(str(checkpoint))
+    except Exception as error:  # it is not ours
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise JaxpartError(
+            f"the reference module:{name} fails ({reason}); it takes the checkpoint's path and returns "
+            f"a torch.nn.Module with its weights"
         ) from error
 
 
