@@ -12,7 +12,8 @@ import sys
 from convert.download import download_release
 from convert.families import FAMILIES
 from convert.pipeline import convert
-from convert.registry import find_release, listed
+from convert.registry import find_release, releases_of
+from jaxpart.encoders.families import families
 from jaxpart.errors import JaxpartError
 
 
@@ -25,11 +26,25 @@ def _image_size(text: str) -> tuple[int, int]:
 
 
 class _List(argparse.Action):
-    """Prints the releases and ends the program, as --help does."""
+    """Prints what is known of each family and its releases, and leaves."""
 
-    def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
-        """See `argparse.Action`."""
-        print(listed())
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        for facts in families().values():
+            pixels = facts.preprocessing
+            print(f"{facts.name}: {facts.title}")
+            for name, value in (
+                ("prefix", facts.prefix),
+                ("patches", ", ".join(map(str, facts.patch_sizes)) + " pixels"),
+                ("positions", facts.positions),
+                ("projector", facts.projector),
+                ("pixels", f"mean {pixels.mean}, std {pixels.std}; {facts.resize}"),
+                ("layouts", ", ".join(facts.layouts)),
+                ("note", facts.note),
+            ):
+                if value:
+                    print(f"  {name:<10} {value}")
+            for release in releases_of(facts.name):
+                print(f"  @{release.name:<23} {release.summary}")
         parser.exit()
 
 
@@ -40,14 +55,16 @@ def main(arguments: list[str] | None = None) -> int:
         description="Convert a PyTorch checkpoint into a Flax encoder for jaxpart.load_encoder.",
         epilog="example: python -m convert ibot checkpoint.pth checkpoints/ibot_vitb16",
     )
+    parser.add_argument(
+        "--list", nargs=0, action=_List, help="show the families and their releases"
+    )
     parser.add_argument("family", metavar="FAMILY", help=", ".join(FAMILIES))
     parser.add_argument(
         "checkpoint",
         metavar="CHECKPOINT",
-        help="the released .pth or .safetensors file, or @NAME to fetch one",
+        help="the released .pth, .safetensors or .npz, or @NAME to fetch one",
     )
     parser.add_argument("out", metavar="OUT", help="folder to be made")
-    parser.add_argument("--list", action=_List, nargs=0, help="print the released files and end")
     parser.add_argument(
         "--layout",
         choices=("original", "timm", "transformers"),

@@ -19,7 +19,7 @@ from convert.families import FAMILIES
 from convert.families.base import Family, Layout, Options, Root
 from jaxpart.encoders import positions
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.encoder import Preprocessing
+from jaxpart.encoders.families import families
 from jaxpart.encoders.loading import shapes_of, write_encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.tensor_files import flatten, open_checkpoint
@@ -238,7 +238,9 @@ def convert(
         about = _about(source, layout, plan)
         _write(
             out,
-            lambda folder: write_encoder(folder, family, config, Preprocessing(), arrays, about),
+            lambda folder: write_encoder(
+                folder, family, config, families()[family].preprocessing, arrays, about
+            ),
         )
     return config
 

@@ -44,6 +44,14 @@ class Release:
     size: int | None = None
     by_hand: str = ""
 
+    @property
+    def summary(self) -> str:
+        """What is known of it, in a line."""
+        epochs = f"{self.epochs} epochs" if self.epochs.isdigit() else self.epochs
+        trained = ", ".join(filter(None, (self.data, epochs)))
+        by_hand = f"; by hand: {self.by_hand}" if self.by_hand else ""
+        return f"{trained}; {self.licence}; {self.citation}{by_hand}"
+
 
 _META = "https://dl.fbaipublicfiles.com"
 _IBOT = "https://lf3-nlp-opensource.bytetos.com/obj/nlp-opensource/archive/2022/ibot"
@@ -240,7 +248,7 @@ def find_release(name: str, family: str) -> Release:
       JaxpartError: There is none, or it is of another family.
     """
     if name not in RELEASES:
-        near = [n for n, release in RELEASES.items() if release.family == family] or list(RELEASES)
+        near = [release.name for release in releases_of(family)] or list(RELEASES)
         raise JaxpartError(f"there is no release @{name}; choose among @{', @'.join(near)}")
     release = RELEASES[name]
     if release.family != family:
@@ -251,14 +259,6 @@ def find_release(name: str, family: str) -> Release:
     return release
 
 
-def listed() -> str:
-    """All releases, a line for each, and where those are that no program may fetch."""
-    lines = []
-    for release in RELEASES.values():
-        epochs = (
-            f", {release.epochs}" + " epochs" * release.epochs.isdigit() if release.epochs else ""
-        )
-        about = f"{release.data}{epochs}; {release.licence}; {release.citation}"
-        lines.append(f"{release.family:9} @{release.name:24} {about}")
-        lines += [f"{'':36}by hand: {release.by_hand}"] if release.by_hand else []
-    return "\n".join(lines)
+def releases_of(family: str) -> list[Release]:
+    """All releases of a family."""
+    return [release for release in RELEASES.values() if release.family == family]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxpart.encoders.encoder import Encoder
+    from jaxpart.encoders.families import families
     from jaxpart.encoders.loading import load_encoder
     from jaxpart.errors import JaxpartError
     from jaxpart.metrics.average_precision import RetrievalResult, average_precision
@@ -22,10 +23,18 @@ _HOMES = {
     "JaxpartError": "jaxpart.errors",
     "RetrievalResult": "jaxpart.metrics.average_precision",
     "average_precision": "jaxpart.metrics.average_precision",
+    "families": "jaxpart.encoders.families",
     "load_encoder": "jaxpart.encoders.loading",
 }
 
-__all__ = ["Encoder", "JaxpartError", "RetrievalResult", "average_precision", "load_encoder"]
+__all__ = [
+    "Encoder",
+    "JaxpartError",
+    "RetrievalResult",
+    "average_precision",
+    "families",
+    "load_encoder",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.feature_cache import PRECISIONS, SHARD_BYTES, Cache, Shard, open_cache
 from jaxpart.progress import Progress
 
-_BLOCK = re.compile(r"block(\d+)/(embedding|cls_token|tokens)")
+_BLOCK = re.compile(r"block(\d+)/(embedding|tokens|\w+_token)")
 _SECONDS_PER_SHARD = 60.0
 """An interrupted run loses no more than this."""
 
@@ -49,15 +49,12 @@ def check_representations(
             if (out[name].ndim == 3) != tokens:
                 raise KeyError(name)
         except KeyError:
-            last = encoder.config.depth - 1
-            known = (
-                f"tokens, block0/tokens … block{last}/tokens"
-                if tokens
-                else f"embedding, cls_token, block0/embedding … block{last}/cls_token"
-                + (", projection" if encoder.config.projector else "")
-            )
+            config = encoder.config
+            kinds = ["tokens"] if tokens else ["embedding", *(f"{t}_token" for t in config.prefix)]
+            whole = [] if tokens or config.projector is None else ["projection"]
             raise JaxpartError(
-                f"the {encoder.name} encoder has no representation {name!r}; choose among {known}"
+                f"the {encoder.name} encoder has no representation {name!r}; choose among "
+                f"{', '.join([*kinds, *whole])}, block0/{kinds[0]} … block{config.depth - 1}/{kinds[-1]}"
             ) from None
         shapes[name] = out[name].shape[1:]
     return shapes
@@ -81,14 +78,14 @@ def represent(
     """
     blocks = any("block" in name for name in names)
     out = encoder(encoder.normalize(images), blocks=blocks)
-    prefix = len(encoder.config.prefix)
+    prefix = encoder.config.prefix
     return {
         name: jnp.concatenate([_pick(out, part, prefix) for part in name.split("+")], axis=-1)
         for name in names
     }
 
 
-def _pick(out: dict[str, Any], name: str, prefix: int) -> Float[Array, "batch ..."]:
+def _pick(out: dict[str, Any], name: str, prefix: tuple[str, ...]) -> Float[Array, "batch ..."]:
     found = _BLOCK.fullmatch(name)
     if not found:
         if name in out and name != "blocks" and out[name].ndim == (3 if name == "tokens" else 2):
@@ -100,7 +97,12 @@ def _pick(out: dict[str, Any], name: str, prefix: int) -> Float[Array, "batch ..
     tokens = out["blocks"][index]
     if kind == "tokens":
         return tokens
-    return tokens[:, 0] if kind == "cls_token" else tokens[:, prefix:].mean(axis=1)
+    if kind == "embedding":
+        return tokens[:, len(prefix) :].mean(axis=1)
+    token = kind.removesuffix("_token")
+    if token not in prefix:
+        raise KeyError(name)
+    return tokens[:, prefix.index(token)]
 
 
 _step = jax.jit(represent, static_argnames="names")
@@ -192,8 +194,8 @@ def extract(
       batch_size: Images per step; rounded up to what the devices share evenly.
 
     Raises:
-      JaxpartError: There are no images, one cannot be read, a feature is NaN or infinite, or the cache
-        cannot be written.
+      JaxpartError: There are no images, they cannot be cut into the encoder's patches, one cannot be
+        read, a feature is NaN or infinite, or the cache cannot be written.
     """
     if config.precision not in PRECISIONS:
         raise JaxpartError(
@@ -201,6 +203,7 @@ def extract(
         )
     if not view.ids:
         raise JaxpartError(f"{view.data} has no images to encode; look at its limits")
+    encoder.config.grid_of(view.size, view.size)
     cache = open_cache(config.cache, config.folder)
     addresses = {name: _address(encoder, view, name, config.precision) for name in names}
     shards: dict[str, list[Shard]] = {}

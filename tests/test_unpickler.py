@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -200,6 +201,18 @@ def test_safetensors(tmp_path):
     assert read.keys() == arrays.keys()
     for key in arrays:
         np.testing.assert_array_equal(read[key], arrays[key])
+
+
+def test_npz(tmp_path):
+    arrays = {"a/b": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    arrays["c"] = np.array([1.0, -2.5], ml_dtypes.bfloat16).view("V2")
+    np.savez(tmp_path / "x.npz", **arrays)
+    read = open_checkpoint(tmp_path / "x.npz").contents
+    np.testing.assert_array_equal(read["a/b"], arrays["a/b"])
+    np.testing.assert_array_equal(read["c"].astype(np.float32), [1.0, -2.5])
+    np.savez(tmp_path / "bad.npz", a=np.array([Call(os.system, "touch canary")], object))
+    with pytest.raises(JaxpartError, match="Object arrays cannot be loaded"):
+        open_checkpoint(tmp_path / "bad.npz")
 
 
 def test_torch_round_trip(tmp_path):

@@ -7,12 +7,12 @@ from convert.families.base import (
     Family,
     Layout,
     Options,
+    plain_rules,
     read_positions,
     read_vit,
-    vit_rules,
 )
 from convert.families.layouts import TIMM
-from convert.rules import Ignore, Rule
+from convert.rules import Ignore
 from jaxpart.encoders.architecture import ViTConfig
 
 _HEADS = {768: 6, 1024: 8, 1536: 12, 2048: 16, 3072: 24}
@@ -59,11 +59,6 @@ def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConf
     return ViTConfig(**read_positions(arrays, fields, options))
 
 
-def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
-    """Nothing special."""
-    return vit_rules(config), []
-
-
 _UNUSED = (
     Ignore("head.*", "pools for the text (LiT)"),
     Ignore("*embeddings.position_ids", "0, 1, 2…"),
@@ -81,6 +76,6 @@ FAMILY = Family(
         "transformers": Layout(ignored=_UNUSED, renames=_TRANSFORMERS_NAMES),
     },
     architecture,
-    rules,
+    plain_rules,
     sign="pos_embed",
 )

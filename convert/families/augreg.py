@@ -14,13 +14,12 @@ from convert.families.base import (
     Layout,
     Options,
     classifier,
-    classifier_rules,
+    plain_rules,
     read_positions,
     read_vit,
-    vit_rules,
 )
 from convert.families.layouts import TIMM, TRANSFORMERS
-from convert.rules import Ignore, Rule
+from convert.rules import Ignore
 from jaxpart.encoders.architecture import ViTConfig
 
 JAX_NAMES = (
@@ -69,11 +68,6 @@ def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConf
     return ViTConfig(**read_positions(arrays, fields, options), projector=head)
 
 
-def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
-    """Nothing special."""
-    return vit_rules(config) + classifier_rules(config), []
-
-
 FAMILY = Family(
     "augreg",
     {
@@ -91,5 +85,5 @@ FAMILY = Family(
         ),
     },
     architecture,
-    rules,
+    plain_rules,
 )

@@ -265,6 +265,11 @@ def vit_rules(config: ViTConfig) -> list[Rule]:
     return rules
 
 
+def plain_rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
+    """Rules of an encoder with at most a linear classifier behind it."""
+    return vit_rules(config) + classifier_rules(config), []
+
+
 def classifier_rules(config: ViTConfig) -> list[Rule]:
     """Rules of a linear classifier of the cls or pooled token, if there is one."""
     if config.projector is None:

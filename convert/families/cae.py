@@ -9,12 +9,12 @@ from convert.families.base import (
     Layout,
     Options,
     Root,
+    plain_rules,
     read_positions,
     read_vit,
-    vit_rules,
 )
 from convert.families.layouts import TIMM, TRANSFORMERS
-from convert.rules import Ignore, Rule
+from convert.rules import Ignore
 from jaxpart.encoders.architecture import ViTConfig
 
 
@@ -22,11 +22,6 @@ def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConf
     """Sin-cos positions as MoCo v3's."""
     fields = read_vit(arrays, options) | {"positions": "sincos", "position_resize": "sincos_wh"}
     return ViTConfig(**read_positions(arrays, fields, options))
-
-
-def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
-    """Nothing special."""
-    return vit_rules(config), []
 
 
 FAMILY = Family(
@@ -47,5 +42,5 @@ FAMILY = Family(
         "transformers": TRANSFORMERS,
     },
     architecture,
-    rules,
+    plain_rules,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convert.families.base import (
     CONTAINER,
+    HEADS,
     Arrays,
     Family,
     Layout,
@@ -27,11 +28,13 @@ def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConf
     timm and transformers also keep it without its classifier, the original release does not.
     """
     distilled = "dist_token" in arrays
-    fields = read_vit(arrays, options) | {"prefix": ("cls", "dist") if distilled else ("cls",)}
+    fields = read_vit(arrays, options, heads=HEADS | {512: 8})
+    fields |= {"prefix": ("cls", "dist") if distilled else ("cls",)}
     classifier = None
     if options.layout == "original" or "head.weight" in arrays:
         classes = shape(arrays, "head.weight")[0]
-        classifier = ProjectorConfig("classifier", out=classes, heads=2 if distilled else 1)
+        two = distilled and (options.layout == "original" or "head_dist.weight" in arrays)
+        classifier = ProjectorConfig("classifier", out=classes, heads=2 if two else 1)
     fields = read_positions(arrays, fields, options, of_prefix=not fields["layer_scale"])
     return ViTConfig(**fields, projector=classifier)
 

@@ -10,12 +10,12 @@ from convert.families.base import (
     Family,
     Layout,
     Options,
+    plain_rules,
     read_positions,
     read_vit,
-    vit_rules,
 )
 from convert.families.layouts import TIMM, TIMM_NAMES, TRANSFORMERS
-from convert.rules import Ignore, Rule
+from convert.rules import Ignore
 from jaxpart.encoders.architecture import ViTConfig
 
 _ORIGINAL_NAMES = (
@@ -36,6 +36,7 @@ def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConf
     gated = _gated(arrays, fields["mlp_width"])
     fields |= {
         "position_resize": "bicubic_antialias" if registers else plain,
+        "layer_scale": True,
         "gated_mlp": gated,
         "activation": "silu" if gated else "gelu",
     }
@@ -48,11 +49,6 @@ def _gated(arrays: Arrays, hidden: int) -> bool:
     return packed is None or packed.shape[0] == 2 * hidden
 
 
-def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
-    """Nothing special."""
-    return vit_rules(config), []
-
-
 _UNUSED = (Ignore("mask_token", "pretraining: stands for masked patches"),)
 
 FAMILY = Family(
@@ -60,8 +56,12 @@ FAMILY = Family(
     {
         "original": Layout(ignored=_UNUSED, renames=_ORIGINAL_NAMES),
         "timm": TIMM,
-        "transformers": dataclasses.replace(TRANSFORMERS, fields={}),
+        "transformers": dataclasses.replace(
+            TRANSFORMERS,
+            ignored=(*_UNUSED, Ignore("head.*", "classifier of cls and mean patch together")),
+            fields={},
+        ),
     },
     architecture,
-    rules,
+    plain_rules,
 )

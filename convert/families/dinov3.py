@@ -57,7 +57,7 @@ def _rotary(arrays: Arrays, channels: int) -> RotaryRule:
 
 def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
     """Rotary positions alone, so the image size is free; some sizes have gated MLPs."""
-    fields = read_vit(arrays, options, heads=_HEADS)
+    fields = read_vit(arrays, options, heads=_HEADS) | {"layer_scale": True}
     gated = "blocks.0.mlp.fc1_g.weight" in arrays
     side = fields["patch_size"]
     return ViTConfig(
@@ -103,6 +103,7 @@ FAMILY = Family(
                 (r"^embeddings\.patch_embeddings\.", "patch_embed.proj."),
                 *TRANSFORMERS.renames,
             ),
+            ignored=(*_UNUSED, Ignore("register_tokens", "empty: a model without registers")),
             fields={},
         ),
     },

@@ -11,14 +11,13 @@ from convert.families.base import (
     Options,
     Root,
     classifier,
-    classifier_rules,
+    plain_rules,
     read_positions,
     read_vit,
-    vit_rules,
 )
 from convert.families.clip import TEXT
 from convert.families.layouts import TIMM
-from convert.rules import Ignore, Rule
+from convert.rules import Ignore
 from jaxpart.encoders.architecture import ViTConfig
 
 _NAMES = (
@@ -46,11 +45,6 @@ def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConf
     return ViTConfig(**read_positions(arrays, fields, options), projector=classifier(arrays))
 
 
-def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
-    """The classifier is fine-tuning's, or CLIP's projection."""
-    return vit_rules(config) + classifier_rules(config), []
-
-
 _UNUSED = (
     Ignore(
         "*rope.freqs_*", "cosines and sines of the rotary positions, which follow from the grid"
@@ -68,5 +62,5 @@ FAMILY = Family(
         "timm": TIMM,
     },
     architecture,
-    rules,
+    plain_rules,
 )

@@ -10,12 +10,12 @@ from convert.families.base import (
     Layout,
     Options,
     Root,
+    plain_rules,
     read_positions,
     read_vit,
-    vit_rules,
 )
 from convert.families.layouts import TIMM, TRANSFORMERS
-from convert.rules import Ignore, Rule
+from convert.rules import Ignore
 from jaxpart.encoders.architecture import ViTConfig
 
 
@@ -23,11 +23,6 @@ def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConf
     """No prefix tokens; sin-cos positions, stored in the checkpoint."""
     fields = read_vit(arrays, options, heads=HEADS | {1408: 16}) | {"positions": "sincos"}
     return ViTConfig(**read_positions(arrays, fields, options))
-
-
-def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
-    """Nothing special."""
-    return vit_rules(config), []
 
 
 FAMILY = Family(
@@ -48,6 +43,6 @@ FAMILY = Family(
         "transformers": TRANSFORMERS,
     },
     architecture,
-    rules,
+    plain_rules,
     sign="pos_embed",
 )

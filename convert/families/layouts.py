@@ -12,7 +12,7 @@ TIMM_NAMES = (
 """timm's names where they are not those of the original code, which mostly began as timm's."""
 
 TRANSFORMERS_NAMES = (
-    (r"^(?:vit|deit|beit|dinov2|dinov2_with_registers|data2vec_vision)\.", ""),
+    (r"^(?:vit|deit|beit|dinov2|dinov2_with_registers|data2vec_vision|ijepa)\.", ""),
     (r"^embeddings\.(\w+_tokens?)$", r"\1"),
     (r"^distillation_token$", "dist_token"),
     (r"^embeddings\.position_embeddings$", "pos_embed"),

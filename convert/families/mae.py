@@ -11,12 +11,12 @@ from convert.families.base import (
     Layout,
     Options,
     Root,
+    plain_rules,
     read_positions,
     read_vit,
-    vit_rules,
 )
 from convert.families.layouts import TIMM, TRANSFORMERS
-from convert.rules import Ignore, Rule
+from convert.rules import Ignore
 from jaxpart.encoders.architecture import ViTConfig
 
 
@@ -24,11 +24,6 @@ def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConf
     """Sin-cos positions, stored in the checkpoint and interpolated like learned ones on loading."""
     fields = read_vit(arrays, options) | {"positions": "sincos"}
     return ViTConfig(**read_positions(arrays, fields, options))
-
-
-def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
-    """Nothing special."""
-    return vit_rules(config), []
 
 
 FAMILY = Family(
@@ -48,5 +43,5 @@ FAMILY = Family(
         ),
     },
     architecture,
-    rules,
+    plain_rules,
 )

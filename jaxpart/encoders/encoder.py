@@ -12,19 +12,11 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.families import IMAGENET_MEAN as IMAGENET_MEAN
+from jaxpart.encoders.families import IMAGENET_STD as IMAGENET_STD
+from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.vit import ViT
 from jaxpart.errors import JaxpartError
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclasses.dataclass(frozen=True)
-class Preprocessing:
-    """What an encoder expects of its pixels: value / 255, minus mean, over std, per RGB channel."""
-
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
 
 
 @functools.partial(
@@ -77,9 +69,9 @@ class Encoder:
           A dictionary of float32 arrays:
           - "tokens" [batch, prefix + patches, width], after the final norm;
           - "embedding" [batch, width], the mean of the patch tokens;
-          - "cls_token" [batch, width], and "dist_token" where there is one;
+          - "cls_token", "dist_token", "register1_token"… [batch, width], those that there are;
           - "pooled" [batch, width], the normed mean patch token (fine-tuned BEiT);
-          - "projection" [batch, out], where there is a projector or classifier;
+          - "projection" [batch, out], where there is a projector, pooling head or classifier;
           - "patch_projection" [batch, patch, out] (iBOT), "prediction" [batch, out] (MoCo v3);
           - "blocks", a tuple of [batch, token, width], before the final norm, if asked for;
           - "attention" [batch, head, query, key], if asked for.

@@ -18,7 +18,8 @@ from jax.typing import ArrayLike
 
 from jaxpart import checkpoints
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.encoder import Encoder, Preprocessing, graph_of
+from jaxpart.encoders.encoder import Encoder, graph_of
+from jaxpart.encoders.families import Preprocessing, families
 from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.encoders.vit import abstract_state
 from jaxpart.errors import JaxpartError
@@ -159,8 +160,10 @@ def random_encoder(name: str, config: ViTConfig, *, seed: int = 0) -> Encoder:
             arrays[path] = rng.normal(0, 0.02, shape).astype(np.float32)
         else:
             arrays[path] = np.zeros(shape, np.float32)
+    facts = families().get(name)
+    preprocessing = facts.preprocessing if facts else Preprocessing()
     return make_encoder(
-        name, config, Preprocessing(), arrays, digest=digest_of(arrays), trained=False
+        name, config, preprocessing, arrays, digest=digest_of(arrays), trained=False
     )
 
 

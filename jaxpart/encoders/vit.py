@@ -119,7 +119,7 @@ class ViT(nnx.Module):
             heads = (
                 [out["pooled"]]
                 if config.pooled_norm
-                else list(tokens[:, : len(config.prefix)].swapaxes(0, 1))
+                else list(tokens[:, : config.projector.heads].swapaxes(0, 1))
             )
             out |= self.projector(heads, patches)
             if config.projector.predictor:

@@ -2,7 +2,7 @@
 
 import jax
 import pytest
-from twins import Twin, encoder_of, randomise, save
+from twins import Twin, check_facts, encoder_of, randomise, save
 
 
 @pytest.fixture
@@ -13,8 +13,9 @@ def twin(tmp_path):
     def make(family, layout, model, blocks, **options):
         randomise(model)
         path = save(model, layout, tmp_path)
-        options = {"num_heads": 3} | options
-        return Twin(model, list(blocks), encoder_of(path, family, layout, **options), path)
+        encoder = encoder_of(path, family, layout, **{"num_heads": 3} | options)
+        check_facts(encoder, family)
+        return Twin(model, list(blocks), encoder, path)
 
     # Compiling takes nearly all of a test's time: half of it without XLA's optimisations.
     jax.config.update("jax_disable_most_optimizations", True)

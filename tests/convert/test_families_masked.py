@@ -2,29 +2,27 @@
 
 import numpy as np
 import pytest
-from twins import Twin, blocks_of, encoder_of, randomise, renamed, same_weights
+from twins import BODY as _BODY
+from twins import (
+    TIMM,
+    Twin,
+    blocks_of,
+    encoder_of,
+    forward_features,
+    last_hidden_state,
+    randomise,
+    renamed,
+    same_weights,
+    with_logits,
+)
+
+import jaxpart
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
 
-TIMM = {"patch_size": 8, "img_size": 32, "embed_dim": 48, "depth": 2, "num_heads": 3}
-TIMM |= {"dynamic_img_size": True}
-BODY = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32}
-BODY |= {"patch_size": 8, "intermediate_size": 96, "num_labels": 5}
-
-
-def forward_features(model, images):
-    return model.forward_features(images)
-
-
-def with_logits(model, images):
-    tokens = model.forward_features(images)
-    return {"tokens": tokens, "projection": model.forward_head(tokens)}
-
-
-def last_hidden_state(model, images, **options):
-    return model(images, **options).last_hidden_state
+BODY = _BODY | {"num_labels": 5}
 
 
 def interpolated(model, images):
@@ -68,6 +66,46 @@ def test_data2vec_of_transformers(shared, twin):
         return {"tokens": out.last_hidden_state}
 
     pair.compare((32, 32), outputs)
+
+
+BEIT_NAMES = [
+    (r"^embeddings\.(cls|mask)_token", r"\1_token"),
+    (r"^embeddings\.patch_embeddings\.projection", "patch_embed.proj"),
+    (r"^encoder\.relative_position_bias", "rel_pos_bias"),
+    (r"^encoder\.layer\.", "blocks."),
+    (r"attention\.attention\.qkv", "attn.qkv"),
+    (r"attention\.attention\.query\.bias", "attn.q_bias"),
+    (r"attention\.attention\.value\.bias", "attn.v_bias"),
+    (r"attention\.output\.dense", "attn.proj"),
+    (r"intermediate\.dense", "mlp.fc1"),
+    (r"output\.dense", "mlp.fc2"),
+    (r"layernorm_before", "norm1"),
+    (r"layernorm_after", "norm2"),
+    (r"lambda_", "gamma_"),
+]
+
+
+def test_data2vec_original(twin):
+    """The release keeps the final norm, which transformers drops."""
+    bias = {"use_shared_relative_position_bias": True, "use_mask_token": True}
+    model = transformers.Data2VecVisionModel(transformers.Data2VecVisionConfig(**BODY, **bias))
+    pair = twin("data2vec", "transformers", model, blocks_of(model))
+    arrays = model.state_dict()
+    for key in [key for key in arrays if key.endswith(".query.weight")]:
+        parts = [arrays.pop(key.replace("query", name)) for name in ("query", "key", "value")]
+        arrays[key.replace("query", "qkv")] = torch.cat(parts)
+    arrays = renamed(arrays, BEIT_NAMES) | {"norm.weight": torch.ones(48)}
+    arrays |= {"norm.bias": torch.zeros(48), "lm_head.weight": torch.ones(48, 48)}
+    path = pair.path.with_name("checkpoint-799.pth")
+    torch.save({"model": arrays, "epoch": 799}, path)
+    encoder = encoder_of(path, "data2vec", "original", num_heads=3)
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    ours, theirs = (e(images, blocks=True)["blocks"][-1] for e in (encoder, pair.encoder))
+    assert (np.asarray(ours) == np.asarray(theirs)).all()
+    arrays["lm_head.weight"] = torch.ones(8192, 48)
+    torch.save({"model": arrays}, path)
+    with pytest.raises(jaxpart.JaxpartError, match="predicts 8192 visual tokens, as BEiT's"):
+        encoder_of(path, "data2vec", "original", num_heads=3)
 
 
 EVA02 = {

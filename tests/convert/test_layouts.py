@@ -3,8 +3,19 @@
 import functools
 import json
 
+import numpy as np
 import pytest
-from twins import blocks_of, randomise, save
+from twins import BODY as _BODY
+from twins import (
+    blocks_of,
+    encoder_of,
+    forward_features,
+    last_hidden_state,
+    randomise,
+    same_weights,
+    save,
+    with_logits,
+)
 
 import jaxpart
 from convert.__main__ import main
@@ -18,26 +29,13 @@ timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
 
 TIMM = {"patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 5}
-BODY = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3}
-BODY |= {"intermediate_size": 96, "image_size": 32, "patch_size": 8, "num_labels": 5}
-
-
-def tokens_and_logits(model, images):
-    tokens = model.forward_features(images)
-    return {"tokens": tokens, "projection": model.forward_head(tokens)}
-
-
-def only_tokens(model, images):
-    return model.forward_features(images)
-
-
+BODY = _BODY | {"num_labels": 5}
 CAE = {"use_abs_pos_emb": True, "use_rel_pos_bias": False, "global_pool": "token"}
 TIMM_MODELS = {
     "deit": ("deit", "deit_base_patch16_224", {}),
     "deit_distilled": ("deit", "deit_base_distilled_patch16_224", {}),
     "deit3": ("deit", "deit3_base_patch16_224", {}),
-    "deit_headless": ("deit", "deit_base_patch16_224", {"num_classes": 0}),
-    "plain": ("mae", "vit_base_patch16_224", {"num_classes": 0}),
+    "headless": ("deit", "vit_base_patch16_224", {"num_classes": 0}),
     "beit": ("beit", "beit_base_patch16_224", {}),
     "cae": ("cae", "beit_base_patch16_224", CAE | {"num_classes": 0}),
 }
@@ -47,12 +45,12 @@ TIMM_MODELS = {
 def test_timm(name, twin):
     """At another size timm's own interpolation; what has relative biases is built at that size."""
     family, architecture, changes = TIMM_MODELS[name]
-    resizes = name in ("deit3", "plain")
+    resizes = name in ("deit3", "headless")
     size = (32, 32) if resizes else (24, 40)
     changes = changes | ({"dynamic_img_size": True} if resizes else {})
     model = timm.create_model(architecture, img_size=size, **TIMM | changes)
     pair = twin(family, "timm", model, model.blocks, image_size=size)
-    outputs = tokens_and_logits if changes.get("num_classes", 5) else only_tokens
+    outputs = with_logits if changes.get("num_classes", 5) else forward_features
     pair.compare(size, outputs)
     if resizes:
         pair.compare((24, 40), outputs)
@@ -67,10 +65,6 @@ def deit_teacher(model, images, **options):
 def vit_classifier(model, images, **options):
     tokens = model.vit(images, **options).last_hidden_state
     return {"tokens": tokens, "projection": model.classifier(tokens[:, 0])}
-
-
-def last_hidden_state(model, images, **options):
-    return model(images, **options).last_hidden_state
 
 
 def mae_encoder(model, images, **options):
@@ -92,7 +86,6 @@ TRANSFORMERS_MODELS = {
     "deit": ("deit", "DeiTForImageClassificationWithTeacher", deit_teacher, {}),
     "plain": ("deit", "ViTForImageClassification", vit_classifier, {}),
     "mae": ("mae", "ViTMAEForPreTraining", mae_encoder, {"mask_ratio": 0.0}),
-    "mocov3": ("mocov3", "ViTModel", last_hidden_state, {}),
     "beit": ("beit", "BeitForMaskedImageModeling", beit_pretraining, SHARED_BIAS),
     "beit_finetuned": (
         "beit",
@@ -124,15 +117,19 @@ def test_transformers(name, twin):
     model = transformers_model(name)
     pair = twin(family, "transformers", model, blocks_of(model))
     pair.compare((32, 32), outputs)
-    if name in ("deit", "mae", "mocov3"):
+    if name in ("deit", "mae"):
         pair.compare((24, 40), functools.partial(outputs, interpolate_pos_encoding=True))
 
 
-@pytest.mark.parametrize("family", ["dino", "ibot"])
-def test_built_at_another_size(family, twin):
+def test_plain_vits(twin):
+    """Where a method is a plain ViT, a layout's arrays are the same encoder whatever its name."""
     model = transformers.ViTModel(transformers.ViTConfig(**BODY | {"image_size": (24, 40)}))
-    pair = twin(family, "transformers", model, blocks_of(model), image_size=(24, 40))
+    pair = twin("dino", "transformers", model, blocks_of(model), image_size=(24, 40))
     pair.compare((24, 40), last_hidden_state)
+    for family in ("ibot", "mae", "mocov3"):
+        options = {"num_heads": 3, "image_size": (24, 40)}
+        encoder = encoder_of(pair.path, family, "transformers", **options)
+        assert same_weights(encoder, pair.encoder)
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS_MODELS)
@@ -183,3 +180,36 @@ def test_two_keys_of_one_name_are_told():
     arrays = {"embeddings.cls_token": 0, "vit.embeddings.cls_token": 0}
     with pytest.raises(jaxpart.JaxpartError, match=r"both .* stand for cls_token"):
         make_plan(FAMILIES["mae"], arrays, Options(layout="transformers"))
+
+
+RELEASED = {
+    "deit": ("deit_tiny_patch16_224", "deit3_medium_patch16_224", "deit3_huge_patch14_224"),
+    "beit": ("beit_large_patch16_512",),
+    "dinov2": ("vit_small_patch14_dinov2", "vit_giant_patch14_reg4_dinov2"),
+    "dinov3": ("vit_huge_plus_patch16_dinov3", "vit_7b_patch16_dinov3"),
+    "openclip": ("vit_giant_patch14_clip_224", "vit_gigantic_patch14_clip_224"),
+    "siglip": ("vit_so400m_patch14_siglip_378",),
+    "siglip2": ("vit_giantopt_patch16_siglip_384",),
+    "ijepa": ("vit_giant_patch16_gap_224",),
+    "eva02": ("eva02_tiny_patch14_224", "eva02_large_patch14_clip_336"),
+    "aimv2": ("aimv2_large_patch14_224", "aimv2_3b_patch14_448"),
+    "augreg": ("vit_small_patch32_224", "vit_base_patch8_224"),
+}
+
+
+@pytest.mark.parametrize("family", RELEASED)
+def test_released_sizes(family):
+    """Number of heads, patches and pixels of full-size models, of which one block is looked at."""
+    for name in RELEASED[family]:
+        headless = family not in ("deit", "beit", "openclip", "eva02", "augreg")
+        with torch.device("meta"):
+            changes = {"num_classes": 0} if headless else {}
+            model = timm.create_model(name, depth=1, **changes)
+        arrays = {
+            key: np.broadcast_to(np.float32(0.5), tuple(value.shape))
+            for key, value in model.state_dict().items()
+        }
+        config = make_plan(FAMILIES[family], arrays, Options(layout="timm")).config
+        assert config.num_heads == model.blocks[0].attn.num_heads, name
+        assert config.patch_size == model.patch_embed.patch_size[0]
+        assert config.positions == "none" or config.image_size == model.patch_embed.img_size

@@ -11,7 +11,8 @@ from convert.families import FAMILIES
 from convert.families.base import Options
 from convert.pipeline import make_plan
 from convert.rules import read_arrays
-from jaxpart.encoders.encoder import Encoder, Preprocessing
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.families import families
 from jaxpart.encoders.loading import make_encoder, shapes_of
 from jaxpart.tensor_files import open_checkpoint
 
@@ -54,7 +55,46 @@ def encoder_of(path, family, layout, **options) -> Encoder:
     plan = make_plan(FAMILIES[family], contents, Options(layout=layout, **options))
     arrays, faults = read_arrays(plan.match.entries, plan.values, shapes_of(plan.config))
     assert not faults, faults
-    return make_encoder(family, plan.config, Preprocessing(), arrays, digest="", trained=True)
+    return make_encoder(
+        family, plan.config, families()[family].preprocessing, arrays, digest="", trained=True
+    )
+
+
+TIMM = {"patch_size": 8, "img_size": 32, "embed_dim": 48, "depth": 2, "num_heads": 3}
+TIMM |= {"dynamic_img_size": True}
+BODY = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32}
+BODY |= {"patch_size": 8, "intermediate_size": 96}
+"""Settings of tiny models of timm and transformers."""
+
+
+def forward_features(model, images):
+    """Tokens of a timm model."""
+    return model.forward_features(images)
+
+
+def with_logits(model, images):
+    """Tokens of a timm model, and what its head makes of them."""
+    tokens = model.forward_features(images)
+    return {"tokens": tokens, "projection": model.forward_head(tokens)}
+
+
+def last_hidden_state(model, images, **options):
+    """Tokens of a transformers model."""
+    return model(images, **options).last_hidden_state
+
+
+def check_facts(encoder, family):
+    """Asserts that the table of families says of an encoder what it is."""
+    facts, config = families()[family], encoder.config
+    known = facts.prefix.replace(
+        "register1 … register4", "register1, register2, register3, register4"
+    )
+    assert (", ".join(config.prefix) or "none") in known
+    assert config.projector is None or facts.projector != "none"
+    assert ("rotary" in facts.positions) == (config.rotary != "none")
+    assert ("relative biases" in facts.positions) == (config.relative_bias != "none")
+    assert ("learned" in facts.positions) == (config.positions == "learned")
+    assert ("sin-cos" in facts.positions) == (config.positions == "sincos")
 
 
 def renamed(arrays, names):

@@ -1,0 +1,232 @@
+"""What is known of each family of encoders: a table to read, and the pixels that each wants."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """What an encoder expects of its pixels: value / 255, minus mean, over std, per RGB channel."""
+
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+_HALF = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_CLIP = Preprocessing((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+_CROPPED = "bicubic to 256, centre crop 224"
+_WHOLE = "bicubic, shorter side to 224, centre crop"
+_SQUEEZED = "to the square, whatever the aspect ratio"
+
+
+@dataclasses.dataclass(frozen=True)
+class FamilyFacts:
+    """What is known of a family of encoders.
+
+    Attributes:
+      name: As `python -m convert` takes it, "ibot".
+      title: The method, and where it was published.
+      prefix: Tokens before the patches.
+      patch_sizes: Sides of a patch in pixels, of the published sizes.
+      positions: How a token knows its place, and what happens at another image size.
+      projector: What follows the encoder and is converted with it.
+      preprocessing: Mean and std of its pixels, which `Encoder.normalize` applies.
+      resize: How its own evaluation brings an image to size; the tasks here follow their protocol.
+      layouts: Whose names its checkpoints may use.
+      note: What else to know; may be empty.
+    """
+
+    name: str
+    title: str
+    prefix: str
+    patch_sizes: tuple[int, ...]
+    positions: str
+    projector: str
+    preprocessing: Preprocessing = Preprocessing()
+    resize: str = _CROPPED
+    layouts: tuple[str, ...] = ("original", "timm", "transformers")
+    note: str = ""
+
+
+_FAMILIES = (
+    FamilyFacts(
+        "deit",
+        "DeiT, distilled DeiT (Touvron et al., ICML 2021) and DeiT III (ECCV 2022)",
+        "cls; distilled: cls, dist",
+        (16,),
+        "learned, bicubic",
+        "classifier (distilled: two)",
+        note="DeiT III has layer scale, and no position of cls",
+    ),
+    FamilyFacts(
+        "mocov3",
+        "MoCo v3 (Chen et al., ICCV 2021)",
+        "cls",
+        (16,),
+        "sin-cos, computed for each size",
+        "MLP with BatchNorm, and the predictor",
+        note="its ViT-S has 12 heads",
+    ),
+    FamilyFacts(
+        "dino",
+        "DINO (Caron et al., ICCV 2021)",
+        "cls",
+        (8, 16),
+        "learned, bicubic with an offset of 0.1",
+        "bottleneck, of the full checkpoint alone",
+    ),
+    FamilyFacts(
+        "ibot",
+        "iBOT (Zhou et al., ICLR 2022)",
+        "cls",
+        (16,),
+        "learned, bicubic with an offset of 0.1",
+        "bottleneck with a layer for patches, of the full checkpoint alone",
+    ),
+    FamilyFacts(
+        "mae",
+        "MAE (He et al., CVPR 2022)",
+        "cls",
+        (14, 16),
+        "sin-cos, stored, bicubic",
+        "none",
+    ),
+    FamilyFacts(
+        "beit",
+        "BEiT (Bao et al., ICLR 2022)",
+        "cls",
+        (16,),
+        "relative biases, interpolated geometrically",
+        "classifier, of a fine-tuned checkpoint alone",
+        note="trained with mean and std 0.5; the paper evaluates it with ImageNet's, as here",
+    ),
+    FamilyFacts(
+        "cae",
+        "CAE (Chen et al., IJCV 2024)",
+        "cls",
+        (16,),
+        "sin-cos, computed for each size",
+        "none",
+    ),
+    FamilyFacts(
+        "dinov2",
+        "DINOv2 (Oquab et al., TMLR 2024), with registers (Darcet et al., ICLR 2024)",
+        "cls; with registers: cls, register1 … register4",
+        (14,),
+        "learned, bicubic with an offset of 0.1; with registers: antialiased",
+        "none",
+        note="stored for 518 pixels; the giant has gated MLPs",
+    ),
+    FamilyFacts(
+        "dinov3",
+        "DINOv3, its ViTs (Siméoni et al., 2025)",
+        "cls, register1 … register4",
+        (16,),
+        "rotary, relative to the image's sides: any size",
+        "none",
+        resize=_SQUEEZED,
+        note="satellite models want mean (0.430, 0.411, 0.296) and std (0.213, 0.156, 0.143)",
+    ),
+    FamilyFacts(
+        "clip",
+        "CLIP of OpenAI (Radford et al., ICML 2021), MetaCLIP and DFN, with the quick GELU",
+        "cls",
+        (14, 16, 32),
+        "learned, bicubic",
+        "linear projection of cls into the space of texts",
+        preprocessing=_CLIP,
+        resize=_WHOLE,
+        note="OpenAI's file is a TorchScript program: save its state_dict() first",
+    ),
+    FamilyFacts(
+        "openclip",
+        "CLIP as OpenCLIP trains it (LAION, DataComp), with the exact GELU",
+        "cls",
+        (14, 16, 32),
+        "learned, bicubic",
+        "linear projection of cls into the space of texts",
+        preprocessing=_CLIP,
+        resize=_WHOLE,
+    ),
+    FamilyFacts(
+        "siglip",
+        "SigLIP (Zhai et al., ICCV 2023)",
+        "none",
+        (14, 16),
+        "learned, bicubic",
+        "pooling by attention; gap variants: none",
+        preprocessing=_HALF,
+        resize=_SQUEEZED,
+        note="GELU by tanh, which timm builds for some of its variants alone",
+    ),
+    FamilyFacts(
+        "siglip2",
+        "SigLIP 2 (Tschannen et al., 2025), fixed sizes and NaFlex",
+        "none",
+        (14, 16, 32),
+        "learned, bicubic; NaFlex: antialiased bilinear",
+        "pooling by attention",
+        preprocessing=_HALF,
+        resize=_SQUEEZED + "; NaFlex keeps it",
+    ),
+    FamilyFacts(
+        "ijepa",
+        "I-JEPA (Assran et al., CVPR 2023), the target encoder",
+        "none",
+        (14, 16),
+        "sin-cos, stored, bicubic",
+        "none",
+    ),
+    FamilyFacts(
+        "data2vec",
+        "data2vec for images (Baevski et al., ICML 2022)",
+        "cls",
+        (16,),
+        "relative biases, interpolated geometrically",
+        "classifier, of a fine-tuned checkpoint alone",
+        layouts=("original", "transformers"),
+        note="transformers drops the final norm of pretraining; fine-tuned ones want mean and std 0.5",
+    ),
+    FamilyFacts(
+        "eva02",
+        "EVA-02 and EVA-02 CLIP (Fang et al., IVC 2024)",
+        "cls",
+        (14, 16),
+        "learned, bicubic, and rotary",
+        "classifier or projection, where there is one",
+        preprocessing=_CLIP,
+        resize=_WHOLE,
+        layouts=("original", "timm"),
+    ),
+    FamilyFacts(
+        "aimv2",
+        "AIMv2 (Fini et al., CVPR 2025), fixed sizes",
+        "none",
+        (14,),
+        "learned, antialiased bicubic",
+        "none",
+        preprocessing=_CLIP,
+        resize=_WHOLE,
+    ),
+    FamilyFacts(
+        "augreg",
+        "The JAX ViT (Dosovitskiy et al., ICLR 2021) and AugReg (Steiner et al., TMLR 2022)",
+        "cls",
+        (8, 16, 32),
+        "learned, bicubic",
+        "classifier",
+        preprocessing=_HALF,
+        note="GELU by tanh in its .npz files, exact in timm and transformers; hybrids are not read",
+    ),
+)
+
+
+def families() -> Mapping[str, FamilyFacts]:
+    """What is known of each family that `python -m convert` reads, by name; the paper's seven first."""
+    return MappingProxyType({facts.name: facts for facts in _FAMILIES})
