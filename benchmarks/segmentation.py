@@ -19,22 +19,20 @@ from flax import nnx
 
 from benchmarks import torch_segmentation as twin
 from benchmarks.timing import medians, report
+from jaxpart import devices
+from jaxpart.data.images import normalize
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.vit import ViTConfig
 from jaxpart.labels import IGNORE
-from jaxpart.probes.pixel import (
-    PAPER_BLOCKS,
-    PixelHeads,
-    optimizer,
-    patch_map,
-    start_training,
-)
+from jaxpart.probes.pixel import PixelHeads, optimizer, paper_blocks
 from jaxpart.probes.pixel_loss import pixel_cross_entropy
 from jaxpart.probes.upsampling import upsample
+from jaxpart.tasks.segmentation_heads import Readers, training_program, window_logits
 from jaxpart.tasks.sliding_inference import SlidingWindow, TestImage, evaluate
 
 CROP, STRIDE, CLASSES, BATCH, RUNS = 512, 341, 209, 4, 3
 GRID = (CROP // 16, CROP // 16)
+BLOCKS = paper_blocks(12)
 WIDTH = 192
 SIZES = [(512, 683, 480, 640), (683, 512, 640, 480), (512, 768, 683, 1024), (512, 512, 256, 256)]
 """(height, width) of the resized images and of the original ones."""
@@ -96,23 +94,25 @@ def measured_memory(side: str) -> float:
 
 def training(encoder, heads, random) -> tuple[dict[str, float], float]:
     """Median seconds of a training step of both sides, and the largest difference of losses."""
-    pixels = random.standard_normal((BATCH, CROP, CROP, 3), np.float32)
+    pixels = random.integers(0, 256, (BATCH, CROP, CROP, 3)).astype(np.uint8)
     labels = random.integers(0, CLASSES, (BATCH, CROP, CROP))
     labels[random.random(labels.shape) < 0.2] = IGNORE
     rate = 1e-3
-    state, step = start_training(heads, optimizer(lambda _: rate))
-    on_device, targets = jnp.asarray(pixels), jnp.asarray(labels, jnp.int32)
-    backbone = twin.Backbone(encoder, PAPER_BLOCKS)
+    state, step = training_program(encoder, heads, optimizer(lambda _: rate))
+    sizes = np.full((BATCH, 2), CROP, np.int32)
+    batch = {"image": pixels, "label": labels.astype(np.uint8), "size": sizes}
+    batch = devices.shard(batch)
+    backbone = twin.Backbone(encoder, BLOCKS)
     head = torch_head(heads)
     adamw = torch.optim.AdamW(head.parameters(), lr=rate, betas=(0.9, 0.999), weight_decay=0.05)
-    theirs = twin.tensor(pixels).permute(0, 3, 1, 2).contiguous()
+    theirs = torch_pixels(encoder, pixels)
     their_targets = twin.tensor(labels)
     losses: dict[str, list[float]] = {"ours": [], "published": []}
 
     def ours() -> None:
         nonlocal state
-        state, loss = step(state, block_maps(encoder, on_device), targets)
-        losses["ours"].append(float(loss[0]))
+        state, metrics = step(state, batch)
+        losses["ours"].append(float(metrics["loss"][0]))
 
     def published() -> None:
         adamw.zero_grad()
@@ -130,27 +130,18 @@ def testing(encoder, heads, random) -> tuple[dict[str, float], float]:
     """Median seconds of a test of both sides, and the share of pixels counted elsewhere."""
     images = []
     for index, (height, width, rows, columns) in enumerate(SIZES):
-        image = random.standard_normal((height, width, 3), np.float32)
+        image = random.integers(0, 256, (height, width, 3)).astype(np.uint8)
         label = random.integers(0, CLASSES, (rows, columns))
         images.append(TestImage(f"image {index}", image, (rows, columns), label))
-    graph, parameters = nnx.split(heads)
-
-    @jax.jit
-    def window_logits(encoder, parameters, windows):
-        return nnx.merge(graph, parameters)(block_maps(encoder, windows))
-
+    logits = window_logits(encoder, Readers([heads]))
     sliding = SlidingWindow((CROP, CROP), (STRIDE, STRIDE), batch=2)
-    backbone, head = twin.Backbone(encoder, PAPER_BLOCKS), torch_head(heads)
+    backbone, head = twin.Backbone(encoder, BLOCKS), torch_head(heads)
     theirs = [
-        (twin.tensor(image.image).permute(2, 0, 1)[None].contiguous(), twin.tensor(image.label))
-        for image in images
+        (torch_pixels(encoder, image.image[None]), twin.tensor(image.label)) for image in images
     ]
     matrices = {}
 
     def ours() -> None:
-        def logits(windows):
-            return window_logits(encoder, parameters, windows)
-
         matrices["ours"] = evaluate(logits, images, sliding)[0]
 
     def published() -> None:
@@ -164,14 +155,13 @@ def testing(encoder, heads, random) -> tuple[dict[str, float], float]:
     return seconds, float(moved / matrices["ours"].sum())
 
 
-@jax.jit
-def block_maps(encoder, images) -> dict[int, jax.Array]:
-    blocks = encoder(images, blocks=True)["blocks"]
-    return {index: patch_map(blocks[index], GRID) for index in PAPER_BLOCKS}
+def torch_pixels(encoder, images: np.ndarray) -> torch.Tensor:
+    values = normalize(images, encoder.preprocessing.mean, encoder.preprocessing.std)
+    return twin.tensor(values).permute(0, 3, 1, 2).contiguous()
 
 
 def torch_head(heads: PixelHeads) -> torch.nn.Conv2d:
-    head = torch.nn.Conv2d(len(PAPER_BLOCKS) * WIDTH, CLASSES, 1)
+    head = torch.nn.Conv2d(len(BLOCKS) * WIDTH, CLASSES, 1)
     kernel = twin.tensor(heads.heads[0].kernel[...]).T[:, :, None, None].contiguous()
     head.load_state_dict({"weight": kernel, "bias": twin.tensor(heads.heads[0].bias[...])})
     return head
@@ -181,8 +171,8 @@ def main() -> None:
     config = ViTConfig(
         image_size=(CROP, CROP), width=WIDTH, depth=12, num_heads=3, mlp_width=4 * WIDTH
     )
-    encoder = random_encoder("deit", config)
-    heads = PixelHeads({"paper": PAPER_BLOCKS}, WIDTH, CLASSES, rngs=nnx.Rngs(0))
+    encoder = devices.replicate(random_encoder("deit", config))
+    heads = PixelHeads({"paper": BLOCKS}, WIDTH, CLASSES, rngs=nnx.Rngs(0))
     random = np.random.default_rng(0)
     lean, plain = compiled_memory(pixel_cross_entropy), compiled_memory(plain_loss)
     ours_memory, torch_memory = measured_memory("ours"), measured_memory("published")

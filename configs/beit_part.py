@@ -3,7 +3,7 @@ r"""Part tasks with BEiT.
     python -m jaxpart.main --config configs/beit_part.py
 
 runs on the embedded data set with a small encoder (random weights, so its results say nothing of
-BEiT); under 90 seconds on 2 cores.
+BEiT); under 3 minutes on 2 cores.
 
     python -m convert beit CHECKPOINT checkpoints/beit_vitb16
     python -m jaxpart.main --config configs/beit_part.py:paper \
@@ -11,6 +11,12 @@ BEiT); under 90 seconds on 2 cores.
 
 is the paper's, on CUB-200-2011 and COCO (DATA holds CUB_200_2011 and coco). The paper's AP
 (percent): 27.9 on CUB, 35.3 on COCO.
+Its part classification (percent, best epoch): 55.4 linear and 86.5 attentive on CUB,
+69.3 and 86.5 on COCO.
+
+With --config.tasks="('segmentation',)" added it segments ADE20K, Pascal-Part and LIP instead, six
+trainings of 160 000 iterations each. The paper's mIoU (percent): 18.6 on ADE20K-Part, 14.8 on
+Pascal-Part, 27.2 on LIP, 17.8 on ADE20K.
 """
 
 from ml_collections import ConfigDict

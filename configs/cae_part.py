@@ -3,7 +3,7 @@ r"""Part tasks with CAE.
     python -m jaxpart.main --config configs/cae_part.py
 
 runs on the embedded data set with a small encoder (random weights, so its results say nothing of
-CAE); under 90 seconds on 2 cores.
+CAE); under 3 minutes on 2 cores.
 
     python -m convert cae CHECKPOINT checkpoints/cae_vitb16
     python -m jaxpart.main --config configs/cae_part.py:paper \
@@ -11,6 +11,12 @@ CAE); under 90 seconds on 2 cores.
 
 is the paper's, on CUB-200-2011 and COCO (DATA holds CUB_200_2011 and coco). The paper's AP
 (percent): 58.0 on CUB, 57.0 on COCO.
+Its part classification (percent, best epoch): 89.5 linear and 95.8 attentive on CUB,
+91.1 and 95.5 on COCO.
+
+With --config.tasks="('segmentation',)" added it segments ADE20K, Pascal-Part and LIP instead, six
+trainings of 160 000 iterations each. The paper's mIoU (percent): 28.4 on ADE20K-Part, 27.8 on
+Pascal-Part, 43.7 on LIP, 32.6 on ADE20K.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@ r"""Part tasks with DeiT.
     python -m jaxpart.main --config configs/deit_part.py
 
 runs on the embedded data set with a small encoder (random weights, so its results say nothing of
-DeiT); under 90 seconds on 2 cores.
+DeiT); under 3 minutes on 2 cores.
 
     python -m convert deit CHECKPOINT checkpoints/deit_vitb16
     python -m jaxpart.main --config configs/deit_part.py:paper \
@@ -11,6 +11,12 @@ DeiT); under 90 seconds on 2 cores.
 
 is the paper's, on CUB-200-2011 and COCO (DATA holds CUB_200_2011 and coco). The paper's AP
 (percent): 35.0 on CUB, 44.1 on COCO.
+Its part classification (percent, best epoch): 90.9 linear and 92.9 attentive on CUB,
+88.5 and 91.4 on COCO.
+
+With --config.tasks="('segmentation',)" added it segments ADE20K, Pascal-Part and LIP instead, six
+trainings of 160 000 iterations each. The paper's mIoU (percent): 27.3 on ADE20K-Part, 27.4 on
+Pascal-Part, 41.4 on LIP, 34.9 on ADE20K.
 """
 
 from ml_collections import ConfigDict

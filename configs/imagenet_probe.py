@@ -3,15 +3,15 @@ r"""Object classification with linear and attentive probes.
     python -m jaxpart.main --config configs/imagenet_probe.py
 
 classifies the 24 kinds of the embedded data set with a small iBOT-like encoder of random weights (so its
-results say nothing of iBOT), on random crops; about 2 minutes on 2 cores.
+results say nothing of iBOT), on random crops; under 2 minutes on 2 cores.
 
     python -m convert mae CHECKPOINT checkpoints/mae_vitb16
     python -m jaxpart.main --config configs/imagenet_probe.py:mae \
         --config.encoder.checkpoint=checkpoints/mae_vitb16 --config.data.root=DATA
 
 probes on ImageNet-1k (DATA holds imagenet/train and imagenet/val) with the method's own published recipe
-of linear probing; about 90 passes of the encoder over the training set. Where the recipe sweeps the
-learning rate, so does the variant, in one pass. What is known, and from where:
+of linear probing: 50 to 100 passes of the encoder over the training set for each kind of head. Where the
+recipe sweeps the learning rate, so does the variant, in one pass. What is known, and from where:
 
 mae      LARS, base rate 0.1, batch 16384, 90 epochs, 10 of warm-up, cosine by step, no weight decay,
          BatchNorm without affine before the layer (MAE paper, table 10; main_linprobe.py).
@@ -26,7 +26,8 @@ deit     No training: its own classifier as it is. Fine-tuned BEiT likewise, wit
          --config.method=beit and its checkpoint.
 
 The attentive probe (base rate 0.01, batch 1024, 90 epochs) is trained beside each. The paper's top-1
-(percent, linear): shared/reference/paper_results.json holds all.
+(percent), linear and attentive: DeiT 81.8 (its own classifier), MoCo v3 76.2 and 77.0, DINO 77.3 and
+77.8, BEiT 41.8 and 51.9, MAE 67.8 and 74.2, CAE 70.4 and 77.1, iBOT 79.5 and 79.8.
 """
 
 from ml_collections import ConfigDict

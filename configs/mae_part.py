@@ -3,7 +3,7 @@ r"""Part tasks with MAE.
     python -m jaxpart.main --config configs/mae_part.py
 
 runs on the embedded data set with a small encoder (random weights, so its results say nothing of
-MAE); under 90 seconds on 2 cores.
+MAE); under 3 minutes on 2 cores.
 
     python -m convert mae CHECKPOINT checkpoints/mae_vitb16
     python -m jaxpart.main --config configs/mae_part.py:paper \
@@ -11,6 +11,12 @@ MAE); under 90 seconds on 2 cores.
 
 is the paper's, on CUB-200-2011 and COCO (DATA holds CUB_200_2011 and coco). The paper's AP
 (percent): 28.5 on CUB, 37.1 on COCO.
+Its part classification (percent, best epoch): 86.9 linear and 92.8 attentive on CUB,
+88.0 and 93.9 on COCO.
+
+With --config.tasks="('segmentation',)" added it segments ADE20K, Pascal-Part and LIP instead, six
+trainings of 160 000 iterations each. The paper's mIoU (percent): 26.3 on ADE20K-Part, 24.3 on
+Pascal-Part, 38.2 on LIP, 27.1 on ADE20K.
 """
 
 from ml_collections import ConfigDict

@@ -139,13 +139,6 @@ class Features:
                 found[number == i] = self._rows[i].take(row[number == i], axis=0)
         return np.asarray(found).reshape(*indices.shape, *self.shape[1:])
 
-    def subset(self, indices: Int[np.ndarray, " item"]) -> Features:
-        """Of some items alone; copies nothing."""
-        few = object.__new__(Features)
-        few._rows, few._place = self._rows, self._place[indices]
-        few.shape, few.dtype = (len(indices), *self.shape[1:]), self.dtype
-        return few
-
     def whole(self) -> np.ndarray:
         """All of them, float32."""
         return self.take(np.arange(len(self._place))).astype(np.float32)
@@ -291,7 +284,7 @@ def _encode(
         ids = [view.ids[number] for number in batch[readable]]
         rows = {name: row[:count][readable] for name, row in rows.items()}
         for name, row in rows.items():
-            finite = np.isfinite(row).reshape(len(row), -1).all(axis=1)
+            finite = np.isfinite(row).all(axis=tuple(range(1, row.ndim)))
             if not finite.all():
                 raise JaxpartError(
                     f"the feature {name} of {ids[int(np.argmin(finite))]} ({view.data}) is NaN or "

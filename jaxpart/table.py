@@ -42,22 +42,22 @@ def results_table(encoder: Mapping[str, Any], sections: Sequence[Section]) -> st
     trained = (
         "" if encoder["trained"] else " (UNTRAINED, random weights: says nothing of the method)"
     )
-    title = f"{encoder['name']}{trained}"
-    return "\n".join(
-        section_table(section, title if i == 0 else None) for i, section in enumerate(sections)
-    )
+    return sections_text(f"{encoder['name']}{trained}", sections)
 
 
-def section_table(section: Section, title: str | None = None) -> str:
-    """One section as text."""
-    table = rich.table.Table(title=title, box=rich.box.SIMPLE)
-    *numbers, prose = section.columns
-    table.add_column(numbers[0])
-    for name in numbers[1:]:
-        table.add_column(name, justify="right")
-    table.add_column(prose)
-    for row in section.rows:
-        table.add_row(*row)
-    text = io.StringIO()
-    rich.console.Console(file=text, width=_WIDTH).print(table)
-    return text.getvalue().rstrip()
+def sections_text(title: str | None, sections: Sequence[Section]) -> str:
+    """Sections below each other, the first under a title, as text."""
+    parts: list[str] = []
+    for i, section in enumerate(sections):
+        table = rich.table.Table(title=title if i == 0 else None, box=rich.box.SIMPLE)
+        *numbers, prose = section.columns
+        table.add_column(numbers[0])
+        for name in numbers[1:]:
+            table.add_column(name, justify="right")
+        table.add_column(prose)
+        for row in section.rows:
+            table.add_row(*row)
+        text = io.StringIO()
+        rich.console.Console(file=text, width=_WIDTH).print(table)
+        parts.append(text.getvalue().rstrip())
+    return "\n".join(parts)

@@ -1,9 +1,16 @@
 """Shared fixtures: several fake CPU devices, and the golden data where it lies at hand."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and what they start share this one
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="jaxpart-tests-")
+    atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 import pytest
 from local_server import server as server

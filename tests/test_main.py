@@ -12,7 +12,24 @@ from convert.pipeline import convert
 from jaxpart import config as configs
 from jaxpart.workdir import WorkDir
 
-SMALL = ["--config.data.num_images=12", "--config.retrieval.batch_size=16"]
+SMALL = [
+    "--config.data.num_images=12",
+    "--config.retrieval.batch_size=16",
+    "--config.classification.encoder_batch_size=16",
+    "--config.classification.selection=False",
+    "--config.classification.linear.epochs=2",
+    "--config.classification.attentive.epochs=2",
+    "--config.segmentation.sets=('critters_part',)",
+    "--config.segmentation.train_images=8",
+    "--config.segmentation.test_images=2",
+    "--config.segmentation.iterations=2",
+    "--config.segmentation.batch_size=4",
+    "--config.segmentation.window_batch=4",
+    "--config.segmentation.shares=(0.5,)",
+    "--config.segmentation.incontext.images=4",
+    "--config.segmentation.pictures=1",
+]
+RETRIEVAL = "--config.tasks=('retrieval',)"
 METHODS = ("deit", "mocov3", "dino", "ibot", "mae", "beit", "cae")
 
 
@@ -28,7 +45,15 @@ def test_embedded_run_from_any_folder(tmp_path):
     assert "critters, projection" in done.stdout
     (folder,) = (tmp_path / "runs").iterdir()
     files = {path.name for path in folder.iterdir()}
-    assert files == {"config.json", "versions.json", "metrics.jsonl", "results.json"}
+    assert files == {
+        "config.json",
+        "versions.json",
+        "metrics.jsonl",
+        "results.json",
+        "classification_critters.npz",
+        "segmentation",
+    }
+    assert "critters, attentive, tokens" in done.stdout
     results = json.loads((folder / "results.json").read_text())
     assert results["encoder"]["trained"] is False
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -45,6 +70,7 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
         f"configs/{method}_part.py:paper",
         f"--config.encoder.checkpoint={tmp_path / 'encoder'}",
         f"--config.data.root={samples}",
+        RETRIEVAL,
         "--workdir",
         tmp_path / "run",
         cwd=tmp_path,
@@ -118,6 +144,7 @@ def test_blocks_as_representations(tmp_path):
         "configs/mae_part.py",
         f"--config.retrieval.representations={names}",
         *SMALL,
+        RETRIEVAL,
         "--workdir",
         tmp_path / "run",
         cwd=tmp_path,
@@ -148,7 +175,7 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 import jaxpart
 from jaxpart.main import entry
-sys.argv = ["main", "--config", "configs/mae_part.py", *{SMALL!r}]
+sys.argv = ["main", "--config", "configs/mae_part.py", *{SMALL!r}, {RETRIEVAL!r}]
 sys.exit(entry())
 """
     done = subprocess.run(

@@ -104,6 +104,7 @@ def _open_splits(
         found: dict[str, Source] = {}
         missing: list[NotThere] = []
         for split in splits:
+            Progress().say(f"{name} ({split}): opening")  # Pascal and ADE20K: a minute and more
             try:
                 source = opener(name, split, given)
                 if len(source) == 0:
@@ -177,6 +178,9 @@ def main(arguments: list[str] | None = None) -> int:
     except JaxpartError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from what is finished", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

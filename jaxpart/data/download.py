@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Mapping
 from typing import IO
 
+from jaxpart.data.locking import locked
 from jaxpart.download import RemoteFile, fetch
 from jaxpart.errors import JaxpartError
 from jaxpart.progress import Progress
@@ -99,24 +100,26 @@ def download(
       The folders that were unpacked or were there.
 
     Raises:
-      JaxpartError: There is no network, the server refuses, the file has another checksum or is
-        damaged, the archive holds a path that leads out of it, or the disk is full or read-only.
+      JaxpartError: Another process is downloading there, there is no network, the server refuses, the
+        file has another checksum or is damaged, the archive holds a path that leads out of it, or the
+        disk is full or read-only.
     """
     out = pathlib.Path(out)
     progress = progress or Progress()
     folders = []
-    for archive in archives:
-        targets = [out / archive.into / member for member in archive.members]
-        if not all(target.exists() for target in targets):
-            try:
-                (out / archive.into).mkdir(parents=True, exist_ok=True)
-                file = fetch(archive.file, out, progress)
-                progress.say(f"{archive.file.name}: unpacking")
-                _unpack(file, archive, out / archive.into)
-                file.unlink()
-            except OSError as error:
-                raise JaxpartError(f"{out} cannot be written: {error.strerror}") from error
-        folders += targets
+    with locked(out / ".download.lock", f"downloading to {out}"):
+        for archive in archives:
+            targets = [out / archive.into / member for member in archive.members]
+            if not all(target.exists() for target in targets):
+                try:
+                    (out / archive.into).mkdir(parents=True, exist_ok=True)
+                    file = fetch(archive.file, out, progress)
+                    progress.say(f"{archive.file.name}: unpacking")
+                    _unpack(file, archive, out / archive.into)
+                    file.unlink()
+                except OSError as error:
+                    raise JaxpartError(f"{out} cannot be written: {error.strerror}") from error
+            folders += targets
     return folders
 
 

@@ -37,6 +37,14 @@ def paper_pairs(folder: pathlib.Path, split: str) -> list[tuple[str, str]]:
     return list_pairs(folder, f"img/{split}", f"ann/{split}")
 
 
+def check_names(where: object, names: Sequence[str]) -> None:
+    """Raises `JaxpartError` if there are more labels, the background included, than a byte holds."""
+    if len(names) > IGNORE:
+        raise JaxpartError(
+            f"{where} has {len(names) - 1} classes; a label map holds {IGNORE - 1} and the background"
+        )
+
+
 def numbered(count: int) -> tuple[str, ...]:
     """Names for classes whose official names are not public: "background", "class 1", …"""
     return ("background", *(f"class {i}" for i in range(1, count + 1)))

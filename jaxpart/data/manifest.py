@@ -150,7 +150,7 @@ def temporary_name(path: pathlib.Path) -> pathlib.Path:
 
 
 def remove_temporary(folder: pathlib.Path) -> None:
-    """Removes what killed processes began to write in a folder. Raises `OSError`."""
+    """Removes what processes that were stopped began to write in a folder. Raises `OSError`."""
     for path in folder.glob(".writing-*"):
         path.unlink(missing_ok=True)
 

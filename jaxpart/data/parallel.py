@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from jaxpart.data.source import Source
@@ -20,17 +23,17 @@ _sources: Mapping[str, Source] = {}
 """The data sets of this process, by split; sent once, not with every task."""
 
 
-def _start(sources: Mapping[str, Source]) -> None:
+def _start(sources: Mapping[str, Source], alive: Connection) -> None:
     global _sources
     _sources = sources
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides
+    threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """Ends this process where the main one was killed: its lock is gone, so nobody may write on."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # this runs in a worker
-    parent.join()
+def _end_with(alive: Connection) -> None:
+    """Ends this process at once when the main one closes the pipe, or is killed."""
+    with contextlib.suppress(EOFError, OSError):
+        alive.recv_bytes()
     os._exit(1)
 
 
@@ -43,8 +46,10 @@ def over_tasks(
     sources: Mapping[str, Source],
     tasks: Sequence[_Task],
     workers: int | None = None,
-) -> Iterator[tuple[_Task, _Result]]:
+) -> Generator[tuple[_Task, _Result], None, None]:
     """Yields (task, `function(sources, task)`) as they are done, in no fixed order.
+
+    To be closed if left before its end, which ends the processes in the midst of their tasks.
 
     Args:
       function: A function of a module, which another process can find.
@@ -53,7 +58,7 @@ def over_tasks(
       workers: Processes; by default one per core. With one, or one task, all is done here.
 
     Raises:
-      JaxpartError: What `function` raises first (the rest is given up), or a process died.
+      JaxpartError: What `function` raises first, which ends the others too, or a process died.
     """
     workers = os.cpu_count() or 1 if workers is None else workers
     if workers < 1:
@@ -64,7 +69,12 @@ def over_tasks(
             yield task, function(sources, task)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy JAX's locked threads
-    with concurrent.futures.ProcessPoolExecutor(workers, context, _start, (sources,)) as pool:
+    alive, ending = context.Pipe(duplex=False)
+    with (
+        alive,
+        ending,
+        concurrent.futures.ProcessPoolExecutor(workers, context, _start, (sources, alive)) as pool,
+    ):
         waiting = {pool.submit(_run, function, task): task for task in tasks}
         try:
             for future in concurrent.futures.as_completed(waiting):
@@ -73,5 +83,6 @@ def over_tasks(
             raise JaxpartError(
                 "a process died, perhaps for want of memory; try again with fewer --workers"
             ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)  # what has begun is waited for
+        except BaseException:
+            ending.close()
+            raise

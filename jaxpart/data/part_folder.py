@@ -16,7 +16,7 @@ from jaxpart.data.folders import (
     read_file,
     read_ids,
 )
-from jaxpart.data.label_maps import LabelMaps
+from jaxpart.data.label_maps import LabelMaps, check_names
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record, Source
 from jaxpart.errors import JaxpartError
 
@@ -52,6 +52,7 @@ def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
     if not (folder / "labels").is_dir() or not (folder / _CLASSES).exists():
         raise JaxpartError(f"{folder} has images without annotations; {ADVICE}")
     names = ("background", *read_ids(folder / _CLASSES))
+    check_names(folder / _CLASSES, names)
     pairs = list_pairs(folder, "images", "labels")
     return LabelMaps("part_folder", split, folder, pairs, "part", names)
 

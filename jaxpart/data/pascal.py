@@ -32,6 +32,7 @@ from jaxpart.data.label_maps import (
     PAPER,
     SPLITS,
     LabelMaps,
+    check_names,
     encode_labels,
     numbered,
     paper_layout,
@@ -161,11 +162,8 @@ class Pascal:
         if kind == "object":
             classes = sorted({(whole,) for whole, _ in part_pairs})
         self._labels = {key: label for label, key in enumerate(classes, 1)}
-        if len(classes) > 255:
-            raise JaxpartError(
-                f"{folder} has {len(classes)} classes, more than a label map can hold"
-            )
         names = ("background", *(" ".join(key) for key in classes))
+        check_names(folder, names)
         files = file_sizes(folder, (*self._images, *self._mats))
         self.info = DatasetInfo(
             name=name,

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import io
 import json
 import math
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from jaxpart.data.annotations import annotation_ids
 from jaxpart.data.checking import Summary, repeated, total
 from jaxpart.data.folders import fingerprint, read_file
+from jaxpart.data.locking import locked
 from jaxpart.data.manifest import (
     MANIFEST,
     Manifest,
@@ -83,7 +83,7 @@ def prepare(
     progress = progress or Progress()
     folder = pathlib.Path(out) / name / VERSION
     plan = _plan(name, sources, whole, skip, records_per_shard)
-    with _lock(folder):
+    with locked(folder.parent / f".{VERSION}.lock", f"preparing {folder}"):
         if (folder / MANIFEST).exists():
             _check_finished(folder, sources, whole)
             return folder, {}
@@ -93,42 +93,23 @@ def prepare(
         if done:
             progress.say(f"{name}: {len(done)} of {len(tasks)} shards are there already")
         left = [task for task in tasks if task not in done]
-        with progress.bar(f"{name}: preparing", sum(t.last - t.first for t in tasks)) as advance:
+        with (
+            contextlib.closing(over_tasks(write_shard, sources, left, workers)) as results,
+            progress.bar(f"{name}: preparing", sum(t.last - t.first for t in tasks)) as advance,
+        ):
             advance(sum(task.last - task.first for task in done))
-            for task, written in over_tasks(write_shard, sources, left, workers):
+            for task, written in results:
                 done[task] = written
                 advance(task.last - task.first)
         written_of = {s: [done[task] for task in tasks if task.split == s] for s in sources}
         splits = {s: _split(source.info, written_of[s]) for s, source in sources.items()}
         _finish(name, folder, splits, whole)
         try:
-            remove_temporary(folder)
             shutil.rmtree(unfinished)
         except OSError as error:
             raise JaxpartError(f"{unfinished} cannot be removed: {error.strerror}") from error
     summaries = {s: total(w.summary for w in parts) for s, parts in written_of.items()}
     return folder, summaries
-
-
-@contextlib.contextmanager
-def _lock(folder: pathlib.Path) -> Iterator[None]:
-    """Holds the folder's lock, which the system lets go of when this process ends, however it ends."""
-    path = folder.parent / f".{folder.name}.lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise JaxpartError(f"{folder} cannot be written: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise JaxpartError(
-                f"another process is preparing {folder}; wait until it is done"
-            ) from error
-        except OSError as error:
-            raise JaxpartError(f"{path} cannot be locked: {error.strerror}") from error
-        yield
 
 
 def _plan(
@@ -164,7 +145,8 @@ def _resume(unfinished: pathlib.Path, plan: str, tasks: list[Task]) -> dict[Task
     """The shards of an earlier try that are whole; notes the plan for later ones."""
     path = unfinished / "plan.json"
     try:
-        unfinished.mkdir(exist_ok=True)
+        unfinished.mkdir(parents=True, exist_ok=True)
+        remove_temporary(unfinished.parent)
     except OSError as error:
         raise JaxpartError(f"{unfinished} cannot be written: {error.strerror}") from error
     if path.exists() and read_file(path) != plan.encode():
@@ -239,8 +221,9 @@ def _finish(
                 f"no image of {name} ({split}) can be used; the first: {entry.skipped[0][1]}"
             )
         found = _ids(folder, entry)
-        for sentence in repeated(found):
-            raise JaxpartError(f"{name} ({split}): {sentence}; make the ids unique")
+        again = repeated(found)
+        if again:
+            raise JaxpartError(f"{name} ({split}): {again[0]}; make the ids unique")
         ids += found
     info = next(iter(splits.values())).info
     wholes = {} if whole is None else {whole.info.split: _whole(folder, whole, splits, ids)}

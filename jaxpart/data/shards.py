@@ -53,7 +53,8 @@ def write_shard(sources: Mapping[str, Source], task: Task) -> Written:
         for index in range(task.first, task.last):
             try:
                 record = source[index]
-                for fault in record_faults(record, source.info):
+                fault = next(record_faults(record, source.info), None)
+                if fault is not None:
                     raise JaxpartError(fault)
             except JaxpartError as error:
                 if not task.skip:

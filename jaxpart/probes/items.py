@@ -13,12 +13,10 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxpart import devices
-from jaxpart.probes.sweep import Sweep, Training
+from jaxpart.probes.sweep import TEST_BATCH, Sweep, Training
 
 PIECE_BYTES = 256 << 20
 """Features sent to the devices at once where not all of them fit."""
-
-_TEST_BATCH = 256
 
 
 class Rows(Protocol):
@@ -37,6 +35,17 @@ class Rows(Protocol):
     def take(self, indices: Any, axis: int) -> np.ndarray:
         """Those of some items, as `numpy.take` along axis 0."""
         ...
+
+
+class _Some:
+    """Rows of some items, wherever those of all lie."""
+
+    def __init__(self, rows: Rows, items: Int[np.ndarray, " item"]) -> None:
+        self._rows, self._items = rows, items
+        self.shape, self.dtype = (len(items), *rows.shape[1:]), rows.dtype
+
+    def take(self, indices: Any, axis: int) -> np.ndarray:
+        return self._rows.take(self._items[indices], axis=axis)
 
 
 class Items:
@@ -64,6 +73,10 @@ class Items:
         """Features of some items, [*rows, …] with the representation before the batch's axes."""
         found = [rows.take(indices, axis=0) for rows in self.features]
         return found[0][None] if len(found) == 1 else np.stack(found)
+
+    def subset(self, items: Int[np.ndarray, " item"]) -> Items:
+        """Some of them; copies nothing."""
+        return Items([_Some(rows, items) for rows in self.features], self.labels[items])
 
     @functools.cached_property
     def resident(self) -> tuple[jax.Array, jax.Array]:
@@ -98,7 +111,7 @@ class Tests:
         self._sweep, self._test = sweep, test
         # Pieces are whole test batches, so that batch statistics are those of the published code.
         row = test.nbytes // len(test)
-        piece = max(1, PIECE_BYTES // (row * _TEST_BATCH)) * _TEST_BATCH
+        piece = max(1, PIECE_BYTES // (row * TEST_BATCH)) * TEST_BATCH
         self._stays = test.nbytes <= memory
         piece = len(test) if self._stays else piece
         starts = range(0, len(test), piece)

@@ -145,9 +145,7 @@ def probe_features(
         name = "final" if held is None else "choosing"
         tested, rows = test, None
         if held is not None:
-            out, rows = np.flatnonzero(held), np.flatnonzero(~held)
-            few = [features.take(out, axis=0) for features in train.features]
-            tested = Items(few, train.labels[out])
+            tested, rows = train.subset(np.flatnonzero(held)), np.flatnonzero(~held)
         _, scores = train_heads(
             make_head,
             train,

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 MakeHead = Callable[[nnx.Rngs], nnx.Module]
 """Draws a fresh head, which is called with features and `statistics=` (see `BatchNorm`)."""
 
-_TEST_BATCH = 256
+TEST_BATCH = 256
 """Items tested at once, as in the published code: it matters to BatchNorm's batch statistics."""
 
 
@@ -202,13 +202,13 @@ class Sweep:
         heads = state.parameters, state.statistics
 
         def block(first):
-            return every(*heads, jax.lax.dynamic_slice_in_dim(features, first, _TEST_BATCH, axis=1))
+            return every(*heads, jax.lax.dynamic_slice_in_dim(features, first, TEST_BATCH, axis=1))
 
         count = features.shape[1]
-        whole = count - count % _TEST_BATCH
+        whole = count - count % TEST_BATCH
         found = []
         if whole:
-            blocks = jax.lax.map(block, jnp.arange(0, whole, _TEST_BATCH))
+            blocks = jax.lax.map(block, jnp.arange(0, whole, TEST_BATCH))
             found.append(jnp.moveaxis(blocks, 0, -2).reshape(*blocks.shape[1:-1], whole))
         if whole < count:
             found.append(every(*heads, features[:, whole:]))

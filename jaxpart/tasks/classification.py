@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,53 +37,53 @@ def run(
         tested = tuple(dict.fromkeys((*names, *config.retrieval.representations)))
     for name in config.data.sets:
         *sources, selection = classification_sets(name, config.data)
-        train, test = (
-            _split(encoder, source, selection, wanted, view, config, progress)
-            for source, wanted, view in zip(
-                sources, (names, tested), ("train", "eval"), strict=True
-            )
-        )
-        classes = tuple(selection.parts.values())
-        data = Labelled(name, classes, train, test)
+        sides = [_Patches(source, selection) for source in sources]  # told before any is encoded
+        train = sides[0].encoded(encoder, names, "train", config, progress)
+        test = sides[1].encoded(encoder, tested, "eval", config, progress)
+        data = Labelled(name, tuple(selection.parts.values()), train, test)
         for key, value in probe_all(data, "classification", config, workdir, progress):
             yield f"{name}/classification/{key}", value
 
 
-def _split(
-    encoder: Encoder,
-    source: Source,
-    selection: PartSelection,
-    names: Sequence[str],
-    transform: Any,
-    config: Any,
-    progress: Progress,
-) -> Split:
-    """Features and parts of all patches of a data set's split."""
-    options = config.classification
-    patches = part_patches(source, selection)
-    label_of = {part: label for label, part in enumerate(selection.parts)}
-    labels = np.array([label_of[patch.part] for patch in patches], np.int64)
-    where = f"{source.info.name} ({source.info.split})"
-    check_classes(tuple(selection.parts.values()), labels, where)
-    view = patch_view(
-        source,
-        patches,
-        size=options.patch_pixels or encoder.config.image_size[0],
-        transform=transform,
-        on_error=options.on_error,
-    )
-    found = features.extract(
-        encoder, view, names, config.features, progress, batch_size=options.encoder_batch_size
-    )
-    if found.skipped:
-        progress.say(f"{len(found.skipped)} patches skipped; the first: {found.skipped[0]}")
-    return Split(
-        features=found.features,
-        labels=labels[found.kept],
-        ids=tuple(view.ids[i] for i in found.kept),
-        groups=np.array([patches[i].index for i in found.kept]),
-        skipped=len(found.skipped),
-    )
+class _Patches:
+    """All patches of a data set's split, with their parts."""
+
+    def __init__(self, source: Source, selection: PartSelection) -> None:
+        self._source, self._patches = source, part_patches(source, selection)
+        label_of = {part: label for label, part in enumerate(selection.parts)}
+        self._labels = np.array([label_of[patch.part] for patch in self._patches], np.int64)
+        where = f"{source.info.name} ({source.info.split})"
+        check_classes(tuple(selection.parts.values()), self._labels, where)
+
+    def encoded(
+        self,
+        encoder: Encoder,
+        names: Sequence[str],
+        transform: Literal["eval", "train"],
+        config: Any,
+        progress: Progress,
+    ) -> Split:
+        """Their features."""
+        options = config.classification
+        view = patch_view(
+            self._source,
+            self._patches,
+            size=options.patch_pixels or encoder.config.image_size[0],
+            transform=transform,
+            on_error=options.on_error,
+        )
+        found = features.extract(
+            encoder, view, names, config.features, progress, batch_size=options.encoder_batch_size
+        )
+        if found.skipped:
+            progress.say(f"{len(found.skipped)} patches skipped; the first: {found.skipped[0]}")
+        return Split(
+            features=found.features,
+            labels=self._labels[found.kept],
+            ids=tuple(view.ids[i] for i in found.kept),
+            groups=np.array([self._patches[i].index for i in found.kept]),
+            skipped=len(found.skipped),
+        )
 
 
 def section(values: Mapping[str, float | int]) -> Section:

@@ -292,7 +292,7 @@ def check_classes(names: Sequence[str], labels: Int[np.ndarray, " item"], where:
 
 
 def classification_section(title: str, task: str, values: Mapping[str, float | int]) -> Section:
-    """A row for each data set, head and representation, in percent.
+    """A row for each data set, head and representation, in percent; the interval of the rightmost.
 
     Args:
       title: Heading.
@@ -327,6 +327,6 @@ def classification_section(title: str, task: str, values: Mapping[str, float | i
         "best epoch",
         "last epoch",
         "chosen",
-        "95 % interval of the last number",
+        "95 % interval",
     )
     return Section(columns, rows)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import load_encoder, read_about
 from jaxpart.errors import JaxpartError
-from jaxpart.table import Section, section_table
+from jaxpart.table import Section, sections_text
 from jaxpart.verify.comparing import TOLERANCE, Difference, compare
 from jaxpart.verify.diagnosis import Finding, diagnose
 from jaxpart.verify.images import compare_pixels, pixels, read_images, stated_normalization
@@ -97,7 +97,7 @@ class EncoderReport:
             rows.append((stage.stage, *numbers, note))
         columns = ("stage", "largest error", "least cosine", "size", "")
         title = f"{size.size[0]} × {size.size[1]} pixels, tolerance {self.tolerance:g}"
-        lines = [section_table(Section(columns, rows), title)]
+        lines = [sections_text(title, [Section(columns, rows)])]
         first = size.first_departing(self.tolerance)
         if first is None:
             left_out = [stage.stage for stage in size.stages if stage.error is None]

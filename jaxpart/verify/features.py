@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpart.errors import JaxpartError
-from jaxpart.table import Section, section_table
+from jaxpart.table import Section, sections_text
 from jaxpart.tensor_files import flatten, open_checkpoint
 from jaxpart.verify.comparing import TOLERANCE, cosines
 
@@ -121,7 +121,7 @@ class FeatureReport:
             note = f"DEPARTS; worst: {worst}" if departs else ""
             rows.append((array.name, str(len(array.rows)), f"{array.error:.1e}", least, mean, note))
         columns = ("features", "rows", "largest error", "least cosine", "mean cosine", "")
-        lines = [section_table(Section(columns, rows)), *self.notes]
+        lines = [sections_text(None, [Section(columns, rows)]), *self.notes]
         return "\n".join([*lines, "same" if self.same else "NOT THE SAME"])
 
 

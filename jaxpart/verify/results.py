@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxpart.errors import JaxpartError
-from jaxpart.table import Section, section_table
+from jaxpart.table import Section, sections_text
 from jaxpart.verify.paper import METHODS, paper_values
 
 PAPER = "paper"
@@ -106,7 +106,7 @@ class ResultReport:
             )
             note = {"": "DIFFERS", "interval": "within the interval"}.get(how, "")
             rows.append((row.name, *cells, points, note))
-        table = section_table(Section(("result", "A", "B", "A - B", ""), rows))
+        table = sections_text(None, [Section(("result", "A", "B", "A - B", ""), rows)])
         lines = [table, *(f"{x} = {file}" for x, file in zip("AB", self.files, strict=True))]
         for file, names in zip(self.files, self.alone, strict=True):
             if names:

@@ -11,6 +11,7 @@ import zipfile
 import pytest
 
 from jaxpart.data.download import ARCHIVES, Archive, download
+from jaxpart.data.locking import locked
 from jaxpart.errors import JaxpartError
 
 FILES = {"SET/a/1.txt": b"one" * 5000, "SET/2.txt": b"two", "other.txt": b"left out"}
@@ -48,7 +49,7 @@ def unpacked(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name != ".download.lock"
     }
 
 
@@ -151,8 +152,19 @@ def test_a_full_disk_is_told(server, tmp_path, monkeypatch):
         download(archives, tmp_path)
     os.unlink(tmp_path / "set.zip.part")
     (tmp_path / "file").write_text("")
-    with pytest.raises(JaxpartError, match="file cannot be written: Not a directory"):
+    with pytest.raises(JaxpartError, match="file cannot be written: File exists"):
         download(archives, tmp_path / "file")
+
+
+def test_two_at_once_are_told(server, tmp_path):
+    archives = archive(server, zipped())
+    with (
+        locked(tmp_path / ".download.lock", "downloading"),
+        pytest.raises(
+            JaxpartError, match=r"another process is downloading to .*; wait until it is done"
+        ),
+    ):
+        download(archives, tmp_path)
 
 
 def test_what_is_offered():

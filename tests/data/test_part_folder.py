@@ -36,6 +36,13 @@ def test_label_maps_and_splits(tmp_path):
         part_folder(tmp_path, "train")
 
 
+def test_more_classes_than_a_byte_holds_are_told(tmp_path):
+    layouts.label_folder(tmp_path)
+    (tmp_path / "classes.txt").write_text("".join(f"part {i}\n" for i in range(255)))
+    with pytest.raises(JaxpartError, match=r"classes\.txt has 255 classes; a label map holds 254"):
+        part_folder(tmp_path)
+
+
 def change(path, edit):
     document = json.loads(path.read_text())
     edit(document)

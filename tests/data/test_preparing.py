@@ -159,11 +159,13 @@ def test_a_killed_process_leaves_nothing_finished_and_lets_go_of_its_lock(tmp_pa
 def test_a_full_disk_is_told_and_leaves_nothing_finished(tmp_path, monkeypatch):
     sources = {"train": Critters(num_images=2, image_size=32)}
     folder = tmp_path / "critters/1.0.0"
-    folder.mkdir(parents=True)
-    shard = f".writing-{os.getpid()}-critters-train.array_record-00000-of-00001"
-    (folder / shard).symlink_to("/dev/full")
-    with pytest.raises(JaxpartError, match=r"00001 cannot be written: .*No space left on device"):
-        prepare("critters", sources, tmp_path, workers=1)
+    (tmp_path / "full").symlink_to("/dev/full")
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "temporary_name", lambda path: tmp_path / "full")
+        with pytest.raises(
+            JaxpartError, match=r"00001 cannot be written: .*No space left on device"
+        ):
+            prepare("critters", sources, tmp_path, workers=1)
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -180,14 +182,14 @@ def test_a_full_disk_is_told_and_leaves_nothing_finished(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     sources = {"train": Critters(num_images=2, image_size=32)}
     (tmp_path / "file").write_text("")
-    with pytest.raises(JaxpartError, match=r"1\.0\.0 cannot be written: Not a directory"):
+    with pytest.raises(JaxpartError, match=r"critters cannot be written: Not a directory"):
         prepare("critters", sources, tmp_path / "file", workers=1)
 
     def read_only(*args, **options):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(pathlib.Path, "mkdir", read_only)
-    with pytest.raises(JaxpartError, match=r"1\.0\.0 cannot be written: Read-only file system"):
+    with pytest.raises(JaxpartError, match=r"critters cannot be written: Read-only file system"):
         prepare("critters", sources, tmp_path / "out", workers=1)
 
 

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import math
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from jaxpart.checkpoints import Checkpointer
+from jaxpart.errors import JaxpartError
 from jaxpart.probes.attentive import AttentiveHead
 from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead
-from jaxpart.probes.probing import train_heads
+from jaxpart.probes.probing import shuffled, train_heads
 from jaxpart.probes.recipe import Recipe
+from jaxpart.training import Stopped
 
 ATTENTIVE = {
     "query": "query_token",
@@ -63,9 +76,8 @@ def in_order(seed, epoch, count):
     return np.arange(count)
 
 
-@pytest.mark.parametrize("bn_test", ["running", "batch"])
 @pytest.mark.parametrize("kind", ["linear", "attentive"])
-def test_golden(kind, bn_test, golden):
+def test_golden(kind, golden):
     arrays = np.load(golden / "protocol" / f"probe_{kind}.npz")
     tokens, labels = arrays["tokens"], arrays["labels"]
     features = tokens if kind == "attentive" else tokens[:, 0]
@@ -82,7 +94,7 @@ def test_golden(kind, bn_test, golden):
         make,
         Items([features[:192]], labels[:192]),
         Items([features[192:]], labels[192:]),
-        Recipe((base * 4,), epochs=5, batch_size=64, bn_test=bn_test),
+        Recipe((base * 4,), epochs=5, batch_size=64, bn_test="batch"),
         [0],
         order=in_order,
         log=lambda epoch, metrics: losses.extend(metrics.get("losses", [])),
@@ -92,8 +104,210 @@ def test_golden(kind, bn_test, golden):
     for path, value in published(names, arrays, "final/").items():
         np.testing.assert_allclose(final[path], value, rtol=0, atol=1e-4, err_msg=path)
     head = filled(fresh(width, classes, rngs=nnx.Rngs(0)), final)
-    logits = head(jnp.asarray(features[192:]), statistics=bn_test)
-    running = kind == "attentive" and bn_test == "running"
-    expected = arrays["eval_logits_running_stats" if running else "eval_logits"]
-    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
-    np.testing.assert_array_equal(scores.last[0, 0, 0], expected.argmax(1))
+    for statistics in ("batch", "running"):
+        running = kind == "attentive" and statistics == "running"
+        expected = arrays["eval_logits_running_stats" if running else "eval_logits"]
+        logits = head(jnp.asarray(features[192:]), statistics=statistics)
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(scores.last[0, 0, 0], arrays["eval_logits"].argmax(1))
+
+
+def data(count=50, width=8, classes=3, seed=0):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, count)
+    features = random.normal(size=(count, width)) + 0.8 * np.eye(classes, width)[labels]
+    return features.astype(np.float32), labels
+
+
+RECIPE = Recipe((0.1, 1.0), epochs=3, batch_size=12)
+
+
+def batch_normed(rngs):
+    return LinearHead(8, 3, batch_norm=True, rngs=rngs)
+
+
+def run(train, test, recipe=RECIPE, seeds=(0,), **options):
+    return train_heads(
+        batch_normed,
+        Items([train[0]], train[1]),
+        Items([test[0]], test[1]),
+        recipe,
+        seeds,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def both():
+    return data(50), data(300, seed=1)
+
+
+@pytest.fixture(scope="module")
+def swept(both):
+    return run(*both, seeds=(0, 1))
+
+
+def test_seeds_and_rates_in_one_program_are_those_one_by_one(both, swept):
+    state, scores = swept
+    alone, alone_scores = run(*both, Recipe((1.0,), epochs=3, batch_size=12), seeds=(1,))
+    together = flat(state.parameters, state.statistics, at=(0, 1, 1))
+    for path, value in flat(alone.parameters, alone.statistics).items():
+        np.testing.assert_allclose(together[path], value, rtol=0, atol=1e-5, err_msg=path)
+    np.testing.assert_array_equal(scores.last[0, 1, 1], alone_scores.last[0, 0, 0])
+    assert not np.array_equal(together["kernel"], flat(state.parameters, at=(0, 0, 1))["kernel"])
+
+
+def test_streaming_is_training_on_what_stays(both, swept, monkeypatch):
+    # Pieces of two steps and of one test batch.
+    monkeypatch.setattr("jaxpart.probes.items.PIECE_BYTES", 300 * 4 * 8)
+    monkeypatch.setattr("jaxpart.probes.probing.PIECE_BYTES", 2 * 2 * 12 * 4 * 8)
+    state, scores = run(*both, seeds=(0, 1), memory=0)
+    for path, value in flat(swept[0].parameters, swept[0].statistics, at=...).items():
+        ours = flat(state.parameters, state.statistics, at=...)[path]
+        np.testing.assert_allclose(ours, value, rtol=0, atol=1e-5, err_msg=path)
+    for ours, value in zip(scores, swept[1], strict=True):
+        np.testing.assert_array_equal(ours, value)
+
+
+def test_one_device_and_four_agree(tmp_path):
+    """Batches that 4 devices share, and such as they cannot."""
+    code = """
+import sys, numpy as np
+from tests.probes.test_probing import RECIPE, Recipe, data, flat, run
+for batch in (12, 11):
+    recipe = Recipe(RECIPE.rates, epochs=2, batch_size=batch)
+    state, _ = run(data(50), data(20, seed=1), recipe)
+    np.save(f"{sys.argv[1]}/{batch}.npy", flat(state.parameters, at=(0, 0, 1))["kernel"])
+"""
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    root = pathlib.Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code, tmp_path], env=environment, cwd=root, check=True)
+    assert jax.device_count() == 4
+    for batch in (12, 11):
+        recipe = Recipe(RECIPE.rates, epochs=2, batch_size=batch)
+        state, _ = run(data(50), data(20, seed=1), recipe)
+        ours = flat(state.parameters, at=(0, 0, 1))["kernel"]
+        np.testing.assert_allclose(ours, np.load(tmp_path / f"{batch}.npy"), rtol=0, atol=1e-5)
+
+
+def test_scores_are_what_they_say(both, swept):
+    scores, labels = swept[1], both[1][1]
+    right = (scores.last == labels).sum(-1)
+    np.testing.assert_array_equal(scores.right[-1], right)
+    np.testing.assert_array_equal(scores.best_right, scores.right.max(0))
+    np.testing.assert_array_equal(scores.best_epoch, scores.right.argmax(0))
+    np.testing.assert_array_equal((scores.best == labels).sum(-1), scores.best_right)
+    assert (scores.chosen == -1).all()
+
+
+def test_resumed_training_is_the_undisturbed_one(both, swept, tmp_path):
+    def terminate(epoch, metrics):
+        if epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    keeper = Checkpointer(tmp_path)
+    with pytest.raises(Stopped):
+        run(*both, seeds=(0, 1), checkpointer=keeper, log=terminate)
+    epochs = []
+    _, scores = run(
+        *both,
+        seeds=(0, 1),
+        checkpointer=Checkpointer(tmp_path),
+        log=lambda epoch, metrics: epochs.append(epoch),
+    )
+    assert min(epochs) >= 1
+    for ours, value in zip(scores, swept[1], strict=True):
+        np.testing.assert_array_equal(ours, value)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_head_that_diverges_does_not_end_the_others():
+    features, labels = data(24)
+    recipe = Recipe((0.1, 1e40), epochs=2, batch_size=12)
+    items = Items([features], labels)
+    make = functools.partial(LinearHead, 8, 3)
+    _, scores = train_heads(lambda rngs: make(rngs=rngs), items, items, recipe, [0])
+    assert (scores.last[0, 0, 1] == -1).all()
+    assert scores.best_right[0, 0, 0] > 10
+    with pytest.raises(JaxpartError, match="the loss is"):
+        train_heads(
+            lambda rngs: make(rngs=rngs), items, items, Recipe((1e40,), 2, batch_size=12), [0]
+        )
+
+
+def test_a_small_training_set_is_one_batch():
+    features, labels = data(7)
+    losses = []
+    items = Items([features], labels)
+    train_heads(
+        lambda rngs: LinearHead(8, 3, rngs=rngs),
+        items,
+        items,
+        Recipe((0.1,), epochs=2, batch_size=1024),
+        [0],
+        log=lambda epoch, metrics: losses.append(metrics.get("losses")),
+    )
+    assert [loss.shape[0] for loss in losses if loss is not None] == [1, 1]
+
+
+def test_rates():
+    recipe = Recipe((0.1, 0.2), epochs=4, batch_size=512)
+    epochs = [recipe.rates_at(epoch, 512, range(2), 2) for epoch in range(4)]
+    cosine = [0.5 * (1 + math.cos(math.pi * epoch / 4)) for epoch in range(4)]
+    for found, share in zip(epochs, cosine, strict=True):
+        np.testing.assert_allclose(found, [[0.2 * share, 0.4 * share]] * 2, rtol=1e-6)
+    warm = Recipe((1.0,), epochs=4, batch_size=256, warmup=2, every_step=True)
+    steps = np.concatenate([warm.rates_at(epoch, 256, range(2), 2) for epoch in range(4)])
+    expected = [0, 0.25, 0.5, 0.75, 1, 0.5 * (1 + math.cos(math.pi / 4)), 0.5]
+    np.testing.assert_allclose(steps[:7, 0], expected, rtol=1e-6, atol=1e-7)
+    with pytest.raises(JaxpartError, match="above 0"):
+        Recipe.of({**dataclasses.asdict(recipe), "rates": (0.0,)}, "running")
+
+
+@pytest.mark.parametrize("kind", ["linear", "attentive"])
+def test_pytorch_twin(kind):
+    torch = pytest.importorskip("torch")
+    from tests.probes import torch_probes
+
+    random = np.random.default_rng(3)
+    tokens = random.normal(size=(60, 5, 12)).astype(np.float32)
+    labels = random.integers(0, 3, 60)
+    tokens[:, :2, :3] += 2 * np.eye(3, dtype=np.float32)[labels][:, None]
+    attentive = kind == "attentive"
+    features = tokens if attentive else tokens[:, 0]
+    head = (
+        AttentiveHead(12, 3, num_heads=4, rngs=nnx.Rngs(5))
+        if attentive
+        else LinearHead(12, 3, rngs=nnx.Rngs(5))
+    )
+    values = {
+        ".".join(map(str, path)): leaf[...] for path, leaf in nnx.to_flat_state(nnx.state(head))
+    }
+    names = torch_probes.NAMES if attentive else {"kernel": "weight", "bias": "bias"}
+    module = torch_probes.TorchAttentive(12, 3, 4) if attentive else torch.nn.Linear(12, 3)
+    torch_probes.copied(module, values, names)
+    expected = torch_probes.train(
+        module,
+        features[:40],
+        labels[:40],
+        features[40:],
+        rate=0.1 * 16 / 256,
+        epochs=4,
+        batch=16,
+        order=lambda epoch, count: shuffled(7, epoch, count),
+    )
+    _, scores = train_heads(
+        lambda rngs: head,
+        Items([features[:40]], labels[:40]),
+        Items([features[40:]], labels[40:]),
+        Recipe((0.1,), epochs=4, batch_size=16),
+        [7],
+    )
+    np.testing.assert_array_equal(scores.last[0, 0, 0], expected[-1])
+    right = (expected == labels[40:]).sum(axis=1)
+    np.testing.assert_array_equal(scores.right[:, 0, 0, 0], right)
+
+
+def test_heads_that_do_not_fit_are_refused():
+    with pytest.raises(JaxpartError, match="do not split into 5"):
+        AttentiveHead(12, 3, num_heads=5, rngs=nnx.Rngs(0))

@@ -1,0 +1,50 @@
+"""k nearest neighbours and logistic regression against scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jaxpart.errors import JaxpartError
+from jaxpart.probes import neighbours
+from jaxpart.probes.logistic import logistic_regression
+from jaxpart.probes.neighbours import nearest_neighbours
+
+random = np.random.default_rng(0)
+LABELS = random.integers(0, 3, 120)
+FEATURES = random.normal(size=(120, 6)).astype(np.float32)
+FEATURES[:, :3] += 1.5 * np.eye(3, dtype=np.float32)[LABELS]
+TRAIN, TEST = FEATURES[:90], FEATURES[90:]
+
+
+@pytest.mark.parametrize("k", [1, 7, 500])
+def test_neighbours_are_scikit_learns(k, monkeypatch):
+    sklearn = pytest.importorskip("sklearn.neighbors")
+    monkeypatch.setattr(neighbours, "_BLOCK_VALUES", 90 * 7)  # 30 queries in blocks of 7
+    reference = sklearn.KNeighborsClassifier(
+        min(k, 90), metric="cosine", weights=lambda distance: np.exp(-distance / 0.07)
+    )
+    expected = reference.fit(TRAIN, LABELS[:90]).predict(TEST)
+    np.testing.assert_array_equal(nearest_neighbours(TRAIN, LABELS[:90], TEST, k=k), expected)
+
+
+def test_no_neighbours_are_refused():
+    with pytest.raises(JaxpartError, match="at least 1"):
+        nearest_neighbours(TRAIN, LABELS[:90], TEST, k=0)
+
+
+def test_logistic_regression_is_scikit_learns():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(TRAIN)
+    reference = linear_model.LogisticRegression(C=0.5, max_iter=1000)
+    reference.fit(scaler.transform(TRAIN), LABELS[:90])
+    found = logistic_regression(TRAIN, LABELS[:90], TEST, strength=2.0)
+    np.testing.assert_array_equal(found, reference.predict(scaler.transform(TEST)))
+
+
+def test_a_constant_channel_is_no_trouble():
+    train, test = (np.c_[part, np.ones(len(part), np.float32)] for part in (TRAIN, TEST))
+    found = logistic_regression(train, LABELS[:90], test)
+    np.testing.assert_array_equal(found, logistic_regression(TRAIN, LABELS[:90], TEST))

@@ -1,0 +1,253 @@
+"""Classification end to end: real images against PyTorch, embedded ones, comparison of runs, bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from convert.pipeline import convert
+from jaxpart import comparison, devices, features
+from jaxpart.comparison import compare_runs
+from jaxpart.config import object_config, part_config
+from jaxpart.data.parts import part_patches
+from jaxpart.data.sets import classification_sets
+from jaxpart.data.views import patch_view
+from jaxpart.encoders.loading import load_encoder, random_encoder
+from jaxpart.encoders.projectors import ProjectorConfig
+from jaxpart.encoders.small import small_config
+from jaxpart.errors import JaxpartError
+from jaxpart.probes.attentive import AttentiveHead
+from jaxpart.probes.linear import LinearHead
+from jaxpart.probes.probing import shuffled
+from jaxpart.progress import Progress
+from jaxpart.tasks import classification, object_classification, retrieval
+from jaxpart.workdir import WorkDir
+
+QUIET = Progress(shown=False)
+
+
+def small(method="ibot"):
+    config = dataclasses.replace(
+        small_config(method), image_size=(32, 32), width=16, depth=2, mlp_width=16
+    )
+    return devices.replicate(random_encoder(method, config))
+
+
+def settings(folder, config):
+    config.features.folder = str(folder / "cache")
+    for name in ("classification", "object_classification"):
+        if name in config:
+            for head in ("linear", "attentive"):
+                config[name][head].epochs = 2
+                config[name][head].batch_size = 16
+    return config
+
+
+def run(task, encoder, config, folder):
+    workdir = WorkDir(folder, json.loads(config.to_json_best_effort()))
+    values = dict(task.run(encoder, config, workdir, QUIET))
+    workdir.finish(values)
+    return values
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("embedded")
+    config = settings(folder, part_config("ibot", "", projector=True))
+    config.data.num_images = 16
+    config.seeds = 2
+    config.classification.linear.rates = (0.1, 1.0)
+    config.classification.linear.representations = ("cls_token", "embedding")
+    values = run(classification, small(), config, folder / "run")
+    return folder, config, values
+
+
+def test_every_number_is_there(embedded):
+    folder, _, values = embedded
+    place = "critters/classification"
+    for reading in ("best", "last", "chosen"):
+        for name in ("linear/cls_token", "linear/embedding", "attentive/tokens"):
+            low, value, high = (
+                values[f"{place}/{name}/{reading}{end}"] for end in ("_low", "", "_high")
+            )
+            assert 0 <= low <= value <= high <= 1
+    assert values[f"{place}/linear/cls_token/chosen_rate_seed_1"] in (0.1, 1.0)
+    assert f"{place}/linear/embedding/best_sd" in values
+    assert f"{place}/linear/embedding/last_at_rate_1" in values
+    assert {path.name for path in (folder / "run").iterdir()} == {
+        "config.json",
+        "versions.json",
+        "metrics.jsonl",
+        "results.json",
+        "classification_critters.npz",
+    }
+    arrays = np.load(folder / "run" / "classification_critters.npz")
+    assert arrays["linear/cls_token/chosen"].shape == (2, values[f"{place}/test"])
+    right = (arrays["knn/embedding/chosen"] == arrays["labels"]).mean()
+    assert right == values[f"{place}/knn/embedding/chosen"]
+    assert arrays["attentive/tokens/accuracy_by_epoch"].shape == (2, 1, 2)
+    table = classification.section(values)
+    assert len(table.rows) == 2 + 1 + 2 * 2
+
+
+def test_retrieval_finds_what_classification_encoded(embedded, monkeypatch):
+    folder, config, _ = embedded
+    monkeypatch.setattr(features, "_encode", None)  # nothing is left to be encoded
+    assert "critters/retrieval/projection/AP" in run(
+        retrieval, small(), config, folder / "retrieval"
+    )
+
+
+def test_two_encoders_are_compared_item_by_item(embedded, capsys, monkeypatch):
+    folder, config, values = embedded
+    config.classification.heads = ("linear",)
+    config.classification.linear.rates = (0.001,)
+    other = run(classification, small(), config, folder / "other")
+    found = compare_runs(folder / "run", folder / "other")["classification_critters"]
+    name = "linear/embedding/last"
+    places = [one[f"critters/classification/{name}"] for one in (values, other)]
+    assert found[name].value == pytest.approx(places[0] - places[1])
+    assert found["knn/cls_token/chosen"].p == 1
+    monkeypatch.setattr("sys.argv", ["comparison", str(folder / "run"), str(folder / "other")])
+    assert comparison.main() == 0
+    assert "linear/embedding/last" in capsys.readouterr().out
+
+    path = folder / "other" / "classification_critters.npz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    with pytest.raises(JaxpartError, match="is damaged"):
+        compare_runs(folder / "run", folder / "other")
+    with np.load(folder / "run" / path.name) as arrays:
+        np.savez(path, **{**arrays, "ids": arrays["ids"][::-1]})
+    with pytest.raises(JaxpartError, match="their ids differ"):
+        compare_runs(folder / "run", folder / "other")
+    with pytest.raises(JaxpartError, match="no predictions"):
+        compare_runs(folder / "run", folder)
+
+
+@pytest.mark.parametrize("kind", ["linear", "attentive"])
+def test_real_images_train_as_in_pytorch(kind, golden, samples, tmp_path):
+    pytest.importorskip("torch")
+    from tests.probes import torch_probes
+
+    convert(
+        "ibot", golden / "encoders" / "ibot_full" / "checkpoint.pth", tmp_path / "e", num_heads=3
+    )
+    encoder = devices.replicate(load_encoder(tmp_path / "e"))
+    config = settings(tmp_path, part_config("ibot", "paper", projector=True))
+    config.data.root = str(samples)
+    config.tasks = ("classification",)
+    options = config.classification
+    options.patch_pixels, options.selection, options.references = 64, False, ()
+    options.heads = (kind,)
+    options[kind].epochs, options[kind].batch_size = 6, 64
+    values = run(classification, encoder, config, tmp_path / "run")
+    (name,) = options[kind].representations
+    for data in config.data.sets:
+        *sources, selection = classification_sets(data, config.data)
+        sides = []
+        for source, view in zip(sources, ("train", "eval"), strict=True):
+            patches = part_patches(source, selection)
+            found = features.extract(
+                encoder,
+                patch_view(source, patches, size=64, transform=view),
+                [name],
+                config.features,
+                QUIET,
+                batch_size=64,
+            )
+            assert found.encoded == 0
+            labels = [list(selection.parts).index(patch.part) for patch in patches]
+            sides.append((found.features[name].whole(), np.array(labels)))
+        width, classes = sides[0][0].shape[-1], len(selection.parts)
+        rngs = nnx.Rngs(config.seed)
+        if kind == "linear":
+            ours = LinearHead(width, classes, rngs=rngs)
+            module = torch_probes.torch.nn.Linear(width, classes)
+            names = {"kernel": "weight", "bias": "bias"}
+        else:
+            ours = AttentiveHead(width, classes, num_heads=12, rngs=rngs)
+            module, names = torch_probes.TorchAttentive(width, classes, 12), torch_probes.NAMES
+        state = nnx.to_flat_state(nnx.state(ours))
+        head = {".".join(map(str, path)): leaf[...] for path, leaf in state}
+        predictions = torch_probes.train(
+            torch_probes.copied(module, head, names),
+            *sides[0],
+            sides[1][0],
+            rate=options[kind].rates[0] * 64 / 256,
+            epochs=6,
+            batch=64,
+            order=lambda epoch, count: shuffled(config.seed, epoch, count),
+        )
+        top1 = (predictions == sides[1][1]).mean(axis=1)
+        place = f"{data}/classification/{kind}/{name}"
+        assert values[f"{place}/best"] == top1.max()
+        assert values[f"{place}/last"] == top1[-1]
+
+
+def objects(folder, method, **changes):
+    config = settings(folder, object_config("", ()))
+    config.data.num_images = 48
+    config.object_classification.update(changes)
+    config.method = method
+    return config
+
+
+def test_objects_on_random_views(tmp_path):
+    config = objects(tmp_path, "ibot", heads=("linear",), references=("knn",))
+    config.object_classification.linear.epochs = 1
+    values = run(object_classification, small(), config, tmp_path / "run")
+    place = "critters/object_classification"
+    for name in ("linear/cls_token/best", "linear/cls_token/chosen", "knn/cls_token/chosen"):
+        assert 0 <= values[f"{place}/{name}"] <= 1
+    assert len(object_classification.section(values).rows) == 2
+
+
+def test_fixed_views_and_the_encoders_own_classifier(tmp_path):
+    config = objects(tmp_path, "deit", views="eval", heads=("linear",), own_classifier=True)
+    config.object_classification.update(references=(), selection=False)
+    values = run(object_classification, small("deit"), config, tmp_path / "run")
+    arrays = np.load(tmp_path / "run" / "object_classification_critters.npz")
+    right = (arrays["own/classifier/chosen"] == arrays["labels"]).mean()
+    assert values["critters/object_classification/own/classifier/chosen"] == right
+
+
+def test_bad_input_gets_one_sentence(tmp_path, monkeypatch):
+    config = settings(tmp_path, part_config("ibot", "", projector=True))
+    config.data.num_images = 8
+    task, encoder = config.classification, small()
+
+    def refused(sentence, task, encoder, config):
+        with pytest.raises(JaxpartError, match=sentence):
+            dict(task.run(encoder, config, None, QUIET))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            classification,
+            "part_patches",
+            lambda source, selection: [
+                one
+                for one in part_patches(source, selection)
+                if (one.part, source.info.split) != (5, "test")
+            ],
+        )
+        refused(r"critters \(test\) has nothing of the class leg", classification, encoder, config)
+    task.heads = ("circular",)
+    refused("no probe 'circular'", classification, encoder, config)
+    task.heads, task.attentive.num_heads = ("attentive",), 5
+    refused("do not split into 5", classification, encoder, config)
+    task.bn_test = "best"
+    refused("choose running or batch", classification, encoder, config)
+    own = objects(tmp_path, "ibot", own_classifier=True)
+    refused("has no classifier of its own", object_classification, encoder, own)
+    shape = dataclasses.replace(
+        small_config("deit"), projector=ProjectorConfig("classifier", out=7)
+    )
+    deit = random_encoder("deit", shape)
+    refused("tells 7 classes apart, but critters has 24", object_classification, deit, own)
+    own.object_classification.views = "odd"
+    refused("choose random or eval", object_classification, deit, own)
