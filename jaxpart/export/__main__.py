@@ -83,6 +83,8 @@ def _names(given: argparse.Namespace, config: ConfigDict, encoder: Encoder) -> t
 
 def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
     """Writes a file for each view; yields its path."""
+    if given.batch_size < 1 or (given.pixels is not None and given.pixels < 1):
+        raise JaxpartError("--batch-size and --pixels must be at least 1")
     config, kinds = _configuration(given)
     try:
         encoder = devices.replicate(make_encoder(config))

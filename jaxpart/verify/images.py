@@ -27,8 +27,10 @@ def read_images(folder: str | pathlib.Path | None, count: int) -> dict[str, byte
     """Encoded images by name: the first of a folder, or drawn ones.
 
     Raises:
-      JaxpartError: The folder holds none.
+      JaxpartError: The folder holds none, or none are asked for.
     """
+    if count < 1:
+        raise JaxpartError(f"--count cannot be {count}; compare at least 1 image")
     if folder is None:
         drawn = Critters("test", count, image_size=160, seed=0)
         return {drawn[i].annotation.id: drawn[i].image for i in range(count)}
