@@ -1,4 +1,7 @@
-"""`python -m convert FAMILY CHECKPOINT OUT`: a PyTorch checkpoint becomes an encoder folder."""
+"""`python -m convert FAMILY CHECKPOINT OUT`: a PyTorch checkpoint becomes an encoder folder.
+
+CHECKPOINT is a file, or @NAME of a released one, which is fetched; `--list` names them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import argparse
 import re
 import sys
 
+from convert.download import download_release
 from convert.families import FAMILIES
 from convert.pipeline import convert
+from convert.registry import find_release, releases_of
 from jaxpart.encoders.families import families
 from jaxpart.errors import JaxpartError
 
@@ -21,7 +26,7 @@ def _image_size(text: str) -> tuple[int, int]:
 
 
 class _List(argparse.Action):
-    """Prints what is known of each family, and leaves."""
+    """Prints what is known of each family and its releases, and leaves."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         for facts in families().values():
@@ -38,6 +43,8 @@ class _List(argparse.Action):
             ):
                 if value:
                     print(f"  {name:<10} {value}")
+            for release in releases_of(facts.name):
+                print(f"  @{release.name:<23} {release.summary}")
         parser.exit()
 
 
@@ -48,17 +55,20 @@ def main(arguments: list[str] | None = None) -> int:
         description="Convert a PyTorch checkpoint into a Flax encoder for jaxpart.load_encoder.",
         epilog="example: python -m convert ibot checkpoint.pth checkpoints/ibot_vitb16",
     )
-    parser.add_argument("--list", nargs=0, action=_List, help="show what is known of each family")
+    parser.add_argument(
+        "--list", nargs=0, action=_List, help="show the families and their releases"
+    )
     parser.add_argument("family", metavar="FAMILY", help=", ".join(FAMILIES))
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="the released .pth, .safetensors or .npz"
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="the released .pth, .safetensors or .npz, or @NAME to fetch one",
     )
     parser.add_argument("out", metavar="OUT", help="folder to be made")
     parser.add_argument(
         "--layout",
-        default="original",
         choices=("original", "timm", "transformers"),
-        help="whose names the checkpoint uses (default: original)",
+        help="whose names the checkpoint uses (default: original; of @NAME known)",
     )
     parser.add_argument(
         "--checkpoint-key", metavar="KEY", help="network of the file: teacher, student…"
@@ -78,12 +88,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     try:
+        checkpoint, layout, key = given.checkpoint, given.layout, given.checkpoint_key
+        if checkpoint.startswith("@"):
+            release = find_release(checkpoint[1:], given.family)
+            checkpoint = download_release(release)
+            layout, key = layout or release.layout, key or release.checkpoint_key
         config = convert(
             given.family,
-            given.checkpoint,
+            checkpoint,
             given.out,
-            layout=given.layout,
-            checkpoint_key=given.checkpoint_key,
+            layout=layout or "original",
+            checkpoint_key=key,
             num_heads=given.num_heads,
             image_size=given.image_size,
             allow_torch=given.use_torch,

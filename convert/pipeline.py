@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 
 from convert import rules
-from convert.checkpoint import flatten, open_checkpoint
 from convert.families import FAMILIES
 from convert.families.base import Family, Layout, Options, Root
 from jaxpart.encoders import positions
@@ -23,6 +22,7 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import families
 from jaxpart.encoders.loading import shapes_of, write_encoder
 from jaxpart.errors import JaxpartError
+from jaxpart.tensor_files import flatten, open_checkpoint
 
 _SHOWN_FAULTS = 20
 

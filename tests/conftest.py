@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and what they start share
     atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 import pytest
+from local_server import server as server
 
 SHARED = pathlib.Path(__file__).resolve().parent.parent.parent / "shared"
 

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import hashlib
 import os
 import pathlib
 import shutil
 import stat
 import tarfile
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
-from http.client import HTTPException, HTTPResponse
+from collections.abc import Mapping
 from typing import IO
 
 from jaxpart.data.locking import locked
+from jaxpart.download import RemoteFile, fetch
 from jaxpart.errors import JaxpartError
 from jaxpart.progress import Progress
 
 _CHUNK = 1 << 20
-_TIMEOUT = 60.0
-_NO_SUCH_RANGE = 416
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +39,9 @@ class Archive:
     into: str = ""
 
     @property
-    def file(self) -> str:
-        """Its name on the disk."""
-        return self.url.partition("?")[0].rpartition("/")[2]
+    def file(self) -> RemoteFile:
+        """As it is fetched."""
+        return RemoteFile(self.url, self.sha256)
 
 
 _CHALLENGE = Archive(
@@ -118,8 +113,8 @@ def download(
             if not all(target.exists() for target in targets):
                 try:
                     (out / archive.into).mkdir(parents=True, exist_ok=True)
-                    file = _fetch(archive, out, progress)
-                    progress.say(f"{archive.file}: unpacking")
+                    file = fetch(archive.file, out, progress)
+                    progress.say(f"{archive.file.name}: unpacking")
                     _unpack(file, archive, out / archive.into)
                     file.unlink()
                 except OSError as error:
@@ -128,82 +123,9 @@ def download(
     return folders
 
 
-def _fetch(archive: Archive, out: pathlib.Path, progress: Progress) -> pathlib.Path:
-    """The archive on the disk, whole and with the right checksum."""
-    done = out / archive.file
-    part = out / f"{archive.file}.part"
-    if not done.exists():
-        _receive(archive.url, part, progress)
-        os.replace(part, done)
-    if archive.sha256:
-        with done.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != archive.sha256:
-            done.unlink()
-            raise JaxpartError(
-                f"{archive.url} has the SHA-256 {found} instead of {archive.sha256}; it was removed, try "
-                "again"
-            )
-    return done
-
-
-def _receive(url: str, part: pathlib.Path, progress: Progress) -> None:
-    """Fetches what is still missing of a file; the part that came stays where the connection fails."""
-    start = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={start}-"} if start else {}
-    request = urllib.request.Request(url, headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
-            start, size = _extent(response, start, url)
-            with (
-                part.open("ab" if start else "wb") as file,
-                progress.bar(part.name, size) as advance,
-            ):
-                advance(start)
-                got = start + _copy(response, file, advance)
-    except urllib.error.HTTPError as error:
-        if error.code == _NO_SUCH_RANGE:
-            part.unlink()
-            raise JaxpartError(f"{part} is longer than {url}; it was removed, try again") from error
-        raise JaxpartError(f"{url} cannot be fetched: {error.code} {error.reason}") from error
-    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise JaxpartError(
-            f"{url} cannot be fetched ({reason}); look at the network and try again, which goes on from "
-            "what is there"
-        ) from error
-    if got != size:
-        raise JaxpartError(
-            f"{url} was cut off after {got} of {size} bytes; try again, which goes on from there"
-        )
-
-
-def _extent(response: HTTPResponse, start: int, url: str) -> tuple[int, int]:
-    """(first byte that comes, bytes of the whole file); a server may send all of it again."""
-    length = response.headers.get("Content-Length", "")
-    if not length.isdigit():
-        raise JaxpartError(f"{url} comes without its length, so it could not be told whole")
-    if response.status == 206:
-        span = response.headers.get("Content-Range", "")
-        if not span.startswith(f"bytes {start}-"):
-            raise JaxpartError(f"{url} comes with bytes {span!r} instead of {start} and on")
-        return start, start + int(length)
-    return 0, int(length)
-
-
-def _copy(response: HTTPResponse, file: IO[bytes], advance: Callable[[int], None]) -> int:
-    """Writes all that comes; returns the number of bytes."""
-    count = 0
-    while data := response.read1(_CHUNK):
-        file.write(data)
-        count += len(data)
-        advance(len(data))
-    return count
-
-
 def _unpack(file: pathlib.Path, archive: Archive, into: pathlib.Path) -> None:
     """Unpacks beside the goal, then moves: a folder that is there is whole."""
-    temporary = into / f".unpacking-{archive.file}"
+    temporary = into / f".unpacking-{archive.file.name}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         try:

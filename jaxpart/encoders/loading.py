@@ -77,6 +77,28 @@ def write_encoder(
     (folder / _ABOUT).write_text(text, encoding="utf-8")
 
 
+def read_about(folder: str | pathlib.Path) -> dict[str, Any]:
+    """What `encoder.json` says of an encoder folder, unchecked.
+
+    Raises:
+      JaxpartError: The folder is no converted encoder, or the file is damaged.
+    """
+    about = pathlib.Path(folder) / _ABOUT
+    if not about.is_file():
+        raise JaxpartError(
+            f"{folder} is not a converted encoder (it has no {_ABOUT}); make one with "
+            f"`python -m convert FAMILY CHECKPOINT {folder}`"
+        )
+    try:
+        return json.loads(about.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _damaged(about, error) from error
+
+
+def _damaged(about: pathlib.Path, error: Exception) -> JaxpartError:
+    return JaxpartError(f"{about} is damaged ({error!r}); convert the checkpoint again")
+
+
 def load_encoder(folder: str | pathlib.Path) -> Encoder:
     """Loads an encoder that `python -m convert FAMILY CHECKPOINT FOLDER` wrote.
 
@@ -84,14 +106,8 @@ def load_encoder(folder: str | pathlib.Path) -> Encoder:
       JaxpartError: The folder is missing, incomplete, damaged or of another version.
     """
     folder = pathlib.Path(folder)
-    about = folder / _ABOUT
-    if not about.is_file():
-        raise JaxpartError(
-            f"{folder} is not a converted encoder (it has no {_ABOUT}); make one with "
-            f"`python -m convert FAMILY CHECKPOINT {folder}`"
-        )
+    about, document = folder / _ABOUT, read_about(folder)
     try:
-        document = json.loads(about.read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise JaxpartError(
                 f"{about} has format {document['format']}, this jaxpart reads {FORMAT}; convert again"
@@ -100,10 +116,8 @@ def load_encoder(folder: str | pathlib.Path) -> Encoder:
         pixels = document["preprocessing"]
         preprocessing = Preprocessing(tuple(pixels["mean"]), tuple(pixels["std"]))
         family, digest = document["family"], document["digest"]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise JaxpartError(
-            f"{about} is damaged ({error!r}); convert the checkpoint again"
-        ) from error
+    except (KeyError, TypeError) as error:
+        raise _damaged(about, error) from error
     arrays = checkpoints.load_arrays(folder / _WEIGHTS)
     _check(folder, arrays, shapes_of(config), digest)
     return make_encoder(family, config, preprocessing, arrays, digest=digest, trained=True)

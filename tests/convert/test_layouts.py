@@ -19,10 +19,10 @@ from twins import (
 
 import jaxpart
 from convert.__main__ import main
-from convert.checkpoint import open_checkpoint
 from convert.families import FAMILIES
 from convert.families.base import Options
 from convert.pipeline import convert, make_plan
+from jaxpart.tensor_files import open_checkpoint
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")

@@ -7,7 +7,6 @@ import re
 import jax
 import numpy as np
 
-from convert.checkpoint import open_checkpoint
 from convert.families import FAMILIES
 from convert.families.base import Options
 from convert.pipeline import make_plan
@@ -15,6 +14,7 @@ from convert.rules import read_arrays
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.families import families
 from jaxpart.encoders.loading import make_encoder, shapes_of
+from jaxpart.tensor_files import open_checkpoint
 
 TOLERANCE = 1e-4
 

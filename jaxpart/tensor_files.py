@@ -17,8 +17,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from convert.unpickler import RestrictedUnpickler, finished
 from jaxpart.errors import JaxpartError
+from jaxpart.unpickler import RestrictedUnpickler, finished
 
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _OTHERS = {
@@ -59,7 +59,7 @@ class Checkpoint:
 def open_checkpoint(path: str | pathlib.Path, *, allow_torch: bool = False) -> Checkpoint:
     """Opens a `.pth`, `.pth.tar`, `.bin` (zip format), `.safetensors` or `.npz` file, by its content.
 
-    Nothing of the file is run: see `convert/unpickler.py`.
+    Nothing of the file is run: see `jaxpart/unpickler.py`.
 
     Args:
       path: The file.

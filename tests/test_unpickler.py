@@ -15,8 +15,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from convert.checkpoint import flatten, open_checkpoint
 from jaxpart.errors import JaxpartError
+from jaxpart.tensor_files import flatten, open_checkpoint
 
 
 def archive(path, data, members=()):
@@ -295,7 +295,7 @@ def test_torch_is_not_imported(golden):
     code = f"""
 import sys
 sys.modules["torch"] = sys.modules["tensorflow"] = None
-from convert.checkpoint import open_checkpoint
+from jaxpart.tensor_files import open_checkpoint
 open_checkpoint({str(golden / "encoders/ibot_full/checkpoint.pth")!r})
 """
     subprocess.run([sys.executable, "-c", code], check=True)

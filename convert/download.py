@@ -1,0 +1,25 @@
+"""Released checkpoints on this machine: fetched once, kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import pathlib
+
+from convert.registry import Release
+from jaxpart.devices import user_cache
+from jaxpart.download import RemoteFile, fetch
+from jaxpart.errors import JaxpartError
+from jaxpart.progress import Progress
+
+
+def download_release(release: Release, progress: Progress | None = None) -> pathlib.Path:
+    """The file of a release, whole and as published, in checkpoints/NAME of `user_cache`.
+
+    Raises:
+      JaxpartError: No program may fetch it, or see `jaxpart.download.fetch`.
+    """
+    if not release.url:
+        raise JaxpartError(
+            f"@{release.name} cannot be fetched for you: {release.by_hand}; then pass the file itself"
+        )
+    folder = user_cache() / "checkpoints" / release.name
+    return fetch(RemoteFile(release.url, release.sha256, release.size), folder, progress)

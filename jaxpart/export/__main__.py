@@ -1,0 +1,188 @@
+"""`python -m jaxpart.export WORKDIR|ENCODER OUT`: features and labels as files for others.
+
+Of a run (its work directory), the views that its tasks looked at, on its data sets; of a converted
+encoder, what --data and --views name. Features that are in the cache are not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+
+from ml_collections import ConfigDict
+
+from jaxpart import devices, features
+from jaxpart.config import part_config
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.errors import JaxpartError
+from jaxpart.export.formats import FORMATS, check_format, write_features
+from jaxpart.export.views import VIEWS, LabelledView, find_views
+from jaxpart.main import make_encoder
+from jaxpart.progress import Progress
+
+_VIEWS_OF = {
+    "retrieval": ("parts",),
+    "classification": ("parts_train", "parts_test"),
+    "object_classification": ("images_train", "images_test"),
+}
+"""What each task looks at."""
+_FORMAT = "jaxpart features 1"
+
+
+def _configuration(given: argparse.Namespace) -> tuple[ConfigDict, tuple[str, ...]]:
+    """The configuration, and its views."""
+    path = pathlib.Path(given.source)
+    if (path / "encoder.json").is_file():
+        if not given.data:
+            raise JaxpartError(
+                "say which data: --data NAME and --root FOLDER, as in --data cub --root DATA"
+            )
+        config = part_config("", "paper", projector=False)
+        config.encoder.checkpoint = str(path)
+        views: tuple[str, ...] = ("parts",)
+    elif (path / "config.json").is_file():
+        try:
+            config = ConfigDict(json.loads((path / "config.json").read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise JaxpartError(f"{path / 'config.json'} is damaged ({error}); run again") from error
+        views = tuple(v for task in config.get("tasks", ()) for v in _VIEWS_OF.get(task, ()))
+    else:
+        raise JaxpartError(
+            f"{path} is neither the work directory of a run (config.json) nor a converted encoder "
+            f"(encoder.json)"
+        )
+    if given.data:
+        config.data.sets = tuple(given.data)
+    if given.root:
+        config.data.root = given.root
+    if given.cache:
+        config.features.cache = given.cache
+    return config, tuple(given.views or views)
+
+
+def _names(given: argparse.Namespace, config: ConfigDict, encoder: Encoder) -> tuple[str, ...]:
+    """The representations: those that are asked for, or the run's vectors, or all vectors."""
+    if given.representations:
+        return tuple(given.representations)
+    tasks = [config[task] for task in config.get("tasks", ()) if task in _VIEWS_OF]
+    if (pathlib.Path(given.source) / "config.json").is_file():
+        names = [
+            name
+            for task in tasks
+            for options in (task, task.get("linear", {}))
+            for name in options.get("representations", ())
+        ]
+        return tuple(dict.fromkeys(names))
+    known = ("embedding", *(f"{token}_token" for token in encoder.config.prefix[:1]))
+    return (*known, *(("projection",) if encoder.config.projector else ()))
+
+
+def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
+    """Writes a file for each view; yields its path."""
+    if given.batch_size < 1 or (given.pixels is not None and given.pixels < 1):
+        raise JaxpartError("--batch-size and --pixels must be at least 1")
+    config, kinds = _configuration(given)
+    try:
+        encoder = devices.replicate(make_encoder(config))
+        names = _names(given, config, encoder)
+        size = given.pixels or encoder.config.image_size[0]
+        shapes = _shapes(encoder, names)
+        check_format(given.format, shapes)
+        views = list(find_views(kinds, config.data, size=size, on_error=given.on_error))
+    except (AttributeError, KeyError) as error:
+        raise JaxpartError(
+            f"{given.source}/config.json is of another version of jaxpart ({error}); run again"
+        ) from error
+    if not views:
+        raise JaxpartError(f"name what to export: --views {'|'.join(VIEWS)}")
+    progress = Progress(shown=devices.is_main())
+    for view in views:
+        yield _export_view(encoder, view, names, config, given, progress)
+
+
+def _shapes(encoder: Encoder, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in names:
+        tokens = name.rpartition("/")[2] == "tokens"
+        shapes |= features.check_representations(encoder, [name], tokens=tokens)
+    return shapes
+
+
+def _export_view(
+    encoder: Encoder,
+    view: LabelledView,
+    names: Sequence[str],
+    config: ConfigDict,
+    given: argparse.Namespace,
+    progress: Progress,
+) -> pathlib.Path:
+    found = features.extract(
+        encoder, view.view, names, config.features, progress, batch_size=given.batch_size
+    )
+    if found.skipped:
+        progress.say(f"{view.name}: {len(found.skipped)} skipped; the first: {found.skipped[0]}")
+    about = {
+        "format": _FORMAT,
+        "jaxpart": importlib.metadata.version("jaxpart"),
+        "encoder": encoder.name,
+        "encoder_digest": encoder.digest,
+        "trained": encoder.trained,
+        "data": view.view.data,
+        "split": view.split,
+        "view": view.view.kind,
+        "pixels": view.view.size,
+        "representations": list(names),
+        "precision": config.features.precision,
+        "classes": list(view.classes),
+    }
+    path = pathlib.Path(given.out) / f"{view.name}.{given.format}"
+    if devices.is_main():
+        arrays = {name: vectors.whole() for name, vectors in found.features.items()}
+        ids = [view.view.ids[i] for i in found.kept]
+        write_features(path, arrays, view.labels[found.kept], ids, about)
+    return path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxpart.export",
+        description=__doc__,
+        epilog="example: python -m jaxpart.export checkpoints/ibot features --data cub --root DATA",
+    )
+    parser.add_argument("source", metavar="WORKDIR|ENCODER", help="a run or a converted encoder")
+    parser.add_argument("out", metavar="OUT", help="folder for the files; it is made")
+    parser.add_argument("--format", default="safetensors", help=f"{', '.join(FORMATS)}")
+    parser.add_argument("--data", nargs="+", metavar="NAME", help="data sets")
+    parser.add_argument("--root", metavar="FOLDER", help="folder that holds them")
+    parser.add_argument("--views", nargs="+", metavar="VIEW", help=", ".join(VIEWS))
+    parser.add_argument(
+        "--representations", nargs="+", metavar="NAME", help="embedding, block3/tokens…"
+    )
+    parser.add_argument("--pixels", type=int, metavar="N", help="default: the encoder's own")
+    parser.add_argument("--cache", help="off, ram or disk, instead of the configuration's")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N")
+    parser.add_argument(
+        "--on-error", default="raise", choices=("raise", "skip"), help="images that cannot be read"
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit status."""
+    given = _parser().parse_args(arguments)
+    try:
+        devices.start()
+        for path in export(given):
+            print(path)
+    except JaxpartError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""The three kinds of files. Each holds the features by name, "labels", "ids", and what is known of them."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxpart.errors import JaxpartError
+from jaxpart.files import replacing
+
+FORMATS = ("safetensors", "npz", "parquet")
+
+
+def check_format(kind: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Says what will not go before anything is computed.
+
+    Args:
+      kind: Of `FORMATS`.
+      shapes: Of the features of one item.
+
+    Raises:
+      JaxpartError: There is no such format, its library is missing, or it does not hold such features.
+    """
+    if kind not in FORMATS:
+        raise JaxpartError(f"there is no format {kind!r}; choose among {', '.join(FORMATS)}")
+    if kind == "parquet":
+        _pyarrow()
+        for name, shape in shapes.items():
+            if len(shape) != 1:
+                raise JaxpartError(
+                    f"parquet has a row for each item, which all tokens of an image ({name}) are not; "
+                    f"choose safetensors or npz"
+                )
+
+
+def write_features(
+    path: pathlib.Path,
+    features: Mapping[str, np.ndarray],
+    labels: Int[np.ndarray, " item"],
+    ids: Sequence[str],
+    about: Mapping[str, Any],
+) -> None:
+    """Writes a file of the kind that its name ends with.
+
+    - safetensors: tensors by name; `ids` and `about` as JSON text in the metadata, each key its own;
+    - npz: arrays by name, `ids` as text, and `metadata`, one JSON text;
+    - parquet: a row for each item with `id`, `label`, and each feature as a list of fixed size; `about`
+      as JSON text in the schema's metadata, each key its own.
+
+    Args:
+      path: The file.
+      features: float32 [item, …] by name.
+      labels: Class of each item.
+      ids: Name of each item.
+      about: What is known of them; plain values.
+
+    Raises:
+      JaxpartError: It cannot be written, or a library is missing.
+    """
+    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in about.items()}
+    with replacing(path) as temporary:
+        if path.suffix == ".safetensors":
+            from safetensors.numpy import save_file
+
+            arrays = {name: np.ascontiguousarray(array) for name, array in features.items()}
+            metadata = texts | {"ids": json.dumps(list(ids), ensure_ascii=False)}
+            save_file(arrays | {"labels": labels}, temporary, metadata)
+        elif path.suffix == ".npz":
+            document = np.array(json.dumps(dict(about), ensure_ascii=False))
+            with temporary.open("wb") as file:
+                named = dict[str, Any](features, labels=labels, ids=np.array(ids))
+                np.savez(file, **named, metadata=document)
+        else:
+            _write_parquet(temporary, features, labels, ids, texts)
+
+
+def _write_parquet(
+    path: pathlib.Path,
+    features: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    ids: Sequence[str],
+    texts: Mapping[str, str],
+) -> None:
+    arrow = _pyarrow()
+    from pyarrow import parquet
+
+    columns = {"id": arrow.array(list(ids), arrow.string()), "label": arrow.array(labels)}
+    for name, array in features.items():
+        values = arrow.array(np.ascontiguousarray(array).reshape(-1))
+        columns[name] = arrow.FixedSizeListArray.from_arrays(values, array.shape[1])
+    table = arrow.table(columns)
+    parquet.write_table(table.replace_schema_metadata(dict(texts)), path)
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise JaxpartError(
+            "parquet files need pyarrow, which is not part of jaxpart: pip install pyarrow, or choose "
+            "--format safetensors or npz"
+        ) from error
+    return pyarrow

@@ -1,0 +1,129 @@
+"""`python -m jaxpart.verify encoder | features | results`: is it the same?
+
+The exit status is 0 if it is, 1 if something departs, and 2 if nothing could be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import re
+import sys
+from typing import Any
+
+from jaxpart.errors import JaxpartError
+from jaxpart.files import write_json
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor HEIGHTxWIDTH")
+    return int(found.group(1)), int(found.group(2) or found.group(1))
+
+
+def _stage(text: str) -> tuple[str, str]:
+    stage, equals, module = text.partition("=")
+    if not (stage and equals and module):
+        raise argparse.ArgumentTypeError(f"{text!r} is not STAGE=MODULE")
+    return stage, module
+
+
+def _encoder(given: argparse.Namespace) -> Any:
+    from jaxpart.verify.encoder import verify_encoder  # PyTorch is asked for there alone
+
+    return verify_encoder(
+        given.checkpoint,
+        given.out,
+        given.reference,
+        sizes=given.size,
+        images=given.images,
+        count=given.count,
+        tolerance=given.tolerance,
+        named=dict(given.stage),
+        allow_torch=given.use_torch,
+    )
+
+
+def _features(given: argparse.Namespace) -> Any:
+    from jaxpart.verify.features import verify_features
+
+    return verify_features(given.a, given.b, key=given.key, tolerance=given.tolerance)
+
+
+def _results(given: argparse.Namespace) -> Any:
+    from jaxpart.verify.results import verify_results
+
+    return verify_results(given.a, given.b, tolerance=given.tolerance)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m jaxpart.verify", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    encoder = commands.add_parser("encoder", help="a converted encoder against PyTorch")
+    encoder.set_defaults(run=_encoder)
+    encoder.add_argument("checkpoint", metavar="CHECKPOINT", help="the PyTorch file")
+    encoder.add_argument("out", metavar="OUT", help="the folder converted from it")
+    encoder.add_argument(
+        "--reference",
+        required=True,
+        metavar="MODEL",
+        help="timm:NAME[,key=value…], transformers:CLASS or module:path.to.module:callable",
+    )
+    encoder.add_argument(
+        "--size", type=_size, action="append", default=[], help="N or HxW; may be repeated"
+    )
+    encoder.add_argument("--images", metavar="FOLDER", help="by default drawn ones")
+    encoder.add_argument("--count", type=int, default=4, help="how many images (default: 4)")
+    encoder.add_argument(
+        "--stage",
+        type=_stage,
+        action="append",
+        default=[],
+        metavar="STAGE=MODULE",
+        help="submodule whose output is blocks, tokens, projection…; may be repeated",
+    )
+    encoder.add_argument(
+        "--use-torch", action="store_true", help="let PyTorch read its old file format"
+    )
+
+    features = commands.add_parser("features", help="two files of features, row by row")
+    features.set_defaults(run=_features)
+    features.add_argument("a", metavar="A", help=".npz, .safetensors or .pt")
+    features.add_argument("b", metavar="B")
+    features.add_argument("--key", help="name of the array, or that in A = that in B")
+
+    results = commands.add_parser("results", help="two results.json, or one and the paper")
+    results.set_defaults(run=_results)
+    results.add_argument("a", metavar="A", help="results.json, or the folder of a run")
+    results.add_argument("b", metavar="B", help="the same, or `paper`")
+
+    for command, tolerance, unit in (
+        (encoder, 1e-4, "largest absolute error"),
+        (features, 1e-4, "largest absolute error"),
+        (results, 0.1, "percent points"),
+    ):
+        command.add_argument(
+            "--tolerance", type=float, default=tolerance, help=f"{unit} (default: {tolerance})"
+        )
+        command.add_argument("--json", metavar="FILE", help="write all of it to a file")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit status."""
+    given = _parser().parse_args(arguments)
+    try:
+        report = given.run(given)
+        if given.json:
+            write_json(pathlib.Path(given.json), report.as_json())
+    except JaxpartError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(report.as_text())
+    return 0 if report.same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""An encoder against PyTorch: the same images through both, stage by stage."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.loading import load_encoder, read_about
+from jaxpart.errors import JaxpartError
+from jaxpart.table import Section, sections_text
+from jaxpart.verify.comparing import TOLERANCE, Difference, compare
+from jaxpart.verify.diagnosis import Finding, diagnose
+from jaxpart.verify.images import compare_pixels, pixels, read_images, stated_normalization
+from jaxpart.verify.reference import load_reference
+from jaxpart.verify.stages import Stages, run, stage_names
+from jaxpart.verify.torch_stages import run_reference
+
+_NOT_COMPARED = "not compared: "
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeReport:
+    """What was found at one image size.
+
+    Attributes:
+      size: (height, width) in pixels.
+      stages: Every stage, in the order of computation.
+      findings: What the reference does otherwise, where a stage departs.
+      explained: Whether that explains all differences.
+    """
+
+    size: tuple[int, int]
+    stages: Sequence[Difference]
+    findings: Sequence[Finding]
+    explained: bool
+
+    def first_departing(self, tolerance: float) -> str | None:
+        """The first stage that departs."""
+        return next((stage.stage for stage in self.stages if stage.departs(tolerance)), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderReport:
+    """What was found of an encoder.
+
+    Attributes:
+      about: What was compared: files, digests, images.
+      tolerance: Largest absolute error of what is the same, see `Difference.departs`.
+      sizes: One report for each image size.
+    """
+
+    about: Mapping[str, Any]
+    tolerance: float
+    sizes: Sequence[SizeReport]
+
+    @property
+    def same(self) -> bool:
+        """Whether no stage departs."""
+        return all(size.first_departing(self.tolerance) is None for size in self.sizes)
+
+    def as_json(self) -> dict[str, Any]:
+        """For a file."""
+        return {
+            **self.about,
+            "tolerance": self.tolerance,
+            "same": self.same,
+            "sizes": [
+                {
+                    "size": list(size.size),
+                    "first_departing": size.first_departing(self.tolerance),
+                    "stages": [stage.as_json() for stage in size.stages],
+                    "mistakes": [finding.as_json() for finding in size.findings],
+                    "explained": size.explained,
+                }
+                for size in self.sizes
+            ],
+        }
+
+    def as_text(self) -> str:
+        """A table for each size, and what is to be said of it."""
+        return "\n".join(self._size_text(size) for size in self.sizes)
+
+    def _size_text(self, size: SizeReport) -> str:
+        rows = []
+        for stage in size.stages:
+            departs = stage.departs(self.tolerance)
+            values = ((stage.error, ".1e"), (stage.cosine, ".8f"), (stage.scale, ".2g"))
+            numbers = ["" if value is None else format(value, form) for value, form in values]
+            note = "; ".join(filter(None, ["DEPARTS" if departs else "", stage.note]))
+            rows.append((stage.stage, *numbers, note))
+        columns = ("stage", "largest error", "least cosine", "size", "")
+        title = f"{size.size[0]} × {size.size[1]} pixels, tolerance {self.tolerance:g}"
+        lines = [sections_text(title, [Section(columns, rows)])]
+        first = size.first_departing(self.tolerance)
+        if first is None:
+            left_out = [stage.stage for stage in size.stages if stage.error is None]
+            but = f" (not compared: {', '.join(left_out)})" if left_out else ""
+            lines.append(f"same: no stage departs{but}")
+        else:
+            lines.append(f"NOT THE SAME: the first stage that departs is {first}")
+        for finding in size.findings:
+            lines.append(
+                f"{finding.mistake.sentence} (largest error up to {finding.stage}: {finding.before:.1e}, "
+                f"done alike {finding.after:.1e})"
+            )
+            lines += [
+                f"  or, which these images do not tell apart: {other}" for other in finding.also
+            ]
+        if first is not None and not size.explained:
+            lines.append("no known mistake explains all of it; look at that stage of the reference")
+        return "\n".join(lines)
+
+
+def verify_encoder(
+    checkpoint: str | pathlib.Path,
+    folder: str | pathlib.Path,
+    reference: str,
+    *,
+    sizes: Sequence[tuple[int, int]] = (),
+    images: str | pathlib.Path | None = None,
+    count: int = 4,
+    tolerance: float = TOLERANCE,
+    named: Mapping[str, str] | None = None,
+    allow_torch: bool = False,
+) -> EncoderReport:
+    """Runs the same images through PyTorch and through Flax.
+
+    Args:
+      checkpoint: The PyTorch file.
+      folder: The encoder that was converted from it.
+      reference: The PyTorch model, see `jaxpart.verify.reference`.
+      sizes: (height, width) in pixels; by default that of the encoder alone.
+      images: A folder of images; by default drawn ones.
+      count: How many images.
+      tolerance: Largest absolute error of what is the same, see `Difference.departs`.
+      named: Submodules of the reference by stage, where the usual places are wrong.
+      allow_torch: Whether PyTorch may read checkpoints in its old format.
+
+    Raises:
+      JaxpartError: A file is missing or of another encoder, PyTorch is not installed, or the reference
+        cannot be made or run.
+    """
+    checkpoint = pathlib.Path(checkpoint)
+    encoder, source = load_encoder(folder), read_about(folder).get("source", {})
+    digest = _check_source(checkpoint, pathlib.Path(folder), source)
+    trained_at = tuple(source.get("trained_at", encoder.config.image_size))
+    module = load_reference(
+        reference,
+        checkpoint,
+        image_size=(trained_at[0], trained_at[1]),
+        checkpoint_key=source.get("checkpoint_key"),
+        allow_torch=allow_torch,
+    )
+    stated = stated_normalization(module, reference, checkpoint)
+    ours = encoder.preprocessing.mean, encoder.preprocessing.std
+    files = read_images(images, count)
+    reports = []
+    for size in sizes or [encoder.config.image_size]:
+        encoder.config.grid_of(*size)
+        seen = pixels(files, size)
+        inputs = np.asarray(encoder.normalize(jax.numpy.asarray(seen)))
+        before = compare_pixels(files, seen, inputs, ours, stated)
+        theirs, absent = run_reference(
+            module, inputs, depth=encoder.config.depth, named=named or {}
+        )
+        reports.append(_compare_size(encoder, size, inputs, theirs, absent, before, tolerance))
+    about = {
+        "checkpoint": str(checkpoint),
+        "sha256": digest,
+        "encoder": {"folder": str(folder), "name": encoder.name, "digest": encoder.digest},
+        "reference": reference,
+        "images": list(files),
+        "versions": {"jax": jax.__version__, "torch": _torch_version()},
+    }
+    return EncoderReport(about, tolerance, reports)
+
+
+def _torch_version() -> str:
+    import torch
+
+    return torch.__version__
+
+
+def _check_source(checkpoint: pathlib.Path, folder: pathlib.Path, source: Mapping[str, Any]) -> str:
+    if not checkpoint.is_file():
+        raise JaxpartError(f"{checkpoint} does not exist; give the PyTorch checkpoint file")
+    with checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if source.get("sha256", digest) != digest:
+        raise JaxpartError(
+            f"{folder} was not converted from {checkpoint} but from another {source.get('file')}; "
+            f"convert this one, or give that one"
+        )
+    return digest
+
+
+def _compare_size(
+    encoder: Encoder,
+    size: tuple[int, int],
+    inputs: np.ndarray,
+    theirs: Stages,
+    absent: Mapping[str, str],
+    before: Sequence[Difference],
+    tolerance: float,
+) -> SizeReport:
+    ours = run(encoder, inputs)
+    stages, comparable = list(before), dict[str, np.ndarray]()
+    for name in stage_names(encoder):
+        if name == "tokens" and not encoder.config.final_norm and "tokens" not in theirs:
+            continue  # they are what leaves the last block
+        if name not in theirs:
+            stages.append(Difference(name, None, note=_NOT_COMPARED + absent.get(name, "")))
+            continue
+        value = _same_axes(theirs[name], ours[name])
+        if (
+            name not in ("embed", "tokens")
+            and not name.startswith("block")
+            and (value.shape != ours[name].shape)
+        ):
+            note = f"its shape in the reference is {list(value.shape)}"
+            stages.append(Difference(name, None, note=_NOT_COMPARED + note))
+            continue
+        comparable[name] = value
+        stages.append(compare(name, value, ours[name]))
+    after = stages[len(before) :]  # both sides are given the same inputs
+    if not any(stage.departs(tolerance) for stage in after):
+        return SizeReport(size, stages, (), True)
+    findings, explained = diagnose(encoder, inputs, comparable, ours, tolerance)
+    return SizeReport(size, stages, findings, explained)
+
+
+def _same_axes(value: np.ndarray, ours: np.ndarray) -> np.ndarray:
+    """Tokens that a reference keeps [token, batch, width] (OpenAI's CLIP) as we do."""
+    swapped = value.ndim == 3 and value.shape != ours.shape
+    if swapped and value.swapaxes(0, 1).shape == ours.shape:
+        return value.swapaxes(0, 1)
+    return value

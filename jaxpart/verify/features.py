@@ -1,0 +1,268 @@
+"""Two files of features, row by row."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxpart.errors import JaxpartError
+from jaxpart.table import Section, sections_text
+from jaxpart.tensor_files import flatten, open_checkpoint
+from jaxpart.verify.comparing import TOLERANCE, cosines
+
+_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureFile:
+    """What a file holds.
+
+    Attributes:
+      path: The file.
+      arrays: Floating point arrays of at least two axes by name; rows along the first.
+      ids: Names of the rows, or None.
+    """
+
+    path: pathlib.Path
+    arrays: Mapping[str, np.ndarray]
+    ids: Sequence[str] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayReport:
+    """What was found of one array.
+
+    Attributes:
+      name: Its name, or that in A and in B.
+      rows: The compared rows' names or numbers.
+      errors: Largest absolute error of each row.
+      cosines: Cosine similarity of each row.
+    """
+
+    name: str
+    rows: Sequence[str]
+    errors: Float[np.ndarray, " row"]
+    cosines: Float[np.ndarray, " row"]
+
+    @property
+    def error(self) -> float:
+        """Largest absolute error of all rows."""
+        return float(self.errors.max())
+
+    def worst(self) -> list[dict[str, Any]]:
+        """The rows that differ most, worst first."""
+        order = np.argsort(-self.errors, kind="stable")[:_SHOWN]
+        return [
+            {
+                "row": self.rows[i],
+                "error": _finite(self.errors[i]),
+                "cosine": float(self.cosines[i]),
+            }
+            for i in order
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureReport:
+    """What was found of two files.
+
+    Attributes:
+      files: Their paths.
+      tolerance: Largest absolute error of what is the same.
+      arrays: One report for each array that both have.
+      notes: Rows and arrays that only one of them has.
+      alone: How many rows only one of them has.
+    """
+
+    files: tuple[str, str]
+    tolerance: float
+    arrays: Sequence[ArrayReport]
+    notes: Sequence[str]
+    alone: int
+
+    @property
+    def same(self) -> bool:
+        """Whether both have the same rows and no value departs."""
+        return not self.alone and all(a.error <= self.tolerance for a in self.arrays)
+
+    def as_json(self) -> dict[str, Any]:
+        """For a file."""
+        return {
+            "files": list(self.files),
+            "tolerance": self.tolerance,
+            "same": self.same,
+            "notes": list(self.notes),
+            "arrays": {
+                array.name: {
+                    "rows": len(array.rows),
+                    "error": _finite(array.error),
+                    "cosine_min": float(array.cosines.min()),
+                    "cosine_mean": float(array.cosines.mean()),
+                    "worst": array.worst(),
+                }
+                for array in self.arrays
+            },
+        }
+
+    def as_text(self) -> str:
+        """A row for each array, and the worst rows of those that depart."""
+        rows = []
+        for array in self.arrays:
+            departs = not array.error <= self.tolerance
+            worst = ", ".join(f"{row['row']} {float(row['error']):.1e}" for row in array.worst())
+            least, mean = f"{array.cosines.min():.8f}", f"{array.cosines.mean():.8f}"
+            note = f"DEPARTS; worst: {worst}" if departs else ""
+            rows.append((array.name, str(len(array.rows)), f"{array.error:.1e}", least, mean, note))
+        columns = ("features", "rows", "largest error", "least cosine", "mean cosine", "")
+        lines = [sections_text(None, [Section(columns, rows)]), *self.notes]
+        return "\n".join([*lines, "same" if self.same else "NOT THE SAME"])
+
+
+def _finite(value: float) -> float | str:
+    return float(value) if np.isfinite(value) else str(float(value))
+
+
+def verify_features(
+    a: str | pathlib.Path,
+    b: str | pathlib.Path,
+    *,
+    key: str | None = None,
+    tolerance: float = TOLERANCE,
+) -> FeatureReport:
+    """Compares two files of features: rows of the same id where both have ids, else of the same number.
+
+    Args:
+      a: `.npz`, `.safetensors` or `.pt`; nothing of it is run.
+      b: The same.
+      key: Name of the array in both, or "that in A=that in B"; by default all that both have, or
+        the only one of each.
+      tolerance: Largest absolute error of what is the same.
+
+    Raises:
+      JaxpartError: A file cannot be read, or nothing in it can be compared.
+    """
+    files = read_features(a), read_features(b)
+    pairs = _pairs(*files, key)
+    first, second = files[0].arrays[pairs[0][0]], files[1].arrays[pairs[0][1]]
+    rows, orders, alone = _align(files[0], files[1], len(first), len(second))
+    reports = []
+    for names in pairs:
+        name = names[0] if names[0] == names[1] else " = ".join(names)
+        left, right = (f.arrays[n] for f, n in zip(files, names, strict=True))
+        if left.shape[1:] != right.shape[1:]:
+            raise JaxpartError(
+                f"{name} has rows of shape {list(left.shape[1:])} in {a} and {list(right.shape[1:])} in "
+                f"{b}; name what belongs together with --key A=B"
+            )
+        if len(left) != len(first) or len(right) != len(second):
+            raise JaxpartError(f"the arrays of a file have different numbers of rows, as {name}")
+        x, y = (
+            v[o].astype(np.float64).reshape(len(o), -1)
+            for v, o in zip((left, right), orders, strict=True)
+        )
+        errors = np.abs(x - y).max(axis=1, initial=0)
+        errors = np.where(np.isnan(errors), np.inf, errors)
+        reports.append(ArrayReport(name, rows, errors, np.nan_to_num(cosines(x, y))))
+    notes = [f"{alone} rows are in one file alone"] if alone else []
+    if key is None:
+        for file, other in (files, files[::-1]):
+            only = sorted(set(file.arrays) - {name for pair in pairs for name in pair})
+            notes += [f"only in {file.path}: {', '.join(only)}"] if only and other.arrays else []
+    return FeatureReport((str(a), str(b)), tolerance, reports, notes, alone)
+
+
+def read_features(path: str | pathlib.Path) -> FeatureFile:
+    """Arrays and row names of a file.
+
+    Row names are an array or list "ids", or "ids" in the metadata of a safetensors file as JSON, which
+    is how `python -m jaxpart.export` writes them.
+
+    Raises:
+      JaxpartError: The file cannot be read, or holds no features.
+    """
+    path = pathlib.Path(path)
+    contents = open_checkpoint(path).contents
+    if isinstance(contents, np.ndarray):
+        contents = {"features": contents}
+    arrays = {
+        name: value
+        for name, value in flatten(contents)
+        if isinstance(value, np.ndarray) and value.ndim >= 2 and value.dtype.kind in "fV"
+    }
+    if not arrays:
+        raise JaxpartError(
+            f"{path} holds no floating point array with rows; give a file of features"
+        )
+    return FeatureFile(path, arrays, _ids(path, contents))
+
+
+def _ids(path: pathlib.Path, contents: Any) -> list[str] | None:
+    found = contents.get("ids") if isinstance(contents, dict) else None
+    if found is None and path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, "numpy") as file:
+            text = (file.metadata() or {}).get("ids")
+        found = json.loads(text) if text else None
+    return None if found is None else [str(name) for name in np.asarray(found).reshape(-1).tolist()]
+
+
+def _pairs(a: FeatureFile, b: FeatureFile, key: str | None) -> list[tuple[str, str]]:
+    if key is not None:
+        left, _, right = key.partition("=")
+        names = left, right or left
+        for file, name in zip((a, b), names, strict=True):
+            if name not in file.arrays:
+                raise JaxpartError(
+                    f"{file.path} has no features {name!r}; choose among {', '.join(file.arrays)}"
+                )
+        return [names]
+    common = [name for name in a.arrays if name in b.arrays]
+    if common:
+        return [(name, name) for name in common]
+    if len(a.arrays) == len(b.arrays) == 1:
+        return list(zip(a.arrays, b.arrays, strict=True))
+    raise JaxpartError(
+        f"{a.path} ({', '.join(a.arrays)}) and {b.path} ({', '.join(b.arrays)}) have no array of the "
+        f"same name; say which belong together with --key A=B"
+    )
+
+
+def _align(
+    a: FeatureFile, b: FeatureFile, rows_a: int, rows_b: int
+) -> tuple[list[str], tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"]], int]:
+    """Names of the rows to compare, where they stand in both files, and how many are in one alone."""
+    if a.ids is None or b.ids is None:
+        if rows_a != rows_b:
+            raise JaxpartError(
+                f"{a.path} has {rows_a} rows and {b.path} {rows_b}, and without ids in both nothing "
+                f"says which belong together"
+            )
+        order = np.arange(rows_a)
+        return [str(i) for i in order], (order, order), 0
+    for file, rows in ((a, rows_a), (b, rows_b)):
+        if len(file.ids or ()) != rows:
+            raise JaxpartError(f"{file.path} has {rows} rows but {len(file.ids or ())} ids")
+    places = [_places(file.ids or ()) for file in (a, b)]
+    common = [row for row in places[0] if row in places[1]]
+    if not common:
+        raise JaxpartError(f"{a.path} and {b.path} have no row of the same id")
+    left, right = (np.array([place[row] for row in common]) for place in places)
+    return [row[0] for row in common], (left, right), rows_a + rows_b - 2 * len(common)
+
+
+def _places(ids: Sequence[str]) -> dict[tuple[str, int], int]:
+    """Where each id stands; one that comes again is another row."""
+    seen = collections.Counter[str]()
+    places = {}
+    for row, name in enumerate(ids):
+        places[name, seen[name]] = row
+        seen[name] += 1
+    return places

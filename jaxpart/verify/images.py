@@ -1,0 +1,121 @@
+"""The images that both sides see, and whether both see the same pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import io
+import json
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from jaxpart.data.critters import Critters
+from jaxpart.data.images import decode, image_eval
+from jaxpart.errors import JaxpartError
+from jaxpart.verify.comparing import Difference, compare
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_CROP = 224 / 256
+"""Share of the shorter side that is kept, see `image_eval`."""
+
+
+def read_images(folder: str | pathlib.Path | None, count: int) -> dict[str, bytes]:
+    """Encoded images by name: the first of a folder, or drawn ones.
+
+    Raises:
+      JaxpartError: The folder holds none, or none are asked for.
+    """
+    if count < 1:
+        raise JaxpartError(f"--count cannot be {count}; compare at least 1 image")
+    if folder is None:
+        drawn = Critters("test", count, image_size=160, seed=0)
+        return {drawn[i].annotation.id: drawn[i].image for i in range(count)}
+    files = sorted(p for p in pathlib.Path(folder).glob("*") if p.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise JaxpartError(
+            f"{folder} holds no image ({', '.join(_SUFFIXES)}); name a folder of some"
+        )
+    return {str(file): file.read_bytes() for file in files[:count]}
+
+
+def pixels(
+    images: dict[str, bytes], size: tuple[int, int]
+) -> UInt8[np.ndarray, "image height width 3"]:
+    """Decoded, resized and cropped as for testing; to a size that is not square, squeezed."""
+    height, width = size
+    return np.stack([_pixels(decode(d, name), height, width) for name, d in images.items()])
+
+
+def _pixels(image: Image.Image, height: int, width: int) -> np.ndarray:
+    if height == width:
+        return image_eval(image, height)
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def compare_pixels(
+    images: dict[str, bytes],
+    ours: UInt8[np.ndarray, "image height width 3"],
+    normalized: Float32[np.ndarray, "image height width 3"],
+    preprocessing: tuple[Sequence[float], Sequence[float]],
+    stated: tuple[Sequence[float], Sequence[float]] | None,
+) -> list[Difference]:
+    """The stages "pixels" and "normalised": torchvision on the same files.
+
+    Args:
+      images: Encoded images.
+      ours: Our uint8 pixels.
+      normalized: What our encoder is given.
+      preprocessing: Our (mean, std), of values of 0 to 1.
+      stated: The reference's, where it states them.
+    """
+    try:
+        transforms = importlib.import_module("torchvision.transforms")
+    except ImportError:
+        note = "not compared: torchvision is not installed"
+        return [Difference(stage, None, note=note) for stage in ("pixels", "normalised")]
+    height, width = ours.shape[1:3]
+    bicubic = transforms.InterpolationMode.BICUBIC
+    if height == width:
+        steps = [transforms.Resize(round(height / _CROP), bicubic), transforms.CenterCrop(height)]
+    else:
+        steps = [transforms.Resize((height, width), bicubic)]
+    resize = transforms.Compose(steps)
+    finish = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize(*(stated or preprocessing))]
+    )
+    seen = [resize(Image.open(io.BytesIO(data)).convert("RGB")) for data in images.values()]
+    theirs = np.stack([np.asarray(image) for image in seen])
+    values = np.stack([finish(image).numpy().transpose(1, 2, 0) for image in seen])
+    note = ""
+    if stated is not None and stated != preprocessing:
+        note = f"mean and std: {stated} in the reference, {preprocessing} here"
+    equal = "uint8, equal" if np.array_equal(theirs, ours) else "uint8, not equal"
+    difference = compare("pixels", theirs, ours)
+    return [
+        Difference("pixels", difference.error, difference.cosine, difference.scale, equal),
+        dataclasses.replace(compare("normalised", values, normalized), note=note),
+    ]
+
+
+def stated_normalization(
+    module: object, reference: str, checkpoint: pathlib.Path
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """(mean, std) that a reference itself states, or None.
+
+    timm's do where the name has a tag (vit_base_patch16_224.mae): without one they are a default.
+    """
+    if reference.startswith("timm:"):
+        if "." not in reference.partition(",")[0]:
+            return None
+        stated = getattr(module, "pretrained_cfg", {})
+        return tuple(stated["mean"]), tuple(stated["std"])
+    file = checkpoint.parent / "preprocessor_config.json"
+    if reference.startswith("transformers:") and file.is_file():
+        document = json.loads(file.read_text(encoding="utf-8"))
+        if "image_mean" in document and "image_std" in document:
+            return tuple(document["image_mean"]), tuple(document["image_std"])
+    return None

@@ -1,0 +1,191 @@
+"""The PyTorch side: a model that is not ours, with the checkpoint's weights, stage by stage.
+
+Three kinds of references are known, and PyTorch is imported only when one is made:
+
+- `timm:NAME` or `timm:NAME,key=value,…`: `timm.create_model` at the size that the checkpoint was
+  trained at, and the checkpoint's weights under timm's names;
+- `transformers:CLASS`: `CLASS.from_pretrained` of the folder that the checkpoint lies in;
+- `module:path.to.module:callable`: your own; the callable takes the checkpoint's path and returns a
+  `torch.nn.Module` with its weights.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxpart.errors import JaxpartError
+from jaxpart.tensor_files import flatten, open_checkpoint
+from jaxpart.verify.torch_stages import OTHER_NETWORKS
+
+
+def load_reference(
+    text: str,
+    checkpoint: pathlib.Path,
+    *,
+    image_size: tuple[int, int],
+    checkpoint_key: str | None = None,
+    allow_torch: bool = False,
+) -> Any:
+    """A `torch.nn.Module` in evaluation mode with the checkpoint's weights.
+
+    Args:
+      text: See above.
+      checkpoint: The PyTorch checkpoint.
+      image_size: (height, width) in pixels that its positions belong to.
+      checkpoint_key: Its network, where it holds several.
+      allow_torch: Whether PyTorch may read files in its old format.
+
+    Raises:
+      JaxpartError: A library is missing, there is no such model, or the weights do not fit it.
+    """
+    torch = _library("torch", "PyTorch")
+    kind, _, name = text.partition(":")
+    if kind == "timm" and name:
+        module = _timm(name, checkpoint, image_size, checkpoint_key, allow_torch)
+    elif kind == "transformers" and name:
+        module = _transformers(name, checkpoint)
+    elif kind == "module" and ":" in name:
+        module = _own(name, checkpoint)
+    else:
+        raise JaxpartError(
+            f"there is no reference {text!r}; give timm:NAME, transformers:CLASS or "
+            f"module:path.to.module:callable"
+        )
+    if not isinstance(module, torch.nn.Module):
+        raise JaxpartError(f"{text} returns a {type(module).__name__}, not a torch.nn.Module")
+    return module.float().eval()
+
+
+def _library(name: str, title: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise JaxpartError(
+            f"comparing with {title} needs it here, and it is not part of jaxpart: pip install {name} "
+            f"({error})"
+        ) from error
+
+
+def _own(name: str, checkpoint: pathlib.Path) -> Any:
+    path, _, attribute = name.partition(":")
+    try:
+        make = getattr(importlib.import_module(path), attribute)
+    except (ImportError, AttributeError) as error:
+        raise JaxpartError(
+            f"the reference module:{name} cannot be imported ({error}); run in the folder that holds it, "
+            f"or add that to PYTHONPATH"
+        ) from error
+    try:
+        return make(str(checkpoint))
+    except Exception as error:  # it is not ours
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise JaxpartError(
+            f"the reference module:{name} fails ({reason}); it takes the checkpoint's path and returns "
+            f"a torch.nn.Module with its weights"
+        ) from error
+
+
+def _timm(
+    text: str,
+    checkpoint: pathlib.Path,
+    image_size: tuple[int, int],
+    checkpoint_key: str | None,
+    allow_torch: bool,
+) -> Any:
+    timm = _library("timm", "timm")
+    name, *pairs = text.split(",")
+    weights = _weights(checkpoint, checkpoint_key, allow_torch)
+    head = weights.get("head.weight")
+    settings: dict[str, Any] = {
+        "img_size": image_size,
+        "num_classes": 0 if head is None or head.ndim != 2 else len(head),
+    }
+    try:
+        settings |= {key: ast.literal_eval(value) for key, value in (p.split("=") for p in pairs)}
+        try:
+            module = timm.create_model(name, **settings, dynamic_img_size=True)
+        except TypeError:
+            module = timm.create_model(name, **settings)
+    except Exception as error:  # timm raises its own, of many kinds
+        raise JaxpartError(f"timm cannot make {text}: {error}") from error
+    _fill(module, weights, f"timm:{name}")
+    return module
+
+
+def _weights(
+    path: pathlib.Path, checkpoint_key: str | None, allow_torch: bool
+) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint's network below the prefix of its blocks."""
+    values = {
+        key: value
+        for key, value in flatten(open_checkpoint(path, allow_torch=allow_torch).contents)
+        if isinstance(value, np.ndarray)
+    }
+    sign = "blocks.0.norm1.weight"
+    prefixes = [key.removesuffix(sign) for key in values if key.endswith(sign)]
+    prefixes = [p for p in prefixes if not any(word in p for word in OTHER_NETWORKS)]
+    if checkpoint_key:
+        prefixes = [p for p in prefixes if p.startswith(f"{checkpoint_key}.")]
+    if not prefixes:
+        raise JaxpartError(
+            f"{path} has no {sign}, so its weights have other names than timm's; give a reference of "
+            f"the kind module:path.to.module:callable, which loads them itself"
+        )
+    prefix = min(prefixes, key=len)
+    return {key[len(prefix) :]: v for key, v in values.items() if key.startswith(prefix)}
+
+
+def _fill(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:
+    import torch
+
+    wanted = module.state_dict()
+    missing = [key for key in wanted if key not in weights]
+    wrong = [
+        f"{key} {list(weights[key].shape)} instead of {list(value.shape)}"
+        for key, value in wanted.items()
+        if key in weights and weights[key].shape != tuple(value.shape)
+    ]
+    if missing or wrong:
+        shown = [*(f"{key} is missing" for key in missing), *wrong]
+        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+        raise JaxpartError(
+            f"the checkpoint's weights do not fit {name}: {'; '.join(shown[:5])}{more}; name another "
+            f"model, or give a reference of the kind module:path.to.module:callable"
+        )
+    arrays = {key: np.array(weights[key], np.float32) for key in wanted}
+    module.load_state_dict({key: torch.from_numpy(array) for key, array in arrays.items()})
+
+
+def _transformers(name: str, checkpoint: pathlib.Path) -> Any:
+    transformers = _library("transformers", "transformers")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    if not hasattr(transformers, name):
+        raise JaxpartError(
+            f"transformers has no class {name!r}; give the class of the model, as in "
+            f"transformers:ViTModel"
+        )
+    if not (checkpoint.parent / "config.json").is_file():
+        raise JaxpartError(
+            f"{checkpoint.parent} has no config.json, which transformers needs beside the checkpoint"
+        )
+    try:
+        module, report = getattr(transformers, name).from_pretrained(
+            checkpoint.parent, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # transformers raises its own, of many kinds
+        reason = str(error).splitlines()[0]
+        raise JaxpartError(f"transformers cannot load {checkpoint} as {name}: {reason}") from error
+    missing = [key for key in report["missing_keys"] if not key.startswith("pooler.")]
+    if missing:
+        raise JaxpartError(
+            f"{checkpoint} has no weights for {', '.join(sorted(missing)[:5])} of {name}; name another "
+            f"class"
+        )
+    return module

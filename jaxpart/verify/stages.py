@@ -1,0 +1,89 @@
+"""A Flax encoder stage by stage: as it is, or with something about it changed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxpart.encoders.encoder import Encoder, graph_of
+from jaxpart.encoders.vit import ViT
+
+OUTPUTS = ("tokens", "pooled", "projection", "patch_projection", "prediction")
+"""What comes after the last block, of which an encoder has some."""
+
+Stages = dict[str, np.ndarray]
+"""Arrays by stage, in their order: "embed", "block0" …, and the outputs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """Something that another implementation may do otherwise.
+
+    Attributes:
+      fields: Fields of `ViTConfig` that are set.
+      edit: What is done to the model.
+    """
+
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    edit: Callable[[ViT], None] = lambda model: None
+
+
+def stage_names(encoder: Encoder) -> list[str]:
+    """All stages of an encoder."""
+    images = jax.ShapeDtypeStruct((1, *encoder.config.image_size, 3), np.float32)
+    out = jax.eval_shape(lambda images: encoder(images), images)
+    blocks = [f"block{i}" for i in range(encoder.config.depth)]
+    return ["embed", *blocks, *(name for name in OUTPUTS if name in out)]
+
+
+def run(encoder: Encoder, images: Float[np.ndarray, "batch height width 3"]) -> Stages:
+    """Every stage of an encoder as its users run it, compiled."""
+    pixels = jax.numpy.asarray(images)
+    out = encoder(pixels, blocks=True)
+    found = {"embed": _embed(encoder, pixels)}
+    found |= {f"block{i}": tokens for i, tokens in enumerate(out["blocks"])}
+    found |= {name: out[name] for name in OUTPUTS if name in out}
+    return jax.device_get(found)
+
+
+@jax.jit
+def _embed(encoder: Encoder, images: Array) -> Array:
+    with jax.default_matmul_precision("highest"):
+        return encoder.model.embed(images)[0]
+
+
+def run_changed(
+    encoder: Encoder,
+    images: Float[np.ndarray, "batch height width 3"],
+    changes: list[Change],
+    last: str,
+) -> Stages:
+    """The stages of a changed encoder, up to the last that is asked for.
+
+    Not compiled: a program for each change would take longer than running it a few times.
+    """
+    config = encoder.config
+    for change in changes:
+        config = dataclasses.replace(config, **change.fields)
+    model = nnx.merge(graph_of(config), encoder.state)
+    for change in changes:
+        change.edit(model)
+    with jax.default_matmul_precision("highest"):
+        tokens, grid = model.embed(jax.numpy.asarray(images))
+        found = {"embed": tokens}
+        if last == "embed":
+            return jax.device_get(found)
+        if last.startswith("block"):
+            model.blocks = nnx.List(list(model.blocks)[: int(last.removeprefix("block")) + 1])
+        outputs, _ = model.transform(tokens, grid)
+        found |= {f"block{i}": tokens for i, tokens in enumerate(outputs)}
+        if not last.startswith("block"):
+            out = model.finish(outputs[-1])
+            found |= {name: out[name] for name in OUTPUTS if name in out}
+    return jax.device_get(found)

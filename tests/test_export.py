@@ -1,0 +1,128 @@
+"""Exported features: what a run measured, in three formats, with what is needed to know what they are."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors import safe_open
+
+from jaxpart.config import part_config
+from jaxpart.data.parts import part_patches
+from jaxpart.data.sets import retrieval_set
+from jaxpart.encoders.loading import random_encoder, write_encoder
+from jaxpart.encoders.small import small_config
+from jaxpart.export.__main__ import main
+from jaxpart.main import make_encoder
+from jaxpart.verify.features import verify_features
+from jaxpart.workdir import WorkDir
+
+IMAGES = 6
+
+
+def few_images(*arguments, **options):
+    config = part_config(*arguments, **options)
+    config.data.num_images = IMAGES
+    return config
+
+
+@pytest.fixture(scope="module")
+def rundir(tmp_path_factory):
+    """The work directory of a run, with its cache beside it, without having run it."""
+    folder = tmp_path_factory.mktemp("run")
+    config = few_images("deit", None, projector=True)
+    config.features.folder = str(folder / "cache")
+    config.tasks = ("retrieval",)
+    WorkDir(folder / "run", json.loads(config.to_json_best_effort())).finish({"values": {}})
+    return folder / "run"
+
+
+def test_a_run_is_exported_in_every_format(rundir, tmp_path, capsys):
+    pyarrow = pytest.importorskip("pyarrow.parquet")
+    for kind in ("safetensors", "npz", "parquet"):
+        assert main([str(rundir), str(tmp_path), "--format", kind]) == 0
+        out = capsys.readouterr()
+        assert out.out == f"{tmp_path / 'critters_parts'}.{kind}\n"
+        assert kind == "safetensors" or "0 images encoded" in out.err  # they are in the cache
+    config = few_images("deit", None, projector=True)
+    source, selection = retrieval_set("critters", config.data)
+    patches = part_patches(source, selection)
+    encoder = make_encoder(config)
+    names = ("embedding", "projection", "cls_token")
+
+    with safe_open(tmp_path / "critters_parts.safetensors", "numpy") as file:
+        about = file.metadata()
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert sorted(arrays) == sorted([*names, "labels"])
+    assert json.loads(about["encoder_digest"]) == encoder.digest
+    assert json.loads(about["trained"]) is False
+    assert json.loads(about["data"]) == f"critters {source.info.version}"
+    assert json.loads(about["view"]) == "patch eval"
+    assert json.loads(about["classes"]) == list(selection.parts.values())
+    assert json.loads(about["ids"]) == [f"{patch.image} {list(patch.box)}" for patch in patches]
+    labels = [list(selection.parts).index(patch.part) for patch in patches]
+    assert arrays["labels"].tolist() == labels
+    assert arrays["embedding"].dtype == np.float32
+
+    report = verify_features(
+        tmp_path / "critters_parts.safetensors", tmp_path / "critters_parts.npz", tolerance=0
+    )
+    assert report.same
+    assert {array.name: len(array.rows) for array in report.arrays} == dict.fromkeys(
+        names, len(patches)
+    )
+    with np.load(tmp_path / "critters_parts.npz") as npz:
+        assert json.loads(str(npz["metadata"]))["encoder_digest"] == encoder.digest
+    table = pyarrow.read_table(tmp_path / "critters_parts.parquet")
+    assert table.column("label").to_pylist() == labels
+    assert table.column("id").to_pylist() == json.loads(about["ids"])
+    found = np.array(table.column("projection").to_pylist(), np.float32)
+    assert np.array_equal(found, arrays["projection"])
+    assert json.loads(table.schema.metadata[b"view"]) == "patch eval"
+
+
+def test_a_converted_encoder_is_exported(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jaxpart.export.__main__.part_config", few_images)
+    config = small_config("mae")
+    encoder = random_encoder("mae", config, seed=1)
+    arrays = {".".join(map(str, p)): leaf[...] for p, leaf in nnx.to_flat_state(encoder.state)}
+    (tmp_path / "mae").mkdir()
+    write_encoder(tmp_path / "mae", "mae", config, encoder.preprocessing, arrays, {})
+    command = [str(tmp_path / "mae"), str(tmp_path / "out"), "--format", "npz", "--cache", "off"]
+    assert main(command) == 2
+    assert "say which data: --data NAME" in capsys.readouterr().err
+    chosen = ["--data", "critters", "--views", "images_test", "parts_train"]
+    assert main([*command, *chosen, "--representations", "tokens", "block2/embedding"]) == 0
+    with np.load(tmp_path / "out/critters_images_test.npz") as file:
+        assert file["tokens"].shape[1:] == (65, 128)
+        assert len(file["labels"]) == len(file["tokens"])
+    with np.load(tmp_path / "out/critters_parts_train.npz") as file:
+        assert json.loads(str(file["metadata"]))["view"] == "patch train"
+        assert json.loads(str(file["metadata"]))["split"] == "train"
+
+
+def test_wrong_input_is_told(rundir, tmp_path, capsys, monkeypatch):
+    def told(*arguments):
+        assert main([*map(str, arguments)]) == 2
+        return capsys.readouterr().err
+
+    out = tmp_path / "out"
+    assert "is neither the work directory of a run" in told(tmp_path, out)
+    assert "there is no format 'csv'; choose among safetensors" in told(
+        rundir, out, "--format", "csv"
+    )
+    assert "--batch-size and --pixels must be" in told(rundir, out, "--batch-size", 0)
+    assert "there is no view 'all'; choose among parts" in told(rundir, out, "--views", "all")
+    assert "has no representation 'nothing'" in told(rundir, out, "--representations", "nothing")
+    assert "which all tokens of an image (tokens) are not" in told(
+        rundir, out, "--format", "parquet", "--representations", "tokens"
+    )
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "parquet files need pyarrow" in told(rundir, out, "--format", "parquet")
+    assert not out.exists()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/config.json").write_text('{"tasks": ["retrieval"]}')
+    assert "is of another version of jaxpart" in told(tmp_path / "old", out)
+    (tmp_path / "file").write_text("")
+    assert "cannot be written: Not a directory" in told(rundir, tmp_path / "file" / "x")
