@@ -1,0 +1,92 @@
+"""One run on one device, on eight, and on two processes with two each: the same numbers."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+RUN = [
+    "--config=configs/mocov3_part.py",
+    "--config.data.num_images=37",  # divisible by no number of devices, nor are its patches
+    "--config.features.cache=off",
+    "--config.retrieval.representations=('embedding','projection')",
+    "--config.retrieval.batch_size=24",
+    "--config.classification.heads=('linear',)",
+    "--config.classification.references=()",
+    "--config.classification.selection=False",
+    "--config.classification.linear.epochs=3",
+    "--config.classification.linear.batch_size=48",
+    "--config.classification.encoder_batch_size=24",
+    "--config.segmentation.sets=('critters_part',)",
+    "--config.segmentation.readouts=('paper',)",
+    "--config.segmentation.shares=()",
+    "--config.segmentation.train_images=11",
+    "--config.segmentation.test_images=7",
+    "--config.segmentation.iterations=3",
+    "--config.segmentation.batch_size=8",
+    "--config.segmentation.window_batch=8",
+    "--config.segmentation.incontext.images=5",
+    "--config.segmentation.pictures=1",
+]
+
+
+def start(folder, devices, *arguments):
+    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    command = [sys.executable, "-m", "jaxpart.main", *RUN, f"--workdir={folder}", *arguments]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(*processes):
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output
+    return outputs
+
+
+def values(folder):
+    return json.loads((folder / "results.json").read_text())["values"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    finish(start(folder, 1))
+    return values(folder)
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    wrong = {
+        name: (found[name], expected[name]) for name in found if not close(found, expected, name)
+    }
+    assert not wrong
+
+
+def close(found, expected, name):
+    one, other = found[name], expected[name]
+    return abs(one - other) <= 1e-5 or (one != one and other != other)
+
+
+def test_eight_devices(alone, tmp_path):
+    finish(start(tmp_path / "run", 8))
+    assert_same(values(tmp_path / "run"), alone)
+
+
+def test_two_processes(alone, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    together = (f"--coordinator=127.0.0.1:{port}", "--num-processes=2")
+    processes = [
+        start(tmp_path / f"run{i if i else ''}", 2, *together, f"--process-id={i}") for i in (0, 1)
+    ]
+    main, other = finish(*processes)
+    assert_same(values(tmp_path / "run"), alone)
+    assert "part retrieval" in main
+    assert "part retrieval" not in other
+    assert not (tmp_path / "run1").exists()  # the main process alone writes
