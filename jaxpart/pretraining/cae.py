@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from einops import rearrange
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxpart.encoders import positions as position_rules
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.blocks import Block, Mlp, layer_norm
+from jaxpart.encoders.positions import Grid
+from jaxpart.encoders.vit import ViT
+from jaxpart.pretraining import masks
+from jaxpart.pretraining.decoders import Codebook, DecoderConfig, blocks_config
+from jaxpart.pretraining.encode import DropPath, encode
 
 ALIGNMENT_WEIGHT = 2.0
 
@@ -30,3 +44,170 @@ def cae_losses(
     tokens = -jnp.take_along_axis(likelihood, labels[..., None], axis=-1).mean()
     alignment = ((predicted - jax.lax.stop_gradient(target)) ** 2).mean()
     return tokens, ALIGNMENT_WEIGHT * alignment
+
+
+class CrossAttention(nnx.Module):
+    """Multi-head attention of queries to other tokens, with biases on q and v alone."""
+
+    def __init__(self, width: int, num_heads: int, *, rngs: nnx.Rngs) -> None:
+        """Creates the projections."""
+        self.num_heads = num_heads
+        self.q, self.k, self.v = (
+            nnx.Linear(width, width, use_bias=False, rngs=rngs) for _ in range(3)
+        )
+        self.q_bias, self.v_bias = nnx.Param(jnp.zeros(width)), nnx.Param(jnp.zeros(width))
+        self.out = nnx.Linear(width, width, rngs=rngs)
+
+    def __call__(
+        self,
+        queries: Float[Array, "batch query width"],
+        keys: Float[Array, "batch key width"],
+        values: Float[Array, "batch key width"],
+    ) -> Float[Array, "batch query width"]:
+        """Attends."""
+        projected = (
+            self.q(queries) + self.q_bias[...],
+            self.k(keys),
+            self.v(values) + self.v_bias[...],
+        )
+        q, k, v = (rearrange(x, "b t (h d) -> b h t d", h=self.num_heads) for x in projected)
+        logits = jnp.einsum("bhqd,bhkd->bhqk", q * q.shape[-1] ** -0.5, k)
+        attended = jnp.einsum("bhqk,bhkd->bqhd", jax.nn.softmax(logits, axis=-1), v)
+        return self.out(rearrange(attended, "b q h d -> b q (h d)"))
+
+
+class RegressorBlock(nnx.Module):
+    """Cross attention from hidden to all patches, and an MLP. Its second norm is on the main path."""
+
+    def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
+        """Creates the layers."""
+        self.norm_q, self.norm_k, self.norm_v, self.norm2 = (
+            layer_norm(config.width, rngs) for _ in range(4)
+        )
+        self.attention = CrossAttention(config.width, config.num_heads, rngs=rngs)
+        self.mlp = Mlp(config, rngs=rngs)
+        self.scale1 = nnx.Param(jnp.full(config.width, 0.1))
+        self.scale2 = nnx.Param(jnp.full(config.width, 0.1))
+
+    def __call__(
+        self,
+        hidden: Float[Array, "batch hidden width"],
+        context: Float[Array, "batch patch width"],
+        hidden_places: Float[Array, "batch hidden width"],
+        context_places: Float[Array, "batch patch width"],
+    ) -> Float[Array, "batch hidden width"]:
+        """Refines the hidden patches; positions are added to queries and keys, not to values."""
+        attended = self.attention(
+            self.norm_q(hidden + hidden_places),
+            self.norm_k(context + context_places),
+            self.norm_v(context),
+        )
+        hidden = self.norm2(hidden + self.scale1[...] * attended)
+        return hidden + self.scale2[...] * self.mlp(hidden)
+
+
+class Prediction(NamedTuple):
+    """What CAE makes of an image with patches hidden, the hidden ones in patch order.
+
+    Attributes:
+      visible_tokens: The encoder's output: the prefix, then the visible patches.
+      predicted: Representations of the hidden patches as regressed from the visible ones.
+      target: Their representations by the encoder, which saw them alone.
+      logits: Their tokens.
+    """
+
+    visible_tokens: Float[Array, "batch token width"]
+    predicted: Float[Array, "batch hidden width"]
+    target: Float[Array, "batch hidden width"]
+    logits: Float[Array, "batch hidden tokens"]
+
+
+class Decoder(nnx.Module):
+    """Latent regressor, decoder of tokens and, in released checkpoints, the alignment encoder."""
+
+    def __init__(self, encoder: ViTConfig, config: DecoderConfig, *, rngs: nnx.Rngs) -> None:
+        """Creates them for an encoder of the given architecture and the same width."""
+        self.config, self.prefix = config, len(encoder.prefix)
+        self.mask_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (config.width,)))
+        patches = position_rules.sincos(config.width, config.grid, by_column=True)
+        self.positions = nnx.Param(
+            jnp.concatenate([jnp.zeros((self.prefix, config.width)), patches])
+        )
+        crossing = blocks_config(encoder, config, config.regressor_mlp_width)
+        self.regressor = nnx.List(
+            RegressorBlock(crossing, rngs=rngs) for _ in range(config.regressor_depth)
+        )
+        self.regressor_norm = layer_norm(config.width, rngs)
+        blocks = blocks_config(encoder, config, config.mlp_width)
+        self.blocks = nnx.List(Block(blocks, rngs=rngs) for _ in range(config.depth))
+        self.norm = layer_norm(config.width, rngs)
+        self.head = nnx.Linear(config.width, config.out, rngs=rngs)
+        self.has_alignment = config.alignment
+        if config.alignment:
+            self.alignment = ViT(alignment_config(encoder, config), rngs=rngs)
+        if config.codebook:
+            self.codebook = Codebook(jnp.zeros((config.out, config.codebook)))
+
+    def __call__(
+        self,
+        patches: Float[Array, "batch visible width"],
+        visible: Int[Array, "batch visible"],
+        hidden: Int[Array, "batch hidden"],
+        grid: Grid,
+    ) -> tuple[Float[Array, "batch hidden width"], Float[Array, "batch hidden tokens"]]:
+        """Regresses the representations of hidden patches, and their token logits.
+
+        Args:
+          patches: The encoder's output for the visible patches, without the prefix.
+          visible: Their places.
+          hidden: Places of the others.
+          grid: Patches of the images along (height, width).
+        """
+        places = position_rules.resize_positions(
+            self.positions[...][self.prefix :], self.config.grid, grid, "sincos_wh"
+        )
+        visible_places, hidden_places = places[visible], places[hidden]
+        all_places = jnp.concatenate([visible_places, hidden_places], axis=1)
+        regressed = jnp.broadcast_to(self.mask_token[...], hidden_places.shape)
+        for crossing in self.regressor:
+            context = jnp.concatenate([patches, regressed], axis=1)
+            regressed = crossing(regressed, context, hidden_places, all_places)
+        regressed = self.regressor_norm(regressed)
+        decoded = regressed + hidden_places
+        for block in self.blocks:
+            decoded, _ = block(decoded, None)
+        return regressed, self.head(self.norm(decoded))
+
+
+def alignment_config(encoder: ViTConfig, config: DecoderConfig) -> ViTConfig:
+    """The alignment encoder's architecture: the encoder's, at the size that it was trained at."""
+    rows, columns = (side * encoder.patch_size for side in config.grid)
+    return dataclasses.replace(encoder, image_size=(rows, columns), projector=None)
+
+
+def predict(
+    vit: ViT,
+    decoder: Decoder,
+    images: Float[Array, "batch height width 3"],
+    mask: Bool[Array, "batch patch"],
+    hidden: int,
+    drop_path: DropPath | None = None,
+) -> Prediction:
+    """Runs encoder, regressor and decoder.
+
+    Args:
+      vit: The encoder.
+      decoder: What stands behind it.
+      images: Normalised pixels.
+      mask: True where hidden.
+      hidden: How many of each image are.
+      drop_path: Stochastic depth in the encoder, while training.
+    """
+    prefix = len(vit.config.prefix)
+    visible, others = masks.split(mask, hidden)
+    tokens = encode(vit, images, visible=visible, drop_path=drop_path)
+    target_vit = decoder.alignment if decoder.has_alignment else vit
+    target = jax.lax.stop_gradient(encode(target_vit, images, visible=others))[:, prefix:]
+    grid = vit.config.grid_of(*images.shape[1:3])
+    predicted, logits = decoder(tokens[:, prefix:], visible, others, grid)
+    return Prediction(tokens, predicted, target, logits)

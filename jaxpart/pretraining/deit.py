@@ -16,5 +16,3 @@ def soft_cross_entropy(
 def smooth(labels: Array, classes: int, smoothing: float) -> Float[Array, "batch classes"]:
     """One-hot labels with a share of the weight spread over all classes."""
     return jax.nn.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
-
-

@@ -39,5 +39,5 @@ def dino_loss(
     targets = sharpened(teacher, center, teacher_temperature)
     likelihood = jax.nn.log_softmax(student / STUDENT_TEMPERATURE)
     pairs = -jnp.einsum("gbk,cbk->gc", targets, likelihood) / student.shape[1]
-    same = jnp.eye(*pairs.shape, dtype=bool)
+    same = jnp.eye(pairs.shape[0], pairs.shape[1], dtype=bool)
     return jnp.where(same, 0, pairs).sum() / (pairs.size - len(teacher))

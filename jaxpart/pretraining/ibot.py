@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.pretraining.decoders import DecoderConfig
 from jaxpart.pretraining.dino import STUDENT_TEMPERATURE, sharpened
 
 
@@ -30,3 +33,12 @@ def patch_loss(
     each = -jnp.einsum("gbpk,gbpk->gbp", targets, likelihood)
     hidden = mask.astype(each.dtype)
     return ((each * hidden).sum(axis=-1) / jnp.maximum(hidden.sum(axis=-1), 1)).mean()
+
+
+class Decoder(nnx.Module):
+    """The mask token, which the student alone has."""
+
+    def __init__(self, encoder: ViTConfig, config: DecoderConfig, *, rngs: nnx.Rngs) -> None:
+        """Creates it for an encoder of the given architecture."""
+        self.config = config
+        self.mask_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (encoder.width,)))

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxpart.encoders import positions as position_rules
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.blocks import Block, layer_norm
+from jaxpart.encoders.positions import Grid
+from jaxpart.encoders.vit import ViT
+from jaxpart.pretraining import masks
+from jaxpart.pretraining.decoders import DecoderConfig, blocks_config
+from jaxpart.pretraining.encode import encode
 
 _EPSILON = 1e-6
 
@@ -38,3 +49,71 @@ def mae_loss(
     each = ((prediction - target) ** 2).mean(axis=-1)
     hidden = mask.astype(each.dtype)
     return (each * hidden).sum() / hidden.sum()
+
+
+class Decoder(nnx.Module):
+    """A small transformer over visible tokens and mask tokens that predicts the pixels of each patch."""
+
+    def __init__(self, encoder: ViTConfig, config: DecoderConfig, *, rngs: nnx.Rngs) -> None:
+        """Creates a decoder for an encoder of the given architecture."""
+        self.config, self.prefix = config, len(encoder.prefix)
+        blocks = blocks_config(encoder, config, config.mlp_width)
+        self.embed = nnx.Linear(encoder.width, config.width, rngs=rngs)
+        self.mask_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (config.width,)))
+        patches = position_rules.sincos(config.width, config.grid, by_column=False)
+        self.positions = nnx.Param(
+            jnp.concatenate([jnp.zeros((self.prefix, config.width)), patches])
+        )
+        self.blocks = nnx.List(Block(blocks, rngs=rngs) for _ in range(config.depth))
+        self.norm = layer_norm(config.width, rngs)
+        self.head = nnx.Linear(config.width, config.out, rngs=rngs)
+
+    def __call__(
+        self,
+        tokens: Float[Array, "batch token width"],
+        visible: Int[Array, "batch some"],
+        hidden: Int[Array, "batch others"],
+        grid: Grid,
+    ) -> Float[Array, "batch patch out"]:
+        """Predicts every patch.
+
+        Args:
+          tokens: The encoder's output: the prefix, then the visible patches.
+          visible: Places of these patches.
+          hidden: Places of all others.
+          grid: Patches of the images along (height, width).
+        """
+        tokens = self.embed(tokens)
+        prefix, seen = tokens[:, : self.prefix], tokens[:, self.prefix :]
+        unseen = jnp.broadcast_to(self.mask_token[...], (*hidden.shape, tokens.shape[-1]))
+        back = jnp.argsort(jnp.concatenate([visible, hidden], axis=1), axis=1)
+        patches = masks.take(jnp.concatenate([seen, unseen], axis=1), back)
+        stored = self.positions[...]
+        places = position_rules.resize_positions(
+            stored[self.prefix :], self.config.grid, grid, "bicubic"
+        )
+        tokens = jnp.concatenate([prefix + stored[: self.prefix], patches + places], axis=1)
+        for block in self.blocks:
+            tokens, _ = block(tokens, None)
+        return self.head(self.norm(tokens[:, self.prefix :]))
+
+
+def reconstruct(
+    vit: ViT,
+    decoder: Decoder,
+    images: Float[Array, "batch height width 3"],
+    mask: Bool[Array, "batch patch"],
+    hidden: int,
+) -> Float[Array, "batch patch pixel"]:
+    """Pixels of every patch (normalised per patch, if so trained), from the visible ones alone.
+
+    Args:
+      vit: The encoder.
+      decoder: Its decoder.
+      images: Normalised pixels.
+      mask: True where hidden.
+      hidden: How many of each image are.
+    """
+    visible, others = masks.split(mask, hidden)
+    grid = vit.config.grid_of(*images.shape[1:3])
+    return decoder(encode(vit, images, visible=visible), visible, others, grid)

@@ -11,7 +11,9 @@ def info_nce(
     queries: Float[Array, "batch out"], keys: Float[Array, "batch out"], temperature: float
 ) -> Float[Array, ""]:
     """2 τ times the cross entropy of each query among all keys of the batch."""
-    q, k = (x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (queries, keys))
+    q, k = (
+        x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (queries, keys)
+    )
     likelihood = jax.nn.log_softmax(q @ k.T / temperature)
     return -2 * temperature * jnp.diagonal(likelihood).mean()
 
