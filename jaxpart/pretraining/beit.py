@@ -9,8 +9,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.vit import ViT
+from jaxpart.pretraining import masks, tokenizer
 from jaxpart.pretraining.decoders import Codebook, DecoderConfig
-from jaxpart.pretraining.encode import encode
+from jaxpart.pretraining.encode import DropPath, encode
+from jaxpart.pretraining.objective import Inputs, Objective, Outcome
+from jaxpart.pretraining.views import make_views, normalize
 
 
 def token_cross_entropy(
@@ -39,7 +42,38 @@ def masked_logits(
     decoder: Decoder,
     images: Float[Array, "batch height width 3"],
     mask: Bool[Array, "batch patch"],
+    drop_path: DropPath | None = None,
 ) -> Float[Array, "batch patch tokens"]:
     """Token logits of every patch, of images with the masked patches hidden."""
-    tokens = encode(vit, images, hidden=(mask, decoder.mask_token[...]))
+    hidden = mask, decoder.mask_token[...]
+    tokens = encode(vit, images, hidden=hidden, drop_path=drop_path)
     return decoder.head(tokens[:, len(vit.config.prefix) :])
+
+
+class Beit(Objective):
+    """Blocks of patches are hidden behind the mask token; the encoder names their tokens."""
+
+    def loss(self, inputs: Inputs) -> Outcome:
+        """Cross entropy to the k-means tokens of the hidden patches."""
+        given, student = self.config.objective, inputs.student
+        view, masking, drop = jax.random.split(inputs.key, 3)
+        images = make_views(view, inputs.images, self.view("view"))[:, 0]
+        labels = tokenizer.tokens_of(student.decoder.codebook[...], images, self.encoder.patch_size)
+        hidden = int(given.mask_share * labels.shape[1])
+        mask = masks.block_mask(
+            masking,
+            len(images),
+            self.encoder.grid,
+            hidden,
+            smallest=given.smallest_block,
+            exact=False,
+        )
+        logits = masked_logits(
+            student.vit, student.decoder, normalize(images), mask, self.drop_path(drop)
+        )
+        right = (jnp.argmax(logits, axis=-1) == labels) & mask
+        loss = token_cross_entropy(logits, labels, mask)
+        return Outcome(loss, {"accuracy": right.sum() / mask.sum()}, {})
+
+
+METHOD = Beit

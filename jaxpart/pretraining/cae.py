@@ -16,9 +16,11 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.blocks import Block, Mlp, layer_norm
 from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.vit import ViT
-from jaxpart.pretraining import masks
+from jaxpart.pretraining import masks, tokenizer
 from jaxpart.pretraining.decoders import Codebook, DecoderConfig, blocks_config
 from jaxpart.pretraining.encode import DropPath, encode
+from jaxpart.pretraining.objective import Inputs, Objective, Outcome, spread
+from jaxpart.pretraining.views import make_views, normalize
 
 ALIGNMENT_WEIGHT = 2.0
 
@@ -211,3 +213,39 @@ def predict(
     grid = vit.config.grid_of(*images.shape[1:3])
     predicted, logits = decoder(tokens[:, prefix:], visible, others, grid)
     return Prediction(tokens, predicted, target, logits)
+
+
+class Cae(Objective):
+    """The encoder sees visible patches alone; the regressor predicts what it would say of the others."""
+
+    def loss(self, inputs: Inputs) -> Outcome:
+        """Cross entropy to the hidden patches' tokens, and alignment of their representations."""
+        given, student = self.config.objective, inputs.student
+        view, masking, drop = jax.random.split(inputs.key, 3)
+        images = make_views(view, inputs.images, self.view("view"))[:, 0]
+        labels = tokenizer.tokens_of(student.decoder.codebook[...], images, self.encoder.patch_size)
+        hidden = int(given.mask_share * labels.shape[1])
+        mask = masks.block_mask(
+            masking,
+            len(images),
+            self.encoder.grid,
+            hidden,
+            smallest=given.smallest_block,
+            exact=True,
+        )
+        found = predict(
+            student.vit, student.decoder, normalize(images), mask, hidden, self.drop_path(drop)
+        )
+        labels = jnp.take_along_axis(labels, masks.split(mask, hidden)[1], axis=1)
+        of_tokens, of_alignment = cae_losses(found.logits, labels, found.predicted, found.target)
+        right = jnp.argmax(found.logits, axis=-1) == labels
+        metrics = {
+            "loss_tokens": of_tokens,
+            "loss_alignment": of_alignment,
+            "accuracy": right.mean(),
+            "spread": spread(found.target.reshape(-1, found.target.shape[-1])),
+        }
+        return Outcome(of_tokens + of_alignment, metrics, {})
+
+
+METHOD = Cae

@@ -49,4 +49,5 @@ def encode(
         seen = take(tokens[:, prefix:], visible)
         tokens = jnp.concatenate([tokens[:, :prefix], seen], axis=1)
     branches = None if drop_path is None else drop_path.branches(len(vit.blocks), len(images))
-    return vit.finish(vit.transform(tokens, grid, branches)[0][-1])["tokens"]
+    last = vit.transform(tokens, grid, branches)[0][-1]
+    return vit.norm(last) if vit.config.final_norm else last  # `finish` would run projectors too

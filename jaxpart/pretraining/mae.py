@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
@@ -15,16 +14,11 @@ from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.vit import ViT
 from jaxpart.pretraining import masks
 from jaxpart.pretraining.decoders import DecoderConfig, blocks_config
-from jaxpart.pretraining.encode import encode
+from jaxpart.pretraining.encode import DropPath, encode
+from jaxpart.pretraining.objective import Inputs, Objective, Outcome
+from jaxpart.pretraining.views import make_views, normalize, patches_of
 
 _EPSILON = 1e-6
-
-
-def patches_of(
-    images: Float[Array, "batch height width 3"], side: int
-) -> Float[Array, "batch patch pixel"]:
-    """The pixels of each patch, row by row, channels last."""
-    return rearrange(images, "b (r p) (c q) rgb -> b (r c) (p q rgb)", p=side, q=side)
 
 
 def mae_loss(
@@ -104,6 +98,7 @@ def reconstruct(
     images: Float[Array, "batch height width 3"],
     mask: Bool[Array, "batch patch"],
     hidden: int,
+    drop_path: DropPath | None = None,
 ) -> Float[Array, "batch patch pixel"]:
     """Pixels of every patch (normalised per patch, if so trained), from the visible ones alone.
 
@@ -113,7 +108,33 @@ def reconstruct(
       images: Normalised pixels.
       mask: True where hidden.
       hidden: How many of each image are.
+      drop_path: Stochastic depth in the encoder, while training.
     """
     visible, others = masks.split(mask, hidden)
     grid = vit.config.grid_of(*images.shape[1:3])
-    return decoder(encode(vit, images, visible=visible), visible, others, grid)
+    tokens = encode(vit, images, visible=visible, drop_path=drop_path)
+    return decoder(tokens, visible, others, grid)
+
+
+class Mae(Objective):
+    """Three quarters of the patches are left out; the decoder draws them."""
+
+    def loss(self, inputs: Inputs) -> Outcome:
+        """Error of the hidden patches' pixels, normalised patch by patch."""
+        view, masking, drop = jax.random.split(inputs.key, 3)
+        images = normalize(make_views(view, inputs.images, self.view("view"))[:, 0])
+        target = patches_of(images, self.encoder.patch_size)
+        hidden = int(self.config.objective.mask_share * target.shape[1])
+        mask = masks.random_mask(masking, (len(images), target.shape[1]), hidden)
+        prediction = reconstruct(
+            inputs.student.vit,
+            inputs.student.decoder,
+            images,
+            mask,
+            hidden,
+            self.drop_path(drop),
+        )
+        return Outcome(mae_loss(prediction, target, mask, normalized=True), {}, {})
+
+
+METHOD = Mae

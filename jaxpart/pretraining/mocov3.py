@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from jaxpart.pretraining.encode import DropPath, encode
+from jaxpart.pretraining.objective import Inputs, Objective, Outcome, spread
+from jaxpart.pretraining.views import make_views, normalize
 
 
 def info_nce(
@@ -34,3 +40,40 @@ def mocov3_loss(
     return info_nce(predictions[0], keys[1], temperature) + info_nce(
         predictions[1], keys[0], temperature
     )
+
+
+class Mocov3(Objective):
+    """Two views; the student predicts the moving average's projection of the other view."""
+
+    has_teacher = True
+    keeps_student = True
+
+    def is_frozen(self, path: tuple[Any, ...]) -> bool:
+        """The patch projection keeps its random weights."""
+        return "stem" in path or super().is_frozen(path)
+
+    def loss(self, inputs: Inputs) -> Outcome:
+        """The symmetric contrastive loss; BatchNorm sees one view at a time."""
+        first, second, drop = jax.random.split(inputs.key, 3)
+        views = jnp.concatenate(
+            [
+                make_views(first, inputs.images, self.view("first")),
+                make_views(second, inputs.images, self.view("second")),
+            ],
+            axis=1,
+        )
+        images = normalize(views.reshape(-1, *views.shape[2:]))  # image by image, for the devices
+
+        def projections(module: Any, drop_path: DropPath | None) -> list[Array]:
+            cls = encode(module.vit, images, drop_path=drop_path)[:, 0].reshape(len(views), 2, -1)
+            return [module.vit.projector.mlp(cls[:, i]) for i in range(2)]
+
+        predictor = inputs.student.vit.predictor
+        mine = projections(inputs.student, self.drop_path(drop))
+        predictions = jnp.stack([predictor(projection) for projection in mine])
+        keys = jnp.stack(projections(inputs.teacher, None))
+        loss = mocov3_loss(predictions, keys, self.config.objective.temperature)
+        return Outcome(loss, {"spread": spread(keys[0])}, {})
+
+
+METHOD = Mocov3
