@@ -53,8 +53,11 @@ class Plan:
 
 def target_shapes(config: ViTConfig, decoder: DecoderConfig | None) -> dict[str, tuple[int, ...]]:
     """Shape of every array of an encoder and, below "decoder.", of its decoder."""
-    behind = decoder_shapes(config, decoder) if decoder else {}
-    return shapes_of(config) | {decoders.TARGET + path: s for path, s in behind.items()}
+    shapes = dict(shapes_of(config))
+    if decoder is not None:
+        behind = decoder_shapes(config, decoder)
+        shapes |= {decoders.TARGET + path: shape for path, shape in behind.items()}
+    return shapes
 
 
 def make_plan(

@@ -9,13 +9,13 @@ over 50 epochs, clipping of each array at 0.3, last layer still for 3 epochs.
 
 from ml_collections import ConfigDict
 
-from jaxpart.pretraining.recipe import contrast_views, local_view, pretrain_config
+from jaxpart.pretraining.recipe import local_view, pair_of_views, pretrain_config
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
     config, imagenet = pretrain_config("dino", variant)
-    config.views = ConfigDict(contrast_views(imagenet, scale=(0.25, 1.0)))
+    config.views.pair = ConfigDict(pair_of_views(imagenet, scale=(0.25, 1.0)))
     config.views.local = ConfigDict(local_view(imagenet, scale=(0.05, 0.25)))
     config.optimizer.weight_decay, config.optimizer.end_weight_decay = 0.04, 0.4
     config.optimizer.clip, config.optimizer.clip_norm = "array", 0.3

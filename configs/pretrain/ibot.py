@@ -11,13 +11,13 @@ or 30 ± 20 % of the patches, teacher temperature 0.04 to 0.07 over 50 epochs. F
 
 from ml_collections import ConfigDict
 
-from jaxpart.pretraining.recipe import contrast_views, local_view, pretrain_config
+from jaxpart.pretraining.recipe import local_view, pair_of_views, pretrain_config
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
     config, imagenet = pretrain_config("ibot", variant)
-    config.views = ConfigDict(contrast_views(imagenet, scale=(0.32, 1.0)))
+    config.views.pair = ConfigDict(pair_of_views(imagenet, scale=(0.32, 1.0)))
     config.views.local = ConfigDict(local_view(imagenet, scale=(0.05, 0.32)))
     config.decoder.out = 0
     config.optimizer.weight_decay, config.optimizer.end_weight_decay = 0.04, 0.4

@@ -9,13 +9,13 @@ temperature 0.2, random patch projection.
 
 from ml_collections import ConfigDict
 
-from jaxpart.pretraining.recipe import contrast_views, pretrain_config
+from jaxpart.pretraining.recipe import pair_of_views, pretrain_config
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
     config, imagenet = pretrain_config("mocov3", variant)
-    config.views = ConfigDict(contrast_views(imagenet, scale=(0.08, 1.0)))
+    config.views.pair = ConfigDict(pair_of_views(imagenet, scale=(0.08, 1.0)))
     config.optimizer.weight_decay = config.optimizer.end_weight_decay = 0.1
     config.optimizer.decay = "all"
     config.objective.momentum = 0.99

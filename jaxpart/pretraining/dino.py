@@ -72,12 +72,12 @@ class Dino(Objective):
             kernel = layer.kernel[...]
             layer.kernel.set_value(kernel / jnp.linalg.norm(kernel, axis=0, keepdims=True))
 
-    def adjust(self, gradients: nnx.State, step: Int[Array, ""]) -> nnx.State:
+    def adjust(self, changes: nnx.State, step: Int[Array, ""]) -> nnx.State:
         """Last layers stand still in the first epochs."""
         moves = self.epochs(step) >= self.config.objective.freeze_last_layer_epochs
         last = (jax.tree_util.DictKey("last"), jax.tree_util.DictKey("patch_last"))
         return jax.tree.map_with_path(
-            lambda path, g: jnp.where(moves, g, 0) if any(k in path for k in last) else g, gradients
+            lambda path, g: jnp.where(moves, g, 0) if any(k in path for k in last) else g, changes
         )
 
     def teacher_temperature(self, step: Int[Array, ""]) -> Float[Array, ""]:
@@ -87,12 +87,8 @@ class Dino(Objective):
 
     def crops(self, key: Array, images: Array) -> tuple[Array, Array | None]:
         """Normalised global crops (two of each image) and local ones, image by image."""
-        first, second, small = jax.random.split(key, 3)
-        pairs = [
-            make_views(first, images, self.view("first")),
-            make_views(second, images, self.view("second")),
-        ]
-        both = jnp.concatenate(pairs, axis=1)
+        large, small = jax.random.split(key)
+        both = make_views(large, images, self.view("pair"), 2)
         local = None
         if self.config.objective.local_crops:
             local = make_views(small, images, self.view("local"), self.config.objective.local_crops)

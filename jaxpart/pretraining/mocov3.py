@@ -54,14 +54,8 @@ class Mocov3(Objective):
 
     def loss(self, inputs: Inputs) -> Outcome:
         """The symmetric contrastive loss; BatchNorm sees one view at a time."""
-        first, second, drop = jax.random.split(inputs.key, 3)
-        views = jnp.concatenate(
-            [
-                make_views(first, inputs.images, self.view("first")),
-                make_views(second, inputs.images, self.view("second")),
-            ],
-            axis=1,
-        )
+        pair, drop = jax.random.split(inputs.key)
+        views = make_views(pair, inputs.images, self.view("pair"), 2)
         images = normalize(views.reshape(-1, *views.shape[2:]))  # image by image, for the devices
 
         def projections(module: Any, drop_path: DropPath | None) -> list[Array]:

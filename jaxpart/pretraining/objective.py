@@ -104,10 +104,10 @@ class Objective:
             return False
         return path[0] == "decoder" or self.encoder.positions == "sincos"
 
-    def adjust(self, gradients: nnx.State, step: Int[Array, ""]) -> nnx.State:
-        """Gradients as the optimiser shall have them."""
+    def adjust(self, changes: nnx.State, step: Int[Array, ""]) -> nnx.State:
+        """Gradients, and then updates, with 0 where parameters shall stand still."""
         del step
-        return gradients
+        return changes
 
     def momentum(self, step: Int[Array, ""]) -> Float[Array, ""]:
         """Of the moving average: from `objective.momentum` to 1 along a cosine."""

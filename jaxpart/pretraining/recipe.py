@@ -70,30 +70,29 @@ def pretrain_config(method: str, argument: str | None) -> tuple[ConfigDict, bool
     config.views = ConfigDict()  # fields of ViewConfig by kind of view
     config.objective = ConfigDict()  # the method's own
 
+    config.log_every = 50 if imagenet else 1  # steps
     config.checkpoint_seconds = 600.0 if imagenet else 60.0
     return config, imagenet
 
 
-def contrast_views(imagenet: bool, *, scale: tuple[float, float]) -> dict[str, dict[str, Any]]:
-    """The two views of MoCo v3, DINO and iBOT: alike in colour, different in blur and solarisation."""
-    common = {
+def pair_of_views(imagenet: bool, *, scale: tuple[float, float]) -> dict[str, Any]:
+    """The two views of MoCo v3, DINO and iBOT: the first is blurred always, the second seldom."""
+    return {
         "size": 224 if imagenet else 64,
         "scale": scale,
         "jitter": (0.4, 0.4, 0.2, 0.1),
         "jitter_chance": 0.8,
         "gray": 0.2,
+        "blur": (1.0, 0.1),
         "blur_sigma": (0.1, 2.0) if imagenet else (0.1, 0.6),
-    }
-    return {
-        "first": {**common, "blur": 1.0, "solarize": 0.0},
-        "second": {**common, "blur": 0.1, "solarize": 0.2},
+        "solarize": (0.0, 0.2),
     }
 
 
 def local_view(imagenet: bool, *, scale: tuple[float, float]) -> dict[str, Any]:
     """The small crops of DINO and iBOT."""
-    first = contrast_views(imagenet, scale=scale)["first"]
-    return {**first, "size": 96 if imagenet else 32, "blur": 0.5}
+    pair = pair_of_views(imagenet, scale=scale)
+    return {**pair, "size": 96 if imagenet else 32, "blur": 0.5, "solarize": 0.0}
 
 
 def architecture(config: Any) -> tuple[ViTConfig, DecoderConfig | None]:

@@ -8,42 +8,59 @@ import pathlib
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import UInt8
 
 from jaxpart import devices
 from jaxpart.checkpoints import Checkpointer
 from jaxpart.data.critters import Critters
+from jaxpart.data.imagenet import ImageNet
 from jaxpart.encoders.encoder import Preprocessing
 from jaxpart.encoders.loading import write_encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining import tokenizer
 from jaxpart.pretraining.decoders import write_decoder
 from jaxpart.pretraining.objective import Objective, Student, find
-from jaxpart.pretraining.pool import Pool, PoolBatches, read_pool
+from jaxpart.pretraining.pool import Pool, Supply, loaded_supply, pool_supply, read_pool
 from jaxpart.pretraining.recipe import architecture
 from jaxpart.pretraining.step import make_optimizer, make_step, result, start
 from jaxpart.progress import Progress
 from jaxpart.training import fit
+from jaxpart.workdir import WorkDir
 
-_CODEBOOK_IMAGES = 1024
 _CURVE_POINTS = 100
 
 
-def load_pool(config: Any, progress: Progress) -> Pool:
+def make_supply(config: Any, progress: Progress) -> Supply:
     """The training images that a configuration names.
 
     Raises:
-      JaxpartError: The data set is unknown or not there.
+      JaxpartError: The data set is unknown or not there, or does not fill a batch.
     """
     data = config.data
-    if data.name != "critters":
-        raise JaxpartError(f"there is no training set {data.name!r}; choose critters")
+    if data.name == "critters":
+        return pool_supply(draw_pool(config, progress), config.batch_size, config.seed)
+    if data.name != "imagenet":
+        raise JaxpartError(
+            f"there is no training set {data.name!r}; choose among critters, imagenet"
+        )
+    if not data.root:
+        raise JaxpartError(
+            "the data root is missing: pass --config.data.root=FOLDER, which holds imagenet/train"
+        )
+    source = ImageNet(data.root, "train")
+    return loaded_supply(source, data.image_size, config.batch_size, config.seed)
+
+
+def draw_pool(config: Any, progress: Progress) -> Pool:
+    """The critters of a configuration."""
+    data = config.data
     source = Critters("train", data.num_images, image_size=data.image_size, seed=data.seed)
     with progress.bar("drawing critters", len(source)) as advance:
         return read_pool(source, data.image_size, advance)
@@ -51,90 +68,91 @@ def load_pool(config: Any, progress: Progress) -> Pool:
 
 def pretrain(
     config: Any,
-    folder: pathlib.Path,
+    workdir: WorkDir,
     progress: Progress,
     *,
-    pool: Pool | None = None,
-    place: pathlib.Path | None = None,
+    supply: Supply | None = None,
     max_steps: int | None = None,
 ) -> dict[str, Any]:
-    """Trains, and writes the encoder (and decoder) in the format of a converted one.
+    """Trains, and writes `encoder` into the work directory, in the format of a converted one.
+
+    A run that was stopped goes on where it was; what it has measured is in metrics.jsonl.
 
     Args:
       config: See `jaxpart.pretraining.recipe`.
-      folder: To be made; it appears whole or not at all.
+      workdir: The run's folder.
       progress: Shows how far it is.
-      pool: The training images, if they are in memory already.
-      place: Where checkpoints of the run's place are kept, for a resume; None for none.
+      supply: The training images, where they are at hand already.
       max_steps: Ends the run early; schedules are those of the whole run.
 
     Returns:
-      What the encoder's folder says of the run.
+      What results.json holds.
 
     Raises:
       JaxpartError: The configuration, the data or the folder will not do.
     """
+    folder = workdir.path / "encoder"
     if folder.exists():
-        raise JaxpartError(f"{folder} exists; name another --workdir")
-    pool = pool or load_pool(config, progress)
-    batches = PoolBatches(pool, config.batch_size, config.seed)
-    steps = config.epochs * batches.per_epoch
-    method = find(config.method)
-    objective = method(*architecture(config), config, steps, batches.per_epoch)
+        raise JaxpartError(f"{folder} exists: the run is done; name another --workdir")
+    if jax.process_count() > 1:
+        raise JaxpartError("pretraining runs in one process, on all its devices; start only one")
+    supply = supply or make_supply(config, progress)
+    epoch = supply.per_epoch
+    steps = config.epochs * epoch
+    objective = find(config.method)(*architecture(config), config, steps, epoch)
     optimizer, rate = make_optimizer(
-        config.optimizer, config.batch_size, steps, config.warmup_epochs * batches.per_epoch
+        config.optimizer, config.batch_size, steps, config.warmup_epochs * epoch
     )
-    student = make_student(objective, pool)
-    graph, state = start(objective, optimizer, student)
-    checkpointer = None
-    if place is not None:
-        checkpointer = Checkpointer(place, every_seconds=config.checkpoint_seconds)
-    curve: list[dict[str, float]] = []
-    began = time.monotonic()
+    graph, state = start(objective, optimizer, make_student(objective, supply.sample))
+    checkpointer = Checkpointer(workdir.path / "place", every_seconds=config.checkpoint_seconds)
     taken = min(steps, max_steps or steps)
+    began = time.monotonic()
     with progress.bar(f"{config.method}: images", taken * config.batch_size) as advance:
 
         def log(number: int, metrics: Mapping[str, np.ndarray]) -> None:
-            curve.append({"step": number, **{k: float(v) for k, v in metrics.items()}})
             advance(config.batch_size)
+            if number % config.log_every == 0 or number == taken - 1:
+                for name, value in metrics.items():
+                    workdir.metric(name, float(value), step=number)
 
         state = fit(
             make_step(objective, graph, optimizer, rate, config.seed),
             devices.replicate(state),
-            batches,
+            supply.batches,
             steps=taken,
             put=devices.shard,
             checkpointer=checkpointer,
             log=log,
         )
-    about = {
-        "pretraining": {
-            "config": json.loads(config.to_json_best_effort()),
-            "steps": taken,
-            "images_seen": taken * config.batch_size,
-            "seconds": round(time.monotonic() - began, 1),
-            "commit": commit(),
-            "curve": thinned(curve),
-        }
+    results = {
+        "config": json.loads(config.to_json_best_effort()),
+        "steps": taken,
+        "images_seen": taken * config.batch_size,
+        "seconds": round(time.monotonic() - began, 1),  # since the last resume
+        "commit": commit(),
+        "curve": curve_of(workdir.measured()),
     }
-    write(folder, config, objective, result(objective, graph, devices.fetch(state)), about)
-    if checkpointer is not None:
-        checkpointer.delete()
-    return about["pretraining"]
+    made = result(objective, graph, devices.fetch(state))
+    write(folder, config, objective, made, {"pretraining": results})
+    checkpointer.delete()
+    return results
 
 
-def make_student(objective: Objective, pool: Pool) -> Student:
-    """Random weights from the seed, and the tokenizer fitted where there is one."""
+def make_student(
+    objective: Objective, sample: UInt8[np.ndarray, "images height width 3"]
+) -> Student:
+    """Random weights from the seed, and the tokenizer fitted to a sample where there is one."""
     seed = objective.config.seed
     student = Student(objective.encoder, objective.decoder, rngs=nnx.Rngs(seed))
     if objective.decoder is not None and objective.decoder.codebook:
-        rows = np.random.default_rng(seed).permutation(len(pool))[:_CODEBOOK_IMAGES]
-        student.decoder.codebook[...] = tokenizer.fit_codebook(
-            jax.random.key(seed),
-            jnp.asarray(pool.images[np.sort(rows)]),
-            objective.view("view"),
-            objective.encoder.patch_size,
-            objective.decoder.out,
+        student.decoder.codebook.set_value(
+            tokenizer.fit_codebook(
+                jax.random.key(seed),
+                jnp.asarray(sample),
+                objective.view("view"),
+                objective.encoder.patch_size,
+                objective.decoder.out,
+            )
         )
     return student
 
@@ -174,15 +192,20 @@ def arrays_of(module: nnx.Module) -> dict[str, np.ndarray]:
     return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in flat}
 
 
-def thinned(curve: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Means over at most 100 stretches of a run, rounded to what a plot shows."""
-    if not curve:
-        return []
-    parts = np.array_split(np.arange(len(curve)), min(_CURVE_POINTS, len(curve)))
-    return [
-        {name: float(f"{np.mean([curve[i][name] for i in part]):.5g}") for name in curve[0]}
-        for part in parts
-    ]
+def curve_of(measured: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """What was measured along the run by name, "step" too: means over at most 100 stretches."""
+    steps: dict[int, dict[str, float]] = {}
+    for entry in measured:
+        if entry.get("step") is not None:
+            steps.setdefault(entry["step"], {"step": entry["step"]})[entry["name"]] = entry["value"]
+    rows = [steps[step] for step in sorted(steps)]
+    if not rows:
+        return {}
+    parts = np.array_split(np.arange(len(rows)), min(_CURVE_POINTS, len(rows)))
+    return {
+        name: [float(f"{np.mean([rows[i][name] for i in part]):.4g}") for part in parts]
+        for name in rows[0]
+    }
 
 
 def commit() -> str:

@@ -142,6 +142,7 @@ def make_step(
         (_, (outcome, stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.trained)
         gradients = objective.adjust(gradients, state.step)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.trained)
+        updates = objective.adjust(updates, state.step)  # weight decay stands still too
         trained = optax.apply_updates(state.trained, updates)
         teacher: Any = ()
         if state.teacher:

@@ -8,6 +8,7 @@ brightness, contrast, saturation, hue, and not in random order.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import dm_pix
@@ -35,9 +36,9 @@ class ViewConfig:
       jitter: Strengths of brightness, contrast, saturation and hue.
       jitter_chance: Chance of colour jitter.
       gray: Chance of losing all colour.
-      blur: Chance of Gaussian blur.
+      blur: Chance of Gaussian blur; several numbers are those of several views of an image.
       blur_sigma: Least and largest standard deviation in pixels of the view.
-      solarize: Chance of inverting all values above one half.
+      solarize: Chance of inverting all values above one half; as `blur`.
     """
 
     size: int
@@ -46,9 +47,9 @@ class ViewConfig:
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     jitter_chance: float = 0.0
     gray: float = 0.0
-    blur: float = 0.0
+    blur: float | tuple[float, ...] = 0.0
     blur_sigma: tuple[float, float] = (0.1, 2.0)
-    solarize: float = 0.0
+    solarize: float | tuple[float, ...] = 0.0
 
 
 def make_views(
@@ -56,8 +57,15 @@ def make_views(
 ) -> Float[Array, "batch count size size 3"]:
     """Views of each image, values of 0 to 1."""
     keys = jax.random.split(key, (len(images), count))
-    one = jax.vmap(lambda key, image: make_view(key, image, config), in_axes=(0, None))
-    return jax.vmap(one)(keys, images.astype(jnp.float32) / 255)
+    blur, solarize = (
+        jnp.broadcast_to(jnp.asarray(chance), (count,)) for chance in (config.blur, config.solarize)
+    )
+
+    def views(keys: Array, image: Image) -> Array:
+        one = functools.partial(make_view, image=image, config=config)
+        return jax.vmap(one)(keys, blur=blur, solarize=solarize)
+
+    return jax.vmap(views)(keys, images.astype(jnp.float32) / 255)
 
 
 def normalize(views: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
@@ -72,9 +80,14 @@ def patches_of(
     return rearrange(images, "b (r p) (c q) rgb -> b (r c) (p q rgb)", p=side, q=side)
 
 
-def make_view(key: Array, image: Image, config: ViewConfig) -> Float[Array, "size size 3"]:
-    """One view of one image; what has no chance costs nothing."""
-    crop, flip, jitter, gray, blur, solarize = jax.random.split(key, 6)
+def make_view(
+    key: Array, image: Image, config: ViewConfig, blur: Array, solarize: Array
+) -> Float[Array, "size size 3"]:
+    """One view of one image, with its chances of blur and solarisation.
+
+    What no view has a chance of costs nothing.
+    """
+    crop, flip, jitter, gray, blurring, solarizing = jax.random.split(key, 6)
     view = random_resized_crop(crop, image, config.size, config.scale)
     view = jnp.where(jax.random.bernoulli(flip, config.flip), view[:, ::-1], view)
     if config.jitter_chance:
@@ -85,12 +98,12 @@ def make_view(key: Array, image: Image, config: ViewConfig) -> Float[Array, "siz
         lost = jnp.broadcast_to(grayscale(view), view.shape)
         view = jnp.where(jax.random.bernoulli(gray, config.gray), lost, view)
     if config.blur:
-        use, strength = jax.random.split(blur)
+        use, strength = jax.random.split(blurring)
         low, high = config.blur_sigma
         blurred = gaussian_blur(view, jax.random.uniform(strength, minval=low, maxval=high))
-        view = jnp.where(jax.random.bernoulli(use, config.blur), blurred, view)
+        view = jnp.where(jax.random.bernoulli(use, blur), blurred, view)
     if config.solarize:
-        use_it = jax.random.bernoulli(solarize, config.solarize)
+        use_it = jax.random.bernoulli(solarizing, solarize)
         view = jnp.where(use_it & (view >= 0.5), 1 - view, view)
     return view
 
