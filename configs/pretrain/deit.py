@@ -17,6 +17,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
     config, imagenet = pretrain_config("deit", variant)
     config.views.view = ConfigDict({"size": 224 if imagenet else 64, "scale": (0.08, 1.0)})
     config.objective.rand_augment = 9.0
+    config.objective.rand_augment_layers = 2
     config.objective.erase = 0.25
     config.objective.mixup = 0.8
     config.objective.cutmix = 1.0

@@ -34,24 +34,22 @@ OPERATIONS = (*_TONES[1:], *_BLENDS, *_WARPS)
 
 
 def rand_augment(
-    key: Array, image: Image, magnitude: float, *, layers: int = 2, chance: float = 0.5
+    draws: Float[Array, "layers 4"], image: Image, magnitude: float, *, chance: float = 0.5
 ) -> Image:
-    """timm's "rand-m9-mstd0.5-inc1" for magnitude 9.
+    """timm's "rand-m9-mstd0.5-inc1" for magnitude 9 and two layers.
 
     Args:
-      key: Random key.
+      draws: Uniform numbers for each of the operations of the image.
       image: Values of 0 to 1.
       magnitude: Mean strength, 0 to 10; its standard deviation is 0.5.
-      layers: Operations drawn per image.
-      chance: Of each of them to be applied.
+      chance: Of each operation to be applied.
     """
-    for layer in jax.random.split(key, layers):
-        which, use, strength, sign = jax.random.split(layer, 4)
-        level = jnp.clip(magnitude + 0.5 * jax.random.normal(strength), 0, 10) / 10
-        signed = jnp.where(jax.random.bernoulli(sign), level, -level)
-        operation = jax.random.randint(which, (), 0, len(OPERATIONS))
-        applied = apply_operation(image, operation, level, signed)
-        image = jnp.where(jax.random.bernoulli(use, chance), applied, image)
+    for which, use, strength, sign in draws:
+        normal = jax.scipy.special.ndtri(jnp.clip(strength, 1e-6, 1 - 1e-6))
+        level = jnp.clip(magnitude + 0.5 * normal, 0, 10) / 10
+        signed = jnp.where(sign < 0.5, level, -level)
+        operation = jnp.floor(which * len(OPERATIONS)).astype(int)
+        image = jnp.where(use < chance, apply_operation(image, operation, level, signed), image)
     return image
 
 
@@ -136,20 +134,26 @@ def _warp(image: Image, which: Array, signed: Array) -> Image:
     return jnp.where(which >= 0, moved, image)
 
 
-def erase(key: Array, image: Image, chance: float) -> Image:
-    """Random erasing of a normalised image: a rectangle becomes noise of mean 0 and variance 1.
+def erase(draws: Float[Array, " draws"], noise: Image, image: Image, chance: float) -> Image:
+    """Random erasing: a rectangle of a normalised image becomes noise.
 
     Its area is a share of 0.02 to 1/3, its aspect ratio 0.3 to 3.3.
+
+    Args:
+      draws: Uniform numbers.
+      noise: Of mean 0 and variance 1.
+      image: Normalised.
+      chance: Of being applied.
     """
-    use, area, ratio, place, noise = jax.random.split(key, 5)
+    use, area, ratio, down, right = draws
     height, width, _ = image.shape
-    target = height * width * jax.random.uniform(area, minval=0.02, maxval=1 / 3)
-    aspect = jnp.exp(jax.random.uniform(ratio, minval=math.log(0.3), maxval=math.log(1 / 0.3)))
+    target = height * width * (0.02 + (1 / 3 - 0.02) * area)
+    aspect = jnp.exp(math.log(0.3) * (2 * ratio - 1))
     h = jnp.minimum(jnp.round(jnp.sqrt(target * aspect)), height - 1)
     w = jnp.minimum(jnp.round(jnp.sqrt(target / aspect)), width - 1)
-    top, left = jnp.floor(jax.random.uniform(place, (2,)) * jnp.stack([height - h, width - w]))
-    inside = _rectangle(height, width, top, left, h, w) & jax.random.bernoulli(use, chance)
-    return jnp.where(inside[..., None], jax.random.normal(noise, image.shape), image)
+    top, left = jnp.floor(down * (height - h)), jnp.floor(right * (width - w))
+    inside = _rectangle(height, width, top, left, h, w) & (use < chance)
+    return jnp.where(inside[..., None], noise, image)
 
 
 def mix(

@@ -34,14 +34,16 @@ class Deit(Objective):
         given, vit = self.config.objective, inputs.student.vit
         view, randomly, erased, mixed, drop = jax.random.split(inputs.key, 5)
         images = make_views(view, inputs.images, self.view("view"))[:, 0]
-        batch = len(images)
         if given.rand_augment:
+            draws = jax.random.uniform(randomly, (len(images), given.rand_augment_layers, 4))
             change = functools.partial(augment.rand_augment, magnitude=given.rand_augment)
-            images = jax.vmap(change)(jax.random.split(randomly, batch), images)
+            images = jax.vmap(change)(draws, images)
         images = normalize(images)
         if given.erase:
+            place, noise = jax.random.split(erased)
             erase = functools.partial(augment.erase, chance=given.erase)
-            images = jax.vmap(erase)(jax.random.split(erased, batch), images)
+            draws = jax.random.uniform(place, (len(images), 5))
+            images = jax.vmap(erase)(draws, jax.random.normal(noise, images.shape), images)
         assert self.encoder.projector is not None
         targets = smooth(inputs.labels, self.encoder.projector.out, given.smoothing)
         images, targets = augment.mix(

@@ -8,14 +8,14 @@ import pathlib
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import UInt8
+from jaxtyping import Array, Float, UInt8
 
 from jaxpart import devices
 from jaxpart.checkpoints import Checkpointer
@@ -103,7 +103,8 @@ def pretrain(
     optimizer, rate = make_optimizer(
         config.optimizer, config.batch_size, steps, config.warmup_epochs * epoch
     )
-    graph, state = start(objective, optimizer, make_student(objective, supply.sample))
+    codebook = make_codebook(objective, supply.sample)
+    graph, state = start(objective, optimizer, config.seed, codebook)
     checkpointer = Checkpointer(workdir.path / "place", every_seconds=config.checkpoint_seconds)
     taken = min(steps, max_steps or steps)
     began = time.monotonic()
@@ -138,23 +139,19 @@ def pretrain(
     return results
 
 
-def make_student(
+def make_codebook(
     objective: Objective, sample: UInt8[np.ndarray, "images height width 3"]
-) -> Student:
-    """Random weights from the seed, and the tokenizer fitted to a sample where there is one."""
-    seed = objective.config.seed
-    student = Student(objective.encoder, objective.decoder, rngs=nnx.Rngs(seed))
-    if objective.decoder is not None and objective.decoder.codebook:
-        student.decoder.codebook.set_value(
-            tokenizer.fit_codebook(
-                jax.random.key(seed),
-                jnp.asarray(sample),
-                objective.view("view"),
-                objective.encoder.patch_size,
-                objective.decoder.out,
-            )
-        )
-    return student
+) -> Float[Array, "tokens pixel"] | None:
+    """The tokenizer fitted to some images, where the method has one."""
+    if objective.decoder is None or not objective.decoder.codebook:
+        return None
+    return tokenizer.fit_codebook(
+        jax.random.key(objective.config.seed),
+        jnp.asarray(sample),
+        objective.view("view"),
+        objective.encoder.patch_size,
+        objective.decoder.out,
+    )
 
 
 def write(
@@ -165,9 +162,8 @@ def write(
     about: Mapping[str, Any],
 ) -> None:
     """Writes an encoder's folder, whole or not at all."""
-    temporary = folder.parent / f".{folder.name}.writing-{os.getpid()}"
-    try:
-        temporary.mkdir(parents=True)
+
+    def fill(temporary: pathlib.Path) -> None:
         extra = dict(about)
         if objective.decoder is not None:
             extra |= write_decoder(temporary, objective.decoder, arrays_of(student.decoder))
@@ -179,11 +175,29 @@ def write(
             arrays_of(student.vit),
             extra,
         )
+
+    replaced(folder, fill)
+
+
+def replaced(folder: pathlib.Path, fill: Callable[[pathlib.Path], None]) -> None:
+    """Lets `fill` write a folder beside `folder`, then puts it in its place.
+
+    Raises:
+      JaxpartError: It cannot be written.
+    """
+    temporary = folder.parent / f".{folder.name}.writing-{os.getpid()}"
+    old = folder.parent / f".{folder.name}.replaced-{os.getpid()}"
+    try:
+        temporary.mkdir(parents=True)
+        fill(temporary)
+        if folder.exists():
+            os.replace(folder, old)
         os.replace(temporary, folder)
     except OSError as error:
         raise JaxpartError(f"{folder} cannot be written: {error.strerror}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def arrays_of(module: nnx.Module) -> dict[str, np.ndarray]:

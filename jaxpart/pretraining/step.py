@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from jaxpart.pretraining.objective import Inputs, Objective, Outcome, Student
 
@@ -102,14 +102,36 @@ def _split(objective: Objective, student: Student) -> tuple[Any, nnx.State, nnx.
 
 
 def start(
-    objective: Objective, optimizer: optax.GradientTransformation, student: Student
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    codebook: Float[Array, "tokens pixel"] | None = None,
 ) -> tuple[Any, State]:
-    """Structure and state before the first step."""
-    graph, trained, stats, fixed = _split(objective, student)
-    teacher = jax.tree.map(jnp.copy, trained) if objective.has_teacher else ()
-    zero = jnp.zeros((), jnp.int32)
-    state = State(zero, trained, stats, fixed, teacher, objective.memory(), optimizer.init(trained))
-    return graph, state
+    """Structure of the student, and the state before the first step.
+
+    Args:
+      objective: The method.
+      optimizer: See `make_optimizer`.
+      seed: Of the random weights.
+      codebook: The tokenizer's, where the decoder has one.
+    """
+
+    def make() -> Student:
+        return Student(objective.encoder, objective.decoder, rngs=nnx.Rngs(seed))
+
+    @jax.jit  # one program instead of hundreds
+    def first(codebook: Array | None) -> State:
+        student = make()
+        if codebook is not None:
+            student.decoder.codebook.set_value(codebook)
+        _, trained, stats, fixed = _split(objective, student)
+        teacher = jax.tree.map(jnp.copy, trained) if objective.has_teacher else ()
+        zero = jnp.zeros((), jnp.int32)
+        return State(
+            zero, trained, stats, fixed, teacher, objective.memory(), optimizer.init(trained)
+        )
+
+    return _split(objective, nnx.eval_shape(make))[0], first(codebook)
 
 
 def make_step(

@@ -31,6 +31,7 @@ def tokens_of(
     return nearest(patches_of(images, side), centers)
 
 
+@functools.partial(jax.jit, static_argnames=("view", "side", "tokens"))
 def fit_codebook(
     key: Array,
     images: UInt8[Array, "images height width 3"],
@@ -53,7 +54,6 @@ def fit_codebook(
     return kmeans(first, patches.reshape(-1, patches.shape[-1]), tokens)
 
 
-@functools.partial(jax.jit, static_argnames="count")
 def kmeans(
     key: Array, points: Float[Array, "point channel"], count: int
 ) -> Float[Array, "count channel"]:

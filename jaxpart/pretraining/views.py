@@ -1,7 +1,7 @@
 """Views of images, made on the device inside the training step: crops, colours, blur.
 
-Everything is drawn from the key given, one key per image, so that views do not depend on how many
-devices share a batch. Colour operations are torchvision's; ColorJitter's four come in the order
+Everything follows from the key given and the image's place in the batch, however many devices share
+it. Colour operations are torchvision's; ColorJitter's four come in the order
 brightness, contrast, saturation, hue, and not in random order.
 """
 
@@ -14,12 +14,15 @@ import math
 import dm_pix
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float, UInt8
 
 from jaxpart.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD
 
 _CROP_ATTEMPTS = 10
+_CROP_DRAWS = 2 * _CROP_ATTEMPTS + 2
+_DRAWS = _CROP_DRAWS + 10
 _GRAY = (0.299, 0.587, 0.114)
 Image = Float[Array, "height width 3"]
 """One image, values of 0 to 1."""
@@ -56,16 +59,16 @@ def make_views(
     key: Array, images: UInt8[Array, "batch height width 3"], config: ViewConfig, count: int = 1
 ) -> Float[Array, "batch count size size 3"]:
     """Views of each image, values of 0 to 1."""
-    keys = jax.random.split(key, (len(images), count))
+    draws = jax.random.uniform(key, (len(images), count, _DRAWS))
     blur, solarize = (
         jnp.broadcast_to(jnp.asarray(chance), (count,)) for chance in (config.blur, config.solarize)
     )
 
-    def views(keys: Array, image: Image) -> Array:
+    def views(draws: Array, image: Image) -> Array:
         one = functools.partial(make_view, image=image, config=config)
-        return jax.vmap(one)(keys, blur=blur, solarize=solarize)
+        return jax.vmap(one)(draws, blur=blur, solarize=solarize)
 
-    return jax.vmap(views)(keys, images.astype(jnp.float32) / 255)
+    return jax.vmap(views)(draws, images.astype(jnp.float32) / 255)
 
 
 def normalize(views: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
@@ -81,62 +84,57 @@ def patches_of(
 
 
 def make_view(
-    key: Array, image: Image, config: ViewConfig, blur: Array, solarize: Array
+    draws: Float[Array, " draws"], image: Image, config: ViewConfig, blur: Array, solarize: Array
 ) -> Float[Array, "size size 3"]:
     """One view of one image, with its chances of blur and solarisation.
 
-    What no view has a chance of costs nothing.
+    All that is random comes from one vector of uniform numbers: a call of the generator costs more
+    than a crop. What no view has a chance of costs nothing.
     """
-    crop, flip, jitter, gray, blurring, solarizing = jax.random.split(key, 6)
+    crop, rest = draws[:_CROP_DRAWS], draws[_CROP_DRAWS:]
+    flips, jitters, grays, blurs, strength, solarizes, *factors = rest
     view = random_resized_crop(crop, image, config.size, config.scale)
-    view = jnp.where(jax.random.bernoulli(flip, config.flip), view[:, ::-1], view)
+    view = jnp.where(flips < config.flip, view[:, ::-1], view)
     if config.jitter_chance:
-        use, colors = jax.random.split(jitter)
-        changed = color_jitter(colors, view, config.jitter)
-        view = jnp.where(jax.random.bernoulli(use, config.jitter_chance), changed, view)
+        changed = color_jitter(jnp.stack(factors), view, config.jitter)
+        view = jnp.where(jitters < config.jitter_chance, changed, view)
     if config.gray:
         lost = jnp.broadcast_to(grayscale(view), view.shape)
-        view = jnp.where(jax.random.bernoulli(gray, config.gray), lost, view)
-    if config.blur:
-        use, strength = jax.random.split(blurring)
+        view = jnp.where(grays < config.gray, lost, view)
+    if np.any(config.blur):
         low, high = config.blur_sigma
-        blurred = gaussian_blur(view, jax.random.uniform(strength, minval=low, maxval=high))
-        view = jnp.where(jax.random.bernoulli(use, blur), blurred, view)
-    if config.solarize:
-        use_it = jax.random.bernoulli(solarizing, solarize)
-        view = jnp.where(use_it & (view >= 0.5), 1 - view, view)
+        view = jnp.where(blurs < blur, gaussian_blur(view, low + (high - low) * strength), view)
+    if np.any(config.solarize):
+        view = jnp.where((solarizes < solarize) & (view >= 0.5), 1 - view, view)
     return view
 
 
-def crop_box(key: Array, height: int, width: int, scale: tuple[float, float]) -> Float[Array, 4]:
+def crop_box(
+    draws: Float[Array, " draws"], height: int, width: int, scale: tuple[float, float]
+) -> Float[Array, " box"]:
     """(top, left, height, width) of torchvision's RandomResizedCrop, not rounded to pixels.
 
     The area is a share of the image's within `scale`, the aspect ratio within [3/4, 4/3]; of ten
     draws the first that lies inside is taken, else the whole image as far as its aspect ratio allows.
     """
-    shares, ratios, places = jax.random.split(key, 3)
-    area = (
-        height
-        * width
-        * jax.random.uniform(shares, (_CROP_ATTEMPTS,), minval=scale[0], maxval=scale[1])
-    )
-    limit = math.log(4 / 3)
-    ratio = jnp.exp(jax.random.uniform(ratios, (_CROP_ATTEMPTS,), minval=-limit, maxval=limit))
+    shares, ratios = draws[:_CROP_ATTEMPTS], draws[_CROP_ATTEMPTS : 2 * _CROP_ATTEMPTS]
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * shares)
+    ratio = jnp.exp(math.log(4 / 3) * (2 * ratios - 1))
     widths, heights = jnp.sqrt(area * ratio), jnp.sqrt(area / ratio)
     fits = (widths <= width) & (heights <= height)
     first = jnp.argmax(fits)
     h = jnp.where(fits.any(), heights[first], min(height, width * 4 / 3))
     w = jnp.where(fits.any(), widths[first], min(width, height * 4 / 3))
-    top, left = jax.random.uniform(places, (2,)) * jnp.stack([height - h, width - w])
+    top, left = draws[2 * _CROP_ATTEMPTS :] * jnp.stack([height - h, width - w])
     return jnp.stack([top, left, h, w])
 
 
 def random_resized_crop(
-    key: Array, image: Image, size: int, scale: tuple[float, float]
+    draws: Float[Array, " draws"], image: Image, size: int, scale: tuple[float, float]
 ) -> Float[Array, "size size 3"]:
     """A random crop, resized bicubically with antialiasing, clipped to 0 to 1."""
     height, width, _ = image.shape
-    top, left, h, w = crop_box(key, height, width, scale)
+    top, left, h, w = crop_box(draws, height, width, scale)
     zoom = size / jnp.stack([h, w])
     shift = -jnp.stack([top, left]) * zoom
     view = jax.image.scale_and_translate(
@@ -150,19 +148,17 @@ def grayscale(image: Image) -> Float[Array, "height width 1"]:
     return (image * jnp.asarray(_GRAY)).sum(axis=-1, keepdims=True)
 
 
-def color_jitter(key: Array, image: Image, strength: tuple[float, float, float, float]) -> Image:
+def color_jitter(
+    draws: Float[Array, " draws"], image: Image, strength: tuple[float, float, float, float]
+) -> Image:
     """Brightness, contrast, saturation and hue, each by a random factor (hue: shift of the circle)."""
-    keys = jax.random.split(key, 4)
-
-    def factor(i: int) -> Array:
-        return jax.random.uniform(keys[i], minval=max(0, 1 - strength[i]), maxval=1 + strength[i])
-
-    image = blend(jnp.zeros(()), image, factor(0))
-    image = blend(grayscale(image).mean(), image, factor(1))
-    image = blend(grayscale(image), image, factor(2))
+    low = jnp.maximum(0, 1 - jnp.asarray(strength))
+    factor = low + (1 + jnp.asarray(strength) - low) * draws
+    image = blend(jnp.zeros(()), image, factor[0])
+    image = blend(grayscale(image).mean(), image, factor[1])
+    image = blend(grayscale(image), image, factor[2])
     if strength[3]:
-        shift = jax.random.uniform(keys[3], minval=-strength[3], maxval=strength[3])
-        image = jnp.clip(dm_pix.adjust_hue(image, shift), 0, 1)
+        image = jnp.clip(dm_pix.adjust_hue(image, strength[3] * (2 * draws[3] - 1)), 0, 1)
     return image
 
 

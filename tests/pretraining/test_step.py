@@ -7,7 +7,6 @@ import json
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -59,7 +58,7 @@ def tiny(method):
         config.projector.out = 32
     config.decoder.update(DECODERS.get(method, {}))
     config.batch_size, config.epochs, config.warmup_epochs = BATCH, 6, 0
-    config.optimizer.lr = 0.05
+    config.optimizer.lr = 0.02 if "momentum" in config.objective else 0.05
     return config
 
 
@@ -85,8 +84,8 @@ class Trained:
         plan = architecture(self.config)
         self.objective = find(method)(*plan, self.config, self.steps, supply.per_epoch)
         optimizer, rate = make_optimizer(self.config.optimizer, BATCH, self.steps, 0)
-        student = run.make_student(self.objective, supply.sample)
-        self.graph, state = start(self.objective, optimizer, student)
+        codebook = run.make_codebook(self.objective, supply.sample)
+        self.graph, state = start(self.objective, optimizer, 0, codebook)
         self.first = jax.device_get(state)
         self.step = make_step(self.objective, self.graph, optimizer, rate, 0)
         self.losses = []
@@ -114,16 +113,20 @@ def trained(pool):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_loss_falls(method, trained):
+    """Below the untrained student's on the same views; a moving centre lets DINO's rise at first."""
     one = trained(method)
     one.fit(STEPS)
     losses = [float(metrics["loss"]) for metrics in one.losses]
-    assert np.mean(losses[-3:]) < np.mean(losses[:3]), losses
     assert np.isfinite(losses).all()
+    untrained, state, batches = [], one.fresh(), PoolBatches(one.pool, BATCH, 0)
+    for _ in range(STEPS):
+        state, metrics = one.step(state, devices.shard(next(batches).arrays))
+        untrained.append(float(metrics["loss"]))
+        state = one.fresh()._replace(step=state.step, memory=state.memory)
+    assert np.mean(losses[-4:]) < np.mean(untrained[-4:]) - 0.01, (losses, untrained)
     last = one.losses[-1]
-    if "information" in last:
-        assert last["information"] > 0.01
-    if "spread" in last:
-        assert last["spread"] > 0.01
+    for detector in {"information", "spread"} & last.keys():
+        assert last[detector] > 0.01
 
 
 @pytest.mark.parametrize("method", ["mocov3", "ibot"])
