@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import os
 import pathlib
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -21,7 +19,7 @@ from convert.families.base import Family, Layout, Options, Root
 from jaxpart.encoders import positions
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import families
-from jaxpart.encoders.loading import shapes_of, write_encoder
+from jaxpart.encoders.loading import shapes_of, write_encoder, write_folder
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining.decoders import DecoderConfig, decoder_shapes, write_decoder
 
@@ -281,7 +279,7 @@ def convert(
         write_encoder(folder, family, config, families()[family].preprocessing, arrays, about)
 
     if not dry_run:
-        _write(out, write)
+        write_folder(out, write)
     return config
 
 
@@ -314,22 +312,3 @@ def _check_out(out: pathlib.Path, overwrite: bool) -> None:
             raise JaxpartError(f"{out} exists; name another folder or pass --overwrite")
     elif out.exists() and not out.is_dir():
         raise JaxpartError(f"{out} is a file; name a folder to be made")
-
-
-def _write(out: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
-    """Lets `write` fill a folder beside `out`, then moves it into place."""
-    temporary = out.parent / f".{out.name}.writing-{os.getpid()}"
-    old = out.parent / f".{out.name}.replaced-{os.getpid()}"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        write(temporary)
-        if out.exists():
-            os.replace(out, old)
-        os.replace(temporary, out)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise JaxpartError(f"{out} cannot be written: {reason}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

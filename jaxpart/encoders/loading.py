@@ -6,9 +6,11 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import pathlib
+import shutil
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -75,6 +77,25 @@ def write_encoder(
     }
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     (folder / _ABOUT).write_text(text, encoding="utf-8")
+
+
+def write_folder(out: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
+    """Lets `write` fill a folder beside `out`, then moves it into place."""
+    temporary = out.parent / f".{out.name}.writing-{os.getpid()}"
+    old = out.parent / f".{out.name}.replaced-{os.getpid()}"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        write(temporary)
+        if out.exists():
+            os.replace(out, old)
+        os.replace(temporary, out)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise JaxpartError(f"{out} cannot be written: {reason}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def describe(folder: str | pathlib.Path) -> tuple[dict[str, Any], ViTConfig]:

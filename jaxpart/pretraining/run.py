@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -22,7 +20,7 @@ from jaxpart.checkpoints import Checkpointer
 from jaxpart.data.critters import Critters
 from jaxpart.data.imagenet import ImageNet
 from jaxpart.encoders.encoder import Preprocessing
-from jaxpart.encoders.loading import write_encoder
+from jaxpart.encoders.loading import write_encoder, write_folder
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining import tokenizer
 from jaxpart.pretraining.decoders import write_decoder
@@ -176,28 +174,7 @@ def write(
             extra,
         )
 
-    replaced(folder, fill)
-
-
-def replaced(folder: pathlib.Path, fill: Callable[[pathlib.Path], None]) -> None:
-    """Lets `fill` write a folder beside `folder`, then puts it in its place.
-
-    Raises:
-      JaxpartError: It cannot be written.
-    """
-    temporary = folder.parent / f".{folder.name}.writing-{os.getpid()}"
-    old = folder.parent / f".{folder.name}.replaced-{os.getpid()}"
-    try:
-        temporary.mkdir(parents=True)
-        fill(temporary)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(temporary, folder)
-    except OSError as error:
-        raise JaxpartError(f"{folder} cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    write_folder(folder, fill)
 
 
 def arrays_of(module: nnx.Module) -> dict[str, np.ndarray]:

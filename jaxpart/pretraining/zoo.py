@@ -8,9 +8,9 @@ precision; `encoder.json` says what that costs, and holds configuration, seed, c
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import pathlib
+import runpy
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -23,12 +23,18 @@ import numpy as np
 from jaxpart import config as configs
 from jaxpart import devices
 from jaxpart.encoders.encoder import Encoder
-from jaxpart.encoders.loading import describe, load_encoder, make_encoder, write_encoder
+from jaxpart.encoders.loading import (
+    describe,
+    load_encoder,
+    make_encoder,
+    write_encoder,
+    write_folder,
+)
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining.decoders import load_decoder, write_decoder
 from jaxpart.pretraining.objective import METHODS
 from jaxpart.pretraining.pool import Supply, pool_supply
-from jaxpart.pretraining.run import arrays_of, draw_pool, pretrain, replaced
+from jaxpart.pretraining.run import arrays_of, draw_pool, pretrain
 from jaxpart.progress import Progress
 from jaxpart.workdir import WorkDir
 
@@ -56,12 +62,7 @@ def zoo_folder(method: str) -> pathlib.Path:
 
 def recipe_of(method: str) -> Any:
     """The embedded recipe of a method."""
-    path = configs.locate(f"configs/pretrain/{method}.py")
-    spec = importlib.util.spec_from_file_location(f"pretrain_{method}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
+    return runpy.run_path(configs.locate(f"configs/pretrain/{method}.py"))["get_config"]()
 
 
 def halved(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -110,7 +111,7 @@ def store(source: pathlib.Path, target: pathlib.Path) -> int:
                 f"{target} would take {size} bytes, more than {LIMIT}; make it smaller"
             )
 
-    replaced(target, write)
+    write_folder(target, write)
     return bytes_of(target)
 
 

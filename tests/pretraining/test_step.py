@@ -2,9 +2,9 @@
 
 import dataclasses
 import functools
-import importlib.util
 import json
 import pathlib
+import runpy
 
 import jax
 import numpy as np
@@ -36,10 +36,7 @@ DECODERS = {
 
 def configuration(method, variant=None):
     path = ROOT / "configs" / "pretrain" / f"{method}.py"
-    spec = importlib.util.spec_from_file_location(method, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant)
+    return runpy.run_path(str(path))["get_config"](variant)
 
 
 def tiny(method):
