@@ -5,24 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.vit import ViT
-from jaxpart.pretraining import masks, tokenizer
+from jaxpart.pretraining import tokenizer
 from jaxpart.pretraining.decoders import Codebook, DecoderConfig
 from jaxpart.pretraining.encode import DropPath, encode
-from jaxpart.pretraining.objective import Inputs, Objective, Outcome
-from jaxpart.pretraining.views import make_views, normalize
-
-
-def token_cross_entropy(
-    logits: Float[Array, "*patch tokens"], labels: Int[Array, "*patch"], mask: Array
-) -> Float[Array, ""]:
-    """Mean cross entropy to the tokens of the patches where the mask is True."""
-    likelihood = jax.nn.log_softmax(logits)
-    each = -jnp.take_along_axis(likelihood, labels[..., None], axis=-1)[..., 0]
-    return jnp.where(mask, each, 0).sum() / mask.sum()
+from jaxpart.pretraining.objective import Inputs, Outcome
 
 
 class Decoder(nnx.Module):
@@ -50,30 +40,18 @@ def masked_logits(
     return decoder.head(tokens[:, len(vit.config.prefix) :])
 
 
-class Beit(Objective):
+class Beit(tokenizer.TokenObjective):
     """Blocks of patches are hidden behind the mask token; the encoder names their tokens."""
 
     def loss(self, inputs: Inputs) -> Outcome:
         """Cross entropy to the k-means tokens of the hidden patches."""
-        given, student = self.config.objective, inputs.student
-        view, masking, drop = jax.random.split(inputs.key, 3)
-        images = make_views(view, inputs.images, self.view("view"))[:, 0]
-        labels = tokenizer.tokens_of(student.decoder.codebook[...], images, self.encoder.patch_size)
-        hidden = int(given.mask_share * labels.shape[1])
-        mask = masks.block_mask(
-            masking,
-            len(images),
-            self.encoder.grid,
-            hidden,
-            smallest=given.smallest_block,
-            exact=False,
-        )
+        task = self.task(inputs, exact=False)
         logits = masked_logits(
-            student.vit, student.decoder, normalize(images), mask, self.drop_path(drop)
+            inputs.student.vit, inputs.student.decoder, task.images, task.mask, task.drop_path
         )
-        right = (jnp.argmax(logits, axis=-1) == labels) & mask
-        loss = token_cross_entropy(logits, labels, mask)
-        return Outcome(loss, {"accuracy": right.sum() / mask.sum()}, {})
+        loss = tokenizer.token_cross_entropy(logits, task.labels, task.mask)
+        right = (jnp.argmax(logits, axis=-1) == task.labels) & task.mask
+        return Outcome(loss, {"accuracy": right.sum() / task.mask.sum()}, {})
 
 
 METHOD = Beit

@@ -19,8 +19,7 @@ from jaxpart.encoders.vit import ViT
 from jaxpart.pretraining import masks, tokenizer
 from jaxpart.pretraining.decoders import Codebook, DecoderConfig, blocks_config
 from jaxpart.pretraining.encode import DropPath, encode
-from jaxpart.pretraining.objective import Inputs, Objective, Outcome, spread
-from jaxpart.pretraining.views import make_views, normalize
+from jaxpart.pretraining.objective import Inputs, Outcome, spread
 
 ALIGNMENT_WEIGHT = 2.0
 
@@ -42,8 +41,7 @@ def cae_losses(
     Returns:
       (token loss, alignment loss); the objective is their sum.
     """
-    likelihood = jax.nn.log_softmax(logits)
-    tokens = -jnp.take_along_axis(likelihood, labels[..., None], axis=-1).mean()
+    tokens = tokenizer.token_cross_entropy(logits, labels, jnp.ones_like(labels, bool))
     alignment = ((predicted - jax.lax.stop_gradient(target)) ** 2).mean()
     return tokens, ALIGNMENT_WEIGHT * alignment
 
@@ -215,28 +213,17 @@ def predict(
     return Prediction(tokens, predicted, target, logits)
 
 
-class Cae(Objective):
+class Cae(tokenizer.TokenObjective):
     """The encoder sees visible patches alone; the regressor predicts what it would say of the others."""
 
     def loss(self, inputs: Inputs) -> Outcome:
         """Cross entropy to the hidden patches' tokens, and alignment of their representations."""
-        given, student = self.config.objective, inputs.student
-        view, masking, drop = jax.random.split(inputs.key, 3)
-        images = make_views(view, inputs.images, self.view("view"))[:, 0]
-        labels = tokenizer.tokens_of(student.decoder.codebook[...], images, self.encoder.patch_size)
-        hidden = int(given.mask_share * labels.shape[1])
-        mask = masks.block_mask(
-            masking,
-            len(images),
-            self.encoder.grid,
-            hidden,
-            smallest=given.smallest_block,
-            exact=True,
-        )
+        student, task = inputs.student, self.task(inputs, exact=True)
         found = predict(
-            student.vit, student.decoder, normalize(images), mask, hidden, self.drop_path(drop)
+            student.vit, student.decoder, task.images, task.mask, task.hidden, task.drop_path
         )
-        labels = jnp.take_along_axis(labels, masks.split(mask, hidden)[1], axis=1)
+        _, others = masks.split(task.mask, task.hidden)
+        labels = jnp.take_along_axis(task.labels, others, axis=1)
         of_tokens, of_alignment = cae_losses(found.logits, labels, found.predicted, found.target)
         right = jnp.argmax(found.logits, axis=-1) == labels
         metrics = {

@@ -7,12 +7,16 @@ The centres are fitted on patches of views as the objective makes them, and stor
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from jaxpart.pretraining.views import ViewConfig, make_views, patches_of
+from jaxpart.pretraining.encode import DropPath
+from jaxpart.pretraining.masks import block_mask
+from jaxpart.pretraining.objective import Inputs, Objective
+from jaxpart.pretraining.views import ViewConfig, make_views, normalize, patches_of
 
 _ROUNDS = 20
 
@@ -29,6 +33,48 @@ def tokens_of(
 ) -> Int[Array, "batch patch"]:
     """Tokens of the patches of images, values of 0 to 1."""
     return nearest(patches_of(images, side), centers)
+
+
+def token_cross_entropy(
+    logits: Float[Array, "*patch tokens"], labels: Int[Array, "*patch"], mask: Array
+) -> Float[Array, ""]:
+    """Mean cross entropy to the tokens of the patches where the mask is True."""
+    likelihood = jax.nn.log_softmax(logits)
+    each = -jnp.take_along_axis(likelihood, labels[..., None], axis=-1)[..., 0]
+    return jnp.where(mask, each, 0).sum() / mask.sum()
+
+
+class Task(NamedTuple):
+    """Images with hidden patches whose tokens are to be told.
+
+    Attributes:
+      images: Normalised.
+      labels: Token of every patch.
+      mask: True where hidden.
+      hidden: How many of each image are, at most.
+      drop_path: Stochastic depth of the step.
+    """
+
+    images: Float[Array, "batch height width 3"]
+    labels: Int[Array, "batch patch"]
+    mask: Bool[Array, "batch patch"]
+    hidden: int
+    drop_path: DropPath
+
+
+class TokenObjective(Objective):
+    """What BEiT and CAE share: one view, blocks of hidden patches, and their tokens."""
+
+    def task(self, inputs: Inputs, *, exact: bool) -> Task:
+        """Makes views, tokens and masks; `exact`: see `block_mask`."""
+        given, grid, side = self.config.objective, self.encoder.grid, self.encoder.patch_size
+        view, masking, drop = jax.random.split(inputs.key, 3)
+        images = make_views(view, inputs.images, self.view("view"))[:, 0]
+        labels = tokens_of(inputs.student.decoder.codebook[...], images, side)
+        hidden = int(given.mask_share * labels.shape[1])
+        smallest = given.smallest_block
+        mask = block_mask(masking, len(images), grid, hidden, smallest=smallest, exact=exact)
+        return Task(normalize(images), labels, mask, hidden, self.drop_path(drop))
 
 
 @functools.partial(jax.jit, static_argnames=("view", "side", "tokens"))

@@ -15,7 +15,7 @@ import jaxpart
 from jaxpart import devices
 from jaxpart.checkpoints import Checkpointer
 from jaxpart.errors import JaxpartError
-from jaxpart.pretraining import run
+from jaxpart.pretraining import run, zoo
 from jaxpart.pretraining.decoders import load_decoder
 from jaxpart.pretraining.objective import METHODS, find, information, spread
 from jaxpart.pretraining.pool import Pool, PoolBatches, pool_supply
@@ -206,8 +206,8 @@ def test_collapse_is_seen():
     assert float(information(np.eye(5))) == pytest.approx(np.log(5), abs=1e-6)
 
 
-def test_encoder_folder(pool, tmp_path):
-    config = tiny("cae")
+def test_encoder_folder(pool, tmp_path, monkeypatch):
+    config = tiny("beit")
     workdir = WorkDir(tmp_path, json.loads(config.to_json_best_effort()))
     supply = pool_supply(pool, BATCH, 0)
     results = run.pretrain(config, workdir, Progress(shown=False), supply=supply, max_steps=2)
@@ -225,6 +225,32 @@ def test_encoder_folder(pool, tmp_path):
     assert not (tmp_path / "place").exists()
     with pytest.raises(JaxpartError, match="the run is done"):
         run.pretrain(config, workdir, Progress(shown=False), supply=supply)
+    half_precision(tmp_path / "encoder", tmp_path / "zoo" / "beit", monkeypatch)
+
+
+def half_precision(source, target, monkeypatch):
+    size = zoo.store(source, target)
+    assert size < 0.8 * zoo.bytes_of(source)
+    whole, half = jaxpart.load_encoder(source), jaxpart.load_encoder(target)
+    assert {leaf.dtype for leaf in jax.tree.leaves(half.state)} == {np.dtype(np.float32)}
+    for ours, theirs in zip(jax.tree.leaves(half.state), jax.tree.leaves(whole.state), strict=True):
+        np.testing.assert_array_equal(ours, np.asarray(theirs, np.float16))
+    about = json.loads((target / "encoder.json").read_text())
+    assert 0 < about["storage"]["change_of_tokens"]["typical"] < 1e-3
+    assert about["pretraining"]["images_seen"] == 2 * BATCH
+    assert load_decoder(target).codebook[...].dtype == np.float32
+    monkeypatch.setattr(zoo, "LIMIT", size // 2)
+    with pytest.raises(JaxpartError, match="make it smaller"):
+        zoo.store(source, target)
+    assert zoo.bytes_of(target) == size  # the old one stays
+
+
+def test_zoo_mistakes(tmp_path, capsys):
+    assert zoo.main(["--rebuild", "simclr"]) == 2
+    assert "no method 'simclr'; choose among deit" in capsys.readouterr().err
+    assert zoo.main(["--out", str(tmp_path)]) == 0
+    with pytest.raises(JaxpartError, match="--rebuild simclr"):
+        zoo.zoo_folder("simclr")
 
 
 def test_batches_of_a_pool(pool):
