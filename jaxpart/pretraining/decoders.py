@@ -8,8 +8,10 @@ In an encoder's folder it is a second set of arrays, `decoder`, described by "de
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import pathlib
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,10 +89,11 @@ def abstract_decoder(encoder: ViTConfig, decoder: DecoderConfig) -> nnx.Module:
     return nnx.eval_shape(lambda: make_decoder(encoder, decoder, rngs=nnx.Rngs(0)))
 
 
-def decoder_shapes(encoder: ViTConfig, decoder: DecoderConfig) -> dict[str, tuple[int, ...]]:
+@functools.cache
+def decoder_shapes(encoder: ViTConfig, decoder: DecoderConfig) -> Mapping[str, tuple[int, ...]]:
     """Shape of every array of a decoder by its dotted path."""
     flat = nnx.to_flat_state(nnx.state(abstract_decoder(encoder, decoder)))
-    return {".".join(map(str, path)): leaf.shape for path, leaf in flat}
+    return types.MappingProxyType({".".join(map(str, path)): leaf.shape for path, leaf in flat})
 
 
 def write_decoder(

@@ -84,8 +84,15 @@ class Trained:
         codebook = run.make_codebook(self.objective, supply.sample)
         self.graph, state = start(self.objective, optimizer, 0, codebook)
         self.first = jax.device_get(state)
-        self.step = make_step(self.objective, self.graph, optimizer, rate, 0)
+        self.jitted = make_step(self.objective, self.graph, optimizer, rate, 0)
+        self.batch = next(PoolBatches(pool, BATCH, 0)).arrays
+        self.step = self.compiled(self.fresh(), devices.shard(self.batch))
         self.losses = []
+
+    def compiled(self, state, batch):
+        """For their devices, without optimisation: compiling is what these tests take long for."""
+        options = {"xla_backend_optimization_level": 0}
+        return self.jitted.lower(state, batch).compile(compiler_options=options)
 
     def fresh(self):
         return devices.replicate(self.first)
@@ -129,10 +136,9 @@ def test_loss_falls(method, trained):
 @pytest.mark.parametrize("method", ["mocov3", "ibot"])
 def test_one_and_four_devices_agree(method, trained):
     one = trained(method)
-    batch = next(PoolBatches(one.pool, BATCH, 0)).arrays
-    many, metrics = one.step(one.fresh(), devices.shard(batch))
-    device = jax.local_devices()[0]
-    alone, expected = one.step(jax.device_put(one.first, device), jax.device_put(batch, device))
+    many, metrics = one.step(one.fresh(), devices.shard(one.batch))
+    single = jax.device_put((one.first, one.batch), jax.local_devices()[0])
+    alone, expected = one.compiled(*single)(*single)
     np.testing.assert_allclose(metrics["loss"], expected["loss"], atol=1e-5)
     for ours, theirs in zip(jax.tree.leaves(many.stats), jax.tree.leaves(alone.stats), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
