@@ -1,7 +1,6 @@
 """The seven objectives in training: they learn, on any number of devices, and go on where they were."""
 
 import dataclasses
-import functools
 import json
 import pathlib
 import runpy
@@ -110,15 +109,8 @@ class Trained:
         )
 
 
-@pytest.fixture(scope="module")
-def trained(pool):
-    return functools.cache(lambda method: Trained(method, pool))
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_loss_falls(method, trained):
+def learns(one):
     """Below the untrained student's on the same views; a moving centre lets DINO's rise at first."""
-    one = trained(method)
     one.fit(STEPS)
     losses = [float(metrics["loss"]) for metrics in one.losses]
     assert np.isfinite(losses).all()
@@ -133,9 +125,7 @@ def test_loss_falls(method, trained):
         assert last[detector] > 0.01
 
 
-@pytest.mark.parametrize("method", ["mocov3", "ibot"])
-def test_one_and_four_devices_agree(method, trained):
-    one = trained(method)
+def one_and_four_devices_agree(one):
     many, metrics = one.step(one.fresh(), devices.shard(one.batch))
     single = jax.device_put((one.first, one.batch), jax.local_devices()[0])
     alone, expected = one.compiled(*single)(*single)
@@ -149,8 +139,7 @@ def test_one_and_four_devices_agree(method, trained):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_resumed_run_is_bitwise_the_undisturbed_one(trained, tmp_path):
-    one = trained("ibot")
+def resumed_run_is_bitwise_the_undisturbed_one(one, tmp_path):
     whole = jax.device_get(one.fit(4))
     checkpointer = Checkpointer(tmp_path / "place", every_seconds=0)
     one.fit(2, checkpointer)
@@ -161,8 +150,7 @@ def test_resumed_run_is_bitwise_the_undisturbed_one(trained, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_moving_average_and_what_stands_still(trained):
-    one = trained("ibot")
+def average_moves_and_last_layers_wait(one):
     before = one.first
     after = jax.device_get(one.fit(1))
     momentum = float(one.objective.momentum(0))
@@ -189,8 +177,7 @@ def at(state, path):
     return np.asarray(state[...])
 
 
-def test_mocov3_keeps_its_patch_projection(trained):
-    one = trained("mocov3")
+def keeps_its_patch_projection(one):
     assert "stem" not in one.first.trained["vit"]
     assert "stem" in one.first.fixed["vit"]
     assert "positions" in one.first.fixed["vit"]
@@ -212,8 +199,9 @@ def test_collapse_is_seen():
     assert float(information(np.eye(5))) == pytest.approx(np.log(5), abs=1e-6)
 
 
-def test_encoder_folder(pool, tmp_path, monkeypatch):
-    config = tiny("beit")
+def leaves_an_encoders_folder(one, tmp_path, monkeypatch):
+    config, pool = one.config, one.pool
+    monkeypatch.setattr(run, "make_step", lambda *_: one.step)  # compiled already
     workdir = WorkDir(tmp_path, json.loads(config.to_json_best_effort()))
     supply = pool_supply(pool, BATCH, 0)
     results = run.pretrain(config, workdir, Progress(shown=False), supply=supply, max_steps=2)
@@ -249,6 +237,21 @@ def half_precision(source, target, monkeypatch):
     with pytest.raises(JaxpartError, match="make it smaller"):
         zoo.store(source, target)
     assert zoo.bytes_of(target) == size  # the old one stays
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_in_training(method, pool, tmp_path, monkeypatch):
+    """All that needs a method's compiled step, since compiling takes longest."""
+    one = Trained(method, pool)
+    learns(one)
+    if method == "mocov3":  # its BatchNorm and its contrast see the whole batch
+        one_and_four_devices_agree(one)
+        keeps_its_patch_projection(one)
+    if method == "ibot":
+        resumed_run_is_bitwise_the_undisturbed_one(one, tmp_path)
+        average_moves_and_last_layers_wait(one)
+    if method == "beit":
+        leaves_an_encoders_folder(one, tmp_path, monkeypatch)
 
 
 def test_zoo_mistakes(tmp_path, capsys):
