@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxpart.encoders.encoder import IMAGENET_MEAN
+from jaxpart.encoders.families import IMAGENET_MEAN
 from jaxpart.pretraining.views import Image, blend, grayscale
 
 _TONES = (

@@ -13,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxpart.encoders import positions as position_rules
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.blocks import Block, Mlp, layer_norm
+from jaxpart.encoders.blocks import Block, Mlp
+from jaxpart.encoders.layers import make_norm
 from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.vit import ViT
 from jaxpart.pretraining import masks, tokenizer
@@ -82,7 +83,7 @@ class RegressorBlock(nnx.Module):
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
         """Creates the layers."""
         self.norm_q, self.norm_k, self.norm_v, self.norm2 = (
-            layer_norm(config.width, rngs) for _ in range(4)
+            make_norm("layer", config.width, config.norm_epsilon, rngs) for _ in range(4)
         )
         self.attention = CrossAttention(config.width, config.num_heads, rngs=rngs)
         self.mlp = Mlp(config, rngs=rngs)
@@ -137,10 +138,10 @@ class Decoder(nnx.Module):
         self.regressor = nnx.List(
             RegressorBlock(crossing, rngs=rngs) for _ in range(config.regressor_depth)
         )
-        self.regressor_norm = layer_norm(config.width, rngs)
+        self.regressor_norm = make_norm("layer", config.width, encoder.norm_epsilon, rngs)
         blocks = blocks_config(encoder, config, config.mlp_width)
         self.blocks = nnx.List(Block(blocks, rngs=rngs) for _ in range(config.depth))
-        self.norm = layer_norm(config.width, rngs)
+        self.norm = make_norm("layer", config.width, encoder.norm_epsilon, rngs)
         self.head = nnx.Linear(config.width, config.out, rngs=rngs)
         self.has_alignment = config.alignment
         if config.alignment:

@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxpart.encoders import positions as position_rules
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.blocks import Block, layer_norm
+from jaxpart.encoders.blocks import Block
+from jaxpart.encoders.layers import make_norm
 from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.vit import ViT
 from jaxpart.pretraining import masks
@@ -59,7 +60,7 @@ class Decoder(nnx.Module):
             jnp.concatenate([jnp.zeros((self.prefix, config.width)), patches])
         )
         self.blocks = nnx.List(Block(blocks, rngs=rngs) for _ in range(config.depth))
-        self.norm = layer_norm(config.width, rngs)
+        self.norm = make_norm("layer", config.width, encoder.norm_epsilon, rngs)
         self.head = nnx.Linear(config.width, config.out, rngs=rngs)
 
     def __call__(

@@ -19,7 +19,7 @@ from jaxpart import devices
 from jaxpart.checkpoints import Checkpointer
 from jaxpart.data.critters import Critters
 from jaxpart.data.imagenet import ImageNet
-from jaxpart.encoders.encoder import Preprocessing
+from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import write_encoder, write_folder
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining import tokenizer

@@ -18,7 +18,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float, UInt8
 
-from jaxpart.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD
+from jaxpart.encoders.families import IMAGENET_MEAN, IMAGENET_STD
 
 _CROP_ATTEMPTS = 10
 _CROP_DRAWS = 2 * _CROP_ATTEMPTS + 2
