@@ -80,6 +80,17 @@ def main(arguments: list[str] | None = None) -> int:
         "--image-size", type=_image_size, metavar="N", help="N or HxW to make the encoder for"
     )
     parser.add_argument(
+        "--with-decoder",
+        action="store_true",
+        help="convert MAE's decoder, BEiT's token classifier, CAE's regressor and decoder too",
+    )
+    parser.add_argument(
+        "--decoder-num-heads",
+        type=int,
+        metavar="N",
+        help="of MAE's decoder; by default 16 at width 512, else of the encoder's head width",
+    )
+    parser.add_argument(
         "--use-torch", action="store_true", help="let PyTorch read its old file format"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an encoder in OUT")
@@ -101,6 +112,8 @@ def main(arguments: list[str] | None = None) -> int:
             checkpoint_key=key,
             num_heads=given.num_heads,
             image_size=given.image_size,
+            with_decoder=given.with_decoder,
+            decoder_num_heads=given.decoder_num_heads,
             allow_torch=given.use_torch,
             overwrite=given.overwrite,
             dry_run=given.dry_run,

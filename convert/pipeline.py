@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import os
 import pathlib
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from convert import rules
+from convert import decoders, rules
 from convert.families import FAMILIES
 from convert.families.base import Family, Layout, Options, Root
 from jaxpart.encoders import positions
@@ -22,6 +20,8 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import families
 from jaxpart.encoders.loading import shapes_of, write_encoder
 from jaxpart.errors import JaxpartError
+from jaxpart.files import write_folder
+from jaxpart.pretraining.decoders import DecoderConfig, decoder_shapes, write_decoder
 from jaxpart.tensor_files import flatten, open_checkpoint
 
 _SHOWN_FAULTS = 20
@@ -34,14 +34,29 @@ class Plan:
     Attributes:
       root: Where its network lies.
       config: Architecture at the size that the checkpoint was trained at.
-      match: Which key goes where; has no faults.
+      match: Which key goes where; has no faults. Paths of the decoder begin with "decoder.".
       values: Everything in the file by dotted path.
+      decoder: Architecture of what stands behind the encoder, if that is converted too.
     """
 
     root: Root
     config: ViTConfig
     match: rules.Match
     values: Mapping[str, Any]
+    decoder: DecoderConfig | None = None
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every array to be filled."""
+        return target_shapes(self.config, self.decoder)
+
+
+def target_shapes(config: ViTConfig, decoder: DecoderConfig | None) -> dict[str, tuple[int, ...]]:
+    """Shape of every array of an encoder and, below "decoder.", of its decoder."""
+    shapes = dict(shapes_of(config))
+    if decoder is not None:
+        behind = decoder_shapes(config, decoder)
+        shapes |= {decoders.TARGET + path: shape for path, shape in behind.items()}
+    return shapes
 
 
 def make_plan(
@@ -73,10 +88,22 @@ def make_plan(
         *(layout.ignored if root.path else ()),
         *(rules.Ignore(f"{key}.*", f"the {key}; the {root.key} is converted") for key in others),
     ]
-    match = rules.match(table, ignores, names, shapes_of(config))
+    decoder = None
+    if options.with_decoder:
+        if options.layout != "original":
+            raise JaxpartError("decoders are converted from the original layout alone")
+        below = _below(renamed, root.path)
+        behind = decoders.decoder_of(family.name, below)
+        decoder = behind.architecture(below, config, options)
+        for rule in behind.rules(config, decoder):
+            target = decoders.TARGET + rule.target
+            table += _under(root.path, [dataclasses.replace(rule, target=target)])
+        dropped = {root.path + pattern for pattern in behind.patterns} | set(behind.patterns)
+        ignores = [ignore for ignore in ignores if ignore.pattern not in dropped]
+    match = rules.match(table, ignores, names, target_shapes(config, decoder))
     if match.faults:
         raise JaxpartError(_listed("it does not fit", match.faults))
-    return Plan(root, config, match, values)
+    return Plan(root, config, match, values, decoder)
 
 
 def _find_root(
@@ -183,6 +210,8 @@ def convert(
     checkpoint_key: str | None = None,
     num_heads: int | None = None,
     image_size: tuple[int, int] | None = None,
+    with_decoder: bool = False,
+    decoder_num_heads: int | None = None,
     allow_torch: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -198,6 +227,9 @@ def convert(
       checkpoint_key: Which network of the file ("teacher", "student"), where it holds several.
       num_heads: Attention heads, where the family's table is not to be followed.
       image_size: (height, width) in pixels to make the encoder for; by default that of training.
+      with_decoder: Whether what stands behind the encoder in pretraining is converted too, for
+        `jaxpart.pretraining.decoders.load_decoder`.
+      decoder_num_heads: Attention heads of MAE's decoder, where the table is not to be followed.
       allow_torch: Whether PyTorch may read files in its old format.
       overwrite: Whether an encoder in `out` may be replaced.
       dry_run: Show the mapping and write nothing.
@@ -216,14 +248,15 @@ def convert(
     if not dry_run:
         _check_out(out, overwrite)
     source = open_checkpoint(checkpoint, allow_torch=allow_torch)
-    options = Options(num_heads, image_size, layout)
+    options = Options(num_heads, image_size, layout, with_decoder, decoder_num_heads)
     try:
         plan = make_plan(FAMILIES[family], source.contents, options, checkpoint_key)
     except JaxpartError as error:
         hint = _looks_like(family, layout, source.contents)
         raise JaxpartError(f"{source.path} as {family}: {hint}{error}") from None
-    shapes = shapes_of(plan.config)
-    arrays, faults = rules.read_arrays(plan.match.entries, plan.values, shapes, source.release)
+    arrays, faults = rules.read_arrays(
+        plan.match.entries, plan.values, plan.shapes(), source.release
+    )
     if faults:
         raise JaxpartError(_listed(f"{source.path} does not fit {family}", faults))
     for entry in plan.match.entries:
@@ -231,17 +264,23 @@ def convert(
         log(f"{' + '.join(entry.sources)} -> {entry.target} {shape}")
     for key, reason in plan.match.ignored.items():
         log(f"{key} -> ignored: {reason}")
+    behind = {
+        path.removeprefix(decoders.TARGET): arrays.pop(path)
+        for path in list(arrays)
+        if path.startswith(decoders.TARGET)
+    }
     config = plan.config
     if image_size is not None and image_size != config.image_size:
         config, arrays = resized(config, arrays, image_size)
-    if not dry_run:
+
+    def write(folder: pathlib.Path) -> None:
         about = _about(source, layout, plan)
-        _write(
-            out,
-            lambda folder: write_encoder(
-                folder, family, config, families()[family].preprocessing, arrays, about
-            ),
-        )
+        if plan.decoder is not None:
+            about |= write_decoder(folder, plan.decoder, behind)
+        write_encoder(folder, family, config, families()[family].preprocessing, arrays, about)
+
+    if not dry_run:
+        write_folder(out, write)
     return config
 
 
@@ -274,22 +313,3 @@ def _check_out(out: pathlib.Path, overwrite: bool) -> None:
             raise JaxpartError(f"{out} exists; name another folder or pass --overwrite")
     elif out.exists() and not out.is_dir():
         raise JaxpartError(f"{out} is a file; name a folder to be made")
-
-
-def _write(out: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
-    """Lets `write` fill a folder beside `out`, then moves it into place."""
-    temporary = out.parent / f".{out.name}.writing-{os.getpid()}"
-    old = out.parent / f".{out.name}.replaced-{os.getpid()}"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        write(temporary)
-        if out.exists():
-            os.replace(out, old)
-        os.replace(temporary, out)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise JaxpartError(f"{out} cannot be written: {reason}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

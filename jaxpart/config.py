@@ -23,13 +23,17 @@ def locate(argument: str) -> str:
     """
     path, colon, variant = argument.partition(":")
     embedded = [_HERE / "configs", _HERE.parent / "configs"]  # installed, or in the source tree
-    for candidate in (
-        pathlib.Path(path),
-        *(folder / pathlib.Path(path).name for folder in embedded),
-    ):
+    below = pathlib.Path(path.removeprefix("configs/"))
+    for candidate in (pathlib.Path(path), *(folder / below for folder in embedded)):
         if candidate.is_file():
             return f"{candidate}{colon}{variant}"
-    known = sorted({f"configs/{file.name}" for folder in embedded for file in folder.glob("*.py")})
+    known = sorted(
+        {
+            f"configs/{file.relative_to(folder).as_posix()}"
+            for folder in embedded
+            for file in folder.rglob("*.py")
+        }
+    )
     raise JaxpartError(f"there is no configuration {path}; embedded are {', '.join(known)}")
 
 

@@ -6,7 +6,8 @@ import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from jaxpart.errors import JaxpartError
@@ -37,3 +38,22 @@ def write_json(path: pathlib.Path, document: Any) -> None:
     with replacing(path) as temporary:
         text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_folder(out: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
+    """Lets `write` fill a folder beside `out`, then moves it into place."""
+    temporary = out.parent / f".{out.name}.writing-{os.getpid()}"
+    old = out.parent / f".{out.name}.replaced-{os.getpid()}"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        write(temporary)
+        if out.exists():
+            os.replace(out, old)
+        os.replace(temporary, out)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise JaxpartError(f"{out} cannot be written: {reason}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

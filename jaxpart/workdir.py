@@ -124,6 +124,10 @@ class WorkDir:
             raise self._unwritable(error) from error
         self._measured[name, step] = line
 
+    def measured(self) -> list[dict[str, Any]]:
+        """All measurements so far, those before a resume too; the last of each name and step."""
+        return [json.loads(line) for line in self._measured.values()]
+
     def finish(self, results: dict[str, Any]) -> None:
         """Writes results.json, and metrics.jsonl anew without what was measured twice."""
         if self._metrics is None:

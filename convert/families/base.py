@@ -64,11 +64,15 @@ class Options:
       num_heads: Attention heads, where the family's table is not to be followed.
       image_size: (height, width) in pixels that the encoder shall be made for.
       layout: Whose names the checkpoint uses: "original", "timm" or "transformers".
+      with_decoder: Whether what stands behind the encoder in pretraining is converted too.
+      decoder_num_heads: Attention heads of MAE's decoder, where the table is not to be followed.
     """
 
     num_heads: int | None = None
     image_size: tuple[int, int] | None = None
     layout: str = "original"
+    with_decoder: bool = False
+    decoder_num_heads: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

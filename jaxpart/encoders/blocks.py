@@ -58,9 +58,14 @@ class Block(nnx.Module):
         tokens: Float[Array, "batch token width"],
         bias: Array | None,
         turn: Turn | None = None,
+        branches: Float[Array, "2 batch"] | None = None,
     ) -> tuple[Float[Array, "batch token width"], Float[Array, "batch head query key"]]:
-        """Returns the block's output and its attention weights."""
+        """Returns the block's output and its attention weights; `branches`: see `ViT.transform`."""
         attended, weights = self.attention(self.norm1(tokens), bias, turn)
+        if branches is not None:
+            attended = attended * branches[0, :, None, None]
         tokens = tokens + (self.scale1[...] * attended if self.has_layer_scale else attended)
         hidden = self.mlp(self.norm2(tokens))
+        if branches is not None:
+            hidden = hidden * branches[1, :, None, None]
         return tokens + (self.scale2[...] * hidden if self.has_layer_scale else hidden), weights

@@ -12,8 +12,6 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.families import IMAGENET_MEAN as IMAGENET_MEAN
-from jaxpart.encoders.families import IMAGENET_STD as IMAGENET_STD
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.vit import ViT
 from jaxpart.errors import JaxpartError

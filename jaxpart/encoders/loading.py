@@ -99,11 +99,11 @@ def _damaged(about: pathlib.Path, error: Exception) -> JaxpartError:
     return JaxpartError(f"{about} is damaged ({error!r}); convert the checkpoint again")
 
 
-def load_encoder(folder: str | pathlib.Path) -> Encoder:
-    """Loads an encoder that `python -m convert FAMILY CHECKPOINT FOLDER` wrote.
+def describe(folder: str | pathlib.Path) -> tuple[dict[str, Any], ViTConfig]:
+    """What an encoder's folder says of itself, and the encoder's architecture.
 
     Raises:
-      JaxpartError: The folder is missing, incomplete, damaged or of another version.
+      JaxpartError: The folder is missing, or its `encoder.json` is damaged or of another version.
     """
     folder = pathlib.Path(folder)
     about, document = folder / _ABOUT, read_about(folder)
@@ -112,12 +112,25 @@ def load_encoder(folder: str | pathlib.Path) -> Encoder:
             raise JaxpartError(
                 f"{about} has format {document['format']}, this jaxpart reads {FORMAT}; convert again"
             )
-        config = _config(document["architecture"])
+        return document, _config(document["architecture"])
+    except (KeyError, TypeError) as error:
+        raise _damaged(about, error) from error
+
+
+def load_encoder(folder: str | pathlib.Path) -> Encoder:
+    """Loads an encoder that `python -m convert FAMILY CHECKPOINT FOLDER` wrote.
+
+    Raises:
+      JaxpartError: The folder is missing, incomplete, damaged or of another version.
+    """
+    folder = pathlib.Path(folder)
+    document, config = describe(folder)
+    try:
         pixels = document["preprocessing"]
         preprocessing = Preprocessing(tuple(pixels["mean"]), tuple(pixels["std"]))
         family, digest = document["family"], document["digest"]
     except (KeyError, TypeError) as error:
-        raise _damaged(about, error) from error
+        raise _damaged(folder / _ABOUT, error) from error
     arrays = checkpoints.load_arrays(folder / _WEIGHTS)
     _check(folder, arrays, shapes_of(config), digest)
     return make_encoder(family, config, preprocessing, arrays, digest=digest, trained=True)
@@ -135,7 +148,8 @@ def make_encoder(
     """An encoder of arrays by dotted path, which must be exactly those of the configuration."""
     state = abstract_state(config)
     for path, leaf in nnx.to_flat_state(state):
-        leaf.set_value(jnp.asarray(arrays[".".join(map(str, path))]))
+        # The encoders in the package are stored in half precision.
+        leaf.set_value(jnp.asarray(arrays[".".join(map(str, path))], jnp.float32))
     return Encoder(name, config, preprocessing, digest, trained, graph_of(config), state)
 
 

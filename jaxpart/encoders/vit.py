@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxpart.encoders import positions as position_rules
 from jaxpart.encoders.architecture import ViTConfig
@@ -66,14 +66,21 @@ class ViT(nnx.Module):
         return jnp.concatenate([jnp.zeros((slots, config.width)), patches])
 
     def embed(
-        self, images: Float[Array, "batch height width 3"]
+        self,
+        images: Float[Array, "batch height width 3"],
+        hidden: tuple[Bool[Array, "batch patch"], Float[Array, " width"]] | None = None,
     ) -> tuple[Float[Array, "batch token width"], Grid]:
-        """Prefix and patch tokens with their positions, before the first block, and the grid."""
+        """Prefix and patch tokens with their positions, before the first block, and the grid.
+
+        `hidden` is a mask and the token that stands for the patches where it is True.
+        """
         config = self.config
         grid = config.grid_of(*images.shape[1:3])
         patches = self.stem(images)
         if config.stem_norm:
             patches = self.stem_norm(patches)
+        if hidden is not None:
+            patches = jnp.where(hidden[0][..., None], hidden[1], patches)
         prefix = self.prefix_tokens[...] if config.prefix else jnp.zeros((0, config.width))
         if config.positions != "none":
             stored = self.positions[...]
@@ -88,9 +95,15 @@ class ViT(nnx.Module):
         return self.pre_norm(tokens) if config.pre_norm else tokens, grid
 
     def transform(
-        self, tokens: Float[Array, "batch token width"], grid: Grid
+        self,
+        tokens: Float[Array, "batch token width"],
+        grid: Grid,
+        branches: Float[Array, "block 2 batch"] | None = None,
     ) -> tuple[tuple[Float[Array, "batch token width"], ...], Float[Array, "batch head query key"]]:
-        """Output of every block, before the final norm, and the attention weights of the last."""
+        """Output of every block, before the final norm, and the attention weights of the last.
+
+        `branches` are factors of the two residual branches of every block (stochastic depth).
+        """
         config = self.config
         shared = self.relative_bias(grid) if config.relative_bias == "shared" else None
         per_block = config.relative_bias == "per_block"
@@ -99,9 +112,10 @@ class ViT(nnx.Module):
             channels = config.width // config.num_heads
             turn = rotary_turn(config.rotary, grid, len(config.prefix), channels)
         outputs = []
-        for block in self.blocks:
+        for i, block in enumerate(self.blocks):
             bias = block.relative_bias(grid) if per_block else shared
-            tokens, weights = block(tokens, bias, turn)
+            factors = None if branches is None else branches[i]
+            tokens, weights = block(tokens, bias, turn, factors)
             outputs.append(tokens)
         return tuple(outputs), weights
 

@@ -10,7 +10,7 @@ from jaxpart.data.cub import Cub
 from jaxpart.data.images import normalize
 from jaxpart.data.parts import COCO_PARTS, CUB_PARTS, part_patches
 from jaxpart.data.patch_images import read_patches
-from jaxpart.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD
+from jaxpart.encoders.families import IMAGENET_MEAN, IMAGENET_STD
 
 LISTS = {
     "cub_retrieval": (Cub, "CUB_200_2011", "all", CUB_PARTS),

@@ -1,0 +1,31 @@
+"""BEiT on critters: k-means tokens of hidden blocks of patches.
+
+    python -m jaxpart.pretraining --config configs/pretrain/beit.py --workdir runs/beit
+
+`:imagenet` states the recipe of the base model (microsoft/unilm/beit, `get_started_for_image_
+classification.md`): 800 epochs, batch 2048, learning rate 1.5e-3, 75 of 196 patches hidden in blocks
+of at least 16, colour jitter 0.4, stochastic depth 0.1. The tokens are k-means centres of 16 × 16
+pixels; the original's are those of OpenAI's discrete VAE, which cannot be distributed here.
+"""
+
+from ml_collections import ConfigDict
+
+from jaxpart.pretraining.recipe import pretrain_config
+
+
+def get_config(variant: str | None = None) -> ConfigDict:
+    """Variants: none, or "imagenet"."""
+    config, imagenet = pretrain_config("beit", variant)
+    jitter = {"jitter": (0.4, 0.4, 0.4, 0.0), "jitter_chance": 1.0}
+    size = 224 if imagenet else 64
+    config.views.view = ConfigDict({"size": size, "scale": (0.08, 1.0), **jitter})
+    config.objective.mask_share = 75.5 / 196
+    config.objective.smallest_block = 16 if imagenet else 4
+    config.decoder.update(out=256, codebook=8 * 8 * 3)
+    if imagenet:
+        config.decoder.update(out=8192, codebook=16 * 16 * 3)
+        config.epochs, config.warmup_epochs, config.batch_size = 800, 10, 2048
+        config.optimizer.lr, config.optimizer.end_lr = 1.5e-3 / 8, 1e-5
+        config.optimizer.clip = "global"
+        config.drop_path = 0.1
+    return config

@@ -1,0 +1,27 @@
+"""MoCo v3 on critters: two views of an image agree, those of others do not.
+
+    python -m jaxpart.pretraining --config configs/pretrain/mocov3.py --workdir runs/mocov3
+
+`:imagenet` states the recipe of ViT-B (facebookresearch/moco-v3, `CONFIG.md`): 300 epochs, batch
+4096, learning rate 1.5e-4 per 256, weight decay 0.1 of all parameters, momentum 0.99 to 1,
+temperature 0.2, random patch projection.
+"""
+
+from ml_collections import ConfigDict
+
+from jaxpart.pretraining.recipe import pair_of_views, pretrain_config
+
+
+def get_config(variant: str | None = None) -> ConfigDict:
+    """Variants: none, or "imagenet"."""
+    config, imagenet = pretrain_config("mocov3", variant)
+    config.views.pair = ConfigDict(pair_of_views(imagenet, scale=(0.08, 1.0)))
+    config.optimizer.weight_decay = config.optimizer.end_weight_decay = 0.1
+    config.optimizer.decay = "all"
+    config.objective.momentum = 0.99
+    config.objective.temperature = 0.2
+    if imagenet:
+        config.projector.update(hidden=(4096, 4096), out=256, predictor=4096)
+        config.epochs, config.warmup_epochs, config.batch_size = 300, 40, 4096
+        config.optimizer.lr, config.optimizer.end_lr = 1.5e-4, 0.0
+    return config

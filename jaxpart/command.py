@@ -1,0 +1,66 @@
+"""What the command lines share: their flags, their processes, and one sentence for a user's mistake."""
+
+from __future__ import annotations
+
+import pathlib
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from jaxpart import config as configs
+from jaxpart import devices
+from jaxpart.errors import JaxpartError
+from jaxpart.workdir import default_workdir
+
+_CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: a new one in ./runs.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
+_NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, "How many processes there are.")
+_PROCESS_ID = flags.DEFINE_integer("process-id", None, "Which of them this is, from 0.")
+
+
+def start(example: str) -> tuple[Any, pathlib.Path]:
+    """Joins the other processes, if any; returns the configuration and the work directory.
+
+    Args:
+      example: A configuration to name if none is given.
+
+    Raises:
+      JaxpartError: There is no --config, or the processes cannot meet.
+    """
+    logging.set_verbosity(logging.WARNING)  # the libraries' news are not the user's
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # training saves its place first: `fit`
+    devices.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    config = _CONFIG.value
+    if config is None:
+        raise JaxpartError(f"pass --config, as in --config {example}")
+    name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    return config, pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(name)
+
+
+def _command_line(arguments: list[str]) -> list[str]:
+    """The command line with the path of an embedded configuration filled in."""
+    given = list(arguments)
+    for i, argument in enumerate(given):
+        if argument in ("--config", "-config") and i + 1 < len(given):
+            given[i + 1] = configs.locate(given[i + 1])
+        elif argument.startswith("--config="):
+            given[i] = "--config=" + configs.locate(argument.removeprefix("--config="))
+    return given
+
+
+def entry(main: Callable[[list[str]], None]) -> int:
+    """Runs `main`; a user's mistake is told in one sentence. Returns the exit status."""
+    try:
+        sys.argv = _command_line(sys.argv)  # where ml_collections looks for --config.field=value
+        app.run(main)
+    except JaxpartError as error:
+        print(f"{devices.log_prefix()}error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0

@@ -1,0 +1,1 @@
+"""The seven pretraining objectives, for those who train their own encoder."""

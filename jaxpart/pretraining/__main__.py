@@ -1,0 +1,34 @@
+"""Pretrain an encoder: python -m jaxpart.pretraining --config configs/pretrain/mae.py --workdir DIR
+
+Leaves DIR/encoder, which `jaxpart.load_encoder` and the tasks take as they take a converted
+checkpoint, and its loss curve in metrics.jsonl. The same command goes on with a run that was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from jaxpart import command, devices
+from jaxpart.pretraining.run import pretrain
+from jaxpart.progress import Progress
+from jaxpart.workdir import WorkDir
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the command line."""
+    del arguments
+    config, path = command.start("configs/pretrain/mae.py")
+    progress = Progress(shown=devices.is_main())
+    workdir = WorkDir(path, json.loads(config.to_json_best_effort()), writes=devices.is_main())
+    results = pretrain(config, workdir, progress)
+    workdir.finish(results)
+    loss = results["curve"]["loss"]
+    print(
+        f"{config.method}: {results['images_seen']} images in {results['seconds']} s, loss "
+        f"{loss[0]} to {loss[-1]}, written to {path / 'encoder'}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(command.entry(main))

@@ -1,0 +1,143 @@
+"""What stands behind an encoder while it is pretrained, and is stored beside it: MAE's decoder, CAE's
+regressor and decoder, BEiT's classifier of tokens, iBOT's mask token.
+
+In an encoder's folder it is a second set of arrays, `decoder`, described by "decoder" in
+`encoder.json`; those who only want the encoder never read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import pathlib
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import ArrayLike
+
+from jaxpart import checkpoints
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.loading import describe, digest_of
+from jaxpart.encoders.positions import Grid
+from jaxpart.errors import JaxpartError
+
+KINDS = ("ibot", "mae", "beit", "cae")
+_ARRAYS = "decoder"
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """Architecture of a decoder.
+
+    Attributes:
+      kind: The method, one of `KINDS`.
+      grid: Patches along (height, width) that its positions belong to.
+      out: Channels predicted per patch: pixel values (MAE) or tokens (BEiT, CAE); 0 for none (iBOT).
+      width: Channels of its tokens; the encoder's but in MAE.
+      num_heads: Attention heads of its blocks.
+      mlp_width: Hidden channels of its blocks' MLPs.
+      depth: Blocks that predict (MAE, CAE).
+      regressor_depth: Blocks with cross attention that regress representations (CAE).
+      regressor_mlp_width: Hidden channels of their MLPs.
+      alignment: Whether the encoder that makes CAE's targets is stored too; else it is the encoder.
+      codebook: Pixel values of an entry of the k-means tokenizer stored with it (BEiT, CAE); 0 for
+        none, as in the released checkpoints.
+    """
+
+    kind: str
+    grid: Grid
+    out: int
+    width: int
+    num_heads: int = 0
+    mlp_width: int = 0
+    depth: int = 0
+    regressor_depth: int = 0
+    regressor_mlp_width: int = 0
+    alignment: bool = False
+    codebook: int = 0
+
+
+class Codebook(nnx.Variable):
+    """Entries of the tokenizer: neither trained nor averaged."""
+
+
+def blocks_config(encoder: ViTConfig, decoder: DecoderConfig, mlp_width: int) -> ViTConfig:
+    """Of the decoder's blocks: biases and layer scale as in the encoder, no relative positions."""
+    return dataclasses.replace(
+        encoder,
+        width=decoder.width,
+        num_heads=decoder.num_heads,
+        mlp_width=mlp_width,
+        relative_bias="none",
+        projector=None,
+    )
+
+
+def make_decoder(encoder: ViTConfig, decoder: DecoderConfig, *, rngs: nnx.Rngs) -> nnx.Module:
+    """A decoder with random weights, for an encoder of the given architecture."""
+    home = importlib.import_module(f"jaxpart.pretraining.{decoder.kind}")
+    return home.Decoder(encoder, decoder, rngs=rngs)
+
+
+def abstract_decoder(encoder: ViTConfig, decoder: DecoderConfig) -> nnx.Module:
+    """A decoder of shapes and dtypes alone."""
+    return nnx.eval_shape(lambda: make_decoder(encoder, decoder, rngs=nnx.Rngs(0)))
+
+
+@functools.cache
+def decoder_shapes(encoder: ViTConfig, decoder: DecoderConfig) -> Mapping[str, tuple[int, ...]]:
+    """Shape of every array of a decoder by its dotted path."""
+    flat = nnx.to_flat_state(nnx.state(abstract_decoder(encoder, decoder)))
+    return types.MappingProxyType({".".join(map(str, path)): leaf.shape for path, leaf in flat})
+
+
+def write_decoder(
+    folder: pathlib.Path, config: DecoderConfig, arrays: Mapping[str, ArrayLike]
+) -> dict[str, Any]:
+    """Writes a decoder's arrays into an encoder's folder; returns what `encoder.json` shall say."""
+    checkpoints.save_arrays(folder / _ARRAYS, arrays)
+    return {"decoder": dataclasses.asdict(config) | {"digest": digest_of(arrays)}}
+
+
+def load_decoder(folder: str | pathlib.Path) -> nnx.Module:
+    """Loads the decoder that lies beside an encoder.
+
+    Returns:
+      `jaxpart.pretraining.mae.Decoder`, or that of cae, beit or ibot.
+
+    Raises:
+      JaxpartError: There is none, or it is damaged.
+    """
+    folder = pathlib.Path(folder)
+    document, encoder = describe(folder)
+    if "decoder" not in document:
+        raise JaxpartError(
+            f"{folder} holds no decoder; convert the checkpoint again with --with-decoder"
+        )
+    try:
+        fields = dict(document["decoder"])
+        digest = fields.pop("digest")
+        config = DecoderConfig(**fields | {"grid": tuple(fields["grid"])})
+        if config.kind not in KINDS:
+            raise KeyError(config.kind)
+    except (KeyError, TypeError) as error:
+        raise JaxpartError(
+            f"the decoder in {folder / 'encoder.json'} is damaged ({error!r}); convert again"
+        ) from error
+    arrays = checkpoints.load_arrays(folder / _ARRAYS)
+    shapes = decoder_shapes(encoder, config)
+    if {path: array.shape for path, array in arrays.items()} != shapes:
+        raise JaxpartError(f"the decoder of {folder} does not fit its architecture; convert again")
+    if digest_of(arrays) != digest:
+        raise JaxpartError(
+            f"the decoder of {folder} was changed after it was written; convert again"
+        )
+    graph, state = nnx.split(abstract_decoder(encoder, config))
+    for path, leaf in nnx.to_flat_state(state):
+        leaf.set_value(jnp.asarray(np.asarray(arrays[".".join(map(str, path))], np.float32)))
+    return nnx.merge(graph, state)

@@ -1,0 +1,121 @@
+"""Masks over patches, drawn on the device: True is hidden."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxpart.encoders.positions import Grid
+
+_ATTEMPTS = 10
+"""In a row without a fitting block, after which BEiT's generator gives up."""
+_BLOCKS = 60
+"""Attempts in all; the original has no limit, and needs fewer."""
+
+
+def mask_of_noise(noise: Float[Array, "batch patch"], hidden: int) -> Bool[Array, "batch patch"]:
+    """MAE's masking (`models_mae.py`): the patches of least noise stay, the `hidden` others go."""
+    rank = jnp.argsort(jnp.argsort(noise, axis=1), axis=1)
+    return rank >= noise.shape[1] - hidden
+
+
+def random_mask(
+    key: Array, shape: tuple[int, int], hidden: int | Int[Array, " batch"]
+) -> Bool[Array, "batch patch"]:
+    """Hides exactly `hidden` patches of each image, all sets being equally likely.
+
+    Args:
+      key: Random key.
+      shape: (images, patches).
+      hidden: How many, the same for all images or one number for each.
+    """
+    rank = jnp.argsort(jnp.argsort(jax.random.uniform(key, shape), axis=1), axis=1)
+    return rank < jnp.broadcast_to(jnp.asarray(hidden), shape[:1])[:, None]
+
+
+def block_mask(
+    key: Array,
+    images: int,
+    grid: Grid,
+    hidden: int | Int[Array, " images"],
+    *,
+    smallest: int,
+    aspect: float = 0.3,
+    exact: bool,
+) -> Bool[Array, "images patch"]:
+    """Hides rectangles until `hidden` patches are hidden (BEiT, `masking_generator.py`).
+
+    Each rectangle has an area from [smallest, what is still to be hidden] and an aspect ratio from
+    [aspect, 1 / aspect], log-uniform; it counts if it lies inside and hides something new, but not
+    too much.
+
+    Args:
+      key: Random key.
+      images: How many masks.
+      grid: Patches along (height, width).
+      hidden: At most so many patches, the same for all images or one number for each.
+      smallest: Least area of a block in patches (BEiT 16, CAE 4, iBOT a third of the side squared).
+      aspect: Least aspect ratio.
+      exact: Whether what blocks do not fill is made up by single patches, so that the number is
+        exact, as encoders of visible tokens need it (CAE); otherwise fewer may be hidden (BEiT).
+    """
+    counts = jnp.broadcast_to(jnp.asarray(hidden), (images,))
+    draw = functools.partial(
+        _one_block_mask, grid=grid, smallest=smallest, aspect=aspect, exact=exact
+    )
+    return jax.vmap(draw)(jax.random.split(key, images), counts)
+
+
+def _one_block_mask(
+    key: Array, hidden: Array, *, grid: Grid, smallest: int, aspect: float, exact: bool
+) -> Bool[Array, " patch"]:
+    rows, columns = grid
+    row, column = jnp.arange(rows)[:, None], jnp.arange(columns)[None, :]
+    key, last = jax.random.split(key)
+    uniform = jax.random.uniform(key, (_BLOCKS, 4))
+
+    def attempt(carry: tuple[Array, Array], u: Array) -> tuple[tuple[Array, Array], None]:
+        mask, failures = carry
+        left = hidden - mask.sum()
+        area = smallest + u[0] * (left - smallest)  # as random.uniform, whichever is larger
+        ratio = jnp.exp(math.log(aspect) * (2 * u[1] - 1))
+        height = jnp.round(jnp.sqrt(area * ratio)).astype(int)
+        width = jnp.round(jnp.sqrt(area / ratio)).astype(int)
+        top = jnp.floor(u[2] * (rows - height + 1)).astype(int)
+        start = jnp.floor(u[3] * (columns - width + 1)).astype(int)
+        block = (row >= top) & (row < top + height) & (column >= start) & (column < start + width)
+        new = (block & ~mask).sum()
+        fits = (height < rows) & (width < columns) & (new > 0) & (new <= left)
+        fits &= failures < _ATTEMPTS
+        return (jnp.where(fits, mask | block, mask), jnp.where(fits, 0, failures + 1)), None
+
+    start = jnp.zeros(grid, bool), jnp.zeros((), int)
+    (mask, _), _ = jax.lax.scan(attempt, start, uniform)
+    mask = mask.reshape(-1)
+    if exact:
+        order = jnp.argsort(jax.random.uniform(last, mask.shape) - mask)  # the hidden ones first
+        mask = jnp.argsort(order) < hidden
+    return mask
+
+
+def split(
+    mask: Bool[Array, "batch patch"], hidden: int
+) -> tuple[Int[Array, "batch visible"], Int[Array, "batch hidden"]]:
+    """Indices of the visible and of the hidden patches, each in patch order.
+
+    Args:
+      mask: Exactly `hidden` of each row are True.
+      hidden: The number, known when the step is compiled.
+    """
+    order = jnp.argsort(mask, axis=1, stable=True)
+    visible = mask.shape[1] - hidden
+    return order[:, :visible], order[:, visible:]
+
+
+def take(tokens: Float[Array, "batch token width"], index: Int[Array, "batch some"]) -> Array:
+    """The tokens at the given places of each image."""
+    return jnp.take_along_axis(tokens, index[..., None], axis=1)

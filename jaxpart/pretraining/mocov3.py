@@ -1,0 +1,73 @@
+"""MoCo v3: contrast of two views with a moving average (facebookresearch/moco-v3, `moco/builder.py`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxpart.pretraining.encode import DropPath, encode
+from jaxpart.pretraining.objective import Inputs, Objective, Outcome, spread
+from jaxpart.pretraining.views import make_views, normalize
+
+
+def info_nce(
+    queries: Float[Array, "batch out"], keys: Float[Array, "batch out"], temperature: float
+) -> Float[Array, ""]:
+    """2 τ times the cross entropy of each query among all keys of the batch."""
+    q, k = (
+        x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (queries, keys)
+    )
+    likelihood = jax.nn.log_softmax(q @ k.T / temperature)
+    return -2 * temperature * jnp.diagonal(likelihood).mean()
+
+
+def mocov3_loss(
+    predictions: Float[Array, "2 batch out"],
+    keys: Float[Array, "2 batch out"],
+    temperature: float = 0.2,
+) -> Float[Array, ""]:
+    """Each view's prediction against the other view's keys, both ways.
+
+    Args:
+      predictions: Of the encoder, after the predictor, for the first and the second view.
+      keys: Projections of the moving average.
+      temperature: τ.
+    """
+    keys = jax.lax.stop_gradient(keys)
+    return info_nce(predictions[0], keys[1], temperature) + info_nce(
+        predictions[1], keys[0], temperature
+    )
+
+
+class Mocov3(Objective):
+    """Two views; the student predicts the moving average's projection of the other view."""
+
+    has_teacher = True
+    keeps_student = True
+
+    def is_frozen(self, path: tuple[Any, ...]) -> bool:
+        """The patch projection keeps its random weights."""
+        return "stem" in path or super().is_frozen(path)
+
+    def loss(self, inputs: Inputs) -> Outcome:
+        """The symmetric contrastive loss; BatchNorm sees one view at a time."""
+        pair, drop = jax.random.split(inputs.key)
+        views = make_views(pair, inputs.images, self.view("pair"), 2)
+        images = normalize(views.reshape(-1, *views.shape[2:]))  # image by image, for the devices
+
+        def projections(module: Any, drop_path: DropPath | None) -> list[Array]:
+            cls = encode(module.vit, images, drop_path=drop_path)[:, 0].reshape(len(views), 2, -1)
+            return [module.vit.projector.mlp(cls[:, i]) for i in range(2)]
+
+        predictor = inputs.student.vit.predictor
+        mine = projections(inputs.student, self.drop_path(drop))
+        predictions = jnp.stack([predictor(projection) for projection in mine])
+        keys = jnp.stack(projections(inputs.teacher, None))
+        loss = mocov3_loss(predictions, keys, self.config.objective.temperature)
+        return Outcome(loss, {"spread": spread(keys[0])}, {})
+
+
+METHOD = Mocov3

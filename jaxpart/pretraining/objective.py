@@ -1,0 +1,165 @@
+"""What a method adds to the shared training step."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int, UInt8
+
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.vit import ViT
+from jaxpart.errors import JaxpartError
+from jaxpart.pretraining.decoders import DecoderConfig, make_decoder
+from jaxpart.pretraining.encode import DropPath
+from jaxpart.pretraining.views import ViewConfig
+
+METHODS = ("deit", "mocov3", "dino", "ibot", "mae", "beit", "cae")
+
+
+class Student(nnx.Module):
+    """All that is trained: the encoder with its projector, and what stands behind it."""
+
+    def __init__(
+        self, encoder: ViTConfig, decoder: DecoderConfig | None, *, rngs: nnx.Rngs
+    ) -> None:
+        """Creates random weights."""
+        self.vit = ViT(encoder, rngs=rngs)
+        self.decoder: Any = make_decoder(encoder, decoder, rngs=rngs) if decoder else None
+
+
+class Inputs(NamedTuple):
+    """What a loss is made of.
+
+    Attributes:
+      student: The modules as trained so far.
+      teacher: Their moving average, where the method has one; gets no gradients.
+      memory: What the method keeps from step to step beside weights (centres).
+      images: Pixels of 0 to 255.
+      labels: Class of each image, for supervised training.
+      key: Random key of the step.
+      step: Steps taken before.
+    """
+
+    student: Any
+    teacher: Any
+    memory: dict[str, Array]
+    images: UInt8[Array, "batch height width 3"]
+    labels: Int[Array, " batch"]
+    key: Array
+    step: Int[Array, ""]
+
+
+class Outcome(NamedTuple):
+    """What a loss gives: itself, measurements for the log, and the memory of the next step."""
+
+    loss: Float[Array, ""]
+    metrics: dict[str, Array]
+    memory: dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """A method; the seven are its subclasses.
+
+    Attributes:
+      encoder: Architecture of the encoder with its projector.
+      decoder: Architecture of what stands behind it.
+      config: The run's configuration: "objective" and "views" are the method's own.
+      steps: Length of the run.
+      steps_per_epoch: Steps that see each image once.
+    """
+
+    encoder: ViTConfig
+    decoder: DecoderConfig | None
+    config: Any
+    steps: int
+    steps_per_epoch: int
+
+    has_teacher = False
+    """Whether a moving average is kept, and is what the method leaves behind."""
+    keeps_student = False
+    """Whether the method leaves the student behind though it has a teacher (MoCo v3)."""
+
+    def memory(self) -> dict[str, Array]:
+        """The memory before the first step."""
+        return {}
+
+    def loss(self, inputs: Inputs) -> Outcome:
+        """The loss of a batch."""
+        raise NotImplementedError
+
+    def resolve(self, student: Student) -> None:
+        """Brings weights from the form that is trained to the form that is used (weight norm)."""
+
+    def is_frozen(self, path: tuple[Any, ...]) -> bool:
+        """Whether a parameter is not trained: fixed sin-cos positions."""
+        if path[-1] != "positions":
+            return False
+        return path[0] == "decoder" or self.encoder.positions == "sincos"
+
+    def adjust(self, changes: nnx.State, step: Int[Array, ""]) -> nnx.State:
+        """Gradients, and then updates, with 0 where parameters shall stand still."""
+        del step
+        return changes
+
+    def momentum(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """Of the moving average: from `objective.momentum` to 1 along a cosine."""
+        start = 1 - self.config.objective.momentum
+        return 1 - optax.cosine_decay_schedule(start, self.steps)(step)
+
+    def view(self, name: str) -> ViewConfig:
+        """How the configuration makes a kind of view."""
+        return view_config(self.config.views[name])
+
+    def drop_path(self, key: Array) -> DropPath:
+        """Stochastic depth as configured."""
+        return DropPath(self.config.drop_path, key)
+
+    def epochs(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """Epochs done before a step."""
+        return jnp.floor(step / self.steps_per_epoch)
+
+
+def view_config(given: Mapping[str, Any]) -> ViewConfig:
+    """A `ViewConfig` of a configuration's values."""
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, (tuple, list)) else value
+        for name, value in dict(given).items()
+    }
+    return ViewConfig(**fields)
+
+
+def find(method: str) -> type[Objective]:
+    """A method's class. Raises `JaxpartError` if there is no such method."""
+    if method not in METHODS:
+        raise JaxpartError(f"there is no method {method!r}; choose among {', '.join(METHODS)}")
+    return importlib.import_module(f"jaxpart.pretraining.{method}").METHOD
+
+
+def spread(features: Float[Array, "batch channels"]) -> Float[Array, ""]:
+    """How far apart representations are: 1 for random directions, 0 where all are the same.
+
+    The mean over channels of the standard deviation of l2-normalised features, times √channels.
+    """
+    norm = jnp.linalg.norm(features, axis=-1, keepdims=True)
+    unit = features / jnp.maximum(norm, 1e-12)
+    return jax.lax.stop_gradient(unit.std(axis=0).mean() * features.shape[-1] ** 0.5)
+
+
+def information(shares: Float[Array, "*batch out"]) -> Float[Array, ""]:
+    """How much assignments tell of the image, in nats: entropy of their mean minus mean entropy.
+
+    0 where a teacher has collapsed, to one output for all images or to the uniform distribution.
+    """
+    flat = jax.lax.stop_gradient(shares.reshape(-1, shares.shape[-1]))
+    return (
+        jax.scipy.special.entr(flat.mean(axis=0)).sum()
+        - jax.scipy.special.entr(flat).sum(axis=-1).mean()
+    )

@@ -1,0 +1,116 @@
+"""What the pretraining configurations share: fields, variants, and the architecture that they name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxpart.config import variant_of
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.small import small_config
+from jaxpart.pretraining.decoders import DecoderConfig
+
+_BASE = {
+    "image_size": (224, 224),
+    "patch_size": 16,
+    "width": 768,
+    "depth": 12,
+    "num_heads": 12,
+    "mlp_width": 3072,
+}
+"""ViT-B/16."""
+
+
+def pretrain_config(method: str, argument: str | None) -> tuple[ConfigDict, bool]:
+    """The fields of a pretraining run, and whether they shall state the published recipe.
+
+    Without a variant: the embedded data set and the method's small encoder, sized so that every
+    method sees the same images and needs at most 20 minutes on 2 cores. "imagenet": ViT-B/16 on
+    ImageNet-1k; what the method's file sets after that is its published recipe.
+
+    Raises:
+      JaxpartError: There is no such variant.
+    """
+    imagenet = variant_of(argument, ["imagenet"]) == "imagenet"
+    config = ConfigDict()
+    config.method = method
+    config.seed = 0
+
+    config.data = ConfigDict()
+    config.data.name = "imagenet" if imagenet else "critters"
+    config.data.root = ""  # imagenet: the folder that holds train/
+    config.data.num_images = 4000  # critters
+    config.data.image_size = 256 if imagenet else 96  # views are cut from squares of this side
+    config.data.seed = 0
+
+    config.encoder = ConfigDict(
+        _BASE if imagenet else {}
+    )  # fields of ViTConfig, else the small one's
+    config.projector = ConfigDict()  # fields of ProjectorConfig, else the small one's
+    config.decoder = ConfigDict()  # fields of DecoderConfig; none without a decoder
+
+    config.epochs = 12
+    config.warmup_epochs = 1
+    config.batch_size = 64
+    config.drop_path = 0.0
+
+    config.optimizer = ConfigDict()
+    config.optimizer.lr = 2e-3  # per 256 images of a batch
+    config.optimizer.end_lr = 1e-6
+    config.optimizer.b2 = 0.999
+    config.optimizer.weight_decay = 0.05
+    config.optimizer.end_weight_decay = 0.05  # along a cosine
+    config.optimizer.decay = "kernels"  # or "all"
+    config.optimizer.clip = ""  # or "global", "array"
+    config.optimizer.clip_norm = 3.0
+
+    config.views = ConfigDict()  # fields of ViewConfig by kind of view
+    config.objective = ConfigDict()  # the method's own
+
+    config.log_every = 50 if imagenet else 1  # steps
+    config.checkpoint_seconds = 600.0 if imagenet else 60.0
+    return config, imagenet
+
+
+def pair_of_views(imagenet: bool, *, scale: tuple[float, float]) -> dict[str, Any]:
+    """The two views of MoCo v3, DINO and iBOT: the first is blurred always, the second seldom."""
+    return {
+        "size": 224 if imagenet else 64,
+        "scale": scale,
+        "jitter": (0.4, 0.4, 0.2, 0.1),
+        "jitter_chance": 0.8,
+        "gray": 0.2,
+        "blur": (1.0, 0.1),
+        "blur_sigma": (0.1, 2.0) if imagenet else (0.1, 0.6),
+        "solarize": (0.0, 0.2),
+    }
+
+
+def local_view(imagenet: bool, *, scale: tuple[float, float]) -> dict[str, Any]:
+    """The small crops of DINO and iBOT."""
+    pair = pair_of_views(imagenet, scale=scale)
+    return {**pair, "size": 96 if imagenet else 32, "blur": 0.5, "solarize": 0.0}
+
+
+def architecture(config: Any) -> tuple[ViTConfig, DecoderConfig | None]:
+    """The encoder and decoder of a configuration: the method's small ones, as far as it says no more."""
+    encoder = small_config(config.method)
+    if encoder.projector is not None:
+        projector = dataclasses.replace(encoder.projector, **_fields(config.projector))
+        encoder = dataclasses.replace(encoder, projector=projector)
+    encoder = dataclasses.replace(encoder, **_fields(config.encoder))
+    given = _fields(config.decoder)
+    if not given:
+        return encoder, None
+    common = {"grid": encoder.grid, "width": encoder.width, "num_heads": encoder.num_heads}
+    return encoder, DecoderConfig(**{"kind": config.method, **common, **given})
+
+
+def _fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: tuple(value) if isinstance(value, (tuple, list)) else value
+        for name, value in dict(given).items()
+    }

@@ -1,0 +1,214 @@
+"""A pretraining run from its configuration to an encoder's folder."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+
+from jaxpart import devices
+from jaxpart.checkpoints import Checkpointer
+from jaxpart.data.critters import Critters
+from jaxpart.data.imagenet import ImageNet
+from jaxpart.encoders.families import Preprocessing
+from jaxpart.encoders.loading import write_encoder
+from jaxpart.errors import JaxpartError
+from jaxpart.files import write_folder
+from jaxpart.pretraining import tokenizer
+from jaxpart.pretraining.decoders import write_decoder
+from jaxpart.pretraining.objective import Objective, Student, find
+from jaxpart.pretraining.pool import Pool, Supply, loaded_supply, pool_supply, read_pool
+from jaxpart.pretraining.recipe import architecture
+from jaxpart.pretraining.step import make_optimizer, make_step, result, start
+from jaxpart.progress import Progress
+from jaxpart.training import fit
+from jaxpart.workdir import WorkDir
+
+_CURVE_POINTS = 100
+
+
+def make_supply(config: Any, progress: Progress) -> Supply:
+    """The training images that a configuration names.
+
+    Raises:
+      JaxpartError: The data set is unknown or not there, or does not fill a batch.
+    """
+    data = config.data
+    if data.name == "critters":
+        return pool_supply(draw_pool(config, progress), config.batch_size, config.seed)
+    if data.name != "imagenet":
+        raise JaxpartError(
+            f"there is no training set {data.name!r}; choose among critters, imagenet"
+        )
+    if not data.root:
+        raise JaxpartError(
+            "the data root is missing: pass --config.data.root=FOLDER, which holds imagenet/train"
+        )
+    source = ImageNet(data.root, "train")
+    return loaded_supply(source, data.image_size, config.batch_size, config.seed)
+
+
+def draw_pool(config: Any, progress: Progress) -> Pool:
+    """The critters of a configuration."""
+    data = config.data
+    source = Critters("train", data.num_images, image_size=data.image_size, seed=data.seed)
+    with progress.bar("drawing critters", len(source)) as advance:
+        return read_pool(source, data.image_size, advance)
+
+
+def pretrain(
+    config: Any,
+    workdir: WorkDir,
+    progress: Progress,
+    *,
+    supply: Supply | None = None,
+    max_steps: int | None = None,
+) -> dict[str, Any]:
+    """Trains, and writes `encoder` into the work directory, in the format of a converted one.
+
+    A run that was stopped goes on where it was; what it has measured is in metrics.jsonl.
+
+    Args:
+      config: See `jaxpart.pretraining.recipe`.
+      workdir: The run's folder.
+      progress: Shows how far it is.
+      supply: The training images, where they are at hand already.
+      max_steps: Ends the run early; schedules are those of the whole run.
+
+    Returns:
+      What results.json holds.
+
+    Raises:
+      JaxpartError: The configuration, the data or the folder will not do.
+    """
+    folder = workdir.path / "encoder"
+    if folder.exists():
+        raise JaxpartError(f"{folder} exists: the run is done; name another --workdir")
+    if jax.process_count() > 1:
+        raise JaxpartError("pretraining runs in one process, on all its devices; start only one")
+    supply = supply or make_supply(config, progress)
+    epoch = supply.per_epoch
+    steps = config.epochs * epoch
+    objective = find(config.method)(*architecture(config), config, steps, epoch)
+    optimizer, rate = make_optimizer(
+        config.optimizer, config.batch_size, steps, config.warmup_epochs * epoch
+    )
+    codebook = make_codebook(objective, supply.sample)
+    graph, state = start(objective, optimizer, config.seed, codebook)
+    checkpointer = Checkpointer(workdir.path / "place", every_seconds=config.checkpoint_seconds)
+    taken = min(steps, max_steps or steps)
+    began = time.monotonic()
+    with progress.bar(f"{config.method}: images", taken * config.batch_size) as advance:
+
+        def log(number: int, metrics: Mapping[str, np.ndarray]) -> None:
+            advance(config.batch_size)
+            if number % config.log_every == 0 or number == taken - 1:
+                for name, value in metrics.items():
+                    workdir.metric(name, float(value), step=number)
+
+        state = fit(
+            make_step(objective, graph, optimizer, rate, config.seed),
+            devices.replicate(state),
+            supply.batches,
+            steps=taken,
+            put=devices.shard,
+            checkpointer=checkpointer,
+            log=log,
+        )
+    results = {
+        "config": json.loads(config.to_json_best_effort()),
+        "steps": taken,
+        "images_seen": taken * config.batch_size,
+        "seconds": round(time.monotonic() - began, 1),  # since the last resume
+        "commit": commit(),
+        "curve": curve_of(workdir.measured()),
+    }
+    made = result(objective, graph, devices.fetch(state))
+    write(folder, config, objective, made, {"pretraining": results})
+    checkpointer.delete()
+    return results
+
+
+def make_codebook(
+    objective: Objective, sample: UInt8[np.ndarray, "images height width 3"]
+) -> Float[Array, "tokens pixel"] | None:
+    """The tokenizer fitted to some images, where the method has one."""
+    if objective.decoder is None or not objective.decoder.codebook:
+        return None
+    return tokenizer.fit_codebook(
+        jax.random.key(objective.config.seed),
+        jnp.asarray(sample),
+        objective.view("view"),
+        objective.encoder.patch_size,
+        objective.decoder.out,
+    )
+
+
+def write(
+    folder: pathlib.Path,
+    config: Any,
+    objective: Objective,
+    student: Student,
+    about: Mapping[str, Any],
+) -> None:
+    """Writes an encoder's folder, whole or not at all."""
+
+    def fill(temporary: pathlib.Path) -> None:
+        extra = dict(about)
+        if objective.decoder is not None:
+            extra |= write_decoder(temporary, objective.decoder, arrays_of(student.decoder))
+        write_encoder(
+            temporary,
+            config.method,
+            objective.encoder,
+            Preprocessing(),
+            arrays_of(student.vit),
+            extra,
+        )
+
+    write_folder(folder, fill)
+
+
+def arrays_of(module: nnx.Module) -> dict[str, np.ndarray]:
+    """A module's arrays by dotted path."""
+    flat = nnx.to_flat_state(nnx.state(module))
+    return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in flat}
+
+
+def curve_of(measured: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """What was measured along the run by name, "step" too: means over at most 100 stretches."""
+    steps: dict[int, dict[str, float]] = {}
+    for entry in measured:
+        if entry.get("step") is not None:
+            steps.setdefault(entry["step"], {"step": entry["step"]})[entry["name"]] = entry["value"]
+    rows = [steps[step] for step in sorted(steps)]
+    if not rows:
+        return {}
+    parts = np.array_split(np.arange(len(rows)), min(_CURVE_POINTS, len(rows)))
+    return {
+        name: [float(f"{np.mean([rows[i][name] for i in part]):.4g}") for part in parts]
+        for name in rows[0]
+    }
+
+
+def commit() -> str:
+    """The commit of the code, with "+" where files differ from it; "" outside a repository."""
+    here = pathlib.Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except OSError:  # no git
+        return ""

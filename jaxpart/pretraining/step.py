@@ -1,0 +1,189 @@
+"""The one training step of all seven objectives, its state and its optimiser."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from jaxpart.pretraining.objective import Inputs, Objective, Outcome, Student
+
+
+class State(NamedTuple):
+    """Everything that changes, or must be there again after a resume.
+
+    Attributes:
+      step: Steps taken.
+      trained: Parameters that are trained.
+      stats: Running statistics of BatchNorm.
+      fixed: Parameters that are not trained, and the tokenizer's codebook.
+      teacher: Moving average of `trained`; () without one.
+      memory: See `Objective.memory`.
+      optimizer: The optimiser's own.
+    """
+
+    step: Int[Array, ""]
+    trained: nnx.State
+    stats: nnx.State
+    fixed: nnx.State
+    teacher: Any
+    memory: dict[str, Array]
+    optimizer: Any
+
+
+Step = Callable[[State, dict[str, Array]], tuple[State, dict[str, Array]]]
+
+
+def _limit_each_array(norm: float) -> optax.GradientTransformation:
+    """DINO's clipping (`utils.py`, `clip_gradients`): each array's norm by itself."""
+
+    def limit(updates: Any, params: Any = None) -> Any:
+        del params
+        return jax.tree.map(
+            lambda g: g * jnp.minimum(1, norm / (jnp.linalg.norm(g.reshape(-1)) + 1e-6)), updates
+        )
+
+    return optax.stateless(limit)
+
+
+def make_optimizer(config: Any, batch_size: int, steps: int, warmup: int) -> tuple[Any, Any]:
+    """AdamW as the methods use it, and the schedule of its learning rate.
+
+    Weight decay is that of kernels alone, or with decay="all" of all parameters (MoCo v3), and goes
+    from its start to its end along a cosine; so does the learning rate after a linear warm-up.
+
+    Args:
+      config: Its "optimizer": lr (per 256 images of a batch), end_lr, weight_decay, end_weight_decay,
+        decay, b2, clip ("", "global" or "array") and clip_norm.
+      batch_size: Images per step.
+      steps: Length of the run.
+      warmup: Steps of linear warm-up.
+    """
+    peak = config.lr * batch_size / 256
+    rate = optax.warmup_cosine_decay_schedule(0.0, peak, warmup, steps, config.end_lr)
+    first, last = config.weight_decay, config.end_weight_decay
+
+    def decay(step: Array) -> Array:
+        return last + 0.5 * (first - last) * (1 + jnp.cos(math.pi * step / steps))
+
+    def decayed(params: Any) -> Any:
+        return jax.tree.map_with_path(
+            lambda path, _: config.decay == "all" or jax.tree_util.DictKey("kernel") in path, params
+        )
+
+    clips = {
+        "": optax.identity,
+        "global": functools.partial(optax.clip_by_global_norm, config.clip_norm),
+        "array": functools.partial(_limit_each_array, config.clip_norm),
+    }
+    chain = optax.chain(
+        clips[config.clip](),
+        optax.scale_by_adam(b1=0.9, b2=config.b2),
+        optax.add_decayed_weights(decay, mask=decayed),
+        optax.scale_by_learning_rate(rate),
+    )
+    return chain, rate
+
+
+def _split(objective: Objective, student: Student) -> tuple[Any, nnx.State, nnx.State, nnx.State]:
+    def is_trained(path: tuple[Any, ...], value: Any) -> bool:
+        return isinstance(value, nnx.Param) and not objective.is_frozen(path)
+
+    student.train()  # BatchNorm uses the statistics of the (global) batch
+    parts: Any = nnx.split(student, is_trained, nnx.BatchStat, ...)
+    return parts
+
+
+def start(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    codebook: Float[Array, "tokens pixel"] | None = None,
+) -> tuple[Any, State]:
+    """Structure of the student, and the state before the first step.
+
+    Args:
+      objective: The method.
+      optimizer: See `make_optimizer`.
+      seed: Of the random weights.
+      codebook: The tokenizer's, where the decoder has one.
+    """
+
+    def make() -> Student:
+        return Student(objective.encoder, objective.decoder, rngs=nnx.Rngs(seed))
+
+    @jax.jit  # one program instead of hundreds
+    def first(codebook: Array | None) -> State:
+        student = make()
+        if codebook is not None:
+            student.decoder.codebook.set_value(codebook)
+        _, trained, stats, fixed = _split(objective, student)
+        teacher = jax.tree.map(jnp.copy, trained) if objective.has_teacher else ()
+        zero = jnp.zeros((), jnp.int32)
+        return State(
+            zero, trained, stats, fixed, teacher, objective.memory(), optimizer.init(trained)
+        )
+
+    return _split(objective, nnx.eval_shape(make))[0], first(codebook)
+
+
+def make_step(
+    objective: Objective, graph: Any, optimizer: optax.GradientTransformation, rate: Any, seed: int
+) -> Step:
+    """The compiled step, for `jaxpart.training.fit`; it uses up the state that it is given.
+
+    Views, masks and whatever else is random follow from the seed and the number of the step.
+    """
+
+    def module(trained: Any, state: State) -> Student:
+        # A copy, since BatchNorm writes its running statistics into the module.
+        student = nnx.merge(graph, trained, state.stats, state.fixed, copy=True)
+        objective.resolve(student)
+        return student
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: State, batch: dict[str, Array]) -> tuple[State, dict[str, Array]]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+
+        def loss_of(trained: Any) -> tuple[Array, tuple[Outcome, Any]]:
+            student = module(trained, state)
+            teacher = module(jax.lax.stop_gradient(state.teacher), state) if state.teacher else None
+            inputs = Inputs(
+                student, teacher, state.memory, batch["image"], batch["label"], key, state.step
+            )
+            outcome = objective.loss(inputs)
+            return outcome.loss, (outcome, nnx.state(student, nnx.BatchStat))
+
+        (_, (outcome, stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.trained)
+        gradients = objective.adjust(gradients, state.step)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.trained)
+        updates = objective.adjust(updates, state.step)  # weight decay stands still too
+        trained = optax.apply_updates(state.trained, updates)
+        teacher: Any = ()
+        if state.teacher:
+            momentum = objective.momentum(state.step)
+            teacher = optax.incremental_update(trained, state.teacher, 1 - momentum)
+        metrics = {"loss": outcome.loss, "learning_rate": rate(state.step), **outcome.metrics}
+        return State(
+            state.step + 1, trained, stats, state.fixed, teacher, outcome.memory, optimizer_state
+        ), metrics
+
+    return step
+
+
+def result(objective: Objective, graph: Any, state: State) -> Student:
+    """The modules that a run leaves behind: the teacher's where the method says so."""
+    averaged = objective.has_teacher and not objective.keeps_student
+    student = nnx.merge(
+        graph, state.teacher if averaged else state.trained, state.stats, state.fixed
+    )
+    objective.resolve(student)
+    student.eval()
+    return student

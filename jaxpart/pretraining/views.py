@@ -1,0 +1,179 @@
+"""Views of images, made on the device inside the training step: crops, colours, blur.
+
+Everything follows from the key given and the image's place in the batch, however many devices share
+it. Colour operations are torchvision's; ColorJitter's four come in the order
+brightness, contrast, saturation, hue, and not in random order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+
+import dm_pix
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Float, UInt8
+
+from jaxpart.encoders.families import IMAGENET_MEAN, IMAGENET_STD
+
+_CROP_ATTEMPTS = 10
+_CROP_DRAWS = 2 * _CROP_ATTEMPTS + 2
+_DRAWS = _CROP_DRAWS + 10
+_GRAY = (0.299, 0.587, 0.114)
+Image = Float[Array, "height width 3"]
+"""One image, values of 0 to 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewConfig:
+    """How a view is made; chances are of 1.
+
+    Attributes:
+      size: Side in pixels.
+      scale: Least and largest share of the image's area that a crop takes.
+      flip: Chance of a horizontal flip.
+      jitter: Strengths of brightness, contrast, saturation and hue.
+      jitter_chance: Chance of colour jitter.
+      gray: Chance of losing all colour.
+      blur: Chance of Gaussian blur; several numbers are those of several views of an image.
+      blur_sigma: Least and largest standard deviation in pixels of the view.
+      solarize: Chance of inverting all values above one half; as `blur`.
+    """
+
+    size: int
+    scale: tuple[float, float]
+    flip: float = 0.5
+    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    jitter_chance: float = 0.0
+    gray: float = 0.0
+    blur: float | tuple[float, ...] = 0.0
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarize: float | tuple[float, ...] = 0.0
+
+
+def make_views(
+    key: Array, images: UInt8[Array, "batch height width 3"], config: ViewConfig, count: int = 1
+) -> Float[Array, "batch count size size 3"]:
+    """Views of each image, values of 0 to 1."""
+    draws = jax.random.uniform(key, (len(images), count, _DRAWS))
+    blur, solarize = (
+        jnp.broadcast_to(jnp.asarray(chance), (count,)) for chance in (config.blur, config.solarize)
+    )
+
+    def views(draws: Array, image: Image) -> Array:
+        one = functools.partial(make_view, image=image, config=config)
+        return jax.vmap(one)(draws, blur=blur, solarize=solarize)
+
+    return jax.vmap(views)(draws, images.astype(jnp.float32) / 255)
+
+
+def normalize(views: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
+    """Values of 0 to 1 as encoders want them: `Encoder.normalize` after its division by 255."""
+    return (views - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
+
+
+def patches_of(
+    images: Float[Array, "batch height width 3"], side: int
+) -> Float[Array, "batch patch pixel"]:
+    """The pixels of each patch, row by row, channels last."""
+    return rearrange(images, "b (r p) (c q) rgb -> b (r c) (p q rgb)", p=side, q=side)
+
+
+def make_view(
+    draws: Float[Array, " draws"], image: Image, config: ViewConfig, blur: Array, solarize: Array
+) -> Float[Array, "size size 3"]:
+    """One view of one image, with its chances of blur and solarisation.
+
+    All that is random comes from one vector of uniform numbers: a call of the generator costs more
+    than a crop. What no view has a chance of costs nothing.
+    """
+    crop, rest = draws[:_CROP_DRAWS], draws[_CROP_DRAWS:]
+    flips, jitters, grays, blurs, strength, solarizes, *factors = rest
+    view = random_resized_crop(crop, image, config.size, config.scale)
+    view = jnp.where(flips < config.flip, view[:, ::-1], view)
+    if config.jitter_chance:
+        changed = color_jitter(jnp.stack(factors), view, config.jitter)
+        view = jnp.where(jitters < config.jitter_chance, changed, view)
+    if config.gray:
+        lost = jnp.broadcast_to(grayscale(view), view.shape)
+        view = jnp.where(grays < config.gray, lost, view)
+    if np.any(config.blur):
+        low, high = config.blur_sigma
+        view = jnp.where(blurs < blur, gaussian_blur(view, low + (high - low) * strength), view)
+    if np.any(config.solarize):
+        view = jnp.where((solarizes < solarize) & (view >= 0.5), 1 - view, view)
+    return view
+
+
+def crop_box(
+    draws: Float[Array, " draws"], height: int, width: int, scale: tuple[float, float]
+) -> Float[Array, " box"]:
+    """(top, left, height, width) of torchvision's RandomResizedCrop, not rounded to pixels.
+
+    The area is a share of the image's within `scale`, the aspect ratio within [3/4, 4/3]; of ten
+    draws the first that lies inside is taken, else the whole image as far as its aspect ratio allows.
+    """
+    shares, ratios = draws[:_CROP_ATTEMPTS], draws[_CROP_ATTEMPTS : 2 * _CROP_ATTEMPTS]
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * shares)
+    ratio = jnp.exp(math.log(4 / 3) * (2 * ratios - 1))
+    widths, heights = jnp.sqrt(area * ratio), jnp.sqrt(area / ratio)
+    fits = (widths <= width) & (heights <= height)
+    first = jnp.argmax(fits)
+    h = jnp.where(fits.any(), heights[first], min(height, width * 4 / 3))
+    w = jnp.where(fits.any(), widths[first], min(width, height * 4 / 3))
+    top, left = draws[2 * _CROP_ATTEMPTS :] * jnp.stack([height - h, width - w])
+    return jnp.stack([top, left, h, w])
+
+
+def random_resized_crop(
+    draws: Float[Array, " draws"], image: Image, size: int, scale: tuple[float, float]
+) -> Float[Array, "size size 3"]:
+    """A random crop, resized bicubically with antialiasing, clipped to 0 to 1."""
+    height, width, _ = image.shape
+    top, left, h, w = crop_box(draws, height, width, scale)
+    zoom = size / jnp.stack([h, w])
+    shift = -jnp.stack([top, left]) * zoom
+    view = jax.image.scale_and_translate(
+        image, (size, size, 3), (0, 1), zoom, shift, method="cubic", antialias=True
+    )
+    return jnp.clip(view, 0, 1)
+
+
+def grayscale(image: Image) -> Float[Array, "height width 1"]:
+    """Luma of ITU-R 601, as Pillow's and torchvision's."""
+    return (image * jnp.asarray(_GRAY)).sum(axis=-1, keepdims=True)
+
+
+def color_jitter(
+    draws: Float[Array, " draws"], image: Image, strength: tuple[float, float, float, float]
+) -> Image:
+    """Brightness, contrast, saturation and hue, each by a random factor (hue: shift of the circle)."""
+    low = jnp.maximum(0, 1 - jnp.asarray(strength))
+    factor = low + (1 + jnp.asarray(strength) - low) * draws
+    image = blend(jnp.zeros(()), image, factor[0])
+    image = blend(grayscale(image).mean(), image, factor[1])
+    image = blend(grayscale(image), image, factor[2])
+    if strength[3]:
+        image = jnp.clip(dm_pix.adjust_hue(image, strength[3] * (2 * draws[3] - 1)), 0, 1)
+    return image
+
+
+def blend(other: Array, image: Image, factor: Array) -> Image:
+    """`factor` of the image and the rest of another, clipped to 0 to 1."""
+    return jnp.clip(factor * image + (1 - factor) * other, 0, 1)
+
+
+def gaussian_blur(image: Image, sigma: Array) -> Image:
+    """Blur by one matrix per axis, whose rows are Gaussians cut off at the border."""
+    rows, columns = (_blur_matrix(length, sigma) for length in image.shape[:2])
+    return jnp.einsum("ih,hwc,jw->ijc", rows, image, columns)
+
+
+def _blur_matrix(length: int, sigma: Array) -> Float[Array, "length length"]:
+    place = jnp.arange(length)
+    weight = jnp.exp(-((place[:, None] - place[None, :]) ** 2) / (2 * sigma**2))
+    return weight / weight.sum(axis=1, keepdims=True)

@@ -1,0 +1,199 @@
+"""The small encoders in the package, and how they are made: python -m jaxpart.pretraining.zoo --rebuild
+
+One of each method, trained on the same drawn critters by the embedded recipe of
+configs/pretrain/METHOD.py, all having seen the same number of images. They are stored in half
+precision; `encoder.json` says what that costs, and holds configuration, seed, commit and loss curve.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import runpy
+import sys
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpart import config as configs
+from jaxpart import devices
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.loading import (
+    describe,
+    load_encoder,
+    make_encoder,
+    write_encoder,
+)
+from jaxpart.errors import JaxpartError
+from jaxpart.files import write_folder
+from jaxpart.pretraining.decoders import load_decoder, write_decoder
+from jaxpart.pretraining.objective import METHODS
+from jaxpart.pretraining.pool import Supply, pool_supply
+from jaxpart.pretraining.run import arrays_of, draw_pool, pretrain
+from jaxpart.progress import Progress
+from jaxpart.workdir import WorkDir
+
+ZOO = pathlib.Path(__file__).resolve().parent / "encoders"
+"""Where they lie in the package, a folder per method."""
+
+LIMIT = 3_000_000
+"""Bytes that one may take."""
+
+
+def zoo_folder(method: str) -> pathlib.Path:
+    """The encoder of a method that came with jaxpart, for `load_encoder` and `load_decoder`.
+
+    Raises:
+      JaxpartError: There is none.
+    """
+    folder = ZOO / method
+    if not (folder / "encoder.json").is_file():
+        raise JaxpartError(
+            f"no {method} encoder came with jaxpart; make it with `python -m jaxpart.pretraining.zoo "
+            f"--rebuild {method}`"
+        )
+    return folder
+
+
+def recipe_of(method: str) -> Any:
+    """The embedded recipe of a method."""
+    return runpy.run_path(configs.locate(f"configs/pretrain/{method}.py"))["get_config"]()
+
+
+def halved(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays in half precision."""
+    return {path: np.asarray(array, np.float16) for path, array in arrays.items()}
+
+
+def cost_of_halving(whole: Encoder, half: Encoder) -> dict[str, float]:
+    """What half precision changes in the tokens of noise images: largest and typical, by their scale.
+
+    The scale is the tokens' standard deviation.
+    """
+    size = whole.config.image_size
+    images = np.random.default_rng(0).integers(0, 256, (16, *size, 3)).astype(np.uint8)
+    a, b = (np.asarray(e(e.normalize(jnp.asarray(images)))["tokens"]) for e in (whole, half))
+    difference, scale = np.abs(a - b), a.std()
+    return {
+        "largest": float(f"{difference.max() / scale:.3g}"),
+        "typical": float(f"{difference.mean() / scale:.3g}"),
+    }
+
+
+def store(source: pathlib.Path, target: pathlib.Path) -> int:
+    """Writes an encoder's folder anew in half precision; returns its bytes.
+
+    Raises:
+      JaxpartError: It takes more than `LIMIT`, or `target` cannot be written.
+    """
+    document, config = describe(source)
+    whole = load_encoder(source)
+    arrays = halved(arrays_of(whole.model))
+    half = make_encoder(whole.name, config, whole.preprocessing, arrays, digest="", trained=True)
+
+    def write(folder: pathlib.Path) -> None:
+        about = {
+            "pretraining": document["pretraining"],
+            "storage": {"dtype": "float16", "change_of_tokens": cost_of_halving(whole, half)},
+        }
+        if "decoder" in document:
+            decoder: Any = load_decoder(source)
+            about |= write_decoder(folder, decoder.config, halved(arrays_of(decoder)))
+        write_encoder(folder, whole.name, config, whole.preprocessing, arrays, about)
+        size = bytes_of(folder)
+        if size > LIMIT:
+            raise JaxpartError(
+                f"{target} would take {size} bytes, more than {LIMIT}; make it smaller"
+            )
+
+    write_folder(target, write)
+    return bytes_of(target)
+
+
+def bytes_of(folder: pathlib.Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def rebuild(
+    methods: tuple[str, ...],
+    zoo: pathlib.Path,
+    progress: Progress,
+    *,
+    seed: int = 0,
+    max_steps: int | None = None,
+) -> None:
+    """Trains encoders and puts them into a zoo.
+
+    Args:
+      methods: Which.
+      zoo: Folder of the zoo.
+      progress: Shows how far it is.
+      seed: Of weights, order, views and masks; the images stay the same.
+      max_steps: Ends every run early.
+
+    Raises:
+      JaxpartError: An encoder cannot be stored.
+    """
+    pool = None
+    for method in methods:
+        config = recipe_of(method)
+        config.seed = seed
+        pool = pool or draw_pool(config, progress)  # all recipes name the same images
+        supply: Supply = pool_supply(pool, config.batch_size, config.seed)
+        with tempfile.TemporaryDirectory(prefix=f"jaxpart-{method}-") as place:
+            workdir = WorkDir(pathlib.Path(place), json.loads(config.to_json_best_effort()))
+            results = pretrain(config, workdir, progress, supply=supply, max_steps=max_steps)
+            workdir.finish(results)
+            size = store(pathlib.Path(place) / "encoder", zoo / method)
+        loss = results["curve"]["loss"]
+        progress.say(
+            f"{method}: {results['images_seen']} images in {results['seconds']:.0f} s, loss "
+            f"{loss[0]} to {loss[-1]}, {size / 1e6:.2f} MB in {zoo / method}"
+        )
+        jax.clear_caches()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxpart.pretraining.zoo", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "--rebuild",
+        nargs="*",
+        metavar="METHOD",
+        help=f"train these again, all if none is named: {', '.join(METHODS)}",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the training, 0 for those shipped")
+    parser.add_argument("--out", type=pathlib.Path, default=ZOO, help="folder of the zoo")
+    parser.add_argument("--max-steps", type=int, help="end every run early, for a trial")
+    given = parser.parse_args(arguments)
+    try:
+        if given.rebuild is None:
+            for method in METHODS:
+                if (given.out / method).is_dir():
+                    run = describe(given.out / method)[0]["pretraining"]
+                    print(f"{method}: {run['images_seen']} images, loss {run['curve']['loss'][-1]}")
+            return 0
+        unknown = [method for method in given.rebuild if method not in METHODS]
+        if unknown:
+            raise JaxpartError(
+                f"there is no method {unknown[0]!r}; choose among {', '.join(METHODS)}"
+            )
+        devices.start()
+        methods = tuple(given.rebuild) or METHODS
+        rebuild(methods, given.out, Progress(), seed=given.seed, max_steps=given.max_steps)
+    except JaxpartError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
