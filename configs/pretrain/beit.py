@@ -21,7 +21,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
     config.views.view = ConfigDict({"size": size, "scale": (0.08, 1.0), **jitter})
     config.objective.mask_share = 75.5 / 196
     config.objective.smallest_block = 16 if imagenet else 4
-    config.decoder.update(out=256, codebook=8 * 8 * 3)
+    config.decoder.update(out=128, codebook=8 * 8 * 3)
     if imagenet:
         config.decoder.update(out=8192, codebook=16 * 16 * 3)
         config.epochs, config.warmup_epochs, config.batch_size = 800, 10, 2048

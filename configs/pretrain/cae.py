@@ -20,8 +20,8 @@ def get_config(variant: str | None = None) -> ConfigDict:
     config.views.view = ConfigDict({"size": 224 if imagenet else 64, "scale": (0.08, 1.0)})
     config.objective.mask_share = 0.5
     config.objective.smallest_block = 4
-    config.decoder.update(out=256, codebook=8 * 8 * 3)
-    config.decoder.update(depth=1, mlp_width=128, regressor_depth=1, regressor_mlp_width=128)
+    config.decoder.update(out=128, codebook=8 * 8 * 3)
+    config.decoder.update(depth=1, mlp_width=64, regressor_depth=1, regressor_mlp_width=64)
     if imagenet:
         config.decoder.update(out=8192, codebook=16 * 16 * 3)
         config.decoder.update(depth=4, mlp_width=3072, regressor_depth=4, regressor_mlp_width=3072)
