@@ -39,7 +39,9 @@ def start(example: str) -> tuple[Any, pathlib.Path]:
     if config is None:
         raise JaxpartError(f"pass --config, as in --config {example}")
     name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    return config, pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(name)
+    # One folder for all: checkpoints are written by every process, each its part.
+    path = devices.from_main(str(_WORKDIR.value or default_workdir(name)))
+    return config, pathlib.Path(path)
 
 
 def _command_line(arguments: list[str]) -> list[str]:
@@ -60,7 +62,7 @@ def entry(main: Callable[[list[str]], None]) -> int:
         app.run(main)
     except JaxpartError as error:
         print(f"{devices.log_prefix()}error: {error}", file=sys.stderr)
-        return 2
+        return devices.leave(2)
     except SystemExit as stop:
         return int(stop.code or 0)
     return 0

@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import os
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Num
+from jaxtyping import Bool, Num
 
 from jaxpart.errors import JaxpartError
 
@@ -89,6 +90,18 @@ def log_prefix() -> str:
 
 def _mesh(local: bool) -> Mesh:
     return mesh().local_mesh if local else mesh()
+
+
+def leave(status: int) -> int:
+    """The exit status; with several processes, ends this one at once.
+
+    JAX would wait minutes for the others, which wait for this one.
+    """
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def round_up(count: int, *, local: bool = False) -> int:
@@ -166,7 +179,20 @@ def add_up(array: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
 
     # They travel as bytes: JAX would cut 64-bit values to 32.
     rows = multihost_utils.process_allgather(np.ascontiguousarray(array).view(np.uint8))
-    return np.sum(np.ascontiguousarray(rows).view(array.dtype), axis=0)
+    return np.sum(np.ascontiguousarray(rows).view(array.dtype), axis=0, dtype=array.dtype)
+
+
+def anywhere(mask: Bool[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
+    """Where any process has True: what they decide together."""
+    return add_up(np.asarray(mask, np.int32)) > 0
+
+
+def from_main(text: str) -> str:
+    """The main process's text, in every process."""
+    letters = np.frombuffer(text.encode() if is_main() else b"", np.uint8)
+    line = np.zeros(add_up(np.array([len(letters)])), np.uint8)
+    line[: len(letters)] = letters
+    return add_up(line).tobytes().decode()
 
 
 def on_shares(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:

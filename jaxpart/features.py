@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from jaxpart import devices
 from jaxpart.data.views import View
@@ -206,7 +206,7 @@ def extract(
         for complaint in complaints:
             progress.say(complaint)
         there = set(itertools.chain.from_iterable(shard.ids for shard in shards[name]))
-        absent[name] = _anywhere(np.array([item not in there for item in view.ids]))
+        absent[name] = devices.anywhere(np.array([item not in there for item in view.ids]))
     writer = _Writer(cache, addresses, PRECISIONS[config.precision])
     errors: dict[int, JaxpartError] = {}
     total = 0
@@ -249,13 +249,6 @@ def _address(encoder: Encoder, view: View, name: str, precision: str) -> dict[st
         "representation": name,
         "precision": precision,
     }
-
-
-def _anywhere(mask: Bool[np.ndarray, " item"]) -> Bool[np.ndarray, " item"]:
-    """Where any process has True: all encode together."""
-    if jax.process_count() == 1:
-        return mask
-    return devices.fetch(devices.shard(np.stack([mask] * jax.local_device_count()))).any(axis=0)
 
 
 def _encode(

@@ -15,10 +15,13 @@ from typing import Any, Protocol, TypeVar
 import jax
 import numpy as np
 
+from jaxpart import devices
 from jaxpart.checkpoints import Checkpointer
 from jaxpart.errors import JaxpartError
 
 State = TypeVar("State")
+
+_STEPS_BETWEEN_QUESTIONS = 10
 
 
 class TrainingBatch(Protocol):
@@ -126,8 +129,9 @@ def fit(
             state, metrics = step(state, put(batch.arrays))
             settle()
             waiting = number, metrics, batch.ids
-            stop = asked_to_stop()
-            if checkpointer is not None and (stop or checkpointer.is_due()):
+            due = checkpointer is not None and checkpointer.is_due()
+            stop, due = _agreed(number, asked_to_stop(), due)
+            if checkpointer is not None and (stop or due):
                 settle()
                 checkpointer.save(number + 1, state, batches.get_state())
             if stop:
@@ -136,6 +140,19 @@ def fit(
                 raise Stopped
     settle()
     return state
+
+
+def _agreed(number: int, stop: bool, due: bool) -> tuple[bool, bool]:
+    """Whether to end and to save after this step, the same in every process, which must save together.
+
+    Several processes ask each other after some of their steps only: it costs a round trip.
+    """
+    if jax.process_count() == 1:
+        return stop, due
+    if number % _STEPS_BETWEEN_QUESTIONS:
+        return False, False
+    stop, due = devices.anywhere(np.array([stop, due])).tolist()
+    return stop, due
 
 
 def _check_finite(loss: np.ndarray, number: int, ids: tuple[str, ...]) -> None:

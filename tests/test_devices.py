@@ -51,6 +51,8 @@ def test_sums_keep_their_dtype():
     counts = np.array([2**40, 1], np.int64)
     np.testing.assert_array_equal(devices.add_up(counts), counts)
     assert list(devices.my_share(7)) == list(range(7))
+    assert devices.from_main("runs/é") == "runs/é"
+    assert devices.anywhere(np.array([True, False])).tolist() == [True, False]
 
 
 def test_processes_are_named_completely():
