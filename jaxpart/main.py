@@ -53,7 +53,13 @@ def run(config: Any, workdir: WorkDir, progress: Progress) -> dict[str, Any]:
         for key, value in task.run(encoder, config, workdir, progress):
             values[key] = value
             workdir.metric(key, value)
-    about = {"name": encoder.name, "trained": encoder.trained, "digest": encoder.digest}
+    about = {
+        "name": encoder.name,
+        "trained": encoder.trained,
+        "digest": encoder.digest,
+        "width": encoder.config.width,
+        "depth": encoder.config.depth,
+    }
     return {"encoder": about, "tasks": list(config.tasks), "values": values}
 
 
