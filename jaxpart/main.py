@@ -17,9 +17,7 @@ from ml_collections import config_flags
 
 from jaxpart import config as configs
 from jaxpart import devices, tasks
-from jaxpart.encoders.encoder import Encoder
-from jaxpart.encoders.loading import load_encoder, random_encoder
-from jaxpart.encoders.small import small_config
+from jaxpart.encoders.configured import configured_encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.progress import Progress
 from jaxpart.table import results_table
@@ -32,22 +30,10 @@ _NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, "How many processes
 _PROCESS_ID = flags.DEFINE_integer("process-id", None, "Which of them this is, from 0.")
 
 
-def make_encoder(config: Any) -> Encoder:
-    """The encoder that a configuration asks for."""
-    if config.encoder.checkpoint:
-        return load_encoder(config.encoder.checkpoint)
-    if not config.encoder.small:
-        raise JaxpartError(
-            f"the encoder is missing: pass --config.encoder.checkpoint=FOLDER, made of the released "
-            f"checkpoint by `python -m convert {config.method} CHECKPOINT FOLDER`"
-        )
-    return random_encoder(config.method, small_config(config.method), seed=config.seed)
-
-
 def run(config: Any, workdir: WorkDir, progress: Progress) -> dict[str, Any]:
     """Runs the tasks of a configuration; returns what results.json holds."""
     chosen = tasks.to_run(config.tasks)
-    encoder = devices.replicate(make_encoder(config))
+    encoder = devices.replicate(configured_encoder(config))
     values: dict[str, float | int] = {}
     for task in chosen:
         for key, value in task.run(encoder, config, workdir, progress):
