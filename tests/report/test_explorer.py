@@ -208,9 +208,9 @@ def test_two_thousand_patches_and_four_pairs(visit, tmp_path):
     one = patch_set(images=1000, each=2, pairs=4, side=224)
     page = visit([one], viewport={"width": 1440, "height": 1000})
     assert (tmp_path / "explorer.html").stat().st_size < 25e6
-    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-    assert paint < 2000
     page.wait_for_selector("html[data-warm]")
+    for mark in ("first-contentful-paint", "drawn"):  # the page, and its first neighbours
+        assert page.evaluate(f"performance.getEntriesByName('{mark}')[0].startTime") < 2000
     page.click("#add")
     page.click("#add")
     assert page.evaluate(CLICK_TO_RESULT) < 100

@@ -44,6 +44,7 @@ function start() {
   state.tell = draw;
   turnToQuery(state);
   draw();
+  requestAnimationFrame(() => setTimeout(() => performance.mark("drawn")));
   (async () => {
     for (const sprites of sets.flatMap((set) => [set.pictures, set.thumbnails])) await sprites?.warm();
     document.documentElement.dataset.warm = "yes";
