@@ -60,6 +60,8 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     config.seed = 0
     config.seeds = 1  # heads trained beside each other: seed, seed + 1, …
     config.tasks = ("retrieval", "classification", "segmentation")
+    config.report = False  # make the page of `python -m jaxpart.report` at the end
+    config.tensorboard = False  # also write TensorBoard events; needs tensorboardX
 
     config.encoder = ConfigDict()
     config.encoder.checkpoint = ""  # folder written by `python -m convert`

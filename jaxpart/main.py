@@ -1,17 +1,20 @@
 """Measure how part-aware an encoder is: python -m jaxpart.main --config configs/ibot_part.py
 
-Runs the tasks of a configuration, prints a table, and keeps everything in the work directory.
-Values are changed on the command line, as in --config.data.num_images=200.
+Runs the tasks of a configuration, prints a table, and keeps everything in the work directory;
+`python -m jaxpart.report WORKDIR` makes a page of it. Values are changed on the command line, as in
+--config.data.num_images=200.
 """
 
 from __future__ import annotations
 
 import json
 import pathlib
+import shlex
 import signal
 import sys
 from typing import Any
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -61,7 +64,12 @@ def main(arguments: list[str]) -> None:
     name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     path = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(name)
     progress = Progress(shown=devices.is_main())
-    workdir = WorkDir(path, json.loads(config.to_json_best_effort()), writes=devices.is_main())
+    workdir = WorkDir(
+        path,
+        json.loads(config.to_json_best_effort()),
+        writes=devices.is_main(),
+        tensorboard=config.tensorboard,
+    )
     results = run(config, workdir, progress)
     workdir.finish(results)
     if not devices.is_main():
@@ -69,6 +77,13 @@ def main(arguments: list[str]) -> None:
     sections = [tasks.find(name).section(results["values"]) for name in config.tasks]
     print(results_table(results["encoder"], sections))
     print(f"results: {path / 'results.json'}")
+    if config.report and jax.process_count() == 1:
+        from jaxpart.report.making import Limits, make_report  # Slow to import.
+
+        make_report([path], path / "report", Limits(), progress)
+        print(f"report:  {path / 'report' / 'index.html'}")
+    else:
+        print(f"to look at it: python -m jaxpart.report {shlex.quote(str(path))} --out report")
 
 
 def _command_line(arguments: list[str]) -> list[str]:

@@ -45,6 +45,7 @@ def make_report(
     runs = read_runs(folders)
     with _replacing(out) as folder:
         tables = [*paper_tables(runs), *other_tables(runs)]
+        tables.sort(key=lambda table: not table.measured)  # the others stay empty, at the end
         (folder / "tables").mkdir()
         for table in tables:
             for suffix, text in (

@@ -67,6 +67,11 @@ class Table:
     compared: bool
     notes: Sequence[str]
 
+    @property
+    def measured(self) -> bool:
+        """Whether any run fills a cell of it."""
+        return any(cell.ours is not None for row in self.rows for cell in row.cells)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Column:

@@ -19,8 +19,8 @@ _LEVELS = (
 def levels(runs: Sequence[Run]) -> Iterator[Picture | str]:
     """Object level against part level per encoder, as the paper's figure 6."""
     found = []
-    for whole, part, title in _LEVELS:
-        keys = [f"{data}/segmentation/paper/mIoU" for data in (whole, part)]
+    for *pair, title in _LEVELS:
+        keys = [f"{data}/segmentation/paper/mIoU" for data in pair]
         rows = [
             (run, 100 * run.values[keys[0]], 100 * run.values[keys[1]])
             for run in runs
@@ -146,12 +146,12 @@ def learning(runs: Sequence[Run]) -> Iterator[Picture | str]:
     """Test accuracy over epochs, and whatever was measured step by step."""
     found: dict[tuple[str, str], dict[str, tuple[Sequence[float], Sequence[float]]]] = {}
     for run in runs:
-        for name, values in run.curves().items():
+        for name, accuracy in run.curves().items():
             task, head = name.split(": ")
             title = task.replace("classification_", "classification, ").replace("_", " ")
             series = f"{_named(run, short=True)}, {head}"
-            epochs = list(range(1, len(values) + 1))
-            found.setdefault((title, "epoch"), {})[series] = epochs, (100 * values).tolist()
+            epochs = list(range(1, len(accuracy) + 1))
+            found.setdefault((title, "epoch"), {})[series] = epochs, (100 * accuracy).tolist()
         for name, points in run.steps.items():
             curve = [step for step, _ in points], [value for _, value in points]
             found.setdefault((name, "step"), {})[_named(run, short=True)] = curve

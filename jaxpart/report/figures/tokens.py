@@ -89,17 +89,17 @@ def principal_components(seen: Sequence[Seen]) -> Picture:
     """Patch tokens as colours: the same colour is the same direction in all images of an encoder."""
     columns = max(len(one.images) for one in seen)
     figure = new_figure(1.05 * columns + 0.2, 1.05 * 2 * len(seen) + 0.3 * len(seen))
-    axes = figure.subplots(2 * len(seen), columns, squeeze=False)
-    for row, one in enumerate(seen):
+    blocks = figure.subfigures(len(seen), 1, squeeze=False)[:, 0]
+    for block, one in zip(blocks, seen, strict=True):
+        block.suptitle(plain(_said(one.run)), x=0.01, ha="left", fontsize=9)
+        axes = block.subplots(2, columns, squeeze=False)
         for column, (image, colour) in enumerate(
             zip(one.images, principal_colours(one.tokens), strict=True)
         ):
-            axes[2 * row, column].imshow(image)
-            axes[2 * row + 1, column].imshow(colour, interpolation="nearest")
-        title = axes[2 * row, 0].set_title(plain(_said(one.run)), loc="left", fontsize=9)
-        title.set_in_layout(False)  # it may reach over the next images
-    for axis in axes.ravel():
-        axis.set_axis_off()
+            axes[0, column].imshow(image)
+            axes[1, column].imshow(colour, interpolation="nearest")
+        for axis in axes.ravel():
+            axis.set_axis_off()
     return Picture(
         "principal_components",
         "Patch tokens as colours: red, green and blue are their first three principal components, "
