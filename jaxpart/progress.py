@@ -23,7 +23,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Prints a line: something that was left out, or that decides what a result means."""
-        self._console.print(line, markup=False)
+        self._console.print(line, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def bar(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -53,11 +53,7 @@ class _Rate(rich.progress.ProgressColumn):
         rate = task.finished_speed or task.speed
         if not rate:
             return rich.text.Text("")
-        said = (
-            f"{rate:,.0f}/s"
-            if rate >= 10
-            else f"{rate:.1f}/s"
-            if rate >= 1
-            else f"{1 / rate:.1f} s each"
-        )
+        if rate < 1:
+            return rich.text.Text(f"{1 / rate:.1f} s each", style="progress.data.speed")
+        said = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
         return rich.text.Text(said, style="progress.data.speed")

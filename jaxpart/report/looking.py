@@ -89,7 +89,8 @@ class Looker:
         )
         for name, rows in found.features.items():
             vectors = rows.whole()
-            index, similarity = nearest_patches(vectors, NEIGHBOURS)
+            with progress.bar(f"{self.run.label}: nearest by {name}", len(vectors)) as advance:
+                index, similarity = nearest_patches(vectors, NEIGHBOURS, advance)
             ap, mean = None, None
             if parts is not None:
                 own = "retrieval" in self.config and self.config.retrieval.exclude_self

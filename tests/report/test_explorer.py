@@ -143,7 +143,7 @@ def test_search_keyboard_theme_and_phone(visit, tmp_path):
     assert page.locator(".tile.right, .tile.wrong").count() == 0
     page.locator("#set").blur()
     page.keyboard.press("ArrowDown")
-    assert "row 2, column 1" in page.locator("#facts").inner_text()
+    assert "row 5, column 4" in page.locator("#facts").inner_text()
 
 
 def test_labels_and_contrast(visit):

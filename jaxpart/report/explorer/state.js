@@ -18,13 +18,13 @@ class State {
     this.set = Math.max(0, this.sets.findIndex((set) => set.name === said.get("set")));
     const set = this.current;
     if (!set) return;
-    const patch = Number(said.get("patch"));
-    this.patch = Number.isInteger(patch) && patch >= 0 && patch < set.size ? patch : 0;
+    const patch = said.has("patch") ? Number(said.get("patch")) : -1;
+    this.part = set.parts.indexOf(said.get("part"));
+    this.patch = Number.isInteger(patch) && patch >= 0 && patch < set.size ? patch : this.first(0);
     const names = set.pairs.map((pair) => pair.name);
     const wanted = said.getAll("pair").map((name) => names.indexOf(name));
     this.pairs = wanted.filter((pair) => pair >= 0).slice(0, COLUMNS);
     if (!this.pairs.length) this.pairs = names.map((_, i) => i).slice(0, Math.min(2, COLUMNS));
-    this.part = set.parts.indexOf(said.get("part"));
     this.text = said.get("image") || "";
   }
 
@@ -71,10 +71,10 @@ class State {
       );
   }
 
-  // The patch of an image that the search means.
+  // The patch of an image that the search means; of windows the middle one.
   first(image) {
     const patches = this.current.of[image];
     const fitting = patches.find((patch) => this.current.part[patch] === this.part);
-    return fitting ?? patches[0];
+    return (this.current.named ? fitting : patches[patches.length >> 1]) ?? patches[0];
   }
 }

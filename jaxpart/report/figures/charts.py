@@ -40,13 +40,15 @@ def levels(runs: Sequence[Run]) -> Iterator[Picture | str]:
             axis.plot([whole, part], [place, place], color="#8a919c", linewidth=1.5, zorder=1)
             for value, colour, marker in ((whole, COLOURS[0], "o"), (part, COLOURS[1], "s")):
                 face = "white" if run.caveat else colour
-                axis.scatter(value, place, 55, face, marker, edgecolors=colour, linewidths=1.8)
+                axis.scatter(
+                    value, place, 55, face, marker=marker, edgecolors=colour, linewidths=1.8
+                )
         axis.set_yticks(range(len(rows)), [_named(run) for run, *_ in rows])
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.set_xlim(0, 1.1 * max(max(whole, part) for _, whole, part in rows))
         axis.set_xlabel("mIoU (%)")
-    axes[0].scatter([], [], 45, COLOURS[0], "o", label="objects")
-    axes[0].scatter([], [], 45, COLOURS[1], "s", label="parts")
+    axes[0].scatter([], [], 45, COLOURS[0], marker="o", label="objects")
+    axes[0].scatter([], [], 45, COLOURS[1], marker="s", label="parts")
     figure.legend(loc="outside lower left", ncols=2)
     yield Picture(
         "object_against_part",
@@ -81,7 +83,7 @@ def per_part(runs: Sequence[Run]) -> Iterator[Picture | str]:
                 range(len(parts[data])),
                 48,
                 colour,
-                marker,
+                marker=marker,
                 label=plain(f"{run_name}, {representation}"),
                 alpha=0.9,
             )
@@ -132,6 +134,7 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
                     [values[-1], behind[title, series]],
                     color=colour,
                     marker=marker,
+                    markevery=[1],
                     markerfacecolor="white",
                     linestyle=":",
                 )
