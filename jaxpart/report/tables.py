@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from jaxpart.report import paper
+from jaxpart.report.layouts import LAYOUTS, Column, Layout
 from jaxpart.report.runs import METHODS, Run
 
 
@@ -73,128 +74,6 @@ class Table:
         return any(cell.ours is not None for row in self.rows for cell in row.cells)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Column:
-    """Where a column's numbers are: names of results in order of preference, and the paper's figure."""
-
-    heading: str
-    results: Sequence[str]
-    table: str = ""
-    column: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Layout:
-    name: str
-    title: str
-    task: str
-    columns: Sequence[_Column]
-
-
-_REPRESENTATIONS = {"encoded": "embedding", "projected": "projection"}
-_HEADS = {"linear": "linear/cls_token", "attentive": "attentive/tokens"}
-_SETS = {"cub": ("cub_parts", "CUB"), "coco": ("coco_person_parts", "COCO")}
-_SCORES = ("mIoU", "mAcc", "aAcc")
-
-
-def _segmentation(sets: Mapping[str, tuple[str, str]]) -> list[_Column]:
-    return [
-        _Column(f"{title} {score}", [f"{data}/segmentation/paper/{score}"], table, score)
-        for data, (title, table) in sets.items()
-        for score in _SCORES
-    ]
-
-
-_LAYOUTS = (
-    _Layout(
-        "table1_imagenet_probing",
-        "Table 1: ImageNet-1k probing, top-1",
-        "object_classification",
-        (
-            _Column(
-                "linear",
-                [
-                    "imagenet/object_classification/linear/*/best",
-                    "imagenet/object_classification/own/classifier/chosen",
-                ],
-                "imagenet_classification",
-                "linear",
-            ),
-            _Column(
-                "attentive",
-                [
-                    "imagenet/object_classification/attentive/*/best",
-                    "imagenet/object_classification/own/classifier/chosen",
-                ],
-                "imagenet_classification",
-                "attentive",
-            ),
-        ),
-    ),
-    _Layout(
-        "table2_object_segmentation",
-        "Table 2: object segmentation",
-        "segmentation",
-        _segmentation({"ade20k": ("ADE20K", "ade20k_150_object_segmentation")}),
-    ),
-    _Layout(
-        "table3_part_retrieval",
-        "Table 3: part retrieval, AP",
-        "retrieval",
-        [
-            _Column(
-                f"{title} {word}",
-                [f"{data}/retrieval/{representation}/AP"],
-                "part_retrieval_ap",
-                f"{short}_{word}",
-            )
-            for short, (data, title) in _SETS.items()
-            for word, representation in _REPRESENTATIONS.items()
-        ],
-    ),
-    _Layout(
-        "table3_part_classification",
-        "Table 3: part classification, top-1 of the best epoch",
-        "classification",
-        [
-            _Column(
-                f"{title} {head}",
-                [f"{data}/classification/{place}/best"],
-                "part_classification_top1",
-                f"{short}_{head}",
-            )
-            for short, (data, title) in _SETS.items()
-            for head, place in _HEADS.items()
-        ],
-    ),
-    _Layout(
-        "table4_part_segmentation",
-        "Table 4: part segmentation",
-        "segmentation",
-        _segmentation(
-            {
-                "ade20k_part": ("ADE20K-Part", "ade20k_part_segmentation"),
-                "pascal_part": ("Pascal-Part", "pascal_part_segmentation"),
-                "lip": ("LIP", "lip_part_segmentation"),
-            }
-        ),
-    ),
-    _Layout(
-        "figure6_object_against_part",
-        "Figure 6: object against part segmentation, mIoU",
-        "segmentation",
-        [
-            _Column(title, [f"{data}/segmentation/paper/mIoU"], table, "mIoU")
-            for data, title, table in (
-                ("ade20k_object", "ADE20K-Object", ""),
-                ("ade20k_part", "ADE20K-Part", "ade20k_part_segmentation"),
-                ("pascal_object", "Pascal-Object", ""),
-                ("pascal_part", "Pascal-Part", "pascal_part_segmentation"),
-            )
-        ],
-    ),
-)
-
 _ELSEWHERE = {
     "retrieval": ("Part retrieval, AP", r"retrieval/(?P<column>.+)/AP"),
     "classification": (
@@ -214,10 +93,10 @@ def paper_tables(runs: Sequence[Run]) -> list[Table]:
 
     Runs whose encoders are untrained or of another size stand below them, without the paper's figures.
     """
-    return [_paper_table(layout, runs) for layout in _LAYOUTS]
+    return [_paper_table(layout, runs) for layout in LAYOUTS]
 
 
-def _paper_table(layout: _Layout, runs: Sequence[Run]) -> Table:
+def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
     rows = []
     for method in METHODS.values():
         mine = [run for run in runs if run.method == method and not run.caveat]
@@ -243,7 +122,7 @@ def _paper_table(layout: _Layout, runs: Sequence[Run]) -> Table:
 
 def other_tables(runs: Sequence[Run]) -> list[Table]:
     """The same measurements on data that the paper does not have, one table per task and data set."""
-    known = {name.split("/")[0] for la in _LAYOUTS for c in la.columns for name in c.results}
+    known = {name.split("/")[0] for la in LAYOUTS for c in la.columns for name in c.results}
     tables = []
     for task, (title, pattern) in _ELSEWHERE.items():
         found: dict[str, dict[str, str]] = {}
@@ -258,7 +137,7 @@ def other_tables(runs: Sequence[Run]) -> list[Table]:
                 Row(
                     run.label,
                     run.caveat,
-                    [_cell(run, _Column(c, [key]), None) for c, key in columns.items()],
+                    [_cell(run, Column(c, [key]), None) for c, key in columns.items()],
                 )
                 for run in runs
                 if any(key in run.values for key in columns.values())
@@ -268,11 +147,11 @@ def other_tables(runs: Sequence[Run]) -> list[Table]:
     return tables
 
 
-def _has(run: Run, layout: _Layout) -> bool:
+def _has(run: Run, layout: Layout) -> bool:
     return any(_find(run, column) for column in layout.columns)
 
 
-def _find(run: Run, column: _Column) -> str | None:
+def _find(run: Run, column: Column) -> str | None:
     """The name of the result that fills a column; of several that match, the largest."""
     for pattern in column.results:
         rule = re.compile(re.escape(pattern).replace(r"\*", ".+"))
@@ -282,11 +161,11 @@ def _find(run: Run, column: _Column) -> str | None:
     return None
 
 
-def _paper(column: _Column, method: str) -> float | None:
+def _paper(column: Column, method: str) -> float | None:
     return paper.figure(column.table, method, column.column)
 
 
-def _cell(run: Run, column: _Column, theirs: float | None) -> Cell:
+def _cell(run: Run, column: Column, theirs: float | None) -> Cell:
     name = _find(run, column)
     if name is None:
         return Cell(paper=theirs)

@@ -1,5 +1,6 @@
 """Nearest patches, exactly, however they are cut into blocks."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -30,3 +31,12 @@ def test_a_patch_is_never_its_own_neighbour():
     assert index[30].tolist() == [0, 1, 2]
     np.testing.assert_allclose(similarity, 1, atol=1e-6)
     assert nearest_patches(rows[:1], 24)[0].shape == (1, 0)
+
+
+def test_memory_is_flat():
+    patches, channels = 200_000, 96
+    keys = jax.ShapeDtypeStruct((patches, channels), np.float32)
+    queries = jax.ShapeDtypeStruct((2048, channels), np.float32)
+    program = neighbours._search.lower(keys, queries, neighbours=25, block=8192).compile()
+    held = program.memory_analysis().temp_size_in_bytes
+    assert held < 4 * patches * channels * 2 + (300 << 20)  # the keys in blocks, and one block's

@@ -3,21 +3,23 @@
 function tile(set, near, rank, state) {
   const kind = near.right === null ? "plain" : near.right ? "right" : "wrong";
   const name = set.label(near.patch);
+  const image = set.images[set.image[near.patch]];
+  const file = image.split("/").pop();
   const picture = showPatch(element("span", { className: "pixels" }), set, near.patch, 64);
   const mark = { right: "✓", wrong: "✗", plain: "" }[kind];
   const button = element(
     "button",
     { type: "button", className: `tile ${kind}`, tabIndex: rank ? -1 : 0 },
     element("span", { className: "frame" }, picture, element("span", { className: "mark", textContent: mark })),
-    element("span", { className: "name", textContent: set.named ? name : set.images[set.image[near.patch]] }),
+    element("span", { className: "name", textContent: set.named ? name : file }),
     element("span", { className: "similarity", textContent: near.similarity.toFixed(3) }),
   );
   const said = { right: ", same part", wrong: ", another part", plain: "" }[kind];
   label(
     button,
-    `${rank + 1}: ${name}${said}, similarity ${near.similarity.toFixed(3)}, ${set.images[set.image[near.patch]]}`,
+    `${rank + 1}: ${name}${said}, similarity ${near.similarity.toFixed(3)}, ${image}`,
   );
-  button.title = `${name} of ${set.images[set.image[near.patch]]}`;
+  button.title = `${name} of ${image}`;
   button.addEventListener("click", () => state.change({ patch: near.patch }));
   return button;
 }
