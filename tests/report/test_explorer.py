@@ -129,7 +129,12 @@ def test_search_keyboard_theme_and_phone(visit, tmp_path):
     page.keyboard.press("1")
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("2: ")
+    shown = page.evaluate("[...document.querySelectorAll('.pane')].map((one) => one.ariaLabel)")
+    query = int(page.url.split("patch=")[1].split("&")[0])
+    neighbours = one.pairs[[pair.name for pair in one.pairs].index(shown[0])].neighbours
     page.keyboard.press("Enter")
+    assert f"patch={neighbours[query][1]}&" in page.url
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("1: ")
     page.keyboard.press("d")
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
     page.keyboard.press("?")
@@ -141,7 +146,7 @@ def test_search_keyboard_theme_and_phone(visit, tmp_path):
     page.locator("#set").select_option(label="windows")
     assert page.locator("#picture [data-patch]").count() == 49
     assert page.locator(".tile.right, .tile.wrong").count() == 0
-    page.locator("#set").blur()
+    page.evaluate("document.activeElement.blur()")
     page.keyboard.press("ArrowDown")
     assert "row 5, column 4" in page.locator("#facts").inner_text()
 

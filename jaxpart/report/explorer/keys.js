@@ -33,7 +33,10 @@ function connectKeys(state) {
     "?": () => byId("help").click(),
   };
   for (let column = 0; column < COLUMNS; column++) {
-    actions[column + 1] = () => byId("panes").children[column]?.querySelector(".tile")?.focus();
+    actions[column + 1] = () => {
+      focusColumn(column);
+      byId("panes").children[column]?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    };
   }
   document.addEventListener("keydown", (event) => {
     const { target } = event;

@@ -75,7 +75,11 @@ function pane(state, column) {
 
 function drawPanes(state) {
   const set = state.current;
-  byId("panes").replaceChildren(...state.pairs.map((_, column) => pane(state, column)));
+  // Who chose a neighbour by the keyboard goes on in the same column.
+  const active = document.activeElement;
+  const column = [...byId("panes").children].findIndex((one) => one.contains(active));
+  byId("panes").replaceChildren(...state.pairs.map((_, i) => pane(state, i)));
+  if (active.matches(".tile")) focusColumn(column);
   byId("panes").dataset.columns = state.pairs.length;
   byId("add").disabled = state.pairs.length >= Math.min(COLUMNS, Math.max(set.pairs.length, 1));
   byId("legend").dataset.kind = set.kind;
@@ -86,6 +90,10 @@ function drawPanes(state) {
     return `${set.pairs[pair].name}${ap === null ? "" : `, AP ${percent(ap)}`}`;
   });
   byId("status").textContent = `Query: ${set.label(state.patch)}. ${scores.join("; ")}`;
+}
+
+function focusColumn(column) {
+  byId("panes").children[column]?.querySelector(".tile")?.focus({ preventScroll: true });
 }
 
 function addPane(state) {
