@@ -78,7 +78,8 @@ def main(arguments: list[str]) -> None:
     print(results_table(results["encoder"], sections))
     print(f"results: {path / 'results.json'}")
     if config.report and jax.process_count() == 1:
-        from jaxpart.report.making import Limits, make_report  # Slow to import.
+        from jaxpart.report.looking import Limits  # Slow to import.
+        from jaxpart.report.making import make_report
 
         make_report([path], path / "report", Limits(), progress)
         print(f"report:  {path / 'report' / 'index.html'}")

@@ -30,7 +30,8 @@ function drawPicture(state) {
   const image = set.image[state.patch];
   const { sheet, x, y, width, height } = set.pictures.place(image);
   const focused = byId("picture").contains(document.activeElement);
-  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}` });
+  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "group" });
+  label(svg, `Patches of ${set.images[image]}`);
   const frame = drawn("svg", { width, height }); // its edges hide the rest of the sheet
   const across = set.pictures.columns * set.pictures.cell;
   frame.append(drawn("image", { href: set.pictures.url(sheet), x: -x, y: -y, width: across }));

@@ -36,5 +36,5 @@ def seen_figures(lookers: Sequence[Looker], sets: Sequence[PatchSet]) -> list[Pi
         found += [tokens.attention(one) for one in seen]
         if seen:
             found.append(tokens.principal_components(seen))
-    found.append("masked-part reconstructions: skipped, these encoders come without a decoder")
+    found.append("masked-part reconstructions: skipped, the report draws no decoder's output yet")
     return found
