@@ -60,8 +60,6 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     config.seed = 0
     config.seeds = 1  # heads trained beside each other: seed, seed + 1, …
     config.tasks = ("retrieval", "classification", "segmentation")
-    config.report = False  # make the page of `python -m jaxpart.report` at the end
-    config.tensorboard = False  # also write TensorBoard events; needs tensorboardX
 
     config.encoder = ConfigDict()
     config.encoder.checkpoint = ""  # folder written by `python -m convert`
@@ -78,6 +76,9 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     config.features.cache = "disk"  # or "ram", kept while the program runs, or "off"
     config.features.folder = ""  # by default jaxpart/features in the user's cache folder
     config.features.precision = "float32"  # or "bfloat16": half the size, rounded to 3 digits
+
+    config.report = False  # make the page of `python -m jaxpart.report` at the end
+    config.tensorboard = False  # also write TensorBoard events; needs tensorboardX
 
     config.retrieval = ConfigDict()
     config.retrieval.representations = (
