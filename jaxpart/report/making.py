@@ -70,13 +70,14 @@ def make_report(
         pictures = [one for one in found if isinstance(one, Picture)]
         skipped = [one for one in found if isinstance(one, str)]
         (folder / "figures").mkdir()
+        shown: list[tuple[Picture, int]] = []
         with progress.bar("drawing", len(pictures)) as advance:
             for picture in pictures:
-                picture.save(folder / "figures")
+                shown.append((picture, picture.save(folder / "figures")))
                 advance(1)
         for line in skipped:
             progress.say(line)
-        text = page(runs, tables, pictures, skipped, explorer=bool(sets))
+        text = page(runs, tables, shown, skipped, explorer=bool(sets))
         (folder / "index.html").write_text(text, encoding="utf-8")
         about = {"workdirs": [str(run.path) for run in runs], "skipped": skipped}
         (folder / _MARK).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

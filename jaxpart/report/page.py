@@ -19,7 +19,7 @@ from jaxpart.report.tables import Table
 def page(
     runs: Sequence[Run],
     tables: Sequence[Table],
-    pictures: Sequence[Picture],
+    pictures: Sequence[tuple[Picture, int]],
     skipped: Sequence[str],
     *,
     explorer: bool,
@@ -29,7 +29,7 @@ def page(
     Args:
       runs: What the report is of.
       tables: Shown in order.
-      pictures: Shown in order.
+      pictures: Shown in order, each with its width in pixels of the page.
       skipped: Lines that say what is missing.
       explorer: Whether there is one to link to.
     """

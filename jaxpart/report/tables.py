@@ -143,8 +143,17 @@ def other_tables(runs: Sequence[Run]) -> list[Table]:
                 if any(key in run.values for key in columns.values())
             ]
             name = re.sub(r"\W+", "_", f"{data}_{task}")
-            tables.append(Table(name, f"{title}, on {data}", list(columns), rows, False, []))
+            headings = [_heading(task, column) for column in columns]
+            tables.append(Table(name, f"{title}, on {data}", headings, rows, False, []))
     return tables
+
+
+def _heading(task: str, column: str) -> str:
+    """Above a column; "paper" is what segmentation calls the head on the paper's blocks."""
+    if task != "segmentation" or not column.startswith("paper"):
+        return column
+    _, _, share = column.partition("@")
+    return f"the paper's head{f', {share} of the images' if share else ''}"
 
 
 def _has(run: Run, layout: Layout) -> bool:

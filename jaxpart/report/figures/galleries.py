@@ -59,7 +59,7 @@ def _gallery(one: PatchSet, encoder: str, pairs: Sequence[Pair]) -> Picture:
     marked = (
         "Solid blue: the same part; dashed orange: another."
         if one.kind == "parts"
-        else "Windows of 1/4."
+        else "7 × 7 overlapping windows of each image."
     )
     return Picture(
         re.sub(r"\W+", "_", f"gallery_{one.name}_{encoder}").strip("_"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from PIL import Image
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Okabe and Ito's, darkest first."""
@@ -18,6 +19,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 QUERY = "#d3122f"
 RIGHT, WRONG = COLOURS[0], COLOURS[1]
+
+_DOTS = 200
+"""Per inch."""
 
 _SETTINGS: Any = {
     "font.family": "DejaVu Sans",
@@ -52,11 +56,13 @@ class Picture:
     caption: str
     figure: Figure
 
-    def save(self, folder: pathlib.Path) -> None:
-        """Writes NAME.svg and NAME.png."""
+    def save(self, folder: pathlib.Path) -> int:
+        """Writes NAME.svg and NAME.png; returns how many of a page's pixels, 96 an inch, it is wide."""
         with house_style():
             self.figure.savefig(folder / f"{self.name}.svg", metadata={"Date": None})
-            self.figure.savefig(folder / f"{self.name}.png", dpi=200)
+            self.figure.savefig(folder / f"{self.name}.png", dpi=_DOTS)
+        with Image.open(folder / f"{self.name}.png") as image:
+            return round(image.width * 96 / _DOTS)
 
 
 def house_style() -> AbstractContextManager[None]:
