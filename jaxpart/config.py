@@ -82,6 +82,9 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     config.features.folder = ""  # by default jaxpart/features in the user's cache folder
     config.features.precision = "float32"  # or "bfloat16": half the size, rounded to 3 digits
 
+    config.report = False  # make the page of `python -m jaxpart.report` at the end
+    config.tensorboard = False  # also write TensorBoard events; needs tensorboardX
+
     config.retrieval = ConfigDict()
     config.retrieval.representations = (
         ("embedding", "projection", "cls_token") if projector else ("embedding", "cls_token")

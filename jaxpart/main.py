@@ -1,47 +1,42 @@
 """Measure how part-aware an encoder is: python -m jaxpart.main --config configs/ibot_part.py
 
-Runs the tasks of a configuration, prints a table, and keeps everything in the work directory.
-Values are changed on the command line, as in --config.data.num_images=200.
+Runs the tasks of a configuration, prints a table, and keeps everything in the work directory;
+`python -m jaxpart.report WORKDIR` makes a page of it. Values are changed on the command line, as in
+--config.data.num_images=200.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from typing import Any
 
+import jax
+
 from jaxpart import command, devices, tasks
-from jaxpart.encoders.encoder import Encoder
-from jaxpart.encoders.loading import load_encoder, random_encoder
-from jaxpart.encoders.small import small_config
-from jaxpart.errors import JaxpartError
+from jaxpart.encoders.configured import configured_encoder
 from jaxpart.progress import Progress
 from jaxpart.table import results_table
 from jaxpart.workdir import WorkDir
 
 
-def make_encoder(config: Any) -> Encoder:
-    """The encoder that a configuration asks for."""
-    if config.encoder.checkpoint:
-        return load_encoder(config.encoder.checkpoint)
-    if not config.encoder.small:
-        raise JaxpartError(
-            f"the encoder is missing: pass --config.encoder.checkpoint=FOLDER, made of the released "
-            f"checkpoint by `python -m convert {config.method} CHECKPOINT FOLDER`"
-        )
-    return random_encoder(config.method, small_config(config.method), seed=config.seed)
-
-
 def run(config: Any, workdir: WorkDir, progress: Progress) -> dict[str, Any]:
     """Runs the tasks of a configuration; returns what results.json holds."""
     chosen = tasks.to_run(config.tasks)
-    encoder = devices.replicate(make_encoder(config))
+    encoder = devices.replicate(configured_encoder(config))
     values: dict[str, float | int] = {}
     for task in chosen:
         for key, value in task.run(encoder, config, workdir, progress):
             values[key] = value
             workdir.metric(key, value)
-    about = {"name": encoder.name, "trained": encoder.trained, "digest": encoder.digest}
+    about = {
+        "name": encoder.name,
+        "trained": encoder.trained,
+        "digest": encoder.digest,
+        "width": encoder.config.width,
+        "depth": encoder.config.depth,
+    }
     return {"encoder": about, "tasks": list(config.tasks), "values": values}
 
 
@@ -50,7 +45,12 @@ def main(arguments: list[str]) -> None:
     del arguments
     config, path = command.start("configs/ibot_part.py")
     progress = Progress(shown=devices.is_main())
-    workdir = WorkDir(path, json.loads(config.to_json_best_effort()), writes=devices.is_main())
+    workdir = WorkDir(
+        path,
+        json.loads(config.to_json_best_effort()),
+        writes=devices.is_main(),
+        tensorboard=config.tensorboard,
+    )
     results = run(config, workdir, progress)
     workdir.finish(results)
     if not devices.is_main():
@@ -58,6 +58,14 @@ def main(arguments: list[str]) -> None:
     sections = [tasks.find(name).section(results["values"]) for name in config.tasks]
     print(results_table(results["encoder"], sections))
     print(f"results: {path / 'results.json'}")
+    if config.report and jax.process_count() == 1:
+        from jaxpart.report.looking import Limits  # Slow to import.
+        from jaxpart.report.making import make_report
+
+        make_report([path], path / "report", Limits(), progress)
+        print(f"report:  {path / 'report' / 'index.html'}")
+    else:
+        print(f"to look at it: python -m jaxpart.report {shlex.quote(str(path))} --out report")
 
 
 def entry() -> int:

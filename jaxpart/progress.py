@@ -1,15 +1,13 @@
-"""What a run shows while it works: a bar on a terminal, plain lines elsewhere."""
+"""What a run shows while it works: bars on a terminal; elsewhere what one should know, and no more."""
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 
 import rich.console
 import rich.progress
-
-_SECONDS_BETWEEN_LINES = 10.0
+import rich.text
 
 
 class Progress:
@@ -24,32 +22,38 @@ class Progress:
         self._console = rich.console.Console(stderr=True, highlight=False, quiet=not shown)
 
     def say(self, line: str) -> None:
-        """Prints a line."""
-        self._console.print(line, markup=False)
+        """Prints a line: something that was left out, or that decides what a result means."""
+        self._console.print(line, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def bar(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Yields a function that takes the number of items done since its last call."""
-        if self._console.is_terminal:
-            columns = (
-                rich.progress.TextColumn("{task.description}"),
-                rich.progress.BarColumn(),
-                rich.progress.MofNCompleteColumn(),
-                rich.progress.TimeRemainingColumn(),
-            )
-            with rich.progress.Progress(*columns, console=self._console) as bars:
-                task = bars.add_task(what, total=total)
-                yield lambda count: bars.advance(task, count)
+        """Yields a function that takes the number of items done since its last call.
+
+        A terminal shows how many are done, how many a second, and how long the others take.
+        """
+        if not self._console.is_terminal or self._console.quiet:
+            yield lambda count: None
             return
-        start = said = time.monotonic()
-        done = 0
+        columns = (
+            rich.progress.TextColumn("{task.description}", markup=False),
+            rich.progress.BarColumn(),
+            rich.progress.MofNCompleteColumn(),
+            _Rate(),
+            rich.progress.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        )
+        with rich.progress.Progress(*columns, console=self._console) as bars:
+            task = bars.add_task(what, total=total)
+            yield lambda count: bars.advance(task, count)
 
-        def advance(count: int) -> None:
-            nonlocal done, said
-            done += count
-            now = time.monotonic()
-            if now - said > _SECONDS_BETWEEN_LINES or done == total:
-                said = now
-                self.say(f"{what}: {done} of {total}, {done / (now - start):.0f} per second")
 
-        yield advance
+class _Rate(rich.progress.ProgressColumn):
+    """Items per second, or seconds per item."""
+
+    def render(self, task: rich.progress.Task) -> rich.text.Text:
+        rate = task.finished_speed or task.speed
+        if not rate:
+            return rich.text.Text("")
+        if rate < 1:
+            return rich.text.Text(f"{1 / rate:.1f} s each", style="progress.data.speed")
+        said = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
+        return rich.text.Text(said, style="progress.data.speed")

@@ -13,6 +13,7 @@ import time
 from typing import Any, TextIO
 
 from jaxpart.errors import JaxpartError
+from jaxpart.events import event_writer
 
 _METRICS = "metrics.jsonl"
 _PACKAGES = ("jaxpart", "jax", "jaxlib", "flax", "numpy", "pillow", "scipy")
@@ -36,13 +37,21 @@ class WorkDir:
     takes the place of what was.
     """
 
-    def __init__(self, path: pathlib.Path, config: dict[str, Any], *, writes: bool = True) -> None:
+    def __init__(
+        self,
+        path: pathlib.Path,
+        config: dict[str, Any],
+        *,
+        writes: bool = True,
+        tensorboard: bool = False,
+    ) -> None:
         """Makes the folder.
 
         Args:
           path: The folder.
           config: The whole configuration.
           writes: False for processes beside the main one, which leave the files to it.
+          tensorboard: Whether what is measured is also written as TensorBoard events.
 
         Raises:
           JaxpartError: The folder cannot be written, or belongs to a run with another configuration.
@@ -51,8 +60,11 @@ class WorkDir:
         self._writes = writes
         self._measured: dict[tuple[str, int | None], str] = {}
         self._metrics: TextIO | None = None
+        self._events: Any = None
         if not writes:
             return
+        if tensorboard:
+            self._events = event_writer(path / "tensorboard")
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._check_config(config)
@@ -123,6 +135,8 @@ class WorkDir:
         except OSError as error:
             raise self._unwritable(error) from error
         self._measured[name, step] = line
+        if self._events is not None:
+            self._events.add_scalar(name, value, step or 0)
 
     def measured(self) -> list[dict[str, Any]]:
         """All measurements so far, those before a resume too; the last of each name and step."""
@@ -132,6 +146,8 @@ class WorkDir:
         """Writes results.json, and metrics.jsonl anew without what was measured twice."""
         if self._metrics is None:
             return
+        if self._events is not None:
+            self._events.close()
         try:
             self._metrics.close()
             self.file(_METRICS, self._lines().encode())

@@ -43,6 +43,7 @@ def test_embedded_run_from_any_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "UNTRAINED" in done.stdout
     assert "critters, projection" in done.stdout
+    assert "python -m jaxpart.report runs/" in done.stdout
     (folder,) = (tmp_path / "runs").iterdir()
     files = {path.name for path in folder.iterdir()}
     assert files == {
@@ -152,6 +153,22 @@ def test_blocks_as_representations(tmp_path):
     assert done.returncode == 0, done.stderr
     values = json.loads((tmp_path / "run" / "results.json").read_text())["values"]
     assert "critters/retrieval/block5/cls_token/AP" in values
+
+
+def test_the_report_at_once(tmp_path):
+    done = run(
+        "--config",
+        "configs/mae_part.py",
+        "--config.tasks=('retrieval',)",
+        "--config.data.num_images=4",
+        "--config.report=True",
+        "--workdir",
+        tmp_path / "run",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"report:  {tmp_path / 'run' / 'report' / 'index.html'}" in done.stdout
+    assert (tmp_path / "run" / "report" / "explorer.html").is_file()
 
 
 def test_workdir_of_another_run_is_refused(tmp_path):

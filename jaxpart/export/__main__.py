@@ -17,11 +17,11 @@ from ml_collections import ConfigDict
 
 from jaxpart import devices, features
 from jaxpart.config import part_config
+from jaxpart.encoders.configured import configured_encoder
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.export.formats import FORMATS, check_format, write_features
 from jaxpart.export.views import VIEWS, LabelledView, find_views
-from jaxpart.main import make_encoder
 from jaxpart.progress import Progress
 
 _VIEWS_OF = {
@@ -87,7 +87,7 @@ def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
         raise JaxpartError("--batch-size and --pixels must be at least 1")
     config, kinds = _configuration(given)
     try:
-        encoder = devices.replicate(make_encoder(config))
+        encoder = devices.replicate(configured_encoder(config))
         names = _names(given, config, encoder)
         size = given.pixels or encoder.config.image_size[0]
         shapes = _shapes(encoder, names)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -62,6 +62,7 @@ def average_precision(
     parts: Sequence[Any],
     *,
     exclude_self: bool = False,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> RetrievalResult:
     """Retrieves every item with every other by cosine similarity (PROTOCOL.md, "Part retrieval").
 
@@ -72,6 +73,7 @@ def average_precision(
       features: float32 features of the items.
       parts: The part of each item: numbers or names. Positives of a query are the items of its part.
       exclude_self: Whether a query does not retrieve itself (the paper's does).
+      advance: Is told how many more queries are done.
 
     Raises:
       JaxpartError: There are no items, lengths differ, or a feature is NaN or infinite.
@@ -85,9 +87,12 @@ def average_precision(
             f"there are {features.shape[0]} features, but {len(parts)} parts; give one part per feature"
         )
     names, labels = np.unique(np.asarray(parts), return_inverse=True)
-    on_host = jax.default_backend() == "cpu"
-    queries = _host_queries if on_host else device_queries
-    per_query = queries(_unit_rows(features), labels.astype(np.int32), exclude_self)
+    rows, kinds = _unit_rows(features), labels.astype(np.int32)
+    if jax.default_backend() == "cpu":
+        per_query = _host_queries(rows, kinds, exclude_self, advance)
+    else:
+        per_query = device_queries(rows, kinds, exclude_self)
+        advance(len(rows))  # one program does all
     return _summary(per_query, names, labels)
 
 
@@ -182,6 +187,7 @@ def _host_queries(
     rows: Float32[np.ndarray, "items channels"],
     labels: Int[np.ndarray, " items"],
     exclude_self: bool,
+    advance: Callable[[int], None],
 ) -> Float64[np.ndarray, " items"]:
     """AP of every query: similarities by BLAS, rows sorted by threads; processes share the queries."""
     items = len(rows)
@@ -206,6 +212,7 @@ def _host_queries(
             offsets = range(0, len(similarities), share)
             parts = [similarities[offset : offset + share] for offset in offsets]
             list(pool.map(score, [start + offset for offset in offsets], parts))
+            advance(len(queries) * items // (mine.stop - mine.start))  # processes share them
     return devices.add_up(per_query)
 
 

@@ -104,7 +104,10 @@ def part_retrieval(
         progress.say(f"{len(found.skipped)} patches skipped; the first: {found.skipped[0]}")
     parts = [selection.parts[patches[i].part] for i in found.kept]
     for name, vectors in found.features.items():
-        result = average_precision(vectors.whole(), parts, exclude_self=config.exclude_self)
+        with progress.bar(f"{source.info.name}: retrieving by {name}", len(parts)) as advance:
+            result = average_precision(
+                vectors.whole(), parts, exclude_self=config.exclude_self, advance=advance
+            )
         yield f"{name}/AP", result.ap
         yield f"{name}/mAP", result.mean_ap
         for part, value in result.per_part.items():

@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
-import json
 import re
-from collections.abc import Mapping
-from typing import Any
 
-METHODS = {
-    "deit": "DeiT",
-    "mocov3": "MoCo v3",
-    "dino": "DINO",
-    "beit": "BEiT",
-    "mae": "MAE",
-    "cae": "CAE",
-    "ibot": "iBOT",
-}
-"""How the paper writes the methods."""
+from jaxpart.paper import METHODS, figure
 
 _PART = r"(cub|coco)\w*"
 _SCORE = r"(mIoU|mAcc|aAcc)"
@@ -40,12 +26,6 @@ _PLACES = {
 """Name of a result → table and column."""
 
 
-@functools.cache
-def _figures() -> Mapping[str, Any]:
-    file = importlib.resources.files("jaxpart") / "assets" / "paper_results.json"
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
 def paper_values(method: str, names: list[str]) -> dict[str, float]:
     """The paper's figures, as shares of 1, by the names of those results that it has.
 
@@ -58,7 +38,7 @@ def paper_values(method: str, names: list[str]) -> dict[str, float]:
         for pattern, (table, column) in _PLACES.items():
             match = re.fullmatch(pattern, name)
             if match:
-                figure = _figures()[table].get(METHODS.get(method), {}).get(match.expand(column))
-                if figure is not None:
-                    found[name] = figure / 100
+                theirs = figure(table, METHODS.get(method, ""), match.expand(column))
+                if theirs is not None:
+                    found[name] = theirs / 100
     return found

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxpart.errors import JaxpartError
+from jaxpart.paper import METHODS
 from jaxpart.table import Section, sections_text
-from jaxpart.verify.paper import METHODS, paper_values
+from jaxpart.verify.paper import paper_values
 
 PAPER = "paper"
 _ROUNDING = 0.0005

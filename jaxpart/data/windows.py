@@ -1,0 +1,60 @@
+"""Overlapping windows of whole images, for the patch retrieval pictures (PROTOCOL.md, figures 2 and 4)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+from jaxpart.data.images import Pixels, decode, image_eval
+from jaxpart.data.source import Source
+from jaxpart.data.views import View
+
+PER_SIDE = 7
+ENLARGED = 4
+"""The enlarged image is so many windows wide; a window begins every half of its side."""
+
+
+def window_picture(source: Source, index: int, size: int) -> Image.Image:
+    """The image that windows are cut from: resized and cropped as for testing, then enlarged.
+
+    Args:
+      source: The data set.
+      index: Of its image.
+      size: Side of a window in pixels; the picture's is four times that.
+
+    Raises:
+      JaxpartError: The image cannot be read.
+    """
+    record = source[index]
+    cropped = image_eval(decode(record.image, record.annotation.id), size)
+    side = ENLARGED * size
+    return Image.fromarray(cropped).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def window_view(source: Source, images: Sequence[int], *, size: int) -> View:
+    """The 7 × 7 windows of some images, row by row, one image after the other.
+
+    Args:
+      source: The data set.
+      images: Numbers of its images.
+      size: Side of a window in pixels, even.
+    """
+    count = PER_SIDE**2
+    ids = [
+        f"{source.annotation(image).id} window {place // PER_SIDE},{place % PER_SIDE}"
+        for image in images
+        for place in range(count)
+    ]
+
+    def read(numbers: Sequence[int]) -> Iterator[Pixels]:
+        for image, group in itertools.groupby(numbers, key=lambda number: number // count):
+            picture = window_picture(source, images[image], size)
+            for number in group:
+                row, column = divmod(number % count, PER_SIDE)
+                left, top = column * size // 2, row * size // 2
+                yield np.asarray(picture.crop((left, top, left + size, top + size)))
+
+    return View(f"{source.info.name} {source.info.version}", "window eval", size, ids, read)

@@ -1,0 +1,24 @@
+"""TensorBoard events, written without TensorFlow; optional."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+from jaxpart.errors import JaxpartError
+
+
+def event_writer(folder: pathlib.Path) -> Any:
+    """A `tensorboardX.SummaryWriter` into a folder, which `tensorboard --logdir` shows.
+
+    Raises:
+      JaxpartError: The package is not installed.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise JaxpartError(
+            "TensorBoard events need the package tensorboardX: pip install tensorboardX, or leave out "
+            "--config.tensorboard"
+        ) from None
+    return SummaryWriter(str(folder))

@@ -1,0 +1,62 @@
+"""`python -m jaxpart.report WORKDIR [WORKDIR …] --out report/`: finished runs as a page."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+
+from jaxpart.errors import JaxpartError
+from jaxpart.progress import Progress
+from jaxpart.report.looking import Limits
+from jaxpart.report.making import make_report
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxpart.report",
+        description="Finished runs as a page: the paper's tables, pictures, and the explorer.",
+    )
+    parser.add_argument("workdirs", nargs="+", metavar="WORKDIR", help="folder of a finished run")
+    parser.add_argument("--out", default="report", metavar="FOLDER", help="default: report")
+    parser.add_argument(
+        "--tables-only",
+        action="store_true",
+        help="what results.json holds: needs neither encoders nor data",
+    )
+    limits = Limits()
+    parser.add_argument(
+        "--patches",
+        type=int,
+        default=limits.patches,
+        metavar="N",
+        help=f"part patches of a data set in the explorer; 0: all; default: {limits.patches}",
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=limits.images,
+        metavar="N",
+        help="images of a data set that are cut into 7 × 7 windows; 0: none; "
+        f"default: {limits.images}",
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit status: 2 for an error."""
+    given = _parser().parse_args(arguments)
+    try:
+        if given.patches < 0 or given.images < 0:
+            raise JaxpartError("--patches and --images cannot be negative; 0 means all, and none")
+        limits = None if given.tables_only else Limits(given.patches, given.images)
+        make_report(given.workdirs, pathlib.Path(given.out), limits, Progress())
+    except JaxpartError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"report: {pathlib.Path(given.out) / 'index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Many small pictures in a few large ones, as a page loads them fastest."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+
+from jaxpart.data.images import Pixels
+
+_SHEET = 2048
+"""Side of a sheet in pixels."""
+
+_ATTEMPTS = ((224, 82), (224, 65), (176, 65), (144, 60), (112, 50), (80, 35))
+"""Largest side of a picture, and WebP quality: the best that is small enough is taken."""
+
+
+def sheets(
+    pictures: Sequence[Image.Image], thumbnails: Sequence[Pixels] | None, limit: int
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Pictures and thumbnails as sheets: see `_pack`. Both together have at most `limit` bytes in base64,
+    or are as small as they get."""
+    small = None if thumbnails is None else [Image.fromarray(pixels) for pixels in thumbnails]
+    for side, quality in _ATTEMPTS:
+        packed = _pack(pictures, side, quality)
+        few = None if small is None else _pack(small, side, quality)
+        used = sum(len(sheet) for pack in (packed, few) if pack for sheet in pack["sheets"])
+        if used <= limit:
+            break
+    return packed, few
+
+
+def _pack(pictures: Sequence[Image.Image], side: int, quality: int) -> dict[str, Any]:
+    """Sheets of equal cells, row by row.
+
+    Returns:
+      "cell", its side in pixels; "columns" and "rows" of a sheet; "sizes", [width, height] of each
+      picture, from the left upper corner of its cell; "sheets", WebP in base64.
+    """
+    shown = []
+    for picture in pictures:
+        scale = min(1.0, side / max(picture.size))
+        size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+        shown.append(picture if size == picture.size else picture.resize(size))
+    cell = max((max(picture.size) for picture in shown), default=1)
+    columns = max(1, min(_SHEET // cell, len(shown)))
+    rows = max(1, min(_SHEET // cell, -(-len(shown) // columns)))
+    encoded = []
+    for start in range(0, len(shown), columns * rows):
+        sheet = Image.new("RGB", (columns * cell, rows * cell))
+        for place, picture in enumerate(shown[start : start + columns * rows]):
+            sheet.paste(picture, (place % columns * cell, place // columns * cell))
+        file = io.BytesIO()
+        sheet.save(file, "webp", quality=quality, method=2)
+        encoded.append(base64.b64encode(file.getvalue()).decode())
+    return {
+        "cell": cell,
+        "columns": columns,
+        "rows": rows,
+        "sizes": [picture.size for picture in shown],
+        "sheets": encoded,
+    }

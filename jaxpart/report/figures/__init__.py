@@ -1,0 +1,40 @@
+"""All pictures of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxpart.errors import JaxpartError
+from jaxpart.report.figures import charts, galleries, tokens
+from jaxpart.report.figures.style import Picture, house_style
+from jaxpart.report.looking import Looker
+from jaxpart.report.patch_sets import PatchSet
+from jaxpart.report.runs import Run
+
+
+def run_figures(runs: Sequence[Run]) -> list[Picture | str]:
+    """What the numbers of runs give: pictures, and lines that say what is missing."""
+    makers = (charts.levels, charts.per_part, charts.depth, charts.learning)
+    with house_style():
+        return [found for chart in makers for found in chart(runs)]
+
+
+def seen_figures(lookers: Sequence[Looker], sets: Sequence[PatchSet]) -> list[Picture | str]:
+    """What the encoders and the data of runs give: pictures, and lines that say what is missing."""
+    found: list[Picture | str] = []
+    seen = []
+    with house_style():
+        for one in sets:
+            found += galleries.galleries(one)
+        if not sets:
+            found.append("patch galleries: skipped, there are no patches to look at")
+        for looker in lookers:
+            try:
+                seen.append(tokens.look(looker))
+            except JaxpartError as error:
+                found.append(f"{looker.run.label}: attention and PCA of tokens skipped, {error}")
+        found += [tokens.attention(one) for one in seen]
+        if seen:
+            found.append(tokens.principal_components(seen))
+    found.append("masked-part reconstructions: skipped, the report draws no decoder's output yet")
+    return found

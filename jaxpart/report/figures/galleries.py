@@ -1,0 +1,100 @@
+"""Patch galleries, as the paper's figures 2 and 4: a query and its nearest patches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from matplotlib import colors
+from matplotlib.patches import Rectangle
+
+from jaxpart.report.figures.style import QUERY, RIGHT, WRONG, Picture, new_figure, plain
+from jaxpart.report.patch_sets import NEIGHBOURS, Pair, PatchSet, word
+
+_TILE, _EDGE, _GAP = 72, 5, 4
+_QUERIES = 4
+_COLUMNS = NEIGHBOURS // 2
+
+
+def galleries(one: PatchSet) -> Iterator[Picture]:
+    """A gallery for every encoder: each query's neighbours, encoded above projected."""
+    encoders = list(dict.fromkeys(pair.encoder for pair in one.pairs))
+    for encoder in encoders:
+        pairs = [pair for pair in one.pairs if pair.encoder == encoder]
+        chosen = [p for p in pairs if p.representation in ("embedding", "projection")] or pairs[:2]
+        yield _gallery(one, encoder, chosen)
+
+
+def _gallery(one: PatchSet, encoder: str, pairs: Sequence[Pair]) -> Picture:
+    queries = _queries(one)
+    lines = len(pairs)
+    figure = new_figure(9.6, len(queries) * (0.3 + 1.33 * lines) + 0.4)
+    grid = figure.add_gridspec(
+        len(queries) * lines, 2, width_ratios=[1.3 * lines, 7.9], hspace=0.02, wspace=0.02
+    )
+    for row, query in enumerate(queries):
+        axis = figure.add_subplot(grid[row * lines : (row + 1) * lines, 0])
+        picture = one.pictures[int(one.image[query])]
+        axis.imshow(picture)
+        left, top, right, bottom = one.box[query] * np.array(picture.size * 2)
+        axis.add_patch(
+            Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=QUERY, lw=2.5)
+        )
+        axis.set_axis_off()
+        if one.kind == "parts":
+            axis.set_title(plain(one.parts[one.part[query]].replace("_", " ")), loc="left")
+        for line, pair in enumerate(pairs):
+            axis = figure.add_subplot(grid[row * lines + line, 1])
+            axis.imshow(_montage(one, pair, query))
+            title = word(pair.representation)
+            if pair.ap is not None:
+                title += f", AP {100 * pair.ap[query]:.1f} %"
+            axis.set_title(title, loc="left", pad=3)
+            axis.set_axis_off()
+    caveat = pairs[0].caveat
+    if caveat:
+        figure.suptitle(plain(f"{encoder} ({caveat})"), x=0.01, ha="left", fontsize=9)
+    shown = f"{len(one.part):,} patches"
+    marked = (
+        "Solid blue: the same part; dashed orange: another."
+        if one.kind == "parts"
+        else "7 × 7 overlapping windows of each image."
+    )
+    return Picture(
+        re.sub(r"\W+", "_", f"gallery_{one.name}_{encoder}").strip("_"),
+        f"{encoder}{f' ({caveat})' if caveat else ''}, {one.name}: queries boxed in red and their "
+        f"{NEIGHBOURS} nearest among {shown}. {marked}",
+        figure,
+    )
+
+
+def _queries(one: PatchSet) -> list[int]:
+    """Middle windows of several images, or a patch of each part, images apart."""
+    if one.kind == "windows":
+        per_image = [np.flatnonzero(one.image == i) for i in range(len(one.images))][:_QUERIES]
+        return [int(patches[len(patches) // 2]) for patches in per_image]
+    found = []
+    for number in range(len(one.parts))[:_QUERIES]:
+        mine = np.flatnonzero(one.part == number)
+        if len(mine):
+            found.append(int(mine[len(mine) * (number + 1) // (len(one.parts) + 1)]))
+    return found
+
+
+def _montage(one: PatchSet, pair: Pair, query: int) -> np.ndarray:
+    """Two lines of neighbours; outlined where they have part names."""
+    side = _TILE + 2 * _EDGE + _GAP
+    canvas = np.full((2 * side - _GAP, _COLUMNS * side - _GAP, 3), 255, np.uint8)
+    for place, other in enumerate(pair.neighbours[query].tolist()):
+        top, left = (place // _COLUMNS) * side, (place % _COLUMNS) * side
+        outer = canvas[top : top + _TILE + 2 * _EDGE, left : left + _TILE + 2 * _EDGE]
+        if one.kind == "parts":
+            right = one.part[other] == one.part[query]
+            outer[:] = (255 * np.array(colors.to_rgb(RIGHT if right else WRONG))).astype(np.uint8)
+            if not right:  # dashes, for those who cannot tell the colours apart
+                dash = (np.arange(len(outer)) // 8) % 2 == 1
+                dash[:_EDGE] = dash[-_EDGE:] = False
+                outer[dash] = outer[:, dash] = 255
+        outer[_EDGE:-_EDGE, _EDGE:-_EDGE] = np.asarray(one.thumbnail(other, _TILE))
+    return canvas

@@ -1,0 +1,100 @@
+"""How all pictures look: readable in print, and with every kind of colour vision."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from PIL import Image
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""Okabe and Ito's, darkest first."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+QUERY = "#d3122f"
+RIGHT, WRONG = COLOURS[0], COLOURS[1]
+
+_DOTS = 200
+"""Per inch."""
+
+_SETTINGS: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e3e6ea",
+    "axes.edgecolor": "#8a919c",
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.hashsalt": "jaxpart",
+    "savefig.bbox": "tight",
+    "savefig.pad_inches": 0.08,
+    "savefig.facecolor": "white",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A figure.
+
+    Attributes:
+      name: Of its files.
+      caption: What it shows, for the page and for those who cannot see it.
+      figure: The figure itself.
+    """
+
+    name: str
+    caption: str
+    figure: Figure
+
+    def save(self, folder: pathlib.Path) -> int:
+        """Writes NAME.svg and NAME.png; returns how many of a page's pixels, 96 an inch, it is wide."""
+        with house_style():
+            self.figure.savefig(folder / f"{self.name}.svg", metadata={"Date": None})
+            self.figure.savefig(folder / f"{self.name}.png", dpi=_DOTS)
+        with Image.open(folder / f"{self.name}.png") as image:
+            return round(image.width * 96 / _DOTS)
+
+
+def house_style() -> AbstractContextManager[None]:
+    """In it figures are drawn and saved."""
+    return matplotlib.rc_context(_SETTINGS)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure; inches. Not pyplot's: it belongs to nobody else and needs no screen."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def panels(titles: Sequence[str], *, width: float, height: float) -> tuple[Figure, list[Any]]:
+    """A figure with a panel of that size for each title, at most three in a row."""
+    columns = min(len(titles), 3)
+    rows = -(-len(titles) // columns)
+    figure = new_figure(width * columns, height * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for axis in axes[len(titles) :]:
+        axis.remove()
+    for axis, title in zip(axes, titles, strict=False):
+        axis.set_title(plain(title), loc="left")
+    return figure, axes[: len(titles)]
+
+
+def marks() -> Iterator[tuple[str, str]]:
+    """Colours with markers, never the same twice before all have been."""
+    for shift in range(len(MARKERS)):
+        for i, colour in enumerate(COLOURS):
+            yield colour, MARKERS[(i + shift) % len(MARKERS)]
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib does not take for mathematics."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,128 @@
+"""Tables as Markdown, LaTeX (booktabs) and CSV; the page has them as HTML."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+from jaxpart.report.tables import Cell, Table
+
+NOT_RUN = "–"
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "−": r"$-$",
+    "×": r"$\times$",
+    **{sign: f"\\{sign}" for sign in "&%$#_"},
+}
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
+
+
+def number(value: float | None) -> str:
+    """With one decimal; empty where there is none."""
+    return "" if value is None else f"{value:.1f}".replace("-", "−")
+
+
+def signed(value: float | None) -> str:
+    """With one decimal and its sign; empty where there is none."""
+    return "" if value is None else f"{value:+.1f}".replace("-", "−")
+
+
+def interval(cell: Cell) -> str:
+    """The 95 % interval, "91.2–93.4"; empty where there is none."""
+    if cell.low is None or cell.high is None:
+        return ""
+    return f"{number(cell.low)}–{number(cell.high)}"
+
+
+def markdown(table: Table) -> str:
+    """A table for a README: ours with its interval; the paper's and the difference where it has them."""
+    head = ["encoder"]
+    for column in table.columns:
+        head += [column, "paper", "difference"] if table.compared else [column]
+    rows = [[_md(cell) for cell in head], ["---", *["---:"] * (len(head) - 1)]]
+    for row in table.rows:
+        line = [_md(f"{row.label} ({row.caveat})" if row.caveat else row.label)]
+        for cell in row.cells:
+            ours = number(cell.ours) or NOT_RUN
+            ours += f" ({interval(cell)})" if interval(cell) else ""
+            line += (
+                [ours, number(cell.paper), signed(cell.difference)] if table.compared else [ours]
+            )
+        rows.append(line)
+    text = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    notes = "".join(f"\n{_md(note)}\n" for note in table.notes)
+    return f"### {_md(table.title)}\n\n{text}{notes}"
+
+
+def _md(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def latex(table: Table) -> str:
+    """A table for a paper; needs the package booktabs."""
+    each = 3 if table.compared else 1
+    lines = [
+        "% \\usepackage{booktabs}; percent; intervals are 95 %",
+        "\\begin{table}",
+        "\\centering",
+        f"\\caption{{{_tex(table.title)}.{''.join(' ' + _tex(note) for note in table.notes)}}}",
+        f"\\label{{tab:{table.name}}}",
+        f"\\begin{{tabular}}{{l{'r' * each * len(table.columns)}}}",
+        "\\toprule",
+    ]
+    if table.compared:
+        lines.append(
+            "".join(f" & \\multicolumn{{3}}{{c}}{{{_tex(column)}}}" for column in table.columns)
+            + r" \\"
+        )
+        lines.append(
+            "".join(f"\\cmidrule(lr){{{2 + 3 * i}-{4 + 3 * i}}}" for i in range(len(table.columns)))
+        )
+        lines.append("encoder" + " & ours & paper & $\\Delta$" * len(table.columns) + r" \\")
+    else:
+        lines.append(" & ".join(["encoder", *map(_tex, table.columns)]) + r" \\")
+    lines.append("\\midrule")
+    apart = False
+    for row in table.rows:
+        if row.caveat and not apart and table.compared:
+            lines.append("\\midrule")
+            apart = True
+        cells = [_tex(f"{row.label} ({row.caveat})" if row.caveat else row.label)]
+        for cell in row.cells:
+            ours = number(cell.ours) or "--"
+            if interval(cell):
+                ours += f" {{\\scriptsize {interval(cell).replace('–', '--')}}}"
+            cells.append(ours)
+            if table.compared:
+                cells += [number(cell.paper), signed(cell.difference).replace("−", "$-$")]
+        lines.append(" & ".join(cells) + r" \\")
+    lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}", ""]
+    return "\n".join(lines)
+
+
+def _tex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+
+
+def as_csv(table: Table) -> str:
+    """Every number on a line of its own; empty where there is none. With more digits than shown."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("encoder", "caveat", "column", "ours", "low", "high", "paper", "difference"))
+    for row in table.rows:
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            numbers = (cell.ours, cell.low, cell.high, cell.paper, cell.difference)
+            exact = ("" if value is None else f"{value:.4f}" for value in numbers)
+            writer.writerow((_safe(row.label), row.caveat, column, *exact))
+    return file.getvalue()
+
+
+def _safe(text: str) -> str:
+    """A folder's name that a spreadsheet would run as a formula, as text."""
+    return f"'{text}" if text[:1] in "=+-@\t\r" else text

@@ -1,0 +1,54 @@
+"""Every patch's nearest patches by cosine similarity, exactly, in blocks on the device."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Float32, Int32
+
+from jaxpart.probes.incontext import nearest
+
+_QUERIES = 2048
+_KEYS = 8192
+"""Similarities held at once: 64 MB."""
+
+_search = jax.jit(nearest, static_argnames=("neighbours", "block"))
+
+
+def nearest_patches(
+    features: Float[np.ndarray, "patch channel"],
+    count: int,
+    advance: Callable[[int], None] = lambda count: None,
+) -> tuple[Int32[np.ndarray, "patch neighbour"], Float32[np.ndarray, "patch neighbour"]]:
+    """The nearest other patches of every patch. Memory grows with the patches, not with their square.
+
+    Args:
+      features: Of the patches.
+      count: Neighbours per patch; all others where there are fewer.
+      advance: Is told how many more patches are done.
+
+    Returns:
+      Their numbers and cosine similarities, most similar first; of equal ones the lower number first.
+    """
+    total = len(features)
+    count = min(count, total - 1)
+    rows = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-8)
+    rows = rows.astype(np.float32)
+    keys = jnp.asarray(rows)
+    queries = min(_QUERIES, total)
+    search = functools.partial(_search, keys, neighbours=count + 1, block=min(_KEYS, total))
+    index = np.zeros((total, count), np.int32)
+    similarity = np.zeros((total, count), np.float32)
+    for begin in range(0, total, queries):
+        advance(min(queries, total - begin))
+        start = min(begin, total - queries)  # the last block overlaps: one program serves all
+        found = jax.device_get(search(rows[start : start + queries]))
+        own = found[1] == np.arange(start, start + queries)[:, None]
+        own[~own.any(axis=1), -1] = True  # as similar ones stand before it: the last one goes
+        index[start : start + queries] = found[1][~own].reshape(queries, count)
+        similarity[start : start + queries] = found[0][~own].reshape(queries, count)
+    return index, similarity

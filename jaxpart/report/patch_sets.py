@@ -1,0 +1,89 @@
+"""Patches to look at, with what each encoder and representation takes for their neighbours."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Float32, Int32
+from PIL import Image
+
+from jaxpart.data.images import Pixels
+
+NEIGHBOURS = 24
+"""Shown of each patch, as in the paper's figures 2 and 4."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One encoder with one of its representations.
+
+    Attributes:
+      encoder: The run's label.
+      representation: "embedding", …
+      caveat: See `Run.caveat`.
+      neighbours: Numbers of the nearest other patches, most similar first.
+      similarities: Their cosine similarities.
+      ap: Average precision of each patch as a query over the shown patches; None without part names.
+      mean_ap: Mean of it.
+    """
+
+    encoder: str
+    representation: str
+    caveat: str
+    neighbours: Int32[np.ndarray, "patch neighbour"]
+    similarities: Float32[np.ndarray, "patch neighbour"]
+    ap: Float[np.ndarray, " patch"] | None = None
+    mean_ap: float | None = None
+
+    @property
+    def name(self) -> str:
+        """As it is called on the page and in its address."""
+        return f"{self.encoder} · {word(self.representation)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchSet:
+    """Patches of the images of one data set.
+
+    Attributes:
+      name: Names it on the page: "critters, part patches".
+      kind: "parts", or "windows" of whole images, which have no names.
+      available: How many patches the data set has; the shown ones are some of them.
+      images: Name of each image.
+      pictures: The images.
+      image: Number of each patch's image.
+      box: (left, top, right, bottom) of each patch, as shares of its image's sides; may reach beyond.
+      parts: Names of the parts.
+      part: Each patch's part; -1 for windows.
+      thumbnails: Each patch's pixels; None where they are cut from the pictures.
+      pairs: What is compared.
+    """
+
+    name: str
+    kind: str
+    available: int
+    images: Sequence[str]
+    pictures: Sequence[Image.Image]
+    image: Int32[np.ndarray, " patch"]
+    box: Float[np.ndarray, "patch 4"]
+    parts: Sequence[str]
+    part: Int32[np.ndarray, " patch"]
+    thumbnails: Sequence[Pixels] | None
+    pairs: Sequence[Pair]
+
+    def thumbnail(self, patch: int, side: int) -> Image.Image:
+        """A patch's picture, `side` pixels wide."""
+        if self.thumbnails is not None:
+            return Image.fromarray(self.thumbnails[patch]).resize((side, side))
+        picture = self.pictures[int(self.image[patch])]
+        box = self.box[patch] * np.array(picture.size * 2)
+        return picture.resize((side, side), Image.Resampling.BICUBIC, box=tuple(box.tolist()))
+
+
+def word(representation: str) -> str:
+    """The paper's word for a representation, or its own name."""
+    return {"embedding": "encoded", "projection": "projected", "cls_token": "cls token"}.get(
+        representation, representation
+    )

@@ -1,0 +1,166 @@
+"""Finished runs, read from their work directories."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxpart.data.sets import ALIASES
+from jaxpart.errors import JaxpartError
+from jaxpart.paper import METHODS
+
+_PAPER_SIZE = {"width": 768, "depth": 12}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a work directory says of a run.
+
+    Attributes:
+      path: The work directory.
+      label: Names it in tables and pictures; unique among the runs of a report.
+      encoder: As results.json has it: name, trained, digest, and width and depth where recorded.
+      config: The whole configuration.
+      values: Results by name; shares of 1 and counts. Data sets are called by their canonical names.
+      steps: What was measured during training: (step, value) by name, rising.
+    """
+
+    path: pathlib.Path
+    label: str
+    encoder: Mapping[str, Any]
+    config: Mapping[str, Any]
+    values: Mapping[str, float]
+    steps: Mapping[str, Sequence[tuple[int, float]]]
+
+    @property
+    def method(self) -> str:
+        """Name of its method as the paper writes it, or its own."""
+        return METHODS.get(self.encoder["name"], self.encoder["name"])
+
+    @property
+    def caveat(self) -> str:
+        """Why its results say nothing of the paper's encoder; empty where they do."""
+        said = [] if self.encoder["trained"] else ["UNTRAINED, random weights"]
+        if self.encoder["name"] not in METHODS:
+            said.append("not one of the paper's methods")
+        size = {key: self.encoder.get(key) for key in _PAPER_SIZE}
+        if (self.config.get("encoder") or {}).get("small") and not self.config["encoder"].get(
+            "checkpoint"
+        ):
+            said.append("miniature")
+        elif None in size.values():
+            said.append("size not recorded")
+        elif size != _PAPER_SIZE:
+            said.append(f"miniature, {size['depth']} blocks of width {size['width']}")
+        return "; ".join(said)
+
+    def curves(self) -> dict[str, Float[np.ndarray, " epoch"]]:
+        """Test accuracy after every epoch of each trained head, mean over seeds, best rate."""
+        found = {}
+        for file in sorted(self.path.glob("*classification_*.npz")):
+            with _numpy(file) as arrays:
+                for key in arrays.files:
+                    if key.endswith("/accuracy_by_epoch"):
+                        by_rate = arrays[key].mean(axis=0)  # [seed, rate, epoch]
+                        head = key.removesuffix("/accuracy_by_epoch")
+                        found[f"{file.stem}: {head}"] = by_rate[by_rate.max(axis=1).argmax()]
+        return found
+
+
+def read_runs(folders: Sequence[str | pathlib.Path]) -> list[Run]:
+    """Reads work directories.
+
+    Raises:
+      JaxpartError: One is not the folder of a finished run, or is named twice.
+    """
+    paths = [pathlib.Path(folder) for folder in folders]
+    resolved = [path.resolve() for path in paths]
+    for i, path in enumerate(resolved):
+        if path in resolved[:i]:
+            raise JaxpartError(f"the work directory {paths[i]} is named twice; name it once")
+    runs = [_read(path) for path in paths]
+    names = [run.method for run in runs]
+    return [
+        dataclasses.replace(
+            run,
+            label=run.method if names.count(run.method) == 1 else _told_apart(run, runs),
+        )
+        for run in runs
+    ]
+
+
+def _told_apart(run: Run, runs: Sequence[Run]) -> str:
+    """The method and the folder's name; its whole path where two folders share that."""
+    name = run.path.resolve().name
+    shared = [other for other in runs if other.path.resolve().name == name]
+    return f"{run.method} ({name if len(shared) == 1 else run.path})"
+
+
+def _read(path: pathlib.Path) -> Run:
+    if not path.is_dir():
+        raise JaxpartError(f"there is no work directory {path}; name the folder of a finished run")
+    if not (path / "results.json").exists():
+        raise JaxpartError(
+            f"{path} holds no results.json, so the run is not finished; start it again with --workdir "
+            f"{path}, and it goes on where it was"
+        )
+    results, config = _json(path / "results.json"), _json(path / "config.json")
+    try:
+        encoder, values = dict(results["encoder"]), dict(results["values"])
+        encoder["name"], encoder["trained"]
+    except (KeyError, TypeError, ValueError):
+        raise JaxpartError(
+            f"{path / 'results.json'} has no encoder and values; it is not one of jaxpart.main's"
+        ) from None
+    return Run(
+        path=path,
+        label="",
+        encoder=encoder,
+        config=config,
+        values={_canonical(key): value for key, value in values.items()},
+        steps=_steps(path / "metrics.jsonl"),
+    )
+
+
+def _canonical(key: str) -> str:
+    data, slash, rest = key.partition("/")
+    return f"{ALIASES.get(data, data)}{slash}{rest}"
+
+
+def _json(file: pathlib.Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise JaxpartError(f"{file} is missing; copy the whole work directory") from None
+    except (OSError, ValueError) as error:
+        raise JaxpartError(f"{file} cannot be read ({error}); copy it again") from error
+    if not isinstance(found, dict):
+        raise JaxpartError(f"{file} is not a JSON object; copy it again")
+    return found
+
+
+def _steps(file: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
+    """What metrics.jsonl holds of each step; a line that was cut off is left out."""
+    found: dict[str, dict[int, float]] = {}
+    if file.exists():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+                if entry.get("step") is not None:
+                    found.setdefault(entry["name"], {})[int(entry["step"])] = float(entry["value"])
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+    return {name: sorted(points.items()) for name, points in found.items()}
+
+
+def _numpy(file: pathlib.Path) -> Any:
+    try:
+        return np.load(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise JaxpartError(f"{file} cannot be read ({error}); copy it again") from error

@@ -1,0 +1,193 @@
+"""The paper's tables, filled from runs; and the same measurements on other data."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from jaxpart import paper
+from jaxpart.report.departures import departures
+from jaxpart.report.layouts import LAYOUTS, Column, Layout
+from jaxpart.report.runs import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One number, in percent.
+
+    Attributes:
+      ours: None: not run.
+      low: Lower end of its 95 % interval, where there is one.
+      high: Upper end.
+      paper: The paper's figure; None where it has none or may not stand beside ours.
+    """
+
+    ours: float | None = None
+    low: float | None = None
+    high: float | None = None
+    paper: float | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the paper's."""
+        return None if self.ours is None or self.paper is None else self.ours - self.paper
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One encoder.
+
+    Attributes:
+      label: The method, or the run where several are of one method.
+      caveat: Why it says nothing of the paper's encoder, or "".
+      cells: One per column.
+    """
+
+    label: str
+    caveat: str
+    cells: Sequence[Cell]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+      name: Of its files.
+      title: Above it.
+      columns: Headings.
+      rows: In order.
+      compared: Whether the paper has figures for it.
+      notes: Below it.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Row]
+    compared: bool
+    notes: Sequence[str]
+
+    @property
+    def measured(self) -> bool:
+        """Whether any run fills a cell of it."""
+        return any(cell.ours is not None for row in self.rows for cell in row.cells)
+
+
+_ELSEWHERE = {
+    "retrieval": ("Part retrieval, AP", r"retrieval/(?P<column>.+)/AP"),
+    "classification": (
+        "Part classification, top-1 of the best epoch",
+        r"classification/(?P<column>.+)/best",
+    ),
+    "object_classification": (
+        "Object classification, top-1 of the best epoch",
+        r"object_classification/(?P<column>.+)/best",
+    ),
+    "segmentation": ("Segmentation, mIoU", r"segmentation/(?P<column>[^/]+)/mIoU"),
+}
+
+
+def paper_tables(runs: Sequence[Run]) -> list[Table]:
+    """The paper's tables, a row for each of its methods, whether it was run or not.
+
+    Runs whose encoders are untrained or of another size stand below them, without the paper's figures.
+    """
+    return [_paper_table(layout, runs) for layout in LAYOUTS]
+
+
+def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
+    rows = []
+    for method in paper.METHODS.values():
+        mine = [run for run in runs if run.method == method and not run.caveat]
+        mine = [run for run in mine if _has(run, layout)] or mine[:1]
+        if not mine:
+            cells = [Cell(paper=_paper(column, method)) for column in layout.columns]
+            rows.append(Row(method, "", cells))
+        for run in mine:
+            cells = [_cell(run, c, _paper(c, method)) for c in layout.columns]
+            rows.append(Row(run.label, "", cells))
+    for run in runs:
+        if run.caveat and _has(run, layout):
+            cells = [_cell(run, column, None) for column in layout.columns]
+            rows.append(Row(run.label, run.caveat, cells))
+    notes = [f"The paper's figures: {paper.results()['source']}."]
+    for run in runs:
+        if _has(run, layout):
+            notes += _notes(run, layout.task)
+    if not any(_has(run, layout) for run in runs):
+        notes.append("None of these runs measured it.")
+    return Table(layout.name, layout.title, [c.heading for c in layout.columns], rows, True, notes)
+
+
+def other_tables(runs: Sequence[Run]) -> list[Table]:
+    """The same measurements on data that the paper does not have, one table per task and data set."""
+    known = {name.split("/")[0] for la in LAYOUTS for c in la.columns for name in c.results}
+    tables = []
+    for task, (title, pattern) in _ELSEWHERE.items():
+        found: dict[str, dict[str, str]] = {}
+        for run in runs:
+            for key in run.values:
+                data, _, rest = key.partition("/")
+                match = re.fullmatch(pattern, rest)
+                if match and data not in known:
+                    found.setdefault(data, {})[match["column"]] = key
+        for data, columns in found.items():
+            rows = [
+                Row(
+                    run.label,
+                    run.caveat,
+                    [_cell(run, Column(c, [key]), None) for c, key in columns.items()],
+                )
+                for run in runs
+                if any(key in run.values for key in columns.values())
+            ]
+            name = re.sub(r"\W+", "_", f"{data}_{task}")
+            headings = [_heading(task, column) for column in columns]
+            tables.append(Table(name, f"{title}, on {data}", headings, rows, False, []))
+    return tables
+
+
+def _heading(task: str, column: str) -> str:
+    """Above a column; "paper" is what segmentation calls the head on the paper's blocks."""
+    if task != "segmentation" or not column.startswith("paper"):
+        return column
+    _, _, share = column.partition("@")
+    return f"the paper's head{f', {share} of the images' if share else ''}"
+
+
+def _has(run: Run, layout: Layout) -> bool:
+    return any(_find(run, column) for column in layout.columns)
+
+
+def _find(run: Run, column: Column) -> str | None:
+    """The name of the result that fills a column; of several that match, the largest."""
+    for pattern in column.results:
+        rule = re.compile(re.escape(pattern).replace(r"\*", ".+"))
+        names = [name for name in run.values if rule.fullmatch(name)]
+        if names:
+            return max(names, key=lambda name: run.values[name])
+    return None
+
+
+def _paper(column: Column, method: str) -> float | None:
+    return paper.figure(column.table, method, column.column)
+
+
+def _cell(run: Run, column: Column, theirs: float | None) -> Cell:
+    name = _find(run, column)
+    if name is None:
+        return Cell(paper=theirs)
+    low, high = (run.values.get(f"{name}_{end}") for end in ("low", "high"))
+    return Cell(
+        100 * run.values[name],
+        None if low is None else 100 * low,
+        None if high is None else 100 * high,
+        theirs,
+    )
+
+
+def _notes(run: Run, task: str) -> list[str]:
+    said = [] if run.caveat else departures(run.config, task)
+    return [f"{run.label} was not run as the paper's: {', '.join(said)}."] if said else []

@@ -1,0 +1,57 @@
+"""A browser."""
+
+import shutil
+
+import pytest
+
+from jaxpart.report.explorer import explorer
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("there is no chromium here: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser, tmp_path):
+    """Opens the explorer of some patch sets; whatever it asks for or complains of ends the test."""
+    trouble, contexts = [], []
+
+    def asked(request):
+        if not request.url.startswith(("file:", "blob:", "data:")):
+            trouble.append(request.url)
+
+    def open_page(sets, *, fragment="", title="Nearest patches", **options):
+        file = tmp_path / "explorer.html"
+        if sets is not None:
+            file.write_text(explorer(sets, title), encoding="utf-8")
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.on("request", asked)
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("console", lambda message: trouble.append(message.text))
+        page.goto(f"{file.as_uri()}{fragment}")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not trouble

@@ -1,0 +1,92 @@
+"""The whole report of finished runs, on their own data."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from made_runs import made_run
+
+from jaxpart.encoders.loading import random_encoder
+from jaxpart.encoders.small import small_config
+from jaxpart.report.__main__ import main
+from jaxpart.report.figures.tokens import principal_colours
+
+VALUES = {
+    f"critters{which}/segmentation/{head}/mIoU": 0.25
+    for which in ("_object", "_part")
+    for head in ("paper", "block0", "block1")
+} | {f"critters/retrieval/embedding/part/{part}": 0.5 for part in ("eye", "wing")}
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    digest = random_encoder("ibot", small_config("ibot"), seed=0).digest
+    folder = made_run(
+        tmp_path_factory.mktemp("runs") / "<b>run",
+        values=VALUES,
+        variant=None,
+        trained=False,
+        digest=digest,
+        width=128,
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config["data"]["num_images"] = 8
+    config["features"]["cache"] = "off"
+    config["retrieval"]["representations"] = ["embedding", "projection"]
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_everything(workdir, tmp_path, capsys):
+    out = tmp_path / "report"
+    arguments = [str(workdir), "--out", str(out), "--patches", "20", "--images", "2"]
+    assert main(arguments) == 0, capsys.readouterr().err
+    page = (out / "index.html").read_text()
+    assert "UNTRAINED, random weights; miniature" in page
+    assert "<b>run" not in page  # escaped
+    assert "masked-part reconstructions: skipped" in page
+    names = set(re.findall(r'src="figures/(.+?)\.png"', page))
+    assert names == {
+        "object_against_part", "ap_per_part", "over_blocks", "learning_curves",
+        "gallery_critters_part_patches_iBOT", "gallery_critters_windows_iBOT", "attention_iBOT",
+        "principal_components",
+    }  # fmt: skip
+    assert {path.name for path in (out / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("png", "svg")
+    }
+    for link in re.findall(r'href="((?:tables|figures)/.+?|explorer.html)"', page):
+        assert (out / link).is_file(), link
+    explorer = (out / "explorer.html").read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', explorer)[1])
+    parts, windows = data["sets"]
+    assert (parts["kind"], windows["kind"]) == ("parts", "windows")
+    assert [pair["name"] for pair in parts["pairs"]] == ["iBOT · encoded", "iBOT · projected"]
+    assert len(windows["images"]) == 2
+    # Only an earlier report is replaced, and nothing is left half-written.
+    assert main([str(workdir), "--out", str(out), "--tables-only"]) == 0
+    assert not (out / "explorer.html").exists()
+    capsys.readouterr()
+    assert main([str(workdir), "--out", str(workdir), "--tables-only"]) == 2
+    assert "no earlier report" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_what_is_gone_is_skipped(tmp_path, capsys):
+    gone = made_run(tmp_path / "gone", values={"cub/retrieval/embedding/AP": 0.5})
+    assert main([str(gone), "--out", str(tmp_path / "report")]) == 0
+    said = capsys.readouterr().err
+    assert "cub, part patches: skipped, the data root is missing" in said
+    assert "iBOT: attention and PCA of tokens skipped" in said
+    assert main([str(gone), "--images", "-1"]) == 2
+    assert "cannot be negative" in capsys.readouterr().err
+
+
+def test_one_basis_for_all_images():
+    rng = np.random.default_rng(0)
+    tokens = rng.standard_normal((3, 4, 4, 10))
+    tokens[2] = tokens[0][::-1]
+    colours = principal_colours(tokens)
+    assert colours.shape == (3, 4, 4, 3)
+    assert (colours.min(), colours.max()) == (0, 1)
+    np.testing.assert_allclose(colours[2], colours[0][::-1], atol=1e-9)

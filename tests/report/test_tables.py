@@ -1,0 +1,128 @@
+"""Tables: ours beside the paper's, or not."""
+
+import csv
+import io
+import json
+
+import pytest
+from made_runs import made_run
+
+from jaxpart.errors import JaxpartError
+from jaxpart.report import formats
+from jaxpart.report.runs import read_runs
+from jaxpart.report.tables import other_tables, paper_tables
+
+VALUES = {
+    "cub/retrieval/embedding/AP": 0.5,
+    "cub/classification/linear/cls_token/best": 0.94,
+    "cub/classification/linear/cls_token/best_low": 0.93,
+    "cub/classification/linear/cls_token/best_high": 0.95,
+    "critters/retrieval/embedding/AP": 0.7,
+    "critters/retrieval/block0/embedding/AP": 0.6,
+}
+
+
+def table_of(tables, name):
+    return next(table for table in tables if table.name == name)
+
+
+def row_of(table, label):
+    return next(row for row in table.rows if row.label == label)
+
+
+def test_ours_beside_the_papers(tmp_path):
+    tables = paper_tables(read_runs([made_run(tmp_path / "a", values=VALUES)]))
+    retrieval = table_of(tables, "table3_part_retrieval")
+    encoded, projected, *_ = row_of(retrieval, "iBOT").cells
+    assert (encoded.ours, encoded.paper) == (50.0, 49.3)
+    assert encoded.difference == pytest.approx(0.7)
+    assert (projected.ours, projected.paper, projected.difference) == (None, 31.2, None)
+    assert [row.label for row in retrieval.rows] == [
+        "DeiT", "MoCo v3", "DINO", "BEiT", "MAE", "CAE", "iBOT",
+    ]  # fmt: skip
+    assert row_of(retrieval, "DeiT").cells[0].paper == 35.0
+    cell = row_of(table_of(tables, "table3_part_classification"), "iBOT").cells[0]
+    assert (cell.ours, cell.low, cell.high) == (94.0, 93.0, 95.0)
+    assert not table_of(tables, "table1_imagenet_probing").measured
+
+
+@pytest.mark.parametrize(
+    ("about", "caveat"),
+    [
+        ({"trained": False}, "UNTRAINED"),
+        ({"width": 128}, "miniature, 12 blocks of width 128"),
+        ({"width": None}, "size not recorded"),
+        ({"variant": None}, "miniature"),
+    ],
+)
+def test_others_are_never_beside_the_papers(tmp_path, about, caveat):
+    tables = paper_tables(read_runs([made_run(tmp_path / "a", values=VALUES, **about)]))
+    retrieval = table_of(tables, "table3_part_retrieval")
+    assert retrieval.rows[6].cells[0].ours is None  # the paper's own row
+    last = retrieval.rows[7]
+    assert caveat in last.caveat
+    assert last.cells[0].ours == 50.0
+    assert all(cell.paper is None for cell in last.cells)
+    for text in (formats.markdown(retrieval), formats.latex(retrieval), formats.as_csv(retrieval)):
+        assert caveat in text
+
+
+def test_departures_from_the_papers_configuration_are_told(tmp_path):
+    folder = made_run(tmp_path / "a", values=VALUES)
+    config = json.loads((folder / "config.json").read_text())
+    config["retrieval"]["exclude_self"] = True
+    config["retrieval"]["batch_size"] = 7  # decides nothing
+    (folder / "config.json").write_text(json.dumps(config))
+    (note,) = table_of(paper_tables(read_runs([folder])), "table3_part_retrieval").notes[1:]
+    assert note == (
+        "iBOT was not run as the paper's: retrieval.exclude_self = True (paper: False)."
+    )
+
+
+def test_other_data_and_several_runs(tmp_path):
+    runs = read_runs([made_run(tmp_path / name, values=VALUES) for name in ("a", "b")])
+    assert [run.label for run in runs] == ["iBOT (a)", "iBOT (b)"]
+    (table,) = other_tables(runs)
+    assert table.columns == ["embedding", "block0/embedding"]
+    assert [[cell.ours for cell in row.cells] for row in table.rows] == [[70, 60], [70, 60]]
+    assert runs[0].steps == {"loss": [(0, 1.0), (1, 0.5), (2, pytest.approx(1 / 3))]}
+    assert next(iter(runs[0].curves().values())).shape == (5,)
+
+
+def test_formats(tmp_path):
+    evil = made_run(tmp_path / "=1|2_%$<b>", values=VALUES)
+    other = made_run(tmp_path / "b", values=VALUES)
+    runs = read_runs([evil, other])
+    table = table_of(paper_tables(runs), "table3_part_classification")
+    text = formats.markdown(table)
+    assert r"iBOT (=1\|2\_%$\<b\>)" in text
+    assert "94.0 (93.0–95.0) | 93.8 | +0.2 |" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.replace(r"\|", "").count("|") for line in rows}) == 1
+    latex = formats.latex(table)
+    assert r"iBOT (=1|2\_\%\$<b>)" in latex
+    assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 1
+    assert r"94.0 {\scriptsize 93.0--95.0} & 93.8 & +0.2" in latex
+    lines = list(csv.DictReader(io.StringIO(formats.as_csv(table))))
+    assert len(lines) == 8 * 4
+    (first,) = [x for x in lines if x["encoder"] == "iBOT (b)" and x["column"] == "CUB linear"]
+    assert (first["ours"], first["low"], first["difference"]) == ("94.0000", "93.0000", "0.2000")
+    missing = next(x for x in lines if x["encoder"] == "DeiT")
+    assert (missing["ours"], missing["paper"]) == ("", "90.9000")
+
+
+def test_mistakes_get_one_sentence(tmp_path):
+    good = made_run(tmp_path / "good", values={})
+    with pytest.raises(JaxpartError, match="no work directory"):
+        read_runs([tmp_path / "none"])
+    with pytest.raises(JaxpartError, match="named twice"):
+        read_runs([good, tmp_path / "good" / ".." / "good"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(JaxpartError, match="not finished"):
+        read_runs([tmp_path / "empty"])
+    (good / "results.json").write_text("{}")
+    with pytest.raises(JaxpartError, match="no encoder and values"):
+        read_runs([good])
+    (good / "results.json").write_text("{")
+    with pytest.raises(JaxpartError, match="cannot be read"):
+        read_runs([good])
