@@ -11,10 +11,10 @@ from safetensors import safe_open
 from jaxpart.config import part_config
 from jaxpart.data.parts import part_patches
 from jaxpart.data.sets import retrieval_set
+from jaxpart.encoders.configured import configured_encoder
 from jaxpart.encoders.loading import random_encoder, write_encoder
 from jaxpart.encoders.small import small_config
 from jaxpart.export.__main__ import main
-from jaxpart.main import make_encoder
 from jaxpart.verify.features import verify_features
 from jaxpart.workdir import WorkDir
 
@@ -48,7 +48,7 @@ def test_a_run_is_exported_in_every_format(rundir, tmp_path, capsys):
     config = few_images("deit", None, projector=True)
     source, selection = retrieval_set("critters", config.data)
     patches = part_patches(source, selection)
-    encoder = make_encoder(config)
+    encoder = configured_encoder(config)
     names = ("embedding", "projection", "cls_token")
 
     with safe_open(tmp_path / "critters_parts.safetensors", "numpy") as file:
