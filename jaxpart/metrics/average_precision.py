@@ -10,7 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -21,18 +21,17 @@ from jaxtyping import Array, Bool, Float, Float32, Float64, Int
 from jaxpart import devices
 from jaxpart.errors import JaxpartError
 from jaxpart.metrics.row_sort import sort_rows
-
-_COSINE_EPSILON = 1e-8
-"""Smallest norm that a feature is divided by, as in `torch.nn.functional.cosine_similarity`."""
+from jaxpart.metrics.similarities import all_products, unit_rows
 
 _BELOW_COSINES = -1.5
 """What the similarity of an item that is not there is set to."""
 
-_HOST_BLOCK_VALUES = 4 << 20
+_HOST_BLOCK_VALUES = 16 << 20
 """Similarities held at once on the host."""
 
-_CACHED_VALUES = 64 << 10
-"""Similarities that a thread sorts at once: with all intermediates they fit its core's cache."""
+_CACHED_VALUES = 256 << 10
+"""Similarities that a thread sorts at once: a few MB with all intermediates, near its core, and calls
+long enough for threads not to wait for each other."""
 
 _DEVICE_BLOCK_VALUES = 64 << 20
 """Similarities held at once on an accelerator."""
@@ -87,27 +86,13 @@ def average_precision(
             f"there are {features.shape[0]} features, but {len(parts)} parts; give one part per feature"
         )
     names, labels = np.unique(np.asarray(parts), return_inverse=True)
-    rows, kinds = _unit_rows(features), labels.astype(np.int32)
+    rows, kinds = unit_rows(features), labels.astype(np.int32)
     if jax.default_backend() == "cpu":
         per_query = _host_queries(rows, kinds, exclude_self, advance)
     else:
         per_query = device_queries(rows, kinds, exclude_self)
         advance(len(rows))  # one program does all
     return _summary(per_query, names, labels)
-
-
-def _unit_rows(
-    features: Float[Array | np.ndarray, "items channels"],
-) -> Float32[np.ndarray, "items channels"]:
-    rows = np.asarray(features, np.float32)
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        raise JaxpartError(
-            f"the feature of item {int(np.argmin(finite))} is NaN or infinite "
-            f"({int((~finite).sum())} of {len(rows)} items); look at its image and the encoder"
-        )
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.maximum(norms, _COSINE_EPSILON)
 
 
 def _summary(
@@ -192,10 +177,8 @@ def _host_queries(
     """AP of every query: similarities by BLAS, rows sorted by threads; processes share the queries."""
     items = len(rows)
     mine = devices.my_share(items)
-    block = max(1, min(items, _HOST_BLOCK_VALUES // items))
     share = max(1, _CACHED_VALUES // items)
     per_query = np.zeros(items)
-    memory = np.empty((block, items), np.float32)  # once: fresh pages cost as much as the product
 
     def score(start: int, similarities: np.ndarray) -> None:
         stop = start + len(similarities)
@@ -206,14 +189,28 @@ def _host_queries(
         per_query[start:stop] = average_precision_of(similarities, positives)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        for start in range(mine.start, mine.stop, block):
-            queries = rows[start : min(start + block, mine.stop)]
-            similarities = np.matmul(queries, rows.T, out=memory[: len(queries)])
+        for start, similarities in _similarity_blocks(rows, mine):
             offsets = range(0, len(similarities), share)
             parts = [similarities[offset : offset + share] for offset in offsets]
             list(pool.map(score, [start + offset for offset in offsets], parts))
-            advance(len(queries) * items // (mine.stop - mine.start))  # processes share them
+            advance(len(similarities) * items // len(mine))  # processes share them
     return devices.add_up(per_query)
+
+
+def _similarity_blocks(
+    rows: Float32[np.ndarray, "items channels"], queries: range
+) -> Iterator[tuple[int, Float32[np.ndarray, "block items"]]]:
+    """Similarities of some rows to all, block by block, each with the number of its first row."""
+    items = len(rows)
+    block = max(1, _HOST_BLOCK_VALUES // items)
+    if len(queries) == items <= block:
+        yield 0, all_products(rows)
+        return
+    block = min(block, len(queries))
+    memory = np.empty((block, items), np.float32)  # once: fresh pages cost as much as the product
+    for start in range(queries.start, queries.stop, block):
+        some = rows[start : min(start + block, queries.stop)]
+        yield start, np.matmul(some, rows.T, out=memory[: len(some)])
 
 
 def device_queries(

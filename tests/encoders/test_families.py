@@ -90,7 +90,8 @@ def test_rotary_heads_of_odd_width_are_told():
 def test_folders_written_before_a_field_came_load(tmp_path):
     encoder = random_encoder("dino", ViTConfig(**BODY))
     arrays = {
-        ".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(nnx.as_pure(encoder.state))
+        ".".join(map(str, path)): leaf
+        for path, leaf in nnx.to_flat_state(nnx.as_pure(encoder.state))
     }
     config, preprocessing = encoder.config, encoder.preprocessing
     write_encoder(tmp_path, "dino", config, preprocessing, arrays, {})
