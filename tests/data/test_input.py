@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from jaxpart.data.input import load
-from jaxpart.data.prefetch import Prefetch
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
 
@@ -234,24 +233,6 @@ def test_records_of_different_shape_cannot_be_stacked():
 def test_wrong_options_are_refused_at_once(options, message):
     with pytest.raises(JaxpartError, match=message):
         run(**options)
-
-
-def test_prefetch_runs_ahead_but_its_state_does_not(whole):
-    put = []
-
-    def remember(batch):
-        put.append(batch)
-        return batch
-
-    ahead = Prefetch(run(), remember, ahead=2)
-    assert contents([next(ahead)]) == whole[:1]
-    assert len(put) == 3
-    resumed = Prefetch(run(), lambda batch: batch)
-    resumed.set_state(ahead.get_state())
-    ahead.close()
-    assert contents(resumed) == whole[1:] == contents(ahead)
-    ahead.set_state(Prefetch(run(), remember).get_state())
-    assert contents(ahead) == whole
 
 
 def test_segmentation_of_critters_needs_neither_pytorch_nor_tensorflow():
