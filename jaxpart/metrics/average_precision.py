@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Float32, Float64, Int
 from jaxpart import devices
 from jaxpart.errors import JaxpartError
 from jaxpart.metrics.row_sort import sort_rows
-from jaxpart.metrics.similarities import all_products, unit_rows
+from jaxpart.metrics.similarities import complete, lower_products, unit_rows
 
 _BELOW_COSINES = -1.5
 """What the similarity of an item that is not there is set to."""
@@ -180,8 +180,13 @@ def _host_queries(
     share = max(1, _CACHED_VALUES // items)
     per_query = np.zeros(items)
 
+    symmetric = len(mine) == items and items**2 <= _HOST_BLOCK_VALUES  # one block holds them all
+    products = lower_products(rows) if symmetric else None
+
     def score(start: int, similarities: np.ndarray) -> None:
         stop = start + len(similarities)
+        if products is not None:
+            complete(products, start, stop)
         positives = labels[start:stop, None] == labels
         if exclude_self:
             own = np.arange(len(similarities)), np.arange(start, stop)
@@ -189,7 +194,8 @@ def _host_queries(
         per_query[start:stop] = average_precision_of(similarities, positives)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        for start, similarities in _similarity_blocks(rows, mine):
+        blocks = _similarity_blocks(rows, mine) if products is None else [(0, products)]
+        for start, similarities in blocks:
             offsets = range(0, len(similarities), share)
             parts = [similarities[offset : offset + share] for offset in offsets]
             list(pool.map(score, [start + offset for offset in offsets], parts))
@@ -202,11 +208,7 @@ def _similarity_blocks(
 ) -> Iterator[tuple[int, Float32[np.ndarray, "block items"]]]:
     """Similarities of some rows to all, block by block, each with the number of its first row."""
     items = len(rows)
-    block = max(1, _HOST_BLOCK_VALUES // items)
-    if len(queries) == items <= block:
-        yield 0, all_products(rows)
-        return
-    block = min(block, len(queries))
+    block = max(1, min(len(queries), _HOST_BLOCK_VALUES // items))
     memory = np.empty((block, items), np.float32)  # once: fresh pages cost as much as the product
     for start in range(queries.start, queries.stop, block):
         some = rows[start : min(start + block, queries.stop)]

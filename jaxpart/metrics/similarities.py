@@ -12,7 +12,7 @@ _COSINE_EPSILON = 1e-8
 """Smallest norm that a feature is divided by, as in `torch.nn.functional.cosine_similarity`."""
 
 _TILE = 256
-"""Side of the squares that are mirrored at once: they stay in a core's cache."""
+"""Rows that are mirrored at once: they stay in a core's cache."""
 
 
 def unit_rows(
@@ -34,12 +34,19 @@ def unit_rows(
     return rows / np.maximum(norms, _COSINE_EPSILON)
 
 
-def all_products(rows: Float32[np.ndarray, "items channels"]) -> Float32[np.ndarray, "items items"]:
-    """Inner products of all rows with all: half the work of a product, since it is symmetric."""
-    products = scipy.linalg.blas.ssyrk(1.0, rows.T, trans=1).T  # the lower triangle
-    for i in range(0, len(rows), _TILE):
-        tile = products[i : i + _TILE, i : i + _TILE]
-        tile += np.tril(tile, -1).T
-        for j in range(0, i, _TILE):
-            products[j : j + _TILE, i : i + _TILE] = products[i : i + _TILE, j : j + _TILE].T
-    return products
+def lower_products(
+    rows: Float32[np.ndarray, "items channels"],
+) -> Float32[np.ndarray, "items items"]:
+    """Inner products of all rows with those up to themselves: half the work, the other half is 0."""
+    return scipy.linalg.blas.ssyrk(1.0, rows.T, trans=1).T
+
+
+def complete(products: Float32[np.ndarray, "items items"], start: int, stop: int) -> None:
+    """Fills in some rows of `lower_products` from the columns below them.
+
+    Rows may be completed by several threads at once: nobody reads what another writes.
+    """
+    square = products[start:stop, start:stop]
+    square += np.tril(square, -1).T
+    for j in range(stop, len(products), _TILE):
+        products[start:stop, j : j + _TILE] = products[j : j + _TILE, start:stop].T
