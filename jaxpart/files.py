@@ -14,23 +14,35 @@ from jaxpart.errors import JaxpartError
 
 
 @contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+def moved_into_place(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A temporary path beside `path` to write to, which takes its place if nothing is raised.
 
     Raises:
-      JaxpartError: It cannot be written.
+      OSError: It cannot be written.
     """
     temporary = path.with_name(f".{path.name}.writing-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise JaxpartError(f"{path} cannot be written: {reason}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """As `moved_into_place`.
+
+    Raises:
+      JaxpartError: It cannot be written.
+    """
+    try:
+        with moved_into_place(path) as temporary:
+            yield temporary
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise JaxpartError(f"{path} cannot be written: {reason}") from error
 
 
 def write_json(path: pathlib.Path, document: Any) -> None:
@@ -40,20 +52,38 @@ def write_json(path: pathlib.Path, document: Any) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_folder(out: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
-    """Lets `write` fill a folder beside `out`, then moves it into place."""
-    temporary = out.parent / f".{out.name}.writing-{os.getpid()}"
-    old = out.parent / f".{out.name}.replaced-{os.getpid()}"
+@contextlib.contextmanager
+def folder_moved_into_place(out: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A fresh folder beside `out`, which takes its place if nothing is raised; else `out` stays.
+
+    Raises:
+      OSError: It cannot be written.
+    """
+    folder, old = (
+        out.with_name(f".{out.name}.{what}-{os.getpid()}") for what in ("writing", "replaced")
+    )
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        write(temporary)
+        folder.mkdir(parents=True)
+        yield folder
         if out.exists():
             os.replace(out, old)
-        os.replace(temporary, out)
+        os.replace(folder, out)
+    finally:
+        if old.exists() and not out.exists():
+            os.replace(old, out)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_folder(out: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
+    """Lets `write` fill a folder, which takes the place of `out`, whole or not at all.
+
+    Raises:
+      JaxpartError: It cannot be written.
+    """
+    try:
+        with folder_moved_into_place(out) as folder:
+            write(folder)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise JaxpartError(f"{out} cannot be written: {reason}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

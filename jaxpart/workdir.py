@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
 import time
@@ -14,6 +12,7 @@ from typing import Any, TextIO
 
 from jaxpart.errors import JaxpartError
 from jaxpart.events import event_writer
+from jaxpart.files import moved_into_place
 
 _METRICS = "metrics.jsonl"
 _PACKAGES = ("jaxpart", "jax", "jaxlib", "flax", "numpy", "pillow", "scipy")
@@ -167,17 +166,11 @@ class WorkDir:
         """
         if not self._writes:
             return
-        path = self.path / name
-        temporary = path.with_name(f".{path.name}.writing-{os.getpid()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
+            with moved_into_place(self.path / name) as temporary:
+                temporary.write_bytes(content)
         except OSError as error:
             raise self._unwritable(error) from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
 
 def _json(value: Any) -> bytes:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxpart.errors import JaxpartError
+from jaxpart.metrics.similarities import unit_rows
 
 _BLOCK_VALUES = 16 << 20
 """Similarities held at once."""
@@ -41,8 +42,8 @@ def nearest_neighbours(
     if k < 1:
         raise JaxpartError(f"k must be at least 1, not {k}")
     block = max(1, min(len(test), _BLOCK_VALUES // len(train)))
-    rows, classes = jnp.asarray(_unit(train)), jnp.asarray(labels, jnp.int32)
-    queries = _unit(test)
+    rows, classes = jnp.asarray(unit_rows(train)), jnp.asarray(labels, jnp.int32)
+    queries = unit_rows(test)
     queries = np.concatenate([queries, np.zeros((-len(test) % block, test.shape[1]), np.float32)])
     found = _vote(
         rows,
@@ -53,10 +54,6 @@ def nearest_neighbours(
         count=int(labels.max()) + 1,
     )
     return np.asarray(found).reshape(-1)[: len(test)]
-
-
-def _unit(rows: Float[np.ndarray, "item channel"]) -> Float[np.ndarray, "item channel"]:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-8)
 
 
 @functools.partial(jax.jit, static_argnames=("k", "count"))

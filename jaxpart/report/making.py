@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pathlib
-import shutil
 from collections.abc import Iterator, Sequence
 
 from jaxpart.errors import JaxpartError
+from jaxpart.files import folder_moved_into_place
 from jaxpart.progress import Progress
 from jaxpart.report import formats
 from jaxpart.report.explorer import explorer
@@ -88,23 +87,11 @@ def _replacing(out: pathlib.Path) -> Iterator[pathlib.Path]:
     """A fresh folder that takes the place of `out` at the end, whole or not at all."""
     if out.exists() and not (out / _MARK).is_file() and (out.is_file() or any(out.iterdir())):
         raise JaxpartError(f"{out} is there and no earlier report; name another --out")
-    out = out.resolve()
-    folder, old = (
-        out.with_name(f".{out.name}.{what}-{os.getpid()}") for what in ("writing", "old")
-    )
     try:
-        folder.mkdir(parents=True)
-        yield folder
-        if out.exists():
-            os.replace(out, old)
-        os.replace(folder, out)
+        with folder_moved_into_place(out.resolve()) as folder:
+            yield folder
     except OSError as error:
         raise JaxpartError(
-            f"the report {out} cannot be written: {error.strerror}; make room there or name another "
-            "--out"
+            f"the report {out.resolve()} cannot be written: {error.strerror}; make room there or name "
+            "another --out"
         ) from error
-    finally:
-        if old.exists() and not out.exists():
-            os.replace(old, out)
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
