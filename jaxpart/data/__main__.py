@@ -9,6 +9,7 @@ from jaxpart.data.checking import check_files, check_source
 from jaxpart.data.download import ARCHIVES, download
 from jaxpart.data.folders import NotThere
 from jaxpart.data.manifest import read_manifest
+from jaxpart.data.palettes import PUBLISHED
 from jaxpart.data.prepared import find_prepared
 from jaxpart.data.preparing import prepare
 from jaxpart.data.sets import ALIASES, SETS, find_set, open_official, open_set
@@ -25,6 +26,8 @@ def _list(given: argparse.Namespace) -> int:
         also = f" (or {short[name]})" if name in short else ""
         print(f"{name}{also}: {entry.content}")
         print(f"    splits   {', '.join(entry.all_splits)}")
+        if name in PUBLISHED:
+            print("    colours  as published, for pictures of its classes")
         print(f"    licence  {entry.licence}")
         print(
             f"    source   {'`download` fetches it; or ' if name in ARCHIVES else ''}{entry.advice}"

@@ -20,6 +20,7 @@ from jaxpart import devices
 from jaxpart.checkpoints import Checkpointer
 from jaxpart.data.images import decode
 from jaxpart.data.input import Loader, load
+from jaxpart.data.palettes import palette
 from jaxpart.data.source import Source
 from jaxpart.data.subset import random_subset
 from jaxpart.encoders.encoder import Encoder
@@ -262,12 +263,13 @@ class Segmentation:
     def draw(self, logits: WindowLogits) -> None:
         """Leaves pictures of the first head's predictions for the first test images."""
         images = itertools.islice(self.images(), self.config.pictures)
+        colours = palette(self.data.test.info.name, self.data.classes)
         for index, (image, predictions) in enumerate(predict(logits, images, self.sliding)):
             record = self.data.test[index * jax.process_count()]
             original = decode(record.image, record.annotation.id)
             assert image.label is not None
             name = re.sub(r"[^\w.-]+", "_", image.id).strip("_")
-            content = picture(original, image.label, predictions[0], self.data.classes)
+            content = picture(original, image.label, predictions[0], self.data.classes, colours)
             self.keep(f"pictures/{index:02d}_{name}.png", content)
 
     def keep(self, name: str, content: bytes) -> None:

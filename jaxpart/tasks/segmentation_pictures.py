@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import io
 from collections.abc import Sequence
 
@@ -10,27 +9,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from jaxpart.data.palettes import Colours
 from jaxpart.labels import IGNORE
 
 _MIN_SIDE, _MAX_SIDE = 256, 512
 _MARGIN, _LINE, _FONT = 8, 20, 14
-_GOLDEN = 0.618034
-
-
-def colours(classes: int) -> UInt8[np.ndarray, "classes 3"]:
-    """One colour per class; neighbours differ most in hue, then in brightness."""
-    return np.array(
-        [
-            [
-                round(255 * part)
-                for part in colorsys.hls_to_rgb(
-                    index * _GOLDEN % 1, (0.5, 0.35, 0.65)[index % 3], (0.85, 0.6)[index % 2]
-                )
-            ]
-            for index in range(classes)
-        ],
-        np.uint8,
-    )
 
 
 def picture(
@@ -38,6 +21,7 @@ def picture(
     truth: UInt8[np.ndarray, "height width"],
     prediction: UInt8[np.ndarray, "height width"],
     names: Sequence[str],
+    colours: Colours,
 ) -> bytes:
     """A PNG with an image, its label map and the predicted one, and the classes seen in either.
 
@@ -48,9 +32,10 @@ def picture(
       truth: 0 … classes − 1, or 255.
       prediction: 0 … classes − 1.
       names: Of the classes, by label.
+      colours: Of the classes.
     """
     palette = np.zeros((IGNORE + 1, 3), np.uint8)
-    palette[: len(names)] = colours(len(names))
+    palette[: len(names)] = colours
     counted = truth != IGNORE
     shown = palette[prediction]
     shown = np.where(counted[..., None], shown, shown // 4)

@@ -1,16 +1,19 @@
-"""Pictures: what is drawn where, and colours that can be told apart."""
+"""Pictures: what is drawn where."""
 
 import io
 
 import numpy as np
 from PIL import Image
 
-from jaxpart.tasks.segmentation_pictures import colours, picture
+from jaxpart.data.palettes import told_apart
+from jaxpart.tasks.segmentation_pictures import picture
 
 
 def drawn(truth, prediction, names):
     image = Image.new("RGB", truth.shape[::-1], (1, 2, 3))
-    with Image.open(io.BytesIO(picture(image, truth, prediction, names))) as result:
+    with Image.open(
+        io.BytesIO(picture(image, truth, prediction, names, told_apart(len(names))))
+    ) as result:
         return np.asarray(result)
 
 
@@ -18,7 +21,7 @@ def test_image_truth_and_prediction_lie_side_by_side():
     truth = np.zeros((256, 256), np.uint8)
     truth[128:] = 255
     result = drawn(truth, np.ones_like(truth), ["a", "b"])
-    first, second = colours(2).astype(int)
+    first, second = told_apart(2).astype(int)
     row, columns = 8 + 20 + 10, [8 + i * 264 + 100 for i in range(3)]
     assert result[row, columns].tolist() == [[1, 2, 3], first.tolist(), second.tolist()]
     ignored = result[row + 200, columns]
@@ -33,8 +36,3 @@ def test_legend_of_many_long_names_takes_several_rows():
     many = drawn(truth, truth, names)
     assert many.shape[1] == few.shape[1]
     assert many.shape[0] > few.shape[0] + 100
-
-
-def test_colours_differ():
-    palette = colours(209)
-    assert len(np.unique(palette, axis=0)) == 209
