@@ -10,18 +10,21 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import os
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import threadpoolctl
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int
 
 from jaxpart import devices
 from jaxpart.errors import JaxpartError
-from jaxpart.metrics.row_sort import sort_rows
-from jaxpart.metrics.similarities import complete, lower_products, unit_rows
+from jaxpart.metrics.row_sort import sort_rows, width_for
+from jaxpart.metrics.similarities import symmetric_products, unit_rows
 
 _BELOW_COSINES = -1.5
 """What the similarity of an item that is not there is set to."""
@@ -115,8 +118,20 @@ def _summary(
     )
 
 
+class _Scratch:
+    """Memory for the scores of some queries, used again and again: fresh pages cost as much as a sort."""
+
+    def __init__(self, queries: int, items: int) -> None:
+        shape = queries, width_for(items)
+        self.keys, self.spare, self.found = (np.empty(shape, np.int32) for _ in range(3))
+        self.shares = np.empty((queries, items))
+        self.flags = np.empty((queries, items), bool)
+
+
 def average_precision_of(
-    similarities: Float32[np.ndarray, "queries items"], positives: Bool[np.ndarray, "queries items"]
+    similarities: Float32[np.ndarray, "queries items"],
+    positives: Bool[np.ndarray, "queries items"],
+    scratch: _Scratch | None = None,
 ) -> Float64[np.ndarray, " queries"]:
     """AP of each row of a similarity matrix, equal to scikit-learn's to rounding in float64.
 
@@ -124,33 +139,44 @@ def average_precision_of(
       similarities: float32 scores, not NaN; fastest between -2 and 2. Items below all others that
         are not positive count as not there.
       positives: Which items are right.
+      scratch: Memory for at least as many queries.
 
     Returns:
       AP per row; NaN where it has no positive.
     """
-    items = similarities.shape[1]
+    queries, items = similarities.shape
+    scratch = scratch or _Scratch(queries, items)
+    keys, spare = scratch.keys[:queries], scratch.spare[:queries]
     # One sort of integers does all: the similarity as an integer that falls where it rises, and below
     # it one bit for "positive". Adding zero first makes -0.0 and 0.0 the same. Between -2 and 2 the
     # float's bits leave room for one more in 32.
-    bits = (similarities + np.float32(0)).view(np.int32)
-    keys = ~(bits ^ ((bits >> 31) & np.int32(2**31 - 1)))
-    if (np.abs(similarities) < 2).all():
-        keys <<= 1
-        keys |= positives
-        keys = sort_rows(keys)
+    bits, there = keys[:, :items], spare[:, :items]
+    np.add(similarities, np.float32(0), out=bits.view(np.float32))
+    np.right_shift(bits, 31, out=there)
+    there &= np.int32(2**31 - 1)
+    bits ^= there
+    np.invert(bits, out=bits)
+    if similarities.max() < 2 and similarities.min() > -2:
+        bits <<= 1
+        bits |= positives
+        keys[:, items:] = np.iinfo(np.int32).max  # behind all items
+        sorted_keys, spare = (a[:, :items] for a in sort_rows(keys, spare))
     else:
-        keys = np.sort((keys.astype(np.int64) << 1) | positives, axis=1)
-    positive = keys & 1
-    found = np.cumsum(positive, axis=1, dtype=np.int32)
-    shares = (found * positive) @ (1 / np.arange(1, items + 1))
+        sorted_keys = np.sort((bits.astype(np.int64) << 1) | positives, axis=1)
+        spare = there
+    positive = np.bitwise_and(sorted_keys, 1, out=spare, casting="unsafe")
+    found = np.cumsum(positive, axis=1, out=scratch.found[:queries, :items])
+    shares = np.multiply(found, positive, out=scratch.shares[:queries])
+    precisions = shares @ (1 / np.arange(1, items + 1))
     # Within a tie positives come last, so that one alone stands at the tie's end; two do not.
-    same = keys[:, 1:] == keys[:, :-1]
+    same = scratch.flags[:queries, 1:]
+    np.equal(sorted_keys[:, 1:], sorted_keys[:, :-1], out=same)
     tied = np.flatnonzero(same.any(axis=1))
     tied = tied[(same[tied] & (positive[tied, 1:] > 0)).any(axis=1)]
     if len(tied):
-        shares[tied] = _shares_with_ties(keys[tied] >> 1, positive[tied], found[tied])
+        precisions[tied] = _shares_with_ties(sorted_keys[tied] >> 1, positive[tied], found[tied])
     counts = found[:, -1]
-    return np.where(counts > 0, shares / np.maximum(counts, 1), np.nan)
+    return np.where(counts > 0, precisions / np.maximum(counts, 1), np.nan)
 
 
 def _shares_with_ties(
@@ -174,45 +200,50 @@ def _host_queries(
     exclude_self: bool,
     advance: Callable[[int], None],
 ) -> Float64[np.ndarray, " items"]:
-    """AP of every query: similarities by BLAS, rows sorted by threads; processes share the queries."""
-    items = len(rows)
-    mine = devices.my_share(items)
+    """AP of every query; threads share the queries of a process, and processes share them all.
+
+    A thread does everything for its queries, the product included: threads of BLAS, which wait for
+    the next product in a loop, would take the cores from those that sort.
+    """
+    items, mine = len(rows), devices.my_share(len(rows))
+    threads = os.cpu_count() or 1
     share = max(1, _CACHED_VALUES // items)
+    block = max(share, _HOST_BLOCK_VALUES // items // threads)
     per_query = np.zeros(items)
+    memory = threading.local()
 
-    symmetric = len(mine) == items and items**2 <= _HOST_BLOCK_VALUES  # one block holds them all
-    products = lower_products(rows) if symmetric else None
-
-    def score(start: int, similarities: np.ndarray) -> None:
+    def score(start: int, similarities: Float32[np.ndarray, "share items"]) -> None:
+        if not hasattr(memory, "scratch"):
+            memory.scratch = _Scratch(share, items)
         stop = start + len(similarities)
-        if products is not None:
-            complete(products, start, stop)
         positives = labels[start:stop, None] == labels
         if exclude_self:
             own = np.arange(len(similarities)), np.arange(start, stop)
             similarities[own], positives[own] = _BELOW_COSINES, False
-        per_query[start:stop] = average_precision_of(similarities, positives)
+        per_query[start:stop] = average_precision_of(similarities, positives, memory.scratch)
 
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        blocks = _similarity_blocks(rows, mine) if products is None else [(0, products)]
-        for start, similarities in blocks:
-            offsets = range(0, len(similarities), share)
-            parts = [similarities[offset : offset + share] for offset in offsets]
-            list(pool.map(score, [start + offset for offset in offsets], parts))
-            advance(len(similarities) * items // len(mine))  # processes share them
+    def multiply_and_score(start: int) -> int:
+        if not hasattr(memory, "similarities"):
+            memory.similarities = np.empty((block, items), np.float32)
+        some = rows[start : min(start + block, mine.stop)]
+        similarities = np.matmul(some, rows.T, out=memory.similarities[: len(some)])
+        for offset in range(0, len(some), share):
+            score(start + offset, similarities[offset : offset + share])
+        return len(some)
+
+    with (
+        threadpoolctl.threadpool_limits(1, "blas"),
+        concurrent.futures.ThreadPoolExecutor(threads) as pool,
+    ):
+        if len(mine) == items and items**2 <= _HOST_BLOCK_VALUES:
+            products = symmetric_products(rows, pool)
+            starts = range(0, items, share)
+            list(pool.map(score, starts, (products[start : start + share] for start in starts)))
+            advance(items)
+        else:
+            for done in pool.map(multiply_and_score, mine[::block]):
+                advance(done * items // len(mine))  # processes share them
     return devices.add_up(per_query)
-
-
-def _similarity_blocks(
-    rows: Float32[np.ndarray, "items channels"], queries: range
-) -> Iterator[tuple[int, Float32[np.ndarray, "block items"]]]:
-    """Similarities of some rows to all, block by block, each with the number of its first row."""
-    items = len(rows)
-    block = max(1, min(len(queries), _HOST_BLOCK_VALUES // items))
-    memory = np.empty((block, items), np.float32)  # once: fresh pages cost as much as the product
-    for start in range(queries.start, queries.stop, block):
-        some = rows[start : min(start + block, queries.stop)]
-        yield start, np.matmul(some, rows.T, out=memory[: len(some)])
 
 
 def device_queries(

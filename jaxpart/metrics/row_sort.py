@@ -14,40 +14,49 @@ _RUN = 512
 """Longest run that NumPy sorts by a network alone (x86-simd-sort, 32-bit values)."""
 
 
-def sort_rows(values: Int32[np.ndarray, "rows columns"]) -> Int32[np.ndarray, "rows columns"]:
-    """Every row in ascending order, as `np.sort(values, axis=1)`."""
-    rows, columns = values.shape
-    runs = 1
-    while runs * _RUN < columns:
-        runs *= 2
-    if runs == 1:
-        return np.sort(values, axis=1)
-    run = -(-columns // runs)
-    work = np.full((rows, runs * run), np.iinfo(np.int32).max, np.int32)
-    work[:, :columns] = values
-    other = np.empty_like(work)
-    size = run
+def width_for(columns: int) -> int:
+    """Columns of the arrays that rows of a length are sorted in: it in whole runs of equal length."""
+    runs = _runs(columns)
+    return runs * -(-columns // runs)
+
+
+def sort_rows(
+    values: Int32[np.ndarray, "rows columns"], spare: Int32[np.ndarray, "rows columns"]
+) -> tuple[Int32[np.ndarray, "rows columns"], Int32[np.ndarray, "rows columns"]]:
+    """Every row in ascending order; returns the sorted array and the other, which are the two given.
+
+    Args:
+      values: As wide as `width_for` says; overwritten.
+      spare: Of the same shape; overwritten.
+    """
+    columns = values.shape[1]
+    size = run = columns // _runs(columns)
     while True:
         # Every second sorted run is turned round, so that two of them rise and then fall. Sorting
         # complements does that without a reversed copy.
-        turned = size < runs * run
+        turned = size < columns
         if turned:
-            _invert_odd(work, size)
+            _invert_odd(values, size)
         half = size // 2
         while half >= run:
-            left, right = work.reshape(-1, 2, half).swapaxes(0, 1)
-            smaller, larger = other.reshape(-1, 2, half).swapaxes(0, 1)
+            left, right = values.reshape(-1, 2, half).swapaxes(0, 1)
+            smaller, larger = spare.reshape(-1, 2, half).swapaxes(0, 1)
             np.minimum(left, right, out=smaller)
             np.maximum(left, right, out=larger)
-            work, other = other, work
+            values, spare = spare, values
             half //= 2
-        work.reshape(-1, run).sort(axis=1)
+        values.reshape(-1, run).sort(axis=1)
         if not turned:
-            return work[:, :columns]
-        _invert_odd(work, size)
+            return values, spare
+        _invert_odd(values, size)
         size *= 2
 
 
-def _invert_odd(work: Int32[np.ndarray, "rows columns"], size: int) -> None:
-    odd = work.reshape(-1, 2, size)[:, 1]
+def _runs(columns: int) -> int:
+    """The smallest power of two that cuts a row into runs short enough."""
+    return 1 << max(0, -(-columns // _RUN) - 1).bit_length()
+
+
+def _invert_odd(values: Int32[np.ndarray, "rows columns"], size: int) -> None:
+    odd = values.reshape(-1, 2, size)[:, 1]
     np.invert(odd, out=odd)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+
 import numpy as np
-import scipy.linalg.blas
 from jaxtyping import Array, Float, Float32
 
 from jaxpart.errors import JaxpartError
@@ -11,8 +12,8 @@ from jaxpart.errors import JaxpartError
 _COSINE_EPSILON = 1e-8
 """Smallest norm that a feature is divided by, as in `torch.nn.functional.cosine_similarity`."""
 
-_TILE = 256
-"""Rows that are mirrored at once: they stay in a core's cache."""
+_TILE = 512
+"""Rows of a square of products: it is mirrored while it is in a core's cache."""
 
 
 def unit_rows(
@@ -34,19 +35,19 @@ def unit_rows(
     return rows / np.maximum(norms, _COSINE_EPSILON)
 
 
-def lower_products(
-    rows: Float32[np.ndarray, "items channels"],
+def symmetric_products(
+    rows: Float32[np.ndarray, "items channels"], pool: concurrent.futures.Executor
 ) -> Float32[np.ndarray, "items items"]:
-    """Inner products of all rows with those up to themselves: half the work, the other half is 0."""
-    return scipy.linalg.blas.ssyrk(1.0, rows.T, trans=1).T
+    """Inner products of all rows with all, each pair once: half the work of a matrix product."""
+    items = len(rows)
+    products = np.empty((items, items), np.float32)
 
+    def fill(i: int, j: int) -> None:
+        tile = products[i : i + _TILE, j : j + _TILE]
+        np.matmul(rows[i : i + _TILE], rows[j : j + _TILE].T, out=tile)
+        if i != j:
+            products[j : j + _TILE, i : i + _TILE] = tile.T
 
-def complete(products: Float32[np.ndarray, "items items"], start: int, stop: int) -> None:
-    """Fills in some rows of `lower_products` from the columns below them.
-
-    Rows may be completed by several threads at once: nobody reads what another writes.
-    """
-    square = products[start:stop, start:stop]
-    square += np.tril(square, -1).T
-    for j in range(stop, len(products), _TILE):
-        products[start:stop, j : j + _TILE] = products[j : j + _TILE, start:stop].T
+    starts = range(0, items, _TILE)
+    list(pool.map(fill, *zip(*((i, j) for i in starts for j in starts if j <= i), strict=True)))
+    return products
