@@ -1,0 +1,172 @@
+"""What a pretrained encoder makes of patches that it cannot see: MAE, BEiT and CAE with their decoders."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Float32, UInt8
+
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.loading import load_encoder
+from jaxpart.errors import JaxpartError
+from jaxpart.pretraining import beit, cae, mae, masks
+from jaxpart.pretraining.decoders import DecoderConfig, load_decoder
+
+_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Hidden:
+    """What was predicted of the hidden patches; NaN for the others, None for what the method lacks.
+
+    Attributes:
+      pixels: MAE: the patch's pixels as the encoder is given them (normalised), or brought to mean 0
+        and variance 1 in each patch as well, whichever the decoder was trained for.
+      logits: BEiT, CAE: scores of the patch's token.
+      latents: CAE: the patch's representation, regressed from the visible ones.
+      targets: CAE: its representation by the encoder, which saw the hidden patches alone.
+    """
+
+    pixels: Float32[np.ndarray, "image patch pixel"] | None = None
+    logits: Float32[np.ndarray, "image patch token"] | None = None
+    latents: Float32[np.ndarray, "image patch width"] | None = None
+    targets: Float32[np.ndarray, "image patch width"] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """A frozen encoder with the decoder that it was pretrained with.
+
+    Attributes:
+      encoder: The encoder.
+      config: The decoder's architecture; its `kind` is "mae", "beit" or "cae".
+      graph: The decoder's structure (`flax.nnx.GraphDef`).
+      state: Its weights (`flax.nnx.State`).
+    """
+
+    encoder: Encoder
+    config: DecoderConfig
+    graph: Any
+    state: Any
+
+    def __call__(
+        self,
+        images: UInt8[np.ndarray, "image height width 3"],
+        mask: Bool[np.ndarray, "image patch"],
+    ) -> Hidden:
+        """Predicts the hidden patches of images from the visible ones.
+
+        Encoders of visible tokens (MAE, CAE) need a program for every number of hidden patches: images
+        with equally many run together.
+
+        Args:
+          images: Pixels of 0 to 255; sides a multiple of the patch size.
+          mask: True where hidden, row by row; some and not all of each image.
+
+        Raises:
+          JaxpartError: A mask does not fit the images, or hides nothing or everything.
+        """
+        rows, columns = self.encoder.config.grid_of(*images.shape[1:3])
+        if mask.shape != (len(images), rows * columns):
+            raise JaxpartError(
+                f"the masks have the shape {mask.shape}; give one of {rows * columns} patches for each "
+                f"of {len(images)} images"
+            )
+        counts = mask.sum(axis=1)
+        wrong = np.flatnonzero((counts == 0) | (counts == rows * columns))
+        if len(wrong):
+            raise JaxpartError(
+                f"mask {wrong[0]} hides {counts[wrong[0]]} of {rows * columns} patches; hide some, not all"
+            )
+        if self.config.kind == "beit":
+            counts = np.zeros_like(counts)  # it sees a token for every patch
+        size = min(_BATCH, len(images))
+        found: dict[str, np.ndarray] = {}
+        for count in np.unique(counts).tolist():
+            mine = np.flatnonzero(counts == count)
+            for start in range(0, len(mine), size):
+                numbers = mine[start : start + size]
+                padded = np.resize(numbers, size)  # one shape
+                out = _predict(
+                    self.encoder,
+                    self.state,
+                    images[padded],
+                    mask[padded],
+                    kind=self.config.kind,
+                    graph=self.graph,
+                    hidden=count,
+                )
+                for name, values in jax.device_get(out).items():
+                    if name not in found:
+                        shape = (*mask.shape, values.shape[-1])
+                        found[name] = np.full(shape, np.nan, np.float32)
+                    for number, row in zip(numbers, values, strict=False):
+                        own = row if count else row[mask[number]]
+                        found[name][number, mask[number]] = own
+        return Hidden(**found)
+
+    @property
+    def codebook(self) -> Float32[np.ndarray, "token pixel"] | None:
+        """Pixels of each token, 0 to 1; None where they are not stored (DALL-E's, of the releases)."""
+        if not self.config.codebook:
+            return None
+        decoder: Any = nnx.merge(self.graph, self.state)
+        return np.asarray(decoder.codebook[...])
+
+
+def load_predictor(folder: str | pathlib.Path) -> Predictor:
+    """An encoder's folder that holds a decoder which predicts patches.
+
+    Raises:
+      JaxpartError: It holds none, or is damaged.
+    """
+    encoder = load_encoder(folder)
+    decoder: Any = load_decoder(folder)
+    config: DecoderConfig = decoder.config
+    if config.kind not in _KINDS:
+        raise JaxpartError(
+            f"the decoder of {folder} is {config.kind}'s, which predicts no patches; choose among "
+            f"{', '.join(_KINDS)}"
+        )
+    return Predictor(encoder, config, *nnx.split(decoder))
+
+
+def _mae(vit: Any, decoder: Any, images: Array, mask: Array, hidden: int) -> dict[str, Array]:
+    pixels = mae.reconstruct(vit, decoder, images, mask, hidden)
+    return {"pixels": masks.take(pixels, masks.split(mask, hidden)[1])}
+
+
+def _beit(vit: Any, decoder: Any, images: Array, mask: Array, hidden: int) -> dict[str, Array]:
+    del hidden
+    return {"logits": beit.masked_logits(vit, decoder, images, mask)}
+
+
+def _cae(vit: Any, decoder: Any, images: Array, mask: Array, hidden: int) -> dict[str, Array]:
+    found = cae.predict(vit, decoder, images, mask, hidden)
+    return {"logits": found.logits, "latents": found.predicted, "targets": found.target}
+
+
+_KINDS = {"mae": _mae, "beit": _beit, "cae": _cae}
+
+
+@functools.partial(jax.jit, static_argnames=("kind", "graph", "hidden"))
+def _predict(
+    encoder: Encoder,
+    state: Any,
+    images: UInt8[Array, "image height width 3"],
+    mask: Bool[Array, "image patch"],
+    *,
+    kind: str,
+    graph: Any,
+    hidden: int,
+) -> dict[str, Float[Array, "image patch channel"]]:
+    """Predictions of the hidden patches in patch order, or of all (BEiT)."""
+    with jax.default_matmul_precision("highest"):
+        decoder = nnx.merge(graph, state)
+        return _KINDS[kind](encoder.model, decoder, encoder.normalize(images), mask, hidden)

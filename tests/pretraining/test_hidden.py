@@ -1,0 +1,40 @@
+"""Predictions of hidden patches: each image's own, whatever is hidden in those beside it."""
+
+import numpy as np
+import pytest
+from flax import nnx
+from tiny_folders import SIZE, TOKENS, tiny_folder
+
+from jaxpart.errors import JaxpartError
+from jaxpart.pretraining import mae
+from jaxpart.pretraining.decoders import load_decoder
+from jaxpart.pretraining.hidden import load_predictor
+
+TOLERANCE = 1e-5
+GIVEN = {"mae": ("pixels",), "beit": ("logits",), "cae": ("logits", "latents", "targets")}
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_images_are_independent(kind, tmp_path):
+    predictor = load_predictor(tiny_folder(tmp_path / kind, kind))
+    images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)
+    mask = np.zeros((3, 16), bool)
+    mask[0, 2:5] = mask[1, 1:6] = mask[2, 9:12] = True
+    found, turned = predictor(images, mask), predictor(images[::-1], mask[::-1])
+    assert {key for key, value in vars(found).items() if value is not None} == set(GIVEN[kind])
+    for key in GIVEN[kind]:
+        ours, other = getattr(found, key), getattr(turned, key)[::-1]
+        assert np.array_equal(np.isfinite(ours).all(axis=-1), mask)
+        assert np.abs(ours - other)[mask].max() <= TOLERANCE
+    if kind == "mae":
+        vit, decoder = predictor.encoder.model, load_decoder(tmp_path / kind)
+        normal = predictor.encoder.normalize(images[1:2])
+        direct = nnx.jit(mae.reconstruct, static_argnums=4)(vit, decoder, normal, mask[1:2], 5)
+        assert np.abs(found.pixels[1] - direct[0])[mask[1]].max() <= TOLERANCE
+        with pytest.raises(JaxpartError, match="mask 2 hides 0 of 16 patches; hide some, not all"):
+            predictor(images, mask & (np.arange(3) < 2)[:, None])
+        with pytest.raises(JaxpartError, match="give one of 16 patches for each of 3 images"):
+            predictor(images, mask[:1])
+    assert (predictor.codebook is None) == (kind == "mae")
+    if kind == "cae":
+        assert predictor.codebook.shape == (TOKENS, 192)
