@@ -81,11 +81,13 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
     return image.crop((left, top, right, bottom))
 
 
-def resize_shorter(image: Image.Image, size: int) -> Image.Image:
+def resize_shorter(
+    image: Image.Image, size: int, how: Image.Resampling = Image.Resampling.BICUBIC
+) -> Image.Image:
     """The image with its shorter side brought to `size`, as `torchvision.transforms.Resize`."""
     shorter = min(image.size)
     target = int(size * image.width / shorter), int(size * image.height / shorter)
-    return image if target == image.size else image.resize(target, Image.Resampling.BICUBIC)
+    return image if target == image.size else image.resize(target, how)
 
 
 def center_crop(image: Image.Image, size: int) -> Pixels:
@@ -120,9 +122,11 @@ def patch_train(image: Image.Image, box: Box, size: int = 224) -> Pixels:
     return image_eval(crop(image, box), size)
 
 
-def image_eval(image: Image.Image, size: int = 224) -> Pixels:
+def image_eval(
+    image: Image.Image, size: int = 224, how: Image.Resampling = Image.Resampling.BICUBIC
+) -> Pixels:
     """A whole image for testing: shorter side to 256 / 224 of `size`, then centre cropped."""
-    return center_crop(resize_shorter(image, round(size * 256 / 224)), size)
+    return center_crop(resize_shorter(image, round(size * 256 / 224), how), size)
 
 
 PATCH_TRANSFORMS: dict[str, Callable[[Image.Image, Box, int], Pixels]] = {

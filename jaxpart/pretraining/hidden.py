@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, UInt8
 
 from jaxpart.encoders.encoder import Encoder
-from jaxpart.encoders.loading import load_encoder
+from jaxpart.encoders.loading import describe
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining import beit, cae, mae, masks
 from jaxpart.pretraining.decoders import DecoderConfig, load_decoder
@@ -120,20 +120,25 @@ class Predictor:
         return np.asarray(decoder.codebook[...])
 
 
-def load_predictor(folder: str | pathlib.Path) -> Predictor:
-    """An encoder's folder that holds a decoder which predicts patches.
+def load_predictor(encoder: Encoder, folder: str | pathlib.Path) -> Predictor:
+    """An encoder with the decoder that lies beside it.
+
+    Args:
+      encoder: As `load_encoder` gives it.
+      folder: Its folder.
 
     Raises:
-      JaxpartError: It holds none, or is damaged.
+      JaxpartError: The folder holds no decoder, one that predicts no patches, or another encoder's.
     """
-    encoder = load_encoder(folder)
     decoder: Any = load_decoder(folder)
     config: DecoderConfig = decoder.config
-    if config.kind not in _KINDS:
+    if config.kind not in KINDS:
         raise JaxpartError(
             f"the decoder of {folder} is {config.kind}'s, which predicts no patches; choose among "
-            f"{', '.join(_KINDS)}"
+            f"{', '.join(KINDS)}"
         )
+    if describe(pathlib.Path(folder))[0]["digest"] != encoder.digest:
+        raise JaxpartError(f"{folder} holds another encoder than this one; load it from there")
     return Predictor(encoder, config, *nnx.split(decoder))
 
 
@@ -152,7 +157,8 @@ def _cae(vit: Any, decoder: Any, images: Array, mask: Array, hidden: int) -> dic
     return {"logits": found.logits, "latents": found.predicted, "targets": found.target}
 
 
-_KINDS = {"mae": _mae, "beit": _beit, "cae": _cae}
+KINDS = {"mae": _mae, "beit": _beit, "cae": _cae}
+"""How each method predicts."""
 
 
 @functools.partial(jax.jit, static_argnames=("kind", "graph", "hidden"))
@@ -169,4 +175,4 @@ def _predict(
     """Predictions of the hidden patches in patch order, or of all (BEiT)."""
     with jax.default_matmul_precision("highest"):
         decoder = nnx.merge(graph, state)
-        return _KINDS[kind](encoder.model, decoder, encoder.normalize(images), mask, hidden)
+        return KINDS[kind](encoder.model, decoder, encoder.normalize(images), mask, hidden)

@@ -63,7 +63,7 @@ def make_report(
                     found.append(why)
                 else:
                     sets.append(one)
-            found += seen_figures(lookers, sets)
+            found += seen_figures(lookers, sets, progress)
             text = explorer(sets, "Nearest patches")
             (folder / "explorer.html").write_text(text, encoding="utf-8")
         pictures = [one for one in found if isinstance(one, Picture)]

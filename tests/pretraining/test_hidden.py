@@ -5,6 +5,7 @@ import pytest
 from flax import nnx
 from tiny_folders import SIZE, TOKENS, tiny_folder
 
+import jaxpart
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining import mae
 from jaxpart.pretraining.decoders import load_decoder
@@ -16,7 +17,8 @@ GIVEN = {"mae": ("pixels",), "beit": ("logits",), "cae": ("logits", "latents", "
 
 @pytest.mark.parametrize("kind", GIVEN)
 def test_images_are_independent(kind, tmp_path):
-    predictor = load_predictor(tiny_folder(tmp_path / kind, kind))
+    folder = tiny_folder(tmp_path / kind, kind)
+    predictor = load_predictor(jaxpart.load_encoder(folder), folder)
     images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)
     mask = np.zeros((3, 16), bool)
     mask[0, 2:5] = mask[1, 1:6] = mask[2, 9:12] = True

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxpart.errors import JaxpartError
-from jaxpart.report.figures import charts, galleries, tokens
+from jaxpart.progress import Progress
+from jaxpart.report.figures import charts, galleries, reconstructions, tokens
 from jaxpart.report.figures.style import Picture, house_style
 from jaxpart.report.looking import Looker
 from jaxpart.report.patch_sets import PatchSet
@@ -19,7 +20,9 @@ def run_figures(runs: Sequence[Run]) -> list[Picture | str]:
         return [found for chart in makers for found in chart(runs)]
 
 
-def seen_figures(lookers: Sequence[Looker], sets: Sequence[PatchSet]) -> list[Picture | str]:
+def seen_figures(
+    lookers: Sequence[Looker], sets: Sequence[PatchSet], progress: Progress
+) -> list[Picture | str]:
     """What the encoders and the data of runs give: pictures, and lines that say what is missing."""
     found: list[Picture | str] = []
     seen = []
@@ -36,5 +39,5 @@ def seen_figures(lookers: Sequence[Looker], sets: Sequence[PatchSet]) -> list[Pi
         found += [tokens.attention(one) for one in seen]
         if seen:
             found.append(tokens.principal_components(seen))
-    found.append("masked-part reconstructions: skipped, the report draws no decoder's output yet")
+        found += reconstructions.reconstructions(lookers, progress)
     return found

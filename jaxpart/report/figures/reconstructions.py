@@ -1,0 +1,224 @@
+"""Hidden parts as decoders draw them: a whole annotated part is hidden, and predicted from the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Bool, Float, UInt8
+
+from jaxpart.data.parts import PartSelection
+from jaxpart.data.regions import part_regions, patches_of_region
+from jaxpart.data.sets import find_set
+from jaxpart.encoders.configured import encoder_folder
+from jaxpart.errors import JaxpartError
+from jaxpart.pretraining.hidden import KINDS, Predictor, load_predictor
+from jaxpart.pretraining.tokenizer import nearest
+from jaxpart.pretraining.views import patches_of
+from jaxpart.progress import Progress
+from jaxpart.report.figures.style import QUERY, Picture, new_figure, plain
+from jaxpart.report.looking import Looker, drawn_images, picture_source
+
+_COLUMNS = 8
+_LOOKED_AT = 4 * _COLUMNS
+_HIDDEN_SHARES = (0.02, 0.6)
+"""A part that takes less or more of an image's patches is not shown."""
+
+_GREY = 0.55
+_EPSILON = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Images with one part each.
+
+    Attributes:
+      images: As encoders see them.
+      names: The parts.
+      regions: Their pixels.
+      mask: The patches that they lie in.
+    """
+
+    images: UInt8[np.ndarray, "image size size 3"]
+    names: Sequence[str]
+    regions: Bool[np.ndarray, "image size size"]
+    mask: Bool[np.ndarray, "image patch"]
+
+
+def reconstructions(lookers: Sequence[Looker], progress: Progress) -> Iterator[Picture | str]:
+    """A picture for every encoder with a decoder that can be drawn."""
+    missing: dict[str, list[str]] = {}
+    with progress.bar("predicting hidden parts", len(lookers)) as advance:
+        for looker in lookers:
+            try:
+                yield _picture(looker)
+            except JaxpartError as error:
+                missing.setdefault(str(error), []).append(looker.run.label)
+            advance(1)
+    for why, labels in missing.items():
+        yield f"masked-part reconstructions of {', '.join(labels)}: skipped, {why}"
+
+
+def _picture(looker: Looker) -> Picture:
+    predictor = _predictor(looker)
+    examples = _examples(looker)
+    predicted, best, undone = drawn(predictor, examples.images, examples.mask)
+    truth = _patches(examples.images, predictor.encoder.config.patch_size)
+    greyed = _with(truth, np.full_like(truth, _GREY), examples.mask, len(examples.images[0]))
+    rows = (examples.images, greyed, predicted, best)
+    words = ("image", "hidden", "predicted", "truth")
+    count = len(examples.images)
+    figure = new_figure(1.05 * count + 0.5, 1.05 * len(rows) + 0.35)
+    axes = figure.subplots(len(rows), count, squeeze=False)
+    for row, (pictures, word) in enumerate(zip(rows, words, strict=True)):
+        for column in range(count):
+            axis = axes[row, column]
+            axis.imshow(pictures[column])
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.grid(False)
+            for spine in axis.spines.values():
+                spine.set_visible(False)
+            if row == 0:
+                axis.contour(examples.regions[column], [0.5], colors=[QUERY], linewidths=1.2)
+                axis.set_title(plain(examples.names[column].replace("_", " ")), fontsize=8)
+        axes[row, 0].set_ylabel(word, fontsize=9)
+    run = looker.run
+    label = f"{run.label} ({run.caveat})" if run.caveat else run.label
+    figure.suptitle(plain(label), x=0.01, ha="left", fontsize=9)
+    how = {
+        True: "Each patch is predicted without its mean and contrast, which are put back from the truth.",
+        False: "The decoder predicts pixels.",
+        None: "The decoder names tokens, which are drawn as their k-means centres, in the truth as well.",
+    }[undone]
+    return Picture(
+        re.sub(r"\W+", "_", f"reconstructions_{run.label}").strip("_"),
+        f"{label}: every patch that holds a pixel of the part (outlined in red) is hidden, and predicted "
+        f"from the others. {how}",
+        figure,
+    )
+
+
+def _predictor(looker: Looker) -> Predictor:
+    if looker.run.encoder["name"] not in KINDS:
+        raise JaxpartError("the method predicts no patches")
+    folder = encoder_folder(looker.config)
+    if folder is None:
+        raise JaxpartError("there is no decoder with random weights")
+    predictor = load_predictor(looker.encoder, folder)
+    if predictor.config.kind != "mae" and predictor.codebook is None:
+        raise JaxpartError(
+            "its tokens are DALL-E's, whose decoder is not stored with the checkpoint"
+        )
+    return predictor
+
+
+def _examples(looker: Looker) -> Examples:
+    """Images of a run's first data set, drawn by its seed, and of each a part seldom shown so far."""
+    name, data = looker.config.data.sets[0], looker.config.data
+    source, config = picture_source(name, data), looker.encoder.config
+    selection = find_set(name)[1].parts
+    if selection is None and source.info.part_names:
+        selection = PartSelection(source.info.part_names)
+    size, least, most = config.image_size[0], *_HIDDEN_SHARES
+    shown: dict[str, int] = {}
+    found = []
+    for number in drawn_images(source, _LOOKED_AT, data.seed):
+        image, regions = part_regions(source, number, selection, size=size)
+        masks = {
+            part: patches_of_region(region, config.patch_size) for part, region in regions.items()
+        }
+        fit = [part for part, mask in masks.items() if least < mask.mean() < most]
+        if fit:
+            part = min(fit, key=lambda part: shown.get(part, 0))
+            shown[part] = shown.get(part, 0) + 1
+            found.append((image, part, regions[part], masks[part]))
+        if len(found) == _COLUMNS:
+            break
+    if not found:
+        raise JaxpartError(f"no part of {name} is of a size to be hidden")
+    images, names, regions, masks = zip(*found, strict=True)
+    return Examples(np.stack(images), names, np.stack(regions), np.stack(masks))
+
+
+def drawn(
+    predictor: Predictor,
+    images: UInt8[np.ndarray, "image size size 3"],
+    mask: Bool[np.ndarray, "image patch"],
+) -> tuple[np.ndarray, np.ndarray, bool | None]:
+    """Images with their hidden patches as predicted, and as the method would have them at best.
+
+    Args:
+      predictor: Of pixels, or of tokens that are stored as pixels.
+      images: As the encoder sees them.
+      mask: True where hidden.
+
+    Returns:
+      Both, values of 0 to 1, and whether the patches' own mean and deviation were put back; None where
+      tokens are predicted.
+    """
+    encoder, preprocessing = predictor.encoder, predictor.encoder.preprocessing
+    side = encoder.config.patch_size
+    found = predictor(images, mask)
+    truth = _patches(images, side)
+    undone = None
+    if found.pixels is not None:
+        given = np.asarray(patches_of(encoder.normalize(jnp.asarray(images)), side))
+        pixels, undone = _denormalized(found.pixels, given, mask)
+        std, mean = (_tiled(v, side) for v in (preprocessing.std, preprocessing.mean))
+        predicted, best = pixels * std + mean, truth
+    else:
+        codebook = predictor.codebook
+        assert found.logits is not None
+        assert codebook is not None
+        predicted = codebook[np.where(mask[..., None], found.logits, 0).argmax(axis=-1)]
+        best = codebook[np.asarray(nearest(jnp.asarray(truth), jnp.asarray(codebook)))]
+    size = images.shape[1]
+    return _with(truth, predicted, mask, size), _with(truth, best, mask, size), undone
+
+
+def _with(
+    patches: Float[np.ndarray, "image patch pixel"],
+    others: Float[np.ndarray, "image patch pixel"],
+    mask: Bool[np.ndarray, "image patch"],
+    size: int,
+) -> Float[np.ndarray, "image size size 3"]:
+    """Images of patches, those where the mask is True taken from others; values of 0 to 1."""
+    chosen = np.clip(np.where(mask[..., None], others, patches), 0, 1)
+    side = round((chosen.shape[-1] / 3) ** 0.5)
+    form = "image (row column) (y x rgb) -> image (row y) (column x) rgb"
+    return rearrange(chosen, form, row=size // side, y=side, x=side)
+
+
+def _patches(
+    images: UInt8[np.ndarray, "image size size 3"], side: int
+) -> Float[np.ndarray, "image patch pixel"]:
+    """Pixels of each patch, 0 to 1."""
+    return np.asarray(patches_of(jnp.asarray(images, jnp.float32) / 255, side))
+
+
+def _tiled(values: Sequence[float], side: int) -> Float[np.ndarray, " pixel"]:
+    """One number per channel for every pixel of a patch."""
+    return np.tile(np.asarray(values, np.float32), side**2)
+
+
+def _denormalized(
+    pixels: Float[np.ndarray, "image patch pixel"],
+    given: Float[np.ndarray, "image patch pixel"],
+    mask: Bool[np.ndarray, "image patch"],
+) -> tuple[Float[np.ndarray, "image patch pixel"], bool]:
+    """Predicted pixels on the scale of the given ones, and whether they were normalised patch by patch.
+
+    A checkpoint does not say which targets its decoder was trained for: those that it misses less,
+    measured by their variance.
+    """
+    mean, deviation = given.mean(axis=-1, keepdims=True), given.std(axis=-1, ddof=1, keepdims=True)
+    deviation = np.sqrt(deviation**2 + _EPSILON)
+    normal = (given - mean) / deviation
+    misses = [np.square((pixels - t)[mask]).mean() / t[mask].var() for t in (normal, given)]
+    undone = bool(misses[0] <= misses[1])
+    return (pixels * deviation + mean if undone else pixels), undone
