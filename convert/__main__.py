@@ -15,6 +15,7 @@ from convert.pipeline import convert
 from convert.registry import find_release, releases_of
 from jaxpart.encoders.families import families
 from jaxpart.errors import JaxpartError
+from jaxpart.progress import Progress
 
 
 def _image_size(text: str) -> tuple[int, int]:
@@ -118,6 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
             overwrite=given.overwrite,
             dry_run=given.dry_run,
             log=print if given.dry_run else lambda line: None,
+            progress=Progress(),
         )
     except JaxpartError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -22,6 +22,7 @@ from jaxpart.encoders.loading import shapes_of, write_encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.files import write_folder
 from jaxpart.pretraining.decoders import DecoderConfig, decoder_shapes, write_decoder
+from jaxpart.progress import Progress
 from jaxpart.tensor_files import flatten, open_checkpoint
 
 _SHOWN_FAULTS = 20
@@ -216,6 +217,7 @@ def convert(
     overwrite: bool = False,
     dry_run: bool = False,
     log: Callable[[str], None] = lambda line: None,
+    progress: Progress | None = None,
 ) -> ViTConfig:
     """Converts a PyTorch checkpoint into an encoder folder for `jaxpart.load_encoder`.
 
@@ -234,6 +236,7 @@ def convert(
       overwrite: Whether an encoder in `out` may be replaced.
       dry_run: Show the mapping and write nothing.
       log: Takes lines about what is done.
+      progress: Shows how far it is.
 
     Returns:
       The encoder's architecture.
@@ -247,16 +250,19 @@ def convert(
     out = pathlib.Path(out)
     if not dry_run:
         _check_out(out, overwrite)
-    source = open_checkpoint(checkpoint, allow_torch=allow_torch)
+    progress = progress or Progress(shown=False)
+    with progress.bar(f"{family}: reading the checkpoint", None):
+        source = open_checkpoint(checkpoint, allow_torch=allow_torch)
     options = Options(num_heads, image_size, layout, with_decoder, decoder_num_heads)
     try:
         plan = make_plan(FAMILIES[family], source.contents, options, checkpoint_key)
     except JaxpartError as error:
         hint = _looks_like(family, layout, source.contents)
         raise JaxpartError(f"{source.path} as {family}: {hint}{error}") from None
-    arrays, faults = rules.read_arrays(
-        plan.match.entries, plan.values, plan.shapes(), source.release
-    )
+    with progress.bar(f"{family}: converting arrays", len(plan.match.entries)) as advance:
+        arrays, faults = rules.read_arrays(
+            plan.match.entries, plan.values, plan.shapes(), source.release, advance
+        )
     if faults:
         raise JaxpartError(_listed(f"{source.path} does not fit {family}", faults))
     for entry in plan.match.entries:
@@ -280,7 +286,8 @@ def convert(
         write_encoder(folder, family, config, families()[family].preprocessing, arrays, about)
 
     if not dry_run:
-        write_folder(out, write)
+        with progress.bar(f"{family}: writing", None):
+            write_folder(out, write)
     return config
 
 

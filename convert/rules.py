@@ -122,8 +122,9 @@ def read_arrays(
     values: Mapping[str, Any],
     shapes: Mapping[str, tuple[int, ...]],
     release: Callable[[], None] = lambda: None,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> tuple[dict[str, jax.Array], list[str]]:
-    """Makes the Flax arrays, as float32 copies, and calls `release` after each.
+    """Makes the Flax arrays, as float32 copies; calls `release` after each, and `advance`.
 
     Returns:
       The arrays by dotted path, and a sentence for every source that is no array of numbers or whose
@@ -131,6 +132,7 @@ def read_arrays(
     """
     arrays, faults = {}, []
     for entry in entries:
+        advance(1)
         sources = [values[key] for key in entry.sources]
         named = " + ".join(
             f"{k} {list(getattr(v, 'shape', ())) or type(v).__name__}"

@@ -26,20 +26,24 @@ class Progress:
         self._console.print(line, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
-    def bar(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    def bar(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
         """Yields a function that takes the number of items done since its last call.
 
-        A terminal shows how many are done, how many a second, and how long the others take.
+        A terminal shows how many are done, how many a second, and how long the others take; the time
+        so far, where `total` is None since nobody can tell.
         """
         if not self._console.is_terminal or self._console.quiet:
             yield lambda count: None
             return
-        columns = (
-            rich.progress.TextColumn("{task.description}", markup=False),
-            rich.progress.BarColumn(),
+        counted = (
             rich.progress.MofNCompleteColumn(),
             _Rate(),
             rich.progress.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        )
+        columns = (
+            rich.progress.TextColumn("{task.description}", markup=False),
+            rich.progress.BarColumn(),
+            *(counted if total is not None else (rich.progress.TimeElapsedColumn(),)),
         )
         with rich.progress.Progress(*columns, console=self._console) as bars:
             task = bars.add_task(what, total=total)

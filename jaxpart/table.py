@@ -32,6 +32,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
+def interval(values: Mapping[str, float], name: str) -> str:
+    """The 95 % interval of a result in percent, "91.2 to 93.4"."""
+    return f"{percent(values[f'{name}_low'])} to {percent(values[f'{name}_high'])}"
+
+
 def results_table(encoder: Mapping[str, Any], sections: Sequence[Section]) -> str:
     """All sections under one title, as text.
 

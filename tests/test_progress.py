@@ -22,6 +22,8 @@ def shown(monkeypatch, *, terminal, main=True):
     with progress.bar("encoding [x]", 40) as advance:
         for _ in range(4):
             advance(10)
+    with progress.bar("waiting", None):
+        pass
     return screen.getvalue()
 
 
@@ -30,6 +32,7 @@ def test_a_terminal_shows_rate_and_time(monkeypatch):
     assert "encoding [x]" in text
     assert "40/40" in text
     assert "/s" in text
+    assert "0:00:00" in text.split("waiting")[1]
     assert "a [bold] line" in text
 
 

@@ -107,9 +107,9 @@ def _open_splits(
         found: dict[str, Source] = {}
         missing: list[NotThere] = []
         for split in splits:
-            Progress().say(f"{name} ({split}): opening")  # Pascal and ADE20K: a minute and more
             try:
-                source = opener(name, split, given)
+                with Progress().bar(f"{name} ({split}): opening", None):  # Pascal, ADE20K: minutes
+                    source = opener(name, split, given)
                 if len(source) == 0:
                     raise JaxpartError(f"{name} ({split}) holds no image; unpack it again")
                 found[split] = source

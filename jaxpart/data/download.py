@@ -11,7 +11,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO
 
 from jaxpart.data.locking import locked
@@ -114,8 +114,9 @@ def download(
                 try:
                     (out / archive.into).mkdir(parents=True, exist_ok=True)
                     file = fetch(archive.file, out, progress)
-                    progress.say(f"{archive.file.name}: unpacking")
-                    _unpack(file, archive, out / archive.into)
+                    size = file.stat().st_size
+                    with progress.bar(f"{archive.file.name}: unpacking", size) as advance:
+                        _unpack(file, archive, out / archive.into, advance)
                     file.unlink()
                 except OSError as error:
                     raise JaxpartError(f"{out} cannot be written: {error.strerror}") from error
@@ -123,18 +124,26 @@ def download(
     return folders
 
 
-def _unpack(file: pathlib.Path, archive: Archive, into: pathlib.Path) -> None:
-    """Unpacks beside the goal, then moves: a folder that is there is whole."""
+def _unpack(
+    file: pathlib.Path, archive: Archive, into: pathlib.Path, advance: Callable[[int], None]
+) -> None:
+    """Unpacks beside the goal, then moves: a folder that is there is whole.
+
+    `advance` is told how many more bytes of the archive are done.
+    """
     temporary = into / f".unpacking-{archive.file.name}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         try:
             if zipfile.is_zipfile(file):
                 with zipfile.ZipFile(file) as packed:
-                    _unzip(packed, archive.members, temporary)
+                    _unzip(packed, archive.members, temporary, advance)
             else:
-                with tarfile.open(file) as packed_tar:
-                    _untar(packed_tar, archive.members, temporary)
+                with file.open("rb") as opened, tarfile.open(fileobj=opened) as packed_tar:
+                    done = 0
+                    for _ in _untar(packed_tar, archive.members, temporary):
+                        advance(opened.tell() - done)
+                        done = opened.tell()
         except (
             zipfile.BadZipFile,
             tarfile.TarError,
@@ -153,8 +162,14 @@ def _unpack(file: pathlib.Path, archive: Archive, into: pathlib.Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _unzip(packed: zipfile.ZipFile, members: tuple[str, ...], goal: pathlib.Path) -> None:
+def _unzip(
+    packed: zipfile.ZipFile,
+    members: tuple[str, ...],
+    goal: pathlib.Path,
+    advance: Callable[[int], None],
+) -> None:
     for entry in packed.infolist():
+        advance(entry.compress_size)
         path = _inside(entry.filename, members, goal)
         kind = entry.external_attr >> 16
         if path is None:
@@ -168,8 +183,10 @@ def _unzip(packed: zipfile.ZipFile, members: tuple[str, ...], goal: pathlib.Path
                 _save(source, path)
 
 
-def _untar(packed: tarfile.TarFile, members: tuple[str, ...], goal: pathlib.Path) -> None:
+def _untar(packed: tarfile.TarFile, members: tuple[str, ...], goal: pathlib.Path) -> Iterator[None]:
+    """Unpacks a member at every step."""
     for entry in packed:
+        yield
         path = _inside(entry.name, members, goal)
         if path is None:
             continue

@@ -143,7 +143,8 @@ def _export_view(
     if devices.is_main():
         arrays = {name: vectors.whole() for name, vectors in found.features.items()}
         ids = [view.view.ids[i] for i in found.kept]
-        write_features(path, arrays, view.labels[found.kept], ids, about)
+        with progress.bar(f"{view.name}: writing", None):
+            write_features(path, arrays, view.labels[found.kept], ids, about)
     return path
 
 

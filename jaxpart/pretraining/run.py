@@ -102,7 +102,8 @@ def pretrain(
     optimizer, rate = make_optimizer(
         config.optimizer, config.batch_size, steps, config.warmup_epochs * epoch
     )
-    codebook = make_codebook(objective, supply.sample)
+    with progress.bar(f"{config.method}: fitting tokens", None):
+        codebook = make_codebook(objective, supply.sample)
     graph, state = start(objective, optimizer, config.seed, codebook)
     checkpointer = Checkpointer(workdir.path / "place", every_seconds=config.checkpoint_seconds)
     taken = min(steps, max_steps or steps)

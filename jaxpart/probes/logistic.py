@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.optimize
 from jaxtyping import Array, Float, Int
+
+ITERATIONS = 1000
+"""By default at most; as a rule a tenth is enough."""
 
 
 def logistic_regression(
@@ -16,7 +21,8 @@ def logistic_regression(
     test: Float[np.ndarray, "test channel"],
     *,
     strength: float = 1.0,
-    iterations: int = 1000,
+    iterations: int = ITERATIONS,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> Int[np.ndarray, " test"]:
     """Classes of test items by the weights that minimise the regularised cross entropy.
 
@@ -31,6 +37,7 @@ def logistic_regression(
       test: Features of the test items.
       strength: Of the regularisation.
       iterations: At most so many of L-BFGS.
+      advance: Is told how many more are done.
     """
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     deviation = np.where(deviation > 0, deviation, 1)
@@ -60,6 +67,7 @@ def logistic_regression(
         np.zeros(shape[0] * shape[1]),
         jac=True,
         method="L-BFGS-B",
+        callback=lambda flat: advance(1),
         options={"maxiter": iterations, "gtol": 1e-6, "ftol": 1e-9},
     )
     weights = jnp.asarray(result.x.reshape(shape), jnp.float32)

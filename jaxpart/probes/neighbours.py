@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ def nearest_neighbours(
     *,
     k: int = 20,
     temperature: float = 0.07,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> Int[np.ndarray, " test"]:
     """Classes of test items by the vote of their nearest training items, searched exactly in blocks.
 
@@ -35,6 +37,7 @@ def nearest_neighbours(
       test: Features of the test items.
       k: Number of neighbours; all, if there are fewer training items.
       temperature: Of the weights.
+      advance: Is told how many more test items are done.
 
     Raises:
       JaxpartError: k is less than 1.
@@ -45,32 +48,33 @@ def nearest_neighbours(
     rows, classes = jnp.asarray(unit_rows(train)), jnp.asarray(labels, jnp.int32)
     queries = unit_rows(test)
     queries = np.concatenate([queries, np.zeros((-len(test) % block, test.shape[1]), np.float32)])
-    found = _vote(
-        rows,
-        classes,
-        queries.reshape(-1, block, test.shape[1]),
-        temperature,
-        k=min(k, len(train)),
-        count=int(labels.max()) + 1,
-    )
-    return np.asarray(found).reshape(-1)[: len(test)]
+    found = []
+    for start in range(0, len(queries), block):
+        votes = _vote(
+            rows,
+            classes,
+            queries[start : start + block],
+            temperature,
+            k=min(k, len(train)),
+            count=int(labels.max()) + 1,
+        )
+        found.append(np.asarray(votes))
+        advance(min(block, len(test) - start))
+    return np.concatenate(found)[: len(test)]
 
 
 @functools.partial(jax.jit, static_argnames=("k", "count"))
 def _vote(
     rows: Float[Array, "train channel"],
     labels: Int[Array, " train"],
-    queries: Float[Array, "blocks block channel"],
+    queries: Float[Array, "block channel"],
     temperature: float,
     *,
     k: int,
     count: int,
-) -> Int[Array, "blocks block"]:
-    def block(query: Float[Array, "block channel"]) -> Int[Array, " block"]:
-        similarities = jnp.matmul(query, rows.T, precision=jax.lax.Precision.HIGHEST)
-        nearest, index = jax.lax.top_k(similarities, k)
-        weights = jnp.exp((nearest - 1) / temperature)
-        votes = jax.vmap(lambda w, c: jnp.zeros(count).at[c].add(w))(weights, labels[index])
-        return votes.argmax(axis=1)
-
-    return jax.lax.map(block, queries)
+) -> Int[Array, " block"]:
+    similarities = jnp.matmul(queries, rows.T, precision=jax.lax.Precision.HIGHEST)
+    nearest, index = jax.lax.top_k(similarities, k)
+    weights = jnp.exp((nearest - 1) / temperature)
+    votes = jax.vmap(lambda w, c: jnp.zeros(count).at[c].add(w))(weights, labels[index])
+    return votes.argmax(axis=1)

@@ -19,13 +19,13 @@ from jaxpart.metrics.accuracy import accuracy, item_scores
 from jaxpart.probes.attentive import AttentiveHead, check_width
 from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead
-from jaxpart.probes.logistic import logistic_regression
+from jaxpart.probes.logistic import ITERATIONS, logistic_regression
 from jaxpart.probes.neighbours import nearest_neighbours
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.selection import Outcome, probe_features
 from jaxpart.probes.sweep import MakeHead
 from jaxpart.progress import Progress
-from jaxpart.table import Section, percent
+from jaxpart.table import Section, interval, percent
 from jaxpart.workdir import WorkDir
 
 _HEADS = ("linear", "attentive")
@@ -190,9 +190,13 @@ def _without_training(
         yield "own/classifier", own
     for reference in options.references:
         for name in options.linear.representations:
-            progress.say(f"{data.name}: {reference} on {name}")
             train, test = (side.features[name].whole() for side in (data.train, data.test))
-            yield f"{reference}/{name}", _REFERENCES[reference](train, data.train.labels, test)
+            total, unit = (
+                (len(test), "items") if reference == "knn" else (ITERATIONS, "at most, steps")
+            )
+            with progress.bar(f"{data.name}: {reference} on {name}, {unit}", total) as advance:
+                found = _REFERENCES[reference](train, data.train.labels, test, advance=advance)
+            yield f"{reference}/{name}", found
 
 
 def _alike(features: Mapping[str, Features], names: Sequence[str]) -> list[list[str]]:
@@ -309,8 +313,7 @@ def classification_section(title: str, task: str, values: Mapping[str, float | i
             continue  # its row is there
         shown = [values.get(f"{place}/{reading}") for reading in ("best", "last", "chosen")]
         surest = "chosen" if shown[2] is not None else "last"
-        low, high = (percent(values[f"{place}/{surest}_{end}"]) for end in ("low", "high"))
-        note = f"{low} to {high}"
+        note = interval(values, f"{place}/{surest}")
         if values.get(f"{place}/bn_test_batch") and rest[0] == "attentive":
             note += "; BatchNorm of the test batch"
         rows.append(

@@ -13,8 +13,9 @@ from jaxpart.data.views import patch_view
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.metrics.average_precision import average_precision
+from jaxpart.metrics.bootstrap import retrieval_intervals
 from jaxpart.progress import Progress
-from jaxpart.table import Section, percent
+from jaxpart.table import Section, interval, percent
 from jaxpart.workdir import WorkDir
 
 
@@ -44,6 +45,7 @@ def section(values: Mapping[str, float | int]) -> Section:
                     f"{data}, {'/'.join(representation)}",
                     str(values[f"{data}/retrieval/patches"]),
                     percent(value),
+                    interval(values, key),
                     percent(values[f"{place}/mAP"]),
                     ", ".join(
                         f"{name.removeprefix(parts)} {percent(ap)}"
@@ -52,7 +54,9 @@ def section(values: Mapping[str, float | int]) -> Section:
                     ),
                 )
             )
-    return Section(("part retrieval", "patches", "AP", "mAP", "AP of each part"), rows)
+    return Section(
+        ("part retrieval", "patches", "AP", "95 % interval", "mAP", "AP of each part"), rows
+    )
 
 
 def part_retrieval(
@@ -76,7 +80,8 @@ def part_retrieval(
 
     Yields:
       "patches", "skipped" and, for each representation, "embedding/AP", "embedding/mAP" and
-      "embedding/part/NAME", as shares of 1.
+      "embedding/part/NAME", as shares of 1; of the first two also "_low" and "_high", the ends of
+      their 95 % intervals over the images that queries are of.
 
     Raises:
       JaxpartError: There are no patches, an image cannot be read, or a representation is unknown.
@@ -102,13 +107,17 @@ def part_retrieval(
     yield "skipped", len(found.skipped)
     if found.skipped:
         progress.say(f"{len(found.skipped)} patches skipped; the first: {found.skipped[0]}")
+    images = [patches[i].index for i in found.kept]
     parts = [selection.parts[patches[i].part] for i in found.kept]
     for name, vectors in found.features.items():
         with progress.bar(f"{source.info.name}: retrieving by {name}", len(parts)) as advance:
             result = average_precision(
                 vectors.whole(), parts, exclude_self=config.exclude_self, advance=advance
             )
-        yield f"{name}/AP", result.ap
-        yield f"{name}/mAP", result.mean_ap
+        ends = retrieval_intervals(result.per_query, parts, images)
+        for key, value, end in zip(("AP", "mAP"), (result.ap, result.mean_ap), ends, strict=True):
+            yield f"{name}/{key}", value
+            yield f"{name}/{key}_low", end.low
+            yield f"{name}/{key}_high", end.high
         for part, value in result.per_part.items():
             yield f"{name}/part/{part}", value

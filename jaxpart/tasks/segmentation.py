@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Int64
+from jaxtyping import Int32, Int64
 
 from jaxpart import devices
 from jaxpart.checkpoints import Checkpointer
@@ -25,6 +25,7 @@ from jaxpart.data.source import Source
 from jaxpart.data.subset import random_subset
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
+from jaxpart.metrics.bootstrap import segmentation_intervals
 from jaxpart.metrics.confusion import segmentation_scores
 from jaxpart.metrics.confusion_tables import class_scores, error_shares
 from jaxpart.probes.incontext import Memory
@@ -134,8 +135,9 @@ class Segmentation:
             neighbours=config.incontext.neighbours,
             temperature=config.incontext.temperature,
         )
-        matrices = dict(zip(names, self.test(logits, len(names)), strict=True))
-        yield from self.results(matrices)
+        tested, counts = self.test(logits, len(names))
+        matrices = dict(zip(names, tested, strict=True))
+        yield from self.results(matrices, counts)
         if devices.is_main():
             self.write_tables(matrices)
             self.draw(logits)
@@ -205,18 +207,30 @@ class Segmentation:
         batches.close()
         return memory
 
-    def test(self, logits: WindowLogits, heads: int) -> Int64[np.ndarray, "heads classes classes"]:
-        """Confusion matrices over all test images; each process tests its share of them."""
+    def test(
+        self, logits: WindowLogits, heads: int
+    ) -> tuple[
+        Int64[np.ndarray, "heads classes classes"], Int32[np.ndarray, "image heads 3 classes"]
+    ]:
+        """Confusion matrices over all test images, and the `image_counts` of each.
+
+        Each process tests its share of them.
+        """
         classes = len(self.data.classes)
         share = -(-len(self.data.test) // jax.process_count())
+        counts: list[jax.Array] = []
         with self.progress.bar(f"{self.data.name}: testing", share) as advance:
             images = _counted(self.images(), advance)
             first = next(images, None)
             if first is None:  # fewer images than processes
                 matrices = np.zeros((heads, classes, classes), np.int64)
             else:
-                matrices = evaluate(logits, itertools.chain([first], images), self.sliding)
-        return devices.add_up(matrices)
+                images = itertools.chain([first], images)
+                matrices = evaluate(logits, images, self.sliding, counts.append)
+        of_each = np.zeros((len(self.data.test), heads, 3, classes), np.int32)
+        if counts:
+            of_each[jax.process_index() :: jax.process_count()] = jax.device_get(counts)
+        return devices.add_up(matrices), devices.add_up(of_each)
 
     def images(self) -> Iterator[TestImage]:
         """This process's share of the test images."""
@@ -236,14 +250,25 @@ class Segmentation:
         batches.close()
 
     def results(
-        self, matrices: Mapping[str, Int64[np.ndarray, "classes classes"]]
+        self,
+        matrices: Mapping[str, Int64[np.ndarray, "classes classes"]],
+        counts: Int32[np.ndarray, "image heads 3 classes"],
     ) -> Iterator[tuple[str, float | int]]:
-        """mIoU, mAcc and aAcc of every head; of the first one also each class and where it errs."""
-        for name, matrix in matrices.items():
+        """mIoU, mAcc and aAcc of every head; of the first one also each class and where it errs.
+
+        "_low" and "_high" are the ends of their 95 % intervals over images.
+        """
+        for number, (name, matrix) in enumerate(matrices.items()):
             scores = segmentation_scores(matrix)
-            yield f"{name}/mIoU", scores.mean_iou
-            yield f"{name}/mAcc", scores.mean_accuracy
-            yield f"{name}/aAcc", scores.pixel_accuracy
+            ends = segmentation_intervals(counts[:, number])
+            for key, value, interval in (
+                ("mIoU", scores.mean_iou, ends.mean_iou),
+                ("mAcc", scores.mean_accuracy, ends.mean_accuracy),
+                ("aAcc", scores.pixel_accuracy, ends.pixel_accuracy),
+            ):
+                yield f"{name}/{key}", value
+                yield f"{name}/{key}_low", interval.low
+                yield f"{name}/{key}_high", interval.high
         first, matrix = next(iter(matrices.items()))
         for score in class_scores(matrix, self.data.classes):
             if not np.isnan(score.iou):

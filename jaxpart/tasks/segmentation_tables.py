@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxpart.metrics.confusion_tables import class_scores, part_confusions
-from jaxpart.table import Section, percent
+from jaxpart.table import Section, interval, percent
 
 _SHOWN = 2
 """Best and worst classes in the result table."""
@@ -47,7 +47,7 @@ def section(values: Mapping[str, float | int]) -> Section:
         if task == "segmentation" and rest[1:] == ["mIoU"]:
             rows.append((data, rest[0]))
     return Section(
-        ("segmentation", "mIoU", "mAcc", "aAcc", "classes, best and worst"),
+        ("segmentation", "mIoU", "95 % interval", "mAcc", "aAcc", "classes, best and worst"),
         [
             row
             for data in dict(rows)
@@ -72,7 +72,9 @@ def _rows(
             continue
         yield (
             f"{data}, {head}",
-            *(percent(values[f"{place}/{head}/{metric}"]) for metric in ("mIoU", "mAcc", "aAcc")),
+            percent(values[f"{place}/{head}/mIoU"]),
+            interval(values, f"{place}/{head}/mIoU"),
+            *(percent(values[f"{place}/{head}/{metric}"]) for metric in ("mAcc", "aAcc")),
             said.get(head, "") if number else _best_and_worst(values, f"{place}/{head}/IoU/"),
         )
 

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Float32, Int, Int32, Int64, UInt8
 from jaxpart import devices
 from jaxpart.errors import JaxpartError
 from jaxpart.labels import IGNORE, check_labels
-from jaxpart.metrics.confusion import ConfusionCounter
+from jaxpart.metrics.confusion import ConfusionCounter, image_counts
 from jaxpart.tasks.sliding import (
     axis_weights,
     count_rows,
@@ -79,7 +79,10 @@ class TestImage:
 
 
 def evaluate(
-    window_logits: WindowLogits, images: Iterable[TestImage], sliding: SlidingWindow
+    window_logits: WindowLogits,
+    images: Iterable[TestImage],
+    sliding: SlidingWindow,
+    each: Callable[[Int32[Array, "heads 3 classes"]], None] = lambda counts: None,
 ) -> Int64[np.ndarray, "heads classes classes"]:
     """Confusion matrices over all images, one per head.
 
@@ -87,6 +90,7 @@ def evaluate(
       window_logits: Called with uint8 [batch, *crop, 3] only; returns at most 255 classes.
       images: With labels; read one after another, so a generator may load them.
       sliding: How images are cut and batched.
+      each: Is told the `image_counts` of every image, in their order.
 
     Returns:
       As `segmentation_scores` takes them, exact; those of several processes add up.
@@ -102,11 +106,14 @@ def evaluate(
         heads, _, _, classes = source.shape
         label = _checked_label(image, classes)
         counter = counter or ConfusionCounter(classes, heads=(heads,))
+        matrices, pixels = jnp.zeros((heads, classes, classes), jnp.int32), 0
         for rows, down, across in _row_blocks(image, source, sliding):
             part = np.full((len(down), len(across)), IGNORE, np.uint8)
             part[: rows.stop - rows.start, : image.size[1]] = label[rows]
-            matrices = count_rows(source, down, across, devices.shard(part, local=True))
-            counter.add(matrices, part.size)
+            matrices += count_rows(source, down, across, devices.shard(part, local=True))
+            pixels += part.size
+        counter.add(matrices, pixels)
+        each(image_counts(matrices))
         jax.block_until_ready(last)
         last = matrices
     if counter is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from jaxpart.errors import JaxpartError
 from jaxpart.files import write_json
+from jaxpart.progress import Progress
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -42,6 +43,7 @@ def _encoder(given: argparse.Namespace) -> Any:
         tolerance=given.tolerance,
         named=dict(given.stage),
         allow_torch=given.use_torch,
+        progress=Progress(),
     )
 
 

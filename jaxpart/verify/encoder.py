@@ -14,6 +14,7 @@ import numpy as np
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import load_encoder, read_about
 from jaxpart.errors import JaxpartError
+from jaxpart.progress import Progress
 from jaxpart.table import Section, sections_text
 from jaxpart.verify.comparing import TOLERANCE, Difference, compare
 from jaxpart.verify.diagnosis import Finding, diagnose
@@ -129,6 +130,7 @@ def verify_encoder(
     tolerance: float = TOLERANCE,
     named: Mapping[str, str] | None = None,
     allow_torch: bool = False,
+    progress: Progress | None = None,
 ) -> EncoderReport:
     """Runs the same images through PyTorch and through Flax.
 
@@ -142,6 +144,7 @@ def verify_encoder(
       tolerance: Largest absolute error of what is the same, see `Difference.departs`.
       named: Submodules of the reference by stage, where the usual places are wrong.
       allow_torch: Whether PyTorch may read checkpoints in its old format.
+      progress: Shows how far it is.
 
     Raises:
       JaxpartError: A file is missing or of another encoder, PyTorch is not installed, or the reference
@@ -162,15 +165,18 @@ def verify_encoder(
     ours = encoder.preprocessing.mean, encoder.preprocessing.std
     files = read_images(images, count)
     reports = []
-    for size in sizes or [encoder.config.image_size]:
-        encoder.config.grid_of(*size)
-        seen = pixels(files, size)
-        inputs = np.asarray(encoder.normalize(jax.numpy.asarray(seen)))
-        before = compare_pixels(files, seen, inputs, ours, stated)
-        theirs, absent = run_reference(
-            module, inputs, depth=encoder.config.depth, named=named or {}
-        )
-        reports.append(_compare_size(encoder, size, inputs, theirs, absent, before, tolerance))
+    sizes = sizes or [encoder.config.image_size]
+    with (progress or Progress(shown=False)).bar("comparing, image sizes", len(sizes)) as advance:
+        for size in sizes:
+            encoder.config.grid_of(*size)
+            seen = pixels(files, size)
+            inputs = np.asarray(encoder.normalize(jax.numpy.asarray(seen)))
+            before = compare_pixels(files, seen, inputs, ours, stated)
+            theirs, absent = run_reference(
+                module, inputs, depth=encoder.config.depth, named=named or {}
+            )
+            reports.append(_compare_size(encoder, size, inputs, theirs, absent, before, tolerance))
+            advance(1)
     about = {
         "checkpoint": str(checkpoint),
         "sha256": digest,
