@@ -40,6 +40,11 @@ def interval(cell: Cell) -> str:
     return f"{number(cell.low)}–{number(cell.high)}"
 
 
+def deviation(cell: Cell) -> str:
+    """The standard deviation over seeds, " ± 0.4"; empty where there is none."""
+    return "" if cell.deviation is None else f" ± {number(cell.deviation)}"
+
+
 def markdown(table: Table) -> str:
     """A table for a README: ours with its interval; the paper's and the difference where it has them."""
     head = ["encoder"]
@@ -50,6 +55,7 @@ def markdown(table: Table) -> str:
         line = [_md(f"{row.label} ({row.caveat})" if row.caveat else row.label)]
         for cell in row.cells:
             ours = number(cell.ours) or NOT_RUN
+            ours += deviation(cell)
             ours += f" ({interval(cell)})" if interval(cell) else ""
             line += (
                 [ours, number(cell.paper), signed(cell.difference)] if table.compared else [ours]
@@ -68,7 +74,7 @@ def latex(table: Table) -> str:
     """A table for a paper; needs the package booktabs."""
     each = 3 if table.compared else 1
     lines = [
-        "% \\usepackage{booktabs}; percent; intervals are 95 %",
+        "% \\usepackage{booktabs}; percent; small: 95 % intervals; plus-minus: deviation over seeds",
         "\\begin{table}",
         "\\centering",
         f"\\caption{{{_tex(table.title)}.{''.join(' ' + _tex(note) for note in table.notes)}}}",
@@ -96,6 +102,7 @@ def latex(table: Table) -> str:
         cells = [_tex(f"{row.label} ({row.caveat})" if row.caveat else row.label)]
         for cell in row.cells:
             ours = number(cell.ours) or "--"
+            ours += deviation(cell).replace("±", "$\\pm$")
             if interval(cell):
                 ours += f" {{\\scriptsize {interval(cell).replace('–', '--')}}}"
             cells.append(ours)
@@ -114,10 +121,29 @@ def as_csv(table: Table) -> str:
     """Every number on a line of its own; empty where there is none. With more digits than shown."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("encoder", "caveat", "column", "ours", "low", "high", "paper", "difference"))
+    writer.writerow(
+        (
+            "encoder",
+            "caveat",
+            "column",
+            "ours",
+            "low",
+            "high",
+            "deviation",
+            "paper",
+            "difference",
+        )
+    )
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
-            numbers = (cell.ours, cell.low, cell.high, cell.paper, cell.difference)
+            numbers = (
+                cell.ours,
+                cell.low,
+                cell.high,
+                cell.deviation,
+                cell.paper,
+                cell.difference,
+            )
             exact = ("" if value is None else f"{value:.4f}" for value in numbers)
             writer.writerow((_safe(row.label), row.caveat, column, *exact))
     return file.getvalue()

@@ -95,7 +95,10 @@ class Looker:
             if parts is not None:
                 own = "retrieval" in self.config and self.config.retrieval.exclude_self
                 try:
-                    result = average_precision(vectors, parts, exclude_self=own)
+                    with progress.bar(f"{self.run.label}: AP by {name}", len(vectors)) as advance:
+                        result = average_precision(
+                            vectors, parts, exclude_self=own, advance=advance
+                        )
                     ap, mean = result.per_query, result.ap
                 except JaxpartError:  # with exclude_self: no part has two patches
                     pass
@@ -154,12 +157,14 @@ def _parts(
         raise JaxpartError(f"no image of {name} can be read")
     numbers = sorted({patch.index for patch in patches})
     pictures, scale = [], {}
-    for number in numbers:
-        record = source[number]
-        picture = decode(record.image, record.annotation.id)
-        scale[number] = picture.size * 2
-        picture.thumbnail((_PICTURE, _PICTURE), Image.Resampling.BICUBIC)
-        pictures.append(picture)
+    with progress.bar(f"{title}: images", len(numbers)) as advance:
+        for number in numbers:
+            record = source[number]
+            picture = decode(record.image, record.annotation.id)
+            scale[number] = picture.size * 2
+            picture.thumbnail((_PICTURE, _PICTURE), Image.Resampling.BICUBIC)
+            pictures.append(picture)
+            advance(1)
     order = {number: place for place, number in enumerate(numbers)}
     label = {part: place for place, part in enumerate(selection.parts)}
     names = [selection.parts[patch.part] for patch in patches]
@@ -214,10 +219,12 @@ def _windows(
         size = looker.encoder.config.image_size[0]
         pairs += looker.pairs(window_view(source, numbers, size=size), None, progress)
     size = members[0].encoder.config.image_size[0]
-    pictures = [
-        window_picture(source, number, size).resize((_PICTURE, _PICTURE), Image.Resampling.BICUBIC)
-        for number in numbers
-    ]
+    pictures = []
+    with progress.bar(f"{title}: images", len(numbers)) as advance:
+        for number in numbers:
+            whole = window_picture(source, number, size)
+            pictures.append(whole.resize((_PICTURE, _PICTURE), Image.Resampling.BICUBIC))
+            advance(1)
     return PatchSet(
         name=title,
         kind="windows",

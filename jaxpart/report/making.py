@@ -18,6 +18,7 @@ from jaxpart.report.looking import Limits, Looker, patch_sets
 from jaxpart.report.page import page
 from jaxpart.report.patch_sets import PatchSet
 from jaxpart.report.runs import read_runs
+from jaxpart.report.seeds import averaged
 from jaxpart.report.tables import other_tables, paper_tables
 
 _MARK = "report.json"
@@ -43,7 +44,8 @@ def make_report(
     """
     runs = read_runs(folders)
     with _replacing(out) as folder:
-        tables = [*paper_tables(runs), *other_tables(runs)]
+        rows = [*runs, *averaged(runs)]
+        tables = [*paper_tables(rows), *other_tables(rows)]
         tables.sort(key=lambda table: not table.measured)  # the others stay empty, at the end
         (folder / "tables").mkdir()
         for table in tables:
@@ -64,7 +66,9 @@ def make_report(
                 else:
                     sets.append(one)
             found += seen_figures(lookers, sets, progress)
-            text = explorer(sets, "Nearest patches")
+            total = sum(len(one.images) + len(one.thumbnails or ()) for one in sets)
+            with progress.bar("explorer: packing pictures", total) as advance:
+                text = explorer(sets, "Nearest patches", advance)
             (folder / "explorer.html").write_text(text, encoding="utf-8")
         pictures = [one for one in found if isinstance(one, Picture)]
         skipped = [one for one in found if isinstance(one, str)]

@@ -40,7 +40,10 @@ def page(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(
-        number=formats.number, signed=formats.signed, interval=formats.interval
+        number=formats.number,
+        signed=formats.signed,
+        interval=formats.interval,
+        deviation=formats.deviation,
     )
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     return template.render(

@@ -20,12 +20,14 @@ class Cell:
       ours: None: not run.
       low: Lower end of its 95 % interval, where there is one.
       high: Upper end.
+      deviation: Standard deviation over the seeds of a run, where it has several.
       paper: The paper's figure; None where it has none or may not stand beside ours.
     """
 
     ours: float | None = None
     low: float | None = None
     high: float | None = None
+    deviation: float | None = None
     paper: float | None = None
 
     @property
@@ -179,13 +181,12 @@ def _cell(run: Run, column: Column, theirs: float | None) -> Cell:
     name = _find(run, column)
     if name is None:
         return Cell(paper=theirs)
-    low, high = (run.values.get(f"{name}_{end}") for end in ("low", "high"))
-    return Cell(
-        100 * run.values[name],
-        None if low is None else 100 * low,
-        None if high is None else 100 * high,
-        theirs,
-    )
+
+    def percent(key: str) -> float | None:
+        return 100 * run.values[key] if key in run.values else None
+
+    low, high, deviation = (percent(f"{name}_{end}") for end in ("low", "high", "sd"))
+    return Cell(percent(name), low, high, deviation, theirs)
 
 
 def _notes(run: Run, task: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Tables: ours beside the paper's, or not."""
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -10,6 +11,7 @@ from made_runs import made_run
 from jaxpart.errors import JaxpartError
 from jaxpart.report import formats
 from jaxpart.report.runs import read_runs
+from jaxpart.report.seeds import averaged
 from jaxpart.report.tables import other_tables, paper_tables
 
 VALUES = {
@@ -89,6 +91,33 @@ def test_other_data_and_several_runs(tmp_path):
     assert next(iter(runs[0].curves().values())).shape == (5,)
 
 
+def test_runs_of_several_seeds_have_a_row_together(tmp_path):
+    folders = [
+        made_run(
+            tmp_path / f"s{i}", values={**VALUES, "critters/retrieval/embedding/AP": 0.7 + i / 10}
+        )
+        for i in range(3)
+    ]
+    for seed, folder in enumerate(folders):
+        config = json.loads((folder / "config.json").read_text())
+        config["seed"] = 0 if seed == 2 else seed
+        config["encoder"]["checkpoint"] = f"pretrained/{seed}"
+        (folder / "config.json").write_text(json.dumps(config))
+    assert averaged(read_runs(folders)) == []  # two have the same seed
+    runs = read_runs(folders[:2])
+    (joined,) = averaged(runs)
+    (table,) = other_tables([*runs, joined])
+    row = row_of(table, "iBOT, mean of 2 seeds (s0, s1)")
+    assert row.cells[0].ours == pytest.approx(75)
+    half = 12.706 * 5  # Student's t for two runs, their deviation over the root of 2
+    assert (row.cells[0].low, row.cells[0].high) == pytest.approx((75 - half, 75 + half), rel=1e-4)
+    paper = table_of(paper_tables([*runs, joined]), "table3_part_classification")
+    assert row_of(paper, row.label).cells[0].low == pytest.approx(94)  # not that of one run
+    config["data"]["seed"], config["seed"] = 1, 2
+    (folders[2] / "config.json").write_text(json.dumps(config))
+    assert [run.label for run in averaged(read_runs(folders))] == [row.label]
+
+
 def test_formats(tmp_path):
     evil = made_run(tmp_path / "=1|2_%$<b>", values=VALUES)
     other = made_run(tmp_path / "b", values=VALUES)
@@ -105,6 +134,10 @@ def test_formats(tmp_path):
     assert r"94.0 {\scriptsize 93.0--95.0} & 93.8 & +0.2" in latex
     lines = list(csv.DictReader(io.StringIO(formats.as_csv(table))))
     assert len(lines) == 8 * 4
+    table.rows[6].cells[0] = dataclasses.replace(table.rows[6].cells[0], deviation=0.34)
+    assert "94.0 ± 0.3 (93.0–95.0)" in formats.markdown(table)
+    assert r"94.0 $\pm$ 0.3 {\scriptsize" in formats.latex(table)
+    assert "94.0000,93.0000,95.0000,0.3400,93.8000" in formats.as_csv(table)
     (first,) = [x for x in lines if x["encoder"] == "iBOT (b)" and x["column"] == "CUB linear"]
     assert (first["ours"], first["low"], first["difference"]) == ("94.0000", "93.0000", "0.2000")
     missing = next(x for x in lines if x["encoder"] == "DeiT")

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import importlib.resources
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jinja2
@@ -23,7 +23,9 @@ _BYTES = 18_000_000
 """Of all pictures, so that a page stays below 25 MB with them in base64."""
 
 
-def explorer(sets: Sequence[PatchSet], title: str) -> str:
+def explorer(
+    sets: Sequence[PatchSet], title: str, advance: Callable[[int], None] = lambda count: None
+) -> str:
     """The page.
 
     Nothing in it is trusted: names come as JSON and become text nodes, and the content security policy
@@ -32,6 +34,7 @@ def explorer(sets: Sequence[PatchSet], title: str) -> str:
     Args:
       sets: What can be looked at; may be empty.
       title: Of the page.
+      advance: Is told how many more pictures are in it, or less where it takes them smaller.
     """
     script = "\n".join(_text(f"{name}.js") for name in _SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}\n}})();\n'
@@ -46,7 +49,9 @@ def explorer(sets: Sequence[PatchSet], title: str) -> str:
         policy=policy,
         script=markupsafe.Markup(script),
         style=markupsafe.Markup(style),
-        data=markupsafe.Markup(_json({"sets": [_set(one, _BYTES // len(sets)) for one in sets]})),
+        data=markupsafe.Markup(
+            _json({"sets": [_set(one, _BYTES // len(sets), advance) for one in sets]})
+        ),
     )
 
 
@@ -63,8 +68,8 @@ def _json(data: Any) -> str:
     return json.dumps(data, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
 
 
-def _set(one: PatchSet, limit: int) -> dict[str, Any]:
-    pictures, small = sheets(one.pictures, one.thumbnails, limit)
+def _set(one: PatchSet, limit: int, advance: Callable[[int], None]) -> dict[str, Any]:
+    pictures, small = sheets(one.pictures, one.thumbnails, limit, advance)
     return {
         "name": one.name,
         "kind": one.kind,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from PIL import Image
@@ -19,21 +19,29 @@ _ATTEMPTS = ((224, 82), (224, 65), (176, 65), (144, 60), (112, 50), (80, 35))
 
 
 def sheets(
-    pictures: Sequence[Image.Image], thumbnails: Sequence[Pixels] | None, limit: int
+    pictures: Sequence[Image.Image],
+    thumbnails: Sequence[Pixels] | None,
+    limit: int,
+    advance: Callable[[int], None],
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Pictures and thumbnails as sheets: see `_pack`. Both together have at most `limit` bytes in base64,
     or are as small as they get."""
     small = None if thumbnails is None else [Image.fromarray(pixels) for pixels in thumbnails]
+    done = 0
     for side, quality in _ATTEMPTS:
-        packed = _pack(pictures, side, quality)
-        few = None if small is None else _pack(small, side, quality)
+        advance(-done)
+        packed = _pack(pictures, side, quality, advance)
+        few = None if small is None else _pack(small, side, quality, advance)
+        done = len(pictures) + len(small or ())
         used = sum(len(sheet) for pack in (packed, few) if pack for sheet in pack["sheets"])
         if used <= limit:
             break
     return packed, few
 
 
-def _pack(pictures: Sequence[Image.Image], side: int, quality: int) -> dict[str, Any]:
+def _pack(
+    pictures: Sequence[Image.Image], side: int, quality: int, advance: Callable[[int], None]
+) -> dict[str, Any]:
     """Sheets of equal cells, row by row.
 
     Returns:
@@ -53,6 +61,7 @@ def _pack(pictures: Sequence[Image.Image], side: int, quality: int) -> dict[str,
         sheet = Image.new("RGB", (columns * cell, rows * cell))
         for place, picture in enumerate(shown[start : start + columns * rows]):
             sheet.paste(picture, (place % columns * cell, place // columns * cell))
+            advance(1)
         file = io.BytesIO()
         sheet.save(file, "webp", quality=quality, method=2)
         encoded.append(base64.b64encode(file.getvalue()).decode())

@@ -31,11 +31,15 @@ def seen_figures(
             found += galleries.galleries(one)
         if not sets:
             found.append("patch galleries: skipped, there are no patches to look at")
-        for looker in lookers:
-            try:
-                seen.append(tokens.look(looker))
-            except JaxpartError as error:
-                found.append(f"{looker.run.label}: attention and PCA of tokens skipped, {error}")
+        with progress.bar("attention and PCA of tokens", len(lookers)) as advance:
+            for looker in lookers:
+                try:
+                    seen.append(tokens.look(looker))
+                except JaxpartError as error:
+                    found.append(
+                        f"{looker.run.label}: attention and PCA of tokens skipped, {error}"
+                    )
+                advance(1)
         found += [tokens.attention(one) for one in seen]
         if seen:
             found.append(tokens.principal_components(seen))

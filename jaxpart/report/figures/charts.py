@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from jaxpart.report.figures.style import COLOURS, Picture, marks, panels, plain
 from jaxpart.report.patch_sets import word
@@ -16,13 +17,17 @@ _LEVELS = (
 )
 
 
+Ends = tuple[float, ...]
+"""A result in percent, and the ends of its interval where it has one."""
+
+
 def levels(runs: Sequence[Run]) -> Iterator[Picture | str]:
     """Object level against part level per encoder, as the paper's figure 6."""
-    found = []
+    found: list[tuple[str, list[tuple[Run, Ends, Ends]]]] = []
     for *pair, title in _LEVELS:
         keys = [f"{data}/segmentation/paper/mIoU" for data in pair]
         rows = [
-            (run, 100 * run.values[keys[0]], 100 * run.values[keys[1]])
+            (run, _measured(run, keys[0]), _measured(run, keys[1]))
             for run in runs
             if all(key in run.values for key in keys)
         ]
@@ -37,15 +42,19 @@ def levels(runs: Sequence[Run]) -> Iterator[Picture | str]:
     figure, axes = panels([title for title, _ in found], width=5, height=1.3 + 0.5 * most)
     for axis, (_, rows) in zip(axes, found, strict=True):
         for place, (run, whole, part) in enumerate(rows):
-            axis.plot([whole, part], [place, place], color="#8a919c", linewidth=1.5, zorder=1)
-            for value, colour, marker in ((whole, COLOURS[0], "o"), (part, COLOURS[1], "s")):
+            axis.plot([whole[0], part[0]], [place, place], color="#c3c8d0", linewidth=1.5, zorder=1)
+            for (value, *ends), colour, marker in (
+                (whole, COLOURS[0], "o"),
+                (part, COLOURS[1], "s"),
+            ):
                 face = "white" if run.caveat else colour
+                axis.plot(ends, [place] * len(ends), color=colour, linewidth=1, zorder=1)
                 axis.scatter(
                     value, place, 55, face, marker=marker, edgecolors=colour, linewidths=1.8
                 )
         axis.set_yticks(range(len(rows)), [_named(run) for run, *_ in rows])
         axis.set_ylim(len(rows) - 0.4, -0.6)
-        axis.set_xlim(0, 1.1 * max(max(whole, part) for _, whole, part in rows))
+        axis.set_xlim(0, 1.1 * max(max(*whole, *part) for _, whole, part in rows))
         axis.set_xlabel("mIoU (%)")
     axes[0].scatter([], [], 45, COLOURS[0], marker="o", label="objects")
     axes[0].scatter([], [], 45, COLOURS[1], marker="s", label="parts")
@@ -53,7 +62,7 @@ def levels(runs: Sequence[Run]) -> Iterator[Picture | str]:
     yield Picture(
         "object_against_part",
         "Object level against part level: mIoU of a linear head on the frozen encoder. Hollow: "
-        "untrained or miniature encoders, which say nothing of the paper's.",
+        "untrained or miniature encoders, which say nothing of the paper's. Thin lines: 95 % intervals.",
         figure,
     )
 
@@ -64,7 +73,7 @@ def per_part(runs: Sequence[Run]) -> Iterator[Picture | str]:
     for run in runs:
         for key, value in run.values.items():
             match = re.fullmatch(r"([^/]+)/retrieval/(.+)/part/(.+)", key)
-            if match and not match[2].startswith("block"):
+            if match and not match[2].startswith(("block", "projector")):
                 series = (_named(run, short=True), word(match[2]))
                 found.setdefault(match[1], {}).setdefault(series, {})[match[3]] = 100 * value
     if not found:
@@ -95,54 +104,85 @@ def per_part(runs: Sequence[Run]) -> Iterator[Picture | str]:
     yield Picture("ap_per_part", "Part retrieval: average precision of each part.", figure)
 
 
+_PLACE = re.compile(
+    r"([^/]+)/(\w+)/(?:(linear|attentive|knn|logistic)/)?"
+    r"(?:block(\d+)(?:/(\w+))?|projector(\d+)|(projection))/(AP|mIoU|chosen)"
+)
+
+
 def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
-    """How a measurement changes from block to block, and behind the projector."""
-    found: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    behind: dict[tuple[str, str], float] = {}
+    """How a measurement changes from block to block, and from layer to layer of the projector."""
+    found: dict[str, dict[str, dict[tuple[int, int], float]]] = {}
+    behind: dict[tuple[str, str], dict[tuple[int, int], float]] = {}
     for run in runs:
         for key, value in run.values.items():
-            match = re.fullmatch(
-                r"([^/]+)/(retrieval|segmentation)/block(\d+)(?:/(\w+))?/(AP|mIoU)", key
-            )
+            match = _PLACE.fullmatch(key)
             if not match:
                 continue
-            title = f"{match[1]}, {match[2]} ({match[5]})"
-            series = f"{_named(run, short=True)}{f', {word(match[4])}' if match[4] else ''}"
-            points = found.setdefault(title, {}).setdefault(series, [])
-            points.append((int(match[3]), 100 * value))
-            projected = f"{match[1]}/retrieval/projection/AP"
-            if match[2] == "retrieval" and projected in run.values:
-                behind[title, series] = 100 * run.values[projected]
+            data, task, head, block, kind, layer, projection, metric = match.groups()
+            title = f"{data}, {f'{head} ' if head else ''}{task.replace('_', ' ')} ({metric})"
+            name = _named(run, short=True)
+            if block is None:  # the projector takes cls: its layers go on where cls tokens end
+                place = (2, 0) if projection else (1, int(layer))
+                behind.setdefault((title, name), {})[place] = 100 * value
+            else:
+                series = f"{name}{f', {word(kind)}' if kind else ''}"
+                found.setdefault(title, {}).setdefault(series, {})[0, int(block)] = 100 * value
     if not found:
         yield (
             "curves over blocks: skipped, no run measured single blocks; name them, as in "
             "--config.retrieval.representations=\"('block0/embedding','block5/embedding')\""
         )
         return
-    figure, axes = panels(list(found), width=4, height=3)
+    figure, axes = panels(list(found), width=4.6, height=3)
     for axis, (title, of) in zip(axes, found.items(), strict=True):
         styles = marks()
+        layers = {place for (t, _), points in behind.items() if t == title for place in points}
+        places = sorted({place for points in of.values() for place in points} | layers)
+        column = {place: i for i, place in enumerate(places)}
+        drawn = set()
         for series, points in of.items():
             colour, marker = next(styles)
-            numbers, values = zip(*sorted(points), strict=True)
+            style: Any = {"color": colour, "marker": marker, "markersize": 5}
+            blocks = sorted(points)
             axis.plot(
-                numbers, values, color=colour, marker=marker, markersize=5, label=plain(series)
+                [column[p] for p in blocks],
+                [points[p] for p in blocks],
+                label=plain(series),
+                **style,
             )
-            if (title, series) in behind:
+            name = series.split(", ")[0]
+            further = behind.get((title, name))
+            cls_there = f"{name}, {word('cls_token')}" in of
+            if further and name not in drawn and (series.endswith("cls token") or not cls_there):
+                drawn.add(name)
+                line = {blocks[-1]: points[blocks[-1]], **further}
                 axis.plot(
-                    [numbers[-1], numbers[-1] + 1],
-                    [values[-1], behind[title, series]],
-                    color=colour,
-                    marker=marker,
-                    markevery=[1],
+                    [column[p] for p in sorted(line)],
+                    [line[p] for p in sorted(line)],
+                    markevery=slice(1, None),
                     markerfacecolor="white",
                     linestyle=":",
+                    **style,
                 )
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.set_xlabel("block, from 0" + (" (last, hollow: projected)" if behind else ""))
+        axis.set_xticks(range(len(places)), [_place_name(place) for place in places])
+        if layers:
+            axis.axvline(column[min(layers)] - 0.5, color="#8a919c", linewidth=0.8)
+        axis.set_xlabel(
+            "block, from 0" + ("; right of the line: layers of the projector" if layers else "")
+        )
         axis.set_ylabel(f"{title.rsplit('(', 1)[1].rstrip(')')} (%)")
         axis.legend()
-    yield Picture("over_blocks", "What each block's output alone gives.", figure)
+    caption = "What each block's output alone gives."
+    if behind:
+        caption += " Hollow: each layer of the projector, and the projection at its end."
+    yield Picture("over_blocks", caption, figure)
+
+
+def _place_name(place: tuple[int, int]) -> str:
+    """Under the axis: a block, a layer of the projector, or its output."""
+    stage, number = place
+    return (f"{number}", f"P{number}", "out")[stage]
 
 
 def learning(runs: Sequence[Run]) -> Iterator[Picture | str]:
@@ -181,6 +221,11 @@ def learning(runs: Sequence[Run]) -> Iterator[Picture | str]:
             axis.set_ylabel("test accuracy (%)")
         axis.legend()
     yield Picture("learning_curves", "Learning curves, best rate of each head.", figure)
+
+
+def _measured(run: Run, key: str) -> Ends:
+    names = (key, f"{key}_low", f"{key}_high")
+    return tuple(100 * run.values[name] for name in names if name in run.values)
 
 
 def _named(run: Run, *, short: bool = False) -> str:

@@ -1,0 +1,59 @@
+"""Runs that differ in their seed alone, as one: means, with intervals over the runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from jaxpart.report.runs import Run
+
+_NOT_OF_THE_MEASUREMENT = ("seed", "report", "tensorboard")
+_ENDS = ("_low", "_high", "_sd")
+
+
+def averaged(runs: Sequence[Run]) -> list[Run]:
+    """A run in place of every two or more of one configuration whose seeds differ.
+
+    Their encoders may be of several pretrainings. Its values are those that all have: means, with the
+    95 % interval of Student's t over the runs as "_low" and "_high", whatever the runs' own were.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(_alike(run), []).append(run)
+    found = []
+    for members in groups.values():
+        seeds = {run.config.get("seed") for run in members}
+        if len(members) > 1 and len(seeds) == len(members):
+            first = members[0]
+            names = ", ".join(run.path.resolve().name for run in members)
+            label = f"{first.method}, mean of {len(members)} seeds ({names})"
+            found.append(dataclasses.replace(first, label=label, values=_means(members), steps={}))
+    return found
+
+
+def _alike(run: Run) -> str:
+    config: dict[str, Any] = {
+        key: value for key, value in run.config.items() if key not in _NOT_OF_THE_MEASUREMENT
+    }
+    encoder = dict(config.get("encoder") or {})
+    encoder.pop("checkpoint", None)
+    about: Mapping[str, Any] = {k: v for k, v in run.encoder.items() if k != "digest"}
+    return json.dumps([about, config | {"encoder": encoder}], sort_keys=True, default=str)
+
+
+def _means(runs: Sequence[Run]) -> dict[str, float]:
+    values: dict[str, float] = {}
+    reach = stats.t.ppf(0.975, len(runs) - 1) / np.sqrt(len(runs))
+    for name in runs[0].values:
+        if name.endswith(_ENDS) or not all(name in run.values for run in runs):
+            continue
+        each = np.array([run.values[name] for run in runs])
+        values[name] = mean = float(each.mean())
+        half = float(reach * each.std(ddof=1))
+        values[f"{name}_low"], values[f"{name}_high"] = mean - half, mean + half
+    return values
