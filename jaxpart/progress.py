@@ -29,8 +29,8 @@ class Progress:
     def bar(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
         """Yields a function that takes the number of items done since its last call.
 
-        A terminal shows how many are done, how many a second, and how long the others take; the time
-        so far, where `total` is None since nobody can tell.
+        A terminal shows how many are done, how many a second, and how long the others take. Where
+        `total` is None, since nobody can tell, it shows the time so far, and nothing in the end.
         """
         if not self._console.is_terminal or self._console.quiet:
             yield lambda count: None
@@ -45,7 +45,8 @@ class Progress:
             rich.progress.BarColumn(),
             *(counted if total is not None else (rich.progress.TimeElapsedColumn(),)),
         )
-        with rich.progress.Progress(*columns, console=self._console) as bars:
+        gone = total is None
+        with rich.progress.Progress(*columns, console=self._console, transient=gone) as bars:
             task = bars.add_task(what, total=total)
             yield lambda count: bars.advance(task, count)
 

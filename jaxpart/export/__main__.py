@@ -86,20 +86,21 @@ def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
     if given.batch_size < 1 or (given.pixels is not None and given.pixels < 1):
         raise JaxpartError("--batch-size and --pixels must be at least 1")
     config, kinds = _configuration(given)
+    progress = Progress(shown=devices.is_main())
     try:
         encoder = devices.replicate(configured_encoder(config))
         names = _names(given, config, encoder)
         size = given.pixels or encoder.config.image_size[0]
         shapes = _shapes(encoder, names)
         check_format(given.format, shapes)
-        views = list(find_views(kinds, config.data, size=size, on_error=given.on_error))
+        with progress.bar("opening", None):
+            views = list(find_views(kinds, config.data, size=size, on_error=given.on_error))
     except (AttributeError, KeyError) as error:
         raise JaxpartError(
             f"{given.source}/config.json is of another version of jaxpart ({error}); run again"
         ) from error
     if not views:
         raise JaxpartError(f"name what to export: --views {'|'.join(VIEWS)}")
-    progress = Progress(shown=devices.is_main())
     for view in views:
         yield _export_view(encoder, view, names, config, given, progress)
 

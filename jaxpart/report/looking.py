@@ -138,8 +138,9 @@ def _parts(
     title: str, name: str, members: Sequence[Looker], limits: Limits, progress: Progress
 ) -> PatchSet:
     data = members[0].config.data
-    source, selection = retrieval_set(name, data)
-    everything = part_patches(source, selection)
+    with progress.bar(f"{title}: opening, finding part patches", None):
+        source, selection = retrieval_set(name, data)
+        everything = part_patches(source, selection)
     patches = _drawn(everything, limits.patches, data.seed)
     if not patches:
         raise JaxpartError(f"{name} has no part patches")

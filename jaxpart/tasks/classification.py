@@ -36,8 +36,11 @@ def run(
         features.check_representations(encoder, config.retrieval.representations)
         tested = tuple(dict.fromkeys((*names, *config.retrieval.representations)))
     for name in config.data.sets:
-        *sources, selection = classification_sets(name, config.data)
-        sides = [_Patches(source, selection) for source in sources]  # told before any is encoded
+        with progress.bar(f"{name}: opening, finding part patches", None):
+            *sources, selection = classification_sets(name, config.data)
+            sides = [
+                _Patches(source, selection) for source in sources
+            ]  # told before any is encoded
         train = sides[0].encoded(encoder, names, "train", config, progress)
         test = sides[1].encoded(encoder, tested, "eval", config, progress)
         data = Labelled(name, tuple(selection.parts.values()), train, test)

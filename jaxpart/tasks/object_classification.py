@@ -51,7 +51,8 @@ def run(
         raise JaxpartError(f"views cannot be {options.views!r}; choose random or eval")
     for name in config.data.sets:
         _, entry = find_set(name)
-        train, test = (_Images(open_set(name, split, config.data)) for split in entry.splits)
+        with progress.bar(f"{name}: opening", None):
+            train, test = (_Images(open_set(name, split, config.data)) for split in entry.splits)
         if options.own_classifier:
             _check_classifier(encoder, test)
         for side in (train, test) if options.heads or options.references else (test,):

@@ -25,7 +25,8 @@ def run(
     """Part retrieval on every data set of a configuration: see `jaxpart.tasks.Task`."""
     del workdir  # it keeps nothing but its values
     for name in config.data.sets:
-        source, selection = retrieval_set(name, config.data)
+        with progress.bar(f"{name}: opening", None):
+            source, selection = retrieval_set(name, config.data)
         for key, value in part_retrieval(
             encoder, source, selection, config.retrieval, config.features, progress
         ):
@@ -87,7 +88,8 @@ def part_retrieval(
       JaxpartError: There are no patches, an image cannot be read, or a representation is unknown.
     """
     features.check_representations(encoder, config.representations)
-    patches = part_patches(source, selection)
+    with progress.bar(f"{source.info.name}: finding part patches", None):
+        patches = part_patches(source, selection)
     if not patches:
         raise JaxpartError(
             f"{source.info.name} ({source.info.split}) has no part patches: no keypoint of "

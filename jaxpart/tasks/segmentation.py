@@ -63,7 +63,8 @@ def run(
 ) -> Iterator[tuple[str, float | int]]:
     """Segmentation on every data set of a configuration: see `jaxpart.tasks.Task`."""
     for name in config.segmentation.sets:
-        data = segmentation_set(name, config)
+        with progress.bar(f"{name}: opening", None):
+            data = segmentation_set(name, config)
         published = config.segmentation.settings[name].classes
         if published and published != len(data.classes):
             progress.say(

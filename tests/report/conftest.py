@@ -31,6 +31,12 @@ def browser():
 
 
 @pytest.fixture
+def screenshots(request):
+    """Where pictures of pages are kept: .pytest_cache/d/screenshots."""
+    return request.config.cache.mkdir("screenshots")
+
+
+@pytest.fixture
 def visit(browser, tmp_path):
     """Opens the explorer of some patch sets; whatever it asks for or complains of ends the test."""
     trouble, contexts = [], []

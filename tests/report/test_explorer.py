@@ -60,7 +60,7 @@ def names_of(page, column):
     return tiles(page, column).locator(".name").all_inner_texts()
 
 
-def test_load_click_compare(visit, tmp_path):
+def test_load_click_compare(visit, screenshots):
     one = patch_set(pairs=5)
     page = visit([one], viewport={"width": 1440, "height": 1000})
     assert page.locator(".pane").count() == 2
@@ -87,14 +87,14 @@ def test_load_click_compare(visit, tmp_path):
     page.locator(".pane select").nth(3).select_option("4")
     expected = [one.parts[one.part[i]] for i in one.pairs[4].neighbours[query]]
     assert names_of(page, 3) == expected
-    page.screenshot(path=tmp_path / "compare.png")
+    page.screenshot(path=screenshots / "compare.png")
     # The address shows the same elsewhere.
     again = visit(None, fragment="#" + page.url.split("#")[1])
     assert names_of(again, 3) == expected
     assert again.locator(".pane").count() == 4
 
 
-def test_search_keyboard_theme_and_phone(visit, tmp_path):
+def test_search_keyboard_theme_and_phone(visit, screenshots):
     one = patch_set(images=60, each=2)
     windows = dataclasses.replace(
         patch_set(images=2, each=49), name="windows", kind="windows", thumbnails=None
@@ -142,7 +142,7 @@ def test_search_keyboard_theme_and_phone(visit, tmp_path):
     page.keyboard.press("Escape")
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= 390  # nothing but the columns scrolls sideways
-    page.screenshot(path=tmp_path / "phone.png", full_page=True)
+    page.screenshot(path=screenshots / "phone.png", full_page=True)
     page.locator("#set").select_option(label="windows")
     assert page.locator("#picture [data-patch]").count() == 49
     assert page.locator(".tile.right, .tile.wrong").count() == 0
@@ -209,7 +209,7 @@ def test_the_policy_forbids_network_and_other_scripts(browser, tmp_path):
     page.close()
 
 
-def test_two_thousand_patches_and_four_pairs(visit, tmp_path):
+def test_two_thousand_patches_and_four_pairs(visit, tmp_path, screenshots):
     one = patch_set(images=1000, each=2, pairs=4, side=224)
     page = visit([one], viewport={"width": 1440, "height": 1000})
     assert (tmp_path / "explorer.html").stat().st_size < 25e6
@@ -219,4 +219,4 @@ def test_two_thousand_patches_and_four_pairs(visit, tmp_path):
     page.click("#add")
     page.click("#add")
     assert page.evaluate(CLICK_TO_RESULT) < 100
-    page.screenshot(path=tmp_path / "large.png")
+    page.screenshot(path=screenshots / "large.png")
