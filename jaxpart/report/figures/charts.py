@@ -73,7 +73,7 @@ def per_part(runs: Sequence[Run]) -> Iterator[Picture | str]:
     for run in runs:
         for key, value in run.values.items():
             match = re.fullmatch(r"([^/]+)/retrieval/(.+)/part/(.+)", key)
-            if match and not match[2].startswith(("block", "projector")):
+            if match and not match[2].startswith(("block", "projector", "predictor")):
                 series = (_named(run, short=True), word(match[2]))
                 found.setdefault(match[1], {}).setdefault(series, {})[match[3]] = 100 * value
     if not found:
@@ -106,28 +106,34 @@ def per_part(runs: Sequence[Run]) -> Iterator[Picture | str]:
 
 _PLACE = re.compile(
     r"([^/]+)/(\w+)/(?:(linear|attentive|knn|logistic)/)?"
-    r"(?:block(\d+)(?:/(\w+))?|projector(\d+)|(projection))/(AP|mIoU|chosen)"
+    r"(?:block(\d+)(?:/(\w+))?|(projector|predictor)(\d+)|(projection|prediction))"
+    r"(?:/(parts|objects))?/(AP|mIoU|chosen)"
 )
+
+
+_STAGES = ("block", "projector", "projection", "predictor", "prediction")
+"""In the order in which features go through them."""
 
 
 def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
     """How a measurement changes from block to block, and from layer to layer of the projector."""
-    found: dict[str, dict[str, dict[tuple[int, int], float]]] = {}
+    found: dict[str, dict[tuple[str, str], dict[tuple[int, int], float]]] = {}
     behind: dict[tuple[str, str], dict[tuple[int, int], float]] = {}
     for run in runs:
         for key, value in run.values.items():
             match = _PLACE.fullmatch(key)
             if not match:
                 continue
-            data, task, head, block, kind, layer, projection, metric = match.groups()
-            title = f"{data}, {f'{head} ' if head else ''}{task.replace('_', ' ')} ({metric})"
+            data, task, head, block, kind, module, layer, end, what, metric = match.groups()
+            named = " ".join(filter(None, (head, task.replace("_", " "), what)))
+            title = f"{data}, {named} ({metric})"
             name = _named(run, short=True)
             if block is None:  # the projector takes cls: its layers go on where cls tokens end
-                place = (2, 0) if projection else (1, int(layer))
+                place = (_STAGES.index(end or module), int(layer or 0))
                 behind.setdefault((title, name), {})[place] = 100 * value
             else:
-                series = f"{name}{f', {word(kind)}' if kind else ''}"
-                found.setdefault(title, {}).setdefault(series, {})[0, int(block)] = 100 * value
+                series = found.setdefault(title, {}).setdefault((name, kind or ""), {})
+                series[0, int(block)] = 100 * value
     if not found:
         yield (
             "curves over blocks: skipped, no run measured single blocks; name them, as in "
@@ -141,20 +147,19 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
         places = sorted({place for points in of.values() for place in points} | layers)
         column = {place: i for i, place in enumerate(places)}
         drawn = set()
-        for series, points in of.items():
+        for (name, kind), points in of.items():
             colour, marker = next(styles)
             style: Any = {"color": colour, "marker": marker, "markersize": 5}
             blocks = sorted(points)
             axis.plot(
                 [column[p] for p in blocks],
                 [points[p] for p in blocks],
-                label=plain(series),
+                label=plain(f"{name}, {word(kind)}" if kind else name),
                 **style,
             )
-            name = series.split(", ")[0]
             further = behind.get((title, name))
-            cls_there = f"{name}, {word('cls_token')}" in of
-            if further and name not in drawn and (series.endswith("cls token") or not cls_there):
+            from_here = kind == "cls_token" or (name, "cls_token") not in of
+            if further and from_here and name not in drawn:
                 drawn.add(name)
                 line = {blocks[-1]: points[blocks[-1]], **further}
                 axis.plot(
@@ -169,20 +174,23 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
         if layers:
             axis.axvline(column[min(layers)] - 0.5, color="#8a919c", linewidth=0.8)
         axis.set_xlabel(
-            "block, from 0" + ("; right of the line: layers of the projector" if layers else "")
+            "block, from 0"
+            + ("; right of the line: projector (p), predictor (q)" if layers else "")
         )
         axis.set_ylabel(f"{title.rsplit('(', 1)[1].rstrip(')')} (%)")
         axis.legend()
     caption = "What each block's output alone gives."
     if behind:
-        caption += " Hollow: each layer of the projector, and the projection at its end."
+        caption += (
+            " Hollow: each layer of the projector (of MoCo v3's predictor too), and its output."
+        )
     yield Picture("over_blocks", caption, figure)
 
 
 def _place_name(place: tuple[int, int]) -> str:
-    """Under the axis: a block, a layer of the projector, or its output."""
+    """Under the axis: a block, a layer of projector or predictor, or the output of one."""
     stage, number = place
-    return (f"{number}", f"P{number}", "out")[stage]
+    return (f"{number}", f"p{number}", "out", f"q{number}", "out")[stage]
 
 
 def learning(runs: Sequence[Run]) -> Iterator[Picture | str]:
