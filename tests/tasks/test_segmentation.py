@@ -93,7 +93,9 @@ def test_run_on_critters_leaves_values_tables_and_pictures(encoder, tmp_path):
     heads = ("paper", "block0", "block1", "block2", "paper@10%", "incontext")
     for head in heads:
         place = f"critters_part/segmentation/{head}"
-        assert all(0 <= values[f"{place}/{name}"] <= 1 for name in ("mIoU", "mAcc", "aAcc"))
+        for name in ("mIoU", "mAcc", "aAcc"):
+            assert 0 <= values[f"{place}/{name}"] <= 1
+            assert 0 <= values[f"{place}/{name}_low"] <= values[f"{place}/{name}_high"] <= 1
     right = values["critters_part/segmentation/paper/aAcc"]
     within = values["critters_part/segmentation/paper/taken for another part of the object"]
     assert within + right == pytest.approx(1)  # critters have no part of another object

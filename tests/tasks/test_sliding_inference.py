@@ -105,13 +105,19 @@ def test_predictions_are_mmsegs_for_any_image_size(batch):
 
 def test_evaluate_counts_what_predict_predicts():
     window_logits, _, _ = make_heads()
-    matrices = evaluate(window_logits, make_images(SIZES), SETTING)
+    counts = []
+    matrices = evaluate(window_logits, make_images(SIZES), SETTING, counts.append)
     expected = np.zeros((2, CLASSES, CLASSES), np.int64)
     for image, prediction in predict(window_logits, make_images(SIZES), SETTING):
         valid = image.label != 255
         for head in range(2):
             np.add.at(expected[head], (image.label[valid], prediction[head][valid]), 1)
     np.testing.assert_array_equal(matrices, expected)
+    assert len(counts) == len(SIZES)
+    found, labelled, predicted = np.sum(counts, axis=0).swapaxes(0, 1)
+    np.testing.assert_array_equal(found, expected.diagonal(axis1=1, axis2=2))
+    np.testing.assert_array_equal(labelled, expected.sum(axis=2))
+    np.testing.assert_array_equal(predicted, expected.sum(axis=1))
     # As on two processes that share the images.
     parts = [evaluate(window_logits, [*make_images(SIZES)][k::2], SETTING) for k in range(2)]
     np.testing.assert_array_equal(sum(parts), expected)
