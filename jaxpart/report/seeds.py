@@ -20,7 +20,8 @@ def averaged(runs: Sequence[Run]) -> list[Run]:
     """A run in place of every two or more of one configuration whose seeds differ.
 
     Their encoders may be of several pretrainings. Its values are those that all have: means, with the
-    95 % interval of Student's t over the runs as "_low" and "_high", whatever the runs' own were.
+    95 % interval of Student's t over the runs, cut off at 0 and 1, as "_low" and "_high", whatever the
+    runs' own were.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -55,5 +56,7 @@ def _means(runs: Sequence[Run]) -> dict[str, float]:
         each = np.array([run.values[name] for run in runs])
         values[name] = mean = float(each.mean())
         half = float(reach * each.std(ddof=1))
-        values[f"{name}_low"], values[f"{name}_high"] = mean - half, mean + half
+        if each.min() >= 0 and each.max() <= 1:  # else a count, which has no interval
+            values[f"{name}_low"] = max(0.0, mean - half)
+            values[f"{name}_high"] = min(1.0, mean + half)
     return values

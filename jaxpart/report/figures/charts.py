@@ -173,12 +173,11 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
         axis.set_xticks(range(len(places)), [_place_name(place) for place in places])
         if layers:
             axis.axvline(column[min(layers)] - 0.5, color="#8a919c", linewidth=0.8)
-        axis.set_xlabel(
-            "block, from 0"
-            + ("; right of the line: projector (p), predictor (q)" if layers else "")
-        )
+        predictor = " and predictor (q)" if any(stage > 2 for stage, _ in layers) else ""
+        right = f"; right of the line: projector (p){predictor}" if layers else ""
+        axis.set_xlabel(f"block, from 0{right}")
         axis.set_ylabel(f"{title.rsplit('(', 1)[1].rstrip(')')} (%)")
-        axis.legend()
+        axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
     caption = "What each block's output alone gives."
     if behind:
         caption += (
@@ -227,7 +226,7 @@ def learning(runs: Sequence[Run]) -> Iterator[Picture | str]:
         axis.set_xlabel(unit)
         if unit == "epoch":
             axis.set_ylabel("test accuracy (%)")
-        axis.legend()
+        axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
     yield Picture("learning_curves", "Learning curves, best rate of each head.", figure)
 
 
