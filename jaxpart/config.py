@@ -45,7 +45,8 @@ def variant_of(argument: str | None, known: Sequence[str]) -> str:
     """
     variant = argument or ""
     if variant and variant not in known:
-        raise JaxpartError(f"there is no variant {variant!r}; choose among {', '.join(known)}")
+        advice = f"choose among {', '.join(known)}" if known else "there are none"
+        raise JaxpartError(f"there is no variant {variant!r}; {advice}")
     return variant
 
 
@@ -96,6 +97,47 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
 
     config.classification = classification_config(paper)
     config.segmentation = _segmentation(paper)
+
+    # Asked for with --config.tasks="('layers','hidden_parts')".
+    config.layers = ConfigDict()  # patches are read as `retrieval` says
+    config.layers.tokens = ("embedding", "cls_token")  # of every block's output
+    config.hidden_parts = ConfigDict()
+    config.hidden_parts.images = 2000 if paper else 150  # drawn by the seed; 0: all
+    config.hidden_parts.largest_share = 0.5  # of the patches; larger parts are not hidden
+    return config
+
+
+def study_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
+    """All tasks on the embedded data set, sized for many encoders: see `jaxpart.study`.
+
+    Args:
+      argument: "": there are no variants.
+      methods: The encoders that came with jaxpart.
+    """
+    variant_of(argument, [])
+    config = part_config("", "", projector=True)
+    del config.method
+    del config.encoder
+    config.encoders = tuple(methods)  # methods, folders of encoders, or folders of such folders
+    config.seeds = 1  # pretrainings of each method; the others than the first are stored results
+    config.tasks = (
+        "object_classification",
+        "retrieval",
+        "classification",
+        "segmentation",
+        "layers",
+        "hidden_parts",
+    )
+    for heads in (config.classification, objects := object_config("", ()).object_classification):
+        heads.selection = False
+        heads.references = ()
+        heads.linear.epochs = heads.attentive.epochs = 30
+    objects.views = "eval"  # every image is encoded once
+    config.object_classification = objects
+    config.segmentation.readouts = ("paper",)
+    config.segmentation.shares = ()
+    config.segmentation.incontext.images = 0
+    config.segmentation.pictures = 0
     return config
 
 

@@ -24,6 +24,7 @@ from jaxpart.feature_cache import PRECISIONS, SHARD_BYTES, Cache, Shard, open_ca
 from jaxpart.progress import Progress
 
 _BLOCK = re.compile(r"block(\d+)/(embedding|tokens|\w+_token)")
+_LAYER = re.compile(r"(projector|predictor)([1-9]\d*)")
 _SECONDS_PER_SHARD = 60.0
 """An interrupted run loses no more than this."""
 
@@ -52,12 +53,22 @@ def check_representations(
             config = encoder.config
             kinds = ["tokens"] if tokens else ["embedding", *(f"{t}_token" for t in config.prefix)]
             whole = [] if tokens or config.projector is None else ["projection"]
+            layers = [] if tokens else projector_layers(encoder)
             raise JaxpartError(
                 f"the {encoder.name} encoder has no representation {name!r}; choose among "
-                f"{', '.join([*kinds, *whole])}, block0/{kinds[0]} … block{config.depth - 1}/{kinds[-1]}"
+                f"{', '.join([*kinds, *whole, *layers])}, block0/{kinds[0]} … "
+                f"block{config.depth - 1}/{kinds[-1]}"
             ) from None
         shapes[name] = out[name].shape[1:]
     return shapes
+
+
+def projector_layers(encoder: Encoder) -> list[str]:
+    """Names of the outputs of its projector's layers, and of its predictor's, in their order."""
+    images = jax.ShapeDtypeStruct((1, *encoder.config.image_size, 3), jnp.float32)
+    out = jax.eval_shape(lambda e, x: e(x, blocks=True), encoder, images)
+    kinds = ("projector", "predictor")
+    return [f"{kind}{i}" for kind in kinds for i in range(1, len(out[kind]) + 1)]
 
 
 def represent(
@@ -70,13 +81,16 @@ def represent(
       images: Pixels of 0 to 255.
       names: Keys of the encoder's output with one vector per image ("embedding", "projection",
         "cls_token", …) or with all tokens ("tokens"), or "block3/embedding", "block3/cls_token" and
-        "block3/tokens" for the output of block 3, before the final norm, counted from 0. With a plus,
-        as in "cls_token+embedding", several are put behind each other.
+        "block3/tokens" for the output of block 3, before the final norm, counted from 0. "projector1"
+        is the output of the projector's first layer, "predictor1" that of MoCo v3's predictor, as the
+        next layer sees it (after BN and ReLU, or GELU; the bottleneck l2-normalised); the last ones
+        are "projection" and "prediction". With a plus, as in "cls_token+embedding", several are put
+        behind each other.
 
     Raises:
       KeyError: The encoder has no such representation.
     """
-    blocks = any("block" in name for name in names)
+    blocks = any(word in name for name in names for word in ("block", "projector", "predictor"))
     out = encoder(encoder.normalize(images), blocks=blocks)
     prefix = encoder.config.prefix
     return {
@@ -86,9 +100,12 @@ def represent(
 
 
 def _pick(out: dict[str, Any], name: str, prefix: tuple[str, ...]) -> Float[Array, "batch ..."]:
+    layer = _LAYER.fullmatch(name)
+    if layer and int(layer[2]) <= len(out[layer[1]]):
+        return out[layer[1]][int(layer[2]) - 1]
     found = _BLOCK.fullmatch(name)
     if not found:
-        if name in out and name != "blocks" and out[name].ndim == (3 if name == "tokens" else 2):
+        if isinstance(out.get(name), jax.Array) and out[name].ndim == (2 + (name == "tokens")):
             return out[name]
         raise KeyError(name)
     index, kind = int(found.group(1)), found.group(2)

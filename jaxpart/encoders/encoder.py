@@ -60,7 +60,7 @@ class Encoder:
 
         Args:
           images: float32, already normalised (see `normalize`); sides a multiple of the patch size.
-          blocks: Whether to return the output of every block.
+          blocks: Whether to return the output of every block and of every layer of the projector.
           attention: Whether to return the attention weights of the last block.
 
         Returns:
@@ -71,7 +71,10 @@ class Encoder:
           - "pooled" [batch, width], the normed mean patch token (fine-tuned BEiT);
           - "projection" [batch, out], where there is a projector, pooling head or classifier;
           - "patch_projection" [batch, patch, out] (iBOT), "prediction" [batch, out] (MoCo v3);
-          - "blocks", a tuple of [batch, token, width], before the final norm, if asked for;
+          - "blocks", a tuple of [batch, token, width], before the final norm, if asked for; with it
+            "projector" and "predictor", tuples of [batch, channel], each layer's output as the next
+            one sees it (after normalisation and activation), the last being "projection" and
+            "prediction"; empty where there is none;
           - "attention" [batch, head, query, key], if asked for.
 
         Raises:

@@ -75,12 +75,18 @@ class MlpBatchNorm(nnx.Module):
 
     def __call__(self, hidden: Float[Array, "batch channel"]) -> Float[Array, "batch out"]:
         """Applies the layers; ReLU between them."""
+        return self.outputs(hidden)[-1]
+
+    def outputs(self, hidden: Float[Array, "batch channel"]) -> tuple[Float[Array, "batch _"], ...]:
+        """What each layer hands on: after its BN and its ReLU, which the last one does not have."""
         last = len(self.layers) - 1
+        found = []
         for i, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             hidden = norm(layer(hidden))
             if i != last:
                 hidden = jax.nn.relu(hidden)
-        return hidden
+            found.append(hidden)
+        return tuple(found)
 
 
 class Bottleneck(nnx.Module):
@@ -102,10 +108,25 @@ class Bottleneck(nnx.Module):
 
     def bottleneck(self, hidden: Float[Array, "*batch channel"]) -> Float[Array, "*batch channel"]:
         """The l2-normalised output of the MLP."""
-        for i, layer in enumerate(self.layers):
-            hidden = layer(jax.nn.gelu(hidden, approximate=False) if i else hidden)
+        return self.mlp_outputs(hidden)[-1]
+
+    def mlp_outputs(
+        self, hidden: Float[Array, "*batch channel"]
+    ) -> tuple[Float[Array, "*batch _"], ...]:
+        """What each layer of the MLP hands on: after its GELU; the last one l2-normalised."""
+        *layers, last = self.layers
+        found = []
+        for layer in layers:
+            hidden = jax.nn.gelu(layer(hidden), approximate=False)
+            found.append(hidden)
+        hidden = last(hidden)
         norm = jnp.linalg.norm(hidden, axis=-1, keepdims=True)
-        return hidden / jnp.maximum(norm, 1e-12)  # as F.normalize
+        return (*found, hidden / jnp.maximum(norm, 1e-12))  # as F.normalize
+
+    def outputs(self, cls: Float[Array, "batch width"]) -> tuple[Float[Array, "batch _"], ...]:
+        """Those of the MLP for the cls token, and the last layer's."""
+        found = self.mlp_outputs(cls)
+        return (*found, self.last(found[-1]))
 
     def __call__(
         self, cls: Float[Array, "batch width"], patches: Float[Array, "batch patch width"]
@@ -184,6 +205,16 @@ class Projector(nnx.Module):
             return {"projection": self.pool(patches)}
         logits = [head(token) for head, token in zip(self.heads, tokens, strict=True)]
         return {"projection": sum(logits[1:], logits[0]) / len(logits)}
+
+    def outputs(self, cls: Float[Array, "batch width"]) -> tuple[Float[Array, "batch _"], ...]:
+        """What each layer makes of the cls token, the last being "projection".
+
+        Each as the next layer sees it: MoCo v3 after BN and ReLU, DINO and iBOT after GELU, their
+        bottleneck l2-normalised. Classifiers and pooling heads have none.
+        """
+        if self.kind == "mlp_bn":
+            return self.mlp.outputs(cls)
+        return self.head.outputs(cls) if self.kind == "bottleneck" else ()
 
 
 class Predictor(nnx.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -140,19 +141,30 @@ class ViT(nnx.Module):
                 out["prediction"] = self.predictor(out["projection"])
         return out
 
+    def projector_outputs(
+        self, out: dict[str, Any]
+    ) -> tuple[tuple[Float[Array, "batch _"], ...], tuple[Float[Array, "batch _"], ...]]:
+        """Output of every layer of the projector, and of MoCo v3's predictor; empty without one."""
+        projector = self.config.projector
+        if projector is None or "cls_token" not in out:
+            return (), ()
+        predicted = self.predictor.mlp.outputs(out["projection"]) if projector.predictor else ()
+        return self.projector.outputs(out["cls_token"]), predicted
+
     def __call__(
         self,
         images: Float[Array, "batch height width 3"],
         *,
         blocks: bool = False,
         attention: bool = False,
-    ) -> dict[str, Array | tuple[Array, ...]]:
+    ) -> dict[str, Any]:
         """Runs the encoder: see `Encoder.__call__`, which checks its input and compiles this."""
         tokens, grid = self.embed(images)
         outputs, weights = self.transform(tokens, grid)
-        out: dict[str, Array | tuple[Array, ...]] = dict(self.finish(outputs[-1]))
+        out: dict[str, Any] = dict(self.finish(outputs[-1]))
         if blocks:
             out["blocks"] = outputs
+            out["projector"], out["predictor"] = self.projector_outputs(out)
         if attention:
             out["attention"] = weights
         return out

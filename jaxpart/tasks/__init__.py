@@ -30,7 +30,14 @@ class Task:
     section: Callable[[Mapping[str, float | int]], Section]
 
 
-TASKS = ("retrieval", "classification", "object_classification", "segmentation")
+TASKS = (
+    "retrieval",
+    "classification",
+    "object_classification",
+    "segmentation",
+    "layers",
+    "hidden_parts",
+)
 """Tasks by the name of their module, in the order of the result table."""
 
 

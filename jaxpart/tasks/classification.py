@@ -15,6 +15,7 @@ from jaxpart.data.views import patch_view
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.progress import Progress
 from jaxpart.table import Section
+from jaxpart.tasks.patches import patch_representations
 from jaxpart.tasks.probing import (
     Labelled,
     Split,
@@ -31,10 +32,8 @@ def run(
 ) -> Iterator[tuple[str, float | int]]:
     """Part classification on every data set of a configuration: see `jaxpart.tasks.Task`."""
     names = check_heads(encoder, config.classification)
-    tested = names
-    if "retrieval" in config.tasks:  # it looks at the same views of these patches
-        features.check_representations(encoder, config.retrieval.representations)
-        tested = tuple(dict.fromkeys((*names, *config.retrieval.representations)))
+    # Retrieval looks at the same views of these patches.
+    tested = tuple(dict.fromkeys((*names, *patch_representations(encoder, config))))
     for name in config.data.sets:
         with progress.bar(f"{name}: opening, finding part patches", None):
             *sources, selection = classification_sets(name, config.data)

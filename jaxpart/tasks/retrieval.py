@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jaxpart import features
-from jaxpart.data.parts import PartSelection, part_patches
+from jaxpart.data.parts import PartSelection
 from jaxpart.data.sets import retrieval_set
 from jaxpart.data.source import Source
-from jaxpart.data.views import patch_view
 from jaxpart.encoders.encoder import Encoder
-from jaxpart.errors import JaxpartError
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.metrics.bootstrap import retrieval_intervals
 from jaxpart.progress import Progress
 from jaxpart.table import Section, interval, percent
+from jaxpart.tasks.patches import encoded_patches, patch_representations
 from jaxpart.workdir import WorkDir
 
 
@@ -27,9 +25,7 @@ def run(
     for name in config.data.sets:
         with progress.bar(f"{name}: opening", None):
             source, selection = retrieval_set(name, config.data)
-        for key, value in part_retrieval(
-            encoder, source, selection, config.retrieval, config.features, progress
-        ):
+        for key, value in part_retrieval(encoder, source, selection, config, progress):
             yield f"{name}/retrieval/{key}", value
 
 
@@ -65,7 +61,6 @@ def part_retrieval(
     source: Source,
     selection: PartSelection,
     config: Any,
-    cache: Any,
     progress: Progress,
 ) -> Iterator[tuple[str, float | int]]:
     """Retrieves every part patch of a data set with every other.
@@ -74,9 +69,8 @@ def part_retrieval(
       encoder: The frozen encoder.
       source: The data set.
       selection: Its parts.
-      config: `batch_size`, `patch_pixels` (0: the encoder's own), `representations`,
-        `exclude_self` and `on_error` ("raise" or "skip" images that cannot be read).
-      cache: The configuration's `features`, see `features.extract`.
+      config: The whole configuration, of which `retrieval` has `representations` and `exclude_self`;
+        see `encoded_patches` too.
       progress: Shows how far it is.
 
     Yields:
@@ -87,34 +81,19 @@ def part_retrieval(
     Raises:
       JaxpartError: There are no patches, an image cannot be read, or a representation is unknown.
     """
-    features.check_representations(encoder, config.representations)
-    with progress.bar(f"{source.info.name}: finding part patches", None):
-        patches = part_patches(source, selection)
-    if not patches:
-        raise JaxpartError(
-            f"{source.info.name} ({source.info.split}) has no part patches: no keypoint of "
-            f"{', '.join(selection.parts.values())} has another one {2 * selection.min_dist:g} to "
-            f"{2 * selection.max_dist:g} pixels away"
-        )
-    view = patch_view(
-        source,
-        patches,
-        size=config.patch_pixels or encoder.config.image_size[0],
-        on_error=config.on_error,
-    )
-    found = features.extract(
-        encoder, view, config.representations, cache, progress, batch_size=config.batch_size
-    )
-    yield "patches", len(found.kept)
+    wanted = patch_representations(encoder, config)
+    found, patches = encoded_patches(encoder, source, selection, wanted, config, progress)
+    yield "patches", len(patches)
     yield "skipped", len(found.skipped)
-    if found.skipped:
-        progress.say(f"{len(found.skipped)} patches skipped; the first: {found.skipped[0]}")
-    images = [patches[i].index for i in found.kept]
-    parts = [selection.parts[patches[i].part] for i in found.kept]
-    for name, vectors in found.features.items():
+    images = [patch.index for patch in patches]
+    parts = [selection.parts[patch.part] for patch in patches]
+    for name in config.retrieval.representations:
         with progress.bar(f"{source.info.name}: retrieving by {name}", len(parts)) as advance:
             result = average_precision(
-                vectors.whole(), parts, exclude_self=config.exclude_self, advance=advance
+                found.features[name].whole(),
+                parts,
+                exclude_self=config.retrieval.exclude_self,
+                advance=advance,
             )
         ends = retrieval_intervals(result.per_query, parts, images)
         for key, value, end in zip(("AP", "mAP"), (result.ap, result.mean_ap), ends, strict=True):

@@ -1,0 +1,125 @@
+"""What a study measured: an entry per encoder; those that were run once by us lie in the package."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jaxpart.errors import JaxpartError
+from jaxpart.files import write_json
+
+STORED = pathlib.Path(__file__).resolve().parent / "results.json"
+"""Results of several pretrainings of each method, run once and stored."""
+
+_ELSEWHERE = ("encoders", "encoder", "method", "seeds", "features", "report", "tensorboard")
+"""Fields of a configuration that do not decide what a figure means."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One encoder's results.
+
+    Attributes:
+      row: Its row in the table.
+      seed: Of its pretraining, or None.
+      encoder: As results.json of its run has it: name, trained, digest, width, depth.
+      pretraining: Images seen, seconds and commit, as far as they are known.
+      values: Results by name, shares of 1 and counts.
+    """
+
+    row: str
+    seed: int | None
+    encoder: Mapping[str, Any]
+    pretraining: Mapping[str, Any]
+    values: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Entries that may stand in one table.
+
+    Attributes:
+      options: The configuration's fields that decide what a figure means; the same for all entries.
+      entries: In the order of their rows.
+    """
+
+    options: Mapping[str, Any]
+    entries: Sequence[Entry]
+
+    def document(self) -> dict[str, Any]:
+        """What results.json holds of them."""
+        return {
+            "options": dict(self.options),
+            "entries": [dataclasses.asdict(entry) for entry in self.entries],
+        }
+
+
+def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration, as JSON has it, that decide what a figure means."""
+    return {key: value for key, value in config.items() if key not in _ELSEWHERE}
+
+
+def read_study(path: str | pathlib.Path) -> Study:
+    """Reads the results of a study: its work directory, or a file of stored results.
+
+    Raises:
+      JaxpartError: It is not there, not finished, damaged, or not of a study.
+    """
+    file = pathlib.Path(path)
+    file = file / "results.json" if file.is_dir() else file
+    if not file.is_file():
+        raise JaxpartError(
+            f"{path} holds no results of a study; run `python -m jaxpart.main --config "
+            f"configs/study.py --workdir {path}` to its end"
+        )
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        entries = [Entry(**entry) for entry in found["entries"]]
+        return Study(dict(found["options"]), entries)
+    except (ValueError, KeyError, TypeError) as error:
+        raise JaxpartError(
+            f"{file} is not the results of a study ({error!r}); name the work directory of one"
+        ) from error
+
+
+def stored_study() -> Study | None:
+    """The stored results, or None where none came with jaxpart."""
+    return read_study(STORED) if STORED.is_file() else None
+
+
+def merge(studies: Iterable[Study]) -> Study:
+    """All entries, of equal options; where one encoder is there twice, the first counts.
+
+    Raises:
+      JaxpartError: Options differ, or two encoders have the same row and seed.
+    """
+    options: Mapping[str, Any] | None = None
+    entries: dict[tuple[str, int | None], Entry] = {}
+    for study in studies:
+        if options is not None and options != study.options:
+            differing = sorted(
+                key
+                for key in options.keys() | study.options.keys()
+                if options.get(key) != study.options.get(key)
+            )
+            raise JaxpartError(
+                f"results of other options cannot stand in one table; {', '.join(differing)} differ: "
+                f"run both with the same configuration"
+            )
+        options = study.options
+        for entry in study.entries:
+            other = entries.setdefault((entry.row, entry.seed), entry)
+            if other.encoder["digest"] != entry.encoder["digest"]:
+                raise JaxpartError(
+                    f"there are two {entry.row} encoders of seed {entry.seed} with different weights; "
+                    f"leave one of them out"
+                )
+    return Study(options or {}, list(entries.values()))
+
+
+def store(study: Study, path: pathlib.Path) -> None:
+    """Writes results for the package. Raises `JaxpartError` if the file cannot be written."""
+    write_json(path, study.document())

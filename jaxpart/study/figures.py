@@ -1,0 +1,152 @@
+"""The study's table: a figure per method and task, with its interval over pretrainings.
+
+A figure is the mean over the pretraining seeds that there are, with the 95 % interval of Student's t. Of a
+single pretraining only the sampling of test items is known: then the interval is that of the task's own
+bootstrap, and says nothing of another training; tasks without one leave the figure without interval.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import stats
+
+from jaxpart.paper import METHODS
+from jaxpart.study.entries import Entry
+from jaxpart.table import Section
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A task of the table.
+
+    Attributes:
+      level: "object" or "part".
+      heading: Task and what varies within it.
+      key: Name of the result.
+    """
+
+    level: str
+    heading: tuple[str, str]
+    key: str
+
+
+COLUMNS = (
+    Column("object", ("class.", "linear"), "critters/object_classification/linear/cls_token/best"),
+    Column(
+        "object", ("class.", "attentive"), "critters/object_classification/attentive/tokens/best"
+    ),
+    Column("object", ("segm.", "mIoU"), "critters_object/segmentation/paper/mIoU"),
+    Column("part", ("retrieval", "encoded"), "critters/retrieval/embedding/AP"),
+    Column("part", ("retrieval", "projected"), "critters/retrieval/projection/AP"),
+    Column("part", ("retrieval", "cls"), "critters/retrieval/cls_token/AP"),
+    Column("part", ("class.", "linear"), "critters/classification/linear/cls_token/best"),
+    Column("part", ("class.", "attentive"), "critters/classification/attentive/tokens/best"),
+    Column("part", ("segm.", "mIoU"), "critters_part/segmentation/paper/mIoU"),
+)
+"""In the order of the table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A mean, as a share of 1.
+
+    Attributes:
+      value: The mean.
+      low: Lower end of its 95 % interval; None where nothing is known of it.
+      high: Upper end.
+      seeds: How many pretrainings it is the mean of. Of one, the interval is over test items.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+
+def over_seeds(values: Sequence[float]) -> Figure:
+    """Mean and t-interval of two or more pretrainings."""
+    mean = float(np.mean(values))
+    half = float(
+        stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    )
+    return Figure(mean, mean - half, mean + half, len(values))
+
+
+def figure_of(entries: Sequence[Entry], key: str) -> Figure | None:
+    """A result of one row's pretrainings; None where none of them has it."""
+    found = [entry.values for entry in entries if key in entry.values]
+    if not found:
+        return None
+    if len(found) > 1:
+        return over_seeds([values[key] for values in found])
+    (values,) = found
+    return Figure(values[key], values.get(f"{key}_low"), values.get(f"{key}_high"), 1)
+
+
+def by_row(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Entries of each row; the paper's methods first, in its order."""
+    rows: dict[str, list[Entry]] = {row: [] for row in METHODS}
+    for entry in entries:
+        rows.setdefault(entry.row, []).append(entry)
+    return {row: mine for row, mine in rows.items() if mine}
+
+
+def figures_of(entries: Sequence[Entry]) -> dict[str, dict[str, Figure]]:
+    """Every figure of the table by row and by the result's name."""
+    return {
+        row: {
+            column.key: found
+            for column in COLUMNS
+            if (found := figure_of(mine, column.key)) is not None
+        }
+        for row, mine in by_row(entries).items()
+    }
+
+
+def best_rows(figures: Mapping[str, Mapping[str, Figure]]) -> dict[str, str]:
+    """The row with the highest figure of each column that any row has."""
+    best = {}
+    for column in COLUMNS:
+        there = [row for row, mine in figures.items() if column.key in mine]
+        if there:
+            best[column.key] = max(there, key=lambda row: figures[row][column.key].value)
+    return best
+
+
+def written(figure: Figure | None, *, best: bool = False, between: str = "\n") -> str:
+    """A figure in percent, with the half width of its interval; the best with a star."""
+    if figure is None:
+        return "–"
+    text = f"{100 * figure.value:.1f}" + ("*" if best else "")
+    if figure.low is None or figure.high is None:
+        return text
+    return f"{text}{between}±{50 * (figure.high - figure.low):.1f}"
+
+
+def interval_note(entries: Sequence[Entry]) -> str:
+    """What ± means in a table of these entries."""
+    counts = sorted({len(mine) for mine in by_row(entries).values()})
+    if counts == [1]:
+        return (
+            "one pretraining each: ± is half the 95 % interval over test items, where there is one"
+        )
+    said = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    note = f"mean of {said} pretrainings each: ± is half the 95 % t-interval over them"
+    return note + ("; of one, over test items" if counts[0] == 1 else "")
+
+
+def table_section(entries: Sequence[Entry]) -> Section:
+    """The table, methods as rows."""
+    figures = figures_of(entries)
+    best = best_rows(figures)
+    rows = []
+    for row, mine in by_row(entries).items():
+        cells = [written(figures[row].get(c.key), best=best.get(c.key) == row) for c in COLUMNS]
+        untrained = any(not entry.encoder["trained"] for entry in mine)
+        rows.append((METHODS.get(row, row), *cells, "UNTRAINED" if untrained else ""))
+    headings = [f"{c.level}\n{c.heading[0]}\n{c.heading[1]}" for c in COLUMNS]
+    return Section(("percent\n* best", *headings, ""), rows)

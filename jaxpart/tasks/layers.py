@@ -1,0 +1,74 @@
+"""From part to whole: what part patches retrieve by every block and every layer of the projector.
+
+Of the same patches, and by the same features, two questions: does a part find the same part of other
+objects, and does it find parts of the same kind of object?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jaxpart.data.sets import retrieval_set
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.metrics.average_precision import average_precision
+from jaxpart.metrics.cross_retrieval import chance_level
+from jaxpart.progress import Progress
+from jaxpart.table import Section, percent
+from jaxpart.tasks.patches import encoded_patches, layer_names, patch_representations
+from jaxpart.workdir import WorkDir
+
+_SUFFIX = "/parts/AP"
+
+
+def run(
+    encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
+) -> Iterator[tuple[str, float | int]]:
+    """Retrieval by every layer on every data set of a configuration: see `jaxpart.tasks.Task`.
+
+    Yields, below "DATA/layers/", "patches"; and in the order of the layers, for each representation of
+    `layer_names`, "block0/embedding/parts/AP", and where images have a class "…/objects/AP", whose
+    positives are all patches of objects of the query's kind, its own image's too; both as shares of 1,
+    with what a random order would give as "chance/parts/AP" and "chance/objects/AP".
+    """
+    del workdir  # it keeps nothing but its values
+    wanted = patch_representations(encoder, config)
+    own = not config.retrieval.exclude_self
+    for name in config.data.sets:
+        source, selection = retrieval_set(name, config.data)
+        found, patches = encoded_patches(encoder, source, selection, wanted, config, progress)
+        labels = {"parts": [selection.parts[patch.part] for patch in patches]}
+        if source.info.class_names:
+            kinds = [source.annotation(patch.index).label for patch in patches]
+            if None not in kinds:
+                labels["objects"] = [source.info.class_names[kind or 0] for kind in kinds]
+        yield f"{name}/layers/patches", len(patches)
+        for what, given in labels.items():
+            level = chance_level(given, given, itself=own)
+            yield f"{name}/layers/chance/{what}/AP", level
+        layers = layer_names(encoder, config.layers.tokens)
+        with progress.bar(f"{name}: retrieving by layers", len(layers)) as advance:
+            for layer in layers:
+                vectors = found.features[layer].whole()
+                for what, given in labels.items():
+                    result = average_precision(vectors, given, exclude_self=not own)
+                    yield f"{name}/layers/{layer}/{what}/AP", result.ap
+                advance(1)
+
+
+def section(values: Mapping[str, float | int]) -> Section:
+    """A row for each data set and layer, in percent."""
+    rows = []
+    for key, value in values.items():
+        data, task, *rest = key.split("/")
+        if task == "layers" and key.endswith(_SUFFIX):
+            objects = values.get(key.removesuffix(_SUFFIX) + "/objects/AP")
+            rows.append(
+                (
+                    f"{data}, {'/'.join(rest[:-2])}",
+                    percent(value),
+                    "–" if objects is None else percent(objects),
+                    "",
+                )
+            )
+    return Section(("from part to whole, AP", "of parts", "of objects", ""), rows)
