@@ -74,12 +74,12 @@ class Run:
 
 
 def read_runs(folders: Sequence[str | pathlib.Path]) -> list[Run]:
-    """Reads work directories.
+    """Reads work directories; that of a study (configs/study.py) stands for its encoders'.
 
     Raises:
       JaxpartError: One is not the folder of a finished run, or is named twice.
     """
-    paths = [pathlib.Path(folder) for folder in folders]
+    paths = [path for folder in folders for path in _runs_of(pathlib.Path(folder))]
     resolved = [path.resolve() for path in paths]
     for i, path in enumerate(resolved):
         if path in resolved[:i]:
@@ -93,6 +93,13 @@ def read_runs(folders: Sequence[str | pathlib.Path]) -> list[Run]:
         )
         for run in runs
     ]
+
+
+def _runs_of(path: pathlib.Path) -> list[pathlib.Path]:
+    """The work directories of a study's encoders; the folder itself, if it is of one run."""
+    file = path / "results.json"
+    names = _json(file).get("runs", ()) if file.is_file() else ()
+    return [path / name for name in names] or [path]
 
 
 def _told_apart(run: Run, runs: Sequence[Run]) -> str:

@@ -186,7 +186,7 @@ def _mean_ap(
     place: str, values: Float[np.ndarray, " part"], regions: Regions
 ) -> Iterator[tuple[str, float]]:
     yield place, float(values.mean())
-    ends, _ = retrieval_intervals(values, regions.parts, regions.image)
+    ends, _ = retrieval_intervals(values, regions.parts, regions.image.tolist())
     yield f"{place}_low", ends.low
     yield f"{place}_high", ends.high
 

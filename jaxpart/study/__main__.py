@@ -1,0 +1,70 @@
+"""Results of studies put together: python -m jaxpart.study collect|show|write
+
+collect STUDY …      stores the results of studies' work directories in the package
+show [STUDY …]       prints their table and claims; without a name, of the stored results
+write FILE [STUDY …] writes them as a page
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from jaxpart.errors import JaxpartError
+from jaxpart.files import replacing
+from jaxpart.study.document import document
+from jaxpart.study.entries import STORED, Study, merge, read_study, store
+from jaxpart.study.running import study_text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxpart.study",
+        description="Results of studies (python -m jaxpart.main --config configs/study.py) put together.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    what = "work directory of a study, or a file of stored results"
+    collect = commands.add_parser("collect", help="store results in the package")
+    collect.add_argument("studies", nargs="+", metavar="STUDY", help=what)
+    collect.add_argument("--out", type=pathlib.Path, default=STORED, help=f"default: {STORED}")
+    show = commands.add_parser("show", help="print the table and the claims")
+    show.add_argument("studies", nargs="*", metavar="STUDY", help=f"{what}; default: the stored")
+    write = commands.add_parser("write", help="write the page")
+    write.add_argument("file", type=pathlib.Path, metavar="FILE", help="docs/study.md")
+    write.add_argument("studies", nargs="*", metavar="STUDY", help=f"{what}; default: the stored")
+    return parser
+
+
+def _read(paths: Sequence[str]) -> Study:
+    if not paths and not STORED.is_file():
+        raise JaxpartError(
+            "no stored results came with jaxpart; name the work directory of a study"
+        )
+    return merge(read_study(path) for path in paths or [str(STORED)])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit status."""
+    given = _parser().parse_args(arguments)
+    try:
+        study = _read(given.studies)
+        if given.command == "collect":
+            store(study, given.out)
+            print(f"{len(study.entries)} encoders' results: {given.out}")
+        elif given.command == "write":
+            text = document(study)
+            with replacing(given.file) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            print(f"page: {given.file}")
+        else:
+            print(study_text(study))
+    except JaxpartError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""docs/study.md: the study's results as a page, made of them and of nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxpart.paper import METHODS
+from jaxpart.study import claims
+from jaxpart.study.entries import Entry, Study
+from jaxpart.study.figures import (
+    COLUMNS,
+    best_rows,
+    by_row,
+    figure_of,
+    figures_of,
+    interval_note,
+    written,
+)
+from jaxpart.tasks.hidden_parts import QUERIES
+
+_HEAD = """# The study in miniature
+
+The paper's comparison (arXiv 2301.11915) with small encoders on drawn critters, and its four claims tested
+on them. This page is written by a command from stored results; nothing in it was entered by hand.
+
+```bash
+python -m jaxpart.pretraining.zoo --rebuild --seed N --out ZOO/seedN     # per seed: the encoders
+python -m jaxpart.main --config configs/study.py \\
+    --config.encoders="('ZOO',)" --workdir runs/study                    # all figures
+python -m jaxpart.study collect runs/study                               # jaxpart/study/results.json
+python -m jaxpart.study write docs/study.md                              # this page
+```
+
+`python -m jaxpart.main --config configs/study.py --config.seeds=N` measures the encoders that came with
+jaxpart anew and adds the stored results of the other seeds.
+
+What it can say: how these seven objectives, trained on the same images with the same small ViT, differ on
+drawn pictures. It does not reproduce the paper's figures, which are of ViT-B/16 on ImageNet-1k."""
+
+_RULES_FROM = "The rules were written before"
+
+
+def document(study: Study) -> str:
+    """The page, as Markdown.
+
+    Args:
+      study: What is shown.
+    """
+    parts = [
+        _HEAD,
+        _setting(study),
+        _table(study.entries),
+        _claims(study.entries),
+        _layers(study.entries),
+        _hidden(study.entries),
+        _training(study.entries),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _grid(heading: Sequence[str], rows: Sequence[Sequence[str]], *, prose: int = 1) -> str:
+    """A Markdown table; the first `prose` columns are text."""
+    marks = ["---"] * prose + ["---:"] * (len(heading) - prose)
+    lines = [heading, marks, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _named(row: str) -> str:
+    return METHODS.get(row, row)
+
+
+def _setting(study: Study) -> str:
+    data: Mapping[str, Any] = study.options.get("data", {})
+    return (
+        "## What was fixed\n\n"
+        f"- Data: {', '.join(data.get('sets', ()))}, {data.get('num_images')} training and as many test "
+        f"images of {data.get('image_size')} pixels, seed {data.get('seed')}; drawn by jaxpart, its rules "
+        "fixed before any encoder was trained on it, and not changed after.\n"
+        "- The test split shares no image with training or pretraining. Heads see features of fixed views; "
+        "accuracies are of the best epoch on the test set, as the paper's.\n"
+        f"- Intervals: {interval_note(study.entries)}. The paper's tables have none."
+    )
+
+
+def _table(entries: Sequence[Entry]) -> str:
+    figures = figures_of(entries)
+    best = best_rows(figures)
+    heading = ["percent", *(f"{c.level} {c.heading[0]} {c.heading[1]}" for c in COLUMNS)]
+    rows = []
+    for row in by_row(entries):
+        cells = []
+        for column in COLUMNS:
+            text = written(figures[row].get(column.key), between=" ")
+            cells.append(f"**{text}**" if best.get(column.key) == row else text)
+        rows.append([_named(row), *cells])
+    return (
+        "## All tasks\n\n"
+        + _grid(heading, rows)
+        + "\n\nThe best of each column is bold; – where a method has no projector."
+    )
+
+
+def _claims(entries: Sequence[Entry]) -> str:
+    judged = claims.judge(entries)
+    rules = (claims.__doc__ or "").split(_RULES_FROM, 1)[1]
+    text = [f"## The paper's four claims\n\n{_RULES_FROM}{rules}".rstrip()]
+    text.append(
+        _grid(
+            ["claim", "at this scale", "comparisons that hold"],
+            [
+                [
+                    f"{one.number}. {one.text}",
+                    f"**{one.verdict}**",
+                    f"{sum(c.verdict == 'holds' for c in one.comparisons)} of "
+                    f"{len(one.comparisons)}",
+                ]
+                for one in judged
+            ],
+            prose=3,
+        )
+    )
+    for one in judged:
+        rows = [[c.text, claims.numbers(c), str(c.seeds), c.verdict] for c in one.comparisons]
+        text.append(
+            f"### Claim {one.number}: {one.verdict}\n\n"
+            + _grid(["comparison", "points [95 %]", "seeds", ""], rows, prose=4)
+        )
+    return "\n\n".join(text)
+
+
+def _layers(entries: Sequence[Entry]) -> str:
+    """From part to whole, one row per layer."""
+    rows = by_row(entries)
+    layers = dict.fromkeys(
+        match[1]
+        for mine in rows.values()
+        for entry in mine
+        for key in entry.values
+        if (match := re.fullmatch(r"critters/layers/(.+)/parts/AP", key))
+    )
+    if not layers:
+        return ""
+    table = []
+    for layer in layers:
+        cells = []
+        for mine in rows.values():
+            found = [
+                figure_of(mine, f"critters/layers/{layer}/{what}/AP")
+                for what in ("parts", "objects")
+            ]
+            cells.append(
+                "–"
+                if found[0] is None
+                else " / ".join(written(figure, between=" ") for figure in found if figure)
+            )
+        table.append([f"`{layer}`", *cells])
+    return (
+        "## From part to whole\n\nAP in percent with which part patches retrieve the same part / the same "
+        "kind of object, by what each block and each layer of the projector makes of them. Blocks count "
+        "from 0 and are before the final norm, `embedding` is the mean patch token; `projector1`… are each "
+        "layer's output as the next one sees it, the last being the projection.\n\n"
+        + _grid(["layer", *map(_named, rows)], table)
+    )
+
+
+def _hidden(entries: Sequence[Entry]) -> str:
+    """From part to part, one row per method and space."""
+    place, table = "critters/hidden_parts", []
+    for row, mine in by_row(entries).items():
+        spaces = dict.fromkeys(
+            match[1]
+            for entry in mine
+            for key in entry.values
+            if (match := re.fullmatch(rf"{place}/([^/]+)/part/AP", key))
+        )
+        for space in spaces:
+            keys = [f"{place}/chance/AP", *(f"{place}/{space}/{q}/AP" for q in QUERIES)]
+            cells = [written(figure_of(mine, key), between=" ") for key in keys]
+            table.append([f"{_named(row)}, {space}", *cells])
+    if not table:
+        return ""
+    return (
+        "## From part to part\n\nOne whole annotated part is hidden and predicted from the rest; AP in "
+        "percent with which the prediction retrieves true parts of its name among all. `random_mask`: as "
+        "many patches are hidden at random, so that the part's other patches are seen; `other_image`: the "
+        "same place in another image, so what place alone tells; `seen`: the true part itself "
+        "retrieves.\n\n" + _grid(["", "chance", *QUERIES], table)
+    )
+
+
+def _training(entries: Sequence[Entry]) -> str:
+    table = [
+        [
+            _named(entry.row),
+            str(entry.seed),
+            str(entry.pretraining.get("images_seen", "–")),
+            str(entry.pretraining.get("seconds", "–")),
+            str(entry.pretraining.get("commit", ""))[:10] or "–",
+            f"`{entry.encoder['digest'][:12]}`",
+        ]
+        for mine in by_row(entries).values()
+        for entry in mine
+    ]
+    heading = ["encoder", "seed", "images seen", "seconds", "commit", "weights"]
+    return "## The encoders\n\n" + _grid(heading, table)

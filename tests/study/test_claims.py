@@ -1,0 +1,124 @@
+"""The rules of the claims, on made-up results."""
+
+import pytest
+
+from jaxpart.paper import METHODS
+from jaxpart.study.claims import (
+    CLAIMS,
+    Claim,
+    Comparison,
+    Side,
+    claims_section,
+    judge,
+    numbers,
+)
+from jaxpart.study.entries import Entry
+from jaxpart.study.figures import COLUMNS, over_seeds, table_section
+
+ABOUT = {"trained": True, "digest": ""}
+
+
+def entry(row, seed=0, **values):
+    named = {key.replace("__", "/"): value for key, value in values.items()}
+    return Entry(row, seed, ABOUT, {}, named)
+
+
+def verdict(entries, *, bound=0.0, below=False, right=("b",)):
+    side = Side(right, ("x",)) if right else None
+    comparison = Comparison("a above b", Side(("a",), ("x",)), side, bound, below)
+    (judged,) = judge(entries, [Claim(1, "", (comparison,))])
+    return judged.comparisons[0]
+
+
+SEEDS = [entry("a", seed, x=0.8 + 0.01 * seed) for seed in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("others", "bound", "below", "expected"),
+    [
+        ((0.5, 0.52, 0.51), 0.0, False, "holds"),
+        ((0.9, 0.92, 0.93), 0.0, False, "does not hold"),
+        ((0.7, 0.95, 0.8), 0.0, False, "undecided"),
+        ((0.7, 0.71, 0.72), 0.2, False, "does not hold"),  # better, but not by that much
+        ((0.79, 0.8, 0.81), 0.02, True, "holds"),
+        ((0.5, 0.52, 0.51), 0.02, True, "does not hold"),
+    ],
+)
+def test_three_pretrainings(others, bound, below, expected):
+    entries = [*SEEDS, *(entry("b", seed, x=value) for seed, value in enumerate(others))]
+    found = verdict(entries, bound=bound, below=below)
+    assert (found.verdict, found.seeds) == (expected, 3)
+    assert found.low < found.difference < found.high or found.low == pytest.approx(found.high)
+
+
+def test_differences_are_taken_seed_by_seed():
+    spread = (0.1, 0.5, 0.9)
+    entries = [entry("a", i, x=x + 0.05 + 0.001 * i) for i, x in enumerate(spread)]
+    entries += [entry("b", i, x=x) for i, x in enumerate(spread)]
+    assert verdict(entries).verdict == "holds"
+    assert verdict([*entries, entry("a", 3, x=0.9)]).seeds == 3  # b has no such seed
+
+
+def test_student_t():
+    found = over_seeds([1.0, 2.0, 3.0])
+    assert (found.low, found.high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
+
+
+def test_one_pretraining_takes_the_intervals_over_items():
+    a, b = entry("a", x=0.8, x_low=0.77, x_high=0.83), entry("b", x=0.7, x_low=0.66, x_high=0.74)
+    found = verdict([a, b])
+    assert (found.low, found.high) == pytest.approx((0.05, 0.15))
+    assert found.verdict == "holds"
+    assert verdict([a, entry("b", x=0.1)]).verdict == "undecided"  # no interval, so no verdict
+    assert "no interval" in numbers(verdict([a, entry("b", x=0.1)]))
+    assert verdict([a], right=None).verdict == "holds"
+
+
+def test_missing_results_decide_nothing():
+    found = verdict([entry("a", x=0.5)])
+    assert (found.verdict, found.difference, found.seeds) == ("undecided", None, 0)
+    assert numbers(found) == "not measured"
+    assert {one.verdict for one in judge([])} == {"undecided"}
+
+
+def test_a_claim_is_as_good_as_its_worst_comparison():
+    def claim(*bounds):
+        side = Side(("a",), ("x",))
+        comparisons = tuple(Comparison("", side, None, bound) for bound in bounds)
+        (judged,) = judge(SEEDS, [Claim(1, "", comparisons)])
+        return judged.verdict
+
+    assert claim(0.5, 0.6) == "holds"
+    assert claim(0.5, 0.81) == "undecided"
+    assert claim(0.5, 0.81, 0.99) == "does not hold"
+
+
+def test_the_paper_s_claims_can_all_hold():
+    strength = dict(zip(METHODS, (0.7, 0.6, 0.6, 0.5, 0.5, 0.6, 0.8), strict=True))
+    part = dict(zip(METHODS, (0.3, 0.6, 0.6, 0.5, 0.5, 0.6, 0.8), strict=True))
+    entries = []
+    for seed in range(3):
+        for row in METHODS:
+            values = {
+                c.key: (strength if c.level == "object" else part)[row] + 0.001 * seed
+                for c in COLUMNS
+            }
+            for key in values:
+                if row in ("mae", "beit") and "attentive" in key:
+                    values[key] = 0.65
+            values["critters/retrieval/projection/AP"] = part[row] - 0.2
+            if row not in ("mocov3", "dino", "ibot"):
+                del values["critters/retrieval/projection/AP"]
+            for space in ("pixels", "tokens", "representation"):
+                values[f"critters/hidden_parts/{space}/part/AP"] = 0.5
+                values[f"critters/hidden_parts/{space}/part_less_other_image/AP"] = 0.1
+            values["critters/hidden_parts/chance/AP"] = 0.2
+            entries.append(Entry(row, seed, ABOUT, {}, values))
+    judged = judge(entries)
+    assert [one.verdict for one in judged] == ["holds"] * 4, [
+        (c.text, numbers(c)) for one in judged for c in one.comparisons if c.verdict != "holds"
+    ]
+    assert len(claims_section(judged).rows) == len(CLAIMS)
+    cells = {row[0]: row for row in table_section(entries).rows}
+    assert cells["iBOT"][1].startswith("80.1*")
+    assert cells["MAE"][5] == "–"
