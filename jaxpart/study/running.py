@@ -117,10 +117,15 @@ def _measured(
 
 
 def member_config(config: Any, member: Member) -> ConfigDict:
-    """The configuration of one encoder of a study: what it lacks is left out."""
+    """The configuration of one encoder of a study: what it lacks is left out.
+
+    The seed of its pretraining is that of heads and of drawn images too: an interval over seeds is one
+    over all that is left to chance.
+    """
     own = ConfigDict(config.to_dict())
     del own.encoders
     own.seeds = 1
+    own.seed = config.seed if member.seed is None else member.seed
     own.method = member.method
     own.encoder = ConfigDict({"checkpoint": str(member.folder), "small": False})
     projector, prefix = member.architecture.projector, member.architecture.prefix

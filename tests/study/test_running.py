@@ -1,0 +1,158 @@
+"""A whole study of tiny encoders: measured, ended, resumed, collected, written, reported."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from tiny_folders import tiny_folder
+
+from jaxpart.config import study_config
+from jaxpart.errors import JaxpartError
+from jaxpart.progress import Progress
+from jaxpart.report.runs import read_runs
+from jaxpart.study import running
+from jaxpart.study.__main__ import main
+from jaxpart.study.entries import merge, read_study
+from jaxpart.study.members import find_members
+
+QUIET = Progress(shown=False)
+
+
+def seeded(folder, seed):
+    """Makes an encoder's folder look like a pretraining of that seed."""
+    about = json.loads((folder / "encoder.json").read_text())
+    about["pretraining"] = {"config": {"seed": seed, "epochs": 1}, "images_seen": 8}
+    (folder / "encoder.json").write_text(json.dumps(about))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two encoders of different methods, with decoders."""
+    place = tmp_path_factory.mktemp("zoo")
+    for kind in ("ibot", "mae"):
+        seeded(tiny_folder(place / kind, kind), 0)
+    return place
+
+
+@pytest.fixture(scope="module")
+def config(folders):
+    made = study_config("", ("ibot",))
+    made.encoders = (str(folders),)
+    made.tasks = ("retrieval", "layers", "hidden_parts")
+    made.data.num_images = 6
+    made.data.image_size = 48
+    made.features.cache = "ram"
+    made.hidden_parts.images = 4
+    return made
+
+
+def test_a_study(config, folders, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "run"
+    study = running.run_study(config, path, QUIET)
+    assert [entry.row for entry in study.entries] == ["mae", "ibot"]  # in the paper's order
+    mae, ibot = (entry.values for entry in study.entries)
+    assert "critters/retrieval/projection/AP" in ibot
+    assert "critters/retrieval/projection/AP" not in mae
+    assert ibot["critters/layers/projector4/parts/AP"] == pytest.approx(
+        ibot["critters/retrieval/projection/AP"]
+    )
+    assert {
+        "critters/layers/block0/cls_token/objects/AP",
+        "critters/layers/embedding/parts/AP",
+    } <= (mae.keys())
+    hidden = {
+        key.split("/")[-2] for key in mae if "hidden_parts/pixels" in key and key[-3:] == "/AP"
+    }
+    assert {"part", "random_mask", "other_image", "seen"} <= hidden
+    assert not any("hidden_parts" in key for key in ibot)  # its decoder predicts no patches
+    document = json.loads((path / "results.json").read_text())
+    assert document["runs"] == ["mae-0", "ibot-0"]
+    assert [claim["verdict"] for claim in document["claims"]] == ["undecided"] * 4
+    text = running.study_text(study)
+    assert "claim 3" in text
+    assert "±" in text
+
+    # What is there is not measured again; the one that was not finished is.
+    asked = []
+    real = running.measure
+    monkeypatch.setattr(running, "measure", lambda c, p, g: asked.append(p.name) or real(c, p, g))
+    (path / "ibot-0" / "results.json").unlink()
+    again = running.run_study(config, path, QUIET)
+    assert asked == ["ibot-0"]
+    assert again.entries == study.entries
+    assert [run.method for run in read_runs([path])] == ["MAE", "iBOT"]
+
+    stored = tmp_path / "stored.json"
+    assert main(["collect", str(path), "--out", str(stored)]) == 0
+    assert read_study(stored).entries == study.entries
+    assert main(["write", str(tmp_path / "study.md"), str(stored)]) == 0
+    page = (tmp_path / "study.md").read_text()
+    for words in ("## All tasks", "### Claim 4", "`projector4`", "MAE, pixels", "| chance |"):
+        assert words in page
+    assert main(["show", str(stored)]) == 0
+    assert "claim 1" in capsys.readouterr().out
+
+    # Stored results of other seeds stand beside what is measured now.
+    others = [dataclasses.replace(entry, seed=1) for entry in study.entries]
+    monkeypatch.setattr(
+        running,
+        "stored_study",
+        lambda: dataclasses.replace(study, entries=[*study.entries, *others]),
+    )
+    config.seeds = 2
+    several = running.run_study(config, tmp_path / "several", QUIET)
+    assert [(entry.row, entry.seed) for entry in several.entries] == [
+        ("mae", 0),
+        ("ibot", 0),
+        ("mae", 1),
+        ("ibot", 1),
+    ]
+    config.seeds = 3
+    with pytest.raises(JaxpartError, match="those of 2 are stored"):
+        running.run_study(config, tmp_path / "more", QUIET)
+    config.seeds = 1
+
+
+def test_members(folders, tmp_path):
+    members = find_members([str(folders)])
+    assert [(m.row, m.seed, m.label) for m in members] == [
+        ("mae", 0, "mae-0"),
+        ("ibot", 0, "ibot-0"),
+    ]
+    with pytest.raises(JaxpartError, match="twice"):
+        find_members([str(folders), str(folders / "mae")])
+    with pytest.raises(JaxpartError, match="neither a method"):
+        find_members([str(tmp_path)])
+    with pytest.raises(JaxpartError, match="needs encoders"):
+        find_members([])
+
+
+def test_results_that_do_not_belong_together(tmp_path):
+    def stored(name, digest="a", **options):
+        entry = {"row": "mae", "seed": 0, "pretraining": {}, "values": {}}
+        entry["encoder"] = {"digest": digest, "trained": True}
+        (tmp_path / name).write_text(json.dumps({"options": options, "entries": [entry]}))
+        return read_study(tmp_path / name)
+
+    assert len(merge([stored("a"), stored("b")]).entries) == 1
+    with pytest.raises(JaxpartError, match="different weights"):
+        merge([stored("a"), stored("b", digest="b")])
+    with pytest.raises(JaxpartError, match="tasks differ"):
+        merge([stored("a"), stored("b", tasks=["layers"])])
+    with pytest.raises(JaxpartError, match="holds no results of a study"):
+        read_study(tmp_path)
+    (tmp_path / "c").write_text("{}")
+    with pytest.raises(JaxpartError, match="not the results of a study"):
+        read_study(tmp_path / "c")
+
+
+def test_masks():
+    from jaxpart.tasks.hidden_parts import draw_masks
+
+    touched = np.zeros((3, 36), bool)
+    touched[0, :3] = touched[1, 5:14] = touched[2, :17] = True
+    whole, random = draw_masks(touched, 0)
+    assert whole.sum(axis=1).tolist() == random.sum(axis=1).tolist() == [4, 16, 17]
+    assert (whole >= touched).all()
+    assert (random & touched).any(axis=1).all()
