@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxpart.paper import METHODS
-from jaxpart.study import claims
+from jaxpart.study import claims, judging
 from jaxpart.study.entries import Entry, Study
 from jaxpart.study.figures import (
     COLUMNS,
@@ -38,8 +38,6 @@ jaxpart anew and adds the stored results of the other seeds.
 
 What it can say: how these seven objectives, trained on the same images with the same small ViT, differ on
 drawn pictures. It does not reproduce the paper's figures, which are of ViT-B/16 on ImageNet-1k."""
-
-_RULES_FROM = "The rules were written before"
 
 
 def document(study: Study) -> str:
@@ -103,9 +101,10 @@ def _table(entries: Sequence[Entry]) -> str:
 
 
 def _claims(entries: Sequence[Entry]) -> str:
-    judged = claims.judge(entries)
-    rules = (claims.__doc__ or "").split(_RULES_FROM, 1)[1]
-    text = [f"## The paper's four claims\n\n{_RULES_FROM}{rules}".rstrip()]
+    judged = judging.judge(entries, claims.CLAIMS)
+    # What the modules say of themselves, without their headings.
+    said, rules = ((m.__doc__ or "").split("\n\n", 1)[1].strip() for m in (claims, judging))
+    text = [f"## The paper's four claims\n\n{said}\n\n{rules}"]
     text.append(
         _grid(
             ["claim", "at this scale", "comparisons that hold"],
@@ -122,7 +121,7 @@ def _claims(entries: Sequence[Entry]) -> str:
         )
     )
     for one in judged:
-        rows = [[c.text, claims.numbers(c), str(c.seeds), c.verdict] for c in one.comparisons]
+        rows = [[c.text, judging.numbers(c), str(c.seeds), c.verdict] for c in one.comparisons]
         text.append(
             f"### Claim {one.number}: {one.verdict}\n\n"
             + _grid(["comparison", "points [95 %]", "seeds", ""], rows, prose=4)

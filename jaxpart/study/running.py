@@ -13,9 +13,10 @@ from jaxpart import devices, tasks
 from jaxpart.errors import JaxpartError
 from jaxpart.measuring import measure
 from jaxpart.progress import Progress
-from jaxpart.study.claims import claims_section, judge
+from jaxpart.study.claims import CLAIMS
 from jaxpart.study.entries import Entry, Study, merge, options_of, stored_study
 from jaxpart.study.figures import figures_of, interval_note, table_section
+from jaxpart.study.judging import claims_section, judge
 from jaxpart.study.members import Member, find_members
 from jaxpart.table import sections_text
 from jaxpart.workdir import WorkDir
@@ -54,7 +55,7 @@ def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
         row: {key: dataclasses.asdict(figure) for key, figure in mine.items()}
         for row, mine in figures_of(study.entries).items()
     }
-    judged = [dataclasses.asdict(claim) for claim in judge(study.entries)]
+    judged = [dataclasses.asdict(claim) for claim in judge(study.entries, CLAIMS)]
     runs = [member.label for member in members]
     workdir.finish(study.document() | {"figures": figures, "claims": judged, "runs": runs})
     return study
@@ -63,7 +64,7 @@ def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
 def study_text(study: Study) -> str:
     """The table and the claims."""
     title = f"{len(study.entries)} encoders; {interval_note(study.entries)}"
-    sections = [table_section(study.entries), claims_section(judge(study.entries))]
+    sections = [table_section(study.entries), claims_section(judge(study.entries, CLAIMS))]
     return sections_text(title, sections)
 
 

@@ -18,26 +18,23 @@ So that few programs are compiled, the number of hidden patches is brought to a 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from jaxpart.data.parts import PartSelection
-from jaxpart.data.regions import part_regions, patches_of_region
 from jaxpart.data.sets import find_set, open_set, retrieval_set
 from jaxpart.data.source import Source
 from jaxpart.encoders.configured import encoder_folder
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import describe
-from jaxpart.errors import JaxpartError
 from jaxpart.metrics.bootstrap import retrieval_intervals
 from jaxpart.metrics.cross_retrieval import chance_level, cross_average_precision
 from jaxpart.pretraining import beit, tokenizer
@@ -45,13 +42,13 @@ from jaxpart.pretraining.hidden import KINDS, Hidden, Predictor, load_predictor
 from jaxpart.pretraining.views import patches_of
 from jaxpart.progress import Progress
 from jaxpart.table import Section, percent
+from jaxpart.tasks.hidden_regions import Regions, draw_masks, other_images, read_regions
 from jaxpart.workdir import WorkDir
 
 QUERIES = ("part", "random_mask", "other_image", "seen")
 """How a part is asked for, see above."""
 
 _TASK = "hidden_parts"
-_FEWEST = 4
 _CHUNK = 32
 """Parts predicted at once: BEiT's 8192 logits of each patch fill memory."""
 
@@ -103,64 +100,6 @@ def _opened(name: str, config: Any) -> tuple[Source, PartSelection | None]:
     return open_set(key, entry.splits[-1], config.data), None
 
 
-@dataclasses.dataclass(frozen=True)
-class Regions:
-    """Annotated parts of some images.
-
-    Attributes:
-      images: As `image_eval` makes them.
-      labels: Class of each image, -1 where the data set has none.
-      image: Which of them each part is in.
-      parts: Name of each part.
-      touched: The patches that it touches, row by row.
-    """
-
-    images: UInt8[np.ndarray, "image size size 3"]
-    labels: Int[np.ndarray, " image"]
-    image: Int[np.ndarray, " part"]
-    parts: Sequence[str]
-    touched: Bool[np.ndarray, "part patch"]
-
-
-def read_regions(
-    source: Source,
-    numbers: Sequence[int],
-    selection: PartSelection | None,
-    encoder: Encoder,
-    *,
-    largest_share: float,
-) -> Regions:
-    """The parts of some images.
-
-    Args:
-      source: The data set.
-      numbers: Which of its images.
-      selection: The keypoints that are parts, where there are no part masks.
-      encoder: Says how large images and patches are.
-      largest_share: Of the patches; parts that touch more are left out.
-
-    Raises:
-      JaxpartError: An image cannot be read, nothing says where parts are, or no part is left.
-    """
-    images, labels, image, parts, touched = [], [], [], [], []
-    for place, number in enumerate(numbers):
-        pixels, found = part_regions(source, number, selection, size=encoder.config.image_size[0])
-        label = source.annotation(number).label
-        images.append(pixels)
-        labels.append(-1 if label is None else label)
-        for name, region in found.items():
-            patches = patches_of_region(region, encoder.config.patch_size)
-            if patches.mean() <= largest_share:
-                image.append(place)
-                parts.append(name)
-                touched.append(patches)
-    if not touched:
-        raise JaxpartError(
-            f"no image of {source.info.name} shows a part to hide; take more hidden_parts.images"
-        )
-    return Regions(np.stack(images), np.array(labels), np.array(image), parts, np.stack(touched))
-
-
 def hidden_parts(
     predictor: Predictor, regions: Regions, seed: int, what: str, progress: Progress
 ) -> Iterator[tuple[str, float | int]]:
@@ -202,47 +141,12 @@ def _summary(
         yield f"{place}/part/{name}", value
 
 
-def draw_masks(
-    touched: Bool[np.ndarray, "part patch"], seed: int
-) -> tuple[Bool[np.ndarray, "part patch"], Bool[np.ndarray, "part patch"]]:
-    """What is hidden for "part" and for "random_mask": equally many patches, a power of two.
-
-    Where that would be more than half of the patches, the part alone is hidden.
-    """
-    rng = np.random.default_rng(seed)
-    whole, random = touched.copy(), np.zeros_like(touched)
-    patches = touched.shape[1]
-    for row, mine in enumerate(touched):
-        count = max(_FEWEST, 1 << (int(mine.sum()) - 1).bit_length())
-        if count > patches // 2:
-            count = int(mine.sum())
-        others = rng.permutation(np.flatnonzero(~mine))
-        whole[row, others[: count - mine.sum()]] = True
-        one = rng.choice(np.flatnonzero(mine))
-        rest = rng.permutation(np.setdiff1d(np.arange(patches), one))
-        random[row, [one, *rest[: count - 1]]] = True
-    return whole, random
-
-
-def _others(regions: Regions, seed: int) -> np.ndarray:
-    """For each part another image, of another class where there are several."""
-    rng = np.random.default_rng(seed)
-    labels, everything = regions.labels, np.arange(len(regions.images))
-    chosen = []
-    for own in regions.image:
-        candidates = everything[labels != labels[own]]
-        if not len(candidates):
-            candidates = everything[everything != own]
-        chosen.append(rng.choice(candidates) if len(candidates) else own)
-    return np.array(chosen)
-
-
 def _vectors(
     predictor: Predictor, regions: Regions, seed: int, what: str, progress: Progress
 ) -> dict[str, dict[str, Float[np.ndarray, "part channel"]]]:
     """The vector of every part, by space and by query."""
     whole, random = draw_masks(regions.touched, seed)
-    other = _others(regions, seed)
+    other = other_images(regions, seed)
     order = np.argsort(whole.sum(axis=1), kind="stable")  # one program serves neighbours
     rows: dict[str, dict[str, list[np.ndarray]]] = {}
     with progress.bar(f"{what}: predicting hidden parts", len(order)) as advance:

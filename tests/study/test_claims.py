@@ -3,17 +3,10 @@
 import pytest
 
 from jaxpart.paper import METHODS
-from jaxpart.study.claims import (
-    CLAIMS,
-    Claim,
-    Comparison,
-    Side,
-    claims_section,
-    judge,
-    numbers,
-)
+from jaxpart.study.claims import CLAIMS
 from jaxpart.study.entries import Entry
 from jaxpart.study.figures import COLUMNS, over_seeds, table_section
+from jaxpart.study.judging import Claim, Comparison, Side, claims_section, judge, numbers
 
 ABOUT = {"trained": True, "digest": ""}
 
@@ -78,7 +71,7 @@ def test_missing_results_decide_nothing():
     found = verdict([entry("a", x=0.5)])
     assert (found.verdict, found.difference, found.seeds) == ("undecided", None, 0)
     assert numbers(found) == "not measured"
-    assert {one.verdict for one in judge([])} == {"undecided"}
+    assert {one.verdict for one in judge([], CLAIMS)} == {"undecided"}
 
 
 def test_a_claim_is_as_good_as_its_worst_comparison():
@@ -114,7 +107,7 @@ def test_the_paper_s_claims_can_all_hold():
                 values[f"critters/hidden_parts/{space}/part_less_other_image/AP"] = 0.1
             values["critters/hidden_parts/chance/AP"] = 0.2
             entries.append(Entry(row, seed, ABOUT, {}, values))
-    judged = judge(entries)
+    judged = judge(entries, CLAIMS)
     assert [one.verdict for one in judged] == ["holds"] * 4, [
         (c.text, numbers(c)) for one in judged for c in one.comparisons if c.verdict != "holds"
     ]
