@@ -36,15 +36,13 @@ class Column:
 
 COLUMNS = (
     Column("object", ("class.", "linear"), "critters/object_classification/linear/cls_token/best"),
-    Column(
-        "object", ("class.", "attentive"), "critters/object_classification/attentive/tokens/best"
-    ),
+    Column("object", ("class.", "attent."), "critters/object_classification/attentive/tokens/best"),
     Column("object", ("segm.", "mIoU"), "critters_object/segmentation/paper/mIoU"),
-    Column("part", ("retrieval", "encoded"), "critters/retrieval/embedding/AP"),
-    Column("part", ("retrieval", "projected"), "critters/retrieval/projection/AP"),
-    Column("part", ("retrieval", "cls"), "critters/retrieval/cls_token/AP"),
+    Column("part", ("retr.", "encoded"), "critters/retrieval/embedding/AP"),
+    Column("part", ("retr.", "project."), "critters/retrieval/projection/AP"),
+    Column("part", ("retr.", "cls"), "critters/retrieval/cls_token/AP"),
     Column("part", ("class.", "linear"), "critters/classification/linear/cls_token/best"),
-    Column("part", ("class.", "attentive"), "critters/classification/attentive/tokens/best"),
+    Column("part", ("class.", "attent."), "critters/classification/attentive/tokens/best"),
     Column("part", ("segm.", "mIoU"), "critters_part/segmentation/paper/mIoU"),
 )
 """In the order of the table."""
