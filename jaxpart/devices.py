@@ -1,8 +1,8 @@
 """Devices and processes. The only file that knows meshes.
 
 A mesh has two axes: "data", over which batches are cut, and "model", over which large weights may be.
-Everything that enters a compiled step is put there by `shard` or `replicate`; a program then runs
-unchanged on one CPU, on several GPUs, and on a pod.
+Everything that enters a compiled step is put there by `shard`, `replicate` or `cut_over_model`; a
+program then runs unchanged on one CPU, on several GPUs, and on a pod.
 """
 
 from __future__ import annotations
@@ -71,11 +71,39 @@ def user_cache() -> pathlib.Path:
     return pathlib.Path(home) / "jaxpart"
 
 
-@functools.cache
+_EVERY = ("data", "model")
+"""Both axes: what holds no weights is cut over all devices."""
+
+_model_devices = 1
+
+
+def arrange(model_devices: int) -> None:
+    """Says how many devices share a weight; before anything is put on them.
+
+    Raises:
+      JaxpartError: The devices of a process cannot be grouped so.
+    """
+    global _model_devices
+    if model_devices < 1 or jax.local_device_count() % model_devices:
+        raise JaxpartError(
+            f"config.encoder.model_devices cannot be {model_devices} where a process has "
+            f"{jax.local_device_count()} devices; give a number that divides them"
+        )
+    _model_devices = model_devices
+
+
 def mesh() -> Mesh:
-    """All devices of all processes along "data"."""
-    axis_types = (AxisType.Auto, AxisType.Auto)
-    return jax.make_mesh((jax.device_count(), 1), ("data", "model"), axis_types=axis_types)
+    """All devices of all processes along "data", or in groups that share weights along "model"."""
+    return _mesh_of(_model_devices)
+
+
+@functools.cache
+def _mesh_of(model_devices: int) -> Mesh:
+    # In the order of processes, whatever the topology: a process's rows of a batch lie together, and
+    # so do the devices that share a weight.
+    order = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    grid = np.asarray(order).reshape(-1, model_devices)
+    return Mesh(grid, _EVERY, axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def is_main() -> bool:
@@ -128,17 +156,40 @@ def shard(tree: Any, *, axis: int = 0, local: bool = False) -> Any:
 
 
 def shard_whole(array: np.ndarray) -> jax.Array:
-    """An array that every process holds whole, to the devices and cut over "data" by rows.
+    """An array that every process holds whole, to the devices and cut over all of them by rows.
 
     Args:
       array: Its rows are a multiple of the number of devices.
     """
-    sharding = NamedSharding(mesh(), PartitionSpec("data"))
+    return _cut(array, PartitionSpec(_EVERY))
+
+
+def cut_over_model(array: np.ndarray, axis: int | None) -> jax.Array:
+    """A weight that every process holds whole, to the devices: whole on each, or cut over "model".
+
+    Args:
+      array: The weight.
+      axis: Along which it is cut; from the end if it is negative; None: not at all.
+    """
+    names: list[str | None] = [None] * array.ndim
+    if axis is not None and mesh().shape["model"] > 1:
+        names[axis] = "model"
+        return _cut(array, PartitionSpec(*names))
+    return replicate(array)
+
+
+def _cut(array: np.ndarray, spec: PartitionSpec) -> jax.Array:
+    sharding = NamedSharding(mesh(), spec)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
+def _is_cut_over_model(x: Any) -> bool:
+    sharding = x.sharding if isinstance(x, jax.Array) else None
+    return isinstance(sharding, NamedSharding) and "model" in sharding.spec
+
+
 def replicate(tree: Any, *, local: bool = False) -> Any:
-    """Arrays that are the same in every process, whole on every device.
+    """Arrays that are the same in every process, whole on every device; weights that are cut stay so.
 
     Args:
       tree: Arrays.
@@ -149,6 +200,10 @@ def replicate(tree: Any, *, local: bool = False) -> Any:
     def put(x: Any) -> jax.Array:
         if isinstance(x, jax.Array) and x.sharding == sharding:
             return x
+        if _is_cut_over_model(x):
+            there = NamedSharding(_mesh(local), x.sharding.spec)
+            parts = [shard.data for shard in x.addressable_shards]
+            return jax.make_array_from_single_device_arrays(x.shape, there, parts)
         if local and isinstance(x, jax.Array) and x.is_fully_addressable:
             return jax.device_put(x, sharding)  # cut over these devices: they exchange their parts
         return jax.make_array_from_process_local_data(sharding, np.asarray(x))
@@ -199,10 +254,10 @@ def on_shares(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """`function(rows, *whole)` run by every device on its own rows, and on arrays that all hold whole.
 
     Returns:
-      A function of the array cut by `shard_whole` or `shard`, and of replicated ones; its result is
-      cut like the first.
+      A function of the array cut by `shard_whole`, and of replicated ones; its result is cut like the
+      first.
     """
-    rows, whole = PartitionSpec("data"), PartitionSpec()
+    rows, whole = PartitionSpec(_EVERY), PartitionSpec()
 
     def run(cut: jax.Array, *others: jax.Array) -> jax.Array:
         specs = (rows, *[whole] * len(others))
@@ -213,7 +268,7 @@ def on_shares(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 def place() -> jax.Array:
     """Inside `on_shares`: which share this is, from 0."""
-    return jax.lax.axis_index("data")
+    return jax.lax.axis_index(_EVERY)
 
 
 def ring(function: Callable[[jax.Array], jax.Array], share: jax.Array) -> jax.Array:
@@ -221,11 +276,11 @@ def ring(function: Callable[[jax.Array], jax.Array], share: jax.Array) -> jax.Ar
 
     Shares go round from device to device, so that two at a time are in a device's memory.
     """
-    count = mesh().shape["data"]
+    count = mesh().size
     onward = [(i, (i + 1) % count) for i in range(count)]
     results = []
     for _ in range(count):
         results.append(function(share))
-        share = jax.lax.ppermute(share, "data", onward) if len(results) < count else share
+        share = jax.lax.ppermute(share, _EVERY, onward) if len(results) < count else share
     order = (place() - jnp.arange(count)) % count  # whose share came when; its own inverse
     return jnp.moveaxis(jnp.stack(results)[order], 0, -2).reshape(*results[0].shape[:-1], -1)

@@ -259,8 +259,11 @@ def extract(
 
 def _address(encoder: Encoder, view: View, name: str, precision: str) -> dict[str, str]:
     about = f"{encoder.digest} {encoder.config!r} {encoder.preprocessing!r}"
+    # What JAX's default precision means depends on the kind of device.
+    on = f" on {jax.default_backend()}" if encoder.precision == "float32" else ""
     return {
         "encoder": hashlib.sha256(about.encode()).hexdigest(),
+        "encoder_precision": encoder.precision + on,
         "data": view.data,
         "view": f"{view.kind} {view.size}",
         "representation": name,

@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxpart import devices, tasks
 from jaxpart.encoders.configured import configured_encoder
+from jaxpart.encoders.precision import REFERENCE
 from jaxpart.progress import Progress
 from jaxpart.table import results_table
 from jaxpart.workdir import WorkDir
@@ -35,7 +36,7 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
         writes=devices.is_main(),
         tensorboard=config.tensorboard,
     )
-    encoder = devices.replicate(configured_encoder(config))
+    encoder = configured_encoder(config)
     values: dict[str, float | int] = {}
     for task in chosen:
         for key, value in task.run(encoder, config, workdir, progress):
@@ -48,6 +49,8 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
         "width": encoder.config.width,
         "depth": encoder.config.depth,
     }
+    if encoder.precision != REFERENCE:
+        about["precision"] = encoder.precision
     results = {"encoder": about, "tasks": list(config.tasks), "values": values}
     workdir.finish(results)
     return results

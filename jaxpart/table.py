@@ -41,13 +41,15 @@ def results_table(encoder: Mapping[str, Any], sections: Sequence[Section]) -> st
     """All sections under one title, as text.
 
     Args:
-      encoder: What results.json says of the encoder: its name, and whether it is trained.
+      encoder: What results.json says of the encoder: its name, whether it is trained, and its
+        precision where that is not the reference.
       sections: One per task.
     """
     trained = (
         "" if encoder["trained"] else " (UNTRAINED, random weights: says nothing of the method)"
     )
-    return sections_text(f"{encoder['name']}{trained}", sections)
+    precision = f" in {encoder['precision']}" if "precision" in encoder else ""
+    return sections_text(f"{encoder['name']}{precision}{trained}", sections)
 
 
 def sections_text(title: str | None, sections: Sequence[Section]) -> str:

@@ -16,12 +16,18 @@ from jaxpart.encoders.rotary import Turn, turned
 
 
 class Attention(nnx.Module):
-    """Multi-head self-attention with one matrix for q, k and v, in this order, each split into heads."""
+    """Multi-head self-attention with one matrix for q, k and v, in this order, each split into heads.
+
+    Attributes:
+      groups: The columns of that matrix may be laid out group of heads by group, see `cutting`.
+      dot_general: What multiplies queries with keys and weights with values, see `precision`.
+    """
 
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
         """Creates the projections."""
         width = config.width
-        self.num_heads = config.num_heads
+        self.num_heads, self.groups = config.num_heads, 1
+        self.dot_general = jax.lax.dot_general
         self.qkv = nnx.Linear(width, 3 * width, use_bias=config.qkv_bias == "qkv", rngs=rngs)
         self.rotary = config.rotary
         self.has_qv_bias = config.qkv_bias == "qv"
@@ -40,19 +46,27 @@ class Attention(nnx.Module):
         turn: Turn | None = None,
     ) -> tuple[Float[Array, "batch token width"], Float[Array, "batch head query key"]]:
         """Returns the attended tokens and the attention weights."""
-        qkv = self.qkv(tokens)
+        heads = self.num_heads // self.groups
+        q, k, v = rearrange(
+            self.qkv(tokens),
+            "b t (g three h d) -> three b (g h) t d",
+            g=self.groups,
+            three=3,
+            h=heads,
+        )
         if self.has_qv_bias:
-            no_bias = jnp.zeros_like(self.q_bias[...])
-            qkv = qkv + jnp.concatenate([self.q_bias[...], no_bias, self.v_bias[...]])
-        q, k, v = rearrange(qkv, "b t (three h d) -> three b h t d", three=3, h=self.num_heads)
+            biases = self.q_bias[...], self.v_bias[...]
+            q_bias, v_bias = (rearrange(b, "(h d) -> h 1 d", h=self.num_heads) for b in biases)
+            q, v = q + q_bias, v + v_bias
         if turn is not None:
             q, k = turned(q, turn, self.rotary), turned(k, turn, self.rotary)
-        logits = jnp.einsum("bhqd,bhkd->bhqk", q * q.shape[-1] ** -0.5, k)
+        each = (0, 1), (0, 1)  # image and head
+        logits = self.dot_general(q * q.shape[-1] ** -0.5, k, (((3,), (3,)), each))
         if bias is not None:
             logits = logits + bias
         weights = jax.nn.softmax(logits, axis=-1)
-        attended = jnp.einsum("bhqk,bhkd->bqhd", weights, v)
-        attended = rearrange(attended, "b q h d -> b q (h d)")
+        attended = self.dot_general(weights, v, (((3,), (2,)), each))
+        attended = rearrange(attended, "b h q d -> b q (h d)")
         if self.has_norm:
             attended = self.norm(attended)
         return self.out(attended), weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -13,11 +14,15 @@ from jaxpart.encoders.rotary import Turn
 
 
 class Mlp(nnx.Module):
-    """Two linear layers with an activation between them, gated or not."""
+    """Two linear layers with an activation between them, gated or not.
+
+    Attributes:
+      groups: Gate and value may be laid out in as many groups of channels, see `cutting`.
+    """
 
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
         """Creates the layers."""
-        self.activation, self.gated = config.activation, config.gated_mlp
+        self.activation, self.gated, self.groups = config.activation, config.gated_mlp, 1
         hidden = config.mlp_width
         inner = 2 * hidden if config.gated_mlp else hidden
         self.fc1 = nnx.Linear(config.width, inner, use_bias=config.biases, rngs=rngs)
@@ -30,7 +35,7 @@ class Mlp(nnx.Module):
         """Applies the MLP to each token."""
         function, hidden = activation(self.activation), self.fc1(tokens)
         if self.gated:
-            gate, value = jnp.split(hidden, 2, axis=-1)
+            gate, value = rearrange(hidden, "b t (g two h) -> two b t (g h)", g=self.groups, two=2)
             hidden = function(gate) * value
         else:
             hidden = function(hidden)

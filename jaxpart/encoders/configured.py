@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from typing import Any
 
+import numpy as np
+
+from jaxpart.encoders.cutting import put_on_devices
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import load_encoder, random_encoder
+from jaxpart.encoders.precision import REFERENCE, check_precision
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
 
@@ -19,12 +24,22 @@ def encoder_folder(config: Any) -> pathlib.Path | None:
 def configured_encoder(config: Any) -> Encoder:
     """The converted encoder of a configuration, or the small one with random weights of its seed.
 
+    It is on all devices, and batches are cut from now on as it wants them.
+
     Raises:
-      JaxpartError: The configuration wants a converted encoder but names none, or it cannot be read.
+      JaxpartError: The configuration wants a converted encoder but names none, it cannot be read, or it
+        cannot be had in that precision or on so many devices.
     """
+    precision = config.encoder.get("precision", REFERENCE)  # older runs' configurations lack it
+    check_precision(precision)
+    encoder = dataclasses.replace(_encoder(config), precision=precision)
+    return put_on_devices(encoder, config.encoder.get("model_devices", 1))
+
+
+def _encoder(config: Any) -> Encoder:
     folder = encoder_folder(config)
     if folder is not None:
-        return load_encoder(folder)
+        return load_encoder(folder, put=np.asarray)  # one device may be too small for all weights
     if not config.encoder.small:
         raise JaxpartError(
             f"the encoder is missing: pass --config.encoder.checkpoint=FOLDER, made of the released "

@@ -13,6 +13,13 @@ from jaxtyping import Array, Float, UInt8
 
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import Preprocessing
+from jaxpart.encoders.precision import (
+    REFERENCE,
+    Precision,
+    check_precision,
+    matmul_precision,
+    set_precision,
+)
 from jaxpart.encoders.vit import ViT
 from jaxpart.errors import JaxpartError
 
@@ -20,7 +27,16 @@ from jaxpart.errors import JaxpartError
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["state"],
-    meta_fields=["name", "config", "preprocessing", "digest", "trained", "graph"],
+    meta_fields=[
+        "name",
+        "config",
+        "preprocessing",
+        "digest",
+        "trained",
+        "graph",
+        "precision",
+        "groups",
+    ],
 )
 @dataclasses.dataclass(frozen=True)
 class Encoder:
@@ -39,6 +55,8 @@ class Encoder:
       trained: False for random weights, whose results say nothing about a method.
       graph: The module's structure (`flax.nnx.GraphDef`).
       state: The module's weights (`flax.nnx.State`).
+      precision: How exactly it multiplies matrices; `dataclasses.replace` changes it.
+      groups: Into how many groups of heads the weights of blocks are laid out, see `cutting`.
     """
 
     name: str
@@ -48,6 +66,12 @@ class Encoder:
     trained: bool
     graph: Any
     state: Any
+    precision: Precision = REFERENCE
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuses a precision that there is not."""
+        check_precision(self.precision)
 
     def __call__(
         self,
@@ -56,7 +80,7 @@ class Encoder:
         blocks: bool = False,
         attention: bool = False,
     ) -> dict[str, Any]:
-        """Runs the encoder in float32 with the highest matmul precision.
+        """Runs the encoder, its matrix products in its precision and all else in float32.
 
         Args:
           images: float32, already normalised (see `normalize`); sides a multiple of the patch size.
@@ -110,12 +134,15 @@ class Encoder:
     @property
     def model(self) -> ViT:
         """The Flax NNX module, for those who want to take it apart."""
-        return nnx.merge(self.graph, self.state)
+        model = nnx.merge(self.graph, self.state)
+        model.set_attributes(groups=self.groups)
+        set_precision(model, self.precision)
+        return model
 
 
 @functools.partial(jax.jit, static_argnames=("blocks", "attention"))
 def _forward(encoder: Encoder, images: Array, *, blocks: bool, attention: bool) -> dict[str, Any]:
-    with jax.default_matmul_precision("highest"):
+    with matmul_precision(encoder.precision):
         return encoder.model(images, blocks=blocks, attention=attention)
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import pathlib
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from jaxpart import checkpoints
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.encoder import Encoder, graph_of
 from jaxpart.encoders.families import Preprocessing, families
+from jaxpart.encoders.precision import REFERENCE, Precision, check_precision
 from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.encoders.vit import abstract_state
 from jaxpart.errors import JaxpartError
@@ -117,12 +118,25 @@ def describe(folder: str | pathlib.Path) -> tuple[dict[str, Any], ViTConfig]:
         raise _damaged(about, error) from error
 
 
-def load_encoder(folder: str | pathlib.Path) -> Encoder:
+def load_encoder(
+    folder: str | pathlib.Path,
+    *,
+    precision: Precision = REFERENCE,
+    put: Callable[[np.ndarray], ArrayLike] = jnp.asarray,
+) -> Encoder:
     """Loads an encoder that `python -m convert FAMILY CHECKPOINT FOLDER` wrote.
 
+    Args:
+      folder: What was written.
+      precision: "float32-highest", the reference; "float32", JAX's default on its device; or
+        "bfloat16", matrix products of rounded operands. See `jaxpart.encoders.precision`.
+      put: Brings each weight to a device; `numpy.asarray` leaves them on the host.
+
     Raises:
-      JaxpartError: The folder is missing, incomplete, damaged or of another version.
+      JaxpartError: The folder is missing, incomplete, damaged or of another version, or there is no
+        such precision.
     """
+    check_precision(precision)
     folder = pathlib.Path(folder)
     document, config = describe(folder)
     try:
@@ -133,7 +147,10 @@ def load_encoder(folder: str | pathlib.Path) -> Encoder:
         raise _damaged(folder / _ABOUT, error) from error
     arrays = checkpoints.load_arrays(folder / _WEIGHTS)
     _check(folder, arrays, shapes_of(config), digest)
-    return make_encoder(family, config, preprocessing, arrays, digest=digest, trained=True)
+    encoder = make_encoder(
+        family, config, preprocessing, arrays, digest=digest, trained=True, put=put
+    )
+    return dataclasses.replace(encoder, precision=precision)
 
 
 def make_encoder(
@@ -144,12 +161,13 @@ def make_encoder(
     *,
     digest: str,
     trained: bool,
+    put: Callable[[np.ndarray], ArrayLike] = jnp.asarray,
 ) -> Encoder:
     """An encoder of arrays by dotted path, which must be exactly those of the configuration."""
     state = abstract_state(config)
     for path, leaf in nnx.to_flat_state(state):
         # The encoders in the package are stored in half precision.
-        leaf.set_value(jnp.asarray(arrays[".".join(map(str, path))], jnp.float32))
+        leaf.set_value(put(np.asarray(arrays[".".join(map(str, path))], np.float32)))
     return Encoder(name, config, preprocessing, digest, trained, graph_of(config), state)
 
 

@@ -144,6 +144,7 @@ class AttentionPool(nnx.Module):
     def __init__(self, width: int, config: ProjectorConfig, *, rngs: nnx.Rngs) -> None:
         """Creates the query, the attention and the MLP."""
         self.num_heads, self.activation = config.num_heads, config.activation
+        self.dot_general = jax.lax.dot_general
         self.probe = nnx.Param(0.02 * jax.random.normal(rngs.params(), (1, width)))
         self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
         self.out = nnx.Linear(width, width, rngs=rngs)
@@ -159,8 +160,10 @@ class AttentionPool(nnx.Module):
         keys, values = rearrange(
             self.qkv(patches)[..., width:], "b t (two h d) -> two b h t d", two=2, h=self.num_heads
         )
-        logits = jnp.einsum("hd,bhkd->bhk", query * query.shape[-1] ** -0.5, keys)
-        pooled = jnp.einsum("bhk,bhkd->bhd", jax.nn.softmax(logits, axis=-1), values)
+        query = query * query.shape[-1] ** -0.5
+        logits = self.dot_general(query, keys, (((1,), (3,)), ((0,), (1,))))  # head, batch, key
+        weights = jax.nn.softmax(logits, axis=-1)
+        pooled = self.dot_general(weights, values, (((2,), (2,)), ((1, 0), (0, 1))))
         pooled = self.out(rearrange(pooled, "b h d -> b (h d)"))
         return pooled + self.fc2(activation(self.activation)(self.fc1(self.norm(pooled))))
 

@@ -88,7 +88,7 @@ def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
     config, kinds = _configuration(given)
     progress = Progress(shown=devices.is_main())
     try:
-        encoder = devices.replicate(configured_encoder(config))
+        encoder = configured_encoder(config)
         names = _names(given, config, encoder)
         size = given.pixels or encoder.config.image_size[0]
         shapes = _shapes(encoder, names)
@@ -132,6 +132,7 @@ def _export_view(
         "encoder": encoder.name,
         "encoder_digest": encoder.digest,
         "trained": encoder.trained,
+        "encoder_precision": encoder.precision,
         "data": view.view.data,
         "split": view.split,
         "view": view.view.kind,

@@ -51,6 +51,10 @@ def departures(config: Mapping[str, Any], task: str) -> list[str]:
         for name, value in _leaves(theirs[task].get(option), f"{task}.{option}").items():
             if name in ours and ours[name] != value and not name.endswith(_IGNORED):
                 found.append(f"{name} = {ours[name]} (paper: {value})")
+    exact = theirs["encoder"]["precision"]
+    precision = (config.get("encoder") or {}).get("precision", exact)
+    if precision != exact:
+        found.append(f"encoder.precision = {precision} (paper: float32)")
     precision = (config.get("features") or {}).get("precision", "float32")
     if precision != "float32" and task != "segmentation":
         found.append(f"features.precision = {precision} (paper: float32)")

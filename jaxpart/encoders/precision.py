@@ -1,0 +1,56 @@
+"""How exactly an encoder multiplies matrices. All else (residual stream, norms, softmax) is float32.
+
+- float32-highest: the reference, float32 on every device.
+- float32: JAX's default: float32 on a CPU, less on an accelerator (TF32 on GPUs, bfloat16 on TPUs).
+- bfloat16: operands rounded to bfloat16, products summed in float32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from jaxpart.errors import JaxpartError
+
+Precision = Literal["float32-highest", "float32", "bfloat16"]
+REFERENCE: Precision = "float32-highest"
+
+
+def check_precision(name: str) -> None:
+    """Raises `JaxpartError` if there is no such precision."""
+    if name not in get_args(Precision):
+        raise JaxpartError(
+            f"an encoder's precision cannot be {name!r}; choose among {', '.join(get_args(Precision))}"
+        )
+
+
+def matmul_precision(name: Precision) -> contextlib.AbstractContextManager[None]:
+    """Under it float32 products are traced as the precision wants them, whatever JAX's own setting is."""
+    return jax.default_matmul_precision("highest" if name == REFERENCE else "default")
+
+
+def set_precision(model: nnx.Module, name: Precision) -> None:
+    """Tells the matrix products in a module how to round."""
+    if name == "bfloat16":
+        model.set_attributes(dot_general=_rounded_dot_general)
+        model.set_attributes(conv_general_dilated=_rounded_convolution, raise_if_not_found=False)
+
+
+# Operands are cast here, since a CPU takes the preset `DotAlgorithmPreset.BF16_BF16_F32` for float32.
+def _rounded_dot_general(left: Array, right: Array, *dimensions: Any, **options: Any) -> Array:
+    left, right = left.astype(jnp.bfloat16), right.astype(jnp.bfloat16)
+    return jax.lax.dot_general(
+        left, right, *dimensions, **options | {"preferred_element_type": jnp.float32}
+    )
+
+
+def _rounded_convolution(left: Array, right: Array, *shape: Any, **options: Any) -> Array:
+    left, right = left.astype(jnp.bfloat16), right.astype(jnp.bfloat16)
+    return jax.lax.conv_general_dilated(
+        left, right, *shape, **options | {"preferred_element_type": jnp.float32}
+    )
