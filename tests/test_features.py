@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import json
 import shutil
 import types
@@ -123,7 +124,7 @@ def test_only_what_is_new_is_read(folder):
     assert extract(another, folder, ("cls_token", "embedding")).encoded == 8
 
 
-@pytest.mark.parametrize("what", ["data", "view", "precision", "preprocessing"])
+@pytest.mark.parametrize("what", ["data", "view", "precision", "preprocessing", "arithmetic"])
 def test_what_is_of_something_else_is_not_used(what, folder):
     pictures, options = Pictures(range(6)), {}
     if what == "data":
@@ -132,6 +133,8 @@ def test_what_is_of_something_else_is_not_used(what, folder):
         object.__setattr__(pictures.view, "kind", "image train")
     elif what == "precision":
         options["precision"] = "bfloat16"
+    elif what == "arithmetic":
+        options["encoder"] = dataclasses.replace(ENCODER, precision="bfloat16")
     else:
         options["encoder"] = type(ENCODER)(
             **{**vars(ENCODER), "preprocessing": Preprocessing(std=(1.0, 1.0, 1.0))}

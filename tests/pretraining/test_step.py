@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from steady import exchanges, steady, taken_over
 
 import jaxpart
 from jaxpart import devices
@@ -189,6 +190,18 @@ def keeps_its_patch_projection(one):
     assert all(changed)  # running statistics of projector and predictor
 
 
+def hides_nothing(one):
+    """Compiled ahead, a step refuses a state of other shapes or places than the one before it gave."""
+    state, batch = one.fresh(), devices.shard(one.batch)
+    for _ in range(2):
+        before = jax.tree.leaves(state)
+        with steady():
+            state, _ = one.step(state, batch)
+        assert all(leaf.is_deleted() for leaf in before)
+    assert taken_over(one.step) == len(before)
+    print(one.config.method, exchanges(one.step))
+
+
 def test_collapse_is_seen():
     random = np.random.default_rng(0)
     assert float(spread(np.ones((8, 4)))) == pytest.approx(0, abs=1e-6)
@@ -244,6 +257,7 @@ def test_in_training(method, pool, tmp_path, monkeypatch):
     """All that needs a method's compiled step, since compiling takes longest."""
     one = Trained(method, pool)
     learns(one)
+    hides_nothing(one)
     if method == "mocov3":  # its BatchNorm and its contrast see the whole batch
         one_and_four_devices_agree(one)
         keeps_its_patch_projection(one)

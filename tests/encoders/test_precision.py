@@ -1,0 +1,153 @@
+"""Precision: what is rounded, what is not, what it costs, and that nothing else decides it."""
+
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend import core
+
+from jaxpart import config as configs
+from jaxpart import main
+from jaxpart.encoders.encoder import _forward
+from jaxpart.encoders.families import Preprocessing
+from jaxpart.encoders.loading import load_encoder, random_encoder, write_encoder
+from jaxpart.encoders.projectors import ProjectorConfig
+from jaxpart.encoders.vit import ViTConfig
+from jaxpart.errors import JaxpartError
+from jaxpart.progress import Progress
+from jaxpart.table import Section, results_table
+from jaxpart.workdir import WorkDir
+
+BODY = {"image_size": (32, 32), "patch_size": 8, "depth": 2, "num_heads": 2, "mlp_width": 128}
+BODY |= {"width": 64}
+VARIANTS = {
+    "bottleneck": {"projector": ProjectorConfig("bottleneck", 32, (64,), bottleneck=16)},
+    "pool": {"prefix": (), "projector": ProjectorConfig("attention_pool", 64, (64,), num_heads=2)},
+    "stem": {"stem": "conv", "patch_size": 16, "layer_scale": True, "qkv_bias": "qv"},
+    "rotary": {"rotary": "dinov3", "gated_mlp": True, "norm": "rms", "biases": False},
+    "bias": {"positions": "none", "relative_bias": "per_block"},
+}
+IMAGES = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+
+
+def encoder_of(variant, precision):
+    encoder = random_encoder("x", ViTConfig(**BODY | VARIANTS[variant]))
+    return dataclasses.replace(encoder, precision=precision)
+
+
+@pytest.fixture(scope="module")
+def rounded():
+    return encoder_of("bottleneck", "bfloat16")
+
+
+@pytest.fixture(scope="module")
+def exact():
+    return encoder_of("bottleneck", "float32-highest")
+
+
+def operations(jaxpr):
+    """All of a program's operations, those of the programs inside it too."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in core.jaxprs_in_params(equation.params):
+            yield from operations(inner)
+
+
+def products(encoder, images=IMAGES):
+    program = jax.make_jaxpr(lambda encoder, images: encoder(images, blocks=True))(encoder, images)
+    found = list(operations(program.jaxpr))
+    kinds = ("dot_general", "conv_general_dilated")
+    return found, [one for one in found if one.primitive.name in kinds]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_operands_alone_are_rounded(variant):
+    operations, multiplied = products(encoder_of(variant, "bfloat16"))
+    assert len(multiplied) >= 2 * 6 + 1
+    for one in multiplied:
+        assert [v.aval.dtype for v in one.invars] == [jnp.bfloat16] * 2
+        assert one.outvars[0].aval.dtype == jnp.float32
+    for one in operations:
+        if any(getattr(v.aval, "dtype", None) == jnp.bfloat16 for v in one.outvars):
+            assert one.primitive.name == "convert_element_type"
+
+
+def test_positions_are_never_rounded(rounded):
+    _, multiplied = products(rounded, np.zeros((1, 48, 32, 3), np.float32))
+    whole = [one for one in multiplied if one.invars[0].aval.dtype == jnp.float32]
+    assert whole  # the interpolation of positions
+    assert all(one.params["precision"] == (jax.lax.Precision.HIGHEST,) * 2 for one in whole)
+
+
+def test_the_compiled_program_has_them(rounded):
+    text = _forward.lower(rounded, IMAGES, blocks=False, attention=False).as_text()
+    lines = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    types = {tuple(re.findall(r"x(bf16|f32)>", line.split(" : ")[-1])) for line in lines}
+    assert types == {("bf16", "bf16", "f32")}
+
+
+def test_what_it_costs(rounded, exact):
+    right, found = exact(IMAGES, blocks=True), rounded(IMAGES, blocks=True)
+    for name in ("tokens", "embedding", "projection", "cls_token"):
+        assert found[name].dtype == jnp.float32
+        error = np.abs(found[name] - right[name]).max() / np.abs(right[name]).max()
+        assert 1e-4 < error < 2e-2, name
+    default = dataclasses.replace(exact, precision="float32")(IMAGES)
+    assert np.abs(default["tokens"] - right["tokens"]).max() < 1e-5  # the same, on a CPU
+
+
+@pytest.mark.parametrize(
+    ("precision", "wanted"),
+    [("float32-highest", jax.lax.Precision.HIGHEST), ("float32", jax.lax.Precision.DEFAULT)],
+)
+def test_the_users_own_setting_decides_nothing(exact, precision, wanted):
+    encoder = dataclasses.replace(exact, precision=precision)
+    for setting in ("bfloat16", "float32"):
+        with jax.default_matmul_precision(setting):
+            _, multiplied = products(encoder)
+        assert {one.params["precision"] for one in multiplied} == {(wanted, wanted)}
+
+
+def test_inside_a_users_own_jit(rounded, exact):
+    embed = jax.jit(lambda encoder, images: encoder(images)["embedding"])
+    for encoder in (rounded, exact, rounded):
+        np.testing.assert_allclose(
+            embed(encoder, IMAGES), encoder(IMAGES)["embedding"], atol=1e-6, rtol=0
+        )
+    assert embed._cache_size() == 2
+    gradient = jax.eval_shape(
+        jax.grad(lambda images: rounded(images)["embedding"].sum()), jnp.asarray(IMAGES)
+    )
+    assert (gradient.shape, gradient.dtype) == (IMAGES.shape, jnp.float32)
+
+
+def test_it_is_chosen_on_loading(exact, tmp_path):
+    arrays = {".".join(map(str, p)): leaf[...] for p, leaf in exact.state.flat_state()}
+    write_encoder(tmp_path, "x", exact.config, Preprocessing(), arrays, {})
+    assert load_encoder(tmp_path).precision == "float32-highest"
+    loaded = load_encoder(tmp_path, precision="bfloat16")
+    assert (loaded.precision, loaded.digest) == ("bfloat16", exact.digest)
+    with pytest.raises(JaxpartError, match=r"'fp16'; choose among float32-highest, float32, bfl"):
+        load_encoder(tmp_path, precision="fp16")
+
+
+def test_a_run_says_its_precision(tmp_path):
+    config = configs.part_config("ibot", "", projector=True)
+    config.tasks = ()
+    results = {}
+    for precision in ("float32-highest", "bfloat16"):
+        config.encoder.precision = precision
+        work = WorkDir(tmp_path / precision, {})
+        results[precision] = main.run(config, work, Progress(shown=False))["encoder"]
+    assert "precision" not in results["float32-highest"]
+    assert results["bfloat16"]["precision"] == "bfloat16"
+    titles = [
+        results_table(about, [Section(("a", "b"), [("1", "2")])]) for about in results.values()
+    ]
+    assert ["in bfloat16" in title for title in titles] == [False, True]
+    config.encoder.precision = "half"
+    with pytest.raises(JaxpartError, match="an encoder's precision cannot be 'half'; choose among"):
+        main.run(config, work, Progress(shown=False))
