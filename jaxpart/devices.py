@@ -180,7 +180,9 @@ def cut_over_model(array: np.ndarray, axis: int | None) -> jax.Array:
 
 def _cut(array: np.ndarray, spec: PartitionSpec) -> jax.Array:
     sharding = NamedSharding(mesh(), spec)
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+    parts = sharding.addressable_devices_indices_map(array.shape)
+    arrays = [jax.device_put(array[index], device) for device, index in parts.items()]
+    return jax.make_array_from_single_device_arrays(array.shape, sharding, arrays)
 
 
 def _is_cut_over_model(x: Any) -> bool:

@@ -20,8 +20,9 @@ from jaxpart.data.views import View
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.vit import ViTConfig
 from jaxpart.metrics.average_precision import device_queries
+from jaxpart.probes import items as on_devices
 from jaxpart.probes import probing
-from jaxpart.probes.items import Items, Tests
+from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.pixel import PixelHeads
 from jaxpart.probes.recipe import Recipe
@@ -144,7 +145,7 @@ def test_a_step_on_random_views(encoder):
     items = Items([RANDOM.normal(size=(16, 16)).astype(np.float32)], LABELS)
     sweep, state = sweep_and_state(items)
     steps = ViewSteps(sweep, represent, encoder, Loader(), 16, RECIPE, 8, 1)
-    tests = Tests(sweep, items, None, (1, 1, 2), 1 << 20)
+    tests = on_devices.Tests(sweep, items, None, (1, 1, 2), 1 << 20)
     watched, kept = Watched(), jax.tree.map(jnp.copy, state)
     with watched.stack:
         probing.run(state, steps, tests, RECIPE.epochs, checkpointer=None, log=watched.log)

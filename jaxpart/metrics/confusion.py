@@ -106,7 +106,7 @@ class ConfusionCounter:
 
     def _flush(self) -> None:
         if self._device is not None:
-            self._host += np.asarray(self._device)
+            self._host += jax.device_get(self._device)
         self._device, self._pixels = None, 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator
 
 import jax
@@ -159,13 +160,10 @@ class _Tested:
         slots: list[tuple[int, int]],
     ) -> None:
         """Takes its windows from a batch: (number of the window, place in the batch) of each."""
-        if self._logits is None:
-            heads, _, *rest = logits.shape
-            self._logits = jnp.zeros((heads, self.down * self.across, *rest), jnp.float32)
         place = np.full(self.down * self.across, -1, np.int32)
         for window, slot in slots:
             place[window] = slot
-        self._logits = _insert(self._logits, logits, place)
+        self._logits = _insert(self._logits, logits, devices.replicate(place, local=True))
         self.missing -= len(slots)
 
     def source(self) -> Float32[Array, "heads i j classes"]:
@@ -175,15 +173,16 @@ class _Tested:
         return side_by_side(self._logits.reshape(heads, self.down, self.across, *rest))
 
 
-@jax.jit
+@functools.partial(jax.jit, donate_argnums=0)
 def _insert(
-    image: Float32[Array, "heads count rows columns classes"],
+    image: Float32[Array, "heads count rows columns classes"] | None,
     batch: Float[Array, "heads window rows columns classes"],
     place: Int32[Array, " count"],
 ) -> Float32[Array, "heads count rows columns classes"]:
-    """An image's windows, those with a place in the batch (0 or more) taken from there."""
+    """An image's windows, those with a place in the batch (0 or more) taken from there; at first 0."""
     taken = batch[:, jnp.maximum(place, 0)].astype(jnp.float32)
-    return jnp.where((place >= 0)[None, :, None, None, None], taken, image)
+    before = jnp.zeros_like(taken) if image is None else image
+    return jnp.where((place >= 0)[None, :, None, None, None], taken, before)
 
 
 def _tested(

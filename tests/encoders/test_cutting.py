@@ -4,18 +4,23 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from ml_collections import ConfigDict
 from steady import exchanges
 
 from jaxpart import config as configs
-from jaxpart import devices, main
+from jaxpart import devices
+from jaxpart.data.views import View
+from jaxpart.encoders.configured import configured_encoder
 from jaxpart.encoders.cutting import cut_axis, put_on_devices
 from jaxpart.encoders.encoder import _forward
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import make_encoder, random_encoder, shapes_of
 from jaxpart.encoders.vit import ViTConfig
 from jaxpart.errors import JaxpartError
+from jaxpart.features import extract
+from jaxpart.probes.pixel import PixelHeads
 from jaxpart.progress import Progress
-from jaxpart.workdir import WorkDir
+from jaxpart.tasks.segmentation_heads import Readers, window_logits
 
 DEPTH = 2
 BODY = {"image_size": (16, 16), "patch_size": 8, "width": 32, "depth": DEPTH, "num_heads": 4}
@@ -23,8 +28,12 @@ BODY |= {"mlp_width": 48}
 VARIANTS = {
     "plain": {},
     "beit": {"qkv_bias": "qv", "relative_bias": "per_block", "layer_scale": True},
-    "gated": {"gated_mlp": True, "rotary": "dinov3", "norm": "rms"},
-    "inner norms": {"mlp_norm": True, "attention_norm": True, "gated_mlp": True},
+    "gated, with norms inside": {
+        "gated_mlp": True,
+        "rotary": "dinov3",
+        "mlp_norm": True,
+        "attention_norm": True,
+    },
 }
 IMAGES = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype(np.float32)
 
@@ -59,7 +68,7 @@ def test_two_by_two_devices_give_the_same_tokens(variant):
         np.testing.assert_allclose(found[name], values, atol=1e-5, rtol=0, err_msg=name)
 
     # A block exchanges its two branches' sums; norms inside a branch two numbers per token more.
-    norms = 2 * 2 * DEPTH if variant == "inner norms" else 0
+    norms = 2 * 2 * DEPTH if "norms" in variant else 0
     tokens = ("all-reduce", "f32[2,5,32]")
     found = exchanges(compiled)
     assert found.pop(tokens) == 2 * DEPTH
@@ -99,15 +108,28 @@ def test_uneven_shares_are_refused():
         put_on_devices(encoder, 8)
 
 
-def test_a_run_with_cut_weights(tmp_path):
-    config = configs.part_config("ibot", "", projector=True)
-    config.tasks, config.data.num_images, config.features.cache = ("retrieval",), 6, "off"
-    config.retrieval.representations = ("embedding",)
-    values = []
+def test_features_and_windows_with_cut_weights():
+    encoder = encoder_of("plain")
+    head = PixelHeads({"paper": (0, 1)}, 32, 3, rngs=nnx.Rngs(0))
+    pixels = np.random.default_rng(2).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
+    view = View("pictures", "image eval", 16, list("abcde"), lambda numbers: iter(pixels[numbers]))
+    options = ConfigDict({"cache": "off", "folder": "", "precision": "float32"})
+    tokens, logits = [], []
     for model_devices in (1, 2):
-        config.encoder.model_devices = model_devices
-        work = WorkDir(tmp_path / str(model_devices), {})
-        values.append(main.run(config, work, Progress(shown=False))["values"])
-    assert values[0].keys() == values[1].keys()
-    for key, value in values[0].items():
-        assert abs(values[1][key] - value) <= 1e-5, key
+        cut = put_on_devices(encoder, model_devices)
+        found = extract(cut, view, ["tokens"], options, Progress(shown=False), batch_size=4)
+        tokens.append(found.features["tokens"].whole())
+        batch = devices.shard((pixels[:4], np.full((4, 2), 16, np.int32)), local=True)
+        logits.append(window_logits(cut, Readers([head]))(*batch))
+    np.testing.assert_allclose(*tokens, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(*logits, atol=1e-5, rtol=0)
+
+
+def test_a_configuration_names_the_devices():
+    config = configs.part_config("ibot", "", projector=True)
+    config.encoder.model_devices = 2
+    encoder = configured_encoder(config)
+    assert encoder.groups == devices.mesh().shape["model"] == 2
+    config.encoder.model_devices = 3
+    with pytest.raises(JaxpartError, match="cannot be cut over 3 devices"):
+        configured_encoder(config)
