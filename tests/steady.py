@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import logging
+import math
 import re
 
 import jax
@@ -35,6 +36,13 @@ def exchanges(compiled):
         for shapes, kind in re.findall(pattern, compiled.as_text())
         for shape in re.findall(_ARRAY, shapes)
     )
+
+
+def values(found):
+    """How many values `exchanges` are in all."""
+    sizes = {shape: map(int, re.findall(r"\d+", shape.split("[")[1])) for _, shape in found}
+    sizes = {shape: math.prod(numbers) for shape, numbers in sizes.items()}
+    return sum(sizes[shape] * count for (_, shape), count in found.items())
 
 
 def taken_over(compiled):

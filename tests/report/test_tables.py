@@ -74,10 +74,12 @@ def test_departures_from_the_papers_configuration_are_told(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["retrieval"]["exclude_self"] = True
     config["retrieval"]["batch_size"] = 7  # decides nothing
+    config["encoder"]["precision"] = "bfloat16"
     (folder / "config.json").write_text(json.dumps(config))
     (note,) = table_of(paper_tables(read_runs([folder])), "table3_part_retrieval").notes[1:]
     assert note == (
-        "iBOT was not run as the paper's: retrieval.exclude_self = True (paper: False)."
+        "iBOT was not run as the paper's: retrieval.exclude_self = True (paper: False), "
+        "encoder.precision = bfloat16 (paper: float32)."
     )
 
 
