@@ -87,7 +87,7 @@ def main() -> int:
                 worst[precision] = max(worst[precision], share)
                 if precision == "bfloat16":
                     rows[f"{precision}, {name}, {output}: largest absolute error"] = error
-                    rows[f"{precision}, {name}, {output}: least cosine"] = cosine
+                    rows[f"{precision}, {name}, {output}: 1 - least cosine"] = 1 - cosine
             for data, values in reference.items():
                 ours = retrieved(encoder, data)
                 for key, value in values.items():

@@ -158,8 +158,9 @@ def information(shares: Float[Array, "*batch out"]) -> Float[Array, ""]:
 
     0 where a teacher has collapsed, to one output for all images or to the uniform distribution.
     """
-    flat = jax.lax.stop_gradient(shares.reshape(-1, shares.shape[-1]))
+    shares = jax.lax.stop_gradient(shares)
+    items = tuple(range(shares.ndim - 1))  # not made one axis: devices would exchange their parts
     return (
-        jax.scipy.special.entr(flat.mean(axis=0)).sum()
-        - jax.scipy.special.entr(flat).sum(axis=-1).mean()
+        jax.scipy.special.entr(shares.mean(axis=items)).sum()
+        - jax.scipy.special.entr(shares).sum(axis=-1).mean()
     )
