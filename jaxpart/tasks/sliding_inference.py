@@ -107,12 +107,15 @@ def evaluate(
         heads, _, _, classes = source.shape
         label = _checked_label(image, classes)
         counter = counter or ConfusionCounter(classes, heads=(heads,))
-        matrices, pixels = jnp.zeros((heads, classes, classes), jnp.int32), 0
+        matrices: Array | None = None
+        pixels = 0
         for rows, down, across in _row_blocks(image, source, sliding):
             part = np.full((len(down), len(across)), IGNORE, np.uint8)
             part[: rows.stop - rows.start, : image.size[1]] = label[rows]
-            matrices += count_rows(source, down, across, devices.shard(part, local=True))
+            found = count_rows(source, down, across, devices.shard(part, local=True))
+            matrices = found if matrices is None else matrices + found
             pixels += part.size
+        assert matrices is not None  # an image has rows
         counter.add(matrices, pixels)
         each(image_counts(matrices))
         jax.block_until_ready(last)

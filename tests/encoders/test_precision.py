@@ -11,16 +11,15 @@ from flax import nnx
 from jax.extend import core
 
 from jaxpart import config as configs
-from jaxpart import main
 from jaxpart.encoders.encoder import _forward
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import load_encoder, random_encoder, write_encoder
 from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.encoders.vit import ViTConfig
 from jaxpart.errors import JaxpartError
+from jaxpart.measuring import measure
 from jaxpart.progress import Progress
 from jaxpart.table import Section, results_table
-from jaxpart.workdir import WorkDir
 
 BODY = {"image_size": (32, 32), "patch_size": 8, "depth": 2, "num_heads": 2, "mlp_width": 128}
 BODY |= {"width": 64}
@@ -141,8 +140,8 @@ def test_a_run_says_its_precision(tmp_path):
     results = {}
     for precision in ("float32-highest", "bfloat16"):
         config.encoder.precision = precision
-        work = WorkDir(tmp_path / precision, {})
-        results[precision] = main.run(config, work, Progress(shown=False))["encoder"]
+        folder = tmp_path / precision
+        results[precision] = measure(config, folder, Progress(shown=False))["encoder"]
     assert "precision" not in results["float32-highest"]
     assert results["bfloat16"]["precision"] == "bfloat16"
     titles = [
@@ -151,4 +150,4 @@ def test_a_run_says_its_precision(tmp_path):
     assert ["in bfloat16" in " ".join(title.split()) for title in titles] == [False, True]
     config.encoder.precision = "half"
     with pytest.raises(JaxpartError, match="an encoder's precision cannot be 'half'; choose among"):
-        main.run(config, work, Progress(shown=False))
+        measure(config, tmp_path / "half", Progress(shown=False))
