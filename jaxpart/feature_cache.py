@@ -1,8 +1,8 @@
 """Features that were made before: in memory for the run, or on disk for all runs.
 
-On disk they are safetensors files (anybody can open them) of at most `SHARD_BYTES`. Each is written
-under a temporary name and renamed, so that it is there whole or not at all, and so that runs that write
-the same features at the same time do each other no harm. Its header holds the address of the features,
+On disk they are safetensors files (anybody can open them) of at most `SHARD_BYTES`. Each is there whole
+or not at all (`jaxpart.files`), and runs that write the same features at the same time do each other no
+harm. Its header holds the address of the features,
 the ids of its rows, and checksums; a file that does not fit them is deleted, and its rows are made again.
 """
 
@@ -18,7 +18,6 @@ import os
 import pathlib
 import shutil
 import struct
-import time
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,6 +27,7 @@ import numpy as np
 
 from jaxpart.devices import user_cache
 from jaxpart.errors import JaxpartError
+from jaxpart.files import moved_into_place, remove_left
 
 FORMAT = "1"
 SHARD_BYTES = 128 << 20
@@ -35,7 +35,6 @@ PRECISIONS = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bf
 _CODES = {"F32": PRECISIONS["float32"], "BF16": PRECISIONS["bfloat16"]}
 _SUFFIX = ".safetensors"
 _LENGTH = struct.Struct("<Q")
-_STALE_SECONDS = 24 * 3600
 _MODES = ("off", "ram", "disk")
 _ADVICE = (
     "make room there, name another folder with --config.features.folder=FOLDER, or pass "
@@ -137,7 +136,7 @@ class _Files:
         shards, complaints = [], []
         try:
             paths = sorted(self._folder.glob(f"*{_SUFFIX}")) if self._folder.is_dir() else []
-            self._delete_stale()
+            remove_left(self._folder)
         except OSError as error:
             raise self._failed("read", error) from error
         for path in paths:
@@ -193,29 +192,17 @@ class _Files:
         text += b" " * (-len(text) % 64 + 56)  # rows start at a multiple of 64
         name = hashlib.sha256(ids.encode()).hexdigest()[:32]
         path = self._folder / f"{name}{_SUFFIX}"
-        temporary = self._folder / f".{name}.writing-{os.getpid()}-{time.time_ns()}"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            if (free := shutil.disk_usage(self._folder).free) < len(text) + rows.nbytes:
-                needed = _size(len(text) + rows.nbytes)
-                raise OSError(errno.ENOSPC, f"{needed} are needed and {_size(free)} free")
-            with temporary.open("wb") as file:
-                file.write(_LENGTH.pack(len(text)) + text)
-                file.write(raw.data)
-            os.replace(temporary, path)
+            with moved_into_place(path) as temporary:
+                if (free := shutil.disk_usage(self._folder).free) < len(text) + rows.nbytes:
+                    needed = _size(len(text) + rows.nbytes)
+                    raise OSError(errno.ENOSPC, f"{needed} are needed and {_size(free)} free")
+                with temporary.open("wb") as file:
+                    file.write(_LENGTH.pack(len(text)) + text)
+                    file.write(raw.data)
             return self._open(path)
         except OSError as error:
             raise self._failed("written", error) from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-
-    def _delete_stale(self) -> None:
-        """Deletes what killed runs have left half-written."""
-        for path in self._folder.glob(".*.writing-*"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                    path.unlink()
 
     def _failed(self, done: str, error: OSError) -> JaxpartError:
         return JaxpartError(

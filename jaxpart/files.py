@@ -1,8 +1,15 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all.
+
+What is being written has a temporary name beside its own, and its writer holds a lock on it, which the
+system lets go of however the writer ends. So what a killed process has left is told from what another
+one is at, and the next that writes the same file, or looks into the folder, removes it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import json
 import os
 import pathlib
@@ -13,21 +20,61 @@ from typing import Any
 from jaxpart.errors import JaxpartError
 
 
+def remove_left(folder: pathlib.Path, name: str = "*") -> None:
+    """Removes what killed processes have begun to write as a file or folder of that name, or of any.
+
+    Where the file system knows no locks, nothing is removed.
+    """
+    for left in folder.glob(f".{name}.writing-*"):
+        with contextlib.suppress(OSError), _lock(left):
+            _remove(left)
+
+
+@contextlib.contextmanager
+def _lock(path: pathlib.Path) -> Iterator[None]:
+    """Holds the lock of a file or folder. Raises `OSError` if another process does, or there are none."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _temporary(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> Iterator[pathlib.Path]:
+    """What is made beside `path` under a name of its own, until it is moved; else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_left(path.parent, glob.escape(path.name))
+    temporary = path.with_name(f".{path.name}.writing-{os.urandom(4).hex()}")
+    try:
+        make(temporary)
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):
+                stack.enter_context(_lock(temporary))
+            yield temporary
+    finally:
+        _remove(temporary)
+
+
 @contextlib.contextmanager
 def moved_into_place(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A temporary path beside `path` to write to, which takes its place if nothing is raised.
+    """An empty temporary file beside `path` to write to, which takes its place if nothing is raised.
 
     Raises:
       OSError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.writing-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary(path, lambda temporary: temporary.touch(exist_ok=False)) as temporary:
         yield temporary
         os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -59,20 +106,25 @@ def folder_moved_into_place(out: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
       OSError: It cannot be written.
     """
-    folder, old = (
-        out.with_name(f".{out.name}.{what}-{os.getpid()}") for what in ("writing", "replaced")
-    )
-    try:
-        folder.mkdir(parents=True)
-        yield folder
+    old = out.with_name(f".{out.name}.replaced")
+    with _temporary(out, lambda temporary: temporary.mkdir()) as folder:
+        _settle(out, old)  # a process was killed between the two moves below, or after them
+        try:
+            yield folder
+            if out.exists():
+                os.replace(out, old)
+            os.replace(folder, out)
+        finally:
+            _settle(out, old)
+
+
+def _settle(out: pathlib.Path, old: pathlib.Path) -> None:
+    """Gives the old folder its place back, or removes it if the new one is there."""
+    if old.exists():
         if out.exists():
-            os.replace(out, old)
-        os.replace(folder, out)
-    finally:
-        if old.exists() and not out.exists():
+            _remove(old)
+        else:
             os.replace(old, out)
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_folder(out: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:

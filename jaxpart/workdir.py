@@ -67,8 +67,6 @@ class WorkDir:
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._check_config(config)
-            for left in path.glob(".*.writing-*"):  # by a process that was killed
-                left.unlink(missing_ok=True)
             self.file("config.json", _json(config))
             self.file("versions.json", _json(_versions()))
             self._read_metrics()

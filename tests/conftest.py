@@ -18,6 +18,11 @@ from local_server import server as server
 SHARED = pathlib.Path(__file__).resolve().parent.parent.parent / "shared"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=22, help="in all, of tests/test_kills.py")
+    parser.addoption("--kill-seed", default="0", help="of the points at which it kills")
+
+
 @pytest.fixture(scope="session")
 def golden() -> pathlib.Path:
     """What the original PyTorch code computes; tests that need it are skipped without it."""

@@ -14,6 +14,7 @@ from jaxpart.data.folders import read_file
 from jaxpart.data.source import DatasetInfo
 from jaxpart.data.tfds_layout import VERSION
 from jaxpart.errors import JaxpartError
+from jaxpart.files import replacing
 
 MANIFEST = "jaxpart.json"
 FORMAT = 1
@@ -144,35 +145,16 @@ def _info(tree: dict[str, Any]) -> DatasetInfo:
     )
 
 
-def temporary_name(path: pathlib.Path) -> pathlib.Path:
-    """Where this process writes a file before it is moved into place."""
-    return path.with_name(f".writing-{os.getpid()}-{path.name}")
-
-
-def remove_temporary(folder: pathlib.Path) -> None:
-    """Removes what processes that were stopped began to write in a folder. Raises `OSError`."""
-    for path in folder.glob(".writing-*"):
-        path.unlink(missing_ok=True)
-
-
 def write_file(path: pathlib.Path, data: bytes) -> File:
-    """Writes a file under a temporary name and moves it into place, once it is on the disk.
+    """Writes a file, whole or not at all, and returns once it is on the disk.
 
     Raises:
       JaxpartError: The disk is full or read-only.
     """
-    temporary = temporary_name(path)
-    try:
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise JaxpartError(f"{path} cannot be written: {error.strerror}") from error
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     return File(path.name, len(data), hashlib.sha256(data).hexdigest())
 
 

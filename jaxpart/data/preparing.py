@@ -29,7 +29,6 @@ from jaxpart.data.manifest import (
     Split,
     Whole,
     read_manifest,
-    remove_temporary,
     write_file,
 )
 from jaxpart.data.parallel import over_tasks
@@ -84,10 +83,11 @@ def prepare(
     folder = pathlib.Path(out) / name / VERSION
     plan = _plan(name, sources, whole, skip, records_per_shard)
     with locked(folder.parent / f".{VERSION}.lock", f"preparing {folder}"):
+        unfinished = folder / UNFINISHED
         if (folder / MANIFEST).exists():
             _check_finished(folder, sources, whole)
+            _remove(unfinished)  # by a process that was killed while it did so
             return folder, {}
-        unfinished = folder / UNFINISHED
         tasks = _tasks(name, sources, folder, skip, records_per_shard)
         done = _resume(unfinished, plan, tasks)
         if done:
@@ -104,10 +104,7 @@ def prepare(
         written_of = {s: [done[task] for task in tasks if task.split == s] for s in sources}
         splits = {s: _split(source.info, written_of[s]) for s, source in sources.items()}
         _finish(name, folder, splits, whole)
-        try:
-            shutil.rmtree(unfinished)
-        except OSError as error:
-            raise JaxpartError(f"{unfinished} cannot be removed: {error.strerror}") from error
+        _remove(unfinished)
     summaries = {s: total(w.summary for w in parts) for s, parts in written_of.items()}
     return folder, summaries
 
@@ -146,7 +143,6 @@ def _resume(unfinished: pathlib.Path, plan: str, tasks: list[Task]) -> dict[Task
     path = unfinished / "plan.json"
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
-        remove_temporary(unfinished.parent)
     except OSError as error:
         raise JaxpartError(f"{unfinished} cannot be written: {error.strerror}") from error
     if path.exists() and read_file(path) != plan.encode():
@@ -157,6 +153,15 @@ def _resume(unfinished: pathlib.Path, plan: str, tasks: list[Task]) -> dict[Task
     write_file(path, plan.encode())
     found = ((task, find_written(task)) for task in tasks)
     return {task: written for task, written in found if written is not None}
+
+
+def _remove(unfinished: pathlib.Path) -> None:
+    """Removes what is known of finished shards: the manifest says it now."""
+    try:
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+    except OSError as error:
+        raise JaxpartError(f"{unfinished} cannot be removed: {error.strerror}") from error
 
 
 def _check_finished(

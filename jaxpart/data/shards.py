@@ -13,12 +13,13 @@ from typing import NamedTuple
 from jaxpart.data.annotations import encode_annotations
 from jaxpart.data.checking import Picture, Summary, look_at, record_faults, summarize
 from jaxpart.data.folders import read_file
-from jaxpart.data.manifest import File, Shard, describe_file, temporary_name, write_file
+from jaxpart.data.manifest import File, Shard, describe_file, write_file
 from jaxpart.data.prepared import UNFINISHED
 from jaxpart.data.source import Annotation, Source
 from jaxpart.data.tf_example import encode_example
 from jaxpart.data.tfds_layout import features_of
 from jaxpart.errors import JaxpartError
+from jaxpart.files import replacing
 
 _OPTIONS = "group_size:1,uncompressed"  # records are read one by one, and images do not compress
 
@@ -111,17 +112,16 @@ def _note(task: Task) -> pathlib.Path:
 def _shard_file(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
     """Yields a function that appends a record to an array_record file.
 
-    The file has a temporary name, and gets its own once it is whole and on the disk.
+    The file gets its name once it is whole and on the disk.
     """
     from array_record.python import array_record_module
 
-    temporary = temporary_name(path)
-    try:
-        with _told(path):
+    with replacing(path) as temporary:
+        with _as_os_errors():
             writer = array_record_module.ArrayRecordWriter(str(temporary), _OPTIONS)
 
         def write(data: bytes) -> None:
-            with _told(path):
+            with _as_os_errors():
                 writer.write(data)
 
         try:
@@ -130,21 +130,16 @@ def _shard_file(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
             with contextlib.suppress(RuntimeError):
                 writer.close()
             raise
-        with _told(path):
+        with _as_os_errors():
             writer.close()
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
-def _told(path: pathlib.Path) -> Iterator[None]:
-    """Tells a full or read-only disk in one sentence."""
+def _as_os_errors() -> Iterator[None]:
+    """Turns what array_record raises for a full or read-only disk into what Python does."""
     try:
         yield
-    except (OSError, RuntimeError) as error:  # array_record raises the latter
-        reason = error.strerror if isinstance(error, OSError) else str(error).split(";")[0]
-        raise JaxpartError(f"{path} cannot be written: {reason}") from error
+    except RuntimeError as error:
+        raise OSError(str(error).split(";")[0]) from error
