@@ -14,7 +14,7 @@ from convert.families import FAMILIES
 from convert.pipeline import convert
 from convert.registry import find_release, releases_of
 from jaxpart.encoders.families import families
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import told
 from jaxpart.progress import Progress
 
 
@@ -49,6 +49,7 @@ class _List(argparse.Action):
         parser.exit()
 
 
+@told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     parser = argparse.ArgumentParser(
@@ -99,31 +100,27 @@ def main(arguments: list[str] | None = None) -> int:
         "--dry-run", action="store_true", help="print the mapping and write nothing"
     )
     given = parser.parse_args(arguments)
-    try:
-        checkpoint, layout, key = given.checkpoint, given.layout, given.checkpoint_key
-        if checkpoint.startswith("@"):
-            release = find_release(checkpoint[1:], given.family)
-            checkpoint = download_release(release)
-            layout, key = layout or release.layout, key or release.checkpoint_key
-        config = convert(
-            given.family,
-            checkpoint,
-            given.out,
-            layout=layout or "original",
-            checkpoint_key=key,
-            num_heads=given.num_heads,
-            image_size=given.image_size,
-            with_decoder=given.with_decoder,
-            decoder_num_heads=given.decoder_num_heads,
-            allow_torch=given.use_torch,
-            overwrite=given.overwrite,
-            dry_run=given.dry_run,
-            log=print if given.dry_run else lambda line: None,
-            progress=Progress(),
-        )
-    except JaxpartError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    checkpoint, layout, key = given.checkpoint, given.layout, given.checkpoint_key
+    if checkpoint.startswith("@"):
+        release = find_release(checkpoint[1:], given.family)
+        checkpoint = download_release(release)
+        layout, key = layout or release.layout, key or release.checkpoint_key
+    config = convert(
+        given.family,
+        checkpoint,
+        given.out,
+        layout=layout or "original",
+        checkpoint_key=key,
+        num_heads=given.num_heads,
+        image_size=given.image_size,
+        with_decoder=given.with_decoder,
+        decoder_num_heads=given.decoder_num_heads,
+        allow_torch=given.use_torch,
+        overwrite=given.overwrite,
+        dry_run=given.dry_run,
+        log=print if given.dry_run else lambda line: None,
+        progress=Progress(),
+    )
     done = "would be written to" if given.dry_run else "written to"
     print(
         f"{given.family}: depth {config.depth}, width {config.width}, {config.num_heads} heads, patch "

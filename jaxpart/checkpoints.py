@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import pathlib
 import shutil
 import time
@@ -14,6 +16,15 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxpart.errors import JaxpartError
+
+
+@functools.cache
+def _orbax() -> Any:
+    """Orbax, which is slow to import; where a write fails, it raises, and need not log stack traces too."""
+    import orbax.checkpoint as ocp
+
+    logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+    return ocp
 
 
 def _nested(arrays: Mapping[str, ArrayLike]) -> dict[str, Any]:
@@ -39,8 +50,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
 
 def save_arrays(folder: pathlib.Path, arrays: Mapping[str, ArrayLike]) -> None:
     """Writes arrays by dotted path into a new folder, atomically."""
-    import orbax.checkpoint as ocp  # Slow to import, and most runs only read.
-
+    ocp = _orbax()
     # Weights hardly compress (8 %), and the buffers would cost as much memory as the weights.
     with ocp.PyTreeCheckpointer(use_compression=False) as checkpointer:
         checkpointer.save(folder.absolute(), _nested(arrays))
@@ -52,7 +62,7 @@ def load_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
     Raises:
       JaxpartError: The folder is missing or damaged.
     """
-    import orbax.checkpoint as ocp
+    ocp = _orbax()
 
     if not folder.is_dir():
         raise JaxpartError(f"the weights {folder} are missing; convert the checkpoint again")
@@ -79,7 +89,10 @@ class Checkpointer:
     """Keeps the place of a training run: the last step, saved in the background, written atomically.
 
     The state may be any pytree of arrays; it is read back onto the devices and shardings of a fresh
-    one, whatever they were when it was written.
+    one, whatever they were when it was written. What was best so far is part of the state where there
+    is such a thing (`jaxpart.probes.sweep.Training`): heads that train together are best at epochs of
+    their own, so that no one checkpoint would be the best of them all. Random keys are part of it too;
+    what was measured is in metrics.jsonl.
     """
 
     def __init__(self, folder: pathlib.Path, *, every_seconds: float = 60.0, keep: int = 1) -> None:
@@ -110,7 +123,7 @@ class Checkpointer:
         Raises:
           JaxpartError: The folder cannot be written.
         """
-        import orbax.checkpoint as ocp
+        ocp = _orbax()
 
         leaves = {f"{i:05d}": leaf for i, leaf in enumerate(jax.tree.leaves(state))}
         with _told(self._folder, "written", "make room, or name another --workdir"):
@@ -136,7 +149,7 @@ class Checkpointer:
         """
         if not self._folder.is_dir():
             return None
-        import orbax.checkpoint as ocp
+        ocp = _orbax()
 
         with _told(self._folder, "read", "delete it to start anew"):
             manager = self._open()
@@ -172,7 +185,7 @@ class Checkpointer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _open(self) -> Any:
-        import orbax.checkpoint as ocp
+        ocp = _orbax()
 
         if self._manager is None:
             options = ocp.CheckpointManagerOptions(

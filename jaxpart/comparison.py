@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, told
 from jaxpart.metrics.accuracy import Difference, item_scores, paired_difference
 from jaxpart.table import Section, percent, sections_text
 
@@ -83,17 +83,14 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     return found
 
 
+@told
 def main() -> int:
     """Prints the comparison; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("first", help="work directory")
     parser.add_argument("second", help="work directory")
     arguments = parser.parse_args()
-    try:
-        found = compare_runs(arguments.first, arguments.second)
-    except JaxpartError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    found = compare_runs(arguments.first, arguments.second)
     rows = [
         (
             f"{name.split('_')[-1]}, {result}",

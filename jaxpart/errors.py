@@ -1,4 +1,13 @@
-"""The one exception that a user's mistake raises."""
+"""The one exception that a user's mistake raises, and how a command line tells it."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+_Arguments = ParamSpec("_Arguments")
 
 
 class JaxpartError(Exception):
@@ -6,3 +15,17 @@ class JaxpartError(Exception):
 
     Command lines print the sentence and exit with 2; anything else that is raised is a bug.
     """
+
+
+def told(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
+    """A command line's `main` that tells a `JaxpartError` in its sentence and returns 2 then."""
+
+    @functools.wraps(main)
+    def run(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> int:
+        try:
+            return main(*arguments, **options)
+        except JaxpartError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+
+    return run

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import glob
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -92,11 +93,28 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         raise JaxpartError(f"{path} cannot be written: {reason}") from error
 
 
+def to_json(document: Any, *, indent: int | None = 1) -> str:
+    """A document as JSON. JSON has no NaN: a number that is none, or infinite, is null there."""
+    return json.dumps(_finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def from_json(number: float | None) -> float:
+    """A number that `to_json` wrote: null is NaN."""
+    return math.nan if number is None else number
+
+
 def write_json(path: pathlib.Path, document: Any) -> None:
-    """Writes a document. Raises `JaxpartError` if the file cannot be written."""
+    """Writes a document, see `to_json`. Raises `JaxpartError` if the file cannot be written."""
     with replacing(path) as temporary:
-        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(to_json(document) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager

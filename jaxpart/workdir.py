@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from jaxpart.errors import JaxpartError
 from jaxpart.events import event_writer
-from jaxpart.files import moved_into_place
+from jaxpart.files import from_json, moved_into_place, to_json
 
 _METRICS = "metrics.jsonl"
 _PACKAGES = ("jaxpart", "jax", "jaxlib", "flax", "numpy", "pillow", "scipy")
@@ -31,6 +31,8 @@ def default_workdir(name: str) -> pathlib.Path:
 
 class WorkDir:
     """Writes config.json, versions.json, metrics.jsonl and results.json.
+
+    What has no value, as the mIoU of images whose pixels are all ignored, is null there.
 
     A run that was ended goes on in the same folder: what it measured stays, and what is measured again
     takes the place of what was.
@@ -62,9 +64,9 @@ class WorkDir:
         self._events: Any = None
         if not writes:
             return
-        if tensorboard:
-            self._events = event_writer(path / "tensorboard")
         try:
+            if tensorboard:
+                self._events = event_writer(path / "tensorboard")
             path.mkdir(parents=True, exist_ok=True)
             self._check_config(config)
             self.file("config.json", _json(config))
@@ -125,7 +127,8 @@ class WorkDir:
         if self._metrics is None:
             return
         at = {} if step is None else {"step": step}
-        line = json.dumps({"time": round(time.time(), 3), "name": name, **at, "value": value})
+        entry = {"time": round(time.time(), 3), "name": name, **at, "value": value}
+        line = to_json(entry, indent=None)
         try:
             self._metrics.write(line + "\n")
             self._metrics.flush()
@@ -137,7 +140,8 @@ class WorkDir:
 
     def measured(self) -> list[dict[str, Any]]:
         """All measurements so far, those before a resume too; the last of each name and step."""
-        return [json.loads(line) for line in self._measured.values()]
+        entries = (json.loads(line) for line in self._measured.values())
+        return [entry | {"value": from_json(entry["value"])} for entry in entries]
 
     def finish(self, results: dict[str, Any]) -> None:
         """Writes results.json, and metrics.jsonl anew without what was measured twice."""
@@ -172,7 +176,7 @@ class WorkDir:
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    return (to_json(value) + "\n").encode()
 
 
 def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Programs to be killed: forked from a process that has imported everything, each start costs little.
 
 `python tests/nursery.py` reads one order per line of JSON and answers each with one line. An order names
-a program and may say when it is killed: before its Nth change to the file system (an open for writing, a
-rename, a removal, a new folder), as Python's audit events tell them, or so many seconds after that, in
-the midst of whatever it is at.
+a program and may say what happens to it at its Nth change to the file system (an open for writing, a
+rename, a removal, a new folder), as Python's audit events tell them: it is killed before that, or so many
+seconds after, in the midst of whatever it is at; or nothing can be written from there on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import mmap
 import os
 import pathlib
+import resource
 import signal
 import struct
 import sys
@@ -49,11 +50,18 @@ def _convert(arguments: list[str]) -> int:
     return __main__.main(arguments)
 
 
+def _report(arguments: list[str]) -> int:
+    from jaxpart.report import __main__
+
+    return __main__.main(arguments)
+
+
 PROGRAMS = {
     "main": _command("main"),
     "pretraining": _command("pretraining"),
     "prepare": _prepare,
     "convert": _convert,
+    "report": _report,
 }
 
 
@@ -68,6 +76,7 @@ def _import_everything() -> None:
     import jaxpart.data.input
     import jaxpart.main
     import jaxpart.pretraining.__main__
+    import jaxpart.report.__main__
     from jaxpart import tasks
 
     for name in tasks.TASKS:
@@ -83,14 +92,15 @@ def _keep_the_place_all_the_time() -> None:
     features._SECONDS_PER_SHARD = 0.0
 
 
-def _count_changes(below: str, seen: mmap.mmap, kill: list[float] | None) -> None:
-    """Counts changes below a folder and, at the one that is named, has this process killed."""
-    lock, number = threading.Lock(), 0
+def _die(seconds: float) -> None:
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    def die(seconds: float) -> None:
-        if seconds:
-            time.sleep(seconds)
-        os.kill(os.getpid(), signal.SIGKILL)
+
+def _watch(order: dict[str, Any], seen: mmap.mmap) -> None:
+    """Counts changes below the order's folder, and does at one of them what it says."""
+    lock, number = threading.Lock(), 0
+    at, fault, later = order.get("at"), order.get("fault"), order.get("later", 0.0)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal number
@@ -104,32 +114,37 @@ def _count_changes(below: str, seen: mmap.mmap, kill: list[float] | None) -> Non
             return
         if isinstance(path, int):
             return
-        path = os.fsdecode(path)
-        if os.path.isabs(path) and not path.startswith(below):
+        path = os.path.abspath(os.fsdecode(path)) if event != "os.remove" else os.fsdecode(path)
+        if os.path.isabs(path) and not path.startswith(order["folder"] + os.sep):
             return  # /dev/null, the compiler's cache and the like
         with lock:
             number += 1
             seen[:8] = struct.pack("q", number)
-            if kill is None or number != kill[0]:
-                return
-        if kill[1]:
-            threading.Thread(target=die, args=(kill[1],), daemon=True).start()
-        else:
-            die(0)
+            now = number
+        if at is None or now < at:
+            return
+        if fault is not None:
+            if event in ("open", "os.mkdir"):  # what is there can be removed and renamed
+                raise OSError(fault, os.strerror(fault), path)
+        elif now == at and later:
+            threading.Thread(target=_die, args=(later,), daemon=True).start()
+        elif now == at:
+            _die(0)
 
     sys.addaudithook(hook)
 
 
-def _child(order: dict[str, Any], seen: mmap.mmap) -> int:
+def _child(order: dict[str, Any], seen: mmap.mmap, out: int) -> int:
     os.setsid()
-    out = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
     os.dup2(out, 2)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(order["folder"])
+    os.close(out)
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={order['devices']}"
     os.chdir(order["folder"])
     _keep_the_place_all_the_time()
-    _count_changes(order["folder"], seen, order.get("kill"))
+    _watch(order, seen)
+    if order.get("largest") is not None:  # another kind of full disk, for what is no Python
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest"],) * 2)
     return PROGRAMS[order["program"]](order["arguments"])
 
 
@@ -141,11 +156,13 @@ def main() -> None:
         order = json.loads(line)
         seen = mmap.mmap(-1, 8)
         start = time.monotonic()
+        told, out = os.pipe()
         child = os.fork()
         if not child:
             status = 1
             try:
-                status = _child(order, seen)
+                os.close(told)
+                status = _child(order, seen, out)
             except SystemExit as stop:
                 status = int(stop.code or 0)
             except BaseException:
@@ -158,11 +175,15 @@ def main() -> None:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
+        os.close(out)
+        with open(told, errors="replace") as file:
+            output = file.read()
         _, status = os.waitpid(child, 0)
         answer = {
             "status": os.waitstatus_to_exitcode(status),
             "changes": struct.unpack("q", seen[:8])[0],
             "seconds": time.monotonic() - start,
+            "output": output,
         }
         print(json.dumps(answer), flush=True)
 

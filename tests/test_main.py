@@ -52,6 +52,7 @@ def test_embedded_run_from_any_folder(tmp_path):
         "metrics.jsonl",
         "results.json",
         "classification_critters.npz",
+        "heads",
         "segmentation",
     }
     assert "critters, attentive, tokens" in done.stdout

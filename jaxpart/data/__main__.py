@@ -14,7 +14,7 @@ from jaxpart.data.prepared import find_prepared
 from jaxpart.data.preparing import prepare
 from jaxpart.data.sets import ALIASES, SETS, find_set, open_official, open_set
 from jaxpart.data.source import DatasetInfo, Source
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, told
 from jaxpart.progress import Progress
 
 _SHOWN_FAULTS = 200
@@ -173,14 +173,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 1 if a check found faults, 2 for an error."""
     given = _parser().parse_args(arguments)
     try:
         return given.run(given)
-    except JaxpartError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from what is finished", file=sys.stderr)
         return 130

@@ -19,7 +19,7 @@ from jaxpart import devices, features
 from jaxpart.config import part_config
 from jaxpart.encoders.configured import configured_encoder
 from jaxpart.encoders.encoder import Encoder
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, told
 from jaxpart.export.formats import FORMATS, check_format, write_features
 from jaxpart.export.views import VIEWS, LabelledView, find_views
 from jaxpart.progress import Progress
@@ -174,16 +174,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     given = _parser().parse_args(arguments)
-    try:
-        devices.start()
-        for path in export(given):
-            print(path)
-    except JaxpartError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    devices.start()
+    for path in export(given):
+        print(path)
     return 0
 
 

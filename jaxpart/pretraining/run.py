@@ -20,7 +20,7 @@ from jaxpart.checkpoints import Checkpointer
 from jaxpart.data.critters import Critters
 from jaxpart.data.imagenet import ImageNet
 from jaxpart.encoders.families import Preprocessing
-from jaxpart.encoders.loading import write_encoder
+from jaxpart.encoders.loading import describe, write_encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.files import write_folder
 from jaxpart.pretraining import tokenizer
@@ -91,8 +91,12 @@ def pretrain(
       JaxpartError: The configuration, the data or the folder will not do.
     """
     folder = workdir.path / "encoder"
+    checkpointer = Checkpointer(workdir.path / "place", every_seconds=config.checkpoint_seconds)
     if folder.exists():
-        raise JaxpartError(f"{folder} exists: the run is done; name another --workdir")
+        if (workdir.path / "results.json").exists():
+            raise JaxpartError(f"{folder} exists: the run is done; name another --workdir")
+        checkpointer.delete()  # the process was killed when it had written the encoder
+        return describe(folder)[0]["pretraining"]
     if jax.process_count() > 1:
         raise JaxpartError("pretraining runs in one process, on all its devices; start only one")
     supply = supply or make_supply(config, progress)
@@ -105,7 +109,6 @@ def pretrain(
     with progress.bar(f"{config.method}: fitting tokens", None):
         codebook = make_codebook(objective, supply.sample)
     graph, state = start(objective, optimizer, config.seed, codebook)
-    checkpointer = Checkpointer(workdir.path / "place", every_seconds=config.checkpoint_seconds)
     taken = min(steps, max_steps or steps)
     began = time.monotonic()
     with progress.bar(f"{config.method}: images", taken * config.batch_size) as advance:

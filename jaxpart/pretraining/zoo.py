@@ -29,7 +29,7 @@ from jaxpart.encoders.loading import (
     make_encoder,
     write_encoder,
 )
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, told
 from jaxpart.files import write_folder
 from jaxpart.pretraining.decoders import load_decoder, write_decoder
 from jaxpart.pretraining.objective import METHODS
@@ -159,6 +159,7 @@ def rebuild(
         jax.clear_caches()
 
 
+@told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     parser = argparse.ArgumentParser(
@@ -174,24 +175,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=pathlib.Path, default=ZOO, help="folder of the zoo")
     parser.add_argument("--max-steps", type=int, help="end every run early, for a trial")
     given = parser.parse_args(arguments)
-    try:
-        if given.rebuild is None:
-            for method in METHODS:
-                if (given.out / method).is_dir():
-                    run = describe(given.out / method)[0]["pretraining"]
-                    print(f"{method}: {run['images_seen']} images, loss {run['curve']['loss'][-1]}")
-            return 0
-        unknown = [method for method in given.rebuild if method not in METHODS]
-        if unknown:
-            raise JaxpartError(
-                f"there is no method {unknown[0]!r}; choose among {', '.join(METHODS)}"
-            )
-        devices.start()
-        methods = tuple(given.rebuild) or METHODS
-        rebuild(methods, given.out, Progress(), seed=given.seed, max_steps=given.max_steps)
-    except JaxpartError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if given.rebuild is None:
+        for method in METHODS:
+            if (given.out / method).is_dir():
+                run = describe(given.out / method)[0]["pretraining"]
+                print(f"{method}: {run['images_seen']} images, loss {run['curve']['loss'][-1]}")
+        return 0
+    unknown = [method for method in given.rebuild if method not in METHODS]
+    if unknown:
+        raise JaxpartError(f"there is no method {unknown[0]!r}; choose among {', '.join(METHODS)}")
+    devices.start()
+    methods = tuple(given.rebuild) or METHODS
+    rebuild(methods, given.out, Progress(), seed=given.seed, max_steps=given.max_steps)
     return 0
 
 

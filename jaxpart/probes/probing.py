@@ -18,7 +18,7 @@ from jaxpart import devices, training
 from jaxpart.checkpoints import Checkpointer
 from jaxpart.probes.items import PIECE_BYTES, Items, Tests, free_memory
 from jaxpart.probes.recipe import Recipe
-from jaxpart.probes.sweep import MakeHead, Scores, Sweep, Training
+from jaxpart.probes.sweep import MakeHead, Sweep, Training
 
 Work = Callable[[Training], tuple[Training, dict[str, jax.Array]]]
 """A compiled program with its arrays on the devices; takes the state's buffers over."""
@@ -90,11 +90,11 @@ def run(
     *,
     checkpointer: Checkpointer | None,
     log: Log,
-) -> tuple[Training, Scores]:
+) -> Training:
     """Trains and tests a sweep from its start, or from where it was left.
 
     Returns:
-      The state after the last epoch, on the devices, and its scores as NumPy arrays.
+      The state after the last epoch, as NumPy arrays.
 
     Raises:
       JaxpartError: The loss of all heads is not finite.
@@ -113,7 +113,7 @@ def run(
     if checkpointer is not None and checkpointer.is_due():  # too long to be done again
         checkpointer.save(total, state, pieces.get_state())
         checkpointer.wait()
-    return state, devices.fetch(state.scores)
+    return devices.fetch(state)
 
 
 def shuffled(seed: int, epoch: int, count: int) -> Int[np.ndarray, " item"]:
@@ -202,7 +202,7 @@ def train_heads(
     checkpointer: Checkpointer | None = None,
     memory: int | None = None,
     log: Log = lambda epoch, metrics: None,
-) -> tuple[Training, Scores]:
+) -> Training:
     """Trains a head for every representation, seed and rate on cached features; tests every epoch.
 
     Args:
@@ -220,7 +220,7 @@ def train_heads(
       log: See `Log`.
 
     Returns:
-      The state after the last epoch, on the devices, and its scores as NumPy arrays.
+      The state after the last epoch, as NumPy arrays.
 
     Raises:
       JaxpartError: The loss of all heads is not finite.

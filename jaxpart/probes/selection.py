@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+from flax import nnx
 from jaxtyping import Bool, Float64, Int, Shaped
 
 from jaxpart.checkpoints import Checkpointer
 from jaxpart.probes.items import Items
 from jaxpart.probes.probing import train_heads
 from jaxpart.probes.recipe import Recipe
-from jaxpart.probes.sweep import MakeHead, Scores
+from jaxpart.probes.sweep import MakeHead, Training
 
 _HELD_OUT = 0.1
 """Share of the training set on which learning rate and epoch are chosen."""
@@ -33,6 +34,7 @@ class Outcome:
       epoch: The chosen epoch, from 0, [seed]; -1 where none was chosen.
       best_rate: Index of the rate of `best`, [seed].
       best_epoch: The epoch of `best`, from 0, [seed].
+      heads: The head behind each of these predictions: its arrays by dotted path, [seed, …].
     """
 
     accuracy: Float64[np.ndarray, "seed rate epoch"]
@@ -43,6 +45,7 @@ class Outcome:
     epoch: Int[np.ndarray, " seed"]
     best_rate: Int[np.ndarray, " seed"]
     best_epoch: Int[np.ndarray, " seed"]
+    heads: Mapping[str, Mapping[str, np.ndarray]]
 
     def predictions(self) -> dict[str, Int[np.ndarray, "seed item"]]:
         """Of each reading that there is, by its name."""
@@ -73,9 +76,9 @@ class TrainStage(Protocol):
         self,
         held: Bool[np.ndarray, " item"] | None,
         chosen_epoch: Int[np.ndarray, "representation seed rate"] | None,
-    ) -> Scores:
+    ) -> Training:
         """Trains without the training items that are held out, and tests on these alone; or, with
-        None, trains on all and tests on the test items."""
+        None, trains on all and tests on the test items. Returns NumPy arrays."""
         ...
 
 
@@ -106,12 +109,12 @@ def probe(
     rate, epoch = np.zeros(heads[:2], np.int64), np.full(heads[:2], -1)
     chosen_epoch = np.full(heads, -1, np.int32)
     if groups is not None and len(np.unique(groups)) > 1:
-        scores = train(held_out(groups, seed), None)
+        scores = train(held_out(groups, seed), None).scores
         rate = scores.best_right.argmax(axis=-1)
         epoch = _at(scores.best_epoch, rate)
         np.put_along_axis(chosen_epoch, rate[..., None], epoch[..., None], axis=-1)
-    scores = train(None, chosen_epoch)
-    return [_outcome(scores, i, rate[i], epoch[i]) for i in range(heads[0])]
+    trained = train(None, chosen_epoch)
+    return [_outcome(trained, i, rate[i], epoch[i]) for i in range(heads[0])]
 
 
 def probe_features(
@@ -141,12 +144,12 @@ def probe_features(
     def stage(
         held: Bool[np.ndarray, " item"] | None,
         chosen_epoch: Int[np.ndarray, "representation seed rate"] | None,
-    ) -> Scores:
+    ) -> Training:
         name = "final" if held is None else "choosing"
         tested, rows = test, None
         if held is not None:
             tested, rows = train.subset(np.flatnonzero(held)), np.flatnonzero(~held)
-        _, scores = train_heads(
+        return train_heads(
             make_head,
             train,
             tested,
@@ -157,28 +160,39 @@ def probe_features(
             checkpointer=checkpointer(name),
             log=lambda epoch, metrics: log(name, epoch),
         )
-        return scores
 
     heads = len(train.features), len(seeds), len(recipe.rates)
     return probe(stage, heads, groups, seeds[0])
 
 
 def _outcome(
-    scores: Scores,
+    trained: Training,
     i: int,
     rate: Int[np.ndarray, " seed"],
     epoch: Int[np.ndarray, " seed"],
 ) -> Outcome:
+    scores = trained.scores
     best_rate = scores.best_right[i].argmax(axis=-1)
+    chose = bool((epoch >= 0).all())
+    rates = {"best": best_rate, "last": rate} | ({"chosen": rate} if chose else {})
     return Outcome(
         accuracy=np.moveaxis(scores.right[:, i], 0, -1) / scores.last.shape[-1],
         best=_at(scores.best[i], best_rate),
         last=_at(scores.last[i], rate),
-        chosen=_at(scores.chosen[i], rate) if (epoch >= 0).all() else None,
+        chosen=_at(scores.chosen[i], rate) if chose else None,
         rate=rate,
         epoch=epoch,
         best_rate=best_rate,
         best_epoch=_at(scores.best_epoch[i], best_rate),
+        heads={
+            name: {
+                ".".join(map(str, path)): _at(leaf[...][i], rates[name])
+                for state in heads
+                for path, leaf in nnx.to_flat_state(state)
+            }
+            for name, heads in trained.readings().items()
+            if name in rates
+        },
     )
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 MakeHead = Callable[[nnx.Rngs], nnx.Module]
 """Draws a fresh head, which is called with features and `statistics=` (see `BatchNorm`)."""
@@ -43,20 +43,41 @@ class Scores(NamedTuple):
     last: Int[Any, "representation seed rate item"]
 
 
+class Heads(NamedTuple):
+    """All heads of a sweep, as they were after some epoch.
+
+    Attributes:
+      parameters: What is trained.
+      statistics: Running statistics of BatchNorm.
+    """
+
+    parameters: nnx.State
+    statistics: nnx.State
+
+
 class Training(NamedTuple):
-    """State of a sweep; a pytree.
+    """State of a sweep; a pytree. What was best is part of it, so that any checkpoint holds both.
 
     Attributes:
       parameters: Of all heads.
       statistics: Running statistics of all heads' BatchNorm.
       optimizer: State of the optimiser, momentum above all.
       scores: See `Scores`.
+      best: Each head as it was after its `Scores.best_epoch`; zeros before.
+      chosen: Each head after the epoch that the caller chose; zeros before.
     """
 
     parameters: nnx.State
     statistics: nnx.State
     optimizer: optax.OptState
     scores: Scores
+    best: Heads
+    chosen: Heads
+
+    def readings(self) -> dict[str, Heads]:
+        """The heads that are kept: "best", "last" and "chosen"."""
+        last = Heads(self.parameters, self.statistics)
+        return {"best": self.best, "last": last, "chosen": self.chosen}
 
 
 class Sweep:
@@ -112,7 +133,10 @@ class Sweep:
             last=unseen(*lead, items),
         )
         optimizer = _over_heads(self._transform.init)(parameters)
-        return Training(parameters, statistics, optimizer, scores)
+        best, chosen = (
+            Heads(*jax.tree.map(jnp.zeros_like, (parameters, statistics))) for _ in range(2)
+        )
+        return Training(parameters, statistics, optimizer, scores, best, chosen)
 
     def _logits(
         self, parameters: nnx.State, statistics: nnx.State, features: Array, mode: str
@@ -166,10 +190,11 @@ class Sweep:
             *carry, value = every(*carry, rate, *batch)
             return tuple(carry), value
 
-        carry, losses = jax.lax.scan(step, state[:3], (steps, rates))
+        (parameters, statistics, optimizer), losses = jax.lax.scan(step, state[:3], (steps, rates))
         finite = jnp.where(jnp.isfinite(losses), losses, jnp.nan)
         least = jnp.nanmin(finite, axis=(1, 2, 3))
-        return Training(*carry, state.scores), {"loss": least, "losses": losses}
+        state = state._replace(parameters=parameters, statistics=statistics, optimizer=optimizer)
+        return state, {"loss": least, "losses": losses}
 
     def _test(
         self,
@@ -199,7 +224,7 @@ class Sweep:
         every: Any = jax.vmap(classify, in_axes=(0, 0, None))
         every = jax.vmap(every, in_axes=(0, 0, None))
         every = jax.vmap(every)
-        heads = state.parameters, state.statistics
+        heads = Heads(state.parameters, state.statistics)
 
         def block(first):
             return every(*heads, jax.lax.dynamic_slice_in_dim(features, first, TEST_BATCH, axis=1))
@@ -228,7 +253,21 @@ class Sweep:
             chosen=jnp.where(chosen[..., None], last, scores.chosen),
             last=last,
         )
-        return state._replace(scores=scores), {"loss": jnp.float32(0)}  # nothing to be watched
+        state = state._replace(
+            scores=scores,
+            best=_taken(better, heads, state.best),
+            chosen=_taken(chosen, heads, state.chosen),
+        )
+        return state, {"loss": jnp.float32(0)}  # nothing to be watched
+
+
+def _taken(which: Bool[Array, "representation seed rate"], new: Heads, old: Heads) -> Heads:
+    """Some heads anew, the others as they were."""
+
+    def take(new: Array, old: Array) -> Array:
+        return jnp.where(which.reshape(*which.shape, *[1] * (new.ndim - which.ndim)), new, old)
+
+    return jax.tree.map(take, new, old)
 
 
 def _over_heads(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ import argparse
 import pathlib
 import sys
 
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, told
 from jaxpart.progress import Progress
 from jaxpart.report.looking import Limits
 from jaxpart.report.making import make_report
@@ -43,17 +43,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 2 for an error."""
     given = _parser().parse_args(arguments)
-    try:
-        if given.patches < 0 or given.images < 0:
-            raise JaxpartError("--patches and --images cannot be negative; 0 means all, and none")
-        limits = None if given.tables_only else Limits(given.patches, given.images)
-        make_report(given.workdirs, pathlib.Path(given.out), limits, Progress())
-    except JaxpartError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if given.patches < 0 or given.images < 0:
+        raise JaxpartError("--patches and --images cannot be negative; 0 means all, and none")
+    limits = None if given.tables_only else Limits(given.patches, given.images)
+    make_report(given.workdirs, pathlib.Path(given.out), limits, Progress())
     print(f"report: {pathlib.Path(given.out) / 'index.html'}")
     return 0
 

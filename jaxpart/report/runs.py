@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from jaxpart.data.sets import ALIASES
 from jaxpart.errors import JaxpartError
+from jaxpart.files import from_json
 from jaxpart.paper import METHODS
 
 _PAPER_SIZE = {"width": 768, "depth": 12}
@@ -130,7 +131,7 @@ def _read(path: pathlib.Path) -> Run:
         label="",
         encoder=encoder,
         config=config,
-        values={_canonical(key): value for key, value in values.items()},
+        values={_canonical(key): from_json(value) for key, value in values.items()},
         steps=_steps(path / "metrics.jsonl"),
     )
 

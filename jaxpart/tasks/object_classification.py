@@ -23,7 +23,7 @@ from jaxpart.probes.items import Items, Tests, free_memory
 from jaxpart.probes.probing import run as run_sweep
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.selection import Outcome, probe
-from jaxpart.probes.sweep import MakeHead, Scores, Sweep
+from jaxpart.probes.sweep import MakeHead, Sweep, Training
 from jaxpart.probes.views import ViewSteps
 from jaxpart.progress import Progress
 from jaxpart.table import Section
@@ -176,7 +176,7 @@ class _RandomViews:
         def stage(
             held: Bool[np.ndarray, " item"] | None,
             chosen_epoch: Int[np.ndarray, "representation seed rate"] | None,
-        ) -> Scores:
+        ) -> Training:
             source, tested, name = self._train.source, self._test, "final"
             if held is not None:
                 name, out = "choosing", np.flatnonzero(held).tolist()
@@ -211,7 +211,7 @@ class _RandomViews:
                 items=len(items),
             )
             try:
-                _, scores = run_sweep(
+                return run_sweep(
                     start,
                     steps,
                     tests,
@@ -221,6 +221,5 @@ class _RandomViews:
                 )
             finally:
                 loader.close()
-            return scores
 
         return probe(stage, heads, groups, config.seed)

@@ -125,7 +125,9 @@ def probe_all(
     """Trains and tests every head and reference of a configuration.
 
     Writes TASK_DATA.npz: ids, labels and classes of the test items, and under the name of each result its
-    predictions, [seed, item], and its accuracy after every epoch (`jaxpart.comparison` reads them).
+    predictions, [seed, item], and its accuracy after every epoch (`jaxpart.comparison` reads them). Writes
+    heads/TASK_DATA.npz: the arrays of the head behind each result, [seed, …], as
+    "linear/cls_token/best/kernel"; `jaxpart.probes.trained.load_head` makes a head of them.
 
     Args:
       data: Training and test items.
@@ -152,6 +154,7 @@ def probe_all(
         "labels": data.test.labels.astype(np.int32),
         "classes": np.array(data.classes),
     }
+    heads: dict[str, np.ndarray] = {}
     keepers: list[Checkpointer] = []
     for head in options.heads:
         for names in _alike(data.test.features, options[head].representations):
@@ -169,17 +172,27 @@ def probe_all(
                 for key, found in outcome.predictions().items():
                     kept[f"{head}/{name}/{key}"] = found
                 kept[f"{head}/{name}/accuracy_by_epoch"] = outcome.accuracy
+                if head == "attentive":
+                    heads[f"{head}/{name}/num_heads"] = np.array(options.attentive.num_heads)
+                for key, arrays in outcome.heads.items():
+                    heads |= {f"{head}/{name}/{key}/{path}": a for path, a in arrays.items()}
     for place, found in _without_training(data, options, own, progress):
         kept[f"{place}/chosen"] = found[None].astype(np.int32)
         for key, value in _interval("chosen", found[None], data.test.labels):
             yield f"{place}/{key}", value
-    file = io.BytesIO()
-    np.savez_compressed(file, **dict[str, Any](kept))
-    workdir.file(f"{task}_{data.name}.npz", file.getvalue())
+    if heads:
+        workdir.file(f"heads/{task}_{data.name}.npz", _npz(heads))
+    workdir.file(f"{task}_{data.name}.npz", _npz(kept))
     for finished in keepers:
         finished.delete()
     with contextlib.suppress(OSError):
         (workdir.path / "checkpoints").rmdir()
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **dict[str, Any](arrays))
+    return file.getvalue()
 
 
 def _without_training(

@@ -11,7 +11,7 @@ import re
 import sys
 from typing import Any
 
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import told
 from jaxpart.files import write_json
 from jaxpart.progress import Progress
 
@@ -113,16 +113,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     given = _parser().parse_args(arguments)
-    try:
-        report = given.run(given)
-        if given.json:
-            write_json(pathlib.Path(given.json), report.as_json())
-    except JaxpartError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    report = given.run(given)
+    if given.json:
+        write_json(pathlib.Path(given.json), report.as_json())
     print(report.as_text())
     return 0 if report.same else 1
 

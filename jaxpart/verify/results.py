@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxpart.errors import JaxpartError
+from jaxpart.files import from_json
 from jaxpart.paper import METHODS
 from jaxpart.table import Section, sections_text
 from jaxpart.verify.paper import paper_values
@@ -43,7 +45,7 @@ class Row:
         Args:
           tolerance: In percent points; counts must be equal.
         """
-        if self.a == self.b:
+        if self.a == self.b or (math.isnan(self.a) and math.isnan(self.b)):
             return "equal"
         if isinstance(self.a, int) and isinstance(self.b, int):
             return ""
@@ -182,9 +184,9 @@ def _read(path: str | pathlib.Path) -> Mapping[str, Any]:
 def _values(document: Mapping[str, Any], path: str | pathlib.Path) -> dict[str, float]:
     values = document["values"]
     for name, value in values.items():
-        if not isinstance(value, int | float):
+        if not isinstance(value, int | float | None):
             raise JaxpartError(f"{path}: the result {name} is {value!r}, not a number")
-    return dict(values)
+    return {name: from_json(value) for name, value in values.items()}
 
 
 def _of_paper(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import os
 import pathlib
@@ -90,7 +91,7 @@ def test_golden(kind, golden):
 
     losses = []
     base = 0.04 if kind == "attentive" else 0.4
-    state, scores = train_heads(
+    state = train_heads(
         make,
         Items([features[:192]], labels[:192]),
         Items([features[192:]], labels[192:]),
@@ -109,7 +110,7 @@ def test_golden(kind, golden):
         expected = arrays["eval_logits_running_stats" if running else "eval_logits"]
         logits = head(jnp.asarray(features[192:]), statistics=statistics)
         np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
-    np.testing.assert_array_equal(scores.last[0, 0, 0], arrays["eval_logits"].argmax(1))
+    np.testing.assert_array_equal(state.scores.last[0, 0, 0], arrays["eval_logits"].argmax(1))
 
 
 def data(count=50, width=8, classes=3, seed=0):
@@ -148,12 +149,12 @@ def swept(both):
 
 
 def test_seeds_and_rates_in_one_program_are_those_one_by_one(both, swept):
-    state, scores = swept
-    alone, alone_scores = run(*both, Recipe((1.0,), epochs=3, batch_size=12), seeds=(1,))
+    state, scores = swept, swept.scores
+    alone = run(*both, Recipe((1.0,), epochs=3, batch_size=12), seeds=(1,))
     together = flat(state.parameters, state.statistics, at=(0, 1, 1))
     for path, value in flat(alone.parameters, alone.statistics).items():
         np.testing.assert_allclose(together[path], value, rtol=0, atol=1e-5, err_msg=path)
-    np.testing.assert_array_equal(scores.last[0, 1, 1], alone_scores.last[0, 0, 0])
+    np.testing.assert_array_equal(scores.last[0, 1, 1], alone.scores.last[0, 0, 0])
     assert not np.array_equal(together["kernel"], flat(state.parameters, at=(0, 0, 1))["kernel"])
 
 
@@ -161,11 +162,11 @@ def test_streaming_is_training_on_what_stays(both, swept, monkeypatch):
     # Pieces of two steps and of one test batch.
     monkeypatch.setattr("jaxpart.probes.items.PIECE_BYTES", 300 * 4 * 8)
     monkeypatch.setattr("jaxpart.probes.probing.PIECE_BYTES", 2 * 2 * 12 * 4 * 8)
-    state, scores = run(*both, seeds=(0, 1), memory=0)
-    for path, value in flat(swept[0].parameters, swept[0].statistics, at=...).items():
+    state = run(*both, seeds=(0, 1), memory=0)
+    for path, value in flat(swept.parameters, swept.statistics, at=...).items():
         ours = flat(state.parameters, state.statistics, at=...)[path]
         np.testing.assert_allclose(ours, value, rtol=0, atol=1e-5, err_msg=path)
-    for ours, value in zip(scores, swept[1], strict=True):
+    for ours, value in zip(state.scores, swept.scores, strict=True):
         np.testing.assert_array_equal(ours, value)
 
 
@@ -176,7 +177,7 @@ import sys, numpy as np
 from tests.probes.test_probing import RECIPE, Recipe, data, flat, run
 for batch in (12, 11):
     recipe = Recipe(RECIPE.rates, epochs=2, batch_size=batch)
-    state, _ = run(data(50), data(20, seed=1), recipe)
+    state = run(data(50), data(20, seed=1), recipe)
     np.save(f"{sys.argv[1]}/{batch}.npy", flat(state.parameters, at=(0, 0, 1))["kernel"])
 """
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
@@ -185,19 +186,31 @@ for batch in (12, 11):
     assert jax.device_count() == 4
     for batch in (12, 11):
         recipe = Recipe(RECIPE.rates, epochs=2, batch_size=batch)
-        state, _ = run(data(50), data(20, seed=1), recipe)
+        state = run(data(50), data(20, seed=1), recipe)
         ours = flat(state.parameters, at=(0, 0, 1))["kernel"]
         np.testing.assert_allclose(ours, np.load(tmp_path / f"{batch}.npy"), rtol=0, atol=1e-5)
 
 
 def test_scores_are_what_they_say(both, swept):
-    scores, labels = swept[1], both[1][1]
+    scores, labels = swept.scores, both[1][1]
     right = (scores.last == labels).sum(-1)
     np.testing.assert_array_equal(scores.right[-1], right)
     np.testing.assert_array_equal(scores.best_right, scores.right.max(0))
     np.testing.assert_array_equal(scores.best_epoch, scores.right.argmax(0))
     np.testing.assert_array_equal((scores.best == labels).sum(-1), scores.best_right)
     assert (scores.chosen == -1).all()
+
+
+def test_the_heads_that_are_kept_give_their_predictions(both, swept):
+    features = jnp.asarray(both[1][0])
+    kept = swept.readings()
+    assert len({heads.parameters["kernel"][...].tobytes() for heads in kept.values()}) == 3
+    assert not kept["chosen"].parameters["kernel"][...].any()  # no epoch was to be chosen
+    for name in ("best", "last"):
+        for at in itertools.product([0], [0, 1], [0, 1]):
+            head = filled(batch_normed(nnx.Rngs(0)), flat(*kept[name], at=at))
+            found = head(features, statistics="running").argmax(-1)
+            np.testing.assert_array_equal(found, getattr(swept.scores, name)[at])
 
 
 def test_resumed_training_is_the_undisturbed_one(both, swept, tmp_path):
@@ -209,14 +222,14 @@ def test_resumed_training_is_the_undisturbed_one(both, swept, tmp_path):
     with pytest.raises(Stopped):
         run(*both, seeds=(0, 1), checkpointer=keeper, log=terminate)
     epochs = []
-    _, scores = run(
+    state = run(
         *both,
         seeds=(0, 1),
         checkpointer=Checkpointer(tmp_path),
         log=lambda epoch, metrics: epochs.append(epoch),
     )
     assert min(epochs) >= 1
-    for ours, value in zip(scores, swept[1], strict=True):
+    for ours, value in zip(jax.tree.leaves(state), jax.tree.leaves(swept), strict=True):
         np.testing.assert_array_equal(ours, value)
 
 
@@ -226,7 +239,7 @@ def test_a_head_that_diverges_does_not_end_the_others():
     recipe = Recipe((0.1, 1e40), epochs=2, batch_size=12)
     items = Items([features], labels)
     make = functools.partial(LinearHead, 8, 3)
-    _, scores = train_heads(lambda rngs: make(rngs=rngs), items, items, recipe, [0])
+    scores = train_heads(lambda rngs: make(rngs=rngs), items, items, recipe, [0]).scores
     assert (scores.last[0, 0, 1] == -1).all()
     assert scores.best_right[0, 0, 0] > 10
     with pytest.raises(JaxpartError, match="the loss is"):
@@ -296,13 +309,13 @@ def test_pytorch_twin(kind):
         batch=16,
         order=lambda epoch, count: shuffled(7, epoch, count),
     )
-    _, scores = train_heads(
+    scores = train_heads(
         lambda rngs: head,
         Items([features[:40]], labels[:40]),
         Items([features[40:]], labels[40:]),
         Recipe((0.1,), epochs=4, batch_size=16),
         [7],
-    )
+    ).scores
     np.testing.assert_array_equal(scores.last[0, 0, 0], expected[-1])
     right = (expected == labels[40:]).sum(axis=1)
     np.testing.assert_array_equal(scores.right[:, 0, 0, 0], right)

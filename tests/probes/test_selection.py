@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxpart.probes.selection import held_out, probe
-from jaxpart.probes.sweep import Scores
+from jaxpart.probes.sweep import Heads, Scores, Training
 
 
 @settings(max_examples=30, deadline=None)
@@ -24,12 +25,12 @@ def test_whole_images_are_held_out(groups, seed):
     np.testing.assert_array_equal(held, held_out(groups, seed))
 
 
-def scores(right, chosen_epoch, items):
-    """Scores whose predictions are the number of the epoch; right: [epoch, 1, seed, rate]."""
+def trained(right, chosen_epoch, items):
+    """Heads and predictions that are the number of the epoch; right: [epoch, 1, seed, rate]."""
     lead = right.shape[1:]
     epoch = right.argmax(axis=0)
     spread = np.ones(items, int)
-    return Scores(
+    scores = Scores(
         right=right,
         best_right=right.max(axis=0),
         best_epoch=epoch,
@@ -37,6 +38,12 @@ def scores(right, chosen_epoch, items):
         chosen=np.broadcast_to(chosen_epoch, lead)[..., None] * spread,
         last=np.full((*lead, items), len(right) - 1),
     )
+
+    def heads(epoch):
+        return Heads(nnx.State({"bias": nnx.Param(np.broadcast_to(epoch, lead))}), nnx.State({}))
+
+    last = heads(len(right) - 1)
+    return Training(*last, None, scores, best=heads(epoch), chosen=heads(chosen_epoch))
 
 
 def test_rate_and_epoch_are_chosen_on_the_held_out_items():
@@ -48,8 +55,8 @@ def test_rate_and_epoch_are_chosen_on_the_held_out_items():
     def train(out, chosen_epoch):
         calls.append((out, chosen_epoch))
         if out is not None:
-            return scores(held, -1, 50)
-        return scores(test, chosen_epoch, 50)
+            return trained(held, -1, 50)
+        return trained(test, chosen_epoch, 50)
 
     (outcome,) = probe(train, (1, 2, 2), np.arange(40), seed=3)
     assert calls[0][0].sum() == 4
@@ -62,6 +69,8 @@ def test_rate_and_epoch_are_chosen_on_the_held_out_items():
     np.testing.assert_array_equal(outcome.best_epoch, [1, 2])
     np.testing.assert_array_equal(outcome.best[:, 0], [1, 2])
     np.testing.assert_array_equal(outcome.last[:, 0], [2, 2])
+    for name, predictions in outcome.predictions().items():
+        np.testing.assert_array_equal(outcome.heads[name]["bias"], predictions[:, 0])
     np.testing.assert_allclose(outcome.accuracy[1, 1], [0.18, 0.18, 1.0])
     assert set(outcome.predictions()) == {"best", "last", "chosen"}
 
@@ -69,6 +78,6 @@ def test_rate_and_epoch_are_chosen_on_the_held_out_items():
 def test_nothing_is_chosen_where_nothing_is_held_out():
     test = np.arange(3).reshape(3, 1, 1, 1)
     for groups in (None, np.zeros(9)):
-        (outcome,) = probe(lambda out, epoch: scores(test, epoch, 9), (1, 1, 1), groups, seed=0)
+        (outcome,) = probe(lambda out, epoch: trained(test, epoch, 9), (1, 1, 1), groups, seed=0)
         assert outcome.chosen is None
         assert set(outcome.predictions()) == {"best", "last"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -23,6 +24,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.probes.attentive import AttentiveHead
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.probing import shuffled
+from jaxpart.probes.trained import load_head
 from jaxpart.progress import Progress
 from jaxpart.tasks import classification, object_classification, retrieval
 from jaxpart.workdir import WorkDir
@@ -84,6 +86,7 @@ def test_every_number_is_there(embedded):
         "metrics.jsonl",
         "results.json",
         "classification_critters.npz",
+        "heads",
     }
     arrays = np.load(folder / "run" / "classification_critters.npz")
     assert arrays["linear/cls_token/chosen"].shape == (2, values[f"{place}/test"])
@@ -92,6 +95,32 @@ def test_every_number_is_there(embedded):
     assert arrays["attentive/tokens/accuracy_by_epoch"].shape == (2, 1, 2)
     table = classification.section(values)
     assert len(table.rows) == 2 + 1 + 2 * 2
+
+
+def test_the_heads_behind_the_results_can_be_loaded(embedded):
+    folder, config, _ = embedded
+    source, selection = classification_sets("critters", config.data)[1:]
+    view = patch_view(
+        source, part_patches(source, selection), size=32, transform="eval", on_error="raise"
+    )
+    names = ("cls_token", "embedding", "tokens")
+    seen = features.extract(small(), view, names, config.features, QUIET, batch_size=64)
+    arrays = np.load(folder / "run" / "classification_critters.npz")
+    file = folder / "run" / "heads" / "classification_critters.npz"
+    for place in ("linear/cls_token", "linear/embedding", "attentive/tokens"):
+        whole = seen.features[place.split("/")[1]].whole()
+        for reading, seed in itertools.product(("best", "last", "chosen"), (0, 1)):
+            head = load_head(file, f"{place}/{reading}", seed=seed)
+            found = np.asarray(head(whole, statistics="running")).argmax(1)
+            assert (found == arrays[f"{place}/{reading}"][seed]).mean() > 0.97  # ties of logits
+    for name, seed, sentence in (
+        ("linear/x/best", 0, "no head 'linear/x/best'; it has attentive/tokens/best, "),
+        ("linear/cls_token/best", 2, "no seed number 2"),
+    ):
+        with pytest.raises(JaxpartError, match=sentence):
+            load_head(file, name, seed=seed)
+    with pytest.raises(JaxpartError, match="cannot be read"):
+        load_head(folder / "none.npz", "linear/cls_token/best")
 
 
 def test_retrieval_finds_what_classification_encoded(embedded, monkeypatch):

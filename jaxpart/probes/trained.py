@@ -1,0 +1,56 @@
+"""Trained heads, as a run keeps them in its work directory."""
+
+from __future__ import annotations
+
+import pathlib
+import zipfile
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxpart.errors import JaxpartError
+from jaxpart.probes.attentive import AttentiveHead
+from jaxpart.probes.linear import LinearHead
+
+
+def load_head(file: str | pathlib.Path, name: str, *, seed: int = 0) -> LinearHead | AttentiveHead:
+    """A head from heads/TASK_DATA.npz; called with features and statistics="running" it gives logits.
+
+    Args:
+      file: The file.
+      name: Kind, representation and reading, as in "linear/cls_token/best": "best" is the head after
+        its best test epoch, "chosen" after the epoch chosen without the test set, "last" at the end.
+      seed: Which of the run's seeds, from 0.
+
+    Raises:
+      JaxpartError: The file cannot be read or has no such head.
+    """
+    place = name.rpartition("/")[0]
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            known = sorted(
+                {key.rpartition("/")[0] for key in kept.files if key.endswith("/kernel")}
+            )
+            if name not in known:
+                raise JaxpartError(f"{file} has no head {name!r}; it has {', '.join(known)}")
+            mine = [key for key in kept.files if key.startswith(f"{name}/")]
+            arrays = {key.removeprefix(f"{name}/"): kept[key][seed] for key in mine}
+            num_heads = kept[f"{place}/num_heads"] if f"{place}/num_heads" in kept.files else None
+    except IndexError:
+        raise JaxpartError(f"{file} has no seed number {seed} of {name}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise JaxpartError(
+            f"{file} cannot be read ({error}); run its configuration again"
+        ) from error
+    head: LinearHead | AttentiveHead
+    if num_heads is None:
+        batch_norm = "norm.mean" in arrays
+        head = LinearHead(*arrays["kernel"].shape, batch_norm=batch_norm, rngs=nnx.Rngs(0))
+    else:
+        head = AttentiveHead(*arrays["kernel"].shape, num_heads=int(num_heads), rngs=nnx.Rngs(0))
+    state = nnx.state(head)
+    for path, leaf in nnx.to_flat_state(state):
+        leaf.set_value(jnp.asarray(arrays[".".join(map(str, path))]))
+    nnx.update(head, state)
+    return head
