@@ -96,6 +96,22 @@ def test_the_last_checkpoint_stays(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["3"]
 
 
+def test_a_checkpoint_goes_to_whatever_devices_there_are(tmp_path):
+    values = np.arange(8, dtype=np.float32)
+    many = devices.shard_whole(values), devices.replicate(values[:3])
+    one = jax.device_put((values, values[:3]), jax.local_devices()[1])
+    for name, written, read in (("fewer", many, one), ("more", one, many)):
+        checkpointer = Checkpointer(tmp_path / name)
+        checkpointer.save(5, written, {})
+        checkpointer.wait()
+        like = jax.tree.map(lambda x: x + 1, read)
+        step, found, _ = Checkpointer(tmp_path / name).restore(like)
+        assert step == 5
+        for ours, theirs in zip(found, read, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+            assert ours.sharding == theirs.sharding
+
+
 def test_what_is_not_finite_stops_the_run():
     with pytest.raises(JaxpartError, match=r"nan at step 2, on the items item0, item1.*rate"):
         fit(step, fresh(), Numbers(poison=2), steps=5, put=devices.shard)

@@ -2,11 +2,14 @@
 
 import errno
 import json
+import math
 import os
 
 import pytest
 
 from jaxpart.errors import JaxpartError
+from jaxpart.report.runs import read_runs
+from jaxpart.verify.results import verify_results
 from jaxpart.workdir import WorkDir
 
 
@@ -42,6 +45,30 @@ def test_other_processes_write_nothing(tmp_path):
     workdir.file("picture.png", b"")
     workdir.finish({})
     assert not list(tmp_path.iterdir())
+
+
+def test_what_has_no_value_is_null(tmp_path):
+    workdir = WorkDir(tmp_path, {})
+    workdir.metric("mIoU", math.nan)
+    assert math.isnan(workdir.measured()[0]["value"])
+    about = {"name": "deit", "trained": False}
+    workdir.finish({"encoder": about, "values": {"mIoU": math.nan, "few": [math.inf, 1.5]}})
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    for name in ("results.json", "metrics.jsonl"):
+        found = json.loads((tmp_path / name).read_text(), parse_constant=refuse)
+        assert "null" in (tmp_path / name).read_text()
+    assert found["value"] is None
+    (tmp_path / "results.json").write_text(
+        json.dumps({"encoder": about, "values": {"mIoU": None, "aAcc": 0.5}})
+    )
+    (run,) = read_runs([tmp_path])
+    assert math.isnan(run.values["mIoU"])
+    report = verify_results(tmp_path, tmp_path)
+    assert report.same
+    assert len(report.rows) == 2
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS])
