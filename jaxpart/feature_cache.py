@@ -2,8 +2,8 @@
 
 On disk they are safetensors files (anybody can open them) of at most `SHARD_BYTES`. Each is there whole
 or not at all (`jaxpart.files`), and runs that write the same features at the same time do each other no
-harm. Its header holds the address of the features,
-the ids of its rows, and checksums; a file that does not fit them is deleted, and its rows are made again.
+harm. Its header holds the address of the features, the ids of its rows, and checksums; a file that does
+not fit them is deleted, and its rows are made again.
 """
 
 from __future__ import annotations
