@@ -167,6 +167,8 @@ class Checkpointer:
                     state=ocp.args.StandardRestore(target), place=ocp.args.JsonRestore()
                 ),
             )
+            for older in sorted(manager.all_steps())[: -self._keep]:
+                manager.delete(older)  # the process was killed between writing and removing
         state = jax.tree.unflatten(structure, [found.state[name] for name in target])
         return step, state, found.place
 

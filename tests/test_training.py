@@ -96,6 +96,15 @@ def test_the_last_checkpoint_stays(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["3"]
 
 
+def test_what_a_killed_process_did_not_remove_is_removed(tmp_path):
+    two = Checkpointer(tmp_path, keep=2)
+    for number in (1, 2):
+        two.save(number, fresh(), {})
+    two.wait()
+    assert Checkpointer(tmp_path).restore(fresh())[0] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
 def test_a_checkpoint_goes_to_whatever_devices_there_are(tmp_path):
     values = np.arange(8, dtype=np.float32)
     many = devices.shard_whole(values), devices.replicate(values[:3])
