@@ -1,31 +1,22 @@
-"""Conversion of a ViT-B checkpoint of the released size: python -m benchmarks.convert"""
+"""Conversion of a ViT-B checkpoint of the released size: python -m benchmarks convert"""
 
 from __future__ import annotations
 
 import pathlib
-import subprocess
-import sys
 import tempfile
 import time
 
-from benchmarks.timing import report
-
-CODE = """
-import resource, sys
-from convert.pipeline import convert
-convert("ibot", sys.argv[1], sys.argv[2])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-"""
+from benchmarks.measuring import Row, in_fresh_process, memory, share, value
 
 
-def write_checkpoint(path: pathlib.Path) -> None:
-    """The teacher of an iBOT ViT-B/16 with its projector, random weights."""
+def write_checkpoint(path: pathlib.Path, width: int) -> None:
+    """The teacher of an iBOT ViT-B/16 with its projector, random weights; its width is 768."""
     import torch
 
     def array(*shape: int) -> torch.Tensor:
         return torch.randn(*shape)
 
-    width, hidden = 768, 3072
+    hidden = 4 * width
     state = {
         "backbone.cls_token": array(1, 1, width),
         "backbone.pos_embed": array(1, 197, width),
@@ -55,27 +46,23 @@ def write_checkpoint(path: pathlib.Path) -> None:
     torch.save({"teacher": state, "epoch": 1}, path)
 
 
-def main() -> None:
+def converted(source: str, out: str) -> float:
+    """Converts; returns the peak memory, GiB."""
+    from convert.pipeline import convert
+
+    convert("ibot", source, out)
+    return memory()
+
+
+def rows(quick: bool) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         source = pathlib.Path(folder) / "checkpoint.pth"
-        write_checkpoint(source)
+        in_fresh_process(write_checkpoint, source, 192 if quick else 768)
         start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", CODE, str(source), str(pathlib.Path(folder) / "out")],
-            capture_output=True,
-            check=True,
-        )
+        peak = in_fresh_process(converted, str(source), str(pathlib.Path(folder) / "out"))
         seconds = time.perf_counter() - start
-        size = source.stat().st_size
-    report(
-        {
-            "file (MB)": size / 1e6,
-            "converted, whole process (s, goal 15)": seconds,
-            "peak memory over file size (goal 3)": float(done.stdout) / size,
-        },
-        __doc__ or "",
-    )
-
-
-if __name__ == "__main__":
-    main()
+        size = source.stat().st_size / 2**30
+    return [
+        value("a ViT-B checkpoint, whole process", seconds, "s", most=15),
+        share("peak memory", peak, size, "the file", "GiB", goal=3),
+    ]

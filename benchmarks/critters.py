@@ -1,28 +1,20 @@
-"""Pictures drawn per second on one core: python -m benchmarks.critters"""
+"""Pictures drawn per second on one core: python -m benchmarks critters"""
 
 from __future__ import annotations
 
-from benchmarks.timing import medians, report
+from benchmarks.measuring import Row, medians, value
 from jaxpart.data.critters import Critters
 
-IMAGES, RUNS = 200, 7
 
-
-def main() -> None:
-    critters = Critters("train", IMAGES, image_size=96)
+def rows(quick: bool) -> list[Row]:
+    images, runs = (5, 1) if quick else (200, 7)
+    critters = Critters("train", images, image_size=96)
     seconds = medians(
-        RUNS,
-        drawn=lambda: [critters.draw(i) for i in range(IMAGES)],
-        encoded=lambda: [critters[i] for i in range(IMAGES)],
+        runs,
+        drawn=lambda: [critters.draw(i) for i in range(images)],
+        encoded=lambda: [critters[i] for i in range(images)],
     )
-    report(
-        {
-            "pictures with masks drawn per second (goal 200)": IMAGES / seconds["drawn"],
-            "the same, encoded as PNG": IMAGES / seconds["encoded"],
-        },
-        __doc__ or "",
-    )
-
-
-if __name__ == "__main__":
-    main()
+    return [
+        value("pictures with masks", images / seconds["drawn"], "images/s", least=200),
+        value("the same, encoded as PNG", images / seconds["encoded"], "images/s"),
+    ]

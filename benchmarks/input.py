@@ -1,4 +1,4 @@
-"""ImageNet's transforms beside torchvision's DataLoader on the same files: python -m benchmarks.input
+"""ImageNet's transforms beside torchvision's DataLoader on the same files: python -m benchmarks input
 
 Both read the files, decode, transform and batch. "usual": torchvision ends in ToTensor and
 Normalize, float32 on the host, as its users run it; jaxpart sends uint8 and normalises on the
@@ -18,13 +18,13 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from benchmarks.timing import medians, report
+from benchmarks.measuring import Row, faster, medians, value
 from jaxpart.data.augment import ImageEval, ImageTrain
 from jaxpart.data.folders import read_file
 from jaxpart.data.input import Transform, load
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 
-IMAGES, BATCH, RUNS = 256, 64, 5
+BATCH = 64
 BICUBIC = transforms.InterpolationMode.BICUBIC
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 USUAL = (transforms.ToTensor(), transforms.Normalize(MEAN, STD))
@@ -39,11 +39,11 @@ THEIRS = {
 OURS: dict[str, Transform] = {"train": ImageTrain(), "eval": ImageEval()}
 
 
-def write_images(folder: pathlib.Path) -> list[pathlib.Path]:
+def write_images(folder: pathlib.Path, images: int) -> list[pathlib.Path]:
     """JPEG files of about 500 × 375 pixels and 50 kB: noise with the spectrum of photographs."""
     random = np.random.default_rng(0)
     paths = []
-    for i in range(IMAGES):
+    for i in range(images):
         width, height = random.integers(440, 561), random.integers(330, 421)
         pixels = np.full((height, width, 3), 128.0)
         for step in (2, 4, 8, 16, 32, 64, 128):
@@ -100,38 +100,31 @@ def run_theirs(paths: list[pathlib.Path], steps: tuple, workers: int) -> None:
     assert sum(len(images) for images, _ in loader) == len(paths)
 
 
-def rates(paths: list[pathlib.Path], where: str, workers: int) -> dict[str, object]:
-    rows: dict[str, object] = {}
+def rates(paths: list[pathlib.Path], where: str, workers: int, runs: int) -> list[Row]:
+    rows = []
     for name, steps in THEIRS.items():
         seconds = medians(
-            RUNS,
+            runs,
             ours=lambda name=name: run_ours(paths, name),
             usual=lambda steps=steps: run_theirs(paths, (*steps, *USUAL), workers),
             like=lambda steps=steps: run_theirs(paths, (*steps, *LIKE), workers),
         )
-        rows |= {
-            f"{name}, {where}: jaxpart (images/s)": len(paths) / seconds["ours"],
-            f"{name}, {where}: torchvision, usual (images/s)": len(paths) / seconds["usual"],
-            f"{name}, {where}: jaxpart over torchvision, usual (goal 1)": seconds["usual"]
-            / seconds["ours"],
-            f"{name}, {where}: jaxpart over torchvision, like for like": seconds["like"]
-            / seconds["ours"],
-        }
+        ours, usual, like = (len(paths) / taken for taken in seconds.values())
+        what, unit = f"{name}, {where}", "images/s"
+        rows.append(faster(what, ours, usual, "torchvision, usual", goal=1, unit=unit))
+        rows.append(faster(what, ours, like, "torchvision, like for like", unit=unit))
     return rows
 
 
-def main() -> None:
+def rows(quick: bool) -> list[Row]:
     torch.set_num_threads(1)
     cores = os.sched_getaffinity(0)
+    images, runs = (8, 1) if quick else (256, 5)
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_images(pathlib.Path(folder))
+        paths = write_images(pathlib.Path(folder), images)
         size = sum(path.stat().st_size for path in paths) / len(paths)
         os.sched_setaffinity(0, {min(cores)})
-        rows = {"mean size of a file (kB)": size / 1e3} | rates(paths, "one core", 0)
+        rows = [value("mean size of a file", size / 1e3, "kB"), *rates(paths, "one core", 0, runs)]
         os.sched_setaffinity(0, cores)
-        rows |= rates(paths * 2, f"all {len(cores)} cores", len(cores))
-    report(rows, __doc__ or "")
-
-
-if __name__ == "__main__":
-    main()
+        rows += rates(paths * 2, f"all {len(cores)} cores", len(cores), runs)
+    return rows

@@ -1,32 +1,26 @@
-"""Nearest patches of all patches: python -m benchmarks.neighbours [PATCHES] [CHANNELS]"""
+"""Nearest patches of all patches, as the explorer finds them: python -m benchmarks neighbours"""
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 
-import jax
 import numpy as np
 
+from benchmarks.measuring import Row, forget_peak, memory, value
 from jaxpart.report.neighbours import nearest_patches
 
+CHANNELS, NEIGHBOURS = 768, 24
 
-def main() -> None:
-    patches, channels = (int(given) for given in (*sys.argv[1:], 200_000, 768)[:2])
-    rows = np.random.default_rng(0).standard_normal((patches, channels), np.float32)
-    nearest_patches(rows[:3000], 24)  # starts the device
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
-    nearest_patches(rows, 24)
+
+def rows(quick: bool) -> list[Row]:
+    patches = 500 if quick else 40_000
+    features = np.random.default_rng(0).standard_normal((patches, CHANNELS), np.float32)
+    nearest_patches(features[:3000], NEIGHBOURS)  # starts the device
+    forget_peak()
+    before, start = memory("VmRSS"), time.perf_counter()
+    nearest_patches(features, NEIGHBOURS)
     seconds = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(
-        f"{patches:,} patches of {channels} channels on {jax.default_backend()}: {seconds:.1f} s, "
-        f"{patches / seconds:,.0f} queries a second; {(after - before) / 1024:,.0f} MiB more than before, "
-        f"of which the patches themselves are {rows.nbytes >> 20:,} MiB"
-    )
-
-
-if __name__ == "__main__":
-    main()
+    return [
+        value(f"{patches:,} patches, {NEIGHBOURS} nearest of each", seconds, "s"),
+        value(f"{patches:,} patches, memory beyond the features", memory() - before, "GiB"),
+    ]

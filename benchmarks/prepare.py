@@ -1,7 +1,7 @@
-"""Preparing 100 000 records: speed, memory, and reading back: python -m benchmarks.prepare
+"""Preparing many records: speed, memory, and reading back: python -m benchmarks prepare
 
-Memory must not grow with the number of records: the highest use of the writing processes is shown
-for a tenth of the records and for all. Reading is compared with the same images as single files.
+Memory of the writing processes must not grow with the number of records. Reading is compared with the
+same images as single files.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import time
 import numpy as np
 from PIL import Image
 
-from benchmarks.timing import medians, report
+from benchmarks.measuring import Row, faster, in_fresh_process, medians, memory, share, value
 from jaxpart.data.prepared import Prepared
 from jaxpart.data.preparing import prepare
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 
-RECORDS, READS, RUNS = 100_000, 2_000, 5
 IMAGES, SIZE = 64, (160, 120)
 
 
@@ -49,39 +48,41 @@ def _jpeg(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _megabytes(who: int) -> float:
-    return resource.getrusage(who).ru_maxrss / 1024
+def _prepared(records: int, out: str) -> tuple[float, float, float]:
+    """Prepares; returns seconds, and the peak GiB of this process and of one that writes."""
+    start = time.perf_counter()
+    prepare("noise", {"train": Noise(records)}, out)
+    seconds = time.perf_counter() - start
+    return seconds, memory(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
 
 
-def main() -> None:
-    rows: dict[str, object] = {}
+def rows(quick: bool) -> list[Row]:
+    records, reads, runs = (100, 20, 1) if quick else (50_000, 2_000, 5)
     with tempfile.TemporaryDirectory() as out:
-        for records in (RECORDS // 10, RECORDS):
-            start = time.perf_counter()
-            folder, _ = prepare("noise", {"train": Noise(records)}, f"{out}/{records}")
-            seconds = time.perf_counter() - start
-            rows[f"{records} records: per second"] = records / seconds
-            rows[f"{records} records: peak MiB of a writing process"] = _megabytes(
-                resource.RUSAGE_CHILDREN
-            )
-            rows[f"{records} records: peak MiB of the main process"] = _megabytes(
-                resource.RUSAGE_SELF
-            )
+        few = in_fresh_process(_prepared, records // 10, f"{out}/few")
+        all_ = in_fresh_process(_prepared, records, f"{out}/all")
+        folder, _ = prepare("noise", {"train": Noise(records)}, f"{out}/all")  # is there
         prepared = Prepared(folder, "train")
-        order = np.random.default_rng(0).integers(0, RECORDS, READS).tolist()
+        order = np.random.default_rng(0).integers(0, records, reads).tolist()
         files = pathlib.Path(out) / "files"
         files.mkdir()
         for index in set(order):
             (files / f"{index}.jpg").write_bytes(prepared[index].image)
         seconds = medians(
-            RUNS,
+            runs,
             prepared=lambda: [prepared[i] for i in order],
             files=lambda: [(files / f"{i}.jpg").read_bytes() for i in order],
         )
-        rows["random reads per second, prepared"] = READS / seconds["prepared"]
-        rows["the same from single files, cached"] = READS / seconds["files"]
-    report(rows, __doc__ or "")
-
-
-if __name__ == "__main__":
-    main()
+    tenth = "a tenth of the records"
+    return [
+        value(f"{records:,} records", records / all_[0], "records/s"),
+        share("peak memory of the main process", all_[1], few[1], tenth, "GiB"),
+        share("peak memory of a writing process", all_[2], few[2], tenth, "GiB", goal=1.1),
+        faster(
+            "random reads",
+            reads / seconds["prepared"],
+            reads / seconds["files"],
+            "single files, cached",
+            unit="reads/s",
+        ),
+    ]

@@ -1,4 +1,4 @@
-"""Pretraining steps per second against plain PyTorch: python -m benchmarks.pretraining
+"""Pretraining steps per second against plain PyTorch: python -m benchmarks pretraining
 
 One method of each kind (supervised DeiT, contrastive MoCo v3, masked MAE) at the embedded sizes:
 forward, backward, AdamW and moving average, on both sides from finished views of 64 pixels (ours cut
@@ -8,15 +8,12 @@ PyTorch's runs eagerly with all cores, of timm's blocks.
 
 from __future__ import annotations
 
-import argparse
-import sys
-
 import jax
 import numpy as np
 import torch
 
 from benchmarks import torch_pretraining as twin
-from benchmarks.timing import medians, report
+from benchmarks.measuring import Row, faster, medians, value
 from jaxpart import devices
 from jaxpart.pretraining.objective import find
 from jaxpart.pretraining.recipe import architecture
@@ -24,7 +21,6 @@ from jaxpart.pretraining.step import make_optimizer, make_step, start
 from jaxpart.pretraining.zoo import recipe_of
 
 METHODS = ("deit", "mocov3", "mae")
-STEPS_PER_RUN, RUNS = 5, 5
 
 
 def plain(config) -> None:
@@ -41,7 +37,8 @@ def plain(config) -> None:
 class Ours:
     """A method's step with its state."""
 
-    def __init__(self, method: str, batch: int, *, views: bool):
+    def __init__(self, method: str, batch: int, steps: int, *, views: bool):
+        self.steps = steps
         config = recipe_of(method)
         config.unlock()
         config.batch_size = batch
@@ -60,7 +57,7 @@ class Ours:
         self.batch = devices.shard({"image": images, "label": labels})
 
     def __call__(self) -> None:
-        for _ in range(STEPS_PER_RUN):
+        for _ in range(self.steps):
             self.state, metrics = self.step(self.state, self.batch)
         float(metrics["loss"])
 
@@ -68,40 +65,33 @@ class Ours:
 class Theirs:
     """The same in PyTorch."""
 
-    def __init__(self, objective, batch: int):
+    def __init__(self, objective, batch: int, steps: int):
+        self.steps = steps
         arguments = [objective.encoder] + [objective.decoder] * (objective.decoder is not None)
         self.step = getattr(twin, type(objective).__name__)(*arguments)
         self.images = torch.randn(batch, 2, 3, 64, 64)
         self.labels = torch.randint(0, 24, (batch,))
 
     def __call__(self) -> None:
-        for _ in range(STEPS_PER_RUN):
+        for _ in range(self.steps):
             self.step(self.images, self.labels)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--batch", type=int, default=64, help="images per step")
-    given, sys.argv[1:] = parser.parse_known_args()
-    rows: dict[str, object] = {}
-    for method in METHODS:
-        ours = Ours(method, given.batch, views=False)
-        whole = Ours(method, given.batch, views=True)
-        theirs = Theirs(ours.objective, given.batch)
+def rows(quick: bool) -> list[Row]:
+    methods, batch, steps, runs = (METHODS[:1], 8, 1, 1) if quick else (METHODS, 64, 5, 5)
+    rows = []
+    for method in methods:
+        ours = Ours(method, batch, steps, views=False)
+        whole = Ours(method, batch, steps, views=True)
+        theirs = Theirs(ours.objective, batch, steps)
         expected, found = twin.count(theirs.step.model), ours.parameters
         assert abs(found - expected) <= 0.001 * expected, (method, found, expected)
         ours(), whole(), theirs()
-        seconds = medians(RUNS, ours=ours, whole=whole, theirs=theirs)
-        images = STEPS_PER_RUN * given.batch
-        rows |= {
-            f"{method}: PyTorch, images per second": images / seconds["theirs"],
-            f"{method}: jaxpart, images per second": images / seconds["ours"],
-            f"{method}: times faster (goal 1)": seconds["theirs"] / seconds["ours"],
-            f"{method}: jaxpart with its views, images per second": images / seconds["whole"],
-        }
+        seconds = medians(runs, ours=ours, whole=whole, theirs=theirs)
+        mine, views, other = (steps * batch / taken for taken in seconds.values())
+        rows += [
+            faster(f"{method}, steps", mine, other, "PyTorch eager", goal=1, unit="images/s"),
+            value(f"{method}, steps with their views", views, "images/s"),
+        ]
         jax.clear_caches()
-    report(rows, __doc__ or "")
-
-
-if __name__ == "__main__":
-    main()
+    return rows

@@ -1,4 +1,4 @@
-"""Probing on cached features: python -m benchmarks.probe
+"""Probing on cached features: python -m benchmarks probe
 
 - 90 epochs with the features cached, against encoding all patches in every epoch (their pixels in memory,
   nothing to decode), with the small encoder on the embedded data set;
@@ -16,15 +16,13 @@ import time
 
 import numpy as np
 
-from benchmarks.timing import medians, report
+from benchmarks.measuring import Row, faster, medians, share, value
 
-EPOCHS, RATES = 90, (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-PATCH_IMAGES = 300
-ITEMS, TESTED, WIDTH, CLASSES, BATCH = 15_000, 5_000, 768, 4, 1024
-RUNS = 3
+RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+WIDTH, CLASSES = 768, 4
 
 
-def main() -> None:
+def rows(quick: bool) -> list[Row]:
     import jax
     import torch
 
@@ -39,24 +37,27 @@ def main() -> None:
     from jaxpart.probes.probing import shuffled, train_heads
     from jaxpart.probes.recipe import Recipe
 
+    epochs, runs, images = (3, 1, 40) if quick else (90, 3, 300)
+    items, tested, size = (256, 64, 128) if quick else (15_000, 5_000, 1024)
+
     def train(train_items: Items, test_items: Items, rates: tuple[float, ...]) -> list[float]:
-        """Seconds of compilation and first epoch, and of 90 epochs."""
+        """Seconds of compilation and first epoch, and of all epochs."""
         first: list[float] = []
 
         def log(epoch: int, metrics: object) -> None:
             if epoch == 1 and not first:
                 first.append(time.perf_counter())
 
-        width, recipe = train_items.features[0].shape[1], Recipe(rates, EPOCHS, BATCH)
+        width, recipe = train_items.features[0].shape[1], Recipe(rates, epochs, size)
         make = functools.partial(LinearHead, width, CLASSES)
         start = time.perf_counter()
         train_heads(lambda rngs: make(rngs=rngs), train_items, test_items, recipe, [0], log=log)
         end = time.perf_counter()
         # The first piece of epoch 1 is logged when it is done: all but an epoch and that piece are timed.
-        return [first[0] - start, (end - first[0]) * EPOCHS / (EPOCHS - 1.5)]
+        return [first[0] - start, (end - first[0]) * epochs / (epochs - 1.5)]
 
     # Cached against encoded anew.
-    source = Critters("train", PATCH_IMAGES)
+    source = Critters("train", images)
     patches = part_patches(source, CRITTER_PARTS)
     pixels = np.stack([crop for _, crop in read_patches(source, patches, size=64)])
     encoder = random_encoder("ibot", small_config("ibot"))
@@ -70,22 +71,22 @@ def main() -> None:
     vectors = encode()
     parts = np.array([patch.part - 3 for patch in patches[: len(vectors)]])
     small = Items([vectors], parts)
-    encoding = medians(RUNS, encode=encode)["encode"]
+    encoding = medians(runs, encode=encode)["encode"]
     probing, sweeping = (
-        float(np.median([train(small, small, rates)[1] for _ in range(RUNS)]))
+        float(np.median([train(small, small, rates)[1] for _ in range(runs)]))
         for rates in ((0.1,), RATES)
     )
-    cached, anew = encoding + probing, EPOCHS * encoding + probing
+    cached, anew = encoding + probing, epochs * encoding + probing
 
     # Against PyTorch, and the sweep.
     random = np.random.default_rng(0)
-    labels = random.integers(0, CLASSES, ITEMS + TESTED)
-    vectors = random.normal(size=(ITEMS + TESTED, WIDTH)).astype(np.float32)
+    labels = random.integers(0, CLASSES, items + tested)
+    vectors = random.normal(size=(items + tested, WIDTH)).astype(np.float32)
     vectors[:, :CLASSES] += np.eye(CLASSES, dtype=np.float32)[labels]
-    sides = [Items([vectors[s]], labels[s]) for s in (slice(ITEMS), slice(ITEMS, None))]
+    sides = [Items([vectors[s]], labels[s]) for s in (slice(items), slice(items, None))]
     tensors = [torch.tensor(side.features[0]) for side in sides]
     targets = [torch.tensor(side.labels).long() for side in sides]
-    rate = 0.1 * BATCH / 256
+    rate = 0.1 * size / 256
     found: dict[str, list[list[float]]] = {"one": [], "eight": [], "torch": []}
 
     def published() -> list[float]:
@@ -94,47 +95,37 @@ def main() -> None:
         torch.nn.init.zeros_(head.bias)
         optimizer = torch.optim.SGD(head.parameters(), lr=rate, momentum=0.9)
         start = time.perf_counter()
-        for epoch in range(EPOCHS):
+        for epoch in range(epochs):
             for group in optimizer.param_groups:
-                group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * epoch / EPOCHS))
-            order = torch.tensor(shuffled(0, epoch, ITEMS))
-            for i in range(0, ITEMS - BATCH + 1, BATCH):
-                rows = order[i : i + BATCH]
+                group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+            order = torch.tensor(shuffled(0, epoch, items))
+            for i in range(0, items - size + 1, size):
+                rows = order[i : i + size]
                 loss = torch.nn.functional.cross_entropy(head(tensors[0][rows]), targets[0][rows])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
             with torch.no_grad():
-                for i in range(0, TESTED, 256):
+                for i in range(0, tested, 256):
                     logits = head(tensors[1][i : i + 256])
                     (logits.argmax(dim=1) == targets[1][i : i + 256]).sum().item()
         return [0.0, time.perf_counter() - start]
 
-    for _ in range(RUNS):
+    for _ in range(runs):
         found["torch"].append(published())
         found["one"].append(train(*sides, (0.1,)))
         found["eight"].append(train(*sides, RATES))
     compiling, one = np.median(found["one"], axis=0).tolist()
     eight, plain = (float(np.median(found[name], axis=0)[1]) for name in ("eight", "torch"))
     whole = [float(np.median(np.sum(found[name], axis=1))) for name in ("eight", "one")]
-    report(
-        {
-            f"{len(pixels)} patches encoded once (s)": encoding,
-            f"linear probe on them, {EPOCHS} epochs (s)": probing,
-            "encoded in every epoch (s, scaled)": anew,
-            "times faster with the cache (goal 30)": anew / cached,
-            "there, 8 learning rates over 1 (goal below 2)": sweeping / probing,
-            f"PyTorch, {ITEMS} × {WIDTH}, {EPOCHS} epochs (s)": plain,
-            "jaxpart, 1 learning rate (s)": one,
-            "jaxpart, 8 learning rates (s)": eight,
-            "compilation and first epoch (s)": compiling,
-            "PyTorch's time over ours (goal 1)": plain / one,
-            "at ViT-B's width, 8 learning rates over 1 (goal below 2)": eight / one,
-            "the same, whole runs with their compilation": whole[0] / whole[1],
-        },
-        __doc__ or "",
-    )
-
-
-if __name__ == "__main__":
-    main()
+    there, anywhere = f"{len(pixels):,} × 128", f"{items:,} × {WIDTH}"
+    return [
+        faster(
+            f"{there}, {epochs} epochs, cached", cached, anew, "encoded in every epoch", goal=30
+        ),
+        share(f"{there}, 8 learning rates", sweeping, probing, "1", "s", goal=2),
+        faster(f"{anywhere}, {epochs} epochs", one, plain, "PyTorch eager", goal=1),
+        share(f"{anywhere}, 8 learning rates", eight, one, "1", "s", goal=2),
+        share(f"{anywhere}, the same, whole runs", whole[0], whole[1], "1", "s"),
+        value("compilation and first epoch", compiling, "s"),
+    ]

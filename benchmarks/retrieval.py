@@ -1,52 +1,51 @@
-"""Part retrieval against the published way: python -m benchmarks.retrieval
+"""Part retrieval against the published way: python -m benchmarks retrieval
 
 The published way, for each query: broadcast cosine similarity to all patches in PyTorch, then
-scikit-learn's average precision. Its cost is the same for every query, so that it is timed on
-PUBLISHED_QUERIES of them and scaled; ours is timed whole.
+scikit-learn's average precision. Its cost is the same for every query, so that it is timed on some
+queries and scaled; ours is timed whole.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import time
 
 import numpy as np
 
-from benchmarks.timing import medians, report
+from benchmarks.measuring import Row, faster, in_fresh_process, medians, memory, value
 
-PATCHES, CHANNELS, PARTS = 4096, 768, 4
-PUBLISHED_QUERIES = 64
-RUNS = 5
-MANY = 32768
-
-MANY_CODE = f"""
-import resource, time
-import numpy as np
-from jaxpart.metrics.average_precision import average_precision
-rng = np.random.default_rng(0)
-features = rng.standard_normal(({MANY}, {CHANNELS}), np.float32)
-parts = rng.integers(0, {PARTS}, {MANY})
-start = time.perf_counter()
-average_precision(features, parts)
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
-"""
+CHANNELS, PARTS = 768, 4
 
 
-def main() -> None:
+def items(patches: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((patches, CHANNELS), np.float32)
+    return features, rng.integers(0, PARTS, patches)
+
+
+def whole(patches: int) -> tuple[float, float]:
+    """Seconds, and the peak memory of the process, GiB."""
+    from jaxpart.metrics.average_precision import average_precision
+
+    features, parts = items(patches)
+    start = time.perf_counter()
+    average_precision(features, parts)
+    return time.perf_counter() - start, memory()
+
+
+def rows(quick: bool) -> list[Row]:
     import torch
     from sklearn.metrics import average_precision_score
 
     from jaxpart.metrics.average_precision import average_precision
 
-    rng = np.random.default_rng(0)
-    features = rng.standard_normal((PATCHES, CHANNELS), np.float32)
-    parts = rng.integers(0, PARTS, PATCHES)
+    patches, queries, runs, many = (256, 4, 1, 512) if quick else (4096, 64, 5, 32768)
+    features, parts = items(patches)
     tensor = torch.tensor(features)
     published_ap, ours_ap = [], []
 
     def published() -> None:
         published_ap.clear()
-        for query in range(PUBLISHED_QUERIES):
+        for query in range(queries):
             similarity = torch.nn.functional.cosine_similarity(tensor[query][None], tensor)
             right = parts == parts[query]
             published_ap.append(average_precision_score(right, similarity.numpy()))
@@ -54,23 +53,14 @@ def main() -> None:
     def ours() -> None:
         ours_ap[:] = average_precision(features, parts).per_query
 
-    seconds = medians(RUNS, published=published, ours=ours)
-    whole = seconds["published"] * PATCHES / PUBLISHED_QUERIES
-    difference = np.abs(np.subtract(ours_ap[:PUBLISHED_QUERIES], published_ap)).max()
-    many = subprocess.run([sys.executable, "-c", MANY_CODE], capture_output=True, check=True)
-    many_seconds, many_memory = map(float, many.stdout.split())
-    report(
-        {
-            f"published way, {PATCHES} patches (s, scaled)": whole,
-            f"jaxpart, {PATCHES} patches (s)": seconds["ours"],
-            "times faster (goal 100)": whole / seconds["ours"],
-            "largest difference in AP": float(difference),
-            f"jaxpart, {MANY} patches (s)": many_seconds,
-            f"jaxpart, {MANY} patches, peak memory (GiB, goal 4)": many_memory,
-        },
-        __doc__ or "",
-    )
-
-
-if __name__ == "__main__":
-    main()
+    seconds = medians(runs, published=published, ours=ours)
+    scaled = seconds["published"] * patches / queries
+    difference = np.abs(np.subtract(ours_ap[:queries], published_ap)).max()
+    many_seconds, many_memory = in_fresh_process(whole, many)
+    size = f"{patches:,} × {CHANNELS}"
+    return [
+        faster(size, seconds["ours"], scaled, "the published way, scaled", goal=100),
+        value(f"{size}, largest difference in AP", float(difference), "", most=1e-5),
+        value(f"{many:,} × {CHANNELS}", many_seconds, "s"),
+        value(f"{many:,} × {CHANNELS}, peak memory", many_memory, "GiB", most=4),
+    ]

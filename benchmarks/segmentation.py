@@ -1,4 +1,4 @@
-"""Linear segmentation against plain PyTorch: python -m benchmarks.segmentation
+"""Linear segmentation against plain PyTorch: python -m benchmarks segmentation
 
 One small ViT with the same weights on both sides, crops of 512 pixels, 209 classes (ADE20K-Part).
 Training: frozen encoder, 1×1 head on four blocks, loss over all pixels, AdamW. Test: sliding
@@ -8,8 +8,7 @@ gradient from logits at feature resolution, peak above what the process holds be
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,16 @@ import torch
 from flax import nnx
 
 from benchmarks import torch_segmentation as twin
-from benchmarks.timing import medians, report
+from benchmarks.measuring import (
+    Row,
+    faster,
+    forget_peak,
+    in_fresh_process,
+    medians,
+    memory,
+    share,
+    value,
+)
 from jaxpart import devices
 from jaxpart.data.images import normalize
 from jaxpart.encoders.loading import random_encoder
@@ -30,41 +38,25 @@ from jaxpart.probes.upsampling import upsample
 from jaxpart.tasks.segmentation_heads import Readers, training_program, window_logits
 from jaxpart.tasks.sliding_inference import SlidingWindow, TestImage, evaluate
 
-CROP, STRIDE, CLASSES, BATCH, RUNS = 512, 341, 209, 4, 3
-GRID = (CROP // 16, CROP // 16)
 BLOCKS = paper_blocks(12)
-WIDTH = 192
+WIDTH, CLASSES = 192, 209
 SIZES = [(512, 683, 480, 640), (683, 512, 640, 480), (512, 768, 683, 1024), (512, 512, 256, 256)]
-"""(height, width) of the resized images and of the original ones."""
+"""(height, width) of the resized test images and of the original ones."""
 
-MEMORY_CODE = """
-import sys
-import numpy as np
-labels = np.random.default_rng(0).integers(0, {classes}, ({batch}, {crop}, {crop}))
-shape = ({batch}, {grid}, {grid}, {classes})
-def memory(field):  # GiB; "VmHWM" is the peak of "VmRSS" since it was cleared (Linux)
-    lines = open("/proc/self/status").read().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 2**20
-if sys.argv[1] == "ours":
-    import jax
-    from jaxpart.probes.pixel_loss import pixel_cross_entropy
-    step = jax.jit(jax.value_and_grad(pixel_cross_entropy)).lower(
-        jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct(labels.shape, "int32")
-    ).compile()
-    logits, labels = jax.numpy.zeros(shape), jax.numpy.asarray(labels, "int32")
-    open("/proc/self/clear_refs", "w").write("5")
-    before = memory("VmRSS")
-    jax.block_until_ready(step(logits, labels))
-else:
-    import torch
-    from benchmarks.torch_segmentation import loss
-    logits = torch.zeros(shape).permute(0, 3, 1, 2).requires_grad_()
-    labels = torch.from_numpy(labels)
-    open("/proc/self/clear_refs", "w").write("5")
-    before = memory("VmRSS")
-    loss(logits, labels).backward()
-print(memory("VmHWM") - before)
-"""
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is measured: `batch` for training, `images` for testing."""
+
+    crop: int = 512
+    stride: int = 341
+    batch: int = 4
+    images: int = len(SIZES)
+    runs: int = 3
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.crop // 16, self.crop // 16
 
 
 def plain_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -75,31 +67,45 @@ def plain_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.where(valid, -picked[..., 0], 0).mean()
 
 
-def compiled_memory(loss) -> float:
-    """GiB of temporaries of loss and gradient at the paper's size, batch 16."""
+def compiled_memory(loss, crop: int, grid: tuple[int, int]) -> float:
+    """GiB of temporaries of loss and gradient at the paper's batch of 16."""
     shapes = (
-        jax.ShapeDtypeStruct((16, *GRID, CLASSES), jnp.float32),
-        jax.ShapeDtypeStruct((16, CROP, CROP), jnp.int32),
+        jax.ShapeDtypeStruct((16, *grid, CLASSES), jnp.float32),
+        jax.ShapeDtypeStruct((16, crop, crop), jnp.int32),
     )
     compiled = jax.jit(jax.value_and_grad(loss)).lower(*shapes).compile()
     return compiled.memory_analysis().temp_size_in_bytes / 2**30
 
 
-def measured_memory(side: str) -> float:
-    """GiB that loss and gradient add to a fresh process (Linux)."""
-    code = MEMORY_CODE.format(batch=BATCH, crop=CROP, grid=GRID[0], classes=CLASSES)
-    done = subprocess.run([sys.executable, "-c", code, side], capture_output=True, check=True)
-    return float(done.stdout)
+def loss_memory(side: str, setting: Setting) -> float:
+    """GiB that loss and gradient add to this process, a fresh one (Linux)."""
+    shape = (setting.batch, setting.crop, setting.crop)
+    labels = np.random.default_rng(0).integers(0, CLASSES, shape)
+    logits = np.zeros((setting.batch, *setting.grid, CLASSES), np.float32)
+    if side == "ours":
+        given = jnp.asarray(logits), jnp.asarray(labels, "int32")
+        step = jax.jit(jax.value_and_grad(pixel_cross_entropy)).lower(*given).compile()
+        forget_peak()
+        before = memory("VmRSS")
+        jax.block_until_ready(step(*given))
+    else:
+        tensor = torch.from_numpy(logits).permute(0, 3, 1, 2).requires_grad_()
+        targets = torch.from_numpy(labels)
+        forget_peak()
+        before = memory("VmRSS")
+        twin.loss(tensor, targets).backward()
+    return memory() - before
 
 
-def training(encoder, heads, random) -> tuple[dict[str, float], float]:
+def training(encoder, heads, random, setting: Setting) -> tuple[dict[str, float], float]:
     """Median seconds of a training step of both sides, and the largest difference of losses."""
-    pixels = random.integers(0, 256, (BATCH, CROP, CROP, 3)).astype(np.uint8)
-    labels = random.integers(0, CLASSES, (BATCH, CROP, CROP))
+    shape = (setting.batch, setting.crop, setting.crop)
+    pixels = random.integers(0, 256, (*shape, 3)).astype(np.uint8)
+    labels = random.integers(0, CLASSES, shape)
     labels[random.random(labels.shape) < 0.2] = IGNORE
     rate = 1e-3
     state, step = training_program(encoder, heads, optimizer(lambda _: rate))
-    sizes = np.full((BATCH, 2), CROP, np.int32)
+    sizes = np.full((setting.batch, 2), setting.crop, np.int32)
     batch = {"image": pixels, "label": labels.astype(np.uint8), "size": sizes}
     batch = devices.shard(batch)
     backbone = twin.Backbone(encoder, BLOCKS)
@@ -122,19 +128,20 @@ def training(encoder, heads, random) -> tuple[dict[str, float], float]:
         losses["published"].append(loss.item())
 
     ours(), published()
-    seconds = medians(RUNS, ours=ours, published=published)
+    seconds = medians(setting.runs, ours=ours, published=published)
     return seconds, float(np.abs(np.subtract(*losses.values())).max())
 
 
-def testing(encoder, heads, random) -> tuple[dict[str, float], float]:
+def testing(encoder, heads, random, setting: Setting) -> tuple[dict[str, float], float]:
     """Median seconds of a test of both sides, and the share of pixels counted elsewhere."""
     images = []
-    for index, (height, width, rows, columns) in enumerate(SIZES):
+    for index, (height, width, rows, columns) in enumerate(SIZES[: setting.images]):
         image = random.integers(0, 256, (height, width, 3)).astype(np.uint8)
         label = random.integers(0, CLASSES, (rows, columns))
         images.append(TestImage(f"image {index}", image, (rows, columns), label))
     logits = window_logits(encoder, Readers([heads]))
-    sliding = SlidingWindow((CROP, CROP), (STRIDE, STRIDE), batch=2)
+    crop, stride = setting.crop, setting.stride
+    sliding = SlidingWindow((crop, crop), (stride, stride), batch=2)
     backbone, head = twin.Backbone(encoder, BLOCKS), torch_head(heads)
     theirs = [
         (torch_pixels(encoder, image.image[None]), twin.tensor(image.label)) for image in images
@@ -146,11 +153,11 @@ def testing(encoder, heads, random) -> tuple[dict[str, float], float]:
 
     def published() -> None:
         matrices["published"] = sum(
-            twin.test_image(backbone, head, *one, CROP, STRIDE).numpy() for one in theirs
+            twin.test_image(backbone, head, *one, crop, stride).numpy() for one in theirs
         )
 
     ours(), published()
-    seconds = medians(RUNS, ours=ours, published=published)
+    seconds = medians(setting.runs, ours=ours, published=published)
     moved = np.abs(matrices["ours"] - matrices["published"]).sum() / 2
     return seconds, float(moved / matrices["ours"].sum())
 
@@ -167,37 +174,35 @@ def torch_head(heads: PixelHeads) -> torch.nn.Conv2d:
     return head
 
 
-def main() -> None:
+def rows(quick: bool) -> list[Row]:
+    setting = Setting(64, 48, 1, 1, 1) if quick else Setting()
+    crop = setting.crop
     config = ViTConfig(
-        image_size=(CROP, CROP), width=WIDTH, depth=12, num_heads=3, mlp_width=4 * WIDTH
+        image_size=(crop, crop), width=WIDTH, depth=12, num_heads=3, mlp_width=4 * WIDTH
     )
     encoder = devices.replicate(random_encoder("deit", config))
     heads = PixelHeads({"paper": BLOCKS}, WIDTH, CLASSES, rngs=nnx.Rngs(0))
     random = np.random.default_rng(0)
-    lean, plain = compiled_memory(pixel_cross_entropy), compiled_memory(plain_loss)
-    ours_memory, torch_memory = measured_memory("ours"), measured_memory("published")
-    train, loss_difference = training(encoder, heads, random)
-    test, moved = testing(encoder, heads, random)
-    report(
-        {
-            f"PyTorch, training steps of batch {BATCH} per second": 1 / train["published"],
-            f"jaxpart, training steps of batch {BATCH} per second": 1 / train["ours"],
-            "times faster (goal 1)": train["published"] / train["ours"],
-            "largest difference of losses": loss_difference,
-            "PyTorch, test images per second": len(SIZES) / test["published"],
-            "jaxpart, test images per second": len(SIZES) / test["ours"],
-            "times faster in test (goal 1)": test["published"] / test["ours"],
-            "share of pixels predicted otherwise": moved,
-            "plain way compiled, batch 16 (GiB)": plain,
-            "jaxpart compiled, batch 16 (GiB)": lean,
-            "share of the plain way (goal 1/3)": lean / plain,
-            f"PyTorch, measured, batch {BATCH} (GiB)": torch_memory,
-            f"jaxpart, measured, batch {BATCH} (GiB)": ours_memory,
-            "share of PyTorch (goal 1/3)": ours_memory / torch_memory,
-        },
-        __doc__ or "",
+    train, loss_difference = training(encoder, heads, random, setting)
+    test, moved = testing(encoder, heads, random, setting)
+    lean, plain = (
+        compiled_memory(loss, crop, setting.grid) for loss in (pixel_cross_entropy, plain_loss)
     )
-
-
-if __name__ == "__main__":
-    main()
+    ours, torchs = (in_fresh_process(loss_memory, side, setting) for side in ("ours", "published"))
+    batch, third = f"batch {setting.batch}", 1 / 3
+    return [
+        faster(
+            f"training step, {batch}", train["ours"], train["published"], "PyTorch eager", goal=1
+        ),
+        value("largest difference of losses", loss_difference, "", most=1e-4),
+        faster(
+            f"test, {setting.images} images",
+            test["ours"],
+            test["published"],
+            "PyTorch eager",
+            goal=1,
+        ),
+        value("share of pixels predicted otherwise", moved, ""),
+        share("loss, compiled, batch 16", lean, plain, "full-size logits", "GiB", goal=third),
+        share(f"loss, measured, {batch}", ours, torchs, "PyTorch eager", "GiB", goal=third),
+    ]
