@@ -3,15 +3,18 @@
 Both read the files, decode, transform and batch. "usual": torchvision ends in ToTensor and
 Normalize, float32 on the host, as its users run it; jaxpart sends uint8 and normalises on the
 device. "like for like": torchvision too stops at uint8. One core: everything in one process pinned
-to one core. All cores: threads here, as many worker processes there, their start included.
+to one core. All cores: threads here, as many worker processes there, their start included. Crops for
+segmentation have no counterpart here: their rate is what docs/performance.md reckons with.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pathlib
 import tempfile
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -22,6 +25,7 @@ from benchmarks.measuring import Row, faster, medians, value
 from jaxpart.data.augment import ImageEval, ImageTrain
 from jaxpart.data.folders import read_file
 from jaxpart.data.input import Transform, load
+from jaxpart.data.segmentation_transforms import SegmentationTrain
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 
 BATCH = 64
@@ -100,6 +104,19 @@ def run_theirs(paths: list[pathlib.Path], steps: tuple, workers: int) -> None:
     assert sum(len(images) for images, _ in loader) == len(paths)
 
 
+def crops(paths: list[pathlib.Path]) -> Callable[[], object]:
+    """Crops of the images for segmentation as on ADE20K-Part, masks of 209 classes in rectangles."""
+    random, records = np.random.default_rng(0), []
+    for path in paths:
+        with Image.open(path) as image:
+            small = Image.fromarray(random.integers(0, 210, (8, 8)).astype(np.uint8))
+            mask, file = small.resize(image.size, Image.Resampling.NEAREST), io.BytesIO()
+        mask.save(file, "png")
+        records.append(Record(Annotation(path.name), read_file(path), {"part": file.getvalue()}))
+    transform = SegmentationTrain("part", 210, (2048, 512), crop=512)
+    return lambda: [transform(record, random) for record in records]
+
+
 def rates(paths: list[pathlib.Path], where: str, workers: int, runs: int) -> list[Row]:
     rows = []
     for name, steps in THEIRS.items():
@@ -125,6 +142,8 @@ def rows(quick: bool) -> list[Row]:
         size = sum(path.stat().st_size for path in paths) / len(paths)
         os.sched_setaffinity(0, {min(cores)})
         rows = [value("mean size of a file", size / 1e3, "kB"), *rates(paths, "one core", 0, runs)]
+        seconds = medians(runs, crops=crops(paths))["crops"]
+        rows.append(value("segmentation crops of 512, one core", images / seconds, "images/s"))
         os.sched_setaffinity(0, cores)
         rows += rates(paths * 2, f"all {len(cores)} cores", len(cores), runs)
     return rows
