@@ -1,0 +1,267 @@
+"""The paper's full study on large machines, by calculation: python -m benchmarks.scaling
+
+Nothing of this was run there. Prints the tables of docs/performance.md: what one encoder's part of the
+study costs in arithmetic, images, and bytes, and the hours of all seven ViT-B/16 on a TPU v4-128 (128
+TensorCores, which are 64 chips on 16 hosts) and on one host with 8 × H100.
+
+A part takes as long as the slowest of what runs side by side: the devices (arithmetic and the traffic
+of their memory, one after the other), the hosts' cores that decode, and what reads features back.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from benchmarks.flops import encoder_flops
+from jaxpart.encoders.architecture import ViTConfig
+
+VIT_B = ViTConfig()
+TOKENS, WIDTH = 197, 768
+ENCODERS, EPOCHS, ITERATIONS, BATCH = 7, 90, 160_000, 16
+
+USED_ARITHMETIC, USED_BANDWIDTH = 0.4, 0.7
+"""Shares of the peaks that a well-fed ViT reaches: assumed."""
+
+DISK, HOST_MEMORY_RATE = 2e9, 20e9
+"""Bytes a second of a host: from its disk, and from its page cache to its devices. Assumed."""
+
+TRAIN_RATE, EVAL_RATE, CROP_RATE = 480.0, 300.0, 83.0
+"""Images a second and core: ImageNet's transforms and segmentation crops of 512, in seconds of one Zen 4
+core at work (2026-11-24, `python -m benchmarks input`'s files)."""
+
+
+class Machine(NamedTuple):
+    """A machine by its data sheet; per chip: peaks in FLOP/s and byte/s, memory in bytes."""
+
+    name: str
+    chips: int
+    hosts: int
+    cores: int  # of a host, physical
+    host_memory: float
+    memory: float
+    bandwidth: float
+    bfloat16: float
+    float32: float  # at the highest precision
+
+
+MACHINES = (
+    # float32 at the highest precision is six bfloat16 passes on a TPU, and no TF32 on a GPU.
+    Machine("v4-128", 64, 16, 120, 407e9, 32e9, 1.2e12, 275e12, 275e12 / 6),
+    Machine("8 × H100", 8, 1, 104, 1.9e12, 80e9, 3.35e12, 989e12, 67e12),
+)
+
+
+class Part(NamedTuple):
+    """Part of the study, of one encoder.
+
+    Attributes:
+      name: What it is.
+      flops: Multiplications and additions.
+      decoded: Images decoded and transformed.
+      rate: Of those, a second and core.
+      files: Bytes of the image files that are read.
+      passes: How often.
+      cached: Bytes of features written.
+      trained_on: Of those, what heads read in every epoch.
+      moved: Bytes through the devices' memory beside the matrix products.
+      encoders: How many of the seven do it.
+    """
+
+    name: str
+    flops: float
+    decoded: float = 0
+    rate: float = EVAL_RATE
+    files: float = 0
+    passes: float = 1
+    cached: float = 0
+    trained_on: float = 0
+    moved: float = 0
+    encoders: int = ENCODERS
+
+
+class Pixels(NamedTuple):
+    """A segmentation set: published sizes; windows of a usual test image; bytes of a file, about."""
+
+    name: str
+    classes: int
+    crop: int
+    train: int
+    test: int
+    windows: int
+    file: float
+
+
+ADE = (20_210, 2_000, 2, 45e3)
+PASCAL = (4_998, 5_105, 2, 85e3)
+SETS = (
+    Pixels("ADE20K-Part", 209, 512, *ADE),
+    Pixels("ADE20K-Object", 59, 512, *ADE),
+    Pixels("ADE20K", 150, 512, *ADE),
+    Pixels("Pascal-Part", 193, 480, *PASCAL),
+    Pixels("Pascal-Object", 16, 480, *PASCAL),
+    Pixels("LIP", 19, 320, 30_462, 10_000, 4, 30e3),
+)
+
+
+class Patches(NamedTuple):
+    """Part patches: retrieved; of the training and test split; all that are seen as in tests."""
+
+    retrieved: int
+    train: int
+    test: int
+    seen: int
+
+
+CUB = Patches(24_100, 12_200, 11_900, 24_100)
+"""2.04 an image, as in our sample of 120, of 11 788 images (5 994 for training)."""
+COCO = Patches(150_000, 150_000, 6_400, 156_400)
+"""One for each of the persons with keypoints in train2017 and val2017: assumed."""
+
+TOKEN_BYTES, VECTOR_BYTES = 4 * TOKENS * WIDTH, 4 * WIDTH
+
+
+def part_features(name: str, patches: Patches, files: float) -> Part:
+    """Every patch as it is tested, training patches also as they are trained on."""
+    views = patches.seen + patches.train
+    labelled = patches.train + patches.test
+    cached = labelled * TOKEN_BYTES + views * 2 * VECTOR_BYTES
+    flops = views * encoder_flops(VIT_B)
+    return Part(f"{name}, features", flops, views, files=files, passes=2, cached=cached)
+
+
+def retrieval(name: str, items: int) -> Part:
+    """All pairs, by the embedding, the cls token and (three methods) the projection."""
+    channels = 2 * WIDTH + (65_536 + 8_192 + 256) / ENCODERS
+    steps = math.ceil(math.log2(items))
+    passes = steps * (steps + 1) / 2  # of a bitonic sort of pairs of 4 bytes, read and written
+    representations = 2 + 3 / ENCODERS
+    moved = items**2 * representations * passes * 16
+    return Part(f"{name}, retrieval", 2 * items**2 * channels, moved=moved)
+
+
+def attentive_flops(items: float, tests: float) -> float:
+    """Keys and values of every token, with the slope of their weights and of the norms; then tests."""
+    return 4 * TOKENS * WIDTH**2 * (3 * items + tests)
+
+
+def probes(name: str, train: int, test: int) -> Part:
+    """Linear and attentive heads, tested after every epoch."""
+    flops = EPOCHS * (attentive_flops(train, test) + 6 * WIDTH * 4 * train)
+    return Part(f"{name}, probes", flops, trained_on=(train + test) * (TOKEN_BYTES + VECTOR_BYTES))
+
+
+def imagenet() -> tuple[Part, Part]:
+    """On random views, as the methods' recipes have it; and on features cached once."""
+    train, test, files = 1_281_167, 50_000, 144e9
+    encode, heads = encoder_flops(VIT_B), attentive_flops(train, test)
+    images = 2 * EPOCHS * train + test
+    random = Part(
+        "ImageNet, random views",
+        images * encode + EPOCHS * heads,
+        images,
+        TRAIN_RATE,
+        files,
+        2 * EPOCHS,
+        encoders=6,
+    )
+    kept = (train + test) * (TOKEN_BYTES + VECTOR_BYTES)
+    fixed = Part(
+        "instead: ImageNet, cached features",
+        (train + test) * encode + EPOCHS * heads,
+        train + test,
+        files=files,
+        cached=kept,
+        trained_on=kept,
+        encoders=6,
+    )
+    return random, fixed
+
+
+def segmentation(data: Pixels, *, heads: int = 1) -> Part:
+    """Training with the encoder in every step, and the sliding-window test."""
+    crop, classes, grid = data.crop, data.classes, data.crop // 16
+    crops, windows = ITERATIONS * BATCH, data.test * data.windows
+    head = 2 * grid**2 * 4 * WIDTH * classes
+    wide = 2 * crop**2 * grid * classes  # upsampling along rows; along columns it is 1/16 of that
+    train = encoder_flops(VIT_B, crop) + heads * (2 * head + 2 * wide)
+    test = encoder_flops(VIT_B, crop) + heads * (head + wide)
+    logits = 4 * crop**2 * classes * heads
+    return Part(
+        f"{data.name}, {ITERATIONS:,} × {BATCH}",
+        crops * train + windows * test,
+        crops + data.test,
+        CROP_RATE * 512**2 / crop**2,
+        (data.train + data.test) * data.file,
+        crops / data.train,
+        moved=logits * (6 * crops + 2 * windows),
+    )
+
+
+def study() -> list[Part]:
+    """All of it, of one encoder."""
+    return [
+        part_features("CUB", CUB, 1.1e9),
+        part_features("COCO", COCO, 19e9),
+        retrieval("CUB", CUB.retrieved),
+        retrieval("COCO", COCO.retrieved),
+        probes("CUB", CUB.train, CUB.test),
+        probes("COCO", COCO.train, COCO.test),
+        *imagenet(),
+        *[segmentation(data) for data in SETS],
+    ]
+
+
+def read_back(part: Part, machine: Machine) -> tuple[float, float]:
+    """Bytes of features read in all epochs, and the rate at which the hosts read them."""
+    if part.trained_on <= machine.memory / 2:
+        return part.trained_on, DISK * machine.hosts  # they stay on the devices: `Items`
+    rate = HOST_MEMORY_RATE if part.trained_on <= machine.host_memory else DISK
+    return EPOCHS * part.trained_on, rate * machine.hosts
+
+
+def seconds(part: Part, machine: Machine, peak: float) -> dict[str, float]:
+    """What a part takes of each resource, for all encoders that do it."""
+    bytes_back, rate_back = read_back(part, machine)
+    from_disk = part.files * (1 if part.files <= machine.host_memory else part.passes)
+    traffic = part.moved / (machine.chips * machine.bandwidth * USED_BANDWIDTH)
+    one = {
+        "devices": part.flops / (machine.chips * peak * USED_ARITHMETIC) + traffic,
+        "decoding": part.decoded / (machine.hosts * machine.cores * part.rate),
+        "cache": bytes_back / rate_back + part.cached / (machine.hosts * DISK),
+        "disk": from_disk / (machine.hosts * DISK),
+    }
+    return {name: part.encoders * taken for name, taken in one.items()}
+
+
+def tables() -> str:
+    """Both tables, in Markdown."""
+    work = [
+        "| part, of one encoder | PFLOP | images decoded | read, GB | cached, GB | read back, GB |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    hours = [
+        "| part, of all encoders | v4-128, float32 | v4-128, bf16 | 8 × H100, float32 | 8 × H100, bf16 |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    columns = [(m, peak) for m in MACHINES for peak in (m.float32, m.bfloat16)]
+    totals = [0.0] * len(columns)
+    for part in study():
+        back = read_back(part, MACHINES[1])[0]
+        numbers = (part.flops / 1e15, part.decoded, part.files * part.passes / 1e9)
+        cells = [*numbers, part.cached / 1e9, back / 1e9]
+        work.append(f"| {part.name} | " + " | ".join(f"{n:,.0f}" for n in cells) + " |")
+        cells = []
+        for i, (machine, peak) in enumerate(columns):
+            needed = seconds(part, machine, peak)
+            limit = max(needed, key=lambda name: needed[name])
+            totals[i] += 0 if part.name.startswith("instead") else needed[limit]
+            cells.append(f"{needed[limit] / 3600:.2g} ({limit})")
+        hours.append(f"| {part.name} | " + " | ".join(cells) + " |")
+    summed = " | ".join(f"**{total / 3600:.3g}**" for total in totals)
+    hours.append(f"| **all, one after the other** | {summed} |")
+    return "\n".join([*work, "", *hours])
+
+
+if __name__ == "__main__":
+    print(tables())
