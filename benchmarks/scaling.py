@@ -31,6 +31,10 @@ TRAIN_RATE, EVAL_RATE, CROP_RATE = 480.0, 300.0, 83.0
 core at work (2026-11-24, `python -m benchmarks input`'s files)."""
 
 
+THREADED, ALL = 5, 1_000_000
+"""Cores that decode: threads fill some five (`jaxpart.data.input.load`), worker processes all."""
+
+
 class Machine(NamedTuple):
     """A machine by its data sheet; per chip: peaks in FLOP/s and byte/s, memory in bytes."""
 
@@ -60,6 +64,7 @@ class Part(NamedTuple):
       flops: Multiplications and additions.
       decoded: Images decoded and transformed.
       rate: Of those, a second and core.
+      cores: Cores of a host that it can use for that.
       files: Bytes of the image files that are read.
       passes: How often.
       cached: Bytes of features written.
@@ -72,6 +77,7 @@ class Part(NamedTuple):
     flops: float
     decoded: float = 0
     rate: float = EVAL_RATE
+    cores: int = THREADED
     files: float = 0
     passes: float = 1
     cached: float = 0
@@ -161,6 +167,7 @@ def imagenet() -> tuple[Part, Part]:
         images * encode + EPOCHS * heads,
         images,
         TRAIN_RATE,
+        ALL,
         files,
         2 * EPOCHS,
         encoders=6,
@@ -178,20 +185,26 @@ def imagenet() -> tuple[Part, Part]:
     return random, fixed
 
 
-def segmentation(data: Pixels, *, heads: int = 1) -> Part:
-    """Training with the encoder in every step, and the sliding-window test."""
+def segmentation(data: Pixels, *, single_blocks: int = 0) -> Part:
+    """Training with the encoder in every step, and the sliding-window test.
+
+    The paper's head reads four blocks; so many others read one block each.
+    """
     crop, classes, grid = data.crop, data.classes, data.crop // 16
     crops, windows = ITERATIONS * BATCH, data.test * data.windows
-    head = 2 * grid**2 * 4 * WIDTH * classes
+    heads = 1 + single_blocks
+    head = 2 * grid**2 * (4 + single_blocks) * WIDTH * classes
     wide = 2 * crop**2 * grid * classes  # upsampling along rows; along columns it is 1/16 of that
-    train = encoder_flops(VIT_B, crop) + heads * (2 * head + 2 * wide)
-    test = encoder_flops(VIT_B, crop) + heads * (head + wide)
+    train = encoder_flops(VIT_B, crop) + 2 * head + 2 * heads * wide
+    test = encoder_flops(VIT_B, crop) + head + heads * wide
     logits = 4 * crop**2 * classes * heads
+    name = f"instead: {data.name}, {heads} heads" if single_blocks else data.name
     return Part(
-        f"{data.name}, {ITERATIONS:,} × {BATCH}",
+        name,
         crops * train + windows * test,
         crops + data.test,
         CROP_RATE * 512**2 / crop**2,
+        THREADED,
         (data.train + data.test) * data.file,
         crops / data.train,
         moved=logits * (6 * crops + 2 * windows),
@@ -209,6 +222,7 @@ def study() -> list[Part]:
         probes("COCO", COCO.train, COCO.test),
         *imagenet(),
         *[segmentation(data) for data in SETS],
+        segmentation(SETS[0], single_blocks=VIT_B.depth),
     ]
 
 
@@ -227,7 +241,7 @@ def seconds(part: Part, machine: Machine, peak: float) -> dict[str, float]:
     traffic = part.moved / (machine.chips * machine.bandwidth * USED_BANDWIDTH)
     one = {
         "devices": part.flops / (machine.chips * peak * USED_ARITHMETIC) + traffic,
-        "decoding": part.decoded / (machine.hosts * machine.cores * part.rate),
+        "decoding": part.decoded / (machine.hosts * min(machine.cores, part.cores) * part.rate),
         "cache": bytes_back / rate_back + part.cached / (machine.hosts * DISK),
         "disk": from_disk / (machine.hosts * DISK),
     }

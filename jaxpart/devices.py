@@ -56,6 +56,8 @@ def start(
         raise JaxpartError(f"the processes of the run cannot meet ({reason})") from error
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache() / "xla"))
+        # By default programs of less than a second are not kept: a third of a run's compilation.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def _launched() -> bool:

@@ -1,0 +1,84 @@
+import json
+import pathlib
+
+import jax
+import pytest
+from flax import nnx
+
+from benchmarks import __main__ as command
+from benchmarks import flops, measuring, scaling
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.encoder import graph_of
+from jaxpart.encoders.vit import abstract_state
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+def test_one_table_of_those_named_and_of_those_that_failed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "NAMES", ("critters", "nothing"))
+    path = tmp_path / "rows.json"
+    assert command.main(["nothing", "critters", "--quick", "--json", str(path)]) == 1
+    found = json.loads(path.read_text())
+    assert set(found["machine"]) >= {"cpu", "cores", "device", "jax", "commit", "load", "quick"}
+    assert list(found["failed"]) == ["nothing"]
+    assert list(found["seconds"]) == ["critters"]
+    drawn, _ = found["rows"]
+    assert (drawn["benchmark"], drawn["unit"]) == ("critters", "images/s")
+    assert drawn["met"] == (drawn["ours"] >= 200)
+    out = capsys.readouterr().out
+    assert sum(line.startswith("| critters ") for line in out.splitlines()) == 2
+
+
+def test_unknown_names_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["nosuch"])
+    assert "there is no benchmark nosuch" in capsys.readouterr().err
+
+
+def test_every_benchmark_has_rows():
+    for name in command.NAMES:
+        text = (ROOT / "benchmarks" / f"{name}.py").read_text()
+        assert f"python -m benchmarks {name}" in text
+        assert "\ndef rows(quick: bool) -> list[Row]:" in text
+
+
+def test_a_goal_is_met_on_its_own_side():
+    assert measuring.faster("", 1.0, 2.0, "", goal=1.5).met
+    assert not measuring.faster("", 1.0, 2.0, "", goal=2.5).met
+    assert measuring.faster("", 20.0, 10.0, "", goal=1, unit="images/s").ratio == 2
+    assert measuring.share("", 1.0, 2.0, "", "GiB", goal=0.5).met
+    assert not measuring.share("", 1.2, 2.0, "", "GiB", goal=0.5).met
+    assert measuring.value("", 1.0, "s", most=1).met
+    assert not measuring.value("", 1.0, "s", least=2).met
+    assert measuring.value("", 1.0, "s").met is None
+    line = measuring.table([("x", measuring.share("y", 1.2, 2.0, "z", "GiB", goal=0.5))])
+    assert line.splitlines()[-1] == "| x         | y    | 1.2 GiB | 2 GiB, z        | 0.6 × | ≤ 0.5 × | **missed** |"
+
+
+def test_medians_and_peaks():
+    calls = []
+    seconds = measuring.medians(3, a=lambda: calls.append("a"), b=lambda: calls.append("b"))
+    assert calls == ["a", "b"] * 3
+    assert set(seconds) == {"a", "b"}
+    if pathlib.Path("/proc/self/status").exists():
+        assert 0 < measuring.memory("VmRSS") <= measuring.memory()
+
+
+def test_operations_are_those_that_xla_counts():
+    config = ViTConfig(image_size=(96, 96), width=384, depth=1, num_heads=6, mlp_width=1536)
+
+    run = jax.jit(lambda state, images: nnx.merge(graph_of(config), state)(images)["tokens"])
+    images = jax.ShapeDtypeStruct((1, 96, 96, 3), "float32")
+    counted = run.lower(abstract_state(config), images).cost_analysis()["flops"]
+    # What is not a matrix product is counted there, too: less than a thirtieth.
+    assert 0.96 * counted < flops.encoder_flops(config) < counted
+
+
+def test_operations_of_the_papers_encoder():
+    # 17.6 G multiplications with additions at 224 pixels, as published for ViT-B/16.
+    assert flops.encoder_flops(ViTConfig()) == pytest.approx(2 * 17.56e9, rel=0.01)
+    assert flops.encoder_flops(ViTConfig(), 512) > 6 * flops.encoder_flops(ViTConfig(), 224)
+
+
+def test_the_document_holds_the_tables_of_the_calculation():
+    assert scaling.tables() in (ROOT / "docs" / "performance.md").read_text()
