@@ -2,7 +2,7 @@
 
 Prints one table: what was measured, ours, the alternative in the same run, their ratio, the goal, and
 whether it is met. Each benchmark has a process of its own, one after another; everything together
-takes some ten minutes on two cores.
+takes ten to fifteen minutes on two quiet cores.
 """
 
 from __future__ import annotations

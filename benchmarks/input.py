@@ -136,7 +136,7 @@ def rates(paths: list[pathlib.Path], where: str, workers: int, runs: int) -> lis
 def rows(quick: bool) -> list[Row]:
     torch.set_num_threads(1)
     cores = os.sched_getaffinity(0)
-    images, runs = (8, 1) if quick else (256, 5)
+    images, runs = (8, 1) if quick else (128, 5)
     with tempfile.TemporaryDirectory() as folder:
         paths = write_images(pathlib.Path(folder), images)
         size = sum(path.stat().st_size for path in paths) / len(paths)

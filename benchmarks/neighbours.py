@@ -13,7 +13,7 @@ CHANNELS, NEIGHBOURS = 768, 24
 
 
 def rows(quick: bool) -> list[Row]:
-    patches = 500 if quick else 40_000
+    patches = 500 if quick else 20_000
     features = np.random.default_rng(0).standard_normal((patches, CHANNELS), np.float32)
     nearest_patches(features[:3000], NEIGHBOURS)  # starts the device
     forget_peak()

@@ -57,7 +57,7 @@ def _prepared(records: int, out: str) -> tuple[float, float, float]:
 
 
 def rows(quick: bool) -> list[Row]:
-    records, reads, runs = (100, 20, 1) if quick else (50_000, 2_000, 5)
+    records, reads, runs = (100, 20, 1) if quick else (20_000, 2_000, 5)
     with tempfile.TemporaryDirectory() as out:
         few = in_fresh_process(_prepared, records // 10, f"{out}/few")
         all_ = in_fresh_process(_prepared, records, f"{out}/all")

@@ -78,7 +78,7 @@ class Theirs:
 
 
 def rows(quick: bool) -> list[Row]:
-    methods, batch, steps, runs = (METHODS[:1], 8, 1, 1) if quick else (METHODS, 64, 5, 5)
+    methods, batch, steps, runs = (METHODS[:1], 8, 1, 1) if quick else (METHODS, 64, 5, 3)
     rows = []
     for method in methods:
         ours = Ours(method, batch, steps, views=False)

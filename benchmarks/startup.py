@@ -29,7 +29,7 @@ def run(*arguments: str, cache: str | None = None, folder: str | None = None) ->
 
 
 def rows(quick: bool) -> list[Row]:
-    imports, runs = (1, 1) if quick else (7, 3)
+    imports, runs = (1, 1) if quick else (5, 3)
     small = ("--config.data.num_images=4",) if quick else ()
     modules = {"jaxpart": "jaxpart", "flax": "flax.nnx", "main": "jaxpart.main"}
     importing = medians(
