@@ -48,19 +48,19 @@ def _jpeg(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _prepared(records: int, out: str) -> tuple[float, float, float]:
+def _prepared(records: int, out: str, per_shard: int) -> tuple[float, float, float]:
     """Prepares; returns seconds, and the peak GiB of this process and of one that writes."""
     start = time.perf_counter()
-    prepare("noise", {"train": Noise(records)}, out)
+    prepare("noise", {"train": Noise(records)}, out, records_per_shard=per_shard)
     seconds = time.perf_counter() - start
     return seconds, memory(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
 
 
 def rows(quick: bool) -> list[Row]:
-    records, reads, runs = (100, 20, 1) if quick else (20_000, 2_000, 5)
+    records, reads, runs, shard = (40, 20, 1, 2) if quick else (20_000, 2_000, 5, 1000)
     with tempfile.TemporaryDirectory() as out:
-        few = in_fresh_process(_prepared, records // 10, f"{out}/few")
-        all_ = in_fresh_process(_prepared, records, f"{out}/all")
+        few = in_fresh_process(_prepared, records // 10, f"{out}/few", shard)
+        all_ = in_fresh_process(_prepared, records, f"{out}/all", shard)
         folder, _ = prepare("noise", {"train": Noise(records)}, f"{out}/all")  # is there
         prepared = Prepared(folder, "train")
         order = np.random.default_rng(0).integers(0, records, reads).tolist()
