@@ -1,7 +1,9 @@
 """Publicly released checkpoints by name: `python -m convert FAMILY @NAME OUT`.
 
-Sizes and checksums stand here only where their publisher gives them (torch.hub's file names end with
-the first eight digits of the SHA-256).
+Sizes and checksums stand here only where their publisher gives them: torch.hub's file names end with
+the first eight digits of the SHA-256, Hugging Face shows all of them beside a file. MAE's authors give
+six digits of an MD5, which prove little and are left out. An exact size is known of none, so that what
+comes is held against the length that its server gives.
 """
 
 from __future__ import annotations
@@ -49,8 +51,13 @@ class Release:
         """What is known of it, in a line."""
         epochs = f"{self.epochs} epochs" if self.epochs.isdigit() else self.epochs
         trained = ", ".join(filter(None, (self.data, epochs)))
-        by_hand = f"; by hand: {self.by_hand}" if self.by_hand else ""
-        return f"{trained}; {self.licence}; {self.citation}{by_hand}"
+        how = f"by hand: {self.by_hand}" if self.by_hand else self.checked
+        return f"{trained}; {self.licence}; {self.citation}; {how}"
+
+    @property
+    def checked(self) -> str:
+        """What tells that the file came as it was published, beside the length that the server gives."""
+        return f"SHA-256 {self.sha256[:8]}…" if self.sha256 else "no checksum published"
 
 
 _META = "https://dl.fbaipublicfiles.com"
@@ -97,6 +104,13 @@ def _dinov2(letter: str, *, registers: bool) -> Release:
     name, url = f"{model}_reg" if registers else model, f"{_META}/dinov2/{model}/{file}"
     citation = "arXiv 2309.16588" if registers else "arXiv 2304.07193"
     return Release(name, "dinov2", url, "Apache-2.0", citation, _LVD, "")
+
+
+def _data2vec(letter: str, folder: str) -> Release:
+    url = f"{_META}/fairseq/data2vec/data2vec_vision/{folder}/checkpoint-799.pth"
+    epochs = folder.rpartition("_")[2]
+    name, citation = f"data2vec_vit{letter}16", "arXiv 2202.03555"
+    return Release(name, "data2vec", url, "CC BY-NC", citation, _1K, epochs)
 
 
 def _siglip(family: str, repository: str, citation: str) -> Release:
@@ -153,7 +167,7 @@ _LIST = (
         "cae_vitb16",
         "cae",
         "",
-        "see its repository",
+        "not stated",
         "arXiv 2202.03026",
         _1K,
         "1600",
@@ -207,6 +221,8 @@ _LIST = (
         "300",
         checkpoint_key="target_encoder",
     ),
+    _data2vec("b", "base_800"),
+    _data2vec("l", "large_1600"),
     Release(
         "eva02_vitb14",
         "eva02",
@@ -215,6 +231,7 @@ _LIST = (
         "arXiv 2303.11331",
         _22K,
         "150",
+        sha256="e5950aad2b263ed6c5410dc6c73af3a9c0201e95d14db7e17f527251d792fa24",
     ),
     Release(
         "aimv2_vitl14",

@@ -145,7 +145,7 @@ class Features:
         self.dtype = self._rows[0].dtype
 
     def take(self, indices: Int[np.ndarray, "*rows"], axis: int = 0) -> np.ndarray:
-        """Those of some items, [*rows, …]; from disk, only they are read."""
+        """Those of some items, `[*rows, …]`; from disk, only they are read."""
         del axis  # as in numpy.take
         number, row = self._place[indices.reshape(-1)].T
         if len(self._rows) == 1:

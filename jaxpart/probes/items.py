@@ -70,7 +70,7 @@ class Items:
         return sum(math.prod(rows.shape) * rows.dtype.itemsize for rows in self.features)
 
     def take(self, indices: Int[np.ndarray, "*rows"]) -> np.ndarray:
-        """Features of some items, [*rows, …] with the representation before the batch's axes."""
+        """Features of some items, `[*rows, …]` with the representation before the batch's axes."""
         found = [rows.take(indices, axis=0) for rows in self.features]
         return found[0][None] if len(found) == 1 else np.stack(found)
 

@@ -88,7 +88,7 @@ def evaluate(
     """Confusion matrices over all images, one per head.
 
     Args:
-      window_logits: Called with uint8 [batch, *crop, 3] only; returns at most 255 classes.
+      window_logits: Called with uint8 `[batch, *crop, 3]` only; returns at most 255 classes.
       images: With labels; read one after another, so a generator may load them.
       sliding: How images are cut and batched.
       each: Is told the `image_counts` of every image, in their order.
