@@ -1,7 +1,8 @@
 """How Sphinx builds this folder: `sphinx-build -W -n docs build/docs`, where every warning is an error.
 
-Two comments in a page are replaced by what the code says, so that it need not be said twice:
-`<!-- modules: GLOB … -->` by the docstrings of the modules, `<!-- table: NAME -->` by a table.
+Comments in a page are replaced by what the code says, so that it need not be said twice:
+`<!-- modules: GLOB … -->` by the docstrings of the modules, `<!-- table: NAME -->` by a table,
+`<!-- if there: PAGE -->` by the name of a page if there is one.
 """
 
 import importlib.metadata
@@ -23,7 +24,6 @@ html_theme = "furo"
 html_title = "jaxpart"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # headings that links may lead to
-suppress_warnings = ["toc.glob"]  # pages that index.md makes room for may not be there yet
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -109,7 +109,10 @@ def fill_in(app: object, page: str, source: list[str]) -> None:
         lines = [head, ["---"] * len(head), *rows]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
-    makers = {"modules": modules, "table": table}
+    def if_there(name: str) -> str:
+        return name if (ROOT / "docs" / f"{name}.md").exists() else ""
+
+    makers = {"modules": modules, "table": table, "if there": if_there}
     pattern = rf"^<!-- ({'|'.join(makers)}): (.+) -->$"
     source[0] = re.sub(pattern, lambda m: makers[m[1]](m[2]), source[0], flags=re.M)
 
