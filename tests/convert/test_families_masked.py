@@ -51,13 +51,17 @@ def test_ijepa_of_transformers(twin):
     pair.compare((24, 40), interpolated)
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_data2vec_of_transformers(shared, twin):
+@pytest.mark.parametrize(
+    ("shared", "size"), [(True, (32, 32)), (True, (24, 40)), (False, (32, 32))]
+)
+def test_data2vec_of_transformers(shared, size, twin):
+    """Built at each size, for transformers brings the tables to another one by a rule of its own."""
     bias = "use_shared_relative_position_bias" if shared else "use_relative_position_bias"
-    config = transformers.Data2VecVisionConfig(**BODY | {bias: True, "use_mask_token": shared})
+    settings = BODY | {"image_size": size, bias: True, "use_mask_token": shared}
+    config = transformers.Data2VecVisionConfig(**settings)
     name = "Data2VecVisionModel" if shared else "Data2VecVisionForImageClassification"
     model = getattr(transformers, name)(config)
-    pair = twin("data2vec", "transformers", model, blocks_of(model))
+    pair = twin("data2vec", "transformers", model, blocks_of(model), image_size=size)
 
     def outputs(model, images):
         out = model(images)
@@ -65,7 +69,7 @@ def test_data2vec_of_transformers(shared, twin):
             return {"projection": out.logits}
         return {"tokens": out.last_hidden_state}
 
-    pair.compare((32, 32), outputs)
+    pair.compare(size, outputs)
 
 
 BEIT_NAMES = [
