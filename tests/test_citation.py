@@ -18,4 +18,4 @@ def test_the_citation_is_of_this_version():
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
     (paper,) = cited["references"]
     assert {"type", "title", "authors", "year"} <= set(paper)
-    assert [author["family-names"] for author in paper["authors"]][0] == "Zhu"
+    assert paper["authors"][0]["family-names"] == "Zhu"

@@ -26,12 +26,6 @@ from jaxpart.errors import JaxpartError
 ALL = [README, *PAGES]
 TO_BE_WRITTEN = {"convert/families/msn.py", "tests/convert/test_family_msn.py"}
 """By the reader of docs/extending.md."""
-CONFIGURED = ("jaxpart.main", "jaxpart.pretraining")
-COMMANDS = (
-    *("convert", "jaxpart.verify encoder", "jaxpart.verify features", "jaxpart.verify results"),
-    *("jaxpart.data prepare", "jaxpart.data check", "jaxpart.data download", "jaxpart.export"),
-    *("jaxpart.report", "jaxpart.comparison", "jaxpart.pretraining.zoo"),
-)
 OTHERS = {"pip", "venv", "pytest"}
 
 
@@ -53,25 +47,24 @@ def parse(monkeypatch):
         raise Parsed
 
     def run(module, arguments):
-        if module in CONFIGURED:
-            return configured(module, arguments)
         spec = importlib.util.find_spec(module)
         assert spec is not None, f"there is no module {module}"
         if module.startswith("benchmarks"):
-            return None
+            return  # some import PyTorch; their options are looked up
         package = spec.submodule_search_locations is not None
-        main = importlib.import_module(f"{module}.__main__" if package else module).main
+        found = importlib.import_module(f"{module}.__main__" if package else module)
+        if getattr(found, "command", None) is command:
+            return configured(module, arguments)
         monkeypatch.setattr(sys, "argv", [module, *arguments])
         told = io.StringIO()
         with contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO()):
             try:
-                status = main()
+                status = found.main()
             except Parsed:
                 status = 0
             except SystemExit as end:
                 status = end.code
         assert not status, told.getvalue()
-        return None
 
     def configured(module, arguments):
         given = command._command_line([module, *arguments])
@@ -90,20 +83,18 @@ def parse(monkeypatch):
 @pytest.fixture(scope="module")
 def options():
     """Every option of every command, by its name."""
-    known = set()
-    for line in COMMANDS:
-        module, *sub = line.split()
-        spec = importlib.util.find_spec(module)
-        package = spec.submodule_search_locations is not None
-        main = importlib.import_module(f"{module}.__main__" if package else module).main
-        told = io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(told):
-            patch.setattr(sys, "argv", [module, *sub, "--help"])
-            with pytest.raises(SystemExit):
-                main()
-        known |= set(re.findall(r"--[a-z][\w-]*", told.getvalue()))
-    mine = flags.FLAGS.flags_by_module_dict()[command.__name__]
-    return known | {f"--{flag.name}" for flag in mine}
+    sources = [
+        file.read_text(encoding="utf-8")
+        for folder in ("jaxpart", "convert", "benchmarks")
+        for file in (ROOT / folder).rglob("*.py")
+    ]
+    found = {"--help", "--config"}
+    for pattern, prefix in (
+        (r'add_argument\(\s*"(--[\w-]+)"', ""),
+        (r'DEFINE_\w+\("([\w-]+)"', "--"),
+    ):
+        found |= {prefix + name for source in sources for name in re.findall(pattern, source)}
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +103,10 @@ def fields():
     found = set()
     for file in sorted((ROOT / "configs").rglob("*.py")):
         get_config = runpy.run_path(locate(str(file.relative_to(ROOT))))["get_config"]
-        variants = {"pretrain": "imagenet"}.get(file.parent.name, "paper")
-        variants = (None, "mae" if file.stem == "imagenet_probe" else variants)
-        for variant in variants:
-            found |= set(_paths(get_config(variant).to_dict()))
+        found |= set(_paths(get_config().to_dict()))
+        for variant in ("paper", "imagenet", "mae"):
+            with contextlib.suppress(JaxpartError):  # it has no such variant
+                found |= set(_paths(get_config(variant).to_dict()))
     return found
 
 
@@ -146,7 +137,7 @@ def test_a_wrong_command_would_be_found(parse, fields, options):
 
 
 @pytest.mark.parametrize("page", ALL, ids=names)
-def test_what_is_not_run_is_read(page, parse):
+def test_what_is_not_run_is_read(page, parse, options):
     """As its command would read it, up to the point where it would begin."""
     for block in blocks(page):
         assert block.language in ("bash", "python", "text", ""), block
@@ -158,30 +149,35 @@ def test_what_is_not_run_is_read(page, parse):
             for module, arguments in commands(block.text):
                 if module not in OTHERS:
                     parse(module, arguments)
+                    _check_options(arguments, options)
 
 
 @pytest.mark.parametrize("page", ALL, ids=names)
 def test_what_sentences_name_is_there(page, parse, options, fields):
     for span in spans(page):
         for module, arguments in commands(span):
-            if arguments and module != "pip":
-                named = {a.partition("=")[0] for a in arguments if a.startswith("--")}
-                assert {n for n in named if not n.startswith("--config.")} <= options, span
+            if module not in OTHERS:
+                _check_options(arguments, options)
             assert importlib.util.find_spec(module.removesuffix(".NAME")), span
         if span.startswith("--config."):
             assert span.partition("=")[0].removeprefix("--") in fields, f"{page}: {span}"
         elif span.startswith("--"):
             for option in re.findall(r"(?<!\S)--[a-z][\w-]*", span):
-                assert option in options | {"--config"}, f"{page}: {span}"
+                assert option in options, f"{page}: {span}"
         if re.fullmatch(r"(jaxpart|convert)(\.\w+)+(\(\))?", span):
             _resolve(span.removesuffix("()"))
     for path in paths(spans(page)):
         assert (ROOT / path).exists() or path in TO_BE_WRITTEN, f"{page}: {path}"
 
 
+def _check_options(arguments, options):
+    named = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
+    assert {name for name in named if not name.startswith("--config.")} <= options
+
+
 def _resolve(name):
     module, tail = name, []
-    while importlib.util.find_spec(module) is None if "." not in module else not _is_module(module):
+    while not _is_module(module):
         module, _, last = module.rpartition(".")
         tail.insert(0, last)
     found = importlib.import_module(module)
