@@ -2,8 +2,8 @@ r"""Part tasks with BEiT.
 
     python -m jaxpart.main --config configs/beit_part.py
 
-runs on the embedded data set with a small encoder (random weights, so its results say nothing of
-BEiT); under 3 minutes on 2 cores.
+runs on the embedded data set with the small BEiT encoder that came with jaxpart; under 3 minutes on
+2 cores.
 
     python -m convert beit CHECKPOINT checkpoints/beit_vitb16
     python -m jaxpart.main --config configs/beit_part.py:paper \

@@ -2,8 +2,8 @@ r"""Part tasks with CAE.
 
     python -m jaxpart.main --config configs/cae_part.py
 
-runs on the embedded data set with a small encoder (random weights, so its results say nothing of
-CAE); under 3 minutes on 2 cores.
+runs on the embedded data set with the small CAE encoder that came with jaxpart; under 3 minutes on
+2 cores.
 
     python -m convert cae CHECKPOINT checkpoints/cae_vitb16
     python -m jaxpart.main --config configs/cae_part.py:paper \

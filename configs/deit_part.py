@@ -2,8 +2,8 @@ r"""Part tasks with DeiT.
 
     python -m jaxpart.main --config configs/deit_part.py
 
-runs on the embedded data set with a small encoder (random weights, so its results say nothing of
-DeiT); under 3 minutes on 2 cores.
+runs on the embedded data set with the small DeiT encoder that came with jaxpart; under 3 minutes on
+2 cores.
 
     python -m convert deit CHECKPOINT checkpoints/deit_vitb16
     python -m jaxpart.main --config configs/deit_part.py:paper \

@@ -2,8 +2,8 @@ r"""Part tasks with DINO.
 
     python -m jaxpart.main --config configs/dino_part.py
 
-runs on the embedded data set with a small encoder (random weights, so its results say nothing of
-DINO); under 3 minutes on 2 cores.
+runs on the embedded data set with the small DINO encoder that came with jaxpart; under 3 minutes on
+2 cores.
 
     python -m convert dino CHECKPOINT checkpoints/dino_vitb16
     python -m jaxpart.main --config configs/dino_part.py:paper \

@@ -2,8 +2,8 @@ r"""Part tasks with iBOT.
 
     python -m jaxpart.main --config configs/ibot_part.py
 
-runs on the embedded data set with a small encoder (random weights, so its results say nothing of
-iBOT); under 3 minutes on 2 cores.
+runs on the embedded data set with the small iBOT encoder that came with jaxpart; under 3 minutes on
+2 cores.
 
     python -m convert ibot CHECKPOINT checkpoints/ibot_vitb16
     python -m jaxpart.main --config configs/ibot_part.py:paper \

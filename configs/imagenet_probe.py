@@ -2,8 +2,8 @@ r"""Object classification with linear and attentive probes.
 
     python -m jaxpart.main --config configs/imagenet_probe.py
 
-classifies the 24 kinds of the embedded data set with a small iBOT-like encoder of random weights (so its
-results say nothing of iBOT), on random crops; under 2 minutes on 2 cores.
+classifies the 24 kinds of the embedded data set with the small iBOT encoder that came with jaxpart, on
+random crops; under 2 minutes on 2 cores.
 
     python -m convert mae CHECKPOINT checkpoints/mae_vitb16
     python -m jaxpart.main --config configs/imagenet_probe.py:mae \

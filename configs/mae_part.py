@@ -2,8 +2,8 @@ r"""Part tasks with MAE.
 
     python -m jaxpart.main --config configs/mae_part.py
 
-runs on the embedded data set with a small encoder (random weights, so its results say nothing of
-MAE); under 3 minutes on 2 cores.
+runs on the embedded data set with the small MAE encoder that came with jaxpart; under 3 minutes on
+2 cores.
 
     python -m convert mae CHECKPOINT checkpoints/mae_vitb16
     python -m jaxpart.main --config configs/mae_part.py:paper \

@@ -69,7 +69,8 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
 
     config.encoder = ConfigDict()
     config.encoder.checkpoint = ""  # folder written by `python -m convert`
-    config.encoder.small = not paper  # without a checkpoint: a small encoder with random weights
+    # Without a checkpoint: the small encoder that came with jaxpart, or "random" weights in its place.
+    config.encoder.small = "" if paper else "trained"
     config.encoder.precision = "float32-highest"  # or "float32", JAX's default, or "bfloat16"
     config.encoder.model_devices = 1  # devices that share the weights, where one cannot hold them
 

@@ -41,7 +41,7 @@ def run(*arguments, cwd):
 def test_embedded_run_from_any_folder(tmp_path):
     done = run("--config", "configs/ibot_part.py", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "UNTRAINED" in done.stdout
+    assert "UNTRAINED" not in done.stdout
     assert "critters, projection" in done.stdout
     assert "python -m jaxpart.report runs/" in done.stdout
     (folder,) = (tmp_path / "runs").iterdir()
@@ -57,7 +57,7 @@ def test_embedded_run_from_any_folder(tmp_path):
     }
     assert "critters, attentive, tokens" in done.stdout
     results = json.loads((folder / "results.json").read_text())
-    assert results["encoder"]["trained"] is False
+    assert results["encoder"]["trained"] is True
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {line["name"]: line["value"] for line in lines} == results["values"]
     assert json.loads((folder / "config.json").read_text())["data"]["num_images"] == 12
@@ -111,6 +111,10 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
             "no representation 'projection'",
         ),
         (["--config", "configs/ibot_part.py", "--config.encoder.checkpoint=x"], "not a converted"),
+        (
+            ["--config", "configs/ibot_part.py", "--config.encoder.small=x"],
+            "'trained' and 'random'",
+        ),
     ],
 )
 def test_mistakes_get_one_sentence(arguments, sentence, tmp_path):
@@ -145,6 +149,7 @@ def test_blocks_as_representations(tmp_path):
         "--config",
         "configs/mae_part.py",
         f"--config.retrieval.representations={names}",
+        "--config.encoder.small=random",
         *SMALL,
         RETRIEVAL,
         "--workdir",
@@ -154,6 +159,7 @@ def test_blocks_as_representations(tmp_path):
     assert done.returncode == 0, done.stderr
     values = json.loads((tmp_path / "run" / "results.json").read_text())["values"]
     assert "critters/retrieval/block5/cls_token/AP" in values
+    assert "UNTRAINED" in done.stdout
 
 
 def test_the_report_at_once(tmp_path):

@@ -12,17 +12,37 @@ from jaxpart.encoders.cutting import put_on_devices
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import load_encoder, random_encoder
 from jaxpart.encoders.precision import REFERENCE, check_precision
+from jaxpart.encoders.shipped import shipped_folder
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
 
 
 def encoder_folder(config: Any) -> pathlib.Path | None:
-    """Where the encoder of a configuration lies; None for one with random weights."""
-    return pathlib.Path(config.encoder.checkpoint) if config.encoder.checkpoint else None
+    """Where the encoder of a configuration lies; None for one with random weights.
+
+    Raises:
+      JaxpartError: The configuration wants a converted encoder but names none, or a small one that there
+        is not.
+    """
+    if config.encoder.checkpoint:
+        return pathlib.Path(config.encoder.checkpoint)
+    if config.encoder.small == "trained":
+        return shipped_folder(config.method)
+    if config.encoder.small == "random":
+        return None
+    if config.encoder.small:
+        raise JaxpartError(
+            f"config.encoder.small cannot be {config.encoder.small!r}; choose between 'trained' and "
+            "'random', or name a config.encoder.checkpoint"
+        )
+    raise JaxpartError(
+        f"the encoder is missing: pass --config.encoder.checkpoint=FOLDER, made of the released "
+        f"checkpoint by `python -m convert {config.method} CHECKPOINT FOLDER`"
+    )
 
 
 def configured_encoder(config: Any) -> Encoder:
-    """The converted encoder of a configuration, or the small one with random weights of its seed.
+    """The converted or small encoder of a configuration, random weights being of its seed.
 
     It is on all devices, and batches are cut from now on as it wants them.
 
@@ -38,11 +58,6 @@ def configured_encoder(config: Any) -> Encoder:
 
 def _encoder(config: Any) -> Encoder:
     folder = encoder_folder(config)
-    if folder is not None:
-        return load_encoder(folder, put=np.asarray)  # one device may be too small for all weights
-    if not config.encoder.small:
-        raise JaxpartError(
-            f"the encoder is missing: pass --config.encoder.checkpoint=FOLDER, made of the released "
-            f"checkpoint by `python -m convert {config.method} CHECKPOINT FOLDER`"
-        )
-    return random_encoder(config.method, small_config(config.method), seed=config.seed)
+    if folder is None:
+        return random_encoder(config.method, small_config(config.method), seed=config.seed)
+    return load_encoder(folder, put=np.asarray)  # one device may be too small for all weights

@@ -29,6 +29,7 @@ from jaxpart.encoders.loading import (
     make_encoder,
     write_encoder,
 )
+from jaxpart.encoders.shipped import SHIPPED
 from jaxpart.errors import JaxpartError, told
 from jaxpart.files import write_folder
 from jaxpart.pretraining.decoders import load_decoder, write_decoder
@@ -38,26 +39,8 @@ from jaxpart.pretraining.run import arrays_of, draw_pool, pretrain
 from jaxpart.progress import Progress
 from jaxpart.workdir import WorkDir
 
-ZOO = pathlib.Path(__file__).resolve().parent / "encoders"
-"""Where they lie in the package, a folder per method."""
-
 LIMIT = 3_000_000
 """Bytes that one may take."""
-
-
-def zoo_folder(method: str) -> pathlib.Path:
-    """The encoder of a method that came with jaxpart, for `load_encoder` and `load_decoder`.
-
-    Raises:
-      JaxpartError: There is none.
-    """
-    folder = ZOO / method
-    if not (folder / "encoder.json").is_file():
-        raise JaxpartError(
-            f"no {method} encoder came with jaxpart; make it with `python -m jaxpart.pretraining.zoo "
-            f"--rebuild {method}`"
-        )
-    return folder
 
 
 def recipe_of(method: str) -> Any:
@@ -172,7 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
         help=f"train these again, all if none is named: {', '.join(METHODS)}",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the training, 0 for those shipped")
-    parser.add_argument("--out", type=pathlib.Path, default=ZOO, help="folder of the zoo")
+    parser.add_argument("--out", type=pathlib.Path, default=SHIPPED, help="folder of the zoo")
     parser.add_argument("--max-steps", type=int, help="end every run early, for a trial")
     given = parser.parse_args(arguments)
     if given.rebuild is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import describe
+from jaxpart.encoders.shipped import shipped_folder
 from jaxpart.errors import JaxpartError
 from jaxpart.paper import METHODS
 
@@ -86,9 +87,7 @@ def find_members(chosen: Sequence[str]) -> list[Member]:
 
 def _folders(name: str) -> list[pathlib.Path]:
     if name in METHODS:
-        from jaxpart.pretraining.zoo import zoo_folder  # Slow to import.
-
-        return [zoo_folder(name)]
+        return [shipped_folder(name)]
     folder = pathlib.Path(name)
     if (folder / _ABOUT).is_file():
         return [folder]

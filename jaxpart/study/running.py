@@ -128,7 +128,7 @@ def member_config(config: Any, member: Member) -> ConfigDict:
     own.seeds = 1
     own.seed = config.seed if member.seed is None else member.seed
     own.method = member.method
-    own.encoder = ConfigDict({"checkpoint": str(member.folder), "small": False})
+    own.encoder = ConfigDict({"checkpoint": str(member.folder), "small": ""})
     projector, prefix = member.architecture.projector, member.architecture.prefix
     lacking = {"cls_token"} - {f"{name}_token" for name in prefix}
     if projector is None or projector.kind == "classifier":

@@ -14,6 +14,7 @@ from steady import exchanges, steady, taken_over
 import jaxpart
 from jaxpart import devices
 from jaxpart.checkpoints import Checkpointer
+from jaxpart.encoders.shipped import shipped_folder
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining import run, zoo
 from jaxpart.pretraining.decoders import load_decoder
@@ -279,7 +280,7 @@ def test_zoo_mistakes(tmp_path, capsys):
     assert "no method 'simclr'; choose among deit" in capsys.readouterr().err
     assert zoo.main(["--out", str(tmp_path)]) == 0
     with pytest.raises(JaxpartError, match="--rebuild simclr"):
-        zoo.zoo_folder("simclr")
+        shipped_folder("simclr")
 
 
 def test_batches_of_a_pool(pool):

@@ -32,6 +32,7 @@ def workdir(tmp_path_factory):
     )
     config = json.loads((folder / "config.json").read_text())
     config["data"]["num_images"] = 8
+    config["encoder"]["small"] = "random"
     config["features"]["cache"] = "off"
     config["retrieval"]["representations"] = ["embedding", "projection"]
     (folder / "config.json").write_text(json.dumps(config))
