@@ -1,4 +1,4 @@
-"""What each precision costs: python -m benchmarks.precision
+"""What each precision costs: python -m benchmarks precision
 
 - Every golden encoder in float32 (JAX's default) and in bfloat16 against float32-highest, on the golden
   images: the largest absolute error and the least cosine;
@@ -15,12 +15,15 @@ import dataclasses
 import io
 import json
 import pathlib
-import sys
 import tempfile
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.timing import report
+from benchmarks.measuring import Row, missing, value
+
+if TYPE_CHECKING:
+    from jaxpart.encoders.encoder import Encoder
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 PRECISIONS = ("float32", "bfloat16")
@@ -30,86 +33,80 @@ GOAL = 0.5
 """Points of AP."""
 
 
-def main() -> int:
-    from convert.pipeline import convert
+def retrieved(encoder: Encoder, data: str) -> dict[str, float]:
+    """AP and mAP by representation, in points."""
     from jaxpart.config import part_config
     from jaxpart.data.sets import retrieval_set
-    from jaxpart.encoders.encoder import Encoder
-    from jaxpart.encoders.loading import load_encoder
     from jaxpart.progress import Progress
     from jaxpart.tasks.retrieval import part_retrieval
 
-    folders = sorted((SHARED / "golden" / "encoders").glob("*/note.json"))
-    if not folders:
-        print(f"error: {SHARED / 'golden'} is not here; nothing to measure", file=sys.stderr)
-        return 2
+    config = part_config(encoder.name, "paper", projector=True)
+    config.data.root, config.features.cache = str(SHARED / "data"), "off"
+    source = retrieval_set(data, config.data)
+    quiet = Progress(shown=False)
+    found = part_retrieval(encoder, *source, config.retrieval, config.features, quiet)
+    return {key: 100 * value for key, value in found if key.endswith("AP")}
 
-    def retrieved(encoder: Encoder, data: str) -> dict[str, float]:
-        """AP and mAP by representation, in points."""
-        config = part_config(encoder.name, "paper", projector=True)
-        config.data.root, config.features.cache = str(SHARED / "data"), "off"
-        found = part_retrieval(
-            encoder,
-            *retrieval_set(data, config.data),
-            config.retrieval,
-            config.features,
-            Progress(shown=False),
-        )
-        return {key: 100 * value for key, value in found if key.endswith("AP")}
 
-    rows: dict[str, object] = {}
+def golden(note: pathlib.Path) -> tuple[Encoder, np.ndarray]:
+    """A golden encoder, converted now, and its images."""
+    from convert.pipeline import convert
+    from jaxpart.encoders.loading import load_encoder
+
+    about = json.loads(note.read_text())
+    method = "deit" if about["method"] == "deit3" else about["method"]
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        out = pathlib.Path(folder) / "encoder"
+        convert(method, note.parent / about["file"], out, num_heads=3)
+        encoder = load_encoder(out)
+    images = np.load(note.parent / "expected.npz")["images"].transpose(0, 2, 3, 1)
+    return encoder, np.ascontiguousarray(images)
+
+
+def rows(quick: bool) -> list[Row]:
+    notes = sorted((SHARED / "golden" / "encoders").glob("*/note.json"))
+    if not notes:
+        return [missing("precision", f"{SHARED / 'golden'} is not here")]
+    found = []
     worst = dict.fromkeys(PRECISIONS, 0.0)
     furthest = dict.fromkeys(PRECISIONS, 0.0)
-    for note in folders:
-        name, about = note.parent.name, json.loads(note.read_text())
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            out = pathlib.Path(folder) / "encoder"
-            convert(
-                "deit" if about["method"] == "deit3" else about["method"],
-                note.parent / about["file"],
-                out,
-                num_heads=3,
-            )
-            exact = load_encoder(out)
-        images = np.load(note.parent / "expected.npz")["images"].transpose(0, 2, 3, 1)
-        right = exact(np.ascontiguousarray(images))
+    for note in notes[:1] if quick else notes:
+        name = note.parent.name
+        exact, images = golden(note)
+        right = exact(images)
         reference = {}
         if name in RETRIEVING:
             reference = {data: retrieved(exact, data) for data in ("cub", "coco")}
         for precision in PRECISIONS:
             encoder = dataclasses.replace(exact, precision=precision)
-            found = encoder(np.ascontiguousarray(images))
+            ours = encoder(images)
             for output in OUTPUTS:
                 if output not in right:
                     continue
-                error, cosine = _compare(np.asarray(found[output]), np.asarray(right[output]))
-                share = error / float(np.abs(right[output]).max())
-                worst[precision] = max(worst[precision], share)
+                error, apart = _compare(np.asarray(ours[output]), np.asarray(right[output]))
+                size = float(np.abs(right[output]).max())
+                worst[precision] = max(worst[precision], error / size)
                 if precision == "bfloat16":
-                    rows[f"{precision}, {name}, {output}: largest absolute error"] = error
-                    rows[f"{precision}, {name}, {output}: 1 - least cosine"] = 1 - cosine
-            for data, values in reference.items():
-                ours = retrieved(encoder, data)
-                for key, value in values.items():
-                    off = ours[key] - value
+                    what = f"bfloat16, {name}, {output}"
+                    found.append(value(f"{what}: largest absolute error", error, ""))
+                    found.append(value(f"{what}: 1 − least cosine", apart, ""))
+            for data, points in reference.items():
+                of_data = retrieved(encoder, data)
+                for key, point in points.items():
+                    off = of_data[key] - point
                     furthest[precision] = max(furthest[precision], abs(off))
                     if precision == "bfloat16":
-                        rows[f"{precision}, {name}, {data} {key}: points"] = off
+                        found.append(value(f"bfloat16, {name}, {key}: change", off, "points"))
     for precision in PRECISIONS:
-        rows[f"{precision}, all encoders: largest error over the largest value"] = worst[precision]
-        rows[f"{precision}, AP and mAP: largest difference in points (goal {GOAL})"] = furthest[
-            precision
-        ]
-    report(rows, __doc__ or "")
-    return 0
+        what = f"{precision}, all encoders: largest error over the largest value"
+        found.append(value(what, worst[precision], ""))
+        what = f"{precision}, AP and mAP: largest change"
+        found.append(value(what, furthest[precision], "points", most=GOAL))
+    return found
 
 
 def _compare(found: np.ndarray, right: np.ndarray) -> tuple[float, float]:
-    """The largest absolute error, and the least cosine of two vectors."""
+    """The largest absolute error, and 1 less the least cosine of two vectors."""
     lengths = np.linalg.norm(found, axis=-1) * np.linalg.norm(right, axis=-1)
     cosines = (found * right).sum(axis=-1) / lengths
-    return float(np.abs(found - right).max()), float(cosines.min())
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return float(np.abs(found - right).max()), float(1 - cosines.min())

@@ -20,6 +20,7 @@ NAMES = (
     "probe",
     "segmentation",
     "pretraining",
+    "precision",
     "convert",
     "input",
     "prepare",

@@ -12,7 +12,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, told
 from jaxpart.files import replacing
 from jaxpart.study.document import document
 from jaxpart.study.entries import STORED, Study, merge, read_study, store
@@ -45,24 +45,21 @@ def _read(paths: Sequence[str]) -> Study:
     return merge(read_study(path) for path in paths or [str(STORED)])
 
 
+@told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     given = _parser().parse_args(arguments)
-    try:
-        study = _read(given.studies)
-        if given.command == "collect":
-            store(study, given.out)
-            print(f"{len(study.entries)} encoders' results: {given.out}")
-        elif given.command == "write":
-            text = document(study)
-            with replacing(given.file) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-            print(f"page: {given.file}")
-        else:
-            print(study_text(study))
-    except JaxpartError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    study = _read(given.studies)
+    if given.command == "collect":
+        store(study, given.out)
+        print(f"{len(study.entries)} encoders' results: {given.out}")
+    elif given.command == "write":
+        text = document(study)
+        with replacing(given.file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        print(f"page: {given.file}")
+    else:
+        print(study_text(study))
     return 0
 
 

@@ -26,6 +26,7 @@ The paper's comparison (arXiv 2301.11915) with small encoders on drawn critters,
 on them. This page is written by a command from stored results; nothing in it was entered by hand.
 
 ```bash
+# needs hours: the encoders are trained anew
 python -m jaxpart.pretraining.zoo --rebuild --seed N --out ZOO/seedN     # per seed: the encoders
 python -m jaxpart.main --config configs/study.py \\
     --config.encoders="('ZOO',)" --workdir runs/study                    # all figures
