@@ -62,7 +62,7 @@ def entry(main: Callable[[list[str]], None]) -> int:
         app.run(main)
     except JaxpartError as error:
         print(f"{devices.log_prefix()}error: {error}", file=sys.stderr)
-        return devices.leave(2)
+        devices.leave(2)
     except SystemExit as stop:
         return int(stop.code or 0)
     return 0
