@@ -56,7 +56,7 @@ def test_a_run_is_exported_in_every_format(rundir, tmp_path, capsys):
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     assert sorted(arrays) == sorted([*names, "labels"])
     assert json.loads(about["encoder_digest"]) == encoder.digest
-    assert json.loads(about["trained"]) is False
+    assert json.loads(about["trained"]) is True
     assert json.loads(about["data"]) == f"critters {source.info.version}"
     assert json.loads(about["view"]) == "patch eval"
     assert json.loads(about["classes"]) == list(selection.parts.values())

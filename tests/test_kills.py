@@ -327,18 +327,18 @@ def test_a_report_on_a_bad_disk(nursery, tmp_path):
 def test_resumed_on_other_devices(name, nursery, tmp_path):
     folder, calm, _ = nursery.calm(name)
     one = RUNS[name]
-    for at in range(calm["changes"] // 2, calm["changes"], calm["changes"] // 8):
-        killed = nursery.run(one, tmp_path, at=at)
+    changes = calm["changes"]
+    for at, place in zip(range(changes // 2, changes, changes // 8), rounds(one, tmp_path)):
+        killed = nursery.run(one, place, at=at)
         assert killed["status"] == -9
-        if [path for path in (tmp_path / "run").rglob("*/place") if "tmp" not in str(path)]:
+        if [path for path in (place / "run").rglob("*/place") if "tmp" not in str(path)]:
             break  # there is a checkpoint to resume from
     else:
         pytest.fail("no checkpoint was seen")
-    found = nursery.run(one, tmp_path, devices=4)
+    found = nursery.run(one, place, devices=4)
     assert found["status"] == 0, found["output"]
     ours, theirs = (
-        json.loads((run / "run" / "results.json").read_text())["values"]
-        for run in (tmp_path, folder)
+        json.loads((run / "run" / "results.json").read_text())["values"] for run in (place, folder)
     )
     assert ours.keys() == theirs.keys()
     for key, value in theirs.items():

@@ -237,6 +237,9 @@ def leaves_an_encoders_folder(one, tmp_path, monkeypatch):
     assert len(about["curve"]["loss"]) == 2
     assert about["config"]["seed"] == 0
     assert not (tmp_path / "place").exists()
+    again = run.pretrain(config, workdir, Progress(shown=False), supply=supply)
+    assert again == about  # as after a kill between the encoder and the results
+    workdir.finish(results)
     with pytest.raises(JaxpartError, match="the run is done"):
         run.pretrain(config, workdir, Progress(shown=False), supply=supply)
     half_precision(tmp_path / "encoder", tmp_path / "zoo" / "beit", monkeypatch)

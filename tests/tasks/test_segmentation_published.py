@@ -83,7 +83,8 @@ def experiment(encoder, samples, folder, name, split, crop, *, whole=False, **ch
 
 def scores(one, heads):
     logits = window_logits(one.encoder, Readers([heads]))
-    return segmentation_scores(one.test(logits, 1)[0])
+    matrices, _ = one.test(logits, 1)
+    return segmentation_scores(matrices[0])
 
 
 @pytest.mark.parametrize(
