@@ -328,7 +328,9 @@ def test_resumed_on_other_devices(name, nursery, tmp_path):
     folder, calm, _ = nursery.calm(name)
     one = RUNS[name]
     changes = calm["changes"]
-    for at, place in zip(range(changes // 2, changes, changes // 8), rounds(one, tmp_path)):
+    places = rounds(one, tmp_path)
+    for at in range(changes // 2, changes, changes // 8):
+        place = next(places)
         killed = nursery.run(one, place, at=at)
         assert killed["status"] == -9
         if [path for path in (place / "run").rglob("*/place") if "tmp" not in str(path)]:

@@ -192,7 +192,16 @@ def test_workdir_of_another_run_is_refused(tmp_path):
 def test_nothing_needs_pytorch_or_tensorflow(tmp_path):
     code = f"""
 import sys
-sys.modules.update(dict.fromkeys(("torch", "tensorflow", "timm", "transformers")))  # not importable
+from importlib.machinery import ModuleSpec
+class Blocked:  # others may look whether they are there (etils does), but nobody can import them
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "tensorflow", "timm", "transformers"):
+            return ModuleSpec(name, self)
+    def create_module(self, spec):
+        raise ImportError(spec.name + " is asked for")
+    def exec_module(self, module):
+        pass
+sys.meta_path.insert(0, Blocked())
 import jaxpart
 from jaxpart.main import entry
 sys.argv = ["main", "--config", "configs/mae_part.py", *{SMALL!r}, {RETRIEVAL!r}]
