@@ -236,13 +236,15 @@ def numbers(one: Compared) -> str:
 
 
 def claims_section(judged: Sequence[Judged]) -> Section:
-    """A row for each claim, and one for each comparison that did not turn out as claimed."""
+    """A row for each claim, and one for each comparison that turned out otherwise."""
     rows = []
     for claim in judged:
         count = len(claim.comparisons)
         held = sum(one.verdict == "holds" for one in claim.comparisons)
         rows.append((f"claim {claim.number}", claim.verdict, f"{held} of {count}", claim.text))
         for one in claim.comparisons:
-            if one.verdict != "holds":
+            if one.verdict != "holds" and one.difference is not None:
                 rows.append(("", one.verdict, "", f"{one.text}: {numbers(one)}"))
+        if missing := sum(one.difference is None for one in claim.comparisons):
+            rows.append(("", "undecided", "", f"{missing} of {count} comparisons not measured"))
     return Section(("the paper's claims", "at this scale", "hold", ""), rows)

@@ -63,7 +63,8 @@ def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
 
 def study_text(study: Study) -> str:
     """The table and the claims."""
-    title = f"{len(study.entries)} encoders; {interval_note(study.entries)}"
+    count = len(study.entries)
+    title = f"{count} encoder{'s' if count > 1 else ''}; {interval_note(study.entries)}"
     sections = [table_section(study.entries), claims_section(judge(study.entries, CLAIMS))]
     return sections_text(title, sections)
 
