@@ -42,9 +42,8 @@ def retrieved(encoder: Encoder, data: str) -> dict[str, float]:
 
     config = part_config(encoder.name, "paper", projector=True)
     config.data.root, config.features.cache = str(SHARED / "data"), "off"
-    source = retrieval_set(data, config.data)
-    quiet = Progress(shown=False)
-    found = part_retrieval(encoder, *source, config.retrieval, config.features, quiet)
+    source, selection = retrieval_set(data, config.data)
+    found = part_retrieval(encoder, source, selection, config, Progress(shown=False))
     return {key: 100 * value for key, value in found if key.endswith("AP")}
 
 

@@ -32,7 +32,7 @@ _BELOW_COSINES = -1.5
 _HOST_BLOCK_VALUES = 16 << 20
 """Similarities held at once on the host."""
 
-_CACHED_VALUES = 256 << 10
+_CACHED_VALUES = 512 << 10
 """Similarities that a thread sorts at once: a few MB with all intermediates, near its core, and calls
 long enough for threads not to wait for each other."""
 
