@@ -6,11 +6,11 @@ MAE predicts pixels (each patch brought to mean 0 and variance 1), BEiT the prob
 both tokens and representations; true parts are the same of the image itself. Every method is asked four
 ways, always for the same parts:
 
-part         The part is hidden, the rest of the image is seen.
-random_mask  As many patches are hidden, but at random: of the part one for certain. So the part itself
-             may be seen beside the hidden patch. Only the hidden ones of the part are predicted.
-other_image  The part's place is hidden in another image: what place alone tells.
-seen         The true part retrieves; what could be reached.
+- part: the part is hidden, the rest of the image is seen.
+- random_mask: as many patches are hidden, but at random: of the part one for certain. So the part itself
+  may be seen beside the hidden patch. Only the hidden ones of the part are predicted.
+- other_image: the part's place is hidden in another image: what place alone tells.
+- seen: the true part retrieves; what could be reached.
 
 So that few programs are compiled, the number of hidden patches is brought to a power of two (at least
 4): some other patches, drawn by the seed, are hidden with the part. It is the same for each of the four.
