@@ -88,6 +88,8 @@ def store(source: pathlib.Path, target: pathlib.Path) -> int:
             decoder: Any = load_decoder(source)
             about |= write_decoder(folder, decoder.config, halved(arrays_of(decoder)))
         write_encoder(folder, whole.name, config, whole.preprocessing, arrays, about)
+        for marker in folder.rglob("commit_success.txt"):
+            marker.unlink()  # Orbax's, for storage without renaming; it names a path of this machine
         size = bytes_of(folder)
         if size > LIMIT:
             raise JaxpartError(
