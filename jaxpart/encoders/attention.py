@@ -46,13 +46,14 @@ class Attention(nnx.Module):
         turn: Turn | None = None,
     ) -> tuple[Float[Array, "batch token width"], Float[Array, "batch head query key"]]:
         """Returns the attended tokens and the attention weights."""
+        # Split along an axis of its own: the gradients of the three are then joined, not summed.
+        parts = rearrange(
+            self.qkv(tokens), "b t (g three c) -> b t g three c", g=self.groups, three=3
+        )
         heads = self.num_heads // self.groups
-        q, k, v = rearrange(
-            self.qkv(tokens),
-            "b t (g three h d) -> three b (g h) t d",
-            g=self.groups,
-            three=3,
-            h=heads,
+        q, k, v = (
+            rearrange(part, "b t g 1 (h d) -> b (g h) t d", h=heads)
+            for part in jnp.split(parts, 3, axis=3)
         )
         if self.has_qv_bias:
             biases = self.q_bias[...], self.v_bias[...]

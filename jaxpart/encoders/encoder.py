@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, UInt8
 
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import Preprocessing
+from jaxpart.encoders.pieces import in_pieces
 from jaxpart.encoders.precision import (
     REFERENCE,
     Precision,
@@ -143,7 +144,8 @@ class Encoder:
 @functools.partial(jax.jit, static_argnames=("blocks", "attention"))
 def _forward(encoder: Encoder, images: Array, *, blocks: bool, attention: bool) -> dict[str, Any]:
     with matmul_precision(encoder.precision):
-        return encoder.model(images, blocks=blocks, attention=attention)
+        run = functools.partial(encoder.model, blocks=blocks, attention=attention)
+        return in_pieces(run, images, encoder.config)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jaxpart.pretraining.objective import Inputs, Objective, Outcome, Student
+from jaxpart.pretraining.products import train_products
 
 
 class State(NamedTuple):
@@ -146,6 +147,7 @@ def make_step(
         # A copy, since BatchNorm writes its running statistics into the module.
         student = nnx.merge(graph, trained, state.stats, state.fixed, copy=True)
         objective.resolve(student)
+        train_products(student)
         return student
 
     @functools.partial(jax.jit, donate_argnums=0)

@@ -1,0 +1,61 @@
+"""Large batches on a CPU, a piece at a time, so that what a block computes stays in the caches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from jaxpart.encoders.architecture import ViTConfig
+
+_BYTES_PER_CORE = 5 << 20
+"""Of the hidden layer of a block's MLP, its largest array. Measured: docs/performance.md."""
+
+
+def count_pieces(batch: int, config: ViTConfig, size: tuple[int, int], devices: int) -> int:
+    """Into how many equal pieces a batch is cut.
+
+    Args:
+      batch: Images, cut over all devices.
+      config: The encoder's architecture.
+      size: Of the images, (height, width) in pixels.
+      devices: Each has an equal part of every piece, as it has of the batch.
+
+    Returns:
+      The smallest number with which a piece fits, or the largest possible one.
+    """
+    rows, columns = config.grid_of(*size)
+    tokens = len(config.prefix) + rows * columns
+    image = tokens * config.mlp_width * 4
+    room = _BYTES_PER_CORE * (os.cpu_count() or 1)
+    counts = [n for n in range(1, batch + 1) if batch % n == 0 and batch // n % devices == 0]
+    return next((n for n in counts if batch // n * image <= room), max(counts, default=1))
+
+
+def in_pieces(
+    function: Callable[[Array], Any],
+    images: Float[Array, "batch height width 3"],
+    config: ViTConfig,
+) -> Any:
+    """`function(images)`, on a CPU piece by piece.
+
+    Args:
+      function: Of a batch of images, each treated by itself, to arrays with a batch axis in front.
+      images: The batch.
+      config: Architecture of the encoder in `function`.
+    """
+    count = 1
+    if jax.default_backend() == "cpu":
+        size = images.shape[1], images.shape[2]
+        count = count_pieces(len(images), config, size, jax.device_count())
+    if count == 1:
+        return function(images)
+    # Every count-th image is a piece: a batch that is cut over devices stays where it is.
+    pieces = rearrange(images, "(b piece) ... -> piece b ...", piece=count)
+    return jax.tree.map(
+        lambda out: rearrange(out, "piece b ... -> (b piece) ..."), jax.lax.map(function, pieces)
+    )

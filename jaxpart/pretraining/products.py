@@ -1,0 +1,47 @@
+"""Products of tokens and kernels whose gradients need no transposed copies.
+
+JAX transposes what `dot_general` gives for a kernel; XLA on a CPU then copies a whole batch of
+tokens in another order and multiplies at half its rate (docs/performance.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+
+@jax.custom_vjp
+def _linear(
+    tokens: Float[Array, "*batch channel"], kernel: Float[Array, "channel out"]
+) -> Float[Array, "*batch out"]:
+    return jax.lax.dot_general(tokens, kernel, (((tokens.ndim - 1,), (0,)), ((), ())))
+
+
+def _forward(tokens: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _linear(tokens, kernel), (tokens, kernel)
+
+
+def _backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    tokens, kernel = kept
+    rows, slopes = tokens.reshape(-1, tokens.shape[-1]), slope.reshape(-1, slope.shape[-1])
+    to_tokens = jax.lax.dot_general(slopes, kernel, (((1,), (1,)), ((), ())))
+    to_kernel = jax.lax.dot_general(rows, slopes, (((0,), (0,)), ((), ())))
+    return to_tokens.reshape(tokens.shape), to_kernel
+
+
+_linear.defvjp(_forward, _backward)
+
+
+def _dot_general(left: Array, right: Array, dimensions: Any, **options: Any) -> Array:
+    """`jax.lax.dot_general`; that of a linear layer with the gradients of this file."""
+    if right.ndim == 2 and dimensions == (((left.ndim - 1,), (0,)), ((), ())):
+        return _linear(left, right)
+    return jax.lax.dot_general(left, right, dimensions, **options)
+
+
+def train_products(module: nnx.Module) -> None:
+    """Makes a module's linear layers multiply so."""
+    module.set_attributes(dot_general=_dot_general, raise_if_not_found=False)
