@@ -8,6 +8,7 @@ program then runs unchanged on one CPU, on several GPUs, and on a pod.
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import importlib.util
 import os
 import pathlib
@@ -47,6 +48,8 @@ def start(
             "--coordinator=HOST:PORT, --num-processes and --process-id belong together; give all "
             "three to every process"
         )
+    if _has_only_cpu():
+        memory.keep_pages()
     try:
         if coordinator is not None:
             jax.distributed.initialize(coordinator, num_processes, process_id)
@@ -59,8 +62,15 @@ def start(
         jax.config.update("jax_compilation_cache_dir", str(user_cache() / "xla"))
         # By default programs of less than a second are not kept: a third of a run's compilation.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    if jax.default_backend() == "cpu":
-        memory.keep_pages()
+
+
+def _has_only_cpu() -> bool:
+    """Whether JAX can but compute on the CPU; without starting it, as asking for its devices does."""
+    platforms = jax.config.values["jax_platforms"]
+    if platforms:
+        return platforms == "cpu"
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    return not plugins and importlib.util.find_spec("libtpu") is None
 
 
 def _launched() -> bool:
