@@ -1,4 +1,7 @@
-"""One run on one device, on eight, and on two processes with two each: the same numbers."""
+"""One run on one device, on eight, and on two processes with two each: the same numbers.
+
+The two of a process each hold the encoder whole, or share its weights.
+"""
 
 import json
 import os
@@ -77,11 +80,16 @@ def test_eight_devices(alone, tmp_path):
     assert_same(values(tmp_path / "run"), alone)
 
 
-def test_two_processes(alone, tmp_path):
+@pytest.mark.parametrize("model_devices", [1, 2])
+def test_two_processes(alone, tmp_path, model_devices):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    together = (f"--coordinator=127.0.0.1:{port}", "--num-processes=2")
+    together = (
+        f"--coordinator=127.0.0.1:{port}",
+        "--num-processes=2",
+        f"--config.encoder.model_devices={model_devices}",
+    )
     processes = [start(tmp_path / f"run{i}", 2, *together, f"--process-id={i}") for i in (0, 1)]
     main, other = finish(*processes)
     assert_same(values(tmp_path / "run0"), alone)
