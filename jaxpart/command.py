@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import pathlib
 import signal
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from jaxpart import config as configs
 from jaxpart import devices
@@ -55,11 +56,38 @@ def _command_line(arguments: list[str]) -> list[str]:
     return given
 
 
+def _parse(arguments: list[str]) -> list[str]:
+    """absl's parsing of flags; a field that the configuration does not have is told in a sentence."""
+    try:
+        return app.parse_flags_with_usage(arguments)
+    except (AttributeError, KeyError, TypeError):
+        fields = [argument for argument in arguments if argument.startswith("--config.")]
+        sys.argv = [argument for argument in arguments if argument not in fields]
+        app.parse_flags_with_usage(sys.argv)  # the configuration as it is without them
+        for field in fields:
+            _check_field(field.partition("=")[0])
+        raise
+
+
+def _check_field(flag: str) -> None:
+    fields: Any = _CONFIG.value
+    names = flag.split(".")[1:]
+    for i, name in enumerate(names):
+        known = list(fields) if isinstance(fields, ConfigDict) else []
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'none'}"
+            raise JaxpartError(
+                f"{flag}: {'.'.join(['config', *names[:i]])} has no field {name!r}; {hint}"
+            )
+        fields = fields[name]
+
+
 def entry(main: Callable[[list[str]], None]) -> int:
     """Runs `main`; a user's mistake is told in one sentence. Returns the exit status."""
     try:
         sys.argv = _command_line(sys.argv)  # where ml_collections looks for --config.field=value
-        app.run(main)
+        app.run(main, flags_parser=_parse)
     except JaxpartError as error:
         print(f"{devices.log_prefix()}error: {error}", file=sys.stderr)
         devices.leave(2)
