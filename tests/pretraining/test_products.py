@@ -9,9 +9,10 @@ from flax import nnx
 from jaxpart.pretraining.products import train_products
 
 
-@pytest.mark.parametrize("shape", [(5, 8), (3, 5, 8), (2, 3, 5, 8)])
-def test_gradients(shape):
-    layer = nnx.Linear(8, 6, rngs=nnx.Rngs(0))
+@pytest.mark.parametrize("out", [6, 11])
+@pytest.mark.parametrize("shape", [(5, 8), (3, 5, 8), (2, 3, 5, 7)])
+def test_gradients(shape, out):
+    layer = nnx.Linear(shape[-1], out, rngs=nnx.Rngs(0))
     inputs = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
 
     def found():
