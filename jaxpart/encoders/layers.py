@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -15,7 +16,8 @@ Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu"]
 def activation(name: Activation) -> Callable[[Array], Array]:
     """The function of that name."""
     return {
-        "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+        # As PyTorch has it; jax.nn.gelu takes erfc, three times as long on a CPU.
+        "gelu": lambda x: 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5))),
         "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
         "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
         "silu": jax.nn.silu,

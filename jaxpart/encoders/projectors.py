@@ -117,7 +117,7 @@ class Bottleneck(nnx.Module):
         *layers, last = self.layers
         found = []
         for layer in layers:
-            hidden = jax.nn.gelu(layer(hidden), approximate=False)
+            hidden = activation("gelu")(layer(hidden))
             found.append(hidden)
         hidden = last(hidden)
         norm = jnp.linalg.norm(hidden, axis=-1, keepdims=True)
