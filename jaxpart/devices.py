@@ -152,6 +152,23 @@ def round_up(count: int, *, local: bool = False) -> int:
     return -(-count // devices) * devices
 
 
+def check_batch(size: int, field: str) -> None:
+    """Refuses a batch of training images that the devices cannot share: a larger one is another recipe.
+
+    Args:
+      size: Images of a step over all processes.
+      field: Where its size is given, "config.batch_size".
+
+    Raises:
+      JaxpartError: The devices cannot share it evenly.
+    """
+    if size % jax.device_count():
+        raise JaxpartError(
+            f"{field} is {size}, which {jax.device_count()} devices cannot share evenly; give a "
+            f"multiple, or fewer devices"
+        )
+
+
 def shard(tree: Any, *, axis: int = 0, local: bool = False) -> Any:
     """Batches from host to devices, cut over "data".
 

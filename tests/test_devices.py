@@ -51,6 +51,12 @@ def test_sums_keep_their_dtype():
     assert devices.anywhere(np.array([True, False])).tolist() == [True, False]
 
 
+def test_batches_that_devices_cannot_share_are_refused():
+    devices.check_batch(8, "batch_size")
+    with pytest.raises(JaxpartError, match="batch_size is 6, which 4 devices cannot share evenly"):
+        devices.check_batch(6, "batch_size")
+
+
 def test_processes_are_named_completely():
     with pytest.raises(JaxpartError, match="--num-processes and --process-id belong together"):
         devices.start(coordinator="127.0.0.1:1")

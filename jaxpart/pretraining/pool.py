@@ -7,10 +7,10 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Int32, UInt8
 
+from jaxpart import devices
 from jaxpart.data import input
 from jaxpart.data.images import center_crop, decode, resize_shorter
 from jaxpart.data.source import Record, Source
@@ -141,10 +141,7 @@ def _check_batch(size: int, images: int) -> None:
         raise JaxpartError(
             f"{images} images do not fill a batch of {size}; lower --config.batch_size"
         )
-    if size % jax.device_count():
-        raise JaxpartError(
-            f"a batch of {size} cannot be shared by {jax.device_count()} devices; give a multiple"
-        )
+    devices.check_batch(size, "config.batch_size")
 
 
 def _square(record: Record, random: np.random.Generator, *, size: int) -> dict[str, np.ndarray]:

@@ -12,7 +12,6 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from jaxpart import devices
 from jaxpart.data.input import Loader
-from jaxpart.errors import JaxpartError
 from jaxpart.probes.probing import Work
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep, Training
@@ -61,11 +60,7 @@ class ViewSteps:
         Raises:
           JaxpartError: The devices cannot share a batch evenly.
         """
-        if batch % jax.device_count():
-            raise JaxpartError(
-                f"a batch of {batch} images cannot be shared by {jax.device_count()} devices; choose a "
-                f"multiple as batch_size"
-            )
+        devices.check_batch(batch, "a head's batch_size")
         self._loader, self._recipe, self._batch, self._encoder = loader, recipe, batch, encoder
         self.pieces = records // batch
 

@@ -101,8 +101,9 @@ class Segmentation:
           progress: Shows how far it is.
 
         Raises:
-          JaxpartError: Crop, readouts or shares do not fit.
+          JaxpartError: Batch, crop, readouts or shares do not fit.
         """
+        devices.check_batch(config.batch_size, "config.segmentation.batch_size")
         self.encoder, self.data, self.config = devices.replicate(encoder), data, config
         self.seed, self.workdir, self.progress = seed, workdir, progress
         crop = crop_size(encoder, data.crop, data.name)
@@ -186,7 +187,7 @@ class Segmentation:
         return load(
             source,
             self.data.train_transform,
-            batch_size=devices.round_up(self.config.batch_size),
+            batch_size=self.config.batch_size,
             shuffle=True,
             epochs=epochs,
             seed=self.seed,
@@ -197,7 +198,7 @@ class Segmentation:
     def memory(self) -> Memory:
         """The labelled patches of as many training crops as the configuration says."""
         crops = self.config.incontext.images
-        wanted = -(-crops // devices.round_up(self.config.batch_size))
+        wanted = -(-crops // self.config.batch_size)
         batches = self.batches(self.data.train, epochs=None)
         with self.progress.bar(f"{self.data.name}: keeping labelled patches", wanted) as advance:
             memory = labelled_patches(

@@ -297,7 +297,7 @@ def test_batches_of_a_pool(pool):
     np.testing.assert_array_equal(next(again).arrays["image"], first[3].arrays["image"])
     with pytest.raises(JaxpartError, match="do not fill a batch of 64"):
         pool_supply(pool, 64, 0)
-    with pytest.raises(JaxpartError, match="cannot be shared"):
+    with pytest.raises(JaxpartError, match="batch_size is 6, which 4 devices cannot share evenly"):
         pool_supply(pool, 6, 0)
 
 
