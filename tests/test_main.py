@@ -72,7 +72,7 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
         f"configs/{method}_part.py:paper",
         f"--config.encoder.checkpoint={tmp_path / 'encoder'}",
         f"--config.data.root={samples}",
-        RETRIEVAL,
+        "--config.tasks=('retrieval','layers')",
         "--workdir",
         tmp_path / "run",
         cwd=tmp_path,
@@ -85,6 +85,8 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
             place = f"{data}/retrieval/{name}"
             assert abs(ours[f"{place}/AP"] - expected["AP"]) <= 1e-4
             assert abs(ours[f"{place}/mAP"] - expected["mAP"]) <= 1e-4
+            layer = {"projection": "projector4"}.get(name, name)  # the projector's last layer
+            assert abs(ours[f"{data}/layers/{layer}/parts/AP"] - expected["AP"]) <= 1e-4
             for part, value in expected["per_part"].items():
                 assert abs(ours[f"{place}/part/{part}"] - value) <= 1e-4
 
