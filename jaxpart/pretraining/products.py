@@ -48,8 +48,9 @@ _linear.defvjp(_forward, _backward)
 
 
 def _dot_general(left: Array, right: Array, dimensions: Any, **options: Any) -> Array:
-    """`jax.lax.dot_general`; that of a linear layer with the gradients of this file."""
-    if right.ndim == 2 and dimensions == (((left.ndim - 1,), (0,)), ((), ())):
+    """`jax.lax.dot_general`; that of a plain linear layer with the gradients of this file."""
+    linear = right.ndim == 2 and dimensions == (((left.ndim - 1,), (0,)), ((), ()))
+    if linear and all(option is None for option in options.values()):
         return _linear(left, right)
     return jax.lax.dot_general(left, right, dimensions, **options)
 
