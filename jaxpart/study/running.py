@@ -121,8 +121,8 @@ def _measured(
 def member_config(config: Any, member: Member) -> ConfigDict:
     """The configuration of one encoder of a study: what it lacks is left out.
 
-    The seed of its pretraining is that of heads and of drawn images too: an interval over seeds is one
-    over all that is left to chance.
+    The seed of its pretraining is that of its heads too, and the images stay the same: an interval over
+    seeds is one over all else that is left to chance.
     """
     own = ConfigDict(config.to_dict())
     del own.encoders
