@@ -95,6 +95,25 @@ def local_view(imagenet: bool, *, scale: tuple[float, float]) -> dict[str, Any]:
     return {**pair, "size": 96 if imagenet else 32, "blur": 0.5, "solarize": 0.0}
 
 
+def distill(config: Any, *, imagenet: bool) -> None:
+    """Sets what DINO and iBOT share: optimiser, teacher, number of local crops.
+
+    Faster, or with a teacher at a temperature of 0.04, their small encoders soon tell no images apart.
+    """
+    config.optimizer.lr = 5e-4
+    config.optimizer.weight_decay, config.optimizer.end_weight_decay = 0.04, 0.4
+    config.optimizer.clip, config.optimizer.clip_norm = "array", 0.3
+    config.objective.momentum = 0.996
+    config.objective.local_crops = 10 if imagenet else 2
+    config.objective.teacher_temperature = (0.04, 0.07, 50) if imagenet else (0.02, 0.02, 1)
+    config.objective.freeze_last_layer_epochs = 3 if imagenet else 1
+    if imagenet:
+        config.projector.update(hidden=(2048, 2048), bottleneck=256)
+        config.epochs, config.warmup_epochs, config.batch_size = 400, 10, 1024
+        config.optimizer.lr, config.optimizer.end_lr = 7.5e-4, 2e-6
+        config.drop_path = 0.1
+
+
 def architecture(config: Any) -> tuple[ViTConfig, DecoderConfig | None]:
     """The encoder and decoder of a configuration: the method's small ones, as far as it says no more."""
     encoder = small_config(config.method)
