@@ -56,7 +56,7 @@ class Mocov3(Objective):
         """The symmetric contrastive loss; BatchNorm sees one view at a time."""
         pair, *drops = jax.random.split(inputs.key, 3)
         views = make_views(pair, inputs.images, self.view("pair"), 2)
-        one, other = (normalize(views[:, i]) for i in range(2))
+        both = [normalize(views[:, i]) for i in range(2)]
 
         def projection(module: Any, view: Array, drop_path: DropPath | None = None) -> Array:
             return module.vit.projector.mlp(encode(module.vit, view, drop_path=drop_path)[:, 0])
@@ -64,10 +64,10 @@ class Mocov3(Objective):
         # One view after the other: a CPU takes a tenth longer for both at once.
         mine = [
             projection(inputs.student, view, self.drop_path(drop))
-            for view, drop in zip((one, other), drops, strict=True)
+            for view, drop in zip(both, drops, strict=True)
         ]
         predictions = jnp.stack([inputs.student.vit.predictor(found) for found in mine])
-        keys = jnp.stack([projection(inputs.teacher, view) for view in (one, other)])
+        keys = jnp.stack([projection(inputs.teacher, view) for view in both])
         loss = mocov3_loss(predictions, keys, self.config.objective.temperature)
         return Outcome(loss, {"spread": spread(keys[0])}, {})
 
