@@ -49,10 +49,12 @@ def _command_line(arguments: list[str]) -> list[str]:
     """The command line with the path of an embedded configuration filled in."""
     given = list(arguments)
     for i, argument in enumerate(given):
-        if argument in ("--config", "-config") and i + 1 < len(given):
-            given[i + 1] = configs.locate(given[i + 1])
-        elif argument.startswith("--config="):
-            given[i] = "--config=" + configs.locate(argument.removeprefix("--config="))
+        flag, equals, path = argument.partition("=")
+        if flag in ("--config", "-config"):
+            if equals:
+                given[i] = f"{flag}={configs.locate(path)}"
+            elif i + 1 < len(given):
+                given[i + 1] = configs.locate(given[i + 1])
     return given
 
 
@@ -61,7 +63,9 @@ def _parse(arguments: list[str]) -> list[str]:
     try:
         return app.parse_flags_with_usage(arguments)
     except (AttributeError, KeyError, TypeError):
-        fields = [argument for argument in arguments if argument.startswith("--config.")]
+        fields = [
+            argument for argument in arguments if argument.startswith(("--config.", "-config."))
+        ]
         sys.argv = [argument for argument in arguments if argument not in fields]
         app.parse_flags_with_usage(sys.argv)  # the configuration as it is without them
         for field in fields:

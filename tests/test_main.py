@@ -125,6 +125,7 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
             ["--config=configs/ibot_part.py", "--config.q=3"],
             "config has no field 'q'; it has classification, data,",
         ),
+        (["-config=configs/ibot_part.py", "-config.q=3"], "-config.q: config has no field 'q'"),
         (
             ["--config", "configs/ibot_part.py", "--config.tasks.x=3"],
             "config.tasks has no field 'x'; it has none",
