@@ -7,6 +7,7 @@ import functools
 import logging
 import pathlib
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,10 +21,24 @@ from jaxpart.errors import JaxpartError
 
 @functools.cache
 def _orbax() -> Any:
-    """Orbax, which is slow to import; where a write fails, it raises, and need not log stack traces too."""
+    """Orbax, which is slow to import.
+
+    Where a write fails, it raises, and need not print stack traces too: neither its own nor those of the
+    other writes, which then end with nobody waiting for them and their event loop closed.
+    """
     import orbax.checkpoint as ocp
 
     logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+    logging.getLogger("asyncio").addFilter(
+        lambda record: "never retrieved" not in record.getMessage()
+    )
+    others = sys.unraisablehook
+
+    def unraisable(what: sys.UnraisableHookArgs) -> None:
+        if str(what.exc_value) != "Event loop is closed":
+            others(what)
+
+    sys.unraisablehook = unraisable
     return ocp
 
 
