@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+_side: Callable[[], Any]
+"""Of this process, see `Apart`."""
+
 
 class Row(NamedTuple):
     """A line of the table, made by `faster`, `share`, `value` or `missing`.
@@ -114,6 +117,40 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *arguments).result()
+
+
+class Apart:
+    """A side of a comparison in a process of its own, where the other sides leave it no threads and memory.
+
+    Used with `with`; calling it calls what `make(*arguments)` has returned there, and waits.
+    """
+
+    def __init__(self, make: Callable[..., Callable[[], Any]], *arguments: Any) -> None:
+        """Starts the process."""
+        self._pool = concurrent.futures.ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), _make, (make, *arguments)
+        )
+
+    def __call__(self) -> Any:
+        """What the side returns."""
+        return self._pool.submit(_call).result()
+
+    def __enter__(self) -> Apart:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the process."""
+        self._pool.shutdown()
+
+
+def _make(make: Callable[..., Callable[[], Any]], *arguments: Any) -> None:
+    global _side
+    _side = make(*arguments)
+
+
+def _call() -> Any:
+    return _side()
 
 
 def memory(field: str = "VmHWM") -> float:

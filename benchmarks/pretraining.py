@@ -3,18 +3,21 @@
 One method of each kind (supervised DeiT, contrastive MoCo v3, masked MAE) at the embedded sizes:
 forward, backward, AdamW and moving average, on both sides from finished views of 64 pixels (ours cut
 them once more, as a crop of the whole image). The whole step with its views is stated beside it.
-PyTorch's runs eagerly with all cores, of timm's blocks. The C library keeps memory as it does when
-jaxpart pretrains, for both sides.
+PyTorch's runs eagerly with all cores, of timm's blocks; once as it is, and once with the C library
+keeping its memory as it keeps ours. Each side has a process of its own, as trainings have; they take
+turns.
 """
 
 from __future__ import annotations
+
+import contextlib
 
 import jax
 import numpy as np
 import torch
 
 from benchmarks import torch_pretraining as twin
-from benchmarks.measuring import Row, faster, medians, value
+from benchmarks.measuring import Apart, Row, faster, medians, value
 from jaxpart import devices, memory
 from jaxpart.pretraining.objective import find
 from jaxpart.pretraining.recipe import architecture
@@ -36,9 +39,10 @@ def plain(config) -> None:
 
 
 class Ours:
-    """A method's step with its state."""
+    """A method's step with its state; returns how many parameters it trains."""
 
-    def __init__(self, method: str, batch: int, steps: int, *, views: bool):
+    def __init__(self, method: str, batch: int, steps: int, views: bool):
+        devices.start()
         self.steps = steps
         config = recipe_of(method)
         config.unlock()
@@ -46,54 +50,67 @@ class Ours:
         if not views:
             plain(config)
         size = config.data.image_size if views else 64
-        self.objective = find(method)(*architecture(config), config, 1000, 100)
+        objective = find(method)(*architecture(config), config, 1000, 100)
         optimizer, rate = make_optimizer(config.optimizer, batch, 1000, 100)
-        graph, state = start(self.objective, optimizer, 0)
+        graph, state = start(objective, optimizer, 0)
         self.parameters = sum(x.size for x in jax.tree.leaves(state.trained))
         self.state = devices.replicate(state)
-        self.step = make_step(self.objective, graph, optimizer, rate, 0)
+        self.step = make_step(objective, graph, optimizer, rate, 0)
         random = np.random.default_rng(0)
         images = random.integers(0, 256, (batch, size, size, 3)).astype(np.uint8)
         labels = random.integers(0, 24, batch).astype(np.int32)
         self.batch = devices.shard({"image": images, "label": labels})
 
-    def __call__(self) -> None:
+    def __call__(self) -> int:
         for _ in range(self.steps):
             self.state, metrics = self.step(self.state, self.batch)
         float(metrics["loss"])
+        return self.parameters
 
 
 class Theirs:
     """The same in PyTorch."""
 
-    def __init__(self, objective, batch: int, steps: int):
+    def __init__(self, method: str, batch: int, steps: int, kept: bool):
+        if kept:
+            memory.keep_pages()
         self.steps = steps
+        config = recipe_of(method)
+        objective = find(method)(*architecture(config), config, 1000, 100)
         arguments = [objective.encoder] + [objective.decoder] * (objective.decoder is not None)
         self.step = getattr(twin, type(objective).__name__)(*arguments)
         self.images = torch.randn(batch, 2, 3, 64, 64)
         self.labels = torch.randint(0, 24, (batch,))
 
-    def __call__(self) -> None:
+    def __call__(self) -> int:
         for _ in range(self.steps):
             self.step(self.images, self.labels)
+        return twin.count(self.step.model)
 
 
 def rows(quick: bool) -> list[Row]:
-    memory.keep_pages()
-    methods, batch, steps, runs = (METHODS[:1], 8, 1, 1) if quick else (METHODS, 64, 5, 5)
+    methods, batch, steps, runs = (METHODS[:1], 8, 1, 1) if quick else (METHODS, 64, 4, 11)
     rows = []
     for method in methods:
-        ours = Ours(method, batch, steps, views=False)
-        whole = Ours(method, batch, steps, views=True)
-        theirs = Theirs(ours.objective, batch, steps)
-        expected, found = twin.count(theirs.step.model), ours.parameters
-        assert abs(found - expected) <= 0.001 * expected, (method, found, expected)
-        ours(), whole(), theirs()
-        seconds = medians(runs, ours=ours, whole=whole, theirs=theirs)
-        mine, views, other = (steps * batch / taken for taken in seconds.values())
+        with contextlib.ExitStack() as stack:
+            sides = {
+                name: stack.enter_context(Apart(make, method, batch, steps, flag))
+                for name, make, flag in (
+                    ("ours", Ours, False),
+                    ("theirs", Theirs, False),
+                    ("kept", Theirs, True),
+                    ("views", Ours, True),
+                )
+            }
+            counts = {name: side() for name, side in sides.items()}
+            expected = counts["theirs"]
+            assert abs(counts["ours"] - expected) <= 0.001 * expected, (method, counts)
+            seconds = medians(runs, **sides)
+        rates = {name: steps * batch / taken for name, taken in seconds.items()}
+        what, unit = f"{method}, steps", "images/s"
         rows += [
-            faster(f"{method}, steps", mine, other, "PyTorch eager", goal=1, unit="images/s"),
-            value(f"{method}, steps with their views", views, "images/s"),
+            faster(what, rates["ours"], rates["theirs"], "PyTorch eager", goal=1, unit=unit),
+            faster(what, rates["ours"], rates["kept"], "PyTorch eager, memory kept", unit=unit),
+            value(f"{method}, steps with their views", rates["views"], unit),
         ]
-        jax.clear_caches()
     return rows

@@ -1,4 +1,5 @@
 import json
+import os
 import pathlib
 
 import jax
@@ -63,6 +64,17 @@ def test_medians_and_peaks():
     assert set(seconds) == {"a", "b"}
     if pathlib.Path("/proc/self/status").exists():
         assert 0 < measuring.memory("VmRSS") <= measuring.memory()
+
+
+def process_with(number):
+    return lambda: (os.getpid(), number)
+
+
+def test_a_side_has_a_process_of_its_own():
+    with measuring.Apart(process_with, 3) as side, measuring.Apart(process_with, 4) as other:
+        (process, number), (elsewhere, _) = side(), other()
+        assert side() == (process, number) == (process, 3)
+    assert len({process, elsewhere, os.getpid()}) == 3
 
 
 def test_operations_are_those_that_xla_counts():
