@@ -86,6 +86,7 @@ def make_optimizer(config: Any, batch_size: int, steps: int, warmup: int) -> tup
     }
     chain = optax.chain(
         clips[config.clip](),
+        # As one vector, or a hundred small arrays would be updated one after another.
         optax.flatten(optax.scale_by_adam(b1=0.9, b2=config.b2)),
         optax.add_decayed_weights(decay, mask=decayed),
         optax.scale_by_learning_rate(rate),
