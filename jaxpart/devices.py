@@ -221,6 +221,12 @@ def _is_cut_over_model(x: Any) -> bool:
     return isinstance(sharding, NamedSharding) and "model" in sharding.spec
 
 
+@functools.cache
+def _exchange(sharding: NamedSharding) -> Any:
+    """Has devices exchange their parts; newer versions of `jax.device_put` do so by way of the host."""
+    return jax.jit(lambda x: x, out_shardings=sharding)
+
+
 def replicate(tree: Any, *, local: bool = False) -> Any:
     """Arrays that are the same in every process, whole on every device; weights that are cut stay so.
 
@@ -238,7 +244,7 @@ def replicate(tree: Any, *, local: bool = False) -> Any:
             parts = [shard.data for shard in x.addressable_shards]
             return jax.make_array_from_single_device_arrays(x.shape, there, parts)
         if local and isinstance(x, jax.Array) and x.is_fully_addressable:
-            return jax.device_put(x, sharding)  # cut over these devices: they exchange their parts
+            return _exchange(sharding)(x)  # cut over these devices
         return jax.make_array_from_process_local_data(sharding, np.asarray(x))
 
     return jax.tree.map(put, tree)
