@@ -91,7 +91,7 @@ def record_faults(record: Record, info: DatasetInfo) -> Iterator[str]:
     """A sentence for everything that is wrong with a record: all of it is decoded."""
     annotation = record.annotation
     try:
-        size = decode(record.image, annotation.id).size
+        size = decode(record.image, annotation.id, upright=True).size
     except JaxpartError as error:
         yield str(error)
         return

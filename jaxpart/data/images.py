@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float32, Integer, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jaxpart.errors import JaxpartError
 
@@ -21,7 +21,7 @@ Box = tuple[float, float, float, float]
 Pixels = UInt8[np.ndarray, "size size 3"]
 
 
-def decode(data: bytes, name: str) -> Image.Image:
+def decode(data: bytes, name: str, *, upright: bool = False) -> Image.Image:
     """An encoded file (JPEG, PNG…) of any colour mode as RGB.
 
     As Pillow's `convert("RGB")` does it, which the published loaders call: alpha is dropped, not
@@ -30,11 +30,45 @@ def decode(data: bytes, name: str) -> Image.Image:
     Args:
       data: The file's bytes.
       name: The file, for the error.
+      upright: Whether to apply an EXIF orientation after all, as OpenCV does: see `turn_of`.
 
     Raises:
       JaxpartError: The bytes are no image, or cut off or damaged.
     """
-    return _decoded(data, name, "RGB")
+    image = _decoded(data, name, "RGB")
+    turn = turn_of(data) if upright else None
+    return image if turn is None else image.transpose(turn)
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation; 1 stands for upright."""
+
+
+def turn_of(data: bytes) -> Image.Transpose | None:
+    """What turns a decoded file upright, by its EXIF orientation; None where nothing is to be done.
+
+    Read of JPEG, PNG and WebP files, as OpenCV does; one that cannot be read counts for nothing there
+    either.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.format not in ("JPEG", "MPO", "PNG", "WEBP"):
+                return None
+            if image.format == "PNG":
+                image.load()  # the chunk may follow the pixels
+            exif = Image.Exif()
+            exif.load(image.info.get("exif", b""))
+            return _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged EXIF raises a dozen types; a damaged file is `decode`'s to refuse
+        return None
 
 
 def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"]:
