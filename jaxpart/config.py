@@ -162,6 +162,7 @@ def _segmentation(paper: bool) -> ConfigDict:
     config.learning_rate = 4e-4 if paper else 0.02
     config.weight_decay = 0.05
     config.warmup = 1500 if paper else 10
+    config.resize = "opencv"  # as published; or "pillow", which antialiases
     config.window_batch = 16  # test windows that the encoder sees at a time
     config.pictures = 8  # test images drawn with truth and prediction
 

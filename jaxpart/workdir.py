@@ -15,7 +15,16 @@ from jaxpart.events import event_writer
 from jaxpart.files import from_json, moved_into_place, to_json
 
 _METRICS = "metrics.jsonl"
-_PACKAGES = ("jaxpart", "jax", "jaxlib", "flax", "numpy", "pillow", "scipy")
+_PACKAGES = (
+    "jaxpart",
+    "jax",
+    "jaxlib",
+    "flax",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "scipy",
+)
 
 
 def default_workdir(name: str) -> pathlib.Path:

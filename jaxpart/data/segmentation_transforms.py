@@ -1,7 +1,7 @@
 """Images and label maps for training and testing pixel heads (PROTOCOL.md, "Part and object segmentation").
 
-The geometry is that of the published pipeline (mmsegmentation on mmcv). That resizes with OpenCV's
-bilinear; here it is Pillow's, which antialiases when it shrinks. Labels are resized to the nearest.
+The published pipeline is mmsegmentation's on mmcv, whose pixels are OpenCV's: resizing, colours, and an
+EXIF orientation that is applied to the image alone.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image
 
 from jaxpart.data.images import decode
-from jaxpart.data.masks import ignore_background, read_mask
+from jaxpart.data.masks import Labels, ignore_background, read_mask
+from jaxpart.data.resizing import Resize, resize_image, resize_labels
 from jaxpart.data.source import Record
 from jaxpart.errors import JaxpartError
 from jaxpart.labels import IGNORE
@@ -24,11 +24,13 @@ _MAX_SHARE = 0.75
 _CROP_TRIES = 10
 _BRIGHTNESS = 32.0
 _CONTRAST = _SATURATION = 0.5, 1.5
-_HUE = 18
+_HUE, _CIRCLE = 18, 180
 """In OpenCV's unit of 2 degrees."""
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels."""
+
+Picture = UInt8[np.ndarray, "height width 3"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,17 +43,19 @@ class _Segmentation:
       scale: (longest, shortest) side into which an image is fitted.
       ignore_background: Whether label 0 is ignored and the others count from 0, as in all data
         sets of the paper.
+      resize: By whose rules images and labels are resized.
     """
 
     kind: str
     labels: int
     scale: tuple[int, int]
     ignore_background: bool = True
+    resize: Resize = "opencv"
 
-    def _read(self, record: Record) -> tuple[Image.Image, UInt8[np.ndarray, "height width"]]:
-        image = decode(record.image, record.annotation.id)
-        mask = read_mask(record, self.kind, self.labels, (image.height, image.width))
-        return image, ignore_background(mask) if self.ignore_background else mask
+    def _read(self, record: Record) -> tuple[Picture, Labels]:
+        pixels = np.asarray(decode(record.image, record.annotation.id, upright=True))
+        mask = read_mask(record, self.kind, self.labels, pixels.shape[:2])
+        return pixels, ignore_background(mask) if self.ignore_background else mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +68,8 @@ class SegmentationTest(_Segmentation):
     def __call__(self, record: Record, random: np.random.Generator) -> dict[str, np.ndarray]:
         """Raises `JaxpartError` if the image or its mask cannot be read."""
         image, label = self._read(record)
-        size = fit_size(image.size, self.scale)
-        return {
-            "image": np.asarray(image.resize(size, Image.Resampling.BILINEAR)),
-            "label": label,
-        }
+        size = fit_size(label.shape[::-1], self.scale)
+        return {"image": resize_image(image, size, self.resize), "label": label}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,21 +91,22 @@ class SegmentationTrain(_Segmentation):
         image, label = self._read(record)
         ratio = random.uniform(*_RATIOS)
         longest, shortest = (int(side * ratio) for side in self.scale)
-        size = fit_size(image.size, (longest, shortest))
-        resized = Image.fromarray(label).resize(size, Image.Resampling.NEAREST)
-        box = choose_crop(resized, self.crop, random)
-        image, resized = _resized_part(image, size, box), resized.crop(box)
+        size = fit_size(label.shape[::-1], (longest, shortest))
+        label = resize_labels(label, size, self.resize)
+        left, top, right, bottom = choose_crop(label, self.crop, random)
+        part = slice(top, bottom), slice(left, right)
+        image, label = resize_image(image, size, self.resize)[part], label[part]
         if random.random() < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-            resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            image, label = image[:, ::-1], label[:, ::-1]
+        height, width = label.shape
         pixels = np.zeros((self.crop, self.crop, 3), np.uint8)
         labels = np.full((self.crop, self.crop), IGNORE, np.uint8)
-        pixels[: image.height, : image.width] = np.asarray(distort_colours(image, random))
-        labels[: image.height, : image.width] = np.asarray(resized)
+        pixels[:height, :width] = distort_colours(np.ascontiguousarray(image), random)
+        labels[:height, :width] = label
         return {
             "image": pixels,
             "label": labels,
-            "size": np.array([image.height, image.width], np.int32),
+            "size": np.array([height, width], np.int32),
         }
 
 
@@ -141,7 +143,7 @@ def fit_size(size: tuple[int, int], scale: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def choose_crop(label: Image.Image, crop: int, random: np.random.Generator) -> Box:
+def choose_crop(label: Labels, crop: int, random: np.random.Generator) -> Box:
     """A random square, or all of a side that is shorter, in which no class has over 75 %.
 
     As mmsegmentation's `RandomCrop`: places are drawn uniformly and ten are looked at; one will do
@@ -149,83 +151,63 @@ def choose_crop(label: Image.Image, crop: int, random: np.random.Generator) -> B
     will not, the next is taken as it comes.
 
     Args:
-      label: The label map, 255 ignored.
+      label: Classes, or 255 for ignored pixels.
       crop: Side in pixels.
       random: Source of randomness.
     """
 
+    height, width = label.shape
+
     def draw() -> Box:
-        left = int(random.integers(max(label.width - crop, 0) + 1))
-        top = int(random.integers(max(label.height - crop, 0) + 1))
-        return left, top, min(left + crop, label.width), min(top + crop, label.height)
+        left = int(random.integers(max(width - crop, 0) + 1))
+        top = int(random.integers(max(height - crop, 0) + 1))
+        return left, top, min(left + crop, width), min(top + crop, height)
 
     for _ in range(_CROP_TRIES):
-        box = draw()
-        counts = label.crop(box).histogram()[:IGNORE]
-        labelled, largest = sum(counts), max(counts)
+        left, top, right, bottom = box = draw()
+        counts = np.bincount(label[top:bottom, left:right].ravel(), minlength=IGNORE)[:IGNORE]
+        labelled, largest = counts.sum(), counts.max()
         if largest < labelled and largest / labelled < _MAX_SHARE:
             return box
     return draw()
 
 
-def _resized_part(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
-    """`image.resize(size).crop(box)`, without the pixels that the crop throws away.
-
-    Equal to a level: Pillow takes the region as float32, and by the sizes it decides whether to
-    resize across or down first, rounding in between.
-    """
-    across, down = image.width / size[0], image.height / size[1]
-    left, top, right, bottom = box
-    region = (
-        left * across,
-        top * down,
-        min(right * across, image.width),
-        min(bottom * down, image.height),
-    )
-    return image.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=region)
-
-
-def distort_colours(image: Image.Image, random: np.random.Generator) -> Image.Image:
+def distort_colours(pixels: Picture, random: np.random.Generator) -> Picture:
     """Brightness, contrast, saturation and hue, each changed with probability one half.
 
-    As mmsegmentation's `PhotoMetricDistortion`: brightness by up to ±32 levels, contrast and
-    saturation by a factor of 0.5 to 1.5, hue by −36 to 34 degrees; contrast comes with equal
-    chance right after brightness or last. Saturation and hue are changed in one pass through
-    Pillow's HSV, which holds hue in steps of 1.4 degrees (OpenCV's: 2).
+    As mmsegmentation's `PhotoMetricDistortion`, with OpenCV's HSV of 8 bits: brightness by up to ±32
+    levels, contrast and saturation by a factor of 0.5 to 1.5, hue by −36 to 34 degrees in steps of 2;
+    contrast comes with equal chance right after brightness or last.
+
+    Args:
+      pixels: RGB, contiguous.
+      random: Source of randomness.
     """
+    import cv2  # slow to import
 
     def chosen() -> bool:
         return random.random() < 0.5
 
-    first, last = np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8)
+    def in_hsv(pixels: Picture, channel: int, table: np.ndarray) -> Picture:
+        hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)
+        hsv[..., channel] = table[hsv[..., channel]]
+        return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
     if chosen():
-        first = _levels(first, 1.0, random.uniform(-_BRIGHTNESS, _BRIGHTNESS))
+        pixels = cv2.LUT(pixels, _levels(1.0, random.uniform(-_BRIGHTNESS, _BRIGHTNESS)))
+    contrast = None
     if chosen():
-        factor = random.uniform(*_CONTRAST)
+        contrast = _levels(random.uniform(*_CONTRAST), 0.0)
         if chosen():
-            first = _levels(first, factor, 0.0)
-        else:
-            last = _levels(last, factor, 0.0)
-    saturation = random.uniform(*_SATURATION) if chosen() else 1.0
-    hue = int(random.integers(-_HUE, _HUE)) if chosen() else 0
-
-    image = _look_up(image, first, first, first)
-    if saturation != 1.0 or hue:
-        levels = np.arange(256)
-        turned = (levels + round(hue * 255 / 180)) % 255  # Pillow's full circle is 255
-        saturated = _levels(levels.astype(np.uint8), saturation, 0.0)
-        image = _look_up(image.convert("HSV"), turned, saturated, levels).convert("RGB")
-    return _look_up(image, last, last, last)
+            pixels, contrast = cv2.LUT(pixels, contrast), None
+    if chosen():
+        pixels = in_hsv(pixels, 1, _levels(random.uniform(*_SATURATION), 0.0))
+    if chosen():
+        pixels = in_hsv(pixels, 0, (np.arange(256) + random.integers(-_HUE, _HUE)) % _CIRCLE)
+    return pixels if contrast is None else cv2.LUT(pixels, contrast)
 
 
-def _levels(values: UInt8[np.ndarray, 256], factor: float, offset: float) -> np.ndarray:
-    """values · factor + offset, clipped and cut to whole levels as the published code does."""
-    moved = values.astype(np.float32) * np.float32(factor) + np.float32(offset)
+def _levels(factor: float, offset: float) -> UInt8[np.ndarray, " 256"]:
+    """Level · factor + offset of each level, clipped and cut to whole ones as the published code does."""
+    moved = np.arange(256, dtype=np.float32) * np.float32(factor) + np.float32(offset)
     return np.clip(moved, 0, 255).astype(np.uint8)
-
-
-def _look_up(image: Image.Image, *tables: np.ndarray) -> Image.Image:
-    """Each channel's levels replaced by those of its table."""
-    if all((table == np.arange(256)).all() for table in tables):
-        return image
-    return image.point(np.concatenate(tables).tolist())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxpart.data import ade20k_object, pascal
+from jaxpart.data.resizing import Resize
 from jaxpart.data.segmentation_transforms import SegmentationTest, SegmentationTrain
 from jaxpart.data.sets import open_set
 from jaxpart.data.source import Source
@@ -30,6 +31,7 @@ class SegmentationSet:
       stride: From one test window to the next.
       train_scale: (longest, shortest) side that training images are fitted into, times a random ratio.
       test_scale: The same for test images, without a ratio.
+      resize: By whose rules images and label maps are resized.
     """
 
     name: str
@@ -40,6 +42,7 @@ class SegmentationSet:
     stride: int
     train_scale: tuple[int, int]
     test_scale: tuple[int, int]
+    resize: Resize = "opencv"
 
     def __post_init__(self) -> None:
         """Refuses splits that do not have the same classes."""
@@ -70,12 +73,14 @@ class SegmentationSet:
     @property
     def train_transform(self) -> SegmentationTrain:
         """The published training pipeline at this set's sizes."""
-        return SegmentationTrain(self.kind, len(self.labels), self.train_scale, crop=self.crop)
+        return SegmentationTrain(
+            self.kind, len(self.labels), self.train_scale, resize=self.resize, crop=self.crop
+        )
 
     @property
     def test_transform(self) -> SegmentationTest:
         """The published test pipeline at this set's sizes."""
-        return SegmentationTest(self.kind, len(self.labels), self.test_scale)
+        return SegmentationTest(self.kind, len(self.labels), self.test_scale, resize=self.resize)
 
     @property
     def objects(self) -> list[str]:
@@ -86,17 +91,8 @@ class SegmentationSet:
 
 
 def segmentation_set(name: str, config: Any) -> SegmentationSet:
-    """The data set that a configuration calls by that name.
-
-    Raises:
-      JaxpartError: There is no such set, or it cannot be opened.
-    """
-    settings = config.segmentation.settings
-    if name not in settings:
-        raise JaxpartError(
-            f"there is no segmentation set {name!r}; choose among {', '.join(sorted(settings))}"
-        )
-    chosen, seed = settings[name], config.seed
+    """The data set that a configuration calls by that name. Raises `JaxpartError` if it cannot be opened."""
+    chosen, seed = config.segmentation.settings[name], config.seed
 
     def opened(split: str, count: int) -> Source:
         source = open_set(chosen.data, split, config.data)
@@ -112,6 +108,7 @@ def segmentation_set(name: str, config: Any) -> SegmentationSet:
         stride=chosen.stride,
         train_scale=tuple(chosen.train_scale),
         test_scale=tuple(chosen.test_scale),
+        resize=config.segmentation.resize,
     )
 
 

@@ -1,18 +1,19 @@
 """Segmentation transforms: the published geometry written out, distributions, exact padding."""
 
 import colorsys
+import dataclasses
 import io
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
+from jaxpart.data.resizing import resize_image, resize_labels
 from jaxpart.data.segmentation_transforms import (
     SegmentationTest,
     SegmentationTrain,
-    _resized_part,
     choose_crop,
     distort_colours,
     fit_size,
@@ -21,12 +22,10 @@ from jaxpart.data.segmentation_transforms import (
 from jaxpart.data.source import Annotation, Record
 from jaxpart.errors import JaxpartError
 
-BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 
-
-def png(pixels):
+def png(pixels, **options):
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
+    Image.fromarray(pixels).save(file, "PNG", **options)
     return file.getvalue()
 
 
@@ -65,25 +64,47 @@ def test_a_side_that_vanishes_is_refused():
         fit_size((3000, 2), (100, 50))
 
 
-@pytest.mark.parametrize("size", [(64, 40), (91, 73), (20, 30)])
-def test_a_part_is_resized_as_the_whole(size):
-    image = Image.fromarray(noise(50, 60))
-    box = size[0] // 3, size[1] // 2, size[0], size[1]
-    part = np.asarray(_resized_part(image, size, box)).astype(int)
-    whole = np.asarray(image.resize(size, BILINEAR).crop(box)).astype(int)
-    assert np.abs(part - whole).max() <= 1
-
-
-def test_test_images_are_resized_and_labels_kept():
+@pytest.mark.parametrize("rule", ["opencv", "pillow"])
+def test_test_images_are_resized_and_labels_kept(rule):
     pixels, mask = noise(30, 40), noise(30, 40, 1, 5)[..., 0]
-    out = SegmentationTest("part", 5, (100, 60))(record(pixels, mask), np.random.default_rng(0))
-    expected = Image.fromarray(pixels).resize((80, 60), BILINEAR)
-    np.testing.assert_array_equal(out["image"], expected)
+    test = SegmentationTest("part", 5, (100, 60), resize=rule)
+    out = test(record(pixels, mask), np.random.default_rng(0))
+    np.testing.assert_array_equal(out["image"], resize_image(pixels, (80, 60), rule))
     np.testing.assert_array_equal(out["label"], np.where(mask, mask - 1, 255))
     kept = SegmentationTest("part", 5, (100, 60), ignore_background=False)
     np.testing.assert_array_equal(
         kept(record(pixels, mask), np.random.default_rng(0))["label"], mask
     )
+
+
+@pytest.mark.parametrize("kind", ["test", "train"])
+def test_exif_turns_the_image_and_not_its_label_map(kind):
+    """As OpenCV and Pillow read them; both pipelines refuse a label map of the unturned image."""
+    lying, mask = gradient(16, 24), np.ones((24, 16), np.uint8)
+    mask[:, :8] = 2
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned clockwise
+    item = Record(Annotation("a.png"), png(lying, exif=exif), {"part": png(mask)})
+    transform = {
+        "test": SegmentationTest("part", 3, (24, 16)),
+        "train": SegmentationTrain("part", 3, (24, 16), crop=48),
+    }[kind]
+    out = transform(item, Plain(0, flip=False))
+    upright = np.rot90(lying, -1)
+    if kind == "test":
+        np.testing.assert_array_equal(out["image"], upright)
+        np.testing.assert_array_equal(out["label"], mask - 1)
+    else:
+        height, width = out["size"]
+        assert height > width
+        top = out["image"][0, :width].astype(int)
+        assert np.abs(top[:, 0]).max() <= 1  # the first column lies on top,
+        assert (np.diff(top[:, 1]) <= 0).all()  # the last row leftmost
+    turned = dataclasses.replace(item, masks={"part": png(mask.T.copy())})
+    with pytest.raises(
+        JaxpartError, match=r"a\.png \(part mask\) is 24 × 16 .* 16 × 24 once .*EXIF"
+    ):
+        transform(turned, Plain(0, flip=False))
 
 
 class Plain(np.random.Generator):
@@ -97,18 +118,19 @@ class Plain(np.random.Generator):
         return next(self._coins, 0.9)
 
 
+@pytest.mark.parametrize("rule", ["opencv", "pillow"])
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_training_geometry_written_out(seed, flip):
+def test_training_geometry_written_out(seed, flip, rule):
     pixels, mask = noise(30, 44), noise(30, 44, 1, 5)[..., 0]
-    train = SegmentationTrain("part", 5, (80, 32), crop=32)
+    train = SegmentationTrain("part", 5, (80, 32), resize=rule, crop=32)
     out = train(record(pixels, mask), Plain(seed, flip))
 
     same = np.random.default_rng(seed)
     ratio = same.uniform(0.5, 2.0)
     width, height = fit_size((44, 30), (int(80 * ratio), int(32 * ratio)))
-    image = np.asarray(Image.fromarray(pixels).resize((width, height), BILINEAR)).astype(int)
-    label = np.asarray(Image.fromarray(mask).resize((width, height), NEAREST))
+    image = resize_image(pixels, (width, height), rule)
+    label = resize_labels(mask, (width, height), rule)
     left = same.integers(max(width - 32, 0) + 1)
     top = same.integers(max(height - 32, 0) + 1)
     image, label = (a[top : top + 32, left : left + 32] for a in (image, label))
@@ -116,7 +138,7 @@ def test_training_geometry_written_out(seed, flip):
         image, label = image[:, ::-1], label[:, ::-1]
     rows, columns = label.shape
     assert out["size"].tolist() == [rows, columns]
-    assert np.abs(out["image"][:rows, :columns] - image).max() <= 1
+    np.testing.assert_array_equal(out["image"][:rows, :columns], image)
     np.testing.assert_array_equal(
         out["label"][:rows, :columns], np.where(label, label.astype(int) - 1, 255)
     )
@@ -158,7 +180,7 @@ def test_ratios_are_uniform_and_half_is_flipped():
 
 
 def test_crops_lie_anywhere():
-    label = Image.fromarray(np.tile(np.arange(40, dtype=np.uint8), (36, 1)))
+    label = np.tile(np.arange(40, dtype=np.uint8), (36, 1))
     random = np.random.default_rng(0)
     boxes = np.array([choose_crop(label, 32, random) for _ in range(900)])
     assert (boxes[:, 2:] - boxes[:, :2] == 32).all()
@@ -169,7 +191,7 @@ def test_crops_lie_anywhere():
 
 
 def test_a_short_side_is_taken_whole():
-    label = Image.fromarray(np.tile(np.arange(20, dtype=np.uint8), (40, 1)))
+    label = np.tile(np.arange(20, dtype=np.uint8), (40, 1))
     left, top, right, bottom = choose_crop(label, 32, np.random.default_rng(0))
     assert (left, right, bottom - top) == (0, 20, 32)
 
@@ -185,7 +207,7 @@ def test_no_class_has_over_75_percent_where_that_can_be():
     label = np.full((16, 64), 255, np.uint8)
     label[:, :40], label[:, 40:44] = 1, 2  # ignored pixels do not count
     random = np.random.default_rng(0)
-    shares = [share(label, choose_crop(Image.fromarray(label), 16, random)) for _ in range(200)]
+    shares = [share(label, choose_crop(label, 16, random)) for _ in range(200)]
     places = [share(label, (left, 0, left + 16, 16)) for left in range(49)]
     free = np.mean(np.array(places) >= 0.75)
     assert 0.5 < free < 0.9
@@ -196,7 +218,7 @@ def test_no_class_has_over_75_percent_where_that_can_be():
 @pytest.mark.parametrize("value", [7, 255])
 def test_where_no_crop_will_do_the_last_is_taken(value):
     """A map of one class, or with none at all, still gives a crop: the eleventh."""
-    label = Image.fromarray(np.full((20, 50), value, np.uint8))
+    label = np.full((20, 50), value, np.uint8)
     random, same = np.random.default_rng(3), np.random.default_rng(3)
     box = choose_crop(label, 16, random)
     for _ in range(11):
@@ -247,15 +269,15 @@ def reference(steps):
     ],
 )
 def test_brightness_and_contrast_written_out(coins, values, steps):
-    changed = distort_colours(Image.fromarray(COLOURS), Scripted(coins, values))
+    changed = distort_colours(COLOURS, Scripted(coins, values))
     np.testing.assert_array_equal(changed, reference(steps))
 
 
 @pytest.mark.parametrize(("saturation", "hue"), [(1.5, 0), (0.5, 0), (1, 17), (1, -18), (0.8, 9)])
 def test_saturation_and_hue_are_those_of_an_exact_hsv(saturation, hue):
-    """Up to the rounding of an HSV of 8 bits, which the published code has too."""
+    """Up to the rounding of OpenCV's HSV of 8 bits."""
     random = Scripted((0, 0, saturation != 1, hue != 0), (saturation,), hue)
-    changed = np.asarray(distort_colours(Image.fromarray(COLOURS), random)).astype(int)
+    changed = distort_colours(COLOURS, random).astype(int)
     for pixel, found in zip(COLOURS.reshape(-1, 3), changed.reshape(-1, 3), strict=True):
         h, s, v = colorsys.rgb_to_hsv(*(pixel / 255))
         exact = colorsys.hsv_to_rgb((h + hue / 180) % 1, min(s * saturation, 1), v)
@@ -264,7 +286,7 @@ def test_saturation_and_hue_are_those_of_an_exact_hsv(saturation, hue):
 
 def test_contrast_may_come_before_or_after_saturation():
     first, last = (
-        np.asarray(distort_colours(Image.fromarray(COLOURS), Scripted(coins, (1.5, 0.5))))
+        distort_colours(COLOURS, Scripted(coins, (1.5, 0.5)))
         for coins in ((0, 1, 1, 1, 0), (0, 1, 0, 1, 0))
     )
     after = np.clip(COLOURS.max(-1) * 1.5, 0, 255).astype(int)  # saturation keeps the largest
@@ -274,8 +296,8 @@ def test_contrast_may_come_before_or_after_saturation():
 
 
 def distorted(colour, count=1000):
-    image, random = Image.new("RGB", (1, 1), colour), np.random.default_rng(0)
-    return np.array([distort_colours(image, random).getpixel((0, 0)) for _ in range(count)])
+    image, random = np.array([[colour]], np.uint8), np.random.default_rng(0)
+    return np.array([distort_colours(image, random)[0, 0] for _ in range(count)])
 
 
 def test_ranges_of_colour_distortion():
@@ -303,7 +325,7 @@ def test_hue_and_saturation_change_as_the_published_code_does():
 
 
 def test_one_picture_in_sixteen_keeps_its_colours():
-    image, random = Image.fromarray(noise(4, 4, 2)), np.random.default_rng(0)
+    image, random = noise(4, 4, 2), np.random.default_rng(0)
     drawn = [distort_colours(image, random).tobytes() for _ in range(320)]
     assert 8 < drawn.count(image.tobytes()) < 36
     assert len(set(drawn)) > 250

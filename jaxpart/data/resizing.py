@@ -1,0 +1,54 @@
+"""Resizing for segmentation: OpenCV's, as the published pipeline, or Pillow's."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from jaxpart.errors import JaxpartError
+
+Resize = Literal["opencv", "pillow"]
+"""Whose rules images and label maps are resized by.
+
+- opencv: bilinear without antialiasing, in OpenCV's fixed point; labels from floor(i · source / target).
+- pillow: bilinear, antialiased where it shrinks; labels from floor((i + ½) · source / target).
+"""
+
+RESIZES: tuple[str, ...] = get_args(Resize)
+
+
+def check_resize(rule: str, where: str) -> None:
+    """Raises `JaxpartError` if there is no such rule."""
+    if rule not in RESIZES:
+        raise JaxpartError(f"{where} cannot be {rule!r}; choose between {' and '.join(RESIZES)}")
+
+
+def resize_image(
+    pixels: UInt8[np.ndarray, "height width 3"], size: tuple[int, int], rule: Resize
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """An image at another size.
+
+    Args:
+      pixels: RGB.
+      size: (width, height) wanted.
+      rule: See `Resize`.
+    """
+    if rule == "pillow":
+        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+    import cv2  # slow to import
+
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+
+
+def resize_labels(
+    labels: UInt8[np.ndarray, "height width"], size: tuple[int, int], rule: Resize
+) -> UInt8[np.ndarray, "rows columns"]:
+    """A label map at another size; as `resize_image`."""
+    if rule == "pillow":
+        return np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+    import cv2
+
+    return cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
