@@ -31,6 +31,7 @@ from jaxpart.probes.pixel import (
     patch_map,
     training,
 )
+from jaxpart.tasks.segmentation_rules import for_segmentation
 from jaxpart.tasks.sliding_inference import WindowLogits
 
 _BLOCK = re.compile(r"block(\d+)")
@@ -74,14 +75,14 @@ def feature_maps(
     """Patch tokens of some blocks as maps, by block; no gradient flows into them.
 
     Args:
-      encoder: The frozen encoder; it interpolates its positions to the images' grid.
+      encoder: The frozen encoder; its positions come to the images' grid as `for_segmentation` says.
       images: Pixels of 0 to 255.
       sizes: (height, width) that the picture fills of each image; the rest is padding.
       blocks: Indices of the blocks.
     """
     height, width = images.shape[1:3]
     pixels = jnp.where(inside(sizes, (height, width)), encoder.normalize(images), 0)
-    outputs = encoder(pixels, blocks=True)["blocks"]
+    outputs = for_segmentation(encoder)(pixels, blocks=True)["blocks"]
     grid = encoder.config.grid_of(height, width)
     return {index: jax.lax.stop_gradient(patch_map(outputs[index], grid)) for index in blocks}
 

@@ -1,0 +1,78 @@
+"""What differs from method to method in the published segmentation: positions, and the head's bias.
+
+Both follow the encoder's family. An encoder of another family takes its positions to the crop by its own
+rule, and its head is trained as most of the paper's are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxpart.encoders.encoder import Encoder, graph_of
+from jaxpart.encoders.positions import PositionResize
+
+_POSITIONS: Mapping[str, PositionResize] = {
+    "deit": "bicubic",
+    "mocov3": "bicubic",
+    "mae": "bicubic",
+    "cae": "bicubic",
+    "dino": "bicubic_offset",
+    "ibot": "bicubic_offset",
+}
+"""How the published backbones resize the positions of a checkpoint; BEiT has tables instead."""
+
+_OF_THE_PAPER = (*_POSITIONS, "beit")
+
+_SPARED = ("beit", "mae", "cae")
+"""Methods whose optimiser (`mmcv_custom/layer_decay_optimizer_constructor.py`) decays no 1-d parameter."""
+
+_WORDS = {
+    "bicubic": "stored positions, bicubic",
+    "bicubic_offset": "stored positions, bicubic with an offset of 0.1",
+    "bicubic_antialias": "stored positions, antialiased bicubic",
+    "bilinear_antialias": "stored positions, antialiased bilinear",
+    "sincos_wh": "sin-cos, computed anew",
+}
+
+
+def for_segmentation(encoder: Encoder) -> Encoder:
+    """The encoder with the rule by which published segmentation takes its positions to another grid.
+
+    The published loader resizes the array of a checkpoint, also where it holds sines and cosines that
+    the method itself computes anew. An encoder of another family stays as it is.
+    """
+    rule = _POSITIONS.get(encoder.name, encoder.config.position_resize)
+    if encoder.config.positions == "none" or rule == encoder.config.position_resize:
+        return encoder
+    config = dataclasses.replace(encoder.config, position_resize=rule)
+    return dataclasses.replace(encoder, config=config, graph=graph_of(config))
+
+
+def decays_bias(encoder: Encoder) -> bool:
+    """Whether weight decay is applied to the bias of this encoder's head."""
+    return encoder.name not in _SPARED
+
+
+def described(encoder: Encoder, config: Any) -> dict[str, str]:
+    """The rules that a result was made by, in words.
+
+    Args:
+      encoder: The frozen encoder.
+      config: The configuration's `segmentation`.
+    """
+    architecture = for_segmentation(encoder).config
+    found = []
+    if architecture.positions != "none":
+        found.append(_WORDS[architecture.position_resize])
+    if architecture.rotary != "none":
+        found.append("rotary")
+    if architecture.relative_bias != "none":
+        found.append("relative biases, geometrically spaced")
+    published = encoder.name in _OF_THE_PAPER
+    return {
+        "positions": f"{' and '.join(found) or 'none'} ({'as published' if published else 'its own rule'})",
+        "weight decay": "weights and bias" if decays_bias(encoder) else "weights alone",
+        "resize": config.resize,
+    }
