@@ -208,15 +208,22 @@ def learning_rate(
 
 
 def optimizer(
-    schedule: optax.Schedule, *, weight_decay: float = 0.05
+    schedule: optax.Schedule, *, weight_decay: float = 0.05, decay_bias: bool = True
 ) -> optax.GradientTransformation:
-    """The paper's AdamW, betas (0.9, 0.999), with decoupled decay on kernel and bias alike.
+    """The paper's AdamW, betas (0.9, 0.999), with decoupled decay.
 
     Args:
       schedule: See `learning_rate`.
       weight_decay: Times the learning rate, as in PyTorch.
+      decay_bias: Whether the bias decays too.
     """
-    return optax.adamw(schedule, b1=0.9, b2=0.999, eps=1e-8, weight_decay=weight_decay)
+
+    def decayed(parameters: nnx.State) -> nnx.State:
+        return jax.tree.map(lambda parameter: decay_bias or parameter.ndim > 1, parameters)
+
+    return optax.adamw(
+        schedule, b1=0.9, b2=0.999, eps=1e-8, weight_decay=weight_decay, mask=decayed
+    )
 
 
 class PixelState(NamedTuple):

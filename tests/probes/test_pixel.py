@@ -91,24 +91,33 @@ def test_learning_rate_is_mmcvs():
     np.testing.assert_allclose(learning_rate(10, warmup=0)(0), 4e-4, rtol=1e-6)
 
 
-def test_training_is_pytorchs():
+@pytest.mark.parametrize("decay_bias", [True, False])
+def test_training_is_pytorchs(decay_bias):
     torch = pytest.importorskip("torch")
     blocks, labels = blocks_and_labels()
     heads = PixelHeads({"paper": range(4)}, 6, 3, rngs=nnx.Rngs(1))
     weight = np.asarray(heads.heads[0].kernel[...]).T[:, :, None, None]
     theirs = torch.nn.Conv2d(24, 3, 1)
     theirs.load_state_dict({"weight": torch.from_numpy(weight.copy()), "bias": torch.zeros(3)})
-    adamw = torch.optim.AdamW(theirs.parameters(), lr=0.01, betas=(0.9, 0.999), weight_decay=0.05)
+    adamw = torch.optim.AdamW(
+        [{"params": [theirs.weight]}, {"params": [theirs.bias], "weight_decay": 5.0 * decay_bias}],
+        lr=0.01,
+        betas=(0.9, 0.999),
+        weight_decay=5.0,
+    )
     maps = torch.from_numpy(np.concatenate(blocks, -1)).permute(0, 3, 1, 2)
     target = torch.from_numpy(np.array(labels)).long()
     iterations, warmup = 12, 4
-    state, step = training(heads, optimizer(learning_rate(iterations, peak=0.01, warmup=warmup)))
+    schedule = learning_rate(iterations, peak=0.01, warmup=warmup)
+    recipe = optimizer(schedule, weight_decay=5.0, decay_bias=decay_bias)
+    state, step = training(heads, recipe)
     step = jax.jit(step)
     for iteration in range(iterations):
         rate = 0.01 * (1 - iteration / iterations)
         if iteration < warmup:
             rate *= 1 - (1 - iteration / warmup) * (1 - 1e-6)
-        adamw.param_groups[0]["lr"] = rate
+        for group in adamw.param_groups:
+            group["lr"] = rate
         full = torch.nn.functional.interpolate(
             theirs(maps), labels.shape[1:], mode="bilinear", align_corners=False
         )
