@@ -11,7 +11,7 @@ from jaxpart import devices, tasks
 from jaxpart.encoders.configured import configured_encoder
 from jaxpart.encoders.precision import REFERENCE
 from jaxpart.progress import Progress
-from jaxpart.table import results_table
+from jaxpart.table import results_table, rules_line
 from jaxpart.workdir import WorkDir
 
 
@@ -29,7 +29,7 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     Raises:
       JaxpartError: A user's mistake, in one sentence.
     """
-    chosen = tasks.to_run(config.tasks)
+    chosen = tasks.to_run(config)
     workdir = WorkDir(
         path,
         json.loads(config.to_json_best_effort()),
@@ -38,7 +38,7 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     )
     encoder = configured_encoder(config)
     values: dict[str, float | int] = {}
-    for task in chosen:
+    for task in chosen.values():
         for key, value in task.run(encoder, config, workdir, progress):
             values[key] = value
             workdir.metric(key, value)
@@ -51,12 +51,16 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     }
     if encoder.precision != REFERENCE:
         about["precision"] = encoder.precision
-    results = {"encoder": about, "tasks": list(config.tasks), "values": values}
+    rules = {
+        name: said for name, task in chosen.items() if (said := dict(task.rules(encoder, config)))
+    }
+    results = {"encoder": about, "tasks": list(config.tasks), "rules": rules, "values": values}
     workdir.finish(results)
     return results
 
 
 def results_text(results: Mapping[str, Any]) -> str:
-    """The table of one encoder's results, a section per task."""
+    """The table of one encoder's results, a section per task, and the rules that they were made by."""
     sections = [tasks.find(name).section(results["values"]) for name in results["tasks"]]
-    return results_table(results["encoder"], sections)
+    rules = [rules_line(name, said) for name, said in results["rules"].items()]
+    return "\n".join([results_table(results["encoder"], sections), *rules])

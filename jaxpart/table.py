@@ -52,6 +52,11 @@ def results_table(encoder: Mapping[str, Any], sections: Sequence[Section]) -> st
     return sections_text(f"{encoder['name']}{precision}{trained}", sections)
 
 
+def rules_line(task: str, rules: Mapping[str, str]) -> str:
+    """What was decided for an encoder without being asked, "segmentation: resize opencv"."""
+    return f"{task}: {'; '.join(f'{name}: {value}' for name, value in rules.items())}"
+
+
 def sections_text(title: str | None, sections: Sequence[Section]) -> str:
     """Sections below each other, the first under a title, as text."""
     parts: list[str] = []

@@ -107,6 +107,7 @@ RUNS = {
             "--config.segmentation.train_images=6",
             "--config.segmentation.test_images=2",
             "--config.segmentation.iterations=3",
+            "--config.segmentation.warmup=1",
             "--config.segmentation.batch_size=4",
             "--config.segmentation.window_batch=4",
             "--config.segmentation.incontext.images=0",

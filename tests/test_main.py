@@ -23,6 +23,7 @@ SMALL = [
     "--config.segmentation.train_images=8",
     "--config.segmentation.test_images=2",
     "--config.segmentation.iterations=2",
+    "--config.segmentation.warmup=1",
     "--config.segmentation.batch_size=4",
     "--config.segmentation.window_batch=4",
     "--config.segmentation.shares=(0.5,)",

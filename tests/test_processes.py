@@ -29,6 +29,7 @@ RUN = [
     "--config.segmentation.train_images=11",
     "--config.segmentation.test_images=7",
     "--config.segmentation.iterations=3",
+    "--config.segmentation.warmup=1",
     "--config.segmentation.batch_size=8",
     "--config.segmentation.window_batch=8",
     "--config.segmentation.incontext.images=5",

@@ -39,7 +39,7 @@ def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
     Raises:
       JaxpartError: A user's mistake, in one sentence.
     """
-    tasks.to_run(config.tasks)  # told before anything is made
+    tasks.to_run(config)  # told before anything is made
     members = find_members(config.encoders)
     given = json.loads(config.to_json_best_effort())
     stored = _stored(config, given)

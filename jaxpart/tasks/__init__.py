@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jaxpart.encoders.encoder import Encoder
@@ -24,10 +24,15 @@ class Task:
       run: Takes the encoder, the whole configuration, the work directory and the progress; yields
         names below "DATA/TASK/" with their values.
       section: Its part of the result table, from the values of all tasks by name.
+      check: Refuses a whole configuration with a `JaxpartError`, before anything is encoded.
+      rules: Takes the encoder and the whole configuration; what was decided for this encoder without
+        being asked, in words by name, to stand in the result.
     """
 
     run: Callable[[Encoder, Any, WorkDir, Progress], Values]
     section: Callable[[Mapping[str, float | int]], Section]
+    check: Callable[[Any], None] = lambda config: None
+    rules: Callable[[Encoder, Any], Mapping[str, str]] = lambda encoder, config: {}
 
 
 TASKS = (
@@ -50,16 +55,21 @@ def find(name: str) -> Task:
     if name not in TASKS:
         raise JaxpartError(f"there is no task {name!r}; choose among {', '.join(TASKS)}")
     module = importlib.import_module(f"{__name__}.{name}")
-    return Task(module.run, module.section)
+    more = {name: getattr(module, name) for name in ("check", "rules") if hasattr(module, name)}
+    return Task(module.run, module.section, **more)
 
 
-def to_run(names: Sequence[str]) -> list[Task]:
-    """Tasks in the order in which they are best run, whatever the order they are named in.
+def to_run(config: Any) -> dict[str, Task]:
+    """A configuration's tasks by name, in the order in which they are best run.
 
     Classification comes first: where it tests, it has the encoder make retrieval's features too, so
     that every view of an image is encoded once.
 
     Raises:
-      JaxpartError: There is no such task.
+      JaxpartError: There is no such task, or the configuration is not one for it.
     """
-    return [find(name) for name in sorted(names, key=lambda name: name != "classification")]
+    names = sorted(config.tasks, key=lambda name: name != "classification")
+    chosen = {name: find(name) for name in names}
+    for task in chosen.values():
+        task.check(config)
+    return chosen

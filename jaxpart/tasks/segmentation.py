@@ -39,7 +39,9 @@ from jaxpart.tasks.segmentation_heads import (
     training_program,
     window_logits,
 )
+from jaxpart.tasks.segmentation_options import check_options
 from jaxpart.tasks.segmentation_pictures import picture
+from jaxpart.tasks.segmentation_rules import decays_bias, described
 from jaxpart.tasks.segmentation_set import SegmentationSet, segmentation_set
 from jaxpart.tasks.segmentation_tables import class_table, confusion_table, section
 from jaxpart.tasks.sliding_inference import (
@@ -52,16 +54,31 @@ from jaxpart.tasks.sliding_inference import (
 from jaxpart.training import fit
 from jaxpart.workdir import WorkDir
 
-__all__ = ["Segmentation", "run", "section"]
+__all__ = ["Segmentation", "check", "rules", "run", "section"]
 
 INCONTEXT = "incontext"
 """Name of the segmentation without training, beside the heads'."""
+
+
+def check(config: Any) -> None:
+    """Refuses options that no result can come of: see `jaxpart.tasks.Task`."""
+    if "segmentation" not in config:
+        raise JaxpartError(
+            "this configuration has no segmentation; take one that has, as configs/ibot_part.py"
+        )
+    check_options(config.segmentation)
+
+
+def rules(encoder: Encoder, config: Any) -> dict[str, str]:
+    """How positions came to the crop, what decayed and who resized: see `jaxpart.tasks.Task`."""
+    return described(encoder, config.segmentation)
 
 
 def run(
     encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
 ) -> Iterator[tuple[str, float | int]]:
     """Segmentation on every data set of a configuration: see `jaxpart.tasks.Task`."""
+    check(config)
     for name in config.segmentation.sets:
         with progress.bar(f"{name}: opening", None):
             data = segmentation_set(name, config)
@@ -101,7 +118,7 @@ class Segmentation:
           progress: Shows how far it is.
 
         Raises:
-          JaxpartError: Batch, crop, readouts or shares do not fit.
+          JaxpartError: Batch, crop or readouts do not fit.
         """
         devices.check_batch(config.batch_size, "config.segmentation.batch_size")
         self.encoder, self.data, self.config = devices.replicate(encoder), data, config
@@ -109,12 +126,6 @@ class Segmentation:
         crop = crop_size(encoder, data.crop, data.name)
         self.sliding = SlidingWindow(crop, (data.stride, data.stride), config.window_batch)
         self.readouts = readouts(config.readouts, encoder.config.depth)
-        for share in config.shares:
-            if not 0 < share < 1:
-                raise JaxpartError(
-                    f"config.segmentation.shares holds {share}: give shares of the training images "
-                    "between 0 and 1"
-                )
 
     def run(self) -> Iterator[tuple[str, float | int]]:
         """Trains, tests, and yields what was found: see `run`."""
@@ -155,7 +166,9 @@ class Segmentation:
         rate = learning_rate(
             config.iterations, peak=config.learning_rate, warmup=config.warmup, ratio=1e-6
         )
-        recipe = optimizer(rate, weight_decay=config.weight_decay)
+        recipe = optimizer(
+            rate, weight_decay=config.weight_decay, decay_bias=decays_bias(self.encoder)
+        )
         state, step = training_program(self.encoder, heads, recipe)
         place = Checkpointer(self.workdir.path / "segmentation" / data.name / "heads" / name)
         batches = self.batches(source, epochs=None)
@@ -293,7 +306,7 @@ class Segmentation:
         colours = palette(self.data.test.info.name, self.data.classes)
         for index, (image, predictions) in enumerate(predict(logits, images, self.sliding)):
             record = self.data.test[index * jax.process_count()]
-            original = decode(record.image, record.annotation.id)
+            original = decode(record.image, record.annotation.id, upright=True)
             assert image.label is not None
             name = re.sub(r"[^\w.-]+", "_", image.id).strip("_")
             content = picture(original, image.label, predictions[0], self.data.classes, colours)

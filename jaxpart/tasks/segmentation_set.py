@@ -91,7 +91,11 @@ class SegmentationSet:
 
 
 def segmentation_set(name: str, config: Any) -> SegmentationSet:
-    """The data set that a configuration calls by that name. Raises `JaxpartError` if it cannot be opened."""
+    """The data set that a configuration calls by that name.
+
+    Raises:
+      JaxpartError: It cannot be opened.
+    """
     chosen, seed = config.segmentation.settings[name], config.seed
 
     def opened(split: str, count: int) -> Source:

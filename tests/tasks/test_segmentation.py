@@ -24,6 +24,7 @@ from jaxpart.data.critters import Critters
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.vit import ViTConfig
 from jaxpart.errors import JaxpartError
+from jaxpart.measuring import measure
 from jaxpart.probes.pixel import PixelHeads, optimizer
 from jaxpart.progress import Progress
 from jaxpart.tasks.segmentation import Segmentation, run
@@ -261,11 +262,68 @@ def test_class_lists_of_different_length():
         ({"readouts": ("block7",)}, "no readout 'block7'.*block0 … block2"),
         ({"readouts": ()}, "no readout: name at least one"),
         ({"shares": (5,)}, "shares holds 5"),
+        ({"shares": (float("nan"),)}, "shares holds nan"),
+        ({"sets": ()}, "sets is empty"),
+        ({"sets": ("lip", "lip")}, "sets names lip twice"),
+        ({"iterations": 0}, "iterations is 0; give a whole number, 1 or more"),
+        ({"iterations": -3}, "iterations is -3"),
+        ({"batch_size": 0}, "batch_size is 0; give a whole number, 1 or more"),
+        ({"window_batch": -1}, "window_batch is -1"),
+        ({"train_images": -1}, "train_images is -1; give a whole number, 0 or more"),
+        ({"test_images": -1}, "test_images is -1"),
+        ({"pictures": -1}, "pictures is -1"),
+        ({"warmup": -1}, "warmup is -1"),
+        ({"warmup": 7}, "warmup is 7, more than the 6 iterations; give 0 to 6"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf; give a finite number above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"learning_rate": 0.0}, "learning_rate is 0"),
+        ({"learning_rate": -0.1}, "learning_rate is -0.1"),
+        ({"weight_decay": -0.05}, "weight_decay is -0.05; give a finite number, 0 or more"),
+        ({"weight_decay": float("inf")}, "weight_decay is inf"),
+        ({"resize": "cubic"}, "resize cannot be 'cubic'; choose between opencv and pillow"),
+        ({"incontext": {"images": -1}}, "incontext.images is -1"),
+        ({"incontext": {"neighbours": 0}}, "incontext.neighbours is 0"),
+        ({"incontext": {"temperature": 0.0}}, "incontext.temperature is 0"),
+        ({"settings": {"critters_part": {"crop": 0}}}, "critters_part.crop is 0"),
+        ({"settings": {"critters_part": {"stride": 0}}}, "critters_part.stride is 0"),
+        ({"settings": {"critters_part": {"stride": 33}}}, "stride is 33: windows of 32 pixels"),
+        ({"settings": {"critters_part": {"test_scale": (0, 9)}}}, r"test_scale is 0"),
+        (
+            {"settings": {"critters_part": {"train_scale": (9, 9, 9)}}},
+            r"train_scale is \(9, 9, 9\)",
+        ),
+        ({"settings": {"critters_part": {"kind": "parts"}}}, "kind cannot be 'parts'"),
     ],
 )
 def test_mistakes_in_the_configuration(encoder, tmp_path, change, sentence):
+    config = small_config()
+    for option in ("settings", "incontext"):
+        config.segmentation[option].update(change.get(option, {}))
+    config.segmentation.update({k: v for k, v in change.items() if not isinstance(v, dict)})
     with pytest.raises(JaxpartError, match=sentence):
-        list(run(encoder, small_config(**change), WorkDir(tmp_path, {}), Quiet()))
+        list(run(encoder, config, WorkDir(tmp_path, {}), Quiet()))
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ({"iterations": 0}, "segmentation.iterations is 0"),
+        ({"learning_rate": float("inf")}, "segmentation.learning_rate is inf"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_made(option, sentence, tmp_path):
+    """Also where other tasks come first, and the encoder is not to be had."""
+    config = small_config(**option)
+    config.encoder.checkpoint = "nowhere"
+    with pytest.raises(JaxpartError, match=sentence):
+        measure(config, tmp_path / "run", Progress(shown=False))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_configuration_without_segmentation():
+    config = configs.object_config(None, ())
+    with pytest.raises(JaxpartError, match="has no segmentation"):
+        tasks.find("segmentation").check(config)
 
 
 def test_crop_that_is_no_multiple_of_the_patch(encoder):

@@ -1,0 +1,97 @@
+"""Refuses a configuration of segmentation that no result can come of, before anything is read."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from jaxpart.data.resizing import check_resize
+from jaxpart.errors import JaxpartError
+
+_PLACE = "config.segmentation"
+
+
+def check_options(options: Any) -> None:
+    """Looks at the configuration's `segmentation`.
+
+    Raises:
+      JaxpartError: A value is out of its range.
+    """
+    if not options.sets:
+        raise JaxpartError(f"{_PLACE}.sets is empty; name at least one, as in ('lip',)")
+    for name in options.sets:
+        if tuple(options.sets).count(name) > 1:
+            raise JaxpartError(f"{_PLACE}.sets names {name} twice; name it once")
+        if name not in options.settings:
+            raise JaxpartError(
+                f"there is no segmentation set {name!r}; choose among "
+                f"{', '.join(sorted(options.settings))}"
+            )
+        _check_setting(options.settings[name], f"{_PLACE}.settings.{name}")
+    for name, least in (
+        ("iterations", 1),
+        ("batch_size", 1),
+        ("window_batch", 1),
+        ("train_images", 0),
+        ("test_images", 0),
+        ("pictures", 0),
+        ("warmup", 0),
+        ("incontext.images", 0),
+        ("incontext.neighbours", 1),
+    ):
+        _check_whole(_value(options, name), f"{_PLACE}.{name}", least)
+    if options.warmup > options.iterations:
+        raise JaxpartError(
+            f"{_PLACE}.warmup is {options.warmup}, more than the {options.iterations} iterations; give 0 "
+            f"to {options.iterations}"
+        )
+    for name in ("learning_rate", "incontext.temperature"):
+        value = _value(options, name)
+        if not _is_finite(value) or value <= 0:
+            raise JaxpartError(f"{_PLACE}.{name} is {value}; give a finite number above 0")
+    if not _is_finite(options.weight_decay) or options.weight_decay < 0:
+        raise JaxpartError(
+            f"{_PLACE}.weight_decay is {options.weight_decay}; give a finite number, 0 or more"
+        )
+    for share in options.shares:
+        if not _is_finite(share) or not 0 < share < 1:
+            raise JaxpartError(
+                f"{_PLACE}.shares holds {share}: give shares of the training images between 0 and 1"
+            )
+    check_resize(options.resize, f"{_PLACE}.resize")
+
+
+def _check_setting(setting: Any, place: str) -> None:
+    """The sizes of one data set."""
+    if setting.kind not in ("part", "object"):
+        raise JaxpartError(
+            f"{place}.kind cannot be {setting.kind!r}; choose between part and object"
+        )
+    _check_whole(setting.crop, f"{place}.crop", 1)
+    _check_whole(setting.stride, f"{place}.stride", 1)
+    if setting.stride > setting.crop:
+        raise JaxpartError(
+            f"{place}.stride is {setting.stride}: windows of {setting.crop} pixels would leave gaps; give "
+            f"1 to {setting.crop}"
+        )
+    for name in ("train_scale", "test_scale"):
+        scale = setting[name]
+        if len(scale) != 2:
+            raise JaxpartError(f"{place}.{name} is {scale}; give the (longest, shortest) side")
+        for side in scale:
+            _check_whole(side, f"a side of {place}.{name}", 1)
+
+
+def _value(options: Any, name: str) -> Any:
+    for part in name.split("."):
+        options = options[part]
+    return options
+
+
+def _check_whole(value: Any, where: str, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise JaxpartError(f"{where} is {value}; give a whole number, {least} or more")
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
