@@ -21,6 +21,7 @@ _OPTIONS = {
         "learning_rate",
         "weight_decay",
         "warmup",
+        "resize",
     ),
 }
 """What decides a result, by task; all else is how it is computed, or what is measured beside it."""
@@ -51,6 +52,11 @@ def departures(config: Mapping[str, Any], task: str) -> list[str]:
         for name, value in _leaves(theirs[task].get(option), f"{task}.{option}").items():
             if name in ours and ours[name] != value and not name.endswith(_IGNORED):
                 found.append(f"{name} = {ours[name]} (paper: {value})")
+    if task == "segmentation" and "resize" not in config[task]:
+        found.append(
+            "made by an earlier jaxpart, whose resizing was Pillow's and whose positions of MoCo v3 and "
+            "CAE were computed anew (paper: OpenCV's, and the stored ones interpolated)"
+        )
     exact = theirs["encoder"]["precision"]
     precision = (config.get("encoder") or {}).get("precision", exact)
     if precision != exact:

@@ -30,6 +30,7 @@ class Run:
       config: The whole configuration.
       values: Results by name; shares of 1 and counts. Data sets are called by their canonical names.
       steps: What was measured during training: (step, value) by name, rising.
+      rules: What was decided for its encoder without being asked, in words, by task and name.
     """
 
     path: pathlib.Path
@@ -38,6 +39,7 @@ class Run:
     config: Mapping[str, Any]
     values: Mapping[str, float]
     steps: Mapping[str, Sequence[tuple[int, float]]]
+    rules: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 
     @property
     def method(self) -> str:
@@ -133,6 +135,7 @@ def _read(path: pathlib.Path) -> Run:
         config=config,
         values={_canonical(key): from_json(value) for key, value in values.items()},
         steps=_steps(path / "metrics.jsonl"),
+        rules=results.get("rules", {}),  # older runs say nothing
     )
 
 

@@ -10,6 +10,7 @@ from jaxpart import paper
 from jaxpart.report.departures import departures
 from jaxpart.report.layouts import LAYOUTS, Column, Layout
 from jaxpart.report.runs import Run
+from jaxpart.table import rules_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,18 +137,19 @@ def other_tables(runs: Sequence[Run]) -> list[Table]:
                 if match and data not in known:
                     found.setdefault(data, {})[match["column"]] = key
         for data, columns in found.items():
+            measured = [run for run in runs if any(key in run.values for key in columns.values())]
             rows = [
                 Row(
                     run.label,
                     run.caveat,
                     [_cell(run, Column(c, [key]), None) for c, key in columns.items()],
                 )
-                for run in runs
-                if any(key in run.values for key in columns.values())
+                for run in measured
             ]
             name = re.sub(r"\W+", "_", f"{data}_{task}")
             headings = [_heading(task, column) for column in columns]
-            tables.append(Table(name, f"{title}, on {data}", headings, rows, False, []))
+            notes = [note for run in measured for note in _rules(run, task)]
+            tables.append(Table(name, f"{title}, on {data}", headings, rows, False, notes))
     return tables
 
 
@@ -191,4 +193,10 @@ def _cell(run: Run, column: Column, theirs: float | None) -> Cell:
 
 def _notes(run: Run, task: str) -> list[str]:
     said = [] if run.caveat else departures(run.config, task)
-    return [f"{run.label} was not run as the paper's: {', '.join(said)}."] if said else []
+    notes = [f"{run.label} was not run as the paper's: {', '.join(said)}."] if said else []
+    return notes + _rules(run, task)
+
+
+def _rules(run: Run, task: str) -> list[str]:
+    """What was decided for the run's encoder without being asked."""
+    return [f"{run.label}, {rules_line(task, run.rules[task])}."] if task in run.rules else []

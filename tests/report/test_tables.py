@@ -14,6 +14,7 @@ from jaxpart.report.runs import read_runs
 from jaxpart.report.seeds import averaged
 from jaxpart.report.tables import other_tables, paper_tables
 
+SEGMENTATION = "table4_part_segmentation"
 VALUES = {
     "cub/retrieval/embedding/AP": 0.5,
     "cub/classification/linear/cls_token/best": 0.94,
@@ -81,6 +82,27 @@ def test_departures_from_the_papers_configuration_are_told(tmp_path):
         "iBOT was not run as the paper's: retrieval.exclude_self = True (paper: False), "
         "encoder.precision = bfloat16 (paper: float32)."
     )
+
+
+def test_rules_that_nobody_asked_for_stand_below(tmp_path):
+    values = {f"{data}/segmentation/paper/mIoU": 0.4 for data in ("lip", "critters_part")}
+    folder = made_run(tmp_path / "a", values=values)
+    results = json.loads((folder / "results.json").read_text())
+    results["rules"] = {"segmentation": {"positions": "bicubic", "resize": "opencv"}}
+    (folder / "results.json").write_text(json.dumps(results))
+    runs = read_runs([folder])
+    note = "iBOT, segmentation: positions: bicubic; resize: opencv."
+    assert table_of(paper_tables(runs), SEGMENTATION).notes[1:] == [note]
+    assert other_tables(runs)[0].notes == [note]
+
+
+def test_an_older_segmentation_is_told_apart(tmp_path):
+    folder = made_run(tmp_path / "a", values={"lip/segmentation/paper/mIoU": 0.4})
+    config = json.loads((folder / "config.json").read_text())
+    del config["segmentation"]["resize"]
+    (folder / "config.json").write_text(json.dumps(config))
+    (note,) = table_of(paper_tables(read_runs([folder])), SEGMENTATION).notes[1:]
+    assert "made by an earlier jaxpart, whose resizing was Pillow's" in note
 
 
 def test_other_data_and_several_runs(tmp_path):
