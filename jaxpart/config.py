@@ -138,6 +138,7 @@ def study_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
     objects.views = "eval"  # every image is encoded once
     config.object_classification = objects
     config.segmentation.readouts = ("paper",)
+    config.segmentation.resize = "pillow"  # as the stored results were measured
     config.segmentation.shares = ()
     config.segmentation.incontext.images = 0
     config.segmentation.pictures = 0

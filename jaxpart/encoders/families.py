@@ -69,7 +69,7 @@ _FAMILIES = (
         "MoCo v3 (Chen et al., ICCV 2021)",
         "cls",
         (16,),
-        "sin-cos, computed for each size",
+        "sin-cos, computed for each size (segmentation: stored, bicubic)",
         "MLP with BatchNorm, and the predictor",
         note="its ViT-S has 12 heads",
     ),
@@ -111,7 +111,7 @@ _FAMILIES = (
         "CAE (Chen et al., IJCV 2024)",
         "cls",
         (16,),
-        "sin-cos, computed for each size",
+        "sin-cos, computed for each size (segmentation: stored, bicubic)",
         "none",
     ),
     FamilyFacts(
