@@ -72,6 +72,8 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     # Without a checkpoint: the small encoder that came with jaxpart, or "random" weights in its place.
     config.encoder.small = "" if paper else "trained"
     config.encoder.precision = "float32-highest"  # or "float32", JAX's default, or "bfloat16"
+    # "permuted": against positions, as MAE's published retrieval and part classification do.
+    config.encoder.patch_order = "kept"
     config.encoder.model_devices = 1  # devices that share the weights, where one cannot hold them
 
     config.data = ConfigDict()

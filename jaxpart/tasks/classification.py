@@ -12,6 +12,7 @@ from jaxpart.data.parts import PartSelection, part_patches
 from jaxpart.data.sets import classification_sets
 from jaxpart.data.source import Source
 from jaxpart.data.views import patch_view
+from jaxpart.encoders.configured import permutation_seed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.progress import Progress
 from jaxpart.table import Section
@@ -73,6 +74,7 @@ class _Patches:
             size=options.patch_pixels or encoder.config.image_size[0],
             transform=transform,
             on_error=options.on_error,
+            permuted=permutation_seed(config),
         )
         found = features.extract(
             encoder, view, names, config.features, progress, batch_size=options.encoder_batch_size
