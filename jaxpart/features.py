@@ -278,7 +278,9 @@ def _address(encoder: Encoder, view: View, name: str, precision: str) -> dict[st
     }
 
 
-def orders(view: View, numbers: Sequence[int], patches: int) -> Int[np.ndarray, "item patch"] | None:
+def orders(
+    view: View, numbers: Sequence[int], patches: int
+) -> Int[np.ndarray, "item patch"] | None:
     """The permutation of each item's patches, drawn by the view's seed and the item alone; or None.
 
     The published MAE draws it anew in every forward pass, so that no feature could be kept. Drawn once

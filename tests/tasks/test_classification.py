@@ -207,7 +207,7 @@ def test_real_images_train_as_in_pytorch(kind, golden, samples, tmp_path):
             torch_probes.copied(module, head, names),
             *sides[0],
             sides[1][0],
-            rate=options[kind].rates[0] * 64 / 256,
+            rate_at=torch_probes.part_classification(options[kind].rates[0] * 64 / 256, 6),
             epochs=6,
             batch=64,
             order=lambda epoch, count: shuffled(config.seed, epoch, count),
