@@ -69,6 +69,9 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
 
     config.encoder = ConfigDict()
     config.encoder.checkpoint = ""  # folder written by `python -m convert`
+    # Your word that the checkpoint was converted from the file that the method's authors released: tables
+    # print it, and the paper's figures stand beside results of such weights alone.
+    config.encoder.released = False
     # Without a checkpoint: the small encoder that came with jaxpart, or "random" weights in its place.
     config.encoder.small = "" if paper else "trained"
     config.encoder.precision = "float32-highest"  # or "float32", JAX's default, or "bfloat16"

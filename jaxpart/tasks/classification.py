@@ -43,6 +43,8 @@ def run(
             ]  # told before any is encoded
         train = sides[0].encoded(encoder, names, "train", config, progress)
         test = sides[1].encoded(encoder, tested, "eval", config, progress)
+        for side, source in zip(("train", "test"), sources, strict=True):
+            yield f"{name}/classification/{side}_images", len(source)
         data = Labelled(name, tuple(selection.parts.values()), train, test)
         for key, value in probe_all(data, "classification", config, workdir, progress):
             yield f"{name}/classification/{key}", value

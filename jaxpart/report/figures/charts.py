@@ -62,7 +62,7 @@ def levels(runs: Sequence[Run]) -> Iterator[Picture | str]:
     yield Picture(
         "object_against_part",
         "Object level against part level: mIoU of a linear head on the frozen encoder. Hollow: "
-        "untrained or miniature encoders, which say nothing of the paper's. Thin lines: 95 % intervals.",
+        "other weights than the paper's. Thin lines: 95 % intervals.",
         figure,
     )
 
@@ -239,5 +239,5 @@ def _named(run: Run, *, short: bool = False) -> str:
     """A run's label, with its caveat in a line below or, short, with one word."""
     if not run.caveat:
         return plain(run.label)
-    told = "UNTRAINED" if not run.encoder["trained"] else "miniature"
+    told = re.split("[,;]", run.caveat)[0]
     return plain(f"{run.label} {told}" if short else f"{run.label}\n({run.caveat})")
