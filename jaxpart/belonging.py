@@ -86,10 +86,10 @@ def encoder_differs(encoder: Mapping[str, Any]) -> list[str]:
     known = {key: value for key, value in size.items() if value is not None}
     if known != {key: _SIZE[key] for key in known}:
         small = (size["width"] or 0) < _SIZE["width"] or (size["depth"] or 0) < _SIZE["depth"]
-        shape = (
-            f"{size['depth']} blocks of width {size['width']}, patch {size['patch_size'] or '?'}"
-        )
-        return [*said, f"{'miniature' if small else 'another size'}, {shape}"]
+        shape = f"{size['depth']} blocks of width {size['width']}"
+        if small:
+            return [*said, f"miniature, {shape}"]
+        return [*said, f"another size, {shape}, patch {size['patch_size']}"]
     if len(known) < len(size):
         return [*said, "size not recorded"]
     if not str(encoder.get("weights", "")).startswith(_RELEASED):

@@ -7,11 +7,12 @@ import numpy as np
 from jaxpart.config import part_config
 
 
-def made_run(path, method="ibot", *, values, trained=True, width=768, **encoder):
+def made_run(path, method="ibot", *, values, variant="paper", trained=True, width=768, **encoder):
     """Writes a finished run; returns its folder."""
     path.mkdir()
-    config = json.loads(part_config(method, "paper", projector=True).to_json_best_effort())
-    config["encoder"]["checkpoint"] = "checkpoints/there"
+    config = json.loads(part_config(method, variant, projector=True).to_json_best_effort())
+    if variant == "paper":
+        config["encoder"]["checkpoint"] = "checkpoints/there"
     about = {"name": method, "trained": trained, "digest": "", "width": width, "depth": 12}
     about |= {"patch_size": 16, "weights": "released, by your word"}
     results = {"encoder": about | encoder, "tasks": config["tasks"], "values": values}

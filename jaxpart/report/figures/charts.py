@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -240,4 +241,6 @@ def _named(run: Run, *, short: bool = False) -> str:
     if not run.caveat:
         return plain(run.label)
     told = re.split("[,;]", run.caveat)[0]
-    return plain(f"{run.label} {told}" if short else f"{run.label}\n({run.caveat})")
+    if short:
+        return plain(f"{run.label} {told}")
+    return plain("\n".join([run.label, *textwrap.wrap(f"({run.caveat})", 30)]))
