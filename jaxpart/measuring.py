@@ -33,13 +33,13 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
       JaxpartError: A user's mistake, in one sentence.
     """
     chosen = tasks.to_run(config.tasks)
+    weights = _weights(config)
     workdir = WorkDir(
         path,
         json.loads(config.to_json_best_effort()),
         writes=devices.is_main(),
         tensorboard=config.tensorboard,
     )
-    weights = _weights(config)
     encoder = configured_encoder(config)
     values: dict[str, float | int] = {}
     for task in chosen:
