@@ -348,11 +348,11 @@ def _encode(
                 errors[number], good[row] = image, False
             else:
                 pixels[row] = image
-        order = orders(view, own.tolist(), patches)
+        inputs, order = [pixels], orders(view, own.tolist(), patches)
         if order is not None:
             blank = np.tile(np.arange(patches, dtype=np.int32), (share - len(own), 1))
-            order = devices.shard(np.concatenate([order, blank]))
-        out = _step(encoder, devices.shard(pixels), order, names=names)
+            inputs.append(np.concatenate([order, blank]))
+        out = _step(encoder, *devices.shard(inputs), names=names)
         started = batch, out, devices.shard(good)
         if running is not None:
             yield finish(*running)
