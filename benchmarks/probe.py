@@ -99,7 +99,7 @@ def rows(quick: bool) -> list[Row]:
             for group in optimizer.param_groups:
                 group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
             order = torch.tensor(shuffled(0, epoch, items))
-            for i in range(0, items - size + 1, size):
+            for i in range(0, items, size):
                 rows = order[i : i + size]
                 loss = torch.nn.functional.cross_entropy(head(tensors[0][rows]), targets[0][rows])
                 optimizer.zero_grad()

@@ -17,6 +17,12 @@ Its part classification (percent, best epoch): 90.9 linear and 92.9 attentive on
 With --config.tasks="('segmentation',)" added it segments ADE20K, Pascal-Part and LIP instead, six
 trainings of 160 000 iterations each. The paper's mIoU (percent): 27.3 on ADE20K-Part, 27.4 on
 Pascal-Part, 41.4 on LIP, 34.9 on ADE20K.
+
+Which file made the paper's DeiT figures cannot be told from its code. Its links name
+deit_base_patch16_224-b5f2ef4d.pth; its retrieval and classification have timm's vit_base_patch16_224 in
+DeiT's place (jx_vit_base_p16_224-80ecf9dd.pth in timm 0.3.2, ImageNet-21k and then 1k, made for mean
+and std 0.5 but fed the others'); its segmentation names deit_base_distilled_patch16_224-df68dfff.pth,
+which its loader cannot load, so that a file without dist token was segmented with.
 """
 
 from ml_collections import ConfigDict

@@ -13,6 +13,10 @@ is the paper's, on CUB-200-2011 and COCO (DATA holds CUB_200_2011 and coco). The
 (percent): 28.5 on CUB, 37.1 on COCO.
 Its part classification (percent, best epoch): 86.9 linear and 92.8 attentive on CUB,
 88.0 and 93.9 on COCO.
+The published code retrieves and classifies with MAE's patches permuted against their positions, anew in
+every forward pass, so these figures are of that. Here patches keep their order;
+--config.encoder.patch_order=permuted draws a permutation for each image, by the seed, and keeps it for
+all epochs of a probe. See docs/differences.md.
 
 With --config.tasks="('segmentation',)" added it segments ADE20K, Pascal-Part and LIP instead, six
 trainings of 160 000 iterations each. The paper's mIoU (percent): 26.3 on ADE20K-Part, 24.3 on

@@ -69,9 +69,14 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
 
     config.encoder = ConfigDict()
     config.encoder.checkpoint = ""  # folder written by `python -m convert`
+    # Your word that the checkpoint was converted from the file that the method's authors released: tables
+    # print it, and the paper's figures stand beside results of such weights alone.
+    config.encoder.released = False
     # Without a checkpoint: the small encoder that came with jaxpart, or "random" weights in its place.
     config.encoder.small = "" if paper else "trained"
     config.encoder.precision = "float32-highest"  # or "float32", JAX's default, or "bfloat16"
+    # "permuted": against positions, as MAE's published retrieval and part classification do.
+    config.encoder.patch_order = "kept"
     config.encoder.model_devices = 1  # devices that share the weights, where one cannot hold them
 
     config.data = ConfigDict()
@@ -206,16 +211,17 @@ def classification_config(paper: bool) -> ConfigDict:
     config = ConfigDict()
     config.heads = ("linear", "attentive")
     config.references = ("knn", "logistic")  # without learning rates, on the linear head's features
-    config.bn_test = "running"  # BatchNorm while testing; "batch" as in the published code
+    config.bn_test = "running"  # the attentive probe's BatchNorm; "batch" as in the published code
     config.selection = True  # also choose rate and epoch on a held-out tenth of the training set
 
     config.linear = _head_config(0.1, paper)
     config.linear.representations = ("cls_token",)
-    config.linear.batch_norm = False  # MAE's recipe has one before the linear layer
+    config.linear.batch_norm = False  # MAE's and CAE's recipes have one before the linear layer
 
     config.attentive = _head_config(0.01, paper)
     config.attentive.representations = ("tokens",)
     config.attentive.num_heads = 12 if paper else 4
+    config.attentive.initial = "truncated"  # or "cae": query 0, kernels from the whole normal
 
     config.encoder_batch_size = 64
     config.patch_pixels = 224 if paper else 0  # 0: the size the encoder was made for
@@ -226,14 +232,18 @@ def classification_config(paper: bool) -> ConfigDict:
 def _head_config(rate: float, paper: bool) -> ConfigDict:
     """How a head is trained: the fields of `jaxpart.probes.recipe.Recipe`."""
     config = ConfigDict()
-    config.rates = (rate,)  # base rates, for a batch of 256; one head is trained for each
+    config.rates = (rate,)  # one head is trained for each
+    config.scale_rates = True  # rates are for a batch of 256 and grow with it
+    config.end_rate = 0.0  # what they fall to
     config.epochs = 90 if paper else 30
     config.batch_size = 1024 if paper else 256
     config.momentum = 0.9
+    config.nesterov = False
     config.weight_decay = 0.0
     config.warmup = 0  # epochs
     config.lars = False
     config.every_step = False  # whether the rate falls from step to step, not from epoch to epoch
+    config.drop_last = False  # whether the last, smaller batch of an epoch is left out
     return config
 
 
@@ -267,6 +277,8 @@ def object_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
         config.data.num_images = 240
         options.linear.epochs = options.attentive.epochs = 5
     _linear_recipe(method, options)
+    if method == "cae":
+        _cae_attentive_recipe(options)
     config.object_classification = options
     return config
 
@@ -278,7 +290,8 @@ def _linear_recipe(method: str, options: ConfigDict) -> None:
         linear.batch_norm = True
         linear.lars = linear.every_step = True
         linear.warmup = 10
-        linear.batch_size = 16384 if method == "mae" else 4096
+        linear.batch_size = 16384
+        linear.drop_last = True
     elif method == "mocov3":
         linear.rates = (3.0,)
     elif method in ("dino", "ibot"):
@@ -289,3 +302,16 @@ def _linear_recipe(method: str, options: ConfigDict) -> None:
         linear.representations = ("block8/embedding",)
         linear.rates = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
         linear.epochs = 50
+
+
+def _cae_attentive_recipe(options: ConfigDict) -> None:
+    """CAE's published attentive probe on ImageNet-1k, see configs/imagenet_probe.py."""
+    attentive = options.attentive
+    attentive.initial = "cae"
+    attentive.rates = (0.4,)
+    attentive.scale_rates = False
+    attentive.end_rate = 1e-6
+    attentive.nesterov = attentive.every_step = attentive.drop_last = True
+    attentive.batch_size = 8192
+    attentive.warmup = 10
+    options.bn_test = "batch"

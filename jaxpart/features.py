@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,13 +73,18 @@ def projector_layers(encoder: Encoder) -> list[str]:
 
 
 def represent(
-    encoder: Encoder, images: UInt8[Array, "batch height width 3"], *, names: tuple[str, ...]
+    encoder: Encoder,
+    images: UInt8[Array, "batch height width 3"],
+    order: Int[Array, "batch patch"] | None = None,
+    *,
+    names: tuple[str, ...],
 ) -> dict[str, Float[Array, "batch ..."]]:
     """The named representations of uint8 images.
 
     Args:
       encoder: The frozen encoder.
       images: Pixels of 0 to 255.
+      order: See `Encoder.__call__`.
       names: Keys of the encoder's output with one vector per image ("embedding", "projection",
         "cls_token", …) or with all tokens ("tokens"), or "block3/embedding", "block3/cls_token" and
         "block3/tokens" for the output of block 3, before the final norm, counted from 0. "projector1"
@@ -91,7 +97,7 @@ def represent(
       KeyError: The encoder has no such representation.
     """
     blocks = any(word in name for name in names for word in ("block", "projector", "predictor"))
-    out = encoder(encoder.normalize(images), blocks=blocks)
+    out = encoder(encoder.normalize(images), order=order, blocks=blocks)
     prefix = encoder.config.prefix
     return {
         name: jnp.concatenate([_pick(out, part, prefix) for part in name.split("+")], axis=-1)
@@ -259,16 +265,42 @@ def extract(
 
 def _address(encoder: Encoder, view: View, name: str, precision: str) -> dict[str, str]:
     about = f"{encoder.digest} {encoder.config!r} {encoder.preprocessing!r}"
+    order = "" if view.permuted is None else f", patches permuted by seed {view.permuted}"
     # What JAX's default precision means depends on the kind of device.
     on = f" on {jax.default_backend()}" if encoder.precision == "float32" else ""
     return {
         "encoder": hashlib.sha256(about.encode()).hexdigest(),
         "encoder_precision": encoder.precision + on,
         "data": view.data,
-        "view": f"{view.kind} {view.size}",
+        "view": f"{view.kind} {view.size}{order}",
         "representation": name,
         "precision": precision,
     }
+
+
+def orders(
+    view: View, numbers: Sequence[int], patches: int
+) -> Int[np.ndarray, "item patch"] | None:
+    """The permutation of each item's patches, drawn by the view's seed and the item alone; or None.
+
+    The published MAE draws it anew in every forward pass, so that no feature could be kept. Drawn once
+    for each item it gives retrieval the published distribution, and probes one draw for all epochs.
+
+    Args:
+      view: The images.
+      numbers: Of the items.
+      patches: How many an image has.
+    """
+    if view.permuted is None:
+        return None
+
+    def order(number: int) -> np.ndarray:
+        item = f"{view.permuted} {view.kind} {view.ids[number]}"
+        digest = hashlib.sha256(item.encode("utf-8", "surrogateescape")).digest()
+        return np.random.default_rng(list(digest)).permutation(patches)
+
+    found = np.array([order(number) for number in numbers], np.int32)
+    return found.reshape(-1, patches)
 
 
 def _encode(
@@ -286,6 +318,7 @@ def _encode(
     batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
     mine = [batch[jax.process_index() * share :][:share] for batch in batches]
     images = view.read(np.concatenate(mine).tolist())
+    patches = math.prod(encoder.config.grid_of(view.size, view.size))
 
     def finish(batch: np.ndarray, out: Any, good: Any) -> tuple[list[str], dict[str, np.ndarray]]:
         rows, readable = devices.fetch((out, good))
@@ -315,7 +348,12 @@ def _encode(
                 errors[number], good[row] = image, False
             else:
                 pixels[row] = image
-        started = batch, _step(encoder, devices.shard(pixels), names=names), devices.shard(good)
+        inputs, order = [pixels], orders(view, own.tolist(), patches)
+        if order is not None:
+            blank = np.tile(np.arange(patches, dtype=np.int32), (share - len(own), 1))
+            inputs.append(np.concatenate([order, blank]))
+        out = _step(encoder, *devices.shard(inputs), names=names)
+        started = batch, out, devices.shard(good)
         if running is not None:
             yield finish(*running)
         running = started

@@ -9,7 +9,10 @@ from typing import Any
 
 from jaxpart import devices, tasks
 from jaxpart.encoders.configured import configured_encoder
+from jaxpart.encoders.loading import describe
 from jaxpart.encoders.precision import REFERENCE
+from jaxpart.errors import JaxpartError
+from jaxpart.paper import CHECKSUMS
 from jaxpart.progress import Progress
 from jaxpart.table import results_table, rules_line
 from jaxpart.workdir import WorkDir
@@ -30,6 +33,7 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
       JaxpartError: A user's mistake, in one sentence.
     """
     chosen = tasks.to_run(config)
+    weights = _weights(config)
     workdir = WorkDir(
         path,
         json.loads(config.to_json_best_effort()),
@@ -48,7 +52,11 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
         "digest": encoder.digest,
         "width": encoder.config.width,
         "depth": encoder.config.depth,
+        "patch_size": encoder.config.patch_size,
+        "weights": weights,
     }
+    if encoder.name == "mae":  # whose patches the published code permutes
+        about["patch_order"] = config.encoder.get("patch_order", "kept")
     if encoder.precision != REFERENCE:
         about["precision"] = encoder.precision
     rules = {
@@ -57,6 +65,28 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     results = {"encoder": about, "tasks": list(config.tasks), "rules": rules, "values": values}
     workdir.finish(results)
     return results
+
+
+def _weights(config: Any) -> str:
+    """Whose weights a configuration's encoder has, as far as that is known.
+
+    Raises:
+      JaxpartError: It calls an encoder released that came with jaxpart or is random.
+    """
+    word = config.encoder.get("released", False)  # older runs' configurations lack it
+    if not config.encoder.checkpoint:
+        if word:
+            raise JaxpartError(
+                "config.encoder.released is said of a converted checkpoint; name it in "
+                "config.encoder.checkpoint"
+            )
+        return "came with jaxpart" if config.encoder.small == "trained" else "random"
+    document, _ = describe(config.encoder.checkpoint)
+    digest = str((document.get("source") or {}).get("sha256") or "")
+    known = [first for first in CHECKSUMS.get(config.method, ()) if digest.startswith(first)]
+    if known:
+        return f"released, SHA-256 {known[0]}…"
+    return "released, by your word" if word else "yours"
 
 
 def results_text(results: Mapping[str, Any]) -> str:

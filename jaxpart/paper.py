@@ -19,6 +19,10 @@ METHODS = {
 }
 """How the paper writes the methods, in the order of its tables."""
 
+CHECKSUMS = {"deit": ("b5f2ef4d", "80ecf9dd")}
+"""First digits of the SHA-256 of released files, by method, where their publishers give any: DeiT's own
+and timm's vit_base_patch16_224, one of which made the paper's DeiT figures. A file's name has them."""
+
 
 @functools.cache
 def results() -> Mapping[str, Any]:

@@ -41,15 +41,22 @@ def results_table(encoder: Mapping[str, Any], sections: Sequence[Section]) -> st
     """All sections under one title, as text.
 
     Args:
-      encoder: What results.json says of the encoder: its name, whether it is trained, and its
-        precision where that is not the reference.
+      encoder: What results.json says of the encoder: its name, whether it is trained, whose weights it
+        has, and its precision where that is not the reference.
       sections: One per task.
     """
     trained = (
         "" if encoder["trained"] else " (UNTRAINED, random weights: says nothing of the method)"
     )
     precision = f" in {encoder['precision']}" if "precision" in encoder else ""
-    return sections_text(f"{encoder['name']}{precision}{trained}", sections)
+    said = []
+    if str(encoder.get("weights", "")).startswith(("released", "yours")):
+        said.append(f"weights: {encoder['weights']}")
+    if "patch_order" in encoder:
+        order = "kept in" if encoder["patch_order"] == "kept" else "permuted against"
+        said.append(f"patches {order} their positions")
+    about = f" ({'; '.join(said)})" if said else ""
+    return sections_text(f"{encoder['name']}{precision}{about}{trained}", sections)
 
 
 def rules_line(task: str, rules: Mapping[str, str]) -> str:

@@ -142,6 +142,31 @@ def test_what_is_of_something_else_is_not_used(what, folder):
     assert extract(pictures, folder, **options).encoded == 6
 
 
+def test_permuted_patches_are_drawn_by_seed_and_item(folder):
+    """And never mixed with those in their order, or of another seed."""
+
+    def permuted(numbers, seed):
+        pictures = Pictures(numbers)
+        object.__setattr__(pictures.view, "permuted", seed)
+        found = extract(pictures, folder)
+        order = features.orders(pictures.view, range(len(numbers)), 4)
+        return found.encoded, found.features["tokens"].whole(), order
+
+    encoded, tokens, order = permuted([4, 1, 9], 0)
+    assert encoded == 3
+    pixels = jnp.asarray(np.stack([picture(n) for n in (4, 1, 9)]))
+    expected = features.represent(ENCODER, pixels, order, names=("tokens",))["tokens"]
+    np.testing.assert_allclose(tokens, expected, rtol=0, atol=1e-5)
+    assert np.abs(tokens - direct([4, 1, 9])["tokens"]).max() > 0.01
+    again, same, other = permuted([9, 4], 0)
+    assert again == 0
+    np.testing.assert_array_equal(same, tokens[[2, 0]])
+    np.testing.assert_array_equal(other, order[[2, 0]])
+    assert permuted([4, 1, 9], 1)[0] == 3
+    assert extract(Pictures([4, 1]), folder).encoded == 0  # in order, as they were kept
+    assert features.orders(Pictures([4]).view, [0], 4) is None
+
+
 def damage_bit(path):
     content = bytearray(path.read_bytes())
     content[-5] ^= 1

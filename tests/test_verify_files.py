@@ -93,9 +93,13 @@ def test_values_that_are_not_finite_depart(compare, tmp_path):
     assert report["arrays"]["x"]["worst"][0] == {"row": "2", "error": "inf", "cosine": 0.0}
 
 
-def results(folder, values, *, name="ibot", trained=True):
+SIZE = {"width": 768, "depth": 12, "patch_size": 16}
+
+
+def results(folder, values, *, name="ibot", trained=True, weights="released, by your word"):
     folder.mkdir(exist_ok=True)
-    document = {"encoder": {"name": name, "trained": trained, "digest": ""}, "values": values}
+    about = {"name": name, "trained": trained, "digest": "", "weights": weights} | SIZE
+    document = {"encoder": about, "values": values}
     (folder / "results.json").write_text(json.dumps(document))
     return folder
 
@@ -162,6 +166,15 @@ def test_the_papers_figures(compare, tmp_path):
         f"{TOP1}_high": 0.92,
         "pascal_part/segmentation/paper/mIoU": 0.1,
         "cub/retrieval/cls_token/AP": 0.3,
+        "cub/retrieval/images": 11788,
+        "coco_person_parts/retrieval/images": 64113,
+        "cub/classification/train_images": 5994,
+        "cub/classification/test_images": 5794,
+        "pascal_part/segmentation/train_images": 4998,
+        "pascal_part/segmentation/test_images": 5105,
+        "lip/segmentation/paper/mIoU": 0.446,
+        "lip/segmentation/train_images": 4,
+        "lip/segmentation/test_images": 10000,
     }
     status, report, printed = compare("results", results(tmp_path / "a", values), "paper")
     assert status == 1
@@ -174,9 +187,29 @@ def test_the_papers_figures(compare, tmp_path):
     }
     assert [row["agrees"] for row in found.values()] == ["tolerance", "tolerance", None, None]
     assert "2 results DIFFER" in printed
+    said = "not beside the paper's: lip/segmentation/paper/mIoU (4 of 30 462 training images)"
+    assert report["notes"] == [said]
+    assert said in printed
     wide = values | {f"{TOP1}_high": 0.9376, "pascal_part/segmentation/paper/mIoU": 0}
     del wide["pascal_part/segmentation/paper/mIoU"]
     assert compare("results", results(tmp_path / "a", wide), "paper")[0] == 0
+
+
+def test_the_papers_figures_beside_what_they_are_of_alone(compare, tmp_path):
+    values = VALUES | {"cub/retrieval/images": 11788}
+    status, _, printed = compare(
+        "results", results(tmp_path / "a", values, weights="yours"), "paper"
+    )
+    assert status == 2
+    assert "is not the paper's iBOT: your weights. If it was converted from the released" in printed
+    few = results(tmp_path / "few", VALUES | {"cub/retrieval/images": 120})
+    status, _, printed = compare("results", few, "paper")
+    assert status == 2
+    assert "embedding/AP (100 of some 24 000 patches, 120 of 11 788 images)" in printed
+    mae = values | {"cub/retrieval/embedding/AP": 0.285}
+    status, report, _ = compare("results", results(tmp_path / "mae", mae, name="mae"), "paper")
+    assert status == 0
+    assert report["notes"] == ["MAE: the paper's with patches permuted against positions"]
 
 
 def test_wrong_results_are_told(compare, tmp_path):

@@ -29,6 +29,8 @@ class View:
       ids: Name of each item; for messages too.
       read: Pixels of the items with the given numbers, in that order; an error in place of those that
         cannot be read, where the view was asked to skip them.
+      permuted: None: an encoder gets the patches of an image in their order. Else the seed of the
+        permutation, one for each item, in which it gets them against positions that stay.
     """
 
     data: str
@@ -36,6 +38,7 @@ class View:
     size: int
     ids: Sequence[str]
     read: Callable[[Sequence[int]], Iterator[Pixels | JaxpartError]]
+    permuted: int | None = None
 
     def subset(self, numbers: Sequence[int]) -> View:
         """Of some items alone."""
@@ -54,8 +57,9 @@ def patch_view(
     size: int,
     transform: Literal["eval", "train"] = "eval",
     on_error: Literal["raise", "skip"] = "raise",
+    permuted: int | None = None,
 ) -> View:
-    """Part patches: see `read_patches`."""
+    """Part patches: see `read_patches`, and `View.permuted`."""
 
     def read(numbers: Sequence[int]) -> Iterator[Pixels | JaxpartError]:
         chosen = [patches[number] for number in numbers]
@@ -63,7 +67,8 @@ def patch_view(
         return (pixels for _, pixels in found)
 
     ids = [f"{patch.image} {list(patch.box)}" for patch in patches]
-    return View(f"{source.info.name} {source.info.version}", f"patch {transform}", size, ids, read)
+    data, kind = f"{source.info.name} {source.info.version}", f"patch {transform}"
+    return View(data, kind, size, ids, read, permuted)
 
 
 def image_view(source: Source, *, size: int, on_error: Literal["raise", "skip"] = "raise") -> View:

@@ -41,15 +41,38 @@ def encoder_folder(config: Any) -> pathlib.Path | None:
     )
 
 
+def permutation_seed(config: Any) -> int | None:
+    """The seed by which a configuration wants an image's patches permuted, see `View.permuted`.
+
+    That is how the published code retrieves and classifies parts with MAE: it permutes patches against
+    positions. Its segmentation, and MAE's own linear probing, do not.
+
+    Raises:
+      JaxpartError: There is no such order, or it is asked for with another encoder than MAE.
+    """
+    order = config.encoder.get("patch_order", "kept")  # older runs' configurations lack it
+    if order not in ("kept", "permuted"):
+        raise JaxpartError(
+            f"config.encoder.patch_order cannot be {order!r}; choose between 'kept' and 'permuted'"
+        )
+    if order == "permuted" and config.method != "mae":
+        raise JaxpartError(
+            f"config.encoder.patch_order='permuted' is a slip of the published code for MAE alone, and "
+            f"this configuration is for {config.method}; leave it at 'kept'"
+        )
+    return config.seed if order == "permuted" else None
+
+
 def configured_encoder(config: Any) -> Encoder:
     """The converted or small encoder of a configuration, random weights being of its seed.
 
     It is on all devices, and batches are cut from now on as it wants them.
 
     Raises:
-      JaxpartError: The configuration wants a converted encoder but names none, it cannot be read, or it
-        cannot be had in that precision or on so many devices.
+      JaxpartError: The configuration wants a converted encoder but names none, it cannot be read, it
+        cannot be had in that precision or on so many devices, or see `permutation_seed`.
     """
+    permutation_seed(config)
     precision = config.encoder.get("precision", REFERENCE)  # older runs' configurations lack it
     check_precision(precision)
     encoder = dataclasses.replace(_encoder(config), precision=precision)

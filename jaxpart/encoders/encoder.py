@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import Preprocessing
@@ -78,6 +78,7 @@ class Encoder:
         self,
         images: Float[Array, "batch height width 3"],
         *,
+        order: Int[Array, "batch patch"] | None = None,
         blocks: bool = False,
         attention: bool = False,
     ) -> dict[str, Any]:
@@ -85,6 +86,9 @@ class Encoder:
 
         Args:
           images: float32, already normalised (see `normalize`); sides a multiple of the patch size.
+          order: Which patch stands at each position, patches counted row by row: a permutation for each
+            image, as MAE's published retrieval and classification draw one. By default each patch
+            stands at its own.
           blocks: Whether to return the output of every block and of every layer of the projector.
           attention: Whether to return the attention weights of the last block.
 
@@ -103,7 +107,8 @@ class Encoder:
           - "attention" [batch, head, query, key], if asked for.
 
         Raises:
-          JaxpartError: `images` has another dtype or shape, or does not fit the patch size.
+          JaxpartError: `images` has another dtype or shape, or does not fit the patch size; `order` has
+            another shape.
         """
         if images.ndim != 4 or images.shape[-1] != 3:
             raise JaxpartError(
@@ -113,8 +118,13 @@ class Encoder:
             raise JaxpartError(
                 f"images are {images.dtype}; give float32, as encoder.normalize makes of uint8"
             )
-        self.config.grid_of(*images.shape[1:3])
-        return _forward(self, images, blocks=blocks, attention=attention)
+        rows, columns = self.config.grid_of(*images.shape[1:3])
+        if order is not None and tuple(order.shape) != (len(images), rows * columns):
+            raise JaxpartError(
+                f"order has the shape {tuple(order.shape)}; give [{len(images)}, {rows * columns}], a "
+                f"permutation of the patches for each image"
+            )
+        return _forward(self, images, order, blocks=blocks, attention=attention)
 
     def normalize(
         self, images: UInt8[Array, "batch height width 3"]
@@ -142,10 +152,17 @@ class Encoder:
 
 
 @functools.partial(jax.jit, static_argnames=("blocks", "attention"))
-def _forward(encoder: Encoder, images: Array, *, blocks: bool, attention: bool) -> dict[str, Any]:
+def _forward(
+    encoder: Encoder,
+    images: Array,
+    order: Array | None = None,
+    *,
+    blocks: bool,
+    attention: bool,
+) -> dict[str, Any]:
     with matmul_precision(encoder.precision):
         run = functools.partial(encoder.model, blocks=blocks, attention=attention)
-        return in_pieces(run, images, encoder.config)
+        return in_pieces(run, images, order, config=encoder.config)
 
 
 @functools.cache

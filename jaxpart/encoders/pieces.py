@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxpart.encoders.architecture import ViTConfig
 
@@ -37,15 +37,18 @@ def count_pieces(batch: int, config: ViTConfig, size: tuple[int, int], devices: 
 
 
 def in_pieces(
-    function: Callable[[Array], Any],
+    function: Callable[[Array, Array | None], Any],
     images: Float[Array, "batch height width 3"],
+    order: Int[Array, "batch patch"] | None,
+    *,
     config: ViTConfig,
 ) -> Any:
-    """`function(images)`, on a CPU piece by piece.
+    """`function(images, order)`, on a CPU piece by piece.
 
     Args:
       function: Of a batch of images, each treated by itself, to arrays with a batch axis in front.
       images: The batch.
+      order: See `Encoder.__call__`.
       config: Architecture of the encoder in `function`.
     """
     count = 1
@@ -53,9 +56,12 @@ def in_pieces(
         size = images.shape[1], images.shape[2]
         count = count_pieces(len(images), config, size, jax.device_count())
     if count == 1:
-        return function(images)
+        return function(images, order)
     # Every count-th image is a piece: a batch that is cut over devices stays where it is.
-    pieces = rearrange(images, "(b piece) ... -> piece b ...", piece=count)
+    pieces = jax.tree.map(
+        lambda batch: rearrange(batch, "(b piece) ... -> piece b ...", piece=count), (images, order)
+    )
     return jax.tree.map(
-        lambda out: rearrange(out, "piece b ... -> (b piece) ..."), jax.lax.map(function, pieces)
+        lambda out: rearrange(out, "piece b ... -> (b piece) ..."),
+        jax.lax.map(lambda piece: function(*piece), pieces),
     )

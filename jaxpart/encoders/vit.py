@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxpart.encoders import positions as position_rules
 from jaxpart.encoders.architecture import ViTConfig
@@ -70,10 +70,12 @@ class ViT(nnx.Module):
         self,
         images: Float[Array, "batch height width 3"],
         hidden: tuple[Bool[Array, "batch patch"], Float[Array, " width"]] | None = None,
+        order: Int[Array, "batch patch"] | None = None,
     ) -> tuple[Float[Array, "batch token width"], Grid]:
         """Prefix and patch tokens with their positions, before the first block, and the grid.
 
-        `hidden` is a mask and the token that stands for the patches where it is True.
+        `hidden` is a mask and the token that stands for the patches where it is True; `order` says which
+        patch stands at each position.
         """
         config = self.config
         grid = config.grid_of(*images.shape[1:3])
@@ -82,6 +84,8 @@ class ViT(nnx.Module):
             patches = self.stem_norm(patches)
         if hidden is not None:
             patches = jnp.where(hidden[0][..., None], hidden[1], patches)
+        if order is not None:
+            patches = jnp.take_along_axis(patches, order[..., None], axis=1)
         prefix = self.prefix_tokens[...] if config.prefix else jnp.zeros((0, config.width))
         if config.positions != "none":
             stored = self.positions[...]
@@ -154,12 +158,13 @@ class ViT(nnx.Module):
     def __call__(
         self,
         images: Float[Array, "batch height width 3"],
+        order: Int[Array, "batch patch"] | None = None,
         *,
         blocks: bool = False,
         attention: bool = False,
     ) -> dict[str, Any]:
         """Runs the encoder: see `Encoder.__call__`, which checks its input and compiles this."""
-        tokens, grid = self.embed(images)
+        tokens, grid = self.embed(images, order=order)
         outputs, weights = self.transform(tokens, grid)
         out: dict[str, Any] = dict(self.finish(outputs[-1]))
         if blocks:

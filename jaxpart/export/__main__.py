@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from jaxpart import devices, features
 from jaxpart.config import part_config
-from jaxpart.encoders.configured import configured_encoder
+from jaxpart.encoders.configured import configured_encoder, permutation_seed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError, told
 from jaxpart.export.formats import FORMATS, check_format, write_features
@@ -94,7 +94,15 @@ def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
         shapes = _shapes(encoder, names)
         check_format(given.format, shapes)
         with progress.bar("opening", None):
-            views = list(find_views(kinds, config.data, size=size, on_error=given.on_error))
+            views = list(
+                find_views(
+                    kinds,
+                    config.data,
+                    size=size,
+                    on_error=given.on_error,
+                    permuted=permutation_seed(config),
+                )
+            )
     except (AttributeError, KeyError) as error:
         raise JaxpartError(
             f"{given.source}/config.json is of another version of jaxpart ({error}); run again"
@@ -141,6 +149,8 @@ def _export_view(
         "precision": config.features.precision,
         "classes": list(view.classes),
     }
+    if view.view.permuted is not None:
+        about["patches"] = f"permuted by seed {view.view.permuted}"
     path = pathlib.Path(given.out) / f"{view.name}.{given.format}"
     if devices.is_main():
         arrays = {name: vectors.whole() for name, vectors in found.features.items()}

@@ -40,7 +40,12 @@ class LabelledView:
 
 
 def find_views(
-    kinds: Sequence[str], data: Any, *, size: int, on_error: Literal["raise", "skip"]
+    kinds: Sequence[str],
+    data: Any,
+    *,
+    size: int,
+    on_error: Literal["raise", "skip"],
+    permuted: int | None = None,
 ) -> Iterator[LabelledView]:
     """The views of every data set of a configuration.
 
@@ -49,6 +54,7 @@ def find_views(
       data: The configuration's `data`: sets, root and the like.
       size: Side of the images in pixels.
       on_error: What images that cannot be read do.
+      permuted: Of part patches, see `View.permuted`.
 
     Raises:
       JaxpartError: A view or data set is unknown, or the data set is not there or has no such view.
@@ -58,7 +64,9 @@ def find_views(
             raise JaxpartError(f"there is no view {kind!r}; choose among {', '.join(VIEWS)}")
     for name in data.sets:
         for kind in kinds:
-            yield _find(name, kind, data, size, on_error)
+            found = _find(name, kind, data, size, on_error)
+            order = permuted if kind.startswith("parts") else None
+            yield dataclasses.replace(found, view=dataclasses.replace(found.view, permuted=order))
 
 
 def _find(

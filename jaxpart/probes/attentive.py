@@ -15,7 +15,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxpart.errors import JaxpartError
 from jaxpart.probes.normalization import BatchNorm
@@ -30,6 +30,14 @@ def check_width(width: int, num_heads: int) -> None:
         raise JaxpartError(
             f"tokens of width {width} do not split into {num_heads} attention heads; choose a divisor "
             f"of the width as the attentive probe's num_heads"
+        )
+
+
+def check_initial(initial: str) -> None:
+    """Raises `JaxpartError` if the attentive probe has no such start."""
+    if initial not in ("truncated", "cae"):
+        raise JaxpartError(
+            f"the attentive probe's initial cannot be {initial!r}; choose truncated or cae"
         )
 
 
@@ -51,8 +59,7 @@ class AttentiveHead(nnx.Module):
     uses; it is left out.
 
     Attributes:
-      query: The learnable query, [width], normal with standard deviation 0.02, as are the kernels q, k,
-        v and out of the cross attention (the published initialisation of the encoders).
+      query: The learnable query, [width].
       norm_q: LayerNorm parameters of the query; norm_k, norm_v: of the tokens as keys and values.
       q: [width, width], input channels first, with bias `q_bias`; v likewise; k has no bias.
       out: [width, width] with bias `out_bias`.
@@ -60,37 +67,63 @@ class AttentiveHead(nnx.Module):
       kernel: [width, classes], normal with standard deviation 0.01; bias: [classes], zero.
     """
 
-    def __init__(self, width: int, classes: int, *, num_heads: int = 12, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        width: int,
+        classes: int,
+        *,
+        num_heads: int = 12,
+        initial: str = "truncated",
+        rngs: nnx.Rngs,
+    ) -> None:
         """Makes a fresh head.
 
+        Args:
+          width: Channels of a token.
+          classes: Number of classes.
+          num_heads: Of the cross attention.
+          initial: "truncated": the query and the kernels q, k, v and out start from a normal of standard
+            deviation 0.02 cut off at ±0.02 (part classification); "cae": the query starts at 0 and the
+            kernels from the whole normal (CAE's ImageNet recipe).
+          rngs: Draws them.
+
         Raises:
-          JaxpartError: The width does not split into so many heads.
+          JaxpartError: The width does not split into so many heads, or there is no such start.
         """
         check_width(width, num_heads)
+        check_initial(initial)
 
-        def initial(*shape: int) -> nnx.Param:
-            return nnx.Param(0.02 * jax.random.normal(rngs.params(), shape))
+        def kernel(*shape: int) -> nnx.Param:
+            key = rngs.params()
+            if initial == "truncated":
+                return nnx.Param(0.02 * jax.random.truncated_normal(key, -1, 1, shape))
+            return nnx.Param(0.02 * jax.random.normal(key, shape))
 
         self.num_heads = num_heads
-        self.query = initial(width)
+        self.query = nnx.Param(jnp.zeros(width)) if initial == "cae" else kernel(width)
         self.norm_q, self.norm_k, self.norm_v = _Affine(width), _Affine(width), _Affine(width)
-        self.q, self.k, self.v = (initial(width, width) for _ in range(3))
+        self.q, self.k, self.v = (kernel(width, width) for _ in range(3))
         self.q_bias, self.v_bias = nnx.Param(jnp.zeros(width)), nnx.Param(jnp.zeros(width))
-        self.out, self.out_bias = initial(width, width), nnx.Param(jnp.zeros(width))
+        self.out, self.out_bias = kernel(width, width), nnx.Param(jnp.zeros(width))
         self.norm = BatchNorm(width)
         self.kernel = nnx.Param(0.01 * jax.random.normal(rngs.params(), (width, classes)))
         self.bias = nnx.Param(jnp.zeros(classes))
 
     def __call__(
-        self, tokens: Float[Array, "batch token width"], *, statistics: str
+        self,
+        tokens: Float[Array, "batch token width"],
+        *,
+        statistics: str,
+        valid: Bool[Array, " batch"] | None = None,
     ) -> Float[Array, "batch class"]:
         """Logits.
 
         Args:
           tokens: All tokens of an image, cls included.
           statistics: Of the BatchNorm, see `BatchNorm`.
+          valid: See `BatchNorm`.
         """
-        pooled = self.norm(self.attend(tokens), statistics=statistics)
+        pooled = self.norm(self.attend(tokens), statistics=statistics, valid=valid)
         return _einsum("bi,ic->bc", pooled, self.kernel[...]) + self.bias[...]
 
     def attend(self, tokens: Float[Array, "batch token width"]) -> Float[Array, "batch width"]:

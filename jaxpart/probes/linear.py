@@ -5,16 +5,16 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxpart.probes.normalization import BatchNorm
 
 
 class LinearHead(nnx.Module):
-    """One linear layer, with MAE's BatchNorm before it if asked for (MAE, `main_linprobe.py`).
+    """One linear layer, with a BatchNorm before it if asked for, as MAE and CAE have it on ImageNet.
 
     Attributes:
-      norm: The BatchNorm, or None.
+      norm: The BatchNorm, with the epsilon 1e-6 of both (`main_linprobe.py`, `run_linear.py`), or None.
       kernel: [channels, classes], normal with standard deviation 0.01.
       bias: [classes], zero.
     """
@@ -23,20 +23,25 @@ class LinearHead(nnx.Module):
         self, channels: int, classes: int, *, batch_norm: bool = False, rngs: nnx.Rngs
     ) -> None:
         """Makes a fresh head."""
-        self.norm = BatchNorm(channels) if batch_norm else None
+        self.norm = BatchNorm(channels, epsilon=1e-6) if batch_norm else None
         self.kernel = nnx.Param(0.01 * jax.random.normal(rngs.params(), (channels, classes)))
         self.bias = nnx.Param(jnp.zeros(classes))
 
     def __call__(
-        self, features: Float[Array, "batch channel"], *, statistics: str
+        self,
+        features: Float[Array, "batch channel"],
+        *,
+        statistics: str,
+        valid: Bool[Array, " batch"] | None = None,
     ) -> Float[Array, "batch class"]:
         """Logits.
 
         Args:
           features: "cls_token", "embedding" or the like.
           statistics: Of the BatchNorm, see `BatchNorm`; without one it makes no difference.
+          valid: See `BatchNorm`.
         """
         if self.norm is not None:
-            features = self.norm(features, statistics=statistics)
+            features = self.norm(features, statistics=statistics, valid=valid)
         product = jnp.matmul(features, self.kernel[...], precision=jax.lax.Precision.HIGHEST)
         return product + self.bias[...]

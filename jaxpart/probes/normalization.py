@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 class BatchNorm(nnx.Module):
-    """PyTorch's `BatchNorm1d(channels, affine=False, eps=1e-5, momentum=0.1)`.
+    """PyTorch's `BatchNorm1d(channels, affine=False, eps=epsilon, momentum=0.1)`.
 
     `nnx.BatchNorm` differs in one thing: it keeps a running mean of the biased variance, PyTorch of
     the unbiased one. At a batch of 64 that is 1.6 % of every variance.
@@ -19,13 +21,18 @@ class BatchNorm(nnx.Module):
       var: Running unbiased variance, [channels].
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, epsilon: float = 1e-5) -> None:
         """Starts at mean 0 and variance 1."""
+        self.epsilon = epsilon
         self.mean = nnx.BatchStat(jnp.zeros(channels))
         self.var = nnx.BatchStat(jnp.ones(channels))
 
     def __call__(
-        self, inputs: Float[Array, "batch channel"], *, statistics: str
+        self,
+        inputs: Float[Array, "batch channel"],
+        *,
+        statistics: str,
+        valid: Bool[Array, " batch"] | None = None,
     ) -> Float[Array, "batch channel"]:
         """Normalises each channel.
 
@@ -33,15 +40,24 @@ class BatchNorm(nnx.Module):
           inputs: At least 2 rows where statistics are taken from them.
           statistics: "train": those of the batch, which also move the running ones; "batch": those
             of the batch; "running": the running ones.
+          valid: False for rows that only fill the batch up: statistics are of the others. By default
+            all are valid.
         """
+        rows: Any = inputs.shape[0] if valid is None else valid.sum()
+
+        def mean_of(values: Float[Array, "batch channel"]) -> Float[Array, " channel"]:
+            kept = values if valid is None else jnp.where(valid[:, None], values, 0)
+            return kept.sum(axis=0) / rows
+
         if statistics == "running":
             mean, var = self.mean[...], self.var[...]
         else:
-            mean = inputs.mean(axis=0)
-            var = jnp.square(inputs - mean).mean(axis=0)
+            mean = mean_of(inputs)
+            var = mean_of(jnp.square(inputs - mean))
         if statistics == "train":
-            rows = inputs.shape[0]
-            unbiased = jax.lax.stop_gradient(var) * (rows / max(rows - 1, 1))
+            # One row has no unbiased variance (PyTorch refuses it): the running one stays.
+            unbiased = jax.lax.stop_gradient(var) * rows / jnp.maximum(rows - 1, 1)
+            unbiased = jnp.where(rows > 1, unbiased, self.var[...])
             self.mean[...] = 0.9 * self.mean[...] + 0.1 * jax.lax.stop_gradient(mean)
             self.var[...] = 0.9 * self.var[...] + 0.1 * unbiased
-        return (inputs - mean) * jax.lax.rsqrt(var + 1e-5)
+        return (inputs - mean) * jax.lax.rsqrt(var + self.epsilon)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from jaxpart import devices, training
 from jaxpart.checkpoints import Checkpointer
@@ -139,15 +139,19 @@ class _CachedSteps:
         self._seeds, self._order = seeds, order
         self._resident = train.resident if stays else None
         self._batch = min(recipe.batch_size, len(rows))
-        self._count = len(rows) // self._batch
+        self._count = recipe.steps(len(rows))
+        full = np.arange(self._count * self._batch) < len(rows)
+        self._valid = None if full.all() else full.reshape(self._count, self._batch)
         size = train.nbytes // len(train) * self._batch * len(seeds)
         self._at_once = self._count if stays else max(1, PIECE_BYTES // size)
         self.pieces = -(-self._count // self._at_once)
         self._epoch_rows = functools.lru_cache(maxsize=1)(self._draw)
 
     def _draw(self, epoch: int) -> Int[np.ndarray, "step seed batch"]:
-        count = self._count * self._batch
-        orders = [self._order(seed, epoch, len(self._rows))[:count] for seed in self._seeds]
+        count = self._count * self._batch  # of the last batch, items from the beginning fill up
+        orders = [
+            np.resize(self._order(seed, epoch, len(self._rows)), count) for seed in self._seeds
+        ]
         rows = self._rows[np.stack(orders)].reshape(len(self._seeds), -1, self._batch)
         return rows.swapaxes(0, 1)
 
@@ -157,8 +161,10 @@ class _CachedSteps:
         return functools.partial(self._bring, epoch, steps), (f"those of epoch {epoch}",)
 
     def _bring(self, epoch: int, steps: range) -> Work:
-        rates = self._recipe.rates_at(epoch, self._batch, steps, self._count)
-        rates = devices.replicate(rates)
+        rates = devices.replicate(self._recipe.rates_at(epoch, steps, self._count))
+        valid: Any = None
+        if self._valid is not None:
+            valid = self._place(self._share(self._valid[steps.start : steps.stop]), axis=1)
         mine = self._share(self._epoch_rows(epoch)[steps.start : steps.stop])
         batches: Any
         if self._resident is not None:
@@ -167,9 +173,9 @@ class _CachedSteps:
             features = np.moveaxis(self._train.take(mine), 0, 1)
             labels = self._train.labels[mine]
             batches = self._place(features, axis=3), self._place(labels, axis=2)
-        return lambda state: self._sweep.train(state, self._resident, batches, rates)
+        return lambda state: self._sweep.train(state, self._resident, batches, rates, valid)
 
-    def _share(self, rows: Int[np.ndarray, "step seed batch"]) -> np.ndarray:
+    def _share(self, rows: Shaped[np.ndarray, "... batch"]) -> np.ndarray:
         """This process's part of each batch."""
         if self._batch % jax.device_count():
             return rows

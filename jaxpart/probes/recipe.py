@@ -22,20 +22,21 @@ RatesByStep = Float32[np.ndarray, "step rate"]
 class Recipe:
     """How heads are trained.
 
-    The last incomplete batch of an epoch is dropped, as the published loaders do (MAE's and CAE's
-    probing code has `drop_last=True`). A training set smaller than a batch, on which they would train
-    nothing, is one batch of its own size.
-
     Attributes:
-      rates: Base learning rates; one head is trained for each. The rate at the start is base × batch /
-        256 with the batch that is really used, and falls with a cosine from epoch to epoch.
+      rates: Learning rates; one head is trained for each. They fall with a cosine from epoch to epoch.
       epochs: Passes over the training set.
-      batch_size: Items per step.
+      batch_size: Items per step. A training set that is smaller is one batch.
       momentum: Of SGD, as PyTorch has it.
+      nesterov: Whether it is Nesterov's, as PyTorch has it.
       weight_decay: Added to the gradient, as PyTorch's SGD does.
       warmup: Epochs of linear warm-up from 0, before the cosine.
       lars: Whether the step of every matrix is scaled by LARS (MAE's and MoCo v3's linear probe).
       every_step: Whether the rate falls from step to step rather than from epoch to epoch.
+      scale_rates: Whether rates are for a batch of 256 and grow with it: rate × batch_size / 256, as the
+        published code counts whatever the size of the training set; else they are as they stand.
+      end_rate: What they fall to.
+      drop_last: Whether the last, smaller batch of an epoch is left out, as MAE and CAE do on ImageNet;
+        part classification keeps it.
       bn_test: BatchNorm's statistics while testing, "running" or "batch" (batches of 256, as in the
         published code).
     """
@@ -44,10 +45,14 @@ class Recipe:
     epochs: int = 90
     batch_size: int = 1024
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 0.0
     warmup: int = 0
     lars: bool = False
     every_step: bool = False
+    scale_rates: bool = True
+    end_rate: float = 0.0
+    drop_last: bool = False
     bn_test: str = "running"
 
     @staticmethod
@@ -66,13 +71,15 @@ class Recipe:
                 f"epochs ({recipe.epochs}) and batch_size ({recipe.batch_size}) must be at least 1, and "
                 f"warmup ({recipe.warmup}) no longer than the training"
             )
+        if recipe.end_rate < 0:
+            raise JaxpartError(f"end_rate cannot be {recipe.end_rate}; give 0 or more")
         if bn_test not in ("running", "batch"):
             raise JaxpartError(f"bn_test cannot be {bn_test!r}; choose running or batch")
         return recipe
 
     def transform(self) -> optax.GradientTransformation:
         """The optimiser without its learning rate."""
-        parts = [optax.trace(self.momentum)]
+        parts = [optax.trace(self.momentum, self.nesterov)]
         if self.lars:
             matrices = functools.partial(jax.tree.map, lambda p: p.ndim > 1)
             trust = optax.scale_by_trust_ratio(trust_coefficient=0.001)
@@ -82,18 +89,22 @@ class Recipe:
             parts.insert(0, optax.add_decayed_weights(self.weight_decay))
         return optax.chain(*parts)
 
-    def rates_at(self, epoch: int, batch: int, steps: range, of: int) -> RatesByStep:
+    def steps(self, items: int) -> int:
+        """How many steps an epoch over so many items has."""
+        batch = min(self.batch_size, items)
+        return items // batch if self.drop_last else -(-items // batch)
+
+    def rates_at(self, epoch: int, steps: range, of: int) -> RatesByStep:
         """The learning rates of some steps of an epoch.
 
         Args:
           epoch: Number of the epoch, from 0.
-          batch: Items per step.
           steps: Numbers of the steps in the epoch.
           of: How many steps an epoch has.
         """
-        peaks = np.array(self.rates) * batch / 256
+        peaks = np.array(self.rates) * (self.batch_size / 256 if self.scale_rates else 1)
         place = epoch + np.array(steps)[:, None] / of * self.every_step
         warm = place / max(self.warmup, 1)
         falling = (place - self.warmup) / max(self.epochs - self.warmup, 1)
-        share = np.where(place < self.warmup, warm, 0.5 * (1 + np.cos(math.pi * falling)))
-        return (peaks * share).astype(np.float32)
+        falling = self.end_rate + (peaks - self.end_rate) * 0.5 * (1 + np.cos(math.pi * falling))
+        return np.where(place < self.warmup, peaks * warm, falling).astype(np.float32)

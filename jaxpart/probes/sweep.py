@@ -139,10 +139,15 @@ class Sweep:
         return Training(parameters, statistics, optimizer, scores, best, chosen)
 
     def _logits(
-        self, parameters: nnx.State, statistics: nnx.State, features: Array, mode: str
+        self,
+        parameters: nnx.State,
+        statistics: nnx.State,
+        features: Array,
+        mode: str,
+        valid: Bool[Array, " batch"] | None = None,
     ) -> tuple[Float[Array, "batch class"], nnx.State]:
         head = nnx.merge(self._graph, parameters, statistics, copy=True)
-        logits = head(features.astype(jnp.float32), statistics=mode)
+        logits = head(features.astype(jnp.float32), statistics=mode, valid=valid)
         return logits, nnx.state(head, nnx.BatchStat)
 
     def _train(
@@ -151,6 +156,7 @@ class Sweep:
         resident: tuple[Array, Int[Array, " item"]] | None,
         steps: Any,
         rates: Float[Array, "step rate"],
+        valid: Bool[Array, "step batch"] | None = None,
     ) -> tuple[Training, dict[str, Array]]:
         """A number of steps.
 
@@ -160,37 +166,41 @@ class Sweep:
           steps: Rows of the items of each step, [step, seed, batch]; or, with nothing resident,
             their features [step, representation, seed, batch, …] and labels [step, seed, batch].
           rates: Learning rates of each step.
+          valid: False for items that only fill a step up to the size of the others: neither the loss nor
+            BatchNorm sees them. By default all are valid.
 
         Returns:
           The state after them, the "losses" of each step, [step, representation, seed, rate], and as
           "loss" the least of each step's: one rate that diverges does not end a sweep.
         """
 
-        def loss(parameters, statistics, features, labels):
-            logits, statistics = self._logits(parameters, statistics, features, "train")
+        def loss(parameters, statistics, features, labels, valid):
+            logits, statistics = self._logits(parameters, statistics, features, "train", valid)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return losses.mean(), statistics
+            return losses.mean(where=valid), statistics
 
-        def one(parameters, statistics, optimizer, rate, features, labels):
+        def one(parameters, statistics, optimizer, rate, features, labels, valid):
             (value, statistics), slope = jax.value_and_grad(loss, has_aux=True)(
-                parameters, statistics, features, labels
+                parameters, statistics, features, labels, valid
             )
             update, optimizer = self._transform.update(slope, optimizer, parameters)
             parameters = jax.tree.map(lambda p, u: p - rate * u, parameters, update)
             return parameters, statistics, optimizer, value
 
-        every: Any = jax.vmap(one, in_axes=(0, 0, 0, 0, None, None))  # rates
-        every = jax.vmap(every, in_axes=(0, 0, 0, None, 0, 0))  # seeds
-        every = jax.vmap(every, in_axes=(0, 0, 0, None, 0, None))  # representations
+        every: Any = jax.vmap(one, in_axes=(0, 0, 0, 0, None, None, None))  # rates
+        every = jax.vmap(every, in_axes=(0, 0, 0, None, 0, 0, None))  # seeds
+        every = jax.vmap(every, in_axes=(0, 0, 0, None, 0, None, None))  # representations
 
         def step(carry, inputs):
-            batch, rate = inputs
+            batch, rate, valid = inputs
             if resident is not None:
                 batch = resident[0][:, batch], resident[1][batch]
-            *carry, value = every(*carry, rate, *batch)
+            *carry, value = every(*carry, rate, *batch, valid)
             return tuple(carry), value
 
-        (parameters, statistics, optimizer), losses = jax.lax.scan(step, state[:3], (steps, rates))
+        (parameters, statistics, optimizer), losses = jax.lax.scan(
+            step, state[:3], (steps, rates, valid)
+        )
         finite = jnp.where(jnp.isfinite(losses), losses, jnp.nan)
         least = jnp.nanmin(finite, axis=(1, 2, 3))
         state = state._replace(parameters=parameters, statistics=statistics, optimizer=optimizer)

@@ -85,7 +85,7 @@ class ViewSteps:
 
         def bring() -> Work:
             arrays = devices.shard((batch.arrays["image"], batch.arrays["label"]))
-            rates = self._recipe.rates_at(epoch, self._batch, range(piece, piece + 1), self.pieces)
+            rates = self._recipe.rates_at(epoch, range(piece, piece + 1), self.pieces)
             rates = devices.replicate(rates)
             return lambda state: self._step(state, self._encoder, *arrays, rates)
 

@@ -46,21 +46,26 @@ def departures(config: Mapping[str, Any], task: str) -> list[str]:
             else part_config(method, "paper", projector=True)
         ).to_json_best_effort()
     )
-    found = []
+    found, missing = [], []
     for option in _OPTIONS[task]:
         ours = _leaves(config[task].get(option), f"{task}.{option}")
         for name, value in _leaves(theirs[task].get(option), f"{task}.{option}").items():
-            if name in ours and ours[name] != value and not name.endswith(_IGNORED):
+            if name.endswith(_IGNORED):
+                continue
+            if name not in ours:
+                missing.append(name)
+            elif ours[name] != value:
                 found.append(f"{name} = {ours[name]} (paper: {value})")
-    if task == "segmentation" and "resize" not in config[task]:
-        found.append(
-            "made by an earlier jaxpart, whose resizing was Pillow's and whose positions of MoCo v3 and "
-            "CAE were computed anew (paper: OpenCV's, and the stored ones interpolated)"
-        )
+    if missing:
+        found.append(f"of an older jaxpart, without {', '.join(missing)}")
     exact = theirs["encoder"]["precision"]
     precision = (config.get("encoder") or {}).get("precision", exact)
     if precision != exact:
         found.append(f"encoder.precision = {precision} (paper: float32)")
+    if method == "mae" and task in ("retrieval", "classification"):
+        order = (config.get("encoder") or {}).get("patch_order", "kept")
+        how = "anew in every pass" if order == "kept" else "anew in every pass, not once per image"
+        found.append(f"encoder.patch_order = {order} (paper: permuted, {how})")
     precision = (config.get("features") or {}).get("precision", "float32")
     if precision != "float32" and task != "segmentation":
         found.append(f"features.precision = {precision} (paper: float32)")

@@ -96,7 +96,7 @@ def latex(table: Table) -> str:
     lines.append("\\midrule")
     apart = False
     for row in table.rows:
-        if row.caveat and not apart and table.compared:
+        if row.apart and not apart and table.compared:
             lines.append("\\midrule")
             apart = True
         cells = [_tex(f"{row.label} ({row.caveat})" if row.caveat else row.label)]

@@ -18,7 +18,7 @@ class Column:
     """
 
     heading: str
-    results: Sequence[str]
+    results: tuple[str, ...]
     table: str = ""
     column: str = ""
 
@@ -48,7 +48,7 @@ _SCORES = ("mIoU", "mAcc", "aAcc")
 
 def _segmentation(sets: Mapping[str, tuple[str, str]]) -> list[Column]:
     return [
-        Column(f"{title} {score}", [f"{data}/segmentation/paper/{score}"], table, score)
+        Column(f"{title} {score}", (f"{data}/segmentation/paper/{score}",), table, score)
         for data, (title, table) in sets.items()
         for score in _SCORES
     ]
@@ -62,19 +62,19 @@ LAYOUTS = (
         (
             Column(
                 "linear",
-                [
+                (
                     "imagenet/object_classification/linear/*/best",
                     "imagenet/object_classification/own/classifier/chosen",
-                ],
+                ),
                 "imagenet_classification",
                 "linear",
             ),
             Column(
                 "attentive",
-                [
+                (
                     "imagenet/object_classification/attentive/*/best",
                     "imagenet/object_classification/own/classifier/chosen",
-                ],
+                ),
                 "imagenet_classification",
                 "attentive",
             ),
@@ -93,7 +93,7 @@ LAYOUTS = (
         [
             Column(
                 f"{title} {word}",
-                [f"{data}/retrieval/{representation}/AP"],
+                (f"{data}/retrieval/{representation}/AP",),
                 "part_retrieval_ap",
                 f"{short}_{word}",
             )
@@ -108,7 +108,7 @@ LAYOUTS = (
         [
             Column(
                 f"{title} {head}",
-                [f"{data}/classification/{place}/best"],
+                (f"{data}/classification/{place}/best",),
                 "part_classification_top1",
                 f"{short}_{head}",
             )
@@ -133,7 +133,7 @@ LAYOUTS = (
         "Figure 6: object against part segmentation, mIoU",
         "segmentation",
         [
-            Column(title, [f"{data}/segmentation/paper/mIoU"], table, "mIoU")
+            Column(title, (f"{data}/segmentation/paper/mIoU",), table, "mIoU")
             for data, title, table in (
                 ("ade20k_object", "ADE20K-Object", ""),
                 ("ade20k_part", "ADE20K-Part", "ade20k_part_segmentation"),

@@ -19,7 +19,7 @@ from jaxpart.data.sets import PART_SETS, find_set, open_set, retrieval_set
 from jaxpart.data.source import Source
 from jaxpart.data.views import View, patch_view
 from jaxpart.data.windows import ENLARGED, PER_SIDE, window_picture, window_view
-from jaxpart.encoders.configured import configured_encoder
+from jaxpart.encoders.configured import configured_encoder, permutation_seed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.metrics.average_precision import average_precision
@@ -171,7 +171,8 @@ def _parts(
     names = [selection.parts[patch.part] for patch in patches]
     pairs: list[Pair] = []
     for looker in members:
-        view = patch_view(source, patches, size=looker.size)
+        seed = permutation_seed(looker.config)
+        view = patch_view(source, patches, size=looker.size, permuted=seed)
         pairs += looker.pairs(view, names, progress)
     return PatchSet(
         name=title,

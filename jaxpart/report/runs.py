@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from jaxpart.belonging import encoder_differs
 from jaxpart.data.sets import ALIASES
 from jaxpart.errors import JaxpartError
 from jaxpart.files import from_json
 from jaxpart.paper import METHODS
-
-_PAPER_SIZE = {"width": 768, "depth": 12}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,20 +47,8 @@ class Run:
 
     @property
     def caveat(self) -> str:
-        """Why its results say nothing of the paper's encoder; empty where they do."""
-        said = [] if self.encoder["trained"] else ["UNTRAINED, random weights"]
-        if self.encoder["name"] not in METHODS:
-            said.append("not one of the paper's methods")
-        size = {key: self.encoder.get(key) for key in _PAPER_SIZE}
-        if (self.config.get("encoder") or {}).get("small") and not self.config["encoder"].get(
-            "checkpoint"
-        ):
-            said.append("miniature")
-        elif None in size.values():
-            said.append("size not recorded")
-        elif size != _PAPER_SIZE:
-            said.append(f"miniature, {size['depth']} blocks of width {size['width']}")
-        return "; ".join(said)
+        """In what its encoder differs from the paper's; empty where it is that."""
+        return "; ".join(encoder_differs(self.encoder))
 
     def curves(self) -> dict[str, Float[np.ndarray, " epoch"]]:
         """Test accuracy after every epoch of each trained head, mean over seeds, best rate."""

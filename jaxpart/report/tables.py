@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from jaxpart import paper
+from jaxpart.belonging import data_differs, remark
 from jaxpart.report.departures import departures
 from jaxpart.report.layouts import LAYOUTS, Column, Layout
 from jaxpart.report.runs import Run
@@ -43,13 +44,15 @@ class Row:
 
     Attributes:
       label: The method, or the run where several are of one method.
-      caveat: Why it says nothing of the paper's encoder, or "".
+      caveat: What is to be said of it, or "".
       cells: One per column.
+      apart: Whether it differs from what the paper measured, in encoder or data.
     """
 
     label: str
     caveat: str
     cells: Sequence[Cell]
+    apart: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +98,8 @@ _ELSEWHERE = {
 def paper_tables(runs: Sequence[Run]) -> list[Table]:
     """The paper's tables, a row for each of its methods, whether it was run or not.
 
-    Runs whose encoders are untrained or of another size stand below them, without the paper's figures.
+    Runs of other weights than the paper's stand below them without its figures, and runs on data of
+    another size without its figures of that data.
     """
     return [_paper_table(layout, runs) for layout in LAYOUTS]
 
@@ -105,16 +109,24 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
     for method in paper.METHODS.values():
         mine = [run for run in runs if run.method == method and not run.caveat]
         mine = [run for run in mine if _has(run, layout)] or mine[:1]
+        mine = [run for run in mine if not _data_differs(run, layout)]
+        said = remark(method, layout.task)
         if not mine:
             cells = [Cell(paper=_paper(column, method)) for column in layout.columns]
-            rows.append(Row(method, "", cells))
+            rows.append(Row(method, said, cells))
         for run in mine:
             cells = [_cell(run, c, _paper(c, method)) for c in layout.columns]
-            rows.append(Row(run.label, "", cells))
+            rows.append(Row(run.label, said, cells))
     for run in runs:
-        if run.caveat and _has(run, layout):
-            cells = [_cell(run, column, None) for column in layout.columns]
-            rows.append(Row(run.label, run.caveat, cells))
+        differing = _data_differs(run, layout)
+        if (run.caveat or differing) and _has(run, layout):
+            same = [c for c in layout.columns if _find(run, c) and c not in differing]
+            same = [] if run.caveat else same
+            cells = [
+                _cell(run, c, _paper(c, run.method) if c in same else None) for c in layout.columns
+            ]
+            said = "; ".join(filter(None, (run.caveat, *dict.fromkeys(differing.values()))))
+            rows.append(Row(run.label, said, cells, apart=True))
     notes = [f"The paper's figures: {paper.results()['source']}."]
     for run in runs:
         if _has(run, layout):
@@ -142,7 +154,7 @@ def other_tables(runs: Sequence[Run]) -> list[Table]:
                 Row(
                     run.label,
                     run.caveat,
-                    [_cell(run, Column(c, [key]), None) for c, key in columns.items()],
+                    [_cell(run, Column(c, (key,)), None) for c, key in columns.items()],
                 )
                 for run in measured
             ]
@@ -159,6 +171,17 @@ def _heading(task: str, column: str) -> str:
         return column
     _, _, share = column.partition("@")
     return f"the paper's head{f', {share} of the images' if share else ''}"
+
+
+def _data_differs(run: Run, layout: Layout) -> dict[Column, str]:
+    """In what the data of a run's columns differs from the paper's, with its name; of those that do."""
+    found = {}
+    for column in layout.columns:
+        name = _find(run, column)
+        said = data_differs(run.values, name) if name and column.table else ""
+        if name and said:
+            found[column] = f"{name.partition('/')[0]}: {said}"
+    return found
 
 
 def _has(run: Run, layout: Layout) -> bool:

@@ -85,10 +85,15 @@ def _stored(config: Any, given: dict[str, Any]) -> list[Study]:
             f"make encoders of other seeds with `python -m jaxpart.pretraining.zoo --rebuild --seed N "
             f"--out FOLDER` and name their folders in --config.encoders"
         )
-    if found.options != options_of(given):
+    now = options_of(given)
+    differing = [
+        k for k in sorted(now.keys() | found.options) if now.get(k) != found.options.get(k)
+    ]
+    if differing:
         raise JaxpartError(
-            "the results of several pretrainings are stored for configs/study.py as it is; leave its "
-            "options alone, or name folders of encoders in --config.encoders and leave out config.seeds"
+            f"the stored results of several pretrainings were measured with other options of "
+            f"{', '.join(differing)} than this study has; leave out config.seeds, or name folders of "
+            f"encoders of all seeds in --config.encoders to measure them anew"
         )
     chosen = [entry for entry in found.entries if entry.seed in wanted]
     return [dataclasses.replace(found, entries=chosen)]

@@ -12,6 +12,7 @@ from jaxpart.data.parts import PartSelection, part_patches
 from jaxpart.data.sets import classification_sets
 from jaxpart.data.source import Source
 from jaxpart.data.views import patch_view
+from jaxpart.encoders.configured import permutation_seed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.progress import Progress
 from jaxpart.table import Section
@@ -42,6 +43,8 @@ def run(
             ]  # told before any is encoded
         train = sides[0].encoded(encoder, names, "train", config, progress)
         test = sides[1].encoded(encoder, tested, "eval", config, progress)
+        for side, source in zip(("train", "test"), sources, strict=True):
+            yield f"{name}/classification/{side}_images", len(source)
         data = Labelled(name, tuple(selection.parts.values()), train, test)
         for key, value in probe_all(data, "classification", config, workdir, progress):
             yield f"{name}/classification/{key}", value
@@ -73,6 +76,7 @@ class _Patches:
             size=options.patch_pixels or encoder.config.image_size[0],
             transform=transform,
             on_error=options.on_error,
+            permuted=permutation_seed(config),
         )
         found = features.extract(
             encoder, view, names, config.features, progress, batch_size=options.encoder_batch_size

@@ -10,6 +10,7 @@ from jaxpart import features
 from jaxpart.data.parts import PartSelection, Patch, part_patches
 from jaxpart.data.source import Source
 from jaxpart.data.views import patch_view
+from jaxpart.encoders.configured import permutation_seed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.progress import Progress
@@ -84,6 +85,7 @@ def encoded_patches(
         patches,
         size=options.patch_pixels or encoder.config.image_size[0],
         on_error=options.on_error,
+        permuted=permutation_seed(config),
     )
     found = features.extract(
         encoder, view, names, config.features, progress, batch_size=options.batch_size

@@ -16,7 +16,7 @@ from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features import Features, check_representations
 from jaxpart.metrics.accuracy import accuracy, item_scores
-from jaxpart.probes.attentive import AttentiveHead, check_width
+from jaxpart.probes.attentive import AttentiveHead, check_initial, check_width
 from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.logistic import ITERATIONS, logistic_regression
@@ -85,14 +85,21 @@ def check_heads(encoder: Encoder, options: Any) -> tuple[str, ...]:
     names: list[str] = []
     for head in _HEADS:
         if head in options.heads or (head == "linear" and options.references):
-            Recipe.of(options[head], options.bn_test)
+            _recipe(head, options)
             wanted = options[head].representations
             shapes = check_representations(encoder, wanted, tokens=head == "attentive")
             names += wanted
             if head == "attentive":
+                check_initial(options.attentive.initial)
                 for _, width in shapes.values():
                     check_width(width, options.attentive.num_heads)
     return tuple(dict.fromkeys(names))
+
+
+def _recipe(head: str, options: Any) -> Recipe:
+    """How a head is trained; `bn_test` is about the attentive one: no published code tests the BatchNorm
+    of a linear one with statistics of the batch."""
+    return Recipe.of(options[head], options.bn_test if head == "attentive" else "running")
 
 
 class Trainer(Protocol):
@@ -166,7 +173,7 @@ def probe_all(
 
             outcomes = _probe(head, names, data, options, seeds, keeper, progress, trainer)
             for name, outcome in zip(names, outcomes, strict=True):
-                yield f"{head}/{name}/bn_test_batch", int(options.bn_test == "batch")
+                yield f"{head}/{name}/bn_test_batch", int(_recipe(head, options).bn_test == "batch")
                 for key, value in _values(outcome, data.test.labels, options[head].rates, seeds):
                     yield f"{head}/{name}/{key}", value
                 for key, found in outcome.predictions().items():
@@ -224,8 +231,10 @@ def _maker(head: str, width: int, classes: int, options: Any) -> MakeHead:
     if head == "linear":
         batch_norm = options.linear.batch_norm
         return lambda rngs: LinearHead(width, classes, batch_norm=batch_norm, rngs=rngs)
-    num_heads = options.attentive.num_heads
-    return lambda rngs: AttentiveHead(width, classes, num_heads=num_heads, rngs=rngs)
+    num_heads, initial = options.attentive.num_heads, options.attentive.initial
+    return lambda rngs: AttentiveHead(
+        width, classes, num_heads=num_heads, initial=initial, rngs=rngs
+    )
 
 
 def _probe(
@@ -239,7 +248,7 @@ def _probe(
     trainer: Trainer | None,
 ) -> list[Outcome]:
     test = Items([data.test.features[name] for name in names], data.test.labels)
-    recipe = Recipe.of(options[head], options.bn_test)
+    recipe = _recipe(head, options)
     make_head = _maker(head, test.features[0].shape[-1], len(data.classes), options)
     groups = data.train.groups if options.selection else None
     what = f"{data.name}: {head} on {', '.join(names)}, epochs"
@@ -327,7 +336,7 @@ def classification_section(title: str, task: str, values: Mapping[str, float | i
         shown = [values.get(f"{place}/{reading}") for reading in ("best", "last", "chosen")]
         surest = "chosen" if shown[2] is not None else "last"
         note = interval(values, f"{place}/{surest}")
-        if values.get(f"{place}/bn_test_batch") and rest[0] == "attentive":
+        if values.get(f"{place}/bn_test_batch"):
             note += "; BatchNorm of the test batch"
         rows.append(
             (

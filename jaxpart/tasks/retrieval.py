@@ -74,15 +74,16 @@ def part_retrieval(
       progress: Shows how far it is.
 
     Yields:
-      "patches", "skipped" and, for each representation, "embedding/AP", "embedding/mAP" and
-      "embedding/part/NAME", as shares of 1; of the first two also "_low" and "_high", the ends of
-      their 95 % intervals over the images that queries are of.
+      "images" of the data set, "patches", "skipped" and, for each representation, "embedding/AP",
+      "embedding/mAP" and "embedding/part/NAME", as shares of 1; of the first two also "_low" and
+      "_high", the ends of their 95 % intervals over the images that queries are of.
 
     Raises:
       JaxpartError: There are no patches, an image cannot be read, or a representation is unknown.
     """
     wanted = patch_representations(encoder, config)
     found, patches = encoded_patches(encoder, source, selection, wanted, config, progress)
+    yield "images", len(source)
     yield "patches", len(patches)
     yield "skipped", len(found.skipped)
     images = [patch.index for patch in patches]

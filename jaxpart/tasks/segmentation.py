@@ -132,6 +132,7 @@ class Segmentation:
         data, config = self.data, self.config
         yield "train_images", len(data.train)
         yield "test_images", len(data.test)
+        yield "classes", len(data.classes)
         heads = [self.train("all", data.train, self.readouts)]
         names = list(self.readouts)
         for share in config.shares:

@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxpart.belonging import data_differs, encoder_differs, remark
 from jaxpart.errors import JaxpartError
 from jaxpart.files import from_json
 from jaxpart.paper import METHODS
@@ -66,12 +67,14 @@ class ResultReport:
       tolerance: In percent points.
       rows: Every result that both have.
       alone: Names that only the first or only the second has; with the paper left out.
+      notes: What else is to be said, as of results beside which the paper's figures do not belong.
     """
 
     files: tuple[str, str]
     tolerance: float
     rows: Sequence[Row]
     alone: tuple[Sequence[str], Sequence[str]]
+    notes: Sequence[str] = ()
 
     @property
     def same(self) -> bool:
@@ -95,6 +98,7 @@ class ResultReport:
                 for row in self.rows
             },
             "only_in": dict(zip(self.files, map(list, self.alone), strict=True)),
+            "notes": list(self.notes),
         }
 
     def as_text(self) -> str:
@@ -115,6 +119,7 @@ class ResultReport:
             if names:
                 shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
                 lines.append(f"only in {file}: {len(names)} ({shown})")
+        lines += self.notes
         differing = sum(not row.agrees(self.tolerance) for row in self.rows)
         verdict = f"{len(self.rows)} results agree" if self.same else f"{differing} results DIFFER"
         return "\n".join([*lines, verdict])
@@ -142,12 +147,13 @@ def verify_results(
 
     Raises:
       JaxpartError: A file cannot be read, both have nothing in common, or the paper is asked about an
-        encoder that is not trained or not among its methods.
+        encoder that is not of its methods with the released weights.
     """
     first = _read(a)
     values_a = _values(first, a)
+    notes: list[str] = []
     if str(b) == PAPER:
-        values_b = _of_paper(first, values_a, a)
+        values_b, notes = _of_paper(first, values_a, a)
         ends_b = {name: (v - _ROUNDING, v + _ROUNDING) for name, v in values_b.items()}
         alone: tuple[list[str], list[str]] = ([], [])
     else:
@@ -161,8 +167,9 @@ def verify_results(
         if name in values_b and not _is_end(name, values_a)
     ]
     if not rows:
-        raise JaxpartError(f"{a} and {b} have no result in common")
-    return ResultReport((str(a), str(b)), tolerance, rows, alone)
+        said = "".join(f"; {note}" for note in notes)
+        raise JaxpartError(f"{a} and {b} have no result in common{said}")
+    return ResultReport((str(a), str(b)), tolerance, rows, alone, notes)
 
 
 def _read(path: str | pathlib.Path) -> Mapping[str, Any]:
@@ -191,7 +198,8 @@ def _values(document: Mapping[str, Any], path: str | pathlib.Path) -> dict[str, 
 
 def _of_paper(
     document: Mapping[str, Any], values: Mapping[str, float], path: str | pathlib.Path
-) -> dict[str, float]:
+) -> tuple[dict[str, float], list[str]]:
+    """The paper's figures that belong beside results, and what is to be said of them and of the others."""
     encoder = document.get("encoder", {})
     method = encoder.get("name")
     if method not in METHODS:
@@ -204,7 +212,19 @@ def _of_paper(
             f"{path} is of an UNTRAINED encoder, whose results say nothing of {METHODS[method]}; run "
             f"with the released checkpoint"
         )
-    return paper_values(method, list(values))
+    differing = encoder_differs(encoder)
+    if differing:
+        raise JaxpartError(
+            f"the paper's figures do not belong beside {path}, whose encoder is not the paper's "
+            f"{METHODS[method]}: {'; '.join(differing)}. If it was converted from the released file, say "
+            f"so when it runs, by --config.encoder.released=True"
+        )
+    found = paper_values(method, list(values))
+    apart = {name: said for name in found if (said := data_differs(values, name))}
+    notes = [f"not beside the paper's: {name} ({said})" for name, said in apart.items()]
+    remarks = {remark(method, name.split("/")[1]): None for name in found if name not in apart}
+    notes += [f"{METHODS[method]}: {said}" for said in remarks if said]
+    return {name: value for name, value in found.items() if name not in apart}, notes
 
 
 def _is_end(name: str, values: Mapping[str, float]) -> bool:

@@ -15,6 +15,7 @@ from convert.families.base import Options
 from convert.pipeline import convert, make_plan
 from convert.rules import read_arrays
 from jaxpart.encoders.loading import shapes_of
+from jaxpart.errors import JaxpartError
 
 TOLERANCE = 1e-4
 FOLDERS = {
@@ -82,6 +83,24 @@ def test_golden(folder, golden, tmp_path):
         assert {"projection", "patch_projection", "embedding", "cls", "block1"} <= found.keys()
     if folder == "mocov3":
         assert {"projection", "prediction"} <= found.keys()
+
+
+def test_mae_with_permuted_patches(golden, tmp_path):
+    """The published retrieval and classification: patch order[k] stands at position k."""
+    convert("mae", checkpoint_of(golden, "mae"), tmp_path / "out", num_heads=3)
+    encoder = jaxpart.load_encoder(tmp_path / "out")
+    expected = np.load(golden / "protocol" / "mae_scrambled.npz")
+    images, order = channels_last(expected["images"]), expected["noise"].argsort(axis=1)
+    out = encoder(images, order=order, blocks=True)
+    found = {"block0": out["blocks"][0], "block1": out["blocks"][1], **out}
+    for key in set(expected.files) - {"images", "noise"}:
+        error = np.abs(np.asarray(found[OURS.get(key, key)]) - expected[key]).max()
+        assert error <= TOLERANCE, key
+    kept = encoder(images)["tokens"]
+    np.testing.assert_allclose(encoder(images, order=np.sort(order))["tokens"], kept, atol=1e-6)
+    assert np.abs(np.asarray(kept) - expected["tokens"]).max() > 0.1
+    with pytest.raises(JaxpartError, match=r"order has the shape \(2, 9\); give \[2, 16\]"):
+        encoder(images, order=order[:, :9])
 
 
 @pytest.mark.parametrize("folder", ["dino", "ibot"])

@@ -50,21 +50,23 @@ def test_a_batch_that_devices_cannot_share_is_one_piece():
 def test_same_results_and_no_exchanges():
     encoder = random_encoder("ibot", small_config("ibot"))
     count = jax.device_count()
-    images = np.random.default_rng(0).normal(size=(6 * count, *SIZE, 3)).astype(np.float32)
-    encoder, images = devices.replicate(encoder), devices.shard(images)
+    random = np.random.default_rng(0)
+    images = random.normal(size=(6 * count, *SIZE, 3)).astype(np.float32)
+    order = random.permuted(np.tile(np.arange(24), (6 * count, 1)), axis=1)
+    encoder, (images, order) = devices.replicate(encoder), devices.shard((images, order))
 
-    def run(encoder, images):
-        return encoder(images, blocks=True, attention=True)
+    def run(encoder, images, order):
+        return encoder(images, order=order, blocks=True, attention=True)
 
-    whole = run(encoder, images)
+    whole = run(encoder, images, order)
     with pieces_of(2 * count * IMAGE):
         assert pieces.count_pieces(len(images), encoder.config, SIZE, count) == 3
         jax.clear_caches()
-        compiled = jax.jit(run).lower(encoder, images).compile()
+        compiled = jax.jit(run).lower(encoder, images, order).compile()
     jax.clear_caches()
     assert " while(" in compiled.as_text()
     assert not exchanges(compiled)
-    found = compiled(encoder, images)
+    found = compiled(encoder, images, order)
     assert jax.tree.structure(found) == jax.tree.structure(whole)
     for ours, expected in zip(jax.tree.leaves(found), jax.tree.leaves(whole), strict=True):
         assert ours.sharding.is_equivalent_to(expected.sharding, expected.ndim)

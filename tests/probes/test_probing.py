@@ -23,6 +23,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.probes.attentive import AttentiveHead
 from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead
+from jaxpart.probes.normalization import BatchNorm
 from jaxpart.probes.probing import shuffled, train_heads
 from jaxpart.probes.recipe import Recipe
 from jaxpart.training import Stopped
@@ -265,20 +266,31 @@ def test_a_small_training_set_is_one_batch():
 
 def test_rates():
     recipe = Recipe((0.1, 0.2), epochs=4, batch_size=512)
-    epochs = [recipe.rates_at(epoch, 512, range(2), 2) for epoch in range(4)]
+    epochs = [recipe.rates_at(epoch, range(2), 2) for epoch in range(4)]
     cosine = [0.5 * (1 + math.cos(math.pi * epoch / 4)) for epoch in range(4)]
     for found, share in zip(epochs, cosine, strict=True):
         np.testing.assert_allclose(found, [[0.2 * share, 0.4 * share]] * 2, rtol=1e-6)
     warm = Recipe((1.0,), epochs=4, batch_size=256, warmup=2, every_step=True)
-    steps = np.concatenate([warm.rates_at(epoch, 256, range(2), 2) for epoch in range(4)])
+    steps = np.concatenate([warm.rates_at(epoch, range(2), 2) for epoch in range(4)])
     expected = [0, 0.25, 0.5, 0.75, 1, 0.5 * (1 + math.cos(math.pi / 4)), 0.5]
     np.testing.assert_allclose(steps[:7, 0], expected, rtol=1e-6, atol=1e-7)
+    above = dataclasses.replace(
+        warm, rates=(0.4,), scale_rates=False, batch_size=8192, end_rate=0.1
+    )
+    steps = np.concatenate([above.rates_at(epoch, range(2), 2) for epoch in range(5)])
+    falling = [0.1 + 0.3 * 0.5 * (1 + math.cos(math.pi * i / 4)) for i in range(5)]
+    np.testing.assert_allclose(steps[:9, 0], [0, 0.1, 0.2, 0.3, *falling], rtol=1e-6, atol=1e-7)
     with pytest.raises(JaxpartError, match="above 0"):
         Recipe.of({**dataclasses.asdict(recipe), "rates": (0.0,)}, "running")
 
 
-@pytest.mark.parametrize("kind", ["linear", "attentive"])
+KINDS = ("linear", "attentive", "cae linear", "cae attentive")
+"""Part classification's, and CAE's on ImageNet."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_pytorch_twin(kind):
+    """40 items in batches of 16: part classification keeps the last 8, CAE drops them."""
     torch = pytest.importorskip("torch")
     from tests.probes import torch_probes
 
@@ -286,41 +298,93 @@ def test_pytorch_twin(kind):
     tokens = random.normal(size=(60, 5, 12)).astype(np.float32)
     labels = random.integers(0, 3, 60)
     tokens[:, :2, :3] += 2 * np.eye(3, dtype=np.float32)[labels][:, None]
-    attentive = kind == "attentive"
+    attentive, cae = "attentive" in kind, "cae" in kind
     features = tokens if attentive else tokens[:, 0]
     head = (
-        AttentiveHead(12, 3, num_heads=4, rngs=nnx.Rngs(5))
+        AttentiveHead(12, 3, num_heads=4, initial="cae" if cae else "truncated", rngs=nnx.Rngs(5))
         if attentive
-        else LinearHead(12, 3, rngs=nnx.Rngs(5))
+        else LinearHead(12, 3, batch_norm=cae, rngs=nnx.Rngs(5))
     )
     values = {
         ".".join(map(str, path)): leaf[...] for path, leaf in nnx.to_flat_state(nnx.state(head))
     }
-    names = torch_probes.NAMES if attentive else {"kernel": "weight", "bias": "bias"}
-    module = torch_probes.TorchAttentive(12, 3, 4) if attentive else torch.nn.Linear(12, 3)
+    names = torch_probes.NAMES if attentive else {"kernel": "1.weight", "bias": "1.bias"}
+    before = torch.nn.BatchNorm1d(12, affine=False, eps=1e-6) if cae else torch.nn.Identity()
+    linear = torch.nn.Sequential(before, torch.nn.Linear(12, 3))
+    module = torch_probes.TorchAttentive(12, 3, 4) if attentive else linear
     torch_probes.copied(module, values, names)
+    recipe = Recipe((0.1,), epochs=4, batch_size=16)
+    options = {"rate_at": torch_probes.part_classification(0.1 * 16 / 256, 4)}
+    if cae:
+        steps = {"warmup": 1, "every_step": True, "drop_last": True}
+        options["drop_last"] = True
+    if kind == "cae linear":
+        recipe = dataclasses.replace(recipe, rates=(64.0,), lars=True, **steps)
+        options["rate_at"] = torch_probes.cae(4, 4, warmup=1, end=0)
+        options["optimizer"] = torch_probes.Lars(module.parameters(), lr=1)
+    if kind == "cae attentive":
+        own = {"scale_rates": False, "end_rate": 1e-6, "nesterov": True, "bn_test": "batch"}
+        recipe = dataclasses.replace(recipe, rates=(0.4,), **own, **steps)
+        options["rate_at"] = torch_probes.cae(0.4, 4, warmup=1, end=1e-6)
+        options["test_in_training_mode"] = True
+        options["optimizer"] = torch.optim.SGD(
+            module.parameters(), lr=1, momentum=0.9, nesterov=True
+        )
     expected = torch_probes.train(
         module,
         features[:40],
         labels[:40],
         features[40:],
-        rate=0.1 * 16 / 256,
         epochs=4,
         batch=16,
         order=lambda epoch, count: shuffled(7, epoch, count),
+        **options,
     )
-    scores = train_heads(
+    state = train_heads(
         lambda rngs: head,
         Items([features[:40]], labels[:40]),
         Items([features[40:]], labels[40:]),
-        Recipe((0.1,), epochs=4, batch_size=16),
+        recipe,
         [7],
-    ).scores
+    )
+    scores, final = state.scores, flat(state.parameters, state.statistics)
+    theirs = module.state_dict()
+    norm = "fc_norm" if attentive else "0" if cae else ""
+    if norm:
+        names = names | {"norm.mean": f"{norm}.running_mean", "norm.var": f"{norm}.running_var"}
+    for path, value in published(names, theirs, "").items():
+        np.testing.assert_allclose(final[path], value, rtol=0, atol=1e-4, err_msg=path)
     np.testing.assert_array_equal(scores.last[0, 0, 0], expected[-1])
     right = (expected == labels[40:]).sum(axis=1)
     np.testing.assert_array_equal(scores.right[:, 0, 0, 0], right)
 
 
+def test_fresh_attentive_heads():
+    """Cut off at ±1 standard deviation, as published; CAE's own is not, and its query is 0."""
+    published, cae = (
+        AttentiveHead(240, 3, initial=initial, rngs=nnx.Rngs(0)) for initial in ("truncated", "cae")
+    )
+    for kernel in (published.query, published.q, published.k, published.v, published.out):
+        assert 0.0196 < np.abs(kernel[...]).max() <= 0.02
+    kernels = np.stack([published.q[...], published.k[...], published.v[...], published.out[...]])
+    assert kernels.std() == pytest.approx(0.0108, rel=0.01)
+    assert not cae.query[...].any()
+    assert cae.v[...].std() == pytest.approx(0.02, rel=0.02)
+    for head in (published, cae):
+        assert not any(b[...].any() for b in (head.q_bias, head.v_bias, head.out_bias, head.bias))
+
+
+def test_one_item_left_over_leaves_the_running_variance():
+    norm = BatchNorm(2)
+    rows, valid = jnp.asarray([[3.0, 5.0], [9.0, 9.0]]), jnp.asarray([True, False])
+    found = norm(rows, statistics="train", valid=valid)
+    np.testing.assert_array_equal(found[0], 0)
+    np.testing.assert_allclose(norm.mean[...], [0.3, 0.5], rtol=1e-6)
+    np.testing.assert_array_equal(norm.var[...], 1)
+
+
 def test_heads_that_do_not_fit_are_refused():
+    with pytest.raises(JaxpartError, match="choose truncated or cae"):
+        AttentiveHead(12, 3, num_heads=4, initial="zero", rngs=nnx.Rngs(0))
     with pytest.raises(JaxpartError, match="do not split into 5"):
         AttentiveHead(12, 3, num_heads=5, rngs=nnx.Rngs(0))

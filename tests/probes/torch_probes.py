@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -67,24 +68,73 @@ def copied(module, head_values, names):
     return module
 
 
-def train(module, features, labels, test, *, rate, epochs, batch, order):
+class Lars(torch.optim.Optimizer):
+    """LARS as MAE and CAE have it: matrices alone are scaled, by 0.001 |p| / |gradient|."""
+
+    def __init__(self, parameters, lr):
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                update = p.grad
+                if p.ndim > 1:
+                    norms = p.norm(), update.norm()
+                    update = update * (0.001 * norms[0] / norms[1] if min(norms) > 0 else 1)
+                momentum = self.state[p].setdefault("mu", torch.zeros_like(p))
+                momentum.mul_(0.9).add_(update)
+                p.sub_(group["lr"] * momentum)
+
+
+def part_classification(rate, epochs):
+    """Rates at a place in epochs: the published cosine by epoch."""
+    return lambda place: rate * 0.5 * (1 + math.cos(math.pi * math.floor(place) / epochs))
+
+
+def cae(rate, epochs, *, warmup, end):
+    """CAE's: by step, from 0 to the rate, and by a cosine to the end."""
+
+    def at(place):
+        if place < warmup:
+            return rate * place / warmup
+        falling = 0.5 * (1 + math.cos(math.pi * (place - warmup) / (epochs - warmup)))
+        return end + (rate - end) * falling
+
+    return at
+
+
+def train(
+    module,
+    features,
+    labels,
+    test,
+    *,
+    rate_at,
+    epochs,
+    batch,
+    order,
+    drop_last=False,
+    optimizer=None,
+    test_in_training_mode=False,
+):
     """The published training; returns the predictions on the test items after every epoch."""
     features, labels, test = torch.tensor(features), torch.tensor(labels).long(), torch.tensor(test)
-    batch = min(batch, len(features))
-    optimizer = torch.optim.SGD(module.parameters(), lr=rate, momentum=0.9)
+    optimizer = optimizer or torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
     found = []
     for epoch in range(epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
         module.train()
         rows = torch.tensor(order(epoch, len(features)))
-        for start in range(0, len(rows) - batch + 1, batch):
-            some = rows[start : start + batch]
+        batches = [rows[start : start + batch] for start in range(0, len(rows), batch)]
+        batches = [some for some in batches if len(some) == batch or not drop_last]
+        for i, some in enumerate(batches):
+            for group in optimizer.param_groups:
+                group["lr"] = rate_at(epoch + i / len(batches))
             loss = nn.functional.cross_entropy(module(features[some]), labels[some])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        module.eval()
+        tested = copy.deepcopy(module).train(test_in_training_mode)
         with torch.no_grad():
-            found.append(module(test).argmax(dim=1).numpy())
+            found.append(tested(test).argmax(dim=1).numpy())
     return np.stack(found)

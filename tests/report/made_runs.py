@@ -14,6 +14,7 @@ def made_run(path, method="ibot", *, values, variant="paper", trained=True, widt
     if variant == "paper":
         config["encoder"]["checkpoint"] = "checkpoints/there"
     about = {"name": method, "trained": trained, "digest": "", "width": width, "depth": 12}
+    about |= {"patch_size": 16, "weights": "released, by your word"}
     results = {"encoder": about | encoder, "tasks": config["tasks"], "values": values}
     (path / "config.json").write_text(json.dumps(config))
     (path / "results.json").write_text(json.dumps(results))

@@ -16,7 +16,11 @@ from jaxpart.report.tables import other_tables, paper_tables
 
 SEGMENTATION = "table4_part_segmentation"
 VALUES = {
+    "cub/retrieval/images": 11788,
+    "cub/retrieval/patches": 24000,
     "cub/retrieval/embedding/AP": 0.5,
+    "cub/classification/train_images": 5994,
+    "cub/classification/test_images": 5794,
     "cub/classification/linear/cls_token/best": 0.94,
     "cub/classification/linear/cls_token/best_low": 0.93,
     "cub/classification/linear/cls_token/best_high": 0.95,
@@ -55,7 +59,9 @@ def test_ours_beside_the_papers(tmp_path):
         ({"trained": False}, "UNTRAINED"),
         ({"width": 128}, "miniature, 12 blocks of width 128"),
         ({"width": None}, "size not recorded"),
-        ({"variant": None}, "miniature"),
+        ({"patch_size": 8}, "another size, 12 blocks of width 768, patch 8"),
+        ({"weights": "yours"}, "your weights"),
+        ({"weights": None}, "your weights"),  # as older runs have it
     ],
 )
 def test_others_are_never_beside_the_papers(tmp_path, about, caveat):
@@ -70,6 +76,51 @@ def test_others_are_never_beside_the_papers(tmp_path, about, caveat):
         assert caveat in text
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"cub/retrieval/images": 120, "cub/retrieval/patches": 245},
+            "cub_parts: 245 of some 24 000 patches, 120 of 11 788 images",
+        ),
+        ({"cub/retrieval/images": None}, "cub_parts: 24 000 of some 24 000 patches, not recorded"),
+        ({"cub/retrieval/skipped": 3}, "cub_parts: 3 skipped"),
+    ],
+)
+def test_data_of_another_size_is_told_and_not_compared(tmp_path, changes, said):
+    coco = {"coco/retrieval/images": 64115, "coco/retrieval/embedding/AP": 0.6}
+    values = {k: v for k, v in (VALUES | coco | changes).items() if v is not None}
+    tables = paper_tables(read_runs([made_run(tmp_path / "a", values=values)]))
+    retrieval = table_of(tables, "table3_part_retrieval")
+    assert retrieval.rows[6] == dataclasses.replace(retrieval.rows[6], label="iBOT", apart=False)
+    assert retrieval.rows[6].cells[0].ours is None
+    last = retrieval.rows[7]
+    assert last.apart
+    assert said in last.caveat
+    assert "coco" not in last.caveat
+    assert [cell.paper for cell in last.cells] == [None, None, 59.2, None]
+    assert [cell.ours for cell in last.cells] == [50, None, 60, None]
+    for text in (formats.markdown(retrieval), formats.latex(retrieval), formats.as_csv(retrieval)):
+        assert said.replace("_", "") in text.replace("\\_", "").replace("_", "")
+    classified = table_of(tables, "table3_part_classification")  # of the paper's size
+    assert row_of(classified, "iBOT").cells[0].difference == pytest.approx(0.2)
+
+
+def test_what_the_papers_figures_are_of(tmp_path):
+    """Beside MAE: permuted patches; beside DeiT: a file that is not known."""
+    runs = read_runs([made_run(tmp_path / "a", "mae", values=VALUES)])
+    retrieval = table_of(paper_tables(runs), "table3_part_retrieval")
+    said = "the paper's with patches permuted against positions"
+    assert row_of(retrieval, "MAE").caveat == said
+    assert not row_of(retrieval, "MAE").apart
+    assert row_of(retrieval, "MAE").cells[0].paper == 28.5
+    assert "encoder.patch_order = kept (paper: permuted, anew in every pass)" in retrieval.notes[1]
+    assert f"MAE ({said})" in formats.markdown(retrieval)
+    assert "which DeiT file" in row_of(retrieval, "DeiT").caveat
+    segmented = table_of(paper_tables(runs), "table4_part_segmentation")
+    assert row_of(segmented, "MAE").caveat == ""
+
+
 def test_departures_from_the_papers_configuration_are_told(tmp_path):
     folder = made_run(tmp_path / "a", values=VALUES)
     config = json.loads((folder / "config.json").read_text())
@@ -77,7 +128,12 @@ def test_departures_from_the_papers_configuration_are_told(tmp_path):
     config["retrieval"]["batch_size"] = 7  # decides nothing
     config["encoder"]["precision"] = "bfloat16"
     (folder / "config.json").write_text(json.dumps(config))
-    (note,) = table_of(paper_tables(read_runs([folder])), "table3_part_retrieval").notes[1:]
+    del config["classification"]["linear"]["drop_last"]
+    (folder / "config.json").write_text(json.dumps(config))
+    tables = paper_tables(read_runs([folder]))
+    (note,) = table_of(tables, "table3_part_classification").notes[1:]
+    assert "of an older jaxpart, without classification.linear.drop_last" in note
+    (note,) = table_of(tables, "table3_part_retrieval").notes[1:]
     assert note == (
         "iBOT was not run as the paper's: retrieval.exclude_self = True (paper: False), "
         "encoder.precision = bfloat16 (paper: float32)."

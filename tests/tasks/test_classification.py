@@ -131,6 +131,24 @@ def test_retrieval_finds_what_classification_encoded(embedded, monkeypatch):
     )
 
 
+def test_mae_permuted_as_published_and_not_mixed(tmp_path):
+    """Training, test and retrieval's patches are permuted, and features in order are others."""
+    config = settings(tmp_path, part_config("mae", "", projector=False))
+    config.data.num_images, config.tasks = 8, ("retrieval", "classification")
+    config.classification.heads, config.classification.references = (), ("knn",)
+    encoder, found = small("mae"), {}
+    for order in ("kept", "permuted", "kept"):
+        config.encoder.patch_order = order
+        values = run(retrieval, encoder, config, tmp_path / f"retrieval-{len(found)}-{order}")
+        found.setdefault(order, values)
+        assert found[order] == values
+        run(classification, encoder, config, tmp_path / f"classification-{len(found)}-{order}")
+    name = "critters/retrieval/embedding/AP"
+    assert found["kept"][name] != found["permuted"][name]
+    kept = {path.parent.name for path in (tmp_path / "cache").rglob("*.safetensors")}
+    assert len(kept) == 2 * 3  # embedding and cls token as tested, cls token as trained on
+
+
 def test_two_encoders_are_compared_item_by_item(embedded, capsys, monkeypatch):
     folder, config, values = embedded
     config.classification.heads = ("linear",)
@@ -207,7 +225,7 @@ def test_real_images_train_as_in_pytorch(kind, golden, samples, tmp_path):
             torch_probes.copied(module, head, names),
             *sides[0],
             sides[1][0],
-            rate=options[kind].rates[0] * 64 / 256,
+            rate_at=torch_probes.part_classification(options[kind].rates[0] * 64 / 256, 6),
             epochs=6,
             batch=64,
             order=lambda epoch, count: shuffled(config.seed, epoch, count),

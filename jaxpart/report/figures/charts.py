@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ def levels(runs: Sequence[Run]) -> Iterator[Picture | str]:
     yield Picture(
         "object_against_part",
         "Object level against part level: mIoU of a linear head on the frozen encoder. Hollow: "
-        "untrained or miniature encoders, which say nothing of the paper's. Thin lines: 95 % intervals.",
+        "other weights than the paper's. Thin lines: 95 % intervals.",
         figure,
     )
 
@@ -239,5 +240,7 @@ def _named(run: Run, *, short: bool = False) -> str:
     """A run's label, with its caveat in a line below or, short, with one word."""
     if not run.caveat:
         return plain(run.label)
-    told = "UNTRAINED" if not run.encoder["trained"] else "miniature"
-    return plain(f"{run.label} {told}" if short else f"{run.label}\n({run.caveat})")
+    told = re.split("[,;]", run.caveat)[0]
+    if short:
+        return plain(f"{run.label} {told}")
+    return plain("\n".join([run.label, *textwrap.wrap(f"({run.caveat})", 30)]))

@@ -1,0 +1,79 @@
+"""What a result says of its encoder."""
+
+import numpy as np
+import pytest
+
+from jaxpart import measuring
+from jaxpart.config import part_config
+from jaxpart.encoders.configured import permutation_seed
+from jaxpart.encoders.families import Preprocessing
+from jaxpart.encoders.loading import shapes_of, write_encoder
+from jaxpart.encoders.small import small_config
+from jaxpart.errors import JaxpartError
+from jaxpart.table import Section, results_table
+
+
+@pytest.fixture
+def converted(tmp_path):
+    """(method, SHA-256 of its checkpoint) → a configuration with an encoder that was converted from it."""
+
+    def make(method, sha256):
+        folder = tmp_path / f"{method}{sha256}"
+        folder.mkdir()
+        shape = small_config(method)
+        arrays = {path: np.zeros(shape, np.float32) for path, shape in shapes_of(shape).items()}
+        about = {"source": {"file": "x.pth", "sha256": sha256}}
+        write_encoder(folder, method, shape, Preprocessing(), arrays, about)
+        config = part_config(method, "paper", projector=False)
+        config.encoder.checkpoint = str(folder)
+        return config
+
+    return make
+
+
+def test_whose_weights_they_are(converted):
+    """The published digits of DeiT's two files prove it; else it is the user's word."""
+    deit = converted("deit", "b5f2ef4d" + "0" * 56)
+    assert measuring._weights(deit) == "released, SHA-256 b5f2ef4d…"
+    assert measuring._weights(converted("dino", "b5f2ef4d" + "0" * 56)) == "yours"
+    mine = converted("deit", "0" * 64)
+    assert measuring._weights(mine) == "yours"
+    mine.encoder.released = True
+    assert measuring._weights(mine) == "released, by your word"
+    small = part_config("deit", "", projector=False)
+    assert measuring._weights(small) == "came with jaxpart"
+    small.encoder.released = True
+    with pytest.raises(JaxpartError, match="said of a converted checkpoint"):
+        measuring._weights(small)
+
+
+def test_the_title_of_the_table():
+    sections = [Section(("part retrieval", "patches", "AP"), [("cub, embedding", "245", "x" * 80)])]
+
+    def title(**about):
+        return (
+            results_table({"name": "mae", "trained": True} | about, sections)
+            .splitlines()[0]
+            .strip()
+        )
+
+    yours = title(weights="yours", patch_order="kept")
+    assert yours == "mae (weights: yours; patches kept in their positions)"
+    released = title(weights="released, by your word", patch_order="permuted")
+    assert released == (
+        "mae (weights: released, by your word; patches permuted against their positions)"
+    )
+    assert title(weights="came with jaxpart") == "mae"
+
+
+def test_patches_are_permuted_for_mae_alone():
+    config = part_config("mae", "", projector=False)
+    assert permutation_seed(config) is None
+    config.encoder.patch_order, config.seed = "permuted", 3
+    assert permutation_seed(config) == 3
+    config.method = "cae"
+    with pytest.raises(JaxpartError, match=r"for MAE alone, and this configuration is for cae"):
+        permutation_seed(config)
+    config.encoder.patch_order = "shuffled"
+    with pytest.raises(JaxpartError, match="choose between 'kept' and 'permuted'"):
+        permutation_seed(config)
