@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from jaxpart.data.folders import dataset_folder, fingerprint, read_file, read_lines
+from jaxpart.data.folders import fingerprint, read_file, read_lines
+from jaxpart.data.layouts import dataset_folder
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record
 from jaxpart.errors import JaxpartError
 

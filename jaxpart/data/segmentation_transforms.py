@@ -19,7 +19,9 @@ from jaxpart.data.source import Record
 from jaxpart.errors import JaxpartError
 from jaxpart.labels import IGNORE
 
-_RATIOS = 0.5, 2.0
+RATIOS = 0.5, 2.0
+"""Between these a training image's scale is multiplied at random."""
+
 _MAX_SHARE = 0.75
 _CROP_TRIES = 10
 _BRIGHTNESS = 32.0
@@ -88,7 +90,7 @@ class SegmentationTrain(_Segmentation):
     def __call__(self, record: Record, random: np.random.Generator) -> dict[str, np.ndarray]:
         """Raises `JaxpartError` if the image or its mask cannot be read."""
         image, label = self._read(record)
-        ratio = random.uniform(*_RATIOS)
+        ratio = random.uniform(*RATIOS)
         longest, shortest = (int(side * ratio) for side in self.scale)
         size = fit_size(image.size, (longest, shortest))
         resized = Image.fromarray(label).resize(size, Image.Resampling.NEAREST)
