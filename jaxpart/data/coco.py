@@ -16,7 +16,7 @@ from jaxpart.data.folders import (
     read_file,
     walk_images,
 )
-from jaxpart.data.layouts import Layout, the_one, unpacked
+from jaxpart.data.layouts import Layout, only_folder, the_one, unpacked
 from jaxpart.data.parts import COCO_PARTS, PartSelection
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record
 from jaxpart.errors import JaxpartError
@@ -145,4 +145,4 @@ def _image_folder(folder: pathlib.Path, split: str) -> pathlib.Path:
         found = [unpacked(place, split) for place in near if (place / split).is_dir()]
         if found:
             return the_one(found, folder, f"the images of {split}")
-    return folder / split
+    return only_folder(folder, lambda f: f.name == split, split) or folder / split

@@ -248,7 +248,7 @@ class CocoFile:
             return np.array(values, np.int64)
         except OverflowError:
             raise JaxpartError(
-                f"{self._path}: {section} holds a {field} that does not fit into 64 bits"
+                f"{self._path}: {section} holds the number of a {field} that does not fit into 64 bits"
             ) from None
 
     def _column(self, section: str, field: str) -> list[Any]:

@@ -221,6 +221,14 @@ def cub(root):
         write(root / "images" / name, jpeg(i))
 
 
+PERSON = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
+    "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee",
+    "right_knee", "left_ankle", "right_ankle",
+)  # fmt: skip
+"""The keypoints of COCO."""
+
+
 def coco(root):
     """COCO: one image with two persons, and one without, in either split."""
     persons = [
@@ -235,7 +243,7 @@ def coco(root):
         document = {
             "images": [{"id": 3, "file_name": "3.jpg"}, {"id": 4, "file_name": "4.jpg"}],
             "annotations": persons,
-            "categories": [{"keypoints": [f"part {i}" for i in range(17)]}],
+            "categories": [{"keypoints": list(PERSON)}],
         }
         write(root / f"annotations/person_keypoints_{split}.json", json.dumps(document))
         write(root / f"{split}/3.jpg", jpeg(3))

@@ -58,10 +58,6 @@ def change(path, edit):
             lambda d: d["annotations"][1].pop("image_id"),
             r"annotations\[1\] lacks the field 'image_id'",
         ),
-        (
-            lambda d: d["annotations"][1].pop("keypoints"),
-            r"annotations\[1\] lacks the field 'keypoints'",
-        ),
         (lambda d: d["images"][1].update(id=7), r"images\[1\] repeats the id 7"),
         (lambda d: d["annotations"][1].update(id=5), r"annotations\[1\] repeats the id 5"),
         (lambda d: d["annotations"][1].update(image_id=9), r"annotations\[1\] belongs to image 9"),

@@ -2,6 +2,8 @@
 
 import io
 
+import shutil
+
 import layouts
 import numpy as np
 import pytest
@@ -161,7 +163,7 @@ def test_a_broken_folder_is_told(tmp_path):
     layouts.pascal(tmp_path)
     (tmp_path / "VOCdevkit/VOC2010/JPEGImages/2010_1.jpg").unlink()
     told(r"2010_1\.jpg cannot be read")
-    (tmp_path / "VOCdevkit").rename(tmp_path / "gone")
+    shutil.rmtree(tmp_path / "VOCdevkit")
     told("has no VOCdevkit/VOC2010/JPEGImages")
 
 
