@@ -70,7 +70,7 @@ def _check(given: argparse.Namespace) -> int:
         with Progress().bar(f"{name} ({split}): checking", len(source)) as advance:
             summary, found = check_source(source, workers=given.workers, progress=advance)
         print(f"{name} ({split}): {summary}{_names(source.info)}; {len(found)} faults")
-        for line in (*source.info.notes, *unseen_labels(source.info, summary.labels)):
+        for line in (*source.info.remarks, *unseen_labels(source.info, summary.labels)):
             print(f"  {line}")
         faults += found
     for line in lines:

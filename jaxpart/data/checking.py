@@ -16,7 +16,7 @@ from jaxpart.data.manifest import Manifest, describe_file
 from jaxpart.data.masks import no_labels, read_mask
 from jaxpart.data.parallel import over_tasks
 from jaxpart.data.parts import outside
-from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record, Source
+from jaxpart.data.source import Annotation, DatasetInfo, Record, Source
 from jaxpart.errors import JaxpartError
 
 _RECORDS_PER_TASK = 64
@@ -115,10 +115,6 @@ def record_faults(
     except JaxpartError as error:
         yield str(error)
         return
-    if max(size) > _NARROW * min(size) and annotation.keypoints is None:
-        yield (
-            f"{annotation.id} has {size[0]} × {size[1]} pixels, too narrow to be cropped; leave it out"
-        )
     for kind, names in info.mask_names.items():
         try:
             mask = read_mask(record, kind, len(names), size[::-1])
@@ -129,8 +125,6 @@ def record_faults(
         else:
             if labels is not None:
                 labels.setdefault(kind, set()).update(np.unique(mask).tolist())
-    if annotation.keypoints is not None:
-        yield from _places(annotation, annotation.keypoints, size)
     if annotation.label is not None and not 0 <= annotation.label < len(info.class_names):
         yield f"{annotation.id} has the label {annotation.label} of {len(info.class_names)} classes"
     if annotation.keypoints is not None:
@@ -141,10 +135,15 @@ def record_faults(
             yield f"{annotation.id} has a keypoint that is no number"
 
 
-def _places(annotation: Annotation, points: Keypoints, size: tuple[int, int]) -> Iterator[str]:
-    """A sentence if visible keypoints lie outside the picture of (width, height)."""
+def _misfits(annotation: Annotation, picture: Header) -> Iterator[str]:
+    """A sentence for what can be read and prepared, but is hardly meant."""
+    size, points = (picture.width, picture.height), annotation.keypoints
+    if points is None:
+        if max(size) > _NARROW * min(size):
+            yield f"{annotation.id} has {size[0]} × {size[1]} pixels, too narrow to be cropped"
+        return
     away = np.flatnonzero(points.visible & outside(points.xy, size))
-    if len(away):
+    if len(away) and annotation.size in (None, size):
         x, y = points.xy[away[0]].tolist()
         yield (
             f"{annotation.id} has {len(away)} visible keypoints outside its {size[0]} × {size[1]} pixels, "
@@ -173,6 +172,7 @@ def check_records(sources: Mapping[str, Source], task: tuple[str, int, int]) -> 
             ids.append(source.annotation(index).id)
             record = source[index]
             pictures.append(look_at(record))
+            faults += _misfits(record.annotation, pictures[-1])
         except JaxpartError as error:
             faults.append(str(error))
         else:

@@ -72,7 +72,7 @@ class CocoPersons:
                 data, repr((sorted(selection.parts), selection.min_parts_per_instance))
             ),
             part_names=found.part_names,
-            notes=found.notes(file),
+            notes=found.notes(),
         )
         selection.check(self.info)
         visible = found.points[:, 2] == SEEN

@@ -51,14 +51,14 @@ class Instances(NamedTuple):
     points: np.ndarray
     part_names: Mapping[int, str]
 
-    def notes(self, path: pathlib.Path) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         """What is to be said of the visibility of all (`DatasetInfo.notes`)."""
         hidden, seen = (int((self.points[:, 2] == v).sum()) for v in (HIDDEN, SEEN))
         if seen or not hidden:
             return ()
         return (
-            f"{path}: all {hidden} labelled keypoints are labelled but not visible (v = 1), and only "
-            "visible ones (v = 2) give patches",
+            f"all {hidden} labelled keypoints are labelled but not visible (v = 1), and only visible ones "
+            "(v = 2) give patches",
         )
 
 

@@ -93,7 +93,7 @@ def _class_names(file: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if not first:
         return names, ()
     left_out = " and ".join(repr(line) for line in lines[:first])
-    return names, (f"{file}: left out {left_out}; label 1 is {names[1]!r}",)
+    return names, (f"{file.name}: left out {left_out}; label 1 is {names[1]!r}",)
 
 
 class KeypointFolder:
@@ -134,14 +134,14 @@ class KeypointFolder:
             split=split,
             version=fingerprint(data, files),
             part_names=found.part_names,
-            notes=(*found.notes(path), *self._notes(path, turned)),
+            notes=(*found.notes(), *self._notes(turned)),
         )
 
-    def _notes(self, path: pathlib.Path, turned: Sequence[str]) -> Iterator[str]:
+    def _notes(self, turned: Sequence[str]) -> Iterator[str]:
         """What is to be said of pictures and keypoints together."""
         if turned:
             yield (
-                f"{self._folder}: {len(turned)} pictures have an EXIF orientation (the first: "
+                f"{len(turned)} pictures have an EXIF orientation (the first: "
                 f"{turned[0]}), which is not applied; their keypoints are taken to be of the picture as it "
                 "is stored"
             )
@@ -153,8 +153,8 @@ class KeypointFolder:
         first = next((name for name, count in beyond.items() if count), None)
         if first is not None:
             yield (
-                f"{path}: {sum(beyond.values())} visible keypoints lie outside their pictures (the first: "
-                f"of {first}); they give no patches"
+                f"{sum(beyond.values())} visible keypoints lie outside their pictures (the first: of "
+                f"{first}); they give no patches"
             )
 
     def __len__(self) -> int:

@@ -25,8 +25,8 @@ class DatasetInfo:
       part_names: Keypoint name by the official part id, which need not be contiguous.
       class_names: Name of each image-level class, by label; empty where there are none.
       mask_names: Name of each pixel class by mask kind and label; label 0 is the background.
-      notes: Sentences on what was left out, matched or taken for granted when it was opened, without which
-        its numbers may be misunderstood.
+      notes: What was left out, matched or taken for granted when it was opened, without which its numbers
+        may be misunderstood; no paths, so that the same data have the same.
     """
 
     name: str
@@ -36,6 +36,11 @@ class DatasetInfo:
     class_names: tuple[str, ...] = ()
     mask_names: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The notes as sentences that say of what they are."""
+        return tuple(f"{self.name} ({self.split}): {note}" for note in self.notes)
 
 
 @dataclasses.dataclass(frozen=True)

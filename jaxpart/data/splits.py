@@ -30,11 +30,12 @@ def compare_splits(
                 lines += _patches(entry, source, root)
             except JaxpartError as error:
                 faults.append(str(error))
-    first, *others = sources.values()
-    for source in others:
+    first = next(iter(sources.values()), None)
+    for source in list(sources.values())[1:]:
+        assert first is not None
         try:
             if source.info.part_names or first.info.part_names:
-                lines += set(same_parts(source, first).info.notes) - set(source.info.notes)
+                lines += set(same_parts(source, first).info.remarks) - set(source.info.remarks)
         except JaxpartError as error:
             faults.append(str(error))
         faults += _other_names(first.info, source.info)
@@ -50,7 +51,7 @@ def unseen_labels(info: DatasetInfo, found: Mapping[str, set[int]]) -> Iterator[
             for label, name in enumerate(info.mask_names[kind])
             if label and label not in values
         ]
-        if names:
+        if 0 < len(names) < len(info.mask_names[kind]) - 1:  # none at all is a fault
             yield f"{info.name} ({info.split}): no pixel of {_some(names)}"
 
 

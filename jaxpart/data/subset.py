@@ -114,9 +114,7 @@ class RenumberedParts:
             self._table[part] = id_of[name]
         note = "its keypoints stand in another order than the training split's; matched by name"
         self.info = dataclasses.replace(
-            source.info,
-            part_names=dict(part_names),
-            notes=(*source.info.notes, f"{source.info.name} ({source.info.split}): {note}"),
+            source.info, part_names=dict(part_names), notes=(*source.info.notes, note)
         )
 
     def __len__(self) -> int:

@@ -40,7 +40,7 @@ def run(
             *sources, selection = classification_sets(name, config.data)
             sides = [_Patches(source, selection) for source in sources]
         for source in sources:
-            progress.say_once(source.info.notes)
+            progress.say_once(source.info.remarks)
         # told before any is encoded
         parts = tuple(selection.parts.values())
         kept = learnable(name, parts, sides[0].labels, sides[1].labels, progress)

@@ -57,7 +57,7 @@ def run(
             _check_classifier(encoder, test)
         classes = test.source.info.class_names
         for side in (train, test):
-            progress.say_once(side.source.info.notes)
+            progress.say_once(side.source.info.remarks)
         if options.heads or options.references:
             kept = learnable(name, classes, train.labels, test.labels, progress)
             train, test = train.of(kept), test.of(kept)

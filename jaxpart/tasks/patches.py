@@ -73,7 +73,7 @@ def encoded_patches(
     options = config.retrieval
     with progress.bar(f"{source.info.name}: finding part patches", None):
         patches = part_patches(source, selection)
-    progress.say_once(source.info.notes)
+    progress.say_once(source.info.remarks)
     if not patches:
         raise JaxpartError(no_patches(source, selection))
     none = unseen_parts(patches, selection)

@@ -29,7 +29,7 @@ def survey(data: SegmentationSet, progress: Progress) -> None:
     """
     smallest = int(RATIOS[0] * data.train_scale[0]), int(RATIOS[0] * data.train_scale[1])
     for source, scale in ((data.train, smallest), (data.test, data.test_scale)):
-        progress.say_once(source.info.notes)
+        progress.say_once(source.info.remarks)
         with progress.bar(f"{data.name}: looking at labels", len(source)) as advance:
             found = _labels(source, data, scale, advance)
         fault = no_labels(f"{data.name} ({source.info.split})", found, len(data.labels))

@@ -154,8 +154,14 @@ def _drop(section, row, field):
         ),
         (_set("annotations", 3, "keypoints", [10**400] + [0] * 50), "a number that is no pixel"),
         (_set("annotations", 3, "id", 2**70), "the number of a id that does not fit into 64 bits"),
-        (_set("annotations", 3, "category_id", 2), r"annotations\[3\] has keypoints, but .* category 2"),
-        (_set("images", 3, "width", "640"), r"images\[3\] has the size \('640', None\), no numbers"),
+        (
+            _set("annotations", 3, "category_id", 2),
+            r"annotations\[3\] has keypoints, but .* category 2",
+        ),
+        (
+            _set("images", 3, "width", "640"),
+            r"images\[3\] has the size \('640', None\), no numbers",
+        ),
         (
             lambda d: d["categories"][0]["keypoints"].append("nose"),
             r"categories\[0\] repeats a keypoint's name",

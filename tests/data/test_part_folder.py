@@ -20,9 +20,9 @@ def test_keypoints(tmp_path):
     assert points.part.tolist() == [1, 2, 1, 2]
     assert points.instance.tolist() == [5, 5, 4, 4]
     assert points.visible.tolist() == [True, False, True, False]
-    np.testing.assert_array_equal(points.xy, [[1, 2], [3.5, 4], [5, 6], [0, 0]])
+    np.testing.assert_array_equal(points.xy, [[1, 2], [35.5, 4], [75, 6], [0, 0]])
     assert source.annotation(1).keypoints.xy.shape == (0, 2)
-    assert source[0].image == layouts.jpeg(1)
+    assert source[0].image == layouts.jpeg(1, layouts.WIDE)
 
 
 def test_label_maps_and_splits(tmp_path):

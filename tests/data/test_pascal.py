@@ -1,7 +1,6 @@
 """Pascal-Part and Pascal-Object from .mat files, and from the paper's folders."""
 
 import io
-
 import shutil
 
 import layouts
