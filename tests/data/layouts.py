@@ -156,7 +156,7 @@ def pascal(root, lists=True):
             ("person", mask(2, 3), [("head", mask(3))]),
         ],
         "2010_1": [("boat", mask(4), [])],
-        "2008_1": [("person", mask(1), [("lleg", mask(1))]), ("boat", mask(1, 2), [])],
+        "2008_1": [("person", mask(1, 5), [("lleg", mask(1))]), ("boat", mask(1, 2), [])],
     }
     for i, (name, objects) in enumerate(annotations.items()):
         mat(root / f"Annotations_Part/{name}.mat", objects)
