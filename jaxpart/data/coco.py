@@ -61,7 +61,8 @@ class CocoPersons:
         if split not in SPLITS:
             raise JaxpartError(f"COCO has no person keypoints {split!r}; choose one of {SPLITS}")
         folder, file = _annotation_file(pathlib.Path(root), split)
-        self._images = _image_folder(folder, split)
+        images = _image_folder(folder, split)
+        self._root = images.parent
         data = read_file(file)
         document = CocoFile(file, data)
         found = document.instances(known=_NAMES)
@@ -80,8 +81,8 @@ class CocoPersons:
         selected = np.bincount(counted, minlength=len(found.image))
         contributing = found.image[selected >= selection.min_parts_per_instance]
         order = dict.fromkeys(itertools.chain(contributing.tolist(), found.image.tolist()))
-        self._names = self._files(document.file_names(order))
-        self._ids = [f"{split}/{name}" for name in self._names]
+        names = _files(images, document.file_names(order))
+        self._ids = [f"{split}/{name}" for name in names]
         stated = document.sizes()
         self._sizes = [stated[key] for key in order]
         rank = {key: index for index, key in enumerate(order)}
@@ -112,15 +113,17 @@ class CocoPersons:
 
     def __getitem__(self, index: int) -> Record:
         """An image with its annotation."""
-        return Record(self.annotation(index), read_file(self._images / self._names[index]))
+        annotation = self.annotation(index)
+        return Record(annotation, read_file(self._root / annotation.id))
 
-    def _files(self, names: list[str]) -> list[str]:
-        """The files that the names mean, below the folder of images; a name itself where there is none."""
-        try:
-            there = walk_images(self._images)
-        except (NotThere, NoImages):
-            return names
-        return [file or name for file, name in zip(match_files(names, there), names, strict=True)]
+
+def _files(folder: pathlib.Path, names: list[str]) -> list[str]:
+    """The files that the names mean, below the folder of images; a name itself where there is none."""
+    try:
+        there = walk_images(folder)
+    except (NotThere, NoImages):
+        return names
+    return [file or name for file, name in zip(match_files(names, there), names, strict=True)]
 
 
 def _annotation_file(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:

@@ -78,7 +78,7 @@ class Classes(Subset):
         return dataclasses.replace(record, annotation=self._renumbered(record.annotation))
 
 
-class RenumberedParts:
+class RenumberedParts(Subset):
     """A `Source` whose keypoints have the part ids of another one, by name."""
 
     def __init__(self, source: Source, part_names: Mapping[int, str]) -> None:
@@ -106,9 +106,9 @@ class RenumberedParts:
                 f"{source.info.name} ({source.info.split}) has other keypoints than the training split: it "
                 f"{says}; give both splits the same names"
             )
+        super().__init__(source, range(len(source)))
         id_of = {name: part for part, name in part_names.items()}
         old = source.info.part_names
-        self._source = source
         self._table = np.zeros(max(old) + 1, np.int64)
         for part, name in old.items():
             self._table[part] = id_of[name]
@@ -116,10 +116,6 @@ class RenumberedParts:
         self.info = dataclasses.replace(
             source.info, part_names=dict(part_names), notes=(*source.info.notes, note)
         )
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._source)
 
     def _renumbered(self, annotation: Annotation) -> Annotation:
         keypoints = annotation.keypoints
@@ -130,11 +126,11 @@ class RenumberedParts:
 
     def annotation(self, index: int) -> Annotation:
         """What is known of the image, see `Source`."""
-        return self._renumbered(self._source.annotation(index))
+        return self._renumbered(super().annotation(index))
 
     def __getitem__(self, index: int) -> Record:
         """The image, see `Source`."""
-        record = self._source[index]
+        record = super().__getitem__(index)
         return dataclasses.replace(record, annotation=self._renumbered(record.annotation))
 
 

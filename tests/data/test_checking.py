@@ -127,8 +127,8 @@ def test_maps_without_a_label_are_a_fault(tmp_path):
     summary, found = check_source(label_folder(tmp_path, white, white), workers=1)
     assert summary.labels == {"part": {0, 255}}
     assert found == [
-        "part_folder (all): no pixel of the label maps has a label from 1 to 3; the values found are 0, 255 "
-        "(0 is the background, 255 is ignored); save labels, not colours"
+        "part_folder (all): no pixel of the label maps has a label from 1 to 3; the values found are 0, "
+        "255 (0 is the background, 255 is ignored); save labels, not colours"
     ]
 
 
