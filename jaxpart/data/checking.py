@@ -35,7 +35,7 @@ class Summary:
       longest: Longest side in pixels.
       modes: How many images are not plain RGB, by Pillow's colour mode; all are read as RGB.
       several: How many files hold more than one picture, of which the first is read.
-      turned: How many have an EXIF orientation, which is not applied.
+      turned: How many have an EXIF orientation, which is applied beside label maps alone.
       labels: Every value in the label maps, by kind.
     """
 
@@ -55,7 +55,11 @@ class Summary:
             f"{self.records} images, {sides}"
             + (f", {modes} (read as RGB)" if modes else "")
             + (f", {self.several} of several frames (the first is read)" if self.several else "")
-            + (f", {self.turned} with an EXIF orientation (not applied)" if self.turned else "")
+            + (
+                f", {self.turned} with an EXIF orientation (applied beside label maps alone)"
+                if self.turned
+                else ""
+            )
         )
 
 
@@ -111,7 +115,8 @@ def record_faults(
     """
     annotation = record.annotation
     try:
-        size = decode(record.image, annotation.id, annotation.size).size
+        upright = bool(info.mask_names)
+        size = decode(record.image, annotation.id, annotation.size, upright=upright).size
     except JaxpartError as error:
         yield str(error)
         return
@@ -119,9 +124,7 @@ def record_faults(
         try:
             mask = read_mask(record, kind, len(names), size[::-1])
         except JaxpartError as error:
-            turned = look_at(record).orientation
-            hint = f" (the image's EXIF orientation {turned} is not applied)"
-            yield f"{error}{hint if turned > 1 else ''}"
+            yield str(error)
         else:
             if labels is not None:
                 labels.setdefault(kind, set()).update(np.unique(mask).tolist())

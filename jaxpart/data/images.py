@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Integer, UInt8
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from jaxpart.errors import JaxpartError
 
@@ -39,7 +39,7 @@ MAX_PIXELS = 2**28
 """The most pixels of an image that is read (268 million): 0.8 GB as RGB."""
 
 _USUAL = ("JPEG", "PNG")
-_ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)
+_SIDEWAYS = (5, 6, 7, 8)
 
 # Pillow's own limits would call good files bombs or damaged: pictures beyond 89 million pixels, PNG files
 # with a colour profile or text beyond 1 MB. Ours take their place; the text of a file stays below 64 MB.
@@ -65,7 +65,9 @@ class Header(NamedTuple):
     frames: int
 
 
-def decode(data: bytes, name: str, size: tuple[int, int] | None = None) -> Image.Image:
+def decode(
+    data: bytes, name: str, size: tuple[int, int] | None = None, *, upright: bool = False
+) -> Image.Image:
     """An encoded file (JPEG, PNG…) of any colour mode as RGB.
 
     As Pillow's `convert("RGB")` does it, which the published loaders call: alpha is dropped, not
@@ -77,6 +79,7 @@ def decode(data: bytes, name: str, size: tuple[int, int] | None = None) -> Image
       data: The file's bytes.
       name: The file, for the error.
       size: The (width, height) that annotations state, which the file must have.
+      upright: Whether to apply an EXIF orientation after all, as OpenCV does: see `turn_of`.
 
     Raises:
       JaxpartError: The bytes are no image, cut off or damaged, have more than `MAX_PIXELS` pixels or
@@ -84,7 +87,47 @@ def decode(data: bytes, name: str, size: tuple[int, int] | None = None) -> Image
     """
     with _opened(io.BytesIO(data), name) as image:
         check_size(name, _header(image), size)
-        return _rgb(image, name)
+        pixels = _rgb(image, name)
+    turn = turn_of(data) if upright else None
+    return pixels if turn is None else pixels.transpose(turn)
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation; 1 stands for upright."""
+
+
+def turn_of(data: bytes) -> Image.Transpose | None:
+    """What turns a decoded file upright, by its EXIF orientation; None where nothing is to be done.
+
+    Read of JPEG, PNG and WebP files, as OpenCV does; one that cannot be read counts for nothing there
+    either.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=(*_USUAL, "WEBP")) as image:
+            if image.format not in ("JPEG", "MPO", "PNG", "WEBP"):
+                return None
+            if image.format == "PNG":
+                image.load()  # the chunk may follow the pixels
+            exif = Image.Exif()
+            exif.load(image.info.get("exif", b""))
+            return _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged EXIF raises a dozen types; a damaged file is `decode`'s to refuse
+        return None
+
+
+def upright_size(data: bytes, name: str) -> tuple[int, int]:
+    """(width, height) of what `decode(data, name, upright=True)` gives, of the header alone."""
+    header = read_header(io.BytesIO(data), name)
+    sideways = turn_of(data) in [_TURNS[orientation] for orientation in _SIDEWAYS]
+    return (header.height, header.width) if sideways else (header.width, header.height)
 
 
 def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"]:
@@ -170,7 +213,14 @@ def _other_formats() -> tuple[str, ...]:
 
 def _header(image: Image.Image) -> Header:
     try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        if (
+            image.format == "PNG"
+        ):  # `getexif` would decode the pixels, after which the chunk may come
+            exif = Image.Exif()
+            exif.load(image.info.get("exif", b""))
+        else:
+            exif = image.getexif()
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # EXIF of any damage is none
         orientation = 1
     known = isinstance(orientation, int) and 1 <= orientation <= 8

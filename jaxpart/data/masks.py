@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxpart.data.images import decode_indices
+from jaxpart.data.images import decode_indices, turn_of
 from jaxpart.data.source import Record
 from jaxpart.errors import JaxpartError
 from jaxpart.labels import IGNORE, check_labels
@@ -24,7 +24,8 @@ def read_mask(
       record: The record.
       kind: "part" or "object".
       labels: How many labels there are, the background included: `len(info.mask_names[kind])`.
-      size: (height, width) of the image, where it is known.
+      size: (height, width) of the image, where it is known; that of the upright one, since an EXIF
+        orientation is applied to images, as OpenCV does, and not to label maps, which Pillow reads.
 
     Raises:
       JaxpartError: There is no such mask, it cannot be read, is not of the image's size, or holds
@@ -36,6 +37,12 @@ def read_mask(
     if not 1 <= labels <= IGNORE:
         raise JaxpartError(f"{name} cannot have {labels} labels; 1 to {IGNORE} fit into a byte")
     mask = decode_indices(record.masks[kind], name)
+    if size is not None and mask.shape != tuple(size) and turn_of(record.image) is not None:
+        raise JaxpartError(
+            f"{name} is {mask.shape[1]} × {mask.shape[0]} pixels, its image {size[1]} × {size[0]} once the "
+            "image's EXIF orientation is applied; turn the label map too, or take the orientation out of "
+            "the image"
+        )
     check_labels(mask, labels, where=name, size=size)
     return mask.astype(np.uint8, copy=False)
 

@@ -37,7 +37,8 @@ def part_regions(
       JaxpartError: The image or its mask cannot be read, or nothing says where its parts are.
     """
     record = source[index]
-    picture = decode(record.image, record.annotation.id)
+    # Keypoints are given on the picture as it is stored, label maps on the upright one.
+    picture = decode(record.image, record.annotation.id, upright="part" in record.masks)
     found: dict[str, np.ndarray] = {}
     if "part" in record.masks:
         names = source.info.mask_names["part"]

@@ -19,9 +19,7 @@ from jaxpart.data.source import Record
 from jaxpart.errors import JaxpartError
 from jaxpart.labels import IGNORE
 
-RATIOS = 0.5, 2.0
-"""Between these a training image's scale is multiplied at random."""
-
+_RATIOS = 0.5, 2.0
 _MAX_SHARE = 0.75
 _CROP_TRIES = 10
 _BRIGHTNESS = 32.0
@@ -51,7 +49,7 @@ class _Segmentation:
     ignore_background: bool = True
 
     def _read(self, record: Record) -> tuple[Image.Image, UInt8[np.ndarray, "height width"]]:
-        image = decode(record.image, record.annotation.id)
+        image = decode(record.image, record.annotation.id, upright=True)
         mask = read_mask(record, self.kind, self.labels, (image.height, image.width))
         return image, ignore_background(mask) if self.ignore_background else mask
 
@@ -90,7 +88,7 @@ class SegmentationTrain(_Segmentation):
     def __call__(self, record: Record, random: np.random.Generator) -> dict[str, np.ndarray]:
         """Raises `JaxpartError` if the image or its mask cannot be read."""
         image, label = self._read(record)
-        ratio = random.uniform(*RATIOS)
+        ratio = random.uniform(*_RATIOS)
         longest, shortest = (int(side * ratio) for side in self.scale)
         size = fit_size(image.size, (longest, shortest))
         resized = Image.fromarray(label).resize(size, Image.Resampling.NEAREST)
@@ -141,6 +139,11 @@ def fit_size(size: tuple[int, int], scale: tuple[int, int]) -> tuple[int, int]:
             f"an image of {size[0]} × {size[1]} pixels cannot be fitted into {scale}; leave it out"
         )
     return width, height
+
+
+def smallest_scale(scale: tuple[int, int]) -> tuple[int, int]:
+    """The least of the scales that `SegmentationTrain` draws around a scale."""
+    return int(scale[0] * _RATIOS[0]), int(scale[1] * _RATIOS[0])
 
 
 def choose_crop(label: Image.Image, crop: int, random: np.random.Generator) -> Box:

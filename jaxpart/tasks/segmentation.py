@@ -295,7 +295,7 @@ class Segmentation:
         colours = palette(self.data.test.info.name, self.data.classes)
         for index, (image, predictions) in enumerate(predict(logits, images, self.sliding)):
             record = self.data.test[index * jax.process_count()]
-            original = decode(record.image, record.annotation.id)
+            original = decode(record.image, record.annotation.id, upright=True)
             assert image.label is not None
             name = re.sub(r"[^\w.-]+", "_", image.id).strip("_")
             content = picture(original, image.label, predictions[0], self.data.classes, colours)

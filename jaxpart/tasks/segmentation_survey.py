@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
-import io
 import os
 from collections.abc import Callable
 
 import numpy as np
 
-from jaxpart.data.images import read_header
+from jaxpart.data.images import upright_size
 from jaxpart.data.masks import Labels, no_labels, read_mask
-from jaxpart.data.segmentation_transforms import RATIOS, fit_size
+from jaxpart.data.segmentation_transforms import fit_size, smallest_scale
 from jaxpart.data.source import Source
 from jaxpart.errors import JaxpartError
 from jaxpart.progress import Progress
@@ -27,8 +26,8 @@ def survey(data: SegmentationSet, progress: Progress) -> None:
       JaxpartError: A record cannot be read, its map holds other labels or has another size than its
         image, an image is too narrow for the scale of its split, or a split has no labelled pixel.
     """
-    smallest = int(RATIOS[0] * data.train_scale[0]), int(RATIOS[0] * data.train_scale[1])
-    for source, scale in ((data.train, smallest), (data.test, data.test_scale)):
+    sides = (data.train, smallest_scale(data.train_scale)), (data.test, data.test_scale)
+    for source, scale in sides:
         progress.say_once(source.info.remarks)
         with progress.bar(f"{data.name}: looking at labels", len(source)) as advance:
             found = _labels(source, data, scale, advance)
@@ -48,12 +47,12 @@ def _labels(
     def look(index: int) -> Labels:
         record = source[index]
         name = record.annotation.id
-        header = read_header(io.BytesIO(record.image), name)
+        width, height = upright_size(record.image, name)
         try:
-            fit_size((header.width, header.height), scale)
+            fit_size((width, height), scale)
         except JaxpartError as error:
             raise JaxpartError(f"{name}: {error}") from error
-        mask = read_mask(record, data.kind, len(data.labels), (header.height, header.width))
+        mask = read_mask(record, data.kind, len(data.labels), (height, width))
         return np.unique(mask)
 
     found: set[int] = set()

@@ -148,14 +148,15 @@ def test_a_narrow_picture_is_a_fault(tmp_path):
     ]
 
 
-def test_a_turned_picture_beside_an_upright_map_names_exif(tmp_path):
+def test_a_turned_picture_beside_a_map_as_it_is_stored_names_exif(tmp_path):
     label_folder(tmp_path, layouts.label_map(3))
     exif = Image.Exif()
     exif[0x0112] = 8
-    Image.new("RGB", (8, 12)).save(tmp_path / "images/0.jpg", exif=exif.tobytes())
+    Image.new("RGB", (12, 8)).save(tmp_path / "images/0.jpg", exif=exif.tobytes())
     (fault,) = check_source(part_folder(tmp_path), workers=1)[1]
-    assert "12 × 8 pixels but its image is 8 × 12" in fault
-    assert "EXIF orientation 8 is not applied" in fault
+    assert (
+        "is 12 × 8 pixels, its image 8 × 12 once the image's EXIF orientation is applied" in fault
+    )
 
 
 def test_broken_links_and_other_formats_are_named(tmp_path):

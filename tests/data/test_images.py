@@ -2,11 +2,12 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from jaxpart.data.images import (
     IMAGE_SUFFIXES,
@@ -240,3 +241,36 @@ def test_the_stated_size_is_compared():
 def test_what_is_too_narrow_is_told():
     with pytest.raises(JaxpartError, match="9000 × 1 pixels is too narrow to be brought to 256"):
         image_eval(noise(9000, 1))
+
+
+def oriented(orientation, kind):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    buffer = io.BytesIO()
+    noise(12, 8).resize((48, 32)).save(buffer, kind, exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP"])
+def test_upright_is_what_opencv_reads(kind, orientation):
+    data = oriented(orientation, kind)
+    found = np.asarray(decode(data, "a", upright=True))
+    read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    np.testing.assert_array_equal(found, read)
+    if kind != "TIFF":  # whose orientation Pillow applies itself
+        assert decode(data, "a").size == (48, 32)
+
+
+@pytest.mark.parametrize("exif", [b"", b"Exif\x00\x00", b"Exif\x00\x00MM\x00*\x00\x00", b"x" * 40])
+def test_damaged_exif_turns_nothing(exif):
+    buffer = io.BytesIO()
+    noise(48, 32).save(buffer, "JPEG", exif=exif)
+    assert decode(buffer.getvalue(), "a", upright=True).size == (48, 32)
+
+
+def test_opencv_decodes_the_samples_as_pillow(samples):
+    for path in sorted(samples.rglob("*.jpg"))[::9]:
+        data = path.read_bytes()
+        read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        np.testing.assert_array_equal(decode(data, "a", upright=True), read)

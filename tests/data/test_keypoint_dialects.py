@@ -206,7 +206,9 @@ def test_an_exif_orientation_that_sizes_cannot_settle_is_said(tmp_path, orientat
     source = part_folder(folder(tmp_path, change, kind="jpeg", orientation=orientation))
     (note,) = source.info.notes
     assert "2 pictures have an EXIF orientation (the first: images/3.jpeg)" in note
-    assert "2 with an EXIF orientation (not applied)" in str(check_source(source, workers=1)[0])
+    assert "2 with an EXIF orientation (applied beside label maps alone)" in str(
+        check_source(source, workers=1)[0]
+    )
 
 
 def test_a_stated_size_settles_the_orientation(tmp_path):
