@@ -31,7 +31,7 @@ class Progress:
     def say_once(self, lines: Iterable[str]) -> None:
         """Prints those of the lines that this process has not printed yet."""
         for line in lines:
-            if line not in self._said:
+            if line not in self._said and not self._console.quiet:
                 self._said.add(line)
                 self.say(line)
 

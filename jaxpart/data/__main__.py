@@ -51,6 +51,8 @@ def _prepare(given: argparse.Namespace) -> int:
     manifest = read_manifest(folder)
     for split, summary in summaries.items():
         print(f"{name} ({split}): {summary}{_names(sources[split].info)}")
+        for remark in sources[split].info.remarks:
+            print(f"  {remark}")
         skipped = manifest.splits[split].skipped
         if skipped:
             print(f"{name} ({split}): {len(skipped)} left out; the first: {skipped[0][1]}")
