@@ -149,7 +149,7 @@ def _misfits(annotation: Annotation, picture: Header) -> Iterator[str]:
     if len(away) and annotation.size in (None, size):
         x, y = points.xy[away[0]].tolist()
         yield (
-            f"{annotation.id} has {len(away)} visible keypoints outside its {size[0]} × {size[1]} pixels, "
+            f"{annotation.id} has visible keypoints outside its {size[0]} × {size[1]} pixels: {len(away)}, "
             f"the first at ({x:g}, {y:g})"
         )
 

@@ -141,9 +141,8 @@ class KeypointFolder:
         """What is to be said of pictures and keypoints together."""
         if turned:
             yield (
-                f"{len(turned)} pictures have an EXIF orientation (the first: "
-                f"{turned[0]}), which is not applied; their keypoints are taken to be of the picture as it "
-                "is stored"
+                f"pictures with an EXIF orientation: {len(turned)} (the first {turned[0]}); it is not "
+                "applied, keypoints are taken to be of the picture as it is stored"
             )
         beyond = {
             annotation.id: int((outside(points.xy, annotation.size) & points.visible).sum())
@@ -153,8 +152,8 @@ class KeypointFolder:
         first = next((name for name, count in beyond.items() if count), None)
         if first is not None:
             yield (
-                f"{sum(beyond.values())} visible keypoints lie outside their pictures (the first: of "
-                f"{first}); they give no patches"
+                f"visible keypoints outside their pictures: {sum(beyond.values())} (the first of {first}); "
+                "they give no patches"
             )
 
     def __len__(self) -> int:

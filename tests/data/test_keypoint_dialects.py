@@ -205,7 +205,7 @@ def test_an_exif_orientation_that_sizes_cannot_settle_is_said(tmp_path, orientat
     change = (lambda d: None) if stated else every("images", width=None)
     source = part_folder(folder(tmp_path, change, kind="jpeg", orientation=orientation))
     (note,) = source.info.notes
-    assert "2 pictures have an EXIF orientation (the first: images/3.jpeg)" in note
+    assert "pictures with an EXIF orientation: 2 (the first images/3.jpeg)" in note
     assert "2 with an EXIF orientation (applied beside label maps alone)" in str(
         check_source(source, workers=1)[0]
     )
@@ -227,11 +227,14 @@ def test_points_outside_the_picture_are_faults_and_give_no_patches(tmp_path, sta
 
     root = folder(tmp_path / "a", change)
     source = part_folder(root)
-    assert "1 visible keypoints lie outside their pictures" in source.info.notes[0]
+    assert (
+        "visible keypoints outside their pictures: 1 (the first of images/3.png)"
+        in source.info.notes[0]
+    )
     assert "beak" not in {name for image, name, *_ in patches(root) if image == "images/3.png"}
     assert len(patches(root)) == 5
     assert check_source(source, workers=1)[1] == [
-        "images/3.png has 1 visible keypoints outside its 120 × 100 pixels, the first at (-0.5, 10)"
+        "images/3.png has visible keypoints outside its 120 × 100 pixels: 1, the first at (-0.5, 10)"
     ]
     out, _ = prepare("part_folder", {"all": source}, tmp_path / "prepared", workers=1)
     prepared = Prepared(out, "all")
