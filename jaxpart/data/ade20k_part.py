@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import collections
 import functools
-import io
 import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from jaxpart.data.ade20k import FOLDERS
 from jaxpart.data.ade20k_object import OBJECTS
@@ -26,6 +24,7 @@ from jaxpart.data.folders import (
     read_file,
     walk_images,
 )
+from jaxpart.data.images import decode_channels
 from jaxpart.data.label_maps import (
     PAPER,
     SPLITS,
@@ -137,12 +136,7 @@ class Ade20kParts:
     def _codes(self, index: int, end: str) -> np.ndarray:
         """Class numbers of a colour-coded map: red / 10 · 256 + green, int32 [height, width]."""
         path = self._root / f"{self._scenes[index]}{end}"
-        data = read_file(path)
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                pixels = np.asarray(image, np.int32)
-        except Exception as error:  # damaged bytes raise a dozen types
-            raise JaxpartError(f"{path} is damaged ({error}); unpack it again") from error
+        pixels = decode_channels(read_file(path), str(path)).astype(np.int32)
         if pixels.ndim != 3:
             raise JaxpartError(f"{path} has no colours, so it is no map of ADE20K; unpack it again")
         return pixels[..., 0] // 10 * 256 + pixels[..., 1]

@@ -8,14 +8,7 @@ import pathlib
 import numpy as np
 
 from jaxpart.data.coco_file import SEEN, CocoFile
-from jaxpart.data.folders import (
-    NoImages,
-    NotThere,
-    fingerprint,
-    match_files,
-    read_file,
-    walk_images,
-)
+from jaxpart.data.folders import NotThere, fingerprint, named_files, read_file
 from jaxpart.data.layouts import Layout, only_folder, the_one, unpacked
 from jaxpart.data.parts import COCO_PARTS, PartSelection
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record
@@ -81,7 +74,7 @@ class CocoPersons:
         selected = np.bincount(counted, minlength=len(found.image))
         contributing = found.image[selected >= selection.min_parts_per_instance]
         order = dict.fromkeys(itertools.chain(contributing.tolist(), found.image.tolist()))
-        names = _files(images, document.file_names(order))
+        names = named_files(images, document.file_names(order), file)
         self._ids = [f"{split}/{name}" for name in names]
         stated = document.sizes()
         self._sizes = [stated[key] for key in order]
@@ -115,15 +108,6 @@ class CocoPersons:
         """An image with its annotation."""
         annotation = self.annotation(index)
         return Record(annotation, read_file(self._root / annotation.id))
-
-
-def _files(folder: pathlib.Path, names: list[str]) -> list[str]:
-    """The files that the names mean, below the folder of images; a name itself where there is none."""
-    try:
-        there = walk_images(folder)
-    except (NotThere, NoImages):
-        return names
-    return [file or name for file, name in zip(match_files(names, there), names, strict=True)]
 
 
 def _annotation_file(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:

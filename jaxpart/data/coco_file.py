@@ -100,21 +100,24 @@ class CocoFile:
         id_of = {name: i for i, name in enumerate(known, 1)}
         for name in itertools.chain.from_iterable(lists.values()):
             id_of.setdefault(name, len(id_of) + 1)
-        rows, parts, points = [], [], []
+        found = []
         for category, group in self._rows_by_category(lists).items():
             names = lists[category]
-            rows.append(np.repeat(group, len(names)))
-            parts.append(np.tile([id_of[name] for name in names], len(group)))
-            points.append(self._points(group, len(names)).reshape(-1, 3))
-        row = np.concatenate(rows)
-        order = np.argsort(row, kind="stable")
+            parts = np.tile(np.array([id_of[name] for name in names]), len(group))
+            points = self._points(group, len(names)).reshape(-1, 3)
+            found.append((np.repeat(group, len(names)), parts, points))
+        row, part, point = found[0]
+        if len(found) > 1:  # else they are in order, and COCO's are spared the copies
+            row, part, point = (np.concatenate(values) for values in zip(*found, strict=True))
+            order = np.argsort(row, kind="stable")
+            row, part, point = row[order], part[order], point[order]
         there = set(itertools.chain.from_iterable(lists.values()))
         return Instances(
             image=image,
             instance=self._unique_ids("annotations"),
-            row=row[order],
-            part=np.concatenate(parts)[order],
-            points=np.concatenate(points)[order],
+            row=row,
+            part=part,
+            points=point,
             part_names={key: name for name, key in id_of.items() if name in there},
         )
 
@@ -189,8 +192,9 @@ class CocoFile:
             raise JaxpartError(
                 f"{self._path}: 'annotations' hold a number that is no pixel"
             ) from None
-        points[(points[:, :, 2] == 0) | np.isnan(points).all(axis=2)] = 0
-        good = np.isfinite(points).all(axis=2) & np.isin(points[:, :, 2], (0, 1, SEEN))
+        v = points[:, :, 2]
+        points[(v == 0) | (np.isnan(v) & np.isnan(points[:, :, 0] + points[:, :, 1]))] = 0
+        good = np.isfinite(points.sum(axis=2)) & ((v == 0) | (v == HIDDEN) | (v == SEEN))
         if not good.all():
             row, part = np.argwhere(~good)[0].tolist()
             raise JaxpartError(

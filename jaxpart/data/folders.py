@@ -39,19 +39,13 @@ def check_split(dataset: str, split: str, splits: Sequence[str]) -> None:
 
 
 def read_file(path: pathlib.Path) -> bytes:
-    """The bytes of a file, in whichever form of Unicode the disk has its name.
+    """The bytes of a file.
 
     Raises:
       JaxpartError: It cannot be read, or is a link to nothing; the sentence names it.
     """
     try:
         return path.read_bytes()
-    except FileNotFoundError as error:
-        for form in ("NFC", "NFD"):
-            other = pathlib.Path(unicodedata.normalize(form, str(path)))
-            if other != path and other.is_file():
-                return read_file(other)
-        raise unreadable(path, error) from error
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -131,16 +125,25 @@ def list_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) 
 
 
 def list_folders(folder: pathlib.Path) -> list[str]:
-    """The sorted names of the folders in a folder, linked ones too, but for hidden and systems' own."""
+    """The sorted names of the folders in a folder, linked ones too; no hidden ones, no loops."""
     try:
         with os.scandir(folder) as entries:
             return sorted(
                 e.name
                 for e in entries
-                if not e.name.startswith(".") and e.name not in _JUNK and e.is_dir()
+                if not e.name.startswith(".")
+                and e.name not in _JUNK
+                and e.is_dir()
+                and not (e.is_symlink() and _is_loop(folder, e.path))
             )
     except OSError as error:
         raise JaxpartError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+def _is_loop(folder: pathlib.Path, link: str) -> bool:
+    """Whether a link in a folder leads to the folder or one above it."""
+    inside = pathlib.Path(os.path.realpath(folder))
+    return pathlib.Path(os.path.realpath(link)) in (inside, *inside.parents)
 
 
 def walk_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[str]:
@@ -217,7 +220,7 @@ def by_stem(folder: str, names: Sequence[str]) -> dict[str, str]:
     return paths
 
 
-def match_files(names: Sequence[str], there: Sequence[str]) -> list[str | None]:
+def match_files(names: Sequence[str], there: Sequence[str], where: object) -> list[str | None]:
     """The file that each name means: itself, or what is left of it without its first folders; or None.
 
     Exports write "images/0001.jpg", "./0001.jpg" or the whole path on another machine, with slashes or
@@ -226,6 +229,10 @@ def match_files(names: Sequence[str], there: Sequence[str]) -> list[str | None]:
     Args:
       names: As an annotation file has them.
       there: Paths of the files that there are, with "/".
+      where: The annotation file, for the error.
+
+    Raises:
+      JaxpartError: Two names mean one file.
     """
     path_of = {composed(path): path for path in there}
 
@@ -236,7 +243,27 @@ def match_files(names: Sequence[str], there: Sequence[str]) -> list[str | None]:
         tails = ("/".join(steps[start:]) for start in range(len(steps)))
         return next((path_of[tail] for tail in tails if tail in path_of), None)
 
-    return [find(name) for name in names]
+    found = [find(name) for name in names]
+    name_of: dict[str, str] = {}
+    for name, file in zip(names, found, strict=True):
+        if file is not None and name_of.setdefault(file, name) != name:
+            raise JaxpartError(
+                f"{where} lists {name_of[file]} and {name}, both of which are {file}"
+            )
+    return found
+
+
+def named_files(folder: pathlib.Path, names: Sequence[str], where: object) -> list[str]:
+    """The files below a folder that names mean; a name itself where there is none, which reading tells.
+
+    See `match_files`.
+    """
+    try:
+        there = walk_images(folder)
+    except (NotThere, NoImages):
+        return list(names)
+    found = match_files(names, there, where)
+    return [file or name for file, name in zip(found, names, strict=True)]
 
 
 class Stamp(NamedTuple):

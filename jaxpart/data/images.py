@@ -140,11 +140,16 @@ def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"
     Raises:
       JaxpartError: As `decode`, or the file has several channels.
     """
-    with _opened(io.BytesIO(data), name) as image:
-        pixels = np.asarray(image)
+    pixels = decode_channels(data, name)
     if pixels.ndim != 2 or pixels.dtype.kind not in "biu":
         raise JaxpartError(f"{name} holds colours; give a grey or palette image of label numbers")
     return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
+
+
+def decode_channels(data: bytes, name: str) -> np.ndarray:
+    """The numbers that a file holds, [height, width] or [height, width, channel]; raises as `decode`."""
+    with _opened(io.BytesIO(data), name) as image:
+        return np.asarray(image)
 
 
 def read_header(file: BinaryIO, name: str) -> Header:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import unicodedata
 
 import layouts
 import pytest
@@ -113,6 +114,31 @@ def test_linked_folders_are_followed_and_loops_end(tmp_path):
     (tmp_path / "images/sub/far").symlink_to(tmp_path / "far")
     (tmp_path / "images/sub/up").symlink_to(tmp_path / "images")
     assert walk_images(tmp_path / "images") == ["a.jpg", "sub/b.webp", "sub/far/c.jpg"]
+
+
+def test_a_link_to_a_folder_above_is_no_class(tmp_path):
+    layouts.imagenet(tmp_path)
+    (tmp_path / "val/nd").symlink_to(tmp_path)
+    (tmp_path / "far/nb").mkdir(parents=True)
+    layouts.write(tmp_path / "far/nb/b.jpg", layouts.jpeg())
+    (tmp_path / "val/nb").symlink_to(tmp_path / "far/nb")
+    source = SETS["imagenet"].open(tmp_path, "val")
+    assert source.info.class_names == ("na", "nb", "nc")
+    assert [source.annotation(i).label for i in range(len(source))] == [0, 0, 1, 2, 2]
+
+
+def test_names_in_the_other_form_of_unicode(tmp_path):
+    """As a Mac writes files, and most programs lists of them."""
+    layouts.cub(tmp_path / "cub")
+    layouts.lip(tmp_path / "lip")
+    for folder, old in (("cub", "0.Auk/a"), ("lip", "77_2")):
+        for path in [*(tmp_path / folder).rglob("*.txt")]:
+            path.write_text(path.read_text().replace(old, unicodedata.normalize("NFC", f"{old}é")))
+        for path in [*(tmp_path / folder).rglob(f"{old.rpartition('/')[2]}.*")]:
+            path.rename(path.with_stem(unicodedata.normalize("NFD", f"{path.stem}é")))
+    assert opened("cub_parts", tmp_path / "cub").annotation(0).size is None
+    source = SETS["lip"].open(tmp_path / "lip", "train")
+    assert source[0].masks["part"] == layouts.png(layouts.label_map(19, 0))
 
 
 def test_the_full_release_of_ade20k_with_a_linked_folder(tmp_path):
