@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import ClassVar
 
 import rich.console
 import rich.progress
@@ -12,6 +13,8 @@ import rich.text
 
 class Progress:
     """Shows progress on standard error."""
+
+    _said: ClassVar[set[str]] = set()
 
     def __init__(self, *, shown: bool = True) -> None:
         """Finds out whether standard error is a terminal.
@@ -24,6 +27,13 @@ class Progress:
     def say(self, line: str) -> None:
         """Prints a line: something that was left out, or that decides what a result means."""
         self._console.print(line, markup=False, soft_wrap=True)
+
+    def say_once(self, lines: Iterable[str]) -> None:
+        """Prints those of the lines that this process has not printed yet."""
+        for line in lines:
+            if line not in self._said and not self._console.quiet:
+                self._said.add(line)
+                self.say(line)
 
     @contextlib.contextmanager
     def bar(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:

@@ -14,6 +14,7 @@ from jaxpart.data.prepared import find_prepared
 from jaxpart.data.preparing import prepare
 from jaxpart.data.sets import ALIASES, SETS, find_set, open_official, open_set
 from jaxpart.data.source import DatasetInfo, Source
+from jaxpart.data.splits import compare_splits, unseen_labels
 from jaxpart.errors import JaxpartError, told
 from jaxpart.progress import Progress
 
@@ -50,6 +51,8 @@ def _prepare(given: argparse.Namespace) -> int:
     manifest = read_manifest(folder)
     for split, summary in summaries.items():
         print(f"{name} ({split}): {summary}{_names(sources[split].info)}")
+        for remark in sources[split].info.remarks:
+            print(f"  {remark}")
         skipped = manifest.splits[split].skipped
         if skipped:
             print(f"{name} ({split}): {len(skipped)} left out; the first: {skipped[0][1]}")
@@ -64,11 +67,17 @@ def _check(given: argparse.Namespace) -> int:
     if prepared is not None:
         faults += check_files(prepared, read_manifest(prepared))
     sources = _open_splits(name, given, official=False, faults=faults)
+    lines, wrong = compare_splits(entry, sources, given.root)
     for split, source in sources.items():
         with Progress().bar(f"{name} ({split}): checking", len(source)) as advance:
             summary, found = check_source(source, workers=given.workers, progress=advance)
         print(f"{name} ({split}): {summary}{_names(source.info)}; {len(found)} faults")
+        for line in (*source.info.remarks, *unseen_labels(source.info, summary.labels)):
+            print(f"  {line}")
         faults += found
+    for line in lines:
+        print(f"  {line}")
+    faults += wrong
     for fault in faults[:_SHOWN_FAULTS]:
         print(f"  {fault}")
     if len(faults) > _SHOWN_FAULTS:

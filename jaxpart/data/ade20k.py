@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pathlib
 
-from jaxpart.data.folders import Layout, check_split, find_layout, list_pairs, read_lines
+from jaxpart.data.folders import check_split, list_pairs, read_lines
 from jaxpart.data.label_maps import SPLITS, LabelMaps, numbered
+from jaxpart.data.layouts import Layout, find_layout
 from jaxpart.errors import JaxpartError
 
 CLASSES = 150

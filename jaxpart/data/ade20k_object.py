@@ -5,8 +5,9 @@ from __future__ import annotations
 import pathlib
 
 from jaxpart.data.ade20k import ADVICE, CLASSES, MARKS, NAMES_FILE, PLACES, pairs
-from jaxpart.data.folders import Layout, check_split, find_layout
+from jaxpart.data.folders import check_split
 from jaxpart.data.label_maps import SPLITS, LabelMaps
+from jaxpart.data.layouts import Layout, find_layout
 
 OBJECTS = {
     2: "building", 3: "sky", 5: "tree", 8: "bed", 9: "windowpane", 11: "cabinet", 13: "person",

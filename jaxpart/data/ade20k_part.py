@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import collections
 import functools
-import io
 import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from jaxpart.data.ade20k import FOLDERS
 from jaxpart.data.ade20k_object import OBJECTS
 from jaxpart.data.folders import (
-    Layout,
+    NoImages,
     NotThere,
     Stamp,
     check_split,
     file_sizes,
     file_stamps,
-    find_layout,
     fingerprint,
     read_file,
+    walk_images,
 )
+from jaxpart.data.images import decode_channels
 from jaxpart.data.label_maps import (
     PAPER,
     SPLITS,
@@ -35,8 +34,10 @@ from jaxpart.data.label_maps import (
     paper_layout,
     paper_pairs,
 )
+from jaxpart.data.layouts import Layout, find_layout
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
+from jaxpart.text import decode_text
 
 NUM_PARTS = 209
 _CODES = 256 * 26
@@ -48,7 +49,7 @@ ADVICE = (
 _PLACES = ("ADE20K_2021_17_01", "ade20k/ADE20K_2021_17_01", "ADE20K/ADE20K_2021_17_01")
 _LAYOUTS = {
     "paper": paper_layout("ADE20K_Part", "ade20k_part"),
-    "full": Layout(_PLACES, ("images/ADE/training", "images/ADE/validation")),
+    "full": Layout(_PLACES, ("images/ADE/training", "images/ADE/validation"), distinctive=True),
 }
 
 Pair = tuple[str, str]
@@ -135,12 +136,7 @@ class Ade20kParts:
     def _codes(self, index: int, end: str) -> np.ndarray:
         """Class numbers of a colour-coded map: red / 10 · 256 + green, int32 [height, width]."""
         path = self._root / f"{self._scenes[index]}{end}"
-        data = read_file(path)
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                pixels = np.asarray(image, np.int32)
-        except Exception as error:  # damaged bytes raise a dozen types
-            raise JaxpartError(f"{path} is damaged ({error}); unpack it again") from error
+        pixels = decode_channels(read_file(path), str(path)).astype(np.int32)
         if pixels.ndim != 3:
             raise JaxpartError(f"{path} has no colours, so it is no map of ADE20K; unpack it again")
         return pixels[..., 0] // 10 * 256 + pixels[..., 1]
@@ -161,8 +157,13 @@ def _chosen_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> dict[Pair,
 
 def _scenes(folder: pathlib.Path, split: str) -> list[str]:
     """Paths below `folder`, without suffix, of a split's images, sorted."""
-    found = (folder / "images" / "ADE" / split).rglob("*_seg.png")
-    return sorted(str(path.relative_to(folder)).removesuffix("_seg.png") for path in found)
+    place = f"images/ADE/{split}"
+    try:
+        found = walk_images(folder / place, (".png",))
+    except (NotThere, NoImages):
+        return []
+    maps = (path for path in found if path.endswith("_seg.png"))
+    return sorted(f"{place}/{path.removesuffix('_seg.png')}" for path in maps)
 
 
 def _first(names: str) -> str:
@@ -180,10 +181,11 @@ def read_parts(path: pathlib.Path) -> dict[Pair, tuple[int, int]]:
     """
     data = read_file(path)
     try:
-        try:
-            document = json.loads(data)
-        except UnicodeDecodeError:  # some of the official files
-            document = json.loads(data.decode("latin-1"))
+        text = decode_text(data, path)
+    except JaxpartError:  # some of the official files
+        text = data.decode("latin-1")
+    try:
+        document = json.loads(text)
     except ValueError as error:
         raise JaxpartError(f"{path} is damaged ({error}); unpack it again") from error
     try:

@@ -12,6 +12,7 @@ from jaxpart.errors import JaxpartError
 
 _NO_LABEL = -1
 _END = "\0"  # between ids: no path holds it
+_SIZE = "size"  # not in files of earlier versions
 _FIELDS = ("ids", "label", "starts", "has_keypoints", "part", "xy", "visible", "instance")
 
 
@@ -27,6 +28,7 @@ def encode_annotations(annotations: Sequence[Annotation]) -> bytes:
         file,
         ids=np.frombuffer(_END.join(a.id for a in annotations).encode(), np.uint8),
         label=np.array([_NO_LABEL if a.label is None else a.label for a in annotations], np.int64),
+        size=np.array([a.size or (0, 0) for a in annotations], np.int64).reshape(-1, 2),
         starts=np.cumsum([0, *(len(p.part) for p in points)], dtype=np.int64),
         has_keypoints=np.array([a.keypoints is not None for a in annotations], bool),
         part=np.concatenate([p.part for p in joined]).astype(np.int64),
@@ -56,6 +58,9 @@ class AnnotationTable:
         }
         self._label, self._has_keypoints = joined["label"], joined["has_keypoints"]
         self._keypoints = [joined[field] for field in ("part", "xy", "visible", "instance")]
+        self._sizes = np.concatenate(
+            [table.get(_SIZE, np.zeros((len(table["label"]), 2), np.int64)) for table in tables]
+        )
         counts = [np.diff(table["starts"]) for table in tables]
         self._starts = np.cumsum(np.concatenate([[0], *counts]))
 
@@ -70,7 +75,13 @@ class AnnotationTable:
             rows = slice(self._starts[index], self._starts[index + 1])
             keypoints = Keypoints(*(values[rows] for values in self._keypoints))
         label = int(self._label[index])
-        return Annotation(self._ids[index], keypoints, None if label == _NO_LABEL else label)
+        width, height = self._sizes[index].tolist()
+        return Annotation(
+            self._ids[index],
+            keypoints,
+            None if label == _NO_LABEL else label,
+            (width, height) if width else None,
+        )
 
 
 def _split_ids(table: Mapping[str, np.ndarray]) -> list[str]:
@@ -80,6 +91,7 @@ def _split_ids(table: Mapping[str, np.ndarray]) -> list[str]:
 def _load(name: str, data: bytes, fields: Sequence[str]) -> dict[str, np.ndarray]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return {field: arrays[field] for field in fields}
+            there = (*fields, *((_SIZE,) if _SIZE in arrays.files and fields == _FIELDS else ()))
+            return {field: arrays[field] for field in there}
     except Exception as error:  # damaged bytes raise a dozen types
         raise JaxpartError(f"{name} is damaged ({error}); prepare the data set again") from error

@@ -13,6 +13,7 @@ from PIL import Image
 
 from jaxpart.data.images import Pixels, decode, image_eval
 from jaxpart.data.source import Record
+from jaxpart.errors import JaxpartError
 
 _CROP_TRIES = 10
 
@@ -55,9 +56,12 @@ class ImageEval:
     size: int = 224
 
     def __call__(self, record: Record, random: np.random.Generator) -> dict[str, np.ndarray]:
-        """Raises `JaxpartError` if the image cannot be read."""
+        """Raises `JaxpartError` if the image cannot be read or is too narrow."""
         image = decode(record.image, record.annotation.id)
-        return _with_label(record, image_eval(image, self.size))
+        try:
+            return _with_label(record, image_eval(image, self.size))
+        except JaxpartError as error:
+            raise JaxpartError(f"{record.annotation.id}: {error}") from error
 
 
 def _with_label(record: Record, pixels: Pixels) -> dict[str, np.ndarray]:

@@ -10,25 +10,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from jaxpart.data.images import decode
+from jaxpart.data.images import Header, decode, read_header
 from jaxpart.data.manifest import Manifest, describe_file
-from jaxpart.data.masks import read_mask
+from jaxpart.data.masks import no_labels, read_mask
 from jaxpart.data.parallel import over_tasks
-from jaxpart.data.source import DatasetInfo, Record, Source
+from jaxpart.data.parts import outside
+from jaxpart.data.source import Annotation, DatasetInfo, Record, Source
 from jaxpart.errors import JaxpartError
 
 _RECORDS_PER_TASK = 64
 _PLAIN = "RGB"
-
-
-class Picture(NamedTuple):
-    """What an image's header states: width and height in pixels, and Pillow's colour mode."""
-
-    width: int
-    height: int
-    mode: str
+_NARROW = 100
+"""An image so many times as long as it is wide gives no crop."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,66 +34,100 @@ class Summary:
       shortest: Shortest side in pixels.
       longest: Longest side in pixels.
       modes: How many images are not plain RGB, by Pillow's colour mode; all are read as RGB.
+      several: How many files hold more than one picture, of which the first is read.
+      turned: How many have an EXIF orientation, which is applied beside label maps alone.
+      labels: Every value in the label maps, by kind.
     """
 
     records: int = 0
     shortest: int = 0
     longest: int = 0
     modes: dict[str, int] = dataclasses.field(default_factory=dict)
+    several: int = 0
+    turned: int = 0
+    labels: dict[str, set[int]] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         """One line of text."""
         modes = ", ".join(f"{count} of mode {mode}" for mode, count in self.modes.items())
         sides = f"sides of {self.shortest} to {self.longest} pixels" if self.records else "none"
-        return f"{self.records} images, {sides}" + (f", {modes} (read as RGB)" if modes else "")
+        return (
+            f"{self.records} images, {sides}"
+            + (f", {modes} (read as RGB)" if modes else "")
+            + (f", {self.several} of several frames (the first is read)" if self.several else "")
+            + (
+                f", {self.turned} with an EXIF orientation (applied beside label maps alone)"
+                if self.turned
+                else ""
+            )
+        )
 
 
 def total(summaries: Iterable[Summary]) -> Summary:
     """What was found in all."""
     found = [summary for summary in summaries if summary.records]
     modes: collections.Counter[str] = collections.Counter()
+    labels: dict[str, set[int]] = {}
     for summary in found:
         modes.update(summary.modes)
+        for kind, values in summary.labels.items():
+            labels.setdefault(kind, set()).update(values)
     return Summary(
         records=sum(summary.records for summary in found),
         shortest=min((summary.shortest for summary in found), default=0),
         longest=max((summary.longest for summary in found), default=0),
         modes=dict(sorted(modes.items())),
+        several=sum(summary.several for summary in found),
+        turned=sum(summary.turned for summary in found),
+        labels=labels,
     )
 
 
-def summarize(pictures: Sequence[Picture]) -> Summary:
-    """What was found in some images."""
+def summarize(pictures: Sequence[Header], labels: Mapping[str, set[int]] | None = None) -> Summary:
+    """What was found in some images and in their label maps."""
     modes = collections.Counter(picture.mode for picture in pictures if picture.mode != _PLAIN)
     sides = [side for picture in pictures for side in picture[:2]]
     return Summary(
-        len(pictures), min(sides, default=0), max(sides, default=0), dict(sorted(modes.items()))
+        len(pictures),
+        min(sides, default=0),
+        max(sides, default=0),
+        dict(sorted(modes.items())),
+        several=sum(picture.frames > 1 for picture in pictures),
+        turned=sum(picture.orientation > 1 for picture in pictures),
+        labels=dict(labels or {}),
     )
 
 
-def look_at(record: Record) -> Picture:
+def look_at(record: Record) -> Header:
     """What the header of a record's image states. Raises `JaxpartError` if it is none."""
-    try:
-        with Image.open(io.BytesIO(record.image)) as image:
-            return Picture(*image.size, image.mode)
-    except Exception:
-        decode(record.image, record.annotation.id)  # raises the sentence
-        raise
+    return read_header(io.BytesIO(record.image), record.annotation.id)
 
 
-def record_faults(record: Record, info: DatasetInfo) -> Iterator[str]:
-    """A sentence for everything that is wrong with a record: all of it is decoded."""
+def record_faults(
+    record: Record, info: DatasetInfo, labels: dict[str, set[int]] | None = None
+) -> Iterator[str]:
+    """A sentence for everything that is wrong with a record: all of it is decoded.
+
+    Args:
+      record: The record.
+      info: Of its data set.
+      labels: Takes the values of its label maps by kind, where they are right.
+    """
     annotation = record.annotation
     try:
-        size = decode(record.image, annotation.id, upright=True).size
+        upright = bool(info.mask_names)
+        size = decode(record.image, annotation.id, annotation.size, upright=upright).size
     except JaxpartError as error:
         yield str(error)
         return
     for kind, names in info.mask_names.items():
         try:
-            read_mask(record, kind, len(names), size[::-1])
+            mask = read_mask(record, kind, len(names), size[::-1])
         except JaxpartError as error:
             yield str(error)
+        else:
+            if labels is not None:
+                labels.setdefault(kind, set()).update(np.unique(mask).tolist())
     if annotation.label is not None and not 0 <= annotation.label < len(info.class_names):
         yield f"{annotation.id} has the label {annotation.label} of {len(info.class_names)} classes"
     if annotation.keypoints is not None:
@@ -108,6 +136,22 @@ def record_faults(record: Record, info: DatasetInfo) -> Iterator[str]:
             yield f"{annotation.id} has keypoints of the unknown parts {unknown}"
         if not np.isfinite(annotation.keypoints.xy).all():
             yield f"{annotation.id} has a keypoint that is no number"
+
+
+def _misfits(annotation: Annotation, picture: Header) -> Iterator[str]:
+    """A sentence for what can be read and prepared, but is hardly meant."""
+    size, points = (picture.width, picture.height), annotation.keypoints
+    if points is None:
+        if max(size) > _NARROW * min(size):
+            yield f"{annotation.id} has {size[0]} × {size[1]} pixels, too narrow to be cropped"
+        return
+    away = np.flatnonzero(points.visible & outside(points.xy, size))
+    if len(away) and annotation.size in (None, size):
+        x, y = points.xy[away[0]].tolist()
+        yield (
+            f"{annotation.id} has visible keypoints outside its {size[0]} × {size[1]} pixels: {len(away)}, "
+            f"the first at ({x:g}, {y:g})"
+        )
 
 
 class Found(NamedTuple):
@@ -123,18 +167,20 @@ def check_records(sources: Mapping[str, Source], task: tuple[str, int, int]) -> 
     split, first, last = task
     source = sources[split]
     ids: list[str] = []
-    pictures: list[Picture] = []
+    pictures: list[Header] = []
+    labels: dict[str, set[int]] = {}
     faults: list[str] = []
     for index in range(first, last):
         try:
             ids.append(source.annotation(index).id)
             record = source[index]
             pictures.append(look_at(record))
+            faults += _misfits(record.annotation, pictures[-1])
         except JaxpartError as error:
             faults.append(str(error))
         else:
-            faults += record_faults(record, source.info)
-    return Found(ids, faults, summarize(pictures))
+            faults += record_faults(record, source.info, labels)
+    return Found(ids, faults, summarize(pictures, labels))
 
 
 def check_source(
@@ -160,7 +206,12 @@ def check_source(
     in_order = [found[task] for task in tasks]
     faults = [fault for result in in_order for fault in result.faults]
     faults += repeated(key for result in in_order for key in result.ids)
-    return total(result.summary for result in in_order), faults
+    summary = total(result.summary for result in in_order)
+    where = f"{source.info.name} ({source.info.split})"
+    for kind, values in summary.labels.items():
+        fault = no_labels(where, values, len(source.info.mask_names[kind]))
+        faults += [fault] if fault else []
+    return summary, faults
 
 
 def repeated(ids: Iterable[str]) -> list[str]:

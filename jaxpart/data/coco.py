@@ -8,7 +8,8 @@ import pathlib
 import numpy as np
 
 from jaxpart.data.coco_file import SEEN, CocoFile
-from jaxpart.data.folders import dataset_folder, fingerprint, read_file
+from jaxpart.data.folders import NotThere, fingerprint, named_files, read_file
+from jaxpart.data.layouts import Layout, only_folder, the_one, unpacked
 from jaxpart.data.parts import COCO_PARTS, PartSelection
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record
 from jaxpart.errors import JaxpartError
@@ -17,6 +18,9 @@ ADVICE = (
     "unpack annotations_trainval2017.zip and the images (https://cocodataset.org/#download) there"
 )
 SPLITS = ("train2017", "val2017")
+_SIDED = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+_NAMES = ("nose", *(f"{side}_{part}" for part in _SIDED for side in ("left", "right")))
+"""The official keypoints, by part id from 1."""
 
 
 class CocoPersons:
@@ -24,8 +28,9 @@ class CocoPersons:
 
     Images come in the published loader's order: by the first person in the annotation file that
     contributes to the selected parts; images without such a person follow, by their first person.
-    Within an image, persons keep the file's order. Part ids are 1-based (1 nose … 17 right ankle),
-    instances are annotation ids, and only points with v = 2 are visible.
+    Within an image, persons keep the file's order. Part ids are the official ones (1 nose … 17 right
+    ankle) by name, in whatever order a file lists them; instances are annotation ids, and only points with
+    v = 2 are visible.
     """
 
     info: DatasetInfo
@@ -48,36 +53,39 @@ class CocoPersons:
         """
         if split not in SPLITS:
             raise JaxpartError(f"COCO has no person keypoints {split!r}; choose one of {SPLITS}")
-        file = f"annotations/person_keypoints_{split}.json"
-        self._root = dataset_folder(root, "coco", [file], ADVICE)
-        data = read_file(self._root / file)
-        document = CocoFile(self._root / file, data)
-        part_names = document.part_names()
+        folder, file = _annotation_file(pathlib.Path(root), split)
+        images = _image_folder(folder, split)
+        self._root = images.parent
+        data = read_file(file)
+        document = CocoFile(file, data)
+        found = document.instances(known=_NAMES)
         self.info = DatasetInfo(
             name="coco_person_parts",
             split=split,
             version=fingerprint(
                 data, repr((sorted(selection.parts), selection.min_parts_per_instance))
             ),
-            part_names=dict(enumerate(part_names, 1)),
+            part_names=found.part_names,
+            notes=found.notes(),
         )
         selection.check(self.info)
-        image, person = document.persons()
-        points = document.points(len(part_names))
-        visible = points[:, :, 2] == SEEN
-
-        selected = visible[:, [part - 1 for part in selection.parts]].sum(axis=1)
-        contributing = image[selected >= selection.min_parts_per_instance]
-        order = dict.fromkeys(itertools.chain(contributing.tolist(), image.tolist()))
-        names = document.file_names(order)
+        visible = found.points[:, 2] == SEEN
+        counted = found.row[visible & np.isin(found.part, list(selection.parts))]
+        selected = np.bincount(counted, minlength=len(found.image))
+        contributing = found.image[selected >= selection.min_parts_per_instance]
+        order = dict.fromkeys(itertools.chain(contributing.tolist(), found.image.tolist()))
+        names = named_files(images, document.file_names(order), file)
         self._ids = [f"{split}/{name}" for name in names]
+        stated = document.sizes()
+        self._sizes = [stated[key] for key in order]
         rank = {key: index for index, key in enumerate(order)}
-        index = np.array([rank[key] for key in image.tolist()])
+        index = np.array([rank[key] for key in found.image.tolist()])[found.row]
         rows = np.argsort(index, kind="stable")
-        self._persons, self._xy, self._visible = person[rows], points[rows, :, :2], visible[rows]
-        counts = np.bincount(index)
-        self._starts = [0, *np.cumsum(counts).tolist()]
-        self._parts = np.tile(np.arange(1, len(part_names) + 1), counts.max())
+        self._part, self._xy, self._visible = (
+            values[rows] for values in (found.part, found.points[:, :2], visible)
+        )
+        self._person = found.instance[found.row[rows]]
+        self._starts = [0, *np.cumsum(np.bincount(index, minlength=len(order))).tolist()]
 
     def __len__(self) -> int:
         """Number of images with annotated persons."""
@@ -88,16 +96,40 @@ class CocoPersons:
         name = self._ids[index]
         index %= len(self._ids)
         rows = slice(self._starts[index], self._starts[index + 1])
-        persons, visible = self._persons[rows], self._visible[rows]
         keypoints = Keypoints(
-            part=self._parts[: visible.size],
-            xy=self._xy[rows].reshape(-1, 2),
-            visible=visible.reshape(-1),
-            instance=persons.repeat(visible.shape[1]),
+            part=self._part[rows],
+            xy=self._xy[rows],
+            visible=self._visible[rows],
+            instance=self._person[rows],
         )
-        return Annotation(name, keypoints)
+        return Annotation(name, keypoints, size=self._sizes[index])
 
     def __getitem__(self, index: int) -> Record:
         """An image with its annotation."""
         annotation = self.annotation(index)
         return Record(annotation, read_file(self._root / annotation.id))
+
+
+def _annotation_file(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """The folder of COCO, and the file of the persons of a split in it."""
+    name = f"person_keypoints_{split}.json"
+    for place in ("annotations", "annotations/annotations"):
+        layout = Layout(("coco", "COCO", "coco2017"), (f"{place}/{name}",), distinctive=True)
+        folder = layout.folder(root, "COCO")
+        if folder is not None:
+            return folder, folder / place / name
+    raise NotThere(f"{root} holds no coco: annotations/{name} is missing; {ADVICE}")
+
+
+def _image_folder(folder: pathlib.Path, split: str) -> pathlib.Path:
+    """Where the images of a split lie, in COCO's folder or beside it; the usual place if nowhere.
+
+    Raises:
+      JaxpartError: There are several.
+    """
+    places = (folder, folder / "images", folder.parent, folder.parent / "images")
+    for near in (places[:2], places[2:]):
+        found = [unpacked(place, split) for place in near if (place / split).is_dir()]
+        if found:
+            return the_one(found, folder, f"the images of {split}")
+    return only_folder(folder, lambda f: f.name == split, split) or folder / split

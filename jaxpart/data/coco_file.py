@@ -7,14 +7,16 @@ import gc
 import itertools
 import json
 import pathlib
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxpart.data.folders import composed
 from jaxpart.errors import JaxpartError
+from jaxpart.text import decode_text
 
-SEEN = 2
+HIDDEN, SEEN = 1, 2
 """Visibility: 0 not labelled, 1 labelled but hidden, 2 labelled and seen."""
 
 
@@ -30,6 +32,36 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+class Instances(NamedTuple):
+    """The annotated objects of a file, in its order, and their keypoints.
+
+    Attributes:
+      image: Image id of each object, int64 [objects].
+      instance: Annotation id of each object, int64 [objects].
+      row: Number of the object that each keypoint belongs to, rising, int64 [points].
+      part: Part id of each keypoint, int64 [points].
+      points: Its (x, y, v), float64 [points, 3].
+      part_names: Names by part id.
+    """
+
+    image: np.ndarray
+    instance: np.ndarray
+    row: np.ndarray
+    part: np.ndarray
+    points: np.ndarray
+    part_names: Mapping[int, str]
+
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of the visibility of all (`DatasetInfo.notes`)."""
+        hidden, seen = (int((self.points[:, 2] == v).sum()) for v in (HIDDEN, SEEN))
+        if seen or not hidden:
+            return ()
+        return (
+            f"all {hidden} labelled keypoints are labelled but not visible (v = 1), and only visible ones "
+            "(v = 2) give patches",
+        )
+
+
 class CocoFile:
     """A keypoint file, checked field by field as it is asked for.
 
@@ -43,7 +75,7 @@ class CocoFile:
             raise JaxpartError(f"{path} is empty; unpack it again")
         try:
             with _without_garbage_collection():
-                document = json.loads(data)
+                document = json.loads(decode_text(data, path))
         except ValueError as error:
             raise JaxpartError(f"{path} is damaged ({error}); unpack it again") from error
         self._tables: dict[str, list[dict[str, Any]]] = {}
@@ -53,16 +85,81 @@ class CocoFile:
                 raise JaxpartError(f"{path}: the field {section!r} is missing or empty")
             self._tables[section] = rows
 
-    def part_names(self) -> list[str]:
-        """Names of the keypoints, in the order of their 1-based ids."""
-        names = self._column("categories", "keypoints")[0]
-        if not names or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-            raise JaxpartError(f"{self._path}: categories[0].keypoints is not a list of names")
-        return names
+    def instances(self, known: Sequence[str] = ()) -> Instances:
+        """The annotated objects with their keypoints, by the name list of each one's own category.
 
-    def persons(self) -> tuple[np.ndarray, np.ndarray]:
-        """(image id, annotation id) of each person, int64."""
-        person = self._unique_ids("annotations")
+        Keypoints of one name are one part, whatever their category and their place in its list.
+        An object without keypoints (a box alone, an empty list, null) is an object without points; points
+        that are not labelled (v is 0 or null) may have NaN or null as their place.
+
+        Args:
+          known: Names that have the ids 1, 2, …; all others follow in the order of the file.
+        """
+        image = self._annotated_images()
+        lists = self._name_lists()
+        id_of = {name: i for i, name in enumerate(known, 1)}
+        for name in itertools.chain.from_iterable(lists.values()):
+            id_of.setdefault(name, len(id_of) + 1)
+        found = []
+        for category, group in self._rows_by_category(lists).items():
+            names = lists[category]
+            parts = np.tile(np.array([id_of[name] for name in names]), len(group))
+            points = self._points(group, len(names)).reshape(-1, 3)
+            found.append((np.repeat(group, len(names)), parts, points))
+        row, part, point = found[0]
+        if len(found) > 1:  # else they are in order, and COCO's are spared the copies
+            row, part, point = (np.concatenate(values) for values in zip(*found, strict=True))
+            order = np.argsort(row, kind="stable")
+            row, part, point = row[order], part[order], point[order]
+        there = set(itertools.chain.from_iterable(lists.values()))
+        return Instances(
+            image=image,
+            instance=self._unique_ids("annotations"),
+            row=row,
+            part=part,
+            points=point,
+            part_names={key: name for name, key in id_of.items() if name in there},
+        )
+
+    def _name_lists(self) -> dict[int | None, list[str]]:
+        """Names of the keypoints of each category that has some, by its id."""
+        lists: dict[int | None, list[str]] = {}
+        for row, category in enumerate(self._tables["categories"]):
+            names = category.get("keypoints") if isinstance(category, dict) else None
+            if not names:
+                continue
+            where = f"{self._path}: categories[{row}]"
+            if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+                raise JaxpartError(f"{where}.keypoints is not a list of names")
+            names = [composed(name.strip()) for name in names]
+            if len(set(names)) < len(names) or category.get("id") in lists:
+                raise JaxpartError(f"{where} repeats a keypoint's name or another category's id")
+            lists[category.get("id")] = names
+        if not lists:
+            raise JaxpartError(f"{self._path}: categories[0] lacks the field 'keypoints'")
+        return lists
+
+    def _rows_by_category(
+        self, lists: Mapping[int | None, Sequence[str]]
+    ) -> dict[int | None, np.ndarray]:
+        """Numbers of the annotations that have keypoints, by their category."""
+        only = next(iter(lists)) if len(lists) == 1 else None
+        rows: dict[int | None, list[int]] = {}
+        for row, annotation in enumerate(self._tables["annotations"]):
+            if annotation.get("keypoints"):
+                rows.setdefault(annotation.get("category_id", only), []).append(row)
+        for category, group in rows.items():
+            if category not in lists:
+                raise JaxpartError(
+                    f"{self._path}: annotations[{group[0]}] has keypoints, but 'categories' names none of "
+                    f"its category {category!r}"
+                )
+        if not rows:
+            raise JaxpartError(f"{self._path}: no annotation has keypoints")
+        return {category: np.array(group) for category, group in rows.items()}
+
+    def _annotated_images(self) -> np.ndarray:
+        """The image id of each annotation, int64."""
         image = self._integers("annotations", "image_id")
         known = np.isin(image, self._unique_ids("images"))
         if not known.all():
@@ -71,33 +168,53 @@ class CocoFile:
                 f"{self._path}: annotations[{row}] belongs to image {image[row]}, which is not in "
                 "'images'"
             )
-        return image, person
+        return image
 
-    def points(self, parts: int) -> np.ndarray:
-        """(x, y, v) of each person's keypoints, float64 [persons, parts, 3]."""
-        rows = self._column("annotations", "keypoints")
-        for row, numbers in enumerate(rows):
+    def _points(self, rows: np.ndarray, parts: int) -> np.ndarray:
+        """(x, y, v) of the keypoints of some annotations, float64 [rows, parts, 3]."""
+        lists = [self._tables["annotations"][row]["keypoints"] for row in rows.tolist()]
+        for row, numbers in zip(rows.tolist(), lists, strict=True):
             if not isinstance(numbers, list) or len(numbers) != 3 * parts:
                 raise JaxpartError(
                     f"{self._path}: annotations[{row}].keypoints is no list of {3 * parts} numbers"
                 )
-        flat = list(itertools.chain.from_iterable(rows))
-        wrong = set(map(type, flat)) - {int, float}
+        flat = list(itertools.chain.from_iterable(lists))
+        wrong = set(map(type, flat)) - {int, float, type(None)}
         if wrong:
             at = next(i for i, number in enumerate(flat) if type(number) in wrong)
             raise JaxpartError(
-                f"{self._path}: annotations[{at // (3 * parts)}].keypoints holds {flat[at]!r}, "
+                f"{self._path}: annotations[{rows[at // (3 * parts)]}].keypoints holds {flat[at]!r}, "
                 "which is no number"
             )
-        points = np.array(flat, np.float64).reshape(-1, parts, 3)
-        good = np.isfinite(points).all(axis=2) & np.isin(points[:, :, 2], (0, 1, SEEN))
+        try:
+            points = np.array(flat, np.float64).reshape(-1, parts, 3)  # None becomes NaN
+        except OverflowError:
+            raise JaxpartError(
+                f"{self._path}: 'annotations' hold a number that is no pixel"
+            ) from None
+        v = points[:, :, 2]
+        points[(v == 0) | (np.isnan(v) & np.isnan(points[:, :, 0] + points[:, :, 1]))] = 0
+        good = np.isfinite(points.sum(axis=2)) & ((v == 0) | (v == HIDDEN) | (v == SEEN))
         if not good.all():
             row, part = np.argwhere(~good)[0].tolist()
             raise JaxpartError(
-                f"{self._path}: annotations[{row}].keypoints has {points[row, part].tolist()} for "
+                f"{self._path}: annotations[{rows[row]}].keypoints has {points[row, part].tolist()} for "
                 f"part {part + 1} instead of x, y and a visibility of 0, 1 or 2"
             )
         return points
+
+    def sizes(self) -> dict[int, tuple[int, int] | None]:
+        """(width, height) in pixels that the file states of each image, by its id, or None."""
+        stated = {}
+        for row, (key, image) in enumerate(
+            zip(self._unique_ids("images").tolist(), self._tables["images"], strict=True)
+        ):
+            sides = image.get("width"), image.get("height")
+            if not all(type(side) in (int, float, type(None)) for side in sides):
+                raise JaxpartError(f"{self._path}: images[{row}] has the size {sides}, no numbers")
+            width, height = sides
+            stated[key] = (int(width), int(height)) if width and height else None
+        return stated
 
     def file_names(self, image_ids: Iterable[int]) -> list[str]:
         """File name of each image."""
@@ -131,7 +248,12 @@ class CocoFile:
             raise JaxpartError(
                 f"{self._path}: {section}[{row}].{field} is {values[row]!r}, which is no integer"
             )
-        return np.array(values, np.int64)
+        try:
+            return np.array(values, np.int64)
+        except OverflowError:
+            raise JaxpartError(
+                f"{self._path}: {section} holds the number of a {field} that does not fit into 64 bits"
+            ) from None
 
     def _column(self, section: str, field: str) -> list[Any]:
         rows = self._tables[section]

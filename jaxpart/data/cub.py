@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from jaxpart.data.folders import dataset_folder, fingerprint, read_file, read_lines
+from jaxpart.data.folders import fingerprint, named_files, read_file, read_lines
+from jaxpart.data.layouts import dataset_folder
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record
 from jaxpart.errors import JaxpartError
 
@@ -50,6 +51,8 @@ class Cub:
         self._root = dataset_folder(root, "CUB_200_2011", _FILES, ADVICE)
         images, in_train, labels, classes, parts, locations = (self._root / file for file in _FILES)
         names, species, part_names = _names(images), _names(classes), _names(parts)
+        files = named_files(self._root / "images", list(names.values()), images)
+        names = dict(zip(names, files, strict=True))
         label = dict(zip(species, range(len(species)), strict=True))
         labelled = _for_each(names, labels, _table(labels, lambda word: label[int(word)]))
         train = _for_each(names, in_train, _table(in_train, _flag))

@@ -2,84 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from jaxpart.data.images import IMAGE_SUFFIXES
 from jaxpart.errors import JaxpartError
+from jaxpart.text import text_lines
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-"""Endings of image files, in any case."""
+LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm")
+"""Endings of label maps, in any case: formats that keep every number."""
+
+_OTHER_PICTURES = (
+    ".heic", ".heif", ".jxl", ".svg", ".eps", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw",
+)  # fmt: skip
+_JUNK = ("__MACOSX", "@eaDir", "lost+found")
+"""Folders that systems and archives leave beside a user's."""
 
 
 class NotThere(JaxpartError):
     """A data set or one of its splits is not in the folder at all, rather than broken."""
 
 
-def dataset_folder(
-    root: str | pathlib.Path, name: str, needed: Sequence[str], advice: str
-) -> pathlib.Path:
-    """The data set's own folder, given itself or the folder that contains it.
-
-    Args:
-      root: What the user gave.
-      name: Name of the folder in the official archive.
-      needed: Files that must lie in it; the first tells it from other folders.
-      advice: Where to get the data set, for the error.
-
-    Raises:
-      NotThere: One of `needed` is missing.
-    """
-    root = pathlib.Path(root)
-    folder = next((f for f in (root, root / name) if (f / needed[0]).exists()), root)
-    for file in needed:
-        if not (folder / file).exists():
-            raise NotThere(f"{folder} holds no {name}: {file} is missing; {advice}")
-    return folder
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """One way in which a data set lies on a disk.
-
-    Attributes:
-      places: Where it may lie below what the user gave, which is itself tried first.
-      marks: Paths in it that tell it from other layouts; one is enough.
-      absent: A path that must not be in it.
-    """
-
-    places: tuple[str, ...]
-    marks: tuple[str, ...]
-    absent: str | None = None
-
-    def folder(self, root: pathlib.Path) -> pathlib.Path | None:
-        """The first place that looks like it."""
-        for folder in (root, *(root / place for place in self.places)):
-            if any((folder / mark).exists() for mark in self.marks) and not (
-                self.absent and (folder / self.absent).exists()
-            ):
-                return folder
-        return None
-
-
-def find_layout(
-    root: str | pathlib.Path, dataset: str, layouts: Mapping[str, Layout], advice: str
-) -> tuple[str, pathlib.Path]:
-    """(name of the layout, the data set's own folder) of the first layout found.
-
-    Raises:
-      NotThere: None is there.
-    """
-    root = pathlib.Path(root)
-    for name, layout in layouts.items():
-        folder = layout.folder(root)
-        if folder is not None:
-            return name, folder
-    wanted = " or ".join(layout.marks[0] for layout in layouts.values())
-    raise NotThere(f"{root} holds no {dataset}: {wanted} is missing; {advice}")
+class NoImages(JaxpartError):
+    """A folder holds no image."""
 
 
 def check_split(dataset: str, split: str, splits: Sequence[str]) -> None:
@@ -89,19 +39,34 @@ def check_split(dataset: str, split: str, splits: Sequence[str]) -> None:
 
 
 def read_file(path: pathlib.Path) -> bytes:
-    """The bytes of a file. Raises `JaxpartError` naming it if it cannot be read."""
+    """The bytes of a file.
+
+    Raises:
+      JaxpartError: It cannot be read, or is a link to nothing; the sentence names it.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
-        raise JaxpartError(f"{path} cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: pathlib.Path, error: OSError) -> JaxpartError:
+    """The sentence for a file that cannot be read."""
+    if path.is_symlink() and not path.exists():
+        return JaxpartError(
+            f"{path} is a broken link to {os.readlink(path)}; mend or remove the link"
+        )
+    return JaxpartError(f"{path} cannot be read: {error.strerror}")
+
+
+def composed(name: str) -> str:
+    """A name in one form of Unicode (NFC), since macOS writes another one than most programs."""
+    return unicodedata.normalize("NFC", name)
 
 
 def read_lines(path: pathlib.Path) -> list[str]:
     """The lines of a text file. Raises `JaxpartError` naming it if it is empty or unreadable."""
-    try:
-        lines = read_file(path).decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise JaxpartError(f"{path} is not a text file; unpack the data set again") from error
+    lines = text_lines(read_file(path), path)
     if not lines:
         raise JaxpartError(f"{path} is empty; unpack the data set again")
     return lines
@@ -115,49 +80,100 @@ def read_ids(path: pathlib.Path) -> list[str]:
     """
     ids: dict[str, None] = {}
     for number, line in enumerate(read_lines(path), 1):
-        key = line.strip()
+        key = composed(line.strip())
         if key in ids:
             raise JaxpartError(f"{path}, line {number}: the id {key!r} stands there twice")
         if key:
             ids[key] = None
     if not ids:
-        raise JaxpartError(f"{path} lists no image; unpack the data set again")
+        raise JaxpartError(f"{path} lists nothing; unpack the data set again")
     return list(ids)
 
 
 def list_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[str]:
     """The sorted names of the images in a folder; hidden files and other kinds are passed over.
 
+    Broken links are listed too: reading them tells so.
+
     Raises:
       NotThere: There is no such folder.
-      JaxpartError: It cannot be read, or holds no image.
+      JaxpartError: It cannot be read, holds no image, or holds a picture in a format that is not read.
     """
     if not folder.exists():
         raise NotThere(f"{folder} is missing; unpack the data set there")
+    names = []
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if _is_image(entry, suffixes)]
+            for entry in entries:
+                ending = os.path.splitext(entry.name)[1].lower()
+                if entry.name.startswith(".") or entry.is_dir():
+                    continue
+                if ending in suffixes:
+                    names.append(entry.name)
+                elif ending in _OTHER_PICTURES and suffixes is IMAGE_SUFFIXES:
+                    raise JaxpartError(
+                        f"{folder / entry.name} is in a format that is not read; save it as JPEG or PNG, "
+                        "or remove it"
+                    )
     except OSError as error:
         raise JaxpartError(f"{folder} cannot be read: {error.strerror}") from error
     if not names:
-        raise JaxpartError(
-            f"{folder} holds no {'/'.join(suffixes)} file; unpack the data set there"
+        raise NoImages(
+            f"{folder} holds no {'/'.join(suffixes[:3])} file; unpack the data set there"
         )
     return sorted(names)
 
 
-def _is_image(entry: os.DirEntry[str], suffixes: Sequence[str]) -> bool:
-    name = entry.name
-    return not name.startswith(".") and name.lower().endswith(tuple(suffixes)) and entry.is_file()
-
-
 def list_folders(folder: pathlib.Path) -> list[str]:
-    """The sorted names of the folders in a folder, hidden ones left out."""
+    """The sorted names of the folders in a folder, linked ones too; no hidden ones, no loops."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+            return sorted(
+                e.name
+                for e in entries
+                if not e.name.startswith(".")
+                and e.name not in _JUNK
+                and e.is_dir()
+                and not (e.is_symlink() and _is_loop(folder, e.path))
+            )
     except OSError as error:
         raise JaxpartError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+def _is_loop(folder: pathlib.Path, link: str) -> bool:
+    """Whether a link in a folder leads to the folder or one above it."""
+    inside = pathlib.Path(os.path.realpath(folder))
+    return pathlib.Path(os.path.realpath(link)) in (inside, *inside.parents)
+
+
+def walk_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[str]:
+    """The sorted paths below a folder of the images in it and in the folders below it.
+
+    Linked folders are followed; one that is met again, as in a loop of links, is passed over.
+
+    Raises:
+      NotThere: There is no such folder.
+      JaxpartError: A folder cannot be read, or none holds an image.
+    """
+    if not folder.is_dir():
+        raise NotThere(f"{folder} is missing; unpack the data set there")
+    paths: list[str] = []
+    seen: set[str] = set()
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        real = os.path.realpath(folder / below)
+        if real in seen:
+            continue
+        seen.add(real)
+        waiting += [f"{below}{name}/" for name in list_folders(folder / below)]
+        with contextlib.suppress(NoImages):
+            paths += [f"{below}{name}" for name in list_images(folder / below, suffixes)]
+    if not paths:
+        raise NoImages(
+            f"{folder} holds no {'/'.join(suffixes[:3])} file; unpack the data set there"
+        )
+    return sorted(paths)
 
 
 def list_pairs(root: pathlib.Path, images: str, labels: str) -> list[tuple[str, str]]:
@@ -166,14 +182,14 @@ def list_pairs(root: pathlib.Path, images: str, labels: str) -> list[tuple[str, 
     Args:
       root: The data set's folder.
       images: The folder of images in it.
-      labels: The folder of label maps in it, PNG files.
+      labels: The folder of label maps in it.
 
     Raises:
       JaxpartError: A folder is missing or empty, two images differ only in their suffix, or a file
         of either folder has no partner in the other.
     """
-    image_of = by_stem(images, list_images(root / images))
-    label_of = by_stem(labels, list_images(root / labels, (".png",)))
+    image_of = by_stem(images, walk_images(root / images))
+    label_of = by_stem(labels, walk_images(root / labels, LABEL_SUFFIXES))
     for stems, others, files, partners in (
         (image_of, label_of, images, labels),
         (label_of, image_of, labels, images),
@@ -195,13 +211,59 @@ def by_stem(folder: str, names: Sequence[str]) -> dict[str, str]:
     """
     paths: dict[str, str] = {}
     for name in names:
-        stem = name.rpartition(".")[0]
+        stem = composed(name.rpartition(".")[0])
         if stem in paths:
             raise JaxpartError(
                 f"{paths[stem]} and {folder}/{name} have the same name but for the suffix; rename one"
             )
         paths[stem] = f"{folder}/{name}"
     return paths
+
+
+def match_files(names: Sequence[str], there: Sequence[str], where: object) -> list[str | None]:
+    """The file that each name means: itself, or what is left of it without its first folders; or None.
+
+    Exports write "images/0001.jpg", "./0001.jpg" or the whole path on another machine, with slashes or
+    backslashes, and names in either form of Unicode.
+
+    Args:
+      names: As an annotation file has them.
+      there: Paths of the files that there are, with "/".
+      where: The annotation file, for the error.
+
+    Raises:
+      JaxpartError: Two names mean one file.
+    """
+    path_of = {composed(path): path for path in there}
+
+    def find(name: str) -> str | None:
+        if composed(name) in path_of:
+            return path_of[composed(name)]
+        steps = [s for s in composed(name).replace("\\", "/").split("/") if s not in ("", ".")]
+        tails = ("/".join(steps[start:]) for start in range(len(steps)))
+        return next((path_of[tail] for tail in tails if tail in path_of), None)
+
+    found = [find(name) for name in names]
+    name_of: dict[str, str] = {}
+    for name, file in zip(names, found, strict=True):
+        if file is not None and name_of.setdefault(file, name) != name:
+            raise JaxpartError(
+                f"{where} lists {name_of[file]} and {name}, both of which are {file}"
+            )
+    return found
+
+
+def named_files(folder: pathlib.Path, names: Sequence[str], where: object) -> list[str]:
+    """The files below a folder that names mean; a name itself where there is none, which reading tells.
+
+    See `match_files`.
+    """
+    try:
+        there = walk_images(folder)
+    except (NotThere, NoImages):
+        return list(names)
+    found = match_files(names, there, where)
+    return [file or name for file, name in zip(found, names, strict=True)]
 
 
 class Stamp(NamedTuple):
@@ -219,7 +281,7 @@ def file_stamps(root: pathlib.Path, names: Iterable[str]) -> tuple[Stamp, ...]:
         try:
             status = (root / name).stat()
         except OSError as error:
-            raise JaxpartError(f"{root / name} cannot be read: {error.strerror}") from error
+            raise unreadable(root / name, error) from error
         stamps.append(Stamp(name, status.st_size, status.st_mtime_ns))
     return tuple(stamps)
 

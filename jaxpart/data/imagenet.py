@@ -8,16 +8,15 @@ import pathlib
 import numpy as np
 
 from jaxpart.data.folders import (
-    Layout,
     NotThere,
     check_split,
-    find_layout,
     fingerprint,
     list_folders,
-    list_images,
     read_file,
+    walk_images,
 )
 from jaxpart.data.label_maps import SPLITS
+from jaxpart.data.layouts import Layout, find_layout
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
 
@@ -25,7 +24,15 @@ ADVICE = (
     "unpack ILSVRC2012 (https://image-net.org, registration) there, with the images of each class in a "
     "folder of its own, of val too"
 )
-_PLACES = ("imagenet", "ImageNet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC")
+_PLACES = (
+    "imagenet",
+    "ImageNet",
+    "ILSVRC2012",
+    "ILSVRC/Data/CLS-LOC",
+    "imagenet-1k",
+    "imagenet1k",
+    "ILSVRC2012_img",
+)
 
 
 class ImageNet:
@@ -60,7 +67,7 @@ class ImageNet:
         label = {name: i for i, name in enumerate(names)}
         self._folder = folder / split
         self._split = split
-        files = [(name, list_images(self._folder / name)) for name in classes[split]]
+        files = [(name, walk_images(self._folder / name)) for name in classes[split]]
         self._files = [f"{name}/{image}" for name, images in files for image in images]
         self._labels = np.repeat(
             [label[name] for name, _ in files], [len(images) for _, images in files]

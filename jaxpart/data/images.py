@@ -6,12 +6,15 @@ Resizing is Pillow's bicubic with antialiasing on uint8 RGB; sizes follow torchv
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Integer, UInt8
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from jaxpart.errors import JaxpartError
 
@@ -20,24 +23,73 @@ Box = tuple[float, float, float, float]
 
 Pixels = UInt8[np.ndarray, "size size 3"]
 
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jp2",
+    ".apng", ".avifs", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits", ".flc", ".fli", ".ftc",
+    ".ftu", ".gbr", ".icb", ".icns", ".ico", ".iim", ".im", ".j2c", ".j2k", ".jfif", ".jpc", ".jpe",
+    ".jpf", ".jpx", ".blp", ".mpo", ".msp", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm",
+    ".psd", ".pxr", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".vda", ".vst", ".xbm", ".xpm",
+)  # fmt: skip
+"""Endings of image files, in any case: what Pillow opens, but for `NOT_READ`."""
 
-def decode(data: bytes, name: str, *, upright: bool = False) -> Image.Image:
+NOT_READ = ("EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5")
+"""Pillow's formats that are never opened: they run another program, or Pillow has no decoder."""
+
+MAX_PIXELS = 2**28
+"""The most pixels of an image that is read (268 million): 0.8 GB as RGB."""
+
+_USUAL = ("JPEG", "PNG")
+_SIDEWAYS = (5, 6, 7, 8)
+
+# Pillow's own limits would call good files bombs or damaged: pictures beyond 89 million pixels, PNG files
+# with a colour profile or text beyond 1 MB. Ours take their place; the text of a file stays below 64 MB.
+Image.MAX_IMAGE_PIXELS = 2 * MAX_PIXELS
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+
+
+class Header(NamedTuple):
+    """What an image file says of itself before its pixels are decoded.
+
+    Attributes:
+      width: Columns as stored.
+      height: Rows as stored.
+      mode: Pillow's colour mode.
+      orientation: The EXIF orientation, 1 to 8; 1 where there is none.
+      frames: Number of pictures in it; the first is read.
+    """
+
+    width: int
+    height: int
+    mode: str
+    orientation: int
+    frames: int
+
+
+def decode(
+    data: bytes, name: str, size: tuple[int, int] | None = None, *, upright: bool = False
+) -> Image.Image:
     """An encoded file (JPEG, PNG…) of any colour mode as RGB.
 
     As Pillow's `convert("RGB")` does it, which the published loaders call: alpha is dropped, not
-    blended; 16-bit values above 255 are white; an EXIF orientation is not applied.
+    blended, colour profiles and an EXIF orientation are not applied. Greys of 16 bits are scaled to 8
+    (value / 257, rounded), where Pillow would cut them off at white; numbers without a range (32-bit
+    integers, floating point) are refused. Of several frames it is the first.
 
     Args:
       data: The file's bytes.
       name: The file, for the error.
+      size: The (width, height) that annotations state, which the file must have.
       upright: Whether to apply an EXIF orientation after all, as OpenCV does: see `turn_of`.
 
     Raises:
-      JaxpartError: The bytes are no image, or cut off or damaged.
+      JaxpartError: The bytes are no image, cut off or damaged, have more than `MAX_PIXELS` pixels or
+        another size than stated, or hold numbers that are no colours.
     """
-    image = _decoded(data, name, "RGB")
+    with _opened(io.BytesIO(data), name) as image:
+        check_size(name, _header(image), size)
+        pixels = _rgb(image, name)
     turn = turn_of(data) if upright else None
-    return image if turn is None else image.transpose(turn)
+    return pixels if turn is None else pixels.transpose(turn)
 
 
 _TURNS = {
@@ -59,7 +111,7 @@ def turn_of(data: bytes) -> Image.Transpose | None:
     either.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=(*_USUAL, "WEBP")) as image:
             if image.format not in ("JPEG", "MPO", "PNG", "WEBP"):
                 return None
             if image.format == "PNG":
@@ -69,6 +121,13 @@ def turn_of(data: bytes) -> Image.Transpose | None:
             return _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged EXIF raises a dozen types; a damaged file is `decode`'s to refuse
         return None
+
+
+def upright_size(data: bytes, name: str) -> tuple[int, int]:
+    """(width, height) of what `decode(data, name, upright=True)` gives, of the header alone."""
+    header = read_header(io.BytesIO(data), name)
+    sideways = turn_of(data) in [_TURNS[orientation] for orientation in _SIDEWAYS]
+    return (header.height, header.width) if sideways else (header.width, header.height)
 
 
 def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"]:
@@ -81,24 +140,117 @@ def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"
     Raises:
       JaxpartError: As `decode`, or the file has several channels.
     """
-    pixels = np.asarray(_decoded(data, name, None))
+    pixels = decode_channels(data, name)
     if pixels.ndim != 2 or pixels.dtype.kind not in "biu":
         raise JaxpartError(f"{name} holds colours; give a grey or palette image of label numbers")
     return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
 
 
-def _decoded(data: bytes, name: str, mode: str | None) -> Image.Image:
-    """The decoded file in a colour mode, or in its own."""
-    if not data:
+def decode_channels(data: bytes, name: str) -> np.ndarray:
+    """The numbers that a file holds, [height, width] or [height, width, channel]; raises as `decode`."""
+    with _opened(io.BytesIO(data), name) as image:
+        return np.asarray(image)
+
+
+def read_header(file: BinaryIO, name: str) -> Header:
+    """What an open file says of itself. Raises `JaxpartError` as `decode`, but for later damage."""
+    with _opened(file, name, load=False) as image:
+        header = _header(image)
+        if image.format == "MPO":  # a camera's picture with a preview
+            return header
+        return header._replace(frames=getattr(image, "n_frames", 1))
+
+
+def check_size(name: str, header: Header, size: tuple[int, int] | None) -> None:
+    """Raises `JaxpartError` if a file has another (width, height) than annotations state of it."""
+    real = header.width, header.height
+    if size is None or size == real:
+        return
+    if header.orientation in _SIDEWAYS and size == real[::-1]:
+        raise JaxpartError(
+            f"{name} is stored with {real[0]} × {real[1]} pixels and annotated with {size[0]} × {size[1]}: "
+            f"its EXIF orientation {header.orientation}, which is not applied, turns it; save the picture "
+            "turned and without the EXIF orientation"
+        )
+    raise JaxpartError(
+        f"{name} has {real[0]} × {real[1]} pixels, but its annotations state {size[0]} × {size[1]} (and "
+        f"its EXIF orientation is {header.orientation}); give the picture that was annotated"
+    )
+
+
+@contextlib.contextmanager
+def _opened(file: BinaryIO, name: str, *, load: bool = True) -> Iterator[Image.Image]:
+    """The file with Pillow, its first frame decoded; what is raised inside is told as damage."""
+    if not file.read(1):
         raise JaxpartError(f"{name} is an empty file; replace it")
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return image if mode in (None, image.mode) else image.convert(mode)
+        with _identified(file) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            if load:
+                image.load()
+            yield image
     except UnidentifiedImageError:
         raise JaxpartError(f"{name} is not an image that Pillow can read; replace it") from None
+    except Image.DecompressionBombError:
+        raise JaxpartError(
+            f"{name} has more than {MAX_PIXELS:,} pixels, which is the most that is read; make it smaller"
+        ) from None
+    except JaxpartError:
+        raise
     except Exception as error:  # damaged bytes raise a dozen types, struct.error and EOFError too
         raise JaxpartError(f"{name} is truncated or damaged ({error}); replace it") from error
+
+
+def _identified(file: BinaryIO) -> Image.Image:
+    """The file with Pillow, its header read."""
+    try:
+        return Image.open(file, formats=_USUAL)
+    except UnidentifiedImageError:
+        return Image.open(file, formats=_other_formats())
+
+
+@functools.cache
+def _other_formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in Image.OPEN if name not in (*_USUAL, *NOT_READ))
+
+
+def _header(image: Image.Image) -> Header:
+    try:
+        if (
+            image.format == "PNG"
+        ):  # `getexif` would decode the pixels, after which the chunk may come
+            exif = Image.Exif()
+            exif.load(image.info.get("exif", b""))
+        else:
+            exif = image.getexif()
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # EXIF of any damage is none
+        orientation = 1
+    known = isinstance(orientation, int) and 1 <= orientation <= 8
+    return Header(*image.size, image.mode, orientation if known else 1, 1)
+
+
+def _rgb(image: Image.Image, name: str) -> Image.Image:
+    """A decoded image as RGB, see `decode`."""
+    if image.mode == "RGB":
+        return image
+    scaled = image.mode == "I" and image.format in ("PNG", "PPM")  # Pillow's mode for their 16 bits
+    if image.mode.startswith("I;16") or scaled:
+        grey = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+        raise JaxpartError(
+            f"{name} holds {kind}, whose black and white are not stated; save it with 8 or 16 bits"
+        )
+    try:
+        return image.convert("RGB")
+    except ValueError:
+        raise JaxpartError(
+            f"{name} has the colour mode {image.mode}, which Pillow does not turn into RGB; save it as RGB"
+        ) from None
 
 
 def crop(image: Image.Image, box: Box) -> Image.Image:
@@ -118,9 +270,18 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
 def resize_shorter(
     image: Image.Image, size: int, how: Image.Resampling = Image.Resampling.BICUBIC
 ) -> Image.Image:
-    """The image with its shorter side brought to `size`, as `torchvision.transforms.Resize`."""
+    """The image with its shorter side brought to `size`, as `torchvision.transforms.Resize`.
+
+    Raises:
+      JaxpartError: It is so narrow that the result would have more than `MAX_PIXELS` pixels.
+    """
     shorter = min(image.size)
     target = int(size * image.width / shorter), int(size * image.height / shorter)
+    if target[0] * target[1] > MAX_PIXELS:
+        raise JaxpartError(
+            f"an image of {image.width} × {image.height} pixels is too narrow to be brought to {size} "
+            "pixels; leave it out"
+        )
     return image if target == image.size else image.resize(target, how)
 
 

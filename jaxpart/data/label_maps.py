@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from jaxpart.data.folders import Layout, file_sizes, fingerprint, list_pairs, read_file
+from jaxpart.data.folders import file_sizes, fingerprint, list_pairs, read_file
 from jaxpart.data.images import decode_indices
+from jaxpart.data.layouts import Layout
 from jaxpart.data.masks import Labels
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
@@ -68,6 +69,7 @@ class LabelMaps:
         kind: str,
         class_names: Sequence[str],
         renumbered: Sequence[int] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         """Looks at the sizes of the files, for the version; reads none.
 
@@ -79,6 +81,7 @@ class LabelMaps:
           kind: Kind of the mask, "part" or "object".
           class_names: Name of each label, from label 0.
           renumbered: New label of each label in the files; None if they stay.
+          notes: See `DatasetInfo`.
 
         Raises:
           JaxpartError: A file is missing.
@@ -91,6 +94,7 @@ class LabelMaps:
             split=split,
             version=fingerprint(files, repr(tuple(class_names)), repr(renumbered)),
             mask_names={kind: tuple(class_names)},
+            notes=notes,
         )
 
     def __len__(self) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pathlib
 
-from jaxpart.data.folders import Layout, check_split, find_layout, list_pairs, read_ids
+from jaxpart.data.folders import check_split, composed, list_pairs, read_ids
 from jaxpart.data.label_maps import PAPER, SPLITS, LabelMaps, paper_layout, paper_pairs
+from jaxpart.data.layouts import Layout, find_layout, unpacked
 from jaxpart.errors import JaxpartError
 
 PARTS = (
@@ -22,7 +23,7 @@ ADVICE = (
 _LABELS = "TrainVal_parsing_annotations"
 _IMAGES = "TrainVal_images"
 _LAYOUTS = {
-    "official": Layout(("LIP", "lip"), (_LABELS,)),
+    "official": Layout(("LIP", "lip"), (_LABELS,), distinctive=True),
     "paper": paper_layout("LIP", "lip"),
 }
 
@@ -47,14 +48,14 @@ def lip(root: str | pathlib.Path, split: str) -> LabelMaps:
     if layout == "paper":
         return LabelMaps("lip", split, folder, paper_pairs(folder, split), "part", _NAMES)
     images, labels = (
-        f"{name}/{name}" if (folder / name / name).is_dir() else name for name in (_IMAGES, _LABELS)
+        str(unpacked(folder, name).relative_to(folder)) for name in (_IMAGES, _LABELS)
     )
     pairs = list_pairs(folder, f"{images}/{split}_images", f"{labels}/{split}_segmentations")
     ids = next(
         (f for f in (folder / _IMAGES, folder / images) if (f / f"{split}_id.txt").exists()), None
     )
     if ids is not None:
-        pair_of = {pathlib.PurePath(pair[0]).stem: pair for pair in pairs}
+        pair_of = {composed(pathlib.PurePath(pair[0]).stem): pair for pair in pairs}
         listed = read_ids(ids / f"{split}_id.txt")
         wrong = next((key for key in listed if key not in pair_of), None)
         if wrong is not None or len(listed) != len(pairs):

@@ -142,6 +142,7 @@ def _info(tree: dict[str, Any]) -> DatasetInfo:
         part_names={int(part): name for part, name in tree["part_names"].items()},
         class_names=tuple(tree["class_names"]),
         mask_names={kind: tuple(names) for kind, names in tree["mask_names"].items()},
+        notes=tuple(tree.get("notes", ())),
     )
 
 

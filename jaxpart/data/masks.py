@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from jaxtyping import UInt8
 
@@ -43,6 +45,24 @@ def read_mask(
         )
     check_labels(mask, labels, where=name, size=size)
     return mask.astype(np.uint8, copy=False)
+
+
+def no_labels(where: str, found: Iterable[int], labels: int) -> str:
+    """The sentence for label maps in which no pixel belongs to a class; "" where one does.
+
+    Args:
+      where: The data set and split.
+      found: Every value in the label maps.
+      labels: How many labels there are, the background included.
+    """
+    values = sorted(found)
+    if any(0 < value < labels for value in values):
+        return ""
+    return (
+        f"{where}: no pixel of the label maps has a label from 1 to {labels - 1}; the values found are "
+        f"{', '.join(map(str, values))} (0 is the background, {IGNORE} is ignored); save labels, not "
+        "colours"
+    )
 
 
 def ignore_background(mask: Labels) -> Labels:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import pathlib
-
-import numpy as np
+from collections.abc import Iterator, Sequence
 
 from jaxpart.data.coco_file import SEEN, CocoFile
 from jaxpart.data.folders import (
     NotThere,
     file_sizes,
     fingerprint,
-    list_images,
     list_pairs,
+    match_files,
     read_file,
     read_ids,
+    read_lines,
+    walk_images,
 )
+from jaxpart.data.images import read_header
 from jaxpart.data.label_maps import LabelMaps, check_names
+from jaxpart.data.parts import outside
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record, Source
 from jaxpart.errors import JaxpartError
 
@@ -26,15 +29,17 @@ ADVICE = (
 )
 _KEYPOINTS = "keypoints.json"
 _CLASSES = "classes.txt"
+_SPECIAL = {"background": "background", "bg": "background", "ignore": "ignored"}
+"""Lines of class lists that are no classes, without underscores."""
 
 
 def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
     """A folder of the reader's own pictures as a `Source`.
 
-    With keypoints.json: all of its images, in its order, with the keypoints of all their instances;
-    part ids are 1-based, instances are annotation ids, and only points with v = 2 are visible; all
-    categories share the keypoint names of the first. With labels: all images by name, with a mask
-    "part" whose label 0 is the background.
+    With keypoints.json: all of its images, in its order, with the keypoints of all their instances, by
+    the names of each one's own category; part ids are 1-based, instances are annotation ids, and only
+    points with v = 2 are visible. Images may lie in folders of images. With labels: all images by name,
+    with a mask "part" whose label 0 is the background.
 
     Args:
       root: The folder that holds images; where there are splits, the folder that holds theirs.
@@ -51,10 +56,44 @@ def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
         return KeypointFolder(folder, split)
     if not (folder / "labels").is_dir() or not (folder / _CLASSES).exists():
         raise JaxpartError(f"{folder} has images without annotations; {ADVICE}")
-    names = ("background", *read_ids(folder / _CLASSES))
-    check_names(folder / _CLASSES, names)
+    names, notes = _class_names(folder / _CLASSES)
     pairs = list_pairs(folder, "images", "labels")
-    return LabelMaps("part_folder", split, folder, pairs, "part", names)
+    return LabelMaps("part_folder", split, folder, pairs, "part", names, notes=notes)
+
+
+def _class_names(file: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the labels, the background first, and what is to be said of the list.
+
+    A list that begins with the background, as label tools write it, counts from label 0.
+
+    Raises:
+      JaxpartError: A line between names is empty, a name comes twice, or the background comes later.
+    """
+    ids = read_ids(file)
+    lines = [line.strip() for line in read_lines(file)]
+    while not lines[-1]:
+        lines.pop()
+    if "" in lines:
+        raise JaxpartError(
+            f"{file}, line {lines.index('') + 1} is empty, but each line names a label; name it or remove "
+            "the line"
+        )
+    kinds = [_SPECIAL.get(line.strip("_").casefold()) for line in lines]
+    first = 1 if kinds[:1] == ["ignored"] else 0
+    if kinds[first : first + 1] == ["background"]:
+        first += 1
+    later = next((i for i, kind in enumerate(kinds) if kind and i >= first), None)
+    if later is not None or first == len(lines):
+        raise JaxpartError(
+            f"{file}, line {(later or 0) + 1} is {lines[later or 0]!r}, which is no class: name the labels "
+            "from 1 on, one a line (0 is the background, 255 ignored)"
+        )
+    names = ("background", *ids[first:])
+    check_names(file, names)
+    if not first:
+        return names, ()
+    left_out = " and ".join(repr(line) for line in lines[:first])
+    return names, (f"{file.name}: left out {left_out}; label 1 is {names[1]!r}",)
 
 
 class KeypointFolder:
@@ -63,43 +102,59 @@ class KeypointFolder:
     info: DatasetInfo
 
     def __init__(self, folder: pathlib.Path, split: str) -> None:
-        """Reads the keypoints; images that the file lists must be there."""
+        """Reads the keypoints, and the headers of the images, which must be there."""
         self._folder = folder
         path = folder / _KEYPOINTS
         data = read_file(path)
         document = CocoFile(path, data)
-        part_names = document.part_names()
+        found = document.instances()
         ids = document.image_ids()
-        names = document.file_names(ids)
-        there = set(list_images(folder / "images"))
-        missing = next((name for name in names if name not in there), None)
-        if missing is not None:
-            raise JaxpartError(f"{path} lists {missing}, which is not in {folder / 'images'}")
-        image, instance = document.persons()
-        points = document.points(len(part_names))
+        paths = _paths(path, document.file_names(ids), walk_images(folder / "images"))
+        stated = document.sizes()
+        turned: list[str] = []
         rows: dict[int, list[int]] = {key: [] for key in ids}
-        for row, key in enumerate(image.tolist()):
+        for row, key in enumerate(found.image[found.row].tolist()):
             rows[key].append(row)
-        parts = np.arange(1, len(part_names) + 1)
         self._annotations = [
             Annotation(
                 f"images/{name}",
                 Keypoints(
-                    part=np.tile(parts, len(rows[key])),
-                    xy=points[rows[key], :, :2].reshape(-1, 2),
-                    visible=(points[rows[key], :, 2] == SEEN).reshape(-1),
-                    instance=instance[rows[key]].repeat(len(parts)),
+                    part=found.part[rows[key]],
+                    xy=found.points[rows[key], :2].reshape(-1, 2),
+                    visible=found.points[rows[key], 2] == SEEN,
+                    instance=found.instance[found.row[rows[key]]],
                 ),
+                size=_size(folder / "images" / name, stated[key], turned),
             )
-            for key, name in zip(ids, names, strict=True)
+            for key, name in zip(ids, paths, strict=True)
         ]
         files = file_sizes(folder, (annotation.id for annotation in self._annotations))
         self.info = DatasetInfo(
             name="part_folder",
             split=split,
             version=fingerprint(data, files),
-            part_names=dict(enumerate(part_names, 1)),
+            part_names=found.part_names,
+            notes=(*found.notes(), *self._notes(turned)),
         )
+
+    def _notes(self, turned: Sequence[str]) -> Iterator[str]:
+        """What is to be said of pictures and keypoints together."""
+        if turned:
+            yield (
+                f"pictures with an EXIF orientation: {len(turned)} (the first {turned[0]}); it is not "
+                "applied, keypoints are taken to be of the picture as it is stored"
+            )
+        beyond = {
+            annotation.id: int((outside(points.xy, annotation.size) & points.visible).sum())
+            for annotation in self._annotations
+            if annotation.size and (points := annotation.keypoints)
+        }
+        first = next((name for name, count in beyond.items() if count), None)
+        if first is not None:
+            yield (
+                f"visible keypoints outside their pictures: {sum(beyond.values())} (the first of {first}); "
+                "they give no patches"
+            )
 
     def __len__(self) -> int:
         """Number of images."""
@@ -113,3 +168,29 @@ class KeypointFolder:
         """An image with its keypoints."""
         annotation = self._annotations[index]
         return Record(annotation, read_file(self._folder / annotation.id))
+
+
+def _paths(path: pathlib.Path, names: Sequence[str], there: Sequence[str]) -> list[str]:
+    """The file of each name that keypoints.json lists, below images."""
+    found = []
+    for name, file in zip(names, match_files(names, there, path), strict=True):
+        if file is None:
+            raise JaxpartError(f"{path} lists {name}, which is not in {path.parent / 'images'}")
+        found.append(file)
+    return found
+
+
+def _size(
+    file: pathlib.Path, stated: tuple[int, int] | None, turned: list[str]
+) -> tuple[int, int] | None:
+    """The size of the picture that was annotated; notes the file if nobody can tell which way round."""
+    try:
+        with file.open("rb") as opened:
+            header = read_header(opened, str(file))
+    except (OSError, JaxpartError):
+        return stated  # reading it will tell
+    real = header.width, header.height
+    sideways = header.orientation > 4 and stated is not None and real[0] != real[1]
+    if header.orientation > 1 and not sideways:
+        turned.append(f"images/{file.name}")
+    return stated or real

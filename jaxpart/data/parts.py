@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from jaxpart.data.images import Box
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Source
@@ -28,6 +28,8 @@ class PartSelection:
       min_dist: Patches need more than this half distance (pixels) to the next selected keypoint,
         so that at 1 or more every patch has a pixel…
       max_dist: …and less than this.
+      beyond: Whether points outside the picture give patches: the published loaders do not look where
+        a point lies, so that those of the official sets do.
 
     Raises:
       JaxpartError: No part is selected, or no distance lies between the limits.
@@ -37,6 +39,7 @@ class PartSelection:
     min_parts_per_instance: int = 1
     min_dist: float = 20.0
     max_dist: float = 1000.0
+    beyond: bool = False
 
     def __post_init__(self) -> None:
         """Refuses a selection that could give no patch, or one without a pixel."""
@@ -49,17 +52,24 @@ class PartSelection:
             )
 
     def check(self, info: DatasetInfo) -> None:
-        """Raises `JaxpartError` if a selected part does not exist in the data set."""
-        for part in self.parts:
+        """Raises `JaxpartError` if a selected part does not exist in the data set, or has another name."""
+        for part, name in self.parts.items():
             if part not in info.part_names:
                 raise JaxpartError(
                     f"{info.name} has no part with id {part}; its parts are {dict(info.part_names)}"
                 )
+            if info.part_names[part] != name:
+                raise JaxpartError(
+                    f"{info.name} calls the part with id {part} {info.part_names[part]!r} instead of "
+                    f"{name!r}; its parts are {dict(info.part_names)}"
+                )
 
 
-CUB_PARTS = PartSelection({11: "right_eye", 12: "right_leg", 9: "left_wing", 14: "tail"})
+CUB_PARTS = PartSelection(
+    {11: "right_eye", 12: "right_leg", 9: "left_wing", 14: "tail"}, beyond=True
+)
 COCO_PARTS = PartSelection(
-    {1: "nose", 11: "right_wrist", 16: "left_ankle"}, min_parts_per_instance=2
+    {1: "nose", 11: "right_wrist", 16: "left_ankle"}, min_parts_per_instance=2, beyond=True
 )
 
 
@@ -111,6 +121,28 @@ def part_patches(source: Source, selection: PartSelection) -> list[Patch]:
     return patches
 
 
+def unseen_parts(patches: Sequence[Patch], selection: PartSelection) -> list[str]:
+    """Names of the selected parts that have no patch, in the order of the selection."""
+    seen = {patch.part for patch in patches}
+    return [name for part, name in selection.parts.items() if part not in seen]
+
+
+def no_patches(source: Source, selection: PartSelection) -> str:
+    """Why a data set has no part patches, in a sentence."""
+    where, names = f"{source.info.name} ({source.info.split})", ", ".join(selection.parts.values())
+    for index in range(len(source)):
+        annotation = source.annotation(index)
+        if annotation.keypoints is not None and len(
+            _selected(annotation, annotation.keypoints, selection)[0]
+        ):
+            return (
+                f"{where} has no part patches: no keypoint of {names} has another one "
+                f"{2 * selection.min_dist:g} to {2 * selection.max_dist:g} pixels away"
+            )
+    reason = "; ".join(source.info.notes) or "label the points that are seen as visible (v = 2)"
+    return f"{where} has no part patches: no keypoint of {names} is visible ({reason})"
+
+
 def image_patches(index: int, annotation: Annotation, selection: PartSelection) -> list[Patch]:
     """The part patches of one image, in the order of its annotation.
 
@@ -124,7 +156,7 @@ def image_patches(index: int, annotation: Annotation, selection: PartSelection) 
     """
     if annotation.keypoints is None:
         raise JaxpartError(f"image {annotation.id} has no keypoints; choose a data set of parts")
-    part, instance, x, y = _selected(annotation.keypoints, selection)
+    part, instance, x, y = _selected(annotation, annotation.keypoints, selection)
     if len(part) < 2:  # a lone keypoint has no distance, so no patch
         return []
     half_distances = _half_distances(x, y, instance)
@@ -138,11 +170,21 @@ def image_patches(index: int, annotation: Annotation, selection: PartSelection) 
     ]
 
 
+def outside(
+    xy: Float64[np.ndarray, "points 2"], size: tuple[int, int]
+) -> Bool[np.ndarray, " points"]:
+    """Which points lie beyond the edges of a picture of (width, height) pixels; on an edge is inside."""
+    return np.any((xy < 0) | (xy > size), axis=1)
+
+
 def _selected(
-    keypoints: Keypoints, selection: PartSelection
+    annotation: Annotation, keypoints: Keypoints, selection: PartSelection
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(part, instance, x, y) of the visible selected keypoints of the instances with enough."""
-    rows = np.flatnonzero(keypoints.visible)
+    counted = keypoints.visible
+    if annotation.size is not None and not selection.beyond:
+        counted = counted & ~outside(keypoints.xy, annotation.size)
+    rows = np.flatnonzero(counted)
     wanted = [part in selection.parts for part in keypoints.part[rows].tolist()]
     rows = rows[np.array(wanted, bool)]
     instance = keypoints.instance[rows]

@@ -15,14 +15,12 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxpart.data.folders import (
-    Layout,
     NotThere,
     Stamp,
     by_stem,
     check_split,
     file_sizes,
     file_stamps,
-    find_layout,
     fingerprint,
     list_images,
     read_file,
@@ -38,6 +36,7 @@ from jaxpart.data.label_maps import (
     paper_layout,
     paper_pairs,
 )
+from jaxpart.data.layouts import Layout, find_layout, only_folder, unpacked
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
 
@@ -57,15 +56,15 @@ NUM_PARTS = 193
 _ANNOTATIONS = "Annotations_Part"
 _LAYOUTS = {
     "part": {
-        "official": Layout(("pascal_part", "Pascal-Part"), (_ANNOTATIONS,)),
+        "official": Layout(("pascal_part", "Pascal-Part"), (_ANNOTATIONS,), distinctive=True),
         "paper": paper_layout("pascal_part"),
     },
     "object": {
-        "official": Layout(("pascal_part", "Pascal-Part"), (_ANNOTATIONS,)),
+        "official": Layout(("pascal_part", "Pascal-Part"), (_ANNOTATIONS,), distinctive=True),
         "paper": paper_layout("pascal_semantic", "pascal_object"),
     },
 }
-_VOC = ("VOCdevkit/VOC2010", "VOC2010", ".")
+_VOC = ("VOCdevkit/VOC2010", "VOC2010", ".", "../VOCdevkit/VOC2010", "../VOC2010")
 _NUMBER = re.compile(r"_\d+$")
 _READ_AHEAD = 64
 
@@ -136,13 +135,12 @@ class Pascal:
     def __init__(self, name: str, split: str, folder: pathlib.Path, kind: str) -> None:
         """Reads every annotation, for the list of classes (see `pascal_part`)."""
         self._folder, self._kind = folder, kind
-        found = by_stem(_ANNOTATIONS, list_images(folder / _ANNOTATIONS, (".mat",)))
-        voc = next((v for v in _VOC if (folder / v / "JPEGImages").is_dir()), None)
-        if voc is None:
-            raise JaxpartError(f"{folder} has no {_VOC[0]}/JPEGImages; {ADVICE}")
+        annotations = unpacked(folder, _ANNOTATIONS)
+        found = by_stem(str(annotations.relative_to(folder)), list_images(annotations, (".mat",)))
+        voc = _voc_folder(folder)
         ids = sorted(found)
         if split != "all":
-            list_file = folder / voc / "ImageSets" / "Main" / f"{split}.txt"
+            list_file = voc / "ImageSets" / "Main" / f"{split}.txt"
             if not list_file.exists():
                 raise NotThere(
                     f"{list_file} is missing, so the split {split!r} is unknown; unpack all of VOC 2010 "
@@ -152,10 +150,11 @@ class Pascal:
             alone = next((key for key in ids if key not in found), None)
             if alone is not None:
                 raise JaxpartError(
-                    f"{list_file} lists {alone}, but {folder / _ANNOTATIONS / alone}.mat is missing; "
+                    f"{list_file} lists {alone}, but {annotations / alone}.mat is missing; "
                     "unpack Annotations_Part again"
                 )
-        self._images = [f"{voc}/JPEGImages/{key}.jpg".removeprefix("./") for key in ids]
+        place = os.path.relpath(voc, folder)
+        self._images = [f"{place}/JPEGImages/{key}.jpg".removeprefix("./") for key in ids]
         self._mats = [found[key] for key in ids]
         part_pairs = _all_pairs(folder, file_stamps(folder, found.values()))
         classes: Sequence[tuple[str, ...]] = part_pairs
@@ -192,6 +191,17 @@ class Pascal:
                 labels[part.mask] = self._labels[whole.name, part.name]
         image = read_file(self._folder / annotation.id)
         return Record(annotation, image, {self._kind: encode_labels(labels)})
+
+
+def _voc_folder(folder: pathlib.Path) -> pathlib.Path:
+    """The folder of VOC 2010, in or beside the one of the annotations."""
+    places = (folder / place for place in _VOC)
+    voc = next((place for place in places if (place / "JPEGImages").is_dir()), None)
+    if voc is None:
+        voc = only_folder(folder, lambda f: (f / "JPEGImages").is_dir(), "VOC 2010")
+    if voc is None:
+        raise JaxpartError(f"{folder} has no {_VOC[0]}/JPEGImages; {ADVICE}")
+    return voc
 
 
 def read_annotation(path: pathlib.Path) -> list[AnnotatedObject]:

@@ -66,13 +66,23 @@ def read_patches(
             return error
 
     def open_image(patch: Patch) -> Image.Image:
-        return decode(source[patch.index].image, patch.image)
+        record = source[patch.index]
+        return decode(record.image, patch.image, record.annotation.size)
+
+    def cut(image: Image.Image, patch: Patch) -> Pixels:
+        left, top, right, bottom = (round(edge) for edge in patch.box)
+        if right <= 0 or bottom <= 0 or left >= image.width or top >= image.height:
+            raise JaxpartError(
+                f"{patch.image} has a keypoint at ({patch.x:g}, {patch.y:g}), so far outside its "
+                f"{image.width} × {image.height} pixels that the patch holds none of them; correct it"
+            )
+        return crop(image, patch.box, size)
 
     def read_image(group: list[Patch]) -> list[Pixels | JaxpartError]:
         image = attempt(open_image, group[0])
         if isinstance(image, JaxpartError):
             return [image] * len(group)
-        return [attempt(crop, image, patch.box, size) for patch in group]
+        return [attempt(cut, image, patch) for patch in group]
 
     groups = (list(group) for _, group in itertools.groupby(patches, key=lambda p: p.index))
     return enumerate(_in_order(read_image, groups, workers))

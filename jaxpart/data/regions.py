@@ -38,7 +38,9 @@ def part_regions(
     """
     record = source[index]
     # Keypoints are given on the picture as it is stored, label maps on the upright one.
-    picture = decode(record.image, record.annotation.id, upright="part" in record.masks)
+    picture = decode(
+        record.image, record.annotation.id, record.annotation.size, upright="part" in record.masks
+    )
     found: dict[str, np.ndarray] = {}
     if "part" in record.masks:
         names = source.info.mask_names["part"]

@@ -143,6 +143,11 @@ def fit_size(size: tuple[int, int], scale: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
+def smallest_scale(scale: tuple[int, int]) -> tuple[int, int]:
+    """The least of the scales that `SegmentationTrain` draws around a scale."""
+    return int(scale[0] * _RATIOS[0]), int(scale[1] * _RATIOS[0])
+
+
 def choose_crop(label: Labels, crop: int, random: np.random.Generator) -> Box:
     """A random square, or all of a side that is shorter, in which no class has over 75 %.
 

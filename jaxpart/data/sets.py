@@ -21,6 +21,7 @@ from jaxpart.data import (
 from jaxpart.data.parts import COCO_PARTS, CUB_PARTS, PartSelection
 from jaxpart.data.prepared import Prepared, find_prepared
 from jaxpart.data.source import Source
+from jaxpart.data.subset import RenumberedParts
 from jaxpart.errors import JaxpartError
 
 
@@ -221,7 +222,7 @@ def retrieval_set(name: str, config: Any) -> tuple[Source, PartSelection]:
     """
     key, entry = _part_set(name)
     source = open_set(key, entry.retrieval or "", config)
-    return source, _selection(entry, source, config)
+    return source, selected_parts(entry, source, config.root)
 
 
 def classification_sets(name: str, config: Any) -> tuple[Source, Source, PartSelection]:
@@ -236,7 +237,18 @@ def classification_sets(name: str, config: Any) -> tuple[Source, Source, PartSel
     """
     key, entry = _part_set(name)
     train, test = (open_set(key, split, config) for split in entry.splits)
-    return train, test, _selection(entry, train, config)
+    return train, same_parts(test, train), selected_parts(entry, train, config.root)
+
+
+def same_parts(source: Source, train: Source) -> Source:
+    """The source with its keypoints numbered as those of the training split, by name.
+
+    Raises:
+      JaxpartError: The names are not the same.
+    """
+    if dict(source.info.part_names) == dict(train.info.part_names):
+        return source
+    return RenumberedParts(source, train.info.part_names)
 
 
 def _part_set(name: str) -> tuple[str, DataSet]:
@@ -248,11 +260,10 @@ def _part_set(name: str) -> tuple[str, DataSet]:
     return key, entry
 
 
-def _selection(entry: DataSet, source: Source, config: Any) -> PartSelection:
+def selected_parts(entry: DataSet, source: Source, root: str) -> PartSelection:
+    """The parts that are measured on a source. Raises `JaxpartError` if it has no keypoints."""
     if entry.parts is not None:
         return entry.parts
     if not source.info.part_names:
-        raise JaxpartError(
-            f"{config.root} has no keypoints; give a part folder with keypoints.json"
-        )
+        raise JaxpartError(f"{root} has no keypoints; give a part folder with keypoints.json")
     return PartSelection(source.info.part_names)

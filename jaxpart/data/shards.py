@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from jaxpart.data.annotations import encode_annotations
-from jaxpart.data.checking import Picture, Summary, look_at, record_faults, summarize
+from jaxpart.data.checking import Header, Summary, look_at, record_faults, summarize
 from jaxpart.data.folders import read_file
 from jaxpart.data.manifest import File, Shard, describe_file, write_file
 from jaxpart.data.prepared import UNFINISHED
@@ -48,7 +48,7 @@ def write_shard(sources: Mapping[str, Source], task: Task) -> Written:
     """Writes one shard, its annotations, and the note that it is done; holds one record at a time."""
     source, folder = sources[task.split], pathlib.Path(task.folder)
     annotations: list[Annotation] = []
-    pictures: list[Picture] = []
+    pictures: list[Header] = []
     skipped: list[tuple[int, str]] = []
     with _shard_file(folder / task.file) as write:
         for index in range(task.first, task.last):

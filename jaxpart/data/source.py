@@ -25,6 +25,8 @@ class DatasetInfo:
       part_names: Keypoint name by the official part id, which need not be contiguous.
       class_names: Name of each image-level class, by label; empty where there are none.
       mask_names: Name of each pixel class by mask kind and label; label 0 is the background.
+      notes: What was left out, matched or taken for granted when it was opened, without which its numbers
+        may be misunderstood; no paths, so that the same data have the same.
     """
 
     name: str
@@ -33,6 +35,12 @@ class DatasetInfo:
     part_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     mask_names: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The notes as sentences that say of what they are."""
+        return tuple(f"{self.name} ({self.split}): {note}" for note in self.notes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +68,13 @@ class Annotation:
       id: Unique in the data set; for folders the image's path below the root.
       keypoints: The image's keypoints, or None where the data set has none.
       label: The image-level class, an index into `DatasetInfo.class_names`, or None.
+      size: (width, height) in pixels of the image that was annotated, or None where nothing states it.
     """
 
     id: str
     keypoints: Keypoints | None = None
     label: int | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,14 +1,15 @@
-"""A data set's images, some of them or all kept in memory, as a data set."""
+"""A data set's images, some of them, numbered anew or kept in memory, as a data set."""
 
 from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from jaxpart.data.source import Annotation, Record, Source
+from jaxpart.errors import JaxpartError
 
 
 class Subset:
@@ -46,6 +47,91 @@ def random_subset(source: Source, count: int, seed: int) -> Subset:
     """
     order = np.random.default_rng(seed).permutation(len(source))
     return Subset(source, sorted(order[: max(count, 1)].tolist()))
+
+
+class Classes(Subset):
+    """The images of some classes of a `Source`, which are numbered in the order given."""
+
+    def __init__(self, source: Source, labels: Sequence[int]) -> None:
+        """Reads nothing.
+
+        Args:
+          source: The whole; its images have labels.
+          labels: Labels of the classes that stay.
+        """
+        self._label_of = {old: new for new, old in enumerate(labels)}
+        kept = [i for i in range(len(source)) if source.annotation(i).label in self._label_of]
+        super().__init__(source, kept)
+        names = tuple(source.info.class_names[label] for label in labels)
+        self.info = dataclasses.replace(self.info, class_names=names)
+
+    def _renumbered(self, annotation: Annotation) -> Annotation:
+        return dataclasses.replace(annotation, label=self._label_of[annotation.label or 0])
+
+    def annotation(self, index: int) -> Annotation:
+        """What is known of the image, see `Source`."""
+        return self._renumbered(super().annotation(index))
+
+    def __getitem__(self, index: int) -> Record:
+        """The image, see `Source`."""
+        record = super().__getitem__(index)
+        return dataclasses.replace(record, annotation=self._renumbered(record.annotation))
+
+
+class RenumberedParts(Subset):
+    """A `Source` whose keypoints have the part ids of another one, by name."""
+
+    def __init__(self, source: Source, part_names: Mapping[int, str]) -> None:
+        """Reads nothing.
+
+        Args:
+          source: The data set.
+          part_names: Names by the ids that its keypoints get.
+
+        Raises:
+          JaxpartError: The names are not the same.
+        """
+        missing, extra = (
+            ", ".join(sorted({*names.values()} - {*others.values()}))
+            for names, others in (
+                (part_names, source.info.part_names),
+                (source.info.part_names, part_names),
+            )
+        )
+        if missing or extra:
+            says = " and ".join(
+                f"{verb} {names}" for verb, names in (("lacks", missing), ("adds", extra)) if names
+            )
+            raise JaxpartError(
+                f"{source.info.name} ({source.info.split}) has other keypoints than the training split: it "
+                f"{says}; give both splits the same names"
+            )
+        super().__init__(source, range(len(source)))
+        id_of = {name: part for part, name in part_names.items()}
+        old = source.info.part_names
+        self._table = np.zeros(max(old) + 1, np.int64)
+        for part, name in old.items():
+            self._table[part] = id_of[name]
+        note = "its keypoints stand in another order than the training split's; matched by name"
+        self.info = dataclasses.replace(
+            source.info, part_names=dict(part_names), notes=(*source.info.notes, note)
+        )
+
+    def _renumbered(self, annotation: Annotation) -> Annotation:
+        keypoints = annotation.keypoints
+        if keypoints is None:
+            return annotation
+        part = self._table[keypoints.part]
+        return dataclasses.replace(annotation, keypoints=dataclasses.replace(keypoints, part=part))
+
+    def annotation(self, index: int) -> Annotation:
+        """What is known of the image, see `Source`."""
+        return self._renumbered(super().annotation(index))
+
+    def __getitem__(self, index: int) -> Record:
+        """The image, see `Source`."""
+        record = super().__getitem__(index)
+        return dataclasses.replace(record, annotation=self._renumbered(record.annotation))
 
 
 class InMemory:

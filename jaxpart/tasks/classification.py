@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -20,9 +21,9 @@ from jaxpart.tasks.patches import patch_representations
 from jaxpart.tasks.probing import (
     Labelled,
     Split,
-    check_classes,
     check_heads,
     classification_section,
+    learnable,
     probe_all,
 )
 from jaxpart.workdir import WorkDir
@@ -38,14 +39,17 @@ def run(
     for name in config.data.sets:
         with progress.bar(f"{name}: opening, finding part patches", None):
             *sources, selection = classification_sets(name, config.data)
-            sides = [
-                _Patches(source, selection) for source in sources
-            ]  # told before any is encoded
-        train = sides[0].encoded(encoder, names, "train", config, progress)
-        test = sides[1].encoded(encoder, tested, "eval", config, progress)
+            sides = [_Patches(source, selection) for source in sources]
+        for source in sources:
+            progress.say_once(source.info.remarks)
+        # told before any is encoded
+        parts = tuple(selection.parts.values())
+        kept = learnable(name, parts, sides[0].labels, sides[1].labels, progress)
+        train = sides[0].of(kept).encoded(encoder, names, "train", config, progress)
+        test = sides[1].of(kept).encoded(encoder, tested, "eval", config, progress)
         for side, source in zip(("train", "test"), sources, strict=True):
             yield f"{name}/classification/{side}_images", len(source)
-        data = Labelled(name, tuple(selection.parts.values()), train, test)
+        data = Labelled(name, tuple(parts[label] for label in kept), train, test)
         for key, value in probe_all(data, "classification", config, workdir, progress):
             yield f"{name}/classification/{key}", value
 
@@ -56,9 +60,16 @@ class _Patches:
     def __init__(self, source: Source, selection: PartSelection) -> None:
         self._source, self._patches = source, part_patches(source, selection)
         label_of = {part: label for label, part in enumerate(selection.parts)}
-        self._labels = np.array([label_of[patch.part] for patch in self._patches], np.int64)
-        where = f"{source.info.name} ({source.info.split})"
-        check_classes(tuple(selection.parts.values()), self._labels, where)
+        self.labels = np.array([label_of[patch.part] for patch in self._patches], np.int64)
+
+    def of(self, labels: Sequence[int]) -> _Patches:
+        """Those with some labels, which are numbered in the order given."""
+        label_of = {old: new for new, old in enumerate(labels)}
+        kept = [i for i, label in enumerate(self.labels.tolist()) if label in label_of]
+        chosen = copy.copy(self)
+        chosen._patches = [self._patches[i] for i in kept]
+        chosen.labels = np.array([label_of[label] for label in self.labels[kept].tolist()])
+        return chosen
 
     def encoded(
         self,
@@ -85,7 +96,7 @@ class _Patches:
             progress.say(f"{len(found.skipped)} patches skipped; the first: {found.skipped[0]}")
         return Split(
             features=found.features,
-            labels=self._labels[found.kept],
+            labels=self.labels[found.kept],
             ids=tuple(view.ids[i] for i in found.kept),
             groups=np.array([self._patches[i].index for i in found.kept]),
             skipped=len(found.skipped),

@@ -72,6 +72,7 @@ def run(
     options = config[_TASK]
     for name in config.data.sets:
         source, selection = _opened(name, config)
+        progress.say_once(source.info.remarks)
         order = np.random.default_rng(config.seed).permutation(len(source))
         numbers = sorted(order[: options.images or None].tolist())
         regions = read_regions(

@@ -15,7 +15,7 @@ from jaxpart.checkpoints import Checkpointer
 from jaxpart.data.augment import ImageTrain
 from jaxpart.data.sets import find_set, open_set
 from jaxpart.data.source import Source
-from jaxpart.data.subset import Subset
+from jaxpart.data.subset import Classes, Subset
 from jaxpart.data.views import View, image_view
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
@@ -30,9 +30,9 @@ from jaxpart.table import Section
 from jaxpart.tasks.probing import (
     Labelled,
     Split,
-    check_classes,
     check_heads,
     classification_section,
+    learnable,
     probe_all,
 )
 from jaxpart.workdir import WorkDir
@@ -55,15 +55,22 @@ def run(
             train, test = (_Images(open_set(name, split, config.data)) for split in entry.splits)
         if options.own_classifier:
             _check_classifier(encoder, test)
-        for side in (train, test) if options.heads or options.references else (test,):
-            where = f"{side.source.info.name} ({side.source.info.split})"
-            check_classes(side.source.info.class_names, side.labels, where)
+        classes = test.source.info.class_names
+        for side in (train, test):
+            progress.say_once(side.source.info.remarks)
+        if options.heads or options.references:
+            kept = learnable(name, classes, train.labels, test.labels, progress)
+            train, test = train.of(kept), test.of(kept)
+        else:
+            kept = list(range(len(classes)))
         seen = _Encoded(encoder, config, progress)
         tested = (*names, _LOGITS) if options.own_classifier else names
         right = seen.split(test, tested)
         own = None
         if options.own_classifier:
-            own = right.features[_LOGITS].whole().argmax(axis=1)
+            label_of = np.full(len(classes), -1)  # a class that is left out is a mistake
+            label_of[kept] = np.arange(len(kept))
+            own = label_of[right.features[_LOGITS].whole().argmax(axis=1)]
         vectors = options.linear.representations if options.references else ()
         fixed = names if options.views == "eval" and options.heads else tuple(vectors)
         left = seen.split(train, fixed) if fixed else train.unseen()
@@ -91,6 +98,11 @@ class _Images:
                 f"set of classes, as imagenet"
             )
         self.source, self.labels = source, np.array(labels, np.int64)
+
+    def of(self, labels: Sequence[int]) -> _Images:
+        """Those of some classes, which are numbered in the order given."""
+        every = len(labels) == len(self.source.info.class_names)
+        return self if every else _Images(Classes(self.source, labels))
 
     def unseen(self) -> Split:
         """Without features."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxpart import features
-from jaxpart.data.parts import PartSelection, Patch, part_patches
+from jaxpart.data.parts import PartSelection, Patch, no_patches, part_patches, unseen_parts
 from jaxpart.data.source import Source
 from jaxpart.data.views import patch_view
 from jaxpart.encoders.configured import permutation_seed
@@ -74,11 +74,13 @@ def encoded_patches(
     options = config.retrieval
     with progress.bar(f"{source.info.name}: finding part patches", None):
         patches = part_patches(source, selection)
+    progress.say_once(source.info.remarks)
     if not patches:
-        raise JaxpartError(
-            f"{source.info.name} ({source.info.split}) has no part patches: no keypoint of "
-            f"{', '.join(selection.parts.values())} has another one {2 * selection.min_dist:g} to "
-            f"{2 * selection.max_dist:g} pixels away"
+        raise JaxpartError(no_patches(source, selection))
+    none = unseen_parts(patches, selection)
+    if none:
+        progress.say_once(
+            [f"{source.info.name} ({source.info.split}): no patches of {', '.join(none)}"]
         )
     view = patch_view(
         source,

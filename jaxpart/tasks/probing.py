@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from jaxpart.checkpoints import Checkpointer
 from jaxpart.encoders.encoder import Encoder
@@ -299,22 +299,49 @@ def _interval(
         yield f"{key}_sd", float((predictions == labels).mean(axis=1).std(ddof=1))
 
 
-def check_classes(names: Sequence[str], labels: Int[np.ndarray, " item"], where: str) -> None:
-    """Raises `JaxpartError` if a class has no item.
+def learnable(
+    data: str,
+    names: Sequence[str],
+    train: Int[np.ndarray, " item"],
+    test: Int[np.ndarray, " item"],
+    progress: Progress,
+) -> list[int]:
+    """The labels of the classes that can be learned, since there is something to train on.
+
+    Says which classes are left out on both sides, and which are learned but not tested.
 
     Args:
+      data: The data set, for messages.
       names: Classes by label.
-      labels: Of the items.
-      where: Whose items they are, for the message.
+      train: Labels of the items to train on.
+      test: Labels of the items to test on.
+      progress: Says so.
+
+    Raises:
+      JaxpartError: Fewer than two classes are left, or none that is tested.
     """
-    counts = np.bincount(labels, minlength=len(names))
-    missing = [name for name, count in zip(names, counts, strict=True) if not count]
-    if missing:
-        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if missing[5:] else "")
+    trained, tested = (np.bincount(labels, minlength=len(names)) > 0 for labels in (train, test))
+    if trained.sum() < 2 or not (trained & tested).any():
         raise JaxpartError(
-            f"{where} has nothing of the class {shown}, so that it cannot be classified; take more "
-            f"images, or leave the class out on both sides"
+            f"{data}: {_some(names, trained)} in training and {_some(names, tested)} in testing are too "
+            "few classes to tell apart; take more images"
         )
+    if not trained.all():
+        progress.say(
+            f"{data}: nothing to train on of {_some(names, ~trained)}; left out on both sides"
+        )
+    if not tested[trained].all():
+        progress.say(
+            f"{data}: nothing to test of {_some(names, trained & ~tested)}; learned, but not tested"
+        )
+    return np.flatnonzero(trained).tolist()
+
+
+def _some(names: Sequence[str], chosen: Bool[np.ndarray, " class"]) -> str:
+    """The first of the chosen names, and how many there are more."""
+    of_them = [name for name, wanted in zip(names, chosen, strict=True) if wanted]
+    more = f" and {len(of_them) - 5} more" if of_them[5:] else ""
+    return (", ".join(of_them[:5]) + more) or "no class"
 
 
 def classification_section(title: str, task: str, values: Mapping[str, float | int]) -> Section:

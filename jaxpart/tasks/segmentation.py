@@ -43,6 +43,7 @@ from jaxpart.tasks.segmentation_options import check_options
 from jaxpart.tasks.segmentation_pictures import picture
 from jaxpart.tasks.segmentation_rules import decays_bias, described
 from jaxpart.tasks.segmentation_set import SegmentationSet, segmentation_set
+from jaxpart.tasks.segmentation_survey import survey
 from jaxpart.tasks.segmentation_tables import class_table, confusion_table, section
 from jaxpart.tasks.sliding_inference import (
     SlidingWindow,
@@ -82,6 +83,7 @@ def run(
     for name in config.segmentation.sets:
         with progress.bar(f"{name}: opening", None):
             data = segmentation_set(name, config)
+        survey(data, progress)
         published = config.segmentation.settings[name].classes
         if published and published != len(data.classes):
             progress.say(

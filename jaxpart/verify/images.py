@@ -16,6 +16,7 @@ from PIL import Image
 from jaxpart.data.critters import Critters
 from jaxpart.data.images import decode, image_eval
 from jaxpart.errors import JaxpartError
+from jaxpart.text import decode_text
 from jaxpart.verify.comparing import Difference, compare
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -115,7 +116,7 @@ def stated_normalization(
         return tuple(stated["mean"]), tuple(stated["std"])
     file = checkpoint.parent / "preprocessor_config.json"
     if reference.startswith("transformers:") and file.is_file():
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(decode_text(file.read_bytes(), file))
         if "image_mean" in document and "image_std" in document:
             return tuple(document["image_mean"]), tuple(document["image_std"])
     return None

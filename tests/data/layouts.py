@@ -7,7 +7,10 @@ import numpy as np
 from PIL import Image
 
 SIZE = (12, 8)
-"""(width, height) of every picture."""
+"""(width, height) of every picture without keypoints."""
+
+WIDE = (180, 60)
+"""(width, height) of pictures with keypoints, far enough from each other to give patches."""
 
 
 def jpeg(seed=0, size=SIZE, mode="RGB"):
@@ -92,6 +95,7 @@ def ade_full(root):
         ),
         "training/home/ADE_train_2": ([(5, 400, [], 0), (6, 774, 5, 1)], code(400), code(774, 774)),
         "validation/home/ADE_val_1": ([(0, 400, [], 0)], code(0, 400), None),
+        "validation/home/ADE_val_2": ([(0, 400, [], 0), (1, 901, 0, 1)], code(400), code(901)),
     }
     for name, (objects, whole, parts) in scenes.items():
         path = root / "images/ADE" / name
@@ -152,7 +156,7 @@ def pascal(root, lists=True):
             ("person", mask(2, 3), [("head", mask(3))]),
         ],
         "2010_1": [("boat", mask(4), [])],
-        "2008_1": [("person", mask(1), [("lleg", mask(1))]), ("boat", mask(1, 2), [])],
+        "2008_1": [("person", mask(1, 5), [("lleg", mask(1))]), ("boat", mask(1, 2), [])],
     }
     for i, (name, objects) in enumerate(annotations.items()):
         mat(root / f"Annotations_Part/{name}.mat", objects)
@@ -176,13 +180,13 @@ def keypoint_folder(root):
     document = {
         "images": [{"id": 7, "file_name": "b.jpg"}, {"id": 3, "file_name": "a.png"}],
         "annotations": [
-            {"id": 5, "image_id": 7, "keypoints": [1, 2, 2, 3.5, 4, 1]},
-            {"id": 4, "image_id": 7, "keypoints": [5, 6, 2, 0, 0, 0]},
+            {"id": 5, "image_id": 7, "keypoints": [1, 2, 2, 35.5, 4, 1]},
+            {"id": 4, "image_id": 7, "keypoints": [75, 6, 2, 0, 0, 0]},
         ],
         "categories": [{"id": 1, "name": "bird", "keypoints": ["beak", "tail"]}],
     }
     write(root / "keypoints.json", json.dumps(document))
-    write(root / "images/b.jpg", jpeg(1))
+    write(root / "images/b.jpg", jpeg(1, WIDE))
     write(root / "images/a.png", png(label_map(200)))
 
 
@@ -210,7 +214,7 @@ def cub(root):
         "classes.txt": ["1 0.Auk", "2 1.Gull"],
         "parts/parts.txt": ["9 left wing", "11 right eye", "12 right leg", "14 tail"],
         "parts/part_locs.txt": [
-            f"{i} {part} {part / 7} {i}.5 {int(part != 12)}"
+            f"{i} {part} {22 * (part - 9)} {i}.5 {int(part != 12)}"
             for i in names
             for part in (9, 11, 12, 14)
         ],
@@ -218,7 +222,15 @@ def cub(root):
     for file, rows in lines.items():
         write(root / file, "".join(f"{row}\n" for row in rows))
     for i, name in names.items():
-        write(root / "images" / name, jpeg(i))
+        write(root / "images" / name, jpeg(i, WIDE))
+
+
+PERSON = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
+    "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee",
+    "right_knee", "left_ankle", "right_ankle",
+)  # fmt: skip
+"""The keypoints of COCO."""
 
 
 def coco(root):
@@ -227,18 +239,18 @@ def coco(root):
         {
             "id": i,
             "image_id": 3,
-            "keypoints": [value for part in range(17) for value in (part + i, i / 2, 2)],
+            "keypoints": [value for part in range(17) for value in (10 * part, i / 30, 2)],
         }
-        for i in (8, 6)
+        for i in (800, 600)
     ]
     for split in ("train2017", "val2017"):
         document = {
             "images": [{"id": 3, "file_name": "3.jpg"}, {"id": 4, "file_name": "4.jpg"}],
             "annotations": persons,
-            "categories": [{"keypoints": [f"part {i}" for i in range(17)]}],
+            "categories": [{"keypoints": list(PERSON)}],
         }
         write(root / f"annotations/person_keypoints_{split}.json", json.dumps(document))
-        write(root / f"{split}/3.jpg", jpeg(3))
+        write(root / f"{split}/3.jpg", jpeg(3, WIDE))
 
 
 BUILDERS = {

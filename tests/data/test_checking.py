@@ -5,6 +5,7 @@ import io
 
 import layouts
 import numpy as np
+import pytest
 from PIL import Image
 
 from jaxpart.data.checking import check_files, check_source, record_faults, repeated
@@ -12,8 +13,13 @@ from jaxpart.data.critters import Critters
 from jaxpart.data.imagenet import ImageNet
 from jaxpart.data.lip import lip
 from jaxpart.data.manifest import read_manifest
+from jaxpart.data.masks import read_mask
+from jaxpart.data.part_folder import part_folder
 from jaxpart.data.preparing import prepare
+from jaxpart.data.sets import SETS
 from jaxpart.data.source import Annotation, Keypoints
+from jaxpart.data.splits import compare_splits, unseen_labels
+from jaxpart.errors import JaxpartError
 
 SOURCE = Critters(num_images=2, image_size=32)
 RECORD = SOURCE[0]
@@ -106,3 +112,120 @@ def test_checksums_of_a_prepared_set(tmp_path):
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     (fault,) = check_files(folder, manifest)
     assert fault.startswith(f"{path} has not the SHA-256")
+
+
+def label_folder(root, *maps, names=("beak", "wing", "tail")):
+    for i, labels in enumerate(maps):
+        layouts.write(root / f"images/{i}.jpg", layouts.jpeg(i, size=labels.shape[::-1]))
+        layouts.write(root / f"labels/{i}.png", layouts.png(labels))
+    layouts.write(root / "classes.txt", "\n".join(names))
+    return part_folder(root)
+
+
+def test_maps_without_a_label_are_a_fault(tmp_path):
+    white = np.where(layouts.label_map(3) > 0, 255, 0).astype(np.uint8)
+    summary, found = check_source(label_folder(tmp_path, white, white), workers=1)
+    assert summary.labels == {"part": {0, 255}}
+    assert found == [
+        "part_folder (all): no pixel of the label maps has a label from 1 to 3; the values found are 0, "
+        "255 (0 is the background, 255 is ignored); save labels, not colours"
+    ]
+
+
+def test_labels_that_no_pixel_has_are_said(tmp_path):
+    source = label_folder(tmp_path, layouts.label_map(1), layouts.label_map(1) * 3)
+    summary, found = check_source(source, workers=1)
+    assert found == []
+    assert list(unseen_labels(source.info, summary.labels)) == [
+        "part_folder (all): no pixel of wing"
+    ]
+
+
+def test_a_narrow_picture_is_a_fault(tmp_path):
+    source = label_folder(tmp_path, np.ones((2, 300), np.uint8))
+    assert check_source(source, workers=1)[1] == [
+        "images/0.jpg has 300 × 2 pixels, too narrow to be cropped"
+    ]
+
+
+def test_a_turned_picture_beside_a_map_as_it_is_stored_names_exif(tmp_path):
+    label_folder(tmp_path, layouts.label_map(3))
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.new("RGB", (12, 8)).save(tmp_path / "images/0.jpg", exif=exif.tobytes())
+    (fault,) = check_source(part_folder(tmp_path), workers=1)[1]
+    assert (
+        "is 12 × 8 pixels, its image 8 × 12 once the image's EXIF orientation is applied" in fault
+    )
+
+
+def test_broken_links_and_other_formats_are_named(tmp_path):
+    for name in ("a.jpg", "b.WEBP", "._a.jpg", ".DS_Store", "notes.txt"):
+        layouts.write(tmp_path / "val/n1" / name, layouts.jpeg())
+    (tmp_path / "val/n1/c.jpg").symlink_to("/nowhere/c.jpg")
+    summary, found = check_source(ImageNet(tmp_path, "val"), workers=1)
+    assert summary.records == 2
+    assert found == [
+        f"{tmp_path}/val/n1/c.jpg is a broken link to /nowhere/c.jpg; mend or remove the link"
+    ]
+    layouts.write(tmp_path / "val/n1/d.heic", b"")
+    with pytest.raises(JaxpartError, match=r"d\.heic is in a format that is not read"):
+        ImageNet(tmp_path, "val")
+
+
+def test_splits_with_other_lists_are_a_fault(tmp_path):
+    for split, names in (("train", ("beak", "wing", "tail")), ("test", ("wing", "beak", "tail"))):
+        label_folder(tmp_path / split, layouts.label_map(3), names=names)
+    sources = {split: part_folder(tmp_path, split) for split in ("train", "test")}
+    (fault,) = compare_splits(SETS["part_folder"], sources, str(tmp_path))[1]
+    assert "train and test have different labels of mask 'part' or another order" in fault
+
+
+def test_classes_that_one_split_lacks_are_said(tmp_path):
+    layouts.imagenet(tmp_path)  # three classes in train, two in val
+    sources = {split: ImageNet(tmp_path, split) for split in ("train", "val")}
+    lines, faults = compare_splits(SETS["imagenet"], sources, str(tmp_path))
+    assert (lines, faults) == (["imagenet (val): no image of nb"], [])
+
+
+@pytest.mark.parametrize(
+    ("lines", "names"),
+    [
+        ("background\nbeak\nwing", ("beak", "wing")),
+        ("__ignore__\n_background_\nbeak\nwing\n", ("beak", "wing")),
+        ("BG\r\nbeak\r\nwing\r\n\r\n", ("beak", "wing")),
+        ("\ufeffbeak\nwing", ("beak", "wing")),
+    ],
+)
+def test_lists_that_begin_with_the_background(tmp_path, lines, names):
+    label_folder(tmp_path, layouts.label_map(2))
+    (tmp_path / "classes.txt").write_bytes(lines.encode())
+    info = part_folder(tmp_path).info
+    assert info.mask_names == {"part": ("background", *names)}
+    assert bool(info.notes) == (lines[0] != "\ufeff")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("beak\nbackground\n", "line 2 is 'background', which is no class"),
+        ("background\n", "line 1 is 'background', which is no class"),
+        ("beak\n\nwing\n", "line 2 is empty, but each line names a label"),
+        ("\n\n", "lists nothing"),
+        ("beak\nbeak\n", "line 2: the id 'beak' stands there twice"),
+    ],
+)
+def test_lists_that_cannot_be_meant_are_refused(tmp_path, lines, message):
+    label_folder(tmp_path, layouts.label_map(2))
+    (tmp_path / "classes.txt").write_text(lines)
+    with pytest.raises(JaxpartError, match=message):
+        part_folder(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["bmp", "tif", "gif"])
+def test_label_maps_in_other_lossless_formats(tmp_path, ending):
+    label_folder(tmp_path, layouts.label_map(3))
+    Image.open(tmp_path / "labels/0.png").save(tmp_path / f"labels/0.{ending}")
+    (tmp_path / "labels/0.png").unlink()
+    source = part_folder(tmp_path)
+    np.testing.assert_array_equal(read_mask(source[0], "part", 4), layouts.label_map(3))

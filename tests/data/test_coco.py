@@ -125,7 +125,6 @@ def _drop(section, row, field):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_drop("annotations", 2, "keypoints"), r"annotations\[2\] lacks the field 'keypoints'"),
         (_drop("annotations", 2, "image_id"), r"annotations\[2\] lacks the field 'image_id'"),
         (_drop("annotations", 2, "id"), r"annotations\[2\] lacks the field 'id'"),
         (_drop("images", 1, "file_name"), r"images\[1\] lacks the field 'file_name'"),
@@ -143,12 +142,29 @@ def _drop(section, row, field):
             _set("annotations", 3, "keypoints", [1, 2]),
             r"annotations\[3\].keypoints is no list of 51",
         ),
-        (_set("annotations", 3, "keypoints", None), r"annotations\[3\].keypoints is no list of 51"),
+        (
+            _set("annotations", 3, "keypoints", {"nose": 1}),
+            r"annotations\[3\].keypoints is no list of 51",
+        ),
         (_set("annotations", 3, "keypoints", [0] * 50 + ["2"]), r"annotations\[3\].* holds '2'"),
         (_set("annotations", 3, "keypoints", [0] * 50 + [3]), r"annotations\[3\].* for part 17"),
         (
-            _set("annotations", 3, "keypoints", [float("nan")] + [0] * 50),
+            _set("annotations", 3, "keypoints", [float("nan"), 0, 2] + [0] * 48),
             r"annotations\[3\].* for part 1 ",
+        ),
+        (_set("annotations", 3, "keypoints", [10**400] + [0] * 50), "a number that is no pixel"),
+        (_set("annotations", 3, "id", 2**70), "the number of a id that does not fit into 64 bits"),
+        (
+            _set("annotations", 3, "category_id", 2),
+            r"annotations\[3\] has keypoints, but .* category 2",
+        ),
+        (
+            _set("images", 3, "width", "640"),
+            r"images\[3\] has the size \('640', None\), no numbers",
+        ),
+        (
+            lambda d: d["categories"][0]["keypoints"].append("nose"),
+            r"categories\[0\] repeats a keypoint's name",
         ),
     ],
 )

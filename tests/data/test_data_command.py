@@ -54,7 +54,7 @@ def test_every_builder_runs_without_tensorflow_and_pytorch(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     for sentence in (
-        "cub_parts (train): 3 images, sides of 8 to 12 pixels, 4 kinds of keypoint, 2 classes\n",
+        "cub_parts (train): 3 images, sides of 60 to 180 pixels, 4 kinds of keypoint, 2 classes\n",
         "lip (val): 1 images, sides of 8 to 12 pixels, 19 labels of mask 'part'\n",
         "critters (test): 3 images, sides of 96 to 96 pixels, 6 kinds of keypoint, 24 classes",
         "part_folder (all): 2 images",

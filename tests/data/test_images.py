@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 
 from jaxpart.data.images import (
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    NOT_READ,
     center_crop,
     crop,
     decode,
@@ -17,6 +20,7 @@ from jaxpart.data.images import (
     normalize,
     patch_eval,
     patch_train,
+    read_header,
     resize_shorter,
 )
 from jaxpart.errors import JaxpartError
@@ -42,8 +46,9 @@ def encoded(image, kind="PNG"):
         ("P", "PNG", 0, (0, 0, 0)),
         ("LA", "PNG", (77, 5), (77, 77, 77)),
         ("RGBA", "PNG", (10, 20, 30, 0), (10, 20, 30)),  # alpha is dropped, not blended
-        ("I;16", "PNG", 200, (200, 200, 200)),
-        ("I;16", "PNG", 40000, (255, 255, 255)),
+        ("I;16", "PNG", 200 * 257, (200, 200, 200)),  # 16 bits are scaled, not cut off at white
+        ("I;16", "TIFF", 65535, (255, 255, 255)),
+        ("I;16", "PPM", 300, (1, 1, 1)),
         ("CMYK", "TIFF", (255, 0, 0, 0), (0, 255, 255)),
         ("L", "JPEG", 77, (77, 77, 77)),
         ("CMYK", "JPEG", (0, 0, 0, 255), (0, 0, 0)),
@@ -162,6 +167,80 @@ def test_normalize():
     values = normalize(pixels, (0.5, 0.5, 0.1), (0.25, 0.5, 0.1))
     assert values.dtype == np.float32
     np.testing.assert_allclose(values, [[[[-2.0, 1.0, 1.0]]]], atol=1e-6)
+
+
+def test_the_endings_are_those_of_pillows_formats():
+    """A newer Pillow may know more, which is then to be decided here."""
+    Image.init()
+    read = {
+        ending
+        for ending, name in Image.registered_extensions().items()
+        if name in Image.OPEN and name not in NOT_READ
+    }
+    assert read - set(IMAGE_SUFFIXES) == set()
+
+
+def test_nothing_that_runs_a_program_is_opened():
+    data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    with pytest.raises(JaxpartError, match="is not an image that Pillow can read"):
+        decode(data, "a.eps")
+
+
+def sixteen_bits(pixels, kind):
+    return encoded(Image.fromarray(np.asarray(pixels, np.uint16)), kind)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bits_are_scaled(kind):
+    values = np.arange(0, 65536, 5).astype(np.uint16)[:13000].reshape(100, 130)
+    expected = np.round(values / 257)
+    found = np.asarray(decode(sixteen_bits(values, kind), "a"))
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, np.repeat(expected[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("F", "TIFF"), ("I", "TIFF")])
+def test_numbers_without_a_range_are_refused(mode, kind):
+    with pytest.raises(JaxpartError, match=r"a\.tif holds .* black and white are not stated"):
+        decode(encoded(Image.new(mode, (4, 4), 3), kind), "a.tif")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP"])
+def test_of_several_frames_it_is_the_first(kind):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime")]
+    file = io.BytesIO()
+    options = {"lossless": True} if kind == "WEBP" else {}
+    frames[0].save(file, kind, save_all=True, append_images=frames[1:], **options)
+    assert read_header(io.BytesIO(file.getvalue()), "a").frames == 3
+    assert decode(file.getvalue(), "a").getpixel((3, 3)) == (255, 0, 0)
+
+
+def test_large_pictures_are_read_up_to_a_bound(recwarn):
+    large = encoded(Image.new("1", (20000, 5000)), "PNG")  # beyond Pillow's own limit
+    assert decode(large, "a.png").size == (20000, 5000)
+    assert not recwarn.list
+    header = b"P4 %d %d\n" % (MAX_PIXELS // 4, 5)
+    with pytest.raises(JaxpartError, match=r"a\.pbm has more than 268,435,456 pixels"):
+        decode(header + b"\0" * 100, "a.pbm")
+
+
+def test_large_profiles_are_no_damage():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    file = io.BytesIO()
+    noise(9, 9).save(file, "PNG", icc_profile=profile + bytes(3_000_000))
+    np.testing.assert_array_equal(decode(file.getvalue(), "a.png"), noise(9, 9))
+
+
+def test_the_stated_size_is_compared():
+    data = encoded(noise(9, 7))
+    assert decode(data, "a", (9, 7)).size == (9, 7)
+    with pytest.raises(JaxpartError, match="has 9 × 7 pixels, but its annotations state 7 × 9"):
+        decode(data, "a", (7, 9))
+
+
+def test_what_is_too_narrow_is_told():
+    with pytest.raises(JaxpartError, match="9000 × 1 pixels is too narrow to be brought to 256"):
+        image_eval(noise(9000, 1))
 
 
 def oriented(orientation, kind):

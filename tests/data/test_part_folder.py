@@ -20,9 +20,9 @@ def test_keypoints(tmp_path):
     assert points.part.tolist() == [1, 2, 1, 2]
     assert points.instance.tolist() == [5, 5, 4, 4]
     assert points.visible.tolist() == [True, False, True, False]
-    np.testing.assert_array_equal(points.xy, [[1, 2], [3.5, 4], [5, 6], [0, 0]])
+    np.testing.assert_array_equal(points.xy, [[1, 2], [35.5, 4], [75, 6], [0, 0]])
     assert source.annotation(1).keypoints.xy.shape == (0, 2)
-    assert source[0].image == layouts.jpeg(1)
+    assert source[0].image == layouts.jpeg(1, layouts.WIDE)
 
 
 def test_label_maps_and_splits(tmp_path):
@@ -57,10 +57,6 @@ def change(path, edit):
         (
             lambda d: d["annotations"][1].pop("image_id"),
             r"annotations\[1\] lacks the field 'image_id'",
-        ),
-        (
-            lambda d: d["annotations"][1].pop("keypoints"),
-            r"annotations\[1\] lacks the field 'keypoints'",
         ),
         (lambda d: d["images"][1].update(id=7), r"images\[1\] repeats the id 7"),
         (lambda d: d["annotations"][1].update(id=5), r"annotations\[1\] repeats the id 5"),

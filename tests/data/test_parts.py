@@ -14,7 +14,7 @@ from jaxpart.data.parts import COCO_PARTS, CUB_PARTS, PartSelection, image_patch
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints
 from jaxpart.errors import JaxpartError
 
-NAMES = {1: "nose", 4: "wing", 11: "wrist", 16: "ankle"}
+NAMES = {1: "nose", 4: "wing", 11: "right_wrist", 16: "left_ankle"}
 
 
 class Drawn:

@@ -158,7 +158,7 @@ def test_an_older_segmentation_is_told_apart(tmp_path):
     del config["segmentation"]["resize"]
     (folder / "config.json").write_text(json.dumps(config))
     (note,) = table_of(paper_tables(read_runs([folder])), SEGMENTATION).notes[1:]
-    assert "made by an earlier jaxpart, whose resizing was Pillow's" in note
+    assert "of an older jaxpart, without segmentation.resize" in note
 
 
 def test_other_data_and_several_runs(tmp_path):

@@ -1,0 +1,100 @@
+"""What the splits of a data set say together: names that differ, parts and classes that one lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from jaxpart.data.parts import no_patches, part_patches, unseen_parts
+from jaxpart.data.sets import DataSet, same_parts, selected_parts
+from jaxpart.data.source import DatasetInfo, Source
+from jaxpart.errors import JaxpartError
+
+_SHOWN = 10
+
+
+def compare_splits(
+    entry: DataSet, sources: Mapping[str, Source], root: str
+) -> tuple[list[str], list[str]]:
+    """What is to be said of splits together, and what is wrong, in sentences.
+
+    Args:
+      entry: The data set's entry.
+      sources: The splits that there are, by name; the first is for training.
+      root: Where the data set lies, for messages.
+    """
+    lines: list[str] = []
+    faults: list[str] = []
+    for source in sources.values():
+        if source.info.part_names:
+            try:
+                lines += _patches(entry, source, root)
+            except JaxpartError as error:
+                faults.append(str(error))
+    first = next(iter(sources.values()), None)
+    for source in list(sources.values())[1:]:
+        assert first is not None
+        try:
+            if source.info.part_names or first.info.part_names:
+                lines += set(same_parts(source, first).info.remarks) - set(source.info.remarks)
+        except JaxpartError as error:
+            faults.append(str(error))
+        faults += _other_names(first.info, source.info)
+        lines += _classes(first, source)
+    return lines, faults
+
+
+def unseen_labels(info: DatasetInfo, found: Mapping[str, set[int]]) -> Iterator[str]:
+    """A sentence for each kind of mask some of whose labels no pixel has."""
+    for kind, values in found.items():
+        names = [
+            name
+            for label, name in enumerate(info.mask_names[kind])
+            if label and label not in values
+        ]
+        if 0 < len(names) < len(info.mask_names[kind]) - 1:  # none at all is a fault
+            yield f"{info.name} ({info.split}): no pixel of {_some(names)}"
+
+
+def _patches(entry: DataSet, source: Source, root: str) -> Iterator[str]:
+    """How many patches each part gives. Raises `JaxpartError` if there is none at all."""
+    selection = selected_parts(entry, source, root)
+    patches = part_patches(source, selection)
+    if not patches:
+        raise JaxpartError(no_patches(source, selection))
+    none = unseen_parts(patches, selection)
+    without = f"; none of {_some(none)}" if none else ""
+    yield f"{source.info.name} ({source.info.split}): {len(patches)} part patches{without}"
+
+
+def _other_names(first: DatasetInfo, other: DatasetInfo) -> Iterator[str]:
+    """A sentence for each list of names that another split has otherwise."""
+    lists = {"classes": (first.class_names, other.class_names)}
+    for kind in (*first.mask_names, *other.mask_names):
+        names = first.mask_names.get(kind, ()), other.mask_names.get(kind, ())
+        lists[f"labels of mask {kind!r}"] = names
+    for what, (ours, theirs) in lists.items():
+        if ours != theirs:
+            yield (
+                f"{first.name}: {first.split} and {other.split} have different {what} or another order of "
+                "them; give both the same list"
+            )
+
+
+def _classes(first: Source, other: Source) -> Iterator[str]:
+    """A sentence for each side that has no image of a class that the other side has."""
+    if not first.info.class_names or first.info.class_names != other.info.class_names:
+        return
+    ours, theirs = ({s.annotation(i).label for i in range(len(s))} for s in (first, other))
+    for source, mine, others in ((first, ours, theirs), (other, theirs, ours)):
+        names = [
+            name
+            for label, name in enumerate(source.info.class_names)
+            if label in others and label not in mine
+        ]
+        if names:
+            yield f"{source.info.name} ({source.info.split}): no image of {_some(names)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

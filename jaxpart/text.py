@@ -1,0 +1,59 @@
+"""Text files that users bring: UTF-8 or UTF-16, with or without a byte order mark, any line ends."""
+
+from __future__ import annotations
+
+import codecs
+
+from jaxpart.errors import JaxpartError
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_LOOKED_AT = 1024
+
+
+def decode_text(data: bytes, name: object) -> str:
+    r"""The text of a file, without byte order mark and with "\n" at the end of each line.
+
+    UTF-16 without a mark is told by its zero bytes, which no text in UTF-8 has.
+
+    Args:
+      data: The file's bytes.
+      name: The file, for the error.
+
+    Raises:
+      JaxpartError: The bytes are no text in UTF-8, UTF-16 or UTF-32.
+    """
+    mark, encoding = next(((m, e) for m, e in _MARKS if data.startswith(m)), (b"", ""))
+    try:
+        text = data[len(mark) :].decode(encoding or _unmarked(data))
+    except UnicodeDecodeError as error:
+        raise JaxpartError(
+            f"{name} is not a text file in UTF-8 or UTF-16 (byte {error.start + len(mark)}); save it as "
+            "UTF-8"
+        ) from error
+    if "\0" in text[:_LOOKED_AT]:
+        raise JaxpartError(f"{name} is not a text file, it holds zero bytes; save it as UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def text_lines(data: bytes, name: object) -> list[str]:
+    """The lines of a text file, without their ends; see `decode_text`."""
+    lines = decode_text(data, name).split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def _unmarked(data: bytes) -> str:
+    """The encoding of a file without byte order mark."""
+    start = data[:_LOOKED_AT]
+    even, odd = start[::2].count(0), start[1::2].count(0)
+    if len(data) % 2 == 0 and even + odd:
+        if odd > len(start) // 4 and not even:
+            return "utf-16-le"
+        if even > len(start) // 4 and not odd:
+            return "utf-16-be"
+    return "utf-8"

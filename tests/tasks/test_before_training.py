@@ -1,0 +1,99 @@
+"""What is looked at before heads are trained for hours: classes, labels, sizes."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxpart.data.critters import CRITTER_PARTS, Critters
+from jaxpart.data.part_folder import part_folder
+from jaxpart.errors import JaxpartError
+from jaxpart.progress import Progress
+from jaxpart.tasks.classification import _Patches
+from jaxpart.tasks.object_classification import _Images
+from jaxpart.tasks.probing import learnable
+from jaxpart.tasks.segmentation_set import SegmentationSet
+from jaxpart.tasks.segmentation_survey import survey
+
+QUIET = Progress(shown=False)
+NAMES = ("eye", "wing", "leg", "tail")
+
+
+def test_classes_without_items_are_left_out_and_said(capsys):
+    assert learnable("mine", NAMES, np.array([1, 2, 3]), np.array([0, 3, 2]), Progress()) == [
+        1,
+        2,
+        3,
+    ]
+    assert capsys.readouterr().err.splitlines() == [
+        "mine: nothing to train on of eye; left out on both sides",
+        "mine: nothing to test of wing; learned, but not tested",
+    ]
+    every = np.arange(4)
+    assert learnable("mine", NAMES, every, every, Progress()) == [0, 1, 2, 3]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("train", "test"), [([1, 1], [1]), ([1, 2], [3]), ([1, 2], []), ([], [1])])
+def test_too_few_classes_are_refused(train, test):
+    with pytest.raises(JaxpartError, match="are too few classes to tell apart"):
+        learnable("mine", NAMES, np.array(train, int), np.array(test, int), QUIET)
+
+
+def test_patches_and_images_of_some_classes():
+    patches = _Patches(Critters("train", 20, image_size=96), CRITTER_PARTS)
+    kept = np.unique(patches.labels).tolist()[1:]
+    some = patches.of(kept[::-1])
+    np.testing.assert_array_equal(
+        np.array(kept[::-1])[some.labels], patches.labels[np.isin(patches.labels, kept)]
+    )
+    images = _Images(Critters("train", 20, image_size=32))
+    chosen = np.unique(images.labels).tolist()[:2]
+    some = images.of(chosen)
+    np.testing.assert_array_equal(
+        np.array(chosen)[some.labels], images.labels[np.isin(images.labels, chosen)]
+    )
+    assert images.of(range(24)) is images
+
+
+def masks(root, *label_maps):
+    for i, labels in enumerate(label_maps):
+        for name, pixels in (("images", np.zeros_like(labels)), ("labels", labels)):
+            (root / name).mkdir(parents=True, exist_ok=True)
+            file = io.BytesIO()
+            Image.fromarray(pixels.astype(np.uint8)).save(file, "png")
+            (root / name / f"{i}.png").write_bytes(file.getvalue())
+    (root / "classes.txt").write_text("beak\nwing\n")
+
+
+def looked_at(root):
+    sizes = {"train_scale": (96, 96), "test_scale": (96, 96), "crop": 64, "stride": 32}
+    train, test = (part_folder(root, split) for split in ("train", "test"))
+    survey(SegmentationSet(name="mine", train=train, test=test, kind="part", **sizes), QUIET)
+
+
+GOOD = np.array([[0, 1, 2], [255, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (GOOD * 0, r"mine \({}\): no pixel .* a label from 1 to 2; the values found are 0 "),
+        (np.where(GOOD, 255, 0), "the values found are 0, 255"),
+        (GOOD + 1, r"images/0\.png \(part mask\): the label map holds 3, but 3 classes"),
+        (np.ones((1, 300)), r"images/0\.png: an image of 300 × 1 pixels cannot be fitted"),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_labels_and_sizes_are_looked_at(tmp_path, split, wrong, message):
+    for name in ("train", "test"):
+        masks(tmp_path / name, wrong if name == split else GOOD)
+    with pytest.raises(JaxpartError, match=message.format(split)):
+        looked_at(tmp_path)
+
+
+def test_good_labels_pass(tmp_path):
+    for name in ("train", "test"):
+        masks(tmp_path / name, GOOD, GOOD * 0)  # a picture may have none
+    looked_at(tmp_path)
