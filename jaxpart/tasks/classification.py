@@ -37,6 +37,7 @@ def run(
     for name in config.data.sets:
         with progress.bar(f"{name}: opening, finding part patches", None):
             *sources, selection = classification_sets(name, config.data)
+            workdir.reads(f"{name}/classification", *sources)
             sides = [
                 _Patches(source, selection) for source in sources
             ]  # told before any is encoded

@@ -65,13 +65,13 @@ def run(
     95 % interval over images, "SPACE/QUERY/mAP" and "SPACE/QUERY/part/NAME"; and the same of the
     difference of "part" and another, as "SPACE/part_less_other_image/AP".
     """
-    del workdir  # it keeps nothing but its values
     predictor = _predictor(encoder, config, progress)
     if predictor is None:
         return
     options = config[_TASK]
     for name in config.data.sets:
         source, selection = _opened(name, config)
+        workdir.reads(f"{name}/{_TASK}", source)
         order = np.random.default_rng(config.seed).permutation(len(source))
         numbers = sorted(order[: options.images or None].tolist())
         regions = read_regions(

@@ -65,6 +65,7 @@ def run(
     for name in config.segmentation.sets:
         with progress.bar(f"{name}: opening", None):
             data = segmentation_set(name, config)
+            workdir.reads(f"{name}/segmentation", data.train, data.test)
         published = config.segmentation.settings[name].classes
         if published and published != len(data.classes):
             progress.say(

@@ -9,6 +9,7 @@ import pytest
 from made_runs import made_run
 
 from jaxpart.errors import JaxpartError
+from jaxpart.files import write_json
 from jaxpart.report import formats
 from jaxpart.report.runs import read_runs
 from jaxpart.report.seeds import averaged
@@ -75,7 +76,7 @@ def test_departures_from_the_papers_configuration_are_told(tmp_path):
     config["retrieval"]["exclude_self"] = True
     config["retrieval"]["batch_size"] = 7  # decides nothing
     config["encoder"]["precision"] = "bfloat16"
-    (folder / "config.json").write_text(json.dumps(config))
+    write_json(folder / "config.json", config)
     (note,) = table_of(paper_tables(read_runs([folder])), "table3_part_retrieval").notes[1:]
     assert note == (
         "iBOT was not run as the paper's: retrieval.exclude_self = True (paper: False), "
@@ -104,7 +105,7 @@ def test_runs_of_several_seeds_have_a_row_together(tmp_path):
         config = json.loads((folder / "config.json").read_text())
         config["seed"] = 0 if seed == 2 else seed
         config["encoder"]["checkpoint"] = f"pretrained/{seed}"
-        (folder / "config.json").write_text(json.dumps(config))
+        write_json(folder / "config.json", config)
     assert averaged(read_runs(folders)) == []  # two have the same seed
     runs = read_runs(folders[:2])
     (joined,) = averaged(runs)
@@ -118,7 +119,7 @@ def test_runs_of_several_seeds_have_a_row_together(tmp_path):
     paper = table_of(paper_tables([*runs, joined]), "table3_part_classification")
     assert row_of(paper, row.label).cells[0].low == pytest.approx(94)  # not that of one run
     config["data"]["seed"], config["seed"] = 1, 2
-    (folders[2] / "config.json").write_text(json.dumps(config))
+    write_json(folders[2] / "config.json", config)
     assert [run.label for run in averaged(read_runs(folders))] == [row.label]
 
 
