@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from jaxpart.data.annotations import AnnotationTable
-from jaxpart.data.folders import NotThere, read_file
-from jaxpart.data.manifest import MANIFEST, read_manifest
+from jaxpart.data.folders import NotThere
+from jaxpart.data.manifest import MANIFEST, read_listed, read_manifest
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.data.tf_example import decode_bytes
 from jaxpart.data.tfds_layout import VERSION
@@ -70,14 +70,14 @@ class Prepared:
         shards = [shard for name in names for shard in manifest.splits[name].shards]
         self.info = manifest.splits[split].info if whole is None else whole.info
         self._table = AnnotationTable(
-            [(s.annotations.name, read_file(self._folder / s.annotations.name)) for s in shards]
+            [(s.annotations.name, read_listed(self._folder, s.annotations)) for s in shards]
         )
         self._files = [shard.images.name for shard in shards]
         self._sums = [shard.images.sha256 for shard in shards]
         self._starts = [0, *itertools.accumulate(shard.records for shard in shards)]
         self._order = None
         if whole is not None:
-            self._order = np.load(io.BytesIO(read_file(self._folder / whole.order.name)))
+            self._order = np.load(io.BytesIO(read_listed(self._folder, whole.order)))
         size = self._starts[-1] if self._order is None else len(self._order)
         if not len(self._table) == self._starts[-1] == size:
             raise JaxpartError(
