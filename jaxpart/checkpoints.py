@@ -26,8 +26,8 @@ from jaxpart.files import CHECKSUM, checksum_of
 def _orbax() -> Any:
     """Orbax, which is slow to import.
 
-    Where a write fails, it raises, and need not print stack traces too: neither its own nor those of the
-    other writes, which then end with nobody waiting for them and their event loop closed.
+    Where it fails, it raises, and need not print stack traces too: neither its own nor those of the other
+    reads and writes, which then end with nobody waiting for them and their event loop closed.
     """
     import orbax.checkpoint as ocp
 
@@ -38,7 +38,7 @@ def _orbax() -> Any:
     others = sys.unraisablehook
 
     def unraisable(what: sys.UnraisableHookArgs) -> None:
-        if str(what.exc_value) != "Event loop is closed":
+        if not str(what.exc_value).startswith(("Event loop is closed", "Encountered error while")):
             others(what)
 
     sys.unraisablehook = unraisable

@@ -93,9 +93,10 @@ def _same(a: Record, b: Record) -> bool:
     if name != b.annotation.id or a.annotation.label != b.annotation.label:
         return False
     # What is drawn may be compressed in another way by another Pillow.
-    pixels = (np.asarray(decode(image, name)) for image in (a.image, b.image))
-    if a.image != b.image and not np.array_equal(*pixels):
-        return False
+    if a.image != b.image:
+        ours, theirs = (np.asarray(decode(image, name)) for image in (a.image, b.image))
+        if not np.array_equal(ours, theirs):
+            return False
     return a.masks.keys() == b.masks.keys() and all(
         mask == b.masks[kind]
         or np.array_equal(decode_indices(mask, name), decode_indices(b.masks[kind], name))
