@@ -73,6 +73,9 @@ class Ours:
     def annotation(self, index: int) -> Annotation:
         return Annotation(self._paths[index].name, label=index)
 
+    def origin(self, index: int) -> tuple[str]:
+        return (str(self._paths[index]),)
+
     def __getitem__(self, index: int) -> Record:
         return Record(self.annotation(index), read_file(self._paths[index]))
 

@@ -38,6 +38,9 @@ class Noise:
     def annotation(self, index: int) -> Annotation:
         return Annotation(f"train/{index:08d}.jpg", label=0)
 
+    def origin(self, index: int) -> str:
+        return f"picture {index % IMAGES}"
+
     def __getitem__(self, index: int) -> Record:
         return Record(self.annotation(index), self._images[index % IMAGES])
 

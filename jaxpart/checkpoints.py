@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import logging
 import pathlib
 import shutil
@@ -16,15 +17,17 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxpart import devices
 from jaxpart.errors import JaxpartError
+from jaxpart.files import CHECKSUM, checksum_of
 
 
 @functools.cache
 def _orbax() -> Any:
     """Orbax, which is slow to import.
 
-    Where a write fails, it raises, and need not print stack traces too: neither its own nor those of the
-    other writes, which then end with nobody waiting for them and their event loop closed.
+    Where it fails, it raises, and need not print stack traces too: neither its own nor those of the other
+    reads and writes, which then end with nobody waiting for them and their event loop closed.
     """
     import orbax.checkpoint as ocp
 
@@ -35,7 +38,7 @@ def _orbax() -> Any:
     others = sys.unraisablehook
 
     def unraisable(what: sys.UnraisableHookArgs) -> None:
-        if str(what.exc_value) != "Event loop is closed":
+        if not str(what.exc_value).startswith(("Event loop is closed", "Encountered error while")):
             others(what)
 
     sys.unraisablehook = unraisable
@@ -87,7 +90,7 @@ def load_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
             arguments = _as_numpy(tree, ocp.RestoreArgs(restore_type=np.ndarray))
             restore = ocp.args.PyTreeRestore(restore_args=arguments)
             return _flat(checkpointer.restore(folder.absolute(), args=restore))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # damaged bytes raise a dozen types
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise JaxpartError(
             f"the weights {folder} are damaged ({reason}); convert the checkpoint again"
@@ -108,6 +111,9 @@ class Checkpointer:
     is such a thing (`jaxpart.probes.sweep.Training`): heads that train together are best at epochs of
     their own, so that no one checkpoint would be the best of them all. Randomness follows from the seed
     and the step, and what was measured is in metrics.jsonl.
+
+    Orbax does not notice a changed bit. So checksums of the values are written beside them, and what is
+    read back must have them.
     """
 
     def __init__(self, folder: pathlib.Path, *, every_seconds: float = 60.0, keep: int = 1) -> None:
@@ -141,11 +147,13 @@ class Checkpointer:
         ocp = _orbax()
 
         leaves = {f"{i:05d}": leaf for i, leaf in enumerate(jax.tree.leaves(state))}
+        about = {"step": step, "place": place, "sums": _sums(leaves)}
         with _told(self._folder, "written", "make room, or name another --workdir"):
             self._open().save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(leaves), place=ocp.args.JsonSave(place)
+                    state=ocp.args.StandardSave(leaves),
+                    place=ocp.args.JsonSave({**about, CHECKSUM: checksum_of(about)}),
                 ),
             )
         self._saved = time.monotonic()
@@ -182,10 +190,15 @@ class Checkpointer:
                     state=ocp.args.StandardRestore(target), place=ocp.args.JsonRestore()
                 ),
             )
+            about = found.place
+            if about.pop(CHECKSUM, None) != checksum_of(about) or about["step"] != step:
+                raise ValueError("its place in the data was changed or has no checksum")
+            if _sums(found.state) != about["sums"]:
+                raise ValueError("its values were changed after they were written")
             for older in sorted(manager.all_steps())[: -self._keep]:
                 manager.delete(older)  # the process was killed between writing and removing
         state = jax.tree.unflatten(structure, [found.state[name] for name in target])
-        return step, state, found.place
+        return step, state, about["place"]
 
     def wait(self) -> None:
         """Returns when what was saved is on the disk."""
@@ -212,12 +225,23 @@ class Checkpointer:
         return self._manager
 
 
+def _sums(leaves: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of each array's dtype, shape and values."""
+    sums = {}
+    for name, leaf in leaves.items():
+        array = np.ascontiguousarray(devices.fetch(leaf))
+        digest = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+        sums[name] = digest.hexdigest()
+    return sums
+
+
 @contextlib.contextmanager
 def _told(folder: pathlib.Path, done: str, advice: str) -> Iterator[None]:
     """Turns what Orbax raises for a bad disk or a bad checkpoint into one sentence."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # damaged bytes raise a dozen types
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise JaxpartError(
             f"the checkpoint {folder} cannot be {done} ({reason}); {advice}"

@@ -10,15 +10,16 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
-import zipfile
 from collections.abc import Iterator
 
 import numpy as np
 
 from jaxpart.errors import JaxpartError, told
 from jaxpart.metrics.accuracy import Difference, item_scores, paired_difference
+from jaxpart.npz import read_npz
 from jaxpart.table import Section, percent, sections_text
 
+_ADVICE = "run its configuration again"
 _READINGS = ("best", "last", "chosen")
 
 
@@ -73,13 +74,10 @@ def _compare(first: pathlib.Path, second: pathlib.Path) -> Iterator[tuple[str, D
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = dict(arrays)
-        for key in ("ids", "labels", "classes"):
-            found[key]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise JaxpartError(f"{path} is damaged ({error}); run its configuration again") from error
+    found = read_npz(path, _ADVICE)
+    for key in ("ids", "labels", "classes"):
+        if key not in found:
+            raise JaxpartError(f"{path} holds no {key}; {_ADVICE}")
     return found
 
 

@@ -29,7 +29,7 @@ from jaxpart.devices import user_cache
 from jaxpart.errors import JaxpartError
 from jaxpart.files import moved_into_place, remove_left
 
-FORMAT = "1"
+FORMAT = "2"
 SHARD_BYTES = 128 << 20
 PRECISIONS = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 _CODES = {"F32": PRECISIONS["float32"], "BF16": PRECISIONS["bfloat16"]}
@@ -47,7 +47,7 @@ class Shard:
     """Rows of some items.
 
     Attributes:
-      ids: The item of each row.
+      ids: The item of each row, and what tells its picture from others of that name.
       rows: [item, …], float32 or bfloat16; memory-mapped if it comes from disk.
     """
 
@@ -144,7 +144,14 @@ class _Files:
                 shards.append(self._open(path))
             except FileNotFoundError:
                 continue  # another run has found it damaged
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            except (
+                OSError,
+                ArithmeticError,
+                LookupError,
+                ValueError,
+                TypeError,
+                AttributeError,
+            ) as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
                 complaints.append(f"cached features {path} are damaged ({reason}): made again")
                 with contextlib.suppress(OSError):

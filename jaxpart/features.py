@@ -221,6 +221,7 @@ def extract(
         raise JaxpartError(f"{view.data} has no images to encode; look at its limits")
     encoder.config.grid_of(view.size, view.size)
     cache = open_cache(config.cache, config.folder)
+    keys = view.ids if cache.mode == "off" else view.keys
     addresses = {name: _address(encoder, view, name, config.precision) for name in names}
     shards: dict[str, list[Shard]] = {}
     absent: dict[str, np.ndarray] = {}
@@ -229,7 +230,7 @@ def extract(
         for complaint in complaints:
             progress.say(complaint)
         there = set(itertools.chain.from_iterable(shard.ids for shard in shards[name]))
-        absent[name] = devices.anywhere(np.array([item not in there for item in view.ids]))
+        absent[name] = devices.anywhere(np.array([key not in there for key in keys]))
     writer = _Writer(cache, addresses, PRECISIONS[config.precision])
     errors: dict[int, JaxpartError] = {}
     total = 0
@@ -238,20 +239,20 @@ def extract(
     for pattern in np.unique(lacking[lacking.any(axis=1)], axis=0):
         wanted = tuple(name for name, lacks in zip(names, pattern, strict=True) if lacks)
         numbers = np.flatnonzero((lacking == pattern).all(axis=1))
-        first = {view.ids[number]: number for number in reversed(numbers.tolist())}
+        first = {keys[number]: number for number in reversed(numbers.tolist())}
         numbers = np.array(sorted(first.values()))  # the same box twice is encoded once
         with progress.bar(f"encoding {view.data.split()[0]} ({view.kind})", len(numbers)) as bar:
-            for ids, rows in _encode(encoder, view, numbers, wanted, batch_size, errors, bar):
-                writer.add(ids, rows)
-                total += len(ids)
+            for done, rows in _encode(encoder, view, numbers, wanted, batch_size, errors, bar):
+                writer.add([keys[number] for number in done], rows)
+                total += len(done)
         writer.close()
     for name in names:
         shards[name] += writer.written[name]
-    failed = {view.ids[number] for number in errors}
-    kept = np.array([i for i, item in enumerate(view.ids) if item not in failed], np.int64)
+    failed = {keys[number] for number in errors}
+    kept = np.array([i for i, key in enumerate(keys) if key not in failed], np.int64)
     if not len(kept):
         raise JaxpartError(f"no image of {view.data} can be read; the first: {errors[min(errors)]}")
-    items = [view.ids[i] for i in kept]
+    items = [keys[i] for i in kept]
     found = {name: Features(shards[name], items) for name in names}
     progress.say(
         f"{view.data.split()[0]} ({view.kind}): {total} images encoded, {len(kept) - total} were "
@@ -311,8 +312,8 @@ def _encode(
     batch_size: int,
     errors: dict[int, JaxpartError],
     advance: Any,
-) -> Iterator[tuple[list[str], dict[str, np.ndarray]]]:
-    """Features of some items, batch by batch; those that cannot be read are left out."""
+) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+    """Numbers and features of some items, batch by batch; those that cannot be read are left out."""
     size = devices.round_up(batch_size)
     share = size // jax.process_count()
     batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
@@ -320,23 +321,24 @@ def _encode(
     images = view.read(np.concatenate(mine).tolist())
     patches = math.prod(encoder.config.grid_of(view.size, view.size))
 
-    def finish(batch: np.ndarray, out: Any, good: Any) -> tuple[list[str], dict[str, np.ndarray]]:
+    def finish(batch: np.ndarray, out: Any, good: Any) -> tuple[list[int], dict[str, np.ndarray]]:
         rows, readable = devices.fetch((out, good))
         count = len(batch)
         advance(count)
         readable = readable[:count]
         for number in batch[~readable].tolist():
             errors.setdefault(number, JaxpartError(f"another process: {view.ids[number]}"))
-        ids = [view.ids[number] for number in batch[readable]]
+        done = batch[readable].tolist()
         rows = {name: row[:count][readable] for name, row in rows.items()}
         for name, row in rows.items():
             finite = np.isfinite(row).all(axis=tuple(range(1, row.ndim)))
             if not finite.all():
+                first = view.ids[done[int(np.argmin(finite))]]
                 raise JaxpartError(
-                    f"the feature {name} of {ids[int(np.argmin(finite))]} ({view.data}) is NaN or "
-                    f"infinite; look at this image and at the encoder"
+                    f"the feature {name} of {first} ({view.data}) is NaN or infinite; look at this "
+                    f"image and at the encoder"
                 )
-        return ids, rows
+        return done, rows
 
     running: tuple[np.ndarray, Any, Any] | None = None
     for batch, own in zip(batches, mine, strict=True):

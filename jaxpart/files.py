@@ -10,15 +10,19 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import glob
+import hashlib
 import json
 import math
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jaxpart.errors import JaxpartError
+
+CHECKSUM = "checksum"
+"""Field of a JSON document: SHA-256 of all its others."""
 
 
 def remove_left(folder: pathlib.Path, name: str = "*") -> None:
@@ -111,10 +115,45 @@ def from_json(number: float | None) -> float:
     return math.nan if number is None else number
 
 
-def write_json(path: pathlib.Path, document: Any) -> None:
-    """Writes a document, see `to_json`. Raises `JaxpartError` if the file cannot be written."""
+def checksum_of(document: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON document without its checksum, whatever its whitespace and order."""
+    rest = {str(key): value for key, value in document.items() if key != CHECKSUM}
+    plain = json.loads(to_json(rest, indent=None))  # tuples are lists there, and keys text
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def sealed_json(document: Mapping[str, Any]) -> str:
+    """A document as JSON with its checksum, which `parse_json` looks at."""
+    return to_json({**document, CHECKSUM: checksum_of(document)}) + "\n"
+
+
+def parse_json(text: str | bytes) -> dict[str, Any]:
+    """A document without its checksum, which must be right if there is one: older files have none.
+
+    Raises:
+      ValueError: It is not a JSON object, or was changed after it was written.
+    """
+    try:
+        document = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")
+    if CHECKSUM in document:
+        changed = document.pop(CHECKSUM) != checksum_of(document)
+    else:
+        last = next(reversed(document), "")
+        rest = {key: value for key, value in document.items() if key != last}
+        changed = bool(document) and document[last] == checksum_of(rest)  # it lost its name
+    if changed:
+        raise ValueError("it was changed after it was written")
+    return document
+
+
+def write_json(path: pathlib.Path, document: Mapping[str, Any]) -> None:
+    """Writes a document, see `sealed_json`. Raises `JaxpartError` if the file cannot be written."""
     with replacing(path) as temporary:
-        temporary.write_text(to_json(document) + "\n", encoding="utf-8")
+        temporary.write_text(sealed_json(document), encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxpart import devices, tasks
-from jaxpart.encoders.configured import configured_encoder
-from jaxpart.encoders.loading import describe
+from jaxpart.encoders.configured import configured_encoder, encoder_folder
+from jaxpart.encoders.loading import describe, unchecked_note
 from jaxpart.encoders.precision import REFERENCE
 from jaxpart.errors import JaxpartError
 from jaxpart.paper import CHECKSUMS
@@ -41,6 +41,10 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
         tensorboard=config.tensorboard,
     )
     encoder = configured_encoder(config)
+    folder = encoder_folder(config)
+    if folder is not None and (note := unchecked_note(folder)):
+        progress.say(note)
+    workdir.belongs_to("the encoder", encoder.digest)
     values: dict[str, float | int] = {}
     for task in chosen.values():
         for key, value in task.run(encoder, config, workdir, progress):

@@ -203,7 +203,7 @@ def state(folder: pathlib.Path) -> dict[str, object]:
             lines = [json.loads(line) for line in path.read_text().splitlines()]
             found[name] = [[line["name"], line.get("step"), repr(line["value"])] for line in lines]
         elif path.suffix == ".json":
-            found[name] = re.sub(r'"seconds": [0-9.]+', "", path.read_text())
+            found[name] = re.sub(r'"(seconds|checksum)": [0-9a-f."]+', "", path.read_text())
         elif path.suffix == ".safetensors" and "features" in path.parts:
             add_rows(found, path)  # files hold whichever rows fitted into one go
         else:

@@ -10,6 +10,7 @@ import pytest
 import jaxpart
 from convert.pipeline import convert
 from jaxpart import config as configs
+from jaxpart.files import parse_json
 from jaxpart.workdir import WorkDir
 
 SMALL = [
@@ -49,6 +50,7 @@ def test_embedded_run_from_any_folder(tmp_path):
     files = {path.name for path in folder.iterdir()}
     assert files == {
         "config.json",
+        "identity.json",
         "versions.json",
         "metrics.jsonl",
         "results.json",
@@ -193,7 +195,7 @@ def test_workdir_of_another_run_is_refused(tmp_path):
     WorkDir(tmp_path, {"a": {"b": 1}}).finish({})
     with pytest.raises(jaxpart.JaxpartError, match=r"a\.b: 1 there, 2 now"):
         WorkDir(tmp_path, {"a": {"b": 2}})
-    assert json.loads((tmp_path / "config.json").read_text()) == {"a": {"b": 1}}
+    assert parse_json((tmp_path / "config.json").read_text()) == {"a": {"b": 1}}
     (tmp_path / "file").write_text("")
     with pytest.raises(jaxpart.JaxpartError, match="cannot be written"):
         WorkDir(tmp_path / "file" / "run", {})

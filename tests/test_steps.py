@@ -63,7 +63,7 @@ def test_unasked_work_is_seen():
 def test_features(encoder):
     names = ("cls_token", "tokens")
     view = View(
-        "pictures", "image eval", SIDE, list(map(str, range(10))), lambda i: iter(PIXELS[i])
+        "pictures", "image eval", SIDE, list(map(str, range(10))), list, lambda i: iter(PIXELS[i])
     )
     settings = ConfigDict({"cache": "off", "folder": "", "precision": "float32"})
 

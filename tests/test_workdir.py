@@ -36,7 +36,9 @@ def test_a_resumed_run_keeps_what_was_measured(tmp_path):
         ("AP", None): 0.5,
     }
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"config.json", "versions.json", "metrics.jsonl", "results.json"}
+    assert names == {
+        *("config.json", "identity.json", "versions.json", "metrics.jsonl", "results.json")
+    }
 
 
 def test_other_processes_write_nothing(tmp_path):

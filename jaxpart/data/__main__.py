@@ -46,7 +46,7 @@ def _prepare(given: argparse.Namespace) -> int:
         name, sources, given.out, whole=whole, skip=given.skip_bad, workers=given.workers
     )
     if not summaries:
-        print(f"{folder} was finished before; nothing was done")
+        print(f"{folder} was finished before and holds these data; nothing was done")
         return 0
     manifest = read_manifest(folder)
     for split, summary in summaries.items():

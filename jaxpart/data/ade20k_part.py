@@ -56,6 +56,9 @@ Pair = tuple[str, str]
 """Names of an object and of its part, as the annotations write them."""
 
 
+_ENDS = (".jpg", "_seg.png", "_parts_1.png")
+
+
 def ade20k_part(root: str | pathlib.Path, split: str) -> Ade20kParts | LabelMaps:
     """ADE20K's parts of objects as a `Source`, with a mask "part".
 
@@ -117,6 +120,10 @@ class Ade20kParts:
     def annotation(self, index: int) -> Annotation:
         """The image's path."""
         return Annotation(f"{self._scenes[index]}.jpg")
+
+    def origin(self, index: int) -> tuple[str, ...]:
+        """The image and its maps, of which that of parts may be missing."""
+        return tuple(f"{self._root}/{self._scenes[index]}{end}" for end in _ENDS)
 
     def __getitem__(self, index: int) -> Record:
         """An image with its mask."""

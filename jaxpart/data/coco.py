@@ -104,6 +104,10 @@ class CocoPersons:
         )
         return Annotation(name, keypoints, size=self._sizes[index])
 
+    def origin(self, index: int) -> tuple[str, ...]:
+        """The image's file."""
+        return (f"{self._root}/{self._ids[index]}",)
+
     def __getitem__(self, index: int) -> Record:
         """An image with its annotation."""
         annotation = self.annotation(index)

@@ -78,6 +78,10 @@ class Cub:
         """Keypoints and species of an image."""
         return self._annotations[index]
 
+    def origin(self, index: int) -> tuple[str, ...]:
+        """The image's file."""
+        return (f"{self._root}/{self._annotations[index].id}",)
+
     def __getitem__(self, index: int) -> Record:
         """An image with its annotation."""
         annotation = self.annotation(index)

@@ -88,6 +88,10 @@ class ImageNet:
         label = int(self._labels[index])
         return Annotation(f"{self._split}/{self._files[index]}", label=label)
 
+    def origin(self, index: int) -> tuple[str, ...]:
+        """The image's file."""
+        return (f"{self._folder}/{self._files[index]}",)
+
     def __getitem__(self, index: int) -> Record:
         """An image with its class."""
         return Record(self.annotation(index), read_file(self._folder / self._files[index]))

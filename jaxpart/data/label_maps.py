@@ -105,6 +105,10 @@ class LabelMaps:
         """The image's path."""
         return Annotation(self._pairs[index][0])
 
+    def origin(self, index: int) -> tuple[str, ...]:
+        """The image and its label map."""
+        return tuple(f"{self._root}/{path}" for path in self._pairs[index])
+
     def __getitem__(self, index: int) -> Record:
         """An image with its label map."""
         image_path, label_path = self._pairs[index]

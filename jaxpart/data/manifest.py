@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from jaxpart.data.folders import read_file
 from jaxpart.data.source import DatasetInfo
 from jaxpart.data.tfds_layout import VERSION
 from jaxpart.errors import JaxpartError
-from jaxpart.files import replacing
+from jaxpart.files import parse_json, replacing, sealed_json
 
 MANIFEST = "jaxpart.json"
 FORMAT = 1
@@ -75,7 +74,7 @@ class Manifest:
     def to_json(self) -> str:
         """The text of jaxpart.json."""
         tree = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)}
-        return json.dumps(tree, indent=1, ensure_ascii=False) + "\n"
+        return sealed_json(tree)
 
     def files(self) -> list[File]:
         """Every file that it lists."""
@@ -94,8 +93,8 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        tree = json.loads(read_file(path))
-        if not isinstance(tree, dict) or "format" not in tree:
+        tree = parse_json(read_file(path))
+        if "format" not in tree:
             raise ValueError("no field 'format'")
         if (tree["format"], tree["version"]) != (FORMAT, VERSION):
             raise JaxpartError(
@@ -157,6 +156,16 @@ def write_file(path: pathlib.Path, data: bytes) -> File:
         file.flush()
         os.fsync(file.fileno())
     return File(path.name, len(data), hashlib.sha256(data).hexdigest())
+
+
+def read_listed(folder: pathlib.Path, file: File) -> bytes:
+    """A small file of a prepared data set. Raises `JaxpartError` if it is not as it was written."""
+    data = read_file(folder / file.name)
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise JaxpartError(
+            f"{folder / file.name} was changed after it was written; prepare the data set again"
+        )
+    return data
 
 
 def describe_file(path: pathlib.Path) -> File:

@@ -164,6 +164,10 @@ class KeypointFolder:
         """The image's keypoints."""
         return self._annotations[index]
 
+    def origin(self, index: int) -> tuple[str, ...]:
+        """The image's file."""
+        return (f"{self._folder}/{self._annotations[index].id}",)
+
     def __getitem__(self, index: int) -> Record:
         """An image with its keypoints."""
         annotation = self._annotations[index]

@@ -179,6 +179,10 @@ class Pascal:
         """The image's path."""
         return Annotation(self._images[index])
 
+    def origin(self, index: int) -> tuple[str, ...]:
+        """The image and its annotation."""
+        return f"{self._folder}/{self._images[index]}", f"{self._folder}/{self._mats[index]}"
+
     def __getitem__(self, index: int) -> Record:
         """An image with its mask."""
         annotation = self.annotation(index)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from jaxpart.data.annotations import AnnotationTable
-from jaxpart.data.folders import NotThere, read_file
-from jaxpart.data.manifest import MANIFEST, read_manifest
+from jaxpart.data.folders import NotThere
+from jaxpart.data.manifest import MANIFEST, read_listed, read_manifest
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.data.tf_example import decode_bytes
 from jaxpart.data.tfds_layout import VERSION
@@ -70,13 +70,14 @@ class Prepared:
         shards = [shard for name in names for shard in manifest.splits[name].shards]
         self.info = manifest.splits[split].info if whole is None else whole.info
         self._table = AnnotationTable(
-            [(s.annotations.name, read_file(self._folder / s.annotations.name)) for s in shards]
+            [(s.annotations.name, read_listed(self._folder, s.annotations)) for s in shards]
         )
         self._files = [shard.images.name for shard in shards]
+        self._sums = [shard.images.sha256 for shard in shards]
         self._starts = [0, *itertools.accumulate(shard.records for shard in shards)]
         self._order = None
         if whole is not None:
-            self._order = np.load(io.BytesIO(read_file(self._folder / whole.order.name)))
+            self._order = np.load(io.BytesIO(read_listed(self._folder, whole.order)))
         size = self._starts[-1] if self._order is None else len(self._order)
         if not len(self._table) == self._starts[-1] == size:
             raise JaxpartError(
@@ -98,16 +99,25 @@ class Prepared:
         index %= len(self)
         return index if self._order is None else int(self._order[index])
 
+    def _position(self, place: int) -> tuple[int, int]:
+        """(shard, record in it)."""
+        shard = bisect.bisect_right(self._starts, place) - 1
+        return shard, place - self._starts[shard]
+
     def annotation(self, index: int) -> Annotation:
         """What is known of an image, from memory."""
         return self._table[self._place(index)]
 
+    def origin(self, index: int) -> str:
+        """The checksum of the shard, and the image's place in it."""
+        shard, position = self._position(self._place(index))
+        return f"{self._sums[shard]} {position}"
+
     def __getitem__(self, index: int) -> Record:
         """An image with everything known of it."""
         place = self._place(index)
-        shard = bisect.bisect_right(self._starts, place) - 1
+        shard, position = self._position(place)
         path = self._folder / self._files[shard]
-        position = place - self._starts[shard]
         try:
             features = decode_bytes(self._reader(shard, path).read([position])[0])
             annotation = self._table[place]

@@ -4,6 +4,7 @@ The folder OUT/NAME/1.0.0 holds, for each shard, its records and their annotatio
 tensorflow-datasets needs to read it, and jaxpart.json, which is written last: without it the folder
 is not finished. A preparation that was killed goes on from its finished shards. The same data set
 gives the same bytes, however often it was interrupted and by however many processes it was written.
+What was finished or begun of other files, though of the same names, is refused.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from jaxpart.data.annotations import annotation_ids
 from jaxpart.data.checking import Summary, repeated, total
 from jaxpart.data.folders import fingerprint, read_file
+from jaxpart.data.identity import identity_of
 from jaxpart.data.locking import locked
 from jaxpart.data.manifest import (
     MANIFEST,
@@ -33,6 +35,7 @@ from jaxpart.data.manifest import (
 )
 from jaxpart.data.parallel import over_tasks
 from jaxpart.data.prepared import UNFINISHED
+from jaxpart.data.rechecking import check_same
 from jaxpart.data.shards import Task, Written, find_written, write_shard
 from jaxpart.data.source import DatasetInfo, Source
 from jaxpart.data.tfds_layout import (
@@ -85,7 +88,9 @@ def prepare(
     with locked(folder.parent / f".{VERSION}.lock", f"preparing {folder}"):
         unfinished = folder / UNFINISHED
         if (folder / MANIFEST).exists():
-            _check_finished(folder, sources, whole)
+            manifest = _check_finished(folder, sources, whole)
+            with progress.bar(f"{name}: comparing", sum(map(len, sources.values()))) as advance:
+                check_same(folder, manifest, sources, workers, advance)
             _remove(unfinished)  # by a process that was killed while it did so
             return folder, {}
         tasks = _tasks(name, sources, folder, skip, records_per_shard)
@@ -116,6 +121,7 @@ def _plan(
     infos = {split: dataclasses.asdict(source.info) for split, source in sources.items()}
     lengths = {split: len(source) for split, source in sources.items()}
     tree = {"name": name, "splits": infos, "lengths": lengths, "skip": skip, "size": size}
+    tree["identities"] = {split: identity_of(source) for split, source in sources.items()}
     tree["whole"] = None if whole is None else dataclasses.asdict(whole.info)
     return json.dumps(tree, indent=1)
 
@@ -166,8 +172,8 @@ def _remove(unfinished: pathlib.Path) -> None:
 
 def _check_finished(
     folder: pathlib.Path, sources: Mapping[str, Source], whole: Source | None
-) -> None:
-    """Raises `JaxpartError` unless the finished folder holds these data."""
+) -> Manifest:
+    """The manifest of the finished folder. Raises `JaxpartError` unless it is of these data."""
     manifest = read_manifest(folder)
     wholes = {} if whole is None else {whole.info.split: whole.info}
     there = {split: entry.info for split, entry in manifest.splits.items()}
@@ -186,6 +192,7 @@ def _check_finished(
             f"{folder} holds another version of the data set or other splits; remove it or name another "
             "--out"
         )
+    return manifest
 
 
 def _left_out(info: DatasetInfo, skipped: Sequence[tuple[int, str]]) -> DatasetInfo:

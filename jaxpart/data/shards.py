@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ from jaxpart.data.source import Annotation, Source
 from jaxpart.data.tf_example import encode_example
 from jaxpart.data.tfds_layout import features_of
 from jaxpart.errors import JaxpartError
-from jaxpart.files import replacing
+from jaxpart.files import parse_json, replacing, sealed_json
 
 _OPTIONS = "group_size:1,uncompressed"  # records are read one by one, and images do not compress
 
@@ -74,7 +73,7 @@ def write_shard(sources: Mapping[str, Source], task: Task) -> Written:
         ),
     )
     written = Written(shard, tuple(skipped), summarize(pictures))
-    write_file(_note(task), json.dumps(dataclasses.asdict(written)).encode())
+    write_file(_note(task), sealed_json(dataclasses.asdict(written)).encode())
     return written
 
 
@@ -88,7 +87,7 @@ def find_written(task: Task) -> Written | None:
     if not path.exists():
         return None
     try:
-        tree = json.loads(read_file(path))
+        tree = parse_json(read_file(path))
         shard = tree["shard"]
         written = Written(
             Shard(shard["records"], File(**shard["images"]), File(**shard["annotations"])),

@@ -7,7 +7,7 @@ is random access and stateless, so any loader can shard, shuffle and resume it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -103,6 +103,14 @@ class Source(Protocol):
 
     def annotation(self, index: int) -> Annotation:
         """What is known of image `index`, without reading it: cheap enough for a full pass."""
+        ...
+
+    def origin(self, index: int) -> Sequence[str] | str:
+        """Paths of all files that image `index` is read from, opening none.
+
+        Where it has no files of its own: a text that is another wherever its content is another, unless
+        `info.version` is.
+        """
         ...
 
     def __getitem__(self, index: int) -> Record:

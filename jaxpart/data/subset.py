@@ -35,6 +35,10 @@ class Subset:
         """What is known of the image, see `Source`."""
         return self._source.annotation(self._indices[index])
 
+    def origin(self, index: int) -> Sequence[str] | str:
+        """Where the image is from, see `Source`."""
+        return self._source.origin(self._indices[index])
+
     def __getitem__(self, index: int) -> Record:
         """The image, see `Source`."""
         return self._source[self._indices[index]]
@@ -153,6 +157,10 @@ class InMemory:
     def annotation(self, index: int) -> Annotation:
         """What is known of the image, see `Source`."""
         return self._source.annotation(index)
+
+    def origin(self, index: int) -> Sequence[str] | str:
+        """Where the image is from, see `Source`."""
+        return self._source.origin(index)
 
     def __getitem__(self, index: int) -> Record:
         """The image, see `Source`."""

@@ -4,10 +4,12 @@ them can be found again."""
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from jaxpart.data.augment import ImageEval
+from jaxpart.data.identity import identities
 from jaxpart.data.images import Pixels
 from jaxpart.data.parts import Patch
 from jaxpart.data.patch_images import read_patches
@@ -23,10 +25,11 @@ class View:
     """Images that are the same whenever they are read.
 
     Attributes:
-      data: The data set with its version, whatever the split: with it and an id go the same pixels.
+      data: The data set with its version, whatever the split.
       kind: How they are cut and resized, "patch eval".
       size: Side in pixels.
       ids: Name of each item; for messages too.
+      identify: What tells the pictures of the items with the given numbers from others of that name.
       read: Pixels of the items with the given numbers, in that order; an error in place of those that
         cannot be read, where the view was asked to skip them.
       permuted: None: an encoder gets the patches of an image in their order. Else the seed of the
@@ -37,17 +40,27 @@ class View:
     kind: str
     size: int
     ids: Sequence[str]
+    identify: Callable[[Sequence[int]], Sequence[str]]
     read: Callable[[Sequence[int]], Iterator[Pixels | JaxpartError]]
     permuted: int | None = None
+
+    @functools.cached_property
+    def keys(self) -> list[str]:
+        """Of each item, its name and what its picture holds: with `data`, equal keys are equal pixels."""
+        found = self.identify(range(len(self.ids)))
+        return [f"{item} {identity}" for item, identity in zip(self.ids, found, strict=True)]
 
     def subset(self, numbers: Sequence[int]) -> View:
         """Of some items alone."""
         ids = [self.ids[number] for number in numbers]
 
+        def identify(chosen: Sequence[int]) -> Sequence[str]:
+            return self.identify([numbers[number] for number in chosen])
+
         def read(chosen: Sequence[int]) -> Iterator[Pixels | JaxpartError]:
             return self.read([numbers[number] for number in chosen])
 
-        return dataclasses.replace(self, ids=ids, read=read)
+        return dataclasses.replace(self, ids=ids, identify=identify, read=read)
 
 
 def patch_view(
@@ -66,9 +79,12 @@ def patch_view(
         found = read_patches(source, chosen, size=size, transform=transform, on_error=on_error)
         return (pixels for _, pixels in found)
 
+    def identify(numbers: Sequence[int]) -> list[str]:
+        return identities(source, [patches[number].index for number in numbers])
+
     ids = [f"{patch.image} {list(patch.box)}" for patch in patches]
     data, kind = f"{source.info.name} {source.info.version}", f"patch {transform}"
-    return View(data, kind, size, ids, read, permuted)
+    return View(data, kind, size, ids, identify, read, permuted)
 
 
 def image_view(source: Source, *, size: int, on_error: Literal["raise", "skip"] = "raise") -> View:
@@ -93,4 +109,5 @@ def image_view(source: Source, *, size: int, on_error: Literal["raise", "skip"] 
                     yield pixels if valid else JaxpartError(loader.skipped[item])
 
     ids = [source.annotation(number).id for number in range(len(source))]
-    return View(f"{source.info.name} {source.info.version}", "image eval", size, ids, read)
+    data = f"{source.info.name} {source.info.version}"
+    return View(data, "image eval", size, ids, functools.partial(identities, source), read)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
+from jaxpart.data.identity import identities
 from jaxpart.data.images import Pixels, decode, image_eval
 from jaxpart.data.source import Source
 from jaxpart.data.views import View
@@ -57,4 +58,8 @@ def window_view(source: Source, images: Sequence[int], *, size: int) -> View:
                 left, top = column * size // 2, row * size // 2
                 yield np.asarray(picture.crop((left, top, left + size, top + size)))
 
-    return View(f"{source.info.name} {source.info.version}", "window eval", size, ids, read)
+    def identify(numbers: Sequence[int]) -> list[str]:
+        return identities(source, [images[number // count] for number in numbers])
+
+    data = f"{source.info.name} {source.info.version}"
+    return View(data, "window eval", size, ids, identify, read)

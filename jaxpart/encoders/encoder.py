@@ -52,7 +52,8 @@ class Encoder:
       name: The method, "ibot".
       config: Architecture.
       preprocessing: Mean and std of its pixels.
-      digest: sha256 over names, shapes and values of all weights.
+      digest: sha256 over all that decides its output: names, shapes and values of all weights,
+        architecture and preprocessing.
       trained: False for random weights, whose results say nothing about a method.
       graph: The module's structure (`flax.nnx.GraphDef`).
       state: The module's weights (`flax.nnx.State`).

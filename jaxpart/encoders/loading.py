@@ -24,8 +24,11 @@ from jaxpart.encoders.precision import REFERENCE, Precision, check_precision
 from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.encoders.vit import abstract_state
 from jaxpart.errors import JaxpartError
+from jaxpart.files import CHECKSUM, checksum_of, parse_json, write_json
 
-FORMAT = 1
+FORMAT = 2
+_ARRAYS_ALONE = 1
+"""The format whose digest covers the arrays alone, and whose encoder.json has no checksum."""
 _WEIGHTS = "weights"
 _ABOUT = "encoder.json"
 
@@ -35,6 +38,34 @@ def shapes_of(config: ViTConfig) -> Mapping[str, tuple[int, ...]]:
     """Shape of every array of an encoder by its dotted path."""
     flat = nnx.to_flat_state(abstract_state(config))
     return types.MappingProxyType({".".join(map(str, path)): leaf.shape for path, leaf in flat})
+
+
+def encoder_digest(arrays: str, config: ViTConfig, preprocessing: Preprocessing) -> str:
+    """sha256 over all that decides what an encoder makes of an image.
+
+    Fields of the architecture that have their default do not count, so that it stays when there are more.
+
+    Args:
+      arrays: Their `digest_of`.
+      config: Architecture.
+      preprocessing: Mean and std of its pixels.
+    """
+    function = {
+        "arrays": arrays,
+        "architecture": _chosen(config),
+        "preprocessing": dataclasses.asdict(preprocessing),
+    }
+    return checksum_of(function)
+
+
+def _chosen(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass that do not have their default."""
+    found = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value != field.default:
+            found[field.name] = _chosen(value) if dataclasses.is_dataclass(value) else value
+    return found
 
 
 def digest_of(arrays: Mapping[str, ArrayLike]) -> str:
@@ -71,18 +102,17 @@ def write_encoder(
         "family": family,
         "architecture": dataclasses.asdict(config),
         "preprocessing": dataclasses.asdict(preprocessing),
-        "digest": digest_of(arrays),
+        "digest": encoder_digest(digest_of(arrays), config, preprocessing),
         **about,
     }
-    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    (folder / _ABOUT).write_text(text, encoding="utf-8")
+    write_json(folder / _ABOUT, document)
 
 
 def read_about(folder: str | pathlib.Path) -> dict[str, Any]:
-    """What `encoder.json` says of an encoder folder, unchecked.
+    """What `encoder.json` says of an encoder folder; its fields are unchecked.
 
     Raises:
-      JaxpartError: The folder is no converted encoder, or the file is damaged.
+      JaxpartError: The folder is no converted encoder, or the file is damaged or was changed.
     """
     about = pathlib.Path(folder) / _ABOUT
     if not about.is_file():
@@ -91,17 +121,26 @@ def read_about(folder: str | pathlib.Path) -> dict[str, Any]:
             f"`python -m convert FAMILY CHECKPOINT {folder}`"
         )
     try:
-        return json.loads(about.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        text = about.read_text(encoding="utf-8")
+        document = parse_json(text)
+        if document.get("format") == FORMAT and CHECKSUM not in json.loads(text):
+            raise ValueError(f"it has no {CHECKSUM}")
+        return document
+    except OSError as error:
+        raise JaxpartError(f"{about} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise _damaged(about, error) from error
 
 
 def _damaged(about: pathlib.Path, error: Exception) -> JaxpartError:
-    return JaxpartError(f"{about} is damaged ({error!r}); convert the checkpoint again")
+    reason = str(error) if isinstance(error, ValueError) else repr(error)
+    return JaxpartError(f"{about} is damaged ({reason}); convert the checkpoint again")
 
 
 def describe(folder: str | pathlib.Path) -> tuple[dict[str, Any], ViTConfig]:
     """What an encoder's folder says of itself, and the encoder's architecture.
+
+    "digest" is `encoder_digest`, in older folders too, which hold only that of their arrays.
 
     Raises:
       JaxpartError: The folder is missing, or its `encoder.json` is damaged or of another version.
@@ -109,13 +148,37 @@ def describe(folder: str | pathlib.Path) -> tuple[dict[str, Any], ViTConfig]:
     folder = pathlib.Path(folder)
     about, document = folder / _ABOUT, read_about(folder)
     try:
-        if document["format"] != FORMAT:
+        if document["format"] not in (FORMAT, _ARRAYS_ALONE):
             raise JaxpartError(
                 f"{about} has format {document['format']}, this jaxpart reads {FORMAT}; convert again"
             )
-        return document, _config(document["architecture"])
+        config = _config(document["architecture"])
+        if document["format"] == _ARRAYS_ALONE:
+            digest = encoder_digest(document["digest"], config, _preprocessing(document))
+            document = {**document, "digest": digest}
+        return document, config
     except (KeyError, TypeError) as error:
         raise _damaged(about, error) from error
+
+
+def unchecked_note(folder: str | pathlib.Path) -> str | None:
+    """What is to be said of an encoder whose `encoder.json` an older jaxpart wrote, or None.
+
+    Raises:
+      JaxpartError: See `describe`.
+    """
+    if describe(folder)[0]["format"] == FORMAT:
+        return None
+    return (
+        f"{folder} was written by an older jaxpart: changes of its mean, std or architecture would not "
+        f"be noticed; convert the checkpoint again, or run `python -m jaxpart.encoders.sealing {folder}` "
+        f"if you trust its {_ABOUT}"
+    )
+
+
+def _preprocessing(document: Mapping[str, Any]) -> Preprocessing:
+    pixels = document["preprocessing"]
+    return Preprocessing(tuple(pixels["mean"]), tuple(pixels["std"]))
 
 
 def load_encoder(
@@ -140,13 +203,16 @@ def load_encoder(
     folder = pathlib.Path(folder)
     document, config = describe(folder)
     try:
-        pixels = document["preprocessing"]
-        preprocessing = Preprocessing(tuple(pixels["mean"]), tuple(pixels["std"]))
+        preprocessing = _preprocessing(document)
         family, digest = document["family"], document["digest"]
     except (KeyError, TypeError) as error:
         raise _damaged(folder / _ABOUT, error) from error
     arrays = checkpoints.load_arrays(folder / _WEIGHTS)
-    _check(folder, arrays, shapes_of(config), digest)
+    _check_shapes(folder, arrays, shapes_of(config))
+    if encoder_digest(digest_of(arrays), config, preprocessing) != digest:
+        raise JaxpartError(
+            f"the weights of {folder} were changed after they were written; convert the checkpoint again"
+        )
     encoder = make_encoder(
         family, config, preprocessing, arrays, digest=digest, trained=True, put=put
     )
@@ -195,7 +261,12 @@ def random_encoder(name: str, config: ViTConfig, *, seed: int = 0) -> Encoder:
     facts = families().get(name)
     preprocessing = facts.preprocessing if facts else Preprocessing()
     return make_encoder(
-        name, config, preprocessing, arrays, digest=digest_of(arrays), trained=False
+        name,
+        config,
+        preprocessing,
+        arrays,
+        digest=encoder_digest(digest_of(arrays), config, preprocessing),
+        trained=False,
     )
 
 
@@ -209,11 +280,8 @@ def _config(architecture: Mapping[str, Any]) -> ViTConfig:
     return ViTConfig(**fields)
 
 
-def _check(
-    folder: pathlib.Path,
-    arrays: Mapping[str, np.ndarray],
-    shapes: Mapping[str, tuple[int, ...]],
-    digest: str,
+def _check_shapes(
+    folder: pathlib.Path, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
     found = {path: array.shape for path, array in arrays.items()}
     if found != dict(shapes):
@@ -221,8 +289,4 @@ def _check(
         raise JaxpartError(
             f"the weights of {folder} do not fit its architecture at {', '.join(wrong[:3])} "
             f"({len(wrong)} in all); convert the checkpoint again"
-        )
-    if digest_of(arrays) != digest:
-        raise JaxpartError(
-            f"the weights of {folder} were changed after they were written; convert the checkpoint again"
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError, told
 from jaxpart.export.formats import FORMATS, check_format, write_features
 from jaxpart.export.views import VIEWS, LabelledView, find_views
+from jaxpart.files import parse_json
 from jaxpart.progress import Progress
 
 _VIEWS_OF = {
@@ -46,7 +46,7 @@ def _configuration(given: argparse.Namespace) -> tuple[ConfigDict, tuple[str, ..
         views: tuple[str, ...] = ("parts",)
     elif (path / "config.json").is_file():
         try:
-            config = ConfigDict(json.loads((path / "config.json").read_text(encoding="utf-8")))
+            config = ConfigDict(parse_json((path / "config.json").read_bytes()))
         except ValueError as error:
             raise JaxpartError(f"{path / 'config.json'} is damaged ({error}); run again") from error
         views = tuple(v for task in config.get("tasks", ()) for v in _VIEWS_OF.get(task, ()))

@@ -36,8 +36,8 @@ from jaxpart.workdir import WorkDir
 _CURVE_POINTS = 100
 
 
-def make_supply(config: Any, progress: Progress) -> Supply:
-    """The training images that a configuration names.
+def make_supply(config: Any, workdir: WorkDir, progress: Progress) -> Supply:
+    """The training images that a configuration names, noted in the run's folder.
 
     Raises:
       JaxpartError: The data set is unknown or not there, or does not fill a batch.
@@ -54,6 +54,7 @@ def make_supply(config: Any, progress: Progress) -> Supply:
             "the data root is missing: pass --config.data.root=FOLDER, which holds imagenet/train"
         )
     source = ImageNet(data.root, "train")
+    workdir.reads("pretraining", source)
     return loaded_supply(source, data.image_size, config.batch_size, config.seed)
 
 
@@ -99,7 +100,7 @@ def pretrain(
         return describe(folder)[0]["pretraining"]
     if jax.process_count() > 1:
         raise JaxpartError("pretraining runs in one process, on all its devices; start only one")
-    supply = supply or make_supply(config, progress)
+    supply = supply or make_supply(config, workdir, progress)
     epoch = supply.per_epoch
     steps = config.epochs * epoch
     objective = find(config.method)(*architecture(config), config, steps, epoch)

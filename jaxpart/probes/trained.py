@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pathlib
-import zipfile
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from jaxpart.errors import JaxpartError
+from jaxpart.npz import read_npz
 from jaxpart.probes.attentive import AttentiveHead
 from jaxpart.probes.linear import LinearHead
 
@@ -26,23 +25,16 @@ def load_head(file: str | pathlib.Path, name: str, *, seed: int = 0) -> LinearHe
     Raises:
       JaxpartError: The file cannot be read or has no such head.
     """
-    place = name.rpartition("/")[0]
+    kept = read_npz(file, "run its configuration again")
+    known = sorted({key.rpartition("/")[0] for key in kept if key.endswith("/kernel")})
+    if name not in known:
+        raise JaxpartError(f"{file} has no head {name!r}; it has {', '.join(known)}")
+    mine = [key for key in kept if key.startswith(f"{name}/")]
     try:
-        with np.load(file, allow_pickle=False) as kept:
-            known = sorted(
-                {key.rpartition("/")[0] for key in kept.files if key.endswith("/kernel")}
-            )
-            if name not in known:
-                raise JaxpartError(f"{file} has no head {name!r}; it has {', '.join(known)}")
-            mine = [key for key in kept.files if key.startswith(f"{name}/")]
-            arrays = {key.removeprefix(f"{name}/"): kept[key][seed] for key in mine}
-            num_heads = kept[f"{place}/num_heads"] if f"{place}/num_heads" in kept.files else None
+        arrays = {key.removeprefix(f"{name}/"): kept[key][seed] for key in mine}
     except IndexError:
         raise JaxpartError(f"{file} has no seed number {seed} of {name}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise JaxpartError(
-            f"{file} cannot be read ({error}); run its configuration again"
-        ) from error
+    num_heads = kept.get(f"{name.rpartition('/')[0]}/num_heads")
     head: LinearHead | AttentiveHead
     if num_heads is None:
         batch_norm = "norm.mean" in arrays

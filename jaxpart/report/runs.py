@@ -14,8 +14,10 @@ from jaxtyping import Float
 from jaxpart.belonging import encoder_differs
 from jaxpart.data.sets import ALIASES
 from jaxpart.errors import JaxpartError
-from jaxpart.files import from_json
+from jaxpart.files import from_json, parse_json
+from jaxpart.npz import read_npz
 from jaxpart.paper import METHODS
+from jaxpart.workdir import read_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +56,11 @@ class Run:
         """Test accuracy after every epoch of each trained head, mean over seeds, best rate."""
         found = {}
         for file in sorted(self.path.glob("*classification_*.npz")):
-            with _numpy(file) as arrays:
-                for key in arrays.files:
-                    if key.endswith("/accuracy_by_epoch"):
-                        by_rate = arrays[key].mean(axis=0)  # [seed, rate, epoch]
-                        head = key.removesuffix("/accuracy_by_epoch")
-                        found[f"{file.stem}: {head}"] = by_rate[by_rate.max(axis=1).argmax()]
+            for key, array in read_npz(file, "copy it again").items():
+                if key.endswith("/accuracy_by_epoch"):
+                    by_rate = array.mean(axis=0)  # [seed, rate, epoch]
+                    head = key.removesuffix("/accuracy_by_epoch")
+                    found[f"{file.stem}: {head}"] = by_rate[by_rate.max(axis=1).argmax()]
         return found
 
 
@@ -133,32 +134,18 @@ def _canonical(key: str) -> str:
 
 def _json(file: pathlib.Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        return parse_json(file.read_bytes())
     except FileNotFoundError:
         raise JaxpartError(f"{file} is missing; copy the whole work directory") from None
     except (OSError, ValueError) as error:
         raise JaxpartError(f"{file} cannot be read ({error}); copy it again") from error
-    if not isinstance(found, dict):
-        raise JaxpartError(f"{file} is not a JSON object; copy it again")
-    return found
 
 
 def _steps(file: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
-    """What metrics.jsonl holds of each step; a line that was cut off is left out."""
-    found: dict[str, dict[int, float]] = {}
-    if file.exists():
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-                if entry.get("step") is not None:
-                    found.setdefault(entry["name"], {})[int(entry["step"])] = float(entry["value"])
-            except (ValueError, KeyError, TypeError, AttributeError):
-                continue
-    return {name: sorted(points.items()) for name, points in found.items()}
-
-
-def _numpy(file: pathlib.Path) -> Any:
-    try:
-        return np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise JaxpartError(f"{file} cannot be read ({error}); copy it again") from error
+    """What metrics.jsonl holds of each step; what has no value is left out."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for (name, step), line in (read_metrics(file) if file.exists() else {}).items():
+        value = json.loads(line)["value"]
+        if step is not None and value is not None:
+            found.setdefault(name, []).append((int(step), float(value)))
+    return {name: sorted(points) for name, points in found.items()}

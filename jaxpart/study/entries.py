@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jaxpart.errors import JaxpartError
-from jaxpart.files import write_json
+from jaxpart.files import parse_json, write_json
 
 STORED = pathlib.Path(__file__).resolve().parent / "results.json"
 """Results of several pretrainings of each method, run once and stored."""
@@ -76,7 +75,7 @@ def read_study(path: str | pathlib.Path) -> Study:
             f"configs/study.py --workdir {path}` to its end"
         )
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = parse_json(file.read_bytes())
         entries = [Entry(**entry) for entry in found["entries"]]
         return Study(dict(found["options"]), entries)
     except (ValueError, KeyError, TypeError) as error:

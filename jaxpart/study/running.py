@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -10,7 +11,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxpart import devices, tasks
+from jaxpart.data.folders import NotThere
+from jaxpart.data.sets import find_set, open_set
 from jaxpart.errors import JaxpartError
+from jaxpart.files import parse_json
 from jaxpart.measuring import measure
 from jaxpart.progress import Progress
 from jaxpart.study.claims import CLAIMS
@@ -19,7 +23,7 @@ from jaxpart.study.figures import figures_of, interval_note, table_section
 from jaxpart.study.judging import claims_section, judge
 from jaxpart.study.members import Member, find_members
 from jaxpart.table import sections_text
-from jaxpart.workdir import WorkDir
+from jaxpart.workdir import WorkDir, config_changes
 
 
 def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
@@ -44,6 +48,10 @@ def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
     given = json.loads(config.to_json_best_effort())
     stored = _stored(config, given)
     workdir = WorkDir(path, given, writes=devices.is_main())
+    workdir.belongs_to("the list of encoders", ", ".join(sorted(m.label for m in members)))
+    for member in members:
+        workdir.belongs_to(f"the encoder {member.label}", member.digest)
+    _note_data(config, workdir)
     entries = []
     for number, member in enumerate(members, 1):
         progress.say(f"encoder {number} of {len(members)}: {member.label}")
@@ -59,6 +67,18 @@ def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
     runs = [member.label for member in members]
     workdir.finish(study.document() | {"figures": figures, "claims": judged, "runs": runs})
     return study
+
+
+def _note_data(config: Any, workdir: WorkDir) -> None:
+    """Says what a study reads, since results that are there already are not measured again."""
+    names = list(config.data.sets) if set(config.tasks) != {"segmentation"} else []
+    if "segmentation" in config.tasks:
+        settings = config.segmentation.settings
+        names += [settings[name].data for name in config.segmentation.sets if name in settings]
+    for name in dict.fromkeys(names):
+        for split in find_set(name)[1].all_splits:
+            with contextlib.suppress(NotThere):
+                workdir.reads(name, open_set(name, split, config.data))
 
 
 def study_text(study: Study) -> str:
@@ -108,12 +128,12 @@ def _measured(
     if not file.is_file():
         return measure(own, path, progress)
     try:
-        results = json.loads(file.read_text(encoding="utf-8"))
-        before = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        results = parse_json(file.read_bytes())
+        before = parse_json((path / "config.json").read_bytes())
         digest, _ = results["encoder"]["digest"], results["values"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JaxpartError(f"{path} is damaged ({error!r}); delete it to measure again") from error
-    if before != json.loads(own.to_json_best_effort()):
+    if config_changes(before, json.loads(own.to_json_best_effort())):
         raise JaxpartError(f"{path} was measured with other options; name another --workdir")
     if digest != member.digest:
         raise JaxpartError(

@@ -39,6 +39,7 @@ def run(
     for name in config.data.sets:
         with progress.bar(f"{name}: opening, finding part patches", None):
             *sources, selection = classification_sets(name, config.data)
+            workdir.reads(f"{name}/classification", *sources)
             sides = [_Patches(source, selection) for source in sources]
         for source in sources:
             progress.say_once(source.info.remarks)

@@ -65,7 +65,6 @@ def run(
     95 % interval over images, "SPACE/QUERY/mAP" and "SPACE/QUERY/part/NAME"; and the same of the
     difference of "part" and another, as "SPACE/part_less_other_image/AP".
     """
-    del workdir  # it keeps nothing but its values
     predictor = _predictor(encoder, config, progress)
     if predictor is None:
         return
@@ -73,6 +72,7 @@ def run(
     for name in config.data.sets:
         source, selection = _opened(name, config)
         progress.say_once(source.info.remarks)
+        workdir.reads(f"{name}/{_TASK}", source)
         order = np.random.default_rng(config.seed).permutation(len(source))
         numbers = sorted(order[: options.images or None].tolist())
         regions = read_regions(

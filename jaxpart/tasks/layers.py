@@ -31,11 +31,11 @@ def run(
     positives are all patches of objects of the query's kind, its own image's too; both as shares of 1,
     with what a random order would give as "chance/parts/AP" and "chance/objects/AP".
     """
-    del workdir  # it keeps nothing but its values
     wanted = patch_representations(encoder, config)
     own = not config.retrieval.exclude_self
     for name in config.data.sets:
         source, selection = retrieval_set(name, config.data)
+        workdir.reads(f"{name}/layers", source)
         found, patches = encoded_patches(encoder, source, selection, wanted, config, progress)
         labels = {"parts": [selection.parts[patch.part] for patch in patches]}
         if source.info.class_names:

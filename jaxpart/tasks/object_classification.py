@@ -53,6 +53,7 @@ def run(
         _, entry = find_set(name)
         with progress.bar(f"{name}: opening", None):
             train, test = (_Images(open_set(name, split, config.data)) for split in entry.splits)
+            workdir.reads(f"{name}/{_TASK}", train.source, test.source)
         if options.own_classifier:
             _check_classifier(encoder, test)
         classes = test.source.info.class_names

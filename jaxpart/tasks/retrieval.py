@@ -21,10 +21,10 @@ def run(
     encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
 ) -> Iterator[tuple[str, float | int]]:
     """Part retrieval on every data set of a configuration: see `jaxpart.tasks.Task`."""
-    del workdir  # it keeps nothing but its values
     for name in config.data.sets:
         with progress.bar(f"{name}: opening", None):
             source, selection = retrieval_set(name, config.data)
+            workdir.reads(f"{name}/retrieval", source)
         for key, value in part_retrieval(encoder, source, selection, config, progress):
             yield f"{name}/retrieval/{key}", value
 

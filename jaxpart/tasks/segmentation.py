@@ -83,6 +83,7 @@ def run(
     for name in config.segmentation.sets:
         with progress.bar(f"{name}: opening", None):
             data = segmentation_set(name, config)
+            workdir.reads(f"{name}/segmentation", data.train, data.test)
         survey(data, progress)
         published = config.segmentation.settings[name].classes
         if published and published != len(data.classes):

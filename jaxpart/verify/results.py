@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 
 from jaxpart.belonging import data_differs, encoder_differs, remark
 from jaxpart.errors import JaxpartError
-from jaxpart.files import from_json
+from jaxpart.files import from_json, parse_json
 from jaxpart.paper import METHODS
 from jaxpart.table import Section, sections_text
 from jaxpart.verify.paper import paper_values
@@ -176,14 +175,14 @@ def _read(path: str | pathlib.Path) -> Mapping[str, Any]:
     path = pathlib.Path(path)
     file = path / "results.json" if path.is_dir() else path
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = parse_json(file.read_bytes())
     except OSError as error:
         raise JaxpartError(
             f"{file} cannot be read ({error.strerror}); give results.json or the folder of a finished run"
         ) from error
     except ValueError as error:
         raise JaxpartError(f"{file} is damaged ({error}); run again") from error
-    if not isinstance(document, dict) or not isinstance(document.get("values"), dict):
+    if not isinstance(document.get("values"), dict):
         raise JaxpartError(f"{file} is not what a run writes as results.json: it has no values")
     return document
 

@@ -16,6 +16,7 @@ from convert.pipeline import convert, make_plan
 from convert.rules import read_arrays
 from jaxpart.encoders.loading import shapes_of
 from jaxpart.errors import JaxpartError
+from jaxpart.files import write_json
 
 TOLERANCE = 1e-4
 FOLDERS = {
@@ -277,12 +278,19 @@ def test_damaged_encoders_are_told(golden, tmp_path):
     about = json.loads((out / "encoder.json").read_text())
     for change, sentence in (
         ({"format": 99}, "format 99"),
-        ({"digest": "0"}, "changed after"),
+        ({"digest": "0"}, r"weights .* were changed after"),
         ({"architecture": about["architecture"] | {"depth": 1}}, "do not fit"),
         ({"architecture": {}}, "damaged"),
     ):
-        (out / "encoder.json").write_text(json.dumps(about | change))
+        write_json(out / "encoder.json", about | change)
         with pytest.raises(jaxpart.JaxpartError, match=sentence):
+            jaxpart.load_encoder(out)
+    for text in (
+        json.dumps(about | {"family": "mat"}),
+        json.dumps(about).replace("checks", "cheeks"),
+    ):
+        (out / "encoder.json").write_text(text)
+        with pytest.raises(jaxpart.JaxpartError, match=r"encoder\.json is damaged \(it"):
             jaxpart.load_encoder(out)
     (out / "encoder.json").write_text(json.dumps(about))
     shutil.rmtree(out / "weights")

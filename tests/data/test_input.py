@@ -30,6 +30,9 @@ class Numbers:
     def annotation(self, index):
         return Annotation(f"{index}.png")
 
+    def origin(self, index):
+        return "bytes"
+
     def __getitem__(self, index):
         if index in self.damaged:
             raise JaxpartError(f"{index}.png is truncated or damaged; replace it")

@@ -269,6 +269,9 @@ class Same:
     def annotation(self, index):
         return Annotation(f"{index:06d}", label=0)
 
+    def origin(self, index):
+        return "same"
+
     def __getitem__(self, index):
         return Record(self.annotation(index), self.image)
 
@@ -346,6 +349,8 @@ def test_what_is_wrong_with_a_prepared_folder_is_told(prepared):
     shard.write_bytes(data)
     assert Prepared(prepared, "train")[2].image
     spoil(manifest, b'"format": 1', b'"format": 9')
+    told("was changed after it was written")
+    spoil(manifest, b'"checksum"', b'"no longer"')
     told(r"jaxpart\.json has format 9 \(version 1\.0\.0\) and this jaxpart reads 1")
     spoil(manifest, b'"format": 9', b'"format": 1')
     spoil(manifest, b'"sha256"', b'"sha257"')

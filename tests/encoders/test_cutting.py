@@ -112,7 +112,7 @@ def test_features_and_windows_with_cut_weights():
     encoder = encoder_of("plain")
     head = PixelHeads({"paper": (0, 1)}, 32, 3, rngs=nnx.Rngs(0))
     pixels = np.random.default_rng(2).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
-    view = View("pictures", "image eval", 16, list("abcde"), lambda numbers: iter(pixels[numbers]))
+    view = View("pictures", "image eval", 16, "abcde", list, lambda numbers: iter(pixels[numbers]))
     options = ConfigDict({"cache": "off", "folder": "", "precision": "float32"})
     tokens, logits = [], []
     for model_devices in (1, 2):

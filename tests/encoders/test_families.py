@@ -13,6 +13,7 @@ from jaxpart import features
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import random_encoder, write_encoder
 from jaxpart.encoders.projectors import ProjectorConfig
+from jaxpart.files import write_json
 
 BODY = {"image_size": (28, 28), "patch_size": 14, "width": 24, "depth": 2, "num_heads": 2}
 BODY |= {"mlp_width": 24}
@@ -99,5 +100,5 @@ def test_folders_written_before_a_field_came_load(tmp_path):
     for name in (*("rotary", "norm", "norm_epsilon", "activation", "gated_mlp", "pre_norm"),
                  *("biases", "stem_bias", "stem_norm", "mlp_norm", "attention_norm")):  # fmt: skip
         del about["architecture"][name]
-    (tmp_path / "encoder.json").write_text(json.dumps(about))
+    write_json(tmp_path / "encoder.json", about)
     assert jaxpart.load_encoder(tmp_path).config == config

@@ -12,6 +12,7 @@ from convert.__main__ import main
 from convert.families import FAMILIES
 from convert.families.base import Options
 from convert.pipeline import convert, make_plan
+from jaxpart.files import write_json
 from jaxpart.pretraining import beit, cae, mae, masks
 from jaxpart.pretraining.decoders import load_decoder
 
@@ -129,6 +130,6 @@ def test_a_changed_decoder_is_told(golden, tmp_path):
         ({"kind": "os"}, "damaged"),
         ({"colour": 1}, "damaged"),
     ):
-        file.write_text(json.dumps(about | {"decoder": about["decoder"] | change}))
+        write_json(file, about | {"decoder": about["decoder"] | change})
         with pytest.raises(jaxpart.JaxpartError, match=sentence):
             load_decoder(tmp_path / "out")

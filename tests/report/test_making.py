@@ -9,6 +9,7 @@ from made_runs import made_run
 
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.small import small_config
+from jaxpart.files import write_json
 from jaxpart.report.__main__ import main
 from jaxpart.report.figures.tokens import principal_colours
 
@@ -35,7 +36,7 @@ def workdir(tmp_path_factory):
     config["encoder"]["small"] = "random"
     config["features"]["cache"] = "off"
     config["retrieval"]["representations"] = ["embedding", "projection"]
-    (folder / "config.json").write_text(json.dumps(config))
+    write_json(folder / "config.json", config)
     return folder
 
 

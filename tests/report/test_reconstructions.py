@@ -8,6 +8,7 @@ from made_runs import made_run
 from tiny_folders import SIDE, SIZE, TOKENS, tiny_folder
 
 from jaxpart.encoders.loading import load_encoder
+from jaxpart.files import write_json
 from jaxpart.pretraining.hidden import Hidden, load_predictor
 from jaxpart.pretraining.views import patches_of
 from jaxpart.progress import Progress
@@ -83,7 +84,7 @@ def test_who_has_a_decoder_gets_a_picture(folders, tmp_path):
         config = json.loads((folder / "config.json").read_text())
         config["data"]["num_images"] = 12
         config["encoder"]["checkpoint"] = str(there or "")
-        (folder / "config.json").write_text(json.dumps(config))
+        write_json(folder / "config.json", config)
         runs.append(folder)
     lookers = [Looker(run) for run in read_runs(runs)]
     picture, *lines = reconstructions(lookers, Progress(shown=False))

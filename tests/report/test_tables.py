@@ -9,6 +9,7 @@ import pytest
 from made_runs import made_run
 
 from jaxpart.errors import JaxpartError
+from jaxpart.files import write_json
 from jaxpart.report import formats
 from jaxpart.report.runs import read_runs
 from jaxpart.report.seeds import averaged
@@ -127,9 +128,9 @@ def test_departures_from_the_papers_configuration_are_told(tmp_path):
     config["retrieval"]["exclude_self"] = True
     config["retrieval"]["batch_size"] = 7  # decides nothing
     config["encoder"]["precision"] = "bfloat16"
-    (folder / "config.json").write_text(json.dumps(config))
+    write_json(folder / "config.json", config)
     del config["classification"]["linear"]["drop_last"]
-    (folder / "config.json").write_text(json.dumps(config))
+    write_json(folder / "config.json", config)
     tables = paper_tables(read_runs([folder]))
     (note,) = table_of(tables, "table3_part_classification").notes[1:]
     assert "of an older jaxpart, without classification.linear.drop_last" in note
@@ -182,7 +183,7 @@ def test_runs_of_several_seeds_have_a_row_together(tmp_path):
         config = json.loads((folder / "config.json").read_text())
         config["seed"] = 0 if seed == 2 else seed
         config["encoder"]["checkpoint"] = f"pretrained/{seed}"
-        (folder / "config.json").write_text(json.dumps(config))
+        write_json(folder / "config.json", config)
     assert averaged(read_runs(folders)) == []  # two have the same seed
     runs = read_runs(folders[:2])
     (joined,) = averaged(runs)
@@ -196,7 +197,7 @@ def test_runs_of_several_seeds_have_a_row_together(tmp_path):
     paper = table_of(paper_tables([*runs, joined]), "table3_part_classification")
     assert row_of(paper, row.label).cells[0].low == pytest.approx(94)  # not that of one run
     config["data"]["seed"], config["seed"] = 1, 2
-    (folders[2] / "config.json").write_text(json.dumps(config))
+    write_json(folders[2] / "config.json", config)
     assert [run.label for run in averaged(read_runs(folders))] == [row.label]
 
 

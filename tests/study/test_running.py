@@ -8,6 +8,7 @@ from tiny_folders import tiny_folder
 
 from jaxpart.config import study_config
 from jaxpart.errors import JaxpartError
+from jaxpart.files import write_json
 from jaxpart.progress import Progress
 from jaxpart.report.runs import read_runs
 from jaxpart.study import running
@@ -22,7 +23,7 @@ def seeded(folder, seed):
     """Makes an encoder's folder look like a pretraining of that seed."""
     about = json.loads((folder / "encoder.json").read_text())
     about["pretraining"] = {"config": {"seed": seed, "epochs": 1}, "images_seen": 8}
-    (folder / "encoder.json").write_text(json.dumps(about))
+    write_json(folder / "encoder.json", about)
 
 
 @pytest.fixture(scope="module")

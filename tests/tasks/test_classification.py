@@ -82,6 +82,7 @@ def test_every_number_is_there(embedded):
     assert f"{place}/linear/embedding/last_at_rate_1" in values
     assert {path.name for path in (folder / "run").iterdir()} == {
         "config.json",
+        "identity.json",
         "versions.json",
         "metrics.jsonl",
         "results.json",

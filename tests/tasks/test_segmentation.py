@@ -191,6 +191,9 @@ def with_masks(source, change):
         def annotation(self, index):
             return source.annotation(index)
 
+        def origin(self, index):
+            return source.origin(index)
+
         def __getitem__(self, index):
             record = source[index]
             with Image.open(io.BytesIO(record.masks["part"])) as image:

@@ -1,0 +1,91 @@
+"""What tells a picture from every other that has its name: the content of its files.
+
+Up to `READ_FIRST` bytes in all, files are read for it. More would take minutes, so that sizes and times
+decide there: that of the last change of the content, and for features that of the last change of anything
+too, which nobody can set. A file that is only touched or copied counts as another one then; never the other
+way round.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+
+from jaxpart.data.source import Source
+
+READ_FIRST = 4 << 30
+_MISSING = "missing"
+
+
+def identities(source: Source, indices: Sequence[int]) -> list[str]:
+    """The identity of some images, with their label maps; each file is looked at once.
+
+    Args:
+      source: The data set.
+      indices: Of its images; they may repeat.
+    """
+    origins = {index: source.origin(index) for index in dict.fromkeys(indices)}
+    of_file = _of_files(origins.values(), moved_counts=True)
+    return [_of_origin(origins[index], of_file) for index in indices]
+
+
+def identity_of(source: Source) -> str:
+    """The identity of a data set split with all its images, wherever it lies: a SHA-256."""
+    origins = [source.origin(index) for index in range(len(source))]
+    of_file = _of_files(origins, moved_counts=False)
+    digest = hashlib.sha256(f"{source.info.name} {source.info.version}".encode())
+    for index, origin in enumerate(origins):
+        name = f"\n{source.annotation(index).id} " if not isinstance(origin, str) else "\n"
+        digest.update((name + _of_origin(origin, of_file)).encode())
+    return digest.hexdigest()
+
+
+def _of_origin(origin: Sequence[str] | str, of_file: dict[str, str]) -> str:
+    return origin if isinstance(origin, str) else " ".join(of_file[path] for path in origin)
+
+
+def _of_files(origins: Iterable[Sequence[str] | str], *, moved_counts: bool) -> dict[str, str]:
+    """Identity of each file by its path.
+
+    Args:
+      origins: See `Source.origin`.
+      moved_counts: Whether a copy of a large data set is another one.
+    """
+    paths = dict.fromkeys(p for origin in origins if not isinstance(origin, str) for p in origin)
+    found = {path: _status(path) for path in paths}
+    there = {path: status for path, status in found.items() if status is not None}
+    if sum(status.st_size for status in there.values()) <= READ_FIRST:
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            contents = pool.map(_content, there, there.values())
+            named = dict(zip(there, contents, strict=True))
+    else:
+        named = {
+            path: f"{status.st_size} {status.st_mtime_ns}"
+            + (f" {status.st_ctime_ns}" if moved_counts else "")
+            for path, status in there.items()
+        }
+    return {path: named.get(path, _MISSING) for path in paths}
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None  # whoever reads it says what is wrong
+
+
+def _content(path: str, status: os.stat_result) -> str:
+    return _digest(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=1 << 20)
+def _digest(path: str, *unchanged: int) -> str:
+    """SHA-256 of a file, read once while it stays as it is."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    except OSError:
+        return _MISSING
