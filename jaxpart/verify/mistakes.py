@@ -100,7 +100,9 @@ def _relative_bias(
     rows, columns = (matrix(s, t) for s, t in zip(source, target, strict=True))
     table = bias.table[...]
     offsets = table[:-3].reshape(*source, -1)
-    resized = jax.numpy.einsum("ih,hwc,jw->ijc", rows, offsets, columns)
+    resized = jax.numpy.einsum(
+        "ih,hwc,jw->ijc", rows, offsets, columns, precision=jax.lax.Precision.HIGHEST
+    )
     whole = jax.numpy.concatenate([resized.reshape(-1, offsets.shape[-1]), table[-3:]])
     return jax.numpy.moveaxis(whole[relative_bias_index(grid)], -1, 0)
 
