@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxpart import devices, tasks
+from jaxpart.config_checks import check_config
 from jaxpart.encoders.configured import configured_encoder
+from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.precision import REFERENCE
 from jaxpart.progress import Progress
 from jaxpart.table import results_table
+from jaxpart.tasks.patches import patch_representations
 from jaxpart.workdir import WorkDir
 
 
@@ -29,14 +32,16 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     Raises:
       JaxpartError: A user's mistake, in one sentence.
     """
+    check_config(config)
     chosen = tasks.to_run(config.tasks)
+    encoder = configured_encoder(config)
+    _check_representations(encoder, config)
     workdir = WorkDir(
         path,
         json.loads(config.to_json_best_effort()),
         writes=devices.is_main(),
         tensorboard=config.tensorboard,
     )
-    encoder = configured_encoder(config)
     values: dict[str, float | int] = {}
     for task in chosen:
         for key, value in task.run(encoder, config, workdir, progress):
@@ -54,6 +59,16 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     results = {"encoder": about, "tasks": list(config.tasks), "values": values}
     workdir.finish(results)
     return results
+
+
+def _check_representations(encoder: Encoder, config: Any) -> None:
+    """Refuses what the encoder does not have, before anything is made."""
+    patch_representations(encoder, config)
+    for task in ("classification", "object_classification"):
+        if task in config.tasks:
+            from jaxpart.tasks.probing import check_heads  # Slow to import.
+
+            check_heads(encoder, config[task])
 
 
 def results_text(results: Mapping[str, Any]) -> str:

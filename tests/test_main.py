@@ -98,7 +98,7 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
         (["--config", "configs/none.py"], "embedded are configs/beit_part.py"),
         (["--config", "configs/ibot_part.py:papre"], "choose among paper"),
         (["--config", "configs/ibot_part.py:paper"], "python -m convert ibot"),
-        (["--config", "configs/ibot_part.py", "--config.tasks=('x',)"], "no task 'x'"),
+        (["--config", "configs/ibot_part.py", "--config.tasks=('x',)"], "config.tasks holds 'x'"),
         (
             ["--config", "configs/ibot_part.py", "--config.data.sets=('x',)"],
             "choose among critters",
@@ -115,7 +115,7 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
         (["--config", "configs/ibot_part.py", "--config.encoder.checkpoint=x"], "not a converted"),
         (
             ["--config", "configs/ibot_part.py", "--config.encoder.small=x"],
-            "'trained' and 'random'",
+            "choose among '', trained, random",
         ),
         (
             ["--config", "configs/ibot_part.py", "--config.data.imges=3"],
@@ -130,6 +130,18 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
             ["--config", "configs/ibot_part.py", "--config.tasks.x=3"],
             "config.tasks has no field 'x'; it has none",
         ),
+        (
+            ["--config", "configs/ibot_part.py", "config.seed=3"],
+            "'config.seed=3' is not an option: options begin with two dashes",
+        ),
+        (
+            ["--config", "configs/ibot_part.py", "--config.seed=x"],
+            "--config.seed=x: invalid literal for int()",
+        ),
+        (
+            ["--config", "configs/study.py", "--config.classification.linear.rates=(1e400,)"],
+            "config.classification.linear.rates holds inf; give a finite number, above 0",
+        ),
     ],
 )
 def test_mistakes_get_one_sentence(arguments, sentence, tmp_path):
@@ -138,6 +150,7 @@ def test_mistakes_get_one_sentence(arguments, sentence, tmp_path):
     assert done.stderr.startswith("error: ")
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not (tmp_path / "runs").exists() or "data.root" in sentence
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxpart import devices, tasks
+from jaxpart.config_checks import check_config
 from jaxpart.errors import JaxpartError
 from jaxpart.measuring import measure
 from jaxpart.progress import Progress
@@ -39,8 +40,11 @@ def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
     Raises:
       JaxpartError: A user's mistake, in one sentence.
     """
-    tasks.to_run(config.tasks)  # told before anything is made
+    check_config(config)  # told before anything is made
+    tasks.to_run(config.tasks)
     members = find_members(config.encoders)
+    for member in members:
+        check_config(member_config(config, member))
     given = json.loads(config.to_json_best_effort())
     stored = _stored(config, given)
     workdir = WorkDir(path, given, writes=devices.is_main())
@@ -71,8 +75,6 @@ def study_text(study: Study) -> str:
 
 def _stored(config: Any, given: dict[str, Any]) -> list[Study]:
     """The stored results of the other seeds that a configuration asks for."""
-    if config.seeds < 1:
-        raise JaxpartError(f"config.seeds is {config.seeds}; give 1 or more")
     if config.seeds == 1:
         return []
     found = stored_study()
