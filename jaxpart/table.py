@@ -45,11 +45,16 @@ def results_table(encoder: Mapping[str, Any], sections: Sequence[Section]) -> st
         precision where that is not the reference.
       sections: One per task.
     """
+    return sections_text(encoder_name(encoder), sections)
+
+
+def encoder_name(encoder: Mapping[str, Any]) -> str:
+    """An encoder in a title, with what has to be said of it, from what results.json says."""
     trained = (
         "" if encoder["trained"] else " (UNTRAINED, random weights: says nothing of the method)"
     )
     precision = f" in {encoder['precision']}" if "precision" in encoder else ""
-    return sections_text(f"{encoder['name']}{precision}{trained}", sections)
+    return f"{encoder['name']}{precision}{trained}"
 
 
 def sections_text(title: str | None, sections: Sequence[Section]) -> str:

@@ -5,11 +5,13 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import jaxpart
 from convert.pipeline import convert
 from jaxpart import config as configs
+from jaxpart.comparison import compare_runs
 from jaxpart.workdir import WorkDir
 
 SMALL = [
@@ -52,6 +54,8 @@ def test_embedded_run_from_any_folder(tmp_path):
         "metrics.jsonl",
         "results.json",
         "classification_critters.npz",
+        "retrieval_critters.npz",
+        "segmentation_critters_part.npz",
         "heads",
         "segmentation",
     }
@@ -61,6 +65,16 @@ def test_embedded_run_from_any_folder(tmp_path):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {line["name"]: line["value"] for line in lines} == results["values"]
     assert json.loads((folder / "config.json").read_text())["data"]["num_images"] == 12
+    retrieved = np.load(folder / "retrieval_critters.npz")
+    ap = results["values"]["critters/retrieval/projection/AP"]
+    assert retrieved["projection/AP"].mean() == pytest.approx(ap)
+    counts = np.load(folder / "segmentation_critters_part.npz")["paper/counts"].sum(axis=0)
+    iou = counts[0] / np.maximum(counts[1] + counts[2] - counts[0], 1)
+    miou = iou[counts[1] + counts[2] > 0].mean()
+    assert miou == pytest.approx(results["values"]["critters_part/segmentation/paper/mIoU"])
+    assert {"retrieval_critters", "segmentation_critters_part"} < compare_runs(
+        folder, folder
+    ).keys()
 
 
 @pytest.mark.parametrize("method", ["ibot", "dino"])

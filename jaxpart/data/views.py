@@ -62,8 +62,13 @@ def patch_view(
         found = read_patches(source, chosen, size=size, transform=transform, on_error=on_error)
         return (pixels for _, pixels in found)
 
-    ids = [f"{patch.image} {list(patch.box)}" for patch in patches]
-    return View(f"{source.info.name} {source.info.version}", f"patch {transform}", size, ids, read)
+    kind = f"patch {transform}"
+    return View(f"{source.info.name} {source.info.version}", kind, size, patch_ids(patches), read)
+
+
+def patch_ids(patches: Sequence[Patch]) -> list[str]:
+    """The name of each patch: its image's and its box."""
+    return [f"{patch.image} {list(patch.box)}" for patch in patches]
 
 
 def image_view(source: Source, *, size: int, on_error: Literal["raise", "skip"] = "raise") -> View:
