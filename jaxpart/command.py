@@ -59,18 +59,26 @@ def _command_line(arguments: list[str]) -> list[str]:
 
 
 def _parse(arguments: list[str]) -> list[str]:
-    """absl's parsing of flags; a field that the configuration does not have is told in a sentence."""
+    """absl's parsing of flags; what it cannot make sense of is told in a sentence."""
     try:
-        return app.parse_flags_with_usage(arguments)
+        name, *left = flags.FLAGS(arguments)
+    except flags.Error as error:
+        raise JaxpartError(f"{error}; --help lists the options") from error
     except (AttributeError, KeyError, TypeError):
         fields = [
             argument for argument in arguments if argument.startswith(("--config.", "-config."))
         ]
         sys.argv = [argument for argument in arguments if argument not in fields]
-        app.parse_flags_with_usage(sys.argv)  # the configuration as it is without them
+        flags.FLAGS(sys.argv)  # the configuration as it is without them
         for field in fields:
             _check_field(field.partition("=")[0])
         raise
+    if left:
+        raise JaxpartError(
+            f"{left[0]!r} is not an option: options begin with two dashes, as --config.seed=1, and have "
+            f"no space around ="
+        )
+    return [name]
 
 
 def _check_field(flag: str) -> None:

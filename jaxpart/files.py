@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import glob
 import hashlib
+import io
 import json
 import math
 import os
@@ -18,6 +19,8 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+import numpy as np
 
 from jaxpart.errors import JaxpartError
 
@@ -33,6 +36,13 @@ def remove_left(folder: pathlib.Path, name: str = "*") -> None:
     for left in folder.glob(f".{name}.writing-*"):
         with contextlib.suppress(OSError), _lock(left):
             _remove(left)
+
+
+def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The content of a compressed `.npz` file."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **dict[str, Any](arrays))
+    return file.getvalue()
 
 
 @contextlib.contextmanager

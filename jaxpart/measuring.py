@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxpart import devices, tasks
+from jaxpart.config_checks import check_config
 from jaxpart.encoders.configured import configured_encoder, encoder_folder
+from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import describe, unchecked_note
 from jaxpart.encoders.precision import REFERENCE
 from jaxpart.errors import JaxpartError
 from jaxpart.paper import CHECKSUMS
 from jaxpart.progress import Progress
 from jaxpart.table import results_table, rules_line
+from jaxpart.tasks.patches import patch_representations
 from jaxpart.workdir import WorkDir
 
 
@@ -32,15 +35,17 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     Raises:
       JaxpartError: A user's mistake, in one sentence.
     """
+    check_config(config)
     chosen = tasks.to_run(config)
     weights = _weights(config)
+    encoder = configured_encoder(config)
+    _check_representations(encoder, config)
     workdir = WorkDir(
         path,
         json.loads(config.to_json_best_effort()),
         writes=devices.is_main(),
         tensorboard=config.tensorboard,
     )
-    encoder = configured_encoder(config)
     folder = encoder_folder(config)
     if folder is not None and (note := unchecked_note(folder)):
         progress.say(note)
@@ -91,6 +96,16 @@ def _weights(config: Any) -> str:
     if known:
         return f"released, SHA-256 {known[0]}…"
     return "released, by your word" if word else "yours"
+
+
+def _check_representations(encoder: Encoder, config: Any) -> None:
+    """Refuses what the encoder does not have, before anything is made."""
+    patch_representations(encoder, config)
+    for task in ("classification", "object_classification"):
+        if task in config.tasks:
+            from jaxpart.tasks.probing import check_heads  # Slow to import.
+
+            check_heads(encoder, config[task])
 
 
 def results_text(results: Mapping[str, Any]) -> str:

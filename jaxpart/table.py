@@ -45,6 +45,11 @@ def results_table(encoder: Mapping[str, Any], sections: Sequence[Section]) -> st
         has, and its precision where that is not the reference.
       sections: One per task.
     """
+    return sections_text(encoder_name(encoder), sections)
+
+
+def encoder_name(encoder: Mapping[str, Any]) -> str:
+    """An encoder in a title, with what has to be said of it, from what results.json says."""
     trained = (
         "" if encoder["trained"] else " (UNTRAINED, random weights: says nothing of the method)"
     )
@@ -56,7 +61,7 @@ def results_table(encoder: Mapping[str, Any], sections: Sequence[Section]) -> st
         order = "kept in" if encoder["patch_order"] == "kept" else "permuted against"
         said.append(f"patches {order} their positions")
     about = f" ({'; '.join(said)})" if said else ""
-    return sections_text(f"{encoder['name']}{precision}{about}{trained}", sections)
+    return f"{encoder['name']}{precision}{about}{trained}"
 
 
 def rules_line(task: str, rules: Mapping[str, str]) -> str:

@@ -5,11 +5,13 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import jaxpart
 from convert.pipeline import convert
 from jaxpart import config as configs
+from jaxpart.comparison import compare_runs
 from jaxpart.files import parse_json
 from jaxpart.workdir import WorkDir
 
@@ -55,6 +57,8 @@ def test_embedded_run_from_any_folder(tmp_path):
         "metrics.jsonl",
         "results.json",
         "classification_critters.npz",
+        "retrieval_critters.npz",
+        "segmentation_critters_part.npz",
         "heads",
         "segmentation",
     }
@@ -64,6 +68,16 @@ def test_embedded_run_from_any_folder(tmp_path):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {line["name"]: line["value"] for line in lines} == results["values"]
     assert json.loads((folder / "config.json").read_text())["data"]["num_images"] == 12
+    retrieved = np.load(folder / "retrieval_critters.npz")
+    ap = results["values"]["critters/retrieval/projection/AP"]
+    assert retrieved["projection/AP"].mean() == pytest.approx(ap)
+    counts = np.load(folder / "segmentation_critters_part.npz")["paper/counts"].sum(axis=0)
+    iou = counts[0] / np.maximum(counts[1] + counts[2] - counts[0], 1)
+    miou = iou[counts[1] + counts[2] > 0].mean()
+    assert miou == pytest.approx(results["values"]["critters_part/segmentation/paper/mIoU"])
+    assert {"retrieval_critters", "segmentation_critters_part"} < compare_runs(
+        folder, folder
+    ).keys()
 
 
 @pytest.mark.parametrize("method", ["ibot", "dino"])
@@ -101,7 +115,7 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
         (["--config", "configs/none.py"], "embedded are configs/beit_part.py"),
         (["--config", "configs/ibot_part.py:papre"], "choose among paper"),
         (["--config", "configs/ibot_part.py:paper"], "python -m convert ibot"),
-        (["--config", "configs/ibot_part.py", "--config.tasks=('x',)"], "no task 'x'"),
+        (["--config", "configs/ibot_part.py", "--config.tasks=('x',)"], "config.tasks holds 'x'"),
         (
             ["--config", "configs/ibot_part.py", "--config.data.sets=('x',)"],
             "choose among critters",
@@ -118,7 +132,7 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
         (["--config", "configs/ibot_part.py", "--config.encoder.checkpoint=x"], "not a converted"),
         (
             ["--config", "configs/ibot_part.py", "--config.encoder.small=x"],
-            "'trained' and 'random'",
+            "choose among '', trained, random",
         ),
         (
             ["--config", "configs/ibot_part.py", "--config.data.imges=3"],
@@ -133,6 +147,18 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
             ["--config", "configs/ibot_part.py", "--config.tasks.x=3"],
             "config.tasks has no field 'x'; it has none",
         ),
+        (
+            ["--config", "configs/ibot_part.py", "config.seed=3"],
+            "'config.seed=3' is not an option: options begin with two dashes",
+        ),
+        (
+            ["--config", "configs/ibot_part.py", "--config.seed=x"],
+            "--config.seed=x: invalid literal for int()",
+        ),
+        (
+            ["--config", "configs/study.py", "--config.classification.linear.rates=(1e400,)"],
+            "config.classification.linear.rates holds inf; give a finite number, above 0",
+        ),
     ],
 )
 def test_mistakes_get_one_sentence(arguments, sentence, tmp_path):
@@ -141,6 +167,7 @@ def test_mistakes_get_one_sentence(arguments, sentence, tmp_path):
     assert done.stderr.startswith("error: ")
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not (tmp_path / "runs").exists() or "data.root" in sentence
 
 
 @pytest.mark.parametrize("method", METHODS)

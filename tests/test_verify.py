@@ -1,12 +1,20 @@
 """Verification: what is the same is found the same, and each known mistake is named."""
 
+import dataclasses
 import json
 import sys
 
 import jax
+import numpy as np
 import pytest
 
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.encoder import graph_of
+from jaxpart.encoders.loading import random_encoder
+from jaxpart.encoders.projectors import ProjectorConfig
+from jaxpart.verify import stages
 from jaxpart.verify.__main__ import main
+from jaxpart.verify.diagnosis import diagnose
 
 torch = pytest.importorskip("torch")
 planted = pytest.importorskip("planted")
@@ -60,8 +68,17 @@ def test_the_same_is_found_the_same(moco, tmp_path, capsys):
         assert stage["cosine"] == pytest.approx(1)
         assert stage["scale"] > 0.01
     assert size["stages"][0]["note"] == "uint8, equal"
+    assert size["stages"][1]["note"] == "mean and std not checked: the reference states none"
+    granted = {one["name"]: one for one in report["granted"]}
+    assert granted["grid"]["value"] == "4 × 4 patches of 8"
+    assert granted["heads"]["value"] == "3 of 16 channels"
+    assert "cannot be read off the arrays" in granted["heads"]["note"]
+    assert granted["pixels"]["value"] == "mean (0.485, 0.456, 0.406), std (0.229, 0.224, 0.225)"
+    assert (granted["epsilon"]["value"], granted["activation"]["value"]) == ("1e-06", "gelu")
+    assert [name for name, one in granted.items() if not one["checked"]] == ["pixels"]
     printed = capsys.readouterr().out
-    assert "same: no stage departs" in printed
+    assert "same: no stage departs (pixels not checked)" in printed
+    assert "NOT CHECKED: the reference states none" in " ".join(printed.split())
     assert "block1" in printed
     assert all(len(line) <= 100 for line in printed.splitlines())
 
@@ -168,7 +185,7 @@ def test_wrong_input_is_told(moco, tmp_path, capsys):
     assert "holds no image" in told(*moco, *reference, "--images", str(tmp_path))
 
 
-def test_a_timm_model_by_name(moco, tmp_path):
+def test_a_timm_model_by_name(moco, tmp_path, capsys):
     settings = "patch_size=8,embed_dim=48,depth=2,num_heads=3"
     file = tmp_path / "report.json"
     status = main(
@@ -188,6 +205,41 @@ def test_a_timm_model_by_name(moco, tmp_path):
         "stage": "projection",
         "note": "not compared: its shape in the reference is [4, 48]",
     }
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "(not compared: projection; grid not checked; pixels not checked)" in printed
+
+
+def test_positions_of_another_grid_are_named(moco, tmp_path):
+    settings = "patch_size=8,embed_dim=48,depth=2,num_heads=3,img_size=(16,64)"
+    file = tmp_path / "report.json"
+    reference = ["--reference", f"timm:vit_base_patch16_224,{settings}", "--json", str(file)]
+    assert main(["encoder", *moco, *reference, "--size", "16x64", "--count", "1"]) == 1
+    report = json.loads(file.read_text())
+    assert report["granted"][0]["note"] == "the reference has its own"
+    (size,) = report["sizes"]
+    assert size["first_departing"] == "embed"
+    assert [one["sentence"] for one in size["mistakes"]] == [
+        "grid of the positions: 2 × 8 in the reference, 4 × 4 here"
+    ]
+    assert size["explained"]
+
+
+def test_the_gelu_of_a_pooling_head_is_named():
+    projector = ProjectorConfig("attention_pool", 16, (32,), num_heads=2)
+    sizes = {"image_size": (16, 16), "patch_size": 8, "width": 16, "depth": 1, "num_heads": 2}
+    config = ViTConfig(**sizes, mlp_width=32, prefix=(), projector=projector)
+    ours = random_encoder("siglip", config)
+    other = dataclasses.replace(projector, activation="gelu_tanh")
+    changed = dataclasses.replace(config, activation="gelu_tanh", projector=other)
+    theirs = dataclasses.replace(ours, config=changed, graph=graph_of(changed))
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
+    reference, found = stages.run(theirs, images), stages.run(ours, images)
+    findings, explained = diagnose(ours, images, reference, found, 1e-5)
+    assert explained
+    assert [finding.mistake.sentence for finding in findings] == [
+        "GELU: gelu_tanh in the reference, gelu here",
+        "GELU of the pooling head: gelu_tanh in the reference, gelu here",
+    ]
 
 
 def test_without_pytorch_it_is_told(moco, monkeypatch, capsys):
@@ -213,12 +265,15 @@ def test_a_transformers_model(tmp_path, capsys):
     convert("dino", checkpoint, folder, layout="transformers", num_heads=3)
     command = ["encoder", str(checkpoint), str(folder), "--reference", "transformers:ViTModel"]
     assert main(command) == 0
+    assert "pixels not checked" in " ".join(capsys.readouterr().out.split())
     half = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(half))
     assert main(command) == 1
     printed = capsys.readouterr().out
     assert "the first stage that departs is normalised" in printed
     assert "mean and std: ((0.5, 0.5, 0.5)," in printed
+    assert "compared with what the reference states" in " ".join(printed.split())
+    assert "NOT CHECKED" not in printed
     assert main([*command[:-1], "transformers:NoModel"]) == 2
     assert "transformers has no class 'NoModel'" in capsys.readouterr().err
 

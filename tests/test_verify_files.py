@@ -68,6 +68,30 @@ def test_rows_that_one_file_lacks_are_told(compare, tmp_path):
     assert "has 6 rows and" in printed
 
 
+@pytest.mark.parametrize("tolerance", ["inf", "nan", "-1", "much"])
+def test_a_tolerance_with_which_everything_is_the_same_is_refused(tolerance, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["features", "a.npz", "b.npz", f"--tolerance={tolerance}"])
+    assert end.value.code == 2
+    assert f"'{tolerance}' is not a finite number of 0 or more" in capsys.readouterr().err
+
+
+def test_numpy_files_are_compared(compare, tmp_path):
+    np.save(tmp_path / "a.npy", ROWS)
+    np.savez(tmp_path / "b.npz", embedding=ROWS)
+    assert compare("features", tmp_path / "a.npy", tmp_path / "b.npz")[0] == 0
+    np.save(tmp_path / "c.npy", ROWS + 1)
+    status, report, _ = compare("features", tmp_path / "a.npy", tmp_path / "c.npy")
+    assert status == 1
+    assert report["arrays"]["features"]["error"] == pytest.approx(1, abs=1e-6)
+    np.save(tmp_path / "objects.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    status, _, printed = compare("features", tmp_path / "a.npy", tmp_path / "objects.npy")
+    assert status == 2
+    assert "objects.npy" in printed
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:100])
+    assert compare("features", tmp_path / "a.npy", tmp_path / "cut.npy")[0] == 2
+
+
 def test_a_pytorch_file_is_read_without_pytorch(compare, tmp_path):
     torch = pytest.importorskip("torch")
     torch.save({"feats": torch.from_numpy(ROWS), "epoch": 3}, tmp_path / "a.pt")

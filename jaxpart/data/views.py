@@ -82,9 +82,13 @@ def patch_view(
     def identify(numbers: Sequence[int]) -> list[str]:
         return identities(source, [patches[number].index for number in numbers])
 
-    ids = [f"{patch.image} {list(patch.box)}" for patch in patches]
     data, kind = f"{source.info.name} {source.info.version}", f"patch {transform}"
-    return View(data, kind, size, ids, identify, read, permuted)
+    return View(data, kind, size, patch_ids(patches), identify, read, permuted)
+
+
+def patch_ids(patches: Sequence[Patch]) -> list[str]:
+    """The name of each patch: its image's and its box."""
+    return [f"{patch.image} {list(patch.box)}" for patch in patches]
 
 
 def image_view(source: Source, *, size: int, on_error: Literal["raise", "skip"] = "raise") -> View:

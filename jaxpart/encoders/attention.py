@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from einops import rearrange
@@ -21,13 +23,14 @@ class Attention(nnx.Module):
     Attributes:
       groups: The columns of that matrix may be laid out group of heads by group, see `cutting`.
       dot_general: What multiplies queries with keys and weights with values, see `precision`.
+      precision: How exactly, see there; None is JAX's default.
     """
 
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
         """Creates the projections."""
         width = config.width
         self.num_heads, self.groups = config.num_heads, 1
-        self.dot_general = jax.lax.dot_general
+        self.dot_general, self.precision = jax.lax.dot_general, None
         self.qkv = nnx.Linear(width, 3 * width, use_bias=config.qkv_bias == "qkv", rngs=rngs)
         self.rotary = config.rotary
         self.has_qv_bias = config.qkv_bias == "qv"
@@ -62,11 +65,12 @@ class Attention(nnx.Module):
         if turn is not None:
             q, k = turned(q, turn, self.rotary), turned(k, turn, self.rotary)
         each = (0, 1), (0, 1)  # image and head
-        logits = self.dot_general(q * q.shape[-1] ** -0.5, k, (((3,), (3,)), each))
+        multiply = functools.partial(self.dot_general, precision=self.precision)
+        logits = multiply(q * q.shape[-1] ** -0.5, k, (((3,), (3,)), each))
         if bias is not None:
             logits = logits + bias
         weights = jax.nn.softmax(logits, axis=-1)
-        attended = self.dot_general(weights, v, (((3,), (2,)), each))
+        attended = multiply(weights, v, (((3,), (2,)), each))
         attended = rearrange(attended, "b h q d -> b q (h d)")
         if self.has_norm:
             attended = self.norm(attended)

@@ -14,13 +14,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.pieces import in_pieces
-from jaxpart.encoders.precision import (
-    REFERENCE,
-    Precision,
-    check_precision,
-    matmul_precision,
-    set_precision,
-)
+from jaxpart.encoders.precision import REFERENCE, Precision, check_precision, set_precision
 from jaxpart.encoders.vit import ViT
 from jaxpart.errors import JaxpartError
 
@@ -145,7 +139,7 @@ class Encoder:
 
     @property
     def model(self) -> ViT:
-        """The Flax NNX module, for those who want to take it apart."""
+        """The Flax NNX module, for those who want to take it apart; its products state the precision."""
         model = nnx.merge(self.graph, self.state)
         model.set_attributes(groups=self.groups)
         set_precision(model, self.precision)
@@ -161,9 +155,8 @@ def _forward(
     blocks: bool,
     attention: bool,
 ) -> dict[str, Any]:
-    with matmul_precision(encoder.precision):
-        run = functools.partial(encoder.model, blocks=blocks, attention=attention)
-        return in_pieces(run, images, order, config=encoder.config)
+    run = functools.partial(encoder.model, blocks=blocks, attention=attention)
+    return in_pieces(run, images, order, config=encoder.config)
 
 
 @functools.cache

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any, Literal, get_args
 
 import jax
@@ -29,13 +28,14 @@ def check_precision(name: str) -> None:
         )
 
 
-def matmul_precision(name: Precision) -> contextlib.AbstractContextManager[None]:
-    """Under it float32 products are traced as the precision wants them, whatever JAX's own setting is."""
-    return jax.default_matmul_precision("highest" if name == REFERENCE else "default")
-
-
 def set_precision(model: nnx.Module, name: Precision) -> None:
-    """Tells the matrix products in a module how to round."""
+    """Has every matrix product and convolution of a module state its precision.
+
+    From then on JAX's own setting decides nothing, wherever the module or a part of it is called. A
+    module that multiplies by itself has `precision`, and `dot_general` if bfloat16 shall be had.
+    """
+    stated = jax.lax.Precision.HIGHEST if name == REFERENCE else jax.lax.Precision.DEFAULT
+    model.set_attributes(precision=stated, raise_if_not_found=False)  # iBOT's decoder has none
     if name == "bfloat16":
         model.set_attributes(dot_general=_rounded_dot_general)
         model.set_attributes(conv_general_dilated=_rounded_convolution, raise_if_not_found=False)

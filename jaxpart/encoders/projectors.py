@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Literal
@@ -144,7 +145,7 @@ class AttentionPool(nnx.Module):
     def __init__(self, width: int, config: ProjectorConfig, *, rngs: nnx.Rngs) -> None:
         """Creates the query, the attention and the MLP."""
         self.num_heads, self.activation = config.num_heads, config.activation
-        self.dot_general = jax.lax.dot_general
+        self.dot_general, self.precision = jax.lax.dot_general, None  # as `Attention` has them
         self.probe = nnx.Param(0.02 * jax.random.normal(rngs.params(), (1, width)))
         self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
         self.out = nnx.Linear(width, width, rngs=rngs)
@@ -161,9 +162,10 @@ class AttentionPool(nnx.Module):
             self.qkv(patches)[..., width:], "b t (two h d) -> two b h t d", two=2, h=self.num_heads
         )
         query = query * query.shape[-1] ** -0.5
-        logits = self.dot_general(query, keys, (((1,), (3,)), ((0,), (1,))))  # head, batch, key
+        multiply = functools.partial(self.dot_general, precision=self.precision)
+        logits = multiply(query, keys, (((1,), (3,)), ((0,), (1,))))  # head, batch, key
         weights = jax.nn.softmax(logits, axis=-1)
-        pooled = self.dot_general(weights, values, (((2,), (2,)), ((1, 0), (0, 1))))
+        pooled = multiply(weights, values, (((2,), (2,)), ((1, 0), (0, 1))))
         pooled = self.out(rearrange(pooled, "b h d -> b (h d)"))
         return pooled + self.fc2(activation(self.activation)(self.fc1(self.norm(pooled))))
 

@@ -28,7 +28,7 @@ class Accuracy:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """Accuracy of a first classifier minus that of a second, on the same items.
+    """What a first encoder or classifier reaches minus what a second does, on the same items.
 
     Attributes:
       value: The difference.

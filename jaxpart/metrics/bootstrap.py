@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64, Int, Num
 
-from jaxpart.metrics.confusion import ratio
+from jaxpart.metrics.confusion import mean_of_numbers, ratio
 
 _RESAMPLES = 2000
 _ENDS = (0.025, 0.975)
@@ -75,7 +75,7 @@ def retrieval_intervals(
     number = np.bincount(place, minlength=size).reshape(shape)
     total, number = np.split(resampled_sums(np.concatenate([total, number], 1), seed=seed), 2, 1)
     ap = total.sum(axis=1) / number.sum(axis=1)
-    return _interval(ap), _interval(_mean(ratio(total, number)))
+    return _interval(ap), _interval(mean_of_numbers(ratio(total, number)))
 
 
 class SegmentationIntervals(NamedTuple):
@@ -99,16 +99,10 @@ def segmentation_intervals(
     sums = resampled_sums(counts.reshape(images, -1), seed=seed).reshape(-1, 3, classes)
     found, labelled, predicted = sums.swapaxes(0, 1)
     return SegmentationIntervals(
-        _interval(_mean(ratio(found, labelled + predicted - found))),
-        _interval(_mean(ratio(found, labelled))),
+        _interval(mean_of_numbers(ratio(found, labelled + predicted - found))),
+        _interval(mean_of_numbers(ratio(found, labelled))),
         _interval(ratio(found.sum(axis=1), labelled.sum(axis=1))),
     )
-
-
-def _mean(values: Float64[np.ndarray, "resample column"]) -> Float64[np.ndarray, " resample"]:
-    """Mean of each row's numbers, without its NaN."""
-    there = ~np.isnan(values)
-    return ratio(np.where(there, values, 0).sum(axis=1), there.sum(axis=1))
 
 
 def _interval(values: Float64[np.ndarray, " resample"]) -> Interval:

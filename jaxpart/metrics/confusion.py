@@ -143,8 +143,8 @@ def segmentation_scores(matrix: Int[np.ndarray, "classes classes"]) -> Segmentat
     return SegmentationScores(
         iou=iou,
         accuracy=accuracy,
-        mean_iou=_mean(iou),
-        mean_accuracy=_mean(accuracy),
+        mean_iou=float(mean_of_numbers(iou)),
+        mean_accuracy=float(mean_of_numbers(accuracy)),
         pixel_accuracy=float(ratio(found.sum(), labelled.sum())),
     )
 
@@ -172,7 +172,7 @@ def ratio(numerator, denominator) -> np.ndarray:
     return np.asarray(numerator, np.float64) / np.where(denominator == 0, np.nan, denominator)
 
 
-def _mean(values: np.ndarray) -> float:
-    """Mean of what is not NaN, NaN (without a warning) if nothing is left."""
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else float("nan")
+def mean_of_numbers(values: Float64[np.ndarray, "*rows column"]) -> Float64[np.ndarray, "*rows"]:
+    """Mean over the last axis of what is not NaN; NaN, without a warning, where nothing is left."""
+    there = ~np.isnan(values)
+    return ratio(np.where(there, values, 0).sum(axis=-1), there.sum(axis=-1))

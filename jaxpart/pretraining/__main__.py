@@ -10,6 +10,7 @@ import json
 import sys
 
 from jaxpart import command, devices
+from jaxpart.pretraining.recipe import check_recipe
 from jaxpart.pretraining.run import pretrain
 from jaxpart.progress import Progress
 from jaxpart.workdir import WorkDir
@@ -19,6 +20,7 @@ def main(arguments: list[str]) -> None:
     """Runs the command line."""
     del arguments
     config, path = command.start("configs/pretrain/mae.py")
+    check_recipe(config)
     progress = Progress(shown=devices.is_main())
     workdir = WorkDir(path, json.loads(config.to_json_best_effort()), writes=devices.is_main())
     results = pretrain(config, workdir, progress)

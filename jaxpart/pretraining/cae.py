@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -52,7 +53,7 @@ class CrossAttention(nnx.Module):
 
     def __init__(self, width: int, num_heads: int, *, rngs: nnx.Rngs) -> None:
         """Creates the projections."""
-        self.num_heads = num_heads
+        self.num_heads, self.precision = num_heads, None  # see `jaxpart.encoders.precision`
         self.q, self.k, self.v = (
             nnx.Linear(width, width, use_bias=False, rngs=rngs) for _ in range(3)
         )
@@ -72,8 +73,9 @@ class CrossAttention(nnx.Module):
             self.v(values) + self.v_bias[...],
         )
         q, k, v = (rearrange(x, "b t (h d) -> b h t d", h=self.num_heads) for x in projected)
-        logits = jnp.einsum("bhqd,bhkd->bhqk", q * q.shape[-1] ** -0.5, k)
-        attended = jnp.einsum("bhqk,bhkd->bqhd", jax.nn.softmax(logits, axis=-1), v)
+        einsum = functools.partial(jnp.einsum, precision=self.precision)
+        logits = einsum("bhqd,bhkd->bhqk", q * q.shape[-1] ** -0.5, k)
+        attended = einsum("bhqk,bhkd->bqhd", jax.nn.softmax(logits, axis=-1), v)
         return self.out(rearrange(attended, "b q h d -> b q (h d)"))
 
 

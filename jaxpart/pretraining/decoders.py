@@ -24,6 +24,7 @@ from jaxpart import checkpoints
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import describe, digest_of
 from jaxpart.encoders.positions import Grid
+from jaxpart.encoders.precision import REFERENCE, set_precision
 from jaxpart.errors import JaxpartError
 
 KINDS = ("ibot", "mae", "beit", "cae")
@@ -108,7 +109,8 @@ def load_decoder(folder: str | pathlib.Path) -> nnx.Module:
     """Loads the decoder that lies beside an encoder.
 
     Returns:
-      `jaxpart.pretraining.mae.Decoder`, or that of cae, beit or ibot.
+      `jaxpart.pretraining.mae.Decoder`, or that of cae, beit or ibot; its products state the reference
+      precision.
 
     Raises:
       JaxpartError: There is none, or it is damaged.
@@ -140,4 +142,6 @@ def load_decoder(folder: str | pathlib.Path) -> nnx.Module:
     graph, state = nnx.split(abstract_decoder(encoder, config))
     for path, leaf in nnx.to_flat_state(state):
         leaf.set_value(jnp.asarray(np.asarray(arrays[".".join(map(str, path))], np.float32)))
-    return nnx.merge(graph, state)
+    decoder = nnx.merge(graph, state)
+    set_precision(decoder, REFERENCE)
+    return decoder

@@ -173,6 +173,5 @@ def _predict(
     hidden: int,
 ) -> dict[str, Float[Array, "image patch channel"]]:
     """Predictions of the hidden patches in patch order, or of all (BEiT)."""
-    with jax.default_matmul_precision("highest"):
-        decoder = nnx.merge(graph, state)
-        return KINDS[kind](encoder.model, decoder, encoder.normalize(images), mask, hidden)
+    decoder = nnx.merge(graph, state)
+    return KINDS[kind](encoder.model, decoder, encoder.normalize(images), mask, hidden)

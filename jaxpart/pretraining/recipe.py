@@ -9,8 +9,20 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxpart.config import variant_of
+from jaxpart.config_rules import (
+    COUNT,
+    COUNT_OR_NONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    TEXT,
+    Rule,
+    check_fields,
+    one_of,
+)
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.small import small_config
+from jaxpart.errors import JaxpartError
 from jaxpart.pretraining.decoders import DecoderConfig
 
 _BASE = {
@@ -22,6 +34,45 @@ _BASE = {
     "mlp_width": 3072,
 }
 """ViT-B/16."""
+
+RULES = {
+    "method": TEXT,
+    "seed": SEED,
+    "data.name": one_of("critters", "imagenet"),
+    "data.root": TEXT,
+    "data.num_images": COUNT,
+    "data.image_size": COUNT,
+    "data.seed": SEED,
+    "epochs": COUNT,
+    "warmup_epochs": COUNT_OR_NONE,
+    "batch_size": COUNT,
+    "drop_path": Rule("number", low=0, below=1),
+    "optimizer.lr": POSITIVE,
+    "optimizer.end_lr": NOT_NEGATIVE,
+    "optimizer.b2": Rule("number", low=0, below=1),
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.end_weight_decay": NOT_NEGATIVE,
+    "optimizer.decay": one_of("kernels", "all"),
+    "optimizer.clip": one_of("", "global", "array"),
+    "optimizer.clip_norm": POSITIVE,
+    "log_every": COUNT,
+    "checkpoint_seconds": NOT_NEGATIVE,
+}
+"""What the fields that all methods share may be, by dotted path."""
+
+
+def check_recipe(config: Any) -> None:
+    """Checks the configuration of a pretraining.
+
+    Raises:
+      JaxpartError: A field's value is not one that it may have.
+    """
+    check_fields(config, RULES)
+    if config.warmup_epochs >= config.epochs:
+        raise JaxpartError(
+            f"config.warmup_epochs is {config.warmup_epochs}, which leaves nothing of {config.epochs} "
+            f"epochs; give 0 to {config.epochs - 1}"
+        )
 
 
 def pretrain_config(method: str, argument: str | None) -> tuple[ConfigDict, bool]:

@@ -25,7 +25,8 @@ def nearest(
     patches: Float[Array, "*patch pixel"], centers: Float[Array, "token pixel"]
 ) -> Int[Array, "*patch"]:
     """Index of the centre at the least Euclidean distance."""
-    return jnp.argmin((centers**2).sum(axis=-1) - 2 * patches @ centers.T, axis=-1)
+    products = jnp.matmul(patches, centers.T, precision=jax.lax.Precision.HIGHEST)
+    return jnp.argmin((centers**2).sum(axis=-1) - 2 * products, axis=-1)
 
 
 def tokens_of(

@@ -11,6 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxpart import devices, tasks
+from jaxpart.config_checks import check_config
 from jaxpart.data.folders import NotThere
 from jaxpart.data.sets import find_set, open_set
 from jaxpart.errors import JaxpartError
@@ -43,8 +44,11 @@ def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
     Raises:
       JaxpartError: A user's mistake, in one sentence.
     """
-    tasks.to_run(config)  # told before anything is made
+    check_config(config)  # told before anything is made
+    tasks.to_run(config)
     members = find_members(config.encoders)
+    for member in members:
+        check_config(member_config(config, member))
     given = json.loads(config.to_json_best_effort())
     stored = _stored(config, given)
     workdir = WorkDir(path, given, writes=devices.is_main())
@@ -91,8 +95,6 @@ def study_text(study: Study) -> str:
 
 def _stored(config: Any, given: dict[str, Any]) -> list[Study]:
     """The stored results of the other seeds that a configuration asks for."""
-    if config.seeds < 1:
-        raise JaxpartError(f"config.seeds is {config.seeds}; give 1 or more")
     if config.seeds == 1:
         return []
     found = stored_study()

@@ -225,9 +225,8 @@ def _seen_tokens(
 ) -> Float[Array, "part patch token"]:
     """BEiT's probabilities of tokens where nothing is hidden."""
     nothing = jnp.zeros((len(images), math.prod(encoder.config.grid)), bool)
-    with jax.default_matmul_precision("highest"):
-        decoder: Any = nnx.merge(graph, state)
-        logits = beit.masked_logits(encoder.model, decoder, encoder.normalize(images), nothing)
+    decoder: Any = nnx.merge(graph, state)
+    logits = beit.masked_logits(encoder.model, decoder, encoder.normalize(images), nothing)
     return jax.nn.softmax(logits, axis=-1)
 
 

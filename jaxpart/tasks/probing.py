@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from jaxpart.checkpoints import Checkpointer
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features import Features, check_representations
+from jaxpart.files import npz
 from jaxpart.metrics.accuracy import accuracy, item_scores
 from jaxpart.probes.attentive import AttentiveHead, check_initial, check_width
 from jaxpart.probes.items import Items
@@ -188,18 +188,12 @@ def probe_all(
         for key, value in _interval("chosen", found[None], data.test.labels):
             yield f"{place}/{key}", value
     if heads:
-        workdir.file(f"heads/{task}_{data.name}.npz", _npz(heads))
-    workdir.file(f"{task}_{data.name}.npz", _npz(kept))
+        workdir.file(f"heads/{task}_{data.name}.npz", npz(heads))
+    workdir.file(f"{task}_{data.name}.npz", npz(kept))
     for finished in keepers:
         finished.delete()
     with contextlib.suppress(OSError):
         (workdir.path / "checkpoints").rmdir()
-
-
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    file = io.BytesIO()
-    np.savez_compressed(file, **dict[str, Any](arrays))
-    return file.getvalue()
 
 
 def _without_training(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -25,6 +25,7 @@ from jaxpart.data.source import Source
 from jaxpart.data.subset import random_subset
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
+from jaxpart.files import npz
 from jaxpart.metrics.bootstrap import segmentation_intervals
 from jaxpart.metrics.confusion import segmentation_scores
 from jaxpart.metrics.confusion_tables import class_scores, error_shares
@@ -157,6 +158,7 @@ class Segmentation:
         yield from self.results(matrices, counts)
         if devices.is_main():
             self.write_tables(matrices)
+            self.write_items(names, counts)
             self.draw(logits)
 
     def train(self, name: str, source: Source, chosen: Mapping[str, tuple[int, ...]]) -> PixelHeads:
@@ -303,6 +305,22 @@ class Segmentation:
         self.keep("classes.csv", class_table(matrices, classes))
         matrix = next(iter(matrices.values()))
         self.keep("confusions.csv", confusion_table(matrix, classes, self.data.objects))
+
+    def write_items(
+        self, heads: Sequence[str], counts: Int32[np.ndarray, "image heads 3 classes"]
+    ) -> None:
+        """Leaves segmentation_DATA.npz in the work directory, for `jaxpart.comparison`.
+
+        It holds ids and labelled pixels of the test images, the classes, and under "HEAD/counts" of each
+        image and class the pixels found, labelled and predicted.
+        """
+        kept = {
+            "ids": np.array([self.data.test.annotation(i).id for i in range(len(self.data.test))]),
+            "classes": np.array(self.data.classes),
+            "labelled": counts[:, 0, 1],
+        }
+        kept |= {f"{head}/counts": counts[:, number] for number, head in enumerate(heads)}
+        self.workdir.file(f"segmentation_{self.data.name}.npz", npz(kept))
 
     def draw(self, logits: WindowLogits) -> None:
         """Leaves pictures of the first head's predictions for the first test images."""

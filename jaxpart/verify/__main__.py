@@ -6,6 +6,7 @@ The exit status is 0 if it is, 1 if something departs, and 2 if nothing could be
 from __future__ import annotations
 
 import argparse
+import math
 import pathlib
 import re
 import sys
@@ -21,6 +22,16 @@ def _size(text: str) -> tuple[int, int]:
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is neither N nor HEIGHTxWIDTH")
     return int(found.group(1)), int(found.group(2) or found.group(1))
+
+
+def _tolerance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number of 0 or more")
+    return value
 
 
 def _stage(text: str) -> tuple[str, str]:
@@ -92,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
     features = commands.add_parser("features", help="two files of features, row by row")
     features.set_defaults(run=_features)
-    features.add_argument("a", metavar="A", help=".npz, .safetensors or .pt")
+    features.add_argument("a", metavar="A", help=".npz, .npy, .safetensors or .pt")
     features.add_argument("b", metavar="B")
     features.add_argument("--key", help="name of the array, or that in A = that in B")
 
@@ -107,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         (results, 0.1, "percent points"),
     ):
         command.add_argument(
-            "--tolerance", type=float, default=tolerance, help=f"{unit} (default: {tolerance})"
+            "--tolerance", type=_tolerance, default=tolerance, help=f"{unit} (default: {tolerance})"
         )
         command.add_argument("--json", metavar="FILE", help="write all of it to a file")
     return parser

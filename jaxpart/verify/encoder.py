@@ -18,8 +18,9 @@ from jaxpart.progress import Progress
 from jaxpart.table import Section, sections_text
 from jaxpart.verify.comparing import TOLERANCE, Difference, compare
 from jaxpart.verify.diagnosis import Finding, diagnose
+from jaxpart.verify.granted import Granted, taken_for_granted
 from jaxpart.verify.images import compare_pixels, pixels, read_images, stated_normalization
-from jaxpart.verify.reference import load_reference
+from jaxpart.verify.reference import load_reference, takes_grid
 from jaxpart.verify.stages import Stages, run, stage_names
 from jaxpart.verify.torch_stages import run_reference
 
@@ -55,11 +56,13 @@ class EncoderReport:
       about: What was compared: files, digests, images.
       tolerance: Largest absolute error of what is the same, see `Difference.departs`.
       sizes: One report for each image size.
+      granted: What the comparison rests on.
     """
 
     about: Mapping[str, Any]
     tolerance: float
     sizes: Sequence[SizeReport]
+    granted: Sequence[Granted]
 
     @property
     def same(self) -> bool:
@@ -72,6 +75,7 @@ class EncoderReport:
             **self.about,
             "tolerance": self.tolerance,
             "same": self.same,
+            "granted": [dataclasses.asdict(one) for one in self.granted],
             "sizes": [
                 {
                     "size": list(size.size),
@@ -85,8 +89,10 @@ class EncoderReport:
         }
 
     def as_text(self) -> str:
-        """A table for each size, and what is to be said of it."""
-        return "\n".join(self._size_text(size) for size in self.sizes)
+        """What is taken for granted; a table for each size, and what is to be said of it."""
+        rows = [(one.name, f"{one.value}; {one.note}") for one in self.granted]
+        granted = sections_text(None, [Section(("taken for granted", ""), rows)])
+        return "\n".join([granted, *(self._size_text(size) for size in self.sizes)])
 
     def _size_text(self, size: SizeReport) -> str:
         rows = []
@@ -102,8 +108,10 @@ class EncoderReport:
         first = size.first_departing(self.tolerance)
         if first is None:
             left_out = [stage.stage for stage in size.stages if stage.error is None]
-            but = f" (not compared: {', '.join(left_out)})" if left_out else ""
-            lines.append(f"same: no stage departs{but}")
+            unchecked = [f"{one.name} not checked" for one in self.granted if not one.checked]
+            but = [f"not compared: {', '.join(left_out)}"] if left_out else []
+            said = "; ".join(but + unchecked)
+            lines.append(f"same: no stage departs{f' ({said})' if said else ''}")
         else:
             lines.append(f"NOT THE SAME: the first stage that departs is {first}")
         for finding in size.findings:
@@ -185,7 +193,10 @@ def verify_encoder(
         "images": list(files),
         "versions": {"jax": jax.__version__, "torch": _torch_version()},
     }
-    return EncoderReport(about, tolerance, reports)
+    granted = taken_for_granted(
+        encoder, (trained_at[0], trained_at[1]), stated, reference_takes_grid=takes_grid(reference)
+    )
+    return EncoderReport(about, tolerance, reports, granted)
 
 
 def _torch_version() -> str:

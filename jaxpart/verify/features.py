@@ -18,6 +18,7 @@ from jaxpart.tensor_files import flatten, open_checkpoint
 from jaxpart.verify.comparing import TOLERANCE, cosines
 
 _SHOWN = 5
+_NPY = b"\x93NUMPY"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +140,7 @@ def verify_features(
     """Compares two files of features: rows of the same id where both have ids, else of the same number.
 
     Args:
-      a: `.npz`, `.safetensors` or `.pt`; nothing of it is run.
+      a: `.npz`, `.npy`, `.safetensors` or `.pt`; nothing of it is run.
       b: The same.
       key: Name of the array in both, or "that in A=that in B"; by default all that both have, or
         the only one of each.
@@ -188,7 +189,7 @@ def read_features(path: str | pathlib.Path) -> FeatureFile:
       JaxpartError: The file cannot be read, or holds no features.
     """
     path = pathlib.Path(path)
-    contents = open_checkpoint(path).contents
+    contents = _array_of(path) if _is_npy(path) else open_checkpoint(path).contents
     if isinstance(contents, np.ndarray):
         contents = {"features": contents}
     arrays = {
@@ -201,6 +202,21 @@ def read_features(path: str | pathlib.Path) -> FeatureFile:
             f"{path} holds no floating point array with rows; give a file of features"
         )
     return FeatureFile(path, arrays, _ids(path, contents))
+
+
+def _is_npy(path: pathlib.Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_NPY)) == _NPY
+
+
+def _array_of(path: pathlib.Path) -> np.ndarray:
+    """A `.npy` file's array, which lies in the file."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise JaxpartError(f"{path} is damaged or holds no plain array ({error})") from error
 
 
 def _ids(path: pathlib.Path, contents: Any) -> list[str] | None:

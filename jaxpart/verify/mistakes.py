@@ -51,6 +51,15 @@ def mistakes(config: ViTConfig) -> Iterator[Mistake]:
     for name in get_args(Activation):
         if name != config.activation:
             yield _field(config, "GELU", "activation", name, ("block",))
+    pool = config.projector
+    if pool is not None and pool.kind == "attention_pool":
+        for name in get_args(Activation):
+            if name != pool.activation:
+                sentence = (
+                    f"GELU of the pooling head: {name} in the reference, {pool.activation} here"
+                )
+                change = Change({"projector": dataclasses.replace(pool, activation=name)})
+                yield Mistake("GELU of the pooling head", sentence, ("output",), change)
     for epsilon in _EPSILONS:
         if epsilon != config.norm_epsilon:
             stages = ("embed", "block", "tokens", "output")
@@ -64,6 +73,7 @@ def mistakes(config: ViTConfig) -> Iterator[Mistake]:
         for rule in get_args(PositionResize):
             if rule != config.position_resize:
                 yield _field(config, "position interpolation", "position_resize", rule, ("embed",))
+        yield from _grids(config)
     for name, matrix in _TABLE_RULES.items() if config.relative_bias != "none" else ():
         sentence = f"position interpolation: {name} in the reference, that of BEiT here"
         change = Change(edit=functools.partial(_edit_tables, matrix=matrix))
@@ -85,6 +95,18 @@ def _field(
     return Mistake(name, sentence, stages, Change({field: value}))
 
 
+def _grids(config: ViTConfig) -> Iterator[Mistake]:
+    """Other grids of as many patches as there are positions."""
+    rows, columns = config.grid
+    for other in range(1, rows * columns + 1):
+        if rows * columns % other == 0 and other != rows:
+            grid = other, rows * columns // other
+            there, here = (f"{r} × {c}" for r, c in (grid, config.grid))
+            sentence = f"grid of the positions: {there} in the reference, {here} here"
+            size = grid[0] * config.patch_size, grid[1] * config.patch_size
+            yield Mistake("grid", sentence, ("embed",), Change({"image_size": size}))
+
+
 def _edit_tables(model: ViT, matrix: Callable[[int, int], np.ndarray]) -> None:
     shared = model.config.relative_bias == "shared"
     for owner in (model,) if shared else model.blocks:
@@ -100,7 +122,9 @@ def _relative_bias(
     rows, columns = (matrix(s, t) for s, t in zip(source, target, strict=True))
     table = bias.table[...]
     offsets = table[:-3].reshape(*source, -1)
-    resized = jax.numpy.einsum("ih,hwc,jw->ijc", rows, offsets, columns)
+    resized = jax.numpy.einsum(
+        "ih,hwc,jw->ijc", rows, offsets, columns, precision=jax.lax.Precision.HIGHEST
+    )
     whole = jax.numpy.concatenate([resized.reshape(-1, offsets.shape[-1]), table[-3:]])
     return jax.numpy.moveaxis(whole[relative_bias_index(grid)], -1, 0)
 

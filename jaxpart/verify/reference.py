@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -99,7 +100,7 @@ def _timm(
     allow_torch: bool,
 ) -> Any:
     timm = _library("timm", "timm")
-    name, *pairs = text.split(",")
+    name, *pairs = _split(text)
     weights = _weights(checkpoint, checkpoint_key, allow_torch)
     head = weights.get("head.weight")
     settings: dict[str, Any] = {
@@ -107,7 +108,9 @@ def _timm(
         "num_classes": 0 if head is None or head.ndim != 2 else len(head),
     }
     try:
-        settings |= {key: ast.literal_eval(value) for key, value in (p.split("=") for p in pairs)}
+        settings |= {
+            key: ast.literal_eval(value) for key, value in (p.split("=", 1) for p in pairs)
+        }
         try:
             module = timm.create_model(name, **settings, dynamic_img_size=True)
         except TypeError:
@@ -116,6 +119,17 @@ def _timm(
         raise JaxpartError(f"timm cannot make {text}: {error}") from error
     _fill(module, weights, f"timm:{name}")
     return module
+
+
+def _split(text: str) -> list[str]:
+    """The parts between commas, those inside brackets left alone: "NAME", "img_size=(32,128)"."""
+    return re.split(r",(?![^(\[]*[)\]])", text)
+
+
+def takes_grid(text: str) -> bool:
+    """Whether a reference is made for the size that the checkpoint was taken to be trained at."""
+    kind, _, name = text.partition(":")
+    return kind == "timm" and not any(part.startswith("img_size=") for part in _split(name))
 
 
 def _weights(

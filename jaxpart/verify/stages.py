@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxpart.encoders.encoder import Encoder, graph_of
+from jaxpart.encoders.precision import REFERENCE, set_precision
 from jaxpart.encoders.vit import ViT
 
 OUTPUTS = ("tokens", "pooled", "projection", "patch_projection", "prediction")
@@ -54,8 +55,7 @@ def run(encoder: Encoder, images: Float[np.ndarray, "batch height width 3"]) -> 
 
 @jax.jit
 def _embed(encoder: Encoder, images: Array) -> Array:
-    with jax.default_matmul_precision("highest"):
-        return encoder.model.embed(images)[0]
+    return encoder.model.embed(images)[0]
 
 
 def run_changed(
@@ -72,18 +72,18 @@ def run_changed(
     for change in changes:
         config = dataclasses.replace(config, **change.fields)
     model = nnx.merge(graph_of(config), encoder.state)
+    set_precision(model, REFERENCE)
     for change in changes:
         change.edit(model)
-    with jax.default_matmul_precision("highest"):
-        tokens, grid = model.embed(jax.numpy.asarray(images))
-        found = {"embed": tokens}
-        if last == "embed":
-            return jax.device_get(found)
-        if last.startswith("block"):
-            model.blocks = nnx.List(list(model.blocks)[: int(last.removeprefix("block")) + 1])
-        outputs, _ = model.transform(tokens, grid)
-        found |= {f"block{i}": tokens for i, tokens in enumerate(outputs)}
-        if not last.startswith("block"):
-            out = model.finish(outputs[-1])
-            found |= {name: out[name] for name in OUTPUTS if name in out}
+    tokens, grid = model.embed(jax.numpy.asarray(images))
+    found = {"embed": tokens}
+    if last == "embed":
+        return jax.device_get(found)
+    if last.startswith("block"):
+        model.blocks = nnx.List(list(model.blocks)[: int(last.removeprefix("block")) + 1])
+    outputs, _ = model.transform(tokens, grid)
+    found |= {f"block{i}": tokens for i, tokens in enumerate(outputs)}
+    if not last.startswith("block"):
+        out = model.finish(outputs[-1])
+        found |= {name: out[name] for name in OUTPUTS if name in out}
     return jax.device_get(found)

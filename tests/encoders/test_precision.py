@@ -6,9 +6,9 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import programs
 import pytest
 from flax import nnx
-from jax.extend import core
 
 from jaxpart import config as configs
 from jaxpart.encoders.encoder import _forward
@@ -29,7 +29,19 @@ VARIANTS = {
     "stem": {"stem": "conv", "patch_size": 16, "layer_scale": True, "qkv_bias": "qv"},
     "rotary": {"rotary": "dinov3", "gated_mlp": True, "norm": "rms", "biases": False},
     "bias": {"positions": "none", "relative_bias": "per_block"},
+    "predictor": {"projector": ProjectorConfig("mlp_bn", 32, (64, 64), predictor=64)},
+    "patches": {"projector": ProjectorConfig("bottleneck", 32, (64,), bottleneck=16, patch_out=8)},
+    "classifier": {
+        "prefix": ("cls", "dist"),
+        "projector": ProjectorConfig("classifier", 10, heads=2),
+        "rotary": "eva02",
+        "mlp_norm": True,
+        "attention_norm": True,
+    },
+    "shared": {"positions": "none", "relative_bias": "shared", "pooled_norm": True}
+    | {"final_norm": False, "projector": ProjectorConfig("classifier", 10)},
 }
+HIGHEST = (jax.lax.Precision.HIGHEST,) * 2
 IMAGES = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
 
 
@@ -48,19 +60,9 @@ def exact():
     return encoder_of("bottleneck", "float32-highest")
 
 
-def operations(jaxpr):
-    """All of a program's operations, those of the programs inside it too."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for inner in core.jaxprs_in_params(equation.params):
-            yield from operations(inner)
-
-
 def products(encoder, images=IMAGES):
     program = jax.make_jaxpr(lambda encoder, images: encoder(images, blocks=True))(encoder, images)
-    found = list(operations(program.jaxpr))
-    kinds = ("dot_general", "conv_general_dilated")
-    return found, [one for one in found if one.primitive.name in kinds]
+    return list(programs.operations(program.jaxpr)), programs.products(program)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -79,7 +81,7 @@ def test_positions_are_never_rounded(rounded):
     _, multiplied = products(rounded, np.zeros((1, 48, 32, 3), np.float32))
     whole = [one for one in multiplied if one.invars[0].aval.dtype == jnp.float32]
     assert whole  # the interpolation of positions
-    assert all(one.params["precision"] == (jax.lax.Precision.HIGHEST,) * 2 for one in whole)
+    assert all(one.params["precision"] == HIGHEST for one in whole)
 
 
 def test_the_compiled_program_has_them(rounded):
@@ -111,6 +113,24 @@ def test_the_users_own_setting_decides_nothing(exact, precision, wanted):
         assert {one.params["precision"] for one in multiplied} == {(wanted, wanted)}
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("height", [32, 48])
+def test_every_product_of_the_module_states_the_reference(variant, height):
+    encoder = encoder_of(variant, "float32-highest")
+    images = np.zeros((1, height, 32, 3), np.float32)
+    program = jax.make_jaxpr(lambda images: encoder.model(images, blocks=True))(images)
+    assert programs.precisions(program) == {HIGHEST}
+    gradient = jax.make_jaxpr(jax.grad(lambda images: encoder.model(images)["embedding"].sum()))
+    assert programs.precisions(gradient(images)) == {HIGHEST}
+
+
+def test_the_modules_compiled_program_states_it(exact):
+    text = jax.jit(lambda images: exact.model(images)).lower(IMAGES).as_text()
+    lines = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert len(lines) >= 2 * 6 + 1
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in lines)
+
+
 def test_inside_a_users_own_jit(rounded, exact):
     embed = jax.jit(lambda encoder, images: encoder(images)["embedding"])
     for encoder in (rounded, exact, rounded):
@@ -136,7 +156,8 @@ def test_it_is_chosen_on_loading(exact, tmp_path):
 
 def test_a_run_says_its_precision(tmp_path):
     config = configs.part_config("ibot", "", projector=True)
-    config.tasks = ()
+    config.tasks, config.retrieval.representations = ("retrieval",), ("embedding",)
+    config.data.num_images, config.features.cache = 2, "off"
     results = {}
     for precision in ("float32-highest", "bfloat16"):
         config.encoder.precision = precision
@@ -149,5 +170,5 @@ def test_a_run_says_its_precision(tmp_path):
     ]
     assert ["in bfloat16" in " ".join(title.split()) for title in titles] == [False, True]
     config.encoder.precision = "half"
-    with pytest.raises(JaxpartError, match="an encoder's precision cannot be 'half'; choose among"):
+    with pytest.raises(JaxpartError, match=r"config\.encoder\.precision is 'half'; choose among"):
         measure(config, tmp_path / "half", Progress(shown=False))

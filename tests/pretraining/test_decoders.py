@@ -19,12 +19,6 @@ from jaxpart.pretraining.decoders import load_decoder
 TOLERANCE = 1e-4
 
 
-@pytest.fixture(autouse=True)
-def highest():
-    with jax.default_matmul_precision("highest"):
-        yield
-
-
 def checkpoint(golden, name):
     folder = golden / "encoders" / name
     return folder / json.loads((folder / "note.json").read_text())["file"]

@@ -1,6 +1,8 @@
 """Predictions of hidden patches: each image's own, whatever is hidden in those beside it."""
 
+import jax
 import numpy as np
+import programs
 import pytest
 from flax import nnx
 from tiny_folders import SIZE, TOKENS, tiny_folder
@@ -9,7 +11,7 @@ import jaxpart
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining import mae
 from jaxpart.pretraining.decoders import load_decoder
-from jaxpart.pretraining.hidden import load_predictor
+from jaxpart.pretraining.hidden import KINDS, load_predictor
 
 TOLERANCE = 1e-5
 GIVEN = {"mae": ("pixels",), "beit": ("logits",), "cae": ("logits", "latents", "targets")}
@@ -40,3 +42,17 @@ def test_images_are_independent(kind, tmp_path):
     assert (predictor.codebook is None) == (kind == "mae")
     if kind == "cae":
         assert predictor.codebook.shape == (TOKENS, 192)
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_every_product_states_the_reference(kind, tmp_path):
+    folder = tiny_folder(tmp_path / kind, kind)
+    encoder, decoder = jaxpart.load_encoder(folder), load_decoder(folder)
+    images = np.zeros((2, SIZE, 2 * SIZE, 3), np.float32)  # positions are resized
+    mask = np.arange(32) < 5
+
+    def predict(images):
+        return KINDS[kind](encoder.model, decoder, images, np.stack([mask, mask]), 5)
+
+    program = jax.make_jaxpr(predict)(images)
+    assert programs.precisions(program) == {(jax.lax.Precision.HIGHEST,) * 2}

@@ -1,0 +1,123 @@
+"""Two encoders on the same items: the difference of what they reach, images being independent.
+
+Whole images are resampled, as in `jaxpart.metrics.bootstrap`; p is how often at least such a difference
+comes about if the two encoders are swapped on each image by the toss of a coin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Float64, Int
+
+from jaxpart.metrics.accuracy import Difference
+from jaxpart.metrics.bootstrap import resampled_sums
+from jaxpart.metrics.confusion import mean_of_numbers, ratio
+
+_TOSSES = 2000
+_BLOCK = 1 << 24
+"""Coins times columns held at a time."""
+
+
+def retrieval_difference(
+    first: Float[np.ndarray, " query"],
+    second: Float[np.ndarray, " query"],
+    images: Int[np.ndarray, " query"],
+    *,
+    seed: int = 0,
+) -> Difference:
+    """AP of a first encoder minus that of a second.
+
+    Args:
+      first: AP of each query; NaN where it has no positive, in both.
+      second: The same of the same queries.
+      images: Image of each query.
+      seed: Of the resampling.
+    """
+    counted = ~np.isnan(first)
+    _, image = np.unique(images[counted], return_inverse=True)
+    by_image = [np.bincount(image, ap[counted]) for ap in (first, second)]
+    queries = np.bincount(image)
+
+    def mean(sums: Float64[np.ndarray, "draw 2"]) -> Float64[np.ndarray, " draw"]:
+        return ratio(sums[:, 0], sums[:, 1])
+
+    tables = [np.stack([ap, queries], axis=1) for ap in by_image]
+    better = np.round(first[counted] - second[counted], 9)
+    return _difference(tables[0], tables[1], mean, better, seed)
+
+
+def segmentation_difference(
+    first: Int[np.ndarray, "image 3 class"],
+    second: Int[np.ndarray, "image 3 class"],
+    *,
+    seed: int = 0,
+) -> Difference:
+    """mIoU of a first encoder minus that of a second.
+
+    Args:
+      first: Of each image and class the pixels found, labelled and predicted.
+      second: The same of the same images.
+      seed: Of the resampling.
+    """
+    images, _, classes = first.shape
+
+    def mean_iou(sums: Float64[np.ndarray, "draw column"]) -> Float64[np.ndarray, " draw"]:
+        found, labelled, predicted = sums.reshape(-1, 3, classes).swapaxes(0, 1)
+        return mean_of_numbers(ratio(found, labelled + predicted - found))
+
+    tables = [counts.reshape(images, -1) for counts in (first, second)]
+    better = np.nan_to_num(np.round(mean_iou(tables[0]) - mean_iou(tables[1]), 9))
+    return _difference(tables[0], tables[1], mean_iou, better, seed)
+
+
+def _difference(
+    first: np.ndarray,
+    second: np.ndarray,
+    statistic: Callable[[np.ndarray], Float64[np.ndarray, " draw"]],
+    better: Float64[np.ndarray, " item"],
+    seed: int,
+) -> Difference:
+    """Of a statistic of sums over images.
+
+    Args:
+      first: What each image adds to the sums, [image, column].
+      second: The same by the other encoder.
+      statistic: Of sums, [draw, column].
+      better: By how much the first is better on each item.
+      seed: Of the resampling.
+    """
+    drawn = [statistic(resampled_sums(table, seed=seed)) for table in (first, second)]  # alike
+    differences = drawn[0] - drawn[1]
+    low, high = np.nanquantile(differences, (0.025, 0.975))
+    total = first.sum(axis=0, keepdims=True), second.sum(axis=0, keepdims=True)
+    value = float((statistic(total[0]) - statistic(total[1]))[0])
+    return Difference(
+        value,
+        float(low),
+        float(high),
+        p=_swapped(first, second, statistic, value, seed),
+        first_only=int((better > 0).sum()),
+        second_only=int((better < 0).sum()),
+    )
+
+
+def _swapped(
+    first: np.ndarray,
+    second: np.ndarray,
+    statistic: Callable[[np.ndarray], Float64[np.ndarray, " draw"]],
+    value: float,
+    seed: int,
+) -> float:
+    """Share of random swaps whose difference is at least as large, counting what was found as one."""
+    left, right = (np.asarray(table, np.float64) for table in (first, second))
+    random = np.random.default_rng(seed)
+    whole, extreme = left.sum(axis=0) + right.sum(axis=0), 0
+    rows = max(1, min(_TOSSES, _BLOCK // max(left.shape)))
+    for start in range(0, _TOSSES, rows):
+        coins = random.integers(0, 2, (min(rows, _TOSSES - start), len(left))).astype(np.float64)
+        sums = coins @ (left - right) + right.sum(axis=0)
+        differences = statistic(sums) - statistic(whole - sums)
+        extreme += int((np.abs(differences) >= abs(value) - 1e-12).sum())
+    return (extreme + 1) / (_TOSSES + 1)

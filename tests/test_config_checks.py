@@ -1,0 +1,147 @@
+"""Every field of a configuration has a rule, and what breaks one is told before anything is made."""
+
+import pytest
+
+from jaxpart.config import object_config, part_config, study_config
+from jaxpart.config_checks import RULES, check_config
+from jaxpart.config_rules import Rule, fields_of
+from jaxpart.errors import JaxpartError
+from jaxpart.measuring import measure
+from jaxpart.pretraining import recipe
+from jaxpart.progress import Progress
+from jaxpart.study.running import run_study
+
+METHODS = ("beit", "cae", "deit", "dino", "ibot", "mae", "mocov3")
+QUIET = Progress(shown=False)
+
+
+def shipped():
+    yield from (part_config("ibot", variant, projector=True) for variant in ("", "paper"))
+    yield from (object_config(variant, METHODS) for variant in ("", *METHODS))
+    yield study_config("", METHODS)
+
+
+def test_every_shipped_configuration_is_right_and_every_field_has_a_rule():
+    for config in shipped():
+        check_config(config)
+        free = [path for path, _ in fields_of(config) if path not in RULES]
+        assert [path for path in free if not path.startswith("segmentation.")] == []
+    for variant in ("", "imagenet"):
+        config, _ = recipe.pretrain_config("mae", variant)
+        recipe.check_recipe(config)
+        free = [path for path, _ in fields_of(config) if path not in recipe.RULES]
+        assert {path.partition(".")[0] for path in free} <= {"encoder"}
+
+
+def changed(config, changes):
+    with config.ignore_type():
+        config.update_from_flattened_dict(changes)
+    return config
+
+
+REFUSED = [
+    ({"tasks": ()}, "config.tasks is empty; choose among retrieval, "),
+    ({"tasks": ("retrieval", "retrieval")}, "config.tasks names 'retrieval' twice; name it once"),
+    ({"tasks": ("object_classification",)}, "has no fields for the task 'object_classification'"),
+    ({"tasks": "retrieval"}, r"config.tasks is 'retrieval'; give a tuple, as \('retrieval',\)"),
+    ({"data.sets": ()}, "config.data.sets is empty"),
+    ({"data.sets": ("cub", "cub_parts")}, r"names 'cub_parts' twice \(as 'cub' and 'cub_parts'\)"),
+    ({"data.sets": ("birds",)}, "config.data.sets holds 'birds'; choose among critters, "),
+    ({"data.num_images": 0}, "config.data.num_images is 0; give a whole number, at least 1"),
+    ({"seed": -1}, "config.seed is -1; give a whole number, at least 0 and at most"),
+    ({"seeds": 0}, "config.seeds is 0"),
+    ({"seeds": True}, "config.seeds is True"),
+    ({"report": 1}, "config.report is 1; choose between True and False"),
+    ({"encoder.precision": "fp16"}, "config.encoder.precision is 'fp16'; choose among float32-"),
+    ({"encoder.small": "big"}, "config.encoder.small is 'big'; choose among '', trained, random"),
+    ({"features.cache": "on"}, "config.features.cache is 'on'; choose among off, ram, disk"),
+    ({"retrieval.representations": ()}, "config.retrieval.representations is empty"),
+    ({"retrieval.representations": ("embedding",) * 2}, "names 'embedding' twice"),
+    (
+        {"retrieval.on_error": "stop"},
+        "config.retrieval.on_error is 'stop'; choose among raise, skip",
+    ),
+    ({"retrieval.batch_size": 0}, "config.retrieval.batch_size is 0"),
+    ({"retrieval.patch_pixels": -1}, "config.retrieval.patch_pixels is -1"),
+    ({"classification.heads": ("linear", "linear")}, "config.classification.heads names 'linear'"),
+    ({"classification.heads": ("round",)}, "holds 'round'; choose among linear, attentive"),
+    ({"classification.heads": (), "classification.references": ()}, "would test nothing"),
+    ({"classification.linear.rates": ()}, "config.classification.linear.rates is empty"),
+    ({"classification.linear.rates": (0.1, 0.1)}, "rates names 0.1 twice"),
+    ({"classification.linear.rates": (0.1, 0)}, "rates holds 0; give a finite number, above 0"),
+    ({"classification.linear.rates": (-0.1,)}, "rates holds -0.1"),
+    ({"classification.linear.rates": (float("inf"),)}, "rates holds inf"),
+    ({"classification.linear.rates": (float("nan"),)}, "rates holds nan"),
+    ({"classification.linear.rates": ("0.1",)}, "rates holds '0.1'; give a finite number, above 0"),
+    ({"classification.linear.representations": ()}, "linear.representations is empty"),
+    ({"classification.attentive.epochs": 0}, "config.classification.attentive.epochs is 0"),
+    ({"classification.attentive.epochs": 2.5}, "attentive.epochs is 2.5; give a whole number"),
+    ({"classification.attentive.warmup": 31}, "warmup is 31, longer than its 30 epochs"),
+    ({"classification.linear.momentum": 1.0}, "momentum is 1.0; give a finite .* and below 1"),
+    ({"classification.linear.weight_decay": -1.0}, "weight_decay is -1.0"),
+    ({"classification.bn_test": "best"}, "bn_test is 'best'; choose among running, batch"),
+    ({"tasks": ("layers",), "layers.tokens": ()}, "config.layers.tokens is empty"),
+    ({"hidden_parts.largest_share": 0.0}, "largest_share is 0.0; give .* above 0 and at most 1"),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), REFUSED)
+def test_wrong_values_are_told(changes, sentence):
+    config = changed(part_config("ibot", "", projector=True), changes)
+    with pytest.raises(JaxpartError, match=sentence):
+        check_config(config)
+
+
+def test_lists_that_no_task_reads_may_be_empty():
+    config = part_config("ibot", "", projector=True)
+    config.tasks, config.data.sets = ("segmentation",), ()
+    config.retrieval.representations = config.classification.linear.rates = ()
+    check_config(config)
+    config = object_config("deit", METHODS)  # no heads, but the encoder's own classifier
+    check_config(config)
+    config.object_classification.own_classifier = False
+    with pytest.raises(JaxpartError, match=r"config\.object_classification would test nothing"):
+        check_config(config)
+
+
+def test_nothing_is_made_before_the_check(tmp_path):
+    config = part_config("ibot", "", projector=True)
+    config.classification.linear.rates = (float("inf"),)
+    with pytest.raises(JaxpartError, match="rates holds inf"):
+        measure(config, tmp_path / "run", QUIET)
+    config = study_config("", ("ibot", "beit"))
+    config.retrieval.representations = ("projection",)  # which BEiT does not have
+    with pytest.raises(JaxpartError, match=r"config\.retrieval\.representations is empty"):
+        run_study(config, tmp_path / "study", QUIET)
+    config.encoders = ("ibot", "ibot")
+    with pytest.raises(JaxpartError, match=r"config\.encoders names 'ibot' twice"):
+        run_study(config, tmp_path / "study", QUIET)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"epochs": 0}, "config.epochs is 0; give a whole number, at least 1"),
+        ({"batch_size": -64}, "config.batch_size is -64"),
+        (
+            {"optimizer.lr": float("inf")},
+            "config.optimizer.lr is inf; give a finite number, above 0",
+        ),
+        (
+            {"optimizer.decay": "some"},
+            "config.optimizer.decay is 'some'; choose among kernels, all",
+        ),
+        ({"drop_path": 1.0}, "config.drop_path is 1.0"),
+        ({"warmup_epochs": 12}, "warmup_epochs is 12, which leaves nothing of 12 epochs"),
+    ],
+)
+def test_recipes_of_pretraining_are_checked(changes, sentence):
+    config = changed(recipe.pretrain_config("mae", "")[0], changes)
+    with pytest.raises(JaxpartError, match=sentence):
+        recipe.check_recipe(config)
+
+
+def test_a_rule_without_choices_or_range_still_has_advice():
+    assert Rule("text").fault(3) == "is 3; give a text"
+    assert Rule("number").fault("x") == "is 'x'; give a finite number"
