@@ -95,12 +95,22 @@ def average_precision(
     else:
         per_query = device_queries(rows, kinds, exclude_self)
         advance(len(rows))  # one program does all
-    return _summary(per_query, names, labels)
+    return summary(per_query, names, labels)
 
 
-def _summary(
+def summary(
     per_query: Float64[np.ndarray, " items"], names: np.ndarray, labels: np.ndarray
 ) -> RetrievalResult:
+    """The means of AP by query.
+
+    Args:
+      per_query: AP of each query; NaN where it has no positive.
+      names: Names of the parts.
+      labels: The part of each query, as an index of `names`.
+
+    Raises:
+      JaxpartError: No query has a positive.
+    """
     counted = ~np.isnan(per_query)
     if not counted.any():
         raise JaxpartError("no item has another one of its part; there is nothing to retrieve")
