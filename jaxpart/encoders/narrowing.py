@@ -1,10 +1,11 @@
 """A wide projection by few channels: other numbers with the same inner products, so the same cosines.
 
-The projectors of DINO and iBOT end in a linear layer of 256 to 65536 or 8192 channels, y = x W + b. For two
-images y · y' = (x, 1) G (x', 1)ᵀ, where G is the Gram matrix of the rows of W and b, and with R = √G, its
-symmetric root, that is (x, 1) R · (x', 1) R: 256 channels (a bias costs one more) tell all that retrieval asks
-of 65536. The root of a positive semidefinite matrix is unique, whatever its rank, so that features which were
-made on several machines still belong together; a Cholesky factor needs full rank, and eigenvectors have signs.
+The projectors of DINO and iBOT end in a linear layer of 256 to 65536 or 8192 channels, y = x W + b. For
+two images y · y' = (x, 1) G (x', 1)ᵀ, where G is the Gram matrix of the rows of W and b. With its
+symmetric root, R R = G, that is the product of (x, 1) R and (x', 1) R: 256 channels, one more where there
+is a bias, tell all that retrieval asks of 65536. The root of a positive semidefinite matrix is unique,
+whatever its rank, so that features which several machines made belong together; a Cholesky factor needs
+full rank.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ _Weights = Mapping[str, Float[np.ndarray, "..."]]
 def narrowed(encoder: Encoder) -> Encoder:
     """The encoder with a "projection" of no more channels than its last layer takes, and one for a bias.
 
-    Inner products, norms and cosines of projections are those of the encoder's own, to float32; everything
-    else that it gives is the same, but for iBOT's "patch_projection", which is left out. The root is made in
-    float64. A digest of its own keeps apart what is cached of the two.
+    Inner products, norms and cosines of projections are those of the encoder's own, to float32; all else
+    that it gives is the same, but iBOT's "patch_projection" is left out. The root is made in float64. A
+    digest of its own keeps apart what is cached of the two.
 
     Args:
       encoder: Any encoder. It is returned as it is if its projector does not end in a linear layer of more
