@@ -11,6 +11,7 @@ from jaxpart.study import claims, judging
 from jaxpart.study.entries import Entry, Study
 from jaxpart.study.figures import (
     COLUMNS,
+    Figure,
     baseline_figures,
     beaten_by,
     best_rows,
@@ -155,18 +156,20 @@ def _layers(entries: Sequence[Entry]) -> str:
         return ""
     table = []
     for layer in layers:
+        baseline = layer.removeprefix("baseline/")
         cells = []
         for mine in rows.values():
             found = [
                 figure_of(mine, f"critters/layers/{layer}/{what}/AP")
                 for what in ("parts", "objects")
             ]
+            if layer != baseline:  # of the data alone
+                found = [figure and Figure(figure.value, None, None, 1) for figure in found]
             cells.append(
                 "–"
                 if found[0] is None
                 else " / ".join(written(figure, between=" ") for figure in found if figure)
             )
-        baseline = layer.removeprefix("baseline/")
         table.append([f"`{layer}`" if layer == baseline else label(baseline), *cells])
     return (
         "## From part to whole\n\nAP in percent with which part patches retrieve the same part / the same "

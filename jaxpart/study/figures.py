@@ -180,7 +180,8 @@ def table_section(entries: Sequence[Entry]) -> Section:
         untrained = any(not entry.encoder["trained"] for entry in mine)
         rows.append((METHODS.get(row, row), *cells, "UNTRAINED" if untrained else ""))
     for label, levels in baselines.items():
-        rows.append((label, *(written(levels.get(c.key)) for c in COLUMNS), "baseline"))
+        cells = [f"{100 * levels[c.key].value:.1f}" if c.key in levels else "–" for c in COLUMNS]
+        short = label.removeprefix("12 × 12 ").replace(",", "")
+        rows.append((short, *cells, ""))
     headings = [f"{c.level}\n{c.heading[0]}\n{c.heading[1]}" for c in COLUMNS]
-    legend = "\n° not above baselines" if baselines else ""
-    return Section((f"percent\n* best{legend}", *headings, ""), rows)
+    return Section(("percent\n* best", *headings, ""), rows)
