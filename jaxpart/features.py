@@ -27,7 +27,7 @@ from jaxpart.progress import Progress
 
 _BLOCK = re.compile(r"block(\d+)/(embedding|tokens|\w+_token)")
 _LAYER = re.compile(r"(projector|predictor)([1-9]\d*)")
-_BLOCK_VALUES = 4 << 20
+_BLOCK_VALUES = 1 << 20
 """Of features, copied at a time."""
 _SECONDS_PER_SHARD = 60.0
 """An interrupted run loses no more than this."""
