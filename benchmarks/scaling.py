@@ -137,11 +137,11 @@ def part_features(name: str, patches: Patches, files: float) -> Part:
 
 
 def retrieval(name: str, items: int) -> Part:
-    """All pairs, by the embedding, the cls token and (three methods) the projection."""
-    channels = 2 * WIDTH + (65_536 + 8_192 + 256) / ENCODERS
+    """All pairs, by the embedding, the cls token, (three methods) the projection, and by pixels."""
+    channels = 2 * WIDTH + 3 * 256 / ENCODERS + (3 + 144 + 432)
     steps = math.ceil(math.log2(items))
     passes = steps * (steps + 1) / 2  # of a bitonic sort of pairs of 4 bytes, read and written
-    representations = 2 + 3 / ENCODERS
+    representations = 2 + 3 / ENCODERS + 3
     moved = items**2 * representations * passes * 16
     return Part(f"{name}, retrieval", 2 * items**2 * channels, moved=moved)
 

@@ -99,6 +99,7 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
         ("embedding", "projection", "cls_token") if projector else ("embedding", "cls_token")
     )
     config.retrieval.exclude_self = False  # the paper's queries retrieve themselves too
+    config.retrieval.untrained = False  # also retrieve by the same encoder with random weights
     config.retrieval.batch_size = 64
     config.retrieval.patch_pixels = 224 if paper else 0  # 0: the size the encoder was made for
     config.retrieval.on_error = "raise"  # or "skip" images that cannot be read

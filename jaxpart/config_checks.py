@@ -88,6 +88,7 @@ RULES: dict[str, Rule] = {
     "tensorboard": SWITCH,
     "retrieval.representations": TEXTS,
     "retrieval.exclude_self": SWITCH,
+    "retrieval.untrained": SWITCH,
     "retrieval.batch_size": COUNT,
     "retrieval.patch_pixels": COUNT_OR_NONE,
     "retrieval.on_error": one_of("raise", "skip"),

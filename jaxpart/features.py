@@ -22,10 +22,13 @@ from jaxpart.data.views import View
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.feature_cache import PRECISIONS, SHARD_BYTES, Cache, Shard, open_cache
+from jaxpart.pixels import PIXELS, cell_means
 from jaxpart.progress import Progress
 
 _BLOCK = re.compile(r"block(\d+)/(embedding|tokens|\w+_token)")
 _LAYER = re.compile(r"(projector|predictor)([1-9]\d*)")
+_BLOCK_VALUES = 1 << 20
+"""Of features, copied at a time."""
 _SECONDS_PER_SHARD = 60.0
 """An interrupted run loses no more than this."""
 
@@ -91,17 +94,21 @@ def represent(
         is the output of the projector's first layer, "predictor1" that of MoCo v3's predictor, as the
         next layer sees it (after BN and ReLU, or GELU; the bottleneck l2-normalised); the last ones
         are "projection" and "prediction". With a plus, as in "cls_token+embedding", several are put
-        behind each other.
+        behind each other. "pixels12" needs no encoder: see `jaxpart.pixels`.
 
     Raises:
       KeyError: The encoder has no such representation.
     """
-    blocks = any(word in name for name in names for word in ("block", "projector", "predictor"))
+    found = {name: cell_means(images) for name in names if name == PIXELS}
+    seen = [name for name in names if name not in found]
+    if not seen:
+        return found
+    blocks = any(word in name for name in seen for word in ("block", "projector", "predictor"))
     out = encoder(encoder.normalize(images), order=order, blocks=blocks)
     prefix = encoder.config.prefix
-    return {
+    return found | {
         name: jnp.concatenate([_pick(out, part, prefix) for part in name.split("+")], axis=-1)
-        for name in names
+        for name in seen
     }
 
 
@@ -162,9 +169,17 @@ class Features:
                 found[number == i] = self._rows[i].take(row[number == i], axis=0)
         return np.asarray(found).reshape(*indices.shape, *self.shape[1:])
 
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Those of neighbouring items."""
+        return self.take(np.arange(len(self._place))[rows])
+
     def whole(self) -> np.ndarray:
-        """All of them, float32."""
-        return self.take(np.arange(len(self._place))).astype(np.float32)
+        """All of them, float32: an array of its own, made without a second one beside it."""
+        found = np.empty(self.shape, np.float32)
+        step = max(1, _BLOCK_VALUES // max(1, math.prod(self.shape[1:])))
+        for start in range(0, len(found), step):
+            found[start : start + step] = self[start : start + step]
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,9 +284,14 @@ def _address(encoder: Encoder, view: View, name: str, precision: str) -> dict[st
     order = "" if view.permuted is None else f", patches permuted by seed {view.permuted}"
     # What JAX's default precision means depends on the kind of device.
     on = f" on {jax.default_backend()}" if encoder.precision == "float32" else ""
-    return {
+    made_by = {
         "encoder": hashlib.sha256(about.encode()).hexdigest(),
         "encoder_precision": encoder.precision + on,
+    }
+    if name == PIXELS:
+        made_by = {"encoder": "", "encoder_precision": ""}  # all encoders share them
+    return {
+        **made_by,
         "data": view.data,
         "view": f"{view.kind} {view.size}{order}",
         "representation": name,

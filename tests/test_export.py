@@ -102,6 +102,28 @@ def test_a_converted_encoder_is_exported(tmp_path, capsys, monkeypatch):
         assert json.loads(str(file["metadata"]))["split"] == "train"
 
 
+def test_a_wide_projection_is_exported_by_few_channels(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxpart.export.__main__.part_config", few_images)
+    config = small_config("dino")
+    encoder = random_encoder("dino", config)
+    arrays = {".".join(map(str, p)): leaf[...] for p, leaf in nnx.to_flat_state(encoder.state)}
+    (tmp_path / "dino").mkdir()
+    write_encoder(tmp_path / "dino", "dino", config, encoder.preprocessing, arrays, {})
+    command = [str(tmp_path / "dino"), str(tmp_path), "--format", "npz", "--cache", "off"]
+    chosen = ["--data", "critters", "--representations", "projection", "projector3"]
+    assert main([*command, *chosen]) == 0
+    with np.load(tmp_path / "critters_parts.npz") as file:
+        about = json.loads(str(file["metadata"]))
+        few, bottleneck = (file[name].astype(np.float64) for name in ("projection", "projector3"))
+    assert few.shape[1] == config.projector.bottleneck == 64
+    wide = bottleneck @ np.asarray(arrays["projector.head.last.kernel"], np.float64)
+    np.testing.assert_allclose(few @ few.T, wide @ wide.T, rtol=0, atol=1e-5)
+    assert about["encoder_digest"] == encoder.digest
+    assert about["projection"] == (
+        "64 channels with the inner products, so the cosines, of the projector's 512"
+    )
+
+
 def test_wrong_input_is_told(rundir, tmp_path, capsys, monkeypatch):
     def told(*arguments):
         assert main([*map(str, arguments)]) == 2

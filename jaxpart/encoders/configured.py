@@ -84,3 +84,12 @@ def _encoder(config: Any) -> Encoder:
     if folder is None:
         return random_encoder(config.method, small_config(config.method), seed=config.seed)
     return load_encoder(folder, put=np.asarray)  # one device may be too small for all weights
+
+
+def untrained_twin(encoder: Encoder, config: Any) -> Encoder:
+    """An encoder of the same architecture with random weights of a configuration's seed, on all devices."""
+    twin = random_encoder(encoder.name, encoder.config, seed=config.seed)
+    twin = dataclasses.replace(
+        twin, preprocessing=encoder.preprocessing, precision=encoder.precision
+    )
+    return put_on_devices(twin, encoder.groups)

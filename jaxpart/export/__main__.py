@@ -18,6 +18,7 @@ from jaxpart import devices, features
 from jaxpart.config import part_config
 from jaxpart.encoders.configured import configured_encoder, permutation_seed
 from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError, told
 from jaxpart.export.formats import FORMATS, check_format, write_features
 from jaxpart.export.views import VIEWS, LabelledView, find_views
@@ -91,7 +92,7 @@ def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
         encoder = configured_encoder(config)
         names = _names(given, config, encoder)
         size = given.pixels or encoder.config.image_size[0]
-        shapes = _shapes(encoder, names)
+        shapes = _shapes(narrowed(encoder), names)
         check_format(given.format, shapes)
         with progress.bar("opening", None):
             views = list(
@@ -129,8 +130,9 @@ def _export_view(
     given: argparse.Namespace,
     progress: Progress,
 ) -> pathlib.Path:
+    few = narrowed(encoder)
     found = features.extract(
-        encoder, view.view, names, config.features, progress, batch_size=given.batch_size
+        few, view.view, names, config.features, progress, batch_size=given.batch_size
     )
     if found.skipped:
         progress.say(f"{view.name}: {len(found.skipped)} skipped; the first: {found.skipped[0]}")
@@ -151,6 +153,11 @@ def _export_view(
     }
     if view.view.permuted is not None:
         about["patches"] = f"permuted by seed {view.view.permuted}"
+    if few is not encoder and encoder.config.projector and few.config.projector:
+        about["projection"] = (
+            f"{few.config.projector.out} channels with the inner products, so the cosines, of the "
+            f"projector's {encoder.config.projector.out}"
+        )
     path = pathlib.Path(given.out) / f"{view.name}.{given.format}"
     if devices.is_main():
         arrays = {name: vectors.whole() for name, vectors in found.features.items()}

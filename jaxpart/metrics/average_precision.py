@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Float32, Float64, Int
 from jaxpart import devices
 from jaxpart.errors import JaxpartError
 from jaxpart.metrics.row_sort import sort_rows, width_for
-from jaxpart.metrics.similarities import symmetric_products, unit_rows
+from jaxpart.metrics.similarities import Rows, symmetric_products, unit_rows
 
 _BELOW_COSINES = -1.5
 """What the similarity of an item that is not there is set to."""
@@ -60,7 +60,7 @@ class RetrievalResult:
 
 
 def average_precision(
-    features: Float[Array | np.ndarray, "items channels"],
+    features: Rows,
     parts: Sequence[Any],
     *,
     exclude_self: bool = False,
@@ -69,10 +69,12 @@ def average_precision(
     """Retrieves every item with every other by cosine similarity (PROTOCOL.md, "Part retrieval").
 
     On an accelerator everything stays on the device; on CPU it runs in NumPy, whose sort is faster
-    than XLA's. Memory grows with the number of items, not with its square.
+    than XLA's. Memory grows with the number of items, not with its square: beside the features there is
+    one float32 copy of them, on the host or on the devices, and some 100 MB.
 
     Args:
-      features: float32 features of the items.
+      features: `[items, channels]`, float32: an array, or `jaxpart.features.Features`, of which some are
+        read at a time.
       parts: The part of each item: numbers or names. Positives of a query are the items of its part.
       exclude_self: Whether a query does not retrieve itself (the paper's does).
       advance: Is told how many more queries are done.
@@ -80,7 +82,7 @@ def average_precision(
     Raises:
       JaxpartError: There are no items, lengths differ, or a feature is NaN or infinite.
     """
-    if features.ndim != 2 or not features.shape[0] or not features.shape[1]:
+    if len(features.shape) != 2 or not features.shape[0] or not features.shape[1]:
         raise JaxpartError(
             f"features have the shape {tuple(features.shape)}; give [items, channels], neither zero"
         )
@@ -89,18 +91,28 @@ def average_precision(
             f"there are {features.shape[0]} features, but {len(parts)} parts; give one part per feature"
         )
     names, labels = np.unique(np.asarray(parts), return_inverse=True)
-    rows, kinds = unit_rows(features), labels.astype(np.int32)
+    kinds = labels.astype(np.int32)
     if jax.default_backend() == "cpu":
-        per_query = _host_queries(rows, kinds, exclude_self, advance)
+        per_query = _host_queries(unit_rows(features), kinds, exclude_self, advance)
     else:
-        per_query = device_queries(rows, kinds, exclude_self)
-        advance(len(rows))  # one program does all
-    return _summary(per_query, names, labels)
+        per_query = device_queries(features, kinds, exclude_self)
+        advance(len(kinds))  # one program does all
+    return summary(per_query, names, labels)
 
 
-def _summary(
+def summary(
     per_query: Float64[np.ndarray, " items"], names: np.ndarray, labels: np.ndarray
 ) -> RetrievalResult:
+    """The means of AP by query.
+
+    Args:
+      per_query: AP of each query; NaN where it has no positive.
+      names: Names of the parts.
+      labels: The part of each query, as an index of `names`.
+
+    Raises:
+      JaxpartError: No query has a positive.
+    """
     counted = ~np.isnan(per_query)
     if not counted.any():
         raise JaxpartError("no item has another one of its part; there is nothing to retrieve")
@@ -247,7 +259,7 @@ def _host_queries(
 
 
 def device_queries(
-    rows: Float32[np.ndarray, "items channels"],
+    features: Rows,
     labels: Int[np.ndarray, " items"],
     exclude_self: bool,
 ) -> Float64[np.ndarray, " items"]:
@@ -257,10 +269,10 @@ def device_queries(
     device, so that none holds them all. Counts are exact; precisions are averaged in float32, which
     costs less than 1e-6.
     """
-    items, count = len(rows), jax.device_count()
+    items, count = len(labels), jax.device_count()
     padded = devices.round_up(items)
     block = max(1, min(padded // count, _DEVICE_BLOCK_VALUES // padded))
-    keys = devices.shard_whole(np.pad(rows, ((0, padded - items), (0, 0))))
+    keys = devices.shard_whole(unit_rows(features, padded=padded))
     kind = devices.replicate(np.pad(labels, (0, padded - items), constant_values=-1))
     scores = _ring_queries(keys, kind, items=items, block=block, exclude_self=exclude_self)
     return np.asarray(devices.fetch(scores), np.float64)[:items]

@@ -1,4 +1,4 @@
-"""Average precision of queries that retrieve other items, and what chance would give."""
+"""Average precision of queries that retrieve other items."""
 
 from __future__ import annotations
 
@@ -51,36 +51,3 @@ def cross_average_precision(
         for start in range(0, len(left), block)
     ]
     return np.concatenate(found) if found else np.zeros(0)
-
-
-def chance_level(
-    query_parts: Sequence[Hashable], key_parts: Sequence[Hashable], *, itself: bool = False
-) -> float:
-    """Mean AP expected of a random order of the keys.
-
-    Args:
-      query_parts: The part of each query.
-      key_parts: The part of each key.
-      itself: Whether each query is among the keys, and so always comes first.
-    """
-    names, counts = np.unique(np.asarray(key_parts), return_counts=True)
-    positives = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    parts, numbers = np.unique(np.asarray(query_parts), return_counts=True)
-    total = len(key_parts)
-    each = [_expected(positives.get(part, 0), total, itself) for part in parts.tolist()]
-    return float(np.average(each, weights=numbers))
-
-
-def _expected(right: int, total: int, itself: bool) -> float:
-    """AP expected of one query: its precision at each rank, times how likely a positive is there."""
-    rank = np.arange(1, total + 1)
-    if not right or total == 1:
-        return float(right > 0)
-    if not itself:
-        before = (rank - 1) * (right - 1) / (total - 1)
-        return float(((1 + before) / rank).sum() / total)
-    if right == 1:
-        return 1.0
-    rank, share = rank[1:], (right - 1) / (total - 1)
-    before = (rank - 2) * (right - 2) / max(total - 2, 1)
-    return float((1 + share * ((2 + before) / rank).sum()) / right)

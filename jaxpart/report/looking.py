@@ -21,6 +21,7 @@ from jaxpart.data.views import View, patch_view
 from jaxpart.data.windows import ENLARGED, PER_SIDE, window_picture, window_view
 from jaxpart.encoders.configured import configured_encoder, permutation_seed
 from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.progress import Progress
@@ -80,22 +81,22 @@ class Looker:
     def pairs(self, view: View, parts: Sequence[str] | None, progress: Progress) -> Iterator[Pair]:
         """What each of its representations takes for neighbours among the items of a view."""
         found = features.extract(
-            self.encoder,
+            narrowed(self.encoder),
             view,
             self.representations,
             self.config.features,
             progress,
             batch_size=_BATCH,
         )
-        for name, rows in found.features.items():
-            vectors = rows.whole()
-            with progress.bar(f"{self.run.label}: nearest by {name}", len(vectors)) as advance:
+        for name, vectors in found.features.items():
+            count = len(found.kept)
+            with progress.bar(f"{self.run.label}: nearest by {name}", count) as advance:
                 index, similarity = nearest_patches(vectors, NEIGHBOURS, advance)
             ap, mean = None, None
             if parts is not None:
                 own = "retrieval" in self.config and self.config.retrieval.exclude_self
                 try:
-                    with progress.bar(f"{self.run.label}: AP by {name}", len(vectors)) as advance:
+                    with progress.bar(f"{self.run.label}: AP by {name}", count) as advance:
                         result = average_precision(
                             vectors, parts, exclude_self=own, advance=advance
                         )

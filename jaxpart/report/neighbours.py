@@ -8,8 +8,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float32, Int32
 
+from jaxpart.metrics.similarities import Rows, unit_rows
 from jaxpart.probes.incontext import nearest
 
 _QUERIES = 2048
@@ -20,24 +21,23 @@ _search = jax.jit(nearest, static_argnames=("neighbours", "block"))
 
 
 def nearest_patches(
-    features: Float[np.ndarray, "patch channel"],
+    features: Rows,
     count: int,
     advance: Callable[[int], None] = lambda count: None,
 ) -> tuple[Int32[np.ndarray, "patch neighbour"], Float32[np.ndarray, "patch neighbour"]]:
     """The nearest other patches of every patch. Memory grows with the patches, not with their square.
 
     Args:
-      features: Of the patches.
+      features: Of the patches, `[patch, channel]`.
       count: Neighbours per patch; all others where there are fewer.
       advance: Is told how many more patches are done.
 
     Returns:
       Their numbers and cosine similarities, most similar first; of equal ones the lower number first.
     """
-    total = len(features)
+    rows = unit_rows(features)
+    total = len(rows)
     count = min(count, total - 1)
-    rows = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-8)
-    rows = rows.astype(np.float32)
     keys = jnp.asarray(rows)
     queries = min(_QUERIES, total)
     search = functools.partial(_search, keys, neighbours=count + 1, block=min(_KEYS, total))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from jaxpart import paper
 from jaxpart.belonging import data_differs, remark
+from jaxpart.report.baselines import baseline_rows, not_above
 from jaxpart.report.departures import departures
 from jaxpart.report.layouts import LAYOUTS, Column, Layout
 from jaxpart.report.runs import Run
@@ -82,7 +83,7 @@ class Table:
 
 
 _ELSEWHERE = {
-    "retrieval": ("Part retrieval, AP", r"retrieval/(?P<column>.+)/AP"),
+    "retrieval": ("Part retrieval, AP", r"retrieval/(?P<column>(?!baseline/).+)/AP"),
     "classification": (
         "Part classification, top-1 of the best epoch",
         r"classification/(?P<column>.+)/best",
@@ -127,10 +128,13 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
             ]
             said = "; ".join(filter(None, (run.caveat, *dict.fromkeys(differing.values()))))
             rows.append(Row(run.label, said, cells, apart=True))
+    keys = [column.results[0] for column in layout.columns]
+    rows += _baselines(runs, keys)
     notes = [f"The paper's figures: {paper.results()['source']}."]
     for run in runs:
         if _has(run, layout):
             notes += _notes(run, layout.task)
+            notes += filter(None, [not_above(run, keys)])
     if not any(_has(run, layout) for run in runs):
         notes.append("None of these runs measured it.")
     return Table(layout.name, layout.title, [c.heading for c in layout.columns], rows, True, notes)
@@ -158,11 +162,22 @@ def other_tables(runs: Sequence[Run]) -> list[Table]:
                 )
                 for run in measured
             ]
+            keys = list(columns.values())
+            rows += _baselines(runs, keys)
+            notes = [note for run in measured if (note := not_above(run, keys))]
+            notes += [note for run in measured for note in _rules(run, task)]
             name = re.sub(r"\W+", "_", f"{data}_{task}")
             headings = [_heading(task, column) for column in columns]
-            notes = [note for run in measured for note in _rules(run, task)]
             tables.append(Table(name, f"{title}, on {data}", headings, rows, False, notes))
     return tables
+
+
+def _baselines(runs: Sequence[Run], keys: Sequence[str]) -> list[Row]:
+    """Rows without a trained encoder, below those of encoders that retrieve."""
+    return [
+        Row(label, "baseline", [_cell(run, Column("", (name,)), None) for name in names])
+        for label, run, names in baseline_rows(runs, keys)
+    ]
 
 
 def _heading(task: str, column: str) -> str:

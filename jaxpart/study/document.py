@@ -11,6 +11,9 @@ from jaxpart.study import claims, judging
 from jaxpart.study.entries import Entry, Study
 from jaxpart.study.figures import (
     COLUMNS,
+    Figure,
+    baseline_figures,
+    beaten_by,
     best_rows,
     by_row,
     figure_of,
@@ -18,6 +21,7 @@ from jaxpart.study.figures import (
     interval_note,
     written,
 )
+from jaxpart.tasks.baselines import label
 from jaxpart.tasks.hidden_parts import QUERIES
 
 _HEAD = """# The study in miniature
@@ -84,20 +88,28 @@ def _setting(study: Study) -> str:
 
 
 def _table(entries: Sequence[Entry]) -> str:
-    figures = figures_of(entries)
+    figures, baselines = figures_of(entries), baseline_figures(entries)
     best = best_rows(figures)
     heading = ["percent", *(f"{c.level} {c.heading[0]} {c.heading[1]}" for c in COLUMNS)]
     rows = []
     for row in by_row(entries):
         cells = []
         for column in COLUMNS:
-            text = written(figures[row].get(column.key), between=" ")
+            figure = figures[row].get(column.key)
+            text = written(figure, beaten=beaten_by(figure, column, baselines), between=" ")
             cells.append(f"**{text}**" if best.get(column.key) == row else text)
         rows.append([_named(row), *cells])
+    for name, levels in baselines.items():
+        rows.append([name, *(written(levels.get(c.key), between=" ") for c in COLUMNS)])
+    below = (
+        " ° is not above every baseline: what a random order of the same patches gives, their mean colour, "
+        "and their pixels in 12 × 12 cells; ± of these is half the 95 % interval over test images."
+    )
     return (
         "## All tasks\n\n"
         + _grid(heading, rows)
-        + "\n\nThe best of each column is bold; – where a method has no projector."
+        + "\n\nThe best encoder of each column is bold; – where a method has no projector."
+        + (below if baselines else "")
     )
 
 
@@ -144,18 +156,21 @@ def _layers(entries: Sequence[Entry]) -> str:
         return ""
     table = []
     for layer in layers:
+        baseline = layer.removeprefix("baseline/")
         cells = []
         for mine in rows.values():
             found = [
                 figure_of(mine, f"critters/layers/{layer}/{what}/AP")
                 for what in ("parts", "objects")
             ]
+            if layer != baseline:  # of the data alone
+                found = [figure and Figure(figure.value, None, None, 1) for figure in found]
             cells.append(
                 "–"
                 if found[0] is None
                 else " / ".join(written(figure, between=" ") for figure in found if figure)
             )
-        table.append([f"`{layer}`", *cells])
+        table.append([f"`{layer}`" if layer == baseline else label(baseline), *cells])
     return (
         "## From part to whole\n\nAP in percent with which part patches retrieve the same part / the same "
         "kind of object, by what each block and each layer of the projector makes of them. Blocks count "

@@ -17,6 +17,7 @@ from scipy import stats
 from jaxpart.paper import METHODS
 from jaxpart.study.entries import Entry
 from jaxpart.table import Section
+from jaxpart.tasks.baselines import BASELINES, strongest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,8 @@ COLUMNS = (
     Column("part", ("segm.", "mIoU"), "critters_part/segmentation/paper/mIoU"),
 )
 """In the order of the table."""
+
+_RETRIEVAL = "critters/retrieval"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,11 +118,37 @@ def best_rows(figures: Mapping[str, Mapping[str, Figure]]) -> dict[str, str]:
     return best
 
 
-def written(figure: Figure | None, *, best: bool = False, between: str = "\n") -> str:
-    """A figure in percent, with the half width of its interval; the best with a star."""
+def baseline_figures(entries: Sequence[Entry]) -> dict[str, dict[str, Figure]]:
+    """Of columns of retrieval what chance and pixels give, by label and by the column's result.
+
+    They are of the data alone, which all entries share: the first that has them counts.
+    """
+    values = next((e.values for e in entries if strongest(e.values, _RETRIEVAL)), {})
+    found: dict[str, dict[str, Figure]] = {}
+    for name, label in BASELINES.items():
+        key = f"{_RETRIEVAL}/baseline/{name}/AP"
+        if key in values:
+            ends = values.get(f"{key}_low"), values.get(f"{key}_high")
+            columns = [c.key for c in COLUMNS if c.key.startswith(f"{_RETRIEVAL}/")]
+            found[label] = dict.fromkeys(columns, Figure(values[key], *ends, 1))
+    return found
+
+
+def beaten_by(
+    figure: Figure | None, column: Column, baselines: Mapping[str, Mapping[str, Figure]]
+) -> bool:
+    """Whether a figure of retrieval is not above every baseline."""
+    levels = [mine[column.key].value for mine in baselines.values() if column.key in mine]
+    return figure is not None and figure.value <= max(levels, default=-math.inf)
+
+
+def written(
+    figure: Figure | None, *, best: bool = False, beaten: bool = False, between: str = "\n"
+) -> str:
+    """A figure in percent with the half width of its interval; with a star, or a ring if it is beaten."""
     if figure is None:
         return "–"
-    text = f"{100 * figure.value:.1f}" + ("*" if best else "")
+    text = f"{100 * figure.value:.1f}" + ("*" if best else "") + ("°" if beaten else "")
     if figure.low is None or figure.high is None:
         return text
     return f"{text}{between}±{50 * (figure.high - figure.low):.1f}"
@@ -138,13 +167,21 @@ def interval_note(entries: Sequence[Entry]) -> str:
 
 
 def table_section(entries: Sequence[Entry]) -> Section:
-    """The table, methods as rows."""
-    figures = figures_of(entries)
+    """The table, methods as rows, and what retrieves without an encoder below them."""
+    figures, baselines = figures_of(entries), baseline_figures(entries)
     best = best_rows(figures)
     rows = []
     for row, mine in by_row(entries).items():
-        cells = [written(figures[row].get(c.key), best=best.get(c.key) == row) for c in COLUMNS]
+        cells = []
+        for column in COLUMNS:
+            figure = figures[row].get(column.key)
+            beaten = beaten_by(figure, column, baselines)
+            cells.append(written(figure, best=best.get(column.key) == row, beaten=beaten))
         untrained = any(not entry.encoder["trained"] for entry in mine)
         rows.append((METHODS.get(row, row), *cells, "UNTRAINED" if untrained else ""))
+    for label, levels in baselines.items():
+        cells = [f"{100 * levels[c.key].value:.1f}" if c.key in levels else "–" for c in COLUMNS]
+        short = label.removeprefix("12 × 12 ").replace(",", "")
+        rows.append((short, *cells, ""))
     headings = [f"{c.level}\n{c.heading[0]}\n{c.heading[1]}" for c in COLUMNS]
     return Section(("percent\n* best", *headings, ""), rows)

@@ -20,7 +20,7 @@ from jaxpart.measuring import measure
 from jaxpart.progress import Progress
 from jaxpart.study.claims import CLAIMS
 from jaxpart.study.entries import Entry, Study, merge, options_of, stored_study
-from jaxpart.study.figures import figures_of, interval_note, table_section
+from jaxpart.study.figures import baseline_figures, figures_of, interval_note, table_section
 from jaxpart.study.judging import claims_section, judge
 from jaxpart.study.members import Member, find_members
 from jaxpart.table import sections_text
@@ -89,6 +89,8 @@ def study_text(study: Study) -> str:
     """The table and the claims."""
     count = len(study.entries)
     title = f"{count} encoder{'s' if count > 1 else ''}; {interval_note(study.entries)}"
+    if baseline_figures(study.entries):
+        title += "; °: retrieves no better than chance or pixels"
     sections = [table_section(study.entries), claims_section(judge(study.entries, CLAIMS))]
     return sections_text(title, sections)
 

@@ -15,6 +15,7 @@ from jaxpart.data.source import Source
 from jaxpart.data.views import patch_view
 from jaxpart.encoders.configured import permutation_seed
 from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.narrowing import narrowed
 from jaxpart.progress import Progress
 from jaxpart.table import Section
 from jaxpart.tasks.patches import patch_representations
@@ -33,6 +34,7 @@ def run(
     encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
 ) -> Iterator[tuple[str, float | int]]:
     """Part classification on every data set of a configuration: see `jaxpart.tasks.Task`."""
+    encoder = narrowed(encoder)
     names = check_heads(encoder, config.classification)
     # Retrieval looks at the same views of these patches.
     tested = tuple(dict.fromkeys((*names, *patch_representations(encoder, config))))

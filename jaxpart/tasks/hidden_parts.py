@@ -36,7 +36,8 @@ from jaxpart.encoders.configured import encoder_folder
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import describe
 from jaxpart.metrics.bootstrap import retrieval_intervals
-from jaxpart.metrics.cross_retrieval import chance_level, cross_average_precision
+from jaxpart.metrics.chance import chance_level
+from jaxpart.metrics.cross_retrieval import cross_average_precision
 from jaxpart.pretraining import beit, tokenizer
 from jaxpart.pretraining.hidden import KINDS, Hidden, Predictor, load_predictor
 from jaxpart.pretraining.views import patches_of

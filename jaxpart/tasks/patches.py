@@ -13,6 +13,7 @@ from jaxpart.data.views import patch_view
 from jaxpart.encoders.configured import permutation_seed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
+from jaxpart.pixels import PIXELS
 from jaxpart.progress import Progress
 
 
@@ -31,7 +32,11 @@ def layer_names(encoder: Encoder, tokens: Sequence[str]) -> tuple[str, ...]:
 
 
 def patch_representations(encoder: Encoder, config: Any) -> tuple[str, ...]:
-    """All representations that the tasks of a configuration want of retrieval's views.
+    """All representations that the tasks of a configuration want of retrieval's views, pixels included.
+
+    Args:
+      encoder: The encoder, `narrowed`.
+      config: The whole configuration.
 
     Raises:
       JaxpartError: The encoder does not have one of them.
@@ -41,6 +46,8 @@ def patch_representations(encoder: Encoder, config: Any) -> tuple[str, ...]:
         names.append(tuple(config.retrieval.representations))
     if "layers" in config.tasks:
         names.append(layer_names(encoder, config.layers.tokens))
+    if names:
+        names.append((PIXELS,))
     wanted = tuple(dict.fromkeys(itertools.chain.from_iterable(names)))
     features.check_representations(encoder, wanted)
     return wanted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,19 +11,26 @@ from jaxpart.data.parts import PartSelection
 from jaxpart.data.sets import retrieval_set
 from jaxpart.data.source import Source
 from jaxpart.data.views import patch_ids
+from jaxpart.encoders.configured import untrained_twin
 from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.narrowing import narrowed
+from jaxpart.errors import JaxpartError
 from jaxpart.files import npz
-from jaxpart.metrics.average_precision import average_precision
+from jaxpart.metrics.average_precision import RetrievalResult, average_precision
 from jaxpart.metrics.bootstrap import retrieval_intervals
+from jaxpart.metrics.chance import chance_retrieval
+from jaxpart.metrics.similarities import Rows
+from jaxpart.pixels import PIXELS
 from jaxpart.progress import Progress
 from jaxpart.table import Section, interval, percent
+from jaxpart.tasks import baselines
 from jaxpart.tasks.patches import encoded_patches, patch_representations
 from jaxpart.workdir import WorkDir
 
+Values = Iterator[tuple[str, float | int]]
 
-def run(
-    encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
-) -> Iterator[tuple[str, float | int]]:
+
+def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> Values:
     """Part retrieval on every data set of a configuration: see `jaxpart.tasks.Task`.
 
     Writes retrieval_DATA.npz: ids, parts and images of the queries, and "embedding/AP", that of each
@@ -40,27 +47,36 @@ def run(
 
 
 def section(values: Mapping[str, float | int]) -> Section:
-    """A row for each data set and representation, in percent."""
+    """A row for each data set and representation, in percent; then its baselines."""
     rows = []
     for key, value in values.items():
         data, task, *representation, metric = key.split("/")
-        if task == "retrieval" and metric == "AP":
-            place = key.removesuffix("/AP")
-            parts = f"{place}/part/"
-            rows.append(
-                (
-                    f"{data}, {'/'.join(representation)}",
-                    str(values[f"{data}/retrieval/patches"]),
-                    percent(value),
-                    interval(values, key),
-                    percent(values[f"{place}/mAP"]),
-                    ", ".join(
-                        f"{name.removeprefix(parts)} {percent(ap)}"
-                        for name, ap in values.items()
-                        if name.startswith(parts)
-                    ),
-                )
+        if task != "retrieval" or metric != "AP":
+            continue
+        place = key.removesuffix("/AP")
+        parts = f"{place}/part/"
+        said = ", ".join(
+            f"{name.removeprefix(parts)} {percent(ap)}"
+            for name, ap in values.items()
+            if name.startswith(parts)
+        )
+        if representation[0] == "baseline":
+            name = baselines.label("/".join(representation[1:]))
+        else:
+            name = "/".join(representation)
+            best = baselines.strongest(values, f"{data}/retrieval")
+            if best and value <= best[1]:
+                said = f"NOT ABOVE {best[0]} ({percent(best[1])}); {said}"
+        rows.append(
+            (
+                f"{data}, {name}",
+                str(values[f"{data}/retrieval/patches"]),
+                percent(value),
+                interval(values, key) if f"{key}_low" in values else "exact",
+                percent(values[f"{place}/mAP"]),
+                said,
             )
+        )
     return Section(
         ("part retrieval", "patches", "AP", "95 % interval", "mAP", "AP of each part"), rows
     )
@@ -73,28 +89,32 @@ def part_retrieval(
     config: Any,
     progress: Progress,
     kept: dict[str, np.ndarray] | None = None,
-) -> Iterator[tuple[str, float | int]]:
+) -> Values:
     """Retrieves every part patch of a data set with every other.
 
     Args:
       encoder: The frozen encoder.
       source: The data set.
       selection: Its parts.
-      config: The whole configuration, of which `retrieval` has `representations` and `exclude_self`;
-        see `encoded_patches` too.
+      config: The whole configuration, of which `retrieval` has `representations`, `exclude_self` and
+        `untrained`; see `encoded_patches` too.
       progress: Shows how far it is.
       kept: Filled with what is found of each query, see `run`.
 
     Yields:
       "images" of the data set, "patches", "skipped" and, for each representation, "embedding/AP",
       "embedding/mAP" and "embedding/part/NAME", as shares of 1; of the first two also "_low" and
-      "_high", the ends of their 95 % intervals over the images that queries are of.
+      "_high", the ends of their 95 % intervals over the images that queries are of. Then the same of
+      each of `jaxpart.tasks.baselines`, "baseline/mean_colour/AP"; that of chance is exact, without
+      interval.
 
     Raises:
       JaxpartError: There are no patches, an image cannot be read, or a representation is unknown.
     """
-    wanted = patch_representations(encoder, config)
-    found, patches = encoded_patches(encoder, source, selection, wanted, config, progress)
+    names, exclude_self = config.retrieval.representations, config.retrieval.exclude_self
+    few = narrowed(encoder)
+    wanted = patch_representations(few, config)
+    found, patches = encoded_patches(few, source, selection, wanted, config, progress)
     yield "images", len(source)
     yield "patches", len(patches)
     yield "skipped", len(found.skipped)
@@ -103,20 +123,43 @@ def part_retrieval(
     kept = {} if kept is None else kept
     kept["ids"] = np.array(patch_ids(patches))
     kept["parts"], kept["images"] = np.array(parts), np.array(images)
-    kept["exclude_self"] = np.array(config.retrieval.exclude_self)
-    for name in config.retrieval.representations:
+    kept["exclude_self"] = np.array(exclude_self)
+
+    def retrieved(name: str, vectors: Rows) -> Values:
         with progress.bar(f"{source.info.name}: retrieving by {name}", len(parts)) as advance:
-            result = average_precision(
-                found.features[name].whole(),
-                parts,
-                exclude_self=config.retrieval.exclude_self,
-                advance=advance,
-            )
+            result = average_precision(vectors, parts, exclude_self=exclude_self, advance=advance)
         kept[f"{name}/AP"] = result.per_query
+        return _values(name, result, parts, images)
+
+    for name in names:
+        yield from retrieved(name, found.features[name])
+    yield from _values("baseline/chance", chance_retrieval(parts, exclude_self=exclude_self))
+    for name, vectors in baselines.pixel_baselines(found.features[PIXELS]):
+        yield from retrieved(f"baseline/{name}", vectors)
+    if config.retrieval.untrained:
+        twin = narrowed(untrained_twin(encoder, config))
+        seen, those = encoded_patches(twin, source, selection, names, config, progress)
+        if those != patches:
+            raise JaxpartError(
+                f"not the same images of {source.info.name} can be read as before; run again"
+            )
+        for name in names:
+            yield from retrieved(f"baseline/untrained/{name}", seen.features[name])
+
+
+def _values(
+    name: str,
+    result: RetrievalResult,
+    parts: Sequence[str] = (),
+    images: Sequence[int] = (),
+) -> Values:
+    """What results.json has of a representation; with intervals where the queries' images are given."""
+    for key, value in (("AP", result.ap), ("mAP", result.mean_ap)):
+        yield f"{name}/{key}", value
+    if images:
         ends = retrieval_intervals(result.per_query, parts, images)
-        for key, value, end in zip(("AP", "mAP"), (result.ap, result.mean_ap), ends, strict=True):
-            yield f"{name}/{key}", value
+        for key, end in zip(("AP", "mAP"), ends, strict=True):
             yield f"{name}/{key}_low", end.low
             yield f"{name}/{key}_high", end.high
-        for part, value in result.per_part.items():
-            yield f"{name}/part/{part}", value
+    for part, value in result.per_part.items():
+        yield f"{name}/part/{part}", value

@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import subprocess
 import sys
+import tracemalloc
 
 import hypothesis
 import hypothesis.strategies as st
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 
 import jaxpart
+from jaxpart.feature_cache import Shard
+from jaxpart.features import Features
 from jaxpart.metrics.average_precision import average_precision_of, device_queries
-from jaxpart.metrics.similarities import symmetric_products
+from jaxpart.metrics.similarities import symmetric_products, unit_rows
 
 NAMES = {
     "cub": {11: "right_eye", 12: "right_leg", 9: "left_wing", 14: "tail"},
@@ -151,6 +154,27 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     )
     assert grown < 8000**2 * 4 / 2, "half of one float32 similarity matrix"
+
+
+def test_features_are_held_once_more_and_no_more():
+    rng = np.random.default_rng(0)
+    ids = [str(i) for i in range(6000)]
+    kept = rng.standard_normal((6000, 1024), np.float32)
+    shards = [Shard(ids[:2500], kept[:2500]), Shard(ids[2500:], kept[2500:])]
+    features = Features(shards, ids[::-1])  # not in the order in which they are kept
+    tracemalloc.start()
+    rows = unit_rows(features)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    whole = features.whole()
+    _, peak_whole = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * kept.nbytes
+    assert peak_whole < 1.5 * kept.nbytes + rows.nbytes
+    np.testing.assert_array_equal(whole, kept[::-1])
+    np.testing.assert_array_equal(rows, unit_rows(whole))
+    norms = np.linalg.norm(kept[::-1], axis=1, keepdims=True)
+    np.testing.assert_array_equal(rows, kept[::-1] / norms)
 
 
 @pytest.mark.parametrize("items", [1, 511, 512, 1100])

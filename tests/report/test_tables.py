@@ -172,6 +172,56 @@ def test_other_data_and_several_runs(tmp_path):
     assert next(iter(runs[0].curves().values())).shape == (5,)
 
 
+def retrieved(**chance):
+    """What two representations, chance and pixels give on CUB and critters."""
+    values = {}
+    for data in ("cub", "critters"):
+        place = f"{data}/retrieval"
+        values |= {
+            f"{place}/embedding/AP": 0.4,
+            f"{place}/projection/AP": 0.3,
+            f"{place}/baseline/chance/AP": chance.get(data, 0.25),
+            f"{place}/baseline/pixels12_grey/AP": 0.35,
+            f"{place}/baseline/pixels12_grey/AP_low": 0.34,
+            f"{place}/baseline/pixels12_grey/AP_high": 0.36,
+            f"{place}/baseline/untrained/projection/AP": 0.31,
+        }
+    return values
+
+
+def test_baselines_stand_below(tmp_path):
+    runs = read_runs(
+        [
+            made_run(tmp_path / "a", values=retrieved()),
+            made_run(tmp_path / "b", "dino", values=retrieved(critters=0.27)),
+        ]
+    )
+    note = "iBOT retrieves no better by projection on {} (30.0) than 12 × 12 pixels, grey (35.0)."
+    table = table_of(paper_tables(runs), "table3_part_retrieval")
+    assert [row.label for row in table.rows[7:]] == [
+        "chance",
+        "12 × 12 pixels, grey",
+        "untrained encoder",
+    ]
+    cells = [[cell.ours for cell in row.cells] for row in table.rows[7:]]
+    assert cells == [[25, 25, None, None], [35, 35, None, None], [None, 31, None, None]]
+    assert (table.rows[8].cells[0].low, table.rows[8].cells[0].paper) == (34, None)
+    assert note.format("cub_parts") in table.notes
+    (other,) = other_tables(runs)
+    assert other.columns == ["embedding", "projection"]
+    assert [row.label for row in other.rows] == [
+        "iBOT",
+        "DINO",
+        "chance, of iBOT",
+        "chance, of DINO",
+        "12 × 12 pixels, grey",
+        "untrained encoder",
+    ]
+    assert note.format("critters") in other.notes
+    for text in (formats.markdown(other), formats.latex(other), formats.as_csv(other)):
+        assert "baseline" in text
+
+
 def test_runs_of_several_seeds_have_a_row_together(tmp_path):
     folders = [
         made_run(

@@ -74,7 +74,7 @@ def per_part(runs: Sequence[Run]) -> Iterator[Picture | str]:
     for run in runs:
         for key, value in run.values.items():
             match = re.fullmatch(r"([^/]+)/retrieval/(.+)/part/(.+)", key)
-            if match and not match[2].startswith(("block", "projector", "predictor")):
+            if match and not match[2].startswith(("block", "projector", "predictor", "baseline/")):
                 series = (_named(run, short=True), word(match[2]))
                 found.setdefault(match[1], {}).setdefault(series, {})[match[3]] = 100 * value
     if not found:

@@ -1,0 +1,109 @@
+"""A wide projection by few channels: other numbers with the same inner products, so the same cosines.
+
+The projectors of DINO and iBOT end in a linear layer of 256 to 65536 or 8192 channels, y = x W + b. For
+two images y · y' = (x, 1) G (x', 1)ᵀ, where G is the Gram matrix of the rows of W and b. With its
+symmetric root, R R = G, that is the product of (x, 1) R and (x', 1) R: 256 channels, one more where there
+is a bias, tell all that retrieval asks of 65536. The root of a positive semidefinite matrix is unique,
+whatever its rank, so that features which several machines made belong together; a Cholesky factor needs
+full rank.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Float
+
+from jaxpart.encoders.encoder import Encoder, graph_of
+from jaxpart.encoders.projectors import ProjectorConfig
+from jaxpart.encoders.vit import abstract_state
+
+_BN_EPSILON = 1e-5
+"""That of the projectors' BatchNorm: of this less than one, a variance divides by one."""
+
+_Weights = Mapping[str, Float[np.ndarray, "..."]]
+
+
+def narrowed(encoder: Encoder) -> Encoder:
+    """The encoder with a "projection" of no more channels than its last layer takes, and one for a bias.
+
+    Inner products, norms and cosines of projections are those of the encoder's own, to float32; all else
+    that it gives is the same, but iBOT's "patch_projection" is left out. The root is made in float64. A
+    digest of its own keeps apart what is cached of the two.
+
+    Args:
+      encoder: Any encoder. It is returned as it is if its projector does not end in a linear layer of more
+        channels than that takes, or if a predictor needs these.
+    """
+    config = encoder.config.projector
+    if config is None or config.predictor:
+        return encoder
+    layer = _last_layer(config)
+    if layer is None:
+        return encoder
+    arrays = {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(encoder.state)}
+    kernel = arrays[f"{layer}.kernel"][...]
+    norm = layer.replace("layers", "norms") if config.kind == "mlp_bn" else None
+    biased = norm is not None or f"{layer}.bias" in arrays
+    channels = kernel.shape[0] + biased
+    if kernel.shape[1] <= channels:
+        return encoder
+    made: dict[str, np.ndarray] = {}
+    weights = np.asarray(kernel, np.float64)
+    if norm is not None:
+        scale = (np.asarray(arrays[f"{norm}.var"][...], np.float64) + _BN_EPSILON) ** -0.5
+        bias = -np.asarray(arrays[f"{norm}.mean"][...], np.float64) * scale
+        root = _root(np.vstack([weights * scale, bias]))
+        made[f"{norm}.mean"] = -root[-1]
+        made[f"{norm}.var"] = np.full(channels, 1 - _BN_EPSILON)
+    elif biased:
+        bias = np.asarray(arrays[f"{layer}.bias"][...], np.float64)
+        root = _root(np.vstack([weights, bias]))
+        made[f"{layer}.bias"] = root[-1]
+    else:
+        root = _root(weights)
+    made[f"{layer}.kernel"] = root[: len(weights)]
+    projector = dataclasses.replace(config, out=channels, patch_out=0)
+    architecture = dataclasses.replace(encoder.config, projector=projector)
+    state = abstract_state(architecture)
+    for path, leaf in nnx.to_flat_state(state):
+        name = ".".join(map(str, path))
+        own = arrays[name][...]
+        leaf.set_value(_as_there(made[name], own) if name in made else own)
+    return dataclasses.replace(
+        encoder,
+        config=architecture,
+        digest=hashlib.sha256(f"narrowed {encoder.digest}".encode()).hexdigest(),
+        graph=graph_of(architecture),
+        state=state,
+    )
+
+
+def _last_layer(config: ProjectorConfig) -> str | None:
+    """Path of the linear layer that a projector ends in; None: it ends in something else."""
+    if config.kind == "bottleneck":
+        return "projector.head.last"
+    if config.kind == "mlp_bn":
+        return f"projector.mlp.layers.{len(config.hidden)}"
+    if config.kind == "classifier" and config.heads == 1:
+        return "projector.heads.0"
+    return None
+
+
+def _root(rows: Float[np.ndarray, "row channel"]) -> Float[np.ndarray, "row row"]:
+    """The symmetric root of the Gram matrix of rows, of any rank."""
+    values, vectors = np.linalg.eigh(rows @ rows.T)
+    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+
+
+def _as_there(array: np.ndarray, there: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+    """An array as float32, on the devices that hold another whole."""
+    array = array.astype(np.float32)
+    if not isinstance(there, jax.Array):
+        return array
+    return jax.make_array_from_callback(array.shape, there.sharding, lambda index: array[index])

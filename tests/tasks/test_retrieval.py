@@ -1,0 +1,222 @@
+"""Part retrieval and its baselines: of the same patches, read once, and what tables say of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from jaxpart import devices, features
+from jaxpart.config import part_config
+from jaxpart.data.parts import part_patches
+from jaxpart.data.sets import retrieval_set
+from jaxpart.data.views import patch_view
+from jaxpart.encoders.loading import random_encoder
+from jaxpart.encoders.narrowing import narrowed
+from jaxpart.encoders.small import small_config
+from jaxpart.errors import JaxpartError
+from jaxpart.metrics.average_precision import average_precision
+from jaxpart.metrics.chance import chance_retrieval
+from jaxpart.progress import Progress
+from jaxpart.tasks import layers, retrieval
+
+QUIET = Progress(shown=False)
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """A tiny iBOT, whose projector ends in 512 channels of 64."""
+    body = {"image_size": (SIZE, SIZE), "width": 16, "depth": 1, "mlp_width": 16}
+    config = dataclasses.replace(small_config("ibot"), **body)
+    return devices.replicate(random_encoder("ibot", config))
+
+
+@pytest.fixture
+def config(tmp_path):
+    made = part_config("ibot", "", projector=True)
+    made.data.num_images = 8
+    made.tasks = ("retrieval",)
+    made.features.folder = str(tmp_path / "cache")
+    return made
+
+
+def patches_of(config):
+    source, selection = retrieval_set("critters", config.data)
+    return source, selection, part_patches(source, selection)
+
+
+def pixels_of(config):
+    source, _, patches = patches_of(config)
+    return np.stack(list(patch_view(source, patches, size=SIZE).read(range(len(patches)))))
+
+
+def cells(pixels):
+    """Means of 12 × 12 equal cells, by sums over pixels cut into 12 parts each way."""
+    fine = pixels.astype(np.float64).repeat(12, axis=1).repeat(12, axis=2) / 255
+    return fine.reshape(len(pixels), 12, SIZE, 12, SIZE, 3).mean(axis=(2, 4))
+
+
+def reference_ap(rows, parts, *, exclude_self):
+    rows = (rows - rows.mean(axis=0)).reshape(len(rows), -1)
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    found = []
+    for i, part in enumerate(parts):
+        kept = np.arange(len(rows)) != i if exclude_self else np.full(len(rows), True)
+        right = np.array(parts)[kept] == part
+        found.append(average_precision_score(right, (rows @ rows[i])[kept]))
+    return np.mean(found)
+
+
+@pytest.mark.parametrize("exclude_self", [False, True])
+def test_baselines(encoder, config, exclude_self):
+    config.retrieval.exclude_self = exclude_self
+    config.tasks = ("retrieval", "layers")
+    values = dict(retrieval.run(encoder, config, None, QUIET))
+    source, selection, patches = patches_of(config)
+    parts = [selection.parts[patch.part] for patch in patches]
+    means = cells(pixels_of(config))
+    expected = {
+        "mean_colour": means.mean(axis=(1, 2)),
+        "pixels12_colour": means,
+        "pixels12_grey": means.mean(axis=3),
+    }
+    place = "critters/retrieval/baseline"
+    for name, rows in expected.items():
+        low, value, high = (values[f"{place}/{name}/AP{end}"] for end in ("_low", "", "_high"))
+        assert value == pytest.approx(
+            reference_ap(rows, parts, exclude_self=exclude_self), abs=1e-4
+        )
+        assert low <= value <= high
+        assert {f"{place}/{name}/part/{part}" for part in set(parts)} <= values.keys()
+    chance = chance_retrieval(parts, exclude_self=exclude_self)
+    assert values[f"{place}/chance/AP"] == chance.ap
+    assert values[f"{place}/chance/mAP"] == chance.mean_ap
+    assert not any("untrained" in key or "chance/AP_" in key for key in values)
+
+    deep = dict(layers.run(encoder, config, None, QUIET))
+    kinds = [source.annotation(patch.index).label for patch in patches]
+    place = "critters/layers/baseline"
+    assert deep[f"{place}/chance/parts/AP"] == chance.ap
+    assert (
+        deep[f"{place}/chance/objects/AP"] == chance_retrieval(kinds, exclude_self=exclude_self).ap
+    )
+    for name, rows in expected.items():
+        for what, labels in (("parts", parts), ("objects", kinds)):
+            assert deep[f"{place}/{name}/{what}/AP"] == pytest.approx(
+                reference_ap(rows, labels, exclude_self=exclude_self), abs=1e-4
+            )
+    assert deep["critters/layers/projector4/parts/AP"] == values["critters/retrieval/projection/AP"]
+
+
+def test_tables_have_them_and_say_who_does_not_beat_them():
+    place = "cub/retrieval"
+    values = {f"{place}/patches": 9}
+    for name, ap in (
+        ("embedding", 0.4),
+        ("block0/embedding", 0.3),
+        ("baseline/chance", 0.25),
+        ("baseline/pixels12_grey", 0.3),
+        ("baseline/untrained/embedding", 0.2),
+    ):
+        values |= {f"{place}/{name}/AP": ap, f"{place}/{name}/mAP": ap}
+        values |= {f"{place}/{name}/part/eye": ap}
+        if "chance" not in name:
+            values |= {f"{place}/{name}/AP_low": ap, f"{place}/{name}/AP_high": ap}
+    rows = retrieval.section(values).rows
+    assert [(row[0], row[2], row[3]) for row in rows] == [
+        ("cub, embedding", "40.0", "40.0 to 40.0"),
+        ("cub, block0/embedding", "30.0", "30.0 to 30.0"),
+        ("cub, chance", "25.0", "exact"),
+        ("cub, 12 × 12 pixels, grey", "30.0", "30.0 to 30.0"),
+        ("cub, untrained encoder, embedding", "20.0", "20.0 to 20.0"),
+    ]
+    assert [row[-1] for row in rows[:3]] == [
+        "eye 40.0",
+        "NOT ABOVE 12 × 12 pixels, grey (30.0); eye 30.0",
+        "eye 25.0",
+    ]
+    levels = {
+        "cub/layers/baseline/chance/parts/AP": 0.2,
+        "cub/layers/baseline/chance/objects/AP": 0.1,
+        "cub/layers/block0/embedding/parts/AP": 0.2,
+        "cub/layers/block0/embedding/objects/AP": 0.2,
+    }
+    assert layers.section(levels).rows == [
+        ("cub, chance", "20.0", "10.0", ""),
+        ("cub, block0/embedding", "20.0", "20.0", "NOT ABOVE baselines: parts"),
+    ]
+
+
+def test_pictures_are_read_once_and_encoders_share_their_pixels(encoder, config, monkeypatch):
+    asked = []
+    encode = features._encode
+
+    def counted(encoder, view, numbers, names, *others):
+        asked.append(names)
+        return encode(encoder, view, numbers, names, *others)
+
+    monkeypatch.setattr(features, "_encode", counted)
+    first = dict(retrieval.run(encoder, config, None, QUIET))
+    assert asked == [("embedding", "projection", "cls_token", "pixels12")]
+    assert dict(retrieval.run(encoder, config, None, QUIET)) == first
+    assert len(asked) == 1
+    other = dataclasses.replace(encoder, digest="of another")
+    dict(retrieval.run(other, config, None, QUIET))
+    assert asked[1:] == [("embedding", "projection", "cls_token")]
+    config.retrieval.untrained = True
+    third = dict(retrieval.run(encoder, config, None, QUIET))
+    assert asked[2:] == []  # this encoder is untrained, and of the same seed
+    for name in config.retrieval.representations:
+        place = f"critters/retrieval/{{}}{name}/AP"
+        assert third[place.format("baseline/untrained/")] == first[place.format("")]
+
+
+def test_an_untrained_twin_is_another_encoder(encoder, config):
+    config.retrieval.untrained = True
+    config.seed = 1
+    values = dict(retrieval.run(encoder, config, None, QUIET))
+    place = "critters/retrieval/{}embedding/AP"
+    assert values[place.format("baseline/untrained/")] != values[place.format("")]
+
+
+def test_pictures_that_cannot_be_read_are_left_out_of_baselines(encoder, config, monkeypatch):
+    source, selection, patches = patches_of(config)
+    bad = patches[0].index
+
+    class Damaged:
+        info, annotation = source.info, source.annotation
+
+        def __len__(self):
+            return len(source)
+
+        def __getitem__(self, index):
+            if index == bad:
+                raise JaxpartError("it is damaged")
+            return source[index]
+
+    config.retrieval.on_error = "skip"
+    config.retrieval.untrained = True
+    values = dict(retrieval.part_retrieval(encoder, Damaged(), selection, config, QUIET))
+    left = [i for i, patch in enumerate(patches) if patch.index != bad]
+    assert values["skipped"] == len(patches) - len(left)
+    parts = [selection.parts[patches[i].part] for i in left]
+    assert values["baseline/chance/AP"] == chance_retrieval(parts).ap
+    expected = reference_ap(cells(pixels_of(config)[left]), parts, exclude_self=False)
+    assert values["baseline/pixels12_colour/AP"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_projections_retrieve_as_all_their_channels_do(encoder, config):
+    values = dict(retrieval.run(encoder, config, None, QUIET))
+    source, selection, patches = patches_of(config)
+    projection = np.asarray(encoder(encoder.normalize(pixels_of(config)))["projection"])
+    assert projection.shape[1] == 512
+    whole = average_precision(projection, [selection.parts[patch.part] for patch in patches])
+    assert values["critters/retrieval/projection/AP"] == pytest.approx(whole.ap, abs=1e-6)
+    assert values["critters/retrieval/projection/mAP"] == pytest.approx(whole.mean_ap, abs=1e-6)
+    names = ("projection", "projector4")
+    view = patch_view(source, patches, size=SIZE)
+    found = features.extract(narrowed(encoder), view, names, config.features, QUIET, batch_size=64)
+    assert [found.features[name].shape for name in names] == [(len(patches), 64)] * 2
