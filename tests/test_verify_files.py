@@ -252,6 +252,6 @@ def test_wrong_results_are_told(compare, tmp_path):
     (tmp_path / "bad.json").write_text("{")
     assert "bad.json is damaged" in told(tmp_path / "bad.json", good)
     (tmp_path / "bad.json").write_text("[]")
-    assert "it has no values" in told(tmp_path / "bad.json", good)
+    assert "no JSON object" in told(tmp_path / "bad.json", good)
     wrong = results(tmp_path / "wrong", {"x": "high"})
     assert "the result x is 'high', not a number" in told(wrong, good)
