@@ -95,15 +95,15 @@ def represent(
       KeyError: The encoder has no such representation.
     """
     found = {name: cell_means(images) for name in names if name == PIXELS}
-    seen = [name for name in names if name not in found]
-    if not seen:
+    names = tuple(name for name in names if name not in found)
+    if not names:
         return found
-    blocks = any(word in name for name in seen for word in ("block", "projector", "predictor"))
+    blocks = any(word in name for name in names for word in ("block", "projector", "predictor"))
     out = encoder(encoder.normalize(images), blocks=blocks)
     prefix = encoder.config.prefix
     return found | {
         name: jnp.concatenate([_pick(out, part, prefix) for part in name.split("+")], axis=-1)
-        for name in seen
+        for name in names
     }
 
 
@@ -274,7 +274,9 @@ def extract(
 
 
 def _address(encoder: Encoder, view: View, name: str, precision: str) -> dict[str, str]:
-    about = f"{encoder.digest} {encoder.config!r} {encoder.preprocessing!r}"
+    # What comes before the projector is the same of a narrowed encoder.
+    config = dataclasses.replace(encoder.config, projector=None)
+    about = f"{encoder.digest} {config!r} {encoder.preprocessing!r}"
     # What JAX's default precision means depends on the kind of device.
     on = f" on {jax.default_backend()}" if encoder.precision == "float32" else ""
     made_by = {
@@ -283,6 +285,8 @@ def _address(encoder: Encoder, view: View, name: str, precision: str) -> dict[st
     }
     if name == PIXELS:
         made_by = {"encoder": "", "encoder_precision": ""}  # all encoders share them
+    if encoder.config.projector and "proj" in name:
+        name = f"{name} of a projector of {encoder.config.projector.out} channels"
     return {
         **made_by,
         "data": view.data,
