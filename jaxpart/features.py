@@ -100,15 +100,15 @@ def represent(
       KeyError: The encoder has no such representation.
     """
     found = {name: cell_means(images) for name in names if name == PIXELS}
-    seen = [name for name in names if name not in found]
-    if not seen:
+    names = tuple(name for name in names if name not in found)
+    if not names:
         return found
-    blocks = any(word in name for name in seen for word in ("block", "projector", "predictor"))
+    blocks = any(word in name for name in names for word in ("block", "projector", "predictor"))
     out = encoder(encoder.normalize(images), order=order, blocks=blocks)
     prefix = encoder.config.prefix
     return found | {
         name: jnp.concatenate([_pick(out, part, prefix) for part in name.split("+")], axis=-1)
-        for name in seen
+        for name in names
     }
 
 
@@ -280,7 +280,9 @@ def extract(
 
 
 def _address(encoder: Encoder, view: View, name: str, precision: str) -> dict[str, str]:
-    about = f"{encoder.digest} {encoder.config!r} {encoder.preprocessing!r}"
+    # What comes before the projector is the same of a narrowed encoder.
+    config = dataclasses.replace(encoder.config, projector=None)
+    about = f"{encoder.digest} {config!r} {encoder.preprocessing!r}"
     order = "" if view.permuted is None else f", patches permuted by seed {view.permuted}"
     # What JAX's default precision means depends on the kind of device.
     on = f" on {jax.default_backend()}" if encoder.precision == "float32" else ""
@@ -290,6 +292,8 @@ def _address(encoder: Encoder, view: View, name: str, precision: str) -> dict[st
     }
     if name == PIXELS:
         made_by = {"encoder": "", "encoder_precision": ""}  # all encoders share them
+    if encoder.config.projector and "proj" in name:
+        name = f"{name} of a projector of {encoder.config.projector.out} channels"
     return {
         **made_by,
         "data": view.data,

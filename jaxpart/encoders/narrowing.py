@@ -11,7 +11,6 @@ full rank.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 
 import jax
@@ -33,8 +32,7 @@ def narrowed(encoder: Encoder) -> Encoder:
     """The encoder with a "projection" of no more channels than its last layer takes, and one for a bias.
 
     Inner products, norms and cosines of projections are those of the encoder's own, to float32; all else
-    that it gives is the same, but iBOT's "patch_projection" is left out. The root is made in float64. A
-    digest of its own keeps apart what is cached of the two.
+    that it gives is the same, but iBOT's "patch_projection" is left out. The root is made in float64.
 
     Args:
       encoder: Any encoder. It is returned as it is if its projector does not end in a linear layer of more
@@ -78,7 +76,6 @@ def narrowed(encoder: Encoder) -> Encoder:
     return dataclasses.replace(
         encoder,
         config=architecture,
-        digest=hashlib.sha256(f"narrowed {encoder.digest}".encode()).hexdigest(),
         graph=graph_of(architecture),
         state=state,
     )

@@ -90,9 +90,10 @@ def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
     progress = Progress(shown=devices.is_main())
     try:
         encoder = configured_encoder(config)
+        few = narrowed(encoder)
         names = _names(given, config, encoder)
         size = given.pixels or encoder.config.image_size[0]
-        shapes = _shapes(narrowed(encoder), names)
+        shapes = _shapes(few, names)
         check_format(given.format, shapes)
         with progress.bar("opening", None):
             views = list(
@@ -111,7 +112,7 @@ def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
     if not views:
         raise JaxpartError(f"name what to export: --views {'|'.join(VIEWS)}")
     for view in views:
-        yield _export_view(encoder, view, names, config, given, progress)
+        yield _export_view(encoder, few, view, names, config, given, progress)
 
 
 def _shapes(encoder: Encoder, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -124,13 +125,13 @@ def _shapes(encoder: Encoder, names: Sequence[str]) -> dict[str, tuple[int, ...]
 
 def _export_view(
     encoder: Encoder,
+    few: Encoder,
     view: LabelledView,
     names: Sequence[str],
     config: ConfigDict,
     given: argparse.Namespace,
     progress: Progress,
 ) -> pathlib.Path:
-    few = narrowed(encoder)
     found = features.extract(
         few, view.view, names, config.features, progress, batch_size=given.batch_size
     )
@@ -153,10 +154,10 @@ def _export_view(
     }
     if view.view.permuted is not None:
         about["patches"] = f"permuted by seed {view.view.permuted}"
-    if few is not encoder and encoder.config.projector and few.config.projector:
+    wide, narrow = encoder.config.projector, few.config.projector
+    if wide and narrow and wide != narrow:
         about["projection"] = (
-            f"{few.config.projector.out} channels with the inner products, so the cosines, of the "
-            f"projector's {encoder.config.projector.out}"
+            f"{narrow.out} channels with the inner products, so the cosines, of the projector's {wide.out}"
         )
     path = pathlib.Path(given.out) / f"{view.name}.{given.format}"
     if devices.is_main():

@@ -65,6 +65,11 @@ class Looker:
             )
         return encoder
 
+    @functools.cached_property
+    def retriever(self) -> Encoder:
+        """The same, with a projection of few channels."""
+        return narrowed(self.encoder)
+
     @property
     def representations(self) -> tuple[str, ...]:
         """What it retrieved with, or else what its encoder has."""
@@ -81,7 +86,7 @@ class Looker:
     def pairs(self, view: View, parts: Sequence[str] | None, progress: Progress) -> Iterator[Pair]:
         """What each of its representations takes for neighbours among the items of a view."""
         found = features.extract(
-            narrowed(self.encoder),
+            self.retriever,
             view,
             self.representations,
             self.config.features,

@@ -220,3 +220,10 @@ def test_projections_retrieve_as_all_their_channels_do(encoder, config):
     view = patch_view(source, patches, size=SIZE)
     found = features.extract(narrowed(encoder), view, names, config.features, QUIET, batch_size=64)
     assert [found.features[name].shape for name in names] == [(len(patches), 64)] * 2
+
+    # Of the encoder itself all channels are kept, apart from these; what comes before is the same.
+    names = ("embedding", "projection")
+    found = features.extract(encoder, view, names, config.features, QUIET, batch_size=64)
+    assert found.features["projection"].shape == (len(patches), 512)
+    found = features.extract(encoder, view, names[:1], config.features, QUIET, batch_size=64)
+    assert found.encoded == 0
