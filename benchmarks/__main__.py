@@ -11,9 +11,9 @@ import argparse
 import pathlib
 import sys
 
-from benchmarks.measuring import Row, in_fresh_process, table
 from benchmarks.suite import NAMES, machine, measured
-from jaxpart.files import write_json
+from benchmarks.timing import Row, in_fresh_process, table
+from jaxpart.io.files import write_json
 
 
 def main(arguments: list[str]) -> int:

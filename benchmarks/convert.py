@@ -6,7 +6,7 @@ import pathlib
 import tempfile
 import time
 
-from benchmarks.measuring import Row, in_fresh_process, memory, share, value
+from benchmarks.timing import Row, in_fresh_process, memory, share, value
 
 
 def write_checkpoint(path: pathlib.Path, width: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.measuring import Row, medians, value
+from benchmarks.timing import Row, medians, value
 from jaxpart.data.critters import Critters
 
 

@@ -23,7 +23,7 @@ import timm
 import torch
 
 from benchmarks.flops import encoder_flops
-from benchmarks.measuring import Row, faster, medians, missing, value
+from benchmarks.timing import Row, faster, medians, missing, value
 from convert.pipeline import convert
 from jaxpart import load_encoder
 from jaxpart.encoders.encoder import Encoder

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from benchmarks.measuring import Row, faster, medians, value
+from benchmarks.timing import Row, faster, medians, value
 from jaxpart.data.augment import ImageEval, ImageTrain
 from jaxpart.data.folders import read_file
 from jaxpart.data.input import Transform, load

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from benchmarks.measuring import Row, forget_peak, memory, value
+from benchmarks.timing import Row, forget_peak, memory, value
 from jaxpart.report.neighbours import nearest_patches
 
 CHANNELS, NEIGHBOURS = 768, 24

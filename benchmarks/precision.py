@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.measuring import Row, missing, value
+from benchmarks.timing import Row, missing, value
 
 if TYPE_CHECKING:
     from jaxpart.encoders.encoder import Encoder
@@ -37,7 +37,7 @@ def retrieved(encoder: Encoder, data: str) -> dict[str, float]:
     """AP and mAP by representation, in points."""
     from jaxpart.config import part_config
     from jaxpart.data.sets import retrieval_set
-    from jaxpart.progress import Progress
+    from jaxpart.runs.progress import Progress
     from jaxpart.tasks.retrieval import part_retrieval
 
     config = part_config(encoder.name, "paper", projector=True)

@@ -15,7 +15,7 @@ import time
 import numpy as np
 from PIL import Image
 
-from benchmarks.measuring import Row, faster, in_fresh_process, medians, memory, share, value
+from benchmarks.timing import Row, faster, in_fresh_process, medians, memory, share, value
 from jaxpart.data.prepared import Prepared
 from jaxpart.data.preparing import prepare
 from jaxpart.data.source import Annotation, DatasetInfo, Record

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from benchmarks import torch_pretraining as twin
-from benchmarks.measuring import Apart, Row, faster, medians, value
-from jaxpart import devices, memory
+from benchmarks.timing import Apart, Row, faster, medians, value
+from jaxpart import devices
+from jaxpart.cpu import pages
 from jaxpart.pretraining.objective import find
 from jaxpart.pretraining.recipe import architecture
 from jaxpart.pretraining.step import make_optimizer, make_step, start
@@ -73,7 +74,7 @@ class Theirs:
 
     def __init__(self, method: str, batch: int, steps: int, kept: bool):
         if kept:
-            memory.keep_pages()
+            pages.keep_pages()
         self.steps = steps
         config = recipe_of(method)
         objective = find(method)(*architecture(config), config, 1000, 100)

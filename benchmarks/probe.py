@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from benchmarks.measuring import Row, faster, medians, share, value
+from benchmarks.timing import Row, faster, medians, share, value
 
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 WIDTH, CLASSES = 768, 4
@@ -26,12 +26,12 @@ def rows(quick: bool) -> list[Row]:
     import jax
     import torch
 
-    from jaxpart import features
     from jaxpart.data.critters import CRITTER_PARTS, Critters
     from jaxpart.data.parts import part_patches
     from jaxpart.data.patch_images import read_patches
     from jaxpart.encoders.loading import random_encoder
     from jaxpart.encoders.small import small_config
+    from jaxpart.features import extract as features
     from jaxpart.probes.items import Items
     from jaxpart.probes.linear import LinearHead
     from jaxpart.probes.probing import shuffled, train_heads

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from benchmarks.measuring import Row, faster, in_fresh_process, medians, memory, value
+from benchmarks.timing import Row, faster, in_fresh_process, medians, memory, value
 
 CHANNELS, PARTS = 768, 4
 

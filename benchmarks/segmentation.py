@@ -17,7 +17,7 @@ import torch
 from flax import nnx
 
 from benchmarks import torch_segmentation as twin
-from benchmarks.measuring import (
+from benchmarks.timing import (
     Row,
     faster,
     forget_peak,
@@ -35,8 +35,8 @@ from jaxpart.labels import IGNORE
 from jaxpart.probes.pixel import PixelHeads, optimizer, paper_blocks
 from jaxpart.probes.pixel_loss import pixel_cross_entropy
 from jaxpart.probes.upsampling import upsample
-from jaxpart.tasks.segmentation_heads import Readers, training_program, window_logits
-from jaxpart.tasks.sliding_inference import SlidingWindow, TestImage, evaluate
+from jaxpart.tasks.segmentation.heads import Readers, training_program, window_logits
+from jaxpart.tasks.segmentation.sliding import SlidingWindow, TestImage, evaluate
 
 BLOCKS = paper_blocks(12)
 WIDTH, CLASSES = 192, 209

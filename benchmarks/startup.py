@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-from benchmarks.measuring import Row, faster, medians, share, value
+from benchmarks.timing import Row, faster, medians, share, value
 
 COMMAND = (
     *("-m", "jaxpart.main", "--config", "configs/ibot_part.py"),

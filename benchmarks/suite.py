@@ -10,7 +10,7 @@ import subprocess
 import time
 from typing import Any
 
-from benchmarks.measuring import Row
+from benchmarks.timing import Row
 
 NAMES = (
     "encoder",

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.labels import IGNORE
-from jaxpart.tasks.sliding import windows
+from jaxpart.tasks.segmentation.windows import windows
 
 
 def tensor(array) -> torch.Tensor:

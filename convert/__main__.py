@@ -12,10 +12,10 @@ import sys
 from convert.download import download_release
 from convert.families import FAMILIES
 from convert.pipeline import convert
-from convert.registry import find_release, releases_of
+from convert.releases import find_release, releases_of
 from jaxpart.encoders.families import families
 from jaxpart.errors import told
-from jaxpart.progress import Progress
+from jaxpart.runs.progress import Progress
 
 
 def _image_size(text: str) -> tuple[int, int]:

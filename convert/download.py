@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pathlib
 
-from convert.registry import Release
+from convert.releases import Release
 from jaxpart.devices import user_cache
-from jaxpart.download import RemoteFile, fetch
 from jaxpart.errors import JaxpartError
-from jaxpart.progress import Progress
+from jaxpart.io.download import RemoteFile, fetch
+from jaxpart.runs.progress import Progress
 
 
 def download_release(release: Release, progress: Progress | None = None) -> pathlib.Path:
     """The file of a release, whole and as published, in checkpoints/NAME of `user_cache`.
 
     Raises:
-      JaxpartError: No program may fetch it, or see `jaxpart.download.fetch`.
+      JaxpartError: No program may fetch it, or see `jaxpart.io.download.fetch`.
     """
     if not release.url:
         raise JaxpartError(

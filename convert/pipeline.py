@@ -20,10 +20,10 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import families
 from jaxpart.encoders.loading import shapes_of, write_encoder
 from jaxpart.errors import JaxpartError
-from jaxpart.files import write_folder
+from jaxpart.io.files import write_folder
+from jaxpart.io.tensor_files import flatten, open_checkpoint
 from jaxpart.pretraining.decoders import DecoderConfig, decoder_shapes, write_decoder
-from jaxpart.progress import Progress
-from jaxpart.tensor_files import flatten, open_checkpoint
+from jaxpart.runs.progress import Progress
 
 _SHOWN_FAULTS = 20
 

@@ -75,7 +75,7 @@ def families() -> Iterator[tuple[str, ...]]:
 
 def releases() -> Iterator[tuple[str, ...]]:
     """The released checkpoints by name."""
-    from convert.registry import RELEASES
+    from convert.releases import RELEASES
 
     yield ("family", "name", "trained on", "epochs", "licence", "citation", "checked by")
     for release in RELEASES.values():

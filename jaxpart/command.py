@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, config_flags
 from jaxpart import config as configs
 from jaxpart import devices
 from jaxpart.errors import JaxpartError
-from jaxpart.workdir import default_workdir
+from jaxpart.runs.workdir import default_workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: a new one in ./runs.")

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from jaxpart.errors import JaxpartError, told
+from jaxpart.io.npz import read_npz
 from jaxpart.metrics.accuracy import Difference, item_scores, paired_difference
 from jaxpart.metrics.paired import retrieval_difference, segmentation_difference
-from jaxpart.npz import read_npz
-from jaxpart.table import Section, encoder_name, percent, sections_text
+from jaxpart.runs.table import Section, encoder_name, percent, sections_text
 
 _ADVICE = "run its configuration again"
 _READINGS = ("best", "last", "chosen")

@@ -22,7 +22,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Bool, Num
 
-from jaxpart import memory
+from jaxpart.cpu import pages
 from jaxpart.errors import JaxpartError
 
 
@@ -49,7 +49,7 @@ def start(
             "three to every process"
         )
     if _has_only_cpu():
-        memory.keep_pages()
+        pages.keep_pages()
     try:
         if coordinator is not None:
             jax.distributed.initialize(coordinator, num_processes, process_id)

@@ -13,8 +13,8 @@ import sys
 import jax
 
 from jaxpart import command, devices
-from jaxpart.measuring import measure, results_text
-from jaxpart.progress import Progress
+from jaxpart.evaluation import measure, results_text
+from jaxpart.runs.progress import Progress
 
 
 def main(arguments: list[str]) -> None:
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
     config, path = command.start("configs/ibot_part.py")
     progress = Progress(shown=devices.is_main())
     if "encoders" in config:
-        from jaxpart.study.running import run_study, study_text  # Others need none of it.
+        from jaxpart.study.evaluate import run_study, study_text  # Others need none of it.
 
         text = study_text(run_study(config, path, progress))
     else:
@@ -33,8 +33,8 @@ def main(arguments: list[str]) -> None:
     print(text)
     print(f"results: {path / 'results.json'}")
     if config.report and jax.process_count() == 1:
-        from jaxpart.report.looking import Limits  # Slow to import.
-        from jaxpart.report.making import make_report
+        from jaxpart.report.build import make_report
+        from jaxpart.report.evaluate import Limits  # Slow to import.
 
         make_report([path], path / "report", Limits(), progress)
         print(f"report:  {path / 'report' / 'index.html'}")

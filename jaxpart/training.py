@@ -16,8 +16,8 @@ import jax
 import numpy as np
 
 from jaxpart import devices
-from jaxpart.checkpoints import Checkpointer
 from jaxpart.errors import JaxpartError
+from jaxpart.io.checkpoints import Checkpointer
 
 State = TypeVar("State")
 

@@ -6,7 +6,7 @@ import sys
 WRITE = """
 import pathlib, resource, signal, sys, time
 import numpy as np
-from jaxpart.checkpoints import save_arrays
+from jaxpart.io.checkpoints import save_arrays
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 arrays = {f"layer{i}.weight": np.full((64, 64), i, np.float32) for i in range(60)}

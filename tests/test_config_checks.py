@@ -3,13 +3,13 @@
 import pytest
 
 from jaxpart.config import object_config, part_config, study_config
-from jaxpart.config_checks import RULES, check_config
-from jaxpart.config_rules import Rule, fields_of
 from jaxpart.errors import JaxpartError
-from jaxpart.measuring import measure
+from jaxpart.evaluation import measure
 from jaxpart.pretraining import recipe
-from jaxpart.progress import Progress
-from jaxpart.study.running import run_study
+from jaxpart.runs.config_checks import RULES, check_config
+from jaxpart.runs.config_rules import Rule, fields_of
+from jaxpart.runs.progress import Progress
+from jaxpart.study.evaluate import run_study
 
 METHODS = ("beit", "cae", "deit", "dino", "ibot", "mae", "mocov3")
 QUIET = Progress(shown=False)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from steady import exchanges
+from compile_checks import exchanges
 
 from jaxpart import devices
 from jaxpart.errors import JaxpartError

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from jaxpart.errors import JaxpartError
-from jaxpart.workdir import WorkDir
+from jaxpart.runs.workdir import WorkDir
 
 
 def test_measurements_become_events(tmp_path):

@@ -15,8 +15,8 @@ from jaxpart.encoders.configured import configured_encoder
 from jaxpart.encoders.loading import random_encoder, write_encoder
 from jaxpart.encoders.small import small_config
 from jaxpart.export.__main__ import main
+from jaxpart.runs.workdir import WorkDir
 from jaxpart.verify.features import verify_features
-from jaxpart.workdir import WorkDir
 
 IMAGES = 6
 

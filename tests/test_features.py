@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from jaxpart import feature_cache, features
 from jaxpart.data.views import View
 from jaxpart.encoders.encoder import Preprocessing
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.vit import ViTConfig
 from jaxpart.errors import JaxpartError
-from jaxpart.feature_cache import Cache, Shard
+from jaxpart.features import cache as feature_cache
+from jaxpart.features import extract as features
+from jaxpart.features.cache import Cache, Shard
 
 ENCODER = random_encoder(
     "mae",

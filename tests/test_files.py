@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from jaxpart.errors import JaxpartError
-from jaxpart.files import replacing, write_folder
+from jaxpart.io.files import replacing, write_folder
 
 
 def test_a_folder_that_cannot_be_moved_into_place_leaves_the_old_one(tmp_path, monkeypatch):

@@ -13,20 +13,20 @@ from data import layouts
 from flax import nnx
 
 import jaxpart
-from jaxpart.checkpoints import Checkpointer
 from jaxpart.comparison import _read as read_predictions
-from jaxpart.data.imagenet import ImageNet
 from jaxpart.data.prepared import Prepared
 from jaxpart.data.preparing import prepare
+from jaxpart.data.sets.imagenet import ImageNet
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import random_encoder, write_encoder
-from jaxpart.feature_cache import Cache, Shard
-from jaxpart.npz import read_npz
+from jaxpart.features.cache import Cache, Shard
+from jaxpart.io.checkpoints import Checkpointer
+from jaxpart.io.npz import read_npz
 from jaxpart.pretraining.decoders import DecoderConfig, decoder_shapes, load_decoder, write_decoder
 from jaxpart.probes.trained import load_head
 from jaxpart.report.runs import read_runs
+from jaxpart.runs.workdir import WorkDir
 from jaxpart.study.entries import Entry, Study, read_study, store
-from jaxpart.workdir import WorkDir
 
 ENCODER = ViTConfig(
     image_size=(16, 16), patch_size=8, width=8, depth=1, num_heads=2, mlp_width=16, prefix=("cls",)

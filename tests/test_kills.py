@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from jaxpart.checkpoints import load_arrays
+from jaxpart.io.checkpoints import load_arrays
 
 RUN = (
     "--config=configs/ibot_part.py",
@@ -36,7 +36,7 @@ RUN = (
 
 @dataclasses.dataclass(frozen=True)
 class Killed:
-    """A program of the nursery, how it is called, its share of the kills, and what it begins with."""
+    """A program of the fork server, how it is called, its share of the kills, and what it begins with."""
 
     program: str
     arguments: tuple[str, ...]
@@ -129,7 +129,7 @@ RUNS = {
 }
 
 
-class Nursery:
+class ForkServer:
     """Starts programs, and has something happen to them."""
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -143,7 +143,7 @@ class Nursery:
         }
         here = pathlib.Path(__file__).resolve().parent
         self._process = subprocess.Popen(
-            [sys.executable, str(here / "nursery.py")],
+            [sys.executable, str(here / "fork_server.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -153,11 +153,11 @@ class Nursery:
 
     def _answer(self):
         line = self._process.stdout.readline()
-        assert line, "the nursery has died"
+        assert line, "the fork server has died"
         return json.loads(line)
 
     def run(self, one: Killed, folder: pathlib.Path, *, devices=1, **what):
-        """Runs a program in a folder, see nursery.py; returns what is known of it."""
+        """Runs a program in a folder, see fork_server.py; returns what is known of it."""
         order = {"program": one.program, "arguments": one.arguments, "folder": str(folder)}
         self._process.stdin.write(json.dumps({**order, "devices": devices, **what}) + "\n")
         self._process.stdin.flush()
@@ -180,8 +180,8 @@ class Nursery:
 
 
 @pytest.fixture(scope="module")
-def nursery(tmp_path_factory):
-    one = Nursery(tmp_path_factory.mktemp("nursery"))
+def fork_server(tmp_path_factory):
+    one = ForkServer(tmp_path_factory.mktemp("fork_server"))
     yield one
     one.close()
 
@@ -248,12 +248,12 @@ def rounds(one, tmp_path):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_killed_and_started_again(name, nursery, tmp_path, request, seeded):
+def test_killed_and_started_again(name, fork_server, tmp_path, request, seeded):
     one, (rng, seed), killed = RUNS[name], seeded, 0
     kills = round(one.share * request.config.getoption("--kills"))
     if not kills:
         pytest.skip("killed where --kills is larger")
-    _, calm, expected = nursery.calm(name)
+    _, calm, expected = fork_server.calm(name)
     for folder in rounds(one, tmp_path):
         status, story = -9, seed
         while status == -9:
@@ -261,14 +261,14 @@ def test_killed_and_started_again(name, nursery, tmp_path, request, seeded):
             if killed < kills:
                 where["at"] = rng.randint(1, calm["changes"])
                 where["later"] = rng.choice((0, rng.random() * calm["seconds"] / 10))
-            found = nursery.run(one, folder, **where)
+            found = fork_server.run(one, folder, **where)
             status = found["status"]
             killed += status == -9
             story += f"; {where} -> {status} after {found['changes']} changes"
         print(story)
         assert status == 0, f"{story}\n{found['output']}"
         assert_same(state(folder), expected, story)
-        assert not list((nursery.folder / "tmp").iterdir()), story
+        assert not list((fork_server.folder / "tmp").iterdir()), story
         if killed == kills:
             break
 
@@ -284,62 +284,62 @@ def assert_told(found, reason, story):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_disk_that_is_full_at_some_time(name, nursery, tmp_path, request, seeded):
+def test_a_disk_that_is_full_at_some_time(name, fork_server, tmp_path, request, seeded):
     """Told in one sentence; when there is room again, the run goes on."""
     one, (rng, seed) = RUNS[name], seeded
     folders = rounds(one, tmp_path)
-    read_only = nursery.run(one, next(folders), at=1, fault=errno.EROFS)
+    read_only = fork_server.run(one, next(folders), at=1, fault=errno.EROFS)
     assert_told(read_only, "Read-only file system", name)
     for _ in range(round(one.share * request.config.getoption("--kills") / 4)):
-        _, calm, expected = nursery.calm(name)
+        _, calm, expected = fork_server.calm(name)
         folder, at = next(folders), rng.randint(1, calm["changes"])
         story = f"{seed}, full at {at}"
-        full = nursery.run(one, folder, at=at, fault=errno.ENOSPC)
+        full = fork_server.run(one, folder, at=at, fault=errno.ENOSPC)
         if full["status"]:  # else it had nothing more to write
             assert_told(full, "No space left on device", story)
-        again = nursery.run(one, folder)
+        again = fork_server.run(one, folder)
         assert again["status"] == 0, f"{story}\n{again['output']}"
         assert_same(state(folder), expected, story)
 
 
 @pytest.mark.parametrize("name", ["preparation", "conversion", "segmentation"])
-def test_a_disk_that_is_full_where_no_python_writes(name, nursery, tmp_path):
+def test_a_disk_that_is_full_where_no_python_writes(name, fork_server, tmp_path):
     """array_record and Orbax write by themselves: here, files of over 2000 bytes cannot be."""
     one = RUNS[name]
-    _, _, expected = nursery.calm(name)
+    _, _, expected = fork_server.calm(name)
     folder = next(rounds(one, tmp_path))
-    full = nursery.run(one, folder, largest=2000)
+    full = fork_server.run(one, folder, largest=2000)
     assert_told(full, "", name)
-    again = nursery.run(one, folder)
+    again = fork_server.run(one, folder)
     assert again["status"] == 0, again["output"]
     assert_same(state(folder), expected, name)
 
 
-def test_a_report_on_a_bad_disk(nursery, tmp_path):
-    run = nursery.calm("features")[0] / "run"
+def test_a_report_on_a_bad_disk(fork_server, tmp_path):
+    run = fork_server.calm("features")[0] / "run"
     one = Killed("report", (str(run), "--tables-only"), 0)
     for fault, at in ((errno.EROFS, 1), (errno.ENOSPC, 9)):
-        found = nursery.run(one, tmp_path, at=at, fault=fault)
+        found = fork_server.run(one, tmp_path, at=at, fault=fault)
         assert_told(found, os.strerror(fault), "report")
         assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["classification", "segmentation"])
-def test_resumed_on_other_devices(name, nursery, tmp_path):
-    folder, calm, _ = nursery.calm(name)
+def test_resumed_on_other_devices(name, fork_server, tmp_path):
+    folder, calm, _ = fork_server.calm(name)
     one = RUNS[name]
     changes = calm["changes"]
     places = rounds(one, tmp_path)
     for at in range(changes // 2, changes, changes // 8):
         place = next(places)
-        killed = nursery.run(one, place, at=at)
+        killed = fork_server.run(one, place, at=at)
         assert killed["status"] == -9
         seen = [str(path.relative_to(place)) for path in (place / "run").rglob("*/place")]
         if any("tmp" not in path for path in seen):
             break  # there is a checkpoint to resume from
     else:
         pytest.fail("no checkpoint was seen")
-    found = nursery.run(one, place, devices=4)
+    found = fork_server.run(one, place, devices=4)
     assert found["status"] == 0, found["output"]
     ours, theirs = (
         json.loads((run / "run" / "results.json").read_text())["values"] for run in (place, folder)

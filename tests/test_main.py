@@ -12,8 +12,8 @@ import jaxpart
 from convert.pipeline import convert
 from jaxpart import config as configs
 from jaxpart.comparison import compare_runs
-from jaxpart.files import parse_json
-from jaxpart.workdir import WorkDir
+from jaxpart.io.files import parse_json
+from jaxpart.runs.workdir import WorkDir
 
 SMALL = [
     "--config.data.num_images=12",

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from jaxpart import measuring
+from jaxpart import evaluation
 from jaxpart.config import part_config
 from jaxpart.encoders.configured import permutation_seed
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import shapes_of, write_encoder
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
-from jaxpart.table import Section, results_table
+from jaxpart.runs.table import Section, results_table
 
 
 @pytest.fixture
@@ -34,17 +34,17 @@ def converted(tmp_path):
 def test_whose_weights_they_are(converted):
     """The published digits of DeiT's two files prove it; else it is the user's word."""
     deit = converted("deit", "b5f2ef4d" + "0" * 56)
-    assert measuring._weights(deit) == "released, SHA-256 b5f2ef4d…"
-    assert measuring._weights(converted("dino", "b5f2ef4d" + "0" * 56)) == "yours"
+    assert evaluation._weights(deit) == "released, SHA-256 b5f2ef4d…"
+    assert evaluation._weights(converted("dino", "b5f2ef4d" + "0" * 56)) == "yours"
     mine = converted("deit", "0" * 64)
-    assert measuring._weights(mine) == "yours"
+    assert evaluation._weights(mine) == "yours"
     mine.encoder.released = True
-    assert measuring._weights(mine) == "released, by your word"
+    assert evaluation._weights(mine) == "released, by your word"
     small = part_config("deit", "", projector=False)
-    assert measuring._weights(small) == "came with jaxpart"
+    assert evaluation._weights(small) == "came with jaxpart"
     small.encoder.released = True
     with pytest.raises(JaxpartError, match="said of a converted checkpoint"):
-        measuring._weights(small)
+        evaluation._weights(small)
 
 
 def test_the_title_of_the_table():

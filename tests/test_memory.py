@@ -7,10 +7,10 @@ import pytest
 AGAIN = """
 import resource, sys, threading
 import numpy as np
-from jaxpart import memory
+from jaxpart.cpu import pages
 
 if sys.argv[1] == "kept":
-    memory.keep_pages()
+    pages.keep_pages()
 
 def fill():
     np.ones(400 << 20, np.uint8)

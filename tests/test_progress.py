@@ -5,7 +5,7 @@ import io
 import pytest
 import rich.console
 
-from jaxpart.progress import Progress
+from jaxpart.runs.progress import Progress
 
 
 def shown(monkeypatch, *, terminal, main=True):

@@ -11,26 +11,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compile_checks import exchanges, steady, taken_over, values
 from flax import nnx
 from ml_collections import ConfigDict
-from steady import exchanges, steady, taken_over, values
 
-from jaxpart import devices, features
+from jaxpart import devices
 from jaxpart.data.views import View
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.vit import ViTConfig
+from jaxpart.features import extract as features
 from jaxpart.metrics.average_precision import device_queries
 from jaxpart.probes import items as on_devices
 from jaxpart.probes import probing
 from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.pixel import PixelHeads
+from jaxpart.probes.random_views import ViewSteps
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
-from jaxpart.probes.views import ViewSteps
-from jaxpart.progress import Progress
-from jaxpart.tasks.segmentation_heads import Readers, window_logits
-from jaxpart.tasks.sliding_inference import SlidingWindow, TestImage, evaluate
+from jaxpart.runs.progress import Progress
+from jaxpart.tasks.segmentation.heads import Readers, window_logits
+from jaxpart.tasks.segmentation.sliding import SlidingWindow, TestImage, evaluate
 
 SIDE, CLASSES = 16, 3
 RECIPE = Recipe((0.1, 1.0), epochs=3, batch_size=8)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxpart.errors import JaxpartError
-from jaxpart.text import decode_text, text_lines
+from jaxpart.io.text import decode_text, text_lines
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
 

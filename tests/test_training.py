@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from jaxpart import devices
-from jaxpart.checkpoints import Checkpointer
 from jaxpart.errors import JaxpartError
+from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.training import Stopped, fit
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from jaxpart.errors import JaxpartError
-from jaxpart.tensor_files import flatten, open_checkpoint
+from jaxpart.io.tensor_files import flatten, open_checkpoint
 
 
 def archive(path, data, members=()):
@@ -295,7 +295,7 @@ def test_torch_is_not_imported(golden):
     code = f"""
 import sys
 sys.modules["torch"] = sys.modules["tensorflow"] = None
-from jaxpart.tensor_files import open_checkpoint
+from jaxpart.io.tensor_files import open_checkpoint
 open_checkpoint({str(golden / "encoders/ibot_full/checkpoint.pth")!r})
 """
     subprocess.run([sys.executable, "-c", code], check=True)

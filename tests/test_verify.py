@@ -17,7 +17,7 @@ from jaxpart.verify.__main__ import main
 from jaxpart.verify.diagnosis import diagnose
 
 torch = pytest.importorskip("torch")
-planted = pytest.importorskip("planted")
+planted = pytest.importorskip("faulty_models")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,15 @@ def verify(moco, name, tmp_path, *options):
     """(exit status, what the JSON file says)"""
     file = tmp_path / "report.json"
     status = main(
-        ["encoder", *moco, "--reference", f"module:planted:{name}", "--json", str(file), *options]
+        [
+            "encoder",
+            *moco,
+            "--reference",
+            f"module:faulty_models:{name}",
+            "--json",
+            str(file),
+            *options,
+        ]
     )
     return status, json.loads(file.read_text()) if file.exists() else None
 
@@ -159,7 +167,7 @@ def test_wrong_input_is_told(moco, tmp_path, capsys):
         assert main(["encoder", *arguments]) == 2
         return capsys.readouterr().err
 
-    reference = ["--reference", "module:planted:faithful"]
+    reference = ["--reference", "module:faulty_models:faithful"]
     checkpoint, folder = moco
     assert "is not a converted encoder" in told(checkpoint, str(tmp_path), *reference)
     assert "does not exist; give the PyTorch" in told("no.pth", folder, *reference)
@@ -169,10 +177,12 @@ def test_wrong_input_is_told(moco, tmp_path, capsys):
     assert "there is no reference 'timm'" in told(*moco, "--reference", "timm")
     missing = told(*moco, "--reference", "module:no.such:thing")
     assert "module:no.such:thing cannot be imported" in missing
-    wrong = told(*moco, "--reference", "module:planted:no_module")
+    wrong = told(*moco, "--reference", "module:faulty_models:no_module")
     assert "returns a str, not a torch.nn.Module" in wrong
-    failed = told(*moco, "--reference", "module:planted:misfit")
-    assert "module:planted:misfit fails (RuntimeError: Error(s) in loading state_dict" in failed
+    failed = told(*moco, "--reference", "module:faulty_models:misfit")
+    assert (
+        "module:faulty_models:misfit fails (RuntimeError: Error(s) in loading state_dict" in failed
+    )
     assert "timm cannot make no_such_model" in told(*moco, "--reference", "timm:no_such_model")
     misfit = told(*moco, "--reference", "timm:vit_tiny_patch16_224,depth=1")
     assert "weights do not fit timm:vit_tiny_patch16_224: " in misfit

@@ -9,8 +9,8 @@ import pytest
 
 from jaxpart.errors import JaxpartError
 from jaxpart.report.runs import read_runs
+from jaxpart.runs.workdir import WorkDir
 from jaxpart.verify.results import verify_results
-from jaxpart.workdir import WorkDir
 
 
 def measured(folder):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from jaxpart.data.archives import ARCHIVES, download
 from jaxpart.data.checking import check_files, check_source
-from jaxpart.data.download import ARCHIVES, download
 from jaxpart.data.folders import NotThere
 from jaxpart.data.manifest import read_manifest
 from jaxpart.data.palettes import PUBLISHED
@@ -16,7 +16,7 @@ from jaxpart.data.sets import ALIASES, SETS, find_set, open_official, open_set
 from jaxpart.data.source import DatasetInfo, Source
 from jaxpart.data.splits import compare_splits, unseen_labels
 from jaxpart.errors import JaxpartError, told
-from jaxpart.progress import Progress
+from jaxpart.runs.progress import Progress
 
 _SHOWN_FAULTS = 200
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxpart.data.folders import composed
 from jaxpart.errors import JaxpartError
-from jaxpart.text import decode_text
+from jaxpart.io.text import decode_text
 
 HIDDEN, SEEN = 1, 2
 """Visibility: 0 not labelled, 1 labelled but hidden, 2 labelled and seen."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from jaxpart.data.images import IMAGE_SUFFIXES
 from jaxpart.errors import JaxpartError
-from jaxpart.text import text_lines
+from jaxpart.io.text import text_lines
 
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm")
 """Endings of label maps, in any case: formats that keep every number."""

@@ -13,7 +13,7 @@ from jaxpart.data.folders import read_file
 from jaxpart.data.source import DatasetInfo
 from jaxpart.data.tfds_layout import VERSION
 from jaxpart.errors import JaxpartError
-from jaxpart.files import parse_json, replacing, sealed_json
+from jaxpart.io.files import parse_json, replacing, sealed_json
 
 MANIFEST = "jaxpart.json"
 FORMAT = 1

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxpart.data.ade20k_object import OBJECTS
+from jaxpart.data.sets.ade20k_object import OBJECTS
 
 _ADE20K = """
     787878 b47878 06e6e6 503232 04c803 787850 8c8c8c cc05ff e6e6e6 04fa07 e005ff ebff07

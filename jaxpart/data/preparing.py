@@ -46,7 +46,7 @@ from jaxpart.data.tfds_layout import (
     shard_name,
 )
 from jaxpart.errors import JaxpartError
-from jaxpart.progress import Progress
+from jaxpart.runs.progress import Progress
 
 _RECORDS_PER_SHARD = 1000
 _MAX_SHARDS = 256

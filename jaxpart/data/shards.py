@@ -18,7 +18,7 @@ from jaxpart.data.source import Annotation, Source
 from jaxpart.data.tf_example import encode_example
 from jaxpart.data.tfds_layout import features_of
 from jaxpart.errors import JaxpartError
-from jaxpart.files import parse_json, replacing, sealed_json
+from jaxpart.io.files import parse_json, replacing, sealed_json
 
 _OPTIONS = "group_size:1,uncompressed"  # records are read one by one, and images do not compress
 

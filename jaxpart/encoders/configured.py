@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxpart.encoders.cutting import put_on_devices
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import load_encoder, random_encoder
 from jaxpart.encoders.precision import REFERENCE, check_precision
-from jaxpart.encoders.shipped import shipped_folder
+from jaxpart.encoders.sharding import put_on_devices
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
+from jaxpart.zoo import shipped_folder
 
 
 def encoder_folder(config: Any) -> pathlib.Path | None:

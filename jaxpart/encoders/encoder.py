@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
+from jaxpart.cpu.microbatch import in_pieces
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import Preprocessing
-from jaxpart.encoders.pieces import in_pieces
 from jaxpart.encoders.precision import REFERENCE, Precision, check_precision, set_precision
 from jaxpart.encoders.vit import ViT
 from jaxpart.errors import JaxpartError

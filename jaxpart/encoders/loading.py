@@ -16,7 +16,6 @@ import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 
-from jaxpart import checkpoints
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.encoder import Encoder, graph_of
 from jaxpart.encoders.families import Preprocessing, families
@@ -24,7 +23,8 @@ from jaxpart.encoders.precision import REFERENCE, Precision, check_precision
 from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.encoders.vit import abstract_state
 from jaxpart.errors import JaxpartError
-from jaxpart.files import CHECKSUM, checksum_of, parse_json, write_json
+from jaxpart.io import checkpoints
+from jaxpart.io.files import CHECKSUM, checksum_of, parse_json, write_json
 
 FORMAT = 2
 _ARRAYS_ALONE = 1

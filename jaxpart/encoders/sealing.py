@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxpart.encoders.loading import FORMAT, describe, load_encoder
 from jaxpart.errors import told
-from jaxpart.files import write_json
+from jaxpart.io.files import write_json
 
 
 def seal(folder: str | pathlib.Path) -> bool:

@@ -14,16 +14,17 @@ from collections.abc import Iterator, Sequence
 
 from ml_collections import ConfigDict
 
-from jaxpart import devices, features
+from jaxpart import devices
 from jaxpart.config import part_config
 from jaxpart.encoders.configured import configured_encoder, permutation_seed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError, told
 from jaxpart.export.formats import FORMATS, check_format, write_features
-from jaxpart.export.views import VIEWS, LabelledView, find_views
-from jaxpart.files import parse_json
-from jaxpart.progress import Progress
+from jaxpart.export.tables import VIEWS, LabelledView, find_views
+from jaxpart.features import extract as features
+from jaxpart.io.files import parse_json
+from jaxpart.runs.progress import Progress
 
 _VIEWS_OF = {
     "retrieval": ("parts",),

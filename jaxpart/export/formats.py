@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxpart.errors import JaxpartError
-from jaxpart.files import replacing
+from jaxpart.io.files import replacing
 
 FORMATS = ("safetensors", "npz", "parquet")
 

@@ -22,8 +22,8 @@ import threadpoolctl
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int
 
 from jaxpart import devices
+from jaxpart.cpu.row_sort import sort_rows, width_for
 from jaxpart.errors import JaxpartError
-from jaxpart.metrics.row_sort import sort_rows, width_for
 from jaxpart.metrics.similarities import Rows, symmetric_products, unit_rows
 
 _BELOW_COSINES = -1.5
@@ -73,8 +73,8 @@ def average_precision(
     one float32 copy of them, on the host or on the devices, and some 100 MB.
 
     Args:
-      features: `[items, channels]`, float32: an array, or `jaxpart.features.Features`, of which some are
-        read at a time.
+      features: `[items, channels]`, float32: an array, or `jaxpart.features.extract.Features`, of which
+        some are read at a time.
       parts: The part of each item: numbers or names. Positives of a query are the items of its part.
       exclude_self: Whether a query does not retrieve itself (the paper's does).
       advance: Is told how many more queries are done.

@@ -37,7 +37,7 @@ def unit_rows(features: Rows, *, padded: int = 0) -> Float32[np.ndarray, "items 
     Beside it no more than a few MB are held.
 
     Args:
-      features: An array, or `jaxpart.features.Features`, of any float dtype.
+      features: An array, or `jaxpart.features.extract.Features`, of any float dtype.
       padded: To how many rows zeros are added.
 
     Raises:

@@ -12,8 +12,8 @@ import sys
 from jaxpart import command, devices
 from jaxpart.pretraining.recipe import check_recipe
 from jaxpart.pretraining.run import pretrain
-from jaxpart.progress import Progress
-from jaxpart.workdir import WorkDir
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.workdir import WorkDir
 
 
 def main(arguments: list[str]) -> None:

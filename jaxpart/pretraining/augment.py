@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxpart.encoders.families import IMAGENET_MEAN
-from jaxpart.pretraining.views import Image, blend, grayscale
+from jaxpart.pretraining.crops import Image, blend, grayscale
 
 _TONES = (
     "identity",

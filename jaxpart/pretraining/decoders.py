@@ -20,12 +20,12 @@ import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 
-from jaxpart import checkpoints
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import describe, digest_of
 from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.precision import REFERENCE, set_precision
 from jaxpart.errors import JaxpartError
+from jaxpart.io import checkpoints
 
 KINDS = ("ibot", "mae", "beit", "cae")
 _ARRAYS = "decoder"

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxpart.pretraining import augment
+from jaxpart.pretraining.crops import make_views, normalize
 from jaxpart.pretraining.encode import encode
 from jaxpart.pretraining.objective import Inputs, Objective, Outcome
-from jaxpart.pretraining.views import make_views, normalize
 
 
 def soft_cross_entropy(

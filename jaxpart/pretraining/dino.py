@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Shaped
 
+from jaxpart.pretraining.crops import make_views, normalize
 from jaxpart.pretraining.encode import encode
 from jaxpart.pretraining.objective import Inputs, Objective, Outcome, Student, information
-from jaxpart.pretraining.views import make_views, normalize
 
 STUDENT_TEMPERATURE = 0.1
 CENTER_MOMENTUM = 0.9

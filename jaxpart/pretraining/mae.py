@@ -14,10 +14,10 @@ from jaxpart.encoders.layers import make_norm
 from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.vit import ViT
 from jaxpart.pretraining import masks
+from jaxpart.pretraining.crops import make_views, normalize, patches_of
 from jaxpart.pretraining.decoders import DecoderConfig, blocks_config
 from jaxpart.pretraining.encode import DropPath, encode
 from jaxpart.pretraining.objective import Inputs, Objective, Outcome
-from jaxpart.pretraining.views import make_views, normalize, patches_of
 
 _EPSILON = 1e-6
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxpart.pretraining.crops import make_views, normalize
 from jaxpart.pretraining.encode import DropPath, encode
 from jaxpart.pretraining.objective import Inputs, Objective, Outcome, spread
-from jaxpart.pretraining.views import make_views, normalize
 
 
 def info_nce(

@@ -16,9 +16,9 @@ from jaxtyping import Array, Float, Int, UInt8
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.vit import ViT
 from jaxpart.errors import JaxpartError
+from jaxpart.pretraining.crops import ViewConfig
 from jaxpart.pretraining.decoders import DecoderConfig, make_decoder
 from jaxpart.pretraining.encode import DropPath
-from jaxpart.pretraining.views import ViewConfig
 
 METHODS = ("deit", "mocov3", "dino", "ibot", "mae", "beit", "cae")
 

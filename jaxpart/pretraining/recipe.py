@@ -9,7 +9,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxpart.config import variant_of
-from jaxpart.config_rules import (
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.small import small_config
+from jaxpart.errors import JaxpartError
+from jaxpart.pretraining.decoders import DecoderConfig
+from jaxpart.runs.config_rules import (
     COUNT,
     COUNT_OR_NONE,
     NOT_NEGATIVE,
@@ -20,10 +24,6 @@ from jaxpart.config_rules import (
     check_fields,
     one_of,
 )
-from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.small import small_config
-from jaxpart.errors import JaxpartError
-from jaxpart.pretraining.decoders import DecoderConfig
 
 _BASE = {
     "image_size": (224, 224),

@@ -16,22 +16,22 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from jaxpart import devices
-from jaxpart.checkpoints import Checkpointer
 from jaxpart.data.critters import Critters
-from jaxpart.data.imagenet import ImageNet
+from jaxpart.data.sets.imagenet import ImageNet
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import describe, write_encoder
 from jaxpart.errors import JaxpartError
-from jaxpart.files import write_folder
+from jaxpart.io.checkpoints import Checkpointer
+from jaxpart.io.files import write_folder
 from jaxpart.pretraining import tokenizer
 from jaxpart.pretraining.decoders import write_decoder
 from jaxpart.pretraining.objective import Objective, Student, find
 from jaxpart.pretraining.pool import Pool, Supply, loaded_supply, pool_supply, read_pool
 from jaxpart.pretraining.recipe import architecture
 from jaxpart.pretraining.step import make_optimizer, make_step, result, start
-from jaxpart.progress import Progress
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.workdir import WorkDir
 from jaxpart.training import fit
-from jaxpart.workdir import WorkDir
 
 _CURVE_POINTS = 100
 

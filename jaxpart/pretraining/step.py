@@ -13,8 +13,8 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from jaxpart.cpu.products import train_products
 from jaxpart.pretraining.objective import Inputs, Objective, Outcome, Student
-from jaxpart.pretraining.products import train_products
 
 
 class State(NamedTuple):

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from jaxpart.pretraining.crops import ViewConfig, make_views, normalize, patches_of
 from jaxpart.pretraining.encode import DropPath
 from jaxpart.pretraining.masks import block_mask
 from jaxpart.pretraining.objective import Inputs, Objective
-from jaxpart.pretraining.views import ViewConfig, make_views, normalize, patches_of
 
 _ROUNDS = 20
 

@@ -29,15 +29,15 @@ from jaxpart.encoders.loading import (
     make_encoder,
     write_encoder,
 )
-from jaxpart.encoders.shipped import SHIPPED
 from jaxpart.errors import JaxpartError, told
-from jaxpart.files import write_folder
+from jaxpart.io.files import write_folder
 from jaxpart.pretraining.decoders import load_decoder, write_decoder
 from jaxpart.pretraining.objective import METHODS
 from jaxpart.pretraining.pool import Supply, pool_supply
 from jaxpart.pretraining.run import arrays_of, draw_pool, pretrain
-from jaxpart.progress import Progress
-from jaxpart.workdir import WorkDir
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.workdir import WorkDir
+from jaxpart.zoo import SHIPPED
 
 LIMIT = 3_000_000
 """Bytes that one may take."""

@@ -1,7 +1,7 @@
 """The training of heads: epoch after epoch, some pieces of training and then some of testing.
 
 Where training items come from is one thing (`Steps`: cached features here, random views with the encoder
-in `jaxpart.probes.views`); what happens with them is another, and the same for all (`run`).
+in `jaxpart.probes.random_views`); what happens with them is another, and the same for all (`run`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from jaxpart import devices, training
-from jaxpart.checkpoints import Checkpointer
+from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.probes.items import PIECE_BYTES, Items, Tests, free_memory
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import MakeHead, Sweep, Training

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Bool, Float64, Int, Shaped
 
-from jaxpart.checkpoints import Checkpointer
+from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.probes.items import Items
 from jaxpart.probes.probing import train_heads
 from jaxpart.probes.recipe import Recipe

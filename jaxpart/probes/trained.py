@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxpart.errors import JaxpartError
-from jaxpart.npz import read_npz
+from jaxpart.io.npz import read_npz
 from jaxpart.probes.attentive import AttentiveHead
 from jaxpart.probes.linear import LinearHead
 

@@ -51,7 +51,7 @@ def upsample(
 
     Returns:
       The resized maps in float32. This holds them in full: for losses and predictions over many
-      classes see `jaxpart.probes.pixel_loss` and `jaxpart.tasks.sliding`.
+      classes see `jaxpart.probes.pixel_loss` and `jaxpart.tasks.segmentation.windows`.
     """
     rows = interpolation_weights(maps.shape[-3], size[0])
     columns = interpolation_weights(maps.shape[-2], size[1])

@@ -7,9 +7,9 @@ import pathlib
 import sys
 
 from jaxpart.errors import JaxpartError, told
-from jaxpart.progress import Progress
-from jaxpart.report.looking import Limits
-from jaxpart.report.making import make_report
+from jaxpart.report.build import make_report
+from jaxpart.report.evaluate import Limits
+from jaxpart.runs.progress import Progress
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxpart.belonging import encoder_differs
 from jaxpart.data.sets import ALIASES
 from jaxpart.errors import JaxpartError
-from jaxpart.files import from_json, parse_json
-from jaxpart.npz import read_npz
-from jaxpart.paper import METHODS
-from jaxpart.workdir import read_metrics
+from jaxpart.io.files import from_json, parse_json
+from jaxpart.io.npz import read_npz
+from jaxpart.runs.comparable import encoder_differs
+from jaxpart.runs.paper import METHODS
+from jaxpart.runs.workdir import read_metrics
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,13 +6,13 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from jaxpart import paper
-from jaxpart.belonging import data_differs, remark
 from jaxpart.report.baselines import baseline_rows, not_above
-from jaxpart.report.departures import departures
+from jaxpart.report.config_diff import departures
 from jaxpart.report.layouts import LAYOUTS, Column, Layout
 from jaxpart.report.runs import Run
-from jaxpart.table import rules_line
+from jaxpart.runs import paper
+from jaxpart.runs.comparable import data_differs, remark
+from jaxpart.runs.table import rules_line
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 
 from jaxpart.errors import JaxpartError, told
-from jaxpart.files import replacing
+from jaxpart.io.files import replacing
 from jaxpart.study.document import document
 from jaxpart.study.entries import STORED, Study, merge, read_study, store
-from jaxpart.study.running import study_text
+from jaxpart.study.evaluate import study_text
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,6 +1,6 @@
 """The paper's four claims, each as comparisons of figures of the study.
 
-They were written down, as the rules of `jaxpart.study.judging`, before any result of a trained encoder
+They were written down, as the rules of `jaxpart.study.verdicts`, before any result of a trained encoder
 was seen. A level is a mean of the table's columns: "object level" of object classification (linear,
 attentive) and object segmentation; "part level" of part retrieval (encoded), part classification (linear,
 attentive) and part segmentation. Probing is of objects and parts together.
@@ -8,8 +8,8 @@ attentive) and part segmentation. Probing is of objects and parts together.
 
 from __future__ import annotations
 
-from jaxpart.paper import METHODS
-from jaxpart.study.judging import Claim, Comparison, Side
+from jaxpart.runs.paper import METHODS
+from jaxpart.study.verdicts import Claim, Comparison, Side
 
 _LINEAR = (
     "critters/object_classification/linear/cls_token/best",

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxpart.paper import METHODS
-from jaxpart.study import claims, judging
+from jaxpart.runs.paper import METHODS
+from jaxpart.study import claims, verdicts
 from jaxpart.study.entries import Entry, Study
 from jaxpart.study.figures import (
     COLUMNS,
@@ -22,7 +22,7 @@ from jaxpart.study.figures import (
     written,
 )
 from jaxpart.tasks.baselines import label
-from jaxpart.tasks.hidden_parts import QUERIES
+from jaxpart.tasks.masked_parts.experiment import QUERIES
 
 _HEAD = """# The study in miniature
 
@@ -114,9 +114,9 @@ def _table(entries: Sequence[Entry]) -> str:
 
 
 def _claims(entries: Sequence[Entry]) -> str:
-    judged = judging.judge(entries, claims.CLAIMS)
+    judged = verdicts.judge(entries, claims.CLAIMS)
     # What the modules say of themselves, without their headings.
-    said, rules = ((m.__doc__ or "").split("\n\n", 1)[1].strip() for m in (claims, judging))
+    said, rules = ((m.__doc__ or "").split("\n\n", 1)[1].strip() for m in (claims, verdicts))
     text = [f"## The paper's four claims\n\n{said}\n\n{rules}"]
     text.append(
         _grid(
@@ -134,7 +134,7 @@ def _claims(entries: Sequence[Entry]) -> str:
         )
     )
     for one in judged:
-        rows = [[c.text, judging.numbers(c), str(c.seeds), c.verdict] for c in one.comparisons]
+        rows = [[c.text, verdicts.numbers(c), str(c.seeds), c.verdict] for c in one.comparisons]
         text.append(
             f"### Claim {one.number}: {one.verdict}\n\n"
             + _grid(["comparison", "points [95 %]", "seeds", ""], rows, prose=4)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jaxpart.errors import JaxpartError
-from jaxpart.files import parse_json, write_json
+from jaxpart.io.files import parse_json, write_json
 
 STORED = pathlib.Path(__file__).resolve().parent / "results.json"
 """Results of several pretrainings of each method, run once and stored."""

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from jaxpart.paper import METHODS
+from jaxpart.runs.paper import METHODS
+from jaxpart.runs.table import Section
 from jaxpart.study.entries import Entry
-from jaxpart.table import Section
 from jaxpart.tasks.baselines import BASELINES, strongest
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import describe
-from jaxpart.encoders.shipped import shipped_folder
 from jaxpart.errors import JaxpartError
-from jaxpart.paper import METHODS
+from jaxpart.runs.paper import METHODS
+from jaxpart.zoo import shipped_folder
 
 _ABOUT = "encoder.json"
 

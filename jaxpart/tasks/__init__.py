@@ -9,9 +9,9 @@ from typing import Any
 
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
-from jaxpart.progress import Progress
-from jaxpart.table import Section
-from jaxpart.workdir import WorkDir
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.table import Section
+from jaxpart.runs.workdir import WorkDir
 
 Values = Iterator[tuple[str, float | int]]
 
@@ -35,15 +35,15 @@ class Task:
     rules: Callable[[Encoder, Any], Mapping[str, str]] = lambda encoder, config: {}
 
 
-TASKS = (
-    "retrieval",
-    "classification",
-    "object_classification",
-    "segmentation",
-    "layers",
-    "hidden_parts",
-)
-"""Tasks by the name of their module, in the order of the result table."""
+TASKS = {
+    "retrieval": "retrieval",
+    "classification": "classification.parts",
+    "object_classification": "classification.objects",
+    "segmentation": "segmentation.experiment",
+    "layers": "layers",
+    "hidden_parts": "masked_parts.experiment",
+}
+"""The module of each task, in the order of the result table."""
 
 
 def find(name: str) -> Task:
@@ -54,7 +54,7 @@ def find(name: str) -> Task:
     """
     if name not in TASKS:
         raise JaxpartError(f"there is no task {name!r}; choose among {', '.join(TASKS)}")
-    module = importlib.import_module(f"{__name__}.{name}")
+    module = importlib.import_module(f"{__name__}.{TASKS[name]}")
     more = {name: getattr(module, name) for name in ("check", "rules") if hasattr(module, name)}
     return Task(module.run, module.section, **more)
 

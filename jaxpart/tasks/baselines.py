@@ -1,8 +1,8 @@
 """What part patches retrieve without a trained encoder: by chance, and by their pixels.
 
-Of the very patches that the encoder saw. Pixels are their means in 12 × 12 cells (`jaxpart.pixels`), in
-colour (432 values) or grey (the mean of red, green and blue), less their mean over the patches;
-"mean_colour" is that of the whole patch, less its mean over the patches too. An encoder that does not
+Of the very patches that the encoder saw. Pixels are their means in 12 × 12 cells
+(`jaxpart.features.pixels`), in colour (432 values) or grey (the mean of red, green and blue), less
+their mean over the patches; "mean_colour" is that of the whole patch, less its mean over the patches too. An encoder that does not
 retrieve better says nothing of parts.
 """
 
@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from jaxtyping import Float32
 
-from jaxpart.features import Features
-from jaxpart.pixels import SIDE
+from jaxpart.features.extract import Features
+from jaxpart.features.pixels import SIDE
 
 BASELINES = {
     "chance": "chance",

@@ -13,15 +13,15 @@ from typing import Any
 from jaxpart.data.sets import retrieval_set
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.narrowing import narrowed
+from jaxpart.features.pixels import PIXELS
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.metrics.chance import chance_retrieval
 from jaxpart.metrics.similarities import Rows
-from jaxpart.pixels import PIXELS
-from jaxpart.progress import Progress
-from jaxpart.table import Section, percent
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.table import Section, percent
+from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.baselines import PIXEL_BASELINES, label, pixel_baselines, strongest
 from jaxpart.tasks.patches import encoded_patches, layer_names, patch_representations
-from jaxpart.workdir import WorkDir
 
 _SUFFIX = "/parts/AP"
 

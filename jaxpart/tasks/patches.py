@@ -6,15 +6,15 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from jaxpart import features
 from jaxpart.data.parts import PartSelection, Patch, no_patches, part_patches, unseen_parts
 from jaxpart.data.source import Source
 from jaxpart.data.views import patch_view
 from jaxpart.encoders.configured import permutation_seed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
-from jaxpart.pixels import PIXELS
-from jaxpart.progress import Progress
+from jaxpart.features import extract as features
+from jaxpart.features.pixels import PIXELS
+from jaxpart.runs.progress import Progress
 
 
 def layer_names(encoder: Encoder, tokens: Sequence[str]) -> tuple[str, ...]:

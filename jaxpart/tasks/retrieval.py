@@ -15,17 +15,17 @@ from jaxpart.encoders.configured import untrained_twin
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
-from jaxpart.files import npz
+from jaxpart.features.pixels import PIXELS
+from jaxpart.io.files import npz
 from jaxpart.metrics.average_precision import RetrievalResult, average_precision
 from jaxpart.metrics.bootstrap import retrieval_intervals
 from jaxpart.metrics.chance import chance_retrieval
 from jaxpart.metrics.similarities import Rows
-from jaxpart.pixels import PIXELS
-from jaxpart.progress import Progress
-from jaxpart.table import Section, interval, percent
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.table import Section, interval, percent
+from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks import baselines
 from jaxpart.tasks.patches import encoded_patches, patch_representations
-from jaxpart.workdir import WorkDir
 
 Values = Iterator[tuple[str, float | int]]
 

@@ -13,8 +13,8 @@ import sys
 from typing import Any
 
 from jaxpart.errors import told
-from jaxpart.files import write_json
-from jaxpart.progress import Progress
+from jaxpart.io.files import write_json
+from jaxpart.runs.progress import Progress
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -14,8 +14,8 @@ import numpy as np
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import load_encoder, read_about
 from jaxpart.errors import JaxpartError
-from jaxpart.progress import Progress
-from jaxpart.table import Section, sections_text
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.table import Section, sections_text
 from jaxpart.verify.comparing import TOLERANCE, Difference, compare
 from jaxpart.verify.diagnosis import Finding, diagnose
 from jaxpart.verify.granted import Granted, taken_for_granted

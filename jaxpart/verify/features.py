@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpart.errors import JaxpartError
-from jaxpart.table import Section, sections_text
-from jaxpart.tensor_files import flatten, open_checkpoint
+from jaxpart.io.tensor_files import flatten, open_checkpoint
+from jaxpart.runs.table import Section, sections_text
 from jaxpart.verify.comparing import TOLERANCE, cosines
 
 _SHOWN = 5

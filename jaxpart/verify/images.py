@@ -16,7 +16,7 @@ from PIL import Image
 from jaxpart.data.critters import Critters
 from jaxpart.data.images import decode, image_eval
 from jaxpart.errors import JaxpartError
-from jaxpart.text import decode_text
+from jaxpart.io.text import decode_text
 from jaxpart.verify.comparing import Difference, compare
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from jaxpart.paper import METHODS, figure
+from jaxpart.runs.paper import METHODS, figure
 
 _PART = r"(cub|coco)\w*"
 _SCORE = r"(mIoU|mAcc|aAcc)"

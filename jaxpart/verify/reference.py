@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from jaxpart.errors import JaxpartError
-from jaxpart.tensor_files import flatten, open_checkpoint
+from jaxpart.io.tensor_files import flatten, open_checkpoint
 from jaxpart.verify.torch_stages import OTHER_NETWORKS
 
 

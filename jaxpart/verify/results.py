@@ -8,11 +8,11 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxpart.belonging import data_differs, encoder_differs, remark
 from jaxpart.errors import JaxpartError
-from jaxpart.files import from_json, parse_json
-from jaxpart.paper import METHODS
-from jaxpart.table import Section, sections_text
+from jaxpart.io.files import from_json, parse_json
+from jaxpart.runs.comparable import data_differs, encoder_differs, remark
+from jaxpart.runs.paper import METHODS
+from jaxpart.runs.table import Section, sections_text
 from jaxpart.verify.paper import paper_values
 
 PAPER = "paper"

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from benchmarks import __main__ as command
-from benchmarks import flops, measuring, scaling
+from benchmarks import flops, scaling, timing
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.encoder import graph_of
 from jaxpart.encoders.vit import abstract_state
@@ -44,26 +44,26 @@ def test_every_benchmark_has_rows():
 
 
 def test_a_goal_is_met_on_its_own_side():
-    assert measuring.faster("", 1.0, 2.0, "", goal=1.5).met
-    assert not measuring.faster("", 1.0, 2.0, "", goal=2.5).met
-    assert measuring.faster("", 20.0, 10.0, "", goal=1, unit="images/s").ratio == 2
-    assert measuring.share("", 1.0, 2.0, "", "GiB", goal=0.5).met
-    assert not measuring.share("", 1.2, 2.0, "", "GiB", goal=0.5).met
-    assert measuring.value("", 1.0, "s", most=1).met
-    assert not measuring.value("", 1.0, "s", least=2).met
-    assert measuring.value("", 1.0, "s").met is None
-    table = measuring.table([("x", measuring.share("y", 1.2, 2.0, "z", "GiB", goal=0.5))])
+    assert timing.faster("", 1.0, 2.0, "", goal=1.5).met
+    assert not timing.faster("", 1.0, 2.0, "", goal=2.5).met
+    assert timing.faster("", 20.0, 10.0, "", goal=1, unit="images/s").ratio == 2
+    assert timing.share("", 1.0, 2.0, "", "GiB", goal=0.5).met
+    assert not timing.share("", 1.2, 2.0, "", "GiB", goal=0.5).met
+    assert timing.value("", 1.0, "s", most=1).met
+    assert not timing.value("", 1.0, "s", least=2).met
+    assert timing.value("", 1.0, "s").met is None
+    table = timing.table([("x", timing.share("y", 1.2, 2.0, "z", "GiB", goal=0.5))])
     cells = [cell.strip() for cell in table.splitlines()[-1].split("|")[1:-1]]
     assert cells == ["x", "y", "1.2 GiB", "2 GiB, z", "0.6 ×", "≤ 0.5 ×", "**missed**"]
 
 
 def test_medians_and_peaks():
     calls = []
-    seconds = measuring.medians(3, a=lambda: calls.append("a"), b=lambda: calls.append("b"))
+    seconds = timing.medians(3, a=lambda: calls.append("a"), b=lambda: calls.append("b"))
     assert calls == ["a", "b"] * 3
     assert set(seconds) == {"a", "b"}
     if pathlib.Path("/proc/self/status").exists():
-        assert 0 < measuring.memory("VmRSS") <= measuring.memory()
+        assert 0 < timing.memory("VmRSS") <= timing.memory()
 
 
 def process_with(number):
@@ -71,7 +71,7 @@ def process_with(number):
 
 
 def test_a_side_has_a_process_of_its_own():
-    with measuring.Apart(process_with, 3) as side, measuring.Apart(process_with, 4) as other:
+    with timing.Apart(process_with, 3) as side, timing.Apart(process_with, 4) as other:
         (process, number), (elsewhere, _) = side(), other()
         assert side() == (process, number) == (process, 3)
     assert len({process, elsewhere, os.getpid()}) == 3

@@ -22,7 +22,7 @@ from convert.__main__ import main
 from convert.families import FAMILIES
 from convert.families.base import Options
 from convert.pipeline import convert, make_plan
-from jaxpart.tensor_files import open_checkpoint
+from jaxpart.io.tensor_files import open_checkpoint
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")

@@ -16,7 +16,7 @@ from convert.pipeline import convert, make_plan
 from convert.rules import read_arrays
 from jaxpart.encoders.loading import shapes_of
 from jaxpart.errors import JaxpartError
-from jaxpart.files import write_json
+from jaxpart.io.files import write_json
 
 TOLERANCE = 1e-4
 FOLDERS = {
@@ -248,7 +248,7 @@ def test_a_failing_write_leaves_nothing(golden, tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("jaxpart.checkpoints.save_arrays", full_disk)
+    monkeypatch.setattr("jaxpart.io.checkpoints.save_arrays", full_disk)
     with pytest.raises(jaxpart.JaxpartError, match="No space left"):
         convert("mae", checkpoint_of(golden, "mae"), tmp_path / "out", num_heads=3)
     assert not list(tmp_path.iterdir())

@@ -7,12 +7,12 @@ import threading
 
 import pytest
 
-from convert import registry
+from convert import releases
 from convert.__main__ import main
 from convert.families import FAMILIES
-from convert.registry import RELEASES, Release
-from jaxpart.download import RemoteFile, fetch
+from convert.releases import RELEASES, Release
 from jaxpart.errors import JaxpartError
+from jaxpart.io.download import RemoteFile, fetch
 
 DATA = bytes(range(256)) * 40
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -63,7 +63,7 @@ def offered(server, monkeypatch, tmp_path, golden):
         fields |= {"name": "small", "family": "dino", "licence": "Apache-2.0", "epochs": "400"}
         fields |= {"citation": "arXiv 2104.14294", "data": "ImageNet-1k"}
         release = Release(**fields | changes)
-        monkeypatch.setattr(registry, "RELEASES", {"small": release})
+        monkeypatch.setattr(releases, "RELEASES", {"small": release})
 
     offer()
     server.offer = offer

@@ -14,7 +14,7 @@ from convert.rules import read_arrays
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.families import families
 from jaxpart.encoders.loading import make_encoder, shapes_of
-from jaxpart.tensor_files import open_checkpoint
+from jaxpart.io.tensor_files import open_checkpoint
 
 TOLERANCE = 1e-4
 

@@ -10,13 +10,13 @@ from PIL import Image
 
 from jaxpart.data.checking import check_files, check_source, record_faults, repeated
 from jaxpart.data.critters import Critters
-from jaxpart.data.imagenet import ImageNet
-from jaxpart.data.lip import lip
 from jaxpart.data.manifest import read_manifest
 from jaxpart.data.masks import read_mask
-from jaxpart.data.part_folder import part_folder
 from jaxpart.data.preparing import prepare
 from jaxpart.data.sets import SETS
+from jaxpart.data.sets.imagenet import ImageNet
+from jaxpart.data.sets.lip import lip
+from jaxpart.data.sets.part_folder import part_folder
 from jaxpart.data.source import Annotation, Keypoints
 from jaxpart.data.splits import compare_splits, unseen_labels
 from jaxpart.errors import JaxpartError

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from jaxpart.data.coco import CocoPersons
 from jaxpart.data.parts import COCO_PARTS, PartSelection, part_patches
+from jaxpart.data.sets.coco import CocoPersons
 from jaxpart.errors import JaxpartError
 
 SIDED = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxpart.data.cub import Cub
 from jaxpart.data.parts import CUB_PARTS, part_patches
+from jaxpart.data.sets.cub import Cub
 from jaxpart.errors import JaxpartError
 
 IMAGES = {2: "007.Gull/b.jpg", 9: "003.Auk/a.jpg", 5: "007.Gull/c.jpg"}

@@ -11,10 +11,10 @@ import pytest
 
 from jaxpart.data.__main__ import main
 from jaxpart.data.critters import CRITTER_PARTS
-from jaxpart.data.cub import Cub
 from jaxpart.data.manifest import read_manifest
 from jaxpart.data.parts import CUB_PARTS
 from jaxpart.data.sets import ALIASES, PART_SETS, SETS, find_set, open_set, retrieval_set
+from jaxpart.data.sets.cub import Cub
 from jaxpart.errors import JaxpartError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

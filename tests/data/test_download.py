@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from jaxpart.data.download import ARCHIVES, Archive, download
+from jaxpart.data.archives import ARCHIVES, Archive, download
 from jaxpart.data.locking import locked
 from jaxpart.errors import JaxpartError
 

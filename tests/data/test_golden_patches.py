@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from jaxpart.data.coco import CocoPersons
-from jaxpart.data.cub import Cub
 from jaxpart.data.images import normalize
 from jaxpart.data.parts import COCO_PARTS, CUB_PARTS, part_patches
 from jaxpart.data.patch_images import read_patches
+from jaxpart.data.sets.coco import CocoPersons
+from jaxpart.data.sets.cub import Cub
 from jaxpart.encoders.families import IMAGENET_MEAN, IMAGENET_STD
 
 LISTS = {

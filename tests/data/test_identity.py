@@ -10,16 +10,16 @@ from data import layouts
 from PIL import Image, ImageOps
 
 from jaxpart.data import identity
-from jaxpart.data.coco import CocoPersons
 from jaxpart.data.critters import Critters
-from jaxpart.data.cub import Cub
 from jaxpart.data.identity import identities, identity_of
-from jaxpart.data.imagenet import ImageNet
-from jaxpart.data.lip import lip
-from jaxpart.data.part_folder import part_folder
-from jaxpart.data.pascal import pascal_part
 from jaxpart.data.prepared import Prepared
 from jaxpart.data.preparing import prepare
+from jaxpart.data.sets.coco import CocoPersons
+from jaxpart.data.sets.cub import Cub
+from jaxpart.data.sets.imagenet import ImageNet
+from jaxpart.data.sets.lip import lip
+from jaxpart.data.sets.part_folder import part_folder
+from jaxpart.data.sets.pascal import pascal_part
 from jaxpart.data.subset import InMemory, Subset
 from jaxpart.data.views import image_view
 from jaxpart.errors import JaxpartError

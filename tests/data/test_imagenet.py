@@ -4,7 +4,7 @@ import layouts
 import pytest
 
 from jaxpart.data.folders import NotThere
-from jaxpart.data.imagenet import ImageNet
+from jaxpart.data.sets.imagenet import ImageNet
 from jaxpart.errors import JaxpartError
 
 

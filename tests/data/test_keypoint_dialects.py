@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 from jaxpart.data.checking import check_source
-from jaxpart.data.part_folder import part_folder
 from jaxpart.data.parts import PartSelection, no_patches, part_patches
 from jaxpart.data.patch_images import read_patches
 from jaxpart.data.prepared import Prepared
 from jaxpart.data.preparing import prepare
 from jaxpart.data.sets import SETS, classification_sets
+from jaxpart.data.sets.part_folder import part_folder
 from jaxpart.data.splits import compare_splits
 from jaxpart.errors import JaxpartError
-from jaxpart.progress import Progress
+from jaxpart.runs.progress import Progress
 
 NAMES = ("beak", "wing", "tail")
 POINTS = [10, 10, 2, 100, 12, 2, 60, 90, 2]

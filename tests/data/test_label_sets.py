@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxpart.data.ade20k import ade20k
-from jaxpart.data.ade20k_object import OBJECTS, ade20k_object
-from jaxpart.data.ade20k_part import ade20k_part
 from jaxpart.data.folders import NotThere
-from jaxpart.data.lip import PARTS, lip
+from jaxpart.data.sets.ade20k import ade20k
+from jaxpart.data.sets.ade20k_object import OBJECTS, ade20k_object
+from jaxpart.data.sets.ade20k_part import ade20k_part
+from jaxpart.data.sets.lip import PARTS, lip
 from jaxpart.errors import JaxpartError
 
 

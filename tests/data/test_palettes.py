@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from jaxpart.data.ade20k_object import OBJECTS as ADE20K_OBJECTS
-from jaxpart.data.lip import PARTS
 from jaxpart.data.palettes import PUBLISHED, palette, told_apart, voc_colour
-from jaxpart.data.pascal import OBJECTS as PASCAL_OBJECTS
 from jaxpart.data.sets import SETS
+from jaxpart.data.sets.ade20k_object import OBJECTS as ADE20K_OBJECTS
+from jaxpart.data.sets.lip import PARTS
+from jaxpart.data.sets.pascal import OBJECTS as PASCAL_OBJECTS
 
 CLASSES = {
     "ade20k": [f"class {i}" for i in range(1, 151)],

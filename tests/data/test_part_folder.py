@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxpart.data.folders import NotThere
-from jaxpart.data.part_folder import part_folder
+from jaxpart.data.sets.part_folder import part_folder
 from jaxpart.errors import JaxpartError
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from jaxpart.data.checking import record_faults
 from jaxpart.data.folders import NotThere
-from jaxpart.data.pascal import NUM_PARTS, OBJECTS, pascal_object, pascal_part
+from jaxpart.data.sets.pascal import NUM_PARTS, OBJECTS, pascal_object, pascal_part
 from jaxpart.errors import JaxpartError
 
 _LEGS = "lfleg lfpa rfleg rfpa lbleg lbpa rbleg rbpa"

@@ -18,18 +18,18 @@ import layouts
 import numpy as np
 import pytest
 
-from jaxpart import files
 from jaxpart.data import preparing, shards
 from jaxpart.data.critters import Critters
-from jaxpart.data.imagenet import ImageNet
-from jaxpart.data.lip import lip
 from jaxpart.data.manifest import MANIFEST, read_manifest
-from jaxpart.data.part_folder import part_folder
 from jaxpart.data.prepared import Prepared, find_prepared
 from jaxpart.data.preparing import prepare
 from jaxpart.data.sets import SETS, open_official, open_set
+from jaxpart.data.sets.imagenet import ImageNet
+from jaxpart.data.sets.lip import lip
+from jaxpart.data.sets.part_folder import part_folder
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
+from jaxpart.io import files
 
 
 def same_annotation(a, b):

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from jaxpart.data.critters import Critters
-from jaxpart.data.cub import Cub
-from jaxpart.data.part_folder import part_folder
 from jaxpart.data.preparing import prepare
+from jaxpart.data.sets.cub import Cub
+from jaxpart.data.sets.part_folder import part_folder
 from jaxpart.data.tfds_layout import features_json
 
 tfds = pytest.importorskip("tensorflow_datasets")

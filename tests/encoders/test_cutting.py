@@ -3,24 +3,24 @@
 import jax
 import numpy as np
 import pytest
+from compile_checks import exchanges
 from flax import nnx
 from ml_collections import ConfigDict
-from steady import exchanges
 
 from jaxpart import config as configs
 from jaxpart import devices
 from jaxpart.data.views import View
 from jaxpart.encoders.configured import configured_encoder
-from jaxpart.encoders.cutting import cut_axis, put_on_devices
 from jaxpart.encoders.encoder import _forward
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import make_encoder, random_encoder, shapes_of
+from jaxpart.encoders.sharding import cut_axis, put_on_devices
 from jaxpart.encoders.vit import ViTConfig
 from jaxpart.errors import JaxpartError
-from jaxpart.features import extract
+from jaxpart.features.extract import extract
 from jaxpart.probes.pixel import PixelHeads
-from jaxpart.progress import Progress
-from jaxpart.tasks.segmentation_heads import Readers, window_logits
+from jaxpart.runs.progress import Progress
+from jaxpart.tasks.segmentation.heads import Readers, window_logits
 
 DEPTH = 2
 BODY = {"image_size": (16, 16), "patch_size": 8, "width": 32, "depth": DEPTH, "num_heads": 4}

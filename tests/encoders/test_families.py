@@ -9,11 +9,11 @@ from flax import nnx
 import jaxpart
 from convert.__main__ import main
 from convert.families import FAMILIES
-from jaxpart import features
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import random_encoder, write_encoder
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.files import write_json
+from jaxpart.features import extract as features
+from jaxpart.io.files import write_json
 
 BODY = {"image_size": (28, 28), "patch_size": 14, "width": 24, "depth": 2, "num_heads": 2}
 BODY |= {"mlp_width": 24}

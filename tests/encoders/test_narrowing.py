@@ -9,10 +9,10 @@ import pytest
 from flax import nnx
 
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.cutting import put_on_devices
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.encoders.projectors import ProjectorConfig
+from jaxpart.encoders.sharding import put_on_devices
 
 WIDE = {
     "bottleneck": ProjectorConfig(

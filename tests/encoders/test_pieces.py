@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxpart import devices
-from jaxpart.encoders import pieces
+from jaxpart.cpu import microbatch
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.small import small_config
-from tests.steady import exchanges
+from tests.compile_checks import exchanges
 
 CONFIG = small_config("dino")
 SIZE = (32, 48)
@@ -24,8 +24,8 @@ IMAGE = 25 * CONFIG.mlp_width * 4
 def pieces_of(room):
     """With room for so many bytes in a piece."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pieces, "_BYTES_PER_CORE", room)
-        patch.setattr(pieces.os, "cpu_count", lambda: 1)
+        patch.setattr(microbatch, "_BYTES_PER_CORE", room)
+        patch.setattr(microbatch.os, "cpu_count", lambda: 1)
         yield
 
 
@@ -34,7 +34,7 @@ def test_count(share, count, fitting):
     """The fewest equal pieces that fit and that all devices share; the smallest if none fits."""
     batch = share * count
     with pieces_of(fitting * IMAGE):
-        found = pieces.count_pieces(batch, CONFIG, SIZE, count)
+        found = microbatch.count_pieces(batch, CONFIG, SIZE, count)
     assert batch % found == 0
     assert batch // found % count == 0
     fewer = [n for n in range(1, found) if share % n == 0]
@@ -44,7 +44,7 @@ def test_count(share, count, fitting):
 
 def test_a_batch_that_devices_cannot_share_is_one_piece():
     with pieces_of(1):
-        assert pieces.count_pieces(7, CONFIG, SIZE, 8) == 1
+        assert microbatch.count_pieces(7, CONFIG, SIZE, 8) == 1
 
 
 def test_same_results_and_no_exchanges():
@@ -60,7 +60,7 @@ def test_same_results_and_no_exchanges():
 
     whole = run(encoder, images, order)
     with pieces_of(2 * count * IMAGE):
-        assert pieces.count_pieces(len(images), encoder.config, SIZE, count) == 3
+        assert microbatch.count_pieces(len(images), encoder.config, SIZE, count) == 3
         jax.clear_caches()
         compiled = jax.jit(run).lower(encoder, images, order).compile()
     jax.clear_caches()

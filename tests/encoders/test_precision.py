@@ -17,9 +17,9 @@ from jaxpart.encoders.loading import load_encoder, random_encoder, write_encoder
 from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.encoders.vit import ViTConfig
 from jaxpart.errors import JaxpartError
-from jaxpart.measuring import measure
-from jaxpart.progress import Progress
-from jaxpart.table import Section, results_table
+from jaxpart.evaluation import measure
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.table import Section, results_table
 
 BODY = {"image_size": (32, 32), "patch_size": 8, "depth": 2, "num_heads": 2, "mlp_width": 128}
 BODY |= {"width": 64}

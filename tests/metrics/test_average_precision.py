@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import jaxpart
-from jaxpart.feature_cache import Shard
-from jaxpart.features import Features
+from jaxpart.features.cache import Shard
+from jaxpart.features.extract import Features
 from jaxpart.metrics.average_precision import average_precision_of, device_queries
 from jaxpart.metrics.similarities import symmetric_products, unit_rows
 

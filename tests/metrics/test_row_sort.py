@@ -4,7 +4,7 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 
-from jaxpart.metrics.row_sort import sort_rows, width_for
+from jaxpart.cpu.row_sort import sort_rows, width_for
 
 
 @hypothesis.given(

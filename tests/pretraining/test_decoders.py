@@ -12,7 +12,7 @@ from convert.__main__ import main
 from convert.families import FAMILIES
 from convert.families.base import Options
 from convert.pipeline import convert, make_plan
-from jaxpart.files import write_json
+from jaxpart.io.files import write_json
 from jaxpart.pretraining import beit, cae, mae, masks
 from jaxpart.pretraining.decoders import load_decoder
 

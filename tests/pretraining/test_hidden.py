@@ -11,7 +11,7 @@ import jaxpart
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining import mae
 from jaxpart.pretraining.decoders import load_decoder
-from jaxpart.pretraining.hidden import KINDS, load_predictor
+from jaxpart.pretraining.masked_prediction import KINDS, load_predictor
 
 TOLERANCE = 1e-5
 GIVEN = {"mae": ("pixels",), "beit": ("logits",), "cae": ("logits", "latents", "targets")}

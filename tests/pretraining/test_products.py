@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxpart.pretraining.products import train_products
+from jaxpart.cpu.products import train_products
 
 
 @pytest.mark.parametrize("out", [6, 11])

@@ -8,23 +8,23 @@ import runpy
 import jax
 import numpy as np
 import pytest
+from compile_checks import exchanges, steady, taken_over
 from ml_collections import ConfigDict
-from steady import exchanges, steady, taken_over
 
 import jaxpart
 from jaxpart import devices
-from jaxpart.checkpoints import Checkpointer
-from jaxpart.encoders.shipped import shipped_folder
 from jaxpart.errors import JaxpartError
+from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.pretraining import run, zoo
 from jaxpart.pretraining.decoders import load_decoder
 from jaxpart.pretraining.objective import METHODS, find, information, spread
 from jaxpart.pretraining.pool import Pool, PoolBatches, pool_supply
 from jaxpart.pretraining.recipe import architecture
 from jaxpart.pretraining.step import make_optimizer, make_step, start
-from jaxpart.progress import Progress
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.workdir import WorkDir
 from jaxpart.training import fit
-from jaxpart.workdir import WorkDir
+from jaxpart.zoo import shipped_folder
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BATCH, STEPS = 16, 12

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from jaxpart.pretraining import augment, masks, tokenizer, views
+from jaxpart.pretraining import augment, crops, masks, tokenizer
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (24, 20, 3)).astype(np.uint8)
@@ -16,10 +16,10 @@ IMAGE = jnp.asarray(SMOOTH, jnp.float32) / 255
 
 def test_crop_is_pillows_bicubic():
     draws = RANDOM.uniform(size=22).astype(np.float32)
-    top, left, h, w = np.asarray(views.crop_box(draws, 24, 20, (0.3, 0.6)))
+    top, left, h, w = np.asarray(crops.crop_box(draws, 24, 20, (0.3, 0.6)))
     assert 0.3 <= h * w / 480 <= 0.6
     assert 3 / 4 - 1e-5 <= w / h <= 4 / 3 + 1e-5
-    ours = views.random_resized_crop(draws, IMAGE, 8, (0.3, 0.6))
+    ours = crops.random_resized_crop(draws, IMAGE, 8, (0.3, 0.6))
     box = (left, top, left + w, top + h)
     theirs = Image.fromarray(SMOOTH).resize((8, 8), Image.Resampling.BICUBIC, box=box)
     # Pillow's filter reaches over the box's border, and it rounds to whole levels.
@@ -29,7 +29,7 @@ def test_crop_is_pillows_bicubic():
 
 def test_crops_lie_inside_and_have_the_shares_asked_for():
     draws = jnp.asarray(RANDOM.uniform(size=(500, 22)), jnp.float32)
-    boxes = jax.vmap(lambda d: views.crop_box(d, 96, 96, (0.2, 1.0)))(draws)
+    boxes = jax.vmap(lambda d: crops.crop_box(d, 96, 96, (0.2, 1.0)))(draws)
     top, left, h, w = np.asarray(boxes).T
     assert (top >= 0).all()
     assert (left >= 0).all()
@@ -38,7 +38,7 @@ def test_crops_lie_inside_and_have_the_shares_asked_for():
     share = h * w / 96**2
     assert share.min() >= 0.199
     assert 0.5 < share.mean() < 0.6  # large shares of a square fit with few aspect ratios
-    impossible = views.crop_box(draws[0], 10, 100, (0.9, 1.0))
+    impossible = crops.crop_box(draws[0], 10, 100, (0.9, 1.0))
     assert np.asarray(impossible)[2:] == pytest.approx([10, 40 / 3])
 
 
@@ -53,23 +53,23 @@ def test_colours_are_torchvisions():
     theirs = functional.adjust_contrast(theirs, factors[1])
     theirs = functional.adjust_saturation(theirs, factors[2])
     theirs = functional.adjust_hue(theirs, strength[3] * (2 * draws[3] - 1))
-    ours = views.color_jitter(draws, IMAGE, strength)
+    ours = crops.color_jitter(draws, IMAGE, strength)
     # torchvision's grey has coefficients of four digits.
     assert np.abs(np.asarray(ours) - theirs.numpy().transpose(1, 2, 0)).max() <= 1e-3
 
 
 def test_blur_keeps_the_mean_and_takes_the_detail():
     noise = jnp.asarray(RANDOM.uniform(size=(32, 32, 3)), jnp.float32)
-    blurred = views.gaussian_blur(noise, 2.0)
-    assert np.asarray(views.gaussian_blur(jnp.ones((9, 7, 3)), 1.3)) == pytest.approx(1, abs=1e-6)
+    blurred = crops.gaussian_blur(noise, 2.0)
+    assert np.asarray(crops.gaussian_blur(jnp.ones((9, 7, 3)), 1.3)) == pytest.approx(1, abs=1e-6)
     assert float(blurred.std()) < 0.3 * float(noise.std())
-    np.testing.assert_allclose(views.gaussian_blur(noise, 0.1), noise, atol=1e-6)
+    np.testing.assert_allclose(crops.gaussian_blur(noise, 0.1), noise, atol=1e-6)
 
 
 def test_views_follow_from_the_key_and_each_has_its_own_chances():
-    config = views.ViewConfig(16, (1.0, 1.0), flip=0.5, solarize=(0.0, 1.0))
+    config = crops.ViewConfig(16, (1.0, 1.0), flip=0.5, solarize=(0.0, 1.0))
     images = np.stack([PIXELS[:20, :20]] * 3)
-    make = jax.jit(lambda key: views.make_views(key, images, config, 2))
+    make = jax.jit(lambda key: crops.make_views(key, images, config, 2))
     one, again, other = (make(jax.random.key(seed)) for seed in (1, 1, 2))
     assert one.shape == (3, 2, 16, 16, 3)
     np.testing.assert_array_equal(one, again)
@@ -109,7 +109,7 @@ def test_warps():
     shift = 0.45 * 0.5 * 20
     expected = SMOOTH[:, 4:12].astype(float) * (1 - shift % 1) + SMOOTH[:, 5:13] * (shift % 1)
     assert np.abs(moved[:, :8] - expected).max() <= 0.01
-    outside = np.array(views.IMAGENET_MEAN) * 255
+    outside = np.array(crops.IMAGENET_MEAN) * 255
     assert np.abs(moved[:, -3:] - outside).max() <= 0.01
     for name in ("rotate", "shear_x", "shear_y", "translate_y"):
         assert np.abs(operate(name, 0.0, 0.0) - SMOOTH).max() <= 0.01

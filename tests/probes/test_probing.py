@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxpart.checkpoints import Checkpointer
 from jaxpart.errors import JaxpartError
+from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.probes.attentive import AttentiveHead
 from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead

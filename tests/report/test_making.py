@@ -9,7 +9,7 @@ from made_runs import made_run
 
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.small import small_config
-from jaxpart.files import write_json
+from jaxpart.io.files import write_json
 from jaxpart.report.__main__ import main
 from jaxpart.report.figures.tokens import principal_colours
 

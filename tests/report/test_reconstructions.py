@@ -8,13 +8,13 @@ from made_runs import made_run
 from tiny_folders import SIDE, SIZE, TOKENS, tiny_folder
 
 from jaxpart.encoders.loading import load_encoder
-from jaxpart.files import write_json
-from jaxpart.pretraining.hidden import Hidden, load_predictor
-from jaxpart.pretraining.views import patches_of
-from jaxpart.progress import Progress
+from jaxpart.io.files import write_json
+from jaxpart.pretraining.crops import patches_of
+from jaxpart.pretraining.masked_prediction import Hidden, load_predictor
+from jaxpart.report.evaluate import Looker
 from jaxpart.report.figures.reconstructions import drawn, reconstructions
-from jaxpart.report.looking import Looker
 from jaxpart.report.runs import read_runs
+from jaxpart.runs.progress import Progress
 
 
 @pytest.fixture(scope="module")

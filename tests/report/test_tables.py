@@ -9,7 +9,7 @@ import pytest
 from made_runs import made_run
 
 from jaxpart.errors import JaxpartError
-from jaxpart.files import write_json
+from jaxpart.io.files import write_json
 from jaxpart.report import formats
 from jaxpart.report.runs import read_runs
 from jaxpart.report.seeds import averaged

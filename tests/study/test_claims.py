@@ -2,11 +2,11 @@
 
 import pytest
 
-from jaxpart.paper import METHODS
+from jaxpart.runs.paper import METHODS
 from jaxpart.study.claims import CLAIMS
 from jaxpart.study.entries import Entry
 from jaxpart.study.figures import COLUMNS, over_seeds, table_section
-from jaxpart.study.judging import Claim, Comparison, Side, claims_section, judge, numbers
+from jaxpart.study.verdicts import Claim, Comparison, Side, claims_section, judge, numbers
 
 ABOUT = {"trained": True, "digest": ""}
 

@@ -8,10 +8,10 @@ from tiny_folders import tiny_folder
 
 from jaxpart.config import study_config
 from jaxpart.errors import JaxpartError
-from jaxpart.files import write_json
-from jaxpart.progress import Progress
+from jaxpart.io.files import write_json
 from jaxpart.report.runs import read_runs
-from jaxpart.study import running
+from jaxpart.runs.progress import Progress
+from jaxpart.study import evaluate as running
 from jaxpart.study.__main__ import main
 from jaxpart.study.entries import merge, read_study
 from jaxpart.study.members import find_members

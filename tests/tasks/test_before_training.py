@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from jaxpart.data.critters import CRITTER_PARTS, Critters
-from jaxpart.data.part_folder import part_folder
+from jaxpart.data.sets.part_folder import part_folder
 from jaxpart.errors import JaxpartError
-from jaxpart.progress import Progress
-from jaxpart.tasks.classification import _Patches
-from jaxpart.tasks.object_classification import _Images
-from jaxpart.tasks.probing import learnable
-from jaxpart.tasks.segmentation_set import SegmentationSet
-from jaxpart.tasks.segmentation_survey import survey
+from jaxpart.runs.progress import Progress
+from jaxpart.tasks.classification.heads import learnable
+from jaxpart.tasks.classification.objects import _Images
+from jaxpart.tasks.classification.parts import _Patches
+from jaxpart.tasks.segmentation.inputs import SegmentationSet
+from jaxpart.tasks.segmentation.survey import survey
 
 QUIET = Progress(shown=False)
 NAMES = ("eye", "wing", "leg", "tail")

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from convert.pipeline import convert
-from jaxpart import devices, features
+from jaxpart import devices
 from jaxpart.comparison import compare_runs
 from jaxpart.config import object_config, part_config
 from jaxpart.data.parts import part_patches
@@ -21,13 +21,16 @@ from jaxpart.encoders.loading import load_encoder, random_encoder
 from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
+from jaxpart.features import extract as features
 from jaxpart.probes.attentive import AttentiveHead
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.probing import shuffled
 from jaxpart.probes.trained import load_head
-from jaxpart.progress import Progress
-from jaxpart.tasks import classification, object_classification, retrieval
-from jaxpart.workdir import WorkDir
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks import retrieval
+from jaxpart.tasks.classification import objects as object_classification
+from jaxpart.tasks.classification import parts as classification
 
 QUIET = Progress(shown=False)
 

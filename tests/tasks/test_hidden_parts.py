@@ -8,9 +8,9 @@ import pytest
 import jaxpart
 from convert.pipeline import convert
 from jaxpart.config import part_config
-from jaxpart.progress import Progress
-from jaxpart.tasks import hidden_parts
-from jaxpart.tasks.hidden_regions import draw_masks
+from jaxpart.runs.progress import Progress
+from jaxpart.tasks.masked_parts import experiment as hidden_parts
+from jaxpart.tasks.masked_parts.regions import draw_masks
 
 
 def test_masks():

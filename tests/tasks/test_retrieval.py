@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from jaxpart import devices, features
+from jaxpart import devices
 from jaxpart.config import part_config
 from jaxpart.data.parts import part_patches
 from jaxpart.data.sets import retrieval_set
@@ -17,9 +17,10 @@ from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
+from jaxpart.features import extract as features
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.metrics.chance import chance_retrieval
-from jaxpart.progress import Progress
+from jaxpart.runs.progress import Progress
 from jaxpart.tasks import layers, retrieval
 
 QUIET = Progress(shown=False)

@@ -12,11 +12,11 @@ import signal
 import jax
 import numpy as np
 import pytest
+from compile_checks import exchanges, steady, taken_over, values
 from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from PIL import Image
-from steady import exchanges, steady, taken_over, values
 
 from jaxpart import config as configs
 from jaxpart import devices, tasks
@@ -24,14 +24,14 @@ from jaxpart.data.critters import Critters
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.vit import ViTConfig
 from jaxpart.errors import JaxpartError
-from jaxpart.measuring import measure
+from jaxpart.evaluation import measure
 from jaxpart.probes.pixel import PixelHeads, optimizer
-from jaxpart.progress import Progress
-from jaxpart.tasks.segmentation import Segmentation, run
-from jaxpart.tasks.segmentation_heads import crop_size, readouts, training_program
-from jaxpart.tasks.segmentation_set import SegmentationSet, part_objects, segmentation_set
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.segmentation.experiment import Segmentation, run
+from jaxpart.tasks.segmentation.heads import crop_size, readouts, training_program
+from jaxpart.tasks.segmentation.inputs import SegmentationSet, part_objects, segmentation_set
 from jaxpart.training import Stopped
-from jaxpart.workdir import WorkDir
 
 CROP = 32
 

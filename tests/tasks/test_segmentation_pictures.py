@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from jaxpart.data.palettes import told_apart
-from jaxpart.tasks.segmentation_pictures import picture
+from jaxpart.tasks.segmentation.pictures import picture
 
 
 def drawn(truth, prediction, names):

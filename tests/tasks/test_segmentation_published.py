@@ -18,11 +18,11 @@ from jaxpart.encoders.loading import load_encoder
 from jaxpart.encoders.positions import resize_positions
 from jaxpart.metrics.confusion import segmentation_scores
 from jaxpart.probes.pixel import PixelHeads, paper_blocks
-from jaxpart.progress import Progress
-from jaxpart.tasks.segmentation import Segmentation
-from jaxpart.tasks.segmentation_heads import Readers, window_logits
-from jaxpart.tasks.segmentation_set import SegmentationSet, segmentation_set
-from jaxpart.workdir import WorkDir
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.segmentation.experiment import Segmentation
+from jaxpart.tasks.segmentation.heads import Readers, window_logits
+from jaxpart.tasks.segmentation.inputs import SegmentationSet, segmentation_set
 
 
 class WholeImages(SegmentationSet):

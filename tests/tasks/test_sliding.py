@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from jaxpart.errors import JaxpartError
 from jaxpart.probes.upsampling import upsample
-from jaxpart.tasks.sliding import axis_weights, full_logits, side_by_side, spans, windows
+from jaxpart.tasks.segmentation.windows import (
+    axis_weights,
+    full_logits,
+    side_by_side,
+    spans,
+    windows,
+)
 
 
 def test_golden_windows(golden):

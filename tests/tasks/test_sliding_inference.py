@@ -11,8 +11,8 @@ from jaxpart import devices
 from jaxpart.data.segmentation_transforms import inside
 from jaxpart.errors import JaxpartError
 from jaxpart.metrics.confusion import segmentation_scores
-from jaxpart.tasks import sliding as merging
-from jaxpart.tasks.sliding_inference import SlidingWindow, TestImage, evaluate, predict
+from jaxpart.tasks.segmentation import windows as merging
+from jaxpart.tasks.segmentation.sliding import SlidingWindow, TestImage, evaluate, predict
 
 PATCH, CLASSES = 16, 5
 SETTING = SlidingWindow(crop=(64, 64), stride=(43, 43), batch=4, columns=64)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxpart.errors import JaxpartError
-from jaxpart.progress import Progress
+from jaxpart.report.evaluate import Looker
 from jaxpart.report.figures import charts, galleries, reconstructions, tokens
 from jaxpart.report.figures.style import Picture, house_style
-from jaxpart.report.looking import Looker
 from jaxpart.report.patch_sets import PatchSet
 from jaxpart.report.runs import Run
+from jaxpart.runs.progress import Progress
 
 
 def run_figures(runs: Sequence[Run]) -> list[Picture | str]:

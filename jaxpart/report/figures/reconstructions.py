@@ -16,12 +16,12 @@ from jaxpart.data.regions import part_regions, patches_of_region
 from jaxpart.data.sets import find_set
 from jaxpart.encoders.configured import encoder_folder
 from jaxpart.errors import JaxpartError
-from jaxpart.pretraining.hidden import KINDS, Predictor, load_predictor
+from jaxpart.pretraining.crops import patches_of
+from jaxpart.pretraining.masked_prediction import KINDS, Predictor, load_predictor
 from jaxpart.pretraining.tokenizer import nearest
-from jaxpart.pretraining.views import patches_of
-from jaxpart.progress import Progress
+from jaxpart.report.evaluate import Looker, drawn_images, picture_source
 from jaxpart.report.figures.style import QUERY, Picture, new_figure, plain
-from jaxpart.report.looking import Looker, drawn_images, picture_source
+from jaxpart.runs.progress import Progress
 
 _COLUMNS = 8
 _LOOKED_AT = 4 * _COLUMNS

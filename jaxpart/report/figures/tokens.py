@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxpart.data.images import decode, image_eval
+from jaxpart.report.evaluate import Looker, drawn_images, picture_source
 from jaxpart.report.figures.style import Picture, new_figure, plain
-from jaxpart.report.looking import Looker, drawn_images, picture_source
 from jaxpart.report.runs import Run
 
 _IMAGES = 8

@@ -1,0 +1,221 @@
+"""Fetch the data sets that anybody may fetch: resumed where it was cut off, checked, unpacked safely."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import os
+import pathlib
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO
+
+from jaxpart.data.locking import locked
+from jaxpart.errors import JaxpartError
+from jaxpart.io.download import RemoteFile, fetch
+from jaxpart.runs.progress import Progress
+
+_CHUNK = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """A file to fetch and unpack.
+
+    Attributes:
+      url: Where it is.
+      sha256: Its published SHA-256 in hexadecimal, or "" where none is published.
+      members: Top folders and files in it to unpack; others are left out.
+      into: Folder below the output that they are put in.
+    """
+
+    url: str
+    sha256: str
+    members: tuple[str, ...]
+    into: str = ""
+
+    @property
+    def file(self) -> RemoteFile:
+        """As it is fetched."""
+        return RemoteFile(self.url, self.sha256)
+
+
+_CHALLENGE = Archive(
+    "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
+    "",
+    ("ADEChallengeData2016",),
+)
+
+ARCHIVES: Mapping[str, tuple[Archive, ...]] = {
+    "cub_parts": (
+        Archive(
+            "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
+            "0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081",
+            ("CUB_200_2011",),
+        ),
+    ),
+    "coco_person_parts": (
+        Archive(
+            "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
+            "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
+            ("annotations",),
+            "coco",
+        ),
+        Archive(
+            "http://images.cocodataset.org/zips/val2017.zip",
+            "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
+            ("val2017",),
+            "coco",
+        ),
+        Archive(
+            "http://images.cocodataset.org/zips/train2017.zip",
+            "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
+            ("train2017",),
+            "coco",
+        ),
+    ),
+    "ade20k": (_CHALLENGE,),
+    "ade20k_object": (_CHALLENGE,),
+}
+"""What each data set is made of. The checksums are those that tensorflow-datasets lists; for
+ADEChallengeData2016.zip none is published, so that only its own CRC-32s are checked."""
+
+
+def download(
+    archives: tuple[Archive, ...], out: str | pathlib.Path, progress: Progress | None = None
+) -> list[pathlib.Path]:
+    """Fetches and unpacks archives, smallest first; what is there already is left as it is.
+
+    Args:
+      archives: See `ARCHIVES`.
+      out: The folder to unpack in. An archive that was cut off stays there as FILE.part, and the next
+        call goes on from its end.
+      progress: Shows how far it is.
+
+    Returns:
+      The folders that were unpacked or were there.
+
+    Raises:
+      JaxpartError: Another process is downloading there, there is no network, the server refuses, the
+        file has another checksum or is damaged, the archive holds a path that leads out of it, or the
+        disk is full or read-only.
+    """
+    out = pathlib.Path(out)
+    progress = progress or Progress()
+    folders = []
+    with locked(out / ".download.lock", f"downloading to {out}"):
+        for archive in archives:
+            targets = [out / archive.into / member for member in archive.members]
+            if not all(target.exists() for target in targets):
+                try:
+                    (out / archive.into).mkdir(parents=True, exist_ok=True)
+                    file = fetch(archive.file, out, progress)
+                    size = file.stat().st_size
+                    with progress.bar(f"{archive.file.name}: unpacking", size) as advance:
+                        _unpack(file, archive, out / archive.into, advance)
+                    file.unlink()
+                except OSError as error:
+                    raise JaxpartError(f"{out} cannot be written: {error.strerror}") from error
+            folders += targets
+    return folders
+
+
+def _unpack(
+    file: pathlib.Path, archive: Archive, into: pathlib.Path, advance: Callable[[int], None]
+) -> None:
+    """Unpacks beside the goal, then moves: a folder that is there is whole.
+
+    `advance` is told how many more bytes of the archive are done.
+    """
+    temporary = into / f".unpacking-{archive.file.name}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        try:
+            if zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as packed:
+                    _unzip(packed, archive.members, temporary, advance)
+            else:
+                with file.open("rb") as opened, tarfile.open(fileobj=opened) as packed_tar:
+                    done = 0
+                    for _ in _untar(packed_tar, archive.members, temporary):
+                        advance(opened.tell() - done)
+                        done = opened.tell()
+        except (
+            zipfile.BadZipFile,
+            tarfile.TarError,
+            EOFError,
+            zlib.error,
+            gzip.BadGzipFile,
+        ) as error:
+            file.unlink()
+            raise JaxpartError(f"{file} is damaged ({error}); it was removed, try again") from error
+        for member in archive.members:
+            if not (temporary / member).exists():
+                raise JaxpartError(f"{file} does not hold {member}; it is another archive")
+            if not (into / member).exists():
+                os.replace(temporary / member, into / member)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _unzip(
+    packed: zipfile.ZipFile,
+    members: tuple[str, ...],
+    goal: pathlib.Path,
+    advance: Callable[[int], None],
+) -> None:
+    for entry in packed.infolist():
+        advance(entry.compress_size)
+        path = _inside(entry.filename, members, goal)
+        kind = entry.external_attr >> 16
+        if path is None:
+            continue
+        if kind and not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or not stat.S_IFMT(kind)):
+            raise JaxpartError(f"{packed.filename} holds {entry.filename}, which is no plain file")
+        if entry.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            with packed.open(entry) as source:
+                _save(source, path)
+
+
+def _untar(packed: tarfile.TarFile, members: tuple[str, ...], goal: pathlib.Path) -> Iterator[None]:
+    """Unpacks a member at every step."""
+    for entry in packed:
+        yield
+        path = _inside(entry.name, members, goal)
+        if path is None:
+            continue
+        if entry.isdir():
+            path.mkdir(parents=True, exist_ok=True)
+        elif entry.isreg():
+            source = packed.extractfile(entry)
+            assert source is not None  # a regular file has content
+            _save(source, path)
+        else:
+            raise JaxpartError(f"{packed.name!r} holds {entry.name}, which is no plain file")
+
+
+def _inside(name: str, members: tuple[str, ...], goal: pathlib.Path) -> pathlib.Path | None:
+    """Where a member of an archive goes, or None if it is not wanted.
+
+    Raises:
+      JaxpartError: The path leads out of the folder.
+    """
+    path = pathlib.PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise JaxpartError(
+            f"the archive holds {name!r}, which leads out of its folder; nothing is kept"
+        )
+    wanted = bool(path.parts) and path.parts[0] in members
+    return goal.joinpath(*path.parts) if wanted else None
+
+
+def _save(source: IO[bytes], path: pathlib.Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        shutil.copyfileobj(source, file, _CHUNK)

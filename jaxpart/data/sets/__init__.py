@@ -1,0 +1,269 @@
+"""All data sets by name: their splits, what they are for, and where they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from jaxpart.data import critters
+from jaxpart.data.parts import COCO_PARTS, CUB_PARTS, PartSelection
+from jaxpart.data.prepared import Prepared, find_prepared
+from jaxpart.data.sets import (
+    ade20k,
+    ade20k_object,
+    ade20k_part,
+    coco,
+    cub,
+    imagenet,
+    lip,
+    part_folder,
+    pascal,
+)
+from jaxpart.data.source import Source
+from jaxpart.data.subset import RenumberedParts
+from jaxpart.errors import JaxpartError
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """What is known of a data set before it is opened.
+
+    Attributes:
+      open: Opens a split of it from its folder or one above: (root, split) to `Source`. None for
+        critters, which are drawn.
+      splits: Splits in the order in which they are prepared; the first is for training.
+      content: Its classes and their number.
+      licence: Whose it is, and on what terms.
+      advice: Where to get it and how to unpack it.
+      whole: A split that is the union of `splits` in an order of its own, or None.
+      instead: A split for folders that have none of `splits`, or None.
+      parts: The parts that retrieval and classification measure; None where there are none, or where
+        they are all that the data set has.
+      retrieval: The split in which parts are retrieved, or None.
+    """
+
+    open: Callable[[str, str], Source] | None
+    splits: tuple[str, ...]
+    content: str
+    licence: str
+    advice: str
+    whole: str | None = None
+    instead: str | None = None
+    parts: PartSelection | None = None
+    retrieval: str | None = None
+
+    @property
+    def all_splits(self) -> tuple[str, ...]:
+        """Every split that it can be opened with."""
+        return (*self.splits, *(split for split in (self.whole, self.instead) if split))
+
+
+_ADE20K_TERMS = "MIT: images for research and teaching only, annotations BSD-3"
+_PASCAL_TERMS = "VOC images: Flickr's terms; annotations of Pascal-Part: research"
+
+SETS = {
+    "critters": DataSet(
+        open=None,
+        splits=("train", "test"),
+        content="6 keypoints, 7 parts, 24 kinds",
+        licence="drawn by jaxpart, Apache-2.0",
+        advice="nothing is needed",
+        parts=critters.CRITTER_PARTS,
+        retrieval="test",
+    ),
+    "cub_parts": DataSet(
+        open=cub.Cub,
+        splits=("train", "test"),
+        content="15 keypoints, 200 species",
+        licence="Caltech: non-commercial research and teaching",
+        advice=cub.ADVICE,
+        whole="all",
+        parts=CUB_PARTS,
+        retrieval="all",
+    ),
+    "coco_person_parts": DataSet(
+        open=coco.CocoPersons,
+        splits=coco.SPLITS,
+        content="17 keypoints",
+        licence="annotations CC BY 4.0; images: Flickr's terms",
+        advice=coco.ADVICE,
+        parts=COCO_PARTS,
+        retrieval="train2017",
+    ),
+    "lip": DataSet(
+        open=lip.lip,
+        splits=lip.SPLITS,
+        content="19 parts",
+        licence="Sun Yat-sen University: non-commercial research",
+        advice=lip.ADVICE,
+    ),
+    "ade20k": DataSet(
+        open=ade20k.ade20k,
+        splits=ade20k.SPLITS,
+        content="150 classes",
+        licence=_ADE20K_TERMS,
+        advice=ade20k.ADVICE,
+    ),
+    "ade20k_object": DataSet(
+        open=ade20k_object.ade20k_object,
+        splits=ade20k.SPLITS,
+        content="59 objects",
+        licence=_ADE20K_TERMS,
+        advice=ade20k.ADVICE,
+    ),
+    "ade20k_part": DataSet(
+        open=ade20k_part.ade20k_part,
+        splits=ade20k.SPLITS,
+        content="209 parts (from the full release: chosen by a rule, not the paper's)",
+        licence=_ADE20K_TERMS,
+        advice=ade20k_part.ADVICE,
+    ),
+    "pascal_part": DataSet(
+        open=pascal.pascal_part,
+        splits=pascal.SPLITS,
+        content="193 parts",
+        licence=_PASCAL_TERMS,
+        advice=pascal.ADVICE,
+        instead="all",
+    ),
+    "pascal_object": DataSet(
+        open=pascal.pascal_object,
+        splits=pascal.SPLITS,
+        content="16 objects",
+        licence=_PASCAL_TERMS,
+        advice=pascal.ADVICE,
+        instead="all",
+    ),
+    "imagenet": DataSet(
+        open=imagenet.ImageNet,
+        splits=imagenet.SPLITS,
+        content="1000 classes",
+        licence="ImageNet: non-commercial research and teaching, on registration",
+        advice=imagenet.ADVICE,
+    ),
+    "part_folder": DataSet(
+        open=part_folder.part_folder,
+        splits=("train", "test"),
+        content="your keypoints or your parts",
+        licence="yours",
+        advice=part_folder.ADVICE,
+        instead="all",
+        retrieval="all",
+    ),
+}
+"""Every data set by the name that a configuration gives it."""
+
+ALIASES = {"cub": "cub_parts", "coco": "coco_person_parts"}
+"""Shorter names, which configurations may use too."""
+
+PART_SETS = tuple(name for name, entry in SETS.items() if entry.retrieval)
+"""Data sets of part patches."""
+
+
+def find_set(name: str) -> tuple[str, DataSet]:
+    """The canonical name and the entry of a data set. Raises `JaxpartError` if there is none."""
+    key = ALIASES.get(name, name)
+    if key not in SETS:
+        raise JaxpartError(f"there is no data set {name!r}; choose among {', '.join(SETS)}")
+    return key, SETS[key]
+
+
+def open_set(name: str, split: str, config: Any) -> Source:
+    """Opens a split of a data set.
+
+    A folder written by `python -m jaxpart.data prepare` is taken in place of the official one where
+    `config.root`, or NAME in it, holds one. Critters are drawn.
+
+    Args:
+      name: A key of `SETS` or `ALIASES`.
+      split: One of the data set's own splits.
+      config: The configuration's `data`: root, and for critters seed, num_images and image_size.
+
+    Raises:
+      JaxpartError: The name or the split is unknown, the root is not given, or the data set is not
+        there or broken.
+    """
+    name, entry = find_set(name)
+    if entry.open is not None and config.root:
+        prepared = find_prepared(config.root, name)
+        if prepared is not None:
+            return Prepared(prepared, split)
+    return open_official(name, split, config)
+
+
+def open_official(name: str, split: str, config: Any) -> Source:
+    """Opens a split of a data set from its official folder, or draws it; see `open_set`."""
+    name, entry = find_set(name)
+    if entry.open is None:
+        return critters.Critters(
+            split, config.num_images, image_size=config.image_size, seed=config.seed
+        )
+    if not config.root:
+        raise JaxpartError(
+            f"the data root is missing: pass --config.data.root=FOLDER, the folder that holds {name} "
+            f"({entry.advice})"
+        )
+    return entry.open(config.root, split)
+
+
+def retrieval_set(name: str, config: Any) -> tuple[Source, PartSelection]:
+    """The data set on which the paper measures part retrieval, and its parts.
+
+    CUB-200-2011: both splits; COCO: train2017; critters: one drawn split; a part folder: all of its
+    parts.
+
+    Args:
+      name: One of `PART_SETS` or its alias.
+      config: The configuration's `data`, see `open_set`.
+
+    Raises:
+      JaxpartError: The data set has no parts, or see `open_set`.
+    """
+    key, entry = _part_set(name)
+    source = open_set(key, entry.retrieval or "", config)
+    return source, selected_parts(entry, source, config.root)
+
+
+def classification_sets(name: str, config: Any) -> tuple[Source, Source, PartSelection]:
+    """The training and test sets on which the paper measures part classification, and their parts.
+
+    Args:
+      name: One of `PART_SETS` or its alias.
+      config: The configuration's `data`, see `open_set`.
+
+    Raises:
+      JaxpartError: The data set has no parts, or see `open_set`.
+    """
+    key, entry = _part_set(name)
+    train, test = (open_set(key, split, config) for split in entry.splits)
+    return train, same_parts(test, train), selected_parts(entry, train, config.root)
+
+
+def same_parts(source: Source, train: Source) -> Source:
+    """The source with its keypoints numbered as those of the training split, by name.
+
+    Raises:
+      JaxpartError: The names are not the same.
+    """
+    if dict(source.info.part_names) == dict(train.info.part_names):
+        return source
+    return RenumberedParts(source, train.info.part_names)
+
+
+def _part_set(name: str) -> tuple[str, DataSet]:
+    key, entry = find_set(name)
+    if entry.retrieval is None:
+        raise JaxpartError(
+            f"{key} has no part patches; choose among {', '.join((*PART_SETS, *ALIASES))}"
+        )
+    return key, entry
+
+
+def selected_parts(entry: DataSet, source: Source, root: str) -> PartSelection:
+    """The parts that are measured on a source. Raises `JaxpartError` if it has no keypoints."""
+    if entry.parts is not None:
+        return entry.parts
+    if not source.info.part_names:
+        raise JaxpartError(f"{root} has no keypoints; give a part folder with keypoints.json")
+    return PartSelection(source.info.part_names)

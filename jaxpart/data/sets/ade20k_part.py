@@ -1,0 +1,214 @@
+"""ADE20K-Part from the paper's folder, or by a stated rule from the full release of ADE20K."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxpart.data.folders import (
+    NoImages,
+    NotThere,
+    Stamp,
+    check_split,
+    file_sizes,
+    file_stamps,
+    fingerprint,
+    read_file,
+    walk_images,
+)
+from jaxpart.data.images import decode_channels
+from jaxpart.data.label_maps import (
+    PAPER,
+    SPLITS,
+    LabelMaps,
+    encode_labels,
+    numbered,
+    paper_layout,
+    paper_pairs,
+)
+from jaxpart.data.layouts import Layout, find_layout
+from jaxpart.data.sets.ade20k import FOLDERS
+from jaxpart.data.sets.ade20k_object import OBJECTS
+from jaxpart.data.source import Annotation, DatasetInfo, Record
+from jaxpart.errors import JaxpartError
+from jaxpart.io.text import decode_text
+
+NUM_PARTS = 209
+_CODES = 256 * 26
+"""Class numbers of a colour-coded map are below this."""
+ADVICE = (
+    "unpack the full ADE20K release (ADE20K_2021_17_01, https://ade20k.csail.mit.edu, registration) or "
+    f"{PAPER} there"
+)
+_PLACES = ("ADE20K_2021_17_01", "ade20k/ADE20K_2021_17_01", "ADE20K/ADE20K_2021_17_01")
+_LAYOUTS = {
+    "paper": paper_layout("ADE20K_Part", "ade20k_part"),
+    "full": Layout(_PLACES, ("images/ADE/training", "images/ADE/validation"), distinctive=True),
+}
+
+Pair = tuple[str, str]
+"""Names of an object and of its part, as the annotations write them."""
+
+
+_ENDS = (".jpg", "_seg.png", "_parts_1.png")
+
+
+def ade20k_part(root: str | pathlib.Path, split: str) -> Ade20kParts | LabelMaps:
+    """ADE20K's parts of objects as a `Source`, with a mask "part".
+
+    The paper's 209 classes and their order are not public: its folder has "class 1" to "class 209".
+    From the full release classes are chosen by this rule, so figures are not the paper's: of all
+    (object, part) pairs of the 59 objects of `ade20k_object` (told by the first of an object's names),
+    parts of first level only, the 209 that are seen in most images of both splits (ties by name),
+    sorted. A pixel has a part's label where the part map shows the part and the object map shows its
+    object; all others are background. Opening the release reads every annotation once for the list; a
+    prepared set has it.
+
+    Args:
+      root: ADE20K_2021_17_01 (with images/ADE), or the paper's folder (img and ann), or one above.
+      split: "train" or "val".
+
+    Raises:
+      JaxpartError: The layout is wrong, a file is missing, or an annotation is damaged.
+    """
+    check_split("ADE20K-Part", split, SPLITS)
+    layout, folder = find_layout(root, "ADE20K-Part", _LAYOUTS, ADVICE)
+    if layout == "full":
+        return Ade20kParts(split, folder)
+    pairs = paper_pairs(folder, split)
+    return LabelMaps("ade20k_part", split, folder, pairs, "part", numbered(NUM_PARTS))
+
+
+class Ade20kParts:
+    """The full release as a `Source` with a mask "part", drawn when it is asked for."""
+
+    info: DatasetInfo
+
+    def __init__(self, split: str, folder: pathlib.Path) -> None:
+        """Reads every annotation, for the list of classes (see `ade20k_part`)."""
+        self._root = folder
+        scenes = {name: _scenes(folder, name) for name in FOLDERS.values()}
+        self._scenes = scenes[FOLDERS[split]]
+        if not self._scenes:
+            raise NotThere(f"{folder}/images/ADE/{FOLDERS[split]} holds no image; {ADVICE}")
+        notes = [f"{scene}.json" for both in scenes.values() for scene in both]
+        codes = _chosen_pairs(folder, file_stamps(folder, notes))
+        if not codes:
+            raise JaxpartError(f"{folder} has no annotated part of the {len(OBJECTS)} objects")
+        self._labels = {code: label for label, code in enumerate(codes.values(), 1)}
+        names = ("background", *(f"{_first(whole)} {_first(part)}" for whole, part in codes))
+        files = file_sizes(
+            folder, (f"{scene}{end}" for scene in self._scenes for end in (".jpg", "_seg.png"))
+        )
+        self.info = DatasetInfo(
+            name="ade20k_part",
+            split=split,
+            version=fingerprint(files, repr(codes)),
+            mask_names={"part": names},
+        )
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._scenes)
+
+    def annotation(self, index: int) -> Annotation:
+        """The image's path."""
+        return Annotation(f"{self._scenes[index]}.jpg")
+
+    def origin(self, index: int) -> tuple[str, ...]:
+        """The image and its maps, of which that of parts may be missing."""
+        return tuple(f"{self._root}/{self._scenes[index]}{end}" for end in _ENDS)
+
+    def __getitem__(self, index: int) -> Record:
+        """An image with its mask."""
+        annotation = self.annotation(index)
+        path = self._root / annotation.id
+        image, whole = read_file(path), self._codes(index, "_seg.png")
+        labels = np.zeros(whole.shape, np.uint8)
+        if (self._root / f"{self._scenes[index]}_parts_1.png").exists():
+            part = self._codes(index, "_parts_1.png")
+            if part.shape != whole.shape:
+                raise JaxpartError(f"the maps of objects and parts of {path} differ in size")
+            both = np.where(part > 0, whole * _CODES + part, 0)
+            for code in np.unique(both).tolist():
+                labels[both == code] = self._labels.get(divmod(code, _CODES), 0)
+        return Record(annotation, image, {"part": encode_labels(labels)})
+
+    def _codes(self, index: int, end: str) -> np.ndarray:
+        """Class numbers of a colour-coded map: red / 10 · 256 + green, int32 [height, width]."""
+        path = self._root / f"{self._scenes[index]}{end}"
+        pixels = decode_channels(read_file(path), str(path)).astype(np.int32)
+        if pixels.ndim != 3:
+            raise JaxpartError(f"{path} has no colours, so it is no map of ADE20K; unpack it again")
+        return pixels[..., 0] // 10 * 256 + pixels[..., 1]
+
+
+@functools.lru_cache(maxsize=1)  # both splits ask the same, one after the other
+def _chosen_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> dict[Pair, tuple[int, int]]:
+    """Class numbers of the pairs that the rule chooses, sorted by pair."""
+    counts: collections.Counter[Pair] = collections.Counter()
+    codes: dict[Pair, tuple[int, int]] = {}
+    for stamp in stamps:
+        found = read_parts(folder / stamp.name)
+        counts.update(found.keys())
+        codes.update(found)
+    most = sorted(counts, key=lambda pair: (-counts[pair], pair))[:NUM_PARTS]
+    return {pair: codes[pair] for pair in sorted(most)}
+
+
+def _scenes(folder: pathlib.Path, split: str) -> list[str]:
+    """Paths below `folder`, without suffix, of a split's images, sorted."""
+    place = f"images/ADE/{split}"
+    try:
+        found = walk_images(folder / place, (".png",))
+    except (NotThere, NoImages):
+        return []
+    maps = (path for path in found if path.endswith("_seg.png"))
+    return sorted(f"{place}/{path.removesuffix('_seg.png')}" for path in maps)
+
+
+def _first(names: str) -> str:
+    return names.split(",")[0].strip()
+
+
+_OBJECTS = frozenset(OBJECTS.values())
+
+
+def read_parts(path: pathlib.Path) -> dict[Pair, tuple[int, int]]:
+    """Class numbers (object, part) of each pair of an annotation file that the rule may choose.
+
+    Raises:
+      JaxpartError: The file cannot be read, is damaged or lacks a field.
+    """
+    data = read_file(path)
+    try:
+        text = decode_text(data, path)
+    except JaxpartError:  # some of the official files
+        text = data.decode("latin-1")
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise JaxpartError(f"{path} is damaged ({error}); unpack it again") from error
+    try:
+        return _parts(document["annotation"]["object"])
+    except (KeyError, TypeError) as error:
+        raise JaxpartError(f"{path} lacks a field of ADE20K ({error}); unpack it again") from error
+
+
+def _parts(objects: Sequence[dict[str, Any]]) -> dict[Pair, tuple[int, int]]:
+    by_id = {entry["id"]: entry for entry in objects}
+    pairs = {}
+    for part in objects:
+        of = part["parts"]["ispartof"]  # an id, or an empty list
+        if part["parts"]["part_level"] == 1 and isinstance(of, int) and of in by_id:
+            whole = by_id[of]
+            if _first(whole["name"]) in _OBJECTS:
+                pair = whole["name"], part["name"]
+                pairs[pair] = whole["name_ndx"], part["name_ndx"]
+    return pairs

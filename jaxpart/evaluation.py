@@ -1,0 +1,115 @@
+"""One encoder measured: the tasks of a configuration, and what they leave in a work directory."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from jaxpart import devices, tasks
+from jaxpart.encoders.configured import configured_encoder, encoder_folder
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.loading import describe, unchecked_note
+from jaxpart.encoders.precision import REFERENCE
+from jaxpart.errors import JaxpartError
+from jaxpart.runs.config_checks import check_config
+from jaxpart.runs.paper import CHECKSUMS
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.table import results_table, rules_line
+from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.patches import patch_representations
+
+
+def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, Any]:
+    """Runs the tasks of a configuration with its encoder.
+
+    Args:
+      config: See `jaxpart.config`.
+      path: The work directory.
+      progress: Shows how far it is.
+
+    Returns:
+      What results.json holds.
+
+    Raises:
+      JaxpartError: A user's mistake, in one sentence.
+    """
+    check_config(config)
+    chosen = tasks.to_run(config)
+    weights = _weights(config)
+    encoder = configured_encoder(config)
+    _check_representations(encoder, config)
+    workdir = WorkDir(
+        path,
+        json.loads(config.to_json_best_effort()),
+        writes=devices.is_main(),
+        tensorboard=config.tensorboard,
+    )
+    folder = encoder_folder(config)
+    if folder is not None and (note := unchecked_note(folder)):
+        progress.say(note)
+    workdir.belongs_to("the encoder", encoder.digest)
+    values: dict[str, float | int] = {}
+    for task in chosen.values():
+        for key, value in task.run(encoder, config, workdir, progress):
+            values[key] = value
+            workdir.metric(key, value)
+    about = {
+        "name": encoder.name,
+        "trained": encoder.trained,
+        "digest": encoder.digest,
+        "width": encoder.config.width,
+        "depth": encoder.config.depth,
+        "patch_size": encoder.config.patch_size,
+        "weights": weights,
+    }
+    if encoder.name == "mae":  # whose patches the published code permutes
+        about["patch_order"] = config.encoder.get("patch_order", "kept")
+    if encoder.precision != REFERENCE:
+        about["precision"] = encoder.precision
+    rules = {
+        name: said for name, task in chosen.items() if (said := dict(task.rules(encoder, config)))
+    }
+    results = {"encoder": about, "tasks": list(config.tasks), "rules": rules, "values": values}
+    workdir.finish(results)
+    return results
+
+
+def _weights(config: Any) -> str:
+    """Whose weights a configuration's encoder has, as far as that is known.
+
+    Raises:
+      JaxpartError: It calls an encoder released that came with jaxpart or is random.
+    """
+    word = config.encoder.get("released", False)  # older runs' configurations lack it
+    if not config.encoder.checkpoint:
+        if word:
+            raise JaxpartError(
+                "config.encoder.released is said of a converted checkpoint; name it in "
+                "config.encoder.checkpoint"
+            )
+        return "came with jaxpart" if config.encoder.small == "trained" else "random"
+    document, _ = describe(config.encoder.checkpoint)
+    digest = str((document.get("source") or {}).get("sha256") or "")
+    known = [first for first in CHECKSUMS.get(config.method, ()) if digest.startswith(first)]
+    if known:
+        return f"released, SHA-256 {known[0]}…"
+    return "released, by your word" if word else "yours"
+
+
+def _check_representations(encoder: Encoder, config: Any) -> None:
+    """Refuses what the encoder does not have, before anything is made."""
+    patch_representations(encoder, config)
+    for task in ("classification", "object_classification"):
+        if task in config.tasks:
+            from jaxpart.tasks.classification.heads import check_heads  # Slow to import.
+
+            check_heads(encoder, config[task])
+
+
+def results_text(results: Mapping[str, Any]) -> str:
+    """The table of one encoder's results, a section per task, and the rules that they were made by."""
+    sections = [tasks.find(name).section(results["values"]) for name in results["tasks"]]
+    rules = [rules_line(name, said) for name, said in results["rules"].items()]
+    return "\n".join([results_table(results["encoder"], sections), *rules])

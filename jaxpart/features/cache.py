@@ -1,0 +1,229 @@
+"""Features that were made before: in memory for the run, or on disk for all runs.
+
+On disk they are safetensors files (anybody can open them) of at most `SHARD_BYTES`. Each is there whole
+or not at all (`jaxpart.io.files`), and runs that write the same features at the same time do each other no
+harm. Its header holds the address of the features, the ids of its rows, and checksums; a file that does
+not fit them is deleted, and its rows are made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from jaxpart.devices import user_cache
+from jaxpart.errors import JaxpartError
+from jaxpart.io.files import moved_into_place, remove_left
+
+FORMAT = "2"
+SHARD_BYTES = 128 << 20
+PRECISIONS = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+_CODES = {"F32": PRECISIONS["float32"], "BF16": PRECISIONS["bfloat16"]}
+_SUFFIX = ".safetensors"
+_LENGTH = struct.Struct("<Q")
+_MODES = ("off", "ram", "disk")
+_ADVICE = (
+    "make room there, name another folder with --config.features.folder=FOLDER, or pass "
+    "--config.features.cache=ram"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Rows of some items.
+
+    Attributes:
+      ids: The item of each row, and what tells its picture from others of that name.
+      rows: [item, …], float32 or bfloat16; memory-mapped if it comes from disk.
+    """
+
+    ids: Sequence[str]
+    rows: np.ndarray
+
+
+class Cache:
+    """Where features are kept.
+
+    Attributes:
+      mode: "off" (every task encodes anew), "ram" (kept while the program runs) or "disk".
+      folder: Where files go, in mode "disk".
+    """
+
+    def __init__(self, mode: str, folder: str | pathlib.Path = "") -> None:
+        """Reads and writes nothing yet.
+
+        Args:
+          mode: See above.
+          folder: By default "features" in `devices.user_cache`.
+
+        Raises:
+          JaxpartError: There is no such mode.
+        """
+        if mode not in _MODES:
+            raise JaxpartError(
+                f"features.cache cannot be {mode!r}; choose among {', '.join(_MODES)}"
+            )
+        self.mode = mode
+        self.folder = pathlib.Path(folder or user_cache() / "features")
+        self._kept: dict[str, list[Shard]] = {}
+
+    def read(self, address: Mapping[str, str]) -> tuple[list[Shard], list[str]]:
+        """What is kept under an address, and a sentence for each file that was damaged.
+
+        Args:
+          address: All that decides the values beside the item: encoder, data set, view and the like.
+
+        Raises:
+          JaxpartError: The folder cannot be read.
+        """
+        if self.mode == "disk":
+            return _Files(self.folder, address).read()
+        return list(self._kept.get(_text(address), [])), []
+
+    def write(self, address: Mapping[str, str], shard: Shard) -> Shard:
+        """Keeps some rows; returns them as they are kept.
+
+        Raises:
+          JaxpartError: A file cannot be written, as on a full disk.
+        """
+        if self.mode == "disk":
+            return _Files(self.folder, address).write(shard)
+        if self.mode == "ram":
+            self._kept.setdefault(_text(address), []).append(shard)
+        return shard
+
+    def describe(self) -> str:
+        """Where it is and how large."""
+        if self.mode != "disk":
+            total = sum(shard.rows.nbytes for kept in self._kept.values() for shard in kept)
+            return f"{_size(total)} kept in memory" if self.mode == "ram" else "nothing kept"
+        files = self.folder.rglob(f"*{_SUFFIX}") if self.folder.is_dir() else ()
+        total = 0
+        for path in files:
+            with contextlib.suppress(OSError):  # another run may delete it
+                total += path.stat().st_size
+        return f"{_size(total)} kept in {self.folder}"
+
+
+@functools.cache
+def open_cache(mode: str, folder: str) -> Cache:
+    """The one cache of a mode and folder in this process: tasks share what is kept in memory."""
+    return Cache(mode, folder)
+
+
+class _Files:
+    """The files of the features that share an address, in a folder of their own."""
+
+    def __init__(self, root: pathlib.Path, address: Mapping[str, str]) -> None:
+        self._address = _text(address)
+        self._folder = root / hashlib.sha256(self._address.encode()).hexdigest()[:32]
+
+    def read(self) -> tuple[list[Shard], list[str]]:
+        shards, complaints = [], []
+        try:
+            paths = sorted(self._folder.glob(f"*{_SUFFIX}")) if self._folder.is_dir() else []
+            remove_left(self._folder)
+        except OSError as error:
+            raise self._failed("read", error) from error
+        for path in paths:
+            try:
+                shards.append(self._open(path))
+            except FileNotFoundError:
+                continue  # another run has found it damaged
+            except (
+                OSError,
+                ArithmeticError,
+                LookupError,
+                ValueError,
+                TypeError,
+                AttributeError,
+            ) as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+                complaints.append(f"cached features {path} are damaged ({reason}): made again")
+                with contextlib.suppress(OSError):
+                    path.unlink()
+        return shards, complaints
+
+    def _open(self, path: pathlib.Path) -> Shard:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = file.read(_LENGTH.size)
+            if len(start) < _LENGTH.size or (length := _LENGTH.unpack(start)[0]) > size:
+                raise ValueError("it is cut off")
+            header = json.loads(file.read(length))
+            about, tensor = header["__metadata__"], header["features"]
+            if about["address"] != self._address:
+                raise ValueError("they are of something else")
+            if about["ids_crc32"] != _crc(about["ids"].encode()):
+                raise ValueError("its ids were changed")
+            ids, shape = json.loads(about["ids"]), tuple(tensor["shape"])
+            rows = np.memmap(file, _CODES[tensor["dtype"]], "r", _LENGTH.size + length, shape)
+        if rows.nbytes + _LENGTH.size + length != size or len(ids) != len(rows):
+            raise ValueError("its shape does not fit its size")
+        if about["rows_crc32"] != _crc(rows.view(np.uint8).reshape(-1)):
+            raise ValueError("its rows were changed")
+        return Shard(ids, rows)
+
+    def write(self, shard: Shard) -> Shard:
+        ids = json.dumps(list(shard.ids), ensure_ascii=False)
+        rows = np.ascontiguousarray(shard.rows)
+        raw = rows.view(np.uint8).reshape(-1)
+        header = {
+            "__metadata__": {
+                "address": self._address,
+                "ids": ids,
+                "ids_crc32": _crc(ids.encode()),
+                "rows_crc32": _crc(raw),
+            },
+            "features": {
+                "dtype": next(code for code, dtype in _CODES.items() if dtype == rows.dtype),
+                "shape": rows.shape,
+                "data_offsets": [0, rows.nbytes],
+            },
+        }
+        text = json.dumps(header, ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 64 + 56)  # rows start at a multiple of 64
+        name = hashlib.sha256(ids.encode()).hexdigest()[:32]
+        path = self._folder / f"{name}{_SUFFIX}"
+        try:
+            with moved_into_place(path) as temporary:
+                if (free := shutil.disk_usage(self._folder).free) < len(text) + rows.nbytes:
+                    needed = _size(len(text) + rows.nbytes)
+                    raise OSError(errno.ENOSPC, f"{needed} are needed and {_size(free)} free")
+                with temporary.open("wb") as file:
+                    file.write(_LENGTH.pack(len(text)) + text)
+                    file.write(raw.data)
+            return self._open(path)
+        except OSError as error:
+            raise self._failed("written", error) from error
+
+    def _failed(self, done: str, error: OSError) -> JaxpartError:
+        return JaxpartError(
+            f"the feature cache {self._folder} cannot be {done} ({error.strerror}); {_ADVICE}"
+        )
+
+
+def _text(address: Mapping[str, str]) -> str:
+    return json.dumps({"format": FORMAT, **address}, sort_keys=True)
+
+
+def _crc(data: Any) -> str:
+    return f"{zlib.crc32(data):08x}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -1,0 +1,420 @@
+"""Frozen features: an encoder sees every fixed view of an item once."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from jaxpart import devices
+from jaxpart.data.views import View
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.errors import JaxpartError
+from jaxpart.features.cache import PRECISIONS, SHARD_BYTES, Cache, Shard, open_cache
+from jaxpart.features.pixels import PIXELS, cell_means
+from jaxpart.runs.progress import Progress
+
+_BLOCK = re.compile(r"block(\d+)/(embedding|tokens|\w+_token)")
+_LAYER = re.compile(r"(projector|predictor)([1-9]\d*)")
+_BLOCK_VALUES = 1 << 20
+"""Of features, copied at a time."""
+_SECONDS_PER_SHARD = 60.0
+"""An interrupted run loses no more than this."""
+
+
+def check_representations(
+    encoder: Encoder, names: Sequence[str], *, tokens: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of representations, for one item.
+
+    Args:
+      encoder: The encoder.
+      names: See `represent`.
+      tokens: Whether they shall be all tokens of an image, or else one vector.
+
+    Raises:
+      JaxpartError: The encoder does not have one of them.
+    """
+    images = jax.ShapeDtypeStruct((1, *encoder.config.image_size, 3), jnp.uint8)
+    shapes = {}
+    for name in names:
+        try:
+            out = jax.eval_shape(functools.partial(represent, names=(name,)), encoder, images)
+            if (out[name].ndim == 3) != tokens:
+                raise KeyError(name)
+        except KeyError:
+            config = encoder.config
+            kinds = ["tokens"] if tokens else ["embedding", *(f"{t}_token" for t in config.prefix)]
+            whole = [] if tokens or config.projector is None else ["projection"]
+            layers = [] if tokens else projector_layers(encoder)
+            raise JaxpartError(
+                f"the {encoder.name} encoder has no representation {name!r}; choose among "
+                f"{', '.join([*kinds, *whole, *layers])}, block0/{kinds[0]} … "
+                f"block{config.depth - 1}/{kinds[-1]}"
+            ) from None
+        shapes[name] = out[name].shape[1:]
+    return shapes
+
+
+def projector_layers(encoder: Encoder) -> list[str]:
+    """Names of the outputs of its projector's layers, and of its predictor's, in their order."""
+    images = jax.ShapeDtypeStruct((1, *encoder.config.image_size, 3), jnp.float32)
+    out = jax.eval_shape(lambda e, x: e(x, blocks=True), encoder, images)
+    kinds = ("projector", "predictor")
+    return [f"{kind}{i}" for kind in kinds for i in range(1, len(out[kind]) + 1)]
+
+
+def represent(
+    encoder: Encoder,
+    images: UInt8[Array, "batch height width 3"],
+    order: Int[Array, "batch patch"] | None = None,
+    *,
+    names: tuple[str, ...],
+) -> dict[str, Float[Array, "batch ..."]]:
+    """The named representations of uint8 images.
+
+    Args:
+      encoder: The frozen encoder.
+      images: Pixels of 0 to 255.
+      order: See `Encoder.__call__`.
+      names: Keys of the encoder's output with one vector per image ("embedding", "projection",
+        "cls_token", …) or with all tokens ("tokens"), or "block3/embedding", "block3/cls_token" and
+        "block3/tokens" for the output of block 3, before the final norm, counted from 0. "projector1"
+        is the output of the projector's first layer, "predictor1" that of MoCo v3's predictor, as the
+        next layer sees it (after BN and ReLU, or GELU; the bottleneck l2-normalised); the last ones
+        are "projection" and "prediction". With a plus, as in "cls_token+embedding", several are put
+        behind each other. "pixels12" needs no encoder: see `jaxpart.features.pixels`.
+
+    Raises:
+      KeyError: The encoder has no such representation.
+    """
+    found = {name: cell_means(images) for name in names if name == PIXELS}
+    names = tuple(name for name in names if name not in found)
+    if not names:
+        return found
+    blocks = any(word in name for name in names for word in ("block", "projector", "predictor"))
+    out = encoder(encoder.normalize(images), order=order, blocks=blocks)
+    prefix = encoder.config.prefix
+    return found | {
+        name: jnp.concatenate([_pick(out, part, prefix) for part in name.split("+")], axis=-1)
+        for name in names
+    }
+
+
+def _pick(out: dict[str, Any], name: str, prefix: tuple[str, ...]) -> Float[Array, "batch ..."]:
+    layer = _LAYER.fullmatch(name)
+    if layer and int(layer[2]) <= len(out[layer[1]]):
+        return out[layer[1]][int(layer[2]) - 1]
+    found = _BLOCK.fullmatch(name)
+    if not found:
+        if isinstance(out.get(name), jax.Array) and out[name].ndim == (2 + (name == "tokens")):
+            return out[name]
+        raise KeyError(name)
+    index, kind = int(found.group(1)), found.group(2)
+    if index >= len(out["blocks"]):
+        raise KeyError(name)
+    tokens = out["blocks"][index]
+    if kind == "tokens":
+        return tokens
+    if kind == "embedding":
+        return tokens[:, len(prefix) :].mean(axis=1)
+    token = kind.removesuffix("_token")
+    if token not in prefix:
+        raise KeyError(name)
+    return tokens[:, prefix.index(token)]
+
+
+_step = jax.jit(represent, static_argnames="names")
+
+
+class Features:
+    """One representation of the items of a view, in their order, wherever it lies.
+
+    Attributes:
+      shape: [item, …].
+      dtype: float32 or bfloat16.
+    """
+
+    def __init__(self, shards: Sequence[Shard], ids: Sequence[str]) -> None:
+        """Finds each item among shards that hold them all."""
+        self._rows = [shard.rows for shard in shards]
+        place: dict[str, tuple[int, int]] = {}
+        for number, shard in enumerate(shards):
+            for row, item in enumerate(shard.ids):
+                place.setdefault(item, (number, row))
+        self._place = np.array([place[item] for item in ids], np.int64).reshape(-1, 2)
+        self.shape = (len(ids), *self._rows[0].shape[1:])
+        self.dtype = self._rows[0].dtype
+
+    def take(self, indices: Int[np.ndarray, "*rows"], axis: int = 0) -> np.ndarray:
+        """Those of some items, `[*rows, …]`; from disk, only they are read."""
+        del axis  # as in numpy.take
+        number, row = self._place[indices.reshape(-1)].T
+        if len(self._rows) == 1:
+            found = self._rows[0].take(row, axis=0)
+        else:
+            found = np.empty((len(row), *self.shape[1:]), self.dtype)
+            for i in np.unique(number):
+                found[number == i] = self._rows[i].take(row[number == i], axis=0)
+        return np.asarray(found).reshape(*indices.shape, *self.shape[1:])
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Those of neighbouring items."""
+        return self.take(np.arange(len(self._place))[rows])
+
+    def whole(self) -> np.ndarray:
+        """All of them, float32: an array of its own, made without a second one beside it."""
+        found = np.empty(self.shape, np.float32)
+        step = max(1, _BLOCK_VALUES // max(1, math.prod(self.shape[1:])))
+        for start in range(0, len(found), step):
+            found[start : start + step] = self[start : start + step]
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Extracted:
+    """What came of the images of a view.
+
+    Attributes:
+      features: By representation, of the items kept.
+      kept: Numbers of the items that could be read.
+      skipped: The errors of the others.
+      encoded: How many items the encoder saw now; the others were in the cache.
+      rounding: Largest error of storing a feature in bfloat16, as a share of the largest feature; of
+        those encoded now.
+    """
+
+    features: Mapping[str, Features]
+    kept: Int[np.ndarray, " item"]
+    skipped: Sequence[JaxpartError]
+    encoded: int
+    rounding: float
+
+
+def extract(
+    encoder: Encoder,
+    view: View,
+    names: Sequence[str],
+    config: Any,
+    progress: Progress,
+    *,
+    batch_size: int,
+) -> Extracted:
+    """Features of a view, from the cache as far as they are there.
+
+    Pixels travel as uint8 and are normalised on the devices, over which each batch is cut. The last
+    batch is padded, so that one program serves all; the devices work on a batch while the next is read.
+
+    Args:
+      encoder: The frozen encoder.
+      view: The images.
+      names: Representations, see `represent`.
+      config: The configuration's `features`: `cache`, `folder` and `precision`.
+      progress: Shows how far it is, what was damaged, and how large the cache is.
+      batch_size: Images per step; rounded up to what the devices share evenly.
+
+    Raises:
+      JaxpartError: There are no images, they cannot be cut into the encoder's patches, one cannot be
+        read, a feature is NaN or infinite, or the cache cannot be written.
+    """
+    if config.precision not in PRECISIONS:
+        raise JaxpartError(
+            f"features.precision cannot be {config.precision!r}; choose float32 or bfloat16"
+        )
+    if not view.ids:
+        raise JaxpartError(f"{view.data} has no images to encode; look at its limits")
+    encoder.config.grid_of(view.size, view.size)
+    cache = open_cache(config.cache, config.folder)
+    keys = view.ids if cache.mode == "off" else view.keys
+    addresses = {name: _address(encoder, view, name, config.precision) for name in names}
+    shards: dict[str, list[Shard]] = {}
+    absent: dict[str, np.ndarray] = {}
+    for name in names:
+        shards[name], complaints = cache.read(addresses[name])
+        for complaint in complaints:
+            progress.say(complaint)
+        there = set(itertools.chain.from_iterable(shard.ids for shard in shards[name]))
+        absent[name] = devices.anywhere(np.array([key not in there for key in keys]))
+    writer = _Writer(cache, addresses, PRECISIONS[config.precision])
+    errors: dict[int, JaxpartError] = {}
+    total = 0
+    # Items lack all of the representations as a rule, or some, if these were not asked for before.
+    lacking = np.stack([absent[name] for name in names], axis=1)
+    for pattern in np.unique(lacking[lacking.any(axis=1)], axis=0):
+        wanted = tuple(name for name, lacks in zip(names, pattern, strict=True) if lacks)
+        numbers = np.flatnonzero((lacking == pattern).all(axis=1))
+        first = {keys[number]: number for number in reversed(numbers.tolist())}
+        numbers = np.array(sorted(first.values()))  # the same box twice is encoded once
+        with progress.bar(f"encoding {view.data.split()[0]} ({view.kind})", len(numbers)) as bar:
+            for done, rows in _encode(encoder, view, numbers, wanted, batch_size, errors, bar):
+                writer.add([keys[number] for number in done], rows)
+                total += len(done)
+        writer.close()
+    for name in names:
+        shards[name] += writer.written[name]
+    failed = {keys[number] for number in errors}
+    kept = np.array([i for i, key in enumerate(keys) if key not in failed], np.int64)
+    if not len(kept):
+        raise JaxpartError(f"no image of {view.data} can be read; the first: {errors[min(errors)]}")
+    items = [keys[i] for i in kept]
+    found = {name: Features(shards[name], items) for name in names}
+    progress.say(
+        f"{view.data.split()[0]} ({view.kind}): {total} images encoded, {len(kept) - total} were "
+        f"there; features: {cache.describe()}"
+    )
+    rounding = writer.rounding
+    if config.precision == "bfloat16":
+        progress.say(f"features are rounded to bfloat16: by up to {rounding:.1e} of the largest")
+    return Extracted(found, kept, list(errors.values()), total, rounding)
+
+
+def _address(encoder: Encoder, view: View, name: str, precision: str) -> dict[str, str]:
+    # What comes before the projector is the same of a narrowed encoder.
+    config = dataclasses.replace(encoder.config, projector=None)
+    about = f"{encoder.digest} {config!r} {encoder.preprocessing!r}"
+    order = "" if view.permuted is None else f", patches permuted by seed {view.permuted}"
+    # What JAX's default precision means depends on the kind of device.
+    on = f" on {jax.default_backend()}" if encoder.precision == "float32" else ""
+    made_by = {
+        "encoder": hashlib.sha256(about.encode()).hexdigest(),
+        "encoder_precision": encoder.precision + on,
+    }
+    if name == PIXELS:
+        made_by = {"encoder": "", "encoder_precision": ""}  # all encoders share them
+    if encoder.config.projector and "proj" in name:
+        name = f"{name} of a projector of {encoder.config.projector.out} channels"
+    return {
+        **made_by,
+        "data": view.data,
+        "view": f"{view.kind} {view.size}{order}",
+        "representation": name,
+        "precision": precision,
+    }
+
+
+def orders(
+    view: View, numbers: Sequence[int], patches: int
+) -> Int[np.ndarray, "item patch"] | None:
+    """The permutation of each item's patches, drawn by the view's seed and the item alone; or None.
+
+    The published MAE draws it anew in every forward pass, so that no feature could be kept. Drawn once
+    for each item it gives retrieval the published distribution, and probes one draw for all epochs.
+
+    Args:
+      view: The images.
+      numbers: Of the items.
+      patches: How many an image has.
+    """
+    if view.permuted is None:
+        return None
+
+    def order(number: int) -> np.ndarray:
+        item = f"{view.permuted} {view.kind} {view.ids[number]}"
+        digest = hashlib.sha256(item.encode("utf-8", "surrogateescape")).digest()
+        return np.random.default_rng(list(digest)).permutation(patches)
+
+    found = np.array([order(number) for number in numbers], np.int32)
+    return found.reshape(-1, patches)
+
+
+def _encode(
+    encoder: Encoder,
+    view: View,
+    numbers: Int[np.ndarray, " item"],
+    names: tuple[str, ...],
+    batch_size: int,
+    errors: dict[int, JaxpartError],
+    advance: Any,
+) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+    """Numbers and features of some items, batch by batch; those that cannot be read are left out."""
+    size = devices.round_up(batch_size)
+    share = size // jax.process_count()
+    batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+    mine = [batch[jax.process_index() * share :][:share] for batch in batches]
+    images = view.read(np.concatenate(mine).tolist())
+    patches = math.prod(encoder.config.grid_of(view.size, view.size))
+
+    def finish(batch: np.ndarray, out: Any, good: Any) -> tuple[list[int], dict[str, np.ndarray]]:
+        rows, readable = devices.fetch((out, good))
+        count = len(batch)
+        advance(count)
+        readable = readable[:count]
+        for number in batch[~readable].tolist():
+            errors.setdefault(number, JaxpartError(f"another process: {view.ids[number]}"))
+        done = batch[readable].tolist()
+        rows = {name: row[:count][readable] for name, row in rows.items()}
+        for name, row in rows.items():
+            finite = np.isfinite(row).all(axis=tuple(range(1, row.ndim)))
+            if not finite.all():
+                first = view.ids[done[int(np.argmin(finite))]]
+                raise JaxpartError(
+                    f"the feature {name} of {first} ({view.data}) is NaN or infinite; look at this "
+                    f"image and at the encoder"
+                )
+        return done, rows
+
+    running: tuple[np.ndarray, Any, Any] | None = None
+    for batch, own in zip(batches, mine, strict=True):
+        pixels = np.zeros((share, view.size, view.size, 3), np.uint8)
+        good = np.ones(share, bool)
+        for row, number in enumerate(own.tolist()):
+            image = next(images)
+            if isinstance(image, JaxpartError):
+                errors[number], good[row] = image, False
+            else:
+                pixels[row] = image
+        inputs, order = [pixels], orders(view, own.tolist(), patches)
+        if order is not None:
+            blank = np.tile(np.arange(patches, dtype=np.int32), (share - len(own), 1))
+            inputs.append(np.concatenate([order, blank]))
+        out = _step(encoder, *devices.shard(inputs), names=names)
+        started = batch, out, devices.shard(good)
+        if running is not None:
+            yield finish(*running)
+        running = started
+    if running is not None:
+        yield finish(*running)
+
+
+class _Writer:
+    """Gathers rows into shards and keeps these."""
+
+    def __init__(
+        self, cache: Cache, addresses: Mapping[str, Mapping[str, str]], dtype: np.dtype[Any]
+    ) -> None:
+        self._cache, self._addresses, self._dtype = cache, addresses, dtype
+        self._waiting: list[tuple[list[str], dict[str, np.ndarray]]] = []
+        self._bytes, self._since = 0, time.monotonic()
+        self.written: dict[str, list[Shard]] = {name: [] for name in addresses}
+        self.rounding = 0.0
+
+    def add(self, ids: list[str], rows: dict[str, np.ndarray]) -> None:
+        stored = {name: row.astype(self._dtype) for name, row in rows.items()}
+        for name, row in rows.items() if self._dtype != np.float32 else ():
+            error = np.abs(stored[name].astype(np.float32) - row).max(initial=0)
+            self.rounding = max(self.rounding, float(error / np.abs(row).max(initial=1e-30)))
+        self._waiting.append((ids, stored))
+        self._bytes += max((row.nbytes for row in stored.values()), default=0)
+        if self._bytes >= SHARD_BYTES or time.monotonic() - self._since > _SECONDS_PER_SHARD:
+            self.close()
+
+    def close(self) -> None:
+        waiting, self._waiting = [(ids, rows) for ids, rows in self._waiting if ids], []
+        self._bytes, self._since = 0, time.monotonic()
+        if waiting:
+            ids = list(itertools.chain.from_iterable(ids for ids, _ in waiting))
+            for name in waiting[0][1]:
+                rows = np.concatenate([rows[name] for _, rows in waiting])
+                shard = self._cache.write(self._addresses[name], Shard(ids, rows))
+                self.written[name].append(shard)

@@ -1,0 +1,37 @@
+"""What an image is without an encoder: the means of its pixels in 12 × 12 cells."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, UInt8
+
+PIXELS = "pixels12"
+"""The representation's name; see `jaxpart.features.extract.represent`."""
+
+SIDE = 12
+
+
+def cell_means(images: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch cells_by_3"]:
+    """Mean colour of each of 12 × 12 equal cells, row by row, as shares of 255.
+
+    A pixel on the border of cells belongs to each by its area.
+    """
+    rows, columns = (jnp.asarray(_shares(side)) for side in images.shape[1:3])
+    means = jnp.einsum(
+        "ih,bhwc,jw->bijc",
+        rows,
+        jnp.asarray(images, jnp.float32) / 255,
+        columns,
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return means.reshape(len(images), -1)
+
+
+def _shares(side: int) -> Float32[np.ndarray, "cell pixel"]:
+    """How much of each cell's mean is of each pixel, along one side."""
+    ends = np.arange(SIDE + 1) * side / SIDE
+    pixel = np.arange(side)
+    overlap = np.minimum(ends[1:, None], pixel + 1) - np.maximum(ends[:-1, None], pixel)
+    return (np.maximum(overlap, 0) * SIDE / side).astype(np.float32)

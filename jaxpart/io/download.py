@@ -1,0 +1,211 @@
+"""Fetches files: gone on with where they were cut off, checked, and safe beside others that fetch them.
+
+A file comes under the name FILE.part and takes its own name when it is whole and what it should be.
+Whoever fetches it holds the lock of that part, which the system lets go of when the process ends,
+however it ends; another process waits, and finds the file there or goes on with the part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import os
+import pathlib
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.client import HTTPException, HTTPResponse
+from typing import IO
+
+from jaxpart.errors import JaxpartError
+from jaxpart.runs.progress import Progress
+
+_CHUNK = 1 << 20
+_TIMEOUT = 60.0
+_NO_SUCH_RANGE = 416
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoteFile:
+    """A file that a server offers.
+
+    Attributes:
+      url: Where it is.
+      sha256: Its published SHA-256 in hexadecimal, or its first digits if no more are published, or
+        "" where none are.
+      size: Its published size in bytes, or None where none is.
+    """
+
+    url: str
+    sha256: str = ""
+    size: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name on the disk."""
+        return self.url.partition("?")[0].rpartition("/")[2]
+
+
+def fetch(
+    file: RemoteFile, folder: str | pathlib.Path, progress: Progress | None = None
+) -> pathlib.Path:
+    """The file on the disk, whole and as published; one that is there is not fetched again.
+
+    Args:
+      file: What to fetch.
+      folder: Where it goes; it is made.
+      progress: Shows how far it is.
+
+    Raises:
+      JaxpartError: There is no network, the server refuses, the connection was cut off, the file has
+        another size or checksum, or the disk is full or read-only.
+    """
+    folder, progress = pathlib.Path(folder), progress or Progress()
+    done, part = folder / file.name, folder / f"{file.name}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if _is_there(file, done, progress):
+            return done
+        with _alone(part, progress):
+            if not _is_there(file, done, progress):
+                _receive(file, part, progress)
+                fault = _fault(file, part)
+                if fault:
+                    part.unlink()
+                    raise JaxpartError(f"{file.url} {fault}; it was removed, try again")
+                os.replace(part, done)
+    except OSError as error:
+        raise JaxpartError(f"{folder} cannot be written: {error.strerror}") from error
+    return done
+
+
+def _is_there(file: RemoteFile, done: pathlib.Path, progress: Progress) -> bool:
+    if not done.exists():
+        return False
+    fault = _fault(file, done)
+    if fault:
+        progress.say(f"{done} {fault}: it is fetched again")
+        done.unlink()
+    return not fault
+
+
+def _fault(file: RemoteFile, path: pathlib.Path) -> str:
+    """What is wrong with a file that came, as the end of a sentence; else ""."""
+    size = path.stat().st_size
+    if file.size not in (None, size):
+        return f"has {size} bytes instead of {file.size}"
+    if file.sha256:
+        with path.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+        if not found.startswith(file.sha256):
+            return f"has the SHA-256 {found} instead of {file.sha256}"
+    return ""
+
+
+@contextlib.contextmanager
+def _alone(part: pathlib.Path, progress: Progress) -> Iterator[None]:
+    """Holds the lock of the part; leaves no empty one."""
+    while True:
+        with part.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                progress.say(f"another process is fetching {part}; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(file, part):
+                continue  # the other process has renamed it
+            try:
+                yield
+            finally:
+                if part.is_file() and not part.stat().st_size:
+                    part.unlink()
+                if not part.exists():
+                    _tag(part).unlink(missing_ok=True)
+            return
+
+
+def _is_at(file: IO[bytes], path: pathlib.Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _tag(part: pathlib.Path) -> pathlib.Path:
+    """Where the server's name of the version that a part belongs to is kept."""
+    return part.with_name(f"{part.name}.etag")
+
+
+def _receive(file: RemoteFile, part: pathlib.Path, progress: Progress) -> None:
+    """Fetches what is still missing of a file; the part that came stays where the connection fails."""
+    url, start = file.url, part.stat().st_size
+    headers = {}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        if _tag(part).exists():  # of another version the server sends all
+            headers["If-Range"] = _tag(part).read_text(encoding="latin-1")
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers), timeout=_TIMEOUT
+        ) as response:
+            start, size = _extent(response, start, url)
+            if file.size not in (None, size):
+                raise JaxpartError(
+                    f"{url} has {size} bytes instead of {file.size}; it is another file"
+                )
+            with part.open("ab" if start else "wb") as opened:
+                if not start:
+                    _keep_tag(response, part)
+                with progress.bar(part.name, size) as advance:
+                    advance(start)
+                    got = start + _copy(response, opened, advance)
+    except urllib.error.HTTPError as error:
+        if error.code != _NO_SUCH_RANGE:
+            raise JaxpartError(f"{url} cannot be fetched: {error.code} {error.reason}") from error
+        if error.headers.get("Content-Range", "") == f"bytes */{start}":
+            return  # all of it had come before
+        part.unlink()
+        raise JaxpartError(f"{part} is longer than {url}; it was removed, try again") from error
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise JaxpartError(
+            f"{url} cannot be fetched ({reason}); look at the network and try again, which goes on from "
+            "what is there"
+        ) from error
+    if got != size:
+        raise JaxpartError(
+            f"{url} was cut off after {got} of {size} bytes; try again, which goes on from there"
+        )
+
+
+def _keep_tag(response: HTTPResponse, part: pathlib.Path) -> None:
+    tag = response.headers.get("ETag", "")
+    if tag.startswith('"'):  # a weak one does not vouch for bytes
+        _tag(part).write_text(tag, encoding="latin-1")
+    else:
+        _tag(part).unlink(missing_ok=True)
+
+
+def _extent(response: HTTPResponse, start: int, url: str) -> tuple[int, int]:
+    """(first byte that comes, bytes of the whole file); a server may send all of it again."""
+    length = response.headers.get("Content-Length", "")
+    if not length.isdigit():
+        raise JaxpartError(f"{url} comes without its length, so it could not be told whole")
+    if response.status == 206:
+        span = response.headers.get("Content-Range", "")
+        if not span.startswith(f"bytes {start}-"):
+            raise JaxpartError(f"{url} comes with bytes {span!r} instead of {start} and on")
+        return start, start + int(length)
+    return 0, int(length)
+
+
+def _copy(response: HTTPResponse, file: IO[bytes], advance: Callable[[int], None]) -> int:
+    """Writes all that comes; returns the number of bytes."""
+    count = 0
+    while data := response.read1(_CHUNK):
+        file.write(data)
+        count += len(data)
+        advance(len(data))
+    return count

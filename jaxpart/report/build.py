@@ -1,0 +1,101 @@
+"""A report from beginning to end: read runs, fill tables, draw, and leave all in one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+from collections.abc import Iterator, Sequence
+
+from jaxpart.errors import JaxpartError
+from jaxpart.io.files import folder_moved_into_place
+from jaxpart.report import formats
+from jaxpart.report.evaluate import Limits, Looker, patch_sets
+from jaxpart.report.explorer import explorer
+from jaxpart.report.figures import run_figures, seen_figures
+from jaxpart.report.figures.style import Picture
+from jaxpart.report.page import page
+from jaxpart.report.patch_sets import PatchSet
+from jaxpart.report.runs import read_runs
+from jaxpart.report.seeds import averaged
+from jaxpart.report.tables import other_tables, paper_tables
+from jaxpart.runs.progress import Progress
+
+_MARK = "report.json"
+"""Tells a folder that was written here, which may be replaced, from any other."""
+
+
+def make_report(
+    folders: Sequence[str | pathlib.Path],
+    out: pathlib.Path,
+    limits: Limits | None,
+    progress: Progress,
+) -> None:
+    """Writes index.html, explorer.html, tables and figures.
+
+    Args:
+      folders: Work directories of finished runs.
+      out: Where to; an earlier report there is replaced.
+      limits: How much is shown of encoders and data; None: neither is opened.
+      progress: Shows how far it is, and what was skipped.
+
+    Raises:
+      JaxpartError: A folder is not that of a finished run, or the report cannot be written.
+    """
+    runs = read_runs(folders)
+    with _replacing(out) as folder:
+        rows = [*runs, *averaged(runs)]
+        tables = [*paper_tables(rows), *other_tables(rows)]
+        tables.sort(key=lambda table: not table.measured)  # the others stay empty, at the end
+        (folder / "tables").mkdir()
+        for table in tables:
+            for suffix, text in (
+                ("md", formats.markdown(table)),
+                ("tex", formats.latex(table)),
+                ("csv", formats.as_csv(table)),
+            ):
+                path = folder / "tables" / f"{table.name}.{suffix}"
+                path.write_text(text, encoding="utf-8")
+        found = run_figures(runs)
+        sets: list[PatchSet] = []
+        if limits is not None:
+            lookers = [Looker(run) for run in runs]
+            for one, why in patch_sets(lookers, limits, progress):
+                if one is None:
+                    found.append(why)
+                else:
+                    sets.append(one)
+            found += seen_figures(lookers, sets, progress)
+            total = sum(len(one.images) + len(one.thumbnails or ()) for one in sets)
+            with progress.bar("explorer: packing pictures", total) as advance:
+                text = explorer(sets, "Nearest patches", advance)
+            (folder / "explorer.html").write_text(text, encoding="utf-8")
+        pictures = [one for one in found if isinstance(one, Picture)]
+        skipped = [one for one in found if isinstance(one, str)]
+        (folder / "figures").mkdir()
+        shown: list[tuple[Picture, int]] = []
+        with progress.bar("drawing", len(pictures)) as advance:
+            for picture in pictures:
+                shown.append((picture, picture.save(folder / "figures")))
+                advance(1)
+        for line in skipped:
+            progress.say(line)
+        text = page(runs, tables, shown, skipped, explorer=bool(sets))
+        (folder / "index.html").write_text(text, encoding="utf-8")
+        about = {"workdirs": [str(run.path) for run in runs], "skipped": skipped}
+        (folder / _MARK).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _replacing(out: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A fresh folder that takes the place of `out` at the end, whole or not at all."""
+    if out.exists() and not (out / _MARK).is_file() and (out.is_file() or any(out.iterdir())):
+        raise JaxpartError(f"{out} is there and no earlier report; name another --out")
+    try:
+        with folder_moved_into_place(out.resolve()) as folder:
+            yield folder
+    except OSError as error:
+        raise JaxpartError(
+            f"the report {out.resolve()} cannot be written: {error.strerror}; make room there or name "
+            "another --out"
+        ) from error

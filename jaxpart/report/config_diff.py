@@ -1,0 +1,82 @@
+"""In what a run's configuration departs from the paper's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jaxpart.config import object_config, part_config
+from jaxpart.runs.paper import METHODS
+
+_OPTIONS = {
+    "retrieval": ("exclude_self", "patch_pixels"),
+    "classification": ("bn_test", "patch_pixels", "linear", "attentive"),
+    "object_classification": ("bn_test", "pixels", "views", "linear", "attentive"),
+    "segmentation": (
+        "train_images",
+        "test_images",
+        "iterations",
+        "batch_size",
+        "learning_rate",
+        "weight_decay",
+        "warmup",
+        "resize",
+    ),
+}
+"""What decides a result, by task; all else is how it is computed, or what is measured beside it."""
+
+_IGNORED = ("representations",)
+
+
+def departures(config: Mapping[str, Any], task: str) -> list[str]:
+    """Settings of a task that are not the paper's, as "retrieval.exclude_self = True (paper: False)".
+
+    Args:
+      config: A run's whole configuration.
+      task: Name of a task.
+    """
+    method = config.get("method")
+    if method not in METHODS or task not in config:
+        return []
+    theirs = json.loads(
+        (
+            object_config(method, tuple(METHODS))
+            if task == "object_classification"
+            else part_config(method, "paper", projector=True)
+        ).to_json_best_effort()
+    )
+    found, missing = [], []
+    for option in _OPTIONS[task]:
+        ours = _leaves(config[task].get(option), f"{task}.{option}")
+        for name, value in _leaves(theirs[task].get(option), f"{task}.{option}").items():
+            if name.endswith(_IGNORED):
+                continue
+            if name not in ours:
+                missing.append(name)
+            elif ours[name] != value:
+                found.append(f"{name} = {ours[name]} (paper: {value})")
+    if missing:
+        found.append(f"of an older jaxpart, without {', '.join(missing)}")
+    exact = theirs["encoder"]["precision"]
+    precision = (config.get("encoder") or {}).get("precision", exact)
+    if precision != exact:
+        found.append(f"encoder.precision = {precision} (paper: float32)")
+    if method == "mae" and task in ("retrieval", "classification"):
+        order = (config.get("encoder") or {}).get("patch_order", "kept")
+        how = "anew in every pass" if order == "kept" else "anew in every pass, not once per image"
+        found.append(f"encoder.patch_order = {order} (paper: permuted, {how})")
+    precision = (config.get("features") or {}).get("precision", "float32")
+    if precision != "float32" and task != "segmentation":
+        found.append(f"features.precision = {precision} (paper: float32)")
+    return found
+
+
+def _leaves(tree: Any, name: str) -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {name: tree}
+    return {
+        path: value
+        for key, branch in tree.items()
+        for path, value in _leaves(branch, f"{name}.{key}").items()
+    }

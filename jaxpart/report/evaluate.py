@@ -1,0 +1,263 @@
+"""Patch sets of finished runs: their own data again, through their own encoders (or the feature cache)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from jaxpart.data.images import Pixels, decode
+from jaxpart.data.parts import Patch, part_patches
+from jaxpart.data.sets import PART_SETS, find_set, open_set, retrieval_set
+from jaxpart.data.source import Source
+from jaxpart.data.views import View, patch_view
+from jaxpart.data.windows import ENLARGED, PER_SIDE, window_picture, window_view
+from jaxpart.encoders.configured import configured_encoder, permutation_seed
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.narrowing import narrowed
+from jaxpart.errors import JaxpartError
+from jaxpart.features import extract as features
+from jaxpart.metrics.average_precision import average_precision
+from jaxpart.report.neighbours import nearest_patches
+from jaxpart.report.patch_sets import NEIGHBOURS, Pair, PatchSet
+from jaxpart.report.runs import Run
+from jaxpart.runs.progress import Progress
+
+_THUMBNAIL = 64
+_PICTURE = 224
+_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How much is shown, drawn by the run's data seed.
+
+    Attributes:
+      patches: Part patches of a data set; 0: all.
+      images: Images of a data set that are cut into windows; 0: none.
+    """
+
+    patches: int = 2000
+    images: int = 40
+
+
+class Looker:
+    """A run whose encoder and data are at hand."""
+
+    def __init__(self, run: Run) -> None:
+        """Opens nothing yet."""
+        self.run = run
+        self.config = ConfigDict(dict(run.config))
+
+    @functools.cached_property
+    def encoder(self) -> Encoder:
+        """Its encoder. Raises `JaxpartError` if it is gone, or is another one now."""
+        encoder = configured_encoder(self.config)
+        if encoder.digest != self.run.encoder.get("digest"):
+            raise JaxpartError(
+                f"the encoder of {self.run.path} has other weights now than when it ran; run it again"
+            )
+        return encoder
+
+    @functools.cached_property
+    def retriever(self) -> Encoder:
+        """The same, with a projection of few channels."""
+        return narrowed(self.encoder)
+
+    @property
+    def representations(self) -> tuple[str, ...]:
+        """What it retrieved with, or else what its encoder has."""
+        if "retrieval" in self.config:
+            return tuple(self.config.retrieval.representations)
+        return ("embedding", "projection") if self.encoder.config.projector else ("embedding",)
+
+    @property
+    def size(self) -> int:
+        """Side of a part patch in pixels."""
+        chosen = self.config.retrieval.patch_pixels if "retrieval" in self.config else 0
+        return chosen or self.encoder.config.image_size[0]
+
+    def pairs(self, view: View, parts: Sequence[str] | None, progress: Progress) -> Iterator[Pair]:
+        """What each of its representations takes for neighbours among the items of a view."""
+        found = features.extract(
+            self.retriever,
+            view,
+            self.representations,
+            self.config.features,
+            progress,
+            batch_size=_BATCH,
+        )
+        for name, vectors in found.features.items():
+            count = len(found.kept)
+            with progress.bar(f"{self.run.label}: nearest by {name}", count) as advance:
+                index, similarity = nearest_patches(vectors, NEIGHBOURS, advance)
+            ap, mean = None, None
+            if parts is not None:
+                own = "retrieval" in self.config and self.config.retrieval.exclude_self
+                try:
+                    with progress.bar(f"{self.run.label}: AP by {name}", count) as advance:
+                        result = average_precision(
+                            vectors, parts, exclude_self=own, advance=advance
+                        )
+                    ap, mean = result.per_query, result.ap
+                except JaxpartError:  # with exclude_self: no part has two patches
+                    pass
+            yield Pair(self.run.label, name, self.run.caveat, index, similarity, ap, mean)
+
+
+def patch_sets(
+    lookers: Sequence[Looker], limits: Limits, progress: Progress
+) -> Iterator[tuple[PatchSet | None, str]]:
+    """All patch sets of runs; runs on the same data share one.
+
+    Yields:
+      A patch set and "", or None and why there is none.
+    """
+    groups: dict[str, list[Looker]] = {}
+    for looker in lookers:
+        data = {key: value for key, value in looker.config.data.to_dict().items() if key != "sets"}
+        for name in looker.config.data.sets:
+            groups.setdefault(json.dumps([name, data], default=str), []).append(looker)
+    for key, members in groups.items():
+        name = json.loads(key)[0]
+        several = sum(json.loads(other)[0] == name for other in groups) > 1
+        title = f"{name} of {', '.join(m.run.label for m in members)}" if several else name
+        makers = [("part patches", _parts), ("windows", _windows)]
+        for what, make in makers:
+            if (what == "windows" and not limits.images) or (
+                what == "part patches" and find_set(name)[0] not in PART_SETS
+            ):
+                continue
+            try:
+                yield make(f"{title}, {what}", name, members, limits, progress), ""
+            except JaxpartError as error:
+                yield None, f"{title}, {what}: skipped, {error}"
+
+
+def _parts(
+    title: str, name: str, members: Sequence[Looker], limits: Limits, progress: Progress
+) -> PatchSet:
+    data = members[0].config.data
+    with progress.bar(f"{title}: opening, finding part patches", None):
+        source, selection = retrieval_set(name, data)
+        everything = part_patches(source, selection)
+    patches = _drawn(everything, limits.patches, data.seed)
+    if not patches:
+        raise JaxpartError(f"{name} has no part patches")
+    small = patch_view(source, patches, size=_THUMBNAIL, on_error="skip")
+    thumbnails: list[Pixels] = []
+    good: list[Patch] = []
+    with progress.bar(f"{title}: pictures", len(patches)) as advance:
+        for patch, pixels in zip(patches, small.read(range(len(patches))), strict=True):
+            advance(1)
+            if not isinstance(pixels, JaxpartError):  # else the run has told of it
+                thumbnails.append(pixels)
+                good.append(patch)
+    patches = good
+    if not patches:
+        raise JaxpartError(f"no image of {name} can be read")
+    numbers = sorted({patch.index for patch in patches})
+    pictures, scale = [], {}
+    with progress.bar(f"{title}: images", len(numbers)) as advance:
+        for number in numbers:
+            record = source[number]
+            picture = decode(record.image, record.annotation.id)
+            scale[number] = picture.size * 2
+            picture.thumbnail((_PICTURE, _PICTURE), Image.Resampling.BICUBIC)
+            pictures.append(picture)
+            advance(1)
+    order = {number: place for place, number in enumerate(numbers)}
+    label = {part: place for place, part in enumerate(selection.parts)}
+    names = [selection.parts[patch.part] for patch in patches]
+    pairs: list[Pair] = []
+    for looker in members:
+        seed = permutation_seed(looker.config)
+        view = patch_view(source, patches, size=looker.size, permuted=seed)
+        pairs += looker.pairs(view, names, progress)
+    return PatchSet(
+        name=title,
+        kind="parts",
+        available=len(everything),
+        images=[source.annotation(number).id for number in numbers],
+        pictures=pictures,
+        image=np.array([order[patch.index] for patch in patches], np.int32),
+        box=np.array([patch.box for patch in patches]) / [scale[p.index] for p in patches],
+        parts=tuple(selection.parts.values()),
+        part=np.array([label[patch.part] for patch in patches], np.int32),
+        thumbnails=thumbnails,
+        pairs=pairs,
+    )
+
+
+def _drawn(patches: Sequence[Patch], limit: int, seed: int) -> list[Patch]:
+    """All patches of images drawn until there are as many as wanted, in their order."""
+    if not limit or len(patches) <= limit:
+        return list(patches)
+    of: dict[int, list[Patch]] = {}
+    for patch in patches:
+        of.setdefault(patch.index, []).append(patch)
+    images = list(of)
+    chosen: list[int] = []
+    count = 0
+    for place in np.random.default_rng(seed).permutation(len(images)).tolist():
+        count += len(of[images[place]])
+        if count > limit:
+            break
+        chosen.append(images[place])
+    return [patch for image in sorted(chosen) for patch in of[image]]
+
+
+def _windows(
+    title: str, name: str, members: Sequence[Looker], limits: Limits, progress: Progress
+) -> PatchSet:
+    source = picture_source(name, members[0].config.data)
+    numbers = drawn_images(source, limits.images, members[0].config.data.seed)
+    each = PER_SIDE**2
+    place = np.arange(each)
+    corner = np.stack([place % PER_SIDE, place // PER_SIDE], axis=1) / (2 * ENLARGED)
+    box = np.concatenate([corner, corner + 1 / ENLARGED], axis=1)
+    pairs: list[Pair] = []
+    for looker in members:
+        size = looker.encoder.config.image_size[0]
+        pairs += looker.pairs(window_view(source, numbers, size=size), None, progress)
+    size = members[0].encoder.config.image_size[0]
+    pictures = []
+    with progress.bar(f"{title}: images", len(numbers)) as advance:
+        for number in numbers:
+            whole = window_picture(source, number, size)
+            pictures.append(whole.resize((_PICTURE, _PICTURE), Image.Resampling.BICUBIC))
+            advance(1)
+    return PatchSet(
+        name=title,
+        kind="windows",
+        available=len(source) * each,
+        images=[source.annotation(number).id for number in numbers],
+        pictures=pictures,
+        image=np.repeat(np.arange(len(numbers), dtype=np.int32), each),
+        box=np.tile(box, (len(numbers), 1)),
+        parts=(),
+        part=np.full(len(numbers) * each, -1, np.int32),
+        thumbnails=None,
+        pairs=pairs,
+    )
+
+
+def picture_source(name: str, data: Any) -> Source:
+    """The split of a data set that pictures are drawn from: where it retrieves, or its last."""
+    key, entry = find_set(name)
+    return open_set(key, entry.retrieval or entry.splits[-1], data)
+
+
+def drawn_images(source: Source, count: int, seed: int) -> list[int]:
+    """Numbers of some images, rising."""
+    order = np.random.default_rng(seed).permutation(len(source))
+    return sorted(order[:count].tolist())
+
+
+__all__ = ["Limits", "Looker", "drawn_images", "patch_sets", "picture_source"]

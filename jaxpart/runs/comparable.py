@@ -1,0 +1,144 @@
+"""Whether the paper's figure may stand beside a result: of the released weights, on data of its size."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxpart.data.sets import ALIASES
+from jaxpart.runs.paper import METHODS
+
+_SIZE = {"width": 768, "depth": 12, "patch_size": 16}
+_RELEASED = "released"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Count:
+    """How many images a result of the paper was made with.
+
+    Attributes:
+      key: Where our result counts its own.
+      low: The fewest that count as the paper's size.
+      high: The most.
+      what: In a sentence.
+    """
+
+    key: str
+    low: int
+    high: int
+    what: str = "images"
+
+    @property
+    def said(self) -> str:
+        exact = self.low == self.high
+        return f"{'' if exact else 'some '}{_thousands(self.high)} {self.what}"
+
+
+def _exactly(key: str, number: int, what: str = "images") -> _Count:
+    return _Count(key, number, number, what)
+
+
+def _splits(train: int, test: int, share: float = 1) -> list[_Count]:
+    """Counts of a training and a test split, of which so large a share is enough."""
+    return [
+        _Count("train_images", round(share * train), train, "training images"),
+        _Count("test_images", round(share * test), test, "test images"),
+    ]
+
+
+_CLASSES = {"ade20k": 150, "ade20k_part": 209, "pascal_part": 193, "lip": 19}
+_COUNTS: Mapping[str, Sequence[_Count]] = {
+    "cub_parts/retrieval": [_exactly("images", 11_788)],
+    "cub_parts/classification": _splits(5_994, 5_794),
+    # Of train2017 and val2017, those with annotated persons; readers differ a little in counting them.
+    "coco_person_parts/retrieval": [_Count("images", 63_500, 64_115, "images with persons")],
+    "coco_person_parts/classification": _splits(64_115, 2_693, share=0.99),
+    "imagenet/object_classification": [
+        _exactly("train", 1_281_167, "training images"),
+        _exactly("test", 50_000, "test images"),
+    ],
+    "ade20k/segmentation": _splits(20_210, 2_000),
+    # How many images the paper's own copies of these two have is not known: at least half is asked for.
+    "ade20k_part/segmentation": _splits(20_210, 2_000, share=0.5),
+    "pascal_part/segmentation": _splits(4_998, 5_105, share=0.5),
+    "lip/segmentation": _splits(30_462, 10_000),
+}
+"""The official splits' sizes, by data set and task."""
+
+_PATCHES = {"cub_parts/retrieval": "some 24 000 patches"}
+"""How many patches the published loader makes, where that is known."""
+
+
+def encoder_differs(encoder: Mapping[str, Any]) -> list[str]:
+    """In what an encoder differs from the paper's of its method, as "your weights".
+
+    Args:
+      encoder: What results.json says of it.
+
+    Returns:
+      Nothing where the paper's figures may stand beside its results.
+    """
+    said = [] if encoder.get("trained") else ["UNTRAINED, random weights"]
+    if encoder.get("name") not in METHODS:
+        return [*said, "not one of the paper's methods"]
+    size = {key: encoder.get(key) for key in _SIZE}
+    known = {key: value for key, value in size.items() if value is not None}
+    if known != {key: _SIZE[key] for key in known}:
+        small = (size["width"] or 0) < _SIZE["width"] or (size["depth"] or 0) < _SIZE["depth"]
+        shape = f"{size['depth']} blocks of width {size['width']}"
+        if small:
+            return [*said, f"miniature, {shape}"]
+        return [*said, f"another size, {shape}, patch {size['patch_size']}"]
+    if len(known) < len(size):
+        return [*said, "size not recorded"]
+    if not str(encoder.get("weights", "")).startswith(_RELEASED):
+        said.append("your weights")
+    return said
+
+
+def data_differs(values: Mapping[str, float], name: str) -> str:
+    """In what the data of a result differs from the paper's, as "120 of 11 788 images"; else "".
+
+    Args:
+      values: All results of its run.
+      name: Of the result, "cub/retrieval/embedding/AP".
+    """
+    data, task, *_ = name.split("/")
+    place = f"{ALIASES.get(data, data)}/{task}"
+    said = []
+    for count in _COUNTS.get(place, ()):
+        ours = values.get(f"{data}/{task}/{count.key}")
+        if ours is None:
+            said.append(f"not recorded how many of {count.said}")
+        elif not count.low <= ours <= count.high:
+            said.append(f"{_thousands(ours)} of {count.said}")
+    patches = values.get(f"{data}/{task}/patches")
+    if said and patches is not None and place in _PATCHES:
+        said.insert(0, f"{_thousands(patches)} of {_PATCHES[place]}")
+    classes, theirs = values.get(f"{data}/{task}/classes"), _CLASSES.get(data)
+    if task == "segmentation" and theirs and classes is not None and classes != theirs:
+        said.append(f"{classes:.0f} classes, not {theirs}")
+    skipped = values.get(f"{data}/{task}/skipped")
+    if skipped:
+        said.append(f"{_thousands(skipped)} skipped")
+    return ", ".join(said)
+
+
+def remark(method: str, task: str) -> str:
+    """What is to be said of the paper's own figures of a method, or "".
+
+    Args:
+      method: "mae", or as the paper writes it.
+      task: Name of the task.
+    """
+    method = METHODS.get(method, method)
+    if method == METHODS["mae"] and task in ("retrieval", "classification"):
+        return "the paper's with patches permuted against positions"
+    if method == METHODS["deit"]:
+        return "which DeiT file made the paper's figures is not known"
+    return ""
+
+
+def _thousands(number: float) -> str:
+    return f"{number:,.0f}".replace(",", " ")

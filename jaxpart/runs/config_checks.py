@@ -1,0 +1,169 @@
+"""The table of what every field of a configuration may be, checked before a run makes anything.
+
+What stands under `segmentation`, the task's own module checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from jaxpart.data.sets import ALIASES, SETS
+from jaxpart.encoders.precision import Precision
+from jaxpart.errors import JaxpartError
+from jaxpart.features.cache import PRECISIONS
+from jaxpart.runs.config_rules import (
+    COUNT,
+    COUNT_OR_NONE,
+    NOT_NEGATIVE,
+    SEED,
+    SWITCH,
+    TEXT,
+    TEXTS,
+    Rule,
+    check_fields,
+    one_of,
+    some_of,
+)
+from jaxpart.tasks import TASKS
+
+_CLASSIFICATIONS = ("classification", "object_classification")
+_HEADS = ("linear", "attentive")
+
+_HEAD = {
+    "representations": TEXTS,
+    "rates": Rule("number", above=0, many=True),
+    "epochs": COUNT,
+    "batch_size": COUNT,
+    "momentum": Rule("number", low=0, below=1),
+    "weight_decay": NOT_NEGATIVE,
+    "warmup": COUNT_OR_NONE,
+    "lars": SWITCH,
+    "nesterov": SWITCH,
+    "scale_rates": SWITCH,
+    "end_rate": NOT_NEGATIVE,
+    "drop_last": SWITCH,
+    "initial": one_of("truncated", "cae"),
+    "every_step": SWITCH,
+    "batch_norm": SWITCH,
+    "num_heads": COUNT,
+}
+
+_CLASSIFICATION = {
+    "heads": some_of(*_HEADS),
+    "references": some_of("knn", "logistic"),
+    "bn_test": one_of("running", "batch"),
+    "selection": SWITCH,
+    "encoder_batch_size": COUNT,
+    "patch_pixels": COUNT_OR_NONE,
+    "pixels": COUNT_OR_NONE,
+    "workers": COUNT_OR_NONE,
+    "views": one_of("random", "eval"),
+    "own_classifier": SWITCH,
+    "on_error": one_of("raise", "skip"),
+    **{f"{head}.{name}": rule for head in _HEADS for name, rule in _HEAD.items()},
+}
+
+RULES: dict[str, Rule] = {
+    "method": TEXT,
+    "seed": SEED,
+    "seeds": COUNT,
+    "tasks": some_of(*TASKS),
+    "encoders": TEXTS,
+    "encoder.checkpoint": TEXT,
+    "encoder.small": one_of("", "trained", "random"),
+    "encoder.precision": one_of(*get_args(Precision)),
+    "encoder.model_devices": COUNT,
+    "encoder.released": SWITCH,
+    "encoder.patch_order": one_of("kept", "permuted"),
+    "data.sets": Rule("text", choices=tuple(SETS), aliases=ALIASES, many=True),
+    "data.root": TEXT,
+    "data.seed": SEED,
+    "data.num_images": COUNT,
+    "data.image_size": Rule("whole", low=32, high=1024),
+    "features.cache": one_of("off", "ram", "disk"),
+    "features.folder": TEXT,
+    "features.precision": one_of(*PRECISIONS),
+    "report": SWITCH,
+    "tensorboard": SWITCH,
+    "retrieval.representations": TEXTS,
+    "retrieval.exclude_self": SWITCH,
+    "retrieval.untrained": SWITCH,
+    "retrieval.batch_size": COUNT,
+    "retrieval.patch_pixels": COUNT_OR_NONE,
+    "retrieval.on_error": one_of("raise", "skip"),
+    **{
+        f"{task}.{name}": rule
+        for task in _CLASSIFICATIONS
+        for name, rule in _CLASSIFICATION.items()
+    },
+    "layers.tokens": TEXTS,
+    "hidden_parts.images": COUNT_OR_NONE,
+    "hidden_parts.largest_share": Rule("number", above=0, high=1),
+}
+"""By the field's dotted path."""
+
+
+def check_config(config: Any) -> None:
+    """Checks the configuration of a run or of a study.
+
+    Args:
+      config: See `jaxpart.config`.
+
+    Raises:
+      JaxpartError: A field's value is not one that it may have, fields contradict each other, or nothing
+        would be measured.
+    """
+    check_fields(config, RULES)
+    if "tasks" not in config or not config.tasks:
+        raise JaxpartError(f"config.tasks is empty; choose among {', '.join(TASKS)}")
+    for task in config.tasks:
+        if task not in config:
+            raise JaxpartError(
+                f"this configuration has no fields for the task {task!r}; choose among "
+                f"{', '.join(name for name in TASKS if name in config)}, or take another --config"
+            )
+    for path in _needed(config):
+        value = config
+        for name in path.split("."):
+            value = value[name]
+        if not value:
+            raise JaxpartError(f"config.{path} is empty; name at least one")
+    for task in _CLASSIFICATIONS:
+        if task in config.tasks:
+            _check_heads(task, config[task])
+
+
+def _needed(config: Any) -> Iterator[str]:
+    """The lists that a configuration's tasks must find something in."""
+    if "encoders" in config:
+        yield "encoders"
+    if set(config.tasks) - {"segmentation"}:
+        yield "data.sets"
+    if "retrieval" in config.tasks:
+        yield "retrieval.representations"
+    if "layers" in config.tasks:
+        yield "layers.tokens"
+    for task in _CLASSIFICATIONS:
+        if task in config.tasks:
+            options = config[task]
+            for head in options.heads:
+                yield f"{task}.{head}.representations"
+                yield f"{task}.{head}.rates"
+            if options.references:
+                yield f"{task}.linear.representations"
+
+
+def _check_heads(task: str, options: Any) -> None:
+    if not (options.heads or options.references or options.get("own_classifier", False)):
+        raise JaxpartError(
+            f"config.{task} would test nothing: it has neither heads nor references; name one in "
+            f"config.{task}.heads"
+        )
+    for head in options.heads:
+        warmup, epochs = options[head].warmup, options[head].epochs
+        if warmup > epochs:
+            raise JaxpartError(
+                f"config.{task}.{head}.warmup is {warmup}, longer than its {epochs} epochs; give 0 to "
+                f"{epochs}"
+            )

@@ -1,0 +1,300 @@
+"""The folder of a run: everything that is needed to repeat it, and what came out."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import pathlib
+import platform
+import time
+import zlib
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from jaxpart.data.identity import identity_of
+from jaxpart.data.source import Source
+from jaxpart.errors import JaxpartError
+from jaxpart.io.files import from_json, moved_into_place, parse_json, sealed_json, to_json
+from jaxpart.runs.events import event_writer
+
+_METRICS = "metrics.jsonl"
+_IDENTITY = "identity.json"
+_PLACES = ("data.root", "encoder.checkpoint", "encoders", "features.folder")
+_SUM = "crc32"
+_FIELDS = {"time", "name", "step", "value", _SUM}
+_PACKAGES = (
+    "jaxpart",
+    "jax",
+    "jaxlib",
+    "flax",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "scipy",
+)
+
+
+def default_workdir(name: str) -> pathlib.Path:
+    """A fresh folder under ./runs."""
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    base = pathlib.Path("runs") / f"{name}-{now}"
+    return next(
+        path
+        for i in range(1000)
+        if not (path := base if not i else base.with_name(f"{base.name}-{i}")).exists()
+    )
+
+
+def read_metrics(file: pathlib.Path) -> dict[tuple[str, int | None], str]:
+    """The lines of metrics.jsonl by name and step, the last of each; one that was cut off is dropped.
+
+    Raises:
+      JaxpartError: A line is damaged.
+    """
+    found: dict[tuple[str, int | None], str] = {}
+    *lines, rest = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate([*lines, *([rest] if "}" in rest else [])], 1):
+        try:
+            entry = json.loads(line)
+            if not isinstance(entry, dict) or not {"name", "value"} <= entry.keys() <= _FIELDS:
+                raise ValueError("no measurement")
+            if _SUM in entry and entry.pop(_SUM) != _crc(entry):
+                raise ValueError("it was changed after it was written")
+        except (ValueError, RecursionError) as error:
+            raise JaxpartError(
+                f"{file}, line {number} is damaged ({error}); copy the file again, or run anew with "
+                f"another --workdir"
+            ) from error
+        found[entry["name"], entry.get("step")] = line
+    return found
+
+
+def _crc(entry: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(entry, sort_keys=True).encode()):08x}"
+
+
+class WorkDir:
+    """Writes config.json, identity.json, versions.json, metrics.jsonl and results.json.
+
+    What has no value, as the mIoU of images whose pixels are all ignored, is null there. Files that are
+    read back have checksums, which are looked at then.
+
+    A folder belongs to a configuration, and to the encoder and the data that it was begun with, wherever
+    these lie: see `belongs_to`.
+
+    A run that was ended goes on in the same folder: what it measured stays, and what is measured again
+    takes the place of what was.
+    """
+
+    def __init__(
+        self,
+        path: pathlib.Path,
+        config: dict[str, Any],
+        *,
+        writes: bool = True,
+        tensorboard: bool = False,
+    ) -> None:
+        """Makes the folder.
+
+        Args:
+          path: The folder.
+          config: The whole configuration.
+          writes: False for processes beside the main one, which leave the files to it.
+          tensorboard: Whether what is measured is also written as TensorBoard events.
+
+        Raises:
+          JaxpartError: The folder cannot be written, or belongs to a run with another configuration.
+        """
+        self.path = path
+        self._writes = writes
+        self._measured: dict[tuple[str, int | None], str] = {}
+        self._identity: dict[str, str] = {}
+        self._metrics: TextIO | None = None
+        self._events: Any = None
+        if not writes:
+            return
+        try:
+            if tensorboard:
+                self._events = event_writer(path / "tensorboard")
+            path.mkdir(parents=True, exist_ok=True)
+            self._read_identity()
+            self._check_config(config)
+            self.file("config.json", sealed_json(config).encode())
+            self.file("versions.json", (to_json(_versions()) + "\n").encode())
+            self._read_metrics()
+            self._metrics = (path / _METRICS).open("a", encoding="utf-8")
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> JaxpartError:
+        return JaxpartError(
+            f"the work directory {self.path} cannot be written: {error.strerror}; make room there or "
+            f"name another --workdir"
+        )
+
+    def _read_identity(self) -> None:
+        """Reads whose folder it is, or notes that it is nobody's, before anything else is written."""
+        file = self.path / _IDENTITY
+        if file.exists():
+            self._identity = _read_json(file)
+        elif (self.path / "config.json").exists():
+            raise JaxpartError(
+                f"{self.path} was begun by an older jaxpart, which did not note its encoder and data, so "
+                f"that the run cannot go on there; name another --workdir"
+            )
+        else:
+            self.file(_IDENTITY, sealed_json({}).encode())
+
+    def belongs_to(self, what: str, identity: str) -> None:
+        """Says what a run is of; the folder takes no other of that name from now on.
+
+        Args:
+          what: "the encoder", "the data cub_parts (test)".
+          identity: What tells it from any other, not where it lies: a digest, say.
+
+        Raises:
+          JaxpartError: The folder belongs to another one, or cannot be written.
+        """
+        if not self._writes or self._identity.get(what) == identity:
+            return
+        if what in self._identity:
+            raise JaxpartError(
+                f"{self.path} belongs to a run with {what} as it was before "
+                f"({self._identity[what][:12]} then, {identity[:12]} now); put that back, or name "
+                f"another --workdir"
+            )
+        self._identity[what] = identity
+        self.file(_IDENTITY, sealed_json(self._identity).encode())
+
+    def reads(self, task: str, *sources: Source) -> None:
+        """Says what a run reads: it `belongs_to` these pictures and annotations.
+
+        Args:
+          task: What they are for, "cub_parts/classification".
+          sources: Data set splits.
+
+        Raises:
+          JaxpartError: See `belongs_to`.
+        """
+        for source in sources if self._writes else ():
+            self.belongs_to(f"the data of {task} ({source.info.split})", identity_of(source))
+
+    def _read_metrics(self) -> None:
+        """Reads what an earlier process measured."""
+        file = self.path / _METRICS
+        if file.exists():
+            self._measured = read_metrics(file)
+            self.file(_METRICS, self._lines().encode())
+
+    def _lines(self) -> str:
+        return "".join(f"{line}\n" for line in self._measured.values())
+
+    def _check_config(self, config: dict[str, Any]) -> None:
+        file = self.path / "config.json"
+        if not file.exists():
+            return
+        changes = config_changes(_read_json(file), config)
+        if changes:
+            shown = "; ".join(f"{k}: {there} there, {now} now" for k, (there, now) in changes[:5])
+            raise JaxpartError(
+                f"{self.path} belongs to a run with another configuration ({shown}); name another "
+                f"--workdir"
+            )
+
+    def metric(self, name: str, value: float | int, *, step: int | None = None) -> None:
+        """Appends a measurement to metrics.jsonl.
+
+        Args:
+          name: What is measured.
+          value: Its value.
+          step: Of training, where it has many.
+        """
+        if self._metrics is None:
+            return
+        at = {} if step is None else {"step": step}
+        entry = {"time": round(time.time(), 3), "name": name, **at, "value": value}
+        entry = json.loads(to_json(entry, indent=None))  # NaN is null there
+        line = to_json({**entry, _SUM: _crc(entry)}, indent=None)
+        try:
+            self._metrics.write(line + "\n")
+            self._metrics.flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._measured[name, step] = line
+        if self._events is not None:
+            self._events.add_scalar(name, value, step or 0)
+
+    def measured(self) -> list[dict[str, Any]]:
+        """All measurements so far, those before a resume too; the last of each name and step."""
+        entries = (json.loads(line) for line in self._measured.values())
+        return [
+            {k: v for k, v in entry.items() if k != _SUM} | {"value": from_json(entry["value"])}
+            for entry in entries
+        ]
+
+    def finish(self, results: dict[str, Any]) -> None:
+        """Writes results.json, and metrics.jsonl anew without what was measured twice."""
+        if self._metrics is None:
+            return
+        if self._events is not None:
+            self._events.close()
+        try:
+            self._metrics.close()
+            self.file(_METRICS, self._lines().encode())
+            self.file("results.json", sealed_json(results).encode())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def file(self, name: str, content: bytes) -> None:
+        """Writes a file of the run, whole or not at all; only the main process does.
+
+        Args:
+          name: Its path below the folder; folders on the way are made.
+          content: Its bytes.
+
+        Raises:
+          JaxpartError: It cannot be written.
+        """
+        if not self._writes:
+            return
+        try:
+            with moved_into_place(self.path / name) as temporary:
+                temporary.write_bytes(content)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+
+def config_changes(
+    before: Mapping[str, Any], now: Mapping[str, Any]
+) -> list[tuple[str, tuple[Any, Any]]]:
+    """Fields of two configurations that differ: (name, (before, now)).
+
+    Where the encoder and the data lie is left out: `WorkDir.belongs_to` says whether they are the same.
+    """
+    theirs, ours = _leaves(before), _leaves(json.loads(json.dumps(now)))
+    names = sorted(ours.keys() | theirs.keys())
+    pairs = ((name, (theirs.get(name), ours.get(name))) for name in names if name not in _PLACES)
+    return [(name, (there, here)) for name, (there, here) in pairs if there != here]
+
+
+def _read_json(file: pathlib.Path) -> dict[str, Any]:
+    try:
+        return parse_json(file.read_bytes())
+    except ValueError as error:
+        raise JaxpartError(f"{file} is damaged ({error}); name another --workdir") from error
+
+
+def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {
+        path: value
+        for key, branch in tree.items()
+        for path, value in _leaves(branch, f"{prefix}.{key}" if prefix else key).items()
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), "machine": platform.platform(), **versions}

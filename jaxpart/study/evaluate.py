@@ -1,0 +1,176 @@
+"""A study from beginning to end: every encoder measured in a work directory of its own, then one table."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxpart import devices, tasks
+from jaxpart.data.folders import NotThere
+from jaxpart.data.sets import find_set, open_set
+from jaxpart.errors import JaxpartError
+from jaxpart.evaluation import measure
+from jaxpart.io.files import parse_json
+from jaxpart.runs.config_checks import check_config
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.table import sections_text
+from jaxpart.runs.workdir import WorkDir, config_changes
+from jaxpart.study.claims import CLAIMS
+from jaxpart.study.entries import Entry, Study, merge, options_of, stored_study
+from jaxpart.study.figures import baseline_figures, figures_of, interval_note, table_section
+from jaxpart.study.members import Member, find_members
+from jaxpart.study.verdicts import claims_section, judge
+
+
+def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
+    """Measures every encoder that a configuration names; writes results.json of each and of all.
+
+    A study that was ended goes on with the encoder it was at: those that have results are not run
+    again.
+
+    Args:
+      config: See `jaxpart.config.study_config`.
+      path: The study's work directory; an encoder's is a folder in it.
+      progress: Shows how far it is.
+
+    Returns:
+      What was measured; with `config.seeds` above 1, with the stored results of the other seeds.
+
+    Raises:
+      JaxpartError: A user's mistake, in one sentence.
+    """
+    check_config(config)  # told before anything is made
+    tasks.to_run(config)
+    members = find_members(config.encoders)
+    for member in members:
+        check_config(member_config(config, member))
+    given = json.loads(config.to_json_best_effort())
+    stored = _stored(config, given)
+    workdir = WorkDir(path, given, writes=devices.is_main())
+    workdir.belongs_to("the list of encoders", ", ".join(sorted(m.label for m in members)))
+    for member in members:
+        workdir.belongs_to(f"the encoder {member.label}", member.digest)
+    _note_data(config, workdir)
+    entries = []
+    for number, member in enumerate(members, 1):
+        progress.say(f"encoder {number} of {len(members)}: {member.label}")
+        results = _measured(config, member, path / member.label, progress)
+        about = results["encoder"]
+        entries.append(Entry(member.row, member.seed, about, member.pretraining, results["values"]))
+    study = merge([Study(options_of(given), entries), *stored])
+    figures = {
+        row: {key: dataclasses.asdict(figure) for key, figure in mine.items()}
+        for row, mine in figures_of(study.entries).items()
+    }
+    judged = [dataclasses.asdict(claim) for claim in judge(study.entries, CLAIMS)]
+    runs = [member.label for member in members]
+    workdir.finish(study.document() | {"figures": figures, "claims": judged, "runs": runs})
+    return study
+
+
+def _note_data(config: Any, workdir: WorkDir) -> None:
+    """Says what a study reads, since results that are there already are not measured again."""
+    names = list(config.data.sets) if set(config.tasks) != {"segmentation"} else []
+    if "segmentation" in config.tasks:
+        settings = config.segmentation.settings
+        names += [settings[name].data for name in config.segmentation.sets if name in settings]
+    for name in dict.fromkeys(names):
+        for split in find_set(name)[1].all_splits:
+            with contextlib.suppress(NotThere):
+                workdir.reads(name, open_set(name, split, config.data))
+
+
+def study_text(study: Study) -> str:
+    """The table and the claims."""
+    count = len(study.entries)
+    title = f"{count} encoder{'s' if count > 1 else ''}; {interval_note(study.entries)}"
+    if baseline_figures(study.entries):
+        title += "; °: retrieves no better than chance or pixels"
+    sections = [table_section(study.entries), claims_section(judge(study.entries, CLAIMS))]
+    return sections_text(title, sections)
+
+
+def _stored(config: Any, given: dict[str, Any]) -> list[Study]:
+    """The stored results of the other seeds that a configuration asks for."""
+    if config.seeds == 1:
+        return []
+    found = stored_study()
+    seeds = {entry.seed for entry in found.entries} if found else set()
+    wanted = set(range(config.seeds))
+    if found is None or not wanted <= seeds:
+        there = f"those of {len(seeds)} are" if seeds else "none are"
+        raise JaxpartError(
+            f"results of {config.seeds} pretrainings of each method are asked for, but {there} stored; "
+            f"make encoders of other seeds with `python -m jaxpart.pretraining.zoo --rebuild --seed N "
+            f"--out FOLDER` and name their folders in --config.encoders"
+        )
+    now = options_of(given)
+    differing = [
+        k for k in sorted(now.keys() | found.options) if now.get(k) != found.options.get(k)
+    ]
+    if differing:
+        raise JaxpartError(
+            f"the stored results of several pretrainings were measured with other options of "
+            f"{', '.join(differing)} than this study has; leave out config.seeds, or name folders of "
+            f"encoders of all seeds in --config.encoders to measure them anew"
+        )
+    chosen = [entry for entry in found.entries if entry.seed in wanted]
+    return [dataclasses.replace(found, entries=chosen)]
+
+
+def _measured(
+    config: Any, member: Member, path: pathlib.Path, progress: Progress
+) -> dict[str, Any]:
+    """An encoder's results: those that are there, or else measured now."""
+    own = member_config(config, member)
+    file = path / "results.json"
+    if not file.is_file():
+        return measure(own, path, progress)
+    try:
+        results = parse_json(file.read_bytes())
+        before = parse_json((path / "config.json").read_bytes())
+        digest, _ = results["encoder"]["digest"], results["values"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise JaxpartError(f"{path} is damaged ({error!r}); delete it to measure again") from error
+    if config_changes(before, json.loads(own.to_json_best_effort())):
+        raise JaxpartError(f"{path} was measured with other options; name another --workdir")
+    if digest != member.digest:
+        raise JaxpartError(
+            f"{path} belongs to an encoder with other weights than {member.folder} has now; name another "
+            f"--workdir"
+        )
+    return results
+
+
+def member_config(config: Any, member: Member) -> ConfigDict:
+    """The configuration of one encoder of a study: what it lacks is left out.
+
+    The seed of its pretraining is that of its heads too, and the images stay the same: an interval over
+    seeds is one over all else that is left to chance.
+    """
+    own = ConfigDict(config.to_dict())
+    del own.encoders
+    own.seeds = 1
+    own.seed = config.seed if member.seed is None else member.seed
+    own.method = member.method
+    own.encoder = ConfigDict({"checkpoint": str(member.folder), "small": ""})
+    projector, prefix = member.architecture.projector, member.architecture.prefix
+    lacking = {"cls_token"} - {f"{name}_token" for name in prefix}
+    if projector is None or projector.kind == "classifier":
+        lacking.add("projection")
+    own.retrieval.representations = tuple(
+        name for name in own.retrieval.representations if name not in lacking
+    )
+    for task in ("classification", "object_classification"):
+        heads = own[task]
+        heads.linear.representations = tuple(
+            name for name in heads.linear.representations if name not in lacking
+        )
+        if not heads.linear.representations:
+            heads.heads = tuple(name for name in heads.heads if name != "linear")
+    return own

@@ -1,0 +1,1 @@
+"""Part and object classification by probes."""

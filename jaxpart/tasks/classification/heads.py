@@ -1,0 +1,378 @@
+"""All heads of a configuration on labelled features: what part and object classification share."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.errors import JaxpartError
+from jaxpart.features.extract import Features, check_representations
+from jaxpart.io.checkpoints import Checkpointer
+from jaxpart.io.files import npz
+from jaxpart.metrics.accuracy import accuracy, item_scores
+from jaxpart.probes.attentive import AttentiveHead, check_initial, check_width
+from jaxpart.probes.items import Items
+from jaxpart.probes.linear import LinearHead
+from jaxpart.probes.logistic import ITERATIONS, logistic_regression
+from jaxpart.probes.neighbours import nearest_neighbours
+from jaxpart.probes.recipe import Recipe
+from jaxpart.probes.selection import Outcome, probe_features
+from jaxpart.probes.sweep import MakeHead
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.table import Section, interval, percent
+from jaxpart.runs.workdir import WorkDir
+
+_HEADS = ("linear", "attentive")
+_REFERENCES: dict[str, Callable[..., np.ndarray]] = {
+    "knn": nearest_neighbours,
+    "logistic": logistic_regression,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The items of one side.
+
+    Attributes:
+      features: By representation.
+      labels: Class of each item, from 0.
+      ids: Name of each item.
+      groups: The image of each item.
+      skipped: How many more there are that could not be read.
+    """
+
+    features: Mapping[str, Features]
+    labels: Int[np.ndarray, " item"]
+    ids: Sequence[str]
+    groups: Int[np.ndarray, " item"]
+    skipped: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """A data set to train and test heads on.
+
+    Attributes:
+      name: As the configuration calls it.
+      classes: Names by label.
+      train: To train on.
+      test: To test on.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    test: Split
+
+
+def check_heads(encoder: Encoder, options: Any) -> tuple[str, ...]:
+    """The representations that a configuration's heads need.
+
+    Raises:
+      JaxpartError: A head or reference is unknown, an option is out of its range, or the encoder does not
+        have a representation.
+    """
+    for chosen, known in ((options.heads, _HEADS), (options.references, tuple(_REFERENCES))):
+        for name in chosen:
+            if name not in known:
+                raise JaxpartError(f"there is no probe {name!r}; choose among {', '.join(known)}")
+    names: list[str] = []
+    for head in _HEADS:
+        if head in options.heads or (head == "linear" and options.references):
+            _recipe(head, options)
+            wanted = options[head].representations
+            shapes = check_representations(encoder, wanted, tokens=head == "attentive")
+            names += wanted
+            if head == "attentive":
+                check_initial(options.attentive.initial)
+                for _, width in shapes.values():
+                    check_width(width, options.attentive.num_heads)
+    return tuple(dict.fromkeys(names))
+
+
+def _recipe(head: str, options: Any) -> Recipe:
+    """How a head is trained; `bn_test` is about the attentive one: no published code tests the BatchNorm
+    of a linear one with statistics of the batch."""
+    return Recipe.of(options[head], options.bn_test if head == "attentive" else "running")
+
+
+class Trainer(Protocol):
+    """Trains a sweep where training features are not there beforehand."""
+
+    def __call__(
+        self,
+        make_head: MakeHead,
+        names: Sequence[str],
+        recipe: Recipe,
+        *,
+        groups: Int[np.ndarray, " item"] | None,
+        checkpointer: Callable[[str], Checkpointer | None],
+        log: Callable[[str, int], None],
+    ) -> list[Outcome]:
+        """As `probe_features`, on representations by name."""
+        ...
+
+
+def probe_all(
+    data: Labelled,
+    task: str,
+    config: Any,
+    workdir: WorkDir,
+    progress: Progress,
+    *,
+    trainer: Trainer | None = None,
+    own: Int[np.ndarray, " item"] | None = None,
+) -> Iterator[tuple[str, float | int]]:
+    """Trains and tests every head and reference of a configuration.
+
+    Writes TASK_DATA.npz: ids, labels and classes of the test items, and under the name of each result its
+    predictions, [seed, item], and its accuracy after every epoch (`jaxpart.comparison` reads them). Writes
+    heads/TASK_DATA.npz: the arrays of the head behind each result, [seed, …], as
+    "linear/cls_token/best/kernel"; `jaxpart.probes.trained.load_head` makes a head of them.
+
+    Args:
+      data: Training and test items.
+      task: Name of the task, whose options the configuration holds under it.
+      config: The whole configuration.
+      workdir: Where predictions and the place in training go.
+      progress: Shows how far it is.
+      trainer: Trains the heads; by default on the training items' features.
+      own: Predictions of the encoder's own classifier, for the same test items.
+
+    Yields:
+      "train", "test", "skipped", "classes"; for each head and representation the accuracies "best",
+      "last" and "chosen" as shares of 1 (see `Outcome`), with "_low" and "_high" of their 95 % interval
+      and "_sd" over several seeds.
+    """
+    options = config[task]
+    seeds = range(config.seed, config.seed + config.seeds)
+    yield "classes", len(data.classes)
+    yield "train", len(data.train.labels)
+    yield "test", len(data.test.labels)
+    yield "skipped", data.train.skipped + data.test.skipped
+    kept: dict[str, np.ndarray] = {
+        "ids": np.array(data.test.ids),
+        "labels": data.test.labels.astype(np.int32),
+        "classes": np.array(data.classes),
+    }
+    heads: dict[str, np.ndarray] = {}
+    keepers: list[Checkpointer] = []
+    for head in options.heads:
+        for names in _alike(data.test.features, options[head].representations):
+            place = f"{task}-{data.name}-{head}-{names[0].replace('/', '-')}"
+
+            def keeper(stage: str, place: str = place) -> Checkpointer:
+                keepers.append(Checkpointer(workdir.path / "checkpoints" / f"{place}-{stage}"))
+                return keepers[-1]
+
+            outcomes = _probe(head, names, data, options, seeds, keeper, progress, trainer)
+            for name, outcome in zip(names, outcomes, strict=True):
+                yield f"{head}/{name}/bn_test_batch", int(_recipe(head, options).bn_test == "batch")
+                for key, value in _values(outcome, data.test.labels, options[head].rates, seeds):
+                    yield f"{head}/{name}/{key}", value
+                for key, found in outcome.predictions().items():
+                    kept[f"{head}/{name}/{key}"] = found
+                kept[f"{head}/{name}/accuracy_by_epoch"] = outcome.accuracy
+                if head == "attentive":
+                    heads[f"{head}/{name}/num_heads"] = np.array(options.attentive.num_heads)
+                for key, arrays in outcome.heads.items():
+                    heads |= {f"{head}/{name}/{key}/{path}": a for path, a in arrays.items()}
+    for place, found in _without_training(data, options, own, progress):
+        kept[f"{place}/chosen"] = found[None].astype(np.int32)
+        for key, value in _interval("chosen", found[None], data.test.labels):
+            yield f"{place}/{key}", value
+    if heads:
+        workdir.file(f"heads/{task}_{data.name}.npz", npz(heads))
+    workdir.file(f"{task}_{data.name}.npz", npz(kept))
+    for finished in keepers:
+        finished.delete()
+    with contextlib.suppress(OSError):
+        (workdir.path / "checkpoints").rmdir()
+
+
+def _without_training(
+    data: Labelled, options: Any, own: Int[np.ndarray, " item"] | None, progress: Progress
+) -> Iterator[tuple[str, Int[np.ndarray, " item"]]]:
+    """Predictions of the encoder's own classifier and of the references."""
+    if own is not None:
+        yield "own/classifier", own
+    for reference in options.references:
+        for name in options.linear.representations:
+            train, test = (side.features[name].whole() for side in (data.train, data.test))
+            total, unit = (
+                (len(test), "items") if reference == "knn" else (ITERATIONS, "at most, steps")
+            )
+            with progress.bar(f"{data.name}: {reference} on {name}, {unit}", total) as advance:
+                found = _REFERENCES[reference](train, data.train.labels, test, advance=advance)
+            yield f"{reference}/{name}", found
+
+
+def _alike(features: Mapping[str, Features], names: Sequence[str]) -> list[list[str]]:
+    """Representations of one shape together: they are trained in one program."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name in names:
+        groups.setdefault(features[name].shape[1:], []).append(name)
+    return list(groups.values())
+
+
+def _maker(head: str, width: int, classes: int, options: Any) -> MakeHead:
+    if head == "linear":
+        batch_norm = options.linear.batch_norm
+        return lambda rngs: LinearHead(width, classes, batch_norm=batch_norm, rngs=rngs)
+    num_heads, initial = options.attentive.num_heads, options.attentive.initial
+    return lambda rngs: AttentiveHead(
+        width, classes, num_heads=num_heads, initial=initial, rngs=rngs
+    )
+
+
+def _probe(
+    head: str,
+    names: Sequence[str],
+    data: Labelled,
+    options: Any,
+    seeds: Sequence[int],
+    keeper: Callable[[str], Checkpointer],
+    progress: Progress,
+    trainer: Trainer | None,
+) -> list[Outcome]:
+    test = Items([data.test.features[name] for name in names], data.test.labels)
+    recipe = _recipe(head, options)
+    make_head = _maker(head, test.features[0].shape[-1], len(data.classes), options)
+    groups = data.train.groups if options.selection else None
+    what = f"{data.name}: {head} on {', '.join(names)}, epochs"
+    seen = {"choosing": -1, "final": -1}
+    with progress.bar(what, recipe.epochs * (2 if options.selection else 1)) as advance:
+
+        def log(stage: str, epoch: int) -> None:
+            if epoch > seen[stage]:
+                advance(epoch - seen[stage])
+                seen[stage] = epoch
+
+        if trainer is not None:
+            return trainer(make_head, names, recipe, groups=groups, checkpointer=keeper, log=log)
+        train = Items([data.train.features[name] for name in names], data.train.labels)
+        return probe_features(
+            make_head, train, test, recipe, seeds, groups=groups, checkpointer=keeper, log=log
+        )
+
+
+def _values(
+    outcome: Outcome,
+    labels: Int[np.ndarray, " item"],
+    rates: Sequence[float],
+    seeds: Sequence[int],
+) -> Iterator[tuple[str, float | int]]:
+    for key, predictions in outcome.predictions().items():
+        yield from _interval(key, predictions, labels)
+    for i, seed in enumerate(seeds):
+        suffix = f"_seed_{seed}" if len(seeds) > 1 else ""
+        yield f"best_rate{suffix}", float(rates[outcome.best_rate[i]])
+        yield f"best_epoch{suffix}", int(outcome.best_epoch[i])
+        if outcome.chosen is not None:
+            yield f"chosen_rate{suffix}", float(rates[outcome.rate[i]])
+            yield f"chosen_epoch{suffix}", int(outcome.epoch[i])
+    for i, rate in enumerate(rates if len(rates) > 1 else ()):
+        yield f"best_at_rate_{rate:g}", float(outcome.accuracy[:, i].max(axis=-1).mean())
+        yield f"last_at_rate_{rate:g}", float(outcome.accuracy[:, i, -1].mean())
+
+
+def _interval(
+    key: str, predictions: Int[np.ndarray, "seed item"], labels: Int[np.ndarray, " item"]
+) -> Iterator[tuple[str, float]]:
+    found = accuracy(item_scores(predictions, labels))
+    yield key, found.value
+    yield f"{key}_low", found.low
+    yield f"{key}_high", found.high
+    if len(predictions) > 1:
+        yield f"{key}_sd", float((predictions == labels).mean(axis=1).std(ddof=1))
+
+
+def learnable(
+    data: str,
+    names: Sequence[str],
+    train: Int[np.ndarray, " item"],
+    test: Int[np.ndarray, " item"],
+    progress: Progress,
+) -> list[int]:
+    """The labels of the classes that can be learned, since there is something to train on.
+
+    Says which classes are left out on both sides, and which are learned but not tested.
+
+    Args:
+      data: The data set, for messages.
+      names: Classes by label.
+      train: Labels of the items to train on.
+      test: Labels of the items to test on.
+      progress: Says so.
+
+    Raises:
+      JaxpartError: Fewer than two classes are left, or none that is tested.
+    """
+    trained, tested = (np.bincount(labels, minlength=len(names)) > 0 for labels in (train, test))
+    if trained.sum() < 2 or not (trained & tested).any():
+        raise JaxpartError(
+            f"{data}: {_some(names, trained)} in training and {_some(names, tested)} in testing are too "
+            "few classes to tell apart; take more images"
+        )
+    if not trained.all():
+        progress.say(
+            f"{data}: nothing to train on of {_some(names, ~trained)}; left out on both sides"
+        )
+    if not tested[trained].all():
+        progress.say(
+            f"{data}: nothing to test of {_some(names, trained & ~tested)}; learned, but not tested"
+        )
+    return np.flatnonzero(trained).tolist()
+
+
+def _some(names: Sequence[str], chosen: Bool[np.ndarray, " class"]) -> str:
+    """The first of the chosen names, and how many there are more."""
+    of_them = [name for name, wanted in zip(names, chosen, strict=True) if wanted]
+    more = f" and {len(of_them) - 5} more" if of_them[5:] else ""
+    return (", ".join(of_them[:5]) + more) or "no class"
+
+
+def classification_section(title: str, task: str, values: Mapping[str, float | int]) -> Section:
+    """A row for each data set, head and representation, in percent; the interval of the rightmost.
+
+    Args:
+      title: Heading.
+      task: The task's name in the values' names.
+      values: Of all tasks.
+    """
+    rows = []
+    for key in values:
+        data, name, *rest = key.split("/")
+        if name != task or len(rest) < 3 or rest[-1] not in ("best", "chosen"):
+            continue
+        place = "/".join([data, name, *rest[:-1]])
+        if rest[-1] == "chosen" and f"{place}/best" in values:
+            continue  # its row is there
+        shown = [values.get(f"{place}/{reading}") for reading in ("best", "last", "chosen")]
+        surest = "chosen" if shown[2] is not None else "last"
+        note = interval(values, f"{place}/{surest}")
+        if values.get(f"{place}/bn_test_batch"):
+            note += "; BatchNorm of the test batch"
+        rows.append(
+            (
+                f"{data}, {rest[0]}, {'/'.join(rest[1:-1])}",
+                str(values[f"{data}/{name}/test"]),
+                *("–" if share is None else percent(share) for share in shown),
+                note,
+            )
+        )
+    columns = (
+        title,
+        "tested",
+        "best epoch",
+        "last epoch",
+        "chosen",
+        "95 % interval",
+    )
+    return Section(columns, rows)

@@ -1,0 +1,1 @@
+"""Masked parts: what a method predicts of a part that it cannot see."""

@@ -1,0 +1,262 @@
+"""From part to part: hide one whole annotated part, predict it from the rest, and see what the prediction
+retrieves among all true parts.
+
+A part is a vector: the mean over the patches that it touches of what the method predicts of a patch.
+MAE predicts pixels (each patch brought to mean 0 and variance 1), BEiT the probabilities of tokens, CAE
+both tokens and representations; true parts are the same of the image itself. Every method is asked four
+ways, always for the same parts:
+
+- part: the part is hidden, the rest of the image is seen.
+- random_mask: as many patches are hidden, but at random: of the part one for certain. So the part itself
+  may be seen beside the hidden patch. Only the hidden ones of the part are predicted.
+- other_image: the part's place is hidden in another image: what place alone tells.
+- seen: the true part retrieves; what could be reached.
+
+So that few programs are compiled, the number of hidden patches is brought to a power of two (at least
+4): some other patches, drawn by the seed, are hidden with the part. It is the same for each of the four.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, UInt8
+
+from jaxpart.data.parts import PartSelection
+from jaxpart.data.sets import find_set, open_set, retrieval_set
+from jaxpart.data.source import Source
+from jaxpart.encoders.configured import encoder_folder
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.loading import describe
+from jaxpart.metrics.bootstrap import retrieval_intervals
+from jaxpart.metrics.chance import chance_level
+from jaxpart.metrics.cross_retrieval import cross_average_precision
+from jaxpart.pretraining import beit, tokenizer
+from jaxpart.pretraining.crops import patches_of
+from jaxpart.pretraining.masked_prediction import KINDS, Hidden, Predictor, load_predictor
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.table import Section, percent
+from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.masked_parts.regions import Regions, draw_masks, other_images, read_regions
+
+QUERIES = ("part", "random_mask", "other_image", "seen")
+"""How a part is asked for, see above."""
+
+_TASK = "hidden_parts"
+_CHUNK = 32
+"""Parts predicted at once: BEiT's 8192 logits of each patch fill memory."""
+
+
+def run(
+    encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
+) -> Iterator[tuple[str, float | int]]:
+    """Hidden parts on every data set of a configuration: see `jaxpart.tasks.Task`.
+
+    Encoders without a decoder that predicts patches are passed over with a line.
+
+    Yields, below "DATA/hidden_parts/", "images", "parts" and "chance/AP"; for each space ("pixels",
+    "tokens", "representation") and each of `QUERIES` "SPACE/QUERY/AP" with "_low" and "_high" of its
+    95 % interval over images, "SPACE/QUERY/mAP" and "SPACE/QUERY/part/NAME"; and the same of the
+    difference of "part" and another, as "SPACE/part_less_other_image/AP".
+    """
+    predictor = _predictor(encoder, config, progress)
+    if predictor is None:
+        return
+    options = config[_TASK]
+    for name in config.data.sets:
+        source, selection = _opened(name, config)
+        progress.say_once(source.info.remarks)
+        workdir.reads(f"{name}/{_TASK}", source)
+        order = np.random.default_rng(config.seed).permutation(len(source))
+        numbers = sorted(order[: options.images or None].tolist())
+        regions = read_regions(
+            source, numbers, selection, encoder, largest_share=options.largest_share
+        )
+        for key, value in hidden_parts(predictor, regions, config.seed, name, progress):
+            yield f"{name}/{_TASK}/{key}", value
+
+
+def _predictor(encoder: Encoder, config: Any, progress: Progress) -> Predictor | None:
+    """The encoder with its decoder; None if there is none, which is told."""
+    folder = encoder_folder(config)
+    about = describe(folder)[0].get("decoder", {}) if folder else {}
+    if folder is not None and about.get("kind") in KINDS:
+        return load_predictor(encoder, folder)
+    advice = "; convert it with --with-decoder" if encoder.name in KINDS else ""
+    progress.say(f"hidden parts: skipped, this {encoder.name} has no decoder of patches{advice}")
+    return None
+
+
+def _opened(name: str, config: Any) -> tuple[Source, PartSelection | None]:
+    """The split where parts are retrieved, else the last, with the selected keypoints."""
+    key, entry = find_set(name)
+    if entry.retrieval:
+        return retrieval_set(name, config.data)
+    return open_set(key, entry.splits[-1], config.data), None
+
+
+def hidden_parts(
+    predictor: Predictor, regions: Regions, seed: int, what: str, progress: Progress
+) -> Iterator[tuple[str, float | int]]:
+    """Asks for every part in every way; yields as `run` does."""
+    parts = list(regions.parts)
+    yield "images", len(regions.images)
+    yield "parts", len(parts)
+    yield "chance/AP", chance_level(parts, parts)
+    vectors = _vectors(predictor, regions, seed, what, progress)
+    for space, by_query in vectors.items():
+        precision = {
+            query: cross_average_precision(by_query[query], by_query["seen"], parts, parts)
+            for query in QUERIES
+        }
+        for query, values in precision.items():
+            yield from _summary(f"{space}/{query}", values, regions)
+        for other in QUERIES[1:]:
+            difference = precision["part"] - precision[other]
+            yield from _mean_ap(f"{space}/part_less_{other}/AP", difference, regions)
+
+
+def _mean_ap(
+    place: str, values: Float[np.ndarray, " part"], regions: Regions
+) -> Iterator[tuple[str, float]]:
+    yield place, float(values.mean())
+    ends, _ = retrieval_intervals(values, regions.parts, regions.image.tolist())
+    yield f"{place}_low", ends.low
+    yield f"{place}_high", ends.high
+
+
+def _summary(
+    place: str, values: Float[np.ndarray, " part"], regions: Regions
+) -> Iterator[tuple[str, float]]:
+    yield from _mean_ap(f"{place}/AP", values, regions)
+    names = np.array(regions.parts)
+    each = {name: float(values[names == name].mean()) for name in sorted(set(regions.parts))}
+    yield f"{place}/mAP", float(np.mean(list(each.values())))
+    for name, value in each.items():
+        yield f"{place}/part/{name}", value
+
+
+def _vectors(
+    predictor: Predictor, regions: Regions, seed: int, what: str, progress: Progress
+) -> dict[str, dict[str, Float[np.ndarray, "part channel"]]]:
+    """The vector of every part, by space and by query."""
+    whole, random = draw_masks(regions.touched, seed)
+    other = other_images(regions, seed)
+    order = np.argsort(whole.sum(axis=1), kind="stable")  # one program serves neighbours
+    rows: dict[str, dict[str, list[np.ndarray]]] = {}
+    with progress.bar(f"{what}: predicting hidden parts", len(order)) as advance:
+        for start in range(0, len(order), _CHUNK):
+            count = min(_CHUNK, len(order) - start)
+            chosen = np.resize(order[start : start + count], min(_CHUNK, len(order)))  # one shape
+            own = regions.images[regions.image[chosen]]
+            mine = regions.touched[chosen]
+            asked = {
+                "part": (own, whole[chosen]),
+                "random_mask": (own, random[chosen]),
+                "other_image": (regions.images[other[chosen]], whole[chosen]),
+            }
+            for query, (images, mask) in asked.items():
+                found = predictor(images, mask)
+                for space, predicted in _predicted(found).items():
+                    pooled = _mean(predicted, mine & mask)[:count]
+                    rows.setdefault(space, {}).setdefault(query, []).append(pooled)
+                if query == "part":
+                    for space, truth in _true(predictor, found, own).items():
+                        rows[space].setdefault("seen", []).append(_mean(truth, mine)[:count])
+            advance(count)
+    back = np.argsort(order)
+    return {
+        space: {query: np.concatenate(found)[back] for query, found in by_query.items()}
+        for space, by_query in rows.items()
+        if "seen" in by_query  # not the tokens of a release, whose tokenizer is not there
+    }
+
+
+def _mean(
+    values: Float[np.ndarray, "part patch channel"], where: Bool[np.ndarray, "part patch"]
+) -> Float[np.ndarray, "part channel"]:
+    total = np.where(where[..., None], values, 0).sum(axis=1)
+    return total / where.sum(axis=1, keepdims=True)
+
+
+def _predicted(found: Hidden) -> dict[str, Float[np.ndarray, "part patch channel"]]:
+    """What was predicted of the hidden patches, by space."""
+    spaces = {}
+    if found.pixels is not None:
+        spaces["pixels"] = _standard(found.pixels)
+    if found.logits is not None:
+        spaces["tokens"] = np.asarray(jax.nn.softmax(found.logits, axis=-1))
+    if found.latents is not None:
+        spaces["representation"] = found.latents
+    return spaces
+
+
+def _true(
+    predictor: Predictor, found: Hidden, images: UInt8[np.ndarray, "part size size 3"]
+) -> dict[str, Float[np.ndarray, "part patch channel"]]:
+    """What the patches of images are in truth, by space.
+
+    BEiT without its tokenizer: the probabilities that it gives where it sees the patch.
+    """
+    kind, side = predictor.config.kind, predictor.encoder.config.patch_size
+    if kind == "mae":
+        pixels = patches_of(predictor.encoder.normalize(jnp.asarray(images)), side)
+        return {"pixels": _standard(np.asarray(pixels))}
+    spaces = {} if found.targets is None else {"representation": found.targets}
+    codebook = predictor.codebook
+    if codebook is not None:
+        tokens = tokenizer.tokens_of(jnp.asarray(codebook), jnp.asarray(images) / 255, side)
+        spaces["tokens"] = np.asarray(jax.nn.one_hot(tokens, len(codebook)))
+    elif kind == "beit":
+        seen = _seen_tokens(predictor.encoder, predictor.state, images, graph=predictor.graph)
+        spaces["tokens"] = np.asarray(seen)
+    return spaces
+
+
+@functools.partial(jax.jit, static_argnames="graph")
+def _seen_tokens(
+    encoder: Encoder, state: Any, images: UInt8[Array, "part size size 3"], *, graph: Any
+) -> Float[Array, "part patch token"]:
+    """BEiT's probabilities of tokens where nothing is hidden."""
+    nothing = jnp.zeros((len(images), math.prod(encoder.config.grid)), bool)
+    decoder: Any = nnx.merge(graph, state)
+    logits = beit.masked_logits(encoder.model, decoder, encoder.normalize(images), nothing)
+    return jax.nn.softmax(logits, axis=-1)
+
+
+def _standard(patches: Float[np.ndarray, "*patch pixel"]) -> Float[np.ndarray, "*patch pixel"]:
+    """Patches brought to mean 0 and variance 1, whether they were before or not."""
+    centred = patches - patches.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6)
+
+
+def section(values: Mapping[str, float | int]) -> Section:
+    """A row for each data set and space, in percent."""
+    rows = []
+    for key in values:
+        data, task, *rest = key.split("/")
+        if task == _TASK and rest[1:] == ["part", "AP"]:
+            place = f"{data}/{_TASK}"
+            asked = [percent(values[f"{place}/{rest[0]}/{query}/AP"]) for query in QUERIES]
+            rows.append(
+                (
+                    f"{data}, {rest[0]}",
+                    percent(values[f"{place}/chance/AP"]),
+                    *asked,
+                    f"of {values[f'{place}/parts']} parts",
+                )
+            )
+    columns = (
+        "hidden parts, AP",
+        "chance",
+        *(query.replace("_", " ") for query in QUERIES),
+        "",
+    )
+    return Section(columns, rows)

@@ -1,0 +1,1 @@
+"""Part and object segmentation by a linear head on frozen blocks."""

@@ -1,0 +1,349 @@
+"""Part and object segmentation (PROTOCOL.md): one 1×1 convolution on the frozen encoder's patches.
+
+Heads on the paper's blocks and on every block alone train in one pass; heads that saw few images, and
+the nearest labelled patches without any training, are tested beside them on the same features.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Int32, Int64
+
+from jaxpart import devices
+from jaxpart.data.images import decode
+from jaxpart.data.input import Loader, load
+from jaxpart.data.palettes import palette
+from jaxpart.data.source import Source
+from jaxpart.data.subset import random_subset
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.errors import JaxpartError
+from jaxpart.io.checkpoints import Checkpointer
+from jaxpart.io.files import npz
+from jaxpart.metrics.bootstrap import segmentation_intervals
+from jaxpart.metrics.confusion import segmentation_scores
+from jaxpart.metrics.confusion_tables import class_scores, error_shares
+from jaxpart.probes.incontext import Memory
+from jaxpart.probes.pixel import PixelHeads, learning_rate, optimizer
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.segmentation.heads import (
+    Readers,
+    crop_size,
+    labelled_patches,
+    readouts,
+    training_program,
+    window_logits,
+)
+from jaxpart.tasks.segmentation.inputs import SegmentationSet, segmentation_set
+from jaxpart.tasks.segmentation.options import check_options
+from jaxpart.tasks.segmentation.pictures import picture
+from jaxpart.tasks.segmentation.rules import decays_bias, described
+from jaxpart.tasks.segmentation.sliding import (
+    SlidingWindow,
+    TestImage,
+    WindowLogits,
+    evaluate,
+    predict,
+)
+from jaxpart.tasks.segmentation.survey import survey
+from jaxpart.tasks.segmentation.tables import class_table, confusion_table, section
+from jaxpart.training import fit
+
+__all__ = ["Segmentation", "check", "rules", "run", "section"]
+
+INCONTEXT = "incontext"
+"""Name of the segmentation without training, beside the heads'."""
+
+
+def check(config: Any) -> None:
+    """Refuses options that no result can come of: see `jaxpart.tasks.Task`."""
+    if "segmentation" not in config:
+        raise JaxpartError(
+            "this configuration has no segmentation; take one that has, as configs/ibot_part.py"
+        )
+    check_options(config.segmentation)
+
+
+def rules(encoder: Encoder, config: Any) -> dict[str, str]:
+    """How positions came to the crop, what decayed and who resized: see `jaxpart.tasks.Task`."""
+    return described(encoder, config.segmentation)
+
+
+def run(
+    encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
+) -> Iterator[tuple[str, float | int]]:
+    """Segmentation on every data set of a configuration: see `jaxpart.tasks.Task`."""
+    check(config)
+    for name in config.segmentation.sets:
+        with progress.bar(f"{name}: opening", None):
+            data = segmentation_set(name, config)
+            workdir.reads(f"{name}/segmentation", data.train, data.test)
+        survey(data, progress)
+        published = config.segmentation.settings[name].classes
+        if published and published != len(data.classes):
+            progress.say(
+                f"{name} has {len(data.classes)} classes here and {published} in the paper: results "
+                "cannot be compared"
+            )
+        experiment = Segmentation(
+            encoder, data, config.segmentation, config.seed, workdir, progress
+        )
+        for key, value in experiment.run():
+            yield f"{name}/segmentation/{key}", value
+
+
+class Segmentation:
+    """The experiment on one data set."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        data: SegmentationSet,
+        config: Any,
+        seed: int,
+        workdir: WorkDir,
+        progress: Progress,
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+          encoder: The frozen encoder.
+          data: The data set.
+          config: The configuration's `segmentation`.
+          seed: Of fresh heads, of the order of images and of their augmentation, and of subsets.
+          workdir: Where tables, pictures and the place in the training go.
+          progress: Shows how far it is.
+
+        Raises:
+          JaxpartError: Batch, crop or readouts do not fit.
+        """
+        devices.check_batch(config.batch_size, "config.segmentation.batch_size")
+        self.encoder, self.data, self.config = devices.replicate(encoder), data, config
+        self.seed, self.workdir, self.progress = seed, workdir, progress
+        crop = crop_size(encoder, data.crop, data.name)
+        self.sliding = SlidingWindow(crop, (data.stride, data.stride), config.window_batch)
+        self.readouts = readouts(config.readouts, encoder.config.depth)
+
+    def run(self) -> Iterator[tuple[str, float | int]]:
+        """Trains, tests, and yields what was found: see `run`."""
+        data, config = self.data, self.config
+        yield "train_images", len(data.train)
+        yield "test_images", len(data.test)
+        yield "classes", len(data.classes)
+        heads = [self.train("all", data.train, self.readouts)]
+        names = list(self.readouts)
+        for share in config.shares:
+            few = random_subset(data.train, round(share * len(data.train)), self.seed)
+            first = next(iter(self.readouts))
+            names.append(f"{first}@{100 * share:g}%")
+            heads.append(self.train(names[-1], few, {first: self.readouts[first]}))
+        memory = self.memory() if config.incontext.images else None
+        if memory is not None:
+            names.append(INCONTEXT)
+        logits = window_logits(
+            self.encoder,
+            Readers(heads, memory),
+            neighbours=config.incontext.neighbours,
+            temperature=config.incontext.temperature,
+        )
+        tested, counts = self.test(logits, len(names))
+        matrices = dict(zip(names, tested, strict=True))
+        yield from self.results(matrices, counts)
+        if devices.is_main():
+            self.write_tables(matrices)
+            self.write_items(names, counts)
+            self.draw(logits)
+
+    def train(self, name: str, source: Source, chosen: Mapping[str, tuple[int, ...]]) -> PixelHeads:
+        """Heads trained on the images of a source.
+
+        The work directory keeps them, so that a run started again goes on where it was.
+        """
+        config, data = self.config, self.data
+        rngs = nnx.Rngs(self.seed)
+        heads = PixelHeads(chosen, self.encoder.config.width, len(data.classes), rngs=rngs)
+        rate = learning_rate(
+            config.iterations, peak=config.learning_rate, warmup=config.warmup, ratio=1e-6
+        )
+        recipe = optimizer(
+            rate, weight_decay=config.weight_decay, decay_bias=decays_bias(self.encoder)
+        )
+        state, step = training_program(self.encoder, heads, recipe)
+        place = Checkpointer(self.workdir.path / "segmentation" / data.name / "heads" / name)
+        batches = self.batches(source, epochs=None)
+        what = f"{data.name}: training heads on {len(source)} images"
+        losses: list[np.ndarray] = []
+        with self.progress.bar(what, config.iterations) as advance:
+
+            def log(number: int, metrics: Mapping[str, np.ndarray]) -> None:
+                losses[:] = [metrics["loss"]]
+                advance(1)
+
+            state = fit(
+                step,
+                state,
+                batches,
+                steps=config.iterations,
+                put=devices.shard,
+                checkpointer=place,
+                log=log,
+            )
+        if losses:  # else there was nothing left to do
+            place.save(config.iterations, state, batches.get_state())
+            place.wait()
+        batches.close()
+        return nnx.merge(nnx.graphdef(heads), state.heads)
+
+    def batches(self, source: Source, *, epochs: int | None) -> Loader:
+        """This process's rows of shuffled training crops."""
+        return load(
+            source,
+            self.data.train_transform,
+            batch_size=self.config.batch_size,
+            shuffle=True,
+            epochs=epochs,
+            seed=self.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def memory(self) -> Memory:
+        """The labelled patches of as many training crops as the configuration says."""
+        crops = self.config.incontext.images
+        wanted = -(-crops // self.config.batch_size)
+        batches = self.batches(self.data.train, epochs=None)
+        with self.progress.bar(f"{self.data.name}: keeping labelled patches", wanted) as advance:
+            memory = labelled_patches(
+                self.encoder,
+                _counted((devices.shard(next(batches).arrays) for _ in range(wanted)), advance),
+                len(self.data.classes),
+            )
+        batches.close()
+        return memory
+
+    def test(
+        self, logits: WindowLogits, heads: int
+    ) -> tuple[
+        Int64[np.ndarray, "heads classes classes"], Int32[np.ndarray, "image heads 3 classes"]
+    ]:
+        """Confusion matrices over all test images, and the `image_counts` of each.
+
+        Each process tests its share of them.
+        """
+        classes = len(self.data.classes)
+        share = -(-len(self.data.test) // jax.process_count())
+        counts: list[jax.Array] = []
+        with self.progress.bar(f"{self.data.name}: testing", share) as advance:
+            images = _counted(self.images(), advance)
+            first = next(images, None)
+            if first is None:  # fewer images than processes
+                matrices = np.zeros((heads, classes, classes), np.int64)
+            else:
+                images = itertools.chain([first], images)
+                matrices = evaluate(logits, images, self.sliding, counts.append)
+        of_each = np.zeros((len(self.data.test), heads, 3, classes), np.int32)
+        if counts:
+            of_each[jax.process_index() :: jax.process_count()] = jax.device_get(counts)
+        return devices.add_up(matrices), devices.add_up(of_each)
+
+    def images(self) -> Iterator[TestImage]:
+        """This process's share of the test images."""
+        batches = load(
+            self.data.test,
+            self.data.test_transform,
+            batch_size=jax.process_count(),
+            shuffle=False,
+            epochs=1,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        for batch in batches:
+            if batch.valid[0]:
+                (label,) = batch.arrays["label"]
+                yield TestImage(batch.ids[0], batch.arrays["image"][0], label.shape, label)
+        batches.close()
+
+    def results(
+        self,
+        matrices: Mapping[str, Int64[np.ndarray, "classes classes"]],
+        counts: Int32[np.ndarray, "image heads 3 classes"],
+    ) -> Iterator[tuple[str, float | int]]:
+        """mIoU, mAcc and aAcc of every head; of the first one also each class and where it errs.
+
+        "_low" and "_high" are the ends of their 95 % intervals over images.
+        """
+        for number, (name, matrix) in enumerate(matrices.items()):
+            scores = segmentation_scores(matrix)
+            ends = segmentation_intervals(counts[:, number])
+            for key, value, interval in (
+                ("mIoU", scores.mean_iou, ends.mean_iou),
+                ("mAcc", scores.mean_accuracy, ends.mean_accuracy),
+                ("aAcc", scores.pixel_accuracy, ends.pixel_accuracy),
+            ):
+                yield f"{name}/{key}", value
+                yield f"{name}/{key}_low", interval.low
+                yield f"{name}/{key}_high", interval.high
+        first, matrix = next(iter(matrices.items()))
+        for score in class_scores(matrix, self.data.classes):
+            if not np.isnan(score.iou):
+                yield f"{first}/IoU/{score.name}", score.iou
+        if len(set(self.data.objects)) < len(self.data.objects):
+            shares = error_shares(matrix, self.data.objects)
+            yield f"{first}/taken for another part of the object", shares.same_object
+            yield f"{first}/taken for a part of another object", shares.other_object
+
+    def write_tables(self, matrices: Mapping[str, Int64[np.ndarray, "classes classes"]]) -> None:
+        """Leaves classes.csv and confusions.csv (of the first head) in the work directory."""
+        classes = self.data.classes
+        self.keep("classes.csv", class_table(matrices, classes))
+        matrix = next(iter(matrices.values()))
+        self.keep("confusions.csv", confusion_table(matrix, classes, self.data.objects))
+
+    def write_items(
+        self, heads: Sequence[str], counts: Int32[np.ndarray, "image heads 3 classes"]
+    ) -> None:
+        """Leaves segmentation_DATA.npz in the work directory, for `jaxpart.comparison`.
+
+        It holds ids and labelled pixels of the test images, the classes, and under "HEAD/counts" of each
+        image and class the pixels found, labelled and predicted.
+        """
+        kept = {
+            "ids": np.array([self.data.test.annotation(i).id for i in range(len(self.data.test))]),
+            "classes": np.array(self.data.classes),
+            "labelled": counts[:, 0, 1],
+        }
+        kept |= {f"{head}/counts": counts[:, number] for number, head in enumerate(heads)}
+        self.workdir.file(f"segmentation_{self.data.name}.npz", npz(kept))
+
+    def draw(self, logits: WindowLogits) -> None:
+        """Leaves pictures of the first head's predictions for the first test images."""
+        images = itertools.islice(self.images(), self.config.pictures)
+        colours = palette(self.data.test.info.name, self.data.classes)
+        for index, (image, predictions) in enumerate(predict(logits, images, self.sliding)):
+            record = self.data.test[index * jax.process_count()]
+            original = decode(record.image, record.annotation.id, upright=True)
+            assert image.label is not None
+            name = re.sub(r"[^\w.-]+", "_", image.id).strip("_")
+            content = picture(original, image.label, predictions[0], self.data.classes, colours)
+            self.keep(f"pictures/{index:02d}_{name}.png", content)
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Writes a file into this set's folder of the work directory."""
+        self.workdir.file(f"segmentation/{self.data.name}/{name}", content)
+
+
+_T = TypeVar("_T")
+
+
+def _counted(items: Iterator[_T], advance: Callable[[int], None]) -> Iterator[_T]:
+    """The items, each told to a progress bar when the next is asked for."""
+    for item in items:
+        yield item
+        advance(1)

@@ -1,0 +1,134 @@
+"""The data sets of segmentation, each with the sizes that the protocol gives it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from jaxpart.data.resizing import Resize
+from jaxpart.data.segmentation_transforms import SegmentationTest, SegmentationTrain
+from jaxpart.data.sets import ade20k_object, open_set, pascal
+from jaxpart.data.source import Source
+from jaxpart.data.subset import InMemory, random_subset
+from jaxpart.errors import JaxpartError
+
+_OBJECTS = {"pascal_part": pascal.OBJECTS, "ade20k_part": tuple(ade20k_object.OBJECTS.values())}
+"""Objects that the parts of a data set belong to; elsewhere all belong to one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationSet:
+    """A data set with what the protocol says of it.
+
+    Attributes:
+      name: As the configuration calls it, "lip".
+      train: Images that heads learn from.
+      test: Images that they are tested on.
+      kind: Which masks: "part" or "object".
+      crop: Side of training crops and of test windows.
+      stride: From one test window to the next.
+      train_scale: (longest, shortest) side that training images are fitted into, times a random ratio.
+      test_scale: The same for test images, without a ratio.
+      resize: By whose rules images and label maps are resized.
+    """
+
+    name: str
+    train: Source
+    test: Source
+    kind: str
+    crop: int
+    stride: int
+    train_scale: tuple[int, int]
+    test_scale: tuple[int, int]
+    resize: Resize = "opencv"
+
+    def __post_init__(self) -> None:
+        """Refuses splits that do not have the same classes."""
+        for source in (self.train, self.test):
+            if len(source.info.mask_names.get(self.kind, ())) < 2:
+                raise JaxpartError(
+                    f"{self.name} ({source.info.split}) has no classes of {self.kind} masks; choose a "
+                    "data set with such masks"
+                )
+        names = [source.info.mask_names[self.kind] for source in (self.train, self.test)]
+        if names[0] != names[1]:
+            raise JaxpartError(
+                f"{self.name} has {len(names[0]) - 1} classes in {self.train.info.split}, but "
+                f"{len(names[1]) - 1} others in {self.test.info.split}: a head for the ones cannot be "
+                "tested on the others; take both splits from the same place"
+            )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels in the masks, the background first."""
+        return self.train.info.mask_names[self.kind]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, without the background, which is ignored."""
+        return self.labels[1:]
+
+    @property
+    def train_transform(self) -> SegmentationTrain:
+        """The published training pipeline at this set's sizes."""
+        return SegmentationTrain(
+            self.kind, len(self.labels), self.train_scale, resize=self.resize, crop=self.crop
+        )
+
+    @property
+    def test_transform(self) -> SegmentationTest:
+        """The published test pipeline at this set's sizes."""
+        return SegmentationTest(self.kind, len(self.labels), self.test_scale, resize=self.resize)
+
+    @property
+    def objects(self) -> list[str]:
+        """The object that each class belongs to."""
+        if self.kind == "object":
+            return list(self.classes)
+        return part_objects(self.classes, _OBJECTS.get(self.name, ()))
+
+
+def segmentation_set(name: str, config: Any) -> SegmentationSet:
+    """The data set that a configuration calls by that name.
+
+    Raises:
+      JaxpartError: It cannot be opened.
+    """
+    chosen, seed = config.segmentation.settings[name], config.seed
+
+    def opened(split: str, count: int) -> Source:
+        source = open_set(chosen.data, split, config.data)
+        chosen_images = random_subset(source, count, seed) if 0 < count < len(source) else source
+        return InMemory(chosen_images) if config.segmentation.in_memory else chosen_images
+
+    return SegmentationSet(
+        name=name,
+        train=opened(chosen.train_split, config.segmentation.train_images),
+        test=opened(chosen.test_split, config.segmentation.test_images),
+        kind=chosen.kind,
+        crop=chosen.crop,
+        stride=chosen.stride,
+        train_scale=tuple(chosen.train_scale),
+        test_scale=tuple(chosen.test_scale),
+        resize=config.segmentation.resize,
+    )
+
+
+def part_objects(names: Sequence[str], objects: Sequence[str]) -> list[str]:
+    """The object that each part belongs to.
+
+    Args:
+      names: Parts named "OBJECT PART", as "chest of drawers handle".
+      objects: Names of objects; none: all parts belong to one.
+
+    Returns:
+      The longest object name that a part's name starts with; the part itself where there is none.
+    """
+    if not objects:
+        return ["object"] * len(names)
+    longest_first = sorted(objects, key=len, reverse=True)
+    return [
+        next((whole for whole in longest_first if name.startswith(f"{whole} ")), name)
+        for name in names
+    ]

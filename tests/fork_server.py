@@ -1,0 +1,194 @@
+"""Programs to be killed: forked from a process that has imported everything, so each start is cheap.
+
+`python tests/fork_server.py` reads one order per line of JSON and answers each with one line. An order
+names a program and may say what happens to it at its Nth change to the file system (an open for writing, a
+rename, a removal, a new folder), as Python's audit events tell them: it is killed before that, or so many
+seconds after, in the midst of whatever it is at; or nothing can be written from there on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import pathlib
+import resource
+import signal
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+_CHANGES = frozenset(("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link"))
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+def _command(module: str) -> Callable[[list[str]], int]:
+    def run(arguments: list[str]) -> int:
+        from jaxpart import command, main
+        from jaxpart.pretraining import __main__ as pretraining
+
+        sys.argv = [module, *arguments]
+        return command.entry({"main": main.main, "pretraining": pretraining.main}[module])
+
+    return run
+
+
+def _prepare(arguments: list[str]) -> int:
+    from jaxpart.data import __main__, preparing
+
+    preparing.prepare.__kwdefaults__["records_per_shard"] = 4
+    return __main__.main(["prepare", *arguments])
+
+
+def _convert(arguments: list[str]) -> int:
+    from convert import __main__
+
+    return __main__.main(arguments)
+
+
+def _report(arguments: list[str]) -> int:
+    from jaxpart.report import __main__
+
+    return __main__.main(arguments)
+
+
+PROGRAMS = {
+    "main": _command("main"),
+    "pretraining": _command("pretraining"),
+    "prepare": _prepare,
+    "convert": _convert,
+    "report": _report,
+}
+
+
+def _import_everything() -> None:
+    """All that the programs use; none of it starts a JAX backend."""
+    import array_record.python.array_record_module
+    import grain
+    import orbax.checkpoint
+
+    import convert.__main__
+    import jaxpart.data.__main__
+    import jaxpart.data.input
+    import jaxpart.main
+    import jaxpart.pretraining.__main__
+    import jaxpart.report.__main__
+    from jaxpart import tasks
+
+    for name in tasks.TASKS:
+        tasks.find(name)
+    del array_record, grain, orbax, convert, jaxpart
+
+
+def _keep_the_place_all_the_time() -> None:
+    """Checkpoints after every step and a shard per batch, so that little runs have places to resume."""
+    from jaxpart.features import extract as features
+    from jaxpart.io import checkpoints
+
+    checkpoints.Checkpointer.__init__.__kwdefaults__["every_seconds"] = 0.0
+    features._SECONDS_PER_SHARD = 0.0
+
+
+def _die(seconds: float) -> None:
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _watch(order: dict[str, Any], seen: mmap.mmap) -> None:
+    """Counts changes below the order's folder, and does at one of them what it says."""
+    lock, number = threading.Lock(), 0
+    at, fault, later = order.get("at"), order.get("fault"), order.get("later", 0.0)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal number
+        if event == "open":
+            path, _, flags = arguments
+            if not flags & _WRITES:
+                return
+        elif event in _CHANGES:
+            path = arguments[0]
+        else:
+            return
+        if isinstance(path, int):
+            return
+        path = os.path.abspath(os.fsdecode(path)) if event != "os.remove" else os.fsdecode(path)
+        if os.path.isabs(path) and not path.startswith(order["folder"] + os.sep):
+            return  # /dev/null, the compiler's cache and the like
+        with lock:
+            number += 1
+            seen[:8] = struct.pack("q", number)
+            now = number
+        if at is None or now < at:
+            return
+        if fault is not None:
+            if event in ("open", "os.mkdir"):  # what is there can be removed and renamed
+                raise OSError(fault, os.strerror(fault), path)
+        elif now == at and later:
+            threading.Thread(target=_die, args=(later,), daemon=True).start()
+        elif now == at:
+            _die(0)
+
+    sys.addaudithook(hook)
+
+
+def _child(order: dict[str, Any], seen: mmap.mmap, out: int) -> int:
+    os.setsid()
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    os.close(out)
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={order['devices']}"
+    os.chdir(order["folder"])
+    _keep_the_place_all_the_time()
+    _watch(order, seen)
+    if order.get("largest") is not None:  # another kind of full disk, for what is no Python
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest"],) * 2)
+    return PROGRAMS[order["program"]](order["arguments"])
+
+
+def main() -> None:
+    """Answers orders until there are none."""
+    _import_everything()
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        seen = mmap.mmap(-1, 8)
+        start = time.monotonic()
+        told, out = os.pipe()
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                os.close(told)
+                status = _child(order, seen, out)
+            except SystemExit as stop:
+                status = int(stop.code or 0)
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+            finally:
+                with contextlib.suppress(Exception):
+                    threading._shutdown()  # what concurrent.futures and Orbax still have to do
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        os.close(out)
+        with open(told, errors="replace") as file:
+            output = file.read()
+        _, status = os.waitpid(child, 0)
+        answer = {
+            "status": os.waitstatus_to_exitcode(status),
+            "changes": struct.unpack("q", seen[:8])[0],
+            "seconds": time.monotonic() - start,
+            "output": output,
+        }
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+    main()
