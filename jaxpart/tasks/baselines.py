@@ -2,8 +2,8 @@
 
 Of the very patches that the encoder saw. Pixels are their means in 12 × 12 cells
 (`jaxpart.features.pixels`), in colour (432 values) or grey (the mean of red, green and blue), less
-their mean over the patches; "mean_colour" is that of the whole patch, less its mean over the patches too. An encoder that does not
-retrieve better says nothing of parts.
+their mean over the patches; "mean_colour" is that of the whole patch, less its mean over the patches
+too. An encoder that does not retrieve better says nothing of parts.
 """
 
 from __future__ import annotations
