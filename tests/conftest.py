@@ -15,7 +15,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and what they start share
 import pytest
 from local_server import server as server
 
-SHARED = pathlib.Path(__file__).resolve().parent.parent.parent / "shared"
+HERE = pathlib.Path(__file__).resolve().parent
+SHARED = HERE.parent.parent / "shared"
+SUBSET = HERE / "golden"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,12 +25,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kill-seed", default="0", help="of the points at which it kills")
 
 
+class Golden:
+    """Files of ../shared/golden; where that is absent, of the subset in tests/golden."""
+
+    def __truediv__(self, name: str) -> pathlib.Path:
+        """The path of a file or folder; the test is skipped where it is in neither."""
+        for folder in (SHARED / "golden", SUBSET):
+            if (folder / name).exists():
+                return folder / name
+        pytest.skip(f"{name} is neither in ../shared/golden nor in tests/golden")
+
+
 @pytest.fixture(scope="session")
-def golden() -> pathlib.Path:
-    """What the original PyTorch code computes; tests that need it are skipped without it."""
-    if not (SHARED / "golden").is_dir():
-        pytest.skip("the golden arrays (../shared/golden) are not here")
-    return SHARED / "golden"
+def golden() -> Golden:
+    """What the original PyTorch code computes, as `golden / "protocol/retrieval.npz"`."""
+    return Golden()
+
+
+@pytest.fixture(scope="session")
+def shared() -> pathlib.Path:
+    """The folder ../shared; tests that need more of it than `golden` are skipped without it."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared is not here")
+    return SHARED
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,7 @@ def test_embedded_run_from_any_folder(tmp_path):
 
 @pytest.mark.parametrize("method", ["ibot", "dino"])
 def test_real_images_give_the_published_codes_results(method, golden, samples, tmp_path):
-    (source,) = (golden / "encoders" / f"{method}_full").glob("*.pth")
+    (source,) = (golden / f"encoders/{method}_full").glob("*.pth")
     convert(method, source, tmp_path / "encoder", num_heads=3)
     done = run(
         "--config",
@@ -96,7 +96,7 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
     )
     assert done.returncode == 0, done.stderr
     ours = json.loads((tmp_path / "run" / "results.json").read_text())["values"]
-    theirs = json.loads((golden / "end_to_end" / f"{method}_full.json").read_text())
+    theirs = json.loads((golden / f"end_to_end/{method}_full.json").read_text())
     for data, representations in theirs.items():
         for name, expected in representations.items():
             place = f"{data}/retrieval/{name}"

@@ -18,7 +18,7 @@ WEIGHTS = os.environ.get("JAXPART_WEIGHTS")
 
 
 @pytest.mark.skipif(not WEIGHTS, reason="JAXPART_WEIGHTS names no folder of unpacked weights")
-def test_clip_retrieves_as_by_transformers(golden, samples, tmp_path):
+def test_clip_retrieves_as_by_transformers(shared, samples, tmp_path):
     for name in ("torch", "transformers", "sklearn"):
         pytest.importorskip(name)
     from published_retrieval import published
@@ -33,7 +33,7 @@ def test_clip_retrieves_as_by_transformers(golden, samples, tmp_path):
     assert done.returncode == 0, done.stderr
     ours = json.loads((tmp_path / "run" / "results.json").read_text())["values"]
     print()
-    for data, representations in published(weights, golden.parent).items():
+    for data, representations in published(weights, shared).items():
         for name, theirs in representations.items():
             for metric, value in zip(("AP", "mAP"), theirs, strict=True):
                 mine = ours[f"{data}/retrieval/{name}/{metric}"]

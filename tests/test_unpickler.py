@@ -266,7 +266,7 @@ def test_old_format_with_torch(tmp_path):
 
 def test_golden_files_as_torch_reads_them(golden):
     torch = pytest.importorskip("torch")
-    for path in sorted(golden.glob("encoders/*/*.pth*")):
+    for path in sorted((golden / "encoders").glob("*/*.pth*")):
         theirs = torch.load(path, map_location="cpu", weights_only=False)
         theirs = {k: vars(v) if isinstance(v, argparse.Namespace) else v for k, v in theirs.items()}
         expected, ours = dict(flatten(theirs)), dict(flatten(open_checkpoint(path).contents))
@@ -277,7 +277,7 @@ def test_golden_files_as_torch_reads_them(golden):
 
 
 def test_random_damage_ends_in_a_sentence(golden, tmp_path):
-    whole = (golden / "encoders" / "mae" / "mae_pretrain_vit_base.pth").read_bytes()
+    whole = (golden / "encoders/mae/mae_pretrain_vit_base.pth").read_bytes()
     rng = np.random.default_rng(0)
     start = whole.index(b"PK\x01\x02")  # the directory; and the pickle lies at the beginning
     for trial in range(150):

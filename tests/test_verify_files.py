@@ -161,8 +161,8 @@ def test_two_results(compare, tmp_path):
     assert compare("results", a, c, "--tolerance", 2)[0] == 1  # a count must be equal
 
 
-def test_the_papers_table_is_the_reference(golden):
-    reference = golden.parent / "reference" / "paper_results.json"
+def test_the_papers_table_is_the_reference(shared):
+    reference = shared / "reference" / "paper_results.json"
     asset = importlib.resources.files("jaxpart") / "assets" / "paper_results.json"
     assert json.loads(asset.read_text()) == json.loads(reference.read_text())
 

@@ -169,7 +169,7 @@ def test_command_line(tmp_path, capsys):
 
 
 def test_a_wrong_layout_is_told(golden, tmp_path):
-    source = golden / "encoders" / "mae" / "mae_pretrain_vit_base.pth"
+    source = golden / "encoders/mae/mae_pretrain_vit_base.pth"
     with pytest.raises(jaxpart.JaxpartError, match="looks like the original layout of mae; pass"):
         convert("mae", source, tmp_path / "out", layout="transformers", num_heads=3)
     with pytest.raises(jaxpart.JaxpartError, match="there is no 'jax' layout of mae; choose"):

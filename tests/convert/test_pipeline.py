@@ -44,7 +44,7 @@ NOT_OF_THE_ENCODER = {
 
 
 def checkpoint_of(golden: pathlib.Path, folder: str) -> pathlib.Path:
-    path = golden / "encoders" / folder
+    path = golden / f"encoders/{folder}"
     return path / json.loads((path / "note.json").read_text())["file"]
 
 
@@ -76,7 +76,7 @@ def errors(encoder, expected, has_projector):
 def test_golden(folder, golden, tmp_path):
     convert(FOLDERS[folder], checkpoint_of(golden, folder), tmp_path / "out", num_heads=3)
     encoder = jaxpart.load_encoder(tmp_path / "out")
-    expected = np.load(golden / "encoders" / folder / "expected.npz")
+    expected = np.load(golden / f"encoders/{folder}/expected.npz")
     found = errors(encoder, expected, encoder.config.projector is not None)
     assert {"tokens"} <= found.keys()
     assert max(found.values()) <= TOLERANCE, found
@@ -90,7 +90,7 @@ def test_mae_with_permuted_patches(golden, tmp_path):
     """The published retrieval and classification: patch order[k] stands at position k."""
     convert("mae", checkpoint_of(golden, "mae"), tmp_path / "out", num_heads=3)
     encoder = jaxpart.load_encoder(tmp_path / "out")
-    expected = np.load(golden / "protocol" / "mae_scrambled.npz")
+    expected = np.load(golden / "protocol/mae_scrambled.npz")
     images, order = channels_last(expected["images"]), expected["noise"].argsort(axis=1)
     out = encoder(images, order=order, blocks=True)
     found = {"block0": out["blocks"][0], "block1": out["blocks"][1], **out}
@@ -106,7 +106,7 @@ def test_mae_with_permuted_patches(golden, tmp_path):
 
 @pytest.mark.parametrize("folder", ["dino", "ibot"])
 def test_image_size_moves_the_same_interpolation_to_conversion(folder, golden, tmp_path):
-    expected = np.load(golden / "encoders" / folder / "expected.npz")
+    expected = np.load(golden / f"encoders/{folder}/expected.npz")
     for size in ((96, 96), (64, 112)):
         out = tmp_path / str(size[1])
         source = checkpoint_of(golden, folder)
@@ -159,8 +159,8 @@ MANIFESTS = [
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_every_released_checkpoint_is_accounted_for(name, golden):
-    file = golden.parent / "reference" / "checkpoints" / f"{name}.json"
+def test_every_released_checkpoint_is_accounted_for(name, shared):
+    file = shared / "reference" / "checkpoints" / f"{name}.json"
     contents = filled(json.loads(file.read_text())["contents"])
     plan = make_plan(FAMILIES[FOLDERS[name]], contents, Options())
     assert not plan.match.faults
@@ -195,8 +195,8 @@ def test_student(golden, tmp_path):
         convert("dino", source, tmp_path / "none", num_heads=3, checkpoint_key="emam")
 
 
-def test_all_faults_come_in_one_message(golden):
-    file = golden.parent / "reference" / "checkpoints" / "mae.json"
+def test_all_faults_come_in_one_message(shared):
+    file = shared / "reference" / "checkpoints" / "mae.json"
     contents = filled(json.loads(file.read_text())["contents"])
     del contents["model"]["norm.weight"]
     contents["model"]["blocks.3.surprise"] = np.zeros(3)
@@ -206,8 +206,8 @@ def test_all_faults_come_in_one_message(golden):
     assert "norm.scale is filled by nothing" in str(caught.value)
 
 
-def test_wrong_shapes_come_in_one_message(golden):
-    file = golden.parent / "reference" / "checkpoints" / "mae.json"
+def test_wrong_shapes_come_in_one_message(shared):
+    file = shared / "reference" / "checkpoints" / "mae.json"
     contents = filled(json.loads(file.read_text())["contents"])
     contents["model"]["norm.weight"] = np.zeros(5)
     contents["model"]["blocks.1.mlp.fc1.weight"] = "not an array"

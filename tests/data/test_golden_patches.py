@@ -32,7 +32,7 @@ def listed(request, samples):
 
 def test_patches_are_the_published_ones(listed, golden):
     name, _, patches = listed
-    expected = json.loads((golden / "protocol" / "patches.json").read_text())[name]
+    expected = json.loads((golden / "protocol/patches.json").read_text())[name]
     ours = [
         {
             "image": p.image,
@@ -51,7 +51,7 @@ def test_patches_are_the_published_ones(listed, golden):
 
 def test_pixels_are_the_published_ones(listed, golden):
     name, source, patches = listed
-    arrays = np.load(golden / "protocol" / "patch_tensors.npz")
+    arrays = np.load(golden / "protocol/patch_tensors.npz")
     transform = "train" if name.endswith("_train") else "eval"
     keys = [key for key in arrays.files if key.startswith(f"{name}/")]
     assert keys

@@ -16,7 +16,7 @@ def largest_error(ours, theirs):
 
 @pytest.fixture(scope="module")
 def arrays(golden):
-    return np.load(golden / "protocol" / "position.npz")
+    return np.load(golden / "protocol/position.npz")
 
 
 def test_golden_absolute_positions(arrays):

@@ -91,21 +91,21 @@ def test_device_arithmetic_is_exact_where_similarities_are():
 
 
 def test_golden_retrieval(golden):
-    arrays = np.load(golden / "protocol" / "retrieval.npz")
+    arrays = np.load(golden / "protocol/retrieval.npz")
     result = jaxpart.average_precision(arrays["features"], arrays["part"])
     assert abs(result.ap - arrays["ap"]) <= 1e-6
     assert abs(result.mean_ap - arrays["map"]) <= 1e-6
     assert np.abs(result.per_query - arrays["per_query_ap_float64"]).max() <= 2e-4
-    expected = json.loads((golden / "protocol" / "retrieval.json").read_text())["per_part"]
+    expected = json.loads((golden / "protocol/retrieval.json").read_text())["per_part"]
     for part, value in result.per_part.items():
         assert abs(value - expected[f"part{part}"]) <= 1e-6
 
 
 @pytest.mark.parametrize("method", ["ibot_full", "dino_full"])
 def test_golden_features(golden, method):
-    arrays = np.load(golden / "end_to_end" / f"{method}.npz")
-    expected = json.loads((golden / "end_to_end" / f"{method}.json").read_text())
-    patches = json.loads((golden / "protocol" / "patches.json").read_text())
+    arrays = np.load(golden / f"end_to_end/{method}.npz")
+    expected = json.loads((golden / f"end_to_end/{method}.json").read_text())
+    patches = json.loads((golden / "protocol/patches.json").read_text())
     for key in arrays.files:
         data, representation = key.split("/")
         parts = [NAMES[data][patch["part_id"]] for patch in patches[f"{data}_retrieval"]]

@@ -65,7 +65,7 @@ def test_matrix_is_scikit_learns():
 
 
 def test_golden_scores(golden):
-    arrays = np.load(golden / "protocol" / "segmentation.npz")
+    arrays = np.load(golden / "protocol/segmentation.npz")
     counter = ConfusionCounter(6)
     for index in range(3):
         label = arrays[f"label{index}"]

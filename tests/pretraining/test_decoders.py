@@ -20,13 +20,13 @@ TOLERANCE = 1e-4
 
 
 def checkpoint(golden, name):
-    folder = golden / "encoders" / name
+    folder = golden / f"encoders/{name}"
     return folder / json.loads((folder / "note.json").read_text())["file"]
 
 
 def converted(golden, tmp_path, family, name):
     convert(family, checkpoint(golden, name), tmp_path / "out", num_heads=3, with_decoder=True)
-    expected = dict(np.load(golden / "encoders" / name / "expected.npz"))
+    expected = dict(np.load(golden / f"encoders/{name}/expected.npz"))
     images = expected["images"].transpose(0, 2, 3, 1)
     encoder = jaxpart.load_encoder(tmp_path / "out")
     return encoder.model, load_decoder(tmp_path / "out"), images, expected
@@ -72,8 +72,8 @@ def filled(manifest):
 
 
 @pytest.mark.parametrize("name", ["mae_full", "beit", "cae"])
-def test_released_checkpoints_are_accounted_for(name, golden):
-    file = golden.parent / "reference" / "checkpoints" / f"{name}.json"
+def test_released_checkpoints_are_accounted_for(name, shared):
+    file = shared / "reference" / "checkpoints" / f"{name}.json"
     contents = filled(json.loads(file.read_text())["contents"])
     family = FAMILIES[name.removesuffix("_full")]
     plan = make_plan(family, contents, Options(with_decoder=True))

@@ -10,7 +10,7 @@ TOLERANCE = 1e-5
 
 @pytest.fixture(scope="module")
 def arrays(golden):
-    return dict(np.load(golden / "protocol" / "objectives.npz"))
+    return dict(np.load(golden / "protocol/objectives.npz"))
 
 
 def crops(array, count):

@@ -33,7 +33,7 @@ def blocks_and_labels(count=4, batch=2, grid=(4, 5), width=6, classes=3, patch=8
 
 
 def test_golden_head(golden):
-    arrays = np.load(golden / "protocol" / "segmentation.npz")
+    arrays = np.load(golden / "protocol/segmentation.npz")
     maps = [jnp.asarray(arrays[f"feature{i}"]).transpose(0, 2, 3, 1) for i in range(4)]
     head = PixelHead(80, 6, rngs=nnx.Rngs(0))
     head.kernel[...] = jnp.asarray(arrays["head_weight"].T)

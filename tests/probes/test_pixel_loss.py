@@ -89,7 +89,7 @@ def test_pytorch_twin():
 
 
 def test_golden_loss_and_gradients(golden):
-    arrays = np.load(golden / "protocol" / "segmentation.npz")
+    arrays = np.load(golden / "protocol/segmentation.npz")
     features = np.concatenate([arrays[f"feature{i}"] for i in range(4)], 1).transpose(0, 2, 3, 1)
 
     def loss(parameters):

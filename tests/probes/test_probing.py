@@ -80,7 +80,7 @@ def in_order(seed, epoch, count):
 
 @pytest.mark.parametrize("kind", ["linear", "attentive"])
 def test_golden(kind, golden):
-    arrays = np.load(golden / "protocol" / f"probe_{kind}.npz")
+    arrays = np.load(golden / f"protocol/probe_{kind}.npz")
     tokens, labels = arrays["tokens"], arrays["labels"]
     features = tokens if kind == "attentive" else tokens[:, 0]
     names = ATTENTIVE if kind == "attentive" else LINEAR

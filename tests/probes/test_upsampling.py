@@ -43,7 +43,7 @@ def test_the_same_length_is_left_alone():
 
 
 def test_golden_logits(golden):
-    arrays = np.load(golden / "protocol" / "segmentation.npz")
+    arrays = np.load(golden / "protocol/segmentation.npz")
     features = np.concatenate([arrays[f"feature{i}"] for i in range(4)], 1).transpose(0, 2, 3, 1)
     logits = features @ arrays["head_weight"].T + arrays["head_bias"]
     expected = arrays["logits_upsampled"].transpose(0, 2, 3, 1)

@@ -182,9 +182,7 @@ def test_real_images_train_as_in_pytorch(kind, golden, samples, tmp_path):
     pytest.importorskip("torch")
     from tests.probes import torch_probes
 
-    convert(
-        "ibot", golden / "encoders" / "ibot_full" / "checkpoint.pth", tmp_path / "e", num_heads=3
-    )
+    convert("ibot", golden / "encoders/ibot_full/checkpoint.pth", tmp_path / "e", num_heads=3)
     encoder = devices.replicate(load_encoder(tmp_path / "e"))
     config = settings(tmp_path, part_config("ibot", "paper", projector=True))
     config.data.root = str(samples)

@@ -26,7 +26,7 @@ def test_masks():
     ("name", "space"), [("mae_full", "pixels"), ("beit", "tokens"), ("cae", "representation")]
 )
 def test_released_layouts_on_real_birds(name, space, golden, samples, tmp_path):
-    folder = golden / "encoders" / name
+    folder = golden / f"encoders/{name}"
     note = json.loads((folder / "note.json").read_text())
     convert(note["method"], folder / note["file"], tmp_path / "out", num_heads=3, with_decoder=True)
     config = part_config(note["method"], "paper", projector=False)

@@ -57,7 +57,7 @@ def encoders(golden, tmp_path_factory):
 
     def load(name):
         if name not in loaded:
-            (source,) = (golden / "encoders" / name).glob("*.pth")
+            (source,) = (golden / f"encoders/{name}").glob("*.pth")
             folder = tmp_path_factory.mktemp("encoders") / name
             convert(name.split("_")[0], source, folder, num_heads=3)
             loaded[name] = devices.replicate(load_encoder(folder))

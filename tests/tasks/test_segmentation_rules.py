@@ -24,9 +24,9 @@ METHODS = ("deit", "mocov3", "dino", "ibot", "mae", "beit", "cae")
 @pytest.mark.parametrize("method", METHODS)
 def test_golden_blocks_at_larger_crops(method, golden, tmp_path):
     """Every block of the published backbones; what training and the sliding test both read."""
-    arrays = np.load(golden / "protocol" / "segmentation_positions" / f"{method}.npz")
-    note = json.loads((golden / "encoders" / method / "note.json").read_text())
-    (source,) = (golden / "encoders" / method).glob("*.pth*")
+    arrays = np.load(golden / f"protocol/segmentation_positions/{method}.npz")
+    note = json.loads((golden / f"encoders/{method}/note.json").read_text())
+    (source,) = (golden / f"encoders/{method}").glob("*.pth*")
     convert(method, source, tmp_path / method, num_heads=note["arch"]["num_heads"])
     encoder = load_encoder(tmp_path / method)
     sides = sorted({int(key.split("_")[1]) for key in arrays.files if key.startswith("pixels")})

@@ -21,7 +21,7 @@ from jaxpart.tasks.segmentation.windows import (
 
 
 def test_golden_windows(golden):
-    arrays = np.load(golden / "protocol" / "segmentation.npz")
+    arrays = np.load(golden / "protocol/segmentation.npz")
     np.testing.assert_array_equal(windows((100, 150), (64, 64), (43, 43)), arrays["slide_windows"])
 
 

@@ -124,7 +124,7 @@ def test_evaluate_counts_what_predict_predicts():
 
 
 def test_golden_logits(golden):
-    arrays = np.load(golden / "protocol" / "segmentation.npz")
+    arrays = np.load(golden / "protocol/segmentation.npz")
     image = arrays["slide_image"][0].transpose(1, 2, 0)
     kernel = arrays["head_weight"].T
     boxes = merging.windows((100, 150), (64, 64), (43, 43))
