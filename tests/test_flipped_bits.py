@@ -13,7 +13,6 @@ from data import layouts
 from flax import nnx
 
 import jaxpart
-from jaxpart.comparison import _read as read_predictions
 from jaxpart.data.prepared import Prepared
 from jaxpart.data.preparing import prepare
 from jaxpart.data.sets.imagenet import ImageNet
@@ -135,7 +134,7 @@ def test_heads_and_predictions(tmp_path):
     (folder / "heads.npz").unlink()
     np.savez_compressed(folder / "predictions.npz", ids=np.array(["a", "b"]), labels=np.arange(2),
                         classes=np.array(["x", "y"]), **{"linear/best": np.ones((1, 2))})  # fmt: skip
-    assert check(folder, lambda folder: read_predictions(folder / "predictions.npz"), 100) > 50
+    assert check(folder, lambda folder: read_npz(folder / "predictions.npz", "run again"), 100) > 50
 
 
 def test_work_directories(tmp_path):

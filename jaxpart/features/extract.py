@@ -291,7 +291,7 @@ def _address(encoder: Encoder, view: View, name: str, precision: str) -> dict[st
         "encoder_precision": encoder.precision + on,
     }
     if name == PIXELS:
-        made_by = {"encoder": "", "encoder_precision": ""}  # all encoders share them
+        made_by, order = {"encoder": "", "encoder_precision": ""}, ""  # all encoders share them
     if encoder.config.projector and "proj" in name:
         name = f"{name} of a projector of {encoder.config.projector.out} channels"
     return {

@@ -48,7 +48,7 @@ def departures(config: Mapping[str, Any], task: str) -> list[str]:
     )
     found, missing = [], []
     for option in _OPTIONS[task]:
-        ours = _leaves(config[task].get(option), f"{task}.{option}")
+        ours = _leaves(config[task][option], f"{task}.{option}") if option in config[task] else {}
         for name, value in _leaves(theirs[task].get(option), f"{task}.{option}").items():
             if name.endswith(_IGNORED):
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from jaxpart.tasks.classification import objects as object_classification
 from jaxpart.tasks.classification import parts as classification
 
 QUIET = Progress(shown=False)
+NOTHING = WorkDir(pathlib.Path(), {}, writes=False)
 
 
 def small(method="ibot"):
@@ -150,7 +152,9 @@ def test_mae_permuted_as_published_and_not_mixed(tmp_path):
     name = "critters/retrieval/embedding/AP"
     assert found["kept"][name] != found["permuted"][name]
     kept = {path.parent.name for path in (tmp_path / "cache").rglob("*.safetensors")}
-    assert len(kept) == 2 * 3  # embedding and cls token as tested, cls token as trained on
+    assert (
+        len(kept) == 2 * 3 + 1
+    )  # embedding and cls token as tested, cls token as trained on; pixels
 
 
 def test_two_encoders_are_compared_item_by_item(embedded):
@@ -269,7 +273,7 @@ def test_bad_input_gets_one_sentence(tmp_path):
 
     def refused(sentence, task, encoder, config):
         with pytest.raises(JaxpartError, match=sentence):
-            dict(task.run(encoder, config, None, QUIET))
+            dict(task.run(encoder, config, NOTHING, QUIET))
 
     task.heads = ("circular",)
     refused("no probe 'circular'", classification, encoder, config)

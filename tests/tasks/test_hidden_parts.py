@@ -1,6 +1,7 @@
 """Hidden parts: what is hidden, and on released layouts what comes of it."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ import jaxpart
 from convert.pipeline import convert
 from jaxpart.config import part_config
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.masked_parts import experiment as hidden_parts
 from jaxpart.tasks.masked_parts.regions import draw_masks
+
+NOTHING = WorkDir(pathlib.Path(), {}, writes=False)
 
 
 def test_masks():
@@ -35,7 +39,7 @@ def test_released_layouts_on_real_birds(name, space, golden, samples, tmp_path):
     config.data.sets = ("cub",)
     config.hidden_parts.images = 12
     encoder = jaxpart.load_encoder(tmp_path / "out")
-    values = dict(hidden_parts.run(encoder, config, None, Progress(shown=False)))
+    values = dict(hidden_parts.run(encoder, config, NOTHING, Progress(shown=False)))
     spaces = {key.split("/")[2] for key in values if key.endswith("/seen/AP")}
     assert spaces == {space}  # DALL-E's tokens of the releases are not known
     place = f"cub/hidden_parts/{space}"

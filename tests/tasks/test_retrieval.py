@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 
 import numpy as np
 import pytest
@@ -21,9 +22,11 @@ from jaxpart.features import extract as features
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.metrics.chance import chance_retrieval
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks import layers, retrieval
 
 QUIET = Progress(shown=False)
+NOTHING = WorkDir(pathlib.Path(), {}, writes=False)
 SIZE = 32
 
 
@@ -75,7 +78,7 @@ def reference_ap(rows, parts, *, exclude_self):
 def test_baselines(encoder, config, exclude_self):
     config.retrieval.exclude_self = exclude_self
     config.tasks = ("retrieval", "layers")
-    values = dict(retrieval.run(encoder, config, None, QUIET))
+    values = dict(retrieval.run(encoder, config, NOTHING, QUIET))
     source, selection, patches = patches_of(config)
     parts = [selection.parts[patch.part] for patch in patches]
     means = cells(pixels_of(config))
@@ -97,7 +100,7 @@ def test_baselines(encoder, config, exclude_self):
     assert values[f"{place}/chance/mAP"] == chance.mean_ap
     assert not any("untrained" in key or "chance/AP_" in key for key in values)
 
-    deep = dict(layers.run(encoder, config, None, QUIET))
+    deep = dict(layers.run(encoder, config, NOTHING, QUIET))
     kinds = [source.annotation(patch.index).label for patch in patches]
     place = "critters/layers/baseline"
     assert deep[f"{place}/chance/parts/AP"] == chance.ap
@@ -160,15 +163,15 @@ def test_pictures_are_read_once_and_encoders_share_their_pixels(encoder, config,
         return encode(encoder, view, numbers, names, *others)
 
     monkeypatch.setattr(features, "_encode", counted)
-    first = dict(retrieval.run(encoder, config, None, QUIET))
+    first = dict(retrieval.run(encoder, config, NOTHING, QUIET))
     assert asked == [("embedding", "projection", "cls_token", "pixels12")]
-    assert dict(retrieval.run(encoder, config, None, QUIET)) == first
+    assert dict(retrieval.run(encoder, config, NOTHING, QUIET)) == first
     assert len(asked) == 1
     other = dataclasses.replace(encoder, digest="of another")
-    dict(retrieval.run(other, config, None, QUIET))
+    dict(retrieval.run(other, config, NOTHING, QUIET))
     assert asked[1:] == [("embedding", "projection", "cls_token")]
     config.retrieval.untrained = True
-    third = dict(retrieval.run(encoder, config, None, QUIET))
+    third = dict(retrieval.run(encoder, config, NOTHING, QUIET))
     assert asked[2:] == []  # this encoder is untrained, and of the same seed
     for name in config.retrieval.representations:
         place = f"critters/retrieval/{{}}{name}/AP"
@@ -178,7 +181,7 @@ def test_pictures_are_read_once_and_encoders_share_their_pixels(encoder, config,
 def test_an_untrained_twin_is_another_encoder(encoder, config):
     config.retrieval.untrained = True
     config.seed = 1
-    values = dict(retrieval.run(encoder, config, None, QUIET))
+    values = dict(retrieval.run(encoder, config, NOTHING, QUIET))
     place = "critters/retrieval/{}embedding/AP"
     assert values[place.format("baseline/untrained/")] != values[place.format("")]
 
@@ -188,7 +191,7 @@ def test_pictures_that_cannot_be_read_are_left_out_of_baselines(encoder, config,
     bad = patches[0].index
 
     class Damaged:
-        info, annotation = source.info, source.annotation
+        info, annotation, origin = source.info, source.annotation, source.origin
 
         def __len__(self):
             return len(source)
@@ -210,7 +213,7 @@ def test_pictures_that_cannot_be_read_are_left_out_of_baselines(encoder, config,
 
 
 def test_projections_retrieve_as_all_their_channels_do(encoder, config):
-    values = dict(retrieval.run(encoder, config, None, QUIET))
+    values = dict(retrieval.run(encoder, config, NOTHING, QUIET))
     source, selection, patches = patches_of(config)
     projection = np.asarray(encoder(encoder.normalize(pixels_of(config)))["projection"])
     assert projection.shape[1] == 512
