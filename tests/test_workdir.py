@@ -7,6 +7,8 @@ import os
 
 import pytest
 
+from jaxpart.data.critters import Critters
+from jaxpart.data.subset import Subset
 from jaxpart.errors import JaxpartError
 from jaxpart.report.runs import read_runs
 from jaxpart.runs.workdir import WorkDir
@@ -71,6 +73,61 @@ def test_what_has_no_value_is_null(tmp_path):
     report = verify_results(tmp_path, tmp_path)
     assert report.same
     assert len(report.rows) == 2
+
+
+CONFIG = {
+    "encoder": {"checkpoint": "a/encoder", "small": ""},
+    "data": {"root": "a", "seed": 0},
+    "features": {"folder": "a/features", "cache": "disk"},
+}
+
+
+def test_a_folder_belongs_to_its_encoder_and_data_wherever_they_lie(tmp_path):
+    critters = Critters(num_images=4)
+    first = WorkDir(tmp_path, CONFIG)
+    first.belongs_to("the encoder", "0123456789abcdef")
+    first.reads("critters/retrieval", critters)
+    moved = {
+        "encoder": {"checkpoint": "b/encoder", "small": ""},
+        "data": {"root": "b", "seed": 0},
+        "features": {"folder": "b/features", "cache": "disk"},
+    }
+    second = WorkDir(tmp_path, moved)
+    second.belongs_to("the encoder", "0123456789abcdef")
+    second.reads("critters/retrieval", critters)
+    third = WorkDir(tmp_path, CONFIG)
+    with pytest.raises(
+        JaxpartError, match=r"with the encoder as it was before \(0123.* then, f.*now"
+    ):
+        third.belongs_to("the encoder", "f" * 16)
+    with pytest.raises(
+        JaxpartError, match=r"the data of critters/retrieval \(train\) as .* another"
+    ):
+        third.reads("critters/retrieval", Subset(critters, [0, 1]))
+    WorkDir(tmp_path, moved).belongs_to(
+        "the encoder", "0123456789abcdef"
+    )  # refusing changed nothing
+    with pytest.raises(JaxpartError, match=r"data\.seed: 0 there, 1 now"):
+        WorkDir(tmp_path, moved | {"data": {"root": "b", "seed": 1}})
+
+
+def test_a_folder_of_an_older_version_is_refused(tmp_path):
+    WorkDir(tmp_path, CONFIG)
+    (tmp_path / "identity.json").unlink()
+    with pytest.raises(
+        JaxpartError, match=r"begun by an older jaxpart, .*; name another --workdir"
+    ):
+        WorkDir(tmp_path, CONFIG)
+
+
+def test_a_changed_measurement_is_named(tmp_path):
+    workdir = WorkDir(tmp_path, {})
+    for step in range(3):
+        workdir.metric("loss", 0.5, step=step)
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(file.read_text().replace('"step": 1, "value": 0.5', '"step": 1, "value": 0.1'))
+    with pytest.raises(JaxpartError, match=r"metrics\.jsonl, line 2 is damaged \(it was changed"):
+        WorkDir(tmp_path, {})
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS])

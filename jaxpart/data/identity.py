@@ -57,33 +57,31 @@ def _of_files(origins: Iterable[Sequence[str] | str], *, moved_counts: bool) -> 
     paths = dict.fromkeys(p for origin in origins if not isinstance(origin, str) for p in origin)
     found = {path: _status(path) for path in paths}
     there = {path: status for path, status in found.items() if status is not None}
-    if sum(status.st_size for status in there.values()) <= READ_FIRST:
+    if sum(size for size, _, _ in there.values()) <= READ_FIRST:
         with concurrent.futures.ThreadPoolExecutor() as pool:
             contents = pool.map(_content, there, there.values())
             named = dict(zip(there, contents, strict=True))
     else:
         named = {
-            path: f"{status.st_size} {status.st_mtime_ns}"
-            + (f" {status.st_ctime_ns}" if moved_counts else "")
-            for path, status in there.items()
+            path: f"{size} {content} {anything}" if moved_counts else f"{size} {content}"
+            for path, (size, content, anything) in there.items()
         }
     return {path: named.get(path, _MISSING) for path in paths}
 
 
-def _status(path: str) -> os.stat_result | None:
+def _status(path: str) -> tuple[int, int, int] | None:
+    """Size in bytes, and nanoseconds of the last change of its content and of anything."""
     try:
-        return os.stat(path)
+        found = os.stat(path)
     except OSError:
         return None  # whoever reads it says what is wrong
-
-
-def _content(path: str, status: os.stat_result) -> str:
-    return _digest(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 @functools.lru_cache(maxsize=1 << 20)
-def _digest(path: str, *unchanged: int) -> str:
-    """SHA-256 of a file, read once while it stays as it is."""
+def _content(path: str, status: tuple[int, int, int]) -> str:
+    """SHA-256 of a file, read once while its status stays."""
+    del status
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:32]
