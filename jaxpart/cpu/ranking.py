@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
-import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -28,20 +27,9 @@ _TILE = 512
 """Rows of a square of products: it is mirrored while it is in a core's cache."""
 
 
-class _Scratch:
-    """Memory for the scores of some queries, used again and again: fresh pages cost as much as a sort."""
-
-    def __init__(self, queries: int, items: int) -> None:
-        shape = queries, width_for(items)
-        self.keys, self.spare, self.found = (np.empty(shape, np.int32) for _ in range(3))
-        self.shares = np.empty((queries, items))
-        self.flags = np.empty((queries, items), bool)
-
-
 def average_precision_of(
     similarities: Float32[np.ndarray, "queries items"],
     positives: Bool[np.ndarray, "queries items"],
-    scratch: _Scratch | None = None,
 ) -> Float64[np.ndarray, " queries"]:
     """AP of each row of a similarity matrix, equal to scikit-learn's to rounding in float64.
 
@@ -49,38 +37,31 @@ def average_precision_of(
       similarities: float32 scores, not NaN; fastest between -2 and 2. Items below all others that
         are not positive count as not there.
       positives: Which items are right.
-      scratch: Memory for at least as many queries.
 
     Returns:
       AP per row; NaN where it has no positive.
     """
     queries, items = similarities.shape
-    scratch = scratch or _Scratch(queries, items)
-    keys, spare = scratch.keys[:queries], scratch.spare[:queries]
+    keys = np.empty((queries, width_for(items)), np.int32)
     # One sort of integers does all: the similarity as an integer that falls where it rises, and below
     # it one bit for "positive". Adding zero first makes -0.0 and 0.0 the same. Between -2 and 2 the
     # float's bits leave room for one more in 32.
-    bits, there = keys[:, :items], spare[:, :items]
+    bits = keys[:, :items]
     np.add(similarities, np.float32(0), out=bits.view(np.float32))
-    np.right_shift(bits, 31, out=there)
-    there &= np.int32(2**31 - 1)
-    bits ^= there
+    bits ^= (bits >> 31) & np.int32(2**31 - 1)
     np.invert(bits, out=bits)
     if similarities.max() < 2 and similarities.min() > -2:
         bits <<= 1
         bits |= positives
         keys[:, items:] = np.iinfo(np.int32).max  # behind all items
-        sorted_keys, spare = (a[:, :items] for a in sort_rows(keys, spare))
+        sorted_keys = sort_rows(keys)[:, :items]
     else:
         sorted_keys = np.sort((bits.astype(np.int64) << 1) | positives, axis=1)
-        spare = there
-    positive = np.bitwise_and(sorted_keys, 1, out=spare, casting="unsafe")
-    found = np.cumsum(positive, axis=1, out=scratch.found[:queries, :items])
-    shares = np.multiply(found, positive, out=scratch.shares[:queries])
-    precisions = shares @ (1 / np.arange(1, items + 1))
+    positive = (sorted_keys & 1).astype(np.int32, copy=False)
+    found = np.cumsum(positive, axis=1, dtype=np.int32)
+    precisions = (found * positive) @ (1 / np.arange(1, items + 1))
     # Within a tie positives come last, so that one alone stands at the tie's end; two do not.
-    same = scratch.flags[:queries, 1:]
-    np.equal(sorted_keys[:, 1:], sorted_keys[:, :-1], out=same)
+    same = sorted_keys[:, 1:] == sorted_keys[:, :-1]
     tied = np.flatnonzero(same.any(axis=1))
     tied = tied[(same[tied] & (positive[tied, 1:] > 0)).any(axis=1)]
     if len(tied):
@@ -120,23 +101,18 @@ def host_queries(
     share = max(1, _CACHED_VALUES // items)
     block = max(share, _BLOCK_VALUES // items // threads)
     per_query = np.zeros(items)
-    memory = threading.local()
 
     def score(start: int, similarities: Float32[np.ndarray, "share items"]) -> None:
-        if not hasattr(memory, "scratch"):
-            memory.scratch = _Scratch(share, items)
         stop = start + len(similarities)
         positives = labels[start:stop, None] == labels
         if exclude_self:
             own = np.arange(len(similarities)), np.arange(start, stop)
             similarities[own], positives[own] = _BELOW_COSINES, False
-        per_query[start:stop] = average_precision_of(similarities, positives, memory.scratch)
+        per_query[start:stop] = average_precision_of(similarities, positives)
 
     def multiply_and_score(start: int) -> int:
-        if not hasattr(memory, "similarities"):
-            memory.similarities = np.empty((block, items), np.float32)
         some = rows[start : min(start + block, mine.stop)]
-        similarities = np.matmul(some, rows.T, out=memory.similarities[: len(some)])
+        similarities = some @ rows.T
         for offset in range(0, len(some), share):
             score(start + offset, similarities[offset : offset + share])
         return len(some)
