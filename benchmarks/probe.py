@@ -32,10 +32,10 @@ def rows(quick: bool) -> list[Row]:
     from jaxpart.encoders.loading import random_encoder
     from jaxpart.encoders.small import small_config
     from jaxpart.features import extract as features
-    from jaxpart.probes.items import Items
+    from jaxpart.probes.items import Items, shuffled
     from jaxpart.probes.linear import LinearHead
-    from jaxpart.probes.probing import shuffled, train_heads
     from jaxpart.probes.recipe import Recipe
+    from jaxpart.probes.sweep import Sweep
 
     epochs, runs, images = (3, 1, 40) if quick else (90, 3, 300)
     items, tested, size = (256, 64, 128) if quick else (15_000, 5_000, 1024)
@@ -51,7 +51,7 @@ def rows(quick: bool) -> list[Row]:
         width, recipe = train_items.features[0].shape[1], Recipe(rates, epochs, size)
         make = functools.partial(LinearHead, width, CLASSES)
         start = time.perf_counter()
-        train_heads(lambda rngs: make(rngs=rngs), train_items, test_items, recipe, [0], log=log)
+        Sweep(make, recipe, [0]).fit(train_items, test_items, log=log)
         end = time.perf_counter()
         # The first piece of epoch 1 is logged when it is done: all but an epoch and that piece are timed.
         return [first[0] - start, (end - first[0]) * epochs / (epochs - 1.5)]

@@ -115,7 +115,7 @@ def test_features_are_the_encoders(folder):
     for name, expected in direct([4, 1, 9, 1]).items():
         assert found.features[name].shape == expected.shape
         np.testing.assert_allclose(found.features[name].whole(), expected, rtol=0, atol=1e-5)
-        few = found.features[name].take(np.array([[3], [0]]))
+        few = found.features[name][np.array([[3], [0]])]
         np.testing.assert_array_equal(few[:, 0], found.features[name].whole()[[3, 0]])
 
 

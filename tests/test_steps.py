@@ -8,7 +8,6 @@ import contextlib
 import types
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from compile_checks import exchanges, steady, taken_over, values
@@ -21,12 +20,10 @@ from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.vit import ViTConfig
 from jaxpart.features import extract as features
 from jaxpart.metrics.average_precision import device_queries
-from jaxpart.probes import items as on_devices
-from jaxpart.probes import probing
-from jaxpart.probes.items import Items
+from jaxpart.probes.items import EvalPiece, FeatureBatches, Items, TrainPiece
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.pixel import PixelHeads
-from jaxpart.probes.random_views import ViewSteps
+from jaxpart.probes.random_views import RandomViews
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
 from jaxpart.runs.progress import Progress
@@ -93,7 +90,7 @@ def gradients_alone(program, state):
     """Whether sums of the heads' gradients, and a loss of each, are all that a program exchanges."""
     found = exchanges(program)
     assert {kind for kind, _ in found} == {"all-reduce"}
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.parameters))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.heads.parameters))
     return parameters <= values(found) <= parameters + len(RECIPE.rates)
 
 
@@ -101,28 +98,32 @@ def test_a_probes_epoch():
     items = Items([RANDOM.normal(size=(16, 16)).astype(np.float32)], LABELS)
     watched = Watched()
     with watched.stack:
-        probing.train_heads(head, items, items, RECIPE, [0], log=watched.log)
+        Sweep(head, RECIPE, [0]).fit(items, items, log=watched.log)
         assert watched.stack._exit_callbacks
 
     sweep, state = sweep_and_state(items)
     rows = devices.shard(np.arange(16, dtype=np.int32).reshape(2, 1, 8), axis=2)
     rates = devices.replicate(np.ones((2, 2), np.float32))
-    train = sweep.train.lower(state, items.resident, rows, rates).compile()
+    piece = TrainPiece(rows, rates, None)
+    lowered = sweep.train.lower(state, items.resident, piece, gather=FeatureBatches.gather)
+    train = lowered.compile()
     assert gradients_alone(train, state)
-    place = devices.replicate((np.int32(0), np.int32(0), np.full((1, 1, 2), -1, np.int32)))
+    place = devices.replicate((np.int32(0), np.int32(0)))
+    chosen = devices.replicate(np.full((1, 1, 2), -1, np.int32))
     labels = devices.replicate(items.labels)
-    test = sweep.test.lower(state, items.resident[0], labels, *place).compile()
+    tested = EvalPiece(items.resident[0], *place)
+    test = sweep.test.lower(state, tested, labels, chosen).compile()
     assert not exchanges(test)
     for program in (train, test):
         assert taken_over(program) == len(jax.tree.leaves(state))
     before = jax.tree.leaves(state)
-    train(state, items.resident, rows, rates)
+    train(state, items.resident, piece)
     assert all(leaf.is_deleted() for leaf in before)
 
 
 def sweep_and_state(items):
-    sweep = Sweep(head, RECIPE.transform(), bn_test="running")
-    state = sweep.start(representations=1, seeds=[0], rates=2, epochs=3, items=len(items))
+    sweep = Sweep(head, RECIPE, [0])
+    state = sweep.start(representations=1, items=len(items))
     return sweep, devices.replicate(state)
 
 
@@ -133,27 +134,24 @@ class Loader:
         arrays = {"image": PIXELS[:8], "label": LABELS[:8].astype(np.int32)}
         return types.SimpleNamespace(arrays=arrays, ids=("a",))
 
-    def get_state(self):
-        return {}
+    def close(self):
+        pass
 
 
-def test_a_step_on_random_views(encoder):
-    def represent(encoder, images):
-        return [features.represent(encoder, images, names=("embedding",))["embedding"]]
-
+def test_a_step_on_random_views(encoder, monkeypatch):
+    monkeypatch.setattr("jaxpart.data.input.load", lambda *args, **options: Loader())
+    views = RandomViews(encoder, LABELS, ("embedding",), SIDE, seed=0, workers=0, subset=None)
     items = Items([RANDOM.normal(size=(16, 16)).astype(np.float32)], LABELS)
     sweep, state = sweep_and_state(items)
-    steps = ViewSteps(sweep, represent, encoder, Loader(), 16, RECIPE, 8, 1)
-    tests = on_devices.Tests(sweep, items, None, (1, 1, 2), 1 << 20)
-    watched, kept = Watched(), jax.tree.map(jnp.copy, state)
+    watched = Watched()
     with watched.stack:
-        probing.run(state, steps, tests, RECIPE.epochs, checkpointer=None, log=watched.log)
+        sweep.fit(views, items, log=watched.log)
         assert watched.stack._exit_callbacks
-    arrays = devices.shard((PIXELS[:8], LABELS[:8].astype(np.int32)))
-    rates = devices.replicate(np.ones((1, 2), np.float32))
-    program = steps._step.lower(kept, encoder, *arrays, rates).compile()
-    assert gradients_alone(program, kept)
-    assert taken_over(program) == len(jax.tree.leaves(kept))
+    arrays = devices.shard((PIXELS[None, :8], LABELS[None, :8].astype(np.int32)), axis=1)
+    piece = TrainPiece(arrays, devices.replicate(np.ones((1, 2), np.float32)), None)
+    program = sweep.train.lower(state, encoder, piece, gather=views.gather).compile()
+    assert gradients_alone(program, state)
+    assert taken_over(program) == len(jax.tree.leaves(state))
 
 
 def test_windows(encoder):

@@ -20,15 +20,13 @@ def width_for(columns: int) -> int:
     return runs * -(-columns // runs)
 
 
-def sort_rows(
-    values: Int32[np.ndarray, "rows columns"], spare: Int32[np.ndarray, "rows columns"]
-) -> tuple[Int32[np.ndarray, "rows columns"], Int32[np.ndarray, "rows columns"]]:
-    """Every row in ascending order; returns the sorted array and the other, which are the two given.
+def sort_rows(values: Int32[np.ndarray, "rows columns"]) -> Int32[np.ndarray, "rows columns"]:
+    """Every row in ascending order.
 
     Args:
       values: As wide as `width_for` says; overwritten.
-      spare: Of the same shape; overwritten.
     """
+    spare = np.empty_like(values)
     columns = values.shape[1]
     size = run = columns // _runs(columns)
     while True:
@@ -47,7 +45,7 @@ def sort_rows(
             half //= 2
         values.reshape(-1, run).sort(axis=1)
         if not turned:
-            return values, spare
+            return values
         _invert_odd(values, size)
         size *= 2
 

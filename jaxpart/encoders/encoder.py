@@ -69,6 +69,18 @@ class Encoder:
         """Refuses a precision that there is not."""
         check_precision(self.precision)
 
+    def __repr__(self) -> str:
+        """A few lines: what it is, and what of its architecture is not the default."""
+        # Inside JAX's transformations leaves may be anything.
+        count = sum(getattr(leaf, "size", 0) for leaf in jax.tree.leaves(self.state))
+        state = "trained" if self.trained else "UNTRAINED"
+        return (
+            f"Encoder({self.name!r}, {state}, {count:,} parameters, {self.precision},\n"
+            f"    {_differences(self.config)},\n"
+            f"    {self.preprocessing},\n"
+            f"    digest={self.digest!r})"
+        )
+
     def __call__(
         self,
         images: Float[Array, "batch height width 3"],
@@ -144,6 +156,17 @@ class Encoder:
         model.set_attributes(groups=self.groups)
         set_precision(model, self.precision)
         return model
+
+
+def _differences(config: Any) -> str:
+    """The configuration with the fields alone that are not the default."""
+    changed = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value != field.default:
+            shown = _differences(value) if dataclasses.is_dataclass(value) else repr(value)
+            changed.append(f"{field.name}={shown}")
+    return f"{type(config).__name__}({', '.join(changed)})"
 
 
 @functools.partial(jax.jit, static_argnames=("blocks", "attention"))

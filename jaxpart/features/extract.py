@@ -157,9 +157,9 @@ class Features:
         self.shape = (len(ids), *self._rows[0].shape[1:])
         self.dtype = self._rows[0].dtype
 
-    def take(self, indices: Int[np.ndarray, "*rows"], axis: int = 0) -> np.ndarray:
-        """Those of some items, `[*rows, …]`; from disk, only they are read."""
-        del axis  # as in numpy.take
+    def __getitem__(self, items: slice | Int[np.ndarray, "*rows"]) -> np.ndarray:
+        """Those of some items, `[*rows, …]`, as an array has them; from disk, only they are read."""
+        indices = np.arange(len(self._place))[items]
         number, row = self._place[indices.reshape(-1)].T
         if len(self._rows) == 1:
             found = self._rows[0].take(row, axis=0)
@@ -168,10 +168,6 @@ class Features:
             for i in np.unique(number):
                 found[number == i] = self._rows[i].take(row[number == i], axis=0)
         return np.asarray(found).reshape(*indices.shape, *self.shape[1:])
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        """Those of neighbouring items."""
-        return self.take(np.arange(len(self._place))[rows])
 
     def whole(self) -> np.ndarray:
         """All of them, float32: an array of its own, made without a second one beside it."""

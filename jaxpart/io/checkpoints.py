@@ -108,7 +108,7 @@ class Checkpointer:
 
     The state may be any pytree of arrays; it is read back onto the devices and shardings of a fresh
     one, whatever they were when it was written. What was best so far is part of the state where there
-    is such a thing (`jaxpart.probes.sweep.Training`): heads that train together are best at epochs of
+    is such a thing (`jaxpart.probes.outcome.Training`): heads that train together are best at epochs of
     their own, so that no one checkpoint would be the best of them all. Randomness follows from the seed
     and the step, and what was measured is in metrics.jsonl.
 

@@ -7,8 +7,8 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from jaxtyping import Float, Float64
 
+from jaxpart.cpu.ranking import average_precision_of
 from jaxpart.errors import JaxpartError
-from jaxpart.metrics.average_precision import average_precision_of
 from jaxpart.metrics.similarities import unit_rows
 
 _BLOCK_VALUES = 4 << 20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,9 +14,6 @@ _COSINE_EPSILON = 1e-8
 
 _BLOCK_VALUES = 1 << 20
 """Of features, brought to length 1 at a time."""
-
-_TILE = 512
-"""Rows of a square of products: it is mirrored while it is in a core's cache."""
 
 
 class Rows(Protocol):
@@ -61,21 +57,3 @@ def unit_rows(features: Rows, *, padded: int = 0) -> Float32[np.ndarray, "items 
             f"look at its image and the encoder"
         )
     return rows
-
-
-def symmetric_products(
-    rows: Float32[np.ndarray, "items channels"], pool: concurrent.futures.Executor
-) -> Float32[np.ndarray, "items items"]:
-    """Inner products of all rows with all, each pair once: half the work of a matrix product."""
-    items = len(rows)
-    products = np.empty((items, items), np.float32)
-
-    def fill(i: int, j: int) -> None:
-        tile = products[i : i + _TILE, j : j + _TILE]
-        np.matmul(rows[i : i + _TILE], rows[j : j + _TILE].T, out=tile)
-        if i != j:
-            products[j : j + _TILE, i : i + _TILE] = tile.T
-
-    starts = range(0, items, _TILE)
-    list(pool.map(fill, *zip(*((i, j) for i in starts for j in starts if j <= i), strict=True)))
-    return products

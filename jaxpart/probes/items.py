@@ -1,64 +1,79 @@
-"""Labelled features, and how they come to the devices: all at once where they fit, else in pieces."""
+"""Labelled features and batches of them: whole on the devices where they fit, else piece by piece."""
 
 from __future__ import annotations
 
 import functools
 import math
 import os
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from jaxpart import devices
-from jaxpart.probes.sweep import TEST_BATCH, Sweep, Training
+from jaxpart.features.extract import Features
+from jaxpart.probes.recipe import Recipe
+
+TEST_BATCH = 256
+"""Items tested at once, as in the published code: it matters to BatchNorm's batch statistics."""
 
 PIECE_BYTES = 256 << 20
 """Features sent to the devices at once where not all of them fit."""
 
 
-class Rows(Protocol):
-    """A feature of each item: a NumPy array, or `features.Features` on disk."""
+class TrainPiece(NamedTuple):
+    """Steps of training that one call takes, on the devices.
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """[item, …]."""
-        ...
+    Attributes:
+      batches: What `gather` of the source makes a batch of, leading with the step.
+      rates: The learning rates of each step.
+      valid: False for items that only fill a step up to the size of the others; None: all are valid.
+    """
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """float32 or bfloat16."""
-        ...
-
-    def take(self, indices: Any, axis: int) -> np.ndarray:
-        """Those of some items, as `numpy.take` along axis 0."""
-        ...
+    batches: Any
+    rates: Float[Array, "step rate"]
+    valid: Bool[Array, "step batch"] | None
 
 
-class _Some:
-    """Rows of some items, wherever those of all lie."""
+class EvalPiece(NamedTuple):
+    """Test items that one call tests, on the devices.
 
-    def __init__(self, rows: Rows, items: Int[np.ndarray, " item"]) -> None:
-        self._rows, self._items = rows, items
-        self.shape, self.dtype = (len(items), *rows.shape[1:]), rows.dtype
+    Attributes:
+      features: Theirs.
+      epoch: Number of the epoch, from 0.
+      start: Number of the first of them.
+    """
 
-    def take(self, indices: Any, axis: int) -> np.ndarray:
-        return self._rows.take(self._items[indices], axis=axis)
+    features: Shaped[Array, "representation item ..."]
+    epoch: Int[Array, ""]
+    start: Int[Array, ""]
 
 
 class Items:
     """Labelled items with one or more features of one shape; on the devices once they were asked for.
 
     Attributes:
-      features: One per representation.
+      features: One per representation: `Features`, which may lie on disk, or arrays [row, …].
       labels: Classes, from 0.
     """
 
-    def __init__(self, features: Sequence[Rows], labels: Int[np.ndarray, " item"]) -> None:
-        """Copies nothing."""
+    def __init__(
+        self,
+        features: Sequence[Features | np.ndarray],
+        labels: Int[np.ndarray, " item"],
+        rows: Int[np.ndarray, " item"] | None = None,
+    ) -> None:
+        """Copies nothing.
+
+        Args:
+          features: Of the items, or of more.
+          labels: Of the items.
+          rows: The items' rows in the features; by default those are of the items alone.
+        """
         self.features, self.labels = tuple(features), labels.astype(np.int32)
+        self._rows = np.arange(len(labels)) if rows is None else rows
 
     def __len__(self) -> int:
         """Number of items."""
@@ -67,70 +82,185 @@ class Items:
     @property
     def nbytes(self) -> int:
         """Size of all features."""
-        return sum(math.prod(rows.shape) * rows.dtype.itemsize for rows in self.features)
+        sizes = (math.prod(rows.shape[1:]) * rows.dtype.itemsize for rows in self.features)
+        return len(self) * sum(sizes)
 
-    def take(self, indices: Int[np.ndarray, "*rows"]) -> np.ndarray:
-        """Features of some items, `[*rows, …]` with the representation before the batch's axes."""
-        found = [rows.take(indices, axis=0) for rows in self.features]
+    def take(self, items: Int[np.ndarray, "*batch"]) -> Shaped[np.ndarray, "representation ..."]:
+        """Features of some items, [representation, *batch, …]; only these are read."""
+        found = [rows[self._rows[items]] for rows in self.features]
         return found[0][None] if len(found) == 1 else np.stack(found)
 
     def subset(self, items: Int[np.ndarray, " item"]) -> Items:
-        """Some of them; copies nothing."""
-        return Items([_Some(rows, items) for rows in self.features], self.labels[items])
+        """Some of them; copies no feature."""
+        return Items(self.features, self.labels[items], self._rows[items])
 
     @functools.cached_property
     def resident(self) -> tuple[jax.Array, jax.Array]:
         """All features [representation, item, …] and labels, whole on every device."""
         return devices.replicate((self.take(np.arange(len(self))), self.labels))
 
+    def batches(
+        self, items: Int[np.ndarray, " item"], recipe: Recipe, seeds: Sequence[int], memory: int
+    ) -> FeatureBatches:
+        """Batches of some of them, in an order that each seed draws anew for every epoch.
 
-class Tests:
-    """The testing of a sweep after each epoch, in one or more pieces.
+        Args:
+          items: Which.
+          recipe: Says how large batches are, and the learning rates.
+          seeds: Of the orders.
+          memory: Bytes of features that may stay on the devices.
+        """
+        return FeatureBatches(self, items, recipe, seeds, stays=self.nbytes <= memory)
+
+
+class Batches:
+    """Where the batches of a training come from, in pieces.
 
     Attributes:
-      pieces: (start, stop) of the items of each.
+      pieces: How many make an epoch.
+      arrays: What stays on the devices: features, or the encoder.
+      nbytes: The size of features there.
+      gather: (arrays, a step of `TrainPiece.batches`) → features [representation, seed, batch, …] and
+        labels [seed, batch]; the axis of seeds may be 1, where all see the same.
     """
+
+    pieces: int
+    arrays: Any = None
+    nbytes = 0
+    gather: Callable[[Any, Any], tuple[Array, Array]]
+
+    def piece(self, epoch: int, number: int) -> tuple[TrainPiece, tuple[str, ...]]:
+        """A piece of an epoch, which are asked for in order, and names of its items for messages."""
+        raise NotImplementedError
+
+    def get_state(self) -> dict[str, Any]:
+        """The place after the pieces given out, where their numbers do not tell it."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes to a place."""
+
+    def close(self) -> None:
+        """Ends what was opened."""
+
+
+class FeatureBatches(Batches):
+    """Batches of cached features: in one piece an epoch, where they stay on the devices."""
 
     def __init__(
         self,
-        sweep: Sweep,
-        test: Items,
-        chosen_epoch: Int[np.ndarray, "representation seed rate"] | None,
-        heads: tuple[int, int, int],
-        memory: int,
+        items: Items,
+        chosen: Int[np.ndarray, " item"],
+        recipe: Recipe,
+        seeds: Sequence[int],
+        *,
+        stays: bool,
     ) -> None:
-        """Puts features on the devices, if they fit.
+        """See `Items.batches`."""
+        self._items, self._chosen, self._recipe, self._seeds = items, chosen, recipe, seeds
+        if stays:
+            self.arrays, self.nbytes = items.resident, items.nbytes
+        self._batch = min(recipe.batch_size, len(chosen))
+        self._count = recipe.steps(len(chosen))
+        full = np.arange(self._count * self._batch) < len(chosen)
+        self._valid = None if full.all() else full.reshape(self._count, self._batch)
+        step_bytes = items.nbytes // len(items) * self._batch * len(seeds)
+        self._at_once = self._count if stays else max(1, PIECE_BYTES // step_bytes)
+        self.pieces = -(-self._count // self._at_once)
+        self._items_of = functools.lru_cache(maxsize=1)(self._draw)
 
-        Args:
-          sweep: What is tested.
-          test: Test items.
-          chosen_epoch: See `train_heads`.
-          heads: Number of representations, seeds and rates.
-          memory: Bytes that the features may take.
-        """
-        self._sweep, self._test = sweep, test
+    @staticmethod
+    def gather(arrays: Any, batch: Any) -> tuple[Array, Array]:
+        """Features [representation, seed, batch, …] and labels [seed, batch] of a step."""
+        return batch if arrays is None else (arrays[0][:, batch], arrays[1][batch])
+
+    def piece(self, epoch: int, number: int) -> tuple[TrainPiece, tuple[str, ...]]:
+        """Some steps of an epoch, and a name of their items for messages."""
+        start = number * self._at_once
+        steps = range(start, min(start + self._at_once, self._count))
+        mine = self._share(self._items_of(epoch)[steps.start : steps.stop])
+        batches: Any
+        if self.arrays is not None:
+            batches = self._place(mine, axis=2)
+        else:
+            features = np.moveaxis(self._items.take(mine), 0, 1)
+            batches = self._place(features, axis=3), self._place(self._items.labels[mine], axis=2)
+        valid = None
+        if self._valid is not None:
+            valid = self._place(self._share(self._valid[steps.start : steps.stop]), axis=1)
+        rates = devices.replicate(self._recipe.rates_at(epoch, steps, self._count))
+        return TrainPiece(batches, rates, valid), (f"those of epoch {epoch}",)
+
+    def _draw(self, epoch: int) -> Int[np.ndarray, "step seed batch"]:
+        count = self._count * self._batch  # of the last batch, items from the beginning fill up
+        orders = [
+            np.resize(shuffled(seed, epoch, len(self._chosen)), count) for seed in self._seeds
+        ]
+        items = self._chosen[np.stack(orders)].reshape(len(self._seeds), -1, self._batch)
+        return items.swapaxes(0, 1)
+
+    def _share(self, batches: Shaped[np.ndarray, "... batch"]) -> np.ndarray:
+        """This process's part of each batch."""
+        if self._batch % jax.device_count():
+            return batches
+        size = self._batch // jax.process_count()
+        return batches[..., jax.process_index() * size :][..., :size]
+
+    def _place(self, array: np.ndarray, *, axis: int) -> jax.Array:
+        """Batches on the devices: cut where these divide them, else whole on each."""
+        if self._batch % jax.device_count():
+            return devices.replicate(array)
+        return devices.shard(array, axis=axis)
+
+
+class _Piece(NamedTuple):
+    arrays: TrainPiece | EvalPiece
+    ids: tuple[str, ...]
+
+
+class Pieces:
+    """All pieces of a run, for `training.fit`: an epoch's training, then its test.
+
+    Attributes:
+      per_epoch: How many pieces an epoch has.
+    """
+
+    def __init__(self, batches: Batches, test: Items, memory: int) -> None:
+        """Tests in one piece, if the features fit into so many bytes of the devices; they stay there."""
         # Pieces are whole test batches, so that batch statistics are those of the published code.
-        row = test.nbytes // len(test)
-        piece = max(1, PIECE_BYTES // (row * TEST_BATCH)) * TEST_BATCH
+        batch_bytes = test.nbytes // len(test) * TEST_BATCH
         self._stays = test.nbytes <= memory
-        piece = len(test) if self._stays else piece
-        starts = range(0, len(test), piece)
-        self.pieces = [(start, min(start + piece, len(test))) for start in starts]
-        self._labels = devices.replicate(test.labels)
-        never = np.full(heads, -1, np.int32)
-        self._chosen = devices.replicate(never if chosen_epoch is None else chosen_epoch)
+        self._size = len(test) if self._stays else max(1, PIECE_BYTES // batch_bytes) * TEST_BATCH
+        self._batches, self._test, self._number = batches, test, 0
+        self.per_epoch = batches.pieces + -(-len(test) // self._size)
 
-    def run(
-        self, state: Training, epoch: int, start: int, stop: int
-    ) -> tuple[Training, dict[str, jax.Array]]:
-        """Tests a piece after an epoch; the state's buffers are taken over."""
+    def __next__(self) -> _Piece:
+        """The next piece."""
+        epoch, place = divmod(self._number, self.per_epoch)
+        self._number += 1
+        if place < self._batches.pieces:
+            return _Piece(*self._batches.piece(epoch, place))
+        start = (place - self._batches.pieces) * self._size
+        items = np.arange(start, min(start + self._size, len(self._test)))
         features = (
-            self._test.resident[0]
-            if self._stays
-            else devices.replicate(self._test.take(np.arange(start, stop)))
+            self._test.resident[0] if self._stays else devices.replicate(self._test.take(items))
         )
-        place = devices.replicate((np.int32(epoch), np.int32(start)))
-        return self._sweep.test(state, features, self._labels, *place, self._chosen)
+        place_in_run = devices.replicate((np.int32(epoch), np.int32(start)))
+        return _Piece(EvalPiece(features, *place_in_run), ())
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the run is, as JSON."""
+        return {"number": self._number, "steps": self._batches.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes there."""
+        self._number = state["number"]
+        self._batches.set_state(state["steps"])
+
+
+def shuffled(seed: int, epoch: int, count: int) -> Int[np.ndarray, " item"]:
+    """The order of so many items that a seed draws for an epoch."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def free_memory() -> int:

@@ -1,95 +1,105 @@
-"""Heads trained on random views: the encoder and all heads in one compiled step."""
+"""Images that are seen in another random view in every epoch: the encoder is part of the heads' step."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt8
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from jaxpart import devices
-from jaxpart.data.input import Loader
-from jaxpart.probes.probing import Work
+from jaxpart.data.augment import ImageTrain
+from jaxpart.data.source import Source
+from jaxpart.data.subset import Subset
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.features.extract import represent
+from jaxpart.probes.items import Batches, Items, TrainPiece
 from jaxpart.probes.recipe import Recipe
-from jaxpart.probes.sweep import Sweep, Training
-
-Represent = Callable[
-    [Any, UInt8[Array, "batch height width 3"]], Sequence[Float[Array, "batch ..."]]
-]
-"""The frozen encoder: (its arrays, pixels) → the representations, of one shape."""
 
 
-class ViewSteps:
-    """Steps on images as a loader draws them, for `jaxpart.probes.probing.run`.
-
-    All heads see the same images: a seed draws the head alone. An epoch is as many whole batches as
-    the data set has, and the next goes on where it ends, so that no image is left out for good.
+@dataclasses.dataclass(frozen=True, eq=False)
+class RandomViews:
+    """Labelled images to train heads on, as `Items` are, by random crops and flips.
 
     Attributes:
-      pieces: Steps of an epoch.
+      encoder: The frozen encoder, on all devices.
+      source: The images.
+      names: Representations of one shape, see `represent`.
+      size: Side of a crop in pixels.
+      seed: Of the order and of the crops, for all heads: their own seeds draw the heads alone.
+      workers: See `jaxpart.data.input.load`.
+      subset: Features of some images as they are tested, of those that can be read.
     """
 
-    pieces: int
+    encoder: Encoder
+    source: Source
+    names: tuple[str, ...]
+    size: int
+    seed: int
+    workers: int
+    subset: Callable[[Int[np.ndarray, " item"]], Items]
 
-    def __init__(
-        self,
-        sweep: Sweep,
-        represent: Represent,
-        encoder: Any,
-        loader: Loader,
-        records: int,
-        recipe: Recipe,
-        batch: int,
-        seeds: int,
-    ) -> None:
-        """Compiles nothing yet.
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.source)
 
-        Args:
-          sweep: The heads.
-          represent: The frozen encoder.
-          encoder: Its arrays, on all devices.
-          loader: Endless, shuffled, giving "image" and "label".
-          records: Number of training images.
-          recipe: How heads are trained.
-          batch: Images of a step over all processes.
-          seeds: Number of seeds.
+    @functools.cached_property
+    def gather(self) -> Callable[[Encoder, tuple[Array, Array]], tuple[Array, Array]]:
+        """Pixels and labels → features [representation, 1, batch, …] and labels [1, batch]."""
+        return functools.partial(_encoded, names=self.names)
+
+    def batches(
+        self, items: Int[np.ndarray, " item"], recipe: Recipe, seeds: Sequence[int], memory: int
+    ) -> ViewBatches:
+        """Batches of views of some of them; see `Items.batches`, whose arguments these are.
 
         Raises:
           JaxpartError: The devices cannot share a batch evenly.
         """
+        every = len(items) == len(self)
+        source = self.source if every else Subset(self.source, items.tolist())
+        return ViewBatches(self, source, recipe)
+
+
+class ViewBatches(Batches):
+    """Batches of images as a loader draws them.
+
+    An epoch is as many whole batches as the data set has, and the next goes on where it ends, so that no
+    image is left out for good.
+    """
+
+    def __init__(self, views: RandomViews, source: Source, recipe: Recipe) -> None:
+        """Opens the images; see `RandomViews.batches`."""
+        from jaxpart.data.input import load  # Slow to import; cached features need none of it.
+
+        batch = min(recipe.batch_size, len(source))
         devices.check_batch(batch, "a head's batch_size")
-        self._loader, self._recipe, self._batch, self._encoder = loader, recipe, batch, encoder
-        self.pieces = records // batch
+        self._recipe, self.pieces = recipe, len(source) // batch
+        self.arrays, self.gather = views.encoder, views.gather
+        self._loader = load(
+            source,
+            ImageTrain(views.size),
+            batch_size=batch,
+            shuffle=True,
+            epochs=None,
+            seed=views.seed,
+            workers=views.workers,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
 
-        @functools.partial(jax.jit, donate_argnums=0)
-        def step(
-            state: Training,
-            encoder: Any,
-            images: UInt8[Array, "batch height width 3"],
-            labels: Int[Array, " batch"],
-            rates: Float[Array, "1 rate"],
-        ) -> tuple[Training, dict[str, Array]]:
-            found = jax.lax.stop_gradient(jnp.stack(represent(encoder, images)))
-            seen = jnp.broadcast_to(found[None, :, None], (1, len(found), seeds, *found.shape[1:]))
-            classes = jnp.broadcast_to(labels, (1, seeds, *labels.shape))
-            return sweep.train(state, None, (seen, classes), rates)
-
-        self._step = step
-
-    def __call__(self, epoch: int, piece: int) -> tuple[Callable[[], Work], tuple[str, ...]]:
-        """The next step: see `Steps`."""
+    def piece(self, epoch: int, number: int) -> tuple[TrainPiece, tuple[str, ...]]:
+        """The next step of an epoch, and names of its images for messages."""
         batch = next(self._loader)
-
-        def bring() -> Work:
-            arrays = devices.shard((batch.arrays["image"], batch.arrays["label"]))
-            rates = self._recipe.rates_at(epoch, range(piece, piece + 1), self.pieces)
-            rates = devices.replicate(rates)
-            return lambda state: self._step(state, self._encoder, *arrays, rates)
-
-        return bring, batch.ids
+        arrays = batch.arrays["image"][None], batch.arrays["label"][None]
+        rates = self._recipe.rates_at(epoch, range(number, number + 1), self.pieces)
+        piece = TrainPiece(devices.shard(arrays, axis=1), devices.replicate(rates), None)
+        return piece, batch.ids
 
     def get_state(self) -> dict[str, Any]:
         """The loader's place."""
@@ -98,3 +108,15 @@ class ViewSteps:
     def set_state(self, state: dict[str, Any]) -> None:
         """Sends the loader to a place."""
         self._loader.set_state(state)
+
+    def close(self) -> None:
+        """Ends the loader's threads and processes."""
+        self._loader.close()
+
+
+def _encoded(
+    encoder: Encoder, batch: tuple[Array, Array], *, names: tuple[str, ...]
+) -> tuple[Float[Array, "representation 1 batch ..."], Int[Array, "1 batch"]]:
+    images, labels = batch
+    found = represent(encoder, images, names=names)
+    return jnp.stack([found[name] for name in names])[:, None], labels[None]

@@ -15,8 +15,6 @@ from jaxtyping import Float32
 
 from jaxpart.errors import JaxpartError
 
-RatesByStep = Float32[np.ndarray, "step rate"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -94,7 +92,7 @@ class Recipe:
         batch = min(self.batch_size, items)
         return items // batch if self.drop_last else -(-items // batch)
 
-    def rates_at(self, epoch: int, steps: range, of: int) -> RatesByStep:
+    def rates_at(self, epoch: int, steps: range, of: int) -> Float32[np.ndarray, "step rate"]:
         """The learning rates of some steps of an epoch.
 
         Args:

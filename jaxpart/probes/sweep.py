@@ -1,173 +1,227 @@
-"""Many heads trained and tested in one program: representations × seeds × learning rates.
+"""From features to accuracy: many heads trained and tested in one program.
 
-Every array of the state leads with these three axes. Heads that differ in their learning rate alone
-see the same features, so that their products are one matrix product with all their columns; seeds
-draw an order of their own.
+`Sweep.probe` trains, chooses and tests; `Sweep.fit` does one training, in every epoch some pieces of
+training (`Sweep.train`) and then of testing (`Sweep.test`). What comes out is an `Outcome`.
+
+Every array of the state leads with three axes: representations × seeds × learning rates. Heads that differ
+in their learning rate alone see the same features, so that their products are one matrix product with all
+their columns; seeds draw an order of their own.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
-MakeHead = Callable[[nnx.Rngs], nnx.Module]
-"""Draws a fresh head, which is called with features and `statistics=` (see `BatchNorm`)."""
-
-TEST_BATCH = 256
-"""Items tested at once, as in the published code: it matters to BatchNorm's batch statistics."""
-
-
-class Scores(NamedTuple):
-    """What was seen on the N test items, on the devices or as NumPy arrays.
-
-    Attributes:
-      right: Items classified right after each epoch, [epoch, representation, seed, rate]; -1 before.
-      best_right: The most over epochs.
-      best_epoch: The first epoch that had it, from 0; -1 before.
-      best: Its predictions, [representation, seed, rate, N]; -1 where logits are not finite.
-      chosen: Predictions after the epoch that the caller chose.
-      last: Predictions after the last epoch tested, or half way through testing the next.
-    """
-
-    right: Int[Any, "epoch representation seed rate"]
-    best_right: Int[Any, "representation seed rate"]
-    best_epoch: Int[Any, "representation seed rate"]
-    best: Int[Any, "representation seed rate item"]
-    chosen: Int[Any, "representation seed rate item"]
-    last: Int[Any, "representation seed rate item"]
-
-
-class Heads(NamedTuple):
-    """All heads of a sweep, as they were after some epoch.
-
-    Attributes:
-      parameters: What is trained.
-      statistics: Running statistics of BatchNorm.
-    """
-
-    parameters: nnx.State
-    statistics: nnx.State
-
-
-class Training(NamedTuple):
-    """State of a sweep; a pytree. What was best is part of it, so that any checkpoint holds both.
-
-    Attributes:
-      parameters: Of all heads.
-      statistics: Running statistics of all heads' BatchNorm.
-      optimizer: State of the optimiser, momentum above all.
-      scores: See `Scores`.
-      best: Each head as it was after its `Scores.best_epoch`; zeros before.
-      chosen: Each head after the epoch that the caller chose; zeros before.
-    """
-
-    parameters: nnx.State
-    statistics: nnx.State
-    optimizer: optax.OptState
-    scores: Scores
-    best: Heads
-    chosen: Heads
-
-    def readings(self) -> dict[str, Heads]:
-        """The heads that are kept: "best", "last" and "chosen"."""
-        last = Heads(self.parameters, self.statistics)
-        return {"best": self.best, "last": last, "chosen": self.chosen}
+from jaxpart import devices, training
+from jaxpart.io.checkpoints import Checkpointer
+from jaxpart.probes.items import TEST_BATCH, EvalPiece, Items, Pieces, TrainPiece, free_memory
+from jaxpart.probes.outcome import Heads, Outcome, Scores, Training, at_rate, held_out, read
+from jaxpart.probes.random_views import RandomViews
+from jaxpart.probes.recipe import Recipe
 
 
 class Sweep:
-    """The compiled training and testing of heads of one shape."""
+    """The heads of one shape: one per representation, seed and learning rate."""
 
     def __init__(
-        self, make_head: MakeHead, transform: optax.GradientTransformation, *, bn_test: str
+        self, make_head: Callable[..., nnx.Module], recipe: Recipe, seeds: Sequence[int]
     ) -> None:
         """Compiles nothing yet.
 
         Args:
-          make_head: Draws a head.
-          transform: The optimiser without its learning rate: what the rate is multiplied with.
-          bn_test: BatchNorm's statistics while testing: "running" or "batch" (the paper's code).
+          make_head: Draws a fresh head with `rngs=`; it is called with features, `statistics=` and
+            `valid=` (see `BatchNorm`).
+          recipe: How heads are trained.
+          seeds: A seed draws the head and the order of the items; the first also the held-out items.
         """
-        self._make_head, self._transform, self._bn_test = make_head, transform, bn_test
-        self._graph = nnx.split(nnx.eval_shape(lambda: make_head(nnx.Rngs(0))))[0]
-        self.train = jax.jit(self._train, donate_argnums=0)
+        self._make_head, self._recipe, self._seeds = make_head, recipe, seeds
+        self._transform = recipe.transform()
+        self._graph = nnx.split(nnx.eval_shape(lambda: make_head(rngs=nnx.Rngs(0))))[0]
+        self.train = jax.jit(self._train, static_argnames="gather", donate_argnums=0)
         self.test = jax.jit(self._test, donate_argnums=0)
 
-    def start(
-        self, *, representations: int, seeds: Sequence[int], rates: int, epochs: int, items: int
+    def probe(
+        self,
+        train: Items | RandomViews,
+        test: Items,
+        *,
+        groups: Shaped[np.ndarray, " item"] | None,
+        checkpointer: Callable[[str], Checkpointer | None] = lambda stage: None,
+        log: Callable[[int], None] = lambda epoch: None,
+    ) -> list[Outcome]:
+        """Trains, chooses and tests.
+
+        To choose, all heads are trained once without a held-out tenth of the training items, and each
+        seed takes the rate and epoch that were best on it. The heads trained on the WHOLE training set
+        are then looked at at that rate and epoch: chosen hyperparameters, retrained, tested once.
+
+        Args:
+          train: Training items.
+          test: Test items, with the same representations.
+          groups: The image of each training item; None not to choose.
+          checkpointer: Makes the place-keeper of a stage, "choosing" or "final".
+          log: Called with the number of the epoch after each piece of work; the second stage goes on
+            counting.
+
+        Returns:
+          An outcome per representation.
+
+        Raises:
+          JaxpartError: All heads have diverged.
+        """
+        heads = len(test.features), len(self._seeds), len(self._recipe.rates)
+        rate, epoch = np.zeros(heads[:2], np.int64), np.full(heads[:2], -1)
+        chosen_epoch = np.full(heads, -1, np.int32)
+        before = 0
+        if groups is not None and len(np.unique(groups)) > 1:
+            held = held_out(groups, self._seeds[0])
+            scores = self.fit(
+                train,
+                train.subset(np.flatnonzero(held)),
+                items=np.flatnonzero(~held),
+                checkpointer=checkpointer("choosing"),
+                log=lambda epoch, metrics: log(epoch),
+            ).scores
+            rate = scores.best_right.argmax(axis=-1)
+            epoch = at_rate(scores.best_epoch, rate)
+            np.put_along_axis(chosen_epoch, rate[..., None], epoch[..., None], axis=-1)
+            before = self._recipe.epochs
+        trained = self.fit(
+            train,
+            test,
+            chosen_epoch=chosen_epoch,
+            checkpointer=checkpointer("final"),
+            log=lambda epoch, metrics: log(before + epoch),
+        )
+        return [read(trained, i, rate[i], epoch[i]) for i in range(heads[0])]
+
+    def fit(
+        self,
+        train: Items | RandomViews,
+        test: Items,
+        *,
+        items: Int[np.ndarray, " item"] | None = None,
+        chosen_epoch: Int[np.ndarray, "representation seed rate"] | None = None,
+        checkpointer: Checkpointer | None = None,
+        memory: int | None = None,
+        log: Callable[[int, dict[str, np.ndarray]], None] = lambda epoch, metrics: None,
     ) -> Training:
+        """Trains all heads, from their start or from where they were left; tests after every epoch.
+
+        Args:
+          train: Training items.
+          test: Test items.
+          items: The training items to use; all by default.
+          chosen_epoch: The epoch of each head whose predictions go to `Scores.chosen`; by default none.
+          checkpointer: Where the place is kept.
+          memory: Bytes of features that may stay on the devices; what does not fit is streamed. By
+            default a part of what there is.
+          log: Called after every piece with its epoch and measurements: of a training piece the
+            "losses" of its steps, [step, representation, seed, rate].
+
+        Returns:
+          The state after the last epoch, as NumPy arrays.
+
+        Raises:
+          JaxpartError: The loss of all heads is not finite.
+        """
+        items = np.arange(len(train)) if items is None else items
+        memory = free_memory() if memory is None else memory
+        state = self.start(representations=len(test.features), items=len(test))
+        if chosen_epoch is None:
+            chosen_epoch = np.full(state.scores.best_right.shape, -1, np.int32)
+        labels, chosen_epoch = devices.replicate((test.labels, chosen_epoch))
+        with contextlib.closing(train.batches(items, self._recipe, self._seeds, memory)) as batches:
+            pieces = Pieces(batches, test, memory - batches.nbytes)
+
+            def step(state: Training, piece: Any) -> tuple[Training, dict[str, Array]]:
+                if isinstance(piece, EvalPiece):
+                    return self.test(state, piece, labels, chosen_epoch)
+                return self.train(state, batches.arrays, piece, gather=batches.gather)
+
+            total = self._recipe.epochs * pieces.per_epoch
+            state = training.fit(
+                step,
+                devices.replicate(state),
+                pieces,
+                steps=total,
+                put=lambda piece: piece,  # on the devices already
+                checkpointer=checkpointer,
+                log=lambda number, metrics: log(number // pieces.per_epoch, metrics),
+            )
+            if checkpointer is not None and checkpointer.is_due():  # too long to be done again
+                checkpointer.save(total, state, pieces.get_state())
+                checkpointer.wait()
+        return devices.fetch(state)
+
+    def start(self, *, representations: int, items: int) -> Training:
         """Fresh heads: one per seed, the same for every representation and learning rate.
 
         Args:
           representations: How many.
-          seeds: Seeds of the heads.
-          rates: Number of learning rates.
-          epochs: Number of epochs.
           items: Number of test items.
         """
-        heads = [nnx.state(self._make_head(nnx.Rngs(seed))) for seed in seeds]
+        drawn = [nnx.state(self._make_head(rngs=nnx.Rngs(seed))) for seed in self._seeds]
+        lead = representations, len(self._seeds), len(self._recipe.rates)
 
         def spread(*leaves: Array) -> Array:
-            stacked = jnp.stack(leaves)[None, :, None]
-            shape = (representations, len(seeds), rates, *leaves[0].shape)
-            return jnp.broadcast_to(stacked, shape)
+            return jnp.broadcast_to(jnp.stack(leaves)[None, :, None], (*lead, *leaves[0].shape))
 
-        state = jax.tree.map(spread, *heads)
-        parameters, statistics = nnx.split_state(state, nnx.Param, ...)
-        lead = (representations, len(seeds), rates)
+        parameters, statistics = nnx.split_state(jax.tree.map(spread, *drawn), nnx.Param, ...)
 
         def unseen(*shape: int) -> Array:  # arrays of their own, since buffers are donated
             return jnp.full(shape, -1, jnp.int32)
 
         scores = Scores(
-            right=unseen(epochs, *lead),
+            right=unseen(self._recipe.epochs, *lead),
             best_right=unseen(*lead),
             best_epoch=unseen(*lead),
             best=unseen(*lead, items),
             chosen=unseen(*lead, items),
             last=unseen(*lead, items),
         )
-        optimizer = _over_heads(self._transform.init)(parameters)
-        best, chosen = (
-            Heads(*jax.tree.map(jnp.zeros_like, (parameters, statistics))) for _ in range(2)
-        )
-        return Training(parameters, statistics, optimizer, scores, best, chosen)
+        optimizer = jax.vmap(jax.vmap(jax.vmap(self._transform.init)))(parameters)
+        heads = Heads(parameters, statistics)
+        best, chosen = (jax.tree.map(jnp.zeros_like, heads) for _ in range(2))
+        return Training(heads, optimizer, scores, best, chosen)
 
     def _logits(
         self,
-        parameters: nnx.State,
-        statistics: nnx.State,
+        heads: Heads,
         features: Array,
         mode: str,
         valid: Bool[Array, " batch"] | None = None,
     ) -> tuple[Float[Array, "batch class"], nnx.State]:
-        head = nnx.merge(self._graph, parameters, statistics, copy=True)
+        """Of one head, and its statistics afterwards."""
+        head: Any = nnx.merge(self._graph, *heads, copy=True)
         logits = head(features.astype(jnp.float32), statistics=mode, valid=valid)
         return logits, nnx.state(head, nnx.BatchStat)
 
     def _train(
         self,
         state: Training,
-        resident: tuple[Array, Int[Array, " item"]] | None,
-        steps: Any,
-        rates: Float[Array, "step rate"],
-        valid: Bool[Array, "step batch"] | None = None,
+        arrays: Any,
+        piece: TrainPiece,
+        *,
+        gather: Callable[[Any, Any], tuple[Array, Array]],
     ) -> tuple[Training, dict[str, Array]]:
         """A number of steps.
 
         Args:
           state: Before them; its buffers are taken over.
-          resident: Features [representation, item, …] and labels that `steps` point into, or None.
-          steps: Rows of the items of each step, [step, seed, batch]; or, with nothing resident,
-            their features [step, representation, seed, batch, …] and labels [step, seed, batch].
-          rates: Learning rates of each step.
-          valid: False for items that only fill a step up to the size of the others: neither the loss nor
-            BatchNorm sees them. By default all are valid.
+          arrays: What `gather` takes features or pixels from, or what it encodes them with.
+          piece: The steps.
+          gather: (arrays, a step of `piece.batches`) → features [representation, seed, batch, …] and
+            labels [seed, batch]; the axis of seeds may be 1, where all see the same.
 
         Returns:
           The state after them, the "losses" of each step, [step, representation, seed, rate], and as
@@ -175,69 +229,68 @@ class Sweep:
         """
 
         def loss(parameters, statistics, features, labels, valid):
-            logits, statistics = self._logits(parameters, statistics, features, "train", valid)
+            heads = Heads(parameters, statistics)
+            logits, statistics = self._logits(heads, features, "train", valid)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return losses.mean(where=valid), statistics
 
-        def one(parameters, statistics, optimizer, rate, features, labels, valid):
+        def one(heads, optimizer, rate, features, labels, valid):
+            parameters, statistics = heads
             (value, statistics), slope = jax.value_and_grad(loss, has_aux=True)(
                 parameters, statistics, features, labels, valid
             )
             update, optimizer = self._transform.update(slope, optimizer, parameters)
             parameters = jax.tree.map(lambda p, u: p - rate * u, parameters, update)
-            return parameters, statistics, optimizer, value
+            return Heads(parameters, statistics), optimizer, value
 
-        every: Any = jax.vmap(one, in_axes=(0, 0, 0, 0, None, None, None))  # rates
-        every = jax.vmap(every, in_axes=(0, 0, 0, None, 0, 0, None))  # seeds
-        every = jax.vmap(every, in_axes=(0, 0, 0, None, 0, None, None))  # representations
+        every: Any = jax.vmap(one, in_axes=(0, 0, 0, None, None, None))  # rates
+        every = jax.vmap(every, in_axes=(0, 0, None, 0, 0, None))  # seeds
+        every = jax.vmap(every, in_axes=(0, 0, None, 0, None, None))  # representations
 
         def step(carry, inputs):
             batch, rate, valid = inputs
-            if resident is not None:
-                batch = resident[0][:, batch], resident[1][batch]
-            *carry, value = every(*carry, rate, *batch, valid)
+            features, labels = gather(arrays, batch)
+            seeds = len(self._seeds)
+            features = jnp.broadcast_to(features, (len(features), seeds, *features.shape[2:]))
+            labels = jnp.broadcast_to(labels, (seeds, *labels.shape[1:]))
+            *carry, value = every(*carry, rate, features, labels, valid)
             return tuple(carry), value
 
-        (parameters, statistics, optimizer), losses = jax.lax.scan(
-            step, state[:3], (steps, rates, valid)
-        )
+        carry = state.heads, state.optimizer
+        (heads, optimizer), losses = jax.lax.scan(step, carry, tuple(piece))
         finite = jnp.where(jnp.isfinite(losses), losses, jnp.nan)
         least = jnp.nanmin(finite, axis=(1, 2, 3))
-        state = state._replace(parameters=parameters, statistics=statistics, optimizer=optimizer)
+        state = state._replace(heads=heads, optimizer=optimizer)
         return state, {"loss": least, "losses": losses}
 
     def _test(
         self,
         state: Training,
-        features: Array,
+        piece: EvalPiece,
         labels: Int[Array, " item"],
-        epoch: Int[Array, ""],
-        start: Int[Array, ""],
         chosen_epoch: Int[Array, "representation seed rate"],
     ) -> tuple[Training, dict[str, Array]]:
         """Tests some of the items; after the last ones, the epoch's scores are complete.
 
         Args:
           state: Its buffers are taken over.
-          features: Of some items, [representation, item, …].
+          piece: Some items.
           labels: Of ALL test items.
-          epoch: Number of the epoch, from 0.
-          start: Number of the first of these items.
           chosen_epoch: The epoch whose predictions are kept for the caller.
         """
 
-        def classify(parameters, statistics, features):
-            logits, _ = self._logits(parameters, statistics, features, self._bn_test)
+        def classify(heads, features):
+            logits, _ = self._logits(heads, features, self._recipe.bn_test)
             finite = jnp.isfinite(logits).all(axis=-1)
             return jnp.where(finite, logits.argmax(axis=-1), -1).astype(jnp.int32)
 
-        every: Any = jax.vmap(classify, in_axes=(0, 0, None))
-        every = jax.vmap(every, in_axes=(0, 0, None))
-        every = jax.vmap(every)
-        heads = Heads(state.parameters, state.statistics)
+        every: Any = jax.vmap(classify, in_axes=(0, None))
+        every = jax.vmap(jax.vmap(every, in_axes=(0, None)))
+        features, epoch, start = piece
+        heads = state.heads
 
         def block(first):
-            return every(*heads, jax.lax.dynamic_slice_in_dim(features, first, TEST_BATCH, axis=1))
+            return every(heads, jax.lax.dynamic_slice_in_dim(features, first, TEST_BATCH, axis=1))
 
         count = features.shape[1]
         whole = count - count % TEST_BATCH
@@ -246,7 +299,7 @@ class Sweep:
             blocks = jax.lax.map(block, jnp.arange(0, whole, TEST_BATCH))
             found.append(jnp.moveaxis(blocks, 0, -2).reshape(*blocks.shape[1:-1], whole))
         if whole < count:
-            found.append(every(*heads, features[:, whole:]))
+            found.append(every(heads, features[:, whole:]))
         scores = state.scores
         last = jax.lax.dynamic_update_slice_in_dim(
             scores.last, jnp.concatenate(found, axis=-1), start, axis=-1
@@ -265,21 +318,16 @@ class Sweep:
         )
         state = state._replace(
             scores=scores,
-            best=_taken(better, heads, state.best),
-            chosen=_taken(chosen, heads, state.chosen),
+            best=_replaced(better, heads, state.best),
+            chosen=_replaced(chosen, heads, state.chosen),
         )
         return state, {"loss": jnp.float32(0)}  # nothing to be watched
 
 
-def _taken(which: Bool[Array, "representation seed rate"], new: Heads, old: Heads) -> Heads:
+def _replaced(which: Bool[Array, "representation seed rate"], new: Heads, old: Heads) -> Heads:
     """Some heads anew, the others as they were."""
 
     def take(new: Array, old: Array) -> Array:
         return jnp.where(which.reshape(*which.shape, *[1] * (new.ndim - which.ndim)), new, old)
 
     return jax.tree.map(take, new, old)
-
-
-def _over_heads(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function of one head, of all of a sweep."""
-    return jax.vmap(jax.vmap(jax.vmap(function)))

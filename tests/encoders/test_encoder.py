@@ -59,6 +59,18 @@ def test_inside_a_users_own_jit(ibot):
     assert gradient.shape == IMAGES.shape
 
 
+def test_repr_says_what_an_encoder_is_in_a_few_lines(ibot):
+    shown = repr(ibot)
+    assert len(shown.splitlines()) < 6
+    assert shown.startswith(
+        f"Encoder('ibot', UNTRAINED, {parameter_count(ibot.state):,} parameters"
+    )
+    assert "position_resize='bicubic_offset'" in shown
+    assert "norm_epsilon" not in shown  # its default
+    assert ibot.digest in shown
+    assert repr(jax.eval_shape(lambda encoder: encoder, ibot)) == shown
+
+
 def test_normalize(ibot):
     pixels = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)).astype(np.uint8)
     mean, std = (np.array(v, np.float32) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import jaxpart
+from jaxpart.cpu.ranking import average_precision_of, symmetric_products
 from jaxpart.features.cache import Shard
 from jaxpart.features.extract import Features
-from jaxpart.metrics.average_precision import average_precision_of, device_queries
-from jaxpart.metrics.similarities import symmetric_products, unit_rows
+from jaxpart.metrics.average_precision import device_queries
+from jaxpart.metrics.similarities import unit_rows
 
 NAMES = {
     "cub": {11: "right_eye", 12: "right_leg", 9: "left_wing", 14: "tail"},
@@ -189,6 +190,6 @@ def test_blocks_give_what_one_product_gives(monkeypatch):
     rows = np.random.default_rng(0).normal(size=(150, 12)).astype(np.float32)
     parts = np.arange(150) % 4
     whole = jaxpart.average_precision(rows, parts).per_query
-    monkeypatch.setattr("jaxpart.metrics.average_precision._HOST_BLOCK_VALUES", 150 * 40)
+    monkeypatch.setattr("jaxpart.cpu.ranking._BLOCK_VALUES", 150 * 40)
     blocks = jaxpart.average_precision(rows, parts).per_query
     np.testing.assert_allclose(blocks, whole, rtol=0, atol=2e-4)  # float32 swaps near ties

@@ -24,8 +24,8 @@ from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
 from jaxpart.features import extract as features
 from jaxpart.probes.attentive import AttentiveHead
+from jaxpart.probes.items import shuffled
 from jaxpart.probes.linear import LinearHead
-from jaxpart.probes.probing import shuffled
 from jaxpart.probes.trained import load_head
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.workdir import WorkDir

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+from flax import nnx
 from jaxtyping import Bool, Int
 
 from jaxpart.encoders.encoder import Encoder
@@ -21,9 +23,10 @@ from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.logistic import ITERATIONS, logistic_regression
 from jaxpart.probes.neighbours import nearest_neighbours
+from jaxpart.probes.outcome import Outcome
+from jaxpart.probes.random_views import RandomViews
 from jaxpart.probes.recipe import Recipe
-from jaxpart.probes.selection import Outcome, probe_features
-from jaxpart.probes.sweep import MakeHead
+from jaxpart.probes.sweep import Sweep
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.table import Section, interval, percent
 from jaxpart.runs.workdir import WorkDir
@@ -52,6 +55,10 @@ class Split:
     ids: Sequence[str]
     groups: Int[np.ndarray, " item"]
     skipped: int
+
+    def items(self, names: Sequence[str]) -> Items:
+        """With some of the representations, which are of one shape."""
+        return Items([self.features[name] for name in names], self.labels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,23 +109,6 @@ def _recipe(head: str, options: Any) -> Recipe:
     return Recipe.of(options[head], options.bn_test if head == "attentive" else "running")
 
 
-class Trainer(Protocol):
-    """Trains a sweep where training features are not there beforehand."""
-
-    def __call__(
-        self,
-        make_head: MakeHead,
-        names: Sequence[str],
-        recipe: Recipe,
-        *,
-        groups: Int[np.ndarray, " item"] | None,
-        checkpointer: Callable[[str], Checkpointer | None],
-        log: Callable[[str, int], None],
-    ) -> list[Outcome]:
-        """As `probe_features`, on representations by name."""
-        ...
-
-
 def probe_all(
     data: Labelled,
     task: str,
@@ -126,7 +116,7 @@ def probe_all(
     workdir: WorkDir,
     progress: Progress,
     *,
-    trainer: Trainer | None = None,
+    views: Callable[[Sequence[str]], RandomViews] | None = None,
     own: Int[np.ndarray, " item"] | None = None,
 ) -> Iterator[tuple[str, float | int]]:
     """Trains and tests every head and reference of a configuration.
@@ -142,7 +132,8 @@ def probe_all(
       config: The whole configuration.
       workdir: Where predictions and the place in training go.
       progress: Shows how far it is.
-      trainer: Trains the heads; by default on the training items' features.
+      views: Of the training items, with representations by name, to train heads on; by default they
+        are trained on the items' features.
       own: Predictions of the encoder's own classifier, for the same test items.
 
     Yields:
@@ -171,7 +162,7 @@ def probe_all(
                 keepers.append(Checkpointer(workdir.path / "checkpoints" / f"{place}-{stage}"))
                 return keepers[-1]
 
-            outcomes = _probe(head, names, data, options, seeds, keeper, progress, trainer)
+            outcomes = _probe(head, names, data, options, seeds, keeper, progress, views)
             for name, outcome in zip(names, outcomes, strict=True):
                 yield f"{head}/{name}/bn_test_batch", int(_recipe(head, options).bn_test == "batch")
                 for key, value in _values(outcome, data.test.labels, options[head].rates, seeds):
@@ -221,14 +212,11 @@ def _alike(features: Mapping[str, Features], names: Sequence[str]) -> list[list[
     return list(groups.values())
 
 
-def _maker(head: str, width: int, classes: int, options: Any) -> MakeHead:
+def _maker(head: str, width: int, classes: int, options: Any) -> Callable[..., nnx.Module]:
     if head == "linear":
-        batch_norm = options.linear.batch_norm
-        return lambda rngs: LinearHead(width, classes, batch_norm=batch_norm, rngs=rngs)
+        return functools.partial(LinearHead, width, classes, batch_norm=options.linear.batch_norm)
     num_heads, initial = options.attentive.num_heads, options.attentive.initial
-    return lambda rngs: AttentiveHead(
-        width, classes, num_heads=num_heads, initial=initial, rngs=rngs
-    )
+    return functools.partial(AttentiveHead, width, classes, num_heads=num_heads, initial=initial)
 
 
 def _probe(
@@ -239,27 +227,23 @@ def _probe(
     seeds: Sequence[int],
     keeper: Callable[[str], Checkpointer],
     progress: Progress,
-    trainer: Trainer | None,
+    views: Callable[[Sequence[str]], RandomViews] | None,
 ) -> list[Outcome]:
-    test = Items([data.test.features[name] for name in names], data.test.labels)
-    recipe = _recipe(head, options)
+    recipe, test = _recipe(head, options), data.test.items(names)
+    train = data.train.items(names) if views is None else views(names)
     make_head = _maker(head, test.features[0].shape[-1], len(data.classes), options)
     groups = data.train.groups if options.selection else None
     what = f"{data.name}: {head} on {', '.join(names)}, epochs"
-    seen = {"choosing": -1, "final": -1}
+    done = 0
     with progress.bar(what, recipe.epochs * (2 if options.selection else 1)) as advance:
 
-        def log(stage: str, epoch: int) -> None:
-            if epoch > seen[stage]:
-                advance(epoch - seen[stage])
-                seen[stage] = epoch
+        def log(epoch: int) -> None:
+            nonlocal done
+            advance(epoch + 1 - done)
+            done = epoch + 1
 
-        if trainer is not None:
-            return trainer(make_head, names, recipe, groups=groups, checkpointer=keeper, log=log)
-        train = Items([data.train.features[name] for name in names], data.train.labels)
-        return probe_features(
-            make_head, train, test, recipe, seeds, groups=groups, checkpointer=keeper, log=log
-        )
+        sweep = Sweep(make_head, recipe, seeds)
+        return sweep.probe(train, test, groups=groups, checkpointer=keeper, log=log)
 
 
 def _values(

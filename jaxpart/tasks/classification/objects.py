@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
-from jaxpart.data.augment import ImageTrain
 from jaxpart.data.sets import find_set, open_set
 from jaxpart.data.source import Source
-from jaxpart.data.subset import Classes, Subset
+from jaxpart.data.subset import Classes
 from jaxpart.data.views import View, image_view
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features import extract as features
-from jaxpart.io.checkpoints import Checkpointer
-from jaxpart.probes.items import Items, Tests, free_memory
-from jaxpart.probes.probing import run as run_sweep
-from jaxpart.probes.random_views import ViewSteps
-from jaxpart.probes.recipe import Recipe
-from jaxpart.probes.selection import Outcome, probe
-from jaxpart.probes.sweep import MakeHead, Sweep, Training
+from jaxpart.probes.items import Items
+from jaxpart.probes.random_views import RandomViews
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.table import Section
 from jaxpart.runs.workdir import WorkDir
@@ -75,11 +69,9 @@ def run(
         vectors = options.linear.representations if options.references else ()
         fixed = names if options.views == "eval" and options.heads else tuple(vectors)
         left = seen.split(train, fixed) if fixed else train.unseen()
-        trainer = _RandomViews(seen, train, right) if options.views == "random" else None
+        views = functools.partial(seen.random, train) if options.views == "random" else None
         data = Labelled(name, test.source.info.class_names, left, right)
-        for key, value in probe_all(
-            data, _TASK, config, workdir, progress, trainer=trainer, own=own
-        ):
+        for key, value in probe_all(data, _TASK, config, workdir, progress, views=views, own=own):
             yield f"{name}/{_TASK}/{key}", value
 
 
@@ -127,7 +119,7 @@ def _check_classifier(encoder: Encoder, test: _Images) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Encoded:
-    """The encoder's view of images as they are tested."""
+    """What the encoder sees of images."""
 
     encoder: Encoder
     config: Any
@@ -159,80 +151,20 @@ class _Encoded:
         ids = tuple(view.ids[i] for i in found.kept)
         return Split(found.features, images.labels[found.kept], ids, found.kept, len(found.skipped))
 
+    def random(self, images: _Images, names: Sequence[str]) -> RandomViews:
+        """Random views of images, to train heads on."""
 
-class _RandomViews:
-    """Trains heads on random crops and flips: a `jaxpart.tasks.classification.heads.Trainer`."""
+        def subset(numbers: Int[np.ndarray, " item"]) -> Items:
+            found = self.extract(self.view(images).subset(numbers.tolist()), names)
+            labels = images.labels[numbers][found.kept]
+            return Items([found.features[name] for name in names], labels)
 
-    def __init__(self, encoded: _Encoded, train: _Images, test: Split) -> None:
-        self._encoded, self._train, self._test = encoded, train, test
-
-    def __call__(
-        self,
-        make_head: MakeHead,
-        names: Sequence[str],
-        recipe: Recipe,
-        *,
-        groups: Int[np.ndarray, " item"] | None,
-        checkpointer: Callable[[str], Checkpointer | None],
-        log: Callable[[str, int], None],
-    ) -> list[Outcome]:
-        from jaxpart.data.input import load  # Slow to import; other tasks need none of it.
-
-        config, encoder = self._encoded.config, self._encoded.encoder
-        seeds = range(config.seed, config.seed + config.seeds)
-        heads = len(names), len(seeds), len(recipe.rates)
-
-        def represent(encoder: Encoder, images: Any) -> list[Any]:
-            found = features.represent(encoder, images, names=tuple(names))
-            return [found[name] for name in names]
-
-        def stage(
-            held: Bool[np.ndarray, " item"] | None,
-            chosen_epoch: Int[np.ndarray, "representation seed rate"] | None,
-        ) -> Training:
-            source, tested, name = self._train.source, self._test, "final"
-            if held is not None:
-                name, out = "choosing", np.flatnonzero(held).tolist()
-                view = self._encoded.view(self._train).subset(out)
-                found = self._encoded.extract(view, names)
-                labels = self._train.labels[held][found.kept]
-                tested = Split(found.features, labels, (), found.kept, 0)
-                source = Subset(source, np.flatnonzero(~held).tolist())
-            batch = min(recipe.batch_size, len(source))
-            loader = load(
-                source,
-                ImageTrain(self._encoded.size),
-                batch_size=batch,
-                shuffle=True,
-                epochs=None,
-                seed=config.seed,
-                workers=config[_TASK].workers,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-            )
-            items = Items([tested.features[name] for name in names], tested.labels)
-            sweep = Sweep(make_head, recipe.transform(), bn_test=recipe.bn_test)
-            steps = ViewSteps(
-                sweep, represent, encoder, loader, len(source), recipe, batch, len(seeds)
-            )
-            tests = Tests(sweep, items, chosen_epoch, heads, free_memory())
-            start = sweep.start(
-                representations=heads[0],
-                seeds=seeds,
-                rates=heads[2],
-                epochs=recipe.epochs,
-                items=len(items),
-            )
-            try:
-                return run_sweep(
-                    start,
-                    steps,
-                    tests,
-                    recipe.epochs,
-                    checkpointer=checkpointer(name),
-                    log=lambda epoch, metrics: log(name, epoch),
-                )
-            finally:
-                loader.close()
-
-        return probe(stage, heads, groups, config.seed)
+        return RandomViews(
+            self.encoder,
+            images.source,
+            tuple(names),
+            size=self.size,
+            seed=self.config.seed,
+            workers=self.config[_TASK].workers,
+            subset=subset,
+        )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxpart.probes.selection import held_out, probe
-from jaxpart.probes.sweep import Heads, Scores, Training
+from jaxpart.probes.items import Items
+from jaxpart.probes.linear import LinearHead
+from jaxpart.probes.outcome import Heads, Scores, Training, held_out
+from jaxpart.probes.recipe import Recipe
+from jaxpart.probes.sweep import Sweep
 
 
 @settings(max_examples=30, deadline=None)
@@ -43,25 +48,35 @@ def trained(right, chosen_epoch, items):
         return Heads(nnx.State({"bias": nnx.Param(np.broadcast_to(epoch, lead))}), nnx.State({}))
 
     last = heads(len(right) - 1)
-    return Training(*last, None, scores, best=heads(epoch), chosen=heads(chosen_epoch))
+    return Training(last, None, scores, best=heads(epoch), chosen=heads(chosen_epoch))
 
 
-def test_rate_and_epoch_are_chosen_on_the_held_out_items():
-    calls = []
+def probed(fit, groups, monkeypatch, *, rates, seeds):
+    """The outcomes of a sweep whose training is made up; 40 training items and 50 test items."""
+    sweep = Sweep(functools.partial(LinearHead, 2, 3), Recipe((0.1,) * rates, epochs=3), seeds)
+    monkeypatch.setattr(sweep, "fit", fit)
+    train, test = (Items([np.zeros((count, 2))], np.zeros(count)) for count in (40, 50))
+    return sweep.probe(train, test, groups=groups)
+
+
+def test_rate_and_epoch_are_chosen_on_the_held_out_items(monkeypatch):
+    calls, groups = [], np.arange(40)
     # Held out: seed 0 likes rate 1 at epoch 1, seed 1 likes rate 0 at epoch 2; first of equals.
     held = np.array([[[[3, 4], [2, 2]]], [[[4, 6], [2, 2]]], [[[5, 6], [7, 7]]]])
     test = np.array([[[[30, 9], [20, 9]]], [[[12, 40], [20, 9]]], [[[30, 3], [10, 50]]]])
 
-    def train(out, chosen_epoch):
-        calls.append((out, chosen_epoch))
-        if out is not None:
+    def fit(train, tested, *, items=None, chosen_epoch=None, **options):
+        calls.append((items, len(tested), chosen_epoch))
+        if items is not None:
             return trained(held, -1, 50)
         return trained(test, chosen_epoch, 50)
 
-    (outcome,) = probe(train, (1, 2, 2), np.arange(40), seed=3)
-    assert calls[0][0].sum() == 4
-    assert calls[1][0] is None
-    np.testing.assert_array_equal(calls[1][1], [[[-1, 1], [2, -1]]])
+    (outcome,) = probed(fit, groups, monkeypatch, rates=2, seeds=[3, 4])
+    out = np.flatnonzero(held_out(groups, 3))
+    assert len(out) == calls[0][1] == 4
+    np.testing.assert_array_equal(calls[0][0], np.setdiff1d(groups, out))
+    assert calls[1][:2] == (None, 50)
+    np.testing.assert_array_equal(calls[1][2], [[[-1, 1], [2, -1]]])
     np.testing.assert_array_equal(outcome.rate, [1, 0])
     np.testing.assert_array_equal(outcome.epoch, [1, 2])
     np.testing.assert_array_equal(outcome.chosen[:, 0], [1, 2])
@@ -75,9 +90,13 @@ def test_rate_and_epoch_are_chosen_on_the_held_out_items():
     assert set(outcome.predictions()) == {"best", "last", "chosen"}
 
 
-def test_nothing_is_chosen_where_nothing_is_held_out():
+def test_nothing_is_chosen_where_nothing_is_held_out(monkeypatch):
     test = np.arange(3).reshape(3, 1, 1, 1)
-    for groups in (None, np.zeros(9)):
-        (outcome,) = probe(lambda out, epoch: trained(test, epoch, 9), (1, 1, 1), groups, seed=0)
+    for groups in (None, np.zeros(40)):
+
+        def fit(train, tested, *, chosen_epoch, **options):
+            return trained(test, chosen_epoch, 9)
+
+        (outcome,) = probed(fit, groups, monkeypatch, rates=1, seeds=[0])
         assert outcome.chosen is None
         assert set(outcome.predictions()) == {"best", "last"}

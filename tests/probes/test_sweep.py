@@ -21,11 +21,11 @@ from flax import nnx
 from jaxpart.errors import JaxpartError
 from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.probes.attentive import AttentiveHead
-from jaxpart.probes.items import Items
+from jaxpart.probes.items import Items, shuffled
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.normalization import BatchNorm
-from jaxpart.probes.probing import shuffled, train_heads
 from jaxpart.probes.recipe import Recipe
+from jaxpart.probes.sweep import Sweep
 from jaxpart.training import Stopped
 
 ATTENTIVE = {
@@ -79,7 +79,8 @@ def in_order(seed, epoch, count):
 
 
 @pytest.mark.parametrize("kind", ["linear", "attentive"])
-def test_golden(kind, golden):
+def test_golden(kind, golden, monkeypatch):
+    monkeypatch.setattr("jaxpart.probes.items.shuffled", in_order)
     arrays = np.load(golden / f"protocol/probe_{kind}.npz")
     tokens, labels = arrays["tokens"], arrays["labels"]
     features = tokens if kind == "attentive" else tokens[:, 0]
@@ -92,17 +93,14 @@ def test_golden(kind, golden):
 
     losses = []
     base = 0.04 if kind == "attentive" else 0.4
-    state = train_heads(
-        make,
+    recipe = Recipe((base * 4,), epochs=5, batch_size=64, bn_test="batch")
+    state = Sweep(make, recipe, [0]).fit(
         Items([features[:192]], labels[:192]),
         Items([features[192:]], labels[192:]),
-        Recipe((base * 4,), epochs=5, batch_size=64, bn_test="batch"),
-        [0],
-        order=in_order,
         log=lambda epoch, metrics: losses.extend(metrics.get("losses", [])),
     )
     np.testing.assert_allclose(np.ravel(losses), arrays["losses"], rtol=0, atol=1e-4)
-    final = flat(state.parameters, state.statistics)
+    final = flat(*state.heads)
     for path, value in published(names, arrays, "final/").items():
         np.testing.assert_allclose(final[path], value, rtol=0, atol=1e-4, err_msg=path)
     head = filled(fresh(width, classes, rngs=nnx.Rngs(0)), final)
@@ -129,14 +127,8 @@ def batch_normed(rngs):
 
 
 def run(train, test, recipe=RECIPE, seeds=(0,), **options):
-    return train_heads(
-        batch_normed,
-        Items([train[0]], train[1]),
-        Items([test[0]], test[1]),
-        recipe,
-        seeds,
-        **options,
-    )
+    sweep = Sweep(batch_normed, recipe, seeds)
+    return sweep.fit(Items([train[0]], train[1]), Items([test[0]], test[1]), **options)
 
 
 @pytest.fixture(scope="module")
@@ -152,20 +144,21 @@ def swept(both):
 def test_seeds_and_rates_in_one_program_are_those_one_by_one(both, swept):
     state, scores = swept, swept.scores
     alone = run(*both, Recipe((1.0,), epochs=3, batch_size=12), seeds=(1,))
-    together = flat(state.parameters, state.statistics, at=(0, 1, 1))
-    for path, value in flat(alone.parameters, alone.statistics).items():
+    together = flat(*state.heads, at=(0, 1, 1))
+    for path, value in flat(*alone.heads).items():
         np.testing.assert_allclose(together[path], value, rtol=0, atol=1e-5, err_msg=path)
     np.testing.assert_array_equal(scores.last[0, 1, 1], alone.scores.last[0, 0, 0])
-    assert not np.array_equal(together["kernel"], flat(state.parameters, at=(0, 0, 1))["kernel"])
+    assert not np.array_equal(
+        together["kernel"], flat(state.heads.parameters, at=(0, 0, 1))["kernel"]
+    )
 
 
 def test_streaming_is_training_on_what_stays(both, swept, monkeypatch):
     # Pieces of two steps and of one test batch.
-    monkeypatch.setattr("jaxpart.probes.items.PIECE_BYTES", 300 * 4 * 8)
-    monkeypatch.setattr("jaxpart.probes.probing.PIECE_BYTES", 2 * 2 * 12 * 4 * 8)
+    monkeypatch.setattr("jaxpart.probes.items.PIECE_BYTES", 2 * 2 * 12 * 4 * 8)
     state = run(*both, seeds=(0, 1), memory=0)
-    for path, value in flat(swept.parameters, swept.statistics, at=...).items():
-        ours = flat(state.parameters, state.statistics, at=...)[path]
+    for path, value in flat(*swept.heads, at=...).items():
+        ours = flat(*state.heads, at=...)[path]
         np.testing.assert_allclose(ours, value, rtol=0, atol=1e-5, err_msg=path)
     for ours, value in zip(state.scores, swept.scores, strict=True):
         np.testing.assert_array_equal(ours, value)
@@ -175,11 +168,11 @@ def test_one_device_and_four_agree(tmp_path):
     """Batches that 4 devices share, and such as they cannot."""
     code = """
 import sys, numpy as np
-from tests.probes.test_probing import RECIPE, Recipe, data, flat, run
+from tests.probes.test_sweep import RECIPE, Recipe, data, flat, run
 for batch in (12, 11):
     recipe = Recipe(RECIPE.rates, epochs=2, batch_size=batch)
     state = run(data(50), data(20, seed=1), recipe)
-    np.save(f"{sys.argv[1]}/{batch}.npy", flat(state.parameters, at=(0, 0, 1))["kernel"])
+    np.save(f"{sys.argv[1]}/{batch}.npy", flat(state.heads.parameters, at=(0, 0, 1))["kernel"])
 """
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
     root = pathlib.Path(__file__).parents[2]
@@ -188,7 +181,7 @@ for batch in (12, 11):
     for batch in (12, 11):
         recipe = Recipe(RECIPE.rates, epochs=2, batch_size=batch)
         state = run(data(50), data(20, seed=1), recipe)
-        ours = flat(state.parameters, at=(0, 0, 1))["kernel"]
+        ours = flat(state.heads.parameters, at=(0, 0, 1))["kernel"]
         np.testing.assert_allclose(ours, np.load(tmp_path / f"{batch}.npy"), rtol=0, atol=1e-5)
 
 
@@ -204,7 +197,7 @@ def test_scores_are_what_they_say(both, swept):
 
 def test_the_heads_that_are_kept_give_their_predictions(both, swept):
     features = jnp.asarray(both[1][0])
-    kept = swept.readings()
+    kept = {"best": swept.best, "last": swept.heads, "chosen": swept.chosen}
     assert len({heads.parameters["kernel"][...].tobytes() for heads in kept.values()}) == 3
     assert not kept["chosen"].parameters["kernel"][...].any()  # no epoch was to be chosen
     for name in ("best", "last"):
@@ -240,26 +233,19 @@ def test_a_head_that_diverges_does_not_end_the_others():
     recipe = Recipe((0.1, 1e40), epochs=2, batch_size=12)
     items = Items([features], labels)
     make = functools.partial(LinearHead, 8, 3)
-    scores = train_heads(lambda rngs: make(rngs=rngs), items, items, recipe, [0]).scores
+    scores = Sweep(make, recipe, [0]).fit(items, items).scores
     assert (scores.last[0, 0, 1] == -1).all()
     assert scores.best_right[0, 0, 0] > 10
     with pytest.raises(JaxpartError, match="the loss is"):
-        train_heads(
-            lambda rngs: make(rngs=rngs), items, items, Recipe((1e40,), 2, batch_size=12), [0]
-        )
+        Sweep(make, Recipe((1e40,), 2, batch_size=12), [0]).fit(items, items)
 
 
 def test_a_small_training_set_is_one_batch():
     features, labels = data(7)
     losses = []
     items = Items([features], labels)
-    train_heads(
-        lambda rngs: LinearHead(8, 3, rngs=rngs),
-        items,
-        items,
-        Recipe((0.1,), epochs=2, batch_size=1024),
-        [0],
-        log=lambda epoch, metrics: losses.append(metrics.get("losses")),
+    Sweep(functools.partial(LinearHead, 8, 3), Recipe((0.1,), epochs=2, batch_size=1024), [0]).fit(
+        items, items, log=lambda epoch, metrics: losses.append(metrics.get("losses"))
     )
     assert [loss.shape[0] for loss in losses if loss is not None] == [1, 1]
 
@@ -340,14 +326,10 @@ def test_pytorch_twin(kind):
         order=lambda epoch, count: shuffled(7, epoch, count),
         **options,
     )
-    state = train_heads(
-        lambda rngs: head,
-        Items([features[:40]], labels[:40]),
-        Items([features[40:]], labels[40:]),
-        recipe,
-        [7],
+    state = Sweep(lambda rngs: head, recipe, [7]).fit(
+        Items([features[:40]], labels[:40]), Items([features[40:]], labels[40:])
     )
-    scores, final = state.scores, flat(state.parameters, state.statistics)
+    scores, final = state.scores, flat(*state.heads)
     theirs = module.state_dict()
     norm = "fc_norm" if attentive else "0" if cae else ""
     if norm:
