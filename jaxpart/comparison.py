@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from jaxpart.errors import JaxpartError, told
+from jaxpart.io.files import parse_json
 from jaxpart.io.npz import read_npz
 from jaxpart.metrics.accuracy import Difference, item_scores, paired_difference
 from jaxpart.metrics.paired import retrieval_difference, segmentation_difference
@@ -146,7 +146,7 @@ def encoder_of(folder: str | pathlib.Path) -> str:
     if not file.is_file():
         raise JaxpartError(f"{folder} has no results.json: let that run come to its end first")
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))["encoder"]
+        about = parse_json(file.read_bytes())["encoder"]
         return f"{encoder_name(about)} {about['digest'][:12]} of {folder}"
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JaxpartError(f"{file} is damaged ({error!r}); run its configuration again") from error
