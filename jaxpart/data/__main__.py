@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from jaxpart.config import CRITTERS_VERSION
 from jaxpart.data.archives import ARCHIVES, download
 from jaxpart.data.checking import check_files, check_source
 from jaxpart.data.folders import NotThere
@@ -174,6 +175,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--num-images", type=int, default=2000, metavar="N", help="critters")
         command.add_argument("--image-size", type=int, default=96, metavar="N", help="critters")
         command.add_argument("--seed", type=int, default=0, metavar="N", help="critters")
+        command.add_argument(
+            "--version", type=int, default=CRITTERS_VERSION, metavar="N", help="critters: 1 or 2"
+        )
     for command in (preparing, fetching):
         command.add_argument("--out", required=True, metavar="FOLDER", help="where it is put")
     preparing.add_argument(

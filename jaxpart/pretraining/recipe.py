@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxpart.config import variant_of
+from jaxpart.config import CRITTERS_VERSION, variant_of
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
@@ -96,6 +96,7 @@ def pretrain_config(method: str, argument: str | None) -> tuple[ConfigDict, bool
     config.data.num_images = 4000  # critters
     config.data.image_size = 256 if imagenet else 96  # views are cut from squares of this side
     config.data.seed = 0
+    config.data.version = CRITTERS_VERSION  # critters
 
     config.encoder = ConfigDict(
         _BASE if imagenet else {}
