@@ -43,6 +43,7 @@ RULES = {
     "data.num_images": COUNT,
     "data.image_size": COUNT,
     "data.seed": SEED,
+    "data.version": Rule("whole", low=1, high=2),
     "epochs": COUNT,
     "warmup_epochs": COUNT_OR_NONE,
     "batch_size": COUNT,

@@ -82,7 +82,7 @@ class Critters:
                 f"critters need at least 1 image and a seed of at least 0, not {num_images} and {seed}"
             )
         self._num_images, self._size = num_images, image_size
-        self._drawer = _DRAWERS[version]
+        self._version = version  # and not its module, which cannot be sent to other processes
         self._kinds = PRETRAINING_KINDS if split == "pretrain" else len(NAMES)
         self._key = (*((version,) if version > 1 else ()), seed, splits.index(split))
         self.info = DatasetInfo(
@@ -103,7 +103,7 @@ class Critters:
             raise IndexError(f"critter {index} of {len(self)}")
         index %= len(self)
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((*self._key, index))))
-        return self._drawer.make_scene(rng, index % self._kinds)
+        return _DRAWERS[self._version].make_scene(rng, index % self._kinds)
 
     def _annotation(self, index: int, scene: Any, part_mask: np.ndarray) -> Annotation:
         size = self._size
@@ -123,16 +123,20 @@ class Critters:
     def annotation(self, index: int) -> Annotation:
         """Keypoints and kind; a keypoint is visible where its part is seen at its place."""
         scene = self._scene(index)
-        return self._annotation(index, scene, self._drawer.draw_part_mask(scene, self._size))
+        return self._annotation(
+            index, scene, _DRAWERS[self._version].draw_part_mask(scene, self._size)
+        )
 
     def draw(self, index: int) -> Drawing:
         """The picture and its masks as arrays."""
         return self._draw(self._scene(index))
 
     def _draw(self, scene: Any) -> Drawing:
-        part_mask = self._drawer.draw_part_mask(scene, self._size)
+        part_mask = _DRAWERS[self._version].draw_part_mask(scene, self._size)
         object_mask = np.where(part_mask > 0, scene.kind + 1, 0).astype(np.uint8)
-        return Drawing(self._drawer.draw_image(scene, self._size), part_mask, object_mask)
+        return Drawing(
+            _DRAWERS[self._version].draw_image(scene, self._size), part_mask, object_mask
+        )
 
     def origin(self, index: int) -> str:
         """The version says all."""
