@@ -11,6 +11,7 @@ import pathlib
 import tempfile
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, UInt8
 
@@ -75,10 +76,10 @@ def untrained_controls(source: Critters, progress: Progress) -> list[Control]:
     found = dict(part_retrieval(encoder, source, CRITTER_PARTS, config, progress))
     chance = found["baseline/chance/AP"]
     images, labels = labelled_patches(source, encoder.config.image_size[0])
-    cells = np.asarray(cell_means(images)).reshape(-1, SIDE**2, 3)
+    cells = np.asarray(cell_means(jnp.asarray(images))).reshape(-1, SIDE**2, 3)
     cells = cells - cells.mean(axis=1, keepdims=True)
-    colour = average_precision(cells.reshape(len(cells), -1), labels).ap
-    grey = average_precision(cells.mean(axis=2), labels).ap
+    colour = average_precision(cells.reshape(len(cells), -1), labels.tolist()).ap
+    grey = average_precision(cells.mean(axis=2), labels.tolist()).ap
     return [
         Control("chance", chance),
         Control("mean colour", found["baseline/mean_colour/AP"], high=chance + 0.02),
@@ -106,12 +107,14 @@ def part_control(
     images, labels = labelled_patches(train, 64)
     encoder = _train(images, labels, len(CRITTER_PARTS.parts), epochs, progress)
     images, labels = labelled_patches(test, 64)
-    batches = [images[i : i + _BATCH] for i in range(0, len(images), _BATCH)]
+    batches = [jnp.asarray(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)]
     out = [np.asarray(encoder(encoder.normalize(batch))["projection"]) for batch in batches]
     scores = np.concatenate(out)
     return [
         Control(
-            "trained with part labels, class scores", average_precision(scores, labels).ap, low=0.8
+            "trained with part labels, class scores",
+            average_precision(scores, labels.tolist()).ap,
+            low=0.8,
         ),
         Control(
             "trained with part labels, accuracy", float((scores.argmax(axis=1) == labels).mean())
