@@ -9,6 +9,9 @@ from ml_collections import ConfigDict
 
 from jaxpart.errors import JaxpartError
 
+CRITTERS_VERSION = 1
+"""On which the small encoders that come with jaxpart were trained; 2 is what only parts can solve."""
+
 _HERE = pathlib.Path(__file__).resolve().parent
 
 
@@ -85,6 +88,7 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     config.data.seed = 0
     config.data.num_images = 600  # critters
     config.data.image_size = 96  # critters
+    config.data.version = CRITTERS_VERSION  # critters
 
     config.features = ConfigDict()
     config.features.cache = "disk"  # or "ram", kept while the program runs, or "off"

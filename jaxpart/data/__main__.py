@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
+from jaxpart.config import CRITTERS_VERSION
 from jaxpart.data.archives import ARCHIVES, download
 from jaxpart.data.checking import check_files, check_source
+from jaxpart.data.critters import Critters
 from jaxpart.data.folders import NotThere
 from jaxpart.data.manifest import read_manifest
 from jaxpart.data.palettes import PUBLISHED
@@ -82,7 +84,34 @@ def _check(given: argparse.Namespace) -> int:
         print(f"  {fault}")
     if len(faults) > _SHOWN_FAULTS:
         print(f"  and {len(faults) - _SHOWN_FAULTS} more")
-    return 1 if faults else 0
+    missed = _controls(name, given) if given.baselines else False
+    return 1 if faults or missed else 0
+
+
+def _controls(name: str, given: argparse.Namespace) -> bool:
+    """Shows what critters can be solved by; whether that is not as required of version 2."""
+    from jaxpart.study.controls import part_control, untrained_controls  # needs JAX, which is slow
+
+    if name != "critters":
+        raise JaxpartError(
+            f"--baselines is for critters, not {name}; their retrieval shows others'"
+        )
+
+    def critters(split: str, images: int) -> Critters:
+        size, seed, version = given.image_size, given.seed, given.version
+        return Critters(split, images, image_size=size, seed=seed, version=version)
+
+    test = critters("test", given.num_images)
+    found = untrained_controls(test, Progress())
+    if given.train:
+        found += part_control(critters("train", given.train), test, Progress())
+    for control in found:
+        low, high = control.low, control.high
+        wanted = "" if low is None else f"at least {100 * low:.1f}"
+        wanted += "" if high is None else f"at most {100 * high:.1f}"
+        verdict = "" if not wanted else "ok" if control.passed else "MISSED"
+        print(f"  {control.name:48} {100 * control.value:5.1f}  {wanted:14} {verdict}".rstrip())
+    return not all(control.passed for control in found)
 
 
 def _download(given: argparse.Namespace) -> int:
@@ -174,6 +203,19 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--num-images", type=int, default=2000, metavar="N", help="critters")
         command.add_argument("--image-size", type=int, default=96, metavar="N", help="critters")
         command.add_argument("--seed", type=int, default=0, metavar="N", help="critters")
+        command.add_argument(
+            "--version", type=int, default=CRITTERS_VERSION, metavar="N", help="critters: 1 or 2"
+        )
+    checking.add_argument(
+        "--baselines", action="store_true", help="critters: what pixels and no training retrieve"
+    )
+    checking.add_argument(
+        "--train",
+        type=int,
+        default=0,
+        metavar="N",
+        help="critters, with --baselines: also train on the part labels of N images",
+    )
     for command in (preparing, fetching):
         command.add_argument("--out", required=True, metavar="FOLDER", help="where it is put")
     preparing.add_argument(

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxpart.config import variant_of
+from jaxpart.config import CRITTERS_VERSION, variant_of
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
@@ -43,6 +43,7 @@ RULES = {
     "data.num_images": COUNT,
     "data.image_size": COUNT,
     "data.seed": SEED,
+    "data.version": Rule("whole", low=1, high=2),
     "epochs": COUNT,
     "warmup_epochs": COUNT_OR_NONE,
     "batch_size": COUNT,
@@ -96,6 +97,7 @@ def pretrain_config(method: str, argument: str | None) -> tuple[ConfigDict, bool
     config.data.num_images = 4000  # critters
     config.data.image_size = 256 if imagenet else 96  # views are cut from squares of this side
     config.data.seed = 0
+    config.data.version = CRITTERS_VERSION  # critters
 
     config.encoder = ConfigDict(
         _BASE if imagenet else {}

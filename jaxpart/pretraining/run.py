@@ -61,7 +61,13 @@ def make_supply(config: Any, workdir: WorkDir, progress: Progress) -> Supply:
 def draw_pool(config: Any, progress: Progress) -> Pool:
     """The critters of a configuration."""
     data = config.data
-    source = Critters("train", data.num_images, image_size=data.image_size, seed=data.seed)
+    source = Critters(
+        "train" if data.version == 1 else "pretrain",
+        data.num_images,
+        image_size=data.image_size,
+        seed=data.seed,
+        version=data.version,
+    )
     with progress.bar("drawing critters", len(source)) as advance:
         return read_pool(source, data.image_size, advance)
 

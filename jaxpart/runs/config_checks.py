@@ -81,6 +81,7 @@ RULES: dict[str, Rule] = {
     "data.seed": SEED,
     "data.num_images": COUNT,
     "data.image_size": Rule("whole", low=32, high=1024),
+    "data.version": Rule("whole", low=1, high=2),
     "features.cache": one_of("off", "ram", "disk"),
     "features.folder": TEXT,
     "features.precision": one_of(*PRECISIONS),

@@ -1,25 +1,31 @@
 """Critters: a drawn data set of 24 kinds that share part variants, with keypoints and masks.
 
-Image i of a seed and split is the same everywhere: each is drawn from random numbers of its own,
-keyed by (seed, split, index).
+There are two versions. In the first, colours tell parts as well as shapes do. In the second only
+shapes and places do: see `jaxpart.data.critters.second`. Image i of a version, seed and split is the
+same everywhere: each is drawn from random numbers of its own.
 """
 
 from __future__ import annotations
 
 import io
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from jaxpart.data.critters.scene import Scene, draw_image, draw_part_mask, make_scene
+from jaxpart.data.critters import scene as first
+from jaxpart.data.critters.second import scene as second
 from jaxpart.data.critters.species import MASK_PARTS, NAMES, PARTS
 from jaxpart.data.parts import PartSelection
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record
 from jaxpart.errors import JaxpartError
 
-_SPLITS = ("train", "test")
+PRETRAINING_KINDS = 22
+"""Version 2: the split "pretrain" has the first so many kinds, and never shows the others."""
+
+_DRAWERS: dict[int, Any] = {1: first, 2: second}
+_SPLITS = {1: ("train", "test"), 2: ("train", "test", "pretrain")}
 _SIZES = (32, 1024)
 
 CRITTER_PARTS = PartSelection({3: "eye", 4: "wing", 5: "leg", 6: "tail"}, min_dist=4.0)
@@ -35,25 +41,37 @@ class Drawing(NamedTuple):
 
 
 class Critters:
-    """Drawn critters as a `Source`; every kind is equally frequent."""
+    """Drawn critters as a `Source`; every kind of a split is equally frequent."""
 
     def __init__(
-        self, split: str = "train", num_images: int = 2000, *, image_size: int = 96, seed: int = 0
+        self,
+        split: str = "train",
+        num_images: int = 2000,
+        *,
+        image_size: int = 96,
+        seed: int = 0,
+        version: int = 1,
     ) -> None:
         """Draws nothing yet.
 
         Args:
-          split: "train" or "test"; they share no picture.
+          split: "train" or "test", or "pretrain" of version 2, which lacks the last two kinds; they
+            share no picture, and in version 2 no individual.
           num_images: Number of pictures.
           image_size: Side in pixels, 32 to 1024.
           seed: Not negative.
+          version: 1 or 2.
 
         Raises:
           JaxpartError: An argument is out of its range.
         """
-        if split not in _SPLITS:
+        if version not in _SPLITS:
+            raise JaxpartError(f"critters have no version {version!r}; choose 1 or 2")
+        splits = _SPLITS[version]
+        if split not in splits:
             raise JaxpartError(
-                f"critters have no split {split!r}; choose among {', '.join(_SPLITS)}"
+                f"critters of version {version} have no split {split!r}; choose among "
+                f"{', '.join(splits)}"
             )
         if not _SIZES[0] <= image_size <= _SIZES[1]:
             raise JaxpartError(
@@ -64,11 +82,13 @@ class Critters:
                 f"critters need at least 1 image and a seed of at least 0, not {num_images} and {seed}"
             )
         self._num_images, self._size = num_images, image_size
-        self._key = seed, _SPLITS.index(split)
+        self._version = version  # and not its module, which cannot be sent to other processes
+        self._kinds = PRETRAINING_KINDS if split == "pretrain" else len(NAMES)
+        self._key = (*((version,) if version > 1 else ()), seed, splits.index(split))
         self.info = DatasetInfo(
             name="critters",
             split=split,
-            version=f"1-{image_size}-{seed}",
+            version=f"{version}-{image_size}-{seed}",
             part_names=dict(enumerate(PARTS, 1)),
             class_names=NAMES,
             mask_names={"part": ("background", *MASK_PARTS), "object": ("background", *NAMES)},
@@ -78,14 +98,14 @@ class Critters:
         """Number of pictures."""
         return self._num_images
 
-    def _scene(self, index: int) -> Scene:
+    def _scene(self, index: int) -> Any:
         if not -len(self) <= index < len(self):
             raise IndexError(f"critter {index} of {len(self)}")
         index %= len(self)
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((*self._key, index))))
-        return make_scene(rng, index % len(NAMES))
+        return _DRAWERS[self._version].make_scene(rng, index % self._kinds)
 
-    def _annotation(self, index: int, scene: Scene, part_mask: np.ndarray) -> Annotation:
+    def _annotation(self, index: int, scene: Any, part_mask: np.ndarray) -> Annotation:
         size = self._size
         xy = scene.keypoints * size
         column, row = np.clip(xy.astype(int), 0, size - 1).T
@@ -103,16 +123,20 @@ class Critters:
     def annotation(self, index: int) -> Annotation:
         """Keypoints and kind; a keypoint is visible where its part is seen at its place."""
         scene = self._scene(index)
-        return self._annotation(index, scene, draw_part_mask(scene, self._size))
+        return self._annotation(
+            index, scene, _DRAWERS[self._version].draw_part_mask(scene, self._size)
+        )
 
     def draw(self, index: int) -> Drawing:
         """The picture and its masks as arrays."""
         return self._draw(self._scene(index))
 
-    def _draw(self, scene: Scene) -> Drawing:
-        part_mask = draw_part_mask(scene, self._size)
+    def _draw(self, scene: Any) -> Drawing:
+        part_mask = _DRAWERS[self._version].draw_part_mask(scene, self._size)
         object_mask = np.where(part_mask > 0, scene.kind + 1, 0).astype(np.uint8)
-        return Drawing(draw_image(scene, self._size), part_mask, object_mask)
+        return Drawing(
+            _DRAWERS[self._version].draw_image(scene, self._size), part_mask, object_mask
+        )
 
     def origin(self, index: int) -> str:
         """The version says all."""

@@ -178,7 +178,8 @@ def open_set(name: str, split: str, config: Any) -> Source:
     Args:
       name: A key of `SETS` or `ALIASES`.
       split: One of the data set's own splits.
-      config: The configuration's `data`: root, and for critters seed, num_images and image_size.
+      config: The configuration's `data`: root, and for critters seed, num_images, image_size and
+        version.
 
     Raises:
       JaxpartError: The name or the split is unknown, the root is not given, or the data set is not
@@ -197,7 +198,11 @@ def open_official(name: str, split: str, config: Any) -> Source:
     name, entry = find_set(name)
     if entry.open is None:
         return critters.Critters(
-            split, config.num_images, image_size=config.image_size, seed=config.seed
+            split,
+            config.num_images,
+            image_size=config.image_size,
+            seed=config.seed,
+            version=getattr(config, "version", 1),  # runs from before there were two do not say
         )
     if not config.root:
         raise JaxpartError(

@@ -1,0 +1,117 @@
+"""A critter of version 2 at rest: the plan of its body, and the lots drawn for one individual."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from jaxpart.data.critters.second import outlines
+from jaxpart.data.critters.second.kinds import shapes_of
+from jaxpart.data.critters.second.texture import Paint, random_paint
+from jaxpart.data.critters.species import MASK_PARTS
+
+Place = Callable[[np.ndarray], np.ndarray]
+"""Brings points [points, 2] of a part's coordinates to where the part is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Polygons that are painted as one.
+
+    Attributes:
+      polygons: The corners [points, 2] of each, back to front.
+      paint: How they are filled.
+      label: Their label in the part mask, 0 for what is no part.
+    """
+
+    polygons: list[np.ndarray]
+    paint: Paint
+    label: int
+
+
+def rotation(angle: float) -> np.ndarray:
+    """Matrix [2, 2] that row vectors are multiplied with."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, sine], [-sine, cosine]])
+
+
+def _placed(matrix: np.ndarray, shift: Sequence[float] | np.ndarray) -> Place:
+    return lambda points: points @ matrix + shift
+
+
+def _limb(
+    rng: np.random.Generator, root: tuple[float, float], direction: float, length: float
+) -> Place:
+    """A limb from its root in about a direction: stretched, tapered, bent, and of either side."""
+    long, broad, taper, bend, swing = rng.uniform(
+        (0.9, 0.8, -0.3, -0.25, -0.45), (1.15, 1.2, 0.3, 0.25, 0.45)
+    )
+    scale = length * np.array([long, broad * rng.choice([-1.0, 1.0])])
+    turn = rotation(direction + swing)
+    start = np.array(root) + rng.normal(0, 0.04, 2)
+
+    def place(points: np.ndarray) -> np.ndarray:
+        x, y = points.T
+        shaped = np.stack([x, y * (1 + taper * (x - 0.5)) + bend * x * x], 1)
+        return shaped * scale @ turn + start
+
+    return place
+
+
+def make_creature(rng: np.random.Generator, kind: int) -> tuple[list[Shape], dict[str, np.ndarray]]:
+    """An individual that faces right: its body at (0, 0), about 2.7 wide, y down.
+
+    Returns:
+      Its shapes, back to front, and the place of each keypoint by the part's name.
+    """
+    form = shapes_of(kind)
+    paints = {part: random_paint(rng) for part in MASK_PARTS}
+    shapes: list[Shape] = []
+    keypoints: dict[str, np.ndarray] = {}
+
+    def add(
+        part: str, polygons: Sequence[np.ndarray], place: Place, paint: Paint | None = None
+    ) -> None:
+        label = MASK_PARTS.index(part) + 1
+        shapes.append(Shape([place(points) for points in polygons], paint or paints[part], label))
+
+    def mark(part: str, place: Place) -> None:
+        keypoints[part] = place(np.array([outlines.KEYPOINTS[part][form[part]]]))[0]
+
+    tail = _limb(rng, (-0.40, 0.33), 2.45, 0.78)
+    wing = _limb(rng, (-0.33, -0.37), -2.3, 0.8)
+    leg = _limb(rng, (0.3, 0.4), 0.95, 0.78)
+    behind = np.array([-0.18, 0.03])
+    gait = rotation(rng.uniform(-0.35, 0.35))
+    trunk = np.diag(0.56 * rng.uniform(0.85, 1.15, 2)) @ rotation(rng.uniform(-0.35, 0.35))
+    neck = np.array([0.7, -0.7]) + rng.normal(0, 0.05, 2)
+    face = _placed(0.33 * rng.uniform(0.88, 1.15) * rotation(rng.uniform(-0.5, 0.3)), neck)
+    mouth = _placed(np.diag(rng.uniform((0.9, 0.85), (1.2, 1.15))), (0.8, 0.15))
+    gaze = _placed(
+        rng.uniform(0.3, 0.55) * rotation(rng.uniform(0, 2 * np.pi)),
+        np.array([0.2, -0.1]) + rng.uniform(-0.35, 0.35, 2),
+    )
+
+    add("tail", outlines.tail(form["tail"]), tail)
+    mark("tail", tail)
+    add("leg", outlines.leg(form["leg"]), lambda points: leg(points @ gait) + behind)
+    throat = [(0.1, -0.1), tuple(neck / 2 + 0.03), tuple(neck)]
+    add("body", [outlines.ribbon(throat, [0.22, 0.17, 0.14])], _placed(np.eye(2), (0, 0)))
+    for ball in outlines.body(form["body"]):
+        add("body", [ball], _placed(trunk, (0, 0)))
+    add("leg", outlines.leg(form["leg"]), leg)
+    mark("leg", leg)
+    add("wing", outlines.wing(form["wing"]), wing)
+    mark("wing", wing)
+    add("beak", outlines.beak(form["beak"]), lambda points: face(mouth(points)))
+    mark("beak", lambda points: face(mouth(points)))
+    for bone in outlines.head(form["head"]):
+        add("head", [bone], face)
+    mark("head", face)
+    inner = random_paint(rng)
+    for number, ring in enumerate(outlines.eye(form["eye"])):
+        add("eye", [ring], lambda points: face(gaze(points)), inner if number % 2 else None)
+    mark("eye", lambda points: face(gaze(points)))
+    return shapes, keypoints

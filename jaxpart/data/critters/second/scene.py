@@ -1,0 +1,154 @@
+"""One picture of version 2: a critter in some pose, among other things that are painted as it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageChops, ImageDraw
+
+from jaxpart.data.critters.second import outlines
+from jaxpart.data.critters.second.creature import Shape, make_creature, rotation
+from jaxpart.data.critters.second.texture import Paint, pattern, random_paint
+from jaxpart.data.critters.species import PARTS
+
+_SUPERSAMPLING = 3
+_LEAN = 0.6
+_OCCLUDED = 0.35
+_SHADE = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """Everything that is drawn, in units of the image's side, y down.
+
+    Attributes:
+      kind: Class label of the critter.
+      ground: How the background is painted.
+      shapes: What stands before it, back to front.
+      keypoints: Position of each part's keypoint [parts, 2].
+      light: How far (x, y) from its rim a shape is in the shade.
+    """
+
+    kind: int
+    ground: Paint
+    shapes: list[Shape]
+    keypoints: np.ndarray
+    light: np.ndarray
+
+
+def _thing(rng: np.random.Generator, middle: np.ndarray, size: float) -> Shape:
+    """A leaf, a pebble, a twig or a splinter."""
+    what = rng.integers(4)
+    if what == 0:
+        x = np.linspace(-1, 1, 9)
+        points = outlines.ribbon(np.stack([x, 0.15 * x * x], 1), 0.35 * (1 - 0.98 * x * x))
+    elif what == 1:
+        points = outlines.ellipse(0, 0, 1, 0.7)
+        points = points * rng.uniform(0.8, 1.1, (len(points), 1))
+    elif what == 2:
+        bend = rng.uniform(-0.5, 0.5)
+        line = [(-1.2, 0), (-0.4, bend), (0.4, -bend), (1.2, 0)]
+        points = outlines.ribbon(line, [0.14, 0.12, 0.1, 0.06])
+    else:
+        angle = np.sort(rng.uniform(0, 2 * np.pi, 5))
+        points = np.stack([np.cos(angle), np.sin(angle)], 1)
+    turned = points * size @ rotation(rng.uniform(0, 2 * np.pi)) + middle
+    return Shape([turned], random_paint(rng), 0)
+
+
+def make_scene(rng: np.random.Generator, kind: int) -> Scene:
+    """Draws lots for everything in a picture of a critter of a kind."""
+    creature, keypoints = make_creature(rng, kind)
+    axis = rotation(rng.uniform(0, np.pi))
+    foreshortened = axis @ np.diag([1, rng.uniform(0.8, 1.0)]) @ axis.T
+    turn = np.diag([rng.choice([-1.0, 1.0]), 1.0]) @ rotation(rng.uniform(-_LEAN, _LEAN))
+    place = foreshortened @ turn * rng.uniform(0.31, 0.38)
+    middle = 0.5 + rng.uniform(-0.06, 0.06, 2)
+    behind = [
+        _thing(rng, rng.uniform(0, 1, 2), rng.uniform(0.05, 0.2)) for _ in range(rng.integers(4, 8))
+    ]
+    hiding = rng.integers(1, 3) if rng.random() < _OCCLUDED else 0
+    before = [
+        _thing(rng, middle + rng.normal(0, 0.26, 2), rng.uniform(0.06, 0.12)) for _ in range(hiding)
+    ]
+
+    # Rounded: the last bit of a sine, which differs between machines, shall change no pixel.
+    def put(points: np.ndarray) -> np.ndarray:
+        return np.round(points @ place + middle, 6)
+
+    critter = [
+        dataclasses.replace(shape, polygons=[put(points) for points in shape.polygons])
+        for shape in creature
+    ]
+    return Scene(
+        kind=kind,
+        ground=random_paint(rng),
+        shapes=[*map(_rounded, behind), *critter, *map(_rounded, before)],
+        keypoints=put(np.array([keypoints[part] for part in PARTS])),
+        light=np.round(0.03 * rotation(rng.uniform(0, 2 * np.pi))[0], 6),
+    )
+
+
+def _rounded(shape: Shape) -> Shape:
+    return dataclasses.replace(shape, polygons=[points.round(6) for points in shape.polygons])
+
+
+def draw_image(scene: Scene, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """The picture in RGB."""
+    large = size * _SUPERSAMPLING
+    whole = (0, 0, large, large)
+    image = Image.new("RGB", whole[2:], scene.ground.colours[0])
+    if scene.ground.pattern is not None:
+        image.paste(scene.ground.colours[1], whole, pattern(scene.ground, whole, large))
+    for shape in scene.shapes:
+        _paint(image, shape, scene.light * large)
+    return np.asarray(image.reduce(_SUPERSAMPLING))
+
+
+def _paint(image: Image.Image, shape: Shape, light: np.ndarray) -> None:
+    """Fills polygons with their pattern, shades what is turned from the light, and draws their edges."""
+    large = image.width
+    polygons = [points * large for points in shape.polygons]
+    corners = np.concatenate(polygons)
+    left, top = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int).tolist()
+    right, bottom = np.minimum(np.ceil(corners.max(axis=0)) + 1, large).astype(int).tolist()
+    if left >= right or top >= bottom:
+        return
+    box, paint = (left, top, right, bottom), shape.paint
+    inside = [points - (left, top) for points in polygons]
+    mask = Image.new("L", (right - left, bottom - top))
+    _fill(mask, inside, 255)
+    image.paste(paint.colours[0], box, mask)
+    if paint.pattern is not None:
+        image.paste(paint.colours[1], box, ImageChops.darker(mask, pattern(paint, box, large)))
+    shade = mask.point(_SHADES)
+    _fill(shade, [points - light for points in inside], 0)
+    image.paste((0, 0, 0), box, shade)
+    pencil = ImageDraw.Draw(image)
+    for points in polygons:
+        line = _corners(points)
+        pencil.line([*line, line[0]], fill=paint.edge, width=max(1, large // 100))
+
+
+_SHADES = [0] * 255 + [_SHADE]
+
+
+def draw_part_mask(scene: Scene, size: int) -> UInt8[np.ndarray, "size size"]:
+    """The label of the part at each pixel, 0 for background and what hides the critter."""
+    mask = Image.new("L", (size, size), 0)
+    for shape in scene.shapes:
+        _fill(mask, [points * size for points in shape.polygons], shape.label)
+    return np.asarray(mask)
+
+
+def _fill(mask: Image.Image, polygons: Iterable[np.ndarray], value: int) -> None:
+    pencil = ImageDraw.Draw(mask)
+    for points in polygons:
+        pencil.polygon(_corners(points), fill=value)
+
+
+def _corners(points: np.ndarray) -> list[tuple[float, float]]:
+    return list(map(tuple, points.tolist()))

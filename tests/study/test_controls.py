@@ -1,0 +1,28 @@
+"""Critters of version 2 are as hard as they shall be for pixels, and version 1 is not."""
+
+from jaxpart.data.__main__ import main
+from jaxpart.data.critters import Critters
+from jaxpart.runs.progress import Progress
+from jaxpart.study import controls
+
+
+def test_neither_pixels_nor_an_untrained_encoder_solve_version_2():
+    found = controls.untrained_controls(Critters("test", 240, version=2), Progress(shown=False))
+    assert len(found) == 7
+    assert all(control.passed for control in found), found
+    assert sum(control.high is not None for control in found) == 6
+
+
+def test_command_says_what_is_missed(capsys):
+    arguments = ["--num-images=48", "--splits", "test", "--workers=1", "--baselines"]
+    assert main(["check", "critters", "--version=1", *arguments]) == 1
+    said = capsys.readouterr().out
+    assert "each patch centred" in said
+    assert "MISSED" in said
+    assert main(["check", "imagenet", "--root=nowhere", "--baselines"]) == 2
+
+
+def test_control_is_within_its_limits():
+    assert controls.Control("free", 0.3).passed
+    assert not controls.Control("low", 0.3, low=0.4).passed
+    assert not controls.Control("high", 0.3, high=0.2).passed
