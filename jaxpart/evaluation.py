@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pathlib
 from collections.abc import Mapping
@@ -19,6 +20,13 @@ from jaxpart.runs.progress import Progress
 from jaxpart.runs.table import results_table, rules_line
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.patches import patch_representations
+
+_PIXELS = {
+    "retrieval.patch_pixels": {"retrieval", "layers"},
+    "classification.patch_pixels": {"classification"},
+    "object_classification.pixels": {"object_classification"},
+}
+"""Fields that say how large images are encoded, and the tasks that do so."""
 
 
 def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, Any]:
@@ -39,7 +47,7 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     chosen = tasks.to_run(config)
     weights = _weights(config)
     encoder = configured_encoder(config)
-    _check_representations(encoder, config)
+    _check_wishes(encoder, config)
     workdir = WorkDir(
         path,
         json.loads(config.to_json_best_effort()),
@@ -98,14 +106,30 @@ def _weights(config: Any) -> str:
     return "released, by your word" if word else "yours"
 
 
-def _check_representations(encoder: Encoder, config: Any) -> None:
-    """Refuses what the encoder does not have, before anything is made."""
+def _check_wishes(encoder: Encoder, config: Any) -> None:
+    """Refuses what the encoder does not have or cannot take, before anything is made."""
     patch_representations(encoder, config)
     for task in ("classification", "object_classification"):
         if task in config.tasks:
             from jaxpart.tasks.classification.heads import check_heads  # Slow to import.
 
             check_heads(encoder, config[task])
+    for path, users in _PIXELS.items():
+        if users & set(config.tasks) and (side := _field(config, path)) % encoder.config.patch_size:
+            raise JaxpartError(
+                f"config.{path} is {side}, which cannot be cut into patches of "
+                f"{encoder.config.patch_size} pixels; give a multiple"
+            )
+    if "segmentation" in config.tasks:
+        from jaxpart.tasks.segmentation.heads import crop_size, readouts  # Slow to import.
+
+        readouts(config.segmentation.readouts, encoder.config.depth)
+        for name in config.segmentation.sets:
+            crop_size(encoder, config.segmentation.settings[name].crop, name)
+
+
+def _field(config: Any, path: str) -> Any:
+    return functools.reduce(lambda fields, name: fields[name], path.split("."), config)
 
 
 def results_text(results: Mapping[str, Any]) -> str:

@@ -122,6 +122,29 @@ def test_nothing_is_made_before_the_check(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        (
+            {"retrieval.patch_pixels": 50},
+            "config.retrieval.patch_pixels is 50, which cannot be cut",
+        ),
+        ({"classification.patch_pixels": 50}, "config.classification.patch_pixels is 50"),
+        ({"segmentation.readouts": ("block6",)}, "no readout 'block6'"),
+        ({"segmentation.settings.critters_part.crop": 60}, "crops of 60 pixels cannot be cut"),
+        (
+            {"tasks": ("layers",), "layers.tokens": ("dist_token",)},
+            "has none of config.layers.tokens, dist_token; it has cls_token, embedding",
+        ),
+    ],
+)
+def test_what_the_encoder_cannot_take_is_told_before_anything_is_made(tmp_path, changes, sentence):
+    config = changed(part_config("ibot", "", projector=True), changes)
+    with pytest.raises(JaxpartError, match=sentence):
+        measure(config, tmp_path / "run", QUIET)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
         ({"epochs": 0}, "config.epochs is 0; give a whole number, at least 1"),
         ({"batch_size": -64}, "config.batch_size is -64"),
         (

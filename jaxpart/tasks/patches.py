@@ -24,9 +24,17 @@ def layer_names(encoder: Encoder, tokens: Sequence[str]) -> tuple[str, ...]:
       encoder: The encoder.
       tokens: What is taken of every block's output, and after the final norm: "embedding",
         "cls_token", … Those that the encoder does not have are left out.
+
+    Raises:
+      JaxpartError: It has none of them.
     """
     there = {"embedding", *(f"{name}_token" for name in encoder.config.prefix)}
     kept = [name for name in tokens if name in there]
+    if not kept:
+        raise JaxpartError(
+            f"the {encoder.name} encoder has none of config.layers.tokens, {', '.join(tokens)}; it has "
+            f"{', '.join(sorted(there))}"
+        )
     blocks = [f"block{i}/{name}" for i in range(encoder.config.depth) for name in kept]
     return (*blocks, *kept, *features.projector_layers(encoder))
 

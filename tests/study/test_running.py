@@ -10,10 +10,11 @@ from jaxpart.config import study_config
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import write_json
 from jaxpart.report.runs import read_runs
+from jaxpart.runs.paper import METHODS
 from jaxpart.runs.progress import Progress
 from jaxpart.study import evaluate as running
 from jaxpart.study.__main__ import main
-from jaxpart.study.entries import merge, read_study
+from jaxpart.study.entries import merge, read_study, stored_study
 from jaxpart.study.members import find_members
 
 QUIET = Progress(shown=False)
@@ -146,3 +147,9 @@ def test_results_that_do_not_belong_together(tmp_path):
     (tmp_path / "c").write_text("{}")
     with pytest.raises(JaxpartError, match="not the results of a study"):
         read_study(tmp_path / "c")
+
+
+def test_stored_results_can_be_read_and_are_of_the_encoders_in_the_package():
+    stored = {(entry.row, entry.seed): entry.encoder["digest"] for entry in stored_study().entries}
+    for member in find_members(list(METHODS)):
+        assert stored[member.row, member.seed] == member.digest

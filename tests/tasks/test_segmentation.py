@@ -263,7 +263,9 @@ def test_class_lists_of_different_length():
     [
         ({"sets": ("critter",)}, "no segmentation set 'critter'; choose among ade20k"),
         ({"readouts": ("block7",)}, "no readout 'block7'.*block0 … block2"),
-        ({"readouts": ()}, "no readout: name at least one"),
+        ({"readouts": ()}, "readouts is empty; name at least one"),
+        ({"readouts": ("paper", "paper")}, "readouts names paper twice"),
+        ({"shares": (0.5, 0.5)}, "shares names 0.5 twice"),
         ({"shares": (5,)}, "shares holds 5"),
         ({"shares": (float("nan"),)}, "shares holds nan"),
         ({"sets": ()}, "sets is empty"),
@@ -296,6 +298,11 @@ def test_class_lists_of_different_length():
             r"train_scale is \(9, 9, 9\)",
         ),
         ({"settings": {"critters_part": {"kind": "parts"}}}, "kind cannot be 'parts'"),
+        ({"settings": {"critters_part": {"data": "critter"}}}, "no data set 'critter'"),
+        (
+            {"settings": {"critters_part": {"test_split": "val"}}},
+            "test_split cannot be 'val'; critters has train, test",
+        ),
     ],
 )
 def test_mistakes_in_the_configuration(encoder, tmp_path, change, sentence):

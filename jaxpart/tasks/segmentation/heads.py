@@ -61,8 +61,6 @@ def readouts(names: Sequence[str], depth: int) -> dict[str, tuple[int, ...]]:
             raise JaxpartError(
                 f"there is no readout {name!r}; choose among paper, blocks, block0 … block{depth - 1}"
             )
-    if not chosen:
-        raise JaxpartError("there is no readout: name at least one, as in ('paper',)")
     return chosen
 
 

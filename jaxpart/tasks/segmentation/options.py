@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from jaxpart.data.resizing import check_resize
+from jaxpart.data.sets import find_set
 from jaxpart.errors import JaxpartError
 
 _PLACE = "config.segmentation"
@@ -17,11 +18,16 @@ def check_options(options: Any) -> None:
     Raises:
       JaxpartError: A value is out of its range.
     """
-    if not options.sets:
-        raise JaxpartError(f"{_PLACE}.sets is empty; name at least one, as in ('lip',)")
+    for field, example in (("sets", "lip"), ("readouts", "paper")):
+        if not options[field]:
+            raise JaxpartError(
+                f"{_PLACE}.{field} is empty; name at least one, as in ({example!r},)"
+            )
+    for field in ("sets", "readouts", "shares"):
+        twice = next((one for one in options[field] if list(options[field]).count(one) > 1), None)
+        if twice is not None:
+            raise JaxpartError(f"{_PLACE}.{field} names {twice} twice; name it once")
     for name in options.sets:
-        if tuple(options.sets).count(name) > 1:
-            raise JaxpartError(f"{_PLACE}.sets names {name} twice; name it once")
         if name not in options.settings:
             raise JaxpartError(
                 f"there is no segmentation set {name!r}; choose among "
@@ -62,7 +68,14 @@ def check_options(options: Any) -> None:
 
 
 def _check_setting(setting: Any, place: str) -> None:
-    """The sizes of one data set."""
+    """The splits and the sizes of one data set."""
+    _, entry = find_set(setting.data)
+    for name in ("train_split", "test_split"):
+        if setting[name] not in entry.all_splits:
+            raise JaxpartError(
+                f"{place}.{name} cannot be {setting[name]!r}; {setting.data} has "
+                f"{', '.join(entry.all_splits)}"
+            )
     if setting.kind not in ("part", "object"):
         raise JaxpartError(
             f"{place}.kind cannot be {setting.kind!r}; choose between part and object"
