@@ -8,22 +8,41 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from typing import get_args
 
 from convert.download import download_release
 from convert.families import FAMILIES
 from convert.pipeline import convert
 from convert.releases import find_release, releases_of
 from jaxpart.encoders.families import families
+from jaxpart.encoders.layers import Activation
+from jaxpart.encoders.positions import PositionResize
 from jaxpart.errors import told
 from jaxpart.runs.progress import Progress
 
 
-def _image_size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
+def _two_sides(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,6})(?:[x×](\d{1,6}))?", text)
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is neither N nor HEIGHTxWIDTH")
-    height = int(found.group(1))
-    return height, int(found.group(2) or height)
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _channels(text: str) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not R,G,B") from None
+    return red, green, blue
+
+
+def _tokens(text: str) -> tuple[tuple[str, int], ...]:
+    found = re.fullmatch(r"[A-Za-z_]\w*(:\d{1,3})?(,[A-Za-z_]\w*(:\d{1,3})?)*", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME[:COUNT],…, as in cls,reg:4")
+    pairs = (part.partition(":") for part in text.split(","))
+    known = {"reg": "registers", "register": "registers"}
+    return tuple((known.get(name, name), int(number or 1)) for name, _, number in pairs)
 
 
 class _List(argparse.Action):
@@ -49,82 +68,76 @@ class _List(argparse.Action):
         parser.exit()
 
 
-@told
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns its exit status."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m convert",
         description="Convert a PyTorch checkpoint into a Flax encoder for jaxpart.load_encoder.",
         epilog="example: python -m convert ibot checkpoint.pth checkpoints/ibot_vitb16",
     )
-    parser.add_argument(
-        "--list", nargs=0, action=_List, help="show the families and their releases"
+    add = parser.add_argument
+    add(
+        "--list",
+        nargs=0,
+        action=_List,
+        default=argparse.SUPPRESS,
+        help="show the families and their releases",
     )
-    parser.add_argument("family", metavar="FAMILY", help=", ".join(FAMILIES))
-    parser.add_argument(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        help="the released .pth, .safetensors or .npz, or @NAME to fetch one",
-    )
-    parser.add_argument("out", metavar="OUT", help="folder to be made")
-    parser.add_argument(
+    add("family", metavar="FAMILY", help=", ".join(FAMILIES))
+    add("checkpoint", metavar="CHECKPOINT", help="a file, the index of a sharded one, or @NAME")
+    add("out", metavar="OUT", help="folder to be made")
+    add(
         "--layout",
         choices=("original", "timm", "transformers"),
         help="whose names the checkpoint uses (default: original; of @NAME known)",
     )
-    parser.add_argument(
-        "--checkpoint-key", metavar="KEY", help="network of the file: teacher, student…"
-    )
-    parser.add_argument(
-        "--num-heads", type=int, metavar="N", help="where the family's table is not meant"
-    )
-    parser.add_argument(
-        "--image-size", type=_image_size, metavar="N", help="N or HxW to make the encoder for"
-    )
-    parser.add_argument(
+    add("--checkpoint-key", metavar="KEY", help="network of the file: teacher, model_ema…")
+    add("--prefix", metavar="PREFIX", help="what stands before the encoder's names in it")
+    add("--ignore", metavar="PATTERN", action="append", default=[], help="keys to leave out")
+    add("--num-heads", type=int, metavar="N", help="attention heads")
+    add("--image-size", type=_two_sides, metavar="N", help="N or HxW to make the encoder for")
+    add("--grid", type=_two_sides, metavar="N", help="N or HxW patches that it was trained at")
+    add("--tokens", type=_tokens, default=(), metavar="NAMES", help="before the patches: cls,reg:4")
+    add("--mean", type=_channels, metavar="R,G,B", help="of the pixels")
+    add("--std", type=_channels, metavar="R,G,B", help="of the pixels")
+    add("--eps", dest="epsilon", type=float, metavar="X", help="epsilon of the norms")
+    add("--activation", choices=get_args(Activation), help="of the MLPs")
+    add("--positions", choices=get_args(PositionResize), help="how they reach another grid")
+    add("--name", help="what the encoder is called in results (default: the family)")
+    add(
         "--with-decoder",
         action="store_true",
         help="convert MAE's decoder, BEiT's token classifier, CAE's regressor and decoder too",
     )
-    parser.add_argument(
+    add(
         "--decoder-num-heads",
         type=int,
         metavar="N",
         help="of MAE's decoder; by default 16 at width 512, else of the encoder's head width",
     )
-    parser.add_argument(
-        "--use-torch", action="store_true", help="let PyTorch read its old file format"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace an encoder in OUT")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the mapping and write nothing"
-    )
-    given = parser.parse_args(arguments)
-    checkpoint, layout, key = given.checkpoint, given.layout, given.checkpoint_key
+    add("--use-torch", action="store_true", help=argparse.SUPPRESS)  # old files need no PyTorch now
+    add("--overwrite", action="store_true", help="replace an encoder in OUT")
+    add("--dry-run", action="store_true", help="print the mapping and write nothing")
+    return parser
+
+
+@told
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit status."""
+    options = vars(_parser().parse_args(arguments))
+    family, checkpoint, out = (options.pop(name) for name in ("family", "checkpoint", "out"))
+    del options["use_torch"]
+    layout, key = options.pop("layout"), options.pop("checkpoint_key")
     if checkpoint.startswith("@"):
-        release = find_release(checkpoint[1:], given.family)
+        release = find_release(checkpoint[1:], family)
         checkpoint = download_release(release)
         layout, key = layout or release.layout, key or release.checkpoint_key
-    config = convert(
-        given.family,
-        checkpoint,
-        given.out,
-        layout=layout or "original",
-        checkpoint_key=key,
-        num_heads=given.num_heads,
-        image_size=given.image_size,
-        with_decoder=given.with_decoder,
-        decoder_num_heads=given.decoder_num_heads,
-        allow_torch=given.use_torch,
-        overwrite=given.overwrite,
-        dry_run=given.dry_run,
-        log=print if given.dry_run else lambda line: None,
-        progress=Progress(),
-    )
-    done = "would be written to" if given.dry_run else "written to"
+    options |= {"layout": layout or "original", "checkpoint_key": key}
+    options["ignore"] = tuple(options["ignore"])
+    config = convert(family, checkpoint, out, say=print, progress=Progress(), **options)
+    done = "would be written to" if options["dry_run"] else "written to"
     print(
-        f"{given.family}: depth {config.depth}, width {config.width}, {config.num_heads} heads, patch "
-        f"{config.patch_size}, {config.image_size[0]} × {config.image_size[1]} pixels, {done} {given.out}"
+        f"{family}: depth {config.depth}, width {config.width}, {config.num_heads} heads, patch "
+        f"{config.patch_size}, {config.image_size[0]} × {config.image_size[1]} pixels, {done} {out}"
     )
     return 0
 
