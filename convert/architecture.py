@@ -31,18 +31,19 @@ def read_config(arrays: Arrays, family: Family, layout: Layout, options: Options
         array tells: the number of heads, the grid.
     """
     width = shape(arrays, "blocks.0.norm1.weight", 1)[0]
+    depth = count(arrays, r"blocks\.(\d+)\.norm1\.weight")
+    if depth > MAX_DEPTH:
+        raise JaxpartError(f"it has {depth} blocks; at most {MAX_DEPTH} are read")
     fields: dict[str, Any] = {
         **family.fields,
         **{name: value for name, value in _told(arrays) if name in family.told},
         "width": width,
-        "depth": count(arrays, r"blocks\.(\d+)\.norm1\.weight"),
+        "depth": depth,
         "num_heads": _num_heads(width, family, options),
         "mlp_width": shape(arrays, "blocks.0.mlp.fc2.weight", 2)[1],
         "patch_size": _patch_size(arrays),
         "prefix": _prefix(arrays, family, options),
     }
-    if fields["depth"] > MAX_DEPTH:
-        raise JaxpartError(f"it has {fields['depth']} blocks; at most {MAX_DEPTH} are read")
     if "pooled_norm.weight" in arrays and "norm.weight" not in arrays:  # fine-tuned on mean patches
         fields |= {"final_norm": False, "pooled_norm": True}
     fields["projector"] = read_projector(arrays, family, fields)

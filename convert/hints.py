@@ -10,11 +10,14 @@ from typing import Any
 from convert.families import FAMILIES
 from convert.family import Family
 from convert.options import Options
+from convert.places import Flat, flat_arrays
 from convert.plan import Plan, make_plan
 from jaxpart.encoders.families import Preprocessing, families
 from jaxpart.errors import JaxpartError
 
 _SHOWN = 4
+_MAX_ARRAYS = 4000
+"""Of files that are looked at more closely; the largest ViTs have a thousand arrays."""
 
 
 def preprocessing_of(family: Family) -> Preprocessing:
@@ -26,9 +29,15 @@ def preprocessing_of(family: Family) -> Preprocessing:
 def hint(family: Family, contents: Any, options: Options, source: str, out: str) -> str:
     """The families and layouts that a checkpoint fits, the best first, and the command; "" if none does."""
     fits = []
+    try:
+        flat = flat_arrays(contents)
+    except JaxpartError:
+        return ""
+    if len(flat.keys) > _MAX_ARRAYS:
+        return ""
     for other in FAMILIES.values():
         for layout in other.layouts:
-            plan = _fitting(other, layout, contents, options)
+            plan = _fitting(other, layout, flat, options)
             if plan is not None and not (
                 other.name == family.name and layout == options.layout and options.num_heads
             ):
@@ -55,7 +64,7 @@ def hint(family: Family, contents: Any, options: Options, source: str, out: str)
     return f"this looks like {' or '.join(names)}{pixels}: {shlex.join(command)}"
 
 
-def _fitting(family: Family, layout: str, contents: Any, options: Options) -> Plan | None:
+def _fitting(family: Family, layout: str, flat: Flat, options: Options) -> Plan | None:
     """The plan by which a checkpoint fits, whatever its number of heads; None if it does not."""
     tried = Options(
         layout=layout,
@@ -67,10 +76,10 @@ def _fitting(family: Family, layout: str, contents: Any, options: Options) -> Pl
         num_heads=options.num_heads,
     )
     with contextlib.suppress(Exception):  # looking for a hint is no reason to fail
-        return make_plan(family, contents, tried)
+        return make_plan(family, flat, tried)
     if options.num_heads is None and family.name != "vit":
         with contextlib.suppress(Exception):
-            return make_plan(family, contents, dataclasses.replace(tried, num_heads=1))
+            return make_plan(family, flat, dataclasses.replace(tried, num_heads=1))
     return None
 
 

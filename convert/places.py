@@ -80,8 +80,23 @@ class Network:
     inside: tuple[str, ...]
 
 
-def flat_arrays(contents: Any) -> dict[str, Any]:
-    """Every array of a file by its dotted key. Raises `JaxpartError` if two come to one key."""
+@dataclasses.dataclass(frozen=True)
+class Flat:
+    """The arrays of a file.
+
+    Attributes:
+      contents: What the file holds.
+      arrays: Every array by its dotted key.
+      keys: The key of each name, which has no wrappers inside.
+    """
+
+    contents: dict[Any, Any]
+    arrays: Mapping[str, Any]
+    keys: Mapping[str, str]
+
+
+def flat_arrays(contents: Any) -> Flat:
+    """Every array of a file. Raises `JaxpartError` if two of them come to one key."""
     if not isinstance(contents, dict):
         raise JaxpartError(f"it holds a {type(contents).__name__}, not a dictionary of tensors")
     arrays: dict[str, Any] = {}
@@ -94,16 +109,19 @@ def flat_arrays(contents: Any) -> dict[str, Any]:
                 f"which is meant cannot be told"
             )
         arrays[key] = value
-    return arrays
+    keys = {_INSIDE.sub("", key): key for key in arrays}
+    if len(keys) < len(arrays):
+        raise JaxpartError("two arrays in it differ in the wrappers of their names alone")
+    return Flat(contents, arrays, keys)
 
 
 def find_network(
-    contents: Any, layout: Layout, options: Options, networks: tuple[str, ...] = ()
+    flat: Flat, layout: Layout, options: Options, networks: tuple[str, ...] = ()
 ) -> Network:
     """The network that the user's words, the releases or the names themselves choose.
 
     Args:
-      contents: What the file holds.
+      flat: The arrays of the file.
       layout: Whose names it uses.
       options: The user's words.
       networks: Names of the networks in the family's releases, the preferred one first.
@@ -111,14 +129,10 @@ def find_network(
     Raises:
       JaxpartError: There is none or there are several, or two of its arrays come to one name.
     """
-    flat = flat_arrays(contents)
-    files_key = {_INSIDE.sub("", key): key for key in flat}
-    if len(files_key) < len(flat):
-        raise JaxpartError("two arrays in it differ in the wrappers of their names alone")
-    place = _choose(files_key, contents, layout, options, networks)
+    place = _choose(flat, layout, options, networks)
     arrays: dict[str, Any] = {}
     keys: dict[str, str] = {}
-    for name, key in files_key.items():
+    for name, key in flat.keys.items():
         if not name.startswith(place.network):
             continue
         below = name[len(place.network) :]
@@ -130,25 +144,19 @@ def find_network(
             raise JaxpartError(
                 f"both {shown(keys[below])} and {shown(key)} stand for {shown(below)}"
             )
-        arrays[below], keys[below] = flat[key], key
-    direct = _direct(contents, place)
+        arrays[below], keys[below] = flat.arrays[key], key
+    direct = _direct(flat.contents, place)
     nested = frozenset(name for name, key in keys.items() if direct and key not in direct)
     top = {key.partition(".")[0] for key in keys.values()}
-    beside = tuple(str(key) for key in contents if str(key).partition(".")[0] not in top)
-    inside = tuple(dict.fromkeys(word for key in flat for word in _INSIDE.findall(key)))
+    beside = tuple(str(key) for key in flat.contents if str(key).partition(".")[0] not in top)
+    inside = tuple(dict.fromkeys(word for key in flat.arrays for word in _INSIDE.findall(key)))
     arrays, keys = _numbered_on(*_unscanned(arrays, keys, layout))
     return Network(place, arrays, keys, nested, beside, inside)
 
 
-def _choose(
-    files_key: Mapping[str, str],
-    contents: Any,
-    layout: Layout,
-    options: Options,
-    networks: tuple[str, ...],
-) -> Place:
-    found = set(_places(files_key, contents, layout))
-    places = sorted(found, key=lambda place: place.whole)
+def _choose(flat: Flat, layout: Layout, options: Options, networks: tuple[str, ...]) -> Place:
+    contents = flat.contents
+    places = sorted(set(_places(flat, layout)), key=lambda place: place.whole)
     if options.checkpoint_key:
         key = f"{options.checkpoint_key}."
         places = [place for place in places if place.whole.startswith(key)]
@@ -192,19 +200,21 @@ def _found(places: list[Place], contents: Any) -> str:
     return f" (its keys: {top}{', …' if len(contents) > 6 else ''})"
 
 
-def _places(files_key: Mapping[str, str], contents: Any, layout: Layout) -> Iterator[Place]:
+def _places(flat: Flat, layout: Layout) -> Iterator[Place]:
+    leaf = "kernel" if layout.names.flax else "weight"
     stems = tuple(
         f"{stem}.{leaf}"
         for stem in layout.names.theirs_of("stem.projection", "stem.convolutions.0")
-        for leaf in (("kernel",) if layout.names.flax else ("weight",))
     )
-    for name, key in files_key.items():
+    for name, key in flat.keys.items():
         plain = name.replace("/", ".") if layout.names.flax else name
+        if not plain.endswith(stems):
+            continue
         stem = next((s for s in stems if plain == s or plain.endswith(f".{s}")), None)
         if stem is None:
             continue
         whole = name[: len(name) - len(stem)]
-        container = _container(contents, key)
+        container = _container(flat.contents, key)
         for encoder in sorted(layout.encoder, key=len, reverse=True):
             if whole == encoder or whole.endswith(f".{encoder}") or not encoder:
                 yield Place(whole[: len(whole) - len(encoder)], encoder, container)

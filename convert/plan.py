@@ -15,7 +15,7 @@ from convert.arrays import Entry, match
 from convert.family import Family, Ignore, Layout
 from convert.names import Names
 from convert.options import Options
-from convert.places import BESIDE, Network, find_network
+from convert.places import BESIDE, Flat, Network, find_network, flat_arrays
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import shapes_of
 from jaxpart.errors import JaxpartError, shown
@@ -65,7 +65,7 @@ class Faults(JaxpartError):
 
 
 def make_plan(family: Family, contents: Any, options: Options) -> Plan:
-    """Accounts for everything in the chosen network of a checkpoint.
+    """Accounts for everything in the chosen network of a checkpoint, given as it is or as `Flat`.
 
     Raises:
       Faults: Arrays are missing, unknown or of another shape; all of that in one message.
@@ -76,7 +76,8 @@ def make_plan(family: Family, contents: Any, options: Options) -> Plan:
     if decoder is not None:
         layout = dataclasses.replace(layout, names=layout.names + decoder.names)
     releases = family.layouts.get("original", layout)
-    network = find_network(contents, layout, options, layout.networks or releases.networks)
+    flat = contents if isinstance(contents, Flat) else flat_arrays(contents)
+    network = find_network(flat, layout, options, layout.networks or releases.networks)
     ignored = dict(_by_the_user(network, options))
     arrays: dict[str, Any] = {}
     keys: dict[str, str] = {}

@@ -380,6 +380,8 @@ class RestrictedUnpickler:
         return values
 
     def _mark(self, _: Any) -> None:
+        if len(self._marked) > 10 * _MAX_DEPTH:
+            raise Refused("it is nested too deeply to be a checkpoint")
         self._marked.append(self._stack)
         self._stack = []
 

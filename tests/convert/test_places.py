@@ -171,4 +171,4 @@ def test_what_is_no_state_dict():
             plan_of(contents)
     with pytest.raises(JaxpartError, match=r"no encoder was found in it \(its keys: epoch\)"):
         plan_of({"epoch": 1})
-    assert flat_arrays({"a": {"b": np.ones(1), "c": 2}}).keys() == {"a.b"}
+    assert flat_arrays({"a": {"b": np.ones(1), "c": 2}}).arrays.keys() == {"a.b"}
