@@ -119,20 +119,31 @@ class Names:
                     return f"{ours}:{line.part}" if line.part else ours
         return None
 
-    def parts(self, ours: str) -> dict[str, str]:
+    def parts(self, ours: str, *, whole: bool = False) -> dict[str, str]:
         """Their names of the parts of one of our modules or arrays, as this table writes it.
+
+        Args:
+          ours: Our name; one with a part asks for that line alone.
+          whole: Whether it has no parts in the encoder that is written, whatever the table allows for.
 
         Returns:
           Name by part: {"": name} where it is kept whole, empty where the table does not know it. The
           first line about it decides which of the two.
         """
+        ours, only = split_part(ours)
         number = _NUMBER.search(ours)
         lines = self._by_ours.get(ours) or self._by_ours.get(_NUMBER.sub("#", ours), [])
         named: dict[str, str] = {}
         for line in lines:
             theirs = _INDEX.sub(lambda form: _number(form, number), line.theirs)
             named.setdefault(line.part, theirs)
-        if lines and not lines[0].part:
+        if only:
+            return {"": named[only]} if only in named else {}
+        if (
+            whole and lines and lines[0].part == "value"
+        ):  # DINOv3's plain MLP has a gated one's names
+            return {"": named["value"]}
+        if lines and (not lines[0].part or (whole and "" in named)):
             return {"": named[""]}
         return {part: name for part, name in named.items() if part}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from convert.families.clip import POSITION_IDS
-from convert.families.layouts import TIMM
+from convert.families.layouts import GATED_NAMES, TIMM
 from convert.family import Family, Ignore, Layout
 from convert.names import Names
 
@@ -51,7 +53,7 @@ FAMILY = Family(
     "aimv2",
     {
         "original": Layout(NAMES, encoder=("image_encoder.", ""), ignored=_UNUSED),
-        "timm": TIMM,
+        "timm": dataclasses.replace(TIMM, names=GATED_NAMES + TIMM.names),
         "transformers": Layout(TRANSFORMERS_NAMES, encoder=("vision_model.", ""), ignored=_UNUSED),
     },
     fields={

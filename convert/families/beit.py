@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from convert.decoders import BEIT
-from convert.families.layouts import BIAS_TABLE_NAMES, TIMM, TRANSFORMERS
+from convert.families.layouts import BIAS_TABLE_NAMES, LAMBDA_NAMES, TIMM, TRANSFORMERS
 from convert.family import HEADS, Arrays, Family, Ignore, Layout, shape
 from convert.names import Names
 from convert.options import Options
@@ -32,9 +32,8 @@ NAMES = Names("""
     head                                            projector.heads.0
 """)
 TRANSFORMERS_NAMES = (
-    """
-    encoder.layer.{i}.lambda_1                          blocks.{i}.scale1
-    encoder.layer.{i}.lambda_2                          blocks.{i}.scale2
+    LAMBDA_NAMES
+    + """
     encoder.relative_position_bias.relative_position_bias_table         relative_bias.table
     shared_position_bias.relative_position_bias_table                   relative_bias.table
     encoder.layer.{i}.attention.attention.relative_position_bias.relative_position_bias_table \

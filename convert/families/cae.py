@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from convert.decoders import CAE
-from convert.families.layouts import BIAS_TABLE_NAMES, TIMM, TRANSFORMERS
+from convert.families.layouts import BIAS_TABLE_NAMES, LAMBDA_NAMES, TIMM, TRANSFORMERS
 from convert.family import Family, Layout
 from convert.names import Names
 
@@ -32,7 +32,7 @@ FAMILY = Family(
     {
         "original": Layout(NAMES, encoder=("encoder.",), networks=("model",), ignored=CAE.replaces),
         "timm": dataclasses.replace(TIMM, names=BIAS_TABLE_NAMES + TIMM.names),
-        "transformers": TRANSFORMERS,
+        "transformers": dataclasses.replace(TRANSFORMERS, names=LAMBDA_NAMES + TRANSFORMERS.names),
     },
     fields={"positions": "sincos", "position_resize": "sincos_wh"},
     told=frozenset({"layer_scale", "qkv_bias"}),

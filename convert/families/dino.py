@@ -17,13 +17,12 @@ NAMES = Names("""
     blocks.{i}.mlp.fc1                                  blocks.{i}.mlp.fc1
     blocks.{i}.mlp.fc2                                  blocks.{i}.mlp.fc2
     norm                                                norm
-    ../head.mlp                                            projector.head.layers.0
     ../head.mlp.{2i}                                       projector.head.layers.{i}
-    ../head.last_layer                                     projector.head.last
     ../head.last_layer.weight_g                            projector.head.last.weight:magnitude
     ../head.last_layer.weight_v                            projector.head.last.weight:direction
     ../head.last_layer.parametrizations.weight.original0   projector.head.last.weight:magnitude
     ../head.last_layer.parametrizations.weight.original1   projector.head.last.weight:direction
+    ../head.last_layer                                     projector.head.last
 """)
 
 ORIGINAL = Layout(NAMES, encoder=("backbone.", ""), networks=("teacher", "student"))

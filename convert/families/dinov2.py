@@ -28,11 +28,15 @@ NAMES = Names("""
     norm                        norm
 """)
 TRANSFORMERS_NAMES = (
-    TRANSFORMERS.names
-    + """
+    """
+    encoder.layer.{i}.norm1             blocks.{i}.norm1
+    encoder.layer.{i}.norm2             blocks.{i}.norm2
+    encoder.layer.{i}.mlp.fc1           blocks.{i}.mlp.fc1
+    encoder.layer.{i}.mlp.fc2           blocks.{i}.mlp.fc2
     encoder.layer.{i}.mlp.weights_in    blocks.{i}.mlp.fc1
     encoder.layer.{i}.mlp.weights_out   blocks.{i}.mlp.fc2
-"""
+    """
+    + TRANSFORMERS.names
 )
 
 

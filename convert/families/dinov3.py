@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from convert.families.layouts import MASK_TOKEN, TIMM, TRANSFORMERS
+from convert.families.layouts import GATED_NAMES, MASK_TOKEN, TIMM, TRANSFORMERS
 from convert.family import HEADS, Arrays, Family, Ignore, Layout
 from convert.names import Names
 from convert.options import Options
@@ -37,12 +37,27 @@ NAMES = Names("""
 TRANSFORMERS_NAMES = """
     embeddings.patch_embeddings             stem.projection
     norm                                    norm
-    encoder.layer.{i}.mlp.up_proj           blocks.{i}.mlp.fc1:value
-    encoder.layer.{i}.mlp.gate_proj         blocks.{i}.mlp.fc1:gate
-    encoder.layer.{i}.mlp.down_proj         blocks.{i}.mlp.fc2
+    layer.{i}.norm1                         blocks.{i}.norm1
+    layer.{i}.attention.q_proj              blocks.{i}.attention.qkv:q
+    layer.{i}.attention.k_proj              blocks.{i}.attention.qkv:k
+    layer.{i}.attention.v_proj              blocks.{i}.attention.qkv:v
+    layer.{i}.attention.o_proj              blocks.{i}.attention.out
+    layer.{i}.layer_scale1.lambda1          blocks.{i}.scale1
+    layer.{i}.norm2                         blocks.{i}.norm2
+    layer.{i}.mlp.up_proj                   blocks.{i}.mlp.fc1:value
+    layer.{i}.mlp.gate_proj                 blocks.{i}.mlp.fc1:gate
+    layer.{i}.mlp.down_proj                 blocks.{i}.mlp.fc2
+    layer.{i}.layer_scale2.lambda1          blocks.{i}.scale2
 """ + dataclasses.replace(
-    TRANSFORMERS.names,
-    before=((r"^model\.(?=layer)", ""), *TRANSFORMERS.names.before),
+    TRANSFORMERS.names, before=((r"^(?:model\.|encoder\.)?layers?\.(\d+)\.", r"layer.\1."),)
+)
+TIMM_NAMES = (
+    f"""
+    blocks.{{i}}.gamma_1    blocks.{{i}}.scale1
+    blocks.{{i}}.gamma_2    blocks.{{i}}.scale2
+    {GATED_NAMES}
+"""
+    + TIMM.names
 )
 _UNUSED = (
     MASK_TOKEN,
@@ -80,7 +95,7 @@ FAMILY = Family(
     "dinov3",
     {
         "original": Layout(NAMES, networks=("teacher", "student"), ignored=_UNUSED),
-        "timm": dataclasses.replace(TIMM, fields={}),
+        "timm": dataclasses.replace(TIMM, names=TIMM_NAMES, fields={}),
         "transformers": dataclasses.replace(
             TRANSFORMERS,
             names=TRANSFORMERS_NAMES,

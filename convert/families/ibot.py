@@ -14,11 +14,11 @@ from jaxpart.errors import JaxpartError
 NAMES = (
     dino.NAMES
     + """
-    ../head.last_layer2                                    projector.head.patch_last
     ../head.last_layer2.weight_g                           projector.head.patch_last.weight:magnitude
     ../head.last_layer2.weight_v                           projector.head.patch_last.weight:direction
     ../head.last_layer2.parametrizations.weight.original0  projector.head.patch_last.weight:magnitude
     ../head.last_layer2.parametrizations.weight.original1  projector.head.patch_last.weight:direction
+    ../head.last_layer2                                    projector.head.patch_last
 """
 )
 

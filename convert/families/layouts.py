@@ -47,6 +47,18 @@ BIAS_TABLE_NAMES = """
 """
 """What timm calls the parts that BEiT has and a plain ViT has not."""
 
+GATED_NAMES = """
+    blocks.{i}.mlp.fc1_g            blocks.{i}.mlp.fc1:gate
+    blocks.{i}.mlp.fc1_x            blocks.{i}.mlp.fc1:value
+"""
+"""Gate and value in two matrices, as timm keeps some of its gated MLPs."""
+
+LAMBDA_NAMES = """
+    encoder.layer.{i}.lambda_1      blocks.{i}.scale1
+    encoder.layer.{i}.lambda_2      blocks.{i}.scale2
+"""
+"""What transformers calls the layer scale of BEiT."""
+
 TRANSFORMERS_NAMES = Names(
     """
     embeddings.cls_token                                prefix_tokens:cls
