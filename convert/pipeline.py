@@ -206,6 +206,7 @@ def _about(source: Checkpoint, plan: Plan, options: Options) -> dict[str, Any]:
         "source": {
             "file": source.path.name,
             "sha256": source.sha256,
+            "family": plan.family.name,
             "layout": options.layout,
             "checkpoint_key": place.container or None,
             "taken_off": [word for word in (place.whole, *plan.network.inside) if word],
