@@ -1,6 +1,8 @@
 """`python -m convert FAMILY CHECKPOINT OUT`: a PyTorch checkpoint becomes an encoder folder.
 
-CHECKPOINT is a file, or @NAME of a released one, which is fetched; `--list` names them.
+CHECKPOINT is a file, the index of a sharded one, a folder, @NAME of a release (`--list` names them), or
+hf:OWNER/NAME[@REVISION][:FILE] of the hub. FAMILY may be `auto` for what says what it is: releases, and
+folders with a config.json.
 """
 
 from __future__ import annotations
@@ -10,10 +12,9 @@ import re
 import sys
 from typing import get_args
 
-from convert.download import download_release
 from convert.families import FAMILIES
 from convert.pipeline import convert
-from convert.releases import find_release, releases_of
+from convert.releases import releases_of
 from jaxpart.encoders.families import families
 from jaxpart.encoders.layers import Activation
 from jaxpart.encoders.positions import PositionResize
@@ -74,49 +75,74 @@ def _parser() -> argparse.ArgumentParser:
         description="Convert a PyTorch checkpoint into a Flax encoder for jaxpart.load_encoder.",
         epilog="example: python -m convert ibot checkpoint.pth checkpoints/ibot_vitb16",
     )
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "--list",
         nargs=0,
         action=_List,
         default=argparse.SUPPRESS,
         help="show the families and their releases",
     )
-    add("family", metavar="FAMILY", help=", ".join(FAMILIES))
-    add("checkpoint", metavar="CHECKPOINT", help="a file, the index of a sharded one, or @NAME")
-    add("out", metavar="OUT", help="folder to be made")
-    add(
+    parser.add_argument(
+        "family", metavar="FAMILY", help=f"{', '.join(FAMILIES)}, path.py:FAMILY or auto"
+    )
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a file, folder, @NAME or hf:OWNER/NAME"
+    )
+    parser.add_argument("out", metavar="OUT", help="folder to be made")
+    parser.add_argument(
         "--layout",
         choices=("original", "timm", "transformers"),
         help="whose names the checkpoint uses (default: original; of @NAME known)",
     )
-    add("--checkpoint-key", metavar="KEY", help="network of the file: teacher, model_ema…")
-    add("--prefix", metavar="PREFIX", help="what stands before the encoder's names in it")
-    add("--ignore", metavar="PATTERN", action="append", default=[], help="keys to leave out")
-    add("--num-heads", type=int, metavar="N", help="attention heads")
-    add("--image-size", type=_two_sides, metavar="N", help="N or HxW to make the encoder for")
-    add("--grid", type=_two_sides, metavar="N", help="N or HxW patches that it was trained at")
-    add("--tokens", type=_tokens, default=(), metavar="NAMES", help="before the patches: cls,reg:4")
-    add("--mean", type=_channels, metavar="R,G,B", help="of the pixels")
-    add("--std", type=_channels, metavar="R,G,B", help="of the pixels")
-    add("--eps", dest="epsilon", type=float, metavar="X", help="epsilon of the norms")
-    add("--activation", choices=get_args(Activation), help="of the MLPs")
-    add("--positions", choices=get_args(PositionResize), help="how they reach another grid")
-    add("--name", help="what the encoder is called in results (default: the family)")
-    add(
+    parser.add_argument(
+        "--checkpoint-key", metavar="KEY", help="network of the file: teacher, model_ema…"
+    )
+    parser.add_argument(
+        "--prefix", metavar="PREFIX", help="what stands before the encoder's names in it"
+    )
+    parser.add_argument(
+        "--ignore", metavar="PATTERN", action="append", default=[], help="keys to leave out"
+    )
+    parser.add_argument("--num-heads", type=int, metavar="N", help="attention heads")
+    parser.add_argument(
+        "--image-size", type=_two_sides, metavar="N", help="N or HxW to make the encoder for"
+    )
+    parser.add_argument(
+        "--grid", type=_two_sides, metavar="N", help="N or HxW patches that it was trained at"
+    )
+    parser.add_argument(
+        "--tokens", type=_tokens, default=(), metavar="NAMES", help="before the patches: cls,reg:4"
+    )
+    parser.add_argument("--mean", type=_channels, metavar="R,G,B", help="of the pixels")
+    parser.add_argument("--std", type=_channels, metavar="R,G,B", help="of the pixels")
+    parser.add_argument(
+        "--eps", dest="epsilon", type=float, metavar="X", help="epsilon of the norms"
+    )
+    parser.add_argument("--activation", choices=get_args(Activation), help="of the MLPs")
+    parser.add_argument(
+        "--positions", choices=get_args(PositionResize), help="how they reach another grid"
+    )
+    parser.add_argument(
+        "--name", help="what the encoder is called in results (default: the family)"
+    )
+    parser.add_argument(
         "--with-decoder",
         action="store_true",
         help="convert MAE's decoder, BEiT's token classifier, CAE's regressor and decoder too",
     )
-    add(
+    parser.add_argument(
         "--decoder-num-heads",
         type=int,
         metavar="N",
         help="of MAE's decoder; by default 16 at width 512, else of the encoder's head width",
     )
-    add("--use-torch", action="store_true", help=argparse.SUPPRESS)  # old files need no PyTorch now
-    add("--overwrite", action="store_true", help="replace an encoder in OUT")
-    add("--dry-run", action="store_true", help="print the mapping and write nothing")
+    parser.add_argument(
+        "--use-torch", action="store_true", help=argparse.SUPPRESS
+    )  # old files need no PyTorch now
+    parser.add_argument("--overwrite", action="store_true", help="replace an encoder in OUT")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the mapping and write nothing"
+    )
     return parser
 
 
@@ -126,12 +152,6 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     family, checkpoint, out = (options.pop(name) for name in ("family", "checkpoint", "out"))
     del options["use_torch"]
-    layout, key = options.pop("layout"), options.pop("checkpoint_key")
-    if checkpoint.startswith("@"):
-        release = find_release(checkpoint[1:], family)
-        checkpoint = download_release(release)
-        layout, key = layout or release.layout, key or release.checkpoint_key
-    options |= {"layout": layout or "original", "checkpoint_key": key}
     options["ignore"] = tuple(options["ignore"])
     config = convert(family, checkpoint, out, say=print, progress=Progress(), **options)
     done = "would be written to" if options["dry_run"] else "written to"

@@ -19,6 +19,7 @@ from convert.family import Family
 from convert.hints import explain, preprocessing_of
 from convert.options import Options
 from convert.plan import Faults, Plan, make_plan
+from convert.sources import Stated, find_source
 from jaxpart.encoders import positions
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import Preprocessing
@@ -44,8 +45,9 @@ def convert(
     """Converts a checkpoint into an encoder folder for `jaxpart.load_encoder`.
 
     Args:
-      family: One of `convert.families.FAMILIES`, by name, or a family of your own.
-      checkpoint: The file, or the index of a sharded one.
+      family: One of `convert.families.FAMILIES`, by name, or a family of your own; "auto" for what the
+        source says.
+      checkpoint: The file, the index of a sharded one, or another source, see `convert.sources`.
       out: Folder to be made; it appears whole or not at all.
       say: Takes lines about what was chosen, left out and taken for granted.
       progress: Shows how far it is.
@@ -57,19 +59,25 @@ def convert(
     Raises:
       JaxpartError: The file cannot be read or does not fit the family, or `out` cannot be written.
     """
-    chosen = Options(**options)
-    family = find_family(family) if isinstance(family, str) else family
+    out, auto = pathlib.Path(out), family == "auto"
+    if not options.get("dry_run"):
+        _check_out(out, bool(options.get("overwrite")))
+    if isinstance(family, str) and not auto:
+        family = find_family(family)
+    name = family.name if isinstance(family, Family) else None
+    path, stated = find_source(str(checkpoint), name)
+    if not isinstance(family, Family):
+        family = find_family(_stated_family(stated, checkpoint))
+    chosen = stated.completed(options)
     family.layout(chosen.layout)
-    out = pathlib.Path(out)
-    if not chosen.dry_run:
-        _check_out(out, chosen.overwrite)
     progress = progress or Progress(shown=False)
     with progress.bar(f"{family.name}: reading the checkpoint", None):
-        source = open_checkpoint(checkpoint)
+        source = open_checkpoint(path)
     if shard_of(source.path):
         raise JaxpartError(f"{checkpoint}: {shard_of(source.path)}")
     try:
         plan = make_plan(family, source.contents, chosen)
+        stated.check(plan.config)
         _check_size(plan, source)
     except JaxpartError as error:
         if chosen.dry_run and isinstance(error, Faults):
@@ -97,7 +105,7 @@ def convert(
         config, arrays = resized(config, arrays, chosen.image_size)
 
     def write(folder: pathlib.Path) -> None:
-        about = _about(source, plan, chosen)
+        about = _about(source, plan, chosen, str(checkpoint))
         if plan.decoder is not None:
             about |= write_decoder(folder, plan.decoder, behind)
         name = chosen.name or family.name
@@ -199,12 +207,23 @@ def _preprocessing(family: Family, options: Options) -> Preprocessing:
     return Preprocessing(options.mean or known.mean, options.std or known.std)
 
 
-def _about(source: Checkpoint, plan: Plan, options: Options) -> dict[str, Any]:
+def _stated_family(stated: Stated, checkpoint: str | pathlib.Path) -> str:
+    if stated.family is None:
+        raise JaxpartError(
+            f"{checkpoint} does not say what it is; name its family instead of auto, one of "
+            f"{', '.join(FAMILIES)}"
+        )
+    return stated.family
+
+
+def _about(source: Checkpoint, plan: Plan, options: Options, address: str) -> dict[str, Any]:
     packages = ("jaxpart", "jax", "flax", "orbax-checkpoint", "numpy")
     place = plan.network.place
     return {
         "source": {
             "file": source.path.name,
+            "address": address if address.startswith(("@", "hf:")) else None,
+            "revision": source.path.parent.name if "snapshots" in source.path.parts else None,
             "sha256": source.sha256,
             "family": plan.family.name,
             "layout": options.layout,
