@@ -60,10 +60,10 @@ def convert(
       JaxpartError: The file cannot be read or does not fit the family, or `out` cannot be written.
     """
     out, auto = pathlib.Path(out), family == "auto"
-    if not options.get("dry_run"):
-        _check_out(out, bool(options.get("overwrite")))
     if isinstance(family, str) and not auto:
         family = find_family(family)
+    if not options.get("dry_run"):
+        _check_out(out, bool(options.get("overwrite")))
     name = family.name if isinstance(family, Family) else None
     path, stated = find_source(str(checkpoint), name)
     if not isinstance(family, Family):

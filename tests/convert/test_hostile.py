@@ -183,7 +183,7 @@ def test_mutated_goldens(golden, tmp_path, seed):
 
     sources = []
     for name, family in (("mae", "mae"), ("dino_full", "dino"), ("beit_finetuned", "beit")):
-        path = next((golden / "encoders" / name).glob("*.pth"))
+        path = next((golden / f"encoders/{name}").glob("*.pth"))
         sources += [path, family]
     arrays = open_checkpoint(sources[0]).contents["model"]
     np.savez(tmp_path / "mae.npz", **arrays)

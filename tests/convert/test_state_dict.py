@@ -120,7 +120,7 @@ def test_original(name, golden):
     """The released names: every array of the encoder in the release, and nothing else."""
     from jaxpart.io.tensor_files import open_checkpoint
 
-    folder = golden / "encoders" / name
+    folder = golden / f"encoders/{name}"
     contents = open_checkpoint(folder / json.loads((folder / "note.json").read_text())["file"])
     family = FAMILIES[GOLDENS[name]]
     plan = make_plan(family, contents.contents, Options(num_heads=3))
