@@ -1,6 +1,8 @@
 """`python -m convert FAMILY CHECKPOINT OUT`: a PyTorch checkpoint becomes an encoder folder.
 
-CHECKPOINT is a file, or @NAME of a released one, which is fetched; `--list` names them.
+CHECKPOINT is a file, the index of a sharded one, a folder, @NAME of a release (`--list` names them), or
+hf:OWNER/NAME[@REVISION][:FILE] of the hub. FAMILY may be `auto` for what says what it is: releases, and
+folders with a config.json.
 """
 
 from __future__ import annotations
@@ -8,22 +10,40 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from typing import get_args
 
-from convert.download import download_release
 from convert.families import FAMILIES
 from convert.pipeline import convert
-from convert.releases import find_release, releases_of
+from convert.releases import releases_of
 from jaxpart.encoders.families import families
+from jaxpart.encoders.layers import Activation
+from jaxpart.encoders.positions import PositionResize
 from jaxpart.errors import told
 from jaxpart.runs.progress import Progress
 
 
-def _image_size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
+def _two_sides(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,6})(?:[x×](\d{1,6}))?", text)
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is neither N nor HEIGHTxWIDTH")
-    height = int(found.group(1))
-    return height, int(found.group(2) or height)
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _channels(text: str) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not R,G,B") from None
+    return red, green, blue
+
+
+def _tokens(text: str) -> tuple[tuple[str, int], ...]:
+    found = re.fullmatch(r"[A-Za-z_]\w*(:\d{1,3})?(,[A-Za-z_]\w*(:\d{1,3})?)*", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME[:COUNT],…, as in cls,reg:4")
+    pairs = (part.partition(":") for part in text.split(","))
+    known = {"reg": "registers", "register": "registers"}
+    return tuple((known.get(name, name), int(number or 1)) for name, _, number in pairs)
 
 
 class _List(argparse.Action):
@@ -49,22 +69,24 @@ class _List(argparse.Action):
         parser.exit()
 
 
-@told
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns its exit status."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m convert",
         description="Convert a PyTorch checkpoint into a Flax encoder for jaxpart.load_encoder.",
         epilog="example: python -m convert ibot checkpoint.pth checkpoints/ibot_vitb16",
     )
     parser.add_argument(
-        "--list", nargs=0, action=_List, help="show the families and their releases"
+        "--list",
+        nargs=0,
+        action=_List,
+        default=argparse.SUPPRESS,
+        help="show the families and their releases",
     )
-    parser.add_argument("family", metavar="FAMILY", help=", ".join(FAMILIES))
     parser.add_argument(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        help="the released .pth, .safetensors or .npz, or @NAME to fetch one",
+        "family", metavar="FAMILY", help=f"{', '.join(FAMILIES)}, path.py:FAMILY or auto"
+    )
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a file, folder, @NAME or hf:OWNER/NAME"
     )
     parser.add_argument("out", metavar="OUT", help="folder to be made")
     parser.add_argument(
@@ -73,13 +95,35 @@ def main(arguments: list[str] | None = None) -> int:
         help="whose names the checkpoint uses (default: original; of @NAME known)",
     )
     parser.add_argument(
-        "--checkpoint-key", metavar="KEY", help="network of the file: teacher, student…"
+        "--checkpoint-key", metavar="KEY", help="network of the file: teacher, model_ema…"
     )
     parser.add_argument(
-        "--num-heads", type=int, metavar="N", help="where the family's table is not meant"
+        "--prefix", metavar="PREFIX", help="what stands before the encoder's names in it"
     )
     parser.add_argument(
-        "--image-size", type=_image_size, metavar="N", help="N or HxW to make the encoder for"
+        "--ignore", metavar="PATTERN", action="append", default=[], help="keys to leave out"
+    )
+    parser.add_argument("--num-heads", type=int, metavar="N", help="attention heads")
+    parser.add_argument(
+        "--image-size", type=_two_sides, metavar="N", help="N or HxW to make the encoder for"
+    )
+    parser.add_argument(
+        "--grid", type=_two_sides, metavar="N", help="N or HxW patches that it was trained at"
+    )
+    parser.add_argument(
+        "--tokens", type=_tokens, default=(), metavar="NAMES", help="before the patches: cls,reg:4"
+    )
+    parser.add_argument("--mean", type=_channels, metavar="R,G,B", help="of the pixels")
+    parser.add_argument("--std", type=_channels, metavar="R,G,B", help="of the pixels")
+    parser.add_argument(
+        "--eps", dest="epsilon", type=float, metavar="X", help="epsilon of the norms"
+    )
+    parser.add_argument("--activation", choices=get_args(Activation), help="of the MLPs")
+    parser.add_argument(
+        "--positions", choices=get_args(PositionResize), help="how they reach another grid"
+    )
+    parser.add_argument(
+        "--name", help="what the encoder is called in results (default: the family)"
     )
     parser.add_argument(
         "--with-decoder",
@@ -93,38 +137,27 @@ def main(arguments: list[str] | None = None) -> int:
         help="of MAE's decoder; by default 16 at width 512, else of the encoder's head width",
     )
     parser.add_argument(
-        "--use-torch", action="store_true", help="let PyTorch read its old file format"
-    )
+        "--use-torch", action="store_true", help=argparse.SUPPRESS
+    )  # old files need no PyTorch now
     parser.add_argument("--overwrite", action="store_true", help="replace an encoder in OUT")
     parser.add_argument(
         "--dry-run", action="store_true", help="print the mapping and write nothing"
     )
-    given = parser.parse_args(arguments)
-    checkpoint, layout, key = given.checkpoint, given.layout, given.checkpoint_key
-    if checkpoint.startswith("@"):
-        release = find_release(checkpoint[1:], given.family)
-        checkpoint = download_release(release)
-        layout, key = layout or release.layout, key or release.checkpoint_key
-    config = convert(
-        given.family,
-        checkpoint,
-        given.out,
-        layout=layout or "original",
-        checkpoint_key=key,
-        num_heads=given.num_heads,
-        image_size=given.image_size,
-        with_decoder=given.with_decoder,
-        decoder_num_heads=given.decoder_num_heads,
-        allow_torch=given.use_torch,
-        overwrite=given.overwrite,
-        dry_run=given.dry_run,
-        log=print if given.dry_run else lambda line: None,
-        progress=Progress(),
-    )
-    done = "would be written to" if given.dry_run else "written to"
+    return parser
+
+
+@told
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit status."""
+    options = vars(_parser().parse_args(arguments))
+    family, checkpoint, out = (options.pop(name) for name in ("family", "checkpoint", "out"))
+    del options["use_torch"]
+    options["ignore"] = tuple(options["ignore"])
+    config = convert(family, checkpoint, out, say=print, progress=Progress(), **options)
+    done = "would be written to" if options["dry_run"] else "written to"
     print(
-        f"{given.family}: depth {config.depth}, width {config.width}, {config.num_heads} heads, patch "
-        f"{config.patch_size}, {config.image_size[0]} × {config.image_size[1]} pixels, {done} {given.out}"
+        f"{family}: depth {config.depth}, width {config.width}, {config.num_heads} heads, patch "
+        f"{config.patch_size}, {config.image_size[0]} × {config.image_size[1]} pixels, {done} {out}"
     )
     return 0
 

@@ -1,18 +1,16 @@
-"""Rules of what stands behind the encoder in pretraining checkpoints: `--with-decoder`."""
+"""What stands behind the encoder in pretraining checkpoints: `--with-decoder`."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
-import numpy as np
-
-from convert.families.base import Arrays, Options, shape
-from convert.families.tables import layer, norm, same, tokens, vit_rules
-from convert.rules import Rule
+from convert.architecture import count
+from convert.family import Arrays, Family, Ignore, shape
+from convert.options import Options
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.errors import JaxpartError
-from jaxpart.pretraining.cae import alignment_config
 from jaxpart.pretraining.decoders import DecoderConfig
 
 TARGET = "decoder."
@@ -22,64 +20,58 @@ _MAE_HEADS = {512: 16}
 """Attention heads of the released decoders by their width."""
 
 
+def _blocks(theirs: str, ours: str) -> str:
+    """Lines of a transformer's blocks under other names than the encoder's."""
+    return f"""
+    {theirs}.{{i}}.norm1          {ours}.{{i}}.norm1
+    {theirs}.{{i}}.attn.qkv       {ours}.{{i}}.attention.qkv
+    {theirs}.{{i}}.attn.q_bias    {ours}.{{i}}.attention.qkv.bias:q
+    {theirs}.{{i}}.attn.v_bias    {ours}.{{i}}.attention.qkv.bias:v
+    {theirs}.{{i}}.attn.proj      {ours}.{{i}}.attention.out
+    {theirs}.{{i}}.gamma_1        {ours}.{{i}}.scale1
+    {theirs}.{{i}}.norm2          {ours}.{{i}}.norm2
+    {theirs}.{{i}}.mlp.fc1        {ours}.{{i}}.mlp.fc1
+    {theirs}.{{i}}.mlp.fc2        {ours}.{{i}}.mlp.fc2
+    {theirs}.{{i}}.gamma_2        {ours}.{{i}}.scale2
+    """
+
+
 @dataclasses.dataclass(frozen=True)
-class DecoderFamily:
+class Decoder:
     """What a family's pretraining checkpoints hold beside the encoder.
 
     Attributes:
-      sign: A key without which there is no decoder, relative to `Root.path`.
-      architecture: (arrays below `Root.path`, encoder, options) → the decoder's configuration.
-      rules: (encoder, decoder) → rules, keys relative to `Root.path`, targets to the decoder.
-      patterns: What the encoder's table ignores, and these rules do not.
+      names: Lines for the table of the original layout.
+      architecture: (arrays by our names, encoder, options) → the decoder's configuration.
+      replaces: What the encoder's layout leaves out without `--with-decoder`.
     """
 
-    sign: str
+    names: str
     architecture: Callable[[Arrays, ViTConfig, Options], DecoderConfig]
-    rules: Callable[[ViTConfig, DecoderConfig], list[Rule]]
-    patterns: tuple[str, ...]
+    replaces: tuple[Ignore, ...]
 
 
-def decoder_of(name: str, arrays: Arrays) -> DecoderFamily:
-    """The rules of a family's decoder.
-
-    Raises:
-      JaxpartError: The family has none, or the checkpoint holds none.
-    """
-    if name not in DECODERS:
+def decoder_of(family: Family, options: Options) -> Any:
+    """The decoder of a family. Raises `JaxpartError` if it has none, or none in this layout."""
+    if family.decoder is None:
         raise JaxpartError(
-            f"{name} has no decoder, {', '.join(DECODERS)} have; convert without --with-decoder"
+            f"{family.name} has no decoder, mae, beit, cae have; convert without --with-decoder"
         )
-    if DECODERS[name].sign not in arrays:
+    if options.layout != "original":
+        raise JaxpartError("decoders are converted from the original layout alone")
+    return family.decoder
+
+
+def _needed(arrays: Arrays, name: str, theirs: str) -> None:
+    if name not in arrays:
         raise JaxpartError(
-            f"it holds no decoder ({DECODERS[name].sign} is missing); convert without --with-decoder"
+            f"it holds no decoder ({theirs} is missing); convert without --with-decoder"
         )
-    return DECODERS[name]
-
-
-def token(array: np.ndarray) -> np.ndarray:
-    """A [1, 1, width] token as [width]."""
-    return array.reshape(-1)
-
-
-def _count(arrays: Arrays, prefix: str, key: str) -> int:
-    return sum(k.startswith(prefix) and k.endswith(f".{key}") for k in arrays)
-
-
-def _blocks(source: str, target: str, encoder: ViTConfig) -> list[Rule]:
-    """Rules of transformer blocks: those of the encoder's, in other places."""
-    inside = [rule for rule in vit_rules(encoder) if rule.target.startswith("blocks.")]
-    return [
-        dataclasses.replace(
-            rule,
-            source=tuple(key.replace("blocks.", f"{source}.", 1) for key in rule.source),
-            target=rule.target.replace("blocks.", f"{target}.", 1),
-        )
-        for rule in inside
-    ]
 
 
 def _mae(arrays: Arrays, encoder: ViTConfig, options: Options) -> DecoderConfig:
-    width = shape(arrays, "decoder_embed.weight")[0]
+    _needed(arrays, "decoder.embed.weight", "decoder_embed.weight")
+    width = shape(arrays, "decoder.embed.weight", 2)[0]
     head_width = encoder.width // encoder.num_heads
     num_heads = options.decoder_num_heads or _MAE_HEADS.get(width) or width / head_width
     if num_heads != int(num_heads) or width % int(num_heads):
@@ -90,41 +82,27 @@ def _mae(arrays: Arrays, encoder: ViTConfig, options: Options) -> DecoderConfig:
     return DecoderConfig(
         "mae",
         encoder.grid,
-        out=shape(arrays, "decoder_pred.weight")[0],
+        out=shape(arrays, "decoder.head.weight", 2)[0],
         width=width,
         num_heads=int(num_heads),
-        mlp_width=shape(arrays, "decoder_blocks.0.mlp.fc1.weight")[0],
-        depth=_count(arrays, "decoder_blocks.", "norm1.weight"),
+        mlp_width=shape(arrays, "decoder.blocks.0.mlp.fc1.weight", 2)[0],
+        depth=count(arrays, r"decoder\.blocks\.(\d+)\.norm1\.weight"),
     )
 
 
-def _mae_rules(encoder: ViTConfig, decoder: DecoderConfig) -> list[Rule]:
-    return [
-        Rule(("mask_token",), "mask_token", token),
-        Rule(("decoder_pos_embed",), "positions", tokens),
-        *layer("decoder_embed", "embed"),
-        *_blocks("decoder_blocks", "blocks", encoder),
-        *norm("decoder_norm", "norm"),
-        *layer("decoder_pred", "head"),
-    ]
-
-
 def _beit(arrays: Arrays, encoder: ViTConfig, options: Options) -> DecoderConfig:
-    out, width = shape(arrays, "lm_head.weight")
+    _needed(arrays, "decoder.head.weight", "lm_head.weight")
+    out, width = shape(arrays, "decoder.head.weight", 2)
     return DecoderConfig("beit", encoder.grid, out=out, width=width)
 
 
-def _beit_rules(encoder: ViTConfig, decoder: DecoderConfig) -> list[Rule]:
-    return [Rule(("mask_token",), "mask_token", token), *layer("lm_head", "head")]
-
-
 def _cae(arrays: Arrays, encoder: ViTConfig, options: Options) -> DecoderConfig:
-    out, width = shape(arrays, "decoder.head.weight")
-    regressor = "regresser.regressor_blocks."
-    depth = _count(arrays, "decoder.decoder_blocks.", "norm1.weight")
+    _needed(arrays, "decoder.head.weight", "decoder.head.weight")
+    out, width = shape(arrays, "decoder.head.weight", 2)
+    depth = count(arrays, r"decoder\.blocks\.(\d+)\.norm1\.weight")
     mlp_width = encoder.mlp_width
     if depth:
-        mlp_width = shape(arrays, "decoder.decoder_blocks.0.mlp.fc1.weight")[0]
+        mlp_width = shape(arrays, "decoder.blocks.0.mlp.fc1.weight", 2)[0]
     return DecoderConfig(
         "cae",
         encoder.grid,
@@ -133,49 +111,75 @@ def _cae(arrays: Arrays, encoder: ViTConfig, options: Options) -> DecoderConfig:
         num_heads=encoder.num_heads,
         mlp_width=mlp_width,
         depth=depth,
-        regressor_depth=_count(arrays, regressor, "norm1_q.weight"),
-        regressor_mlp_width=shape(arrays, f"{regressor}0.mlp_cross.fc1.weight")[0],
-        alignment="alignment_encoder.cls_token" in arrays,
+        regressor_depth=count(arrays, r"decoder\.regressor\.(\d+)\.norm_q\.weight"),
+        regressor_mlp_width=shape(arrays, "decoder.regressor.0.mlp.fc1.weight", 2)[0],
+        alignment="decoder.alignment.prefix_tokens:cls" in arrays,
     )
 
 
-def _cae_rules(encoder: ViTConfig, decoder: DecoderConfig) -> list[Rule]:
-    source, target = "regresser.regressor_blocks.{i}", "regressor.{i}"
-    crossing, attention = f"{source}.cross_attn", f"{target}.attention"
-    table = [
-        Rule(("mask_token",), "mask_token", token),
-        Rule(("rd_pos_embed",), "positions", tokens),
-        *norm(f"{source}.norm1_q", f"{target}.norm_q"),
-        *norm(f"{source}.norm1_k", f"{target}.norm_k"),
-        *norm(f"{source}.norm1_v", f"{target}.norm_v"),
-        *norm(f"{source}.norm2_cross", f"{target}.norm2"),
-        *(r for n in "qkv" for r in layer(f"{crossing}.{n}", f"{attention}.{n}", bias=False)),
-        *(Rule((f"{crossing}.{n}_bias",), f"{attention}.{n}_bias", same) for n in "qv"),
-        *layer(f"{crossing}.proj", f"{attention}.out"),
-        *layer(f"{source}.mlp_cross.fc1", f"{target}.mlp.fc1"),
-        *layer(f"{source}.mlp_cross.fc2", f"{target}.mlp.fc2"),
-        Rule((f"{source}.gamma_1_cross",), f"{target}.scale1", same),
-        Rule((f"{source}.gamma_2_cross",), f"{target}.scale2", same),
-        *norm("regresser.norm", "regressor_norm"),
-        *_blocks("decoder.decoder_blocks", "blocks", encoder),
-        *norm("decoder.norm", "norm"),
-        *layer("decoder.head", "head"),
-    ]
-    if decoder.alignment:
-        for rule in vit_rules(alignment_config(encoder, decoder)):
-            source_keys = tuple(f"alignment_encoder.{key}" for key in rule.source)
-            table.append(Rule(source_keys, f"alignment.{rule.target}", rule.transform))
-    return table
-
-
-DECODERS = {
-    "mae": DecoderFamily("decoder_embed.weight", _mae, _mae_rules, ("mask_token", "decoder_*")),
-    "beit": DecoderFamily("lm_head.weight", _beit, _beit_rules, ("mask_token", "lm_head.*")),
-    "cae": DecoderFamily(
-        "decoder.head.weight",
-        _cae,
-        _cae_rules,
-        ("alignment_encoder.*", "regresser.*", "decoder.*", "mask_token", "rd_pos_embed"),
+MAE = Decoder(
+    """
+    mask_token          decoder.mask_token
+    decoder_pos_embed   decoder.positions
+    decoder_embed       decoder.embed
+    decoder_norm        decoder.norm
+    decoder_pred        decoder.head
+    """
+    + _blocks("decoder_blocks", "decoder.blocks"),
+    _mae,
+    (
+        Ignore("mask_token", "decoder: its input for masked patches"),
+        Ignore("decoder_*", "decoder"),
     ),
-}
-"""Decoders by family."""
+)
+
+BEIT = Decoder(
+    """
+    mask_token          decoder.mask_token
+    lm_head             decoder.head
+    """,
+    _beit,
+    (
+        Ignore("mask_token", "pretraining: stands for masked patches"),
+        Ignore("lm_head.*", "pretraining: classifier of visual tokens"),
+    ),
+)
+
+_CROSSING = "../regresser.regressor_blocks.{i}"
+CAE = Decoder(
+    f"""
+    ../mask_token                          decoder.mask_token
+    ../rd_pos_embed                        decoder.positions
+    {_CROSSING}.norm1_q                 decoder.regressor.{{i}}.norm_q
+    {_CROSSING}.norm1_k                 decoder.regressor.{{i}}.norm_k
+    {_CROSSING}.norm1_v                 decoder.regressor.{{i}}.norm_v
+    {_CROSSING}.cross_attn.q            decoder.regressor.{{i}}.attention.q
+    {_CROSSING}.cross_attn.k            decoder.regressor.{{i}}.attention.k
+    {_CROSSING}.cross_attn.v            decoder.regressor.{{i}}.attention.v
+    {_CROSSING}.cross_attn.q_bias       decoder.regressor.{{i}}.attention.qkv.bias:q
+    {_CROSSING}.cross_attn.v_bias       decoder.regressor.{{i}}.attention.qkv.bias:v
+    {_CROSSING}.cross_attn.proj         decoder.regressor.{{i}}.attention.out
+    {_CROSSING}.gamma_1_cross           decoder.regressor.{{i}}.scale1
+    {_CROSSING}.norm2_cross             decoder.regressor.{{i}}.norm2
+    {_CROSSING}.mlp_cross.fc1           decoder.regressor.{{i}}.mlp.fc1
+    {_CROSSING}.mlp_cross.fc2           decoder.regressor.{{i}}.mlp.fc2
+    {_CROSSING}.gamma_2_cross           decoder.regressor.{{i}}.scale2
+    ../regresser.norm                      decoder.regressor_norm
+    ../decoder.norm                        decoder.norm
+    ../decoder.head                        decoder.head
+    ../alignment_encoder.cls_token         decoder.alignment.prefix_tokens:cls
+    ../alignment_encoder.pos_embed         decoder.alignment.positions
+    ../alignment_encoder.patch_embed.proj  decoder.alignment.stem.projection
+    ../alignment_encoder.norm              decoder.alignment.norm
+    """
+    + _blocks("../decoder.decoder_blocks", "decoder.blocks")
+    + _blocks("../alignment_encoder.blocks", "decoder.alignment.blocks"),
+    _cae,
+    (
+        Ignore("../alignment_encoder.*", "copy of the encoder, for training"),
+        Ignore("../regresser.*", "latent regressor"),
+        Ignore("../decoder.*", "decoder"),
+        Ignore("../mask_token", "regressor: its query for masked patches"),
+        Ignore("../rd_pos_embed", "positions of regressor and decoder"),
+    ),
+)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jaxpart.encoders.encoder import Encoder
     from jaxpart.encoders.families import families
     from jaxpart.encoders.loading import load_encoder
+    from jaxpart.encoders.saving import save_encoder
     from jaxpart.errors import JaxpartError
     from jaxpart.metrics.average_precision import RetrievalResult, average_precision
 
@@ -25,6 +26,7 @@ _HOMES = {
     "average_precision": "jaxpart.metrics.average_precision",
     "families": "jaxpart.encoders.families",
     "load_encoder": "jaxpart.encoders.loading",
+    "save_encoder": "jaxpart.encoders.saving",
 }
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "average_precision",
     "families",
     "load_encoder",
+    "save_encoder",
 ]
 
 

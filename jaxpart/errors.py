@@ -17,6 +17,12 @@ class JaxpartError(Exception):
     """
 
 
+def shown(text: str, most: int = 60) -> str:
+    """A name out of a file as a message can hold it: printable, and no longer than `most`."""
+    text = text if len(text) <= most else f"{text[: most // 2]}…{text[-(most // 2 - 1) :]}"
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def told(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
     """A command line's `main` that tells a `JaxpartError` in its sentence and returns 2 then."""
 

@@ -1,4 +1,12 @@
-"""One file per checkpoint family: a rule table and what is special, nothing else."""
+"""One file per checkpoint family: its names and what no array tells, nothing else."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import pathlib
+from collections.abc import Callable
+from typing import Any
 
 from convert.families import (
     aimv2,
@@ -19,15 +27,59 @@ from convert.families import (
     openclip,
     siglip,
     siglip2,
+    vit,
 )
-from convert.families.base import Family
+from convert.family import Family
+from jaxpart.errors import JaxpartError
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
     for module in (
         *(deit, mocov3, dino, ibot, mae, beit, cae),
         *(dinov2, dinov3, clip, openclip, siglip, siglip2),
-        *(ijepa, data2vec, eva02, aimv2, augreg),
+        *(ijepa, data2vec, eva02, aimv2, augreg, vit),
     )
 }
 """Every family by name, the paper's first."""
+
+_ENTRY_POINTS = "jaxpart.families"
+
+
+def find_family(name: str) -> Family:
+    """A family of this package, of an installed one, or of a user's own file, "path.py:NAME".
+
+    Raises:
+      JaxpartError: There is none of that name, or it cannot be imported.
+    """
+    if name in FAMILIES:
+        return FAMILIES[name]
+    path, colon, attribute = name.rpartition(":")
+    if colon and path.endswith(".py"):
+        return _checked(name, lambda: getattr(_imported(pathlib.Path(path)), attribute))
+    for point in importlib.metadata.entry_points(group=_ENTRY_POINTS, name=name):
+        return _checked(name, point.load)
+    raise JaxpartError(
+        f"there is no family {name!r}; choose among {', '.join(FAMILIES)}, or give your own as "
+        f"path.py:FAMILY"
+    )
+
+
+def _imported(path: pathlib.Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _checked(name: str, load: Callable[[], Any]) -> Family:
+    try:
+        family = load()
+    except Exception as error:  # it is the user's own code
+        raise JaxpartError(
+            f"the family {name} cannot be imported ({type(error).__name__}: {error})"
+        ) from error
+    if not isinstance(family, Family):
+        raise JaxpartError(f"{name} is a {type(family).__name__}, not a convert.family.Family")
+    return family

@@ -2,61 +2,49 @@
 
 from __future__ import annotations
 
-from convert.families.base import Arrays, Family, Layout, Options, read_positions, read_vit
-from convert.families.layouts import TIMM
-from convert.families.tables import plain_rules
-from convert.rules import Ignore
-from jaxpart.encoders.architecture import ViTConfig
+import dataclasses
 
-_HEADS = {768: 6, 1024: 8, 1536: 12, 2048: 16, 3072: 24}
-_ORIGINAL_NAMES = (
-    (r"^(?:image_encoder\.)?preprocessor\.patchifier\.", "patch_embed."),
-    (r"^(?:image_encoder\.)?preprocessor\.pos_embed$", "pos_embed"),
-    (r"^(?:image_encoder\.)?trunk\.post_trunk_norm\.", "norm."),
-    (r"^(?:image_encoder\.)?trunk\.blocks\.", "blocks."),
-    (r"^image_encoder\.head\.", "head."),
-    (r"\.norm_([12])\.", r".norm\1."),
-    (r"^(blocks\.\d+\.mlp)\.fc1\.", r"\1.fc1_g."),
-    (r"^(blocks\.\d+\.mlp)\.fc3\.", r"\1.fc1_x."),
-)
-_TRANSFORMERS_NAMES = (
-    (r"^vision_model\.", ""),
-    (r"^embeddings\.patch_embed\.", "patch_embed.proj."),
-    (r"^embeddings\.rms_norm\.", "patch_embed.norm."),
-    (r"^embeddings\.position_embedding\.weight$", "pos_embed"),
-    (r"^rms_norm\.", "norm."),
-    (r"^encoder\.layers\.", "blocks."),
-    (r"\.rms_norm([12])\.", r".norm\1."),
-    (r"\.attention\.([qkv]_proj)\.", r".attn.\1."),
-    (r"\.attention\.out_proj\.", ".attn.proj."),
-    (r"\.ffn\.gate_proj\.", ".mlp.fc1_g."),
-    (r"\.ffn\.up_proj\.", ".mlp.fc1_x."),
-    (r"\.ffn\.down_proj\.", ".mlp.fc2."),
-)
+from convert.families.clip import POSITION_IDS
+from convert.families.layouts import GATED_NAMES, TIMM
+from convert.family import Family, Ignore, Layout
+from convert.names import Names
 
-
-def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
-    """RMSNorm, SwiGLU, no biases beyond the patch embedding's, no prefix tokens.
-
-    Of positions at other sizes the original says nothing: timm's rule.
+NAMES = Names(
     """
-    fields = read_vit(arrays, options, heads=_HEADS) | {
-        "position_resize": "bicubic_antialias",
-        "biases": False,
-        "stem_norm": True,
-        "norm": "rms",
-        "norm_epsilon": 1e-5,
-        "activation": "silu",
-        "gated_mlp": True,
-    }
-    return ViTConfig(**read_positions(arrays, fields, options))
-
-
+    preprocessor.pos_embed                  positions
+    preprocessor.patchifier.proj            stem.projection
+    preprocessor.patchifier.norm            stem_norm
+    trunk.blocks.{i}.norm_1                 blocks.{i}.norm1
+    trunk.blocks.{i}.attn.qkv               blocks.{i}.attention.qkv
+    trunk.blocks.{i}.attn.proj              blocks.{i}.attention.out
+    trunk.blocks.{i}.norm_2                 blocks.{i}.norm2
+    trunk.blocks.{i}.mlp.fc1                blocks.{i}.mlp.fc1:gate
+    trunk.blocks.{i}.mlp.fc3                blocks.{i}.mlp.fc1:value
+    trunk.blocks.{i}.mlp.fc2                blocks.{i}.mlp.fc2
+    trunk.post_trunk_norm                   norm
+    """,
+    before=((r"(?<=\.)norm([12])(?=\.)", r"norm_\1"),),
+)
+TRANSFORMERS_NAMES = Names("""
+    embeddings.position_embedding.weight    positions
+    embeddings.patch_embed                  stem.projection
+    embeddings.rms_norm                     stem_norm
+    encoder.layers.{i}.rms_norm1            blocks.{i}.norm1
+    encoder.layers.{i}.attention.q_proj     blocks.{i}.attention.qkv:q
+    encoder.layers.{i}.attention.k_proj     blocks.{i}.attention.qkv:k
+    encoder.layers.{i}.attention.v_proj     blocks.{i}.attention.qkv:v
+    encoder.layers.{i}.attention.out_proj   blocks.{i}.attention.out
+    encoder.layers.{i}.rms_norm2            blocks.{i}.norm2
+    encoder.layers.{i}.ffn.gate_proj        blocks.{i}.mlp.fc1:gate
+    encoder.layers.{i}.ffn.up_proj          blocks.{i}.mlp.fc1:value
+    encoder.layers.{i}.ffn.down_proj        blocks.{i}.mlp.fc2
+    rms_norm                                norm
+""")
 _UNUSED = (
     Ignore("head.*", "pools for the text (LiT)"),
-    Ignore("*embeddings.position_ids", "0, 1, 2…"),
+    POSITION_IDS,
     *(
-        Ignore(pattern, "text encoder or its projections (LiT)")
+        Ignore(f"../{pattern}", "text encoder or its projections (LiT)")
         for pattern in ("text_*", "image_projector.*", "visual_projection.*", "log*_scale")
     ),
 )
@@ -64,11 +52,24 @@ _UNUSED = (
 FAMILY = Family(
     "aimv2",
     {
-        "original": Layout(ignored=_UNUSED, renames=_ORIGINAL_NAMES),
-        "timm": TIMM,
-        "transformers": Layout(ignored=_UNUSED, renames=_TRANSFORMERS_NAMES),
+        "original": Layout(NAMES, encoder=("image_encoder.", ""), ignored=_UNUSED),
+        "timm": dataclasses.replace(TIMM, names=GATED_NAMES + TIMM.names),
+        "transformers": Layout(TRANSFORMERS_NAMES, encoder=("vision_model.", ""), ignored=_UNUSED),
     },
-    architecture,
-    plain_rules,
-    sign="pos_embed",
+    fields={
+        "position_resize": "bicubic_antialias",
+        "qkv_bias": "none",
+        "biases": False,
+        "stem_norm": True,
+        "norm": "rms",
+        "norm_epsilon": 1e-5,
+        "activation": "silu",
+        "gated_mlp": True,
+    },
+    tokens=(),
+    heads={768: 6, 1024: 8, 1536: 12, 2048: 16, 3072: 24},
 )
+"""RMSNorm, SwiGLU, no biases beyond the patch embedding's, no prefix tokens.
+
+Of positions at other sizes the original says nothing: timm's rule.
+"""

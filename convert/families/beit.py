@@ -1,88 +1,93 @@
-"""BEiT (microsoft/unilm/beit): pretraining and fine-tuned checkpoints."""
+"""BEiT and BEiT v2 (microsoft/unilm/beit, beit2): pretraining and fine-tuned checkpoints."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
+from typing import Any
 
-from convert.families.base import (
-    CONTAINER,
-    HEADS,
-    Arrays,
-    Family,
-    Layout,
-    Options,
-    Root,
-    classifier,
-    image_size_of,
-    read_vit,
-    shape,
-)
-from convert.families.layouts import TIMM, TRANSFORMERS
-from convert.families.tables import classifier_rules, same, vit_rules
-from convert.rules import Ignore, Rule
-from jaxpart.encoders.architecture import ViTConfig
+from convert.decoders import BEIT
+from convert.families.layouts import BIAS_TABLE_NAMES, LAMBDA_NAMES, TIMM, TRANSFORMERS
+from convert.family import HEADS, Arrays, Family, Ignore, Layout, shape
+from convert.names import Names
+from convert.options import Options
 from jaxpart.errors import JaxpartError
 
-_SHARED = "rel_pos_bias.relative_position_bias_table"
-_PER_BLOCK = "blocks.{i}.attn.relative_position_bias_table"
-_CLS_ROWS = 3
-_UNUSED = (
-    Ignore("*relative_position_index", "index into the bias table, follows from the grid"),
-    Ignore("mask_token", "pretraining: stands for masked patches"),
-    Ignore("lm_head.*", "pretraining: classifier of visual tokens"),
+NAMES = Names("""
+    cls_token                                       prefix_tokens:cls
+    patch_embed.proj                                stem.projection
+    rel_pos_bias.relative_position_bias_table       relative_bias.table
+    blocks.{i}.norm1                                blocks.{i}.norm1
+    blocks.{i}.attn.relative_position_bias_table    blocks.{i}.relative_bias.table
+    blocks.{i}.attn.qkv                             blocks.{i}.attention.qkv
+    blocks.{i}.attn.q_bias                          blocks.{i}.attention.qkv.bias:q
+    blocks.{i}.attn.v_bias                          blocks.{i}.attention.qkv.bias:v
+    blocks.{i}.attn.proj                            blocks.{i}.attention.out
+    blocks.{i}.gamma_1                              blocks.{i}.scale1
+    blocks.{i}.norm2                                blocks.{i}.norm2
+    blocks.{i}.mlp.fc1                              blocks.{i}.mlp.fc1
+    blocks.{i}.mlp.fc2                              blocks.{i}.mlp.fc2
+    blocks.{i}.gamma_2                              blocks.{i}.scale2
+    norm                                            norm
+    fc_norm                                         pooled_norm
+    head                                            projector.heads.0
+""")
+TRANSFORMERS_NAMES = (
+    LAMBDA_NAMES
+    + """
+    encoder.relative_position_bias.relative_position_bias_table         relative_bias.table
+    shared_position_bias.relative_position_bias_table                   relative_bias.table
+    encoder.layer.{i}.attention.attention.relative_position_bias.relative_position_bias_table \
+        blocks.{i}.relative_bias.table
+    encoder.layer.{i}.relative_position_bias.relative_position_bias_table \
+        blocks.{i}.relative_bias.table
+    """
+    + TRANSFORMERS.names
+)
+
+INDEX = Ignore("*relative_position_index", "index into the bias table, follows from the grid")
+SECOND_HEAD = (
+    Ignore("cls_pt_layers.*", "BEiT v2's pretraining: blocks behind the encoder, of the cls token"),
+    Ignore("*pt_head.*", "BEiT v2's pretraining: classifier behind those blocks"),
 )
 
 
-def _image_size(rows: int, patch_size: int, options: Options) -> tuple[int, int]:
-    """Pixels that a table of (2h − 1)(2w − 1) + 3 rows belongs to."""
-    side = math.isqrt(rows - _CLS_ROWS)
-    if side * side == rows - _CLS_ROWS and side % 2:
-        return image_size_of(((side + 1) // 2) ** 2, patch_size, options)
-    if options.image_size is not None:
-        height, width = (pixels // patch_size for pixels in options.image_size)
-        if (2 * height - 1) * (2 * width - 1) == rows - _CLS_ROWS:
-            return options.image_size
-    raise JaxpartError(
-        f"a relative position bias table of {rows} rows belongs to no square grid; pass the "
-        f"--image-size HxW that the encoder was trained at"
-    )
+def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
+    """One bias table for all blocks after pretraining, one per block after fine-tuning.
 
-
-def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
-    """One bias table for all blocks after pretraining, one per block after fine-tuning."""
-    shared = _SHARED in arrays
-    rows, table_heads = shape(arrays, _SHARED if shared else _PER_BLOCK.replace("{i}", "0"))
-    width = shape(arrays, "cls_token")[-1]
-    fields = read_vit(arrays, options, heads=HEADS | {width: table_heads})
-    return ViTConfig(
-        **fields,
-        image_size=_image_size(rows, fields["patch_size"], options),
-        positions="none",
-        relative_bias="shared" if shared else "per_block",
-        final_norm="norm.weight" in arrays,
-        pooled_norm="fc_norm.weight" in arrays,
-        projector=classifier(arrays),
-    )
-
-
-def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
-    """Bias tables, and the classifier of the mean patch token."""
-    table = vit_rules(config)
-    if config.relative_bias == "shared":
-        table.append(Rule((_SHARED,), "relative_bias.table", same))
-    else:
-        table.append(Rule((_PER_BLOCK,), "blocks.{i}.relative_bias.table", same))
-    return table + classifier_rules(config), []
+    It tells the number of heads, where the width does not.
+    """
+    if fields["relative_bias"] == "none":
+        raise JaxpartError("the array relative_position_bias_table is missing")
+    shared = fields["relative_bias"] == "shared"
+    name = "relative_bias.table" if shared else "blocks.0.relative_bias.table"
+    heads = options.num_heads or shape(arrays, name, 2)[1]
+    return fields | {"num_heads": heads, "positions": "none"}
 
 
 FAMILY = Family(
     "beit",
     {
-        "original": Layout((Root("model"),), (*CONTAINER, *_UNUSED)),
-        "timm": dataclasses.replace(TIMM, ignored=_UNUSED),
-        "transformers": dataclasses.replace(TRANSFORMERS, ignored=_UNUSED),
+        "original": Layout(
+            NAMES, networks=("model",), ignored=(INDEX, *SECOND_HEAD, *BEIT.replaces)
+        ),
+        "timm": dataclasses.replace(
+            TIMM, names=BIAS_TABLE_NAMES + TIMM.names, ignored=(INDEX, *BEIT.replaces)
+        ),
+        "transformers": dataclasses.replace(
+            TRANSFORMERS,
+            names=TRANSFORMERS_NAMES,
+            ignored=(
+                INDEX,
+                Ignore("../lm_head.*", "pretraining: classifier of visual tokens"),
+                *TRANSFORMERS.ignored,
+            ),
+        ),
     },
-    architecture,
-    rules,
+    told=frozenset(
+        {"relative_bias", "layer_scale", "qkv_bias", "final_norm", "pooled_norm", "num_heads"}
+    ),
+    heads=HEADS,
+    projectors=frozenset({"classifier"}),
+    decoder=BEIT,
+    adjust=adjust,
 )

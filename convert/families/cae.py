@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-from convert.families.base import (
-    CONTAINER,
-    Arrays,
-    Family,
-    Layout,
-    Options,
-    Root,
-    read_positions,
-    read_vit,
-)
-from convert.families.layouts import TIMM, TRANSFORMERS
-from convert.families.tables import plain_rules
-from convert.rules import Ignore
-from jaxpart.encoders.architecture import ViTConfig
+import dataclasses
 
+from convert.decoders import CAE
+from convert.families.layouts import BIAS_TABLE_NAMES, LAMBDA_NAMES, TIMM, TRANSFORMERS
+from convert.family import Family, Layout
+from convert.names import Names
 
-def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
-    """Sin-cos positions as MoCo v3's."""
-    fields = read_vit(arrays, options) | {"positions": "sincos", "position_resize": "sincos_wh"}
-    return ViTConfig(**read_positions(arrays, fields, options))
-
+NAMES = Names("""
+    cls_token                   prefix_tokens:cls
+    pos_embed                   positions
+    patch_embed.proj            stem.projection
+    blocks.{i}.norm1            blocks.{i}.norm1
+    blocks.{i}.attn.qkv         blocks.{i}.attention.qkv
+    blocks.{i}.attn.q_bias      blocks.{i}.attention.qkv.bias:q
+    blocks.{i}.attn.v_bias      blocks.{i}.attention.qkv.bias:v
+    blocks.{i}.attn.proj        blocks.{i}.attention.out
+    blocks.{i}.gamma_1          blocks.{i}.scale1
+    blocks.{i}.norm2            blocks.{i}.norm2
+    blocks.{i}.mlp.fc1          blocks.{i}.mlp.fc1
+    blocks.{i}.mlp.fc2          blocks.{i}.mlp.fc2
+    blocks.{i}.gamma_2          blocks.{i}.scale2
+    norm                        norm
+    head                        projector.heads.0
+""")
 
 FAMILY = Family(
     "cae",
     {
-        "original": Layout(
-            (Root("model", encoder="encoder."),),
-            (
-                *CONTAINER,
-                Ignore("alignment_encoder.*", "copy of the encoder, for training"),
-                Ignore("regresser.*", "latent regressor"),
-                Ignore("decoder.*", "decoder"),
-                Ignore("mask_token", "regressor: its query for masked patches"),
-                Ignore("rd_pos_embed", "positions of regressor and decoder"),
-            ),
-        ),
-        "timm": TIMM,
-        "transformers": TRANSFORMERS,
+        "original": Layout(NAMES, encoder=("encoder.",), networks=("model",), ignored=CAE.replaces),
+        "timm": dataclasses.replace(TIMM, names=BIAS_TABLE_NAMES + TIMM.names),
+        "transformers": dataclasses.replace(TRANSFORMERS, names=LAMBDA_NAMES + TRANSFORMERS.names),
     },
-    architecture,
-    plain_rules,
+    fields={"positions": "sincos", "position_resize": "sincos_wh"},
+    told=frozenset({"layer_scale", "qkv_bias"}),
+    decoder=CAE,
 )
+"""Sin-cos positions as MoCo v3's."""

@@ -1,41 +1,48 @@
-"""data2vec for images (facebookresearch/data2vec_vision): BEiT's architecture."""
+"""data2vec for images (facebookresearch/data2vec_vision): BEiT's architecture and names."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from convert.families import beit
-from convert.families.base import CONTAINER, Arrays, Family, Layout, Options, Root
-from convert.families.layouts import TRANSFORMERS
-from convert.rules import Ignore
-from jaxpart.encoders.architecture import ViTConfig
+from convert.family import Arrays, Ignore, Layout
+from convert.options import Options
 from jaxpart.errors import JaxpartError
 
-_UNUSED = (
-    Ignore("*relative_position_index", "index into the bias table, follows from the grid"),
-    Ignore("mask_token", "pretraining: stands for masked patches"),
-    Ignore("lm_head.*", "pretraining: predicts the teacher's representation"),
+NAMES = (
+    beit.NAMES
+    + """
+    lm_head.weight                                  lm_head
+"""
 )
 
 
-def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
+def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
     """BEiT's. Pretraining predicts as many channels as the encoder has, not visual tokens."""
-    head = arrays.get("lm_head.weight")
-    if head is not None and head.shape[0] != head.shape[1]:
+    head = arrays.get("lm_head")
+    if head is not None and head.shape[0] != head.shape[-1]:
         raise JaxpartError(
             f"lm_head.weight predicts {head.shape[0]} visual tokens, as BEiT's, not a representation"
         )
-    return beit.architecture(arrays, projector, options)
+    return beit.adjust(arrays, fields, options)
 
 
-FAMILY = Family(
-    "data2vec",
-    {
+FAMILY = dataclasses.replace(
+    beit.FAMILY,
+    name="data2vec",
+    layouts={
         "original": Layout(
-            (Root("model"),), (*CONTAINER, *_UNUSED, Ignore("model_ema.*", "teacher"))
+            NAMES,
+            networks=("model",),
+            ignored=(
+                beit.INDEX,
+                Ignore("mask_token", "pretraining: stands for masked patches"),
+                Ignore("lm_head.*", "pretraining: predicts the teacher's representation"),
+            ),
         ),
-        "transformers": dataclasses.replace(TRANSFORMERS, ignored=_UNUSED, fields={}),
+        "transformers": dataclasses.replace(beit.FAMILY.layout("transformers"), fields={}),
     },
-    architecture,
-    beit.rules,
+    decoder=None,
+    adjust=adjust,
 )

@@ -2,58 +2,47 @@
 
 from __future__ import annotations
 
-from convert.families.base import (
-    CONTAINER,
-    HEADS,
-    Arrays,
-    Family,
-    Layout,
-    Options,
-    Root,
-    read_positions,
-    read_vit,
-    shape,
-)
+from typing import Any
+
 from convert.families.layouts import TIMM, TRANSFORMERS
-from convert.families.tables import layer, vit_rules
-from convert.rules import Rule
-from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.projectors import ProjectorConfig
+from convert.family import HEADS, Arrays, Family, Layout, shape
+from convert.names import Names
+from convert.options import Options
+
+NAMES = Names("""
+    cls_token                   prefix_tokens:cls
+    dist_token                  prefix_tokens:dist
+    pos_embed                   positions
+    patch_embed.proj            stem.projection
+    blocks.{i}.norm1            blocks.{i}.norm1
+    blocks.{i}.attn.qkv         blocks.{i}.attention.qkv
+    blocks.{i}.attn.proj        blocks.{i}.attention.out
+    blocks.{i}.gamma_1          blocks.{i}.scale1
+    blocks.{i}.norm2            blocks.{i}.norm2
+    blocks.{i}.mlp.fc1          blocks.{i}.mlp.fc1
+    blocks.{i}.mlp.fc2          blocks.{i}.mlp.fc2
+    blocks.{i}.gamma_2          blocks.{i}.scale2
+    norm                        norm
+    head                        projector.heads.0
+    head_dist                   projector.heads.1
+""")
 
 
-def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
-    """A dist token has positions and a classifier of its own; DeiT III, with layer scale, has none of cls.
-
-    timm and transformers also keep it without its classifier, the original release does not.
-    """
-    distilled = "dist_token" in arrays
-    fields = read_vit(arrays, options, heads=HEADS | {512: 8})
-    fields |= {"prefix": ("cls", "dist") if distilled else ("cls",)}
-    classifier = None
-    if options.layout == "original" or "head.weight" in arrays:
-        classes = shape(arrays, "head.weight")[0]
-        two = distilled and (options.layout == "original" or "head_dist.weight" in arrays)
-        classifier = ProjectorConfig("classifier", out=classes, heads=2 if two else 1)
-    fields = read_positions(arrays, fields, options, of_prefix=not fields["layer_scale"])
-    return ViTConfig(**fields, projector=classifier)
-
-
-def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
-    """The classifier of the dist token is a second head."""
-    table = vit_rules(config)
-    if config.projector is not None:
-        for k, name in enumerate(("head", "head_dist")[: config.projector.heads]):
-            table += layer(name, f"projector.heads.{k}")
-    return table, []
+def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
+    """The release has a classifier; DeiT III, with layer scale, has no position of cls."""
+    if options.layout == "original":
+        shape(arrays, "projector.heads.0.weight", 2)
+        if "dist" in fields["prefix"]:
+            shape(arrays, "projector.heads.1.weight", 2)
+    return fields | ({"slots": "none"} if fields["layer_scale"] else {})
 
 
 FAMILY = Family(
     "deit",
-    {
-        "original": Layout((Root("model"),), CONTAINER),
-        "timm": TIMM,
-        "transformers": TRANSFORMERS,
-    },
-    architecture,
-    rules,
+    {"original": Layout(NAMES, networks=("model",)), "timm": TIMM, "transformers": TRANSFORMERS},
+    told=frozenset({"layer_scale"}),
+    optional_tokens=("dist",),
+    heads=HEADS | {512: 8},
+    projectors=frozenset({"classifier"}),
+    adjust=adjust,
 )

@@ -2,96 +2,34 @@
 
 from __future__ import annotations
 
-from convert.families.base import (
-    CONTAINER,
-    Arrays,
-    Family,
-    Layout,
-    Options,
-    Root,
-    read_positions,
-    read_vit,
-    shape,
-)
 from convert.families.layouts import TIMM, TRANSFORMERS
-from convert.families.tables import layer, linear, vit_rules, weight_norm
-from convert.rules import Ignore, Rule
-from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.projectors import ProjectorConfig
+from convert.family import Family, Layout
+from convert.names import Names
 
-FULL = tuple(
-    Root(key, encoder=f"{wrap}backbone.", projector=f"{wrap}head.")
-    for key, wrap in (
-        ("teacher", ""),
-        ("student", "module."),
-        ("teacher", "module."),
-        ("student", ""),
-    )
-)
-"""Teacher and student of a full checkpoint, wrapped for distributed training or not."""
+NAMES = Names("""
+    cls_token                                           prefix_tokens:cls
+    pos_embed                                           positions
+    patch_embed.proj                                    stem.projection
+    blocks.{i}.norm1                                    blocks.{i}.norm1
+    blocks.{i}.attn.qkv                                 blocks.{i}.attention.qkv
+    blocks.{i}.attn.proj                                blocks.{i}.attention.out
+    blocks.{i}.norm2                                    blocks.{i}.norm2
+    blocks.{i}.mlp.fc1                                  blocks.{i}.mlp.fc1
+    blocks.{i}.mlp.fc2                                  blocks.{i}.mlp.fc2
+    norm                                                norm
+    ../head.mlp.{2i}                                       projector.head.layers.{i}
+    ../head.last_layer.weight_g                            projector.head.last.weight:magnitude
+    ../head.last_layer.weight_v                            projector.head.last.weight:direction
+    ../head.last_layer.parametrizations.weight.original0   projector.head.last.weight:magnitude
+    ../head.last_layer.parametrizations.weight.original1   projector.head.last.weight:direction
+    ../head.last_layer                                     projector.head.last
+""")
 
-
-def _out(projector: Arrays, name: str) -> int:
-    """Output channels of a last layer, stored plain or with weight norm; 0 without one."""
-    for key in (f"{name}.weight", f"{name}.weight_v"):
-        if key in projector:
-            return shape(projector, key)[0]
-    return 0
-
-
-def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
-    """Positions are interpolated with DINO's offset of 0.1."""
-    config = None
-    if projector:
-        layers = sorted({int(key.split(".")[1]) for key in projector if key.startswith("mlp.")})
-        widths = [shape(projector, f"mlp.{i}.weight")[0] for i in layers]
-        config = ProjectorConfig(
-            "bottleneck",
-            out=_out(projector, "last_layer"),
-            hidden=tuple(widths[:-1]),
-            bottleneck=widths[-1] if widths else 0,
-            patch_out=_out(projector, "last_layer2"),
-        )
-    fields = read_vit(arrays, options) | {"position_resize": "bicubic_offset"}
-    return ViTConfig(**read_positions(arrays, fields, options), projector=config)
-
-
-def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
-    """The MLP's sequence is linear, GELU, linear, …; last layers may carry weight norm."""
-    beside: list[Rule] = []
-    if config.projector is not None:
-        for k in range(len(config.projector.hidden) + 1):
-            beside += layer(f"mlp.{2 * k}", f"projector.head.layers.{k}")
-        for source, target in (("last_layer", "last"), ("last_layer2", "patch_last")):
-            kernel = f"projector.head.{target}.kernel"
-            beside.append(Rule((f"{source}.weight",), kernel, linear))
-            beside.append(Rule((f"{source}.weight_g", f"{source}.weight_v"), kernel, weight_norm))
-    return vit_rules(config), beside
-
-
-def architecture_without_patch_layer(
-    arrays: Arrays, projector: Arrays, options: Options
-) -> ViTConfig:
-    """A second last layer is iBOT's: left to the strict mapping to refuse."""
-    kept = {key: value for key, value in projector.items() if not key.startswith("last_layer2")}
-    return architecture(arrays, kept, options)
-
-
-def rules_without_patch_layer(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
-    """DINO's own table."""
-    table, beside = rules(config)
-    return table, [rule for rule in beside if not rule.source[0].startswith("last_layer2")]
-
+ORIGINAL = Layout(NAMES, encoder=("backbone.", ""), networks=("teacher", "student"))
 
 FAMILY = Family(
     "dino",
-    {
-        "original": Layout(
-            (*FULL, Root("")), (*CONTAINER, Ignore("dino_loss.*", "centre of the loss"))
-        ),
-        "timm": TIMM,
-        "transformers": TRANSFORMERS,
-    },
-    architecture_without_patch_layer,
-    rules_without_patch_layer,
+    {"original": ORIGINAL, "timm": TIMM, "transformers": TRANSFORMERS},
+    fields={"position_resize": "bicubic_offset"},
+    projectors=frozenset({"bottleneck"}),
 )

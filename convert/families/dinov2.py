@@ -3,57 +3,67 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
-from convert.families.base import HEADS, Arrays, Family, Layout, Options, read_positions, read_vit
-from convert.families.layouts import TIMM, TIMM_NAMES, TRANSFORMERS
-from convert.families.tables import plain_rules
-from convert.rules import Ignore
-from jaxpart.encoders.architecture import ViTConfig
+from convert.families.layouts import MASK_TOKEN, TIMM, TRANSFORMERS
+from convert.family import HEADS, Arrays, Family, Layout
+from convert.names import Names
+from convert.options import Options
 
-_ORIGINAL_NAMES = (
-    *TIMM_NAMES,
-    (r"\.mlp\.w12\.", ".mlp.fc1."),
-    (r"\.mlp\.w3\.", ".mlp.fc2."),
+NAMES = Names("""
+    cls_token                   prefix_tokens:cls
+    register_tokens             prefix_tokens:registers
+    pos_embed                   positions
+    patch_embed.proj            stem.projection
+    blocks.{i}.norm1            blocks.{i}.norm1
+    blocks.{i}.attn.qkv         blocks.{i}.attention.qkv
+    blocks.{i}.attn.proj        blocks.{i}.attention.out
+    blocks.{i}.ls1.gamma        blocks.{i}.scale1
+    blocks.{i}.norm2            blocks.{i}.norm2
+    blocks.{i}.mlp.fc1          blocks.{i}.mlp.fc1
+    blocks.{i}.mlp.fc2          blocks.{i}.mlp.fc2
+    blocks.{i}.mlp.w12          blocks.{i}.mlp.fc1
+    blocks.{i}.mlp.w3           blocks.{i}.mlp.fc2
+    blocks.{i}.ls2.gamma        blocks.{i}.scale2
+    norm                        norm
+""")
+TRANSFORMERS_NAMES = (
+    """
+    encoder.layer.{i}.norm1             blocks.{i}.norm1
+    encoder.layer.{i}.norm2             blocks.{i}.norm2
+    encoder.layer.{i}.mlp.fc1           blocks.{i}.mlp.fc1
+    encoder.layer.{i}.mlp.fc2           blocks.{i}.mlp.fc2
+    encoder.layer.{i}.mlp.weights_in    blocks.{i}.mlp.fc1
+    encoder.layer.{i}.mlp.weights_out   blocks.{i}.mlp.fc2
+    """
+    + TRANSFORMERS.names
 )
 
 
-def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
+def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
     """Registers came with another interpolation; timm added cls's position to cls beside them.
 
     The giant's MLP is gated.
     """
-    fields = read_vit(arrays, options, heads=HEADS | {1536: 24})
     registers = len(fields["prefix"]) > 1
     plain = "bicubic_offset" if options.layout == "original" else "bicubic"
-    gated = _gated(arrays, fields["mlp_width"])
-    fields |= {
+    return fields | {
         "position_resize": "bicubic_antialias" if registers else plain,
-        "layer_scale": True,
-        "gated_mlp": gated,
-        "activation": "silu" if gated else "gelu",
+        "activation": "silu" if fields["gated_mlp"] else "gelu",
+        "slots": "none" if registers and options.layout == "timm" else "cls",
     }
-    of_prefix = not (registers and options.layout == "timm")
-    return ViTConfig(**read_positions(arrays, fields, options, of_prefix=of_prefix))
 
-
-def _gated(arrays: Arrays, hidden: int) -> bool:
-    packed = arrays.get("blocks.0.mlp.fc1.weight")
-    return packed is None or packed.shape[0] == 2 * hidden
-
-
-_UNUSED = (Ignore("mask_token", "pretraining: stands for masked patches"),)
 
 FAMILY = Family(
     "dinov2",
     {
-        "original": Layout(ignored=_UNUSED, renames=_ORIGINAL_NAMES),
+        "original": Layout(NAMES, networks=("teacher", "student"), ignored=(MASK_TOKEN,)),
         "timm": TIMM,
-        "transformers": dataclasses.replace(
-            TRANSFORMERS,
-            ignored=(*_UNUSED, Ignore("head.*", "classifier of cls and mean patch together")),
-            fields={},
-        ),
+        "transformers": dataclasses.replace(TRANSFORMERS, names=TRANSFORMERS_NAMES, fields={}),
     },
-    architecture,
-    plain_rules,
+    fields={"layer_scale": True},
+    told=frozenset({"gated_mlp"}),
+    optional_tokens=("registers",),
+    heads=HEADS | {1536: 24},
+    adjust=adjust,
 )

@@ -3,38 +3,75 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from convert.families.base import HEADS, Arrays, Family, Layout, Options, read_vit
-from convert.families.layouts import TIMM, TIMM_NAMES, TRANSFORMERS
-from convert.families.tables import layer, vit_rules
-from convert.rules import Ignore, Rule
-from jaxpart.encoders.architecture import ViTConfig
+from convert.families.layouts import GATED_NAMES, MASK_TOKEN, TIMM, TRANSFORMERS
+from convert.family import HEADS, Arrays, Family, Ignore, Layout
+from convert.names import Names
+from convert.options import Options
 from jaxpart.encoders.rotary import RotaryRule, dinov3_periods
 from jaxpart.errors import JaxpartError
 
-_HEADS = HEADS | {1280: 20, 4096: 32}
-_NAMES = (
-    *TIMM_NAMES,
-    (r"^storage_tokens$", "register_tokens"),
-    (r"\.mlp\.w1\.", ".mlp.fc1_g."),
-    (r"\.mlp\.w2\.", ".mlp.fc1_x."),
-    (r"\.mlp\.w3\.", ".mlp.fc2."),
+NAMES = Names("""
+    cls_token                       prefix_tokens:cls
+    storage_tokens                  prefix_tokens:registers
+    patch_embed.proj                stem.projection
+    rope_embed.periods              rotary_periods
+    blocks.{i}.norm1                blocks.{i}.norm1
+    blocks.{i}.attn.qkv             blocks.{i}.attention.qkv
+    blocks.{i}.attn.qkv.bias_mask   blocks.{i}.attention.qkv.bias:mask
+    blocks.{i}.attn.proj            blocks.{i}.attention.out
+    blocks.{i}.ls1.gamma            blocks.{i}.scale1
+    blocks.{i}.norm2                blocks.{i}.norm2
+    blocks.{i}.mlp.fc1              blocks.{i}.mlp.fc1
+    blocks.{i}.mlp.fc2              blocks.{i}.mlp.fc2
+    blocks.{i}.mlp.w1               blocks.{i}.mlp.fc1:gate
+    blocks.{i}.mlp.w2               blocks.{i}.mlp.fc1:value
+    blocks.{i}.mlp.w3               blocks.{i}.mlp.fc2
+    blocks.{i}.ls2.gamma            blocks.{i}.scale2
+    norm                            norm
+""")
+TRANSFORMERS_NAMES = """
+    embeddings.patch_embeddings             stem.projection
+    norm                                    norm
+    layer.{i}.norm1                         blocks.{i}.norm1
+    layer.{i}.attention.q_proj              blocks.{i}.attention.qkv:q
+    layer.{i}.attention.k_proj              blocks.{i}.attention.qkv:k
+    layer.{i}.attention.v_proj              blocks.{i}.attention.qkv:v
+    layer.{i}.attention.o_proj              blocks.{i}.attention.out
+    layer.{i}.layer_scale1.lambda1          blocks.{i}.scale1
+    layer.{i}.norm2                         blocks.{i}.norm2
+    layer.{i}.mlp.up_proj                   blocks.{i}.mlp.fc1:value
+    layer.{i}.mlp.gate_proj                 blocks.{i}.mlp.fc1:gate
+    layer.{i}.mlp.down_proj                 blocks.{i}.mlp.fc2
+    layer.{i}.layer_scale2.lambda1          blocks.{i}.scale2
+""" + dataclasses.replace(
+    TRANSFORMERS.names, before=((r"^(?:model\.|encoder\.)?layers?\.(\d+)\.", r"layer.\1."),)
 )
-
-
-def masked_bias(bias: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The biases that count: those of the key are masked out, whatever they hold."""
-    return np.where(np.nan_to_num(mask.astype(np.float32)) == 0, 0, bias)
+TIMM_NAMES = (
+    f"""
+    blocks.{{i}}.gamma_1    blocks.{{i}}.scale1
+    blocks.{{i}}.gamma_2    blocks.{{i}}.scale2
+    {GATED_NAMES}
+"""
+    + TIMM.names
+)
+_UNUSED = (
+    MASK_TOKEN,
+    Ignore("rope_embed.*", "periods of the rotary positions, which are computed"),
+    Ignore("local_cls_norm.*", "pretraining: norm of local crops"),
+    Ignore("cls_norm.*", "pretraining: norm of the cls token apart from the patches'"),
+)
 
 
 def _rotary(arrays: Arrays, channels: int) -> RotaryRule:
     """Which periods the checkpoint holds; computed in float32 where it holds none."""
-    if "rope_embed.periods" not in arrays:
+    if "rotary_periods" not in arrays:
         return "dinov3"
-    stored = np.asarray(arrays["rope_embed.periods"], np.float32)
+    stored = np.asarray(arrays["rotary_periods"], np.float32)
     exact = dinov3_periods(channels)
     if stored.shape == exact.shape:
         if np.allclose(stored, exact, rtol=1e-6, atol=0):
@@ -47,58 +84,31 @@ def _rotary(arrays: Arrays, channels: int) -> RotaryRule:
     )
 
 
-def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
+def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
     """Rotary positions alone, so the image size is free; some sizes have gated MLPs."""
-    fields = read_vit(arrays, options, heads=_HEADS) | {"layer_scale": True}
-    gated = "blocks.0.mlp.fc1_g.weight" in arrays
-    side = fields["patch_size"]
-    return ViTConfig(
-        **fields,
-        image_size=(224 // side * side, 224 // side * side),
-        positions="none",
-        rotary=_rotary(arrays, fields["width"] // fields["num_heads"]),
-        norm_epsilon=1e-5,
-        gated_mlp=gated,
-        activation="silu" if gated else "gelu",
-    )
+    channels = fields["width"] // fields["num_heads"]
+    activation = "silu" if fields["gated_mlp"] else "gelu"
+    return fields | {"rotary": _rotary(arrays, channels), "activation": activation}
 
-
-def rules(config: ViTConfig) -> tuple[list[Rule], list[Rule]]:
-    """The original masks the key's bias; transformers names the first layer as if it were gated."""
-    table = vit_rules(config)
-    if not config.gated_mlp:
-        table += layer("blocks.{i}.mlp.fc1_x", "blocks.{i}.mlp.fc1")
-    if config.qkv_bias == "qkv":
-        bias = "blocks.{i}.attn.qkv.bias"
-        target = "blocks.{i}.attention.qkv.bias"
-        table = [rule for rule in table if rule.target != target]
-        table.append(Rule((bias, f"{bias}_mask"), target, masked_bias))
-    return table, []
-
-
-_UNUSED = (
-    Ignore("mask_token", "pretraining: stands for masked patches"),
-    Ignore("rope_embed.periods", "periods of the rotary positions, which are computed"),
-    Ignore("local_cls_norm.*", "pretraining: norm of local crops"),
-    Ignore("cls_norm.*", "pretraining: norm of the cls token apart from the patches'"),
-)
 
 FAMILY = Family(
     "dinov3",
     {
-        "original": Layout(ignored=_UNUSED, renames=_NAMES),
-        "timm": dataclasses.replace(TIMM, fields={}),
+        "original": Layout(NAMES, networks=("teacher", "student"), ignored=_UNUSED),
+        "timm": dataclasses.replace(TIMM, names=TIMM_NAMES, fields={}),
         "transformers": dataclasses.replace(
             TRANSFORMERS,
-            renames=(
-                (r"^model\.", ""),
-                (r"^embeddings\.patch_embeddings\.", "patch_embed.proj."),
-                *TRANSFORMERS.renames,
+            names=TRANSFORMERS_NAMES,
+            ignored=(
+                MASK_TOKEN,
+                Ignore("embeddings.register_tokens", "empty: a model without registers"),
             ),
-            ignored=(*_UNUSED, Ignore("register_tokens", "empty: a model without registers")),
             fields={},
         ),
     },
-    architecture,
-    rules,
+    fields={"layer_scale": True, "positions": "none", "norm_epsilon": 1e-5},
+    told=frozenset({"gated_mlp", "qkv_bias"}),
+    optional_tokens=("registers",),
+    heads=HEADS | {1280: 20, 4096: 32},
+    adjust=adjust,
 )

@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-from convert.families.base import (
-    CONTAINER,
-    HEADS,
-    Arrays,
-    Family,
-    Layout,
-    Options,
-    Root,
-    read_positions,
-    read_vit,
-)
 from convert.families.layouts import TIMM, TRANSFORMERS
-from convert.families.tables import plain_rules
-from convert.rules import Ignore
-from jaxpart.encoders.architecture import ViTConfig
+from convert.family import HEADS, Family, Layout
+from convert.names import Names
 
-
-def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
-    """No prefix tokens; sin-cos positions, stored in the checkpoint."""
-    fields = read_vit(arrays, options, heads=HEADS | {1408: 16}) | {"positions": "sincos"}
-    return ViTConfig(**read_positions(arrays, fields, options))
-
+NAMES = Names("""
+    pos_embed                   positions
+    patch_embed.proj            stem.projection
+    blocks.{i}.norm1            blocks.{i}.norm1
+    blocks.{i}.attn.qkv         blocks.{i}.attention.qkv
+    blocks.{i}.attn.proj        blocks.{i}.attention.out
+    blocks.{i}.norm2            blocks.{i}.norm2
+    blocks.{i}.mlp.fc1          blocks.{i}.mlp.fc1
+    blocks.{i}.mlp.fc2          blocks.{i}.mlp.fc2
+    norm                        norm
+""")
 
 FAMILY = Family(
     "ijepa",
     {
-        "original": Layout(
-            (Root("target_encoder"), Root("encoder")),
-            (
-                *CONTAINER,
-                Ignore("predictor.*", "predictor of masked patches"),
-                Ignore("opt.*", "optimiser state"),
-                *(Ignore(key, "training progress") for key in ("loss", "batch_size", "lr")),
-                *(Ignore(key, "training progress") for key in ("world_size", "scaler")),
-            ),
-            renames=((r"^module\.", ""),),
-        ),
+        "original": Layout(NAMES, networks=("target_encoder", "encoder")),
         "timm": TIMM,
         "transformers": TRANSFORMERS,
     },
-    architecture,
-    plain_rules,
-    sign="pos_embed",
+    fields={"positions": "sincos"},
+    tokens=(),
+    heads=HEADS | {1408: 16},
 )
+"""No prefix tokens; sin-cos positions, stored in the checkpoint. The target encoder is evaluated."""

@@ -4,44 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 
-from convert.families.base import (
-    CONTAINER,
-    Arrays,
-    Family,
-    Layout,
-    Options,
-    Root,
-    read_positions,
-    read_vit,
-)
+from convert.decoders import MAE
 from convert.families.layouts import TIMM, TRANSFORMERS
-from convert.families.tables import plain_rules
-from convert.rules import Ignore
-from jaxpart.encoders.architecture import ViTConfig
+from convert.family import Family, Ignore, Layout
+from convert.names import Names
 
-
-def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
-    """Sin-cos positions, stored in the checkpoint and interpolated like learned ones on loading."""
-    fields = read_vit(arrays, options) | {"positions": "sincos"}
-    return ViTConfig(**read_positions(arrays, fields, options))
-
+NAMES = Names("""
+    cls_token                   prefix_tokens:cls
+    pos_embed                   positions
+    patch_embed.proj            stem.projection
+    blocks.{i}.norm1            blocks.{i}.norm1
+    blocks.{i}.attn.qkv         blocks.{i}.attention.qkv
+    blocks.{i}.attn.proj        blocks.{i}.attention.out
+    blocks.{i}.norm2            blocks.{i}.norm2
+    blocks.{i}.mlp.fc1          blocks.{i}.mlp.fc1
+    blocks.{i}.mlp.fc2          blocks.{i}.mlp.fc2
+    norm                        norm
+    fc_norm                     pooled_norm
+    head                        projector.heads.0
+""")
 
 FAMILY = Family(
     "mae",
     {
-        "original": Layout(
-            (Root("model"),),
-            (
-                *CONTAINER,
-                Ignore("mask_token", "decoder: its input for masked patches"),
-                Ignore("decoder_*", "decoder"),
-            ),
-        ),
+        "original": Layout(NAMES, networks=("model",), ignored=MAE.replaces),
         "timm": TIMM,
         "transformers": dataclasses.replace(
-            TRANSFORMERS, ignored=(*TRANSFORMERS.ignored, Ignore("decoder.*", "decoder"))
+            TRANSFORMERS, ignored=(Ignore("../decoder.*", "decoder"), *TRANSFORMERS.ignored)
         ),
     },
-    architecture,
-    plain_rules,
+    fields={"positions": "sincos"},
+    decoder=MAE,
 )
+"""Sin-cos positions, stored in the checkpoint and interpolated like learned ones on loading."""

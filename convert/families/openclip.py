@@ -1,7 +1,11 @@
-"""CLIP as OpenCLIP trains it (LAION, DataComp): OpenAI's layout, exact GELU."""
+"""CLIP as OpenCLIP trains it (LAION, DataComp): OpenAI's names, exact GELU."""
 
 from __future__ import annotations
 
+import dataclasses
+
 from convert.families import clip
 
-FAMILY = clip.family("openclip", "gelu")
+FAMILY = dataclasses.replace(
+    clip.FAMILY, name="openclip", fields={**clip.FAMILY.fields, "activation": "gelu"}
+)

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from convert.families import siglip
-from convert.families.base import Arrays, Family, Options
-from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.positions import PositionResize
+from convert.family import Arrays
+from convert.options import Options
 
 
-def architecture(arrays: Arrays, projector: Arrays, options: Options) -> ViTConfig:
+def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
     """NaFlex embeds flat patches, and brings its positions to an image's grid by a rule of its own."""
-    config = siglip.architecture(arrays, projector, options)
-    if arrays["patch_embed.proj.weight"].ndim == 2:
-        return dataclasses.replace(config, position_resize="bilinear_antialias")
-    resize: PositionResize = "bicubic_antialias" if options.layout == "timm" else "bicubic"
-    return dataclasses.replace(config, position_resize=resize)
+    rule = "bicubic_antialias" if options.layout == "timm" else "bicubic"
+    if len(arrays["stem.projection.weight"].shape) == 2:
+        rule = "bilinear_antialias"
+    return fields | {"position_resize": rule}
 
 
-FAMILY = Family(
-    "siglip2",
-    {
+FAMILY = dataclasses.replace(
+    siglip.FAMILY,
+    name="siglip2",
+    layouts={
         name: dataclasses.replace(layout, fields={})
         for name, layout in siglip.FAMILY.layouts.items()
     },
-    architecture,
-    siglip.rules,
-    sign="pos_embed",
+    adjust=adjust,
 )

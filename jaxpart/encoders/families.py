@@ -95,7 +95,7 @@ _FAMILIES = (
         "cls",
         (14, 16),
         "sin-cos, stored, bicubic",
-        "none",
+        "classifier, of a checkpoint fine-tuned on mean patches alone",
     ),
     FamilyFacts(
         "beit",
@@ -223,6 +223,15 @@ _FAMILIES = (
         "classifier",
         preprocessing=_HALF,
         note="GELU by tanh in its .npz files, exact in timm and transformers; hybrids are not read",
+    ),
+    FamilyFacts(
+        "vit",
+        "Any other plain ViT under timm's or transformers' names",
+        "as its arrays or --tokens say",
+        (8, 14, 16, 32),
+        "as its arrays say, antialiased bicubic or --positions",
+        "classifier or pooling by attention, where there is one",
+        note="--num-heads has to be given; --mean, --std, --eps, --activation where they differ",
     ),
 )
 

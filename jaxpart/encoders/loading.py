@@ -213,8 +213,9 @@ def load_encoder(
         raise JaxpartError(
             f"the weights of {folder} were changed after they were written; convert the checkpoint again"
         )
+    trained = document.get("trained") is not False
     encoder = make_encoder(
-        family, config, preprocessing, arrays, digest=digest, trained=True, put=put
+        family, config, preprocessing, arrays, digest=digest, trained=trained, put=put
     )
     return dataclasses.replace(encoder, precision=precision)
 

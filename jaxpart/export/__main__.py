@@ -2,6 +2,8 @@
 
 Of a run (its work directory), the views that its tasks looked at, on its data sets; of a converted
 encoder, what --data and --views name. Features that are in the cache are not computed again.
+
+`python -m jaxpart.export weights ENCODER OUT.safetensors --layout timm|transformers|original`: its weights.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from jaxpart.encoders.configured import configured_encoder, permutation_seed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError, told
+from jaxpart.export import weights
 from jaxpart.export.formats import FORMATS, check_format, write_features
 from jaxpart.export.tables import VIEWS, LabelledView, find_views
 from jaxpart.features import extract as features
@@ -196,6 +199,9 @@ def _parser() -> argparse.ArgumentParser:
 @told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["weights"]:
+        return weights.main(arguments[1:])
     given = _parser().parse_args(arguments)
     devices.start()
     for path in export(given):

@@ -6,9 +6,11 @@ import dataclasses
 import functools
 import hashlib
 import io
+import json
+import math
 import mmap
 import pathlib
-import pickle
+import re
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -17,15 +19,38 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jaxpart.errors import JaxpartError
-from jaxpart.io.unpickler import RestrictedUnpickler, finished
+from jaxpart.errors import JaxpartError, shown
+from jaxpart.io.unpickler import RestrictedUnpickler
 
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_NUMPY_MAGIC = b"\x93NUMPY"
 _OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer, not the file itself; run `git lfs pull`",
     b"<": "a web page, not a checkpoint; the download was probably an error page, fetch it again",
     b"\x1f\x8b": "a gzip file; unpack it first",
-    b"\x93NUMPY": "a numpy file, not a PyTorch checkpoint",
+}
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.\w+)")
+_MAX_HEADER = 32 << 20
+_MAX_TENSORS = 100_000
+_MAX_PACKED = 10
+"""How many times its size a file may hold, unpacked: weights hardly compress."""
+_SLACK = 1 << 20
+_SAFE_DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
 }
 
 
@@ -37,69 +62,75 @@ class Checkpoint:
       path: The file.
       contents: What it holds: nested dictionaries, lists and plain values. Tensors are read-only
         arrays that lie in the file (memory-mapped) until they are touched.
-      mapped: The file's memory map, where it is one.
+      mapped: The memory maps of the file or its shards, where there are some.
+      size: How many bytes it holds, unpacked.
     """
 
     path: pathlib.Path
     contents: Any
-    mapped: mmap.mmap | None = None
+    mapped: tuple[mmap.mmap, ...] = ()
+    size: int = 0
 
     def release(self) -> None:
         """Lets the memory of touched arrays go; touching them again reads the file again."""
-        if self.mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self.mapped.madvise(mmap.MADV_DONTNEED)
+        for mapped in self.mapped if hasattr(mmap, "MADV_DONTNEED") else ():
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Hash of the whole file, as hex digits."""
+        """Hash of the whole file (of a sharded checkpoint: of its index), as hex digits."""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_checkpoint(path: str | pathlib.Path, *, allow_torch: bool = False) -> Checkpoint:
-    """Opens a `.pth`, `.pth.tar`, `.bin` (zip format), `.safetensors` or `.npz` file, by its content.
+    """Opens a `.pth`, `.pth.tar`, `.bin`, `.safetensors`, `.npz` or `.npy` file, by its content.
 
-    Nothing of the file is run: see `jaxpart/io/unpickler.py`.
+    The index of a sharded checkpoint (`model.safetensors.index.json`) opens its shards. Nothing of a file
+    is run, see `jaxpart/io/unpickler.py`, and work and memory stay within a small multiple of its size.
 
     Args:
       path: The file.
-      allow_torch: Whether the old, pre-zip format may be read with PyTorch (`weights_only=True`).
+      allow_torch: Has no effect any more: the format before PyTorch 1.6 is read without PyTorch.
 
     Raises:
       JaxpartError: The file is missing, damaged, of another kind, or asks for more than data.
     """
     path = pathlib.Path(path)
+    named = shown(str(path), 120)
     try:
         if not path.is_file():
             found = "is a folder" if path.is_dir() else "does not exist"
-            raise JaxpartError(f"{path} {found}; give the checkpoint file")
+            raise JaxpartError(f"{named} {found}; give the checkpoint file")
         with path.open("rb") as file:
             head = file.read(64)
     except OSError as error:
-        raise JaxpartError(f"{path} cannot be read: {error.strerror}") from error
+        raise JaxpartError(f"{named} cannot be read: {error.strerror}") from error
     if not head:
-        raise JaxpartError(f"{path} is empty; fetch it again")
+        raise JaxpartError(f"{named} is empty; fetch it again")
     try:
-        return _open(path, head, allow_torch)
+        return _open(path, head)
     except JaxpartError as error:
-        raise JaxpartError(f"{path}: {error}") from None
-    except RecursionError:
-        raise JaxpartError(f"{path}: it is nested too deeply to be a checkpoint") from None
+        raise JaxpartError(f"{named}: {error}") from None
     except Exception as error:  # Whatever hostile or damaged bytes lead to in zip, pickle or numpy.
+        reason = shown(f"{type(error).__name__}: {error}", 80)
         raise JaxpartError(
-            f"{path} is damaged or not a checkpoint ({type(error).__name__}: {error}); fetch it again"
+            f"{named} is damaged or not a checkpoint ({reason}); fetch it again"
         ) from error
 
 
-def _open(path: pathlib.Path, head: bytes, allow_torch: bool) -> Checkpoint:
+def _open(path: pathlib.Path, head: bytes) -> Checkpoint:
     if head.startswith(b"PK"):
         return _read_zip(path)
     if _LEGACY_MAGIC in head:
-        return Checkpoint(path, _read_legacy(path, allow_torch))
+        return _read_legacy(path)
     if _is_safetensors(path, head):
-        from safetensors.numpy import load_file
-
-        return Checkpoint(path, load_file(path))
+        return _read_safetensors(path)
+    if head.startswith(_NUMPY_MAGIC):
+        mapped, whole = _mapped(path)
+        return Checkpoint(path, _npy(whole), (mapped,), whole.size)
+    if head.lstrip().startswith(b"{"):
+        return _read_index(path)
     for magic, kind in _OTHERS.items():
         if head.lstrip().startswith(magic):
             raise JaxpartError(f"it is {kind}")
@@ -109,14 +140,107 @@ def _open(path: pathlib.Path, head: bytes, allow_torch: bool) -> Checkpoint:
         raise JaxpartError(
             "it is a plain pickle, not a file that torch.save wrote; it is not opened"
         )
-    raise JaxpartError(
-        "it is neither a PyTorch (zip), a safetensors nor an .npz file; fetch it again"
-    )
+    raise JaxpartError("it is neither a PyTorch, a safetensors nor a numpy file; fetch it again")
+
+
+def _mapped(path: pathlib.Path) -> tuple[mmap.mmap, np.ndarray]:
+    """A file in memory, and the same as bytes of an array."""
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return mapped, np.frombuffer(mapped, np.uint8)
 
 
 def _is_safetensors(path: pathlib.Path, head: bytes) -> bool:
     (length,) = struct.unpack("<Q", head[:8].ljust(8, b"\xff"))
     return head[8:9] == b"{" and length <= path.stat().st_size - 8
+
+
+def _read_safetensors(path: pathlib.Path) -> Checkpoint:
+    """The library checks the header; it does not say where arrays lie, so that is read here."""
+    from safetensors import safe_open
+
+    mapped, whole = _mapped(path)
+    length = int(whole[:8].view("<u8")[0])
+    if length > _MAX_HEADER:
+        raise JaxpartError(f"its header has {length} bytes, more than any encoder's")
+    with safe_open(path, "numpy") as file:
+        names = set(file.keys())
+    header = json.loads(whole[8 : 8 + length].tobytes(), object_pairs_hook=_unique)
+    if len(names) > _MAX_TENSORS:
+        raise JaxpartError(f"it holds {len(names)} arrays, more than any encoder")
+    contents = {}
+    for name in names & header.keys():
+        begin, end = header[name]["data_offsets"]
+        if header[name]["dtype"] in _SAFE_DTYPES:
+            values = whole[8 + length + begin : 8 + length + end]
+            dtype = np.dtype(_SAFE_DTYPES[header[name]["dtype"]])
+            contents[name] = values.view(dtype).reshape(header[name]["shape"])
+    order = {name: i for i, name in enumerate(header)}
+    ordered = sorted(contents, key=lambda name: order[name])
+    return Checkpoint(path, {name: contents[name] for name in ordered}, (mapped,), whole.size)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise JaxpartError("two of its entries have one name")
+    return found
+
+
+def _read_index(path: pathlib.Path) -> Checkpoint:
+    """A sharded checkpoint by its index: {"weight_map": {array: file beside it}}."""
+    if path.stat().st_size > _MAX_HEADER:
+        raise JaxpartError("it is a text file too large for an index")
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+        shard_of = index["weight_map"]
+        fits = all(isinstance(file, str) for file in shard_of.values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        fits = False
+    if not fits:
+        raise JaxpartError("it is JSON, but not the index of a sharded checkpoint (no weight_map)")
+    shards: dict[str, Checkpoint] = {}
+    for file in dict.fromkeys(shard_of.values()):
+        if file != pathlib.PurePosixPath(file).name or "\\" in file or file == path.name:
+            raise JaxpartError(f"its shard {shown(file)} is not a file beside it")
+        if len(shards) >= 1000:
+            raise JaxpartError("it names more than 1000 shards")
+        shards[file] = _open_shard(path.parent / file)
+    contents = {}
+    for name, file in shard_of.items():
+        if name not in shards[file].contents:
+            raise JaxpartError(
+                f"its shard {shown(file)} lacks {shown(name)}, which the index says is there; fetch "
+                f"that shard again"
+            )
+        contents[name] = shards[file].contents[name]
+    mapped = tuple(m for shard in shards.values() for m in shard.mapped)
+    return Checkpoint(path, contents, mapped, sum(shard.size for shard in shards.values()))
+
+
+def _open_shard(path: pathlib.Path) -> Checkpoint:
+    if not path.is_file():
+        raise JaxpartError(f"its shard {shown(path.name)} is missing beside it; fetch that too")
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head.lstrip().startswith(b"{"):
+        raise JaxpartError(f"its shard {shown(path.name)} is an index itself")
+    shard = _open(path, head)
+    if not isinstance(shard.contents, dict):
+        raise JaxpartError(f"its shard {shown(path.name)} is no dictionary of tensors")
+    return shard
+
+
+def shard_of(path: pathlib.Path) -> str:
+    """What to say of a file that is one shard of several; "" if it is none, or the only one."""
+    found = _SHARD.fullmatch(path.name)
+    if not found or int(found[3]) < 2:
+        return ""
+    index = f"{found[1]}{found[4]}.index.json"
+    there = (
+        "" if (path.parent / index).is_file() else ", which lies beside it where it was published"
+    )
+    return f"it is shard {int(found[2])} of {int(found[3])}; give the index, {index}{there}"
 
 
 def _read_zip(path: pathlib.Path) -> Checkpoint:
@@ -125,9 +249,23 @@ def _read_zip(path: pathlib.Path) -> Checkpoint:
     except zipfile.BadZipFile:
         raise JaxpartError("the end of the file is missing (cut off?); fetch it again") from None
     with archive:
-        names = {member.filename: member for member in archive.infolist()}
+        members = archive.infolist()
+        names = {member.filename: member for member in members}
+        if len(names) < len(members):
+            raise JaxpartError("two of its members have one name")
+        size = path.stat().st_size
+        packed = [m.file_size for m in members if m.compress_type != zipfile.ZIP_STORED]
+        if sum(packed) > _MAX_PACKED * size + _SLACK:
+            raise JaxpartError(f"it unpacks to {sum(packed)} bytes, many times its {size}")
+        mapped, whole = _mapped(path)
+
+        def member(name: str) -> np.ndarray:
+            return _member(archive, whole, names[name])
+
+        size += sum(packed)
         if names and all(name.endswith(".npy") for name in names):
-            return Checkpoint(path, _read_npz(path))
+            arrays = {name.removesuffix(".npy"): _npy(member(name)) for name in names}
+            return Checkpoint(path, arrays, (mapped,), size)
         pickles = [name for name in names if name.split("/", 1)[-1] == "data.pkl"]
         if any(name.split("/", 1)[-1] == "constants.pkl" for name in names):
             raise JaxpartError("it is a TorchScript program, not a checkpoint; save its state_dict")
@@ -136,21 +274,21 @@ def _read_zip(path: pathlib.Path) -> Checkpoint:
                 "it is a zip archive, but not one that torch.save wrote (no data.pkl)"
             )
         root = pickles[0].removesuffix("data.pkl")
-        if archive.read(root + "byteorder") != b"little" if root + "byteorder" in names else False:
+        order = root + "byteorder"
+        if order in names and bytes(member(order)[:8]) != b"little":
             raise JaxpartError("it was written on a big-endian machine, which is not supported")
-        with path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        whole = np.frombuffer(mapped, np.uint8)
 
         @functools.cache
         def storage(key: str) -> np.ndarray:
-            member = names.get(f"{root}data/{key}")
-            if member is None:
-                raise JaxpartError(f"the data of tensor storage {key!r} is missing; fetch it again")
-            return _member(archive, whole, member)
+            if f"{root}data/{key}" not in names:
+                raise JaxpartError(
+                    f"the data of tensor storage {shown(key)} is missing; fetch it again"
+                )
+            return member(f"{root}data/{key}")
 
-        unpickler = RestrictedUnpickler(io.BytesIO(archive.read(pickles[0])), storage)
-        return Checkpoint(path, finished(unpickler.load()), mapped)
+        pickle = io.BytesIO(member(pickles[0]).tobytes())
+        contents = RestrictedUnpickler(pickle, lambda key, *_: storage(key)).load()
+        return Checkpoint(path, contents, (mapped,), size)
 
 
 def _member(archive: zipfile.ZipFile, whole: np.ndarray, member: zipfile.ZipInfo) -> np.ndarray:
@@ -162,57 +300,77 @@ def _member(archive: zipfile.ZipFile, whole: np.ndarray, member: zipfile.ZipInfo
     start = member.header_offset + 30 + name_length + extra_length
     data = whole[start : start + member.file_size]
     if local[:4] != b"PK\x03\x04" or data.size != member.file_size:
-        raise JaxpartError(f"its member {member.filename} is damaged; fetch it again")
+        raise JaxpartError(f"its member {shown(member.filename)} is damaged; fetch it again")
     return data
 
 
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Arrays that numpy saved; bfloat16, which numpy does not know, is told by its two raw bytes."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files}
-    return {
-        key: array.view(ml_dtypes.bfloat16) if array.dtype == "V2" else array
-        for key, array in arrays.items()
-    }
+def _npy(data: np.ndarray) -> np.ndarray:
+    """An array that numpy saved; bfloat16, which numpy does not know, is told by its two raw bytes."""
+    file = io.BytesIO(data[: 1 << 16].tobytes())
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject or dtype.names:
+        raise JaxpartError(f"it holds an array of {shown(str(dtype))}, which is not plain numbers")
+    values = data[file.tell() :]
+    if math.prod(shape) * dtype.itemsize != values.size or not dtype.itemsize:
+        raise JaxpartError(f"it holds an array of {shown(str(shape))} with {values.size} bytes")
+    array = values.view(dtype).reshape(shape, order="F" if fortran else "C")
+    return array.view(ml_dtypes.bfloat16) if dtype == "V2" else array
 
 
-def _read_legacy(path: pathlib.Path, allow_torch: bool) -> Any:
-    advice = (
-        "it is in PyTorch's old format (before 1.6), which only PyTorch itself reads: install PyTorch "
-        "and pass --use-torch"
-    )
-    if not allow_torch:
-        raise JaxpartError(advice)
-    try:
-        import torch
-    except ImportError:
-        raise JaxpartError(advice) from None
-    try:
-        return _from_torch(torch.load(path, map_location="cpu", weights_only=True))
-    except pickle.UnpicklingError as error:
-        raise JaxpartError(f"PyTorch refuses it: {str(error).splitlines()[0]}") from error
+def _read_legacy(path: pathlib.Path) -> Checkpoint:
+    """The format before PyTorch 1.6: five pickles, and then the storages that the fifth lists.
+
+    Each storage is its number of values, eight bytes, and the values.
+    """
+    mapped, whole = _mapped(path)
+    sizes: dict[str, int] = {}
+
+    def remember(key: str, count: int, dtype: np.dtype | None) -> None:
+        sizes[key] = dtype.itemsize if dtype is not None else 1
+
+    for _ in range(3):  # magic number, version of the format, the machine it was written on
+        RestrictedUnpickler(mapped, remember).load()  # type: ignore[arg-type]
+    start = mapped.tell()
+    RestrictedUnpickler(mapped, remember).load()  # type: ignore[arg-type]
+    keys = RestrictedUnpickler(mapped, remember).load()  # type: ignore[arg-type]
+    storages: dict[str, np.ndarray] = {}
+    at = mapped.tell()
+    for key in keys:
+        count = int.from_bytes(whole[at : at + 8].tobytes(), "little")
+        end = at + 8 + count * sizes.get(key, 0)
+        if key not in sizes or end > whole.size or at + 8 > whole.size:
+            raise JaxpartError("the end of the file is missing (cut off?); fetch it again")
+        storages[key], at = whole[at + 8 : end], end
+    mapped.seek(start)
+    reader = RestrictedUnpickler(mapped, lambda key, *_: storages[key])  # type: ignore[arg-type]
+    return Checkpoint(path, reader.load(), (mapped,), whole.size)
 
 
-def _from_torch(value: Any) -> Any:
-    if hasattr(value, "detach"):
-        tensor = value.detach()
-        if str(tensor.dtype) == "torch.bfloat16":
-            return tensor.float().numpy().astype(ml_dtypes.bfloat16)
-        return tensor.numpy()
-    if isinstance(value, dict):
-        return {key: _from_torch(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_from_torch(item) for item in value]
-    return value
+_MAX_VALUES = 500_000
 
 
-def flatten(contents: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of nested dictionaries and lists under its dotted path, in the file's order."""
-    if isinstance(contents, dict) and contents:
-        for key, value in contents.items():
-            yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(contents, list | tuple) and contents:
-        for index, value in enumerate(contents):
-            yield from flatten(value, f"{prefix}.{index}" if prefix else str(index))
-    else:
-        yield prefix, contents
+def flatten(contents: Any) -> Iterator[tuple[str, Any]]:
+    """Every value of nested dictionaries and lists under its dotted path, in the file's order.
+
+    Raises:
+      JaxpartError: There are far more of them than a checkpoint has: the same containers over and over.
+    """
+    waiting, seen = [("", contents)], 0
+    while waiting:
+        path, value = waiting.pop()
+        lead = f"{path}." if path else ""
+        if isinstance(value, dict) and value:
+            inside = [(f"{lead}{key}", item) for key, item in value.items()]
+        elif isinstance(value, list | tuple) and value:
+            inside = [(f"{lead}{index}", item) for index, item in enumerate(value)]
+        else:
+            yield path, value
+            continue
+        seen += len(inside) * (1 + len(path) // 64)
+        if seen > _MAX_VALUES:
+            raise JaxpartError("it holds more values, or longer keys, than any checkpoint")
+        waiting += reversed(inside)

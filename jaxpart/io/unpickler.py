@@ -2,8 +2,11 @@
 
 A checkpoint is untrusted input: unpickling it the ordinary way runs whatever it names. Here no name
 of the pickle is ever resolved: each is looked up in the table below, which holds this file's own
-builders, so that hostile opcodes have no real callable at hand. What is not in the table is refused
-by name before anything runs.
+builders. What is not in the table is refused by name before anything runs.
+
+The machine is this file's own too, since Python's takes memory for indices that a file makes up, and
+hashes whatever it is given as a key, for ever or until the stack ends. Work and memory here are
+proportional to the pickle's length.
 """
 
 from __future__ import annotations
@@ -11,14 +14,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
-import pickle
+import pickletools
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 import ml_dtypes
 import numpy as np
 
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, shown
 
 TORCH_DTYPES: Mapping[str, np.dtype] = {
     name: np.dtype(kind)
@@ -71,24 +74,12 @@ class Inert:
 
     name: str
 
-    def __setstate__(self, state: Any) -> None:
-        """Refuses to be changed by the file: it is shared by all of them."""
-        raise Refused(f"it changes the attributes of {self.name}, which plain data does not")
 
-
+@dataclasses.dataclass(frozen=True)
 class _Builder:
-    """A callable that the file can call and not change, unlike a function, whose defaults it could."""
+    """What the file may call."""
 
-    __slots__ = ("_build",)
-
-    def __init__(self, build: Callable[..., Any]) -> None:
-        self._build = build
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._build(*arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        raise Refused("it changes the attributes of a function, which plain data does not")
+    build: Callable[..., Any]
 
 
 class Namespace:
@@ -96,7 +87,7 @@ class Namespace:
 
     values: Mapping[Any, Any] = {}
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         """Takes the attributes."""
         self.values = _expect(state, dict, "argparse.Namespace")
 
@@ -104,7 +95,7 @@ class Namespace:
 class _Dict(dict):
     """OrderedDict and defaultdict; the attributes that PyTorch hangs on a state dict are dropped."""
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         pass
 
 
@@ -112,7 +103,7 @@ class _Dtype:
     """A numpy dtype while it is read."""
 
     def __init__(self, code: Any, *_: Any) -> None:
-        code = _expect(code, str, "numpy.dtype")
+        code = _expect(code, str, "numpy.dtype")[:16]
         try:
             self.dtype = np.dtype(code)
         except (TypeError, ValueError, SyntaxError) as error:
@@ -120,7 +111,7 @@ class _Dtype:
         if self.dtype.hasobject or self.dtype.names:
             raise Refused(f"it holds the numpy dtype {code!r}, which is not plain numbers")
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         order = _expect(state, tuple, "numpy.dtype")[1]
         if order in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(order)
@@ -131,7 +122,7 @@ class _Ndarray:
 
     value: np.ndarray
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         _, shape, dtype, fortran, data = _expect(state, tuple, "numpy.ndarray")
         dtype = _expect(dtype, _Dtype, "numpy.ndarray").dtype
         flat = np.frombuffer(_expect(data, bytes, "numpy.ndarray"), dtype)
@@ -148,7 +139,7 @@ def _expect(value: Any, kind: Any, where: str) -> Any:
 def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Ndarray:
     array = _Ndarray()
     data = bytes(_expect(data, bytes | bytearray, "numpy.ndarray"))
-    array.__setstate__((1, shape, dtype, order == "F", data))
+    array.set_state((1, shape, dtype, order == "F", data))
     return array
 
 
@@ -159,7 +150,9 @@ def _scalar(dtype: Any, data: Any) -> Any:
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise Refused(f"it encodes text as {encoding!r}, which only plain data does not need")
+        raise Refused(
+            "it encodes text as something else than latin1, which plain data does not need"
+        )
     return _expect(text, str, "bytes").encode("latin1")
 
 
@@ -176,11 +169,25 @@ def _path(*parts: Any) -> pathlib.PurePath:
     return pathlib.PurePosixPath(*(_expect(part, str, "path") for part in parts))
 
 
+def _key(value: Any) -> Any:
+    """A key of a dictionary or an item of a set: hashed in constant time, whatever the file holds."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, int) and abs(value) >> 60:
+        return f"{value:#x}"  # integers beyond the hash's modulus can be made to collide
+    if isinstance(value, str | bytes | int | float | None | Inert):
+        return value
+    if isinstance(value, tuple) and len(value) <= 8:
+        plain = [_key(item) for item in value if not isinstance(item, tuple)]
+        return f"({', '.join(map(str, plain))})"
+    raise Refused(f"it uses a {type(value).__name__} as a key, which plain data does not need")
+
+
 def _items(kind: type) -> Callable[..., Any]:
     def build(items: Any = ()) -> Any:
         if not isinstance(items, list | tuple | set | frozenset):
             raise Refused(f"its {kind.__name__} is built from {type(items).__name__}")
-        return kind(items)
+        return kind(items if kind is tuple else map(_key, items))
 
     return build
 
@@ -195,47 +202,59 @@ def _numbers(kind: type) -> Callable[..., Any]:
 
 
 def _ordered_dict(items: Any = ()) -> _Dict:
-    return _Dict(tuple(pair) for pair in _expect(items, list | tuple, "OrderedDict"))  # type: ignore[arg-type]
+    pairs = (
+        _expect(pair, list | tuple, "OrderedDict")
+        for pair in _expect(items, list | tuple, "OrderedDict")
+    )
+    return _Dict((_key(key), value) for key, value in pairs)
 
 
 def _default_dict(factory: Any = None, items: Any = ()) -> _Dict:
-    return _Dict(items)
+    return _Dict(_expect(items, dict, "defaultdict")) if items else _Dict()
 
 
 def _reconstructor(kind: Any, base: Any, state: Any) -> Any:
-    if kind is not Namespace:
+    if kind != _BUILDERS["argparse.Namespace"]:
         raise Refused("it rebuilds an object other than an argparse.Namespace")
     return Namespace()
 
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """Bytes that tensors are views of, with the dtype that the file gives them (None: untyped)."""
+    """Bytes that tensors are views of (None: not needed), with their dtype in the file (None: untyped)."""
 
-    data: np.ndarray
+    data: np.ndarray | None
     dtype: np.dtype | None
 
 
-def _tensor(storage: Any, dtype: np.dtype, offset: Any, size: Any, stride: Any) -> np.ndarray:
+_REPEATED = 1 << 16
+"""Elements that a tensor may have even where its storage is smaller and they share memory."""
+
+
+def _tensor(storage: Any, dtype: np.dtype, offset: Any, size: Any, stride: Any) -> Any:
     flat = _expect(storage, Storage, "tensor").data
     size, stride = (_expect(v, tuple, "tensor size") for v in (size, stride))
     numbers = (offset, *size, *stride)
-    plain = all(type(n) is int and n >= 0 for n in numbers) and len(size) == len(stride)
+    plain = all(type(n) is int and 0 <= n < 1 << 62 for n in numbers) and len(size) == len(stride)
     if not plain or len(size) > 32:
         raise Refused("it holds a tensor whose size, stride or offset is not made of whole numbers")
+    if flat is None:
+        return None
     values = flat[: flat.size // dtype.itemsize * dtype.itemsize].view(dtype)
-    if math.prod(size) == 0:
+    count = math.prod(size)
+    if count == 0:
         return np.empty(size, dtype)
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-    if last >= values.size:
+    if last >= values.size or count > max(values.size, _REPEATED):
         raise Refused(
-            f"it holds a tensor of shape {size} that reaches beyond the {values.size} values stored"
+            f"it holds a tensor of shape {list(size[:6])} that reaches beyond the {values.size} values "
+            f"stored"
         )
     steps = tuple(s * dtype.itemsize for s in stride)
     return np.lib.stride_tricks.as_strided(values[offset:], size, steps, writeable=False)
 
 
-def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Any:
     dtype = _expect(storage, Storage, "tensor").dtype
     if dtype is None:
         raise Refused("it holds a tensor of an untyped storage without a dtype")
@@ -244,19 +263,19 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) 
 
 def _rebuild_tensor_v3(
     storage: Any, offset: Any, size: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, *_: Any
-) -> np.ndarray:
+) -> Any:
     name = _expect(dtype, Inert, "tensor dtype").name.removeprefix("torch.")
     if name not in TORCH_DTYPES:
         raise Refused(f"it holds a tensor of dtype {name}, which has no array counterpart")
     return _tensor(storage, TORCH_DTYPES[name], offset, size, stride)
 
 
-def _rebuild_parameter(data: Any, *_: Any) -> np.ndarray:
-    return _expect(data, np.ndarray, "Parameter")
+def _rebuild_parameter(data: Any, *_: Any) -> Any:
+    return _expect(data, np.ndarray | None, "Parameter")
 
 
 def _device(*arguments: Any) -> Inert:
-    return Inert(f"torch.device{arguments}")
+    return Inert("torch.device")
 
 
 def _builders() -> dict[str, Any]:
@@ -265,6 +284,7 @@ def _builders() -> dict[str, Any]:
         "collections.OrderedDict": _ordered_dict,
         "collections.defaultdict": _default_dict,
         "copyreg._reconstructor": _reconstructor,
+        "copy_reg._reconstructor": _reconstructor,
         "_codecs.encode": _encode,
         "torch.Size": _items(tuple),
         "torch.device": _device,
@@ -296,55 +316,272 @@ def _builders() -> dict[str, Any]:
     for module in ("pathlib", "pathlib._local"):
         for name in ("Path", "PosixPath", "WindowsPath"):
             table[f"{module}.{name}"] = table[f"{module}.Pure{name}"] = _path
-    # Classes stay as they are: creating an object of one (NEWOBJ) takes a class.
-    kept = (Inert, type)
-    return {k: v if isinstance(v, kept) else _Builder(v) for k, v in table.items()}
+    return {k: v if isinstance(v, Inert) else _Builder(v) for k, v in table.items()}
 
 
 _BUILDERS = _builders()
 
 
-class RestrictedUnpickler(pickle.Unpickler):
-    """Reads the pickle of a PyTorch checkpoint; tensors' bytes come from `storage(key)`."""
+_NO_STORAGE = "it refers to something outside that is not a tensor's storage"
 
-    def __init__(self, file: IO[bytes], storage: Callable[[str], np.ndarray]) -> None:
+
+class RestrictedUnpickler:
+    """Reads one pickle of a PyTorch checkpoint; tensors' bytes come from `storage(key, count, dtype)`.
+
+    `count` is the number of values and `dtype` their type, None where the file does not say it.
+    """
+
+    def __init__(
+        self,
+        file: IO[bytes],
+        storage: Callable[[str, int, np.dtype | None], np.ndarray | None],
+    ) -> None:
         """Reads from `file`, a protocol 0 to 5 pickle."""
-        super().__init__(file, encoding="utf-8", errors="surrogateescape")
-        self._storage = storage
+        self._file, self._storage = file, storage
+        self._stack: list[Any] = []
+        self._marked: list[list[Any]] = []
+        self._memo: dict[int, Any] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
+    def load(self) -> Any:
+        """The value, of plain containers, arrays and `Inert` names; leaves `file` behind the pickle.
+
+        Raises:
+          JaxpartError: It asks for more than data.
+        """
+        for operation, argument, _ in pickletools.genops(self._file):
+            name = operation.name
+            if name in _PUSHED:
+                self._stack.append(argument)
+            elif name in _CONSTANTS:
+                self._stack.append(_CONSTANTS[name]())
+            elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
+                self._memo[int(argument or 0)] = self._stack[-1]
+            elif name in ("GET", "BINGET", "LONG_BINGET"):
+                self._stack.append(self._memo[int(argument or 0)])
+            elif name == "STOP":
+                return finished(self._stack.pop())
+            elif name not in ("PROTO", "FRAME"):
+                method = getattr(self, f"_{name.lower()}", None)
+                if method is None:
+                    raise Refused(f"it holds the pickle operation {name}, which no data needs")
+                method(argument)
+        raise Refused("its pickle has no end")
+
+    def _top(self, count: int) -> list[Any]:
+        """Takes the last values off the stack."""
+        values = self._stack[-count:]
+        if len(values) < count:
+            raise Refused("its pickle takes more values than it holds")
+        del self._stack[-count:]
+        return values
+
+    def _since_mark(self) -> list[Any]:
+        values, self._stack = self._stack, self._marked.pop()
+        return values
+
+    def _mark(self, _: Any) -> None:
+        if len(self._marked) > 10 * _MAX_DEPTH:
+            raise Refused("it is nested too deeply to be a checkpoint")
+        self._marked.append(self._stack)
+        self._stack = []
+
+    def _memoize(self, _: Any) -> None:
+        self._memo[len(self._memo)] = self._stack[-1]
+
+    def _pop(self, _: Any) -> None:
+        if self._stack:
+            self._stack.pop()
+        else:
+            self._since_mark()
+
+    def _pop_mark(self, _: Any) -> None:
+        self._since_mark()
+
+    def _dup(self, _: Any) -> None:
+        self._stack.append(self._stack[-1])
+
+    def _integer(self, value: int) -> None:
+        if value.bit_length() > _MAX_BITS:
+            raise Refused(f"it holds an integer of {value.bit_length()} bits")
+        self._stack.append(value)
+
+    _int = _long = _long1 = _long4 = _integer
+
+    def _binstring(self, text: str) -> None:
+        self._stack.append(text.encode("latin1").decode("utf-8", "surrogateescape"))
+
+    _short_binstring = _binstring
+
+    def _bytearray8(self, data: bytearray) -> None:
+        self._stack.append(bytes(data))
+
+    def _tuple1(self, _: Any) -> None:
+        self._stack.append(tuple(self._top(1)))
+
+    def _tuple2(self, _: Any) -> None:
+        self._stack.append(tuple(self._top(2)))
+
+    def _tuple3(self, _: Any) -> None:
+        self._stack.append(tuple(self._top(3)))
+
+    def _tuple(self, _: Any) -> None:
+        values = self._since_mark()
+        self._stack.append(tuple(values))
+
+    def _list(self, _: Any) -> None:
+        values = self._since_mark()
+        self._stack.append(values)
+
+    def _dict(self, _: Any) -> None:
+        values = self._since_mark()
+        self._stack.append({})
+        self._put(values)
+
+    def _frozenset(self, _: Any) -> None:
+        values = self._since_mark()
+        self._stack.append(frozenset(map(_key, values)))
+
+    def _append(self, _: Any) -> None:
+        (value,) = self._top(1)
+        _expect(self._stack[-1], list, "list").append(value)
+
+    def _appends(self, _: Any) -> None:
+        values = self._since_mark()
+        _expect(self._stack[-1], list, "list").extend(values)
+
+    def _additems(self, _: Any) -> None:
+        values = self._since_mark()
+        _expect(self._stack[-1], set, "set").update(map(_key, values))
+
+    def _put(self, values: list[Any]) -> None:
+        target = _expect(self._stack[-1], dict, "dictionary")
+        if len(values) % 2:
+            raise Refused("it holds a dictionary with a key that has no value")
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            target[_key(key)] = value
+
+    def _setitem(self, _: Any) -> None:
+        self._put(self._top(2))
+
+    def _setitems(self, _: Any) -> None:
+        self._put(self._since_mark())
+
+    def _named(self, name: str) -> Any:
         """This file's builder for a name. Raises `Refused` for any other."""
-        try:
-            return _BUILDERS[f"{module}.{name}"]
-        except KeyError:
-            raise Refused(
-                f"it asks for {module}.{name}, which is not data; nothing of it was run"
-            ) from None
+        if name not in _BUILDERS:
+            raise Refused(f"it asks for {shown(name)}, which is not data; nothing of it was run")
+        return _BUILDERS[name]
 
-    def persistent_load(self, pid: Any) -> Storage:
-        """The storage that a tensor refers to."""
-        if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage"):
-            raise Refused("it refers to something outside that is not a tensor's storage")
-        name = _expect(pid[1], Inert, "storage").name
+    def _global(self, names: str) -> None:
+        self._stack.append(self._named(names.replace(" ", ".", 1)))
+
+    def _stack_global(self, _: Any) -> None:
+        module, name = (_expect(part, str, "name") for part in self._top(2))
+        self._stack.append(self._named(f"{module}.{name}"))
+
+    def _inst(self, names: str) -> None:
+        self._call(self._named(names.replace(" ", ".", 1)), self._since_mark())
+
+    def _obj(self, _: Any) -> None:
+        what, *arguments = self._since_mark()
+        self._call(what, arguments)
+
+    def _reduce(self, _: Any) -> None:
+        what, arguments = self._top(2)
+        self._call(what, _expect(arguments, tuple, "call"))
+
+    def _newobj(self, _: Any) -> None:
+        what, arguments = self._top(2)
+        self._call(what, _expect(arguments, tuple, "call"))
+
+    def _call(self, what: Any, arguments: Any) -> None:
+        if not isinstance(what, _Builder):
+            raise Refused(f"it calls a {type(what).__name__}, which plain data does not")
+        self._stack.append(what.build(*arguments))
+
+    def _build(self, _: Any) -> None:
+        (state,) = self._top(1)
+        target = self._stack[-1]
+        if not isinstance(target, Namespace | _Dict | _Dtype | _Ndarray):
+            kind = type(target).__name__.strip("_")
+            raise Refused(f"it changes the attributes of a {kind}, which plain data does not")
+        target.set_state(state)
+
+    def _binpersid(self, _: Any) -> None:
+        (pid,) = self._top(1)
+        if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage"):
+            raise Refused(_NO_STORAGE)
+        kind, key, _location, count = pid[1:5]
+        name = _expect(kind, Inert, "storage").name
         dtype = None if name == "torch.UntypedStorage" else TORCH_DTYPES.get(STORAGES.get(name, ""))
         if dtype is None and name != "torch.UntypedStorage":
             raise Refused(f"it holds a storage of type {name}, which has no array counterpart")
-        return Storage(self._storage(_expect(pid[2], str, "storage key")), dtype)
+        if len(pid) == 6 and pid[5] is not None:
+            raise Refused("it holds a view of a storage, as PyTorch before 0.4 did")
+        key, count = _expect(key, str, "storage key"), _expect(count, int, "storage size")
+        self._stack.append(Storage(self._storage(key, count, dtype), dtype))
 
 
-def finished(value: Any, _open: frozenset[int] = frozenset()) -> Any:
-    """A read value with plain containers and arrays in place of what was needed to read it."""
-    if not isinstance(value, dict | list | tuple | _Ndarray | _Dtype | Namespace):
-        return value
-    if isinstance(value, _Ndarray):
-        return value.value
-    if isinstance(value, _Dtype):
-        return value.dtype
-    if id(value) in _open:
-        raise Refused("it holds a container that contains itself")
-    inside = _open | {id(value)}
-    if isinstance(value, Namespace):
-        return {key: finished(item, inside) for key, item in value.values.items()}
-    if isinstance(value, dict):
-        return {key: finished(item, inside) for key, item in value.items()}
-    return type(value)(finished(item, inside) for item in value)
+_PUSHED = frozenset(
+    [
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "BINFLOAT",
+        "FLOAT",
+        "STRING",
+        "UNICODE",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE8",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+    ]
+)
+_CONSTANTS: Mapping[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_SET": set,
+}
+_MAX_BITS = 4096
+_MAX_DEPTH = 64
+
+
+def finished(value: Any) -> Any:
+    """A read value with plain containers and arrays in place of what was needed to read it.
+
+    What the file shares is shared in the result too.
+    """
+    done: dict[int, Any] = {}
+    kept: list[Any] = []  # ids are those of living objects
+
+    def finish(value: Any, depth: int) -> Any:
+        if isinstance(value, _Ndarray | _Dtype):
+            return value.value if isinstance(value, _Ndarray) else value.dtype
+        if not isinstance(value, dict | list | tuple | Namespace):
+            return value
+        if id(value) in done:
+            if done[id(value)] is _OPEN:
+                raise Refused("it holds a container that contains itself")
+            return done[id(value)]
+        if depth > _MAX_DEPTH:
+            raise Refused("it is nested too deeply to be a checkpoint")
+        done[id(value)] = _OPEN
+        kept.append(value)
+        items = value.values if isinstance(value, Namespace) else value
+        if isinstance(items, Mapping):
+            new: Any = {key: finish(item, depth + 1) for key, item in items.items()}
+        else:
+            new = type(items)(finish(item, depth + 1) for item in items)
+        done[id(value)] = new
+        return new
+
+    return finish(value, 0)
+
+
+_OPEN = object()

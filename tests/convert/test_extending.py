@@ -44,3 +44,51 @@ def test_its_original_layout(blocks, tmp_path):
     left = encoder_of(tmp_path / "timm.pth", "msn", "timm", num_heads=3)
     right = encoder_of(tmp_path / "msn.pth.tar", "msn", "original", num_heads=3)
     assert same_weights(left, right)
+
+
+def test_a_family_in_a_file_of_ones_own(tmp_path, capsys):
+    """It works without any change to this package; what is wrong with it is told."""
+    from made import plain_vit
+
+    import jaxpart
+    from convert.__main__ import main
+
+    numpy = pytest.importorskip("safetensors.numpy")
+    source = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.S)[0]
+    (tmp_path / "msn.py").write_text(source)
+    state = {f"module.{key}": value for key, value in plain_vit().items()}
+    numpy.save_file(state, tmp_path / "msn.safetensors")
+
+    def run(family):
+        given = [
+            family,
+            str(tmp_path / "msn.safetensors"),
+            str(tmp_path / "out"),
+            "--num-heads",
+            "3",
+        ]
+        return main(given)
+
+    assert run(f"{tmp_path / 'msn.py'}:FAMILY") == 0
+    assert jaxpart.load_encoder(tmp_path / "out").name == "msn"
+    (tmp_path / "bad.py").write_text("FAMILY = 1 / 0")
+    for family, sentence in (
+        (f"{tmp_path / 'none.py'}:FAMILY", "none.py does not exist"),
+        (f"{tmp_path / 'bad.py'}:FAMILY", "cannot be imported (ZeroDivisionError"),
+        (f"{tmp_path / 'msn.py'}:NAMES", "is a Names, not a convert.family.Family"),
+        ("none", "there is no family 'none'; choose among deit"),
+    ):
+        assert run(family) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_family_of_an_installed_package(monkeypatch):
+    import importlib.metadata
+
+    from convert.families import dino, find_family
+
+    point = importlib.metadata.EntryPoint("own", "convert.families.dino:FAMILY", "jaxpart.families")
+    monkeypatch.setattr(
+        importlib.metadata, "entry_points", lambda group, name: [point] if name == "own" else []
+    )
+    assert find_family("own") is dino.FAMILY

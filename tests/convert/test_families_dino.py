@@ -89,7 +89,7 @@ def test_dinov2_original(registers, twin):
     assert same_weights(encoder, pair.encoder)
     resize = "bicubic_antialias" if registers else "bicubic_offset"
     assert encoder.config == dataclasses.replace(pair.encoder.config, position_resize=resize)
-    sentence = "this looks like the transformers layout of dinov2; pass --layout transformers: "
+    sentence = "this looks like the transformers layout of dinov2.*: python -m convert dinov2 "
     with pytest.raises(jaxpart.JaxpartError, match=sentence):
         convert("dinov2", pair.path, path.with_name("out"), num_heads=3)
 

@@ -197,3 +197,25 @@ def test_augreg_of_timm_and_transformers(twin):
     model = transformers.ViTModel(transformers.ViTConfig(**BODY))
     pair = twin("augreg", "transformers", model, blocks_of(model))
     pair.compare((24, 40), interpolated)
+
+
+@pytest.mark.parametrize("prefix", ["", "params/img/"])
+def test_scanned_layers(prefix, tmp_path):
+    """big_vision and PaliGemma stack the arrays of all blocks along their first axis."""
+    model = timm.create_model("vit_base_patch16_224", num_classes=5, **TIMM)
+    arrays, scanned = as_npz(randomise(model)), {}
+    for key, value in arrays.items():
+        if "encoderblock_0" in key:
+            blocks = [value, arrays[key.replace("encoderblock_0", "encoderblock_1")]]
+            scanned[key.replace("encoderblock_0", "encoderblock")] = np.stack(blocks)
+        elif "encoderblock" not in key:
+            scanned[key] = value
+    beside = {"params/llm/embedder/kernel": np.ones((3, 3))} if prefix else {}
+    np.savez(tmp_path / "plain.npz", **arrays)
+    np.savez(tmp_path / "scanned.npz", **{prefix + k: v for k, v in scanned.items()}, **beside)
+    pair = [
+        encoder_of(tmp_path / f"{n}.npz", "augreg", "original", num_heads=3)
+        for n in ("plain", "scanned")
+    ]
+    assert pair[0].config == pair[1].config
+    assert same_weights(*pair)

@@ -8,12 +8,11 @@ import jax
 import numpy as np
 
 from convert.families import FAMILIES
-from convert.families.base import Options
-from convert.pipeline import make_plan
-from convert.rules import read_arrays
+from convert.options import Options
+from convert.plan import make_plan
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.families import families
-from jaxpart.encoders.loading import make_encoder, shapes_of
+from jaxpart.encoders.loading import make_encoder
 from jaxpart.io.tensor_files import open_checkpoint
 
 TOLERANCE = 1e-4
@@ -53,8 +52,7 @@ def encoder_of(path, family, layout, **options) -> Encoder:
     """The encoder that `convert` would write, without writing it."""
     contents = open_checkpoint(path).contents
     plan = make_plan(FAMILIES[family], contents, Options(layout=layout, **options))
-    arrays, faults = read_arrays(plan.match.entries, plan.values, shapes_of(plan.config))
-    assert not faults, faults
+    arrays = {entry.target: entry.read() for entry in plan.entries}
     return make_encoder(
         family, plan.config, families()[family].preprocessing, arrays, digest="", trained=True
     )

@@ -19,7 +19,7 @@ DIGEST = hashlib.sha256(DATA).hexdigest()
 
 
 def test_the_table_is_sound():
-    assert {release.family for release in RELEASES.values()} == set(FAMILIES)
+    assert {release.family for release in RELEASES.values()} == set(FAMILIES) - {"vit"}
     urls = [release.url for release in RELEASES.values() if release.url]
     assert len(set(urls)) == len(urls)
     for name, release in RELEASES.items():
@@ -33,8 +33,8 @@ def test_the_table_is_sound():
         in_its_name, whole = stem.endswith(f"-{release.sha256}"), len(release.sha256) == 64
         assert release.sha256 == "" or in_its_name or whole, name
         assert set(release.sha256) <= set("0123456789abcdef"), name
-        roots = FAMILIES[release.family].layout(release.layout).roots
-        assert release.checkpoint_key in {None, *(root.key for root in roots)}, name
+        networks = FAMILIES[release.family].layout(release.layout).networks
+        assert release.checkpoint_key in {None, *networks}, name
 
 
 def test_the_list_names_all(capsys):

@@ -1,0 +1,238 @@
+"""From named arrays to those of the Flax modules: parts are joined, axes turned, values copied as float32.
+
+What an array of ours may be made of:
+
+- q, k, v, or q and kv: rows of one matrix, or of one bias; gate, value: likewise;
+- magnitude, direction: weight norm, g · v / ‖v‖ of each row;
+- mask: which values of a bias count;
+- transposed: a matrix that is kept the other way round;
+- the tokens before the patches, by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from convert.names import split_part
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.errors import JaxpartError, shown
+
+_ROWS = (("q", "k", "v"), ("q", "kv"), ("gate", "value"))
+_WEIGHT_NORM = ("magnitude", "direction")
+_TORCH_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One array of the Flax modules and what it is made of.
+
+    Attributes:
+      target: Its dotted path.
+      shape: Its shape.
+      parts: Our name of each of its sources' parts, in order.
+      keys: The checkpoint's keys of the sources.
+      sources: The arrays themselves.
+      registers: Tokens in whose place zeros are put: they have no positions.
+    """
+
+    target: str
+    shape: tuple[int, ...]
+    parts: tuple[str, ...]
+    keys: tuple[str, ...]
+    sources: tuple[Any, ...]
+    registers: tuple[int, int] = (0, 0)
+
+    def fault(self) -> str:
+        """What is wrong with the shapes, as a sentence; "" if nothing is."""
+        try:
+            found = self._turned_shape(self._joined_shape())
+        except (ValueError, IndexError):
+            found = None
+        if found == self.shape:
+            return ""
+        named = " + ".join(
+            f"{shown(key)} {list(source.shape)[:6]}"
+            for key, source in zip(self.keys, self.sources, strict=True)
+        )
+        return f"{named} does not fit {self.target} {list(self.shape)}"
+
+    def _joined_shape(self) -> tuple[int, ...]:
+        shapes = [tuple(source.shape) for source in self.sources]
+        if self.parts == _WEIGHT_NORM:
+            rows = math.prod(shapes[0])
+            return shapes[1] if len(shapes[1]) == 2 and rows == shapes[1][0] else ()
+        if "mask" in self.parts:
+            return shapes[0] if shapes[0] == shapes[1] else ()
+        if self.target in ("prefix_tokens", "positions"):
+            tokens = sum(math.prod(shape[:-1]) for shape in shapes) + self.registers[1]
+            return tokens, shapes[0][-1]
+        if len(shapes) > 1:
+            return sum(shape[0] for shape in shapes), *shapes[0][1:]
+        return shapes[0][::-1] if self.parts == ("transposed",) else shapes[0]
+
+    def _turned_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if self.target.endswith(".kernel"):
+            if len(shape) == 4:
+                out, channels, height, width = shape
+                flat = len(self.shape) == 2
+                return (height * width * channels, out) if flat else (height, width, channels, out)
+            return shape[::-1]
+        lead = len(shape) - len(self.shape)
+        return shape[lead:] if lead > 0 and set(shape[:lead]) == {1} else shape
+
+    def read(self) -> np.ndarray:
+        """The array, float32 in memory of its own.
+
+        Raises:
+          JaxpartError: A value is not a finite number.
+        """
+        try:
+            array = self._turned(self._joined([np.asarray(source) for source in self.sources]))
+            with np.errstate(over="ignore", invalid="ignore"):
+                array = np.array(array, np.float32, order="C").reshape(self.shape)
+        except (TypeError, ValueError):
+            kinds = ", ".join(str(source.dtype) for source in self.sources)
+            raise JaxpartError(
+                f"{shown(self.keys[0])} ({shown(kinds)}) cannot become {self.target}"
+            ) from None
+        if not np.isfinite(array).all():
+            raise JaxpartError(
+                f"{shown(' + '.join(self.keys))} has values that are not finite (NaN or infinite)"
+            )
+        return array
+
+    def _joined(self, sources: list[np.ndarray]) -> np.ndarray:
+        if self.parts == _WEIGHT_NORM:
+            magnitude, direction = (source.astype(np.float64) for source in sources)
+            norm = np.linalg.norm(direction, axis=1, keepdims=True)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return magnitude.reshape(-1, 1) * direction / norm
+        if "mask" in self.parts:
+            return np.where(np.nan_to_num(sources[1].astype(np.float32)) == 0, 0, sources[0])
+        if self.target in ("prefix_tokens", "positions"):
+            tokens = np.concatenate([source.reshape(-1, source.shape[-1]) for source in sources])
+            at, number = self.registers
+            return np.insert(tokens, [at] * number, 0, axis=0)
+        if len(sources) > 1:
+            return np.concatenate(sources)
+        return sources[0].T if self.parts == ("transposed",) else sources[0]
+
+    def _turned(self, array: np.ndarray) -> np.ndarray:
+        if self.target.endswith(".kernel"):
+            return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+        return array
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """What becomes of the named arrays.
+
+    Attributes:
+      entries: Every array of the Flax modules that can be made.
+      left: Keys by our name of those that no array takes.
+      faults: What is missing, double or of another shape, in sentences.
+    """
+
+    entries: tuple[Entry, ...]
+    left: Mapping[str, str]
+    faults: tuple[str, ...]
+
+
+def match(
+    arrays: Mapping[str, Any],
+    keys: Mapping[str, str],
+    shapes: Mapping[str, tuple[int, ...]],
+    config: ViTConfig,
+) -> Match:
+    """Finds what each array of the Flax modules is made of.
+
+    Args:
+      arrays: By our names, in PyTorch's orientation.
+      keys: The checkpoint's key of each of them.
+      shapes: Shape of every array to be made, by dotted path.
+      config: Architecture of the encoder.
+    """
+    by_whole: dict[str, dict[str, str]] = {}
+    for name in arrays:
+        whole, part = split_part(name)
+        by_whole.setdefault(whole, {})[part] = name
+    left, entries, faults = dict(keys), [], []
+    for target, shape in shapes.items():
+        whole, only = torch_name(target)
+        parts = _choose(by_whole.get(whole, {}), only, config)
+        names = [by_whole[whole][part] for part in parts]
+        if not names:
+            some = [shown(keys[left_over]) for left_over in by_whole.get(whole, {}).values()]
+            if some and not only:
+                faults.append(f"{target} cannot be made of {' and '.join(some)} alone")
+                for name in by_whole[whole].values():
+                    left.pop(name, None)
+            else:
+                faults.append(f"{target} is filled by nothing")
+            continue
+        sources = tuple(arrays[name] for name in names)
+        entry = Entry(
+            target,
+            tuple(shape),
+            tuple(parts),
+            tuple(keys[name] for name in names),
+            sources,
+            _registers(target, shape, sources, config),
+        )
+        entries.append(entry)
+        faults += filter(None, [entry.fault()])
+        for name in names:
+            left.pop(name, None)
+    return Match(tuple(entries), left, tuple(faults))
+
+
+def torch_name(target: str) -> tuple[str, str]:
+    """(our name in PyTorch's terms, the one part of it that is meant or "") of a Flax path."""
+    module, _, leaf = target.rpartition(".")
+    if module.endswith("attention") and leaf in ("q_bias", "v_bias"):
+        return f"{module}.qkv.bias", leaf[0]
+    return f"{module}.{_TORCH_LEAVES[leaf]}" if leaf in _TORCH_LEAVES else target, ""
+
+
+def _choose(found: Mapping[str, str], only: str, config: ViTConfig) -> Sequence[str]:
+    """The parts that make a whole, in order; empty if some are missing."""
+    if only:
+        return [only] if only in found else []
+    if set(found) == {"", "mask"}:
+        return ["", "mask"]
+    if "" in found:
+        return [""]
+    for parts in (*_ROWS, _WEIGHT_NORM):
+        if set(found) == set(parts):
+            return parts
+    if len(found) == 1 and not found.keys() & {"q", "k", "v", "gate", *_WEIGHT_NORM}:
+        return list(found)  # the array itself, kept in another way or under a gated MLP's name
+    wanted = list(token_parts(config.prefix))
+    return wanted if set(found) == set(wanted) else []
+
+
+def token_parts(prefix: Sequence[str]) -> Iterator[str]:
+    """Parts of the tokens before the patches, in order: registers lie in one array."""
+    names = ["registers" if name.startswith("register") else name for name in prefix]
+    yield from dict.fromkeys(name.rstrip("0123456789") for name in names)
+
+
+def _registers(
+    target: str, shape: Sequence[int], sources: Sequence[Any], config: ViTConfig
+) -> tuple[int, int]:
+    """(where, how many) registers have no position among stored ones."""
+    number = sum(name.startswith("register") for name in config.prefix)
+    if target != "positions" or not number:
+        return 0, 0
+    stored = sum(math.prod(source.shape[:-1]) for source in sources)
+    return len(config.prefix) - number, number if stored == shape[0] - number else 0

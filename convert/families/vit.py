@@ -1,0 +1,57 @@
+"""Any other plain ViT under timm's or transformers' names: what its arrays do not tell, the user says."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from convert.families import beit, siglip
+from convert.families.layouts import MASK_TOKEN, TIMM, TRANSFORMERS
+from convert.family import Arrays, Family, Layout
+from convert.options import Options
+
+NAMES = (
+    siglip.TIMM_NAMES
+    + """
+    register_tokens                 prefix_tokens:registers
+    storage_tokens                  prefix_tokens:registers
+"""
+)
+
+
+def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
+    """A gated MLP is taken for SwiGLU."""
+    if "positions" not in arrays:
+        fields["positions"] = "none"
+    return fields | ({"activation": "silu"} if fields["gated_mlp"] else {})
+
+
+_TIMM = Layout(NAMES, ignored=(MASK_TOKEN, beit.INDEX), fields=TIMM.fields)
+
+FAMILY = Family(
+    "vit",
+    {"original": _TIMM, "timm": _TIMM, "transformers": dataclasses.replace(TRANSFORMERS)},
+    told=frozenset(
+        [
+            "stem",
+            "stem_bias",
+            "stem_norm",
+            "pre_norm",
+            "layer_scale",
+            "biases",
+            "norm",
+            "mlp_norm",
+            "attention_norm",
+            "final_norm",
+            "pooled_norm",
+            "gated_mlp",
+            "qkv_bias",
+            "relative_bias",
+        ]
+    ),
+    tokens=(),
+    optional_tokens=("cls", "dist", "registers"),
+    heads={},
+    projectors=frozenset({"classifier", "attention_pool"}),
+    adjust=adjust,
+)

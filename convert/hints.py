@@ -1,0 +1,108 @@
+"""What a checkpoint that does not fit looks like instead: by names and by shapes, as a whole command."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shlex
+from typing import Any
+
+from convert.families import FAMILIES
+from convert.family import Family
+from convert.options import Options
+from convert.places import Flat, flat_arrays
+from convert.plan import Plan, make_plan
+from jaxpart.encoders.families import Preprocessing, families
+from jaxpart.errors import JaxpartError
+
+_SHOWN = 4
+_MAX_ARRAYS = 4000
+"""Of files that are looked at more closely; the largest ViTs have a thousand arrays."""
+
+
+def preprocessing_of(family: Family) -> Preprocessing:
+    """Mean and std of a family's pixels."""
+    facts = families().get(family.name)
+    return family.preprocessing or (facts.preprocessing if facts else Preprocessing())
+
+
+def hint(family: Family, contents: Any, options: Options, source: str, out: str) -> str:
+    """The families and layouts that a checkpoint fits, the best first, and the command; "" if none does."""
+    fits = []
+    try:
+        flat = flat_arrays(contents)
+    except JaxpartError:
+        return ""
+    if len(flat.keys) > _MAX_ARRAYS:
+        return ""
+    for other in FAMILIES.values():
+        for layout in other.layouts:
+            plan = _fitting(other, layout, flat, options)
+            if plan is not None and not (
+                other.name == family.name and layout == options.layout and options.num_heads
+            ):
+                fits.append((_rank(family, options, other, layout, plan), other, layout, plan))
+    if not fits:
+        return ""
+    fits.sort(key=lambda fit: fit[0])
+    _, best, layout, plan = fits[0]
+    names = [
+        other.name if tried == options.layout else f"the {tried} layout of {other.name}"
+        for _, other, tried, _ in {fit[1].name: fit for fit in reversed(fits)}.values()
+        if other is best or other.name != "vit"
+    ][::-1][:_SHOWN]
+    command = ["python", "-m", "convert", best.name, source, out]
+    command += [] if layout == "original" else ["--layout", layout]
+    for flag, value in (("--checkpoint-key", options.checkpoint_key), ("--prefix", options.prefix)):
+        command += [] if value is None else [flag, value]
+    heads = options.num_heads or ("" if plan.config.width in best.heads else "N")
+    command += ["--num-heads", str(heads)] if heads else []
+    pixels = ""
+    if preprocessing_of(best) != preprocessing_of(family):
+        mean = preprocessing_of(best).mean
+        pixels = f" (other pixels than {family.name}'s: mean {mean[0]:.3g})"
+    return f"this looks like {' or '.join(names)}{pixels}: {shlex.join(command)}"
+
+
+def _fitting(family: Family, layout: str, flat: Flat, options: Options) -> Plan | None:
+    """The plan by which a checkpoint fits, whatever its number of heads; None if it does not."""
+    tried = Options(
+        layout=layout,
+        checkpoint_key=options.checkpoint_key,
+        prefix=options.prefix,
+        image_size=options.image_size,
+        grid=options.grid,
+        tokens=options.tokens,
+        num_heads=options.num_heads,
+    )
+    with contextlib.suppress(Exception):  # looking for a hint is no reason to fail
+        return make_plan(family, flat, tried)
+    if options.num_heads is None and family.name != "vit":
+        with contextlib.suppress(Exception):
+            return make_plan(family, flat, dataclasses.replace(tried, num_heads=1))
+    return None
+
+
+def _rank(
+    family: Family, options: Options, other: Family, layout: str, plan: Plan
+) -> tuple[Any, ...]:
+    words = plan.network.place.network.split(".")
+    networks = other.layouts[layout].networks
+    released = words[0] in networks if words[0] else not networks or other.name in ("dino", "deit")
+    return (
+        other.name != family.name,
+        other.name == "vit",
+        layout != options.layout,
+        preprocessing_of(other) != preprocessing_of(family),
+        not released,
+        len(plan.ignored),
+        list(FAMILIES).index(other.name) if other.name in FAMILIES else 0,
+    )
+
+
+def explain(
+    family: Family, contents: Any, options: Options, source: str, out: str, error: JaxpartError
+) -> JaxpartError:
+    """The error of a checkpoint that does not fit, with what it looks like instead."""
+    found = hint(family, contents, options, source, out)
+    return JaxpartError(f"{source} as {family.name}: {f'{found}; ' if found else ''}{error}")

@@ -1,0 +1,158 @@
+"""Tables of names: how a layout calls every part of an encoder, and what we call it.
+
+A table is text, one part a line, the checkpoint's name on the left and ours on the right:
+
+    cls_token                   prefix_tokens:cls
+    patch_embed.proj            stem.projection
+    blocks.{i}.attn.q_proj      blocks.{i}.attention.qkv:q
+    head.mlp.{2i}               projector.head.layers.{i}
+
+A line names an array, or a module, whose parameters (`weight`, `bias` and BatchNorm's statistics) then
+follow both names. `{i}` is a whole number, `{2i}` and `{3i+1}` numbers of which i is made. What follows a
+colon says that the array is a part of ours, see `convert/arrays.py`. Tables are read both ways, to convert
+and to write a state dict; where several lines lead to one part, all are read and the first is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Iterator
+
+PARAMETERS = ("weight", "bias", "running_mean", "running_var")
+_FLAX_PARAMETERS = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+_INDEX = re.compile(r"\{(\d*)i(?:\+(\d+))?\}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    theirs: str
+    ours: str
+    part: str
+
+    def index(self, name: str) -> int | None:
+        """The i of one of their names that has this line's form; None if its number does not fit."""
+        form = _INDEX.search(self.theirs)
+        if form is None:
+            return 0 if name == self.theirs else None
+        number = re.fullmatch(
+            re.escape(self.theirs).replace(re.escape(form[0]), r"(\d{1,9})"), name
+        )
+        if number is None:
+            return None
+        index, rest = divmod(int(number[1]) - int(form[2] or 0), int(form[1] or 1))
+        return index if rest == 0 and index >= 0 else None
+
+
+def split_part(name: str) -> tuple[str, str]:
+    """One of our names as (name of the whole array, name of the part or "")."""
+    whole, _, part = name.partition(":")
+    return whole, part
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """A table of names.
+
+    Attributes:
+      table: Its lines, as text.
+      before: Regular expressions, and what takes the place of their matches in a checkpoint's key
+        before it is looked up: spellings that differ and mean the same.
+      flax: Whether the checkpoint is one of Flax modules, whose arrays have other names and axes.
+    """
+
+    table: str
+    before: tuple[tuple[str, str], ...] = ()
+    flax: bool = False
+
+    def __add__(self, table: str) -> Names:
+        """The table with more lines, which are the last to be written."""
+        return dataclasses.replace(self, table=f"{self.table}\n{table}")
+
+    def __radd__(self, table: str) -> Names:
+        """The table with more lines, which are the first to be written."""
+        return dataclasses.replace(self, table=f"{table}\n{self.table}")
+
+    @functools.cached_property
+    def _lines(self) -> tuple[_Line, ...]:
+        rows = [row.split() for row in self.table.splitlines() if row.strip()]
+        return tuple(_Line(theirs, *split_part(ours)) for theirs, ours in rows)
+
+    @functools.cached_property
+    def _by_theirs(self) -> dict[str, list[_Line]]:
+        lines: dict[str, list[_Line]] = {}
+        for line in self._lines:
+            lines.setdefault(_INDEX.sub("#", line.theirs), []).append(line)
+        return lines
+
+    @functools.cached_property
+    def _by_ours(self) -> dict[str, list[_Line]]:
+        lines: dict[str, list[_Line]] = {}
+        for line in self._lines:
+            lines.setdefault(_INDEX.sub("#", line.ours), []).append(line)
+        return lines
+
+    def plain(self, key: str) -> str:
+        """A checkpoint's key in the spelling of the table."""
+        for pattern, replacement in self.before:
+            key = re.sub(pattern, replacement, key)
+        return key
+
+    def ours(self, key: str) -> str | None:
+        """Our name, with the part, of a key in the table's spelling; None if there is none."""
+        found = self._find(key)
+        module, _, parameter = key.rpartition(".")
+        if self.flax:
+            parameter = _FLAX_PARAMETERS.get(parameter, "")
+        if found is None and parameter in PARAMETERS:
+            found = self._find(module, f".{parameter}")
+        return found
+
+    def _find(self, name: str, parameter: str = "") -> str | None:
+        for form in (name, _NUMBER.sub("#", name)):
+            for line in self._by_theirs.get(form, ()):
+                index = line.index(name)
+                if index is not None:
+                    ours = line.ours.replace("{i}", str(index)) + parameter
+                    return f"{ours}:{line.part}" if line.part else ours
+        return None
+
+    def parts(self, ours: str, *, whole: bool = False) -> dict[str, str]:
+        """Their names of the parts of one of our modules or arrays, as this table writes it.
+
+        Args:
+          ours: Our name; one with a part asks for that line alone.
+          whole: Whether it has no parts in the encoder that is written, whatever the table allows for.
+
+        Returns:
+          Name by part: {"": name} where it is kept whole, empty where the table does not know it. The
+          first line about it decides which of the two.
+        """
+        ours, only = split_part(ours)
+        number = _NUMBER.search(ours)
+        lines = self._by_ours.get(ours) or self._by_ours.get(_NUMBER.sub("#", ours), [])
+        named: dict[str, str] = {}
+        for line in lines:
+            theirs = _INDEX.sub(lambda form: _number(form, number), line.theirs)
+            named.setdefault(line.part, theirs)
+        if only:
+            return {"": named[only]} if only in named else {}
+        if (
+            whole and lines and lines[0].part == "value"
+        ):  # DINOv3's plain MLP has a gated one's names
+            return {"": named["value"]}
+        if lines and (not lines[0].part or (whole and "" in named)):
+            return {"": named[""]}
+        return {part: name for part, name in named.items() if part}
+
+    def theirs_of(self, *ours: str) -> Iterator[str]:
+        """Their names of all lines that lead to one of our modules or arrays, of the first block."""
+        for line in self._lines:
+            if line.ours.replace("{i}", "0") in ours:
+                yield _INDEX.sub(lambda form: form[2] or "0", line.theirs)
+
+
+def _number(form: re.Match[str], index: re.Match[str] | None) -> str:
+    return str(int(index[0] if index else 0) * int(form[1] or 1) + int(form[2] or 0))

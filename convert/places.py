@@ -1,0 +1,294 @@
+"""Where in a file the encoder lies: containers of training scripts, and wrappers around the names.
+
+A container ("state_dict", "teacher") and a wrapper ("module.", "backbone.") are the same thing here:
+something before the dotted name of an array. The encoder is found by its patch embedding, which every ViT
+has once. What stands beside the chosen place needs no accounting; every array in it does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from convert.family import Layout
+from convert.options import Options
+from jaxpart.errors import JaxpartError, shown
+from jaxpart.io.tensor_files import flatten
+
+_WRAPPER = re.compile(
+    "backbone|encoder|image_encoder|img|model|model_state|model_state_dict|module|net|network|opt|params|"
+    "state_dict|target|trunk|vision_encoder|vision_tower|visual|vit|weights"
+)
+"""What is taken off without being asked for: names that say nothing about which network it is."""
+
+_INSIDE = re.compile(
+    r"(?:^|(?<=\.))"
+    r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
+)
+"""What torch.compile, FSDP and activation checkpointing put anywhere into names."""
+
+_CHUNKED = re.compile(r"(?P<list>(?:.*\.)?blocks)\.(?P<chunk>\d+)\.(?P<block>\d+)\.(?P<rest>.+)")
+_SCANNED = re.compile(r"(?P<list>(?:.*\.)?encoderblock)\.(?P<rest>[^\d.][^.]*(\..+)?)")
+
+
+BESIDE = "../"
+"""Before the names of what stands beside the encoder, where the encoder's have a prefix of their own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where the chosen encoder lies.
+
+    Attributes:
+      network: Prefix of its network's keys in the file, container included: "teacher." or "".
+      encoder: Prefix of the encoder's keys below that: "backbone." or "".
+      container: The dictionary of the file that holds the network, as dotted keys; "" for the file.
+    """
+
+    network: str = ""
+    encoder: str = ""
+    container: str = ""
+
+    @property
+    def whole(self) -> str:
+        """Prefix of the encoder's keys in the file."""
+        return self.network + self.encoder
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The arrays of the chosen network.
+
+    Attributes:
+      place: Where it lies.
+      arrays: By their names without the place, in the layout's spelling.
+      keys: The file's key of each of them.
+      nested: Names of those that lie in dictionaries of their own, deeper than the patch embedding.
+      beside: Top-level keys of the file that hold something else.
+      inside: Wrappers that were taken out of the middle of names.
+    """
+
+    place: Place
+    arrays: Mapping[str, Any]
+    keys: Mapping[str, str]
+    nested: frozenset[str]
+    beside: tuple[str, ...]
+    inside: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Flat:
+    """The arrays of a file.
+
+    Attributes:
+      contents: What the file holds.
+      arrays: Every array by its dotted key.
+      keys: The key of each name, which has no wrappers inside.
+    """
+
+    contents: dict[Any, Any]
+    arrays: Mapping[str, Any]
+    keys: Mapping[str, str]
+
+
+def flat_arrays(contents: Any) -> Flat:
+    """Every array of a file. Raises `JaxpartError` if two of them come to one key."""
+    if not isinstance(contents, dict):
+        raise JaxpartError(f"it holds a {type(contents).__name__}, not a dictionary of tensors")
+    arrays: dict[str, Any] = {}
+    for key, value in flatten(contents):
+        if not isinstance(value, np.ndarray):
+            continue
+        if key in arrays:
+            raise JaxpartError(
+                f"two arrays in it are called {shown(key)}, one of them in a dictionary of its own; "
+                f"which is meant cannot be told"
+            )
+        arrays[key] = value
+    keys = {_INSIDE.sub("", key): key for key in arrays}
+    if len(keys) < len(arrays):
+        raise JaxpartError("two arrays in it differ in the wrappers of their names alone")
+    return Flat(contents, arrays, keys)
+
+
+def find_network(
+    flat: Flat, layout: Layout, options: Options, networks: tuple[str, ...] = ()
+) -> Network:
+    """The network that the user's words, the releases or the names themselves choose.
+
+    Args:
+      flat: The arrays of the file.
+      layout: Whose names it uses.
+      options: The user's words.
+      networks: Names of the networks in the family's releases, the preferred one first.
+
+    Raises:
+      JaxpartError: There is none or there are several, or two of its arrays come to one name.
+    """
+    place = _choose(flat, layout, options, networks)
+    arrays: dict[str, Any] = {}
+    keys: dict[str, str] = {}
+    for name, key in flat.keys.items():
+        if not name.startswith(place.network):
+            continue
+        below = name[len(place.network) :]
+        if below.startswith(place.encoder):
+            below = layout.names.plain(below[len(place.encoder) :])
+        else:
+            below = f"{BESIDE}{below}"
+        if below in keys:
+            raise JaxpartError(
+                f"both {shown(keys[below])} and {shown(key)} stand for {shown(below)}"
+            )
+        arrays[below], keys[below] = flat.arrays[key], key
+    direct = _direct(flat.contents, place)
+    nested = frozenset(name for name, key in keys.items() if direct and key not in direct)
+    top = {key.partition(".")[0] for key in keys.values()}
+    beside = tuple(str(key) for key in flat.contents if str(key).partition(".")[0] not in top)
+    inside = tuple(dict.fromkeys(word for key in flat.arrays for word in _INSIDE.findall(key)))
+    arrays, keys = _numbered_on(*_unscanned(arrays, keys, layout))
+    return Network(place, arrays, keys, nested, beside, inside)
+
+
+def _choose(flat: Flat, layout: Layout, options: Options, networks: tuple[str, ...]) -> Place:
+    contents = flat.contents
+    places = sorted(set(_places(flat, layout)), key=lambda place: place.whole)
+    if options.checkpoint_key:
+        key = f"{options.checkpoint_key}."
+        places = [place for place in places if place.whole.startswith(key)]
+    if options.prefix is not None:
+        wanted = options.prefix
+        wanted += "." if wanted and wanted[-1] not in "./" else ""
+        fits = [p for p in places if wanted in (p.whole, p.network, *_below_container(p))]
+        if not fits:
+            raise JaxpartError(
+                f"no encoder is below --prefix {shown(wanted)}{_found(places, contents)}"
+            )
+        return fits[0]
+    ranked: dict[int, list[Place]] = {}
+    for place in places:
+        rank = _rank(place, networks, options)
+        if rank is not None:
+            ranked.setdefault(rank, []).append(place)
+    best = ranked[min(ranked)] if ranked else []
+    if len(best) == 1:
+        return best[0]
+    if best:
+        raise JaxpartError(f"it holds several encoders{_found(best, contents)}")
+    raise JaxpartError(f"no encoder was found in it{_found(places, contents)}")
+
+
+def _below_container(place: Place) -> tuple[str, ...]:
+    lead = f"{place.container}." if place.container else ""
+    return place.whole.removeprefix(lead), place.network.removeprefix(lead)
+
+
+def _found(places: list[Place], contents: Any) -> str:
+    """What there is instead, and the option that chooses it."""
+    if places:
+        options = []
+        for place in places[:4]:
+            key = f"--checkpoint-key {shown(place.container)}" if place.container else ""
+            rest = _below_container(place)[0]
+            options.append(f"{key} --prefix {shown(rest)}".strip() if rest else key)
+        return f"; say which: {' or '.join(filter(None, options))}"
+    top = ", ".join(shown(str(key), 24) for key in list(contents)[:6]) or "nothing"
+    return f" (its keys: {top}{', …' if len(contents) > 6 else ''})"
+
+
+def _places(flat: Flat, layout: Layout) -> Iterator[Place]:
+    leaf = "kernel" if layout.names.flax else "weight"
+    stems = tuple(
+        f"{stem}.{leaf}"
+        for stem in layout.names.theirs_of("stem.projection", "stem.convolutions.0")
+    )
+    for name, key in flat.keys.items():
+        plain = name.replace("/", ".") if layout.names.flax else name
+        if not plain.endswith(stems):
+            continue
+        stem = next((s for s in stems if plain == s or plain.endswith(f".{s}")), None)
+        if stem is None:
+            continue
+        whole = name[: len(name) - len(stem)]
+        container = _container(flat.contents, key)
+        for encoder in sorted(layout.encoder, key=len, reverse=True):
+            if whole == encoder or whole.endswith(f".{encoder}") or not encoder:
+                yield Place(whole[: len(whole) - len(encoder)], encoder, container)
+                break
+
+
+def _container(contents: Any, name: str) -> str:
+    """Keys of the nested dictionaries that lead to an array, dotted."""
+    path: list[str] = []
+    while isinstance(contents, dict) and name not in contents:
+        keys = (k for k in contents if name.startswith(f"{k}.") and isinstance(contents[k], dict))
+        key = next(keys, None)
+        if key is None:
+            break
+        path.append(str(key))
+        contents, name = contents[key], name[len(str(key)) + 1 :]
+    return ".".join(path)
+
+
+def _rank(place: Place, networks: tuple[str, ...], options: Options) -> int | None:
+    """How well a place is known, the least first; None if only the user's word can choose it."""
+    words = [word for word in re.split(r"[./]", place.network) if word]
+    if options.checkpoint_key:
+        words = words[len(options.checkpoint_key.split(".")) :]
+    rank = len(networks)
+    if words and words[0] in networks:
+        rank = networks.index(words.pop(0))
+    return rank if all(map(_WRAPPER.fullmatch, words)) else None
+
+
+def _direct(contents: Any, place: Place) -> set[str]:
+    """Keys of the arrays in the very dictionary that holds the encoder's patch embedding."""
+    for key in place.container.split(".") if place.container else ():
+        contents = contents.get(key, {}) if isinstance(contents, dict) else {}
+    lead = f"{place.container}." if place.container else ""
+    return {f"{lead}{key}" for key, value in contents.items() if isinstance(value, np.ndarray)}
+
+
+def _unscanned(
+    arrays: dict[str, Any], keys: dict[str, str], layout: Layout
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Arrays of all blocks, stacked along their first axis, as those of each block."""
+    if not layout.names.flax:
+        return arrays, keys
+    split: dict[str, Any] = {}
+    split_keys: dict[str, str] = {}
+    for name, array in arrays.items():
+        scanned = _SCANNED.fullmatch(name)
+        if scanned is None or array.ndim < 2:
+            split[name], split_keys[name] = array, keys[name]
+            continue
+        for i in range(min(len(array), 1000)):
+            new = f"{scanned['list']}.{i}.{scanned['rest']}"
+            split[new], split_keys[new] = array[i], keys[name]
+    return split, split_keys
+
+
+def _numbered_on(
+    arrays: dict[str, Any], keys: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Blocks in chunks (`blocks.1.3.norm1`, FSDP) as blocks with one number."""
+    found = {name: match for name in arrays if (match := _CHUNKED.fullmatch(name))}
+    pairs = sorted({(int(m["chunk"]), int(m["block"])) for m in found.values()})
+    if not pairs or len(found) < sum(name.startswith("blocks.") for name in arrays):
+        return arrays, keys
+    numbers = {pair: i for i, pair in enumerate(pairs)}
+    starts_anew = all((chunk, 0) in numbers for chunk, _ in pairs)
+    if not starts_anew and [block for _, block in pairs] != list(range(len(pairs))):
+        raise JaxpartError("its blocks lie in chunks whose numbers leave gaps")
+    renamed = {
+        name: f"{m['list']}.{numbers[int(m['chunk']), int(m['block'])]}.{m['rest']}"
+        for name, m in found.items()
+    }
+    return (
+        {renamed.get(name, name): array for name, array in arrays.items()},
+        {renamed.get(name, name): key for name, key in keys.items()},
+    )

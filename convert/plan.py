@@ -1,0 +1,175 @@
+"""How a checkpoint becomes an encoder: every array accounted for, before any of them is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from convert import decoders
+from convert.architecture import read_config
+from convert.arrays import Entry, match
+from convert.family import Family, Ignore, Layout
+from convert.names import Names
+from convert.options import Options
+from convert.places import BESIDE, Flat, Network, find_network, flat_arrays
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.loading import shapes_of
+from jaxpart.errors import JaxpartError, shown
+from jaxpart.pretraining.decoders import DecoderConfig, decoder_shapes
+
+_CLASSIFIER = re.compile(
+    r"(head|head_dist|fc|classifier|linear|linear_head|projector\.heads)(\.\d+)?"
+    r"\.(weight|bias|running_mean|running_var)"
+)
+_EVERYWHERE = (Ignore("*num_batches_tracked", "a counter that BatchNorm does not use here"),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a checkpoint becomes an encoder.
+
+    Attributes:
+      family: What it is converted as.
+      network: The arrays that were chosen.
+      config: Architecture at the size that the checkpoint was trained at.
+      entries: What each array is made of. Paths of the decoder begin with "decoder.".
+      ignored: Reason by key, of all keys left out.
+      decoder: Architecture of what stands behind the encoder, if that is converted too.
+    """
+
+    family: Family
+    network: Network
+    config: ViTConfig
+    entries: tuple[Entry, ...]
+    ignored: Mapping[str, str]
+    decoder: DecoderConfig | None = None
+
+
+class Faults(JaxpartError):
+    """A checkpoint does not fit; `faults` holds every reason, the sentence the first of them."""
+
+    def __init__(self, faults: list[str]) -> None:
+        """Makes one sentence of sentences."""
+        self.faults = faults
+        told = ""
+        for number, fault in enumerate(faults):
+            if number and len(told) + len(fault) > 150:
+                told += f"; and {len(faults) - number} more (--dry-run lists all)"
+                break
+            told += f"; {fault}" if told else fault
+        super().__init__(f"it does not fit ({len(faults)}): {told}")
+
+
+def make_plan(family: Family, contents: Any, options: Options) -> Plan:
+    """Accounts for everything in the chosen network of a checkpoint, given as it is or as `Flat`.
+
+    Raises:
+      Faults: Arrays are missing, unknown or of another shape; all of that in one message.
+      JaxpartError: It is no such checkpoint at all.
+    """
+    layout = _with_tokens(family.layout(options.layout), options)
+    decoder = decoders.decoder_of(family, options) if options.with_decoder else None
+    if decoder is not None:
+        layout = dataclasses.replace(layout, names=layout.names + decoder.names)
+    releases = family.layouts.get("original", layout)
+    flat = contents if isinstance(contents, Flat) else flat_arrays(contents)
+    network = find_network(flat, layout, options, layout.networks or releases.networks)
+    ignored = dict(_by_the_user(network, options))
+    arrays: dict[str, Any] = {}
+    keys: dict[str, str] = {}
+    unknown: dict[str, str] = {}
+    for name, key in network.keys.items():
+        if key in ignored:
+            continue
+        ours = next(filter(None, map(layout.names.ours, _spellings(name, network))), None)
+        if ours is None:
+            unknown[name] = key
+        elif ours in arrays:
+            raise JaxpartError(f"both {shown(keys[ours])} and {shown(key)} stand for {ours}")
+        else:
+            array = network.arrays[name]
+            arrays[ours] = _as_torch(ours, array) if layout.names.flax else array
+            keys[ours] = key
+    config = read_config(arrays, family, layout, options)
+    shapes = dict(shapes_of(config))
+    decoder_config = None
+    if decoder is not None:
+        decoder_config = decoder.architecture(arrays, config, options)
+        behind = decoder_shapes(config, decoder_config)
+        shapes |= {decoders.TARGET + path: shape for path, shape in behind.items()}
+    found = match(arrays, keys, shapes, config)
+    faults = list(found.faults)
+    rules = [*_EVERYWHERE, *(i for i in layout.ignored if not decoder or i not in decoder.replaces)]
+    names = {key: name for name, key in network.keys.items()}
+    left = [(name, key, "") for name, key in unknown.items()]
+    left += [(names[key], key, ours) for ours, key in found.left.items()]
+    for name, key, ours in left:
+        reason = _reason(_spellings(name, network), ours, rules, config)
+        if reason is None and name in network.nested:
+            reason = "in another dictionary than the network"
+        if reason is None:
+            faults.insert(0, f"{shown(key)} is not known to this family")
+        else:
+            ignored[key] = reason
+    if faults:
+        raise Faults(faults)
+    return Plan(family, network, config, found.entries, ignored, decoder_config)
+
+
+def _with_tokens(layout: Layout, options: Options) -> Layout:
+    """The layout with the names of the user's tokens."""
+    lines = []
+    for name, _ in options.tokens:
+        for theirs in (f"{name}_token", f"{name}_tokens", name):
+            if layout.names.ours(theirs) is None:
+                lines.append(f"{theirs} prefix_tokens:{name}")
+    names = Names(layout.names.table, layout.names.before, layout.names.flax) + "\n".join(lines)
+    return dataclasses.replace(layout, names=names) if lines else layout
+
+
+def _by_the_user(network: Network, options: Options) -> Iterator[tuple[str, str]]:
+    for pattern in options.ignore:
+        matched = [
+            key
+            for name, key in network.keys.items()
+            if fnmatch.fnmatchcase(key, pattern) or fnmatch.fnmatchcase(name, pattern)
+        ]
+        if not matched:
+            raise JaxpartError(f"--ignore {shown(pattern)} matches no key of it")
+        yield from ((key, f"--ignore {pattern}") for key in matched)
+
+
+def _spellings(name: str, network: Network) -> tuple[str, ...]:
+    """A name, and how a table has it if the encoder lay below a prefix and this beside it."""
+    return (name,) if network.place.encoder else (name, f"{BESIDE}{name}")
+
+
+def _reason(
+    names: tuple[str, ...], ours: str, rules: list[Ignore], config: ViTConfig
+) -> str | None:
+    """Why an array may be left out; None if it may not."""
+    for rule in rules:
+        if any(fnmatch.fnmatchcase(name, rule.pattern) for name in names):
+            return rule.reason
+    plain = (ours.partition(":")[0] or names[0]).removeprefix(BESIDE)
+    if _CLASSIFIER.fullmatch(plain) and config.projector is None:
+        return "a classifier: which token it reads is not told by the arrays"
+    return None
+
+
+def _as_torch(ours: str, array: Any) -> Any:
+    """A Flax array as PyTorch would hold it: outputs first, heads as one axis."""
+    whole = ours.partition(":")[0]
+    if whole.endswith(".bias") or array.ndim < 2:
+        return array.reshape(-1) if whole.endswith(".bias") else array
+    if not whole.endswith(".weight"):
+        return array
+    if array.ndim == 4:
+        return array.transpose(3, 2, 0, 1)
+    if array.ndim == 3 and whole.endswith(".out.weight"):  # [head, channel, width]
+        return array.reshape(-1, array.shape[-1]).T
+    return array.reshape(len(array), math.prod(array.shape[1:])).T  # [width, head, channel]

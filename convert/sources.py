@@ -1,0 +1,273 @@
+"""Where a checkpoint comes from: a file, a release's @NAME, a folder, or hf:owner/name@revision:file.
+
+A folder, here or on the hub, says what it holds: `config.json` and `preprocessor_config.json` of
+transformers, `config.json` of timm.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from convert import releases
+from convert.download import download_release
+from convert.options import Options
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.errors import JaxpartError, shown
+
+_HUB = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::([\w./-]+))?")
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+_MAX_JSON = 1 << 20
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+    "silu": "silu",
+    "swish": "silu",
+}
+_MODEL_TYPES = {
+    "aimv2": "aimv2",
+    "aimv2_vision_model": "aimv2",
+    "beit": "beit",
+    "data2vec-vision": "data2vec",
+    "deit": "deit",
+    "dinov2": "dinov2",
+    "dinov2_with_registers": "dinov2",
+    "dinov3_vit": "dinov3",
+    "ijepa": "ijepa",
+    "siglip": "siglip",
+    "siglip_vision_model": "siglip",
+    "siglip2": "siglip2",
+    "siglip2_vision_model": "siglip2",
+    "vit": "vit",
+    "vit_mae": "mae",
+}
+_TIMM_NAMES = (
+    (r"dinov2", "dinov2"),
+    (r"dinov3", "dinov3"),
+    (r"siglip.*\.v2|siglip2", "siglip2"),
+    (r"siglip", "siglip"),
+    (r"clip_quickgelu|clip.*openai|clip.*dfn|clip.*metaclip", "clip"),
+    (r"^vit.*clip", "openclip"),
+    (r"^beit", "beit"),
+    (r"^deit", "deit"),
+    (r"^eva02", "eva02"),
+    (r"^aimv2", "aimv2"),
+    (r"\.dino$", "dino"),
+    (r"\.mae$", "mae"),
+    (r"\.(augreg|orig)", "augreg"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stated:
+    """What a source says of itself; None where it says nothing.
+
+    Attributes:
+      family: Of the converter.
+      layout: Whose names it uses.
+      checkpoint_key: Which network of the file.
+      options: Fields of `Options` that no array tells.
+      width, depth, patch_size: What the arrays must have.
+    """
+
+    family: str | None = None
+    layout: str | None = None
+    checkpoint_key: str | None = None
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    width: int | None = None
+    depth: int | None = None
+    patch_size: int | None = None
+
+    def completed(self, given: Mapping[str, Any]) -> Options:
+        """The user's options, and what they leave open as the source says it."""
+        said = {"layout": self.layout, "checkpoint_key": self.checkpoint_key, **self.options}
+        said |= {name: value for name, value in given.items() if value not in (None, ())}
+        return Options(**{name: value for name, value in said.items() if value is not None})
+
+    def check(self, config: ViTConfig) -> None:
+        """Raises `JaxpartError` if the arrays are of another encoder than the source says."""
+        for name in ("width", "depth", "patch_size"):
+            stated, found = getattr(self, name), getattr(config, name)
+            if stated is not None and stated != found:
+                raise JaxpartError(
+                    f"its config.json says {name.replace('_', ' ')} {stated}, the arrays have {found}; "
+                    f"one of the two is of another model"
+                )
+
+
+def find_source(text: str, family: str | None) -> tuple[pathlib.Path, Stated]:
+    """The file of a source, fetched if need be, and what the source says of itself.
+
+    Args:
+      text: A file, a folder, @NAME of a release, or hf:owner/name[@revision][:file].
+      family: As the user names it; None for what the source says.
+
+    Raises:
+      JaxpartError: There is no such source, or it cannot be fetched.
+    """
+    if text.startswith("@"):
+        known = releases.RELEASES.get(text[1:])
+        release = releases.find_release(text[1:], family or (known.family if known else ""))
+        stated = Stated(release.family, release.layout, release.checkpoint_key)
+        return download_release(release), stated
+    if text.startswith("hf:"):
+        return _from_hub(text)
+    if pathlib.Path(text).is_dir():
+        folder = pathlib.Path(text)
+        return _of_folder(text, lambda name: folder / name if (folder / name).is_file() else None)
+    return pathlib.Path(text), Stated()
+
+
+def _of_folder(
+    text: str, find: Callable[[str], pathlib.Path | None], file: str | None = None
+) -> tuple[pathlib.Path, Stated]:
+    for name in (file,) if file else _WEIGHTS:
+        path = find(name)
+        if path is not None:
+            break
+    else:
+        wanted = file or ", ".join(_WEIGHTS)
+        raise JaxpartError(f"{shown(text)} holds no weights by the name of {shown(wanted, 160)}")
+    config, pixels = (_json(find(name)) for name in ("config.json", "preprocessor_config.json"))
+    return path, stated_by(config, pixels)
+
+
+def _json(path: pathlib.Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        if path.stat().st_size > _MAX_JSON:
+            raise ValueError("it is too large")
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("it is no object")
+        return value
+    except (ValueError, RecursionError) as error:
+        raise JaxpartError(f"{path.name} beside the weights cannot be read ({error})") from None
+
+
+def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:
+    found = _HUB.fullmatch(text)
+    if found is None:
+        raise JaxpartError(f"{shown(text)} is not hf:OWNER/NAME, hf:OWNER/NAME@REVISION or …:FILE")
+    try:
+        import huggingface_hub
+        from huggingface_hub import errors
+    except ImportError:
+        raise JaxpartError(
+            "the hub is reached by huggingface_hub, which is not installed: pip install 'jaxpart[hub]'"
+        ) from None
+    owner_and_name, revision, file = found.groups()
+
+    def find(name: str) -> pathlib.Path | None:
+        try:
+            fetched = huggingface_hub.hf_hub_download(
+                owner_and_name, name, revision=revision, endpoint=os.environ.get("HF_ENDPOINT")
+            )
+        except errors.EntryNotFoundError as error:
+            if isinstance(error, errors.LocalEntryNotFoundError):  # neither on the hub nor here
+                raise
+            return None
+        path = pathlib.Path(fetched)
+        if name.endswith(".index.json"):
+            shards = _json(path).get("weight_map")
+            for shard in sorted(
+                {str(s) for s in (shards if isinstance(shards, dict) else {}).values()}
+            ):
+                find(shard)
+        return path
+
+    try:
+        return _of_folder(text, find, file)
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
+        reason = {
+            "RepositoryNotFoundError": "there is no such repository, or you may not see it",
+            "GatedRepoError": "its licence has to be agreed to; do so, and log in with `hf auth login`",
+            "RevisionNotFoundError": f"it has no revision {revision}",
+            "LocalEntryNotFoundError": "the hub cannot be reached; look at the network",
+        }.get(type(error).__name__, (str(error).splitlines() or [type(error).__name__])[0])
+        raise JaxpartError(f"{shown(text)} cannot be fetched: {shown(reason, 150)}") from None
+
+
+def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:
+    """What the files beside the weights say, in transformers' or timm's terms."""
+    if isinstance(config.get("architecture"), str):
+        return _stated_by_timm(config)
+    if not isinstance(config.get("model_type"), str):
+        return Stated(options=_pixels(pixels.get("image_mean"), pixels.get("image_std")))
+    vision = config.get("vision_config")
+    vision = vision if isinstance(vision, dict) else config
+    kind, activation = config["model_type"], _ACTIVATIONS.get(str(vision.get("hidden_act")))
+    family = _MODEL_TYPES.get(kind)
+    if kind.startswith("clip"):
+        family = "openclip" if activation == "gelu" else "clip"
+        activation = activation or "quick_gelu"  # transformers' default, which its files leave out
+    patch = _whole(vision.get("patch_size"))
+    options: dict[str, Any] = {
+        "num_heads": _whole(vision.get("num_attention_heads")),
+        "epsilon": _positive(vision.get("layer_norm_eps")),
+        "activation": None if vision.get("use_swiglu_ffn") else activation,
+        "grid": _grid(vision.get("image_size"), patch) if kind != "dinov3_vit" else None,
+    }
+    return Stated(
+        family,
+        "transformers",
+        options=options | _pixels(pixels.get("image_mean"), pixels.get("image_std")),
+        width=_whole(vision.get("hidden_size")),
+        depth=_whole(vision.get("num_hidden_layers")),
+        patch_size=patch,
+    )
+
+
+def _stated_by_timm(config: dict[str, Any]) -> Stated:
+    trained = config.get("pretrained_cfg")
+    trained = trained if isinstance(trained, dict) else {}
+    name = config["architecture"]
+    if isinstance(trained.get("tag"), str) and "." not in name:
+        name = f"{name}.{trained['tag']}"
+    family = next((family for pattern, family in _TIMM_NAMES if re.search(pattern, name)), "vit")
+    return Stated(
+        family,
+        "timm",
+        options=_pixels(trained.get("mean"), trained.get("std")),
+        width=_whole(config.get("num_features")),
+    )
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int and 0 < value < 1 << 20 else None
+
+
+def _positive(value: Any) -> float | None:
+    return value if isinstance(value, float) and 0 < value < 1 else None
+
+
+def _grid(size: Any, patch: int | None) -> tuple[int, int] | None:
+    sides = size if isinstance(size, list) else [size, size]
+    if patch is None or len(sides) != 2 or any(_whole(side) is None for side in sides):
+        return None
+    return sides[0] // patch, sides[1] // patch
+
+
+def _pixels(mean: Any, std: Any) -> dict[str, Any]:
+    def plain(values: Any) -> bool:
+        fits = isinstance(values, list) and len(values) == 3
+        return fits and all(isinstance(v, int | float) and 0 <= v <= 1 for v in values)
+
+    if plain(mean) and plain(std) and min(std) > 0:
+        return {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
+    return {}

@@ -1,0 +1,199 @@
+"""Back to PyTorch: an encoder as a state dict under timm's, transformers' or the original names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from convert.arrays import token_parts, torch_name
+from convert.family import Family, Layout
+from convert.names import PARAMETERS, Names
+from convert.places import BESIDE
+from jaxpart.encoders import positions
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.errors import JaxpartError
+
+WRITTEN = (
+    *("deit", "mocov3", "dino", "ibot", "mae", "beit", "cae", "dinov2", "dinov3"),
+    *("clip", "openclip", "siglip", "ijepa", "aimv2", "augreg", "vit"),
+)
+"""Families whose state dicts are written; of others the names depend on the model's size."""
+
+_BEHIND = ("projector.", "predictor.")
+_MODEL_PREFIX = {"deit": "deit.", "beit": "beit.", "data2vec": "data2vec_vision."}
+"""What transformers puts before the encoder of a model with a classifier; "vit." for the others."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StateDict:
+    """What PyTorch loads.
+
+    Attributes:
+      arrays: float32 arrays by their names.
+      left_out: Our paths of a projector for which the layout has no names.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    left_out: tuple[str, ...]
+
+
+def state_dict(
+    family: Family, layout_name: str, config: ViTConfig, arrays: Mapping[str, np.ndarray]
+) -> StateDict:
+    """The state dict of an encoder, which the PyTorch model of that layout loads strictly.
+
+    Args:
+      family: Whose names.
+      layout_name: "timm", "transformers" or "original".
+      config: Architecture.
+      arrays: All weights by dotted path.
+
+    Raises:
+      JaxpartError: The layout has no names for a part of the encoder, or is one of Flax modules.
+    """
+    layout = family.layout(layout_name)
+    if family.name not in WRITTEN:
+        raise JaxpartError(
+            f"state dicts of {family.name} are not written; {', '.join(WRITTEN)} are"
+        )
+    if layout.names.flax:
+        raise JaxpartError(
+            f"the original {family.name} is no PyTorch model; choose --layout timm or transformers"
+        )
+    written: dict[str, np.ndarray] = {}
+    left_out = []
+    for path, array in _adapted(family, layout_name, config, arrays).items():
+        whole, only = torch_name(path)
+        names = _names(layout.names, whole, only, config)
+        if names:
+            turned = _torch(path, array, config)
+            written |= dict(zip(names.values(), _split(names, turned, path, config), strict=True))
+        elif path.startswith(_BEHIND):
+            left_out.append(path)
+        else:
+            raise JaxpartError(f"the {layout_name} layout of {family.name} has no name for {path}")
+    written |= _extras(family, layout_name, config)
+    return StateDict(_placed(family, layout_name, layout, written), tuple(left_out))
+
+
+def _adapted(
+    family: Family, layout_name: str, config: ViTConfig, arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The arrays, with positions of the prefix tokens where the layout keeps them."""
+    new = dict(arrays)
+    registers = sum(name.startswith("register") for name in config.prefix)
+    if "positions" not in new or not registers:
+        return new
+    stored = new["positions"]
+    slots = len(config.prefix) if config.prefix_positions else 0
+    prefix, patches = stored[:slots], stored[slots:]
+    first = len(config.prefix) - registers
+    if family.name == "dinov2" and layout_name == "timm":  # cls's position is added to cls there
+        if slots:
+            new["prefix_tokens"] = new["prefix_tokens"] + prefix
+        new["positions"] = patches
+    elif family.slots == "cls" and not (slots and np.any(prefix[first:])):
+        cls = prefix[:first] if slots else np.zeros((first, stored.shape[1]), np.float32)
+        new["positions"] = np.concatenate([cls, patches])
+    return new
+
+
+def _names(names: Names, whole: str, only: str, config: ViTConfig) -> dict[str, str]:
+    """Their name by part of one of our arrays; empty if there is none."""
+    module, _, parameter = whole.rpartition(".")
+    if module == "stem.projection" and config.stem == "conv":
+        module = "stem.projection:conv"
+    exact = names.parts(whole)
+    if (only and exact) or "magnitude" in exact or parameter not in PARAMETERS:
+        found = exact
+    else:
+        plain = module.endswith("mlp.fc1") and not config.gated_mlp
+        parts = names.parts(module, whole=plain)
+        found = {part: f"{name}.{parameter}" for part, name in parts.items()} or exact
+    if only:
+        return {only: found[only]} if only in found else {}
+    if whole == "prefix_tokens":
+        wanted = list(token_parts(config.prefix))
+        return {part: found[part] for part in wanted} if set(wanted) <= set(found) else {}
+    return found
+
+
+def _torch(path: str, array: np.ndarray, config: ViTConfig) -> np.ndarray:
+    """A Flax array in PyTorch's orientation."""
+    if not path.endswith(".kernel"):
+        return array
+    if path.endswith("stem.projection.kernel") and config.stem == "patch":
+        side = config.patch_size
+        return array.reshape(side, side, 3, -1).transpose(3, 2, 0, 1)
+    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+
+
+def _split(
+    names: Mapping[str, str], array: np.ndarray, path: str, config: ViTConfig
+) -> list[np.ndarray]:
+    """The parts of an array, in the order of their names."""
+    parts = list(names)
+    if path == "prefix_tokens":
+        tokens = {part: [] for part in parts}  # type: dict[str, list[np.ndarray]]
+        for name, token in zip(config.prefix, array, strict=True):
+            tokens[next(token_parts([name]))].append(token)
+        return [np.stack(tokens[part])[None] for part in parts]
+    if parts == ["magnitude", "direction"]:
+        return [np.linalg.norm(array, axis=1, keepdims=True), array]
+    if parts == ["transposed"]:
+        return [array.T]
+    if len(parts) == 2 and parts[1] == "kv":
+        return np.split(array, [len(array) // 3])
+    if len(parts) > 1:
+        return np.split(array, len(parts))
+    bare = path in ("positions", "projector.pool.probe")
+    return [array[None] if bare else array]
+
+
+def _extras(family: Family, layout_name: str, config: ViTConfig) -> dict[str, np.ndarray]:
+    """What the PyTorch models keep beside an encoder: buffers, and tokens of pretraining."""
+    extras: dict[str, np.ndarray] = {}
+    if layout_name == "transformers" and family.name in ("dinov2", "dinov3"):
+        shape = (1, config.width) if family.name == "dinov2" else (1, 1, config.width)
+        extras["embeddings.mask_token"] = np.zeros(shape, np.float32)
+    if layout_name == "original" and family.name in ("dinov2", "dinov3"):
+        extras["mask_token"] = np.zeros((1, config.width), np.float32)
+    if layout_name == "original" and config.relative_bias != "none":
+        index = positions.relative_bias_index(config.grid).astype(np.int64)
+        homes = [f"blocks.{i}.attn" for i in range(config.depth)]
+        homes = homes if config.relative_bias == "per_block" else ["rel_pos_bias"]
+        extras |= {f"{home}.relative_position_index": index for home in homes}
+    return extras
+
+
+def _placed(
+    family: Family, layout_name: str, layout: Layout, written: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The names with the prefixes that they have beside a projector or classifier."""
+    beside = any(name.startswith(BESIDE) for name in written)
+    prefix = "" if "" in layout.encoder and not beside else layout.encoder[0]
+    if prefix and layout_name == "transformers" and "vit." in layout.encoder:
+        prefix = _MODEL_PREFIX.get(family.name, "vit.")
+    if any("distillation_classifier" in name for name in written):
+        written = {
+            name.replace("../classifier", "../cls_classifier"): a for name, a in written.items()
+        }
+    return {
+        name.removeprefix(BESIDE) if name.startswith(BESIDE) else prefix + name: _ranked(
+            name, array
+        )
+        for name, array in written.items()
+    }
+
+
+def _ranked(name: str, array: np.ndarray) -> Any:
+    """CLIP keeps its tokens and positions without the axis of images."""
+    leaf = name.rpartition(".")[2]
+    if leaf == "class_embedding":
+        array = array.reshape(-1)
+    if leaf == "positional_embedding" or name.endswith("position_embedding.weight"):
+        array = array.reshape(-1, array.shape[-1])
+    return np.ascontiguousarray(array)

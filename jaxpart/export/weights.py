@@ -1,0 +1,81 @@
+"""`python -m jaxpart.export weights ENCODER OUT.safetensors --layout timm`: weights for PyTorch.
+
+The names are those of timm, of transformers or of the method's own code; PyTorch's model loads them
+strictly (`safetensors.torch.load_file`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pathlib
+
+from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.loading import load_encoder, read_about
+from jaxpart.encoders.saving import arrays_of
+from jaxpart.errors import JaxpartError
+from jaxpart.io.files import replacing
+
+
+def export_weights(
+    encoder: str | pathlib.Path, out: str | pathlib.Path, layout: str, family: str | None = None
+) -> list[str]:
+    """Writes the state dict of an encoder as a safetensors file.
+
+    Args:
+      encoder: A converted encoder.
+      out: The file, "….safetensors".
+      layout: Whose names: "timm", "transformers" or "original".
+      family: Whose family's, if not that which it was converted as.
+
+    Returns:
+      Lines about what the PyTorch model has to be made with, and what was left out.
+
+    Raises:
+      JaxpartError: The encoder cannot be read, the layout has no names for it, or the file cannot be
+        written.
+    """
+    from safetensors.numpy import save_file
+
+    out = pathlib.Path(out)
+    if out.suffix != ".safetensors":
+        raise JaxpartError(f"{out} is no name of a safetensors file; end it with .safetensors")
+    about = read_about(encoder)
+    loaded = load_encoder(encoder)
+    # Only `convert` knows PyTorch's names; it is asked for here alone.
+    families = importlib.import_module("convert.families")
+    writing = importlib.import_module("convert.state_dict")
+    name = family or about.get("source", {}).get("family") or loaded.name
+    written = writing.state_dict(
+        families.find_family(name), layout, loaded.config, arrays_of(loaded)
+    )
+    with replacing(out) as temporary:
+        save_file(dict(written.arrays), temporary, metadata={"format": "pt"})
+    left_out = [f"left out: {', '.join(written.left_out[:4])}… ({layout} has no names for it)"]
+    return [_settings(loaded.config), *(left_out if written.left_out else [])]
+
+
+def _settings(config: ViTConfig) -> str:
+    height, width = config.image_size
+    return (
+        f"make the model with: {config.num_heads} heads, patches of {config.patch_size}, "
+        f"{height} × {width} pixels, eps {config.norm_epsilon:g}, {config.activation}"
+        + (", SwiGLU" if config.gated_mlp else "")
+        + (f", rotary positions ({config.rotary})" if config.rotary != "none" else "")
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m jaxpart.export weights", description=__doc__)
+    parser.add_argument("encoder", metavar="ENCODER", help="a converted encoder")
+    parser.add_argument("out", metavar="OUT", help="the .safetensors file to be written")
+    parser.add_argument(
+        "--layout", required=True, choices=("timm", "transformers", "original"), help="whose names"
+    )
+    parser.add_argument("--family", help="if not the one that it was converted as")
+    given = parser.parse_args(arguments)
+    for line in export_weights(given.encoder, given.out, given.layout, given.family):
+        print(line)
+    print(given.out)
+    return 0

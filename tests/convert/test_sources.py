@@ -1,0 +1,273 @@
+"""Folders, the hub and `auto`: what a source says of itself is used, and checked against the arrays."""
+
+import contextlib
+import http.server
+import json
+import threading
+
+import numpy as np
+import pytest
+from made import DEPTH, PATCH, WIDTH, plain_vit
+
+import jaxpart
+from convert.__main__ import main
+from convert.sources import find_source, stated_by
+
+save_file = pytest.importorskip("safetensors.numpy").save_file
+
+TRANSFORMERS = {
+    "patch_embed.proj": "embeddings.patch_embeddings.projection",
+    "cls_token": "embeddings.cls_token",
+    "pos_embed": "embeddings.position_embeddings",
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+    "attn.proj": "attention.output.dense",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+    "blocks.": "encoder.layer.",
+}
+CONFIG = {
+    "model_type": "vit",
+    "hidden_size": WIDTH,
+    "num_hidden_layers": DEPTH,
+    "num_attention_heads": 3,
+    "patch_size": PATCH,
+    "image_size": 2 * PATCH,
+    "hidden_act": "gelu_pytorch_tanh",
+    "layer_norm_eps": 1e-12,
+}
+PIXELS = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}
+
+
+def transformers_state():
+    state = {}
+    for key, value in plain_vit().items():
+        if ".attn.qkv." in key:
+            lead, _, kind = key.partition(".attn.qkv.")
+            lead = lead.replace("blocks.", "encoder.layer.")
+            for name, part in zip(("query", "key", "value"), np.split(value, 3), strict=True):
+                state[f"{lead}.attention.attention.{name}.{kind}"] = part
+            continue
+        if key.startswith("norm."):
+            key = key.replace("norm.", "layernorm.")
+        else:
+            for ours, theirs in TRANSFORMERS.items():
+                key = key.replace(ours, theirs)
+        state[key] = value
+    return {key: np.ascontiguousarray(value) for key, value in state.items()}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save_file(transformers_state(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "preprocessor_config.json").write_text(json.dumps(PIXELS))
+    return folder
+
+
+def check(out):
+    about = json.loads((out / "encoder.json").read_text())
+    architecture = about["architecture"]
+    assert about["preprocessing"] == {"mean": [0.5] * 3, "std": [0.25] * 3}
+    assert architecture["num_heads"] == 3
+    assert architecture["activation"] == "gelu_tanh"
+    assert architecture["norm_epsilon"] == 1e-12
+    return about
+
+
+@pytest.mark.parametrize("family", ["auto", "dino", "vit"])
+def test_a_folder(family, folder, tmp_path):
+    assert main([family, str(folder), str(tmp_path / "out")]) == 0
+    check(tmp_path / "out")
+
+
+def test_the_users_word_goes_first(folder, tmp_path):
+    out = tmp_path / "out"
+    assert main(["auto", str(folder), str(out), "--num-heads", "2", "--eps", "1e-3"]) == 0
+    architecture = json.loads((out / "encoder.json").read_text())["architecture"]
+    assert (architecture["num_heads"], architecture["norm_epsilon"]) == (2, 1e-3)
+
+
+@pytest.mark.parametrize(("change", "sentence"), [
+    ({"num_hidden_layers": 5}, "config.json says depth 5, the arrays have 2"),
+    ({"hidden_size": 24}, "config.json says width 24, the arrays have 12"),
+    ({"image_size": 40}, "4 stored positions are not those of a grid of 10 × 10"),
+    ({"model_type": "resnet"}, "does not say what it is; name its family"),
+])  # fmt: skip
+def test_what_contradicts_itself(change, sentence, folder, tmp_path, capsys):
+    (folder / "config.json").write_text(json.dumps(CONFIG | change))
+    assert main(["auto", str(folder), str(tmp_path / "out")]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["[", "[1]", "[" * 100_000, '"a"'])
+def test_damaged_configurations(text, folder, tmp_path, capsys):
+    (folder / "config.json").write_text(text)
+    assert main(["auto", str(folder), str(tmp_path / "out")]) == 2
+    assert "config.json beside the weights cannot be read" in capsys.readouterr().err
+
+
+def test_strange_values_are_not_taken():
+    strange = {
+        "model_type": "vit",
+        "num_attention_heads": "x",
+        "layer_norm_eps": -1,
+        "patch_size": {},
+    }
+    stated = stated_by(
+        strange | {"image_size": [1]}, {"image_mean": [9, 9, 9], "image_std": [0, 0, 0]}
+    )
+    assert all(value is None for value in stated.options.values())
+
+
+@pytest.mark.parametrize(("name", "family"), [
+    ("vit_small_patch14_dinov2.lvd142m", "dinov2"),
+    ("vit_base_patch16_224.dino", "dino"),
+    ("vit_base_patch16_224.mae", "mae"),
+    ("vit_base_patch16_224.augreg_in21k", "augreg"),
+    ("vit_base_patch16_siglip_224.v2_webli", "siglip2"),
+    ("vit_base_patch16_clip_224.laion2b", "openclip"),
+    ("vit_base_patch16_clip_quickgelu_224.openai", "clip"),
+    ("beitv2_base_patch16_224.in1k_ft_in22k", "beit"),
+    ("vit_medium_patch16_rope_reg1_gap_256", "vit"),
+])  # fmt: skip
+def test_timms_names(name, family):
+    trained = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    stated = stated_by({"architecture": name, "num_features": 768, "pretrained_cfg": trained}, {})
+    assert (stated.family, stated.layout, stated.width) == (family, "timm", 768)
+    assert stated.options["mean"] == (0.5, 0.5, 0.5)
+
+
+def test_sharded(tmp_path, capsys):
+    state = plain_vit()
+    names = list(state)
+    shards = {
+        "model-00001-of-00002.safetensors": names[:9],
+        "model-00002-of-00002.safetensors": names[9:],
+    }
+    for file, part in shards.items():
+        save_file({name: state[name] for name in part}, tmp_path / file)
+    index = {"weight_map": {name: file for file, part in shards.items() for name in part}}
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text(json.dumps(index))
+    timm = ["--layout", "timm", "--num-heads", "3"]
+    save_file(state, tmp_path / "whole.safetensors")
+    assert main(["dino", str(path), str(tmp_path / "a"), *timm]) == 0
+    assert main(["dino", str(tmp_path / "whole.safetensors"), str(tmp_path / "b"), *timm]) == 0
+    digests = [jaxpart.load_encoder(tmp_path / name).digest for name in "ab"]
+    assert digests[0] == digests[1]
+    assert main(["dino", str(tmp_path / next(iter(shards))), str(tmp_path / "c"), *timm]) == 2
+    assert (
+        "it is shard 1 of 2; give the index, model.safetensors.index.json"
+        in capsys.readouterr().err
+    )
+    for changed, sentence in (
+        ({names[0]: "../model-00001-of-00002.safetensors"}, "is not a file beside it"),
+        (
+            {"other": "model-00001-of-00002.safetensors"},
+            "lacks other, which the index says is there",
+        ),
+        ({names[0]: "model-00003-of-00003.safetensors"}, "is missing beside it"),
+        ({names[0]: "model.safetensors.index.json"}, "is not a file beside it"),
+    ):
+        path.write_text(json.dumps({"weight_map": index["weight_map"] | changed}))
+        assert main(["dino", str(path), str(tmp_path / "c"), *timm]) == 2
+        assert sentence in capsys.readouterr().err
+    path.write_text('{"a": 1}')
+    assert main(["dino", str(path), str(tmp_path / "c"), *timm]) == 2
+    assert "not the index of a sharded checkpoint" in capsys.readouterr().err
+
+
+@pytest.fixture
+def hub(folder, monkeypatch, tmp_path):
+    """A hub on this machine, which holds one repository; the files that it was asked for."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    asked = []
+
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.answer(body=False)
+
+        def do_GET(self):
+            self.answer(body=True)
+
+        def answer(self, body):
+            repository, _, rest = self.path.lstrip("/").partition("/resolve/")
+            revision, _, name = rest.partition("/")
+            path = folder / name
+            asked.append((revision, name))
+            known = repository == "owner/model" and revision in ("main", "a" * 40)
+            if not known or not path.is_file():
+                self.send_response(404)
+                error = "EntryNotFound" if known else "RepoNotFound"
+                self.send_header("X-Error-Code", error)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            data = path.read_bytes()
+            self.send_response(200)
+            self.send_header("X-Repo-Commit", "a" * 40)
+            self.send_header("ETag", f'"{len(data)}-{name}"')
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if body:
+                with contextlib.suppress(ConnectionError):
+                    self.wfile.write(data)
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{running.server_port}")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+        yield asked
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("source", [
+    "hf:owner/model",
+    "hf:owner/model@main",
+    f"hf:owner/model@{'a' * 40}:model.safetensors",
+])  # fmt: skip
+def test_the_hub(source, hub, tmp_path):
+    assert main(["auto", source, str(tmp_path / "out")]) == 0
+    about = check(tmp_path / "out")
+    assert about["source"]["address"] == source
+    assert about["source"]["revision"] == "a" * 40
+    assert main(["dino", source, str(tmp_path / "again")]) == 0
+
+
+def test_what_the_hub_has_not(hub, tmp_path, capsys):
+    for source, sentence in (
+        ("hf:owner/none", "there is no such repository, or you may not see it"),
+        ("hf:owner/model:other.bin", "holds no weights by the name of other.bin"),
+        ("hf:owner", "is not hf:OWNER/NAME"),
+    ):
+        assert main(["dino", source, str(tmp_path / "out")]) == 2
+        assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_sharded_on_the_hub(hub, folder, tmp_path):
+    state = transformers_state()
+    (folder / "model.safetensors").unlink()
+    save_file(state, folder / "model-00001-of-00001.safetensors")
+    index = {"weight_map": dict.fromkeys(state, "model-00001-of-00001.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert main(["auto", "hf:owner/model", str(tmp_path / "out")]) == 0
+    check(tmp_path / "out")
+
+
+def test_a_file_does_not_say_what_it_is(tmp_path, capsys):
+    save_file(plain_vit(), tmp_path / "model.safetensors")
+    assert main(["auto", str(tmp_path / "model.safetensors"), str(tmp_path / "out")]) == 2
+    assert "does not say what it is; name its family instead of auto" in capsys.readouterr().err
+    with pytest.raises(jaxpart.JaxpartError, match="holds no weights by the name of"):
+        find_source(str(tmp_path / ".."), None)
