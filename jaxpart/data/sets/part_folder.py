@@ -51,6 +51,12 @@ def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
     """
     folder = pathlib.Path(root) if split == "all" else pathlib.Path(root) / split
     if not (folder / "images").is_dir():
+        inside = [name for name in ("train", "test") if (folder / name / "images").is_dir()]
+        if split == "all" and inside:
+            raise NotThere(
+                f"{folder} holds no images of its own but the splits {' and '.join(inside)}; where no "
+                f"split is asked for, as by retrieval, name one of them, {folder / inside[-1]}"
+            )
         raise NotThere(f"{folder} holds no part folder: images is missing; {ADVICE}")
     if (folder / _KEYPOINTS).exists():
         return KeypointFolder(folder, split)

@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxpart.data.parts import PartSelection, part_patches
+from jaxpart.data.parts import PartSelection, no_patches, part_patches
 from jaxpart.data.sets import classification_sets
 from jaxpart.data.source import Source
 from jaxpart.data.views import patch_view
 from jaxpart.encoders.configured import permutation_seed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.narrowing import narrowed
+from jaxpart.errors import JaxpartError
 from jaxpart.features import extract as features
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.table import Section
@@ -62,6 +63,8 @@ class _Patches:
 
     def __init__(self, source: Source, selection: PartSelection) -> None:
         self._source, self._patches = source, part_patches(source, selection)
+        if not self._patches:
+            raise JaxpartError(no_patches(source, selection))
         label_of = {part: label for label, part in enumerate(selection.parts)}
         self.labels = np.array([label_of[patch.part] for patch in self._patches], np.int64)
 
