@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -26,6 +26,7 @@ from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.selection import Outcome, probe
 from jaxpart.probes.sweep import MakeHead, Sweep, Training
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Row
 from jaxpart.runs.table import Section
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.classification.heads import (
@@ -41,16 +42,14 @@ _TASK = "object_classification"
 _LOGITS = "projection"
 
 
-def run(
-    encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
-) -> Iterator[tuple[str, float | int]]:
+def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> Iterator[Row]:
     """Object classification on every data set of a configuration: see `jaxpart.tasks.Task`."""
     options = config[_TASK]
     names = check_heads(encoder, options)
     if options.views not in ("random", "eval"):
         raise JaxpartError(f"views cannot be {options.views!r}; choose random or eval")
-    for name in config.data.sets:
-        _, entry = find_set(name)
+    for alias in config.data.sets:
+        name, entry = find_set(alias)
         with progress.bar(f"{name}: opening", None):
             train, test = (_Images(open_set(name, split, config.data)) for split in entry.splits)
             workdir.reads(f"{name}/{_TASK}", train.source, test.source)
@@ -77,15 +76,12 @@ def run(
         left = seen.split(train, fixed) if fixed else train.unseen()
         trainer = _RandomViews(seen, train, right) if options.views == "random" else None
         data = Labelled(name, test.source.info.class_names, left, right)
-        for key, value in probe_all(
-            data, _TASK, config, workdir, progress, trainer=trainer, own=own
-        ):
-            yield f"{name}/{_TASK}/{key}", value
+        yield from probe_all(data, _TASK, config, workdir, progress, trainer=trainer, own=own)
 
 
-def section(values: Mapping[str, float | int]) -> Section:
+def section(rows: Sequence[Row]) -> Section:
     """A row for each data set, head and representation, in percent."""
-    return classification_section("object classification", _TASK, values)
+    return classification_section("object classification", _TASK, rows)
 
 
 class _Images:
