@@ -43,8 +43,8 @@ def retrieved(encoder: Encoder, data: str) -> dict[str, float]:
     config = part_config(encoder.name, "paper", projector=True)
     config.data.root, config.features.cache = str(SHARED / "data"), "off"
     source, selection = retrieval_set(data, config.data)
-    found = part_retrieval(encoder, source, selection, config, Progress(shown=False))
-    return {key: 100 * value for key, value in found if key.endswith("AP")}
+    found = part_retrieval(encoder, data, source, selection, config, Progress(shown=False))
+    return {row.key.label: 100 * row.value for row in found if row.metric in ("AP", "mAP")}
 
 
 def golden(note: pathlib.Path) -> tuple[Encoder, np.ndarray]:

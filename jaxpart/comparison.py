@@ -17,14 +17,16 @@ import numpy as np
 
 from jaxpart.errors import JaxpartError, told
 from jaxpart.io.files import parse_json
-from jaxpart.io.npz import read_npz
 from jaxpart.metrics.accuracy import Difference, item_scores, paired_difference
 from jaxpart.metrics.paired import retrieval_difference, segmentation_difference
+from jaxpart.runs.items import read_items
+from jaxpart.runs.rows import Key
 from jaxpart.runs.table import Section, encoder_name, percent, sections_text
 
 _ADVICE = "run its configuration again"
 _READINGS = ("best", "last", "chosen")
-_Arrays = dict[str, np.ndarray]
+_Items = dict[str, np.ndarray]
+_Results = dict[Key, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,46 +36,44 @@ class _Kind:
     Attributes:
       title: The task in words.
       items: Arrays that are equal where runs were tested on the same items.
-      compare: From the arrays of both runs, each result's difference.
+      metrics: Of the arrays that are compared.
+      difference: Of two runs' arrays of a result, with the items.
+      metric: Of the result, where its arrays have another.
     """
 
     title: str
     items: tuple[str, ...]
-    compare: Callable[[_Arrays, _Arrays], Iterator[tuple[str, Difference]]]
+    metrics: tuple[str, ...]
+    difference: Callable[[np.ndarray, np.ndarray, _Items], Difference]
+    metric: str = ""
 
 
-def _classifiers(a: _Arrays, b: _Arrays) -> Iterator[tuple[str, Difference]]:
-    for name in a:
-        if name.rsplit("/", 1)[-1] in _READINGS and name in b:
-            scores = [item_scores(run[name], run["labels"]) for run in (a, b)]
-            yield name, paired_difference(*scores)
+def _classified(a: np.ndarray, b: np.ndarray, items: _Items) -> Difference:
+    return paired_difference(*(item_scores(array, items["labels"]) for array in (a, b)))
 
 
-def _retrieved(a: _Arrays, b: _Arrays) -> Iterator[tuple[str, Difference]]:
-    for name in a:
-        if name.endswith("/AP") and name in b:
-            yield name, retrieval_difference(a[name], b[name], a["images"])
+def _retrieved(a: np.ndarray, b: np.ndarray, items: _Items) -> Difference:
+    return retrieval_difference(a, b, items["images"])
 
 
-def _segmented(a: _Arrays, b: _Arrays) -> Iterator[tuple[str, Difference]]:
-    for name in a:
-        if name.endswith("/counts") and name in b:
-            result = f"{name.removesuffix('/counts')}/mIoU"
-            yield result, segmentation_difference(a[name], b[name])
+def _segmented(a: np.ndarray, b: np.ndarray, items: _Items) -> Difference:
+    return segmentation_difference(a, b)
 
 
 _CLASSIFIED = ("ids", "labels", "classes")
 _KINDS = {
-    "retrieval": _Kind("part retrieval", ("ids", "parts", "images", "exclude_self"), _retrieved),
-    "object_classification": _Kind("object classification", _CLASSIFIED, _classifiers),
-    "classification": _Kind("part classification", _CLASSIFIED, _classifiers),
-    "segmentation": _Kind("segmentation", ("ids", "classes", "labelled"), _segmented),
+    "retrieval": _Kind(
+        "part retrieval", ("ids", "parts", "images", "exclude_self"), ("AP",), _retrieved
+    ),
+    "object_classification": _Kind("object classification", _CLASSIFIED, _READINGS, _classified),
+    "classification": _Kind("part classification", _CLASSIFIED, _READINGS, _classified),
+    "segmentation": _Kind(
+        "segmentation", ("ids", "classes", "labelled"), ("counts",), _segmented, "mIoU"
+    ),
 }
 
 
-def compare_runs(
-    first: str | pathlib.Path, second: str | pathlib.Path
-) -> dict[str, dict[str, Difference]]:
+def compare_runs(first: str | pathlib.Path, second: str | pathlib.Path) -> dict[Key, Difference]:
     """Compares the results of two work directories.
 
     Args:
@@ -81,8 +81,7 @@ def compare_runs(
       second: Another.
 
     Returns:
-      By the name of the file that both have ("classification_cub_parts"), and by the name of the result
-      ("linear/cls_token/chosen", "embedding/AP", "paper/mIoU"): the first minus the second.
+      Of each result that both have: the first minus the second.
 
     Raises:
       JaxpartError: A folder holds no items, the runs have none in common, a file is damaged, or the items
@@ -105,8 +104,9 @@ def compare_runs(
             f"{', '.join(sorted(names[1]))}; compare runs of the same tasks on the same data set"
         )
     return {
-        name: dict(_compare(name, *(folder / f"{name}.npz" for folder in folders)))
+        key: difference
         for name in common
+        for key, difference in _compare(name, *(folder / f"{name}.npz" for folder in folders))
     }
 
 
@@ -116,24 +116,27 @@ def _task_of(stem: str) -> str | None:
 
 def _compare(
     name: str, first: pathlib.Path, second: pathlib.Path
-) -> Iterator[tuple[str, Difference]]:
+) -> Iterator[tuple[Key, Difference]]:
     kind = _KINDS[_task_of(name) or ""]
-    a, b = (_read(path, kind) for path in (first, second))
-    for key in kind.items:
-        if not np.array_equal(a[key], b[key]):
+    (items, a), (others, b) = (_read(path, kind) for path in (first, second))
+    for what in kind.items:
+        if not np.array_equal(items[what], others[what]):
             raise JaxpartError(
-                f"{first} and {second} were tested on different items (their {key} differ); run both "
+                f"{first} and {second} were tested on different items (their {what} differ); run both "
                 f"with the same data options"
             )
-    yield from kind.compare(a, b)
+    for key in a:
+        if key.metric in kind.metrics and key in b:
+            result = key._replace(metric=kind.metric or key.metric)
+            yield result, kind.difference(a[key], b[key], items)
 
 
-def _read(path: pathlib.Path, kind: _Kind) -> _Arrays:
-    found = read_npz(path, _ADVICE)
-    for key in kind.items:
-        if key not in found:
-            raise JaxpartError(f"{path} holds no {key}; {_ADVICE}")
-    return found
+def _read(path: pathlib.Path, kind: _Kind) -> tuple[_Items, _Results]:
+    items, results = read_items(path, _ADVICE)
+    for what in kind.items:
+        if what not in items:
+            raise JaxpartError(f"{path} holds no {what}; {_ADVICE}")
+    return items, results
 
 
 def encoder_of(folder: str | pathlib.Path) -> str:
@@ -165,15 +168,14 @@ def main() -> int:
     for task, kind in _KINDS.items():
         rows = [
             (
-                f"{name.removeprefix(f'{task}_')}, {result}",
+                f"{key.data}, {key.label}",
                 percent(difference.value),
                 f"{percent(difference.low)} to {percent(difference.high)}",
                 f"{difference.p:.2g}",
                 f"{difference.first_only} better, {difference.second_only} worse",
             )
-            for name, results in found.items()
-            if _task_of(name) == task
-            for result, difference in results.items()
+            for key, difference in found.items()
+            if key.task == task
         ]
         if rows:
             sections.append(Section((kind.title, "points", "95 % interval", "p", "items"), rows))

@@ -17,6 +17,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.runs.config_checks import check_config
 from jaxpart.runs.paper import CHECKSUMS
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import VERSION, Row, read_rows
 from jaxpart.runs.table import results_table, rules_line
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.patches import patch_representations
@@ -58,11 +59,11 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     if folder is not None and (note := unchecked_note(folder)):
         progress.say(note)
     workdir.belongs_to("the encoder", encoder.digest)
-    values: dict[str, float | int] = {}
+    rows: list[Row] = []
     for task in chosen.values():
-        for key, value in task.run(encoder, config, workdir, progress):
-            values[key] = value
-            workdir.metric(key, value)
+        for row in task.run(encoder, config, workdir, progress):
+            rows.append(row)
+            workdir.row(row)
     about = {
         "name": encoder.name,
         "trained": encoder.trained,
@@ -79,7 +80,13 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     rules = {
         name: said for name, task in chosen.items() if (said := dict(task.rules(encoder, config)))
     }
-    results = {"encoder": about, "tasks": list(config.tasks), "rules": rules, "values": values}
+    results = {
+        "version": VERSION,
+        "encoder": about,
+        "tasks": list(config.tasks),
+        "rules": rules,
+        "rows": [row.fields() for row in rows],
+    }
     workdir.finish(results)
     return results
 
@@ -134,6 +141,7 @@ def _field(config: Any, path: str) -> Any:
 
 def results_text(results: Mapping[str, Any]) -> str:
     """The table of one encoder's results, a section per task, and the rules that they were made by."""
-    sections = [tasks.find(name).section(results["values"]) for name in results["tasks"]]
+    rows = read_rows(results, "results.json")
+    sections = [tasks.find(name).section(rows) for name in results["tasks"]]
     rules = [rules_line(name, said) for name, said in results["rules"].items()]
     return "\n".join([results_table(results["encoder"], sections), *rules])

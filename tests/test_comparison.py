@@ -8,11 +8,20 @@ import pytest
 from jaxpart import comparison
 from jaxpart.comparison import compare_runs
 from jaxpart.errors import JaxpartError
+from jaxpart.runs.items import items_npz
+from jaxpart.runs.rows import Key
 
 RANDOM = np.random.default_rng(0)
 IDS = np.array([f"image{i}" for i in range(20)])
 LABELS = np.arange(20, dtype=np.int32) % 4
 COUNTS = np.sort(RANDOM.integers(0, 50, (20, 3, 4)), axis=1)
+
+
+RETRIEVED = Key("cub_parts", "retrieval", "AP", representation="embedding")
+
+
+def kept(folder, items, key, array):
+    (folder / f"{key.task}_{key.data}.npz").write_bytes(items_npz(items, {key: array}))
 
 
 def made(folder, name, *, right, trained=True):
@@ -24,15 +33,18 @@ def made(folder, name, *, right, trained=True):
     classified = {"ids": IDS, "labels": LABELS, "classes": np.array(list("abcd"))}
     for task in ("classification", "object_classification"):
         for data in ("cub_parts", "coco_person_parts"):
-            np.savez(
-                folder / f"{task}_{data}.npz", **classified, **{"linear/cls_token/best": predicted}
-            )
-    queries = {"ids": IDS, "parts": LABELS, "images": np.arange(20) // 2, "exclude_self": False}
-    np.savez(folder / "retrieval_cub_parts.npz", **queries, **{"embedding/AP": right + LABELS / 10})
+            kept(folder, classified, Key(data, task, "best", "linear", "cls_token"), predicted)
+    queries = {
+        "ids": IDS,
+        "parts": LABELS,
+        "images": np.arange(20) // 2,
+        "exclude_self": np.array(False),
+    }
+    kept(folder, queries, RETRIEVED, right + LABELS / 10)
     counts = COUNTS.copy()
     counts[:, 0] = right * COUNTS[:, 0]
     items = {"ids": IDS, "classes": np.array(list("abcd")), "labelled": counts[:, 1]}
-    np.savez(folder / "segmentation_pascal_part.npz", **items, **{"paper/counts": counts})
+    kept(folder, items, Key("pascal_part", "segmentation", "counts", "paper"), counts)
     return folder
 
 
@@ -50,21 +62,18 @@ def printed(runs, monkeypatch, capsys):
 
 def test_every_task_and_set_has_a_name_of_its_own(runs, monkeypatch, capsys):
     found = compare_runs(*runs)
-    assert sorted(found) == [
-        "classification_coco_person_parts",
-        "classification_cub_parts",
-        "object_classification_coco_person_parts",
-        "object_classification_cub_parts",
-        "retrieval_cub_parts",
-        "segmentation_pascal_part",
+    assert sorted(key.name for key in found) == [
+        "coco_person_parts/classification/linear/cls_token/best",
+        "coco_person_parts/object_classification/linear/cls_token/best",
+        "cub_parts/classification/linear/cls_token/best",
+        "cub_parts/object_classification/linear/cls_token/best",
+        "cub_parts/retrieval/embedding/AP",
+        "pascal_part/segmentation/paper/mIoU",
     ]
-    for name, result in (
-        ("classification_cub_parts", "linear/cls_token/best"),
-        ("retrieval_cub_parts", "embedding/AP"),
-    ):
-        assert found[name][result].value == pytest.approx(0.5)
-        assert found[name][result].p < 0.01
-    assert found["segmentation_pascal_part"]["paper/mIoU"].value > 0
+    for key in (Key("cub_parts", "classification", "best", "linear", "cls_token"), RETRIEVED):
+        assert found[key].value == pytest.approx(0.5)
+        assert found[key].p < 0.01
+    assert found[Key("pascal_part", "segmentation", "mIoU", "paper")].value > 0
     status, text = printed(runs, monkeypatch, capsys)
     assert status == 0
     assert f"ibot ibotibotibot of {runs[0]} minus dino dinodinodino of {runs[1]}" in text
@@ -118,6 +127,9 @@ def test_what_cannot_be_compared_is_told(runs, tmp_path, monkeypatch, capsys):
     (third / "results.json").unlink()
     status, text = printed((third, third), monkeypatch, capsys)
     assert (status, text.startswith(f"error: {third} has no results.json")) == (2, True)
+    np.savez(third / "retrieval_cub_parts.npz", **{"embedding/AP": LABELS})
+    with pytest.raises(JaxpartError, match="written by an older jaxpart, without keys; run its"):
+        compare_runs(third, third)
     (third / "retrieval_cub_parts.npz").write_bytes(b"PK")
     with pytest.raises(JaxpartError, match=r"retrieval_cub_parts\.npz is damaged"):
         compare_runs(third, third)

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from jaxpart.errors import JaxpartError
+from jaxpart.runs.rows import Row
 from jaxpart.runs.workdir import WorkDir
 
 
@@ -14,7 +15,7 @@ def test_measurements_become_events(tmp_path):
 
     workdir = WorkDir(tmp_path / "run", {}, tensorboard=True)
     workdir.metric("train/loss", 0.5, step=3)
-    workdir.metric("critters/retrieval/embedding/AP", 0.25)
+    workdir.row(Row("critters", "retrieval", "AP", 0.25, representation="embedding"))
     workdir.finish({})
     (file,) = (tmp_path / "run" / "tensorboard").iterdir()
     found, content = {}, file.read_bytes()

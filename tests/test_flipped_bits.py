@@ -24,6 +24,8 @@ from jaxpart.io.npz import read_npz
 from jaxpart.pretraining.decoders import DecoderConfig, decoder_shapes, load_decoder, write_decoder
 from jaxpart.probes.trained import load_head
 from jaxpart.report.runs import read_runs
+from jaxpart.runs.items import items_npz, read_items
+from jaxpart.runs.rows import VERSION, Key, Row
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.study.entries import Entry, Study, read_study, store
 
@@ -132,9 +134,10 @@ def test_heads_and_predictions(tmp_path):
 
     assert check(folder, read, 100) > 50
     (folder / "heads.npz").unlink()
-    np.savez_compressed(folder / "predictions.npz", ids=np.array(["a", "b"]), labels=np.arange(2),
-                        classes=np.array(["x", "y"]), **{"linear/best": np.ones((1, 2))})  # fmt: skip
-    assert check(folder, lambda folder: read_npz(folder / "predictions.npz", "run again"), 100) > 50
+    key = Key("cub_parts", "classification", "best", "linear", "embedding")
+    items = {"ids": np.array(["a", "b"]), "labels": np.arange(2), "classes": np.array(["x", "y"])}
+    (folder / "items.npz").write_bytes(items_npz(items, {key: np.ones((1, 2))}))
+    assert check(folder, lambda folder: read_items(folder / "items.npz", "run again"), 100) > 50
 
 
 def test_work_directories(tmp_path):
@@ -144,16 +147,19 @@ def test_work_directories(tmp_path):
     workdir.belongs_to("the encoder", "abc")
     for step in range(4):
         workdir.metric("loss", 1 / (step + 1), step=step)
-    workdir.finish({"encoder": {"name": "ibot", "trained": True}, "values": {"cub/AP": 0.625}})
+    row = Row("cub_parts", "retrieval", "AP", 0.625, representation="embedding")
+    workdir.row(row)
+    about = {"name": "ibot", "trained": True}
+    workdir.finish({"version": VERSION, "encoder": about, "rows": [row.fields()]})
 
     def resumed(folder):
         again = WorkDir(folder, config)
         again.belongs_to("the encoder", "abc")
-        return repr([(m["name"], m["step"], m["value"]) for m in again.measured()])
+        return repr([{k: v for k, v in m.items() if k != "time"} for m in again.measured()])
 
     def reported(folder):
         (run,) = read_runs([folder])
-        return repr((run.encoder, run.config, run.values, run.steps))
+        return repr((run.encoder, run.config, run.rows, run.steps))
 
     assert check(folder, resumed, 200) > 50
     assert check(folder, reported, 200) > 50
@@ -161,7 +167,7 @@ def test_work_directories(tmp_path):
 
 def test_studies(tmp_path):
     (tmp_path / "study").mkdir()
-    entries = [Entry("ibot", 0, {"digest": "a"}, {}, {"critters/AP": 0.5})]
+    entries = [Entry("ibot", 0, {"digest": "a"}, {}, [Row("critters", "retrieval", "AP", 0.5)])]
     store(Study({"seed": 0}, entries), tmp_path / "study" / "results.json")
     assert check(tmp_path / "study", lambda folder: repr(read_study(folder)), 60) > 30
 

@@ -12,7 +12,9 @@ import jaxpart
 from convert.pipeline import convert
 from jaxpart import config as configs
 from jaxpart.comparison import compare_runs
+from jaxpart.data.sets import find_set
 from jaxpart.io.files import parse_json
+from jaxpart.runs.rows import Key, one, read_rows
 from jaxpart.runs.workdir import WorkDir
 
 SMALL = [
@@ -66,18 +68,20 @@ def test_embedded_run_from_any_folder(tmp_path):
     results = json.loads((folder / "results.json").read_text())
     assert results["encoder"]["trained"] is True
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert {line["name"]: line["value"] for line in lines} == results["values"]
+    assert [{k: v for k, v in line.items() if k not in ("time", "crc32")} for line in lines] == (
+        results["rows"]
+    )
+    rows = read_rows(results, folder)
     assert json.loads((folder / "config.json").read_text())["data"]["num_images"] == 12
     retrieved = np.load(folder / "retrieval_critters.npz")
-    ap = results["values"]["critters/retrieval/projection/AP"]
-    assert retrieved["projection/AP"].mean() == pytest.approx(ap)
+    ap = one(rows, "critters", "retrieval", "AP", representation="projection")
+    assert retrieved["projection/AP"].mean() == pytest.approx(ap.value)
     counts = np.load(folder / "segmentation_critters_part.npz")["paper/counts"].sum(axis=0)
     iou = counts[0] / np.maximum(counts[1] + counts[2] - counts[0], 1)
     miou = iou[counts[1] + counts[2] > 0].mean()
-    assert miou == pytest.approx(results["values"]["critters_part/segmentation/paper/mIoU"])
-    assert {"retrieval_critters", "segmentation_critters_part"} < compare_runs(
-        folder, folder
-    ).keys()
+    segmented = Key("critters_part", "segmentation", "mIoU", "paper")
+    assert miou == pytest.approx(one(rows, *segmented).value)
+    assert {ap.key, segmented} < compare_runs(folder, folder).keys()
 
 
 @pytest.mark.parametrize("method", ["ibot", "dino"])
@@ -95,17 +99,19 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    ours = json.loads((tmp_path / "run" / "results.json").read_text())["values"]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    ours = {row.key: row.value for row in read_rows(results, tmp_path)}
     theirs = json.loads((golden / f"end_to_end/{method}_full.json").read_text())
     for data, representations in theirs.items():
         for name, expected in representations.items():
-            place = f"{data}/retrieval/{name}"
-            assert abs(ours[f"{place}/AP"] - expected["AP"]) <= 1e-5
-            assert abs(ours[f"{place}/mAP"] - expected["mAP"]) <= 1e-5
+            key = Key(find_set(data)[0], "retrieval", "AP", representation=name)
+            assert abs(ours[key] - expected["AP"]) <= 1e-5
+            assert abs(ours[key._replace(metric="mAP")] - expected["mAP"]) <= 1e-5
             layer = {"projection": "projector4"}.get(name, name)  # the projector's last layer
-            assert abs(ours[f"{data}/layers/{layer}/parts/AP"] - expected["AP"]) <= 1e-5
+            mine = ours[key._replace(task="layers", representation=layer, group="parts")]
+            assert abs(mine - expected["AP"]) <= 1e-5
             for part, value in expected["per_part"].items():
-                assert abs(ours[f"{place}/part/{part}"] - value) <= 1e-5
+                assert abs(ours[key._replace(group=part)] - value) <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -196,8 +202,8 @@ def test_blocks_as_representations(tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    values = json.loads((tmp_path / "run" / "results.json").read_text())["values"]
-    assert "critters/retrieval/block5/cls_token/AP" in values
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
+    assert "block5/cls_token" in {row.get("representation") for row in rows}
     assert "UNTRAINED" in done.stdout
 
 

@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+from jaxpart.runs.rows import read_rows
+
 RUN = [
     "--config=configs/mocov3_part.py",
     "--config.data.num_images=37",  # divisible by no number of devices, nor are its patches
@@ -53,7 +55,8 @@ def finish(*processes):
 
 
 def values(folder):
-    return json.loads((folder / "results.json").read_text())["values"]
+    rows = read_rows(json.loads((folder / "results.json").read_text()), folder)
+    return {row.key: row.value for row in rows}
 
 
 @pytest.fixture(scope="module")

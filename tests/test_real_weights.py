@@ -13,6 +13,8 @@ import sys
 import pytest
 
 from convert.pipeline import convert
+from jaxpart.data.sets import find_set
+from jaxpart.runs.rows import read_rows, select
 
 WEIGHTS = os.environ.get("JAXPART_WEIGHTS")
 
@@ -31,11 +33,15 @@ def test_clip_retrieves_as_by_transformers(shared, samples, tmp_path):
     command += ["--workdir", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    ours = json.loads((tmp_path / "run" / "results.json").read_text())["values"]
+    rows = read_rows(json.loads((tmp_path / "run" / "results.json").read_text()), "results.json")
     print()
     for data, representations in published(weights, shared).items():
         for name, theirs in representations.items():
             for metric, value in zip(("AP", "mAP"), theirs, strict=True):
-                mine = ours[f"{data}/retrieval/{name}/{metric}"]
+                (mine,) = (
+                    row.value
+                    for row in select(rows, data=find_set(data)[0], metric=metric, group="")
+                    if (row.head, row.representation) == ("", name)
+                )
                 print(f"{data} {name} {metric}: {100 * mine:.4f}, by PyTorch {100 * value:.4f}")
                 assert abs(mine - value) <= 1e-4, (data, name, metric)

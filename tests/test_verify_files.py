@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from jaxpart.runs.rows import VERSION, Row
 from jaxpart.verify.__main__ import main
 
 ROWS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
@@ -120,43 +121,52 @@ def test_values_that_are_not_finite_depart(compare, tmp_path):
 SIZE = {"width": 768, "depth": 12, "patch_size": 16}
 
 
-def results(folder, values, *, name="ibot", trained=True, weights="released, by your word"):
+def results(folder, rows, *, name="ibot", trained=True, weights="released, by your word"):
     folder.mkdir(exist_ok=True)
     about = {"name": name, "trained": trained, "digest": "", "weights": weights} | SIZE
-    document = {"encoder": about, "values": values}
+    document = {"version": VERSION, "encoder": about, "rows": [row.fields() for row in rows]}
     (folder / "results.json").write_text(json.dumps(document))
     return folder
 
 
-VALUES = {"cub/retrieval/patches": 100, "cub/retrieval/embedding/AP": 0.4931}
-TOP1 = "cub/classification/linear/cls_token/best"
+def patches(number):
+    return Row("cub_parts", "retrieval", "patches", number)
+
+
+def images(data, number):
+    return Row(data, "retrieval", "images", number)
+
+
+def encoded(value):
+    return Row("cub_parts", "retrieval", "AP", value, representation="embedding")
+
+
+def top1(value, low=None, high=None):
+    return Row(
+        "cub_parts", "classification", "best", value, "linear", "cls_token", low=low, high=high
+    )
+
+
+RESULTS = [patches(100), encoded(0.4931)]
 
 
 def test_two_results(compare, tmp_path):
-    a = results(
-        tmp_path / "a", VALUES | {"x/y": 0.5, TOP1: 0.9, f"{TOP1}_low": 0.89, f"{TOP1}_high": 0.91}
-    )
+    alone = Row("x", "y", "z", 0.5)
+    a = results(tmp_path / "a", [*RESULTS, alone, top1(0.9, 0.89, 0.91)])
     assert compare("results", a, a)[0] == 0
-    near = {
-        "cub/retrieval/embedding/AP": 0.4940,
-        TOP1: 0.93,
-        f"{TOP1}_low": 0.905,
-        f"{TOP1}_high": 0.95,
-    }
-    b = results(tmp_path / "b", VALUES | near)
+    b = results(tmp_path / "b", [patches(100), encoded(0.4940), top1(0.93, 0.905, 0.95)])
     status, report, printed = compare("results", a, b)
     assert status == 0
+    names = [row.key.name for row in (*RESULTS, top1(0))]
     agrees = {name: row["agrees"] for name, row in report["results"].items()}
-    assert agrees == dict(zip([*VALUES, TOP1], ["equal", "tolerance", "interval"], strict=True))
-    assert report["only_in"] == {str(a): ["x/y"], str(b): []}
+    assert agrees == dict(zip(names, ["equal", "tolerance", "interval"], strict=True))
+    assert report["only_in"] == {str(a): [alone.key.name], str(b): []}
     assert "within the interval" in printed
-    c = results(tmp_path / "c", VALUES | {"cub/retrieval/patches": 101, TOP1: 0.9105})
+    c = results(tmp_path / "c", [patches(101), RESULTS[1], top1(0.9105)])
     status, report, printed = compare("results", a / "results.json", c)
     assert status == 1
-    assert [n for n, row in report["results"].items() if row["agrees"] is None] == [
-        "cub/retrieval/patches",
-        TOP1,
-    ]
+    differing = [n for n, row in report["results"].items() if row["agrees"] is None]
+    assert differing == [names[0], names[2]]
     assert "2 results DIFFER" in printed
     assert compare("results", a, c, "--tolerance", 2)[0] == 1  # a count must be equal
 
@@ -183,54 +193,50 @@ def test_jaxpart_imports_neither_convert_nor_pytorch():
 
 
 def test_the_papers_figures(compare, tmp_path):
-    values = VALUES | {
-        "coco_person_parts/retrieval/projection/AP": 0.4151,
-        TOP1: 0.9,
-        f"{TOP1}_low": 0.88,
-        f"{TOP1}_high": 0.92,
-        "pascal_part/segmentation/paper/mIoU": 0.1,
-        "cub/retrieval/cls_token/AP": 0.3,
-        "cub/retrieval/images": 11788,
-        "coco_person_parts/retrieval/images": 64113,
-        "cub/classification/train_images": 5994,
-        "cub/classification/test_images": 5794,
-        "pascal_part/segmentation/train_images": 4998,
-        "pascal_part/segmentation/test_images": 5105,
-        "lip/segmentation/paper/mIoU": 0.446,
-        "lip/segmentation/train_images": 4,
-        "lip/segmentation/test_images": 10000,
-    }
-    status, report, printed = compare("results", results(tmp_path / "a", values), "paper")
+    def segmented(data, value, train, test):
+        yield Row(data, "segmentation", "mIoU", value, "paper")
+        yield Row(data, "segmentation", "train_images", train)
+        yield Row(data, "segmentation", "test_images", test)
+
+    projected = Row("coco_person_parts", "retrieval", "AP", 0.4151, representation="projection")
+    rows = [
+        *RESULTS,
+        projected,
+        Row("cub_parts", "retrieval", "AP", 0.3, representation="cls_token"),
+        Row("cub_parts", "retrieval", "AP", 0.3, representation="embedding", group="eye"),
+        images("cub_parts", 11788),
+        images("coco_person_parts", 64113),
+        Row("cub_parts", "classification", "train_images", 5994),
+        Row("cub_parts", "classification", "test_images", 5794),
+        *segmented("lip", 0.446, 4, 10000),
+    ]
+    pascal = list(segmented("pascal_part", 0.1, 4998, 5105))
+    a = results(tmp_path / "a", [*rows, top1(0.9, 0.88, 0.92), *pascal])
+    status, report, printed = compare("results", a, "paper")
     assert status == 1
     found = report["results"]
-    assert {name: row["b"] for name, row in found.items()} == {
-        "cub/retrieval/embedding/AP": 0.493,
-        "coco_person_parts/retrieval/projection/AP": 0.415,
-        TOP1: 0.938,
-        "pascal_part/segmentation/paper/mIoU": found["pascal_part/segmentation/paper/mIoU"]["b"],
-    }
+    names = [row.key.name for row in (RESULTS[1], projected, top1(0), pascal[0])]
+    assert list(found) == names
+    assert [found[name]["b"] for name in names[:3]] == [0.493, 0.415, 0.938]
     assert [row["agrees"] for row in found.values()] == ["tolerance", "tolerance", None, None]
     assert "2 results DIFFER" in printed
     said = "not beside the paper's: lip/segmentation/paper/mIoU (4 of 30 462 training images)"
     assert report["notes"] == [said]
     assert said in printed
-    wide = values | {f"{TOP1}_high": 0.9376, "pascal_part/segmentation/paper/mIoU": 0}
-    del wide["pascal_part/segmentation/paper/mIoU"]
-    assert compare("results", results(tmp_path / "a", wide), "paper")[0] == 0
+    wide = results(tmp_path / "a", [*rows, top1(0.9, 0.88, 0.9376)])
+    assert compare("results", wide, "paper")[0] == 0
 
 
 def test_the_papers_figures_beside_what_they_are_of_alone(compare, tmp_path):
-    values = VALUES | {"cub/retrieval/images": 11788}
-    status, _, printed = compare(
-        "results", results(tmp_path / "a", values, weights="yours"), "paper"
-    )
+    rows = [*RESULTS, images("cub_parts", 11788)]
+    status, _, printed = compare("results", results(tmp_path / "a", rows, weights="yours"), "paper")
     assert status == 2
     assert "is not the paper's iBOT: your weights. If it was converted from the released" in printed
-    few = results(tmp_path / "few", VALUES | {"cub/retrieval/images": 120})
+    few = results(tmp_path / "few", [*RESULTS, images("cub_parts", 120)])
     status, _, printed = compare("results", few, "paper")
     assert status == 2
     assert "embedding/AP (100 of some 24 000 patches, 120 of 11 788 images)" in printed
-    mae = values | {"cub/retrieval/embedding/AP": 0.285}
+    mae = [patches(100), encoded(0.285), images("cub_parts", 11788)]
     status, report, _ = compare("results", results(tmp_path / "mae", mae, name="mae"), "paper")
     assert status == 0
     assert report["notes"] == ["MAE: the paper's with patches permuted against positions"]
@@ -242,16 +248,18 @@ def test_wrong_results_are_told(compare, tmp_path):
         assert status == 2
         return printed
 
-    good = results(tmp_path / "good", VALUES)
+    good = results(tmp_path / "good", RESULTS)
     assert "none cannot be read (No such file" in told(tmp_path / "none", good)
-    untrained = results(tmp_path / "untrained", VALUES, trained=False)
+    untrained = results(tmp_path / "untrained", RESULTS, trained=False)
     assert "UNTRAINED encoder, whose results say nothing of iBOT" in told(untrained, "paper")
-    other = results(tmp_path / "other", VALUES, name="dinov2")
+    other = results(tmp_path / "other", RESULTS, name="dinov2")
     assert "of the encoder 'dinov2', which the paper does not have" in told(other, "paper")
-    assert "no result in common" in told(good, results(tmp_path / "empty", {}))
+    assert "no result in common" in told(good, results(tmp_path / "empty", []))
     (tmp_path / "bad.json").write_text("{")
     assert "bad.json is damaged" in told(tmp_path / "bad.json", good)
     (tmp_path / "bad.json").write_text("[]")
     assert "no JSON object" in told(tmp_path / "bad.json", good)
-    wrong = results(tmp_path / "wrong", {"x": "high"})
-    assert "the result x is 'high', not a number" in told(wrong, good)
+    wrong = results(tmp_path / "wrong", [encoded("high")])
+    assert "row 0: value is 'high', not a number" in told(wrong, good)
+    (tmp_path / "bad.json").write_text('{"values": {"cub/retrieval/embedding/AP": 0.5}}')
+    assert "bad.json was written by an older jaxpart" in told(tmp_path / "bad.json", good)

@@ -11,13 +11,18 @@ from jaxpart.data.critters import Critters
 from jaxpart.data.subset import Subset
 from jaxpart.errors import JaxpartError
 from jaxpart.report.runs import read_runs
+from jaxpart.runs.rows import VERSION, Row
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.verify.results import verify_results
+
+AP = Row("lip", "segmentation", "aAcc", 0.5)
 
 
 def measured(folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return {(line["name"], line.get("step")): line["value"] for line in lines}
+    return {
+        (line.get("name", line.get("metric")), line.get("step")): line["value"] for line in lines
+    }
 
 
 def test_a_resumed_run_keeps_what_was_measured(tmp_path):
@@ -29,8 +34,9 @@ def test_a_resumed_run_keeps_what_was_measured(tmp_path):
     (tmp_path / ".config.json.writing-999999").write_text("{")
     second = WorkDir(tmp_path, {"a": 1})
     second.metric("loss", 0.25, step=2)
-    second.metric("AP", 0.5)
-    second.finish({"values": {"AP": 0.5}})
+    for value in (0.25, 0.5):
+        second.row(Row("critters", "retrieval", "AP", value))
+    second.finish({"rows": []})
     assert measured(tmp_path) == {
         ("loss", 0): 1.0,
         ("loss", 1): 0.5,
@@ -45,7 +51,7 @@ def test_a_resumed_run_keeps_what_was_measured(tmp_path):
 
 def test_other_processes_write_nothing(tmp_path):
     workdir = WorkDir(tmp_path / "run", {}, writes=False)
-    workdir.metric("AP", 1.0)
+    workdir.row(AP)
     workdir.file("picture.png", b"")
     workdir.finish({})
     assert not list(tmp_path.iterdir())
@@ -53,10 +59,14 @@ def test_other_processes_write_nothing(tmp_path):
 
 def test_what_has_no_value_is_null(tmp_path):
     workdir = WorkDir(tmp_path, {})
-    workdir.metric("mIoU", math.nan)
+    rows = [Row("lip", "segmentation", "mIoU", math.nan, low=math.nan, high=math.nan), AP]
+    workdir.row(rows[0])
     assert math.isnan(workdir.measured()[0]["value"])
     about = {"name": "deit", "trained": False}
-    workdir.finish({"encoder": about, "values": {"mIoU": math.nan, "few": [math.inf, 1.5]}})
+    workdir.finish(
+        {"version": VERSION, "encoder": about, "rows": [row.fields() for row in rows]}
+        | {"few": [math.inf, 1.5]}
+    )
 
     def refuse(constant):
         raise AssertionError(f"{constant} is no JSON")
@@ -65,11 +75,8 @@ def test_what_has_no_value_is_null(tmp_path):
         found = json.loads((tmp_path / name).read_text(), parse_constant=refuse)
         assert "null" in (tmp_path / name).read_text()
     assert found["value"] is None
-    (tmp_path / "results.json").write_text(
-        json.dumps({"encoder": about, "values": {"mIoU": None, "aAcc": 0.5}})
-    )
     (run,) = read_runs([tmp_path])
-    assert math.isnan(run.values["mIoU"])
+    assert repr(run.rows) == repr(rows)
     report = verify_results(tmp_path, tmp_path)
     assert report.same
     assert len(report.rows) == 2
@@ -127,6 +134,13 @@ def test_a_changed_measurement_is_named(tmp_path):
     file = tmp_path / "metrics.jsonl"
     file.write_text(file.read_text().replace('"step": 1, "value": 0.5', '"step": 1, "value": 0.1'))
     with pytest.raises(JaxpartError, match=r"metrics\.jsonl, line 2 is damaged \(it was changed"):
+        WorkDir(tmp_path, {})
+
+
+def test_an_older_run_is_not_gone_on_with(tmp_path):
+    WorkDir(tmp_path, {})
+    (tmp_path / "metrics.jsonl").write_text('{"time": 1, "name": "a/b", "value": 0.5}\n')
+    with pytest.raises(JaxpartError, match=r"begun by an older jaxpart.*another --workdir"):
         WorkDir(tmp_path, {})
 
 

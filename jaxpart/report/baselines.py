@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from jaxpart.report.runs import Run
-from jaxpart.tasks.baselines import BASELINES, label, strongest
+from jaxpart.runs.rows import Key, Row, one
+from jaxpart.tasks.baselines import BASELINE, BASELINES, UNTRAINED, UNTRAINED_LABEL, strongest
 
-_TASK, _AP = "/retrieval/", "/AP"
+_TASK = "retrieval"
 
 
-def baseline_keys(key: str) -> Iterator[tuple[str, str]]:
-    """What stands below a result of retrieval: each baseline's label, and the name of its result.
+def baseline_keys(key: Key) -> dict[str, Key]:
+    """What stands below a result of retrieval: each baseline's result by its label.
 
     Args:
-      key: "cub/retrieval/embedding/AP"; of other results there are none.
+      key: The AP of a representation; of other results there are none.
     """
-    data, task, rest = key.partition(_TASK)
-    representation = rest.removesuffix(_AP)
-    if not task or representation == rest or representation.startswith("baseline/"):
-        return
-    for name in BASELINES:
-        below = f"{name}/{representation}" if name == "untrained" else name
-        yield label(name), f"{data}{_TASK}baseline/{below}{_AP}"
+    if (key.task, key.metric, key.head) != (_TASK, "AP", ""):
+        return {}
+    found = {
+        label: key._replace(head=BASELINE, representation=name) for name, label in BASELINES.items()
+    }
+    return found | {UNTRAINED_LABEL: key._replace(head=UNTRAINED)}
 
 
-def baseline_rows(runs: Sequence[Run], keys: Sequence[str]) -> Iterator[tuple[str, Run, list[str]]]:
-    """Rows for below a table: their label, a run that has them, and the names of its results.
+def baseline_rows(
+    runs: Sequence[Run], keys: Sequence[Key]
+) -> Iterator[tuple[str, list[Row | None]]]:
+    """Rows for below a table: their label, and the result in each column.
 
     Runs on the same patches have the same baselines and share a row.
 
@@ -34,29 +36,28 @@ def baseline_rows(runs: Sequence[Run], keys: Sequence[str]) -> Iterator[tuple[st
       runs: Those of the table.
       keys: The result in each column.
     """
-    columns = [dict(baseline_keys(key)) for key in keys]
-    for title in BASELINES.values():
-        names = [column.get(title, "") for column in columns]
-        groups: dict[tuple[float | None, ...], list[Run]] = {}
+    columns = [baseline_keys(key) for key in keys]
+    for title in (*BASELINES.values(), UNTRAINED_LABEL):
+        groups: dict[tuple[float | None, ...], list[tuple[Run, list[Row | None]]]] = {}
         for run in runs:
-            there = [round(run.values[name], 9) if name in run.values else None for name in names]
-            if any(value is not None for value in there):
-                groups.setdefault(tuple(there), []).append(run)
+            mine = [one(run.rows, *c[title]) if title in c else None for c in columns]
+            if any(mine):
+                same = tuple(None if row is None else round(row.value, 9) for row in mine)
+                groups.setdefault(same, []).append((run, mine))
         for members in groups.values():
-            of = ", ".join(run.label for run in members)
-            yield title if len(groups) == 1 else f"{title}, of {of}", members[0], names
+            of = ", ".join(run.label for run, _ in members)
+            yield title if len(groups) == 1 else f"{title}, of {of}", members[0][1]
 
 
-def not_above(run: Run, keys: Sequence[str]) -> str:
+def not_above(run: Run, keys: Sequence[Key]) -> str:
     """A sentence on the results of a run that are no better than a baseline; "" if all are."""
     told = []
     for key in keys:
-        data, task, rest = key.partition(_TASK)
-        best = strongest(run.values, f"{data}/retrieval") if task else None
-        if best and key in run.values and run.values[key] <= best[1]:
-            representation = rest.removesuffix(_AP)
+        best = strongest(run.rows, key.data, _TASK) if key.task == _TASK else None
+        row = one(run.rows, *key)
+        if best and row and row.value <= best[1]:
             told.append(
-                f"{representation} on {data} ({100 * run.values[key]:.1f}) than {best[0]} "
+                f"{key.representation} on {key.data} ({100 * row.value:.1f}) than {best[0]} "
                 f"({100 * best[1]:.1f})"
             )
     return f"{run.label} retrieves no better by {', '.join(told)}." if told else ""

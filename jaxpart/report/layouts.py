@@ -1,4 +1,4 @@
-"""What stands in each of the paper's tables, by the names of our results."""
+"""What stands in each of the paper's tables: which of our results."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Column:
     """Where a column's numbers are.
 
     Attributes:
       heading: Above it.
-      results: Names of results, the first that a run has counts; * stands for anything.
+      results: Fields of results (`jaxpart.runs.rows.select`), the first that a run has count.
       table: The paper's table in paper_results.json, or "".
       column: Its column there.
     """
 
     heading: str
-    results: tuple[str, ...]
+    results: tuple[Mapping[str, str], ...]
     table: str = ""
     column: str = ""
 
@@ -41,14 +41,27 @@ class Layout:
 
 
 _REPRESENTATIONS = {"encoded": "embedding", "projected": "projection"}
-_HEADS = {"linear": "linear/cls_token", "attentive": "attentive/tokens"}
+_HEADS = {"linear": "cls_token", "attentive": "tokens"}
 _SETS = {"cub": ("cub_parts", "CUB"), "coco": ("coco_person_parts", "COCO")}
 _SCORES = ("mIoU", "mAcc", "aAcc")
 
 
+def _paper_head(data: str, score: str) -> dict[str, str]:
+    return {"data": data, "task": "segmentation", "metric": score, "head": "paper"}
+
+
+def _imagenet(head: str, metric: str) -> dict[str, str]:
+    return {
+        "data": "imagenet",
+        "task": "object_classification",
+        "metric": metric,
+        "head": head,
+    }
+
+
 def _segmentation(sets: Mapping[str, tuple[str, str]]) -> list[Column]:
     return [
-        Column(f"{title} {score}", (f"{data}/segmentation/paper/{score}",), table, score)
+        Column(f"{title} {score}", (_paper_head(data, score),), table, score)
         for data, (title, table) in sets.items()
         for score in _SCORES
     ]
@@ -59,26 +72,15 @@ LAYOUTS = (
         "table1_imagenet_probing",
         "Table 1: ImageNet-1k probing, top-1",
         "object_classification",
-        (
+        [
             Column(
-                "linear",
-                (
-                    "imagenet/object_classification/linear/*/best",
-                    "imagenet/object_classification/own/classifier/chosen",
-                ),
+                head,
+                (_imagenet(head, "best"), _imagenet("own", "chosen")),
                 "imagenet_classification",
-                "linear",
-            ),
-            Column(
-                "attentive",
-                (
-                    "imagenet/object_classification/attentive/*/best",
-                    "imagenet/object_classification/own/classifier/chosen",
-                ),
-                "imagenet_classification",
-                "attentive",
-            ),
-        ),
+                head,
+            )
+            for head in _HEADS
+        ],
     ),
     Layout(
         "table2_object_segmentation",
@@ -93,7 +95,15 @@ LAYOUTS = (
         [
             Column(
                 f"{title} {word}",
-                (f"{data}/retrieval/{representation}/AP",),
+                (
+                    {
+                        "data": data,
+                        "task": "retrieval",
+                        "metric": "AP",
+                        "head": "",
+                        "representation": representation,
+                    },
+                ),
                 "part_retrieval_ap",
                 f"{short}_{word}",
             )
@@ -108,12 +118,20 @@ LAYOUTS = (
         [
             Column(
                 f"{title} {head}",
-                (f"{data}/classification/{place}/best",),
+                (
+                    {
+                        "data": data,
+                        "task": "classification",
+                        "metric": "best",
+                        "head": head,
+                        "representation": representation,
+                    },
+                ),
                 "part_classification_top1",
                 f"{short}_{head}",
             )
             for short, (data, title) in _SETS.items()
-            for head, place in _HEADS.items()
+            for head, representation in _HEADS.items()
         ],
     ),
     Layout(
@@ -133,7 +151,7 @@ LAYOUTS = (
         "Figure 6: object against part segmentation, mIoU",
         "segmentation",
         [
-            Column(title, (f"{data}/segmentation/paper/mIoU",), table, "mIoU")
+            Column(title, (_paper_head(data, "mIoU"),), table, "mIoU")
             for data, title, table in (
                 ("ade20k_object", "ADE20K-Object", ""),
                 ("ade20k_part", "ADE20K-Part", "ade20k_part_segmentation"),

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxpart.data.sets import ALIASES
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import from_json, parse_json
-from jaxpart.io.npz import read_npz
+from jaxpart.io.files import parse_json
 from jaxpart.runs.comparable import encoder_differs
+from jaxpart.runs.items import read_items
 from jaxpart.runs.paper import METHODS
+from jaxpart.runs.rows import Key, Row, read_rows
 from jaxpart.runs.workdir import read_metrics
 
 
@@ -29,7 +29,7 @@ class Run:
       label: Names it in tables and pictures; unique among the runs of a report.
       encoder: As results.json has it: name, trained, digest, and width and depth where recorded.
       config: The whole configuration.
-      values: Results by name; shares of 1 and counts. Data sets are called by their canonical names.
+      rows: Results.
       steps: What was measured during training: (step, value) by name, rising.
       rules: What was decided for its encoder without being asked, in words, by task and name.
     """
@@ -38,7 +38,7 @@ class Run:
     label: str
     encoder: Mapping[str, Any]
     config: Mapping[str, Any]
-    values: Mapping[str, float]
+    rows: Sequence[Row]
     steps: Mapping[str, Sequence[tuple[int, float]]]
     rules: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 
@@ -52,15 +52,14 @@ class Run:
         """In what its encoder differs from the paper's; empty where it is that."""
         return "; ".join(encoder_differs(self.encoder))
 
-    def curves(self) -> dict[str, Float[np.ndarray, " epoch"]]:
+    def curves(self) -> dict[Key, Float[np.ndarray, " epoch"]]:
         """Test accuracy after every epoch of each trained head, mean over seeds, best rate."""
         found = {}
         for file in sorted(self.path.glob("*classification_*.npz")):
-            for key, array in read_npz(file, "copy it again").items():
-                if key.endswith("/accuracy_by_epoch"):
+            for key, array in read_items(file, "copy it again")[1].items():
+                if key.metric == "accuracy_by_epoch":
                     by_rate = array.mean(axis=0)  # [seed, rate, epoch]
-                    head = key.removesuffix("/accuracy_by_epoch")
-                    found[f"{file.stem}: {head}"] = by_rate[by_rate.max(axis=1).argmax()]
+                    found[key] = by_rate[by_rate.max(axis=1).argmax()]
         return found
 
 
@@ -110,26 +109,21 @@ def _read(path: pathlib.Path) -> Run:
         )
     results, config = _json(path / "results.json"), _json(path / "config.json")
     try:
-        encoder, values = dict(results["encoder"]), dict(results["values"])
+        encoder = dict(results["encoder"])
         encoder["name"], encoder["trained"]
     except (KeyError, TypeError, ValueError):
         raise JaxpartError(
-            f"{path / 'results.json'} has no encoder and values; it is not one of jaxpart.main's"
+            f"{path / 'results.json'} has no encoder; it is not one of jaxpart.main's"
         ) from None
     return Run(
         path=path,
         label="",
         encoder=encoder,
         config=config,
-        values={_canonical(key): from_json(value) for key, value in values.items()},
+        rows=read_rows(results, path / "results.json"),
         steps=_steps(path / "metrics.jsonl"),
         rules=results.get("rules", {}),  # older runs say nothing
     )
-
-
-def _canonical(key: str) -> str:
-    data, slash, rest = key.partition("/")
-    return f"{ALIASES.get(data, data)}{slash}{rest}"
 
 
 def _json(file: pathlib.Path) -> dict[str, Any]:
@@ -144,8 +138,9 @@ def _json(file: pathlib.Path) -> dict[str, Any]:
 def _steps(file: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
     """What metrics.jsonl holds of each step; what has no value is left out."""
     found: dict[str, list[tuple[int, float]]] = {}
-    for (name, step), line in (read_metrics(file) if file.exists() else {}).items():
+    for what, line in (read_metrics(file) if file.exists() else {}).items():
         value = json.loads(line)["value"]
-        if step is not None and value is not None:
-            found.setdefault(name, []).append((int(step), float(value)))
+        if not isinstance(what, Key) and value is not None:
+            name, step = what
+            found.setdefault(name, []).append((step, float(value)))
     return {name: sorted(points) for name, points in found.items()}

@@ -11,17 +11,16 @@ import numpy as np
 from scipy import stats
 
 from jaxpart.report.runs import Run
+from jaxpart.runs.rows import Row, by_key
 
 _NOT_OF_THE_MEASUREMENT = ("seed", "report", "tensorboard")
-_ENDS = ("_low", "_high", "_sd")
 
 
 def averaged(runs: Sequence[Run]) -> list[Run]:
     """A run in place of every two or more of one configuration whose seeds differ.
 
-    Their encoders may be of several pretrainings. Its values are those that all have: means, with the
-    95 % interval of Student's t over the runs, cut off at 0 and 1, as "_low" and "_high", whatever the
-    runs' own were.
+    Their encoders may be of several pretrainings. Its results are those that all have: means, with the
+    95 % interval of Student's t over the runs, cut off at 0 and 1, whatever the runs' own were.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -33,7 +32,7 @@ def averaged(runs: Sequence[Run]) -> list[Run]:
             first = members[0]
             names = ", ".join(run.path.resolve().name for run in members)
             label = f"{first.method}, mean of {len(members)} seeds ({names})"
-            found.append(dataclasses.replace(first, label=label, values=_means(members), steps={}))
+            found.append(dataclasses.replace(first, label=label, rows=_means(members), steps={}))
     return found
 
 
@@ -47,16 +46,18 @@ def _alike(run: Run) -> str:
     return json.dumps([about, config | {"encoder": encoder}], sort_keys=True, default=str)
 
 
-def _means(runs: Sequence[Run]) -> dict[str, float]:
-    values: dict[str, float] = {}
+def _means(runs: Sequence[Run]) -> list[Row]:
     reach = stats.t.ppf(0.975, len(runs) - 1) / np.sqrt(len(runs))
-    for name in runs[0].values:
-        if name.endswith(_ENDS) or not all(name in run.values for run in runs):
+    others = [by_key(run.rows) for run in runs[1:]]
+    means = []
+    for row in runs[0].rows:
+        if not all(row.key in mine for mine in others):
             continue
-        each = np.array([run.values[name] for run in runs])
-        values[name] = mean = float(each.mean())
-        half = float(reach * each.std(ddof=1))
+        each = np.array([row.value, *(mine[row.key].value for mine in others)])
+        mean = float(each.mean())
+        low = high = None
         if each.min() >= 0 and each.max() <= 1:  # else a count, which has no interval
-            values[f"{name}_low"] = max(0.0, mean - half)
-            values[f"{name}_high"] = min(1.0, mean + half)
-    return values
+            half = float(reach * each.std(ddof=1))
+            low, high = max(0.0, mean - half), min(1.0, mean + half)
+        means.append(dataclasses.replace(row, value=mean, low=low, high=high, sd=None))
+    return means

@@ -12,6 +12,7 @@ from jaxpart.report.layouts import LAYOUTS, Column, Layout
 from jaxpart.report.runs import Run
 from jaxpart.runs import paper
 from jaxpart.runs.comparable import data_differs, remark
+from jaxpart.runs.rows import Key, Row, one, select
 from jaxpart.runs.table import rules_line
 
 
@@ -40,7 +41,7 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class Line:
     """One encoder.
 
     Attributes:
@@ -72,7 +73,7 @@ class Table:
     name: str
     title: str
     columns: Sequence[str]
-    rows: Sequence[Row]
+    rows: Sequence[Line]
     compared: bool
     notes: Sequence[str]
 
@@ -83,16 +84,13 @@ class Table:
 
 
 _ELSEWHERE = {
-    "retrieval": ("Part retrieval, AP", r"retrieval/(?P<column>(?!baseline/).+)/AP"),
-    "classification": (
-        "Part classification, top-1 of the best epoch",
-        r"classification/(?P<column>.+)/best",
-    ),
+    "retrieval": ("Part retrieval, AP", {"metric": "AP", "head": ""}),
+    "classification": ("Part classification, top-1 of the best epoch", {"metric": "best"}),
     "object_classification": (
         "Object classification, top-1 of the best epoch",
-        r"object_classification/(?P<column>.+)/best",
+        {"metric": "best"},
     ),
-    "segmentation": ("Segmentation, mIoU", r"segmentation/(?P<column>[^/]+)/mIoU"),
+    "segmentation": ("Segmentation, mIoU", {"metric": "mIoU"}),
 }
 
 
@@ -114,21 +112,22 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
         said = remark(method, layout.task)
         if not mine:
             cells = [Cell(paper=_paper(column, method)) for column in layout.columns]
-            rows.append(Row(method, said, cells))
+            rows.append(Line(method, said, cells))
         for run in mine:
-            cells = [_cell(run, c, _paper(c, method)) for c in layout.columns]
-            rows.append(Row(run.label, said, cells))
+            cells = [_cell(_find(run, c), _paper(c, method)) for c in layout.columns]
+            rows.append(Line(run.label, said, cells))
     for run in runs:
         differing = _data_differs(run, layout)
         if (run.caveat or differing) and _has(run, layout):
             same = [c for c in layout.columns if _find(run, c) and c not in differing]
             same = [] if run.caveat else same
             cells = [
-                _cell(run, c, _paper(c, run.method) if c in same else None) for c in layout.columns
+                _cell(_find(run, c), _paper(c, run.method) if c in same else None)
+                for c in layout.columns
             ]
             said = "; ".join(filter(None, (run.caveat, *dict.fromkeys(differing.values()))))
-            rows.append(Row(run.label, said, cells, apart=True))
-    keys = [column.results[0] for column in layout.columns]
+            rows.append(Line(run.label, said, cells, apart=True))
+    keys = [_key(column) for column in layout.columns]
     rows += _baselines(runs, keys)
     notes = [f"The paper's figures: {paper.results()['source']}."]
     for run in runs:
@@ -142,60 +141,55 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
 
 def other_tables(runs: Sequence[Run]) -> list[Table]:
     """The same measurements on data that the paper does not have, one table per task and data set."""
-    known = {name.split("/")[0] for la in LAYOUTS for c in la.columns for name in c.results}
+    known = {fields["data"] for la in LAYOUTS for c in la.columns for fields in c.results}
     tables = []
-    for task, (title, pattern) in _ELSEWHERE.items():
-        found: dict[str, dict[str, str]] = {}
+    for task, (title, fields) in _ELSEWHERE.items():
+        found: dict[str, dict[Key, None]] = {}
         for run in runs:
-            for key in run.values:
-                data, _, rest = key.partition("/")
-                match = re.fullmatch(pattern, rest)
-                if match and data not in known:
-                    found.setdefault(data, {})[match["column"]] = key
+            for row in select(run.rows, task=task, group="", **fields):
+                if row.data not in known:
+                    found.setdefault(row.data, {})[row.key] = None
         for data, columns in found.items():
-            measured = [run for run in runs if any(key in run.values for key in columns.values())]
+            keys = list(columns)
+            cells = {run.label: [one(run.rows, *key) for key in keys] for run in runs}
+            measured = [run for run in runs if any(cells[run.label])]
             rows = [
-                Row(
-                    run.label,
-                    run.caveat,
-                    [_cell(run, Column(c, (key,)), None) for c, key in columns.items()],
-                )
+                Line(run.label, run.caveat, [_cell(row, None) for row in cells[run.label]])
                 for run in measured
             ]
-            keys = list(columns.values())
             rows += _baselines(runs, keys)
             notes = [note for run in measured if (note := not_above(run, keys))]
             notes += [note for run in measured for note in _rules(run, task)]
             name = re.sub(r"\W+", "_", f"{data}_{task}")
-            headings = [_heading(task, column) for column in columns]
+            headings = [_heading(key) for key in keys]
             tables.append(Table(name, f"{title}, on {data}", headings, rows, False, notes))
     return tables
 
 
-def _baselines(runs: Sequence[Run], keys: Sequence[str]) -> list[Row]:
+def _baselines(runs: Sequence[Run], keys: Sequence[Key]) -> list[Line]:
     """Rows without a trained encoder, below those of encoders that retrieve."""
     return [
-        Row(label, "baseline", [_cell(run, Column("", (name,)), None) for name in names])
-        for label, run, names in baseline_rows(runs, keys)
+        Line(label, "baseline", [_cell(row, None) for row in found])
+        for label, found in baseline_rows(runs, keys)
     ]
 
 
-def _heading(task: str, column: str) -> str:
+def _heading(key: Key) -> str:
     """Above a column; "paper" is what segmentation calls the head on the paper's blocks."""
-    if task != "segmentation" or not column.startswith("paper"):
-        return column
-    _, _, share = column.partition("@")
+    if key.task != "segmentation" or not key.head.startswith("paper"):
+        return key.series
+    _, _, share = key.head.partition("@")
     return f"the paper's head{f', {share} of the images' if share else ''}"
 
 
 def _data_differs(run: Run, layout: Layout) -> dict[Column, str]:
-    """In what the data of a run's columns differs from the paper's, with its name; of those that do."""
+    """In what the data of a run's columns differs from the paper's; of those that do."""
     found = {}
     for column in layout.columns:
-        name = _find(run, column)
-        said = data_differs(run.values, name) if name and column.table else ""
-        if name and said:
-            found[column] = f"{name.partition('/')[0]}: {said}"
+        row = _find(run, column)
+        said = data_differs(run.rows, row.key) if row and column.table else ""
+        if row and said:
+            found[column] = f"{row.data}: {said}"
     return found
 
 
@@ -203,30 +197,32 @@ def _has(run: Run, layout: Layout) -> bool:
     return any(_find(run, column) for column in layout.columns)
 
 
-def _find(run: Run, column: Column) -> str | None:
-    """The name of the result that fills a column; of several that match, the largest."""
-    for pattern in column.results:
-        rule = re.compile(re.escape(pattern).replace(r"\*", ".+"))
-        names = [name for name in run.values if rule.fullmatch(name)]
-        if names:
-            return max(names, key=lambda name: run.values[name])
+def _find(run: Run, column: Column) -> Row | None:
+    """The result that fills a column; of several that match, the largest."""
+    for fields in column.results:
+        rows = select(run.rows, group="", **fields)
+        if rows:
+            return max(rows, key=lambda row: row.value)
     return None
+
+
+def _key(column: Column) -> Key:
+    """What the first of a column's results is of."""
+    return Key(**column.results[0])
 
 
 def _paper(column: Column, method: str) -> float | None:
     return paper.figure(column.table, method, column.column)
 
 
-def _cell(run: Run, column: Column, theirs: float | None) -> Cell:
-    name = _find(run, column)
-    if name is None:
+def _cell(row: Row | None, theirs: float | None) -> Cell:
+    if row is None:
         return Cell(paper=theirs)
 
-    def percent(key: str) -> float | None:
-        return 100 * run.values[key] if key in run.values else None
+    def percent(share: float | None) -> float | None:
+        return None if share is None else 100 * share
 
-    low, high, deviation = (percent(f"{name}_{end}") for end in ("low", "high", "sd"))
-    return Cell(percent(name), low, high, deviation, theirs)
+    return Cell(percent(row.value), percent(row.low), percent(row.high), percent(row.sd), theirs)
 
 
 def _notes(run: Run, task: str) -> list[str]:

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxpart.data.sets import ALIASES
 from jaxpart.runs.paper import METHODS
+from jaxpart.runs.rows import Key, Row, one
 
 _SIZE = {"width": 768, "depth": 12, "patch_size": 16}
 _RELEASED = "released"
@@ -18,7 +18,7 @@ class _Count:
     """How many images a result of the paper was made with.
 
     Attributes:
-      key: Where our result counts its own.
+      key: The metric of our own count.
       low: The fewest that count as the paper's size.
       high: The most.
       what: In a sentence.
@@ -48,25 +48,25 @@ def _splits(train: int, test: int, share: float = 1) -> list[_Count]:
 
 
 _CLASSES = {"ade20k": 150, "ade20k_part": 209, "pascal_part": 193, "lip": 19}
-_COUNTS: Mapping[str, Sequence[_Count]] = {
-    "cub_parts/retrieval": [_exactly("images", 11_788)],
-    "cub_parts/classification": _splits(5_994, 5_794),
+_COUNTS: Mapping[tuple[str, str], Sequence[_Count]] = {
+    ("cub_parts", "retrieval"): [_exactly("images", 11_788)],
+    ("cub_parts", "classification"): _splits(5_994, 5_794),
     # Of train2017 and val2017, those with annotated persons; readers differ a little in counting them.
-    "coco_person_parts/retrieval": [_Count("images", 63_500, 64_115, "images with persons")],
-    "coco_person_parts/classification": _splits(64_115, 2_693, share=0.99),
-    "imagenet/object_classification": [
+    ("coco_person_parts", "retrieval"): [_Count("images", 63_500, 64_115, "images with persons")],
+    ("coco_person_parts", "classification"): _splits(64_115, 2_693, share=0.99),
+    ("imagenet", "object_classification"): [
         _exactly("train", 1_281_167, "training images"),
         _exactly("test", 50_000, "test images"),
     ],
-    "ade20k/segmentation": _splits(20_210, 2_000),
+    ("ade20k", "segmentation"): _splits(20_210, 2_000),
     # How many images the paper's own copies of these two have is not known: at least half is asked for.
-    "ade20k_part/segmentation": _splits(20_210, 2_000, share=0.5),
-    "pascal_part/segmentation": _splits(4_998, 5_105, share=0.5),
-    "lip/segmentation": _splits(30_462, 10_000),
+    ("ade20k_part", "segmentation"): _splits(20_210, 2_000, share=0.5),
+    ("pascal_part", "segmentation"): _splits(4_998, 5_105, share=0.5),
+    ("lip", "segmentation"): _splits(30_462, 10_000),
 }
 """The official splits' sizes, by data set and task."""
 
-_PATCHES = {"cub_parts/retrieval": "some 24 000 patches"}
+_PATCHES = {("cub_parts", "retrieval"): "some 24 000 patches"}
 """How many patches the published loader makes, where that is known."""
 
 
@@ -97,29 +97,33 @@ def encoder_differs(encoder: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def data_differs(values: Mapping[str, float], name: str) -> str:
+def data_differs(rows: Sequence[Row], key: Key) -> str:
     """In what the data of a result differs from the paper's, as "120 of 11 788 images"; else "".
 
     Args:
-      values: All results of its run.
-      name: Of the result, "cub/retrieval/embedding/AP".
+      rows: All results of its run.
+      key: The result.
     """
-    data, task, *_ = name.split("/")
-    place = f"{ALIASES.get(data, data)}/{task}"
+    data, task = key.data, key.task
+
+    def counted(metric: str) -> float | None:
+        found = one(rows, data, task, metric)
+        return None if found is None else found.value
+
     said = []
-    for count in _COUNTS.get(place, ()):
-        ours = values.get(f"{data}/{task}/{count.key}")
+    for count in _COUNTS.get((data, task), ()):
+        ours = counted(count.key)
         if ours is None:
             said.append(f"not recorded how many of {count.said}")
         elif not count.low <= ours <= count.high:
             said.append(f"{_thousands(ours)} of {count.said}")
-    patches = values.get(f"{data}/{task}/patches")
-    if said and patches is not None and place in _PATCHES:
-        said.insert(0, f"{_thousands(patches)} of {_PATCHES[place]}")
-    classes, theirs = values.get(f"{data}/{task}/classes"), _CLASSES.get(data)
+    patches = counted("patches")
+    if said and patches is not None and (data, task) in _PATCHES:
+        said.insert(0, f"{_thousands(patches)} of {_PATCHES[data, task]}")
+    classes, theirs = counted("classes"), _CLASSES.get(data)
     if task == "segmentation" and theirs and classes is not None and classes != theirs:
         said.append(f"{classes:.0f} classes, not {theirs}")
-    skipped = values.get(f"{data}/{task}/skipped")
+    skipped = counted("skipped")
     if skipped:
         said.append(f"{_thousands(skipped)} skipped")
     return ", ".join(said)

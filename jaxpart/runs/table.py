@@ -11,6 +11,8 @@ import rich.box
 import rich.console
 import rich.table
 
+from jaxpart.runs.rows import Row
+
 _WIDTH = 100
 
 
@@ -32,9 +34,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def interval(values: Mapping[str, float], name: str) -> str:
-    """The 95 % interval of a result in percent, "91.2 to 93.4"."""
-    return f"{percent(values[f'{name}_low'])} to {percent(values[f'{name}_high'])}"
+def interval(row: Row | None) -> str:
+    """The 95 % interval of a result in percent, "91.2 to 93.4"; empty where there is none."""
+    if row is None or row.interval is None:
+        return ""
+    low, high = row.interval
+    return f"{percent(low)} to {percent(high)}"
 
 
 def results_table(encoder: Mapping[str, Any], sections: Sequence[Section]) -> str:

@@ -17,12 +17,15 @@ from jaxpart.data.source import Source
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import from_json, moved_into_place, parse_json, sealed_json, to_json
 from jaxpart.runs.events import event_writer
+from jaxpart.runs.rows import Key, Row, parse_row
 
 _METRICS = "metrics.jsonl"
 _IDENTITY = "identity.json"
 _PLACES = ("data.root", "encoder.checkpoint", "encoders", "features.folder")
 _SUM = "crc32"
-_FIELDS = {"time", "name", "step", "value", _SUM}
+Measured = Key | tuple[str, int]
+"""What a line of metrics.jsonl is of: a result, or a name and a step of training."""
+
 _PACKAGES = (
     "jaxpart",
     "jax",
@@ -46,27 +49,39 @@ def default_workdir(name: str) -> pathlib.Path:
     )
 
 
-def read_metrics(file: pathlib.Path) -> dict[tuple[str, int | None], str]:
-    """The lines of metrics.jsonl by name and step, the last of each; one that was cut off is dropped.
+def read_metrics(file: pathlib.Path) -> dict[Measured, str]:
+    """The lines of metrics.jsonl by what they are of, the last of each; one that was cut off is dropped.
 
     Raises:
       JaxpartError: A line is damaged.
     """
-    found: dict[tuple[str, int | None], str] = {}
+    found: dict[Measured, str] = {}
     *lines, rest = file.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate([*lines, *([rest] if "}" in rest else [])], 1):
         try:
             entry = json.loads(line)
-            if not isinstance(entry, dict) or not {"name", "value"} <= entry.keys() <= _FIELDS:
+            if not isinstance(entry, dict):
                 raise ValueError("no measurement")
             if _SUM in entry and entry.pop(_SUM) != _crc(entry):
                 raise ValueError("it was changed after it was written")
-        except (ValueError, RecursionError) as error:
+            entry.pop("time", None)
+            if "name" not in entry:
+                what: Measured = parse_row(entry).key
+            elif entry.keys() == {"name", "step", "value"}:
+                what = str(entry["name"]), int(entry["step"])
+            elif entry.keys() == {"name", "value"}:
+                raise JaxpartError(
+                    f"{file} was begun by an older jaxpart, which kept names in place of rows; name "
+                    f"another --workdir"
+                )
+            else:
+                raise ValueError("no measurement")
+        except (ValueError, TypeError, RecursionError) as error:
             raise JaxpartError(
                 f"{file}, line {number} is damaged ({error}); copy the file again, or run anew with "
                 f"another --workdir"
             ) from error
-        found[entry["name"], entry.get("step")] = line
+        found[what] = line
     return found
 
 
@@ -108,7 +123,7 @@ class WorkDir:
         """
         self.path = path
         self._writes = writes
-        self._measured: dict[tuple[str, int | None], str] = {}
+        self._measured: dict[Measured, str] = {}
         self._identity: dict[str, str] = {}
         self._metrics: TextIO | None = None
         self._events: Any = None
@@ -202,18 +217,28 @@ class WorkDir:
                 f"--workdir"
             )
 
-    def metric(self, name: str, value: float | int, *, step: int | None = None) -> None:
-        """Appends a measurement to metrics.jsonl.
+    def row(self, row: Row) -> None:
+        """Appends a result to metrics.jsonl: its fields, and when it was measured."""
+        self._append(row.key, row.fields())
+        if self._events is not None:
+            self._events.add_scalar(row.key.name, row.value, 0)
+
+    def metric(self, name: str, value: float, *, step: int) -> None:
+        """Appends a measurement of a training to metrics.jsonl.
 
         Args:
           name: What is measured.
           value: Its value.
-          step: Of training, where it has many.
+          step: When.
         """
+        self._append((name, step), {"name": name, "step": step, "value": value})
+        if self._events is not None:
+            self._events.add_scalar(name, value, step)
+
+    def _append(self, what: Measured, fields: Mapping[str, Any]) -> None:
         if self._metrics is None:
             return
-        at = {} if step is None else {"step": step}
-        entry = {"time": round(time.time(), 3), "name": name, **at, "value": value}
+        entry = {"time": round(time.time(), 3), **fields}
         entry = json.loads(to_json(entry, indent=None))  # NaN is null there
         line = to_json({**entry, _SUM: _crc(entry)}, indent=None)
         try:
@@ -221,12 +246,10 @@ class WorkDir:
             self._metrics.flush()
         except OSError as error:
             raise self._unwritable(error) from error
-        self._measured[name, step] = line
-        if self._events is not None:
-            self._events.add_scalar(name, value, step or 0)
+        self._measured[what] = line
 
     def measured(self) -> list[dict[str, Any]]:
-        """All measurements so far, those before a resume too; the last of each name and step."""
+        """All measurements so far, those before a resume too; the last of each."""
         entries = (json.loads(line) for line in self._measured.values())
         return [
             {k: v for k, v in entry.items() if k != _SUM} | {"value": from_json(entry["value"])}

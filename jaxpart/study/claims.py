@@ -8,21 +8,19 @@ attentive) and part segmentation. Probing is of objects and parts together.
 
 from __future__ import annotations
 
-from jaxpart.runs.paper import METHODS
-from jaxpart.study.verdicts import Claim, Comparison, Side
+import functools
 
-_LINEAR = (
-    "critters/object_classification/linear/cls_token/best",
-    "critters/classification/linear/cls_token/best",
-)
-_ATTENTIVE = (
-    "critters/object_classification/attentive/tokens/best",
-    "critters/classification/attentive/tokens/best",
-)
-_ENCODED = "critters/retrieval/embedding/AP"
-_PROJECTED = "critters/retrieval/projection/AP"
-_OBJECT = (_LINEAR[0], _ATTENTIVE[0], "critters_object/segmentation/paper/mIoU")
-_PART = (_ENCODED, _LINEAR[1], _ATTENTIVE[1], "critters_part/segmentation/paper/mIoU")
+from jaxpart.runs.paper import METHODS
+from jaxpart.runs.rows import Key
+from jaxpart.study.figures import DATA, attentive, linear, retrieved, segmented
+from jaxpart.study.verdicts import Claim, Comparison, Side
+from jaxpart.tasks.baselines import BASELINE
+
+_LINEAR = (linear("object_classification"), linear("classification"))
+_ATTENTIVE = (attentive("object_classification"), attentive("classification"))
+_ENCODED, _PROJECTED = retrieved("embedding"), retrieved("projection")
+_OBJECT = (_LINEAR[0], _ATTENTIVE[0], segmented("object"))
+_PART = (_ENCODED, _LINEAR[1], _ATTENTIVE[1], segmented("part"))
 
 _FAR = 0.05
 """What "far better" is at least: points of AP, as a share of 1."""
@@ -82,7 +80,7 @@ def _second() -> Claim:
 
 
 def _third() -> Claim:
-    place = "critters/hidden_parts"
+    asked = functools.partial(Key, DATA, "hidden_parts", "AP")
     return Claim(
         3,
         "Part-to-part: masked image modelling predicts the masked part of an object from the visible part "
@@ -91,8 +89,8 @@ def _third() -> Claim:
             *(
                 Comparison(
                     f"hidden parts: {_named(row)}'s {space} above chance",
-                    Side((row,), (f"{place}/{space}/part/AP",)),
-                    Side((row,), (f"{place}/chance/AP",)),
+                    Side((row,), (asked("part", space),)),
+                    Side((row,), (asked(BASELINE, "chance"),)),
                 )
                 for row, space in _SPACES
             ),
@@ -100,7 +98,7 @@ def _third() -> Claim:
                 Comparison(
                     f"hidden parts: {_named(row)}'s {space} from the object itself above those from "
                     f"another image",
-                    Side((row,), (f"{place}/{space}/part_less_other_image/AP",)),
+                    Side((row,), (asked("part_less_other_image", space),)),
                     None,
                 )
                 for row, space in _SPACES

@@ -29,6 +29,7 @@ from jaxpart.pretraining.pool import Pool, pool_supply
 from jaxpart.pretraining.recipe import pretrain_config
 from jaxpart.pretraining.run import pretrain
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import select
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.retrieval import part_retrieval
 
@@ -73,8 +74,9 @@ def untrained_controls(source: Critters, progress: Progress) -> list[Control]:
     config.retrieval.representations = ("embedding",)
     config.retrieval.untrained = False  # the encoder is untrained itself
     encoder = random_encoder("deit", small_config("deit"))
-    found = dict(part_retrieval(encoder, source, CRITTER_PARTS, config, progress))
-    chance = found["baseline/chance/AP"]
+    rows = list(part_retrieval(encoder, "critters", source, CRITTER_PARTS, config, progress))
+    ap = {(row.head, row.representation): row.value for row in select(rows, metric="AP", group="")}
+    chance = ap["baseline", "chance"]
     images, labels = labelled_patches(source, encoder.config.image_size[0])
     cells = np.asarray(cell_means(jnp.asarray(images))).reshape(-1, SIDE**2, 3)
     cells = cells - cells.mean(axis=1, keepdims=True)
@@ -82,12 +84,12 @@ def untrained_controls(source: Critters, progress: Progress) -> list[Control]:
     grey = average_precision(cells.mean(axis=2), labels.tolist()).ap
     return [
         Control("chance", chance),
-        Control("mean colour", found["baseline/mean_colour/AP"], high=chance + 0.02),
-        Control("12 × 12 pixels, colour", found["baseline/pixels12_colour/AP"], high=chance + 0.04),
-        Control("12 × 12 pixels, grey", found["baseline/pixels12_grey/AP"], high=chance + 0.04),
+        Control("mean colour", ap["baseline", "mean_colour"], high=chance + 0.02),
+        Control("12 × 12 pixels, colour", ap["baseline", "pixels12_colour"], high=chance + 0.04),
+        Control("12 × 12 pixels, grey", ap["baseline", "pixels12_grey"], high=chance + 0.04),
         Control("12 × 12 pixels, colour, each patch centred", colour, high=chance + 0.04),
         Control("12 × 12 pixels, grey, each patch centred", grey, high=chance + 0.04),
-        Control("untrained encoder, embedding", found["embedding/AP"], high=chance + 0.05),
+        Control("untrained encoder, embedding", ap["", "embedding"], high=chance + 0.05),
     ]
 
 

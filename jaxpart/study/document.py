@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxpart.runs.paper import METHODS
+from jaxpart.runs.rows import select
 from jaxpart.study import claims, verdicts
 from jaxpart.study.entries import Entry, Study
 from jaxpart.study.figures import (
     COLUMNS,
+    DATA,
     Figure,
     baseline_figures,
     beaten_by,
@@ -21,7 +22,7 @@ from jaxpart.study.figures import (
     interval_note,
     written,
 )
-from jaxpart.tasks.baselines import label
+from jaxpart.tasks.baselines import BASELINE, label
 from jaxpart.tasks.masked_parts.experiment import QUERIES
 
 _HEAD = """# The study in miniature
@@ -146,31 +147,26 @@ def _layers(entries: Sequence[Entry]) -> str:
     """From part to whole, one row per layer."""
     rows = by_row(entries)
     layers = dict.fromkeys(
-        match[1]
+        row.key
         for mine in rows.values()
         for entry in mine
-        for key in entry.values
-        if (match := re.fullmatch(r"critters/layers/(.+)/parts/AP", key))
+        for row in select(entry.rows, data=DATA, task="layers", metric="AP", group="parts")
     )
     if not layers:
         return ""
     table = []
     for layer in layers:
-        baseline = layer.removeprefix("baseline/")
         cells = []
         for mine in rows.values():
-            found = [
-                figure_of(mine, f"critters/layers/{layer}/{what}/AP")
-                for what in ("parts", "objects")
-            ]
-            if layer != baseline:  # of the data alone
+            found = [figure_of(mine, layer._replace(group=what)) for what in ("parts", "objects")]
+            if layer.head:  # a baseline: of the data alone
                 found = [figure and Figure(figure.value, None, None, 1) for figure in found]
             cells.append(
                 "–"
                 if found[0] is None
                 else " / ".join(written(figure, between=" ") for figure in found if figure)
             )
-        table.append([f"`{layer}`" if layer == baseline else label(baseline), *cells])
+        table.append([label(layer) if layer.head else f"`{label(layer)}`", *cells])
     return (
         "## From part to whole\n\nAP in percent with which part patches retrieve the same part / the same "
         "kind of object, by what each block and each layer of the projector makes of them. Blocks count "
@@ -182,18 +178,17 @@ def _layers(entries: Sequence[Entry]) -> str:
 
 def _hidden(entries: Sequence[Entry]) -> str:
     """From part to part, one row per method and space."""
-    place, table = "critters/hidden_parts", []
-    for row, mine in by_row(entries).items():
-        spaces = dict.fromkeys(
-            match[1]
-            for entry in mine
-            for key in entry.values
-            if (match := re.fullmatch(rf"{place}/([^/]+)/part/AP", key))
+    table = []
+    wanted = {"data": DATA, "task": "hidden_parts", "metric": "AP", "group": ""}
+    for name, mine in by_row(entries).items():
+        asked = dict.fromkeys(
+            row.key for entry in mine for row in select(entry.rows, **wanted, head="part")
         )
-        for space in spaces:
-            keys = [f"{place}/chance/AP", *(f"{place}/{space}/{q}/AP" for q in QUERIES)]
+        for key in asked:
+            chance = key._replace(head=BASELINE, representation="chance")
+            keys = [chance, *(key._replace(head=query) for query in QUERIES)]
             cells = [written(figure_of(mine, key), between=" ") for key in keys]
-            table.append([f"{_named(row)}, {space}", *cells])
+            table.append([f"{_named(name)}, {key.representation}", *cells])
     if not table:
         return ""
     return (

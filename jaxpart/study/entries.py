@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import parse_json, write_json
+from jaxpart.runs.rows import VERSION, Row, check_version, parse_rows
 
 STORED = pathlib.Path(__file__).resolve().parent / "results.json"
 """Results of several pretrainings of each method, run once and stored."""
@@ -26,14 +27,14 @@ class Entry:
       seed: Of its pretraining, or None.
       encoder: As results.json of its run has it: name, trained, digest, width, depth.
       pretraining: Images seen, seconds and commit, as far as they are known.
-      values: Results by name, shares of 1 and counts.
+      rows: Results.
     """
 
     row: str
     seed: int | None
     encoder: Mapping[str, Any]
     pretraining: Mapping[str, Any]
-    values: Mapping[str, float]
+    rows: Sequence[Row]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +52,13 @@ class Study:
     def document(self) -> dict[str, Any]:
         """What results.json holds of them."""
         return {
+            "version": VERSION,
             "options": dict(self.options),
-            "entries": [dataclasses.asdict(entry) for entry in self.entries],
+            "entries": [
+                dataclasses.asdict(dataclasses.replace(entry, rows=()))
+                | {"rows": [row.fields() for row in entry.rows]}
+                for entry in self.entries
+            ],
         }
 
 
@@ -76,9 +82,13 @@ def read_study(path: str | pathlib.Path) -> Study:
         )
     try:
         found = parse_json(file.read_bytes())
-        entries = [Entry(**entry) for entry in found["entries"]]
+        check_version(found, file)
+        entries = [
+            Entry(**entry | {"rows": parse_rows(entry.get("rows"), f"{file}, entry {i}")})
+            for i, entry in enumerate(found["entries"])
+        ]
         return Study(dict(found["options"]), entries)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise JaxpartError(
             f"{file} is not the results of a study ({error!r}); name the work directory of one"
         ) from error

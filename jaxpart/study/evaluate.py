@@ -18,6 +18,7 @@ from jaxpart.evaluation import measure
 from jaxpart.io.files import parse_json
 from jaxpart.runs.config_checks import check_config
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import read_rows
 from jaxpart.runs.table import sections_text
 from jaxpart.runs.workdir import WorkDir, config_changes
 from jaxpart.study.claims import CLAIMS
@@ -61,10 +62,11 @@ def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
         progress.say(f"encoder {number} of {len(members)}: {member.label}")
         results = _measured(config, member, path / member.label, progress)
         about = results["encoder"]
-        entries.append(Entry(member.row, member.seed, about, member.pretraining, results["values"]))
+        rows = read_rows(results, path / member.label)
+        entries.append(Entry(member.row, member.seed, about, member.pretraining, rows))
     study = merge([Study(options_of(given), entries), *stored])
     figures = {
-        row: {key: dataclasses.asdict(figure) for key, figure in mine.items()}
+        row: [key._asdict() | dataclasses.asdict(figure) for key, figure in mine.items()]
         for row, mine in figures_of(study.entries).items()
     }
     judged = [dataclasses.asdict(claim) for claim in judge(study.entries, CLAIMS)]
@@ -134,7 +136,7 @@ def _measured(
     try:
         results = parse_json(file.read_bytes())
         before = parse_json((path / "config.json").read_bytes())
-        digest, _ = results["encoder"]["digest"], results["values"]
+        digest = results["encoder"]["digest"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JaxpartError(f"{path} is damaged ({error!r}); delete it to measure again") from error
     if config_changes(before, json.loads(own.to_json_best_effort())):

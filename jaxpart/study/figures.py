@@ -15,9 +15,10 @@ import numpy as np
 from scipy import stats
 
 from jaxpart.runs.paper import METHODS
+from jaxpart.runs.rows import Key, one, select
 from jaxpart.runs.table import Section
 from jaxpart.study.entries import Entry
-from jaxpart.tasks.baselines import BASELINES, strongest
+from jaxpart.tasks.baselines import BASELINE, label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,28 +28,50 @@ class Column:
     Attributes:
       level: "object" or "part".
       heading: Task and what varies within it.
-      key: Name of the result.
+      key: The result.
     """
 
     level: str
     heading: tuple[str, str]
-    key: str
+    key: Key
+
+
+DATA = "critters"
+"""What a study measures on."""
+
+
+def retrieved(representation: str) -> Key:
+    """Part retrieval by a representation."""
+    return Key(DATA, "retrieval", "AP", representation=representation)
+
+
+def linear(task: str) -> Key:
+    """Linear probing of a task of classification."""
+    return Key(DATA, task, "best", "linear", "cls_token")
+
+
+def attentive(task: str) -> Key:
+    """Attentive probing of a task of classification."""
+    return Key(DATA, task, "best", "attentive", "tokens")
+
+
+def segmented(level: str) -> Key:
+    """Segmentation at the level "object" or "part"."""
+    return Key(f"{DATA}_{level}", "segmentation", "mIoU", "paper")
 
 
 COLUMNS = (
-    Column("object", ("class.", "linear"), "critters/object_classification/linear/cls_token/best"),
-    Column("object", ("class.", "attent."), "critters/object_classification/attentive/tokens/best"),
-    Column("object", ("segm.", "mIoU"), "critters_object/segmentation/paper/mIoU"),
-    Column("part", ("retr.", "encoded"), "critters/retrieval/embedding/AP"),
-    Column("part", ("retr.", "project."), "critters/retrieval/projection/AP"),
-    Column("part", ("retr.", "cls"), "critters/retrieval/cls_token/AP"),
-    Column("part", ("class.", "linear"), "critters/classification/linear/cls_token/best"),
-    Column("part", ("class.", "attent."), "critters/classification/attentive/tokens/best"),
-    Column("part", ("segm.", "mIoU"), "critters_part/segmentation/paper/mIoU"),
+    Column("object", ("class.", "linear"), linear("object_classification")),
+    Column("object", ("class.", "attent."), attentive("object_classification")),
+    Column("object", ("segm.", "mIoU"), segmented("object")),
+    Column("part", ("retr.", "encoded"), retrieved("embedding")),
+    Column("part", ("retr.", "project."), retrieved("projection")),
+    Column("part", ("retr.", "cls"), retrieved("cls_token")),
+    Column("part", ("class.", "linear"), linear("classification")),
+    Column("part", ("class.", "attent."), attentive("classification")),
+    Column("part", ("segm.", "mIoU"), segmented("part")),
 )
 """In the order of the table."""
-
-_RETRIEVAL = "critters/retrieval"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,15 +100,14 @@ def over_seeds(values: Sequence[float]) -> Figure:
     return Figure(mean, mean - half, mean + half, len(values))
 
 
-def figure_of(entries: Sequence[Entry], key: str) -> Figure | None:
+def figure_of(entries: Sequence[Entry], key: Key) -> Figure | None:
     """A result of one row's pretrainings; None where none of them has it."""
-    found = [entry.values for entry in entries if key in entry.values]
+    found = [row for entry in entries if (row := one(entry.rows, *key))]
     if not found:
         return None
     if len(found) > 1:
-        return over_seeds([values[key] for values in found])
-    (values,) = found
-    return Figure(values[key], values.get(f"{key}_low"), values.get(f"{key}_high"), 1)
+        return over_seeds([row.value for row in found])
+    return Figure(found[0].value, found[0].low, found[0].high, 1)
 
 
 def by_row(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
@@ -96,8 +118,8 @@ def by_row(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     return {row: mine for row, mine in rows.items() if mine}
 
 
-def figures_of(entries: Sequence[Entry]) -> dict[str, dict[str, Figure]]:
-    """Every figure of the table by row and by the result's name."""
+def figures_of(entries: Sequence[Entry]) -> dict[str, dict[Key, Figure]]:
+    """Every figure of the table by row and by the result."""
     return {
         row: {
             column.key: found
@@ -108,7 +130,7 @@ def figures_of(entries: Sequence[Entry]) -> dict[str, dict[str, Figure]]:
     }
 
 
-def best_rows(figures: Mapping[str, Mapping[str, Figure]]) -> dict[str, str]:
+def best_rows(figures: Mapping[str, Mapping[Key, Figure]]) -> dict[Key, str]:
     """The row with the highest figure of each column that any row has."""
     best = {}
     for column in COLUMNS:
@@ -118,24 +140,22 @@ def best_rows(figures: Mapping[str, Mapping[str, Figure]]) -> dict[str, str]:
     return best
 
 
-def baseline_figures(entries: Sequence[Entry]) -> dict[str, dict[str, Figure]]:
+def baseline_figures(entries: Sequence[Entry]) -> dict[str, dict[Key, Figure]]:
     """Of columns of retrieval what chance and pixels give, by label and by the column's result.
 
     They are of the data alone, which all entries share: the first that has them counts.
     """
-    values = next((e.values for e in entries if strongest(e.values, _RETRIEVAL)), {})
-    found: dict[str, dict[str, Figure]] = {}
-    for name, label in BASELINES.items():
-        key = f"{_RETRIEVAL}/baseline/{name}/AP"
-        if key in values:
-            ends = values.get(f"{key}_low"), values.get(f"{key}_high")
-            columns = [c.key for c in COLUMNS if c.key.startswith(f"{_RETRIEVAL}/")]
-            found[label] = dict.fromkeys(columns, Figure(values[key], *ends, 1))
-    return found
+    columns = [c.key for c in COLUMNS if c.key.task == "retrieval"]
+    wanted = {"data": DATA, "task": "retrieval", "metric": "AP", "head": BASELINE, "group": ""}
+    rows = next(filter(None, (select(entry.rows, **wanted) for entry in entries)), [])
+    return {
+        label(row.key): dict.fromkeys(columns, Figure(row.value, row.low, row.high, 1))
+        for row in rows
+    }
 
 
 def beaten_by(
-    figure: Figure | None, column: Column, baselines: Mapping[str, Mapping[str, Figure]]
+    figure: Figure | None, column: Column, baselines: Mapping[str, Mapping[Key, Figure]]
 ) -> bool:
     """Whether a figure of retrieval is not above every baseline."""
     levels = [mine[column.key].value for mine in baselines.values() if column.key in mine]
@@ -179,9 +199,9 @@ def table_section(entries: Sequence[Entry]) -> Section:
             cells.append(written(figure, best=best.get(column.key) == row, beaten=beaten))
         untrained = any(not entry.encoder["trained"] for entry in mine)
         rows.append((METHODS.get(row, row), *cells, "UNTRAINED" if untrained else ""))
-    for label, levels in baselines.items():
+    for name, levels in baselines.items():
         cells = [f"{100 * levels[c.key].value:.1f}" if c.key in levels else "–" for c in COLUMNS]
-        short = label.removeprefix("12 × 12 ").replace(",", "")
+        short = name.removeprefix("12 × 12 ").replace(",", "")
         rows.append((short, *cells, ""))
     headings = [f"{c.level}\n{c.heading[0]}\n{c.heading[1]}" for c in COLUMNS]
     return Section(("percent\n* best", *headings, ""), rows)

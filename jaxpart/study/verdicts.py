@@ -21,9 +21,11 @@ from typing import Literal
 
 import numpy as np
 
+from jaxpart.runs.rows import Key, Row, by_key
 from jaxpart.runs.table import Section
 from jaxpart.study.entries import Entry
 from jaxpart.study.figures import by_row, over_seeds
+from jaxpart.tasks.baselines import BASELINE
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 
@@ -34,11 +36,11 @@ class Side:
 
     Attributes:
       rows: Methods.
-      keys: Names of results.
+      keys: Of results.
     """
 
     rows: tuple[str, ...]
-    keys: tuple[str, ...]
+    keys: tuple[Key, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +124,8 @@ def judge(entries: Sequence[Entry], claims: Sequence[Claim]) -> list[Judged]:
       claims: Which.
     """
     rows = {
-        row: {entry.seed: entry.values for entry in mine} for row, mine in by_row(entries).items()
+        row: {entry.seed: by_key(entry.rows) for entry in mine}
+        for row, mine in by_row(entries).items()
     }
     judged = []
     for claim in claims:
@@ -137,7 +140,7 @@ def judge(entries: Sequence[Entry], claims: Sequence[Claim]) -> list[Judged]:
     return judged
 
 
-_Rows = Mapping[str, Mapping[int | None, Mapping[str, float]]]
+_Rows = Mapping[str, Mapping[int | None, Mapping[Key, Row]]]
 
 
 def _compare(comparison: Comparison, rows: _Rows) -> Compared:
@@ -189,15 +192,15 @@ def _seeds(side: Side, rows: _Rows) -> set[int | None]:
     for row in side.rows:
         mine = {
             seed
-            for seed, values in rows.get(row, {}).items()
-            if all(key in values for key in side.keys)
+            for seed, measured in rows.get(row, {}).items()
+            if all(key in measured for key in side.keys)
         }
         found = mine if found is None else found & mine
     return found or set()
 
 
 def _value(side: Side, rows: _Rows, seed: int | None) -> float:
-    return float(np.mean([rows[row][seed][key] for row in side.rows for key in side.keys]))
+    return float(np.mean([rows[row][seed][key].value for row in side.rows for key in side.keys]))
 
 
 def _over_items(
@@ -206,16 +209,15 @@ def _over_items(
     """The interval of a difference from those of its figures; chance is known exactly."""
     down = up = 0.0
     for side, sign in ((comparison.left, 1), (comparison.right, -1)):
-        if side is None or side.keys[0].endswith("chance/AP"):
+        if side is None or side.keys[0].head == BASELINE:
             continue
         count = len(side.rows) * len(side.keys)
         for row in side.rows:
             for key in side.keys:
-                values = rows[row][seed]
-                ends = [values.get(f"{key}_{end}") for end in ("low", "high")]
-                if ends[0] is None or ends[1] is None:
+                found = rows[row][seed][key]
+                if found.interval is None:
                     return None, None
-                below, above = values[key] - ends[0], ends[1] - values[key]
+                below, above = found.value - found.interval[0], found.interval[1] - found.value
                 if sign < 0:
                     below, above = above, below
                 down += (below / count) ** 2

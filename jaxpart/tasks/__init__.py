@@ -1,19 +1,18 @@
-"""The experiments: each a function of a frozen encoder and data sets that yields (name, value) pairs."""
+"""The experiments: each a function of a frozen encoder and data sets that yields rows."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Row
 from jaxpart.runs.table import Section
 from jaxpart.runs.workdir import WorkDir
-
-Values = Iterator[tuple[str, float | int]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,16 +20,16 @@ class Task:
     """One experiment.
 
     Attributes:
-      run: Takes the encoder, the whole configuration, the work directory and the progress; yields
-        names below "DATA/TASK/" with their values.
-      section: Its part of the result table, from the values of all tasks by name.
+      run: Takes the encoder, the whole configuration, the work directory and the progress; yields its
+        results.
+      section: Its part of the result table, from the results of all tasks.
       check: Refuses a whole configuration with a `JaxpartError`, before anything is encoded.
       rules: Takes the encoder and the whole configuration; what was decided for this encoder without
         being asked, in words by name, to stand in the result.
     """
 
-    run: Callable[[Encoder, Any, WorkDir, Progress], Values]
-    section: Callable[[Mapping[str, float | int]], Section]
+    run: Callable[[Encoder, Any, WorkDir, Progress], Iterator[Row]]
+    section: Callable[[Sequence[Row]], Section]
     check: Callable[[Any], None] = lambda config: None
     rules: Callable[[Encoder, Any], Mapping[str, str]] = lambda encoder, config: {}
 

@@ -8,22 +8,30 @@ too. An encoder that does not retrieve better says nothing of parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float32
 
 from jaxpart.features.extract import Features
 from jaxpart.features.pixels import SIDE
+from jaxpart.runs.rows import Key, Row, select
 
 BASELINES = {
     "chance": "chance",
     "mean_colour": "mean colour",
     "pixels12_colour": "12 × 12 pixels, colour",
     "pixels12_grey": "12 × 12 pixels, grey",
-    "untrained": "untrained encoder",
 }
-"""Name of a result, below "baseline/", and what tables call it; behind "untrained/" is a representation."""
+"""What retrieves without an encoder, as a row's representation has it, and what tables call it."""
+
+BASELINE = "baseline"
+"""The head of rows of `BASELINES`."""
+
+UNTRAINED = "untrained"
+"""The head of rows of the same encoder with random weights."""
+
+UNTRAINED_LABEL = "untrained encoder"
 
 PIXEL_BASELINES = ("mean_colour", "pixels12_colour", "pixels12_grey")
 
@@ -48,28 +56,26 @@ def _centred(rows: Float32[np.ndarray, "patch channel"]) -> Float32[np.ndarray, 
     return rows
 
 
-def label(name: str) -> str:
-    """What tables call a baseline, "untrained encoder, embedding" of "untrained/embedding"."""
-    first, *rest = name.split("/", 1)
-    return ", ".join([BASELINES[first], *rest])
+def label(key: Key) -> str:
+    """What tables call who retrieves: "embedding", "chance", "untrained encoder, embedding"."""
+    if key.head == BASELINE:
+        return BASELINES[key.representation]
+    return ", ".join(filter(None, (key.head and UNTRAINED_LABEL, key.representation)))
 
 
 def strongest(
-    values: Mapping[str, float], place: str, metric: str = "AP"
+    rows: Sequence[Row], data: str, task: str, group: str = ""
 ) -> tuple[str, float] | None:
-    """The label and the value of the best baseline without an encoder; None where none was measured.
+    """The label and the AP of the best baseline without an encoder; None where none was measured.
 
     Args:
-      values: Results by name.
-      place: Of the task, "critters/retrieval".
-      metric: Behind the baseline's name, "AP" or "parts/AP".
+      rows: Results.
+      data: The data set.
+      task: "retrieval" or "layers".
+      group: See `Row`.
     """
-    found = {
-        name: values[key]
-        for name in ("chance", *PIXEL_BASELINES)
-        if (key := f"{place}/baseline/{name}/{metric}") in values
-    }
+    found = select(rows, data=data, task=task, metric="AP", head=BASELINE, group=group)
     if not found:
         return None
-    best = max(found, key=lambda name: found[name])
-    return label(best), found[best]
+    best = max(found, key=lambda row: row.value)
+    return label(best.key), best.value

@@ -6,11 +6,12 @@ objects, and does it find parts of the same kind of object?
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jaxpart.data.sets import retrieval_set
+from jaxpart.data.sets import find_set, retrieval_set
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.features.pixels import PIXELS
@@ -18,77 +19,71 @@ from jaxpart.metrics.average_precision import average_precision
 from jaxpart.metrics.chance import chance_retrieval
 from jaxpart.metrics.similarities import Rows
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Row, one, select
 from jaxpart.runs.table import Section, percent
 from jaxpart.runs.workdir import WorkDir
-from jaxpart.tasks.baselines import PIXEL_BASELINES, label, pixel_baselines, strongest
+from jaxpart.tasks.baselines import BASELINE, PIXEL_BASELINES, label, pixel_baselines, strongest
 from jaxpart.tasks.patches import encoded_patches, layer_names, patch_representations
 
-_SUFFIX = "/parts/AP"
+_TASK = "layers"
 
 
-def run(
-    encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
-) -> Iterator[tuple[str, float | int]]:
+def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> Iterator[Row]:
     """Retrieval by every layer on every data set of a configuration: see `jaxpart.tasks.Task`.
 
-    Yields, below "DATA/layers/", "patches"; and in the order of the layers, for each representation of
-    `layer_names`, "block0/embedding/parts/AP", and where images have a class "…/objects/AP", whose
-    positives are all patches of objects of the query's kind, its own image's too; both as shares of 1.
-    Before them the same of each of `jaxpart.tasks.baselines`, "baseline/chance/parts/AP".
+    Yields "patches"; and in the order of the layers, for each representation of `layer_names`, the "AP" of
+    the group "parts", and where images have a class that of "objects", whose positives are all patches of
+    objects of the query's kind, its own image's too; both as shares of 1. Before them the same of each of
+    `jaxpart.tasks.baselines`.
     """
     encoder = narrowed(encoder)
     wanted = patch_representations(encoder, config)
     exclude_self = config.retrieval.exclude_self
-    for name in config.data.sets:
+    for alias in config.data.sets:
+        name, _ = find_set(alias)
         source, selection = retrieval_set(name, config.data)
-        workdir.reads(f"{name}/layers", source)
+        workdir.reads(f"{name}/{_TASK}", source)
         found, patches = encoded_patches(encoder, source, selection, wanted, config, progress)
         labels = {"parts": [selection.parts[patch.part] for patch in patches]}
         if source.info.class_names:
             kinds = [source.annotation(patch.index).label for patch in patches]
             if None not in kinds:
                 labels["objects"] = [source.info.class_names[kind or 0] for kind in kinds]
-        yield f"{name}/layers/patches", len(patches)
+        ap = functools.partial(Row, name, _TASK, "AP")
+        yield Row(name, _TASK, "patches", len(patches))
         for what, given in labels.items():
             level = chance_retrieval(given, exclude_self=exclude_self).ap
-            yield f"{name}/layers/baseline/chance/{what}/AP", level
+            yield ap(level, head=BASELINE, representation="chance", group=what)
         layers = layer_names(encoder, config.layers.tokens)
-        ranked: Iterator[tuple[str, Rows]] = itertools.chain(
-            ((f"baseline/{k}", rows) for k, rows in pixel_baselines(found.features[PIXELS])),
-            ((layer, found.features[layer]) for layer in layers),
+        ranked: Iterator[tuple[str, str, Rows]] = itertools.chain(
+            ((BASELINE, k, vectors) for k, vectors in pixel_baselines(found.features[PIXELS])),
+            (("", layer, found.features[layer]) for layer in layers),
         )
         count = len(layers) + len(PIXEL_BASELINES)
         with progress.bar(f"{name}: retrieving by layers", count) as advance:
-            for layer, vectors in ranked:
+            for head, layer, vectors in ranked:
                 for what, given in labels.items():
                     result = average_precision(vectors, given, exclude_self=exclude_self)
-                    yield f"{name}/layers/{layer}/{what}/AP", result.ap
+                    yield ap(result.ap, head=head, representation=layer, group=what)
                 advance(1)
 
 
-def section(values: Mapping[str, float | int]) -> Section:
+def section(rows: Sequence[Row]) -> Section:
     """A row for each data set and layer, in percent; baselines first."""
-    rows = []
-    for key, value in values.items():
-        data, task, *rest = key.split("/")
-        if task == "layers" and key.endswith(_SUFFIX):
-            place, layer = f"{data}/layers", "/".join(rest[:-2])
-            beaten = [
-                what
-                for what in ("parts", "objects")
-                if (best := strongest(values, place, f"{what}/AP"))
-                and values.get(f"{place}/{layer}/{what}/AP", 1.0) <= best[1]
-            ]
-            objects = values.get(key.removesuffix(_SUFFIX) + "/objects/AP")
-            baseline = layer.removeprefix("baseline/")
-            rows.append(
-                (
-                    f"{data}, {layer if layer == baseline else label(baseline)}",
-                    percent(value),
-                    "–" if objects is None else percent(objects),
-                    f"NOT ABOVE baselines: {', '.join(beaten)}"
-                    if beaten and layer == baseline
-                    else "",
-                )
+    shown = []
+    for row in select(rows, task=_TASK, metric="AP", group="parts"):
+        objects = one(rows, *row.key._replace(group="objects"))
+        beaten = [
+            mine.group
+            for mine in filter(None, (row, objects))
+            if (best := strongest(rows, row.data, _TASK, mine.group)) and mine.value <= best[1]
+        ]
+        shown.append(
+            (
+                f"{row.data}, {label(row.key)}",
+                percent(row.value),
+                "–" if objects is None else percent(objects.value),
+                f"NOT ABOVE baselines: {', '.join(beaten)}" if beaten and not row.head else "",
             )
-    return Section(("from part to whole, AP", "of parts", "of objects", ""), rows)
+        )
+    return Section(("from part to whole, AP", "of parts", "of objects", ""), shown)

@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 
 from jaxpart.runs.paper import METHODS, figure
+from jaxpart.runs.rows import Key
 
-_PART = r"(cub|coco)\w*"
-_SCORE = r"(mIoU|mAcc|aAcc)"
-_PLACES = {
-    rf"{_PART}/retrieval/embedding/AP": ("part_retrieval_ap", r"\1_encoded"),
-    rf"{_PART}/retrieval/projection/AP": ("part_retrieval_ap", r"\1_projected"),
-    rf"{_PART}/classification/linear/cls_token/best": ("part_classification_top1", r"\1_linear"),
-    rf"{_PART}/classification/attentive/tokens/best": ("part_classification_top1", r"\1_attentive"),
-    r"imagenet/object_classification/linear/cls_token/best": ("imagenet_classification", "linear"),
-    r"imagenet/object_classification/attentive/tokens/best": (
-        "imagenet_classification",
-        "attentive",
-    ),
-    rf"ade20k/segmentation/paper/{_SCORE}": ("ade20k_150_object_segmentation", r"\1"),
-    rf"ade20k_part/segmentation/paper/{_SCORE}": ("ade20k_part_segmentation", r"\1"),
-    rf"pascal_part/segmentation/paper/{_SCORE}": ("pascal_part_segmentation", r"\1"),
-    rf"lip/segmentation/paper/{_SCORE}": ("lip_part_segmentation", r"\1"),
+_PART_SETS = {"cub": "cub_parts", "coco": "coco_person_parts"}
+_RETRIEVED = {"encoded": "embedding", "projected": "projection"}
+_CLASSIFIED = {"linear": "cls_token", "attentive": "tokens"}
+_SEGMENTED = {
+    "ade20k": "ade20k_150_object_segmentation",
+    "ade20k_part": "ade20k_part_segmentation",
+    "pascal_part": "pascal_part_segmentation",
+    "lip": "lip_part_segmentation",
 }
-"""Name of a result → table and column."""
+_PLACES = {
+    **{
+        Key(data, "retrieval", "AP", representation=name): (
+            "part_retrieval_ap",
+            f"{short}_{column}",
+        )
+        for short, data in _PART_SETS.items()
+        for column, name in _RETRIEVED.items()
+    },
+    **{
+        Key(data, "classification", "best", head, name): (
+            "part_classification_top1",
+            f"{short}_{head}",
+        )
+        for short, data in _PART_SETS.items()
+        for head, name in _CLASSIFIED.items()
+    },
+    **{
+        Key("imagenet", "object_classification", "best", head, name): (
+            "imagenet_classification",
+            head,
+        )
+        for head, name in _CLASSIFIED.items()
+    },
+    **{
+        Key(data, "segmentation", score, "paper"): (table, score)
+        for data, table in _SEGMENTED.items()
+        for score in ("mIoU", "mAcc", "aAcc")
+    },
+}
+"""What a result is of → table and column."""
 
 
-def paper_values(method: str, names: list[str]) -> dict[str, float]:
-    """The paper's figures, as shares of 1, by the names of those results that it has.
+def paper_values(method: str, keys: Iterable[Key]) -> dict[Key, float]:
+    """The paper's figures, as shares of 1, by the keys of those results that it has.
 
     Args:
       method: "ibot".
-      names: Names of results, as results.json has them.
+      keys: Of results.
     """
     found = {}
-    for name in names:
-        for pattern, (table, column) in _PLACES.items():
-            match = re.fullmatch(pattern, name)
-            if match:
-                theirs = figure(table, METHODS.get(method, ""), match.expand(column))
-                if theirs is not None:
-                    found[name] = theirs / 100
+    for key in keys:
+        if key in _PLACES:
+            table, column = _PLACES[key]
+            theirs = figure(table, METHODS.get(method, ""), column)
+            if theirs is not None:
+                found[key] = theirs / 100
     return found

@@ -9,31 +9,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import from_json, parse_json
+from jaxpart.io.files import parse_json
 from jaxpart.runs.comparable import data_differs, encoder_differs, remark
 from jaxpart.runs.paper import METHODS
+from jaxpart.runs.rows import Key, Row, by_key, read_rows
 from jaxpart.runs.table import Section, sections_text
 from jaxpart.verify.paper import paper_values
 
 PAPER = "paper"
 _ROUNDING = 0.0005
 """Half of the last digit that the paper prints, as a share of 1."""
-_ENDS = ("_low", "_high")
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class Pair:
     """One result in both.
 
     Attributes:
-      name: As results.json has it.
+      key: What it is of.
       a: Its value there: a share of 1 or a count.
       b: The other.
       interval_a: Its 95 % interval, or None.
       interval_b: The other's.
     """
 
-    name: str
+    key: Key
     a: float
     b: float
     interval_a: tuple[float, float] | None
@@ -65,14 +65,14 @@ class ResultReport:
       files: What was compared.
       tolerance: In percent points.
       rows: Every result that both have.
-      alone: Names that only the first or only the second has; with the paper left out.
+      alone: Results that only the first or only the second has; with the paper left out.
       notes: What else is to be said, as of results beside which the paper's figures do not belong.
     """
 
     files: tuple[str, str]
     tolerance: float
-    rows: Sequence[Row]
-    alone: tuple[Sequence[str], Sequence[str]]
+    rows: Sequence[Pair]
+    alone: tuple[Sequence[Key], Sequence[Key]]
     notes: Sequence[str] = ()
 
     @property
@@ -87,7 +87,7 @@ class ResultReport:
             "tolerance": self.tolerance,
             "same": self.same,
             "results": {
-                row.name: {
+                row.key.name: {
                     "a": row.a,
                     "b": row.b,
                     "interval_a": row.interval_a,
@@ -96,7 +96,10 @@ class ResultReport:
                 }
                 for row in self.rows
             },
-            "only_in": dict(zip(self.files, map(list, self.alone), strict=True)),
+            "only_in": {
+                file: [key.name for key in keys]
+                for file, keys in zip(self.files, self.alone, strict=True)
+            },
             "notes": list(self.notes),
         }
 
@@ -111,13 +114,13 @@ class ResultReport:
                 f"{difference:+d}" if isinstance(difference, int) else f"{100 * difference:+.2f}"
             )
             note = {"": "DIFFERS", "interval": "within the interval"}.get(how, "")
-            rows.append((row.name, *cells, points, note))
+            rows.append((row.key.name, *cells, points, note))
         table = sections_text(None, [Section(("result", "A", "B", "A - B", ""), rows)])
         lines = [table, *(f"{x} = {file}" for x, file in zip("AB", self.files, strict=True))]
-        for file, names in zip(self.files, self.alone, strict=True):
-            if names:
-                shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
-                lines.append(f"only in {file}: {len(names)} ({shown})")
+        for file, keys in zip(self.files, self.alone, strict=True):
+            if keys:
+                shown = ", ".join(key.name for key in keys[:5]) + (" …" if len(keys) > 5 else "")
+                lines.append(f"only in {file}: {len(keys)} ({shown})")
         lines += self.notes
         differing = sum(not row.agrees(self.tolerance) for row in self.rows)
         verdict = f"{len(self.rows)} results agree" if self.same else f"{differing} results DIFFER"
@@ -134,7 +137,7 @@ def _shown(value: float, interval: tuple[float, float] | None) -> str:
 def verify_results(
     a: str | pathlib.Path, b: str | pathlib.Path, *, tolerance: float = 0.1
 ) -> ResultReport:
-    """Compares results by name.
+    """Compares results of the same things.
 
     Two agree if they are within the tolerance, or if their 95 % intervals (where they have some; the
     paper's figures are rounded) overlap. Counts must be equal.
@@ -149,26 +152,27 @@ def verify_results(
         encoder that is not of its methods with the released weights.
     """
     first = _read(a)
-    values_a = _values(first, a)
+    ours = by_key(read_rows(first, a))
     notes: list[str] = []
+    alone: tuple[list[Key], list[Key]] = ([], [])
     if str(b) == PAPER:
-        values_b, notes = _of_paper(first, values_a, a)
-        ends_b = {name: (v - _ROUNDING, v + _ROUNDING) for name, v in values_b.items()}
-        alone: tuple[list[str], list[str]] = ([], [])
+        figures, notes = _of_paper(first, ours, a)
+        theirs = {
+            key: Row(*key[:3], value, *key[3:], low=value - _ROUNDING, high=value + _ROUNDING)
+            for key, value in figures.items()
+        }
     else:
-        values_b = _values(_read(b), b)
-        ends_b = _intervals(values_b)
-        alone = (_only(values_a, values_b), _only(values_b, values_a))
-    ends_a = _intervals(values_a)
-    rows = [
-        Row(name, value, values_b[name], ends_a.get(name), ends_b.get(name))
-        for name, value in values_a.items()
-        if name in values_b and not _is_end(name, values_a)
+        theirs = by_key(read_rows(_read(b), b))
+        alone = ([k for k in ours if k not in theirs], [k for k in theirs if k not in ours])
+    pairs = [
+        Pair(key, row.value, other.value, row.interval, other.interval)
+        for key, row in ours.items()
+        if (other := theirs.get(key)) is not None
     ]
-    if not rows:
+    if not pairs:
         said = "".join(f"; {note}" for note in notes)
         raise JaxpartError(f"{a} and {b} have no result in common{said}")
-    return ResultReport((str(a), str(b)), tolerance, rows, alone, notes)
+    return ResultReport((str(a), str(b)), tolerance, pairs, alone, notes)
 
 
 def _read(path: str | pathlib.Path) -> Mapping[str, Any]:
@@ -182,22 +186,12 @@ def _read(path: str | pathlib.Path) -> Mapping[str, Any]:
         ) from error
     except ValueError as error:
         raise JaxpartError(f"{file} is damaged ({error}); run again") from error
-    if not isinstance(document.get("values"), dict):
-        raise JaxpartError(f"{file} is not what a run writes as results.json: it has no values")
     return document
 
 
-def _values(document: Mapping[str, Any], path: str | pathlib.Path) -> dict[str, float]:
-    values = document["values"]
-    for name, value in values.items():
-        if not isinstance(value, int | float | None):
-            raise JaxpartError(f"{path}: the result {name} is {value!r}, not a number")
-    return {name: from_json(value) for name, value in values.items()}
-
-
 def _of_paper(
-    document: Mapping[str, Any], values: Mapping[str, float], path: str | pathlib.Path
-) -> tuple[dict[str, float], list[str]]:
+    document: Mapping[str, Any], ours: Mapping[Key, Row], path: str | pathlib.Path
+) -> tuple[dict[Key, float], list[str]]:
     """The paper's figures that belong beside results, and what is to be said of them and of the others."""
     encoder = document.get("encoder", {})
     method = encoder.get("name")
@@ -218,25 +212,10 @@ def _of_paper(
             f"{METHODS[method]}: {'; '.join(differing)}. If it was converted from the released file, say "
             f"so when it runs, by --config.encoder.released=True"
         )
-    found = paper_values(method, list(values))
-    apart = {name: said for name in found if (said := data_differs(values, name))}
-    notes = [f"not beside the paper's: {name} ({said})" for name, said in apart.items()]
-    remarks = {remark(method, name.split("/")[1]): None for name in found if name not in apart}
-    notes += [f"{METHODS[method]}: {said}" for said in remarks if said]
-    return {name: value for name, value in found.items() if name not in apart}, notes
-
-
-def _is_end(name: str, values: Mapping[str, float]) -> bool:
-    return any(name.endswith(end) and name.removesuffix(end) in values for end in _ENDS)
-
-
-def _intervals(values: Mapping[str, float]) -> dict[str, tuple[float, float]]:
-    return {
-        name: (values[f"{name}_low"], values[f"{name}_high"])
-        for name in values
-        if f"{name}_low" in values and f"{name}_high" in values
-    }
-
-
-def _only(values: Mapping[str, float], others: Mapping[str, float]) -> list[str]:
-    return [name for name in values if name not in others and not _is_end(name, values)]
+    rows = list(ours.values())
+    found = paper_values(method, ours)
+    apart = {key: said for key in found if (said := data_differs(rows, key))}
+    notes = [f"not beside the paper's: {key.name} ({said})" for key, said in apart.items()]
+    beside = {key: value for key, value in found.items() if key not in apart}
+    remarks = dict.fromkeys(remark(method, key.task) for key in beside)
+    return beside, notes + [f"{METHODS[method]}: {said}" for said in remarks if said]

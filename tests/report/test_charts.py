@@ -4,20 +4,27 @@ from made_runs import made_run
 
 from jaxpart.report.figures import run_figures
 from jaxpart.report.runs import read_runs
+from jaxpart.runs.rows import Row
 
-VALUES = (
-    {f"critters/retrieval/block{i}/embedding/AP": 0.1 * i for i in range(11)}
-    | {f"critters/retrieval/projector{i}/AP": 0.9 - 0.1 * i for i in (1, 2)}
-    | {"critters/retrieval/projection/AP": 0.3, "critters/retrieval/predictor1/AP": 0.25}
-    | {"critters/layers/block0/embedding/objects/AP": 0.2, "critters/layers/chance/objects/AP": 0.1}
-    | {f"critters_part/segmentation/block{i}/mIoU": 0.2 for i in (0, 1)}
-    | {f"{data}/segmentation/paper/mIoU": 0.4 for data in ("critters_object", "critters_part")}
-    | {f"critters_part/segmentation/paper/mIoU_{end}": 0.3 for end in ("low", "high")}
+RETRIEVED = (
+    {f"block{i}/embedding": 0.1 * i for i in range(11)}
+    | {f"projector{i}": 0.9 - 0.1 * i for i in (1, 2)}
+    | {"projection": 0.3, "predictor1": 0.25}
 )
+ROWS = [
+    *(Row("critters", "retrieval", "AP", v, representation=k) for k, v in RETRIEVED.items()),
+    Row("critters", "retrieval", "AP", 0.9, "untrained", "block0/embedding"),
+    Row("critters", "retrieval", "AP", 0.9, representation="block0/embedding", group="eye"),
+    Row("critters", "layers", "AP", 0.2, representation="block0/embedding", group="objects"),
+    Row("critters", "layers", "AP", 0.1, "baseline", "chance", group="objects"),
+    *(Row("critters_part", "segmentation", "mIoU", 0.2, f"block{i}") for i in (0, 1)),
+    Row("critters_object", "segmentation", "mIoU", 0.4, "paper"),
+    Row("critters_part", "segmentation", "mIoU", 0.4, "paper", low=0.3, high=0.3),
+]
 
 
 def test_blocks_then_layers_of_the_projector(tmp_path):
-    runs = read_runs([made_run(tmp_path / "a", values=VALUES)])
+    runs = read_runs([made_run(tmp_path / "a", rows=ROWS)])
     found = {one.name: one for one in run_figures(runs) if not isinstance(one, str)}
     retrieval, layers, segmentation = found["over_blocks"].figure.axes
     ticks = [label.get_text() for label in retrieval.get_xticklabels()]

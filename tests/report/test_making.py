@@ -12,12 +12,19 @@ from jaxpart.encoders.small import small_config
 from jaxpart.io.files import write_json
 from jaxpart.report.__main__ import main
 from jaxpart.report.figures.tokens import principal_colours
+from jaxpart.runs.rows import Row
 
-VALUES = {
-    f"critters{which}/segmentation/{head}/mIoU": 0.25
-    for which in ("_object", "_part")
-    for head in ("paper", "block0", "block1")
-} | {f"critters/retrieval/embedding/part/{part}": 0.5 for part in ("eye", "wing")}
+ROWS = [
+    *(
+        Row(f"critters{which}", "segmentation", "mIoU", 0.25, head)
+        for which in ("_object", "_part")
+        for head in ("paper", "block0", "block1")
+    ),
+    *(
+        Row("critters", "retrieval", "AP", 0.5, representation="embedding", group=part)
+        for part in ("eye", "wing")
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +32,7 @@ def workdir(tmp_path_factory):
     digest = random_encoder("ibot", small_config("ibot"), seed=0).digest
     folder = made_run(
         tmp_path_factory.mktemp("runs") / "<b>run",
-        values=VALUES,
+        rows=ROWS,
         variant=None,
         trained=False,
         digest=digest,
@@ -75,7 +82,7 @@ def test_everything(workdir, tmp_path, capsys):
 
 
 def test_what_is_gone_is_skipped(tmp_path, capsys):
-    gone = made_run(tmp_path / "gone", values={"cub/retrieval/embedding/AP": 0.5})
+    gone = made_run(tmp_path / "gone", rows=[Row("cub_parts", "retrieval", "AP", 0.5)])
     assert main([str(gone), "--out", str(tmp_path / "report")]) == 0
     said = capsys.readouterr().err
     assert "cub, part patches: skipped, the data root is missing" in said

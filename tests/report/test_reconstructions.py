@@ -78,9 +78,7 @@ def test_who_has_a_decoder_gets_a_picture(folders, tmp_path):
     for method in ("beit", "cae", "deit", "dino"):
         there = folders.get(method)
         digest = load_encoder(there).digest if there else ""
-        folder = made_run(
-            tmp_path / method, method, values={}, variant=None, width=24, digest=digest
-        )
+        folder = made_run(tmp_path / method, method, rows=[], variant=None, width=24, digest=digest)
         config = json.loads((folder / "config.json").read_text())
         config["data"]["num_images"] = 12
         config["encoder"]["checkpoint"] = str(there or "")

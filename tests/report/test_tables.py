@@ -14,20 +14,21 @@ from jaxpart.report import formats
 from jaxpart.report.runs import read_runs
 from jaxpart.report.seeds import averaged
 from jaxpart.report.tables import other_tables, paper_tables
+from jaxpart.runs.rows import Row
 
 SEGMENTATION = "table4_part_segmentation"
-VALUES = {
-    "cub/retrieval/images": 11788,
-    "cub/retrieval/patches": 24000,
-    "cub/retrieval/embedding/AP": 0.5,
-    "cub/classification/train_images": 5994,
-    "cub/classification/test_images": 5794,
-    "cub/classification/linear/cls_token/best": 0.94,
-    "cub/classification/linear/cls_token/best_low": 0.93,
-    "cub/classification/linear/cls_token/best_high": 0.95,
-    "critters/retrieval/embedding/AP": 0.7,
-    "critters/retrieval/block0/embedding/AP": 0.6,
-}
+CUB, COCO = "cub_parts", "coco_person_parts"
+ROWS = [
+    Row(CUB, "retrieval", "images", 11788),
+    Row(CUB, "retrieval", "patches", 24000),
+    Row(CUB, "retrieval", "AP", 0.5, representation="embedding"),
+    Row(CUB, "retrieval", "AP", 0.9, representation="embedding", group="eye"),
+    Row(CUB, "classification", "train_images", 5994),
+    Row(CUB, "classification", "test_images", 5794),
+    Row(CUB, "classification", "best", 0.94, "linear", "cls_token", low=0.93, high=0.95),
+    Row("critters", "retrieval", "AP", 0.7, representation="embedding"),
+    Row("critters", "retrieval", "AP", 0.6, representation="block0/embedding"),
+]
 
 
 def table_of(tables, name):
@@ -39,7 +40,7 @@ def row_of(table, label):
 
 
 def test_ours_beside_the_papers(tmp_path):
-    tables = paper_tables(read_runs([made_run(tmp_path / "a", values=VALUES)]))
+    tables = paper_tables(read_runs([made_run(tmp_path / "a", rows=ROWS)]))
     retrieval = table_of(tables, "table3_part_retrieval")
     encoded, projected, *_ = row_of(retrieval, "iBOT").cells
     assert (encoded.ours, encoded.paper) == (50.0, 49.3)
@@ -66,7 +67,7 @@ def test_ours_beside_the_papers(tmp_path):
     ],
 )
 def test_others_are_never_beside_the_papers(tmp_path, about, caveat):
-    tables = paper_tables(read_runs([made_run(tmp_path / "a", values=VALUES, **about)]))
+    tables = paper_tables(read_runs([made_run(tmp_path / "a", rows=ROWS, **about)]))
     retrieval = table_of(tables, "table3_part_retrieval")
     assert retrieval.rows[6].cells[0].ours is None  # the paper's own row
     last = retrieval.rows[7]
@@ -81,17 +82,19 @@ def test_others_are_never_beside_the_papers(tmp_path, about, caveat):
     ("changes", "said"),
     [
         (
-            {"cub/retrieval/images": 120, "cub/retrieval/patches": 245},
+            {"images": 120, "patches": 245},
             "cub_parts: 245 of some 24 000 patches, 120 of 11 788 images",
         ),
-        ({"cub/retrieval/images": None}, "cub_parts: 24 000 of some 24 000 patches, not recorded"),
-        ({"cub/retrieval/skipped": 3}, "cub_parts: 3 skipped"),
+        ({"images": None}, "cub_parts: 24 000 of some 24 000 patches, not recorded"),
+        ({"skipped": 3}, "cub_parts: 3 skipped"),
     ],
 )
 def test_data_of_another_size_is_told_and_not_compared(tmp_path, changes, said):
-    coco = {"coco/retrieval/images": 64115, "coco/retrieval/embedding/AP": 0.6}
-    values = {k: v for k, v in (VALUES | coco | changes).items() if v is not None}
-    tables = paper_tables(read_runs([made_run(tmp_path / "a", values=values)]))
+    rows = [row for row in ROWS if (row.data, row.metric) not in [(CUB, name) for name in changes]]
+    rows += [Row(CUB, "retrieval", k, v) for k, v in changes.items() if v is not None]
+    rows += [Row(COCO, "retrieval", "images", 64115)]
+    rows += [Row(COCO, "retrieval", "AP", 0.6, representation="embedding")]
+    tables = paper_tables(read_runs([made_run(tmp_path / "a", rows=rows)]))
     retrieval = table_of(tables, "table3_part_retrieval")
     assert retrieval.rows[6] == dataclasses.replace(retrieval.rows[6], label="iBOT", apart=False)
     assert retrieval.rows[6].cells[0].ours is None
@@ -109,7 +112,7 @@ def test_data_of_another_size_is_told_and_not_compared(tmp_path, changes, said):
 
 def test_what_the_papers_figures_are_of(tmp_path):
     """Beside MAE: permuted patches; beside DeiT: a file that is not known."""
-    runs = read_runs([made_run(tmp_path / "a", "mae", values=VALUES)])
+    runs = read_runs([made_run(tmp_path / "a", "mae", rows=ROWS)])
     retrieval = table_of(paper_tables(runs), "table3_part_retrieval")
     said = "the paper's with patches permuted against positions"
     assert row_of(retrieval, "MAE").caveat == said
@@ -123,7 +126,7 @@ def test_what_the_papers_figures_are_of(tmp_path):
 
 
 def test_departures_from_the_papers_configuration_are_told(tmp_path):
-    folder = made_run(tmp_path / "a", values=VALUES)
+    folder = made_run(tmp_path / "a", rows=ROWS)
     config = json.loads((folder / "config.json").read_text())
     config["retrieval"]["exclude_self"] = True
     config["retrieval"]["batch_size"] = 7  # decides nothing
@@ -142,8 +145,8 @@ def test_departures_from_the_papers_configuration_are_told(tmp_path):
 
 
 def test_rules_that_nobody_asked_for_stand_below(tmp_path):
-    values = {f"{data}/segmentation/paper/mIoU": 0.4 for data in ("lip", "critters_part")}
-    folder = made_run(tmp_path / "a", values=values)
+    rows = [Row(data, "segmentation", "mIoU", 0.4, "paper") for data in ("lip", "critters_part")]
+    folder = made_run(tmp_path / "a", rows=rows)
     results = json.loads((folder / "results.json").read_text())
     results["rules"] = {"segmentation": {"positions": "bicubic", "resize": "opencv"}}
     (folder / "results.json").write_text(json.dumps(results))
@@ -154,7 +157,7 @@ def test_rules_that_nobody_asked_for_stand_below(tmp_path):
 
 
 def test_an_older_segmentation_is_told_apart(tmp_path):
-    folder = made_run(tmp_path / "a", values={"lip/segmentation/paper/mIoU": 0.4})
+    folder = made_run(tmp_path / "a", rows=[Row("lip", "segmentation", "mIoU", 0.4, "paper")])
     config = json.loads((folder / "config.json").read_text())
     del config["segmentation"]["resize"]
     (folder / "config.json").write_text(json.dumps(config))
@@ -163,7 +166,7 @@ def test_an_older_segmentation_is_told_apart(tmp_path):
 
 
 def test_other_data_and_several_runs(tmp_path):
-    runs = read_runs([made_run(tmp_path / name, values=VALUES) for name in ("a", "b")])
+    runs = read_runs([made_run(tmp_path / name, rows=ROWS) for name in ("a", "b")])
     assert [run.label for run in runs] == ["iBOT (a)", "iBOT (b)"]
     (table,) = other_tables(runs)
     assert table.columns == ["embedding", "block0/embedding"]
@@ -174,26 +177,24 @@ def test_other_data_and_several_runs(tmp_path):
 
 def retrieved(**chance):
     """What two representations, chance and pixels give on CUB and critters."""
-    values = {}
-    for data in ("cub", "critters"):
-        place = f"{data}/retrieval"
-        values |= {
-            f"{place}/embedding/AP": 0.4,
-            f"{place}/projection/AP": 0.3,
-            f"{place}/baseline/chance/AP": chance.get(data, 0.25),
-            f"{place}/baseline/pixels12_grey/AP": 0.35,
-            f"{place}/baseline/pixels12_grey/AP_low": 0.34,
-            f"{place}/baseline/pixels12_grey/AP_high": 0.36,
-            f"{place}/baseline/untrained/projection/AP": 0.31,
-        }
-    return values
+    return [
+        Row(data, "retrieval", "AP", value, head, representation, low=low, high=high)
+        for data in (CUB, "critters")
+        for head, representation, value, low, high in (
+            ("", "embedding", 0.4, None, None),
+            ("", "projection", 0.3, None, None),
+            ("baseline", "chance", chance.get(data, 0.25), None, None),
+            ("baseline", "pixels12_grey", 0.35, 0.34, 0.36),
+            ("untrained", "projection", 0.31, None, None),
+        )
+    ]
 
 
 def test_baselines_stand_below(tmp_path):
     runs = read_runs(
         [
-            made_run(tmp_path / "a", values=retrieved()),
-            made_run(tmp_path / "b", "dino", values=retrieved(critters=0.27)),
+            made_run(tmp_path / "a", rows=retrieved()),
+            made_run(tmp_path / "b", "dino", rows=retrieved(critters=0.27)),
         ]
     )
     note = "iBOT retrieves no better by projection on {} (30.0) than 12 × 12 pixels, grey (35.0)."
@@ -227,7 +228,11 @@ def test_baselines_stand_below(tmp_path):
 def test_runs_of_several_seeds_have_a_row_together(tmp_path):
     folders = [
         made_run(
-            tmp_path / f"s{i}", values={**VALUES, "critters/retrieval/embedding/AP": 0.7 + i / 100}
+            tmp_path / f"s{i}",
+            rows=[
+                *ROWS[:-2],
+                Row("critters", "retrieval", "AP", 0.7 + i / 100, representation="embedding"),
+            ],
         )
         for i in range(3)
     ]
@@ -254,8 +259,8 @@ def test_runs_of_several_seeds_have_a_row_together(tmp_path):
 
 
 def test_formats(tmp_path):
-    evil = made_run(tmp_path / "=1|2_%$<b>", values=VALUES)
-    other = made_run(tmp_path / "b", values=VALUES)
+    evil = made_run(tmp_path / "=1|2_%$<b>", rows=ROWS)
+    other = made_run(tmp_path / "b", rows=ROWS)
     runs = read_runs([evil, other])
     table = table_of(paper_tables(runs), "table3_part_classification")
     text = formats.markdown(table)
@@ -280,7 +285,7 @@ def test_formats(tmp_path):
 
 
 def test_mistakes_get_one_sentence(tmp_path):
-    good = made_run(tmp_path / "good", values={})
+    good = made_run(tmp_path / "good", rows=[])
     with pytest.raises(JaxpartError, match="no work directory"):
         read_runs([tmp_path / "none"])
     with pytest.raises(JaxpartError, match="named twice"):
@@ -289,8 +294,20 @@ def test_mistakes_get_one_sentence(tmp_path):
     with pytest.raises(JaxpartError, match="not finished"):
         read_runs([tmp_path / "empty"])
     (good / "results.json").write_text("{}")
-    with pytest.raises(JaxpartError, match="no encoder and values"):
+    with pytest.raises(JaxpartError, match="has no encoder"):
         read_runs([good])
+    document = {"encoder": {"name": "ibot", "trained": True}}
+    for rest, sentence in (
+        ({"values": {"cub/retrieval/embedding/AP": 0.5}}, "older jaxpart.*run again"),
+        ({"version": 3, "rows": []}, "of version 3 and this jaxpart reads version 2"),
+        ({"version": 2}, "it has no rows"),
+        ({"version": 2, "rows": [{"data": "cub_parts", "task": "x"}]}, "row 0: .*'metric' is miss"),
+        ({"version": 2, "rows": [ROWS[0].fields() | {"low": "a"}]}, "low is 'a', not a number"),
+        ({"version": 2, "rows": [ROWS[0].fields() | {"x": 1}]}, "there is no field 'x'"),
+    ):
+        write_json(good / "results.json", document | rest)
+        with pytest.raises(JaxpartError, match=sentence):
+            read_runs([good])
     (good / "results.json").write_text("{")
     with pytest.raises(JaxpartError, match="cannot be read"):
         read_runs([good])

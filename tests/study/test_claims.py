@@ -3,22 +3,25 @@
 import pytest
 
 from jaxpart.runs.paper import METHODS
+from jaxpart.runs.rows import Key, Row
 from jaxpart.study.claims import CLAIMS
-from jaxpart.study.entries import Entry
-from jaxpart.study.figures import COLUMNS, over_seeds, table_section
+from jaxpart.study.entries import Entry, stored_study
+from jaxpart.study.figures import COLUMNS, over_seeds, retrieved, table_section
 from jaxpart.study.verdicts import Claim, Comparison, Side, claims_section, judge, numbers
 
 ABOUT = {"trained": True, "digest": ""}
 
 
-def entry(row, seed=0, **values):
-    named = {key.replace("__", "/"): value for key, value in values.items()}
-    return Entry(row, seed, ABOUT, {}, named)
+X = Key("critters", "retrieval", "x")
+
+
+def entry(row, seed=0, *, x, low=None, high=None):
+    return Entry(row, seed, ABOUT, {}, [Row(*X[:3], x, low=low, high=high)])
 
 
 def verdict(entries, *, bound=0.0, below=False, right=("b",)):
-    side = Side(right, ("x",)) if right else None
-    comparison = Comparison("a above b", Side(("a",), ("x",)), side, bound, below)
+    side = Side(right, (X,)) if right else None
+    comparison = Comparison("a above b", Side(("a",), (X,)), side, bound, below)
     (judged,) = judge(entries, [Claim(1, "", (comparison,))])
     return judged.comparisons[0]
 
@@ -58,13 +61,19 @@ def test_student_t():
 
 
 def test_one_pretraining_takes_the_intervals_over_items():
-    a, b = entry("a", x=0.8, x_low=0.77, x_high=0.83), entry("b", x=0.7, x_low=0.66, x_high=0.74)
+    a, b = entry("a", x=0.8, low=0.77, high=0.83), entry("b", x=0.7, low=0.66, high=0.74)
     found = verdict([a, b])
     assert (found.low, found.high) == pytest.approx((0.05, 0.15))
     assert found.verdict == "holds"
     assert verdict([a, entry("b", x=0.1)]).verdict == "undecided"  # no interval, so no verdict
     assert "no interval" in numbers(verdict([a, entry("b", x=0.1)]))
     assert verdict([a], right=None).verdict == "holds"
+
+
+def test_the_stored_results_can_be_read():
+    study = stored_study()
+    assert len(study.entries) == 3 * len(METHODS)
+    assert [one.verdict for one in judge(study.entries, CLAIMS)].count("undecided") < len(CLAIMS)
 
 
 def test_missing_results_decide_nothing():
@@ -76,7 +85,7 @@ def test_missing_results_decide_nothing():
 
 def test_a_claim_is_as_good_as_its_worst_comparison():
     def claim(*bounds):
-        side = Side(("a",), ("x",))
+        side = Side(("a",), (X,))
         comparisons = tuple(Comparison("", side, None, bound) for bound in bounds)
         (judged,) = judge(SEEDS, [Claim(1, "", comparisons)])
         return judged.verdict
@@ -97,16 +106,18 @@ def test_the_paper_s_claims_can_all_hold():
                 for c in COLUMNS
             }
             for key in values:
-                if row in ("mae", "beit") and "attentive" in key:
+                if row in ("mae", "beit") and key.head == "attentive":
                     values[key] = 0.65
-            values["critters/retrieval/projection/AP"] = part[row] - 0.2
+            values[retrieved("projection")] = part[row] - 0.2
             if row not in ("mocov3", "dino", "ibot"):
-                del values["critters/retrieval/projection/AP"]
+                del values[retrieved("projection")]
+            hidden = Key("critters", "hidden_parts", "AP")
             for space in ("pixels", "tokens", "representation"):
-                values[f"critters/hidden_parts/{space}/part/AP"] = 0.5
-                values[f"critters/hidden_parts/{space}/part_less_other_image/AP"] = 0.1
-            values["critters/hidden_parts/chance/AP"] = 0.2
-            entries.append(Entry(row, seed, ABOUT, {}, values))
+                for query, value in (("part", 0.5), ("part_less_other_image", 0.1)):
+                    values[hidden._replace(head=query, representation=space)] = value
+            values[hidden._replace(head="baseline", representation="chance")] = 0.2
+            rows = [Row(*key[:3], value, *key[3:]) for key, value in values.items()]
+            entries.append(Entry(row, seed, ABOUT, {}, rows))
     judged = judge(entries, CLAIMS)
     assert [one.verdict for one in judged] == ["holds"] * 4, [
         (c.text, numbers(c)) for one in judged for c in one.comparisons if c.verdict != "holds"

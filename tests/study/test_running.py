@@ -12,6 +12,7 @@ from jaxpart.io.files import write_json
 from jaxpart.report.runs import read_runs
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Key, by_key, select
 from jaxpart.study import evaluate as running
 from jaxpart.study.__main__ import main
 from jaxpart.study.entries import merge, read_study, stored_study
@@ -52,21 +53,19 @@ def test_a_study(config, folders, tmp_path, monkeypatch, capsys):
     path = tmp_path / "run"
     study = running.run_study(config, path, QUIET)
     assert [entry.row for entry in study.entries] == ["mae", "ibot"]  # in the paper's order
-    mae, ibot = (entry.values for entry in study.entries)
-    assert "critters/retrieval/projection/AP" in ibot
-    assert "critters/retrieval/projection/AP" not in mae
-    assert ibot["critters/layers/projector4/parts/AP"] == pytest.approx(
-        ibot["critters/retrieval/projection/AP"]
-    )
+    mae, ibot = (by_key(entry.rows) for entry in study.entries)
+    projected = Key("critters", "retrieval", "AP", representation="projection")
+    assert projected in ibot
+    assert projected not in mae
+    last = Key("critters", "layers", "AP", representation="projector4", group="parts")
+    assert ibot[last].value == pytest.approx(ibot[projected].value)
     assert {
-        "critters/layers/block0/cls_token/objects/AP",
-        "critters/layers/embedding/parts/AP",
+        last._replace(representation="block0/cls_token", group="objects"),
+        last._replace(representation="embedding"),
     } <= (mae.keys())
-    hidden = {
-        key.split("/")[-2] for key in mae if "hidden_parts/pixels" in key and key[-3:] == "/AP"
-    }
-    assert {"part", "random_mask", "other_image", "seen"} <= hidden
-    assert not any("hidden_parts" in key for key in ibot)  # its decoder predicts no patches
+    hidden = select(mae.values(), task="hidden_parts", metric="AP", representation="pixels")
+    assert {"part", "random_mask", "other_image", "seen"} <= {row.head for row in hidden}
+    assert not select(ibot.values(), task="hidden_parts")  # its decoder predicts no patches
     document = json.loads((path / "results.json").read_text())
     assert document["runs"] == ["mae-0", "ibot-0"]
     assert [claim["number"] for claim in document["claims"]] == [1, 2, 3, 4]
@@ -132,9 +131,11 @@ def test_members(folders, tmp_path):
 
 def test_results_that_do_not_belong_together(tmp_path):
     def stored(name, digest="a", **options):
-        entry = {"row": "mae", "seed": 0, "pretraining": {}, "values": {}}
+        entry = {"row": "mae", "seed": 0, "pretraining": {}, "rows": []}
         entry["encoder"] = {"digest": digest, "trained": True}
-        (tmp_path / name).write_text(json.dumps({"options": options, "entries": [entry]}))
+        (tmp_path / name).write_text(
+            json.dumps({"version": 2, "options": options, "entries": [entry]})
+        )
         return read_study(tmp_path / name)
 
     assert len(merge([stored("a"), stored("b")]).entries) == 1
@@ -144,6 +145,9 @@ def test_results_that_do_not_belong_together(tmp_path):
         merge([stored("a"), stored("b", tasks=["layers"])])
     with pytest.raises(JaxpartError, match="holds no results of a study"):
         read_study(tmp_path)
+    (tmp_path / "c").write_text('{"options": {}, "entries": []}')
+    with pytest.raises(JaxpartError, match="written by an older jaxpart"):
+        read_study(tmp_path / "c")
     (tmp_path / "c").write_text("{}")
     with pytest.raises(JaxpartError, match="not the results of a study"):
         read_study(tmp_path / "c")

@@ -16,7 +16,7 @@ from jaxpart import devices
 from jaxpart.comparison import compare_runs
 from jaxpart.config import object_config, part_config
 from jaxpart.data.parts import part_patches
-from jaxpart.data.sets import classification_sets
+from jaxpart.data.sets import classification_sets, find_set
 from jaxpart.data.views import patch_view
 from jaxpart.encoders.loading import load_encoder, random_encoder
 from jaxpart.encoders.projectors import ProjectorConfig
@@ -28,6 +28,7 @@ from jaxpart.probes.items import shuffled
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.trained import load_head
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Key, by_key, one
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks import retrieval
 from jaxpart.tasks.classification import objects as object_classification
@@ -54,11 +55,16 @@ def settings(folder, config):
     return config
 
 
+def probed(metric, head="", representation="", group=""):
+    """The key of a result of part classification of critters."""
+    return Key("critters", "classification", metric, head, representation, group)
+
+
 def run(task, encoder, config, folder):
     workdir = WorkDir(folder, json.loads(config.to_json_best_effort()))
-    values = dict(task.run(encoder, config, workdir, QUIET))
-    workdir.finish(values)
-    return values
+    rows = list(task.run(encoder, config, workdir, QUIET))
+    workdir.finish({"rows": [row.fields() for row in rows]})
+    return rows
 
 
 @pytest.fixture(scope="module")
@@ -69,22 +75,20 @@ def embedded(tmp_path_factory):
     config.seeds = 2
     config.classification.linear.rates = (0.1, 1.0)
     config.classification.linear.representations = ("cls_token", "embedding")
-    values = run(classification, small(), config, folder / "run")
-    return folder, config, values
+    rows = run(classification, small(), config, folder / "run")
+    return folder, config, rows
 
 
 def test_every_number_is_there(embedded):
-    folder, _, values = embedded
-    place = "critters/classification"
+    folder, _, rows = embedded
+    found = by_key(rows)
     for reading in ("best", "last", "chosen"):
-        for name in ("linear/cls_token", "linear/embedding", "attentive/tokens"):
-            low, value, high = (
-                values[f"{place}/{name}/{reading}{end}"] for end in ("_low", "", "_high")
-            )
-            assert 0 <= low <= value <= high <= 1
-    assert values[f"{place}/linear/cls_token/chosen_rate_seed_1"] in (0.1, 1.0)
-    assert f"{place}/linear/embedding/best_sd" in values
-    assert f"{place}/linear/embedding/last_at_rate_1" in values
+        for head in (("linear", "cls_token"), ("linear", "embedding"), ("attentive", "tokens")):
+            row = found[probed(reading, *head)]
+            assert 0 <= row.low <= row.value <= row.high <= 1
+            assert row.sd is not None
+    assert found[probed("chosen_rate", "linear", "cls_token", "seed 1")].value in (0.1, 1.0)
+    assert probed("last", "linear", "embedding", "rate 1") in found
     assert {path.name for path in (folder / "run").iterdir()} == {
         "config.json",
         "identity.json",
@@ -95,11 +99,11 @@ def test_every_number_is_there(embedded):
         "heads",
     }
     arrays = np.load(folder / "run" / "classification_critters.npz")
-    assert arrays["linear/cls_token/chosen"].shape == (2, values[f"{place}/test"])
+    assert arrays["linear/cls_token/chosen"].shape == (2, found[probed("test")].value)
     right = (arrays["knn/embedding/chosen"] == arrays["labels"]).mean()
-    assert right == values[f"{place}/knn/embedding/chosen"]
+    assert right == found[probed("chosen", "knn", "embedding")].value
     assert arrays["attentive/tokens/accuracy_by_epoch"].shape == (2, 1, 2)
-    table = classification.section(values)
+    table = classification.section(rows)
     assert len(table.rows) == 2 + 1 + 2 * 2
 
 
@@ -132,9 +136,8 @@ def test_the_heads_behind_the_results_can_be_loaded(embedded):
 def test_retrieval_finds_what_classification_encoded(embedded, monkeypatch):
     folder, config, _ = embedded
     monkeypatch.setattr(features, "_encode", None)  # nothing is left to be encoded
-    assert "critters/retrieval/projection/AP" in run(
-        retrieval, small(), config, folder / "retrieval"
-    )
+    rows = run(retrieval, small(), config, folder / "retrieval")
+    assert one(rows, "critters", "retrieval", "AP", representation="projection")
 
 
 def test_mae_permuted_as_published_and_not_mixed(tmp_path):
@@ -145,28 +148,30 @@ def test_mae_permuted_as_published_and_not_mixed(tmp_path):
     encoder, found = small("mae"), {}
     for order in ("kept", "permuted", "kept"):
         config.encoder.patch_order = order
-        values = run(retrieval, encoder, config, tmp_path / f"retrieval-{len(found)}-{order}")
-        found.setdefault(order, values)
-        assert found[order] == values
+        rows = run(retrieval, encoder, config, tmp_path / f"retrieval-{len(found)}-{order}")
+        found.setdefault(order, rows)
+        assert found[order] == rows
         run(classification, encoder, config, tmp_path / f"classification-{len(found)}-{order}")
-    name = "critters/retrieval/embedding/AP"
-    assert found["kept"][name] != found["permuted"][name]
+    kept, permuted = (
+        one(rows, "critters", "retrieval", "AP", representation="embedding")
+        for rows in found.values()
+    )
+    assert kept.value != permuted.value
     kept = {path.parent.name for path in (tmp_path / "cache").rglob("*.safetensors")}
-    assert (
-        len(kept) == 2 * 3 + 1
-    )  # embedding and cls token as tested, cls token as trained on; pixels
+    # embedding and cls token as tested, cls token as trained on; pixels
+    assert len(kept) == 2 * 3 + 1
 
 
 def test_two_encoders_are_compared_item_by_item(embedded):
-    folder, config, values = embedded
+    folder, config, rows = embedded
     config.classification.heads = ("linear",)
     config.classification.linear.rates = (0.001,)
     other = run(classification, small(), config, folder / "other")
-    found = compare_runs(folder / "run", folder / "other")["classification_critters"]
-    name = "linear/embedding/last"
-    places = [one[f"critters/classification/{name}"] for one in (values, other)]
-    assert found[name].value == pytest.approx(places[0] - places[1])
-    assert found["knn/cls_token/chosen"].p == 1
+    found = compare_runs(folder / "run", folder / "other")
+    key = probed("last", "linear", "embedding")
+    pair = [one(results, *key).value for results in (rows, other)]
+    assert found[key].value == pytest.approx(pair[0] - pair[1])
+    assert found[probed("chosen", "knn", "cls_token")].p == 1
 
     path = folder / "other" / "classification_critters.npz"
     whole = path.read_bytes()
@@ -195,7 +200,7 @@ def test_real_images_train_as_in_pytorch(kind, golden, samples, tmp_path):
     options.patch_pixels, options.selection, options.references = 64, False, ()
     options.heads = (kind,)
     options[kind].epochs, options[kind].batch_size = 6, 64
-    values = run(classification, encoder, config, tmp_path / "run")
+    rows = run(classification, encoder, config, tmp_path / "run")
     (name,) = options[kind].representations
     for data in config.data.sets:
         *sources, selection = classification_sets(data, config.data)
@@ -234,9 +239,11 @@ def test_real_images_train_as_in_pytorch(kind, golden, samples, tmp_path):
             order=lambda epoch, count: shuffled(config.seed, epoch, count),
         )
         top1 = (predictions == sides[1][1]).mean(axis=1)
-        place = f"{data}/classification/{kind}/{name}"
-        assert values[f"{place}/best"] == top1.max()
-        assert values[f"{place}/last"] == top1[-1]
+        best, last = (
+            one(rows, find_set(data)[0], "classification", reading, kind, name).value
+            for reading in ("best", "last")
+        )
+        assert (best, last) == (top1.max(), top1[-1])
 
 
 def objects(folder, method, **changes):
@@ -250,20 +257,21 @@ def objects(folder, method, **changes):
 def test_objects_on_random_views(tmp_path):
     config = objects(tmp_path, "ibot", heads=("linear",), references=("knn",))
     config.object_classification.linear.epochs = 1
-    values = run(object_classification, small(), config, tmp_path / "run")
-    place = "critters/object_classification"
-    for name in ("linear/cls_token/best", "linear/cls_token/chosen", "knn/cls_token/chosen"):
-        assert 0 <= values[f"{place}/{name}"] <= 1
-    assert len(object_classification.section(values).rows) == 2
+    rows = run(object_classification, small(), config, tmp_path / "run")
+    for reading, head in (("best", "linear"), ("chosen", "linear"), ("chosen", "knn")):
+        row = one(rows, "critters", "object_classification", reading, head, "cls_token")
+        assert 0 <= row.value <= 1
+    assert len(object_classification.section(rows).rows) == 2
 
 
 def test_fixed_views_and_the_encoders_own_classifier(tmp_path):
     config = objects(tmp_path, "deit", views="eval", heads=("linear",), own_classifier=True)
     config.object_classification.update(references=(), selection=False)
-    values = run(object_classification, small("deit"), config, tmp_path / "run")
+    rows = run(object_classification, small("deit"), config, tmp_path / "run")
     arrays = np.load(tmp_path / "run" / "object_classification_critters.npz")
     right = (arrays["own/classifier/chosen"] == arrays["labels"]).mean()
-    assert values["critters/object_classification/own/classifier/chosen"] == right
+    own = one(rows, "critters", "object_classification", "chosen", "own", "classifier")
+    assert own.value == right
 
 
 def test_bad_input_gets_one_sentence(tmp_path):
@@ -273,7 +281,7 @@ def test_bad_input_gets_one_sentence(tmp_path):
 
     def refused(sentence, task, encoder, config):
         with pytest.raises(JaxpartError, match=sentence):
-            dict(task.run(encoder, config, NOTHING, QUIET))
+            list(task.run(encoder, config, NOTHING, QUIET))
 
     task.heads = ("circular",)
     refused("no probe 'circular'", classification, encoder, config)

@@ -10,6 +10,7 @@ import jaxpart
 from convert.pipeline import convert
 from jaxpart.config import part_config
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import one, select
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.masked_parts import experiment as hidden_parts
 from jaxpart.tasks.masked_parts.regions import draw_masks
@@ -39,13 +40,14 @@ def test_released_layouts_on_real_birds(name, space, golden, samples, tmp_path):
     config.data.sets = ("cub",)
     config.hidden_parts.images = 12
     encoder = jaxpart.load_encoder(tmp_path / "out")
-    values = dict(hidden_parts.run(encoder, config, NOTHING, Progress(shown=False)))
-    spaces = {key.split("/")[2] for key in values if key.endswith("/seen/AP")}
+    rows = list(hidden_parts.run(encoder, config, NOTHING, Progress(shown=False)))
+    spaces = {row.representation for row in select(rows, head="seen")}
     assert spaces == {space}  # DALL-E's tokens of the releases are not known
-    place = f"cub/hidden_parts/{space}"
-    chance = values["cub/hidden_parts/chance/AP"]
-    assert 0 < chance < values[f"{place}/seen/AP"] <= 1
-    difference = values[f"{place}/part/AP"] - values[f"{place}/other_image/AP"]
-    assert values[f"{place}/part_less_other_image/AP"] == pytest.approx(difference)
-    (row,) = hidden_parts.section(values).rows
-    assert row[0] == f"cub, {space}"
+
+    def ap(query, space=space):
+        return one(rows, "cub_parts", "hidden_parts", "AP", query, space).value
+
+    assert 0 < ap("baseline", "chance") < ap("seen") <= 1
+    assert ap("part_less_other_image") == pytest.approx(ap("part") - ap("other_image"))
+    (row,) = hidden_parts.section(rows).rows
+    assert row[0] == f"cub_parts, {space}"

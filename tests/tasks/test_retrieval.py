@@ -22,6 +22,7 @@ from jaxpart.features import extract as features
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.metrics.chance import chance_retrieval
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Key, Row, by_key, one
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks import layers, retrieval
 
@@ -45,6 +46,11 @@ def config(tmp_path):
     made.tasks = ("retrieval",)
     made.features.folder = str(tmp_path / "cache")
     return made
+
+
+def retrieved(name, *, head="", group="", task="retrieval", metric="AP"):
+    """The key of a result on critters."""
+    return Key("critters", task, metric, head, name, group)
 
 
 def patches_of(config):
@@ -78,7 +84,7 @@ def reference_ap(rows, parts, *, exclude_self):
 def test_baselines(encoder, config, exclude_self):
     config.retrieval.exclude_self = exclude_self
     config.tasks = ("retrieval", "layers")
-    values = dict(retrieval.run(encoder, config, NOTHING, QUIET))
+    rows = by_key(retrieval.run(encoder, config, NOTHING, QUIET))
     source, selection, patches = patches_of(config)
     parts = [selection.parts[patch.part] for patch in patches]
     means = cells(pixels_of(config))
@@ -87,49 +93,49 @@ def test_baselines(encoder, config, exclude_self):
         "pixels12_colour": means,
         "pixels12_grey": means.mean(axis=3),
     }
-    place = "critters/retrieval/baseline"
-    for name, rows in expected.items():
-        low, value, high = (values[f"{place}/{name}/AP{end}"] for end in ("_low", "", "_high"))
-        assert value == pytest.approx(
-            reference_ap(rows, parts, exclude_self=exclude_self), abs=1e-4
+    for name, vectors in expected.items():
+        row = rows[retrieved(name, head="baseline")]
+        assert row.value == pytest.approx(
+            reference_ap(vectors, parts, exclude_self=exclude_self), abs=1e-4
         )
-        assert low <= value <= high
-        assert {f"{place}/{name}/part/{part}" for part in set(parts)} <= values.keys()
+        assert row.low <= row.value <= row.high
+        assert {retrieved(name, head="baseline", group=p) for p in parts} <= rows.keys()
     chance = chance_retrieval(parts, exclude_self=exclude_self)
-    assert values[f"{place}/chance/AP"] == chance.ap
-    assert values[f"{place}/chance/mAP"] == chance.mean_ap
-    assert not any("untrained" in key or "chance/AP_" in key for key in values)
+    row = rows[retrieved("chance", head="baseline")]
+    assert (row.value, row.interval) == (chance.ap, None)
+    assert rows[retrieved("chance", head="baseline", metric="mAP")].value == chance.mean_ap
+    assert {key.head for key in rows} == {"", "baseline"}
 
-    deep = dict(layers.run(encoder, config, NOTHING, QUIET))
+    deep = by_key(layers.run(encoder, config, NOTHING, QUIET))
     kinds = [source.annotation(patch.index).label for patch in patches]
-    place = "critters/layers/baseline"
-    assert deep[f"{place}/chance/parts/AP"] == chance.ap
-    assert (
-        deep[f"{place}/chance/objects/AP"] == chance_retrieval(kinds, exclude_self=exclude_self).ap
-    )
-    for name, rows in expected.items():
+
+    def at(name, what, head="baseline"):
+        return deep[retrieved(name, head=head, group=what, task="layers")].value
+
+    assert at("chance", "parts") == chance.ap
+    assert at("chance", "objects") == chance_retrieval(kinds, exclude_self=exclude_self).ap
+    for name, vectors in expected.items():
         for what, labels in (("parts", parts), ("objects", kinds)):
-            assert deep[f"{place}/{name}/{what}/AP"] == pytest.approx(
-                reference_ap(rows, labels, exclude_self=exclude_self), abs=1e-4
+            assert at(name, what) == pytest.approx(
+                reference_ap(vectors, labels, exclude_self=exclude_self), abs=1e-4
             )
-    assert deep["critters/layers/projector4/parts/AP"] == values["critters/retrieval/projection/AP"]
+    assert at("projector4", "parts", head="") == rows[retrieved("projection")].value
 
 
 def test_tables_have_them_and_say_who_does_not_beat_them():
-    place = "cub/retrieval"
-    values = {f"{place}/patches": 9}
-    for name, ap in (
-        ("embedding", 0.4),
-        ("block0/embedding", 0.3),
-        ("baseline/chance", 0.25),
-        ("baseline/pixels12_grey", 0.3),
-        ("baseline/untrained/embedding", 0.2),
+    found = [Row("cub", "retrieval", "patches", 9)]
+    for head, name, ap in (
+        ("", "embedding", 0.4),
+        ("", "block0/embedding", 0.3),
+        ("baseline", "chance", 0.25),
+        ("baseline", "pixels12_grey", 0.3),
+        ("untrained", "embedding", 0.2),
     ):
-        values |= {f"{place}/{name}/AP": ap, f"{place}/{name}/mAP": ap}
-        values |= {f"{place}/{name}/part/eye": ap}
-        if "chance" not in name:
-            values |= {f"{place}/{name}/AP_low": ap, f"{place}/{name}/AP_high": ap}
-    rows = retrieval.section(values).rows
+        ends = {} if name == "chance" else {"low": ap, "high": ap}
+        found += [Row("cub", "retrieval", "AP", ap, head, name, **ends)]
+        found += [Row("cub", "retrieval", "mAP", ap, head, name)]
+        found += [Row("cub", "retrieval", "AP", ap, head, name, group="eye")]
+    rows = retrieval.section(found).rows
     assert [(row[0], row[2], row[3]) for row in rows] == [
         ("cub, embedding", "40.0", "40.0 to 40.0"),
         ("cub, block0/embedding", "30.0", "30.0 to 30.0"),
@@ -142,12 +148,15 @@ def test_tables_have_them_and_say_who_does_not_beat_them():
         "NOT ABOVE 12 × 12 pixels, grey (30.0); eye 30.0",
         "eye 25.0",
     ]
-    levels = {
-        "cub/layers/baseline/chance/parts/AP": 0.2,
-        "cub/layers/baseline/chance/objects/AP": 0.1,
-        "cub/layers/block0/embedding/parts/AP": 0.2,
-        "cub/layers/block0/embedding/objects/AP": 0.2,
-    }
+    levels = [
+        Row("cub", "layers", "AP", value, head, name, group)
+        for head, name, group, value in (
+            ("baseline", "chance", "parts", 0.2),
+            ("baseline", "chance", "objects", 0.1),
+            ("", "block0/embedding", "parts", 0.2),
+            ("", "block0/embedding", "objects", 0.2),
+        )
+    ]
     assert layers.section(levels).rows == [
         ("cub, chance", "20.0", "10.0", ""),
         ("cub, block0/embedding", "20.0", "20.0", "NOT ABOVE baselines: parts"),
@@ -163,27 +172,27 @@ def test_pictures_are_read_once_and_encoders_share_their_pixels(encoder, config,
         return encode(encoder, view, numbers, names, *others)
 
     monkeypatch.setattr(features, "_encode", counted)
-    first = dict(retrieval.run(encoder, config, NOTHING, QUIET))
+    first = list(retrieval.run(encoder, config, NOTHING, QUIET))
     assert asked == [("embedding", "projection", "cls_token", "pixels12")]
-    assert dict(retrieval.run(encoder, config, NOTHING, QUIET)) == first
+    assert list(retrieval.run(encoder, config, NOTHING, QUIET)) == first
     assert len(asked) == 1
     other = dataclasses.replace(encoder, digest="of another")
-    dict(retrieval.run(other, config, NOTHING, QUIET))
+    list(retrieval.run(other, config, NOTHING, QUIET))
     assert asked[1:] == [("embedding", "projection", "cls_token")]
     config.retrieval.untrained = True
-    third = dict(retrieval.run(encoder, config, NOTHING, QUIET))
+    third = by_key(retrieval.run(encoder, config, NOTHING, QUIET))
     assert asked[2:] == []  # this encoder is untrained, and of the same seed
     for name in config.retrieval.representations:
-        place = f"critters/retrieval/{{}}{name}/AP"
-        assert third[place.format("baseline/untrained/")] == first[place.format("")]
+        untrained = third[retrieved(name, head="untrained")]
+        assert untrained.value == one(first, *retrieved(name)).value
 
 
 def test_an_untrained_twin_is_another_encoder(encoder, config):
     config.retrieval.untrained = True
     config.seed = 1
-    values = dict(retrieval.run(encoder, config, NOTHING, QUIET))
-    place = "critters/retrieval/{}embedding/AP"
-    assert values[place.format("baseline/untrained/")] != values[place.format("")]
+    rows = by_key(retrieval.run(encoder, config, NOTHING, QUIET))
+    untrained = rows[retrieved("embedding", head="untrained")]
+    assert untrained.value != rows[retrieved("embedding")].value
 
 
 def test_pictures_that_cannot_be_read_are_left_out_of_baselines(encoder, config, monkeypatch):
@@ -203,23 +212,27 @@ def test_pictures_that_cannot_be_read_are_left_out_of_baselines(encoder, config,
 
     config.retrieval.on_error = "skip"
     config.retrieval.untrained = True
-    values = dict(retrieval.part_retrieval(encoder, Damaged(), selection, config, QUIET))
+    rows = by_key(
+        retrieval.part_retrieval(encoder, "critters", Damaged(), selection, config, QUIET)
+    )
     left = [i for i, patch in enumerate(patches) if patch.index != bad]
-    assert values["skipped"] == len(patches) - len(left)
+    assert rows[retrieved("", metric="skipped")].value == len(patches) - len(left)
     parts = [selection.parts[patches[i].part] for i in left]
-    assert values["baseline/chance/AP"] == chance_retrieval(parts).ap
+    assert rows[retrieved("chance", head="baseline")].value == chance_retrieval(parts).ap
     expected = reference_ap(cells(pixels_of(config)[left]), parts, exclude_self=False)
-    assert values["baseline/pixels12_colour/AP"] == pytest.approx(expected, abs=1e-4)
+    colours = rows[retrieved("pixels12_colour", head="baseline")]
+    assert colours.value == pytest.approx(expected, abs=1e-4)
 
 
 def test_projections_retrieve_as_all_their_channels_do(encoder, config):
-    values = dict(retrieval.run(encoder, config, NOTHING, QUIET))
+    rows = by_key(retrieval.run(encoder, config, NOTHING, QUIET))
     source, selection, patches = patches_of(config)
     projection = np.asarray(encoder(encoder.normalize(pixels_of(config)))["projection"])
     assert projection.shape[1] == 512
     whole = average_precision(projection, [selection.parts[patch.part] for patch in patches])
-    assert values["critters/retrieval/projection/AP"] == pytest.approx(whole.ap, abs=1e-6)
-    assert values["critters/retrieval/projection/mAP"] == pytest.approx(whole.mean_ap, abs=1e-6)
+    assert rows[retrieved("projection")].value == pytest.approx(whole.ap, abs=1e-6)
+    mean = rows[retrieved("projection", metric="mAP")].value
+    assert mean == pytest.approx(whole.mean_ap, abs=1e-6)
     names = ("projection", "projector4")
     view = patch_view(source, patches, size=SIZE)
     found = features.extract(narrowed(encoder), view, names, config.features, QUIET, batch_size=64)

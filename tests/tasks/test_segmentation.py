@@ -27,6 +27,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.evaluation import measure
 from jaxpart.probes.pixel import PixelHeads, optimizer
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Key, by_key
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.segmentation.experiment import Segmentation, run
 from jaxpart.tasks.segmentation.heads import crop_size, readouts, training_program
@@ -79,6 +80,10 @@ def small_config(**changes) -> ConfigDict:
     return config
 
 
+def key(metric, head="paper"):
+    return Key("critters_part", "segmentation", metric, head)
+
+
 def experiment(encoder, folder, progress=None, **changes):
     config = small_config(**changes)
     data = segmentation_set("critters_part", config)
@@ -89,16 +94,16 @@ def experiment(encoder, folder, progress=None, **changes):
 
 def test_run_on_critters_leaves_values_tables_and_pictures(encoder, tmp_path):
     config = small_config(sets=("critters_part",))
-    values = dict(run(encoder, config, WorkDir(tmp_path, {}), Quiet()))
+    rows = list(run(encoder, config, WorkDir(tmp_path, {}), Quiet()))
+    found = by_key(rows)
     heads = ("paper", "block0", "block1", "block2", "paper@10%", "incontext")
     for head in heads:
-        place = f"critters_part/segmentation/{head}"
         for name in ("mIoU", "mAcc", "aAcc"):
-            assert 0 <= values[f"{place}/{name}"] <= 1
-            assert 0 <= values[f"{place}/{name}_low"] <= values[f"{place}/{name}_high"] <= 1
-    right = values["critters_part/segmentation/paper/aAcc"]
-    within = values["critters_part/segmentation/paper/taken for another part of the object"]
-    assert within + right == pytest.approx(1)  # critters have no part of another object
+            row = found[key(name, head)]
+            assert 0 <= row.value <= 1
+            assert 0 <= row.low <= row.high <= 1
+    right, within = found[key("aAcc")], found[key("taken for another part of the object")]
+    assert within.value + right.value == pytest.approx(1)  # critters have no part of another object
 
     folder = tmp_path / "segmentation" / "critters_part"
     names = segmentation_set("critters_part", config).classes
@@ -113,7 +118,7 @@ def test_run_on_critters_leaves_values_tables_and_pictures(encoder, tmp_path):
         assert image.width > 3 * 256
         assert image.height > 256
 
-    section = tasks.find("segmentation").section(values)
+    section = tasks.find("segmentation").section(rows)
     assert {len(row) for row in section.rows} == {len(section.columns)}
     said = {row[0]: row[-1] for row in section.rows}
     assert "…" in said["critters_part, paper"]
@@ -123,10 +128,10 @@ def test_run_on_critters_leaves_values_tables_and_pictures(encoder, tmp_path):
 
 def test_one_device_and_four_agree(encoder, tmp_path, monkeypatch):
     def result(folder):
-        values = experiment(
+        rows = experiment(
             encoder, tmp_path / folder, pictures=0, shares=(), readouts=("paper", "block0")
         ).run()
-        return {key: value for key, value in values if key.endswith(("mIoU", "mAcc", "aAcc"))}
+        return {row.key: row.value for row in rows if row.metric in ("mIoU", "mAcc", "aAcc")}
 
     four = result("four")
     alone = Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1), ("data", "model"))
@@ -233,9 +238,9 @@ def test_image_smaller_than_the_crop(encoder, tmp_path):
     _, one = changed_experiment(
         encoder, tmp_path, lambda mask: mask, train_scale=(20, 20), test_scale=(20, 20)
     )
-    values = dict(one.run())
-    assert 0 < values["paper/aAcc"] < 1
-    assert 0 < values["incontext/aAcc"] <= 1
+    found = by_key(one.run())
+    assert 0 < found[key("aAcc")].value < 1
+    assert 0 < found[key("aAcc", "incontext")].value <= 1
 
 
 def test_every_pixel_ignored(encoder, tmp_path):
@@ -243,8 +248,8 @@ def test_every_pixel_ignored(encoder, tmp_path):
     with pytest.raises(JaxpartError, match="No patch has a labelled pixel"):
         one.memory()
     config.segmentation.incontext.images = 0
-    values = dict(one.run())
-    assert all(np.isnan(values[f"paper/{name}"]) for name in ("mIoU", "mAcc", "aAcc"))
+    found = by_key(one.run())
+    assert all(np.isnan(found[key(name)].value) for name in ("mIoU", "mAcc", "aAcc"))
 
 
 def test_class_lists_of_different_length():

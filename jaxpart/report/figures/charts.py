@@ -10,6 +10,8 @@ from typing import Any
 from jaxpart.report.figures.style import COLOURS, Picture, marks, panels, plain
 from jaxpart.report.patch_sets import word
 from jaxpart.report.runs import Run
+from jaxpart.runs.rows import Row, one, select
+from jaxpart.tasks.baselines import UNTRAINED
 
 _LEVELS = (
     ("ade20k_object", "ade20k_part", "ADE20K"),
@@ -17,6 +19,8 @@ _LEVELS = (
     ("critters_object", "critters_part", "critters"),
 )
 
+_SHOWN = ("AP", "mIoU", "chosen")
+"""Metrics of the curves over blocks."""
 
 Ends = tuple[float, ...]
 """A result in percent, and the ends of its interval where it has one."""
@@ -26,12 +30,13 @@ def levels(runs: Sequence[Run]) -> Iterator[Picture | str]:
     """Object level against part level per encoder, as the paper's figure 6."""
     found: list[tuple[str, list[tuple[Run, Ends, Ends]]]] = []
     for *pair, title in _LEVELS:
-        keys = [f"{data}/segmentation/paper/mIoU" for data in pair]
-        rows = [
-            (run, _measured(run, keys[0]), _measured(run, keys[1]))
-            for run in runs
-            if all(key in run.values for key in keys)
-        ]
+        rows = []
+        for run in runs:
+            at_object, at_part = (
+                one(run.rows, data, "segmentation", "mIoU", "paper") for data in pair
+            )
+            if at_object and at_part:
+                rows.append((run, _ends(at_object), _ends(at_part)))
         if rows:
             found.append((title, rows))
     if not found:
@@ -72,11 +77,11 @@ def per_part(runs: Sequence[Run]) -> Iterator[Picture | str]:
     """AP of each part, for every representation that was compared."""
     found: dict[str, dict[tuple[str, str], dict[str, float]]] = {}
     for run in runs:
-        for key, value in run.values.items():
-            match = re.fullmatch(r"([^/]+)/retrieval/(.+)/part/(.+)", key)
-            if match and not match[2].startswith(("block", "projector", "predictor", "baseline/")):
-                series = (_named(run, short=True), word(match[2]))
-                found.setdefault(match[1], {}).setdefault(series, {})[match[3]] = 100 * value
+        for row in select(run.rows, task="retrieval", metric="AP", head=""):
+            if row.group and not row.representation.startswith(("block", "projector", "predictor")):
+                series = (_named(run, short=True), word(row.representation))
+                parts_of = found.setdefault(row.data, {}).setdefault(series, {})
+                parts_of[row.group] = 100 * row.value
     if not found:
         yield "AP per part: skipped, no run retrieved parts"
         return
@@ -105,11 +110,8 @@ def per_part(runs: Sequence[Run]) -> Iterator[Picture | str]:
     yield Picture("ap_per_part", "Part retrieval: average precision of each part.", figure)
 
 
-_PLACE = re.compile(
-    r"([^/]+)/(\w+)/(?:(linear|attentive|knn|logistic)/)?"
-    r"(?:block(\d+)(?:/(\w+))?|(projector|predictor)(\d+)|(projection|prediction))"
-    r"(?:/(parts|objects))?/(AP|mIoU|chosen)"
-)
+_PLACE = re.compile(r"block(\d+)(?:/(\w+))?|(projector|predictor)(\d+)|(projection|prediction)")
+"""A representation of one block, or of one layer behind them; a head of segmentation is called so too."""
 
 
 _STAGES = ("block", "projector", "projection", "predictor", "prediction")
@@ -121,13 +123,16 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
     found: dict[str, dict[tuple[str, str], dict[tuple[int, int], float]]] = {}
     behind: dict[tuple[str, str], dict[tuple[int, int], float]] = {}
     for run in runs:
-        for key, value in run.values.items():
-            match = _PLACE.fullmatch(key)
-            if not match:
+        for row in run.rows:
+            what = row.group if row.task == "layers" else ""
+            match = _PLACE.fullmatch(row.representation or row.head)
+            if not match or row.metric not in _SHOWN or row.group != what or row.head == UNTRAINED:
                 continue
-            data, task, head, block, kind, module, layer, end, what, metric = match.groups()
-            named = " ".join(filter(None, (head, task.replace("_", " "), what)))
-            title = f"{data}, {named} ({metric})"
+            block, kind, module, layer, end = match.groups()
+            value = row.value
+            head = row.head if row.representation else ""
+            named = " ".join(filter(None, (head, row.task.replace("_", " "), what)))
+            title = f"{row.data}, {named} ({row.metric})"
             name = _named(run, short=True)
             if block is None:  # the projector takes cls: its layers go on where cls tokens end
                 place = (_STAGES.index(end or module), int(layer or 0))
@@ -197,10 +202,9 @@ def learning(runs: Sequence[Run]) -> Iterator[Picture | str]:
     """Test accuracy over epochs, and whatever was measured step by step."""
     found: dict[tuple[str, str], dict[str, tuple[Sequence[float], Sequence[float]]]] = {}
     for run in runs:
-        for name, accuracy in run.curves().items():
-            task, head = name.split(": ")
-            title = task.replace("classification_", "classification, ").replace("_", " ")
-            series = f"{_named(run, short=True)}, {head}"
+        for key, accuracy in run.curves().items():
+            title = f"{key.task}, {key.data}".replace("_", " ")
+            series = f"{_named(run, short=True)}, {key.series}"
             epochs = list(range(1, len(accuracy) + 1))
             found.setdefault((title, "epoch"), {})[series] = epochs, (100 * accuracy).tolist()
         for name, points in run.steps.items():
@@ -231,9 +235,8 @@ def learning(runs: Sequence[Run]) -> Iterator[Picture | str]:
     yield Picture("learning_curves", "Learning curves, best rate of each head.", figure)
 
 
-def _measured(run: Run, key: str) -> Ends:
-    names = (key, f"{key}_low", f"{key}_high")
-    return tuple(100 * run.values[name] for name in names if name in run.values)
+def _ends(row: Row) -> Ends:
+    return tuple(100 * share for share in (row.value, *(row.interval or ())))
 
 
 def _named(run: Run, *, short: bool = False) -> str:

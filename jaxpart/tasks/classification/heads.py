@@ -27,7 +27,9 @@ from jaxpart.probes.outcome import Outcome
 from jaxpart.probes.random_views import RandomViews
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
+from jaxpart.runs.items import items_npz
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Key, Row, one, select
 from jaxpart.runs.table import Section, interval, percent
 from jaxpart.runs.workdir import WorkDir
 
@@ -118,11 +120,11 @@ def probe_all(
     *,
     views: Callable[[Sequence[str]], RandomViews] | None = None,
     own: Int[np.ndarray, " item"] | None = None,
-) -> Iterator[tuple[str, float | int]]:
+) -> Iterator[Row]:
     """Trains and tests every head and reference of a configuration.
 
-    Writes TASK_DATA.npz: ids, labels and classes of the test items, and under the name of each result its
-    predictions, [seed, item], and its accuracy after every epoch (`jaxpart.comparison` reads them). Writes
+    Writes TASK_DATA.npz (`jaxpart.runs.items`): ids, labels and classes of the test items, and of each
+    result its predictions, [seed, item], and its accuracy after every epoch. Writes
     heads/TASK_DATA.npz: the arrays of the head behind each result, [seed, …], as
     "linear/cls_token/best/kernel"; `jaxpart.probes.trained.load_head` makes a head of them.
 
@@ -138,16 +140,19 @@ def probe_all(
 
     Yields:
       "train", "test", "skipped", "classes"; for each head and representation the accuracies "best",
-      "last" and "chosen" as shares of 1 (see `Outcome`), with "_low" and "_high" of their 95 % interval
-      and "_sd" over several seeds.
+      "last" and "chosen" as shares of 1 (see `Outcome`) with their 95 % intervals, and the rates and
+      epochs behind them.
     """
     options = config[task]
     seeds = range(config.seed, config.seed + config.seeds)
-    yield "classes", len(data.classes)
-    yield "train", len(data.train.labels)
-    yield "test", len(data.test.labels)
-    yield "skipped", data.train.skipped + data.test.skipped
-    kept: dict[str, np.ndarray] = {
+    row = functools.partial(Row, data.name, task)
+    yield row("classes", len(data.classes))
+    yield row("train", len(data.train.labels))
+    yield row("test", len(data.test.labels))
+    yield row("skipped", data.train.skipped + data.test.skipped)
+    key = functools.partial(Key, data.name, task)
+    kept: dict[Key, np.ndarray] = {}
+    items = {
         "ids": np.array(data.test.ids),
         "labels": data.test.labels.astype(np.int32),
         "classes": np.array(data.classes),
@@ -164,23 +169,23 @@ def probe_all(
 
             outcomes = _probe(head, names, data, options, seeds, keeper, progress, views)
             for name, outcome in zip(names, outcomes, strict=True):
-                yield f"{head}/{name}/bn_test_batch", int(_recipe(head, options).bn_test == "batch")
-                for key, value in _values(outcome, data.test.labels, options[head].rates, seeds):
-                    yield f"{head}/{name}/{key}", value
-                for key, found in outcome.predictions().items():
-                    kept[f"{head}/{name}/{key}"] = found
-                kept[f"{head}/{name}/accuracy_by_epoch"] = outcome.accuracy
+                mine = functools.partial(row, head=head, representation=name)
+                yield mine("bn_test_batch", int(_recipe(head, options).bn_test == "batch"))
+                yield from _rows(mine, outcome, data.test.labels, options[head].rates, seeds)
+                for metric, found in outcome.predictions().items():
+                    kept[key(metric, head, name)] = found
+                kept[key("accuracy_by_epoch", head, name)] = outcome.accuracy
                 if head == "attentive":
                     heads[f"{head}/{name}/num_heads"] = np.array(options.attentive.num_heads)
-                for key, arrays in outcome.heads.items():
-                    heads |= {f"{head}/{name}/{key}/{path}": a for path, a in arrays.items()}
-    for place, found in _without_training(data, options, own, progress):
-        kept[f"{place}/chosen"] = found[None].astype(np.int32)
-        for key, value in _interval("chosen", found[None], data.test.labels):
-            yield f"{place}/{key}", value
+                for reading, arrays in outcome.heads.items():
+                    heads |= {f"{head}/{name}/{reading}/{path}": a for path, a in arrays.items()}
+    for head, name, found in _without_training(data, options, own, progress):
+        kept[key("chosen", head, name)] = found[None].astype(np.int32)
+        mine = functools.partial(row, head=head, representation=name)
+        yield _accuracy(mine, "chosen", found[None], data.test.labels)
     if heads:
         workdir.file(f"heads/{task}_{data.name}.npz", npz(heads))
-    workdir.file(f"{task}_{data.name}.npz", npz(kept))
+    workdir.file(f"{task}_{data.name}.npz", items_npz(items, kept))
     for finished in keepers:
         finished.delete()
     with contextlib.suppress(OSError):
@@ -189,10 +194,10 @@ def probe_all(
 
 def _without_training(
     data: Labelled, options: Any, own: Int[np.ndarray, " item"] | None, progress: Progress
-) -> Iterator[tuple[str, Int[np.ndarray, " item"]]]:
-    """Predictions of the encoder's own classifier and of the references."""
+) -> Iterator[tuple[str, str, Int[np.ndarray, " item"]]]:
+    """Head, representation and predictions of the encoder's own classifier and of the references."""
     if own is not None:
-        yield "own/classifier", own
+        yield "own", "classifier", own
     for reference in options.references:
         for name in options.linear.representations:
             train, test = (side.features[name].whole() for side in (data.train, data.test))
@@ -201,7 +206,7 @@ def _without_training(
             )
             with progress.bar(f"{data.name}: {reference} on {name}, {unit}", total) as advance:
                 found = _REFERENCES[reference](train, data.train.labels, test, advance=advance)
-            yield f"{reference}/{name}", found
+            yield reference, name, found
 
 
 def _alike(features: Mapping[str, Features], names: Sequence[str]) -> list[list[str]]:
@@ -246,35 +251,38 @@ def _probe(
         return sweep.probe(train, test, groups=groups, checkpointer=keeper, log=log)
 
 
-def _values(
+def _rows(
+    row: Callable[..., Row],
     outcome: Outcome,
     labels: Int[np.ndarray, " item"],
     rates: Sequence[float],
     seeds: Sequence[int],
-) -> Iterator[tuple[str, float | int]]:
-    for key, predictions in outcome.predictions().items():
-        yield from _interval(key, predictions, labels)
+) -> Iterator[Row]:
+    for metric, predictions in outcome.predictions().items():
+        yield _accuracy(row, metric, predictions, labels)
     for i, seed in enumerate(seeds):
-        suffix = f"_seed_{seed}" if len(seeds) > 1 else ""
-        yield f"best_rate{suffix}", float(rates[outcome.best_rate[i]])
-        yield f"best_epoch{suffix}", int(outcome.best_epoch[i])
+        group = f"seed {seed}" if len(seeds) > 1 else ""
+        yield row("best_rate", float(rates[outcome.best_rate[i]]), group=group)
+        yield row("best_epoch", int(outcome.best_epoch[i]), group=group)
         if outcome.chosen is not None:
-            yield f"chosen_rate{suffix}", float(rates[outcome.rate[i]])
-            yield f"chosen_epoch{suffix}", int(outcome.epoch[i])
+            yield row("chosen_rate", float(rates[outcome.rate[i]]), group=group)
+            yield row("chosen_epoch", int(outcome.epoch[i]), group=group)
     for i, rate in enumerate(rates if len(rates) > 1 else ()):
-        yield f"best_at_rate_{rate:g}", float(outcome.accuracy[:, i].max(axis=-1).mean())
-        yield f"last_at_rate_{rate:g}", float(outcome.accuracy[:, i, -1].mean())
+        group = f"rate {rate:g}"
+        yield row("best", float(outcome.accuracy[:, i].max(axis=-1).mean()), group=group)
+        yield row("last", float(outcome.accuracy[:, i, -1].mean()), group=group)
 
 
-def _interval(
-    key: str, predictions: Int[np.ndarray, "seed item"], labels: Int[np.ndarray, " item"]
-) -> Iterator[tuple[str, float]]:
+def _accuracy(
+    row: Callable[..., Row],
+    metric: str,
+    predictions: Int[np.ndarray, "seed item"],
+    labels: Int[np.ndarray, " item"],
+) -> Row:
     found = accuracy(item_scores(predictions, labels))
-    yield key, found.value
-    yield f"{key}_low", found.low
-    yield f"{key}_high", found.high
-    if len(predictions) > 1:
-        yield f"{key}_sd", float((predictions == labels).mean(axis=1).std(ddof=1))
+    several = len(predictions) > 1
+    sd = float((predictions == labels).mean(axis=1).std(ddof=1)) if several else None
+    return row(metric, found.value, low=found.low, high=found.high, sd=sd)
 
 
 def learnable(
@@ -322,32 +330,32 @@ def _some(names: Sequence[str], chosen: Bool[np.ndarray, " class"]) -> str:
     return (", ".join(of_them[:5]) + more) or "no class"
 
 
-def classification_section(title: str, task: str, values: Mapping[str, float | int]) -> Section:
+def classification_section(title: str, task: str, rows: Sequence[Row]) -> Section:
     """A row for each data set, head and representation, in percent; the interval of the rightmost.
 
     Args:
       title: Heading.
-      task: The task's name in the values' names.
-      values: Of all tasks.
+      task: The task's name.
+      rows: Of all tasks.
     """
-    rows = []
-    for key in values:
-        data, name, *rest = key.split("/")
-        if name != task or len(rest) < 3 or rest[-1] not in ("best", "chosen"):
+    shown = []
+    mine = select(rows, task=task, group="")
+    for row in mine:
+        readings = [
+            one(mine, *row.key._replace(metric=metric)) for metric in ("best", "last", "chosen")
+        ]
+        if row is not (readings[0] or readings[2]):
             continue
-        place = "/".join([data, name, *rest[:-1]])
-        if rest[-1] == "chosen" and f"{place}/best" in values:
-            continue  # its row is there
-        shown = [values.get(f"{place}/{reading}") for reading in ("best", "last", "chosen")]
-        surest = "chosen" if shown[2] is not None else "last"
-        note = interval(values, f"{place}/{surest}")
-        if values.get(f"{place}/bn_test_batch"):
+        note = interval(readings[2] or readings[1])
+        batch = one(mine, *row.key._replace(metric="bn_test_batch"))
+        if batch and batch.value:
             note += "; BatchNorm of the test batch"
-        rows.append(
+        tested = one(mine, row.data, task, "test")
+        shown.append(
             (
-                f"{data}, {rest[0]}, {'/'.join(rest[1:-1])}",
-                str(values[f"{data}/{name}/test"]),
-                *("–" if share is None else percent(share) for share in shown),
+                f"{row.data}, {row.head}, {row.representation}",
+                str(tested.value) if tested else "–",
+                *("–" if found is None else percent(found.value) for found in readings),
                 note,
             )
         )
@@ -359,4 +367,4 @@ def classification_section(title: str, task: str, values: Mapping[str, float | i
         "chosen",
         "95 % interval",
     )
-    return Section(columns, rows)
+    return Section(columns, shown)

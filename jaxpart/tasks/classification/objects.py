@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from jaxpart.features import extract as features
 from jaxpart.probes.items import Items
 from jaxpart.probes.random_views import RandomViews
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Row
 from jaxpart.runs.table import Section
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.classification.heads import (
@@ -35,16 +36,14 @@ _TASK = "object_classification"
 _LOGITS = "projection"
 
 
-def run(
-    encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
-) -> Iterator[tuple[str, float | int]]:
+def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> Iterator[Row]:
     """Object classification on every data set of a configuration: see `jaxpart.tasks.Task`."""
     options = config[_TASK]
     names = check_heads(encoder, options)
     if options.views not in ("random", "eval"):
         raise JaxpartError(f"views cannot be {options.views!r}; choose random or eval")
-    for name in config.data.sets:
-        _, entry = find_set(name)
+    for alias in config.data.sets:
+        name, entry = find_set(alias)
         with progress.bar(f"{name}: opening", None):
             train, test = (_Images(open_set(name, split, config.data)) for split in entry.splits)
             workdir.reads(f"{name}/{_TASK}", train.source, test.source)
@@ -71,13 +70,12 @@ def run(
         left = seen.split(train, fixed) if fixed else train.unseen()
         views = functools.partial(seen.random, train) if options.views == "random" else None
         data = Labelled(name, test.source.info.class_names, left, right)
-        for key, value in probe_all(data, _TASK, config, workdir, progress, views=views, own=own):
-            yield f"{name}/{_TASK}/{key}", value
+        yield from probe_all(data, _TASK, config, workdir, progress, views=views, own=own)
 
 
-def section(values: Mapping[str, float | int]) -> Section:
+def section(rows: Sequence[Row]) -> Section:
     """A row for each data set, head and representation, in percent."""
-    return classification_section("object classification", _TASK, values)
+    return classification_section("object classification", _TASK, rows)
 
 
 class _Images:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from jaxpart.data.parts import PartSelection, no_patches, part_patches
-from jaxpart.data.sets import classification_sets
+from jaxpart.data.sets import classification_sets, find_set
 from jaxpart.data.source import Source
 from jaxpart.data.views import patch_view
 from jaxpart.encoders.configured import permutation_seed
@@ -18,6 +18,7 @@ from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
 from jaxpart.features import extract as features
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Row
 from jaxpart.runs.table import Section
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.classification.heads import (
@@ -31,15 +32,14 @@ from jaxpart.tasks.classification.heads import (
 from jaxpart.tasks.patches import patch_representations
 
 
-def run(
-    encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
-) -> Iterator[tuple[str, float | int]]:
+def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> Iterator[Row]:
     """Part classification on every data set of a configuration: see `jaxpart.tasks.Task`."""
     encoder = narrowed(encoder)
     names = check_heads(encoder, config.classification)
     # Retrieval looks at the same views of these patches.
     tested = tuple(dict.fromkeys((*names, *patch_representations(encoder, config))))
-    for name in config.data.sets:
+    for alias in config.data.sets:
+        name, _ = find_set(alias)
         with progress.bar(f"{name}: opening, finding part patches", None):
             *sources, selection = classification_sets(name, config.data)
             workdir.reads(f"{name}/classification", *sources)
@@ -52,10 +52,9 @@ def run(
         train = sides[0].of(kept).encoded(encoder, names, "train", config, progress)
         test = sides[1].of(kept).encoded(encoder, tested, "eval", config, progress)
         for side, source in zip(("train", "test"), sources, strict=True):
-            yield f"{name}/classification/{side}_images", len(source)
+            yield Row(name, "classification", f"{side}_images", len(source))
         data = Labelled(name, tuple(parts[label] for label in kept), train, test)
-        for key, value in probe_all(data, "classification", config, workdir, progress):
-            yield f"{name}/classification/{key}", value
+        yield from probe_all(data, "classification", config, workdir, progress)
 
 
 class _Patches:
@@ -109,6 +108,6 @@ class _Patches:
         )
 
 
-def section(values: Mapping[str, float | int]) -> Section:
+def section(rows: Sequence[Row]) -> Section:
     """A row for each data set, head and representation, in percent."""
-    return classification_section("part classification", "classification", values)
+    return classification_section("part classification", "classification", rows)

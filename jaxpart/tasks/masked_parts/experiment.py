@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -42,8 +42,10 @@ from jaxpart.pretraining import beit, tokenizer
 from jaxpart.pretraining.crops import patches_of
 from jaxpart.pretraining.masked_prediction import KINDS, Hidden, Predictor, load_predictor
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Row, one, select
 from jaxpart.runs.table import Section, percent
 from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.baselines import BASELINE
 from jaxpart.tasks.masked_parts.regions import Regions, draw_masks, other_images, read_regions
 
 QUERIES = ("part", "random_mask", "other_image", "seen")
@@ -54,23 +56,22 @@ _CHUNK = 32
 """Parts predicted at once: BEiT's 8192 logits of each patch fill memory."""
 
 
-def run(
-    encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
-) -> Iterator[tuple[str, float | int]]:
+def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> Iterator[Row]:
     """Hidden parts on every data set of a configuration: see `jaxpart.tasks.Task`.
 
     Encoders without a decoder that predicts patches are passed over with a line.
 
-    Yields, below "DATA/hidden_parts/", "images", "parts" and "chance/AP"; for each space ("pixels",
-    "tokens", "representation") and each of `QUERIES` "SPACE/QUERY/AP" with "_low" and "_high" of its
-    95 % interval over images, "SPACE/QUERY/mAP" and "SPACE/QUERY/part/NAME"; and the same of the
-    difference of "part" and another, as "SPACE/part_less_other_image/AP".
+    Yields "images", "parts" and the "AP" of chance; for each space ("pixels", "tokens",
+    "representation"), which is the row's representation, and each of `QUERIES`, which is its head, "AP"
+    with its 95 % interval over images, "mAP" and the "AP" of each part; and the "AP" of the difference of
+    "part" and another, the head "part_less_other_image".
     """
     predictor = _predictor(encoder, config, progress)
     if predictor is None:
         return
     options = config[_TASK]
-    for name in config.data.sets:
+    for alias in config.data.sets:
+        name, _ = find_set(alias)
         source, selection = _opened(name, config)
         progress.say_once(source.info.remarks)
         workdir.reads(f"{name}/{_TASK}", source)
@@ -79,8 +80,7 @@ def run(
         regions = read_regions(
             source, numbers, selection, encoder, largest_share=options.largest_share
         )
-        for key, value in hidden_parts(predictor, regions, config.seed, name, progress):
-            yield f"{name}/{_TASK}/{key}", value
+        yield from hidden_parts(predictor, regions, config.seed, name, progress)
 
 
 def _predictor(encoder: Encoder, config: Any, progress: Progress) -> Predictor | None:
@@ -103,44 +103,44 @@ def _opened(name: str, config: Any) -> tuple[Source, PartSelection | None]:
 
 
 def hidden_parts(
-    predictor: Predictor, regions: Regions, seed: int, what: str, progress: Progress
-) -> Iterator[tuple[str, float | int]]:
+    predictor: Predictor, regions: Regions, seed: int, data: str, progress: Progress
+) -> Iterator[Row]:
     """Asks for every part in every way; yields as `run` does."""
     parts = list(regions.parts)
-    yield "images", len(regions.images)
-    yield "parts", len(parts)
-    yield "chance/AP", chance_level(parts, parts)
-    vectors = _vectors(predictor, regions, seed, what, progress)
+    yield Row(data, _TASK, "images", len(regions.images))
+    yield Row(data, _TASK, "parts", len(parts))
+    level = chance_level(parts, parts)
+    yield Row(data, _TASK, "AP", level, head=BASELINE, representation="chance")
+    vectors = _vectors(predictor, regions, seed, data, progress)
     for space, by_query in vectors.items():
         precision = {
             query: cross_average_precision(by_query[query], by_query["seen"], parts, parts)
             for query in QUERIES
         }
         for query, values in precision.items():
-            yield from _summary(f"{space}/{query}", values, regions)
+            yield _mean_ap(data, query, space, values, regions)
+            yield from _summary(data, query, space, values, regions)
         for other in QUERIES[1:]:
             difference = precision["part"] - precision[other]
-            yield from _mean_ap(f"{space}/part_less_{other}/AP", difference, regions)
+            yield _mean_ap(data, f"part_less_{other}", space, difference, regions)
 
 
 def _mean_ap(
-    place: str, values: Float[np.ndarray, " part"], regions: Regions
-) -> Iterator[tuple[str, float]]:
-    yield place, float(values.mean())
+    data: str, query: str, space: str, values: Float[np.ndarray, " part"], regions: Regions
+) -> Row:
     ends, _ = retrieval_intervals(values, regions.parts, regions.image.tolist())
-    yield f"{place}_low", ends.low
-    yield f"{place}_high", ends.high
+    return Row(data, _TASK, "AP", float(values.mean()), query, space, low=ends.low, high=ends.high)
 
 
 def _summary(
-    place: str, values: Float[np.ndarray, " part"], regions: Regions
-) -> Iterator[tuple[str, float]]:
-    yield from _mean_ap(f"{place}/AP", values, regions)
+    data: str, query: str, space: str, values: Float[np.ndarray, " part"], regions: Regions
+) -> Iterator[Row]:
+    """The mean over parts, and each part."""
     names = np.array(regions.parts)
     each = {name: float(values[names == name].mean()) for name in sorted(set(regions.parts))}
-    yield f"{place}/mAP", float(np.mean(list(each.values())))
+    yield Row(data, _TASK, "mAP", float(np.mean(list(each.values()))), query, space)
     for name, value in each.items():
-        yield f"{place}/part/{name}", value
+        yield Row(data, _TASK, "AP", value, query, space, group=name)
 
 
 def _vectors(
@@ -237,26 +237,24 @@ def _standard(patches: Float[np.ndarray, "*patch pixel"]) -> Float[np.ndarray, "
     return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6)
 
 
-def section(values: Mapping[str, float | int]) -> Section:
+def section(rows: Sequence[Row]) -> Section:
     """A row for each data set and space, in percent."""
-    rows = []
-    for key in values:
-        data, task, *rest = key.split("/")
-        if task == _TASK and rest[1:] == ["part", "AP"]:
-            place = f"{data}/{_TASK}"
-            asked = [percent(values[f"{place}/{rest[0]}/{query}/AP"]) for query in QUERIES]
-            rows.append(
-                (
-                    f"{data}, {rest[0]}",
-                    percent(values[f"{place}/chance/AP"]),
-                    *asked,
-                    f"of {values[f'{place}/parts']} parts",
-                )
+    shown = []
+    for row in select(rows, task=_TASK, metric="AP", head="part", group=""):
+        asked = [one(rows, *row.key._replace(head=query)) for query in QUERIES]
+        chance = one(rows, row.data, _TASK, "AP", head=BASELINE, representation="chance")
+        parts = one(rows, row.data, _TASK, "parts")
+        shown.append(
+            (
+                f"{row.data}, {row.representation}",
+                *("–" if found is None else percent(found.value) for found in (chance, *asked)),
+                f"of {parts.value} parts" if parts else "",
             )
+        )
     columns = (
         "hidden parts, AP",
         "chance",
         *(query.replace("_", " ") for query in QUERIES),
         "",
     )
-    return Section(columns, rows)
+    return Section(columns, shown)

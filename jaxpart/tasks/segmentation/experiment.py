@@ -6,6 +6,7 @@ the nearest labelled patches without any training, are tested beside them on the
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,13 +26,14 @@ from jaxpart.data.subset import random_subset
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.io.checkpoints import Checkpointer
-from jaxpart.io.files import npz
 from jaxpart.metrics.bootstrap import segmentation_intervals
 from jaxpart.metrics.confusion import segmentation_scores
 from jaxpart.metrics.confusion_tables import class_scores, error_shares
 from jaxpart.probes.incontext import Memory
 from jaxpart.probes.pixel import PixelHeads, learning_rate, optimizer
+from jaxpart.runs.items import items_npz
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Key, Row
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.segmentation.heads import (
     Readers,
@@ -53,7 +55,7 @@ from jaxpart.tasks.segmentation.sliding import (
     predict,
 )
 from jaxpart.tasks.segmentation.survey import survey
-from jaxpart.tasks.segmentation.tables import class_table, confusion_table, section
+from jaxpart.tasks.segmentation.tables import TASK, class_table, confusion_table, section
 from jaxpart.training import fit
 
 __all__ = ["Segmentation", "check", "rules", "run", "section"]
@@ -76,9 +78,7 @@ def rules(encoder: Encoder, config: Any) -> dict[str, str]:
     return described(encoder, config.segmentation)
 
 
-def run(
-    encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress
-) -> Iterator[tuple[str, float | int]]:
+def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> Iterator[Row]:
     """Segmentation on every data set of a configuration: see `jaxpart.tasks.Task`."""
     check(config)
     for name in config.segmentation.sets:
@@ -95,8 +95,7 @@ def run(
         experiment = Segmentation(
             encoder, data, config.segmentation, config.seed, workdir, progress
         )
-        for key, value in experiment.run():
-            yield f"{name}/segmentation/{key}", value
+        yield from experiment.run()
 
 
 class Segmentation:
@@ -131,12 +130,12 @@ class Segmentation:
         self.sliding = SlidingWindow(crop, (data.stride, data.stride), config.window_batch)
         self.readouts = readouts(config.readouts, encoder.config.depth)
 
-    def run(self) -> Iterator[tuple[str, float | int]]:
+    def run(self) -> Iterator[Row]:
         """Trains, tests, and yields what was found: see `run`."""
         data, config = self.data, self.config
-        yield "train_images", len(data.train)
-        yield "test_images", len(data.test)
-        yield "classes", len(data.classes)
+        yield Row(data.name, TASK, "train_images", len(data.train))
+        yield Row(data.name, TASK, "test_images", len(data.test))
+        yield Row(data.name, TASK, "classes", len(data.classes))
         heads = [self.train("all", data.train, self.readouts)]
         names = list(self.readouts)
         for share in config.shares:
@@ -274,11 +273,10 @@ class Segmentation:
         self,
         matrices: Mapping[str, Int64[np.ndarray, "classes classes"]],
         counts: Int32[np.ndarray, "image heads 3 classes"],
-    ) -> Iterator[tuple[str, float | int]]:
-        """mIoU, mAcc and aAcc of every head; of the first one also each class and where it errs.
-
-        "_low" and "_high" are the ends of their 95 % intervals over images.
-        """
+    ) -> Iterator[Row]:
+        """mIoU, mAcc and aAcc of every head with their 95 % intervals over images; of the first one also
+        each class and where it errs."""
+        row = functools.partial(Row, self.data.name, TASK)
         for number, (name, matrix) in enumerate(matrices.items()):
             scores = segmentation_scores(matrix)
             ends = segmentation_intervals(counts[:, number])
@@ -287,17 +285,15 @@ class Segmentation:
                 ("mAcc", scores.mean_accuracy, ends.mean_accuracy),
                 ("aAcc", scores.pixel_accuracy, ends.pixel_accuracy),
             ):
-                yield f"{name}/{key}", value
-                yield f"{name}/{key}_low", interval.low
-                yield f"{name}/{key}_high", interval.high
+                yield row(key, value, head=name, low=interval.low, high=interval.high)
         first, matrix = next(iter(matrices.items()))
         for score in class_scores(matrix, self.data.classes):
             if not np.isnan(score.iou):
-                yield f"{first}/IoU/{score.name}", score.iou
+                yield row("IoU", score.iou, head=first, group=score.name)
         if len(set(self.data.objects)) < len(self.data.objects):
             shares = error_shares(matrix, self.data.objects)
-            yield f"{first}/taken for another part of the object", shares.same_object
-            yield f"{first}/taken for a part of another object", shares.other_object
+            yield row("taken for another part of the object", shares.same_object, head=first)
+            yield row("taken for a part of another object", shares.other_object, head=first)
 
     def write_tables(self, matrices: Mapping[str, Int64[np.ndarray, "classes classes"]]) -> None:
         """Leaves classes.csv and confusions.csv (of the first head) in the work directory."""
@@ -311,16 +307,19 @@ class Segmentation:
     ) -> None:
         """Leaves segmentation_DATA.npz in the work directory, for `jaxpart.comparison`.
 
-        It holds ids and labelled pixels of the test images, the classes, and under "HEAD/counts" of each
-        image and class the pixels found, labelled and predicted.
+        It holds ids and labelled pixels of the test images, the classes, and of each head the "counts": of
+        each image and class the pixels found, labelled and predicted (`jaxpart.runs.items`).
         """
-        kept = {
+        items = {
             "ids": np.array([self.data.test.annotation(i).id for i in range(len(self.data.test))]),
             "classes": np.array(self.data.classes),
             "labelled": counts[:, 0, 1],
         }
-        kept |= {f"{head}/counts": counts[:, number] for number, head in enumerate(heads)}
-        self.workdir.file(f"segmentation_{self.data.name}.npz", npz(kept))
+        found = {
+            Key(self.data.name, TASK, "counts", head): counts[:, number]
+            for number, head in enumerate(heads)
+        }
+        self.workdir.file(f"segmentation_{self.data.name}.npz", items_npz(items, found))
 
     def draw(self, logits: WindowLogits) -> None:
         """Leaves pictures of the first head's predictions for the first test images."""

@@ -10,7 +10,10 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxpart.metrics.confusion_tables import class_scores, part_confusions
+from jaxpart.runs.rows import Row, one, select
 from jaxpart.runs.table import Section, interval, percent
+
+TASK = "segmentation"
 
 _SHOWN = 2
 """Best and worst classes in the result table."""
@@ -39,52 +42,52 @@ def confusion_table(
     return _csv(("object", "part", "predicted", "share", "pixels"), rows)
 
 
-def section(values: Mapping[str, float | int]) -> Section:
+def section(rows: Sequence[Row]) -> Section:
     """A row for each data set and head of interest, in percent."""
-    rows = []
-    for key in values:
-        data, task, *rest = key.split("/")
-        if task == "segmentation" and rest[1:] == ["mIoU"]:
-            rows.append((data, rest[0]))
+    found: dict[str, list[Row]] = {}
+    for row in select(rows, task=TASK, metric="mIoU", group=""):
+        found.setdefault(row.data, []).append(row)
     return Section(
         ("segmentation", "mIoU", "95 % interval", "mAcc", "aAcc", "classes, best and worst"),
-        [
-            row
-            for data in dict(rows)
-            for row in _rows(values, data, [h for d, h in rows if d == data])
-        ],
+        [line for heads in found.values() for line in _lines(rows, heads)],
     )
 
 
-def _rows(
-    values: Mapping[str, float | int], data: str, heads: Sequence[str]
-) -> Iterator[tuple[str, ...]]:
-    """The rows of one data set: all heads but those on one block, and the best and last of these."""
-    place = f"{data}/segmentation"
-    single = [head for head in heads if head.startswith("block")]
+def _lines(rows: Sequence[Row], heads: Sequence[Row]) -> Iterator[tuple[str, ...]]:
+    """Of one data set: all heads but those on one block, and the best and last of these.
+
+    Args:
+      rows: All results.
+      heads: The mIoU of each head.
+    """
+    single = [row for row in heads if row.head.startswith("block")]
     said = {}
     if single:
-        said[single[-1]] = "the last block alone"
-        best = max(single, key=lambda head: values[f"{place}/{head}/mIoU"])
-        said[best] = "the best block alone" + (", the last" if best == single[-1] else "")
-    for number, head in enumerate(heads):
-        if head in single and head not in said and number:
+        said[single[-1].head] = "the last block alone"
+        best = max(single, key=lambda row: row.value)
+        last = best is single[-1]
+        said[best.head] = "the best block alone" + (", the last" if last else "")
+    for number, row in enumerate(heads):
+        if row in single and row.head not in said and number:
             continue
+        others = [one(rows, *row.key._replace(metric=metric)) for metric in ("mAcc", "aAcc")]
         yield (
-            f"{data}, {head}",
-            percent(values[f"{place}/{head}/mIoU"]),
-            interval(values, f"{place}/{head}/mIoU"),
-            *(percent(values[f"{place}/{head}/{metric}"]) for metric in ("mAcc", "aAcc")),
-            said.get(head, "") if number else _best_and_worst(values, f"{place}/{head}/IoU/"),
+            f"{row.data}, {row.head}",
+            percent(row.value),
+            interval(row),
+            *("–" if found is None else percent(found.value) for found in others),
+            said.get(row.head, "") if number else _best_and_worst(rows, row),
         )
 
 
-def _best_and_worst(values: Mapping[str, float | int], prefix: str) -> str:
-    """The classes with the highest and the lowest IoU, in percent."""
-    found = {key.removeprefix(prefix): iou for key, iou in values.items() if key.startswith(prefix)}
-    order = sorted(found, key=lambda name: -found[name])
-    shown = order if len(order) <= 2 * _SHOWN else [*order[:_SHOWN], "…", *order[-_SHOWN:]]
-    return ", ".join(name if name == "…" else f"{name} {percent(found[name])}" for name in shown)
+def _best_and_worst(rows: Sequence[Row], head: Row) -> str:
+    """The classes with the highest and the lowest IoU of a head, in percent."""
+    of_head = select(rows, data=head.data, task=TASK, metric="IoU", head=head.head)
+    order = sorted(of_head, key=lambda row: -row.value)
+    shown = [f"{row.group} {percent(row.value)}" for row in order]
+    if len(shown) > 2 * _SHOWN:
+        shown = [*shown[:_SHOWN], "…", *shown[-_SHOWN:]]
+    return ", ".join(shown)
 
 
 def _number(value: float) -> str:

@@ -1,0 +1,51 @@
+"""What a run keeps of single test items, TASK_DATA.npz: an array for each result, found by its key."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from jaxpart.errors import JaxpartError
+from jaxpart.io.files import npz
+from jaxpart.io.npz import read_npz
+from jaxpart.runs.rows import Key
+
+_KEYS = "keys"
+
+
+def items_npz(items: Mapping[str, np.ndarray], results: Mapping[Key, np.ndarray]) -> bytes:
+    """The file.
+
+    It holds the arrays of the items by name; each result's array under its key's label; and "keys",
+    [result, field], the fields of each result's `Key`.
+
+    Args:
+      items: What the items are: ids, labels, …
+      results: What came out for each.
+    """
+    keys = np.array([list(key) for key in results], np.str_).reshape(-1, len(Key._fields))
+    return npz({**items, **{key.label: array for key, array in results.items()}, _KEYS: keys})
+
+
+def read_items(
+    path: pathlib.Path, advice: str
+) -> tuple[dict[str, np.ndarray], dict[Key, np.ndarray]]:
+    """The items' arrays and the results of what `items_npz` wrote.
+
+    Args:
+      path: The file.
+      advice: What to do if it is damaged, for the message.
+
+    Raises:
+      JaxpartError: It cannot be read, or was written by an older jaxpart.
+    """
+    items = read_npz(path, advice)
+    keys = items.pop(_KEYS, None)
+    if keys is None:
+        raise JaxpartError(f"{path} was written by an older jaxpart, without keys; {advice}")
+    try:
+        return items, {key: items.pop(key.label) for key in (Key(*map(str, row)) for row in keys)}
+    except (KeyError, TypeError) as error:
+        raise JaxpartError(f"{path} is damaged ({error!r}); {advice}") from error
