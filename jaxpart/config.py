@@ -111,12 +111,12 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     config.classification = classification_config(paper)
     config.segmentation = _segmentation(paper)
 
-    # Asked for with --config.tasks="('layers','hidden_parts')".
+    # Asked for with --config.tasks="('layers','masked_parts')".
     config.layers = ConfigDict()  # patches are read as `retrieval` says
     config.layers.tokens = ("embedding", "cls_token")  # of every block's output
-    config.hidden_parts = ConfigDict()
-    config.hidden_parts.images = 2000 if paper else 150  # drawn by the seed; 0: all
-    config.hidden_parts.largest_share = 0.5  # of the patches; larger parts are not hidden
+    config.masked_parts = ConfigDict()
+    config.masked_parts.images = 2000 if paper else 150  # drawn by the seed; 0: all
+    config.masked_parts.largest_share = 0.5  # of the patches; larger parts are not hidden
     return config
 
 
@@ -139,7 +139,7 @@ def study_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
         "classification",
         "segmentation",
         "layers",
-        "hidden_parts",
+        "masked_parts",
     )
     for heads in (config.classification, objects := object_config("", ()).object_classification):
         heads.selection = False

@@ -81,7 +81,7 @@ REFUSED = [
     ({"classification.linear.weight_decay": -1.0}, "weight_decay is -1.0"),
     ({"classification.bn_test": "best"}, "bn_test is 'best'; choose among running, batch"),
     ({"tasks": ("layers",), "layers.tokens": ()}, "config.layers.tokens is empty"),
-    ({"hidden_parts.largest_share": 0.0}, "largest_share is 0.0; give .* above 0 and at most 1"),
+    ({"masked_parts.largest_share": 0.0}, "largest_share is 0.0; give .* above 0 and at most 1"),
 ]
 
 

@@ -36,7 +36,7 @@ def count_pieces(batch: int, config: ViTConfig, size: tuple[int, int], devices: 
     return next((n for n in counts if batch // n * image <= room), max(counts, default=1))
 
 
-def in_pieces(
+def in_microbatches(
     function: Callable[[Array, Array | None], Any],
     images: Float[Array, "batch height width 3"],
     order: Int[Array, "batch patch"] | None,

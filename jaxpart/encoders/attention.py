@@ -21,7 +21,7 @@ class Attention(nnx.Module):
     """Multi-head self-attention with one matrix for q, k and v, in this order, each split into heads.
 
     Attributes:
-      groups: The columns of that matrix may be laid out group of heads by group, see `cutting`.
+      groups: The columns of that matrix may be laid out group of heads by group, see `sharding`.
       dot_general: What multiplies queries with keys and weights with values, see `precision`.
       precision: How exactly, see there; None is JAX's default.
     """

@@ -17,7 +17,7 @@ class Mlp(nnx.Module):
     """Two linear layers with an activation between them, gated or not.
 
     Attributes:
-      groups: Gate and value may be laid out in as many groups of channels, see `cutting`.
+      groups: Gate and value may be laid out in as many groups of channels, see `sharding`.
     """
 
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
-from jaxpart.cpu.microbatch import in_pieces
+from jaxpart.cpu.microbatch import in_microbatches
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.precision import REFERENCE, Precision, check_precision, set_precision
@@ -52,7 +52,7 @@ class Encoder:
       graph: The module's structure (`flax.nnx.GraphDef`).
       state: The module's weights (`flax.nnx.State`).
       precision: How exactly it multiplies matrices; `dataclasses.replace` changes it.
-      groups: Into how many groups of heads the weights of blocks are laid out, see `cutting`.
+      groups: Into how many groups of heads the weights of blocks are laid out, see `sharding`.
     """
 
     name: str
@@ -179,7 +179,7 @@ def _forward(
     attention: bool,
 ) -> dict[str, Any]:
     run = functools.partial(encoder.model, blocks=blocks, attention=attention)
-    return in_pieces(run, images, order, config=encoder.config)
+    return in_microbatches(run, images, order, config=encoder.config)
 
 
 @functools.cache

@@ -29,7 +29,7 @@ _OPTIONS = {
 _IGNORED = ("representations",)
 
 
-def departures(config: Mapping[str, Any], task: str) -> list[str]:
+def differences(config: Mapping[str, Any], task: str) -> list[str]:
     """Settings of a task that are not the paper's, as "retrieval.exclude_self = True (paper: False)".
 
     Args:

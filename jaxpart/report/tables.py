@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from jaxpart.report.baselines import baseline_rows, not_above
-from jaxpart.report.config_diff import departures
+from jaxpart.report.config_diff import differences
 from jaxpart.report.layouts import LAYOUTS, Column, Layout
 from jaxpart.report.runs import Run
 from jaxpart.runs import paper
@@ -226,7 +226,7 @@ def _cell(row: Row | None, theirs: float | None) -> Cell:
 
 
 def _notes(run: Run, task: str) -> list[str]:
-    said = [] if run.caveat else departures(run.config, task)
+    said = [] if run.caveat else differences(run.config, task)
     notes = [f"{run.label} was not run as the paper's: {', '.join(said)}."] if said else []
     return notes + _rules(run, task)
 

@@ -99,8 +99,8 @@ RULES: dict[str, Rule] = {
         for name, rule in _CLASSIFICATION.items()
     },
     "layers.tokens": TEXTS,
-    "hidden_parts.images": COUNT_OR_NONE,
-    "hidden_parts.largest_share": Rule("number", above=0, high=1),
+    "masked_parts.images": COUNT_OR_NONE,
+    "masked_parts.largest_share": Rule("number", above=0, high=1),
 }
 """By the field's dotted path."""
 

@@ -80,7 +80,7 @@ def _second() -> Claim:
 
 
 def _third() -> Claim:
-    asked = functools.partial(Key, DATA, "hidden_parts", "AP")
+    asked = functools.partial(Key, DATA, "masked_parts", "AP")
     return Claim(
         3,
         "Part-to-part: masked image modelling predicts the masked part of an object from the visible part "
@@ -88,7 +88,7 @@ def _third() -> Claim:
         (
             *(
                 Comparison(
-                    f"hidden parts: {_named(row)}'s {space} above chance",
+                    f"masked parts: {_named(row)}'s {space} above chance",
                     Side((row,), (asked("part", space),)),
                     Side((row,), (asked(BASELINE, "chance"),)),
                 )
@@ -96,7 +96,7 @@ def _third() -> Claim:
             ),
             *(
                 Comparison(
-                    f"hidden parts: {_named(row)}'s {space} from the object itself above those from "
+                    f"masked parts: {_named(row)}'s {space} from the object itself above those from "
                     f"another image",
                     Side((row,), (asked("part_less_other_image", space),)),
                     None,

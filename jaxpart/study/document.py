@@ -179,7 +179,7 @@ def _layers(entries: Sequence[Entry]) -> str:
 def _hidden(entries: Sequence[Entry]) -> str:
     """From part to part, one row per method and space."""
     table = []
-    wanted = {"data": DATA, "task": "hidden_parts", "metric": "AP", "group": ""}
+    wanted = {"data": DATA, "task": "masked_parts", "metric": "AP", "group": ""}
     for name, mine in by_row(entries).items():
         asked = dict.fromkeys(
             row.key for entry in mine for row in select(entry.rows, **wanted, head="part")

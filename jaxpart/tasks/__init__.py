@@ -40,7 +40,7 @@ TASKS = {
     "object_classification": "classification.objects",
     "segmentation": "segmentation.experiment",
     "layers": "layers",
-    "hidden_parts": "masked_parts.experiment",
+    "masked_parts": "masked_parts.experiment",
 }
 """The module of each task, in the order of the result table."""
 

@@ -1,4 +1,4 @@
-"""Hidden parts as they are predicted: put back among the visible patches, in the image's own colours."""
+"""Masked parts as they are predicted: put back among the visible patches, in the image's own colours."""
 
 import json
 

@@ -111,7 +111,7 @@ def test_the_paper_s_claims_can_all_hold():
             values[retrieved("projection")] = part[row] - 0.2
             if row not in ("mocov3", "dino", "ibot"):
                 del values[retrieved("projection")]
-            hidden = Key("critters", "hidden_parts", "AP")
+            hidden = Key("critters", "masked_parts", "AP")
             for space in ("pixels", "tokens", "representation"):
                 for query, value in (("part", 0.5), ("part_less_other_image", 0.1)):
                     values[hidden._replace(head=query, representation=space)] = value

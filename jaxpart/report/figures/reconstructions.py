@@ -1,4 +1,4 @@
-"""Hidden parts as decoders draw them: a whole annotated part is hidden, and predicted from the rest."""
+"""Masked parts as decoders draw them: a whole annotated part is hidden, and predicted from the rest."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Examples:
 def reconstructions(lookers: Sequence[Looker], progress: Progress) -> Iterator[Picture | str]:
     """A picture for every encoder with a decoder that can be drawn."""
     missing: dict[str, list[str]] = {}
-    with progress.bar("predicting hidden parts", len(lookers)) as advance:
+    with progress.bar("predicting masked parts", len(lookers)) as advance:
         for looker in lookers:
             try:
                 yield _picture(looker)

@@ -51,13 +51,13 @@ from jaxpart.tasks.masked_parts.regions import Regions, draw_masks, other_images
 QUERIES = ("part", "random_mask", "other_image", "seen")
 """How a part is asked for, see above."""
 
-_TASK = "hidden_parts"
+_TASK = "masked_parts"
 _CHUNK = 32
 """Parts predicted at once: BEiT's 8192 logits of each patch fill memory."""
 
 
 def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> Iterator[Row]:
-    """Hidden parts on every data set of a configuration: see `jaxpart.tasks.Task`.
+    """Masked parts on every data set of a configuration: see `jaxpart.tasks.Task`.
 
     Encoders without a decoder that predicts patches are passed over with a line.
 
@@ -80,7 +80,7 @@ def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> 
         regions = read_regions(
             source, numbers, selection, encoder, largest_share=options.largest_share
         )
-        yield from hidden_parts(predictor, regions, config.seed, name, progress)
+        yield from masked_parts(predictor, regions, config.seed, name, progress)
 
 
 def _predictor(encoder: Encoder, config: Any, progress: Progress) -> Predictor | None:
@@ -90,7 +90,7 @@ def _predictor(encoder: Encoder, config: Any, progress: Progress) -> Predictor |
     if folder is not None and about.get("kind") in KINDS:
         return load_predictor(encoder, folder)
     advice = "; convert it with --with-decoder" if encoder.name in KINDS else ""
-    progress.say(f"hidden parts: skipped, this {encoder.name} has no decoder of patches{advice}")
+    progress.say(f"masked parts: skipped, this {encoder.name} has no decoder of patches{advice}")
     return None
 
 
@@ -102,7 +102,7 @@ def _opened(name: str, config: Any) -> tuple[Source, PartSelection | None]:
     return open_set(key, entry.splits[-1], config.data), None
 
 
-def hidden_parts(
+def masked_parts(
     predictor: Predictor, regions: Regions, seed: int, data: str, progress: Progress
 ) -> Iterator[Row]:
     """Asks for every part in every way; yields as `run` does."""
@@ -151,7 +151,7 @@ def _vectors(
     other = other_images(regions, seed)
     order = np.argsort(whole.sum(axis=1), kind="stable")  # one program serves neighbours
     rows: dict[str, dict[str, list[np.ndarray]]] = {}
-    with progress.bar(f"{what}: predicting hidden parts", len(order)) as advance:
+    with progress.bar(f"{what}: predicting masked parts", len(order)) as advance:
         for start in range(0, len(order), _CHUNK):
             count = min(_CHUNK, len(order) - start)
             chosen = np.resize(order[start : start + count], min(_CHUNK, len(order)))  # one shape
@@ -252,7 +252,7 @@ def section(rows: Sequence[Row]) -> Section:
             )
         )
     columns = (
-        "hidden parts, AP",
+        "masked parts, AP",
         "chance",
         *(query.replace("_", " ") for query in QUERIES),
         "",

@@ -71,7 +71,7 @@ def read_regions(
                 touched.append(patches)
     if not touched:
         raise JaxpartError(
-            f"no image of {source.info.name} shows a part to hide; take more hidden_parts.images"
+            f"no image of {source.info.name} shows a part to hide; take more masked_parts.images"
         )
     return Regions(np.stack(images), np.array(labels), np.array(image), parts, np.stack(touched))
 

@@ -1,4 +1,4 @@
-"""Hidden parts: what is hidden, and on released layouts what comes of it."""
+"""Masked parts: what is hidden, and on released layouts what comes of it."""
 
 import json
 import pathlib
@@ -12,7 +12,7 @@ from jaxpart.config import part_config
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import one, select
 from jaxpart.runs.workdir import WorkDir
-from jaxpart.tasks.masked_parts import experiment as hidden_parts
+from jaxpart.tasks.masked_parts import experiment as masked_parts
 from jaxpart.tasks.masked_parts.regions import draw_masks
 
 NOTHING = WorkDir(pathlib.Path(), {}, writes=False)
@@ -38,16 +38,16 @@ def test_released_layouts_on_real_birds(name, space, golden, samples, tmp_path):
     config.encoder.checkpoint = str(tmp_path / "out")
     config.data.root = str(samples)
     config.data.sets = ("cub",)
-    config.hidden_parts.images = 12
+    config.masked_parts.images = 12
     encoder = jaxpart.load_encoder(tmp_path / "out")
-    rows = list(hidden_parts.run(encoder, config, NOTHING, Progress(shown=False)))
+    rows = list(masked_parts.run(encoder, config, NOTHING, Progress(shown=False)))
     spaces = {row.representation for row in select(rows, head="seen")}
     assert spaces == {space}  # DALL-E's tokens of the releases are not known
 
     def ap(query, space=space):
-        return one(rows, "cub_parts", "hidden_parts", "AP", query, space).value
+        return one(rows, "cub_parts", "masked_parts", "AP", query, space).value
 
     assert 0 < ap("baseline", "chance") < ap("seen") <= 1
     assert ap("part_less_other_image") == pytest.approx(ap("part") - ap("other_image"))
-    (row,) = hidden_parts.section(rows).rows
+    (row,) = masked_parts.section(rows).rows
     assert row[0] == f"cub_parts, {space}"

@@ -41,11 +41,11 @@ def folders(tmp_path_factory):
 def config(folders):
     made = study_config("", ("ibot",))
     made.encoders = (str(folders),)
-    made.tasks = ("retrieval", "layers", "hidden_parts")
+    made.tasks = ("retrieval", "layers", "masked_parts")
     made.data.num_images = 6
     made.data.image_size = 48
     made.features.cache = "ram"
-    made.hidden_parts.images = 4
+    made.masked_parts.images = 4
     return made
 
 
@@ -63,9 +63,9 @@ def test_a_study(config, folders, tmp_path, monkeypatch, capsys):
         last._replace(representation="block0/cls_token", group="objects"),
         last._replace(representation="embedding"),
     } <= (mae.keys())
-    hidden = select(mae.values(), task="hidden_parts", metric="AP", representation="pixels")
+    hidden = select(mae.values(), task="masked_parts", metric="AP", representation="pixels")
     assert {"part", "random_mask", "other_image", "seen"} <= {row.head for row in hidden}
-    assert not select(ibot.values(), task="hidden_parts")  # its decoder predicts no patches
+    assert not select(ibot.values(), task="masked_parts")  # its decoder predicts no patches
     document = json.loads((path / "results.json").read_text())
     assert document["runs"] == ["mae-0", "ibot-0"]
     assert [claim["number"] for claim in document["claims"]] == [1, 2, 3, 4]
