@@ -1,6 +1,6 @@
 """Part patches: a square around each selected keypoint, sized by the distance to its neighbour.
 
-The rule of the published loaders (PROTOCOL.md, "Part patches"), for any set of keypoints.
+The rule of the published loaders (docs/protocol.md, "Part patches"), for any set of keypoints.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def average_precision(
     exclude_self: bool = False,
     advance: Callable[[int], None] = lambda count: None,
 ) -> RetrievalResult:
-    """Retrieves every item with every other by cosine similarity (PROTOCOL.md, "Part retrieval").
+    """Retrieves every item with every other by cosine similarity (docs/protocol.md, "Part retrieval").
 
     On an accelerator everything stays on the device; on CPU it runs in NumPy, whose sort is faster
     than XLA's. Memory grows with the number of items, not with its square: beside the features there is

@@ -53,7 +53,7 @@ class _Affine(nnx.Module):
 
 
 class AttentiveHead(nnx.Module):
-    """The published attentive probe (PROTOCOL.md, "Part classification").
+    """The published attentive probe (docs/protocol.md, "Part classification").
 
     No residual and no MLP. The published module also owns a LayerNorm that its forward pass never
     uses; it is left out.

@@ -1,4 +1,4 @@
-"""The 7 × 7 windows of PROTOCOL.md."""
+"""The 7 × 7 windows of docs/protocol.md."""
 
 import numpy as np
 from PIL import Image

@@ -1,4 +1,4 @@
-"""Object classification (paper, section 4.2; PROTOCOL.md): what is in the whole image?"""
+"""Object classification (paper, section 4.2; docs/protocol.md): what is in the whole image?"""
 
 from __future__ import annotations
 

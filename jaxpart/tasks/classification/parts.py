@@ -1,4 +1,4 @@
-"""Part classification (paper, section 4.1; PROTOCOL.md): can a small head tell the parts apart?"""
+"""Part classification (paper, section 4.1; docs/protocol.md): can a small head tell the parts apart?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Part and object segmentation (PROTOCOL.md): one 1×1 convolution on the frozen encoder's patches.
+"""Part and object segmentation (docs/protocol.md): one 1×1 convolution on the frozen encoder's patches.
 
 Heads on the paper's blocks and on every block alone train in one pass; heads that saw few images, and
 the nearest labelled patches without any training, are tested beside them on the same features.
