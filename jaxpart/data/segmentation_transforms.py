@@ -1,4 +1,4 @@
-"""Images and label maps for training and testing pixel heads (docs/protocol.md, "Part and object segmentation").
+"""Images and label maps to train and test pixel heads (docs/protocol.md, "Part and object segmentation").
 
 The published pipeline is mmsegmentation's on mmcv, whose pixels are OpenCV's: resizing, colours, and an
 EXIF orientation that is applied to the image alone.

@@ -1,4 +1,4 @@
-"""Overlapping windows of whole images, for the patch retrieval pictures (docs/protocol.md, figures 2 and 4)."""
+"""Overlapping windows of whole images, for the patch retrieval pictures (docs/protocol.md)."""
 
 from __future__ import annotations
 
