@@ -102,7 +102,7 @@ def entry(main: Callable[[list[str]], None]) -> int:
         app.run(main, flags_parser=_parse)
     except JaxpartError as error:
         print(f"{devices.log_prefix()}error: {error}", file=sys.stderr)
-        devices.leave(2)
+        devices.hard_exit(2)
     except SystemExit as stop:
         return int(stop.code or 0)
     return 0

@@ -1,4 +1,4 @@
-"""Devices and processes. The only file that knows meshes.
+"""Devices and processes. The only file that knows meshes, and that asks JAX what devices there are.
 
 A mesh has two axes: "data", over which batches are cut, and "model", over which large weights may be.
 Everything that enters a compiled step is put there by `shard`, `replicate` or `cut_over_model`; a
@@ -7,13 +7,14 @@ program then runs unchanged on one CPU, on several GPUs, and on a pod.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import importlib.util
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -24,6 +25,7 @@ from jaxtyping import Bool, Num
 
 from jaxpart.cpu import pages
 from jaxpart.errors import JaxpartError
+from jaxpart.ring import in_ring
 
 
 def start(
@@ -65,25 +67,95 @@ def start(
 
 
 def _has_only_cpu() -> bool:
-    """Whether JAX can but compute on the CPU; without starting it, as asking for its devices does."""
+    """Whether JAX can only compute on the CPU; asking for its devices would start it."""
     platforms = jax.config.values["jax_platforms"]
     if platforms:
         return platforms == "cpu"
-    plugins = importlib.metadata.entry_points(group="jax_plugins")
-    return not plugins and importlib.util.find_spec("libtpu") is None
+    return not importlib.metadata.entry_points(group="jax_plugins") and not _has_tpu()
+
+
+def _has_tpu() -> bool:
+    """Whether this machine has a TPU and the library for it; jax[tpu] alone is no TPU."""
+    chips = (*pathlib.Path("/dev").glob("accel*"), *pathlib.Path("/dev/vfio").glob("[0-9]*"))
+    return bool(chips) and importlib.util.find_spec("libtpu") is not None
 
 
 def _launched() -> bool:
     """Whether a launcher has started several processes that belong together."""
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS"), os.environ.get("OMPI_COMM_WORLD_SIZE")
-    on_tpu = importlib.util.find_spec("libtpu") and os.environ.get("JAX_PLATFORMS", "tpu") == "tpu"
-    return any(int(count or 1) > 1 for count in tasks) or bool(on_tpu)
+    on_tpu = os.environ.get("JAX_PLATFORMS", "tpu") == "tpu" and _has_tpu()
+    return any(int(count or 1) > 1 for count in tasks) or on_tpu
 
 
 def user_cache() -> pathlib.Path:
     """jaxpart's folder among the user's caches; it may not exist."""
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(home) / "jaxpart"
+
+
+_described: tuple[jax.Device, ...] = ()
+"""Devices of another machine that programs are compiled for; empty: this one's run them."""
+
+
+@contextlib.contextmanager
+def compiling_for(described: Sequence[jax.Device]) -> Iterator[None]:
+    """Programs are lowered for devices that are not there, of `jax.experimental.topologies`.
+
+    What would be put on the devices is only described: `shard`, `replicate` and their like return
+    `jax.ShapeDtypeStruct`, which compiled functions' `lower` takes. Nothing can be run.
+    """
+    global _described
+    before, _described = _described, tuple(described)
+    try:
+        yield
+    finally:
+        _described = before
+
+
+def _devices() -> tuple[jax.Device, ...]:
+    return _described or tuple(jax.devices())
+
+
+def backend() -> str:
+    """What programs run on: "cpu", "gpu" or "tpu"."""
+    platform = _described[0].platform if _described else jax.default_backend()
+    return "gpu" if platform in ("cuda", "rocm") else platform
+
+
+def count() -> int:
+    """Number of devices of all processes."""
+    return len(_devices())
+
+
+def memory() -> int:
+    """Bytes of memory of each device; on a CPU those of the machine."""
+    if _described:
+        return _HBM_BYTES[_described[0].device_kind]
+    if backend() == "cpu":
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 16 << 30)
+
+
+_HBM_BYTES = {
+    "TPU v4": 32 << 30,
+    "TPU v5": 95 << 30,
+    "TPU v5 lite": 16 << 30,
+    "TPU v6 lite": 32 << 30,
+    "NVIDIA H100 80GB HBM3": 80 << 30,
+}
+
+
+def num_processes() -> int:
+    """Number of processes of the run."""
+    if _described:
+        return len({device.process_index for device in _described})
+    return jax.process_count()
+
+
+def process_index() -> int:
+    """Which of them this is, from 0, in the order of the mesh: its rows of a batch come as many-th."""
+    me = 0 if _described else jax.process_index()
+    return list(dict.fromkeys(device.process_index for device in mesh().devices.flat)).index(me)
 
 
 _EVERY = ("data", "model")
@@ -99,25 +171,23 @@ def arrange(model_devices: int) -> None:
       JaxpartError: The devices of a process cannot be grouped so.
     """
     global _model_devices
-    if model_devices < 1 or jax.local_device_count() % model_devices:
+    local = count() // num_processes()
+    if model_devices < 1 or local % model_devices:
         raise JaxpartError(
             f"config.encoder.model_devices cannot be {model_devices} where a process has "
-            f"{jax.local_device_count()} devices; give a number that divides them"
+            f"{local} devices; give a number that divides them"
         )
     _model_devices = model_devices
 
 
 def mesh() -> Mesh:
     """All devices of all processes along "data", or in groups that share weights along "model"."""
-    return _mesh_of(_model_devices)
+    return _mesh_of(_devices(), _model_devices)
 
 
 @functools.cache
-def _mesh_of(model_devices: int) -> Mesh:
-    # In the order of processes, whatever the topology: a process's rows of a batch lie together, and
-    # so do the devices that share a weight.
-    order = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
-    grid = np.asarray(order).reshape(-1, model_devices)
+def _mesh_of(every: tuple[jax.Device, ...], model_devices: int) -> Mesh:
+    grid = np.asarray(in_ring(every)).reshape(-1, model_devices)
     return Mesh(grid, _EVERY, axis_types=(AxisType.Auto, AxisType.Auto))
 
 
@@ -135,7 +205,7 @@ def _mesh(local: bool) -> Mesh:
     return mesh().local_mesh if local else mesh()
 
 
-def leave(status: int) -> NoReturn:
+def hard_exit(status: int) -> NoReturn:
     """Ends this process at once, with an exit status.
 
     Threads that save in the background would be waited for, for minutes where the disk is full, and so
@@ -162,9 +232,9 @@ def check_batch(size: int, field: str) -> None:
     Raises:
       JaxpartError: The devices cannot share it evenly.
     """
-    if size % jax.device_count():
+    if size % count():
         raise JaxpartError(
-            f"{field} is {size}, which {jax.device_count()} devices cannot share evenly; give a "
+            f"{field} is {size}, which {count()} devices cannot share evenly; give a "
             f"multiple, or fewer devices"
         )
 
@@ -183,6 +253,14 @@ def shard(tree: Any, *, axis: int = 0, local: bool = False) -> Any:
       Global arrays; with one process of the same shapes.
     """
     sharding = NamedSharding(_mesh(local), PartitionSpec(*[None] * axis, "data"))
+    if _described:
+        shares = 1 if local else num_processes()
+
+        def describe(x: Any) -> jax.ShapeDtypeStruct:
+            shape = *x.shape[:axis], x.shape[axis] * shares, *x.shape[axis + 1 :]
+            return jax.ShapeDtypeStruct(shape, x.dtype, sharding=sharding)
+
+        return jax.tree.map(describe, tree)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
 
@@ -209,15 +287,17 @@ def cut_over_model(array: np.ndarray, axis: int | None) -> jax.Array:
     return replicate(array)
 
 
-def _cut(array: np.ndarray, spec: PartitionSpec) -> jax.Array:
+def _cut(array: np.ndarray, spec: PartitionSpec) -> Any:
     sharding = NamedSharding(mesh(), spec)
+    if _described:
+        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
     parts = sharding.addressable_devices_indices_map(array.shape)
     arrays = [jax.device_put(array[index], device) for device, index in parts.items()]
     return jax.make_array_from_single_device_arrays(array.shape, sharding, arrays)
 
 
 def _is_cut_over_model(x: Any) -> bool:
-    sharding = x.sharding if isinstance(x, jax.Array) else None
+    sharding = x.sharding if isinstance(x, jax.Array | jax.ShapeDtypeStruct) else None
     return isinstance(sharding, NamedSharding) and "model" in sharding.spec
 
 
@@ -236,7 +316,10 @@ def replicate(tree: Any, *, local: bool = False) -> Any:
     """
     sharding = NamedSharding(_mesh(local), PartitionSpec())
 
-    def put(x: Any) -> jax.Array:
+    def put(x: Any) -> Any:
+        if _described:
+            cut = x.sharding if _is_cut_over_model(x) else sharding
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=cut)
         if isinstance(x, jax.Array) and x.sharding == sharding:
             return x
         if _is_cut_over_model(x):
@@ -252,7 +335,7 @@ def replicate(tree: Any, *, local: bool = False) -> Any:
 
 def fetch(tree: Any) -> Any:
     """Arrays from the devices, whole, as NumPy arrays in every process."""
-    if jax.process_count() == 1:
+    if num_processes() == 1:
         return jax.device_get(tree)
     from jax.experimental import multihost_utils  # Slow to import, and one process needs none.
 
@@ -261,13 +344,13 @@ def fetch(tree: Any) -> Any:
 
 def my_share(items: int) -> range:
     """Which of so many items this process works on; processes' shares differ by one at most."""
-    count, index = jax.process_count(), jax.process_index()
+    count, index = num_processes(), process_index()
     return range(items * index // count, items * (index + 1) // count)
 
 
 def add_up(array: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
     """The sum of every process's array, in its own dtype, in every process."""
-    if jax.process_count() == 1:
+    if num_processes() == 1:
         return array
     from jax.experimental import multihost_utils
 
@@ -305,7 +388,7 @@ def on_shares(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     return run
 
 
-def place() -> jax.Array:
+def share_index() -> jax.Array:
     """Inside `on_shares`: which share this is, from 0."""
     return jax.lax.axis_index(_EVERY)
 
@@ -315,11 +398,11 @@ def ring(function: Callable[[jax.Array], jax.Array], share: jax.Array) -> jax.Ar
 
     Shares go round from device to device, so that two at a time are in a device's memory.
     """
-    count = mesh().size
-    onward = [(i, (i + 1) % count) for i in range(count)]
+    shares = mesh().size
+    onward = [(i, (i + 1) % shares) for i in range(shares)]
     results = []
-    for _ in range(count):
+    for _ in range(shares):
         results.append(function(share))
-        share = jax.lax.ppermute(share, _EVERY, onward) if len(results) < count else share
-    order = (place() - jnp.arange(count)) % count  # whose share came when; its own inverse
+        share = jax.lax.ppermute(share, _EVERY, onward) if len(results) < shares else share
+    order = (share_index() - jnp.arange(shares)) % shares  # whose share came when; its own inverse
     return jnp.moveaxis(jnp.stack(results)[order], 0, -2).reshape(*results[0].shape[:-1], -1)

@@ -10,8 +10,6 @@ from __future__ import annotations
 import shlex
 import sys
 
-import jax
-
 from jaxpart import command, devices
 from jaxpart.evaluation import measure, results_text
 from jaxpart.runs.progress import Progress
@@ -32,7 +30,7 @@ def main(arguments: list[str]) -> None:
         return
     print(text)
     print(f"results: {path / 'results.json'}")
-    if config.report and jax.process_count() == 1:
+    if config.report and devices.num_processes() == 1:
         from jaxpart.report.build import make_report
         from jaxpart.report.evaluate import Limits  # Slow to import.
 

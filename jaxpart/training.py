@@ -147,7 +147,7 @@ def _agreed(number: int, stop: bool, due: bool) -> tuple[bool, bool]:
 
     Several processes ask each other after some of their steps only: it costs a round trip.
     """
-    if jax.process_count() == 1:
+    if devices.num_processes() == 1:
         return stop, due
     if number % _STEPS_BETWEEN_QUESTIONS:
         return False, False

@@ -10,6 +10,7 @@ import jax
 from einops import rearrange
 from jaxtyping import Array, Float, Int
 
+from jaxpart import devices
 from jaxpart.encoders.architecture import ViTConfig
 
 _BYTES_PER_CORE = 5 << 20
@@ -52,9 +53,9 @@ def in_microbatches(
       config: Architecture of the encoder in `function`.
     """
     count = 1
-    if jax.default_backend() == "cpu":
+    if devices.backend() == "cpu":
         size = images.shape[1], images.shape[2]
-        count = count_pieces(len(images), config, size, jax.device_count())
+        count = count_pieces(len(images), config, size, devices.count())
     if count == 1:
         return function(images, order)
     # Every count-th image is a piece: a batch that is cut over devices stays where it is.

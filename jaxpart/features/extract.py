@@ -281,7 +281,7 @@ def _address(encoder: Encoder, view: View, name: str, precision: str) -> dict[st
     about = f"{encoder.digest} {config!r} {encoder.preprocessing!r}"
     order = "" if view.permuted is None else f", patches permuted by seed {view.permuted}"
     # What JAX's default precision means depends on the kind of device.
-    on = f" on {jax.default_backend()}" if encoder.precision == "float32" else ""
+    on = f" on {devices.backend()}" if encoder.precision == "float32" else ""
     made_by = {
         "encoder": hashlib.sha256(about.encode()).hexdigest(),
         "encoder_precision": encoder.precision + on,
@@ -335,9 +335,9 @@ def _encode(
 ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
     """Numbers and features of some items, batch by batch; those that cannot be read are left out."""
     size = devices.round_up(batch_size)
-    share = size // jax.process_count()
+    share = size // devices.num_processes()
     batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
-    mine = [batch[jax.process_index() * share :][:share] for batch in batches]
+    mine = [batch[devices.process_index() * share :][:share] for batch in batches]
     images = view.read(np.concatenate(mine).tolist())
     patches = math.prod(encoder.config.grid_of(view.size, view.size))
 

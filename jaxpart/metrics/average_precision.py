@@ -79,7 +79,7 @@ def average_precision(
         )
     names, labels = np.unique(np.asarray(parts), return_inverse=True)
     kinds = labels.astype(np.int32)
-    if jax.default_backend() == "cpu":
+    if devices.backend() == "cpu":
         per_query = host_queries(unit_rows(features), kinds, exclude_self, advance)
     else:
         per_query = device_queries(features, kinds, exclude_self)
@@ -128,7 +128,7 @@ def device_queries(
     device, so that none holds them all. Counts are exact; precisions are averaged in float32, which
     costs less than 1e-6.
     """
-    items, count = len(labels), jax.device_count()
+    items, count = len(labels), devices.count()
     padded = devices.round_up(items)
     block = max(1, min(padded // count, _DEVICE_BLOCK_VALUES // padded))
     keys = devices.shard_whole(unit_rows(features, padded=padded))
@@ -149,14 +149,14 @@ def _ring_queries(
     def share(
         rows: Float[Array, "share channels"], labels: Int[Array, " padded"]
     ) -> Float[Array, " share"]:
-        place = devices.place()
+        share = devices.share_index()
 
         def score(queries: Int[Array, " block"]) -> Float[Array, " block"]:
             similarities = devices.ring(
                 lambda keys: jnp.matmul(rows[queries], keys.T, precision=jax.lax.Precision.HIGHEST),
                 rows,
             )
-            return _scores(similarities, labels, queries + place * len(rows), items, exclude_self)
+            return _scores(similarities, labels, queries + share * len(rows), items, exclude_self)
 
         blocks = -(-len(rows) // block)
         queries = jnp.arange(blocks * block) % len(rows)  # the last block wraps round

@@ -104,7 +104,7 @@ def pretrain(
             raise JaxpartError(f"{folder} exists: the run is done; name another --workdir")
         checkpointer.delete()  # the process was killed when it had written the encoder
         return describe(folder)[0]["pretraining"]
-    if jax.process_count() > 1:
+    if devices.num_processes() > 1:
         raise JaxpartError("pretraining runs in one process, on all its devices; start only one")
     supply = supply or make_supply(config, workdir, progress)
     epoch = supply.per_epoch

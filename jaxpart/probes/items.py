@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -201,14 +200,14 @@ class FeatureBatches(Batches):
 
     def _share(self, batches: Shaped[np.ndarray, "... batch"]) -> np.ndarray:
         """This process's part of each batch."""
-        if self._batch % jax.device_count():
+        if self._batch % devices.count():
             return batches
-        size = self._batch // jax.process_count()
-        return batches[..., jax.process_index() * size :][..., :size]
+        size = self._batch // devices.num_processes()
+        return batches[..., devices.process_index() * size :][..., :size]
 
     def _place(self, array: np.ndarray, *, axis: int) -> jax.Array:
         """Batches on the devices: cut where these divide them, else whole on each."""
-        if self._batch % jax.device_count():
+        if self._batch % devices.count():
             return devices.replicate(array)
         return devices.shard(array, axis=axis)
 
@@ -265,7 +264,4 @@ def shuffled(seed: int, epoch: int, count: int) -> Int[np.ndarray, " item"]:
 
 def free_memory() -> int:
     """Bytes of features that may stay on each device."""
-    device = jax.local_devices()[0]
-    if device.platform == "cpu":
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-    return (device.memory_stats() or {}).get("bytes_limit", 8 << 30) // 2
+    return devices.memory() // (4 if devices.backend() == "cpu" else 2)

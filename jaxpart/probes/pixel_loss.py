@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32
 
+from jaxpart import devices
 from jaxpart.errors import JaxpartError
 from jaxpart.labels import IGNORE
 from jaxpart.probes.upsampling import PRECISION, interpolation_weights
@@ -30,7 +31,7 @@ def _block_elements() -> int:
     A CPU makes several passes over them, so they should stay in its cache: 2 MB are three times as
     fast as 32.
     """
-    return 500_000 if jax.default_backend() == "cpu" else 8_000_000
+    return 500_000 if devices.backend() == "cpu" else 8_000_000
 
 
 class _RowBlocks(NamedTuple):

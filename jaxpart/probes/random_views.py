@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -89,8 +88,8 @@ class ViewBatches(Batches):
             epochs=None,
             seed=views.seed,
             workers=views.workers,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=devices.process_index(),
+            process_count=devices.num_processes(),
         )
 
     def piece(self, epoch: int, number: int) -> tuple[TrainPiece, tuple[str, ...]]:

@@ -209,8 +209,8 @@ class Segmentation:
             shuffle=True,
             epochs=epochs,
             seed=self.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=devices.process_index(),
+            process_count=devices.num_processes(),
         )
 
     def memory(self) -> Memory:
@@ -237,7 +237,7 @@ class Segmentation:
         Each process tests its share of them.
         """
         classes = len(self.data.classes)
-        share = -(-len(self.data.test) // jax.process_count())
+        share = -(-len(self.data.test) // devices.num_processes())
         counts: list[jax.Array] = []
         with self.progress.bar(f"{self.data.name}: testing", share) as advance:
             images = _counted(self.images(), advance)
@@ -249,7 +249,7 @@ class Segmentation:
                 matrices = evaluate(logits, images, self.sliding, counts.append)
         of_each = np.zeros((len(self.data.test), heads, 3, classes), np.int32)
         if counts:
-            of_each[jax.process_index() :: jax.process_count()] = jax.device_get(counts)
+            of_each[devices.process_index() :: devices.num_processes()] = jax.device_get(counts)
         return devices.add_up(matrices), devices.add_up(of_each)
 
     def images(self) -> Iterator[TestImage]:
@@ -257,11 +257,11 @@ class Segmentation:
         batches = load(
             self.data.test,
             self.data.test_transform,
-            batch_size=jax.process_count(),
+            batch_size=devices.num_processes(),
             shuffle=False,
             epochs=1,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=devices.process_index(),
+            process_count=devices.num_processes(),
         )
         for batch in batches:
             if batch.valid[0]:
@@ -326,7 +326,7 @@ class Segmentation:
         images = itertools.islice(self.images(), self.config.pictures)
         colours = palette(self.data.test.info.name, self.data.classes)
         for index, (image, predictions) in enumerate(predict(logits, images, self.sliding)):
-            record = self.data.test[index * jax.process_count()]
+            record = self.data.test[index * devices.num_processes()]
             original = decode(record.image, record.annotation.id, upright=True)
             assert image.label is not None
             name = re.sub(r"[^\w.-]+", "_", image.id).strip("_")
