@@ -8,7 +8,7 @@ from compile_checks import exchanges
 
 from jaxpart import devices
 from jaxpart.errors import JaxpartError
-from jaxpart.metrics.average_precision import _ring_queries
+from jaxpart.metrics.average_precision import ring_queries
 
 
 def test_shares_come_back_whole():
@@ -33,7 +33,7 @@ def test_ring_is_the_product_with_all_rows():
 
 
 def test_retrieval_passes_keys_on_and_gathers_nothing():
-    program = _ring_queries.lower(
+    program = ring_queries.lower(
         devices.shard_whole(np.zeros((64, 16), np.float32)),
         devices.replicate(jnp.zeros(64, jnp.int32)),
         items=61,

@@ -128,17 +128,25 @@ def device_queries(
     device, so that none holds them all. Counts are exact; precisions are averaged in float32, which
     costs less than 1e-6.
     """
-    items, count = len(labels), devices.count()
+    arrays, options = placed(features, labels, exclude_self=exclude_self)
+    scores = ring_queries(*arrays, **options)
+    return np.asarray(devices.fetch(scores), np.float64)[: len(labels)]
+
+
+def placed(
+    features: Rows, labels: Int[np.ndarray, " items"], *, exclude_self: bool
+) -> tuple[tuple[Array, Array], dict[str, Any]]:
+    """What `ring_queries` is called with: arrays on the devices, and options."""
+    items = len(labels)
     padded = devices.round_up(items)
-    block = max(1, min(padded // count, _DEVICE_BLOCK_VALUES // padded))
+    block = max(1, min(padded // devices.count(), _DEVICE_BLOCK_VALUES // padded))
     keys = devices.shard_whole(unit_rows(features, padded=padded))
     kind = devices.replicate(np.pad(labels, (0, padded - items), constant_values=-1))
-    scores = _ring_queries(keys, kind, items=items, block=block, exclude_self=exclude_self)
-    return np.asarray(devices.fetch(scores), np.float64)[:items]
+    return (keys, kind), {"items": items, "block": block, "exclude_self": exclude_self}
 
 
 @functools.partial(jax.jit, static_argnames=("items", "block", "exclude_self"))
-def _ring_queries(
+def ring_queries(
     rows: Float[Array, "padded channels"],
     labels: Int[Array, " padded"],
     *,
@@ -146,6 +154,8 @@ def _ring_queries(
     block: int,
     exclude_self: bool,
 ) -> Float[Array, " padded"]:
+    """AP of every query, cut over the devices as the rows are; see `placed`."""
+
     def share(
         rows: Float[Array, "share channels"], labels: Int[Array, " padded"]
     ) -> Float[Array, " share"]:

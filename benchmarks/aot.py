@@ -1,0 +1,197 @@
+"""Compiles every step for a TPU that is not there, and says what it would take of it.
+
+    pip install ".[aot]"
+    python -m benchmarks.aot --topology v4:4x4x4
+    python -m benchmarks.aot --topology v5e:4x4 --steps retrieval probe
+
+Nothing is executed: the compiler of `libtpu` runs on any machine. Each step is compiled in a process of its
+own. Fails if one does not fit into a chip's memory, calls back to the host, gathers weights or features
+whole on every chip (1 MiB or more), or has a float32 product whose precision is not stated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+_COLLECTIVE = re.compile(
+    r"= (\(?[a-z0-9]+\[.*?) (all-reduce|all-gather|collective-permute|reduce-scatter|all-to-all)"
+    r"(-start)?\("
+)
+_SHAPE = re.compile(r"([a-z]+)(\d+)[a-z0-9]*\[([\d,]*)\]")
+_GATHERED_BYTES = 1 << 20
+
+# What states no precision gets this one, which nothing in jaxpart states.
+_UNSTATED = "high"
+_UNSTATED_TEXT = re.compile(r"precision = \[HIGH, HIGH\]|precision_config = .*<HIGH>")
+
+
+@dataclasses.dataclass
+class Compiled:
+    """What the compiler says of a step.
+
+    Attributes:
+      step: Its name.
+      chip_bytes: Memory that it takes of each chip; None if it takes more than there is.
+      chip_flops: Of each chip; a loop's body counts once.
+      collectives: How many of each kind, and their bytes.
+      seconds: That compilation took.
+      faults: Why it will not do.
+    """
+
+    step: str
+    chip_bytes: int | None = None
+    chip_flops: float = math.nan
+    collectives: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    faults: list[str] = dataclasses.field(default_factory=list)
+
+    def row(self, memory: int) -> str:
+        """A line of the table."""
+        size = "–" if self.chip_bytes is None else f"{self.chip_bytes / 2**30:.2f}"
+        exchanged = ", ".join(
+            f"{count} {kind} ({_bytes(total)})" for kind, (count, total) in self.collectives.items()
+        )
+        return (
+            f"| {self.step} | {size} of {memory / 2**30:.0f} | {self.chip_flops / 1e12:.2f} | "
+            f"{exchanged or 'none'} | {self.seconds:.0f} | {'; '.join(self.faults) or 'fits'} |"
+        )
+
+
+def compiled(name: str, topology: str, full: bool) -> tuple[Compiled, int]:
+    """Compiles a step in this process, which must not have started JAX.
+
+    Args:
+      name: A key of `aot_steps.STEPS`.
+      topology: "v4:4x4x4".
+      full: Whether the compiler optimises as it does in a run; it takes minutes.
+
+    Returns:
+      What it says, and the bytes of memory that a chip has.
+    """
+    os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1")
+    import jax
+    from jax.experimental import topologies
+
+    from benchmarks.aot_steps import STEPS
+    from jaxpart import devices
+
+    jax.config.update("jax_default_matmul_precision", _UNSTATED)
+    if not full:
+        jax.config.update("jax_optimization_level", "O0")
+    generation = topology.partition(":")[0]
+    chips = {"chip_config_name": "megacore"} if generation == "v4" else {}  # else cores are devices
+    described = topologies.get_topology_desc(
+        platform="tpu", topology_name=topology, **chips
+    ).devices
+    found = Compiled(name)
+    with devices.compiling_for(described):
+        memory = devices.memory()
+        lowered = STEPS[name]().lower()
+        text = lowered.as_text()
+        start = time.perf_counter()
+        try:
+            program = lowered.compile()
+        except jax.errors.JaxRuntimeError as error:
+            found.faults.append(_reason(str(error)))
+            return found, memory
+        finally:
+            found.seconds = time.perf_counter() - start
+    sizes = program.memory_analysis()
+    found.chip_bytes = (
+        sizes.argument_size_in_bytes
+        + sizes.output_size_in_bytes
+        + sizes.temp_size_in_bytes
+        - sizes.alias_size_in_bytes
+    )
+    found.chip_flops = program.cost_analysis().get("flops", math.nan)
+    for kind, size in _collectives(program.as_text()):
+        count, total = found.collectives.get(kind, (0, 0))
+        found.collectives[kind] = count + 1, total + size
+        if kind == "all-gather" and size >= _GATHERED_BYTES:
+            found.faults.append(f"gathers {_bytes(size)} on every chip")
+    if found.chip_bytes > memory:
+        found.faults.append("does not fit")
+    if "callback" in text:
+        found.faults.append("calls back to the host")
+    if unstated := len(_UNSTATED_TEXT.findall(text)):
+        found.faults.append(f"{unstated} products whose precision is not stated")
+    return found, memory
+
+
+def _reason(message: str) -> str:
+    used = re.search(r"Used ([\d.]+\w) of ([\d.]+\w) hbm", message)
+    return f"does not fit: {used[1]} of {used[2]}" if used else message.splitlines()[0][:160]
+
+
+def _collectives(text: str) -> Iterator[tuple[str, int]]:
+    """Kind and bytes of each collective of a compiled program."""
+    for shapes, kind, begun in _COLLECTIVE.findall(text):
+        size = sum(
+            math.prod(int(n) for n in shape.split(",") if n) * int(bits) // 8
+            for _, bits, shape in _SHAPE.findall(shapes)
+        )
+        yield kind, size // 2 if begun else size  # its operand stands there too
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
+
+
+def _in_a_process(name: str, topology: str, full: bool) -> tuple[Compiled, int]:
+    command = [sys.executable, "-m", "benchmarks.aot", "--topology", topology, "--child", name]
+    done = subprocess.run([*command, *["--full"] * full], capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip() or "it was killed").splitlines()[-1]
+        return Compiled(name, faults=[last[:200]]), 0
+    document = json.loads(done.stdout.splitlines()[-1])
+    return Compiled(**document["compiled"]), document["memory"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints a line for every step; returns 1 if one will not do, 2 if there is no compiler."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.aot", description=__doc__)
+    parser.add_argument("--topology", required=True, help="as v4:4x4x4 or v5e:4x4")
+    parser.add_argument(
+        "--steps", nargs="*", default=[], help="words of the names of those to compile"
+    )
+    parser.add_argument(
+        "--full", action="store_true", help="optimise as a run does; takes minutes each"
+    )
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.child:
+        found, memory = compiled(options.child, options.topology, options.full)
+        print(json.dumps({"compiled": dataclasses.asdict(found), "memory": memory}))
+        return 0
+    try:
+        import libtpu  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError:
+        print('the TPU compiler is not installed; run `pip install ".[aot]"`', file=sys.stderr)
+        return 2
+    from benchmarks.aot_steps import STEPS
+
+    chosen = [
+        name for name in STEPS if not options.steps or any(word in name for word in options.steps)
+    ]
+    print(f"{options.topology}\n")
+    print("| step | GiB a chip | TFLOP a chip | collectives | compiled in s | |")
+    print("|---|---|---|---|---|---|", flush=True)
+    failed = not chosen
+    for name in chosen:
+        found, memory = _in_a_process(name, options.topology, options.full)
+        print(found.row(memory), flush=True)
+        failed |= bool(found.faults)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
