@@ -77,7 +77,7 @@ def compiled(name: str, topology: str, full: bool) -> tuple[Compiled, int]:
     Returns:
       What it says, and the bytes of memory that a chip has.
     """
-    os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1")
+    os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
     import jax
     from jax.experimental import topologies
 
@@ -97,6 +97,10 @@ def compiled(name: str, topology: str, full: bool) -> tuple[Compiled, int]:
         memory = devices.memory()
         lowered = STEPS[name]().lower()
         text = lowered.as_text()
+        if "callback" in text:
+            found.faults.append("calls back to the host")
+        if unstated := len(_UNSTATED_TEXT.findall(text)):
+            found.faults.append(f"{unstated} products whose precision is not stated")
         start = time.perf_counter()
         try:
             program = lowered.compile()
@@ -120,15 +124,11 @@ def compiled(name: str, topology: str, full: bool) -> tuple[Compiled, int]:
             found.faults.append(f"gathers {_bytes(size)} on every chip")
     if found.chip_bytes > memory:
         found.faults.append("does not fit")
-    if "callback" in text:
-        found.faults.append("calls back to the host")
-    if unstated := len(_UNSTATED_TEXT.findall(text)):
-        found.faults.append(f"{unstated} products whose precision is not stated")
     return found, memory
 
 
 def _reason(message: str) -> str:
-    used = re.search(r"Used ([\d.]+\w) of ([\d.]+\w) hbm", message)
+    used = re.search(r"\(([\d.]+\w)\) exceeds available HBM \(([\d.]+\w)\)", message)
     return f"does not fit: {used[1]} of {used[2]}" if used else message.splitlines()[0][:160]
 
 

@@ -114,12 +114,12 @@ def random_views(head: str, batch: int) -> Step:
     return Step(sweep.train, (_start(sweep, 1, 50_000), made, piece), {"gather": views.gather})
 
 
-def segmentation_training(precision: Precision, batch: int = 16) -> Step:
-    """A step of thirteen pixel heads on crops of 512 × 512 pixels."""
+def segmentation_training(precision: Precision) -> Step:
+    """A step of thirteen pixel heads on crops of 512 × 512 pixels: 16, or one for each chip."""
     made = _encoder(precision)
     heads = _pixel_heads()
     state, step = training_program(made, heads, optax.adamw(1e-4))
-    share = batch // devices.num_processes()
+    share = max(16, devices.count()) // devices.num_processes()
     rows = {
         "image": np.broadcast_to(np.uint8(0), (share, 512, 512, 3)),
         "label": np.broadcast_to(np.uint8(0), (share, 512, 512)),
@@ -217,7 +217,7 @@ STEPS: dict[str, Callable[[], Step]] = {
     "attentive probe, streamed": lambda: attentive(50_000, memory=0),
     "random views, attentive, batch 1024": lambda: random_views("attentive", 1024),
     "random views, linear, batch 16 384": lambda: random_views("linear", 16_384),
-    "segmentation training, 16 × 512², 13 heads": lambda: segmentation_training(REFERENCE),
+    "segmentation training, 512², 13 heads": lambda: segmentation_training(REFERENCE),
     "segmentation training, bfloat16": lambda: segmentation_training("bfloat16"),
     "segmentation windows, 8 a chip": lambda: segmentation_windows(8, memory=False),
     "segmentation windows, in-context": lambda: segmentation_windows(8, memory=True),

@@ -20,8 +20,9 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.layout import Format, Layout
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Bool, Num
+from jaxtyping import Array, Bool, Int, Num
 
 from jaxpart.cpu import pages
 from jaxpart.errors import JaxpartError
@@ -370,6 +371,66 @@ def from_main(text: str) -> str:
     line = np.zeros(add_up(np.array([len(letters)])), np.uint8)
     line[: len(letters)] = letters
     return add_up(line).tobytes().decode()
+
+
+def deal(
+    shape: tuple[int, ...], dtype: Any, read: Callable[[slice], np.ndarray], *, axis: int
+) -> Any:
+    """A large array of which each device along "data" holds an equal share of rows; see `take_dealt`.
+
+    Args:
+      shape: Of the whole.
+      dtype: Its dtype.
+      read: Some of its rows, all of the other axes; each process is asked for its own devices' alone.
+      axis: The axis of the rows. Zeros follow where devices cannot share them evenly.
+    """
+    shares = mesh().shape["data"]
+    size = -(-shape[axis] // shares)
+    padded = (*shape[:axis], shares * size, *shape[axis + 1 :])
+    # Row by row in memory, or a TPU would keep the array in another order and copy it to take rows.
+    spec = NamedSharding(mesh(), PartitionSpec(*[None] * axis, "data"))
+    layout = Format(Layout(tuple(range(len(shape)))), spec)
+    if _described:
+        return jax.ShapeDtypeStruct(padded, dtype, sharding=layout)
+
+    def share(index: Any) -> np.ndarray:
+        start = index[axis].start or 0
+        rows = read(slice(min(start, shape[axis]), min(start + size, shape[axis])))
+        missing = [(0, size - rows.shape[axis] if i == axis else 0) for i in range(len(shape))]
+        return np.pad(rows, missing) if any(map(any, missing)) else rows
+
+    return jax.make_array_from_callback(padded, layout, share, dtype=dtype)
+
+
+def take_dealt(
+    array: Num[Array, "first row *rest"], rows: Int[Array, "lead batch"], *, even: bool
+) -> Num[Array, "first lead batch *rest"]:
+    """Inside a compiled step: rows of an array dealt by its second axis, from whichever device has them.
+
+    Args:
+      array: See `deal`.
+      rows: Which; cut along "data" by their second axis.
+      even: Whether devices share the batch evenly. The result is cut as the rows are; else it is whole.
+    """
+    if mesh().shape["data"] == 1:
+        return array[:, rows]
+    cut = PartitionSpec(None, "data") if even else PartitionSpec()
+
+    def take(mine: Array, rows: Array) -> Array:
+        if even:
+            rows = jax.lax.all_gather(rows, "data", axis=1, tiled=True)
+        first = jax.lax.axis_index("data") * mine.shape[1]
+        here = (rows >= first) & (rows < first + mine.shape[1])
+        found = mine[:, jnp.clip(rows - first, 0, mine.shape[1] - 1)]
+        found = jnp.where(here.reshape(1, *here.shape, *[1] * (mine.ndim - 2)), found, 0)
+        if even:
+            return jax.lax.psum_scatter(found, "data", scatter_dimension=2, tiled=True)
+        return jax.lax.psum(found, "data")
+
+    result = PartitionSpec(None, None, "data") if even else PartitionSpec()
+    return jax.shard_map(
+        take, mesh=mesh(), in_specs=(PartitionSpec(None, "data"), cut), out_specs=result
+    )(array, rows)
 
 
 def on_shares(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:

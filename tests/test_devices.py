@@ -8,7 +8,7 @@ from compile_checks import exchanges
 
 from jaxpart import devices
 from jaxpart.errors import JaxpartError
-from jaxpart.metrics.average_precision import ring_queries
+from jaxpart.metrics.average_precision import placed, ring_queries
 
 
 def test_shares_come_back_whole():
@@ -60,3 +60,33 @@ def test_batches_that_devices_cannot_share_are_refused():
 def test_processes_are_named_completely():
     with pytest.raises(JaxpartError, match="--num-processes and --process-id belong together"):
         devices.start(coordinator="127.0.0.1:1")
+
+
+def test_programs_can_be_compiled_for_devices_that_only_are_described():
+    features = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
+    with devices.compiling_for(jax.devices()[:2]):
+        assert devices.count() == 2
+        (rows, labels), options = placed(features, np.zeros(10, np.int32), exclude_self=False)
+        assert isinstance(rows, jax.ShapeDtypeStruct)
+        program = ring_queries.lower(rows, labels, **options).compile()
+    assert sum(count for count in exchanges(program).values()) == 1
+    assert devices.count() == len(jax.devices())
+
+
+@pytest.mark.parametrize("batch", [8, 6])
+def test_dealt_rows_are_taken_from_whoever_has_them(batch):
+    rows = np.random.default_rng(0).normal(size=(2, 10, 3)).astype(np.float32)
+    dealt = devices.deal(rows.shape, rows.dtype, lambda some: rows[:, some], axis=1)
+    assert {shard.data.shape for shard in dealt.addressable_shards} == {(2, 3, 3)}
+    wanted = np.random.default_rng(1).integers(10, size=(1, batch)).astype(np.int32)
+    even = batch % devices.count() == 0
+    put = devices.shard(wanted, axis=1) if even else devices.replicate(wanted)
+    take = jax.jit(lambda array, rows: devices.take_dealt(array, rows, even=even))
+    np.testing.assert_array_equal(devices.fetch(take(dealt, put)), rows[:, wanted])
+
+
+def test_jax_for_tpus_is_no_tpu(monkeypatch):
+    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    assert not devices._has_tpu()
+    assert not devices._launched()

@@ -105,9 +105,14 @@ def test_a_probes_epoch():
     rows = devices.shard(np.arange(16, dtype=np.int32).reshape(2, 1, 8), axis=2)
     rates = devices.replicate(np.ones((2, 2), np.float32))
     piece = TrainPiece(rows, rates, None)
-    lowered = sweep.train.lower(state, items.resident, piece, gather=FeatureBatches.gather)
+    batches = FeatureBatches(items, np.arange(16), RECIPE, [0], stays=True)
+    lowered = sweep.train.lower(state, items.dealt, piece, gather=batches.gather)
     train = lowered.compile()
-    assert gradients_alone(train, state)
+    # A batch's features go to the device that works on them, and which rows they are to all.
+    found = exchanges(train)
+    assert {kind for kind, _ in found} == {"all-reduce", "all-gather", "reduce-scatter"}
+    for kind, size in (("all-gather", 8), ("reduce-scatter", 8 // 4 * 16)):
+        assert values({key: count for key, count in found.items() if key[0] == kind}) == size
     place = devices.replicate((np.int32(0), np.int32(0)))
     chosen = devices.replicate(np.full((1, 1, 2), -1, np.int32))
     labels = devices.replicate(items.labels)
@@ -117,7 +122,7 @@ def test_a_probes_epoch():
     for program in (train, test):
         assert taken_over(program) == len(jax.tree.leaves(state))
     before = jax.tree.leaves(state)
-    train(state, items.resident, piece)
+    train(state, items.dealt, piece)
     assert all(leaf.is_deleted() for leaf in before)
 
 

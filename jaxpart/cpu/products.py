@@ -7,18 +7,24 @@ in another order, computing what they are made of once more, and multiplies at h
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+_PRECISION = jax.lax.Precision.DEFAULT
+"""What training states; see `jaxpart.encoders.precision`."""
+
+_product = functools.partial(jax.lax.dot_general, precision=_PRECISION)
+
 
 @jax.custom_vjp
 def _linear(
     tokens: Float[Array, "*batch channel"], kernel: Float[Array, "channel out"]
 ) -> Float[Array, "*batch out"]:
-    return jax.lax.dot_general(tokens, kernel, (((tokens.ndim - 1,), (0,)), ((), ())))
+    return _product(tokens, kernel, (((tokens.ndim - 1,), (0,)), ((), ())))
 
 
 def _forward(tokens: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -28,7 +34,7 @@ def _forward(tokens: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 def _backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
     tokens, kernel = kept
     rows, slopes = tokens.reshape(-1, tokens.shape[-1]), slope.reshape(-1, slope.shape[-1])
-    to_tokens = jax.lax.dot_general(slopes, kernel, (((1,), (1,)), ((), ())))
+    to_tokens = _product(slopes, kernel, (((1,), (1,)), ((), ())))
     return to_tokens.reshape(tokens.shape), _sum_of_products(rows, slopes)
 
 
@@ -38,8 +44,8 @@ def _sum_of_products(
     """Transposed left times right, the narrower one first: the other order takes twice as long."""
     channels, out = left.shape[1], right.shape[1]
     if channels <= out or channels % 2:
-        return jax.lax.dot_general(left, right, (((0,), (0,)), ((), ())))
-    swapped = jax.lax.dot_general(right, left, (((0,), (0,)), ((), ())))
+        return _product(left, right, (((0,), (0,)), ((), ())))
+    swapped = _product(right, left, (((0,), (0,)), ((), ())))
     # In three dimensions, or XLA would swap the product back.
     return swapped.reshape(out, channels // 2, 2).transpose(1, 2, 0).reshape(channels, out)
 
@@ -50,7 +56,8 @@ _linear.defvjp(_forward, _backward)
 def _dot_general(left: Array, right: Array, dimensions: Any, **options: Any) -> Array:
     """`jax.lax.dot_general`; that of a plain linear layer with the gradients of this file."""
     linear = right.ndim == 2 and dimensions == (((left.ndim - 1,), (0,)), ((), ()))
-    if linear and all(option is None for option in options.values()):
+    rest = {name: option for name, option in options.items() if name != "precision"}
+    if linear and options.get("precision") == _PRECISION and set(rest.values()) <= {None}:
         return _linear(left, right)
     return jax.lax.dot_general(left, right, dimensions, **options)
 

@@ -170,7 +170,7 @@ def blend(other: Array, image: Image, factor: Array) -> Image:
 def gaussian_blur(image: Image, sigma: Array) -> Image:
     """Blur by one matrix per axis, whose rows are Gaussians cut off at the border."""
     rows, columns = (_blur_matrix(length, sigma) for length in image.shape[:2])
-    return jnp.einsum("ih,hwc,jw->ijc", rows, image, columns)
+    return jnp.einsum("ih,hwc,jw->ijc", rows, image, columns, precision=jax.lax.Precision.HIGHEST)
 
 
 def _blur_matrix(length: int, sigma: Array) -> Float[Array, "length length"]:

@@ -45,7 +45,8 @@ def dino_loss(
     """
     targets = sharpened(teacher, center, teacher_temperature)
     likelihood = jax.nn.log_softmax(student / STUDENT_TEMPERATURE)
-    pairs = -jnp.einsum("gbk,cbk->gc", targets, likelihood) / student.shape[1]
+    pairs = -jnp.einsum("gbk,cbk->gc", targets, likelihood, precision=jax.lax.Precision.HIGHEST)
+    pairs /= student.shape[1]
     same = jnp.eye(pairs.shape[0], pairs.shape[1], dtype=bool)
     return jnp.where(same, 0, pairs).sum() / (pairs.size - len(teacher))
 

@@ -42,7 +42,7 @@ def patch_loss(
     """
     targets = sharpened(teacher, center, teacher_temperature)
     likelihood = jax.nn.log_softmax(student / STUDENT_TEMPERATURE)
-    each = -jnp.einsum("gbpk,gbpk->gbp", targets, likelihood)
+    each = -(targets * likelihood).sum(axis=-1)
     hidden = mask.astype(each.dtype)
     return ((each * hidden).sum(axis=-1) / jnp.maximum(hidden.sum(axis=-1), 1)).mean()
 

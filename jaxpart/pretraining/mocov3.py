@@ -20,7 +20,9 @@ def info_nce(
     q, k = (
         x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (queries, keys)
     )
-    likelihood = jax.nn.log_softmax(q @ k.T / temperature)
+    likelihood = jax.nn.log_softmax(
+        jnp.matmul(q, k.T, precision=jax.lax.Precision.HIGHEST) / temperature
+    )
     return -2 * temperature * jnp.diagonal(likelihood).mean()
 
 

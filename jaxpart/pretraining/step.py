@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jaxpart.cpu.products import train_products
+from jaxpart.encoders.precision import set_precision
 from jaxpart.pretraining.objective import Inputs, Objective, Outcome, Student
 
 
@@ -141,13 +142,15 @@ def make_step(
 ) -> Step:
     """The compiled step, for `jaxpart.training.fit`; it uses up the state that it is given.
 
-    Views, masks and whatever else is random follow from the seed and the number of the step.
+    Views, masks and whatever else is random follow from the seed and the number of the step. The models
+    multiply in the device's own precision for float32 (see `jaxpart.encoders.precision`), losses in full.
     """
 
     def module(trained: Any, state: State) -> Student:
         # A copy, since BatchNorm writes its running statistics into the module.
         student = nnx.merge(graph, trained, state.stats, state.fixed, copy=True)
         objective.resolve(student)
+        set_precision(student, "float32")
         train_products(student)
         return student
 

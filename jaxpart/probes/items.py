@@ -98,6 +98,15 @@ class Items:
         """All features [representation, item, …] and labels, whole on every device."""
         return devices.replicate((self.take(np.arange(len(self))), self.labels))
 
+    @functools.cached_property
+    def dealt(self) -> tuple[jax.Array, jax.Array]:
+        """All features [representation, item, …], each device with its share of items, and labels whole."""
+        rows = self.features[0]
+        shape = len(self.features), len(self), *rows.shape[1:]
+        every = np.arange(len(self))
+        features = devices.deal(shape, rows.dtype, lambda some: self.take(every[some]), axis=1)
+        return features, devices.replicate(self.labels)
+
     def batches(
         self, items: Int[np.ndarray, " item"], recipe: Recipe, seeds: Sequence[int], memory: int
     ) -> FeatureBatches:
@@ -109,7 +118,8 @@ class Items:
           seeds: Of the orders.
           memory: Bytes of features that may stay on the devices.
         """
-        return FeatureBatches(self, items, recipe, seeds, stays=self.nbytes <= memory)
+        stays = self.nbytes <= memory * devices.mesh().shape["data"]
+        return FeatureBatches(self, items, recipe, seeds, stays=stays)
 
 
 class Batches:
@@ -158,8 +168,11 @@ class FeatureBatches(Batches):
         """See `Items.batches`."""
         self._items, self._chosen, self._recipe, self._seeds = items, chosen, recipe, seeds
         if stays:
-            self.arrays, self.nbytes = items.resident, items.nbytes
+            self.arrays = items.dealt
+            self.nbytes = items.nbytes // devices.mesh().shape["data"]
         self._batch = min(recipe.batch_size, len(chosen))
+        even = self._batch % devices.count() == 0
+        self.gather = (_taken_evenly if even else _taken) if stays else _streamed
         self._count = recipe.steps(len(chosen))
         full = np.arange(self._count * self._batch) < len(chosen)
         self._valid = None if full.all() else full.reshape(self._count, self._batch)
@@ -167,11 +180,6 @@ class FeatureBatches(Batches):
         self._at_once = self._count if stays else max(1, PIECE_BYTES // step_bytes)
         self.pieces = -(-self._count // self._at_once)
         self._items_of = functools.lru_cache(maxsize=1)(self._draw)
-
-    @staticmethod
-    def gather(arrays: Any, batch: Any) -> tuple[Array, Array]:
-        """Features [representation, seed, batch, …] and labels [seed, batch] of a step."""
-        return batch if arrays is None else (arrays[0][:, batch], arrays[1][batch])
 
     def piece(self, epoch: int, number: int) -> tuple[TrainPiece, tuple[str, ...]]:
         """Some steps of an epoch, and a name of their items for messages."""
@@ -210,6 +218,18 @@ class FeatureBatches(Batches):
         if self._batch % devices.count():
             return devices.replicate(array)
         return devices.shard(array, axis=axis)
+
+
+def _streamed(arrays: None, batch: tuple[Array, Array]) -> tuple[Array, Array]:
+    return batch
+
+
+def _taken_evenly(arrays: tuple[Array, Array], batch: Array) -> tuple[Array, Array]:
+    return devices.take_dealt(arrays[0], batch, even=True), arrays[1][batch]
+
+
+def _taken(arrays: tuple[Array, Array], batch: Array) -> tuple[Array, Array]:
+    return devices.take_dealt(arrays[0], batch, even=False), arrays[1][batch]
 
 
 class _Piece(NamedTuple):
