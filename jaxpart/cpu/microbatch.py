@@ -53,7 +53,8 @@ def in_microbatches(
       config: Architecture of the encoder in `function`.
     """
     count = 1
-    if devices.backend() == "cpu":
+    # A program for `jax.export` may leave the size of the batch open.
+    if devices.backend() == "cpu" and isinstance(images.shape[0], int):
         size = images.shape[1], images.shape[2]
         count = count_pieces(len(images), config, size, devices.count())
     if count == 1:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from jaxpart.encoders import encoder as encoder_module
 from jaxpart.encoders.loading import random_encoder
@@ -57,6 +58,16 @@ def test_inside_a_users_own_jit(ibot):
     np.testing.assert_allclose(embed(ibot, IMAGES), ibot(IMAGES)["embedding"], atol=1e-5)
     gradient = jax.grad(lambda images: ibot(images)["embedding"].sum())(jnp.asarray(IMAGES))
     assert gradient.shape == IMAGES.shape
+
+
+def test_exported_for_batches_of_any_size(ibot):
+    (batch,) = export.symbolic_shape("batch")
+    shape = jax.ShapeDtypeStruct((batch, *IMAGES.shape[1:]), jnp.float32)
+    embed = jax.jit(lambda images: ibot(images)["embedding"])
+    program = export.export(embed, platforms=["cpu", "tpu"])(shape)
+    for images in (IMAGES, np.concatenate([IMAGES] * 3)):
+        expected = ibot(images)["embedding"]
+        np.testing.assert_allclose(program.call(images), expected, rtol=0, atol=1e-5)
 
 
 def test_repr_says_what_an_encoder_is_in_a_few_lines(ibot):
