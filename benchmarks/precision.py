@@ -38,12 +38,18 @@ def retrieved(encoder: Encoder, data: str) -> dict[str, float]:
     from jaxpart.config import part_config
     from jaxpart.data.sets import retrieval_set
     from jaxpart.runs.progress import Progress
-    from jaxpart.tasks.retrieval import part_retrieval
+    from jaxpart.runs.workdir import WorkDir
+    from jaxpart.tasks.plans import carry_out
+    from jaxpart.tasks.retrieval import plan
 
     config = part_config(encoder.name, "paper", projector=True)
     config.data.root, config.features.cache = str(SHARED / "data"), "off"
     source, selection = retrieval_set(data, config.data)
-    found = part_retrieval(encoder, data, source, selection, config, Progress(shown=False))
+    quiet = Progress(shown=False)
+    one = plan(encoder, data, source, selection, config, quiet)
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = WorkDir(pathlib.Path(folder), config.to_dict())
+        found = list(carry_out([one], config.features, workdir, quiet))
     return {row.key.label: 100 * row.value for row in found if row.metric in ("AP", "mAP")}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import pathlib
 from collections.abc import Mapping
@@ -10,7 +9,6 @@ from typing import Any
 
 from jaxpart import devices, tasks
 from jaxpart.encoders.configured import configured_encoder, encoder_folder
-from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import describe, unchecked_note
 from jaxpart.encoders.precision import REFERENCE
 from jaxpart.errors import JaxpartError
@@ -20,14 +18,7 @@ from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import VERSION, Row, read_rows
 from jaxpart.runs.table import results_table, rules_line
 from jaxpart.runs.workdir import WorkDir
-from jaxpart.tasks.patches import patch_representations
-
-_PIXELS = {
-    "retrieval.patch_pixels": {"retrieval", "layers"},
-    "classification.patch_pixels": {"classification"},
-    "object_classification.pixels": {"object_classification"},
-}
-"""Fields that say how large images are encoded, and the tasks that do so."""
+from jaxpart.tasks.plans import carry_out
 
 
 def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, Any]:
@@ -45,10 +36,11 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
       JaxpartError: A user's mistake, in one sentence.
     """
     check_config(config)
-    chosen = tasks.to_run(config)
+    chosen = tasks.chosen(config)
     weights = _weights(config)
     encoder = configured_encoder(config)
-    _check_wishes(encoder, config)
+    # All that can be wrong is told before anything is encoded or written.
+    plans = [plan for task in chosen.values() for plan in task.plans(encoder, config, progress)]
     workdir = WorkDir(
         path,
         json.loads(config.to_json_best_effort()),
@@ -59,11 +51,12 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     if folder is not None and (note := unchecked_note(folder)):
         progress.say(note)
     workdir.belongs_to("the encoder", encoder.digest)
+    for plan in plans:
+        workdir.reads(plan.what, *plan.sources)
     rows: list[Row] = []
-    for task in chosen.values():
-        for row in task.run(encoder, config, workdir, progress):
-            rows.append(row)
-            workdir.row(row)
+    for row in carry_out(plans, config.features, workdir, progress):
+        rows.append(row)
+        workdir.row(row)
     about = {
         "name": encoder.name,
         "trained": encoder.trained,
@@ -111,32 +104,6 @@ def _weights(config: Any) -> str:
     if known:
         return f"released, SHA-256 {known[0]}…"
     return "released, by your word" if word else "yours"
-
-
-def _check_wishes(encoder: Encoder, config: Any) -> None:
-    """Refuses what the encoder does not have or cannot take, before anything is made."""
-    patch_representations(encoder, config)
-    for task in ("classification", "object_classification"):
-        if task in config.tasks:
-            from jaxpart.tasks.classification.heads import check_heads  # Slow to import.
-
-            check_heads(encoder, config[task])
-    for path, users in _PIXELS.items():
-        if users & set(config.tasks) and (side := _field(config, path)) % encoder.config.patch_size:
-            raise JaxpartError(
-                f"config.{path} is {side}, which cannot be cut into patches of "
-                f"{encoder.config.patch_size} pixels; give a multiple"
-            )
-    if "segmentation" in config.tasks:
-        from jaxpart.tasks.segmentation.heads import crop_size, readouts  # Slow to import.
-
-        readouts(config.segmentation.readouts, encoder.config.depth)
-        for name in config.segmentation.sets:
-            crop_size(encoder, config.segmentation.settings[name].crop, name)
-
-
-def _field(config: Any, path: str) -> Any:
-    return functools.reduce(lambda fields, name: fields[name], path.split("."), config)
 
 
 def results_text(results: Mapping[str, Any]) -> str:

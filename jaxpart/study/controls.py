@@ -31,7 +31,8 @@ from jaxpart.pretraining.run import pretrain
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import select
 from jaxpart.runs.workdir import WorkDir
-from jaxpart.tasks.retrieval import part_retrieval
+from jaxpart.tasks.plans import carry_out
+from jaxpart.tasks.retrieval import plan
 
 _BATCH = 100
 
@@ -74,7 +75,10 @@ def untrained_controls(source: Critters, progress: Progress) -> list[Control]:
     config.retrieval.representations = ("embedding",)
     config.retrieval.untrained = False  # the encoder is untrained itself
     encoder = random_encoder("deit", small_config("deit"))
-    rows = list(part_retrieval(encoder, "critters", source, CRITTER_PARTS, config, progress))
+    one = plan(encoder, "critters", source, CRITTER_PARTS, config, progress)
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = WorkDir(pathlib.Path(folder), config.to_dict())
+        rows = list(carry_out([one], config.features, workdir, progress))
     ap = {(row.head, row.representation): row.value for row in select(rows, metric="AP", group="")}
     chance = ap["baseline", "chance"]
     images, labels = labelled_patches(source, encoder.config.image_size[0])

@@ -46,7 +46,7 @@ def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
       JaxpartError: A user's mistake, in one sentence.
     """
     check_config(config)  # told before anything is made
-    tasks.to_run(config)
+    tasks.chosen(config)
     members = find_members(config.encoders)
     for member in members:
         check_config(member_config(config, member))

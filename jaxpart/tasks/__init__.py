@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Row
 from jaxpart.runs.table import Section
-from jaxpart.runs.workdir import WorkDir
+
+if TYPE_CHECKING:
+    from jaxpart.tasks.plans import Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,15 +22,15 @@ class Task:
     """One experiment.
 
     Attributes:
-      run: Takes the encoder, the whole configuration, the work directory and the progress; yields its
-        results.
+      plans: Takes the encoder, the whole configuration and the progress; opens and checks everything,
+        and yields what there is to do on each data set. Nothing is encoded or written.
       section: Its part of the result table, from the results of all tasks.
-      check: Refuses a whole configuration with a `JaxpartError`, before anything is encoded.
+      check: Refuses a whole configuration with a `JaxpartError`, before anything is opened.
       rules: Takes the encoder and the whole configuration; what was decided for this encoder without
         being asked, in words by name, to stand in the result.
     """
 
-    run: Callable[[Encoder, Any, WorkDir, Progress], Iterator[Row]]
+    plans: Callable[[Encoder, Any, Progress], Iterator[Plan]]
     section: Callable[[Sequence[Row]], Section]
     check: Callable[[Any], None] = lambda config: None
     rules: Callable[[Encoder, Any], Mapping[str, str]] = lambda encoder, config: {}
@@ -55,20 +57,16 @@ def find(name: str) -> Task:
         raise JaxpartError(f"there is no task {name!r}; choose among {', '.join(TASKS)}")
     module = importlib.import_module(f"{__name__}.{TASKS[name]}")
     more = {name: getattr(module, name) for name in ("check", "rules") if hasattr(module, name)}
-    return Task(module.run, module.section, **more)
+    return Task(module.plans, module.section, **more)
 
 
-def to_run(config: Any) -> dict[str, Task]:
-    """A configuration's tasks by name, in the order in which they are best run.
-
-    Classification comes first: where it tests, it has the encoder make retrieval's features too, so
-    that every view of an image is encoded once.
+def chosen(config: Any) -> dict[str, Task]:
+    """A configuration's tasks by name.
 
     Raises:
       JaxpartError: There is no such task, or the configuration is not one for it.
     """
-    names = sorted(config.tasks, key=lambda name: name != "classification")
-    chosen = {name: find(name) for name in names}
-    for task in chosen.values():
+    found = {name: find(name) for name in config.tasks}
+    for task in found.values():
         task.check(config)
-    return chosen
+    return found

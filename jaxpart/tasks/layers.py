@@ -6,14 +6,16 @@ objects, and does it find parts of the same kind of object?
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxpart.data.sets import find_set, retrieval_set
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.narrowing import narrowed
+from jaxpart.features.extract import Extracted
 from jaxpart.features.pixels import PIXELS
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.metrics.chance import chance_retrieval
@@ -23,47 +25,77 @@ from jaxpart.runs.rows import Row, one, select
 from jaxpart.runs.table import Section, percent
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.baselines import BASELINE, PIXEL_BASELINES, label, pixel_baselines, strongest
-from jaxpart.tasks.patches import encoded_patches, layer_names, patch_representations
+from jaxpart.tasks.patches import find_patches, layer_names, need_patches
+from jaxpart.tasks.plans import Plan
 
 _TASK = "layers"
 
 
-def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> Iterator[Row]:
-    """Retrieval by every layer on every data set of a configuration: see `jaxpart.tasks.Task`.
-
-    Yields "patches"; and in the order of the layers, for each representation of `layer_names`, the "AP" of
-    the group "parts", and where images have a class that of "objects", whose positives are all patches of
-    objects of the query's kind, its own image's too; both as shares of 1. Before them the same of each of
-    `jaxpart.tasks.baselines`.
-    """
+def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[Layers]:
+    """Retrieval by every layer on every data set of a configuration: see `jaxpart.tasks.Task`."""
     encoder = narrowed(encoder)
-    wanted = patch_representations(encoder, config)
-    exclude_self = config.retrieval.exclude_self
+    names = layer_names(encoder, config.layers.tokens)
     for alias in config.data.sets:
         name, _ = find_set(alias)
-        source, selection = retrieval_set(name, config.data)
-        workdir.reads(f"{name}/{_TASK}", source)
-        found, patches = encoded_patches(encoder, source, selection, wanted, config, progress)
+        with progress.bar(f"{name}: opening", None):
+            source, selection = retrieval_set(name, config.data)
+        patches = find_patches(source, selection, progress)
         labels = {"parts": [selection.parts[patch.part] for patch in patches]}
         if source.info.class_names:
             kinds = [source.annotation(patch.index).label for patch in patches]
             if None not in kinds:
                 labels["objects"] = [source.info.class_names[kind or 0] for kind in kinds]
-        ap = functools.partial(Row, name, _TASK, "AP")
-        yield Row(name, _TASK, "patches", len(patches))
-        for what, given in labels.items():
-            level = chance_retrieval(given, exclude_self=exclude_self).ap
-            yield ap(level, head=BASELINE, representation="chance", group=what)
-        layers = layer_names(encoder, config.layers.tokens)
-        ranked: Iterator[tuple[str, str, Rows]] = itertools.chain(
-            ((BASELINE, k, vectors) for k, vectors in pixel_baselines(found.features[PIXELS])),
-            (("", layer, found.features[layer]) for layer in layers),
+        yield Layers(
+            f"{name}/{_TASK}",
+            (source,),
+            name,
+            names,
+            labels,
+            config.retrieval.exclude_self,
+            needs={"patches": need_patches(encoder, source, patches, (*names, PIXELS), config)},
         )
-        count = len(layers) + len(PIXEL_BASELINES)
-        with progress.bar(f"{name}: retrieving by layers", count) as advance:
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers(Plan):
+    """Part patches retrieved by each layer.
+
+    Attributes:
+      data: What rows call the data set.
+      names: The layers, see `layer_names`.
+      labels: Of each patch, its part and, where images have a class, the kind of its object.
+      exclude_self: Whether a query does not retrieve itself.
+    """
+
+    data: str
+    names: tuple[str, ...]
+    labels: Mapping[str, Sequence[str]]
+    exclude_self: bool
+
+    def rows(
+        self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
+    ) -> Iterator[Row]:
+        """Yields "patches"; and in the order of the layers the "AP" of the group "parts", and where
+        images have a class that of "objects", whose positives are all patches of objects of the query's
+        kind, its own image's too; both as shares of 1. Before them the same of each of
+        `jaxpart.tasks.baselines`.
+        """
+        seen = features["patches"]
+        labels = {what: [every[i] for i in seen.kept] for what, every in self.labels.items()}
+        ap = functools.partial(Row, self.data, _TASK, "AP")
+        yield Row(self.data, _TASK, "patches", len(seen.kept))
+        for what, names in labels.items():
+            level = chance_retrieval(names, exclude_self=self.exclude_self).ap
+            yield ap(level, head=BASELINE, representation="chance", group=what)
+        ranked: Iterator[tuple[str, str, Rows]] = itertools.chain(
+            ((BASELINE, k, vectors) for k, vectors in pixel_baselines(seen.features[PIXELS])),
+            (("", layer, seen.features[layer]) for layer in self.names),
+        )
+        count = len(self.names) + len(PIXEL_BASELINES)
+        with progress.bar(f"{self.data}: retrieving by layers", count) as advance:
             for head, layer, vectors in ranked:
-                for what, given in labels.items():
-                    result = average_precision(vectors, given, exclude_self=exclude_self)
+                for what, names in labels.items():
+                    result = average_precision(vectors, names, exclude_self=self.exclude_self)
                     yield ap(result.ap, head=head, representation=layer, group=what)
                 advance(1)
 

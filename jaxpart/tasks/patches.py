@@ -1,8 +1,7 @@
-"""Part patches as retrieval sees them, encoded once for all tasks that look at the same views."""
+"""Part patches as retrieval sees them, and the representations of an encoder by layer."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +12,8 @@ from jaxpart.encoders.configured import permutation_seed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features import extract as features
-from jaxpart.features.pixels import PIXELS
 from jaxpart.runs.progress import Progress
+from jaxpart.tasks.plans import Need, side_of
 
 
 def layer_names(encoder: Encoder, tokens: Sequence[str]) -> tuple[str, ...]:
@@ -39,54 +38,12 @@ def layer_names(encoder: Encoder, tokens: Sequence[str]) -> tuple[str, ...]:
     return (*blocks, *kept, *features.projector_layers(encoder))
 
 
-def patch_representations(encoder: Encoder, config: Any) -> tuple[str, ...]:
-    """All representations that the tasks of a configuration want of retrieval's views, pixels included.
-
-    Args:
-      encoder: The encoder, `narrowed`.
-      config: The whole configuration.
+def find_patches(source: Source, selection: PartSelection, progress: Progress) -> list[Patch]:
+    """All part patches of a data set.
 
     Raises:
-      JaxpartError: The encoder does not have one of them.
+      JaxpartError: There are none.
     """
-    names: list[Sequence[str]] = []
-    if "retrieval" in config.tasks:
-        names.append(tuple(config.retrieval.representations))
-    if "layers" in config.tasks:
-        names.append(layer_names(encoder, config.layers.tokens))
-    if names:
-        names.append((PIXELS,))
-    wanted = tuple(dict.fromkeys(itertools.chain.from_iterable(names)))
-    features.check_representations(encoder, wanted)
-    return wanted
-
-
-def encoded_patches(
-    encoder: Encoder,
-    source: Source,
-    selection: PartSelection,
-    names: Sequence[str],
-    config: Any,
-    progress: Progress,
-) -> tuple[features.Extracted, list[Patch]]:
-    """The features of all part patches of a data set.
-
-    Args:
-      encoder: The frozen encoder.
-      source: The data set.
-      selection: Its parts.
-      names: Representations, see `features.represent`.
-      config: The whole configuration, of which `retrieval` says how patches are read: `batch_size`,
-        `patch_pixels` (0: the encoder's own) and `on_error`.
-      progress: Shows how far it is.
-
-    Returns:
-      The features, and the patches that could be read.
-
-    Raises:
-      JaxpartError: There are no patches, or an image cannot be read.
-    """
-    options = config.retrieval
     with progress.bar(f"{source.info.name}: finding part patches", None):
         patches = part_patches(source, selection)
     progress.say_once(source.info.remarks)
@@ -97,16 +54,32 @@ def encoded_patches(
         progress.say_once(
             [f"{source.info.name} ({source.info.split}): no patches of {', '.join(none)}"]
         )
+    return patches
+
+
+def need_patches(
+    encoder: Encoder, source: Source, patches: Sequence[Patch], names: Sequence[str], config: Any
+) -> Need:
+    """Part patches as retrieval reads them.
+
+    Args:
+      encoder: The frozen encoder.
+      source: The data set.
+      patches: Of it.
+      names: Representations.
+      config: The whole configuration, of which `retrieval` says how patches are read: `batch_size`,
+        `patch_pixels` (0: the encoder's own) and `on_error`.
+
+    Raises:
+      JaxpartError: The encoder lacks a representation, or cannot take images of that size.
+    """
+    options = config.retrieval
+    features.check_representations(encoder, names)
     view = patch_view(
         source,
         patches,
-        size=options.patch_pixels or encoder.config.image_size[0],
+        size=side_of(encoder, options.patch_pixels, "config.retrieval.patch_pixels"),
         on_error=options.on_error,
         permuted=permutation_seed(config),
     )
-    found = features.extract(
-        encoder, view, names, config.features, progress, batch_size=options.batch_size
-    )
-    if found.skipped:
-        progress.say(f"{len(found.skipped)} patches skipped; the first: {found.skipped[0]}")
-    return found, [patches[i] for i in found.kept]
+    return Need(encoder, view, tuple(names), options.batch_size, options.on_error)

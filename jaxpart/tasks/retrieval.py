@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxpart.data.parts import PartSelection
+from jaxpart.data.parts import PartSelection, Patch
 from jaxpart.data.sets import find_set, retrieval_set
 from jaxpart.data.source import Source
 from jaxpart.data.views import patch_ids
@@ -16,6 +17,7 @@ from jaxpart.encoders.configured import untrained_twin
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
+from jaxpart.features.extract import Extracted
 from jaxpart.features.pixels import PIXELS
 from jaxpart.metrics.average_precision import RetrievalResult, average_precision
 from jaxpart.metrics.bootstrap import retrieval_intervals
@@ -27,26 +29,60 @@ from jaxpart.runs.rows import Key, Row, one, select
 from jaxpart.runs.table import Section, interval, percent
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks import baselines
-from jaxpart.tasks.patches import encoded_patches, patch_representations
+from jaxpart.tasks.patches import find_patches, need_patches
+from jaxpart.tasks.plans import Plan
 
 _TASK = "retrieval"
 
 
-def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> Iterator[Row]:
-    """Part retrieval on every data set of a configuration: see `jaxpart.tasks.Task`.
-
-    Writes retrieval_DATA.npz: ids, parts and images of the queries, and the AP of each by every
-    representation (`jaxpart.runs.items`).
-    """
+def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[Retrieval]:
+    """Part retrieval on every data set of a configuration: see `jaxpart.tasks.Task`."""
     for alias in config.data.sets:
         name, _ = find_set(alias)
         with progress.bar(f"{name}: opening", None):
             source, selection = retrieval_set(name, config.data)
-            workdir.reads(f"{name}/{_TASK}", source)
-        items: dict[str, np.ndarray] = {}
-        found: dict[Key, np.ndarray] = {}
-        yield from part_retrieval(encoder, name, source, selection, config, progress, items, found)
-        workdir.file(f"{_TASK}_{name}.npz", items_npz(items, found))
+        yield plan(encoder, name, source, selection, config, progress)
+
+
+def plan(
+    encoder: Encoder,
+    data: str,
+    source: Source,
+    selection: PartSelection,
+    config: Any,
+    progress: Progress,
+) -> Retrieval:
+    """Part retrieval on one data set.
+
+    Args:
+      encoder: The frozen encoder.
+      data: What rows call the data set.
+      source: The data set.
+      selection: Its parts.
+      config: The whole configuration, of which `retrieval` has `representations`, `exclude_self` and
+        `untrained`; see `need_patches` too.
+      progress: Shows how far it is.
+
+    Raises:
+      JaxpartError: There are no patches, or the encoder lacks a representation.
+    """
+    names = tuple(config.retrieval.representations)
+    patches = find_patches(source, selection, progress)
+    few = narrowed(encoder)
+    needs = {"trained": need_patches(few, source, patches, (*names, PIXELS), config)}
+    if config.retrieval.untrained:
+        twin = narrowed(untrained_twin(encoder, config))
+        needs["untrained"] = need_patches(twin, source, patches, names, config)
+    return Retrieval(
+        f"{data}/{_TASK}",
+        (source,),
+        data,
+        names,
+        patches,
+        [selection.parts[patch.part] for patch in patches],
+        config.retrieval.exclude_self,
+        needs=needs,
+    )
 
 
 def section(rows: Sequence[Row]) -> Section:
@@ -80,73 +116,77 @@ def section(rows: Sequence[Row]) -> Section:
     )
 
 
-def part_retrieval(
-    encoder: Encoder,
-    data: str,
-    source: Source,
-    selection: PartSelection,
-    config: Any,
-    progress: Progress,
-    items: dict[str, np.ndarray] | None = None,
-    kept: dict[Key, np.ndarray] | None = None,
-) -> Iterator[Row]:
-    """Retrieves every part patch of a data set with every other.
+@dataclasses.dataclass(frozen=True)
+class Retrieval(Plan):
+    """Every part patch of a data set retrieved with every other.
 
-    Args:
-      encoder: The frozen encoder.
+    Attributes:
       data: What rows call the data set.
-      source: The data set.
-      selection: Its parts.
-      config: The whole configuration, of which `retrieval` has `representations`, `exclude_self` and
-        `untrained`; see `encoded_patches` too.
-      progress: Shows how far it is.
-      items: Filled with what the queries are, see `run`.
-      kept: Filled with the AP of each query.
-
-    Yields:
-      "images" of the data set, "patches", "skipped" and, for each representation, "AP" and "mAP" as
-      shares of 1 with 95 % intervals over the images that queries are of, and the "AP" of each part.
-      Then the same of each of `jaxpart.tasks.baselines`; that of chance is exact, without interval.
-
-    Raises:
-      JaxpartError: There are no patches, an image cannot be read, or a representation is unknown.
+      names: Representations to retrieve by.
+      patches: All part patches.
+      parts: Name of each one's part.
+      exclude_self: Whether a query does not retrieve itself.
     """
-    names, exclude_self = config.retrieval.representations, config.retrieval.exclude_self
-    few = narrowed(encoder)
-    wanted = patch_representations(few, config)
-    found, patches = encoded_patches(few, source, selection, wanted, config, progress)
-    yield Row(data, _TASK, "images", len(source))
-    yield Row(data, _TASK, "patches", len(patches))
-    yield Row(data, _TASK, "skipped", len(found.skipped))
-    images = [patch.index for patch in patches]
-    parts = [selection.parts[patch.part] for patch in patches]
-    items, kept = {} if items is None else items, {} if kept is None else kept
-    items["ids"] = np.array(patch_ids(patches))
-    items["parts"], items["images"] = np.array(parts), np.array(images)
-    items["exclude_self"] = np.array(exclude_self)
 
-    def retrieved(vectors: Rows, representation: str, head: str = "") -> Iterator[Row]:
-        key = Key(data, _TASK, "AP", head, representation)
-        with progress.bar(f"{source.info.name}: retrieving by {key.series}", len(parts)) as advance:
-            result = average_precision(vectors, parts, exclude_self=exclude_self, advance=advance)
-        kept[key] = result.per_query
-        return _rows(key, result, parts, images)
+    data: str
+    names: tuple[str, ...]
+    patches: Sequence[Patch]
+    parts: Sequence[str]
+    exclude_self: bool
 
-    for name in names:
-        yield from retrieved(found.features[name], name)
-    chance = Key(data, _TASK, "AP", baselines.BASELINE, "chance")
-    yield from _rows(chance, chance_retrieval(parts, exclude_self=exclude_self))
-    for name, vectors in baselines.pixel_baselines(found.features[PIXELS]):
-        yield from retrieved(vectors, name, baselines.BASELINE)
-    if config.retrieval.untrained:
-        twin = narrowed(untrained_twin(encoder, config))
-        seen, those = encoded_patches(twin, source, selection, names, config, progress)
-        if those != patches:
-            raise JaxpartError(
-                f"not the same images of {source.info.name} can be read as before; run again"
-            )
-        for name in names:
-            yield from retrieved(seen.features[name], name, baselines.UNTRAINED)
+    def rows(
+        self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
+    ) -> Iterator[Row]:
+        """Yields "images" of the data set, "patches", "skipped" and, for each representation, "AP" and
+        "mAP" as shares of 1 with 95 % intervals over the images that queries are of, and the "AP" of
+        each part. Then the same of each of `jaxpart.tasks.baselines`; that of chance is exact, without
+        interval.
+
+        Writes retrieval_DATA.npz: ids, parts and images of the queries, and the AP of each by every
+        representation (`jaxpart.runs.items`).
+
+        Raises:
+          JaxpartError: The untrained encoder could read other images.
+        """
+        seen = features["trained"]
+        patches = [self.patches[i] for i in seen.kept]
+        parts = [self.parts[i] for i in seen.kept]
+        images = [patch.index for patch in patches]
+        of_each: dict[Key, np.ndarray] = {}
+        yield Row(self.data, _TASK, "images", len(self.sources[0]))
+        yield Row(self.data, _TASK, "patches", len(patches))
+        yield Row(self.data, _TASK, "skipped", len(seen.skipped))
+
+        def retrieved(vectors: Rows, representation: str, head: str = "") -> Iterator[Row]:
+            key = Key(self.data, _TASK, "AP", head, representation)
+            with progress.bar(f"{self.data}: retrieving by {key.series}", len(parts)) as advance:
+                result = average_precision(
+                    vectors, parts, exclude_self=self.exclude_self, advance=advance
+                )
+            of_each[key] = result.per_query
+            return _rows(key, result, parts, images)
+
+        for name in self.names:
+            yield from retrieved(seen.features[name], name)
+        chance = Key(self.data, _TASK, "AP", baselines.BASELINE, "chance")
+        yield from _rows(chance, chance_retrieval(parts, exclude_self=self.exclude_self))
+        for name, vectors in baselines.pixel_baselines(seen.features[PIXELS]):
+            yield from retrieved(vectors, name, baselines.BASELINE)
+        if "untrained" in features:
+            twin = features["untrained"]
+            if not np.array_equal(twin.kept, seen.kept):
+                raise JaxpartError(
+                    f"not the same images of {self.data} can be read as before; run again"
+                )
+            for name in self.names:
+                yield from retrieved(twin.features[name], name, baselines.UNTRAINED)
+        items = {
+            "ids": np.array(patch_ids(patches)),
+            "parts": np.array(parts),
+            "images": np.array(images),
+            "exclude_self": np.array(self.exclude_self),
+        }
+        workdir.file(f"{_TASK}_{self.data}.npz", items_npz(items, of_each))
 
 
 def _rows(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import pathlib
 
 import numpy as np
 import pytest
+from carried_out import NOTHING, QUIET, carried_out
 from flax import nnx
 
 from convert.pipeline import convert
@@ -27,15 +27,12 @@ from jaxpart.probes.attentive import AttentiveHead
 from jaxpart.probes.items import shuffled
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.trained import load_head
-from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, by_key, one
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks import retrieval
 from jaxpart.tasks.classification import objects as object_classification
 from jaxpart.tasks.classification import parts as classification
-
-QUIET = Progress(shown=False)
-NOTHING = WorkDir(pathlib.Path(), {}, writes=False)
+from jaxpart.tasks.plans import carry_out
 
 
 def small(method="ibot"):
@@ -62,7 +59,7 @@ def probed(metric, head="", representation="", group=""):
 
 def run(task, encoder, config, folder):
     workdir = WorkDir(folder, json.loads(config.to_json_best_effort()))
-    rows = list(task.run(encoder, config, workdir, QUIET))
+    rows = carried_out(task, encoder, config, workdir)
     workdir.finish({"rows": [row.fields() for row in rows]})
     return rows
 
@@ -133,11 +130,28 @@ def test_the_heads_behind_the_results_can_be_loaded(embedded):
         load_head(folder / "none.npz", "linear/cls_token/best")
 
 
-def test_retrieval_finds_what_classification_encoded(embedded, monkeypatch):
-    folder, config, _ = embedded
-    monkeypatch.setattr(features, "_encode", None)  # nothing is left to be encoded
-    rows = run(retrieval, small(), config, folder / "retrieval")
-    assert one(rows, "critters", "retrieval", "AP", representation="projection")
+def test_every_view_is_encoded_once_whatever_the_order_of_tasks(tmp_path, monkeypatch):
+    config = settings(tmp_path, part_config("ibot", "", projector=True))
+    config.data.num_images, config.features.cache = 24, "off"
+    config.classification.heads, config.classification.references = (), ("knn",)
+    asked, encode = [], features._encode
+
+    def counted(encoder, view, numbers, names, *others):
+        asked.append((view.kind, set(names)))
+        return encode(encoder, view, numbers, names, *others)
+
+    monkeypatch.setattr(features, "_encode", counted)
+    encoder, found = small(), []
+    for order in ((retrieval, classification), (classification, retrieval)):
+        plans = [plan for task in order for plan in task.plans(encoder, config, QUIET)]
+        found.append(by_key(carry_out(plans, config.features, NOTHING, QUIET)))
+        tested = {*config.retrieval.representations, "cls_token", "pixels12"}
+        assert sorted(asked, key=lambda one: one[0]) == [
+            ("patch eval", tested),
+            ("patch train", {"cls_token"}),
+        ]
+        asked.clear()
+    assert found[0] == found[1]
 
 
 def test_mae_permuted_as_published_and_not_mixed(tmp_path):
@@ -281,7 +295,7 @@ def test_bad_input_gets_one_sentence(tmp_path):
 
     def refused(sentence, task, encoder, config):
         with pytest.raises(JaxpartError, match=sentence):
-            list(task.run(encoder, config, NOTHING, QUIET))
+            carried_out(task, encoder, config)
 
     task.heads = ("circular",)
     refused("no probe 'circular'", classification, encoder, config)
@@ -296,5 +310,3 @@ def test_bad_input_gets_one_sentence(tmp_path):
     )
     deit = random_encoder("deit", shape)
     refused("tells 7 classes apart, but critters has 24", object_classification, deit, own)
-    own.object_classification.views = "odd"
-    refused("choose random or eval", object_classification, deit, own)

@@ -1,21 +1,17 @@
 """Masked parts: what is hidden, and on released layouts what comes of it."""
 
 import json
-import pathlib
 
 import numpy as np
 import pytest
+from carried_out import carried_out
 
 import jaxpart
 from convert.pipeline import convert
 from jaxpart.config import part_config
-from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import one, select
-from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.masked_parts import experiment as masked_parts
 from jaxpart.tasks.masked_parts.regions import draw_masks
-
-NOTHING = WorkDir(pathlib.Path(), {}, writes=False)
 
 
 def test_masks():
@@ -40,7 +36,7 @@ def test_released_layouts_on_real_birds(name, space, golden, samples, tmp_path):
     config.data.sets = ("cub",)
     config.masked_parts.images = 12
     encoder = jaxpart.load_encoder(tmp_path / "out")
-    rows = list(masked_parts.run(encoder, config, NOTHING, Progress(shown=False)))
+    rows = carried_out(masked_parts, encoder, config)
     spaces = {row.representation for row in select(rows, head="seen")}
     assert spaces == {space}  # DALL-E's tokens of the releases are not known
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 
 import numpy as np
 import pytest
+from carried_out import NOTHING, QUIET, carried_out
 from sklearn.metrics import average_precision_score
 
 from jaxpart import devices
@@ -21,13 +21,10 @@ from jaxpart.errors import JaxpartError
 from jaxpart.features import extract as features
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.metrics.chance import chance_retrieval
-from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, Row, by_key, one
-from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks import layers, retrieval
+from jaxpart.tasks.plans import carry_out
 
-QUIET = Progress(shown=False)
-NOTHING = WorkDir(pathlib.Path(), {}, writes=False)
 SIZE = 32
 
 
@@ -84,7 +81,7 @@ def reference_ap(rows, parts, *, exclude_self):
 def test_baselines(encoder, config, exclude_self):
     config.retrieval.exclude_self = exclude_self
     config.tasks = ("retrieval", "layers")
-    rows = by_key(retrieval.run(encoder, config, NOTHING, QUIET))
+    rows = by_key(carried_out(retrieval, encoder, config))
     source, selection, patches = patches_of(config)
     parts = [selection.parts[patch.part] for patch in patches]
     means = cells(pixels_of(config))
@@ -106,7 +103,7 @@ def test_baselines(encoder, config, exclude_self):
     assert rows[retrieved("chance", head="baseline", metric="mAP")].value == chance.mean_ap
     assert {key.head for key in rows} == {"", "baseline"}
 
-    deep = by_key(layers.run(encoder, config, NOTHING, QUIET))
+    deep = by_key(carried_out(layers, encoder, config))
     kinds = [source.annotation(patch.index).label for patch in patches]
 
     def at(name, what, head="baseline"):
@@ -172,15 +169,15 @@ def test_pictures_are_read_once_and_encoders_share_their_pixels(encoder, config,
         return encode(encoder, view, numbers, names, *others)
 
     monkeypatch.setattr(features, "_encode", counted)
-    first = list(retrieval.run(encoder, config, NOTHING, QUIET))
+    first = carried_out(retrieval, encoder, config)
     assert asked == [("embedding", "projection", "cls_token", "pixels12")]
-    assert list(retrieval.run(encoder, config, NOTHING, QUIET)) == first
+    assert carried_out(retrieval, encoder, config) == first
     assert len(asked) == 1
     other = dataclasses.replace(encoder, digest="of another")
-    list(retrieval.run(other, config, NOTHING, QUIET))
+    carried_out(retrieval, other, config)
     assert asked[1:] == [("embedding", "projection", "cls_token")]
     config.retrieval.untrained = True
-    third = by_key(retrieval.run(encoder, config, NOTHING, QUIET))
+    third = by_key(carried_out(retrieval, encoder, config))
     assert asked[2:] == []  # this encoder is untrained, and of the same seed
     for name in config.retrieval.representations:
         untrained = third[retrieved(name, head="untrained")]
@@ -190,7 +187,7 @@ def test_pictures_are_read_once_and_encoders_share_their_pixels(encoder, config,
 def test_an_untrained_twin_is_another_encoder(encoder, config):
     config.retrieval.untrained = True
     config.seed = 1
-    rows = by_key(retrieval.run(encoder, config, NOTHING, QUIET))
+    rows = by_key(carried_out(retrieval, encoder, config))
     untrained = rows[retrieved("embedding", head="untrained")]
     assert untrained.value != rows[retrieved("embedding")].value
 
@@ -213,7 +210,12 @@ def test_pictures_that_cannot_be_read_are_left_out_of_baselines(encoder, config,
     config.retrieval.on_error = "skip"
     config.retrieval.untrained = True
     rows = by_key(
-        retrieval.part_retrieval(encoder, "critters", Damaged(), selection, config, QUIET)
+        carry_out(
+            [retrieval.plan(encoder, "critters", Damaged(), selection, config, QUIET)],
+            config.features,
+            NOTHING,
+            QUIET,
+        )
     )
     left = [i for i, patch in enumerate(patches) if patch.index != bad]
     assert rows[retrieved("", metric="skipped")].value == len(patches) - len(left)
@@ -225,7 +227,7 @@ def test_pictures_that_cannot_be_read_are_left_out_of_baselines(encoder, config,
 
 
 def test_projections_retrieve_as_all_their_channels_do(encoder, config):
-    rows = by_key(retrieval.run(encoder, config, NOTHING, QUIET))
+    rows = by_key(carried_out(retrieval, encoder, config))
     source, selection, patches = patches_of(config)
     projection = np.asarray(encoder(encoder.normalize(pixels_of(config)))["projection"])
     assert projection.shape[1] == 512

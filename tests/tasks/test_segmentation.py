@@ -12,6 +12,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+from carried_out import carried_out
 from compile_checks import exchanges, steady, taken_over, values
 from flax import nnx
 from jax.sharding import Mesh
@@ -29,7 +30,8 @@ from jaxpart.probes.pixel import PixelHeads, optimizer
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, by_key
 from jaxpart.runs.workdir import WorkDir
-from jaxpart.tasks.segmentation.experiment import Segmentation, run
+from jaxpart.tasks.segmentation import experiment as segmentation
+from jaxpart.tasks.segmentation.experiment import Segmentation
 from jaxpart.tasks.segmentation.heads import crop_size, readouts, training_program
 from jaxpart.tasks.segmentation.inputs import SegmentationSet, part_objects, segmentation_set
 from jaxpart.training import Stopped
@@ -94,7 +96,7 @@ def experiment(encoder, folder, progress=None, **changes):
 
 def test_run_on_critters_leaves_values_tables_and_pictures(encoder, tmp_path):
     config = small_config(sets=("critters_part",))
-    rows = list(run(encoder, config, WorkDir(tmp_path, {}), Quiet()))
+    rows = carried_out(segmentation, encoder, config, WorkDir(tmp_path, {}), Quiet())
     found = by_key(rows)
     heads = ("paper", "block0", "block1", "block2", "paper@10%", "incontext")
     for head in heads:
@@ -316,7 +318,7 @@ def test_mistakes_in_the_configuration(encoder, tmp_path, change, sentence):
         config.segmentation[option].update(change.get(option, {}))
     config.segmentation.update({k: v for k, v in change.items() if not isinstance(v, dict)})
     with pytest.raises(JaxpartError, match=sentence):
-        list(run(encoder, config, WorkDir(tmp_path, {}), Quiet()))
+        list(segmentation.plans(encoder, config, Quiet()))
 
 
 @pytest.mark.parametrize(
@@ -352,7 +354,7 @@ def test_number_of_classes_that_is_not_the_papers_is_said(encoder, tmp_path):
     config = small_config(sets=("critters_part",), readouts=("paper",), shares=(), pictures=0)
     config.segmentation.settings.critters_part.classes = 193
     progress = Quiet()
-    next(run(encoder, config, WorkDir(tmp_path, {}), progress))
+    next(segmentation.plans(encoder, config, progress))
     assert "critters_part has 7 classes here and 193 in the paper" in progress.lines[0]
 
 

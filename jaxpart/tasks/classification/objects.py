@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,10 @@ from jaxtyping import Int
 from jaxpart.data.sets import find_set, open_set
 from jaxpart.data.source import Source
 from jaxpart.data.subset import Classes
-from jaxpart.data.views import View, image_view
+from jaxpart.data.views import image_view
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
-from jaxpart.features import extract as features
+from jaxpart.features.extract import Extracted, extract
 from jaxpart.probes.items import Items
 from jaxpart.probes.random_views import RandomViews
 from jaxpart.runs.progress import Progress
@@ -31,22 +31,22 @@ from jaxpart.tasks.classification.heads import (
     learnable,
     probe_all,
 )
+from jaxpart.tasks.plans import Need, Plan, side_of
 
 _TASK = "object_classification"
 _LOGITS = "projection"
 
 
-def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> Iterator[Row]:
+def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[ObjectClassification]:
     """Object classification on every data set of a configuration: see `jaxpart.tasks.Task`."""
     options = config[_TASK]
     names = check_heads(encoder, options)
-    if options.views not in ("random", "eval"):
-        raise JaxpartError(f"views cannot be {options.views!r}; choose random or eval")
+    size = side_of(encoder, options.pixels, f"config.{_TASK}.pixels")
     for alias in config.data.sets:
         name, entry = find_set(alias)
         with progress.bar(f"{name}: opening", None):
-            train, test = (_Images(open_set(name, split, config.data)) for split in entry.splits)
-            workdir.reads(f"{name}/{_TASK}", train.source, test.source)
+            sources = [open_set(name, split, config.data) for split in entry.splits]
+            train, test = (_Images(source) for source in sources)
         if options.own_classifier:
             _check_classifier(encoder, test)
         classes = test.source.info.class_names
@@ -57,20 +57,108 @@ def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> 
             train, test = train.of(kept), test.of(kept)
         else:
             kept = list(range(len(classes)))
-        seen = _Encoded(encoder, config, progress)
+        # What heads see of the training images without random views.
+        fixed = names if options.views == "eval" and options.heads else ()
+        fixed = fixed or (options.linear.representations if options.references else ())
         tested = (*names, _LOGITS) if options.own_classifier else names
-        right = seen.split(test, tested)
+        wanted = {"train": (train, fixed), "test": (test, tested)}
+        yield ObjectClassification(
+            f"{name}/{_TASK}",
+            tuple(sources),
+            name,
+            classes,
+            kept,
+            (train, test),
+            encoder,
+            size,
+            config,
+            needs={
+                side: Need(
+                    encoder,
+                    image_view(images.source, size=size, on_error=options.on_error),
+                    tuple(chosen),
+                    options.encoder_batch_size,
+                    options.on_error,
+                )
+                for side, (images, chosen) in wanted.items()
+                if chosen
+            },
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectClassification(Plan):
+    """Heads on the images of a data set, and the encoder's own classifier.
+
+    Attributes:
+      data: What rows call the data set.
+      classes: Names of all classes.
+      kept: Those that can be learned and tested.
+      sides: Images to train on, and to test on.
+      encoder: The frozen encoder.
+      size: Side of the images in pixels.
+      config: The whole configuration.
+    """
+
+    data: str
+    classes: tuple[str, ...]
+    kept: Sequence[int]
+    sides: tuple[_Images, _Images]
+    encoder: Encoder
+    size: int
+    config: Any
+
+    def rows(
+        self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
+    ) -> Iterator[Row]:
+        """Yields what `probe_all` does."""
+        options = self.config[_TASK]
+        train, test = self.sides
+        right = test.split(features["test"])
+        left = train.split(features["train"]) if "train" in features else train.unseen()
         own = None
         if options.own_classifier:
-            label_of = np.full(len(classes), -1)  # a class that is left out is a mistake
-            label_of[kept] = np.arange(len(kept))
+            label_of = np.full(len(self.classes), -1)  # a class that is left out is a mistake
+            label_of[self.kept] = np.arange(len(self.kept))
             own = label_of[right.features[_LOGITS].whole().argmax(axis=1)]
-        vectors = options.linear.representations if options.references else ()
-        fixed = names if options.views == "eval" and options.heads else tuple(vectors)
-        left = seen.split(train, fixed) if fixed else train.unseen()
-        views = functools.partial(seen.random, train) if options.views == "random" else None
-        data = Labelled(name, test.source.info.class_names, left, right)
-        yield from probe_all(data, _TASK, config, workdir, progress, views=views, own=own)
+        views = functools.partial(self._random_views, progress)
+        data = Labelled(self.data, test.source.info.class_names, left, right)
+        yield from probe_all(
+            data,
+            _TASK,
+            self.config,
+            workdir,
+            progress,
+            views=views if options.views == "random" else None,
+            own=own,
+        )
+
+    def _random_views(self, progress: Progress, names: Sequence[str]) -> RandomViews:
+        """Random views of the training images, to train heads on."""
+        options, images = self.config[_TASK], self.sides[0]
+        view = image_view(images.source, size=self.size, on_error=options.on_error)
+
+        def subset(numbers: Int[np.ndarray, " item"]) -> Items:
+            found = extract(
+                self.encoder,
+                view.subset(numbers.tolist()),
+                names,
+                self.config.features,
+                progress,
+                batch_size=options.encoder_batch_size,
+            )
+            labels = images.labels[numbers][found.kept]
+            return Items([found.features[name] for name in names], labels)
+
+        return RandomViews(
+            self.encoder,
+            images.source,
+            tuple(names),
+            size=self.size,
+            seed=self.config.seed,
+            workers=options.workers,
+            subset=subset,
+        )
 
 
 def section(rows: Sequence[Row]) -> Section:
@@ -95,6 +183,11 @@ class _Images:
         every = len(labels) == len(self.source.info.class_names)
         return self if every else _Images(Classes(self.source, labels))
 
+    def split(self, found: Extracted) -> Split:
+        """Those that could be read, with their features."""
+        ids = tuple(self.source.annotation(i).id for i in found.kept)
+        return Split(found.features, self.labels[found.kept], ids, found.kept, len(found.skipped))
+
     def unseen(self) -> Split:
         """Without features."""
         return Split({}, self.labels, (), np.arange(len(self.labels)), 0)
@@ -112,57 +205,4 @@ def _check_classifier(encoder: Encoder, test: _Images) -> None:
         raise JaxpartError(
             f"the classifier of the {encoder.name} encoder tells {projector.out} classes apart, but "
             f"{test.source.info.name} has {classes}; give the data set that it was trained on, whole"
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Encoded:
-    """What the encoder sees of images."""
-
-    encoder: Encoder
-    config: Any
-    progress: Progress
-
-    @property
-    def size(self) -> int:
-        """Side of the images in pixels."""
-        return self.config[_TASK].pixels or self.encoder.config.image_size[0]
-
-    def view(self, images: _Images) -> View:
-        return image_view(images.source, size=self.size, on_error=self.config[_TASK].on_error)
-
-    def extract(self, view: View, names: Sequence[str]) -> features.Extracted:
-        return features.extract(
-            self.encoder,
-            view,
-            names,
-            self.config.features,
-            self.progress,
-            batch_size=self.config[_TASK].encoder_batch_size,
-        )
-
-    def split(self, images: _Images, names: Sequence[str]) -> Split:
-        view = self.view(images)
-        found = self.extract(view, names)
-        if found.skipped:
-            self.progress.say(f"{len(found.skipped)} images skipped; first: {found.skipped[0]}")
-        ids = tuple(view.ids[i] for i in found.kept)
-        return Split(found.features, images.labels[found.kept], ids, found.kept, len(found.skipped))
-
-    def random(self, images: _Images, names: Sequence[str]) -> RandomViews:
-        """Random views of images, to train heads on."""
-
-        def subset(numbers: Int[np.ndarray, " item"]) -> Items:
-            found = self.extract(self.view(images).subset(numbers.tolist()), names)
-            labels = images.labels[numbers][found.kept]
-            return Items([found.features[name] for name in names], labels)
-
-        return RandomViews(
-            self.encoder,
-            images.source,
-            tuple(names),
-            size=self.size,
-            seed=self.config.seed,
-            workers=self.config[_TASK].workers,
-            subset=subset,
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,12 +12,12 @@ import numpy as np
 from jaxpart.data.parts import PartSelection, no_patches, part_patches
 from jaxpart.data.sets import classification_sets, find_set
 from jaxpart.data.source import Source
-from jaxpart.data.views import patch_view
+from jaxpart.data.views import patch_ids, patch_view
 from jaxpart.encoders.configured import permutation_seed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
-from jaxpart.features import extract as features
+from jaxpart.features.extract import Extracted
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Row
 from jaxpart.runs.table import Section
@@ -29,32 +30,67 @@ from jaxpart.tasks.classification.heads import (
     learnable,
     probe_all,
 )
-from jaxpart.tasks.patches import patch_representations
+from jaxpart.tasks.plans import Need, Plan, side_of
+
+_TASK = "classification"
 
 
-def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> Iterator[Row]:
+def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[PartClassification]:
     """Part classification on every data set of a configuration: see `jaxpart.tasks.Task`."""
     encoder = narrowed(encoder)
-    names = check_heads(encoder, config.classification)
-    # Retrieval looks at the same views of these patches.
-    tested = tuple(dict.fromkeys((*names, *patch_representations(encoder, config))))
+    names = check_heads(encoder, config[_TASK])
     for alias in config.data.sets:
         name, _ = find_set(alias)
         with progress.bar(f"{name}: opening, finding part patches", None):
             *sources, selection = classification_sets(name, config.data)
-            workdir.reads(f"{name}/classification", *sources)
             sides = [_Patches(source, selection) for source in sources]
         for source in sources:
             progress.say_once(source.info.remarks)
-        # told before any is encoded
         parts = tuple(selection.parts.values())
         kept = learnable(name, parts, sides[0].labels, sides[1].labels, progress)
-        train = sides[0].of(kept).encoded(encoder, names, "train", config, progress)
-        test = sides[1].of(kept).encoded(encoder, tested, "eval", config, progress)
-        for side, source in zip(("train", "test"), sources, strict=True):
-            yield Row(name, "classification", f"{side}_images", len(source))
-        data = Labelled(name, tuple(parts[label] for label in kept), train, test)
-        yield from probe_all(data, "classification", config, workdir, progress)
+        train, test = (side.of(kept) for side in sides)
+        yield PartClassification(
+            f"{name}/{_TASK}",
+            tuple(sources),
+            name,
+            tuple(parts[label] for label in kept),
+            (train, test),
+            config,
+            needs={
+                "train": train.need(encoder, names, "train", config),
+                "test": test.need(encoder, names, "eval", config),
+            },
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PartClassification(Plan):
+    """Heads on the part patches of a data set.
+
+    Attributes:
+      data: What rows call the data set.
+      classes: Names of the parts.
+      sides: Patches to train on, and to test on.
+      config: The whole configuration.
+    """
+
+    data: str
+    classes: tuple[str, ...]
+    sides: tuple[_Patches, _Patches]
+    config: Any
+
+    def rows(
+        self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
+    ) -> Iterator[Row]:
+        """Yields "train_images", "test_images" and what `probe_all` does."""
+        for side, source in zip(("train", "test"), self.sources, strict=True):
+            yield Row(self.data, _TASK, f"{side}_images", len(source))
+        train, test = (
+            side.split(features[name])
+            for side, name in zip(self.sides, ("train", "test"), strict=True)
+        )
+        data = Labelled(self.data, self.classes, train, test)
+        yield from probe_all(data, _TASK, self.config, workdir, progress)
 
 
 class _Patches:
@@ -76,38 +112,37 @@ class _Patches:
         chosen.labels = np.array([label_of[label] for label in self.labels[kept].tolist()])
         return chosen
 
-    def encoded(
+    def need(
         self,
         encoder: Encoder,
         names: Sequence[str],
         transform: Literal["eval", "train"],
         config: Any,
-        progress: Progress,
-    ) -> Split:
+    ) -> Need:
         """Their features."""
-        options = config.classification
+        options = config[_TASK]
         view = patch_view(
             self._source,
             self._patches,
-            size=options.patch_pixels or encoder.config.image_size[0],
+            size=side_of(encoder, options.patch_pixels, f"config.{_TASK}.patch_pixels"),
             transform=transform,
             on_error=options.on_error,
             permuted=permutation_seed(config),
         )
-        found = features.extract(
-            encoder, view, names, config.features, progress, batch_size=options.encoder_batch_size
-        )
-        if found.skipped:
-            progress.say(f"{len(found.skipped)} patches skipped; the first: {found.skipped[0]}")
+        return Need(encoder, view, tuple(names), options.encoder_batch_size, options.on_error)
+
+    def split(self, found: Extracted) -> Split:
+        """Those that could be read, with their features."""
+        patches = [self._patches[i] for i in found.kept]
         return Split(
             features=found.features,
             labels=self.labels[found.kept],
-            ids=tuple(view.ids[i] for i in found.kept),
-            groups=np.array([self._patches[i].index for i in found.kept]),
+            ids=tuple(patch_ids(patches)),
+            groups=np.array([patch.index for patch in patches]),
             skipped=len(found.skipped),
         )
 
 
 def section(rows: Sequence[Row]) -> Section:
     """A row for each data set, head and representation, in percent."""
-    return classification_section("part classification", "classification", rows)
+    return classification_section("part classification", _TASK, rows)

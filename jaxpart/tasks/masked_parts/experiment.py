@@ -18,9 +18,10 @@ So that few programs are compiled, the number of hidden patches is brought to a 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -35,6 +36,7 @@ from jaxpart.data.source import Source
 from jaxpart.encoders.configured import encoder_folder
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import describe
+from jaxpart.features.extract import Extracted
 from jaxpart.metrics.bootstrap import retrieval_intervals
 from jaxpart.metrics.chance import chance_level
 from jaxpart.metrics.cross_retrieval import cross_average_precision
@@ -47,6 +49,7 @@ from jaxpart.runs.table import Section, percent
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.baselines import BASELINE
 from jaxpart.tasks.masked_parts.regions import Regions, draw_masks, other_images, read_regions
+from jaxpart.tasks.plans import Plan
 
 QUERIES = ("part", "random_mask", "other_image", "seen")
 """How a part is asked for, see above."""
@@ -56,31 +59,64 @@ _CHUNK = 32
 """Parts predicted at once: BEiT's 8192 logits of each patch fill memory."""
 
 
-def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> Iterator[Row]:
+def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[MaskedParts]:
     """Masked parts on every data set of a configuration: see `jaxpart.tasks.Task`.
 
     Encoders without a decoder that predicts patches are passed over with a line.
-
-    Yields "images", "parts" and the "AP" of chance; for each space ("pixels", "tokens",
-    "representation"), which is the row's representation, and each of `QUERIES`, which is its head, "AP"
-    with its 95 % interval over images, "mAP" and the "AP" of each part; and the "AP" of the difference of
-    "part" and another, the head "part_less_other_image".
     """
     predictor = _predictor(encoder, config, progress)
     if predictor is None:
         return
-    options = config[_TASK]
     for alias in config.data.sets:
         name, _ = find_set(alias)
         source, selection = _opened(name, config)
         progress.say_once(source.info.remarks)
-        workdir.reads(f"{name}/{_TASK}", source)
         order = np.random.default_rng(config.seed).permutation(len(source))
-        numbers = sorted(order[: options.images or None].tolist())
-        regions = read_regions(
-            source, numbers, selection, encoder, largest_share=options.largest_share
+        numbers = sorted(order[: config[_TASK].images or None].tolist())
+        share = config[_TASK].largest_share
+        what = f"{name}/{_TASK}"
+        yield MaskedParts(
+            what, (source,), name, predictor, encoder, selection, numbers, share, config.seed
         )
-        yield from masked_parts(predictor, regions, config.seed, name, progress)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedParts(Plan):
+    """Parts predicted from the rest of their images; see the module.
+
+    Attributes:
+      data: What rows call the data set.
+      predictor: The encoder with its decoder.
+      encoder: The encoder.
+      selection: Keypoints whose parts are hidden; None: the parts are masks.
+      numbers: Images of the data set.
+      largest_share: Of the patches; larger parts are not hidden.
+      seed: Draws what is hidden.
+    """
+
+    data: str
+    predictor: Predictor
+    encoder: Encoder
+    selection: PartSelection | None
+    numbers: Sequence[int]
+    largest_share: float
+    seed: int
+
+    def rows(
+        self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
+    ) -> Iterator[Row]:
+        """Yields "images", "parts" and the "AP" of chance; for each space ("pixels", "tokens",
+        "representation"), which is the row's representation, and each of `QUERIES`, which is its head,
+        "AP" with its 95 % interval over images, "mAP" and the "AP" of each part; and the "AP" of the
+        difference of "part" and another, the head "part_less_other_image"."""
+        regions = read_regions(
+            self.sources[0],
+            self.numbers,
+            self.selection,
+            self.encoder,
+            largest_share=self.largest_share,
+        )
+        yield from masked_parts(self.predictor, regions, self.seed, self.data, progress)
 
 
 def _predictor(encoder: Encoder, config: Any, progress: Progress) -> Predictor | None:

@@ -6,6 +6,7 @@ the nearest labelled patches without any training, are tested beside them on the
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import re
@@ -25,6 +26,7 @@ from jaxpart.data.source import Source
 from jaxpart.data.subset import random_subset
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
+from jaxpart.features.extract import Extracted
 from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.metrics.bootstrap import segmentation_intervals
 from jaxpart.metrics.confusion import segmentation_scores
@@ -35,6 +37,7 @@ from jaxpart.runs.items import items_npz
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, Row
 from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.plans import Plan
 from jaxpart.tasks.segmentation.heads import (
     Readers,
     crop_size,
@@ -58,7 +61,7 @@ from jaxpart.tasks.segmentation.survey import survey
 from jaxpart.tasks.segmentation.tables import TASK, class_table, confusion_table, section
 from jaxpart.training import fit
 
-__all__ = ["Segmentation", "check", "rules", "run", "section"]
+__all__ = ["Segmentation", "check", "plans", "rules", "section"]
 
 INCONTEXT = "incontext"
 """Name of the segmentation without training, beside the heads'."""
@@ -78,22 +81,51 @@ def rules(encoder: Encoder, config: Any) -> dict[str, str]:
     return described(encoder, config.segmentation)
 
 
-def run(encoder: Encoder, config: Any, workdir: WorkDir, progress: Progress) -> Iterator[Row]:
+def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[SegmentationPlan]:
     """Segmentation on every data set of a configuration: see `jaxpart.tasks.Task`."""
+    options = config.segmentation
     check(config)
-    for name in config.segmentation.sets:
+    readouts(options.readouts, encoder.config.depth)
+    devices.check_batch(options.batch_size, "config.segmentation.batch_size")
+    for name in options.sets:
+        crop_size(encoder, options.settings[name].crop, name)
+    for name in options.sets:
         with progress.bar(f"{name}: opening", None):
             data = segmentation_set(name, config)
-            workdir.reads(f"{name}/segmentation", data.train, data.test)
         survey(data, progress)
-        published = config.segmentation.settings[name].classes
+        published = options.settings[name].classes
         if published and published != len(data.classes):
             progress.say(
                 f"{name} has {len(data.classes)} classes here and {published} in the paper: results "
                 "cannot be compared"
             )
+        yield SegmentationPlan(
+            f"{name}/{TASK}", (data.train, data.test), encoder, data, options, config.seed
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationPlan(Plan):
+    """Pixel heads on a data set: see `Segmentation`, which encodes the crops as it trains.
+
+    Attributes:
+      encoder: The frozen encoder.
+      data: The data set.
+      options: The configuration's `segmentation`.
+      seed: See `Segmentation`.
+    """
+
+    encoder: Encoder
+    data: SegmentationSet
+    options: Any
+    seed: int
+
+    def rows(
+        self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
+    ) -> Iterator[Row]:
+        """Yields what `Segmentation.run` does."""
         experiment = Segmentation(
-            encoder, data, config.segmentation, config.seed, workdir, progress
+            self.encoder, self.data, self.options, self.seed, workdir, progress
         )
         yield from experiment.run()
 
