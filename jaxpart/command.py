@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import pathlib
+import runpy
 import signal
 import sys
 from collections.abc import Callable
@@ -39,6 +41,8 @@ def start(example: str) -> tuple[Any, pathlib.Path]:
     config = _CONFIG.value
     if config is None:
         raise JaxpartError(f"pass --config, as in --config {example}")
+    if _WORKDIR.value is not None and (not _WORKDIR.value or "\0" in _WORKDIR.value):
+        raise JaxpartError(f"--workdir cannot be {_WORKDIR.value!r}; name a folder")
     name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     # One folder for all: checkpoints are written by every process, each its part.
     path = devices.from_main(str(_WORKDIR.value or default_workdir(name)))
@@ -60,10 +64,13 @@ def _command_line(arguments: list[str]) -> list[str]:
 
 def _parse(arguments: list[str]) -> list[str]:
     """absl's parsing of flags; what it cannot make sense of is told in a sentence."""
+    file = _config_file(arguments)
+    _check_file(file)
     try:
         name, *left = flags.FLAGS(arguments)
     except flags.Error as error:
-        raise JaxpartError(f"{error}; --help lists the options") from error
+        said = str(error).strip().splitlines()[-1] if "Traceback" in str(error) else str(error)
+        raise JaxpartError(f"{said}; --help lists the options") from error
     except (AttributeError, KeyError, TypeError):
         fields = [
             argument for argument in arguments if argument.startswith(("--config.", "-config."))
@@ -73,12 +80,46 @@ def _parse(arguments: list[str]) -> list[str]:
         for field in fields:
             _check_field(field.partition("=")[0])
         raise
+    if file is not None and not isinstance(_CONFIG.value, ConfigDict):
+        raise JaxpartError(
+            f"{file}: get_config returns {type(_CONFIG.value).__name__}; return an "
+            f"ml_collections.ConfigDict, as configs/ibot_part.py does"
+        )
     if left:
         raise JaxpartError(
             f"{left[0]!r} is not an option: options begin with two dashes, as --config.seed=1, and have "
             f"no space around ="
         )
     return [name]
+
+
+def _config_file(arguments: list[str]) -> pathlib.Path | None:
+    """The file of --config, without its variant."""
+    for argument, following in itertools.pairwise([*arguments, ""]):
+        flag, equals, path = argument.partition("=")
+        if flag in ("--config", "-config"):
+            return pathlib.Path((path if equals else following).partition(":")[0])
+    return None
+
+
+def _check_file(file: pathlib.Path | None) -> None:
+    """Runs the file of a configuration, as ml_collections is about to, for what is wrong with it."""
+    if file is None:
+        return
+    try:
+        names = runpy.run_path(str(file))
+    except JaxpartError:
+        raise
+    except Exception as error:
+        what = str(error).splitlines()[0] if str(error) else ""
+        raise JaxpartError(
+            f"the configuration {file} cannot be run ({type(error).__name__}: {what}); give a Python "
+            f"file with a function get_config, as configs/ibot_part.py"
+        ) from error
+    if not callable(names.get("get_config")):
+        raise JaxpartError(
+            f"the configuration {file} has no function get_config; see configs/ibot_part.py"
+        )
 
 
 def _check_field(flag: str) -> None:

@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
@@ -51,6 +52,8 @@ def start(
             "--coordinator=HOST:PORT, --num-processes and --process-id belong together; give all "
             "three to every process"
         )
+    if coordinator is not None and not re.fullmatch(r".+:\d{1,5}", coordinator):
+        raise JaxpartError(f"--coordinator={coordinator} is not HOST:PORT, as 10.0.0.1:1234")
     if _has_only_cpu():
         pages.keep_pages()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 
 from jaxpart.config import CRITTERS_VERSION
 from jaxpart.data.archives import ARCHIVES, download
@@ -159,6 +160,11 @@ def _open_splits(
                 faults.append(str(error))
         return found, missing
 
+    unknown = [split for split in given.splits or () if split not in entry.all_splits]
+    if unknown and entry.all_splits:
+        raise JaxpartError(
+            f"{name} has no split {unknown[0]!r}; choose among {', '.join(entry.all_splits)}"
+        )
     found, missing = try_all(tuple(given.splits or entry.splits))
     if given.splits and missing:
         raise missing[0]
@@ -181,6 +187,17 @@ def _names(info: DatasetInfo) -> str:
     return "".join(f", {count} {what}" for what, count in counts.items() if count)
 
 
+def _count(least: int) -> Callable[[str], int]:
+    """A whole number of a command line, which argparse refuses below the least."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= 10**9:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        return int(text)
+
+    return read
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jaxpart.data", description="The data sets of the study on your disk."
@@ -199,19 +216,23 @@ def _parser() -> argparse.ArgumentParser:
     for command in (preparing, checking):
         command.add_argument("--root", default="", metavar="FOLDER", help="where the data set lies")
         command.add_argument("--splits", nargs="+", metavar="SPLIT", help="default: all there are")
-        command.add_argument("--workers", type=int, metavar="N", help="default: one per core")
-        command.add_argument("--num-images", type=int, default=2000, metavar="N", help="critters")
-        command.add_argument("--image-size", type=int, default=96, metavar="N", help="critters")
-        command.add_argument("--seed", type=int, default=0, metavar="N", help="critters")
+        command.add_argument("--workers", type=_count(1), metavar="N", help="default: one per core")
         command.add_argument(
-            "--version", type=int, default=CRITTERS_VERSION, metavar="N", help="critters: 1 or 2"
+            "--num-images", type=_count(1), default=2000, metavar="N", help="critters"
+        )
+        command.add_argument(
+            "--image-size", type=_count(32), default=96, metavar="N", help="critters"
+        )
+        command.add_argument("--seed", type=_count(0), default=0, metavar="N", help="critters")
+        command.add_argument(
+            "--version", type=int, choices=(1, 2), default=CRITTERS_VERSION, help="of critters"
         )
     checking.add_argument(
         "--baselines", action="store_true", help="critters: what pixels and no training retrieve"
     )
     checking.add_argument(
         "--train",
-        type=int,
+        type=_count(0),
         default=0,
         metavar="N",
         help="critters, with --baselines: also train on the part labels of N images",

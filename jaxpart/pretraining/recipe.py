@@ -68,11 +68,61 @@ def check_recipe(config: Any) -> None:
     Raises:
       JaxpartError: A field's value is not one that it may have.
     """
+    if "optimizer" not in config or "views" not in config:
+        raise JaxpartError(
+            "this configuration is not one of a pretraining; take one of configs/pretrain, as --config "
+            "configs/pretrain/mae.py"
+        )
     check_fields(config, RULES)
     if config.warmup_epochs >= config.epochs:
         raise JaxpartError(
             f"config.warmup_epochs is {config.warmup_epochs}, which leaves nothing of {config.epochs} "
             f"epochs; give 0 to {config.epochs - 1}"
+        )
+    data = config.data
+    if data.name == "imagenet" and not data.root:
+        raise JaxpartError(
+            "the data root is missing: pass --config.data.root=FOLDER, which holds imagenet/train"
+        )
+    if data.name == "critters" and config.batch_size > data.num_images:
+        raise JaxpartError(
+            f"config.batch_size is {config.batch_size}, but there are {data.num_images} images; lower "
+            f"it, or raise config.data.num_images"
+        )
+    patch = architecture(config)[0].patch_size
+    for name, view in config.views.items():
+        _check_view(f"config.views.{name}", view, patch)
+    for name, rule in _OBJECTIVE_RULES.items():
+        if name in config.objective and (fault := rule.fault(config.objective[name])):
+            raise JaxpartError(f"config.objective.{name} {fault}")
+
+
+_OBJECTIVE_RULES = {
+    "mask_share": Rule("number", above=0, below=1),
+    "momentum": Rule("number", low=0, high=1),
+    "temperature": POSITIVE,
+    "local_crops": COUNT_OR_NONE,
+    "mixup": NOT_NEGATIVE,
+    "cutmix": NOT_NEGATIVE,
+    "smoothing": Rule("number", low=0, below=1),
+    "erase": Rule("number", low=0, high=1),
+}
+
+
+def _check_view(where: str, view: Any, patch: int) -> None:
+    if fault := Rule("whole", low=1, high=4096).fault(view.size):
+        raise JaxpartError(f"{where}.size {fault}")
+    if view.size % patch:
+        raise JaxpartError(
+            f"{where}.size is {view.size}, which cannot be cut into patches of {patch} pixels; give a "
+            f"multiple"
+        )
+    share = Rule("number", above=0, high=1)
+    scale = view.scale
+    if len(scale) != 2 or any(map(share.fault, scale)) or scale[0] > scale[1]:
+        raise JaxpartError(
+            f"{where}.scale is {tuple(scale)}; give the least and the largest share of an image's area, "
+            f"above 0 and at most 1"
         )
 
 

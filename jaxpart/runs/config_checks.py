@@ -5,6 +5,7 @@ What stands under `segmentation`, the task's own module checks.
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -13,9 +14,12 @@ from jaxpart.encoders.precision import Precision
 from jaxpart.errors import JaxpartError
 from jaxpart.features.cache import PRECISIONS
 from jaxpart.runs.config_rules import (
+    BATCH,
     COUNT,
     COUNT_OR_NONE,
+    EPOCHS,
     NOT_NEGATIVE,
+    PIXELS,
     SEED,
     SWITCH,
     TEXT,
@@ -33,8 +37,8 @@ _HEADS = ("linear", "attentive")
 _HEAD = {
     "representations": TEXTS,
     "rates": Rule("number", above=0, many=True),
-    "epochs": COUNT,
-    "batch_size": COUNT,
+    "epochs": EPOCHS,
+    "batch_size": BATCH,
     "momentum": Rule("number", low=0, below=1),
     "weight_decay": NOT_NEGATIVE,
     "warmup": COUNT_OR_NONE,
@@ -54,10 +58,10 @@ _CLASSIFICATION = {
     "references": some_of("knn", "logistic"),
     "bn_test": one_of("running", "batch"),
     "selection": SWITCH,
-    "encoder_batch_size": COUNT,
-    "patch_pixels": COUNT_OR_NONE,
-    "pixels": COUNT_OR_NONE,
-    "workers": COUNT_OR_NONE,
+    "encoder_batch_size": BATCH,
+    "patch_pixels": PIXELS,
+    "pixels": PIXELS,
+    "workers": Rule("whole", low=0, high=1024),
     "views": one_of("random", "eval"),
     "own_classifier": SWITCH,
     "on_error": one_of("raise", "skip"),
@@ -67,19 +71,19 @@ _CLASSIFICATION = {
 RULES: dict[str, Rule] = {
     "method": TEXT,
     "seed": SEED,
-    "seeds": COUNT,
+    "seeds": Rule("whole", low=1, high=1000),
     "tasks": some_of(*TASKS),
     "encoders": TEXTS,
     "encoder.checkpoint": TEXT,
     "encoder.small": one_of("", "trained", "random"),
     "encoder.precision": one_of(*get_args(Precision)),
-    "encoder.model_devices": COUNT,
+    "encoder.model_devices": Rule("whole", low=1, high=2**20),
     "encoder.released": SWITCH,
     "encoder.patch_order": one_of("kept", "permuted"),
     "data.sets": Rule("text", choices=tuple(SETS), aliases=ALIASES, many=True),
     "data.root": TEXT,
     "data.seed": SEED,
-    "data.num_images": COUNT,
+    "data.num_images": Rule("whole", low=1, high=10**7),
     "data.image_size": Rule("whole", low=32, high=1024),
     "data.version": Rule("whole", low=1, high=2),
     "features.cache": one_of("off", "ram", "disk"),
@@ -90,8 +94,8 @@ RULES: dict[str, Rule] = {
     "retrieval.representations": TEXTS,
     "retrieval.exclude_self": SWITCH,
     "retrieval.untrained": SWITCH,
-    "retrieval.batch_size": COUNT,
-    "retrieval.patch_pixels": COUNT_OR_NONE,
+    "retrieval.batch_size": BATCH,
+    "retrieval.patch_pixels": PIXELS,
     "retrieval.on_error": one_of("raise", "skip"),
     **{
         f"{task}.{name}": rule
@@ -124,6 +128,9 @@ def check_config(config: Any) -> None:
                 f"this configuration has no fields for the task {task!r}; choose among "
                 f"{', '.join(name for name in TASKS if name in config)}, or take another --config"
             )
+    folder = pathlib.Path(config.features.folder or ".")
+    if folder.exists() and not folder.is_dir():
+        raise JaxpartError(f"config.features.folder is {folder}, which is no folder; name another")
     for path in _needed(config):
         value = config
         for name in path.split("."):

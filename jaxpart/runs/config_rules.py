@@ -69,7 +69,7 @@ class Rule:
             known = [one or "''" for one in (*self.choices, *self.aliases)]
             return f"choose among {', '.join(known)}" if known else "give a text"
         said = [
-            f"{word} {limit:g}"
+            f"{word} {limit:.12g}"
             for word, limit in (
                 ("at least", self.low),
                 ("above", self.above),
@@ -108,8 +108,12 @@ def check_fields(config: Any, rules: Mapping[str, Rule]) -> None:
             raise JaxpartError(f"config.{path} {fault}")
 
 
-COUNT = Rule("whole", low=1)
-COUNT_OR_NONE = Rule("whole", low=0)
+_MOST = 10**9
+COUNT = Rule("whole", low=1, high=_MOST)
+COUNT_OR_NONE = Rule("whole", low=0, high=_MOST)
+BATCH = Rule("whole", low=1, high=2**20)
+EPOCHS = Rule("whole", low=1, high=10**5)
+PIXELS = Rule("whole", low=0, high=4096)
 SEED = Rule("whole", low=0, high=2**32 - 1)
 POSITIVE = Rule("number", above=0)
 NOT_NEGATIVE = Rule("number", low=0)

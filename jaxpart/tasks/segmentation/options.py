@@ -10,6 +10,7 @@ from jaxpart.data.sets import find_set
 from jaxpart.errors import JaxpartError
 
 _PLACE = "config.segmentation"
+_MOST = 10**9
 
 
 def check_options(options: Any) -> None:
@@ -102,8 +103,8 @@ def _value(options: Any, name: str) -> Any:
 
 
 def _check_whole(value: Any, where: str, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise JaxpartError(f"{where} is {value}; give a whole number, {least} or more")
+    if isinstance(value, bool) or not isinstance(value, int) or not (least <= value <= _MOST):
+        raise JaxpartError(f"{where} is {value}; give a whole number, {least} to {_MOST}")
 
 
 def _is_finite(value: Any) -> bool:
