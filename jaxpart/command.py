@@ -98,7 +98,8 @@ def _config_file(arguments: list[str]) -> pathlib.Path | None:
     for argument, following in itertools.pairwise([*arguments, ""]):
         flag, equals, path = argument.partition("=")
         if flag in ("--config", "-config"):
-            return pathlib.Path((path if equals else following).partition(":")[0])
+            path = (path if equals else following).partition(":")[0]
+            return pathlib.Path(path) if path else None  # absl tells that it is missing
     return None
 
 

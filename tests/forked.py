@@ -1,0 +1,80 @@
+"""Commands in forks of a process that has imported everything, one after another, in one folder.
+
+Reads a list of [key, program, arguments] as JSON, and writes by key the exit status, what was printed, and
+the files that were left, which it removes.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import traceback
+
+import fork_server
+
+MODULES = {
+    name: f"jaxpart.{name}.__main__" for name in ("data", "export", "report", "study", "verify")
+} | {"convert": "convert.__main__"}
+SECONDS = 60
+
+
+def call(program: str, arguments: list[str]) -> int:
+    if program in ("main", "pretraining"):
+        return fork_server.PROGRAMS[program](arguments)
+    sys.argv = [program, *arguments]
+    return importlib.import_module(MODULES[program]).main(arguments)
+
+
+def forked(program: str, arguments: list[str], folder: pathlib.Path) -> tuple[int, str]:
+    """Exit status and output."""
+    told, out = os.pipe()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            os.close(told)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            os.close(out)
+            os.chdir(folder)
+            signal.alarm(SECONDS)
+            status = call(program, arguments)
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)
+    os.close(out)
+    with open(told, errors="replace") as file:
+        output = file.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), output
+
+
+def main() -> None:
+    folder = pathlib.Path(sys.argv[1])
+    fork_server._import_everything()
+    for module in MODULES.values():
+        importlib.import_module(module)
+    before = set(folder.rglob("*"))
+    answers = {}
+    for key, program, arguments in json.load(sys.stdin):
+        status, output = forked(program, arguments, folder)
+        left = {p for p in set(folder.rglob("*")) - before if "__pycache__" not in p.parts}
+        answers[key] = status, output, sorted(str(p.relative_to(folder)) for p in left)
+        for path in sorted(left, reverse=True):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    print(json.dumps(answers))
+
+
+if __name__ == "__main__":
+    root = pathlib.Path(__file__).resolve().parent.parent
+    sys.path[:0] = [str(root), str(root / "tests")]
+    main()
