@@ -7,6 +7,10 @@ folders with a config.json.
 
 from __future__ import annotations
 
+from jaxpart import terminal
+
+terminal.begin(__name__)
+
 import argparse
 import re
 import sys
@@ -18,7 +22,6 @@ from convert.releases import releases_of
 from jaxpart.encoders.families import families
 from jaxpart.encoders.layers import Activation
 from jaxpart.encoders.positions import PositionResize
-from jaxpart.errors import told
 from jaxpart.runs.progress import Progress
 
 
@@ -146,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@told
+@terminal.told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     options = vars(_parser().parse_args(arguments))

@@ -15,7 +15,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from jaxpart import config as configs
-from jaxpart import devices
+from jaxpart import devices, terminal
 from jaxpart.errors import JaxpartError
 from jaxpart.runs.workdir import default_workdir
 
@@ -139,12 +139,19 @@ def _check_field(flag: str) -> None:
 
 def entry(main: Callable[[list[str]], None]) -> int:
     """Runs `main`; a user's mistake is told in one sentence. Returns the exit status."""
-    try:
-        sys.argv = _command_line(sys.argv)  # where ml_collections looks for --config.field=value
-        app.run(main, flags_parser=_parse)
-    except JaxpartError as error:
-        print(f"{devices.log_prefix()}error: {error}", file=sys.stderr)
-        devices.hard_exit(2)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+
+    @terminal.told
+    def run() -> int:
+        try:
+            sys.argv = _command_line(
+                sys.argv
+            )  # where ml_collections looks for --config.field=value
+            app.run(main, flags_parser=_parse)
+        except JaxpartError as error:
+            print(f"{devices.log_prefix()}error: {error}", file=sys.stderr)
+            devices.hard_exit(2)
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return run()

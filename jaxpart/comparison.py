@@ -7,6 +7,10 @@ items (McNemar's exact test with one seed), retrieval and segmentation over imag
 
 from __future__ import annotations
 
+from jaxpart import terminal
+
+terminal.begin(__name__)
+
 import argparse
 import dataclasses
 import pathlib
@@ -15,7 +19,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from jaxpart.errors import JaxpartError, told
+from jaxpart.errors import JaxpartError
 from jaxpart.io.files import parse_json
 from jaxpart.metrics.accuracy import Difference, item_scores, paired_difference
 from jaxpart.metrics.paired import retrieval_difference, segmentation_difference
@@ -155,7 +159,7 @@ def encoder_of(folder: str | pathlib.Path) -> str:
         raise JaxpartError(f"{file} is damaged ({error!r}); run its configuration again") from error
 
 
-@told
+@terminal.told
 def main() -> int:
     """Prints the comparison; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)

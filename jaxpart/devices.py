@@ -215,8 +215,9 @@ def hard_exit(status: int) -> NoReturn:
     Threads that save in the background would be waited for, for minutes where the disk is full, and so
     would other processes, which wait for this one.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, AttributeError):
+            stream.flush()
     os._exit(status)
 
 

@@ -7,6 +7,10 @@ WORKDIR` makes a page of it. Values are changed on the command line, as in --con
 
 from __future__ import annotations
 
+from jaxpart import terminal
+
+terminal.begin(__name__)
+
 import shlex
 import sys
 

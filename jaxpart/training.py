@@ -6,16 +6,14 @@ place in the data are read back from it; then the loop goes on. Nothing else is 
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import jax
 import numpy as np
 
-from jaxpart import devices
+from jaxpart import devices, terminal
 from jaxpart.errors import JaxpartError
 from jaxpart.io.checkpoints import Checkpointer
 
@@ -55,25 +53,18 @@ class Batches(Protocol):
 
 
 class Stopped(SystemExit):
-    """The run was asked to end (SIGTERM) and has saved its place; its exit status is 0."""
+    """The run was asked to end and has saved its place.
 
-    def __init__(self) -> None:
-        """Exits with 0: a preempted run is not a failed one."""
-        super().__init__(0)
+    Its exit status is 0 after SIGTERM: a preempted run is not a failed one. After Ctrl-C it is 130.
+    """
 
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        """Exits.
 
-@contextlib.contextmanager
-def sigterm() -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether SIGTERM has come; nothing ends by itself meanwhile."""
-    came = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield came.is_set  # signals belong to the main thread
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
-    try:
-        yield came.is_set
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        Args:
+          number: The signal by which it was asked.
+        """
+        super().__init__(terminal.INTERRUPTED if number == signal.SIGINT else 0)
 
 
 def fit(
@@ -104,7 +95,7 @@ def fit(
 
     Raises:
       JaxpartError: A loss is not finite: names the step and its items.
-      Stopped: After SIGTERM, when the place is saved.
+      Stopped: After SIGTERM or Ctrl-C, when the place is saved.
     """
     first = 0
     if checkpointer is not None:
@@ -123,21 +114,21 @@ def fit(
             _check_finite(on_host["loss"], number, ids)
             log(number, on_host)
 
-    with sigterm() as asked_to_stop:
+    with terminal.saving_first() as asked_to_stop:
         for number in range(first, steps):
             batch = next(batches)
             state, metrics = step(state, put(batch.arrays))
             settle()
             waiting = number, metrics, batch.ids
             due = checkpointer is not None and checkpointer.is_due()
-            stop, due = _agreed(number, asked_to_stop(), due)
+            stop, due = _agreed(number, bool(asked_to_stop()), due)
             if checkpointer is not None and (stop or due):
                 settle()
                 checkpointer.save(number + 1, state, batches.get_state())
             if stop:
                 if checkpointer is not None:
                     checkpointer.wait()
-                raise Stopped
+                raise Stopped(asked_to_stop() or signal.SIGTERM)
     settle()
     return state
 

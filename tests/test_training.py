@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpart import devices
+from jaxpart import devices, terminal
 from jaxpart.errors import JaxpartError
 from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.training import Stopped, fit
@@ -51,7 +51,10 @@ def fresh():
     return devices.replicate({"weight": jnp.float32(1), "key": jnp.arange(2, dtype=jnp.uint32)})
 
 
-def test_resumed_run_is_bitwise_the_undisturbed_one(tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_resumed_run_is_bitwise_the_undisturbed_one(number, status, tmp_path, monkeypatch):
+    monkeypatch.setattr(terminal, "_begun", True)  # as in a command, where Ctrl-C saves, too
+    asked = number
     whole = fit(step, fresh(), Numbers(), steps=7, put=devices.shard)
     losses = {}
 
@@ -60,7 +63,7 @@ def test_resumed_run_is_bitwise_the_undisturbed_one(tmp_path):
 
     def terminate(number):
         if number == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), asked)
 
     with pytest.raises(Stopped) as stopped:
         fit(
@@ -72,7 +75,7 @@ def test_resumed_run_is_bitwise_the_undisturbed_one(tmp_path):
             checkpointer=Checkpointer(tmp_path / "place"),
             log=log,
         )
-    assert stopped.value.code == 0
+    assert stopped.value.code == status
     assert sorted(losses) == [0, 1, 2, 3]
     checkpointer = Checkpointer(tmp_path / "place")
     resumed = fit(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from jaxpart import terminal
+
+terminal.begin(__name__)
+
 import argparse
 import sys
 from collections.abc import Callable
@@ -18,7 +22,7 @@ from jaxpart.data.preparing import prepare
 from jaxpart.data.sets import ALIASES, SETS, find_set, open_official, open_set
 from jaxpart.data.source import DatasetInfo, Source
 from jaxpart.data.splits import compare_splits, unseen_labels
-from jaxpart.errors import JaxpartError, told
+from jaxpart.errors import JaxpartError
 from jaxpart.runs.progress import Progress
 
 _SHOWN_FAULTS = 200
@@ -245,15 +249,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@told
+@terminal.told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 1 if a check found faults, 2 for an error."""
     given = _parser().parse_args(arguments)
-    try:
-        return given.run(given)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from what is finished", file=sys.stderr)
-        return 130
+    return given.run(given)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,10 @@ Arrays stay as they are; what encoder.json says is taken as right, so look at it
 
 from __future__ import annotations
 
+from jaxpart import terminal
+
+terminal.begin(__name__)
+
 import argparse
 import pathlib
 import sys
@@ -13,7 +17,6 @@ import sys
 import numpy as np
 
 from jaxpart.encoders.loading import FORMAT, describe, load_encoder
-from jaxpart.errors import told
 from jaxpart.io.files import write_json
 
 
@@ -32,7 +35,7 @@ def seal(folder: str | pathlib.Path) -> bool:
     return True
 
 
-@told
+@terminal.told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

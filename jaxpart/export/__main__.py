@@ -8,6 +8,10 @@ encoder, what --data and --views name. Features that are in the cache are not co
 
 from __future__ import annotations
 
+from jaxpart import terminal
+
+terminal.begin(__name__)
+
 import argparse
 import importlib.metadata
 import pathlib
@@ -21,7 +25,7 @@ from jaxpart.config import part_config
 from jaxpart.encoders.configured import configured_encoder, permutation_seed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.narrowing import narrowed
-from jaxpart.errors import JaxpartError, told
+from jaxpart.errors import JaxpartError
 from jaxpart.export import weights
 from jaxpart.export.formats import FORMATS, check_format, write_features
 from jaxpart.export.tables import VIEWS, LabelledView, find_views
@@ -196,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@told
+@terminal.told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments

@@ -6,6 +6,10 @@ checkpoint, and its loss curve in metrics.jsonl. The same command goes on with a
 
 from __future__ import annotations
 
+from jaxpart import terminal
+
+terminal.begin(__name__)
+
 import json
 import sys
 

@@ -7,6 +7,10 @@ precision; `encoder.json` says what that costs, and holds configuration, seed, c
 
 from __future__ import annotations
 
+from jaxpart import terminal
+
+terminal.begin(__name__)
+
 import argparse
 import json
 import pathlib
@@ -29,7 +33,7 @@ from jaxpart.encoders.loading import (
     make_encoder,
     write_encoder,
 )
-from jaxpart.errors import JaxpartError, told
+from jaxpart.errors import JaxpartError
 from jaxpart.io.files import write_folder
 from jaxpart.pretraining.decoders import load_decoder, write_decoder
 from jaxpart.pretraining.objective import METHODS
@@ -144,7 +148,7 @@ def rebuild(
         jax.clear_caches()
 
 
-@told
+@terminal.told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     parser = argparse.ArgumentParser(

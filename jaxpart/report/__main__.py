@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from jaxpart import terminal
+
+terminal.begin(__name__)
+
 import argparse
 import pathlib
 import sys
 
-from jaxpart.errors import JaxpartError, told
+from jaxpart.errors import JaxpartError
 from jaxpart.report.build import make_report
 from jaxpart.report.evaluate import Limits
 from jaxpart.runs.progress import Progress
@@ -43,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@told
+@terminal.told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 2 for an error."""
     given = _parser().parse_args(arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,13 @@ import rich.table
 
 from jaxpart.runs.rows import Row
 
-_WIDTH = 100
+_WIDTHS = 40, 100
+"""Columns that a table takes at least and at most."""
+
+
+def _width() -> int:
+    least, most = _WIDTHS
+    return min(max(shutil.get_terminal_size((most, 24)).columns, least), most)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +94,6 @@ def sections_text(title: str | None, sections: Sequence[Section]) -> str:
         for row in section.rows:
             table.add_row(*row)
         text = io.StringIO()
-        rich.console.Console(file=text, width=_WIDTH).print(table)
+        rich.console.Console(file=text, width=_width()).print(table)
         parts.append(text.getvalue().rstrip())
     return "\n".join(parts)

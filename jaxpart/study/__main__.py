@@ -7,12 +7,16 @@ write FILE [STUDY …] writes them as a page
 
 from __future__ import annotations
 
+from jaxpart import terminal
+
+terminal.begin(__name__)
+
 import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
 
-from jaxpart.errors import JaxpartError, told
+from jaxpart.errors import JaxpartError
 from jaxpart.io.files import replacing
 from jaxpart.study.document import document
 from jaxpart.study.entries import STORED, Study, merge, read_study, store
@@ -45,7 +49,7 @@ def _read(paths: Sequence[str]) -> Study:
     return merge(read_study(path) for path in paths or [str(STORED)])
 
 
-@told
+@terminal.told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     given = _parser().parse_args(arguments)

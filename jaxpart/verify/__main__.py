@@ -5,6 +5,10 @@ The exit status is 0 if it is, 1 if something departs, and 2 if nothing could be
 
 from __future__ import annotations
 
+from jaxpart import terminal
+
+terminal.begin(__name__)
+
 import argparse
 import math
 import pathlib
@@ -12,7 +16,6 @@ import re
 import sys
 from typing import Any
 
-from jaxpart.errors import told
 from jaxpart.io.files import write_json
 from jaxpart.runs.progress import Progress
 
@@ -124,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@told
+@terminal.told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     given = _parser().parse_args(arguments)

@@ -6,6 +6,10 @@ part.
 
 from __future__ import annotations
 
+from jaxpart import terminal
+
+terminal.begin(__name__)
+
 import argparse
 import pathlib
 import sys
@@ -17,7 +21,7 @@ from jaxpart.config import CRITTERS_VERSION
 from jaxpart.data.critters import CRITTER_PARTS, Critters
 from jaxpart.data.parts import part_patches
 from jaxpart.data.patch_images import read_patches
-from jaxpart.errors import JaxpartError, told
+from jaxpart.errors import JaxpartError
 from jaxpart.io.files import replacing
 
 _COLUMNS, _ROWS, _SIDE = 8, 3, 120
@@ -38,7 +42,7 @@ def sheet(version: int) -> Image.Image:
     return Image.fromarray(np.concatenate(rows))
 
 
-@told
+@terminal.told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     parser = argparse.ArgumentParser(

@@ -1,0 +1,66 @@
+"""Pipes that close, full disks, terminals that know ASCII alone, and Ctrl-C: a line, never a trace."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jaxpart.runs.table import Section, sections_text
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LIST = ["jaxpart.data", "list"]
+
+
+def start(module, *arguments, cwd=None, **options):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], cwd=cwd, env=environment, text=True, **options
+    )
+
+
+def test_a_pipe_that_closes():
+    process = start(*LIST)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_full_disk():
+    with open("/dev/full", "w") as full:
+        _, said = start(*LIST, stdout=full).communicate()
+    assert said == "error: the output cannot be written (No space left on device)\n"
+
+
+def test_letters_that_a_terminal_does_not_know():
+    process = start("convert", "--list", env={"PYTHONIOENCODING": "ascii"})
+    shown, said = process.communicate()
+    assert (process.returncode, said) == (0, "")
+    assert "?" in shown
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_tables_are_as_wide_as_the_terminal(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    section = Section(
+        ("retrieval", "AP", "of each part"), [("embedding", "12.3", "beak 1.0, " * 30)]
+    )
+    lines = sections_text("ibot", [section]).splitlines()
+    assert columns - 10 <= max(map(len, lines)) <= columns
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.5])
+def test_ctrl_c_ends_a_command_with_a_line(seconds, tmp_path):
+    arguments = ["--config", "configs/ibot_part.py", "--config.features.cache=off"]
+    process = start("jaxpart.main", *arguments, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith("stopped; the same command resumes")
+    assert "Traceback" not in said
