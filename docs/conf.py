@@ -98,7 +98,25 @@ def sets() -> Iterator[tuple[str, ...]]:
         yield (f"`{name}`{also}", entry.content, ", ".join(entry.all_splits), entry.licence)
 
 
-TABLES = {table.__name__: table for table in (families, releases, sets)}
+def options() -> Iterator[tuple[str, ...]]:
+    """Every field of a part configuration, and what it may be."""
+    from jaxpart.config import part_config
+    from jaxpart.runs.config_checks import RULES
+    from jaxpart.runs.config_rules import fields_of
+
+    embedded, paper = (
+        dict(fields_of(part_config("ibot", variant, projector=True))) for variant in ("", "paper")
+    )
+    yield ("field", "embedded", "`:paper`", "may be")
+    for name, value in embedded.items():
+        rule = RULES.get(name)
+        wanted = "" if rule is None else rule.advice().removeprefix("give ")
+        several = "any of several; " if rule is not None and rule.many else ""
+        other = "" if paper.get(name) == value else f"`{paper.get(name)!r}`"
+        yield (f"`config.{name}`", f"`{value!r}`", other, several + wanted.replace("|", "\\|"))
+
+
+TABLES = {table.__name__: table for table in (families, releases, sets, options)}
 
 
 def fill_in(app: object, page: str, source: list[str]) -> None:

@@ -37,13 +37,13 @@ class Rule:
     def fault(self, value: Any) -> str | None:
         """What is wrong with a value, to follow the field's name; None if nothing is."""
         if not self.many:
-            return None if self._allows(value) else f"is {value!r}; {self._advice()}"
+            return None if self._allows(value) else f"is {value!r}; {self.advice()}"
         if not isinstance(value, (tuple, list)):
             return f"is {value!r}; give a tuple, as ({value!r},)"
         seen: dict[Any, Any] = {}
         for one in value:
             if not self._allows(one):
-                return f"holds {one!r}; {self._advice()}"
+                return f"holds {one!r}; {self.advice()}"
             same = self.aliases.get(one, one)
             if same in seen:
                 also = "" if one == seen[same] else f" (as {seen[same]!r} and {one!r})"
@@ -62,7 +62,8 @@ class Rule:
             return False
         return self.low <= value <= self.high and self.above < value < self.below
 
-    def _advice(self) -> str:
+    def advice(self) -> str:
+        """What to give, as the end of a message."""
         if self.kind == "switch":
             return "choose between True and False"
         if self.kind == "text":
