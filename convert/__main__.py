@@ -158,8 +158,9 @@ def main(arguments: list[str] | None = None) -> int:
     options["ignore"] = tuple(options["ignore"])
     config = convert(family, checkpoint, out, say=print, progress=Progress(), **options)
     done = "would be written to" if options["dry_run"] else "written to"
+    what = "encoder" if family == "auto" else family
     print(
-        f"{family}: depth {config.depth}, width {config.width}, {config.num_heads} heads, patch "
+        f"{what}: depth {config.depth}, width {config.width}, {config.num_heads} heads, patch "
         f"{config.patch_size}, {config.image_size[0]} × {config.image_size[1]} pixels, {done} {out}"
     )
     return 0

@@ -80,6 +80,11 @@ def _patch_size(arrays: Arrays) -> int:
     *_, height, width = 1, *shape(arrays, "stem.projection.weight", 2, 4)
     if len(arrays["stem.projection.weight"].shape) == 2:  # flat patches
         height = width = math.isqrt(width // 3)
+    elif arrays["stem.projection.weight"].shape[1] != 3:
+        channels = arrays["stem.projection.weight"].shape[1]
+        raise JaxpartError(
+            f"it reads images of {channels} channels; only those of 3 (RGB) are read"
+        )
     if height != width or height < 1:
         raise JaxpartError(f"its patches of {height} × {width} pixels are not square")
     return width

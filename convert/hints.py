@@ -46,11 +46,14 @@ def hint(family: Family, contents: Any, options: Options, source: str, out: str)
         return ""
     fits.sort(key=lambda fit: fit[0])
     _, best, layout, plan = fits[0]
+    layouts: dict[str, str] = {}
+    for _, other, tried, _ in fits:
+        if other is best or other.name != "vit":
+            layouts.setdefault(other.name, tried)
     names = [
-        other.name if tried == options.layout else f"the {tried} layout of {other.name}"
-        for _, other, tried, _ in {fit[1].name: fit for fit in reversed(fits)}.values()
-        if other is best or other.name != "vit"
-    ][::-1][:_SHOWN]
+        name if tried == options.layout else f"the {tried} layout of {name}"
+        for name, tried in list(layouts.items())[:_SHOWN]
+    ]
     command = ["python", "-m", "convert", best.name, source, out]
     command += [] if layout == "original" else ["--layout", layout]
     for flag, value in (("--checkpoint-key", options.checkpoint_key), ("--prefix", options.prefix)):
@@ -77,7 +80,7 @@ def _fitting(family: Family, layout: str, flat: Flat, options: Options) -> Plan 
     )
     with contextlib.suppress(Exception):  # looking for a hint is no reason to fail
         return make_plan(family, flat, tried)
-    if options.num_heads is None and family.name != "vit":
+    if options.num_heads is None:
         with contextlib.suppress(Exception):
             return make_plan(family, flat, dataclasses.replace(tried, num_heads=1))
     return None

@@ -67,7 +67,8 @@ def convert(
     name = family.name if isinstance(family, Family) else None
     path, stated = find_source(str(checkpoint), name)
     if not isinstance(family, Family):
-        family = find_family(_stated_family(stated, checkpoint))
+        family = find_family(_stated_family(stated, checkpoint, path))
+        say(f"it says what it is: {family.name}")
     chosen = stated.completed(options)
     family.layout(chosen.layout)
     progress = progress or Progress(shown=False)
@@ -160,6 +161,11 @@ def _assumed(plan: Plan, options: Options) -> list[str]:
         assumed.append(f"{config.num_heads} heads (by width {config.width}{_other_heads(plan)})")
     if options.grid is None and config.positions != "none":
         assumed.append(f"positions of {config.grid[0]} × {config.grid[1]} patches")
+    if not family.heads:  # no release says what it is
+        if options.epsilon is None:
+            assumed.append(f"epsilon {config.norm_epsilon:g}")
+        if options.activation is None:
+            assumed.append(f"activation {config.activation}")
     if options.mean is None or options.std is None:
         pixels = _preprocessing(family, options)
         assumed.append(f"pixels of mean {pixels.mean[0]:.3g} and std {pixels.std[0]:.3g}")
@@ -207,8 +213,10 @@ def _preprocessing(family: Family, options: Options) -> Preprocessing:
     return Preprocessing(options.mean or known.mean, options.std or known.std)
 
 
-def _stated_family(stated: Stated, checkpoint: str | pathlib.Path) -> str:
+def _stated_family(stated: Stated, checkpoint: str | pathlib.Path, path: pathlib.Path) -> str:
     if stated.family is None:
+        if not path.exists():
+            raise JaxpartError(f"{checkpoint} does not exist; give the checkpoint")
         raise JaxpartError(
             f"{checkpoint} does not say what it is; name its family instead of auto, one of "
             f"{', '.join(FAMILIES)}"

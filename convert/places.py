@@ -179,6 +179,10 @@ def _choose(flat: Flat, layout: Layout, options: Options, networks: tuple[str, .
         return best[0]
     if best:
         raise JaxpartError(f"it holds several encoders{_found(best, contents)}")
+    if places:
+        raise JaxpartError(
+            f"its encoder lies below a prefix that is not taken off unasked{_found(places, contents)}"
+        )
     raise JaxpartError(f"no encoder was found in it{_found(places, contents)}")
 
 
@@ -195,7 +199,8 @@ def _found(places: list[Place], contents: Any) -> str:
             key = f"--checkpoint-key {shown(place.container)}" if place.container else ""
             rest = _below_container(place)[0]
             options.append(f"{key} --prefix {shown(rest)}".strip() if rest else key)
-        return f"; say which: {' or '.join(filter(None, options))}"
+        which = "pass" if len(places) == 1 else "say which:"
+        return f"; {which} {' or '.join(filter(None, options))}"
     top = ", ".join(shown(str(key), 24) for key in list(contents)[:6]) or "nothing"
     return f" (its keys: {top}{', …' if len(contents) > 6 else ''})"
 

@@ -102,7 +102,7 @@ def make_plan(family: Family, contents: Any, options: Options) -> Plan:
         behind = decoder_shapes(config, decoder_config)
         shapes |= {decoders.TARGET + path: shape for path, shape in behind.items()}
     found = match(arrays, keys, shapes, config)
-    faults = list(found.faults)
+    strange = []
     rules = [*_EVERYWHERE, *(i for i in layout.ignored if not decoder or i not in decoder.replaces)]
     names = {key: name for name, key in network.keys.items()}
     left = [(name, key, "") for name, key in unknown.items()]
@@ -112,11 +112,11 @@ def make_plan(family: Family, contents: Any, options: Options) -> Plan:
         if reason is None and name in network.nested:
             reason = "in another dictionary than the network"
         if reason is None:
-            faults.insert(0, f"{shown(key)} is not known to this family")
+            strange.append(f"{shown(key)} is not known to this family (--ignore leaves it out)")
         else:
             ignored[key] = reason
-    if faults:
-        raise Faults(faults)
+    if strange or found.faults:
+        raise Faults([*strange, *found.faults])
     return Plan(family, network, config, found.entries, ignored, decoder_config)
 
 

@@ -1,7 +1,12 @@
-"""Where arrays cannot be written, one exception says so and nothing else."""
+"""Arrays are written without a copy; where they cannot be, one exception says so and nothing else."""
 
 import subprocess
 import sys
+import tracemalloc
+
+import numpy as np
+
+from jaxpart.io.checkpoints import load_arrays, save_arrays
 
 WRITE = """
 import pathlib, resource, signal, sys, time
@@ -32,3 +37,19 @@ def test_writes_that_fail_together_print_nothing(tmp_path):
     assert not done.stderr
     assert not done.stdout
     assert not list(tmp_path.glob("full*[0-9]"))
+
+
+def test_no_copy_of_all_arrays_is_made(tmp_path):
+    """A ViT-g is converted in the memory of its arrays, not of twice as many."""
+    arrays = {f"layer{i}.weight": np.full((1000, 500), i, np.float32).T for i in range(10)}
+    save_arrays(tmp_path / "first", {"small": np.ones(3)})  # imports Orbax
+    tracemalloc.start()
+    try:
+        save_arrays(tmp_path / "arrays", arrays)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 6e6, peak  # of 20 MB
+    read = load_arrays(tmp_path / "arrays")
+    assert read.keys() == arrays.keys()
+    assert all((read[name] == array).all() for name, array in arrays.items())

@@ -113,6 +113,7 @@ TRANSFORMERS = Layout(
     fields={"position_resize": "bicubic"},
     ignored=(
         Ignore("pooler.dense.*", "transformers' pooler, which the release did not have"),
+        Ignore("../decoder.0.*", "pretraining: predicts the pixels of masked patches"),
         MASK_TOKEN,
     ),
 )

@@ -69,8 +69,15 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
 def save_arrays(folder: pathlib.Path, arrays: Mapping[str, ArrayLike]) -> None:
     """Writes arrays by dotted path into a new folder, atomically."""
     ocp = _orbax()
+    handlers = ocp.type_handlers
+    # Nothing else writes to the arrays meanwhile: Orbax need not copy them all first.
+    registry = handlers.create_type_handler_registry(
+        (jax.Array, handlers.ArrayHandler()),
+        (np.ndarray, handlers.NumpyHandler(deepcopy_host_arrays=False)),
+    )
     # Weights hardly compress (8 %), and the buffers would cost as much memory as the weights.
-    with ocp.PyTreeCheckpointer(use_compression=False) as checkpointer:
+    handler = ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=registry)
+    with ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(folder.absolute(), _nested(arrays))
 
 

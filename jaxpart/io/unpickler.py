@@ -469,7 +469,10 @@ class RestrictedUnpickler:
     def _named(self, name: str) -> Any:
         """This file's builder for a name. Raises `Refused` for any other."""
         if name not in _BUILDERS:
-            raise Refused(f"it asks for {shown(name)}, which is not data; nothing of it was run")
+            raise Refused(
+                f"it asks for {shown(name)}, which is not data; nothing of it was run (if it is a whole "
+                f"model of yours, save its state_dict() instead)"
+            )
         return _BUILDERS[name]
 
     def _global(self, names: str) -> None:

@@ -78,8 +78,9 @@ def check(out):
 
 
 @pytest.mark.parametrize("family", ["auto", "dino", "vit"])
-def test_a_folder(family, folder, tmp_path):
+def test_a_folder(family, folder, tmp_path, capsys):
     assert main([family, str(folder), str(tmp_path / "out")]) == 0
+    assert ("it says what it is: vit\n" in capsys.readouterr().out) == (family == "auto")
     check(tmp_path / "out")
 
 
@@ -269,5 +270,7 @@ def test_a_file_does_not_say_what_it_is(tmp_path, capsys):
     save_file(plain_vit(), tmp_path / "model.safetensors")
     assert main(["auto", str(tmp_path / "model.safetensors"), str(tmp_path / "out")]) == 2
     assert "does not say what it is; name its family instead of auto" in capsys.readouterr().err
+    assert main(["auto", str(tmp_path / "none.pth"), str(tmp_path / "out")]) == 2
+    assert "none.pth does not exist" in capsys.readouterr().err
     with pytest.raises(jaxpart.JaxpartError, match="holds no weights by the name of"):
         find_source(str(tmp_path / ".."), None)
