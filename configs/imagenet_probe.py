@@ -39,10 +39,9 @@ iBOT 79.5 and 79.8.
 from ml_collections import ConfigDict
 
 from jaxpart.config import object_config
-
-METHODS = ("beit", "cae", "deit", "dino", "ibot", "mae", "mocov3")
+from jaxpart.runs.paper import METHODS
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or a method."""
-    return object_config(variant, METHODS)
+    return object_config(variant, tuple(METHODS))

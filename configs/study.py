@@ -20,10 +20,9 @@ jaxpart/study/claims.py. docs/study.md holds the stored results: what to expect 
 from ml_collections import ConfigDict
 
 from jaxpart.config import study_config
-
-METHODS = ("deit", "mocov3", "dino", "beit", "mae", "cae", "ibot")
+from jaxpart.runs.paper import METHODS
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """No variants."""
-    return study_config(variant, METHODS)
+    return study_config(variant, tuple(METHODS))

@@ -62,13 +62,20 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
         with the released ViT-B/16.
       projector: Whether the method's released checkpoint has a projector to compare with.
     """
-    paper = variant_of(argument, ["paper"]) == "paper"
+    make = _paper if variant_of(argument, ["paper"]) else _embedded
+    config = make(method)
+    if projector:
+        config.retrieval.representations = ("embedding", "projection", "cls_token")
+    return config
+
+
+def _embedded(method: str) -> ConfigDict:
+    """The experiment on the embedded data set, with the small encoder that came with jaxpart."""
     config = ConfigDict()
     config.method = method
     config.seed = 0
     config.seeds = 1  # heads trained beside each other: seed, seed + 1, …
-    # The paper's segmentation takes days on its own: --config.tasks="('segmentation',)" asks for it.
-    config.tasks = ("retrieval", "classification", *(() if paper else ("segmentation",)))
+    config.tasks = ("retrieval", "classification", "segmentation")
 
     config.encoder = ConfigDict()
     config.encoder.checkpoint = ""  # folder written by `python -m convert`
@@ -76,14 +83,14 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     # print it, and the paper's figures stand beside results of such weights alone.
     config.encoder.released = False
     # Without a checkpoint: the small encoder that came with jaxpart, or "random" weights in its place.
-    config.encoder.small = "" if paper else "trained"
+    config.encoder.small = "trained"
     config.encoder.precision = "float32-highest"  # or "float32", JAX's default, or "bfloat16"
     # "permuted": against positions, as MAE's published retrieval and part classification do.
     config.encoder.patch_order = "kept"
     config.encoder.model_devices = 1  # devices that share the weights, where one cannot hold them
 
     config.data = ConfigDict()
-    config.data.sets = ("cub", "coco") if paper else ("critters",)
+    config.data.sets = ("critters",)
     config.data.root = ""  # folder that holds CUB_200_2011 and coco
     config.data.seed = 0
     config.data.num_images = 600  # critters
@@ -99,24 +106,36 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
     config.tensorboard = False  # also write TensorBoard events; needs tensorboardX
 
     config.retrieval = ConfigDict()
-    config.retrieval.representations = (
-        ("embedding", "projection", "cls_token") if projector else ("embedding", "cls_token")
-    )
+    config.retrieval.representations = ("embedding", "cls_token")
     config.retrieval.exclude_self = False  # the paper's queries retrieve themselves too
     config.retrieval.untrained = False  # also retrieve by the same encoder with random weights
     config.retrieval.batch_size = 64
-    config.retrieval.patch_pixels = 224 if paper else 0  # 0: the size the encoder was made for
+    config.retrieval.patch_pixels = 0  # 0: the size the encoder was made for
     config.retrieval.on_error = "raise"  # or "skip" images that cannot be read
 
-    config.classification = classification_config(paper)
-    config.segmentation = _segmentation(paper)
+    config.classification = _embedded_classification()
+    config.segmentation = _embedded_segmentation()
 
     # Asked for with --config.tasks="('layers','masked_parts')".
     config.layers = ConfigDict()  # patches are read as `retrieval` says
     config.layers.tokens = ("embedding", "cls_token")  # of every block's output
     config.masked_parts = ConfigDict()
-    config.masked_parts.images = 2000 if paper else 150  # drawn by the seed; 0: all
+    config.masked_parts.images = 150  # drawn by the seed; 0: all
     config.masked_parts.largest_share = 0.5  # of the patches; larger parts are not hidden
+    return config
+
+
+def _paper(method: str) -> ConfigDict:
+    """The paper's experiment, on CUB-200-2011 and COCO with the released ViT-B/16."""
+    config = _embedded(method)
+    # The paper's segmentation takes days on its own: --config.tasks="('segmentation',)" asks for it.
+    config.tasks = ("retrieval", "classification")
+    config.encoder.small = ""
+    config.data.sets = ("cub", "coco")
+    config.retrieval.patch_pixels = 224
+    config.classification = _paper_classification()
+    config.segmentation = _paper_segmentation()
+    config.masked_parts.images = 2000
     return config
 
 
@@ -155,30 +174,26 @@ def study_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
     return config
 
 
-def _segmentation(paper: bool) -> ConfigDict:
-    """Heads on frozen blocks: the paper's recipe, or one of seconds for critters."""
+def _embedded_segmentation() -> ConfigDict:
+    """Heads on frozen blocks, trained in seconds on critters."""
     config = ConfigDict()
-    config.sets = (
-        ("ade20k_part", "ade20k_object", "ade20k", "pascal_part", "pascal_object", "lip")
-        if paper
-        else ("critters_part", "critters_object")
-    )
-    config.train_images = 0 if paper else 200  # that many, drawn by the seed; 0: all
-    config.test_images = 0 if paper else 60
-    config.in_memory = not paper  # every image is read once and kept, as the files are
+    config.sets = ("critters_part", "critters_object")
+    config.train_images = 200  # that many, drawn by the seed; 0: all
+    config.test_images = 60
+    config.in_memory = True  # every image is read once and kept, as the files are
     config.readouts = ("paper", "blocks")  # the paper's head, and one on every block alone
-    config.shares = () if paper else (0.01, 0.05, 0.1)  # few-shot: shares of the training images
-    config.iterations = 160_000 if paper else 120
+    config.shares = (0.01, 0.05, 0.1)  # few-shot: shares of the training images
+    config.iterations = 120
     config.batch_size = 16
-    config.learning_rate = 4e-4 if paper else 0.02
+    config.learning_rate = 0.02
     config.weight_decay = 0.05
-    config.warmup = 1500 if paper else 10
+    config.warmup = 10
     config.resize = "opencv"  # as published; or "pillow", which antialiases
     config.window_batch = 16  # test windows that the encoder sees at a time
     config.pictures = 8  # test images drawn with truth and prediction
 
     config.incontext = ConfigDict()
-    config.incontext.images = 512 if paper else 200  # training crops to compare with; 0: without
+    config.incontext.images = 200  # training crops to compare with; 0: without
     config.incontext.neighbours = 30
     config.incontext.temperature = 0.02
 
@@ -211,37 +226,61 @@ def _segmentation(paper: bool) -> ConfigDict:
     return config
 
 
-def classification_config(paper: bool) -> ConfigDict:
-    """Part classification as the paper has it, or sized for the embedded data set."""
+def _paper_segmentation() -> ConfigDict:
+    """Heads on frozen blocks by the paper's recipe."""
+    config = _embedded_segmentation()
+    config.sets = ("ade20k_part", "ade20k_object", "ade20k", "pascal_part", "pascal_object", "lip")
+    config.train_images = config.test_images = 0
+    config.in_memory = False
+    config.shares = ()
+    config.iterations = 160_000
+    config.learning_rate = 4e-4
+    config.warmup = 1500
+    config.incontext.images = 512
+    return config
+
+
+def _embedded_classification() -> ConfigDict:
+    """Part classification, sized for the embedded data set."""
     config = ConfigDict()
     config.heads = ("linear", "attentive")
     config.references = ("knn", "logistic")  # without learning rates, on the linear head's features
     config.bn_test = "running"  # the attentive probe's BatchNorm; "batch" as in the published code
     config.selection = True  # also choose rate and epoch on a held-out tenth of the training set
 
-    config.linear = _head_config(0.1, paper)
+    config.linear = _head_config(0.1)
     config.linear.representations = ("cls_token",)
     config.linear.batch_norm = False  # MAE's and CAE's recipes have one before the linear layer
 
-    config.attentive = _head_config(0.01, paper)
+    config.attentive = _head_config(0.01)
     config.attentive.representations = ("tokens",)
-    config.attentive.num_heads = 12 if paper else 4
+    config.attentive.num_heads = 4
     config.attentive.initial = "truncated"  # or "cae": query 0, kernels from the whole normal
 
     config.encoder_batch_size = 64
-    config.patch_pixels = 224 if paper else 0  # 0: the size the encoder was made for
+    config.patch_pixels = 0  # 0: the size the encoder was made for
     config.on_error = "raise"  # or "skip" images that cannot be read
     return config
 
 
-def _head_config(rate: float, paper: bool) -> ConfigDict:
+def _paper_classification() -> ConfigDict:
+    """Part classification by the paper's recipe."""
+    config = _embedded_classification()
+    for head in (config.linear, config.attentive):
+        head.epochs, head.batch_size = 90, 1024
+    config.attentive.num_heads = 12
+    config.patch_pixels = 224
+    return config
+
+
+def _head_config(rate: float) -> ConfigDict:
     """How a head is trained: the fields of `jaxpart.probes.recipe.Recipe`."""
     config = ConfigDict()
     config.rates = (rate,)  # one head is trained for each
     config.scale_rates = True  # rates are for a batch of 256 and grow with it
     config.end_rate = 0.0  # what they fall to
-    config.epochs = 90 if paper else 30
-    config.batch_size = 1024 if paper else 256
+    config.epochs = 30
+    config.batch_size = 256
     config.momentum = 0.9
     config.nesterov = False
     config.weight_decay = 0.0
@@ -268,7 +307,7 @@ def object_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
     config.tasks = ("object_classification",)
     config.data.sets = ("imagenet",) if method else ("critters",)
 
-    options = classification_config(paper=bool(method))
+    options = _paper_classification() if method else _embedded_classification()
     del options.patch_pixels
     options.pixels = 0  # 0: the size the encoder was made for
     options.workers = 0  # processes that decode; 0: threads

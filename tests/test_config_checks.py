@@ -8,17 +8,17 @@ from jaxpart.evaluation import measure
 from jaxpart.pretraining import recipe
 from jaxpart.runs.config_checks import RULES, check_config
 from jaxpart.runs.config_rules import Rule, fields_of
+from jaxpart.runs.paper import METHODS
 from jaxpart.runs.progress import Progress
 from jaxpart.study.evaluate import run_study
 
-METHODS = ("beit", "cae", "deit", "dino", "ibot", "mae", "mocov3")
 QUIET = Progress(shown=False)
 
 
 def shipped():
     yield from (part_config("ibot", variant, projector=True) for variant in ("", "paper"))
-    yield from (object_config(variant, METHODS) for variant in ("", *METHODS))
-    yield study_config("", METHODS)
+    yield from (object_config(variant, tuple(METHODS)) for variant in ("", *METHODS))
+    yield study_config("", tuple(METHODS))
 
 
 def test_every_shipped_configuration_is_right_and_every_field_has_a_rule():
@@ -98,7 +98,7 @@ def test_lists_that_no_task_reads_may_be_empty():
     config.tasks, config.data.sets = ("segmentation",), ()
     config.retrieval.representations = config.classification.linear.rates = ()
     check_config(config)
-    config = object_config("deit", METHODS)  # no heads, but the encoder's own classifier
+    config = object_config("deit", tuple(METHODS))  # no heads, but the encoder's own classifier
     check_config(config)
     config.object_classification.own_classifier = False
     with pytest.raises(JaxpartError, match=r"config\.object_classification would test nothing"):

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import runpy
 import subprocess
 import sys
 
@@ -13,7 +14,9 @@ from convert.pipeline import convert
 from jaxpart import config as configs
 from jaxpart.comparison import compare_runs
 from jaxpart.data.sets import find_set
+from jaxpart.errors import JaxpartError
 from jaxpart.io.files import parse_json
+from jaxpart.runs.paper import METHODS
 from jaxpart.runs.rows import Key, one, read_rows
 from jaxpart.runs.workdir import WorkDir
 
@@ -36,7 +39,6 @@ SMALL = [
     "--config.segmentation.pictures=1",
 ]
 RETRIEVAL = "--config.tasks=('retrieval',)"
-METHODS = ("deit", "mocov3", "dino", "ibot", "mae", "beit", "cae")
 
 
 def run(*arguments, cwd):
@@ -176,16 +178,37 @@ def test_mistakes_get_one_sentence(arguments, sentence, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_has_its_configuration(method):
-    path = configs.locate(f"configs/{method}_part.py:paper")
-    assert pathlib.Path(path.split(":")[0]).is_file()
-    embedded, paper = (
-        configs.part_config(method, variant, projector=True) for variant in (None, "paper")
-    )
-    assert embedded.data.sets == ("critters",)
-    assert paper.data.sets == ("cub", "coco")
-    assert paper.retrieval.patch_pixels == 224
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FILES = sorted(file.relative_to(ROOT).as_posix() for file in (ROOT / "configs").rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_file_states_its_configurations(file):
+    """What a file makes names its method; a variant that it lacks is refused."""
+    get_config = runpy.run_path(configs.locate(file))["get_config"]
+    name = pathlib.Path(file).stem
+    embedded = get_config()
+    with pytest.raises(JaxpartError, match="no variant 'papre'"):
+        get_config("papre")
+    if name == "study":
+        assert embedded.encoders == tuple(METHODS)
+    elif name == "imagenet_probe":
+        for method in METHODS:
+            assert get_config(method).method == method
+            assert get_config(method).data.sets == ("imagenet",)
+    elif file.startswith("configs/pretrain/"):
+        assert embedded.method == get_config("imagenet").method == name
+        assert (embedded.data.name, get_config("imagenet").data.name) == ("critters", "imagenet")
+    else:
+        assert f"{embedded.method}_part" == f"{get_config('paper').method}_part" == name
+        assert embedded.data.sets == ("critters",)
+        assert get_config("paper").data.sets == ("cub", "coco")
+        assert get_config("paper").retrieval.patch_pixels == 224
+
+
+def test_every_method_has_its_files():
+    for method in METHODS:
+        assert {f"configs/{method}_part.py", f"configs/pretrain/{method}.py"} <= set(FILES)
 
 
 def test_blocks_as_representations(tmp_path):

@@ -19,8 +19,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.pretraining.crops import ViewConfig
 from jaxpart.pretraining.decoders import DecoderConfig, make_decoder
 from jaxpart.pretraining.encode import DropPath
-
-METHODS = ("deit", "mocov3", "dino", "ibot", "mae", "beit", "cae")
+from jaxpart.runs.paper import METHODS
 
 
 class Student(nnx.Module):

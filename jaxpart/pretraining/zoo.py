@@ -36,9 +36,9 @@ from jaxpart.encoders.loading import (
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import write_folder
 from jaxpart.pretraining.decoders import load_decoder, write_decoder
-from jaxpart.pretraining.objective import METHODS
 from jaxpart.pretraining.pool import Supply, pool_supply
 from jaxpart.pretraining.run import arrays_of, draw_pool, pretrain
+from jaxpart.runs.paper import METHODS
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.zoo import SHIPPED
@@ -174,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown:
         raise JaxpartError(f"there is no method {unknown[0]!r}; choose among {', '.join(METHODS)}")
     devices.start()
-    methods = tuple(given.rebuild) or METHODS
+    methods = tuple(given.rebuild) or tuple(METHODS)
     rebuild(methods, given.out, Progress(), seed=given.seed, max_steps=given.max_steps)
     return 0
 

@@ -13,8 +13,8 @@ from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.small import small_config
 from jaxpart.encoders.vit import ViTConfig, abstract_state, parameter_count
 from jaxpart.errors import JaxpartError
+from jaxpart.runs.paper import METHODS
 
-METHODS = ("deit", "mocov3", "dino", "ibot", "mae", "beit", "cae")
 IMAGES = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
 
 

@@ -17,10 +17,11 @@ from jaxpart.errors import JaxpartError
 from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.pretraining import run, zoo
 from jaxpart.pretraining.decoders import load_decoder
-from jaxpart.pretraining.objective import METHODS, find, information, spread
+from jaxpart.pretraining.objective import find, information, spread
 from jaxpart.pretraining.pool import Pool, PoolBatches, pool_supply
 from jaxpart.pretraining.recipe import architecture
 from jaxpart.pretraining.step import make_optimizer, make_step, start
+from jaxpart.runs.paper import METHODS
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.training import fit

@@ -14,11 +14,10 @@ from jaxpart.encoders.loading import load_encoder, random_encoder
 from jaxpart.encoders.positions import resize_positions
 from jaxpart.encoders.small import small_config
 from jaxpart.evaluation import measure, results_text
+from jaxpart.runs.paper import METHODS
 from jaxpart.runs.progress import Progress
 from jaxpart.tasks.segmentation.heads import feature_maps
 from jaxpart.tasks.segmentation.rules import decays_bias, described, for_segmentation
-
-METHODS = ("deit", "mocov3", "dino", "ibot", "mae", "beit", "cae")
 
 
 @pytest.mark.parametrize("method", METHODS)
