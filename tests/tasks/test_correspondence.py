@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jaxpart.data.squares import resized
 from jaxpart.metrics.pck import interchangeable, pck, pck_intervals
 from jaxpart.tasks.correspondence import matching
 from jaxpart.tasks.correspondence.matching import match, match_pixels
@@ -11,7 +12,6 @@ from jaxpart.tasks.correspondence.places import (
     Grid,
     cells_of,
     points_of,
-    resized,
     sampled,
     to_square,
     within,

@@ -13,15 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Float64, Int, Int32, Num
 
+from jaxpart.data.squares import Layout, resized
 from jaxpart.errors import JaxpartError
-
-Layout = Literal["centred", "squashed", "corner"]
-"""How an image comes into the encoder's square.
-
-- centred: longest side resized to the square's, the rest black on both sides;
-- squashed: both sides resized to the square's;
-- corner: longest side resized to the square's, the rest to the right or below.
-"""
 
 
 class Sampled(NamedTuple):
@@ -41,7 +34,7 @@ class Convention:
     """The choices of a code base.
 
     Attributes:
-      layout: See `Layout`.
+      layout: See `jaxpart.data.squares.Layout`.
       source: What the feature at a point is: that of its "cell"; the tokens upsampled bilinearly to pixels,
         read at one ("pixel"); or interpolated with the corners of the grid on those of the square
         ("corners").
@@ -108,23 +101,6 @@ class Grid:
         if not self.patch:
             return self.side / self.cells
         return (self.side - self.patch) / (self.cells - 1) if self.cells > 1 else self.patch
-
-
-def resized(size: tuple[int, int], side: int, layout: Layout) -> tuple[int, int, int, int]:
-    """Width and height of an image in the square, and its left and upper edge there.
-
-    Args:
-      size: (width, height) of the image, pixels.
-      side: Of the square, pixels.
-      layout: See `Layout`.
-    """
-    if layout == "squashed":
-        return side, side, 0, 0
-    scale = side / max(size)
-    width, height = (max(1, int(np.around(scale * length))) for length in size)
-    if layout == "corner":
-        return width, height, 0, 0
-    return width, height, (side - width) // 2, (side - height) // 2
 
 
 def to_square(
