@@ -229,8 +229,8 @@ class CocoFile:
         for row, category in enumerate(chosen):
             if type(names.get(category)) is not str:
                 raise JaxpartError(
-                    f"{self._path}: annotations[{row}] is of category {category}, of which 'categories' has "
-                    f"no {field}"
+                    f"{self._path}: annotations[{row}] is of category {category}, of which "
+                    f"'categories' has no {field}"
                 )
         return [names[category] for category in chosen]
 

@@ -143,7 +143,8 @@ def paired(
     """
     if not len(pairs):
         raise JaxpartError(
-            f"{source.info.name} ({source.info.split}) has no pair of images of one class to measure; give more images"
+            f"{source.info.name} ({source.info.split}) has no pair of images of one class to "
+            f"measure; give more images"
         )
     used, numbered = np.unique(pairs, return_inverse=True)
     pairs = numbered.reshape(-1, 2)

@@ -2,11 +2,23 @@
 
 import numpy as np
 import pytest
+from carried_out import QUIET, carried_out
 
-from jaxpart.data.squares import resized
+from jaxpart.comparison import compare_runs
+from jaxpart.config import correspondence_config
+from jaxpart.data.pairs import PairSet
+from jaxpart.data.sets.pairs import open_pairs
+from jaxpart.data.squares import resized, square_view
+from jaxpart.encoders.configured import configured_encoder
+from jaxpart.errors import JaxpartError
+from jaxpart.features.extract import represent
 from jaxpart.metrics.pck import interchangeable, pck, pck_intervals
-from jaxpart.tasks.correspondence import matching
+from jaxpart.runs.config_checks import check_config
+from jaxpart.runs.rows import Key, one, select
+from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.correspondence import experiment, matching
 from jaxpart.tasks.correspondence.matching import match, match_pixels
+from jaxpart.tasks.correspondence.pair_points import PairPoints
 from jaxpart.tasks.correspondence.places import (
     CONVENTIONS,
     Grid,
@@ -257,3 +269,132 @@ def test_pck_leaves_out_pairs_without_points():
     by_point, by_image = pck_intervals(right, counted, np.array([0, 1, 1]))
     assert by_point == (0, 1)
     assert by_image == (0, 1)
+
+
+def small_config(**options):
+    config = correspondence_config("")
+    config.data.num_images, config.data.image_size = 48, 64
+    config.features.cache = "off"
+    config.correspondence.update(options)
+    return config
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Rows and work directory of a run on few critters."""
+    folder = tmp_path_factory.mktemp("run")
+    config = small_config()
+    check_config(config)
+    encoder = configured_encoder(config)
+    workdir = WorkDir(folder, {})
+    return encoder, carried_out(experiment, encoder, config, workdir), folder
+
+
+def test_task(measured):
+    encoder, rows, folder = measured
+    names = [f"block{i}/tokens" for i in range(encoder.config.depth)]
+    found = [row.representation for row in select(rows, metric="PCK@0.10", group="")]
+    assert found == ["same_position", "pixels12", *names, "tokens"]
+    for row in rows:
+        assert row.low is None or row.low <= row.value <= row.high
+    assert one(rows, "critters", "correspondence", "pairs").value == 48
+    shown = experiment.section(rows).rows
+    assert [cells[0] for cells in shown[:2]] == ["critters, same position", "critters, pixels"]
+    assert sum(cells[-1] == "best" for cells in shown) == 1
+    difference = compare_runs(folder, folder)
+    key = Key("critters", "correspondence", "PCK@0.10 by image", "", "tokens")
+    assert difference[key].value == 0
+    per_class = select(rows, metric="PCK@0.10", representation="tokens")
+    mean = one(
+        rows,
+        "critters",
+        "correspondence",
+        "PCK@0.10, mean of classes",
+        representation="tokens",
+    )
+    assert mean.value == pytest.approx(np.mean([row.value for row in per_class if row.group]))
+
+
+def test_task_is_what_plain_loops_find(measured):
+    """One block's PCK, pair by pair and point by point."""
+    encoder, rows, _ = measured
+    config = small_config()
+    pairs = open_pairs("critters", config.data, most=100, seed=0)
+    side = encoder.config.image_size[0]
+    view = square_view(pairs.source, size=side, layout="centred")
+    pixels = np.stack(list(view.read(range(len(view.ids)))))
+    tokens = np.asarray(represent(encoder, pixels, names=("tokens",))["tokens"])[:, 1:]
+    tokens = tokens / np.linalg.norm(tokens, axis=-1, keepdims=True)
+    grid = encoder.config.grid_of(side, side)[0]
+    right = total = 0
+    for i, (source, target) in enumerate(pairs.pairs):
+        for p in np.flatnonzero(pairs.counted[i]):
+            x, y = pairs.source_xy[i, p] / 64 * grid
+            best = int(np.argmax(tokens[target] @ tokens[source, int(y) * grid + int(x)]))
+            point = (np.array([best % grid, best // grid]) + 0.5) / grid * 64
+            right += np.linalg.norm(point - pairs.target_xy[i, p]) < 0.1 * 64
+            total += 1
+    found = one(rows, "critters", "correspondence", "PCK@0.10", representation="tokens")
+    assert found.value == pytest.approx(right / total)
+
+
+@pytest.mark.parametrize("name", sorted(CONVENTIONS))
+def test_task_by_every_convention(measured, name):
+    encoder = measured[0]
+    config = small_config(convention=name, representations=("block2/tokens+tokens",), pairs=2)
+    rows = carried_out(experiment, encoder, config)
+    for metric in ("PCK@0.05", "PCK@0.15"):
+        (row,) = select(rows, metric=metric, group="", representation="block2/tokens+tokens")
+        assert 0 <= row.value <= 1
+    # Points of an image find themselves where they are: same position is blind to the convention.
+    same = one(rows, "critters", "correspondence", "PCK@0.15", "baseline", "same_position")
+    assert same.value > 0.2
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"representations": ("embedding",)}, "has no representation 'embedding'"),
+        ({"pixels": 50}, "config.correspondence.pixels is 50, which cannot be cut"),
+        ({"convention": "dift", "soft_window": 5}, "soft_window is for cells, and dift looks"),
+        ({"convention": "none"}, "convention is 'none'; choose among jaxpart, geoaware"),
+        ({"sets": ()}, "config.correspondence.sets is empty"),
+        ({"sets": ("imagenet",)}, "sets holds 'imagenet'; choose among critters"),
+        ({"alphas": (0.0,)}, "alphas holds 0.0"),
+        ({"sets": ("spair",)}, "the data root is missing"),
+    ],
+)
+def test_wrong_options(measured, options, sentence):
+    config = small_config(**options)
+
+    def planned():
+        check_config(config)
+        list(experiment.plans(measured[0], config, QUIET))
+
+    with pytest.raises(JaxpartError, match=sentence):
+        planned()
+
+
+def test_confusions():
+    """Left and right eye swapped are confused; a third point is not."""
+    points = np.array([[[10.0, 10], [20, 10], [10, 30]]])
+    seen = np.ones((1, 3), bool)
+    pairs = PairSet(
+        source=None,
+        sizes=np.array([[40, 40], [40, 40]]),
+        pairs=np.array([[0, 1]]),
+        source_xy=points,
+        target_xy=points,
+        source_visible=seen,
+        target_visible=seen,
+        side=np.array([40.0]),
+        reference="image",
+        classes=("cat",),
+        groups=np.array([[0, 0, -1]]),
+        rule="",
+    )
+    placed = PairPoints(pairs, CONVENTIONS["jaxpart"], 40)
+    found = np.array([[20.0, 11], [16, 10], [10, 10]])
+    assert placed.confused(found).tolist() == [[True, False, False]]
+    assert placed.right(found, 0.11).tolist() == [[False, True, False]]
+    assert placed.same_position().tolist() == points[0].tolist()

@@ -97,7 +97,7 @@ def _row(
     good = 0 < len(points[0]) == len(points[1]) <= _POINTS and 0 <= label < len(CLASSES)
     if not good or not all(math.isfinite(n) for side in points for n in side.ravel()):
         raise JaxpartError(
-            f"{listed}, line {number}: it is not two images, a class of 1 to {len(CLASSES)} and the x and y "
-            f"of the same 1 to {_POINTS} points in each, split by semicolons; unpack it again"
+            f"{listed}, line {number}: it is not two images, a class of 1 to {len(CLASSES)} and the x "
+            f"and y of the same 1 to {_POINTS} points in each, split by semicolons; unpack it again"
         )
     return (cells[0], cells[1]), label, points[0], points[1]

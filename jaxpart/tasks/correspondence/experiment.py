@@ -51,8 +51,8 @@ def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[Corresp
     convention = CONVENTIONS[options.convention]
     if options.soft_window and convention.target != "cells":
         raise JaxpartError(
-            f"config.correspondence.soft_window is for cells, and {options.convention} looks for pixels; set "
-            "it to 0"
+            f"config.correspondence.soft_window is for cells, and {options.convention} looks for pixels; "
+            "set it to 0"
         )
     side = side_of(encoder, options.pixels, "config.correspondence.pixels")
     for alias in options.sets:

@@ -50,7 +50,8 @@ def match(
         return np.zeros((0, 2), np.float32)
     blocks = _blocks(target)
     slots = np.where(blocks < 0, 0, blocks)
-    placed = _unit(jnp.asarray(tokens, jnp.float32))
+    placed = jnp.asarray(tokens, jnp.float32)
+    scale = _scale(placed)
     found = np.empty((count, 2), np.float32)
     length = min(_BLOCKS, 1 << (len(slots) - 1).bit_length())
     for start in range(0, len(slots), length):
@@ -59,6 +60,7 @@ def match(
         out = np.asarray(
             _match(
                 placed,
+                scale,
                 np.asarray(source, np.int32)[part],
                 at.cells[part],
                 at.weights[part],
@@ -87,24 +89,31 @@ def _blocks(target: Int[np.ndarray, " point"]) -> Int[np.ndarray, "block slot"]:
 @functools.partial(jax.jit, static_argnames="window")
 def _match(
     tokens: Float32[Array, "image cell channel"],
+    scale: Float32[Array, "image cell"],
     source: Int32[Array, "block slot"],
-    cells: Int32[Array, "block slot 4"],
-    weights: Float32[Array, "block slot 4"],
+    cells: Int32[Array, "block slot tokens"],
+    weights: Float32[Array, "block slot tokens"],
     target: Int32[Array, " block"],
     *,
     window: int | None,
 ) -> Float32[Array, "block slot 2"]:
     def one(args: tuple[Array, Array, Array, Array]) -> Array:
         source, cells, weights, target = args
-        query = jnp.einsum("pkc,pk->pc", tokens[source[:, None], cells], weights, precision=_EXACT)
-        similarity = jnp.matmul(_unit(query), tokens[target].T, precision=_EXACT)
+        source = source[:, None]
+        weights = weights * scale[source, cells]
+        query = jnp.einsum("pkc,pk->pc", tokens[source, cells], weights, precision=_EXACT)
+        if weights.shape[1] > 1:  # else its length is 1
+            query *= _scale(query)[:, None]
+        similarity = jnp.matmul(query, tokens[target].T, precision=_EXACT) * scale[target]
         return _places(similarity, window)
 
     return jax.lax.map(one, (source, cells, weights, target))
 
 
-def _unit(vectors: Float32[Array, "row channel"]) -> Float32[Array, "row channel"]:
-    return vectors / jnp.maximum(jnp.linalg.norm(vectors, axis=-1, keepdims=True), 1e-10)
+@jax.jit
+def _scale(vectors: Float32[Array, "*row channel"]) -> Float32[Array, "*row"]:
+    """What makes them of length 1; that is cheaper to apply to products than to a copy of all tokens."""
+    return 1 / jnp.maximum(jnp.linalg.norm(vectors, axis=-1), 1e-10)
 
 
 def _places(

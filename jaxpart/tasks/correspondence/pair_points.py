@@ -24,7 +24,7 @@ Read = Callable[[Int64[np.ndarray, " image"]], Float32[np.ndarray, "image cell c
 
 
 class PairPoints:
-    """Points that count, pair by pair, in pixels of the square, or of the image where matches are its pixels.
+    """Points that count, pair by pair, in pixels of the square; of the image where matches are its pixels.
 
     Attributes:
       counted: Which points count: visible in both images.
@@ -110,8 +110,9 @@ class PairPoints:
 
     def _sampled(self, grid: Grid) -> Sampled:
         """Of which tokens the feature at each point is made."""
-        cells = np.zeros((*self.counted.shape, 4), np.int32)
-        weights = np.zeros((*self.counted.shape, 4), np.float32)
+        many = 1 if self._convention.source == "cell" else 4
+        cells = np.zeros((*self.counted.shape, many), np.int32)
+        weights = np.zeros((*self.counted.shape, many), np.float32)
         for rows, size in self._by_size(0):
             flat = sampled(self._source[rows].reshape(-1, 2), grid, self._convention, size)
             cells[rows] = flat.cells.reshape(cells[rows].shape)

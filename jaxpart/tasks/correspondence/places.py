@@ -21,12 +21,12 @@ class Sampled(NamedTuple):
     """Of which tokens the feature at each point is made.
 
     Attributes:
-      cells: Numbers of tokens, row by row.
+      cells: Numbers of tokens, row by row: of one token, or of the four around the point.
       weights: Of each; they sum to 1.
     """
 
-    cells: Int32[np.ndarray, "point 4"]
-    weights: Float32[np.ndarray, "point 4"]
+    cells: Int32[np.ndarray, "point tokens"]
+    weights: Float32[np.ndarray, "point tokens"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,10 +144,8 @@ def sampled(
       size: (width, height) of the image, where `convention.target` is "original".
     """
     if convention.source == "cell":
-        cells = cells_of(xy, grid)
-        rest = np.zeros((len(cells), 3), np.int32)
-        weights = np.tile(np.array([1, 0, 0, 0], np.float32), (len(cells), 1))
-        return Sampled(np.concatenate([cells[:, None], rest], axis=1), weights)
+        cells = cells_of(xy, grid)[:, None]
+        return Sampled(cells, np.ones(cells.shape, np.float32))
     x, y = np.asarray(xy, np.float64).T
     if convention.source == "corners":
         at = [x / grid.side * (grid.cells - 1), y / grid.side * (grid.cells - 1)]
