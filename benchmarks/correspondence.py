@@ -4,8 +4,8 @@ As many pairs (12,234), classes (18), images (360, 20 of a class) and points (8 
 test split has, of random features of a ViT-B/16 at 224 pixels; and the pairs of one class at the published
 size, 840 pixels with ViT-B/14. The alternative is a loop over pairs in PyTorch on the same features, in two
 ways: as GeoAware-SC and sd-dino publish it, with the similarities of all tokens to all tokens, of which the
-points' are looked up (timed on some pairs and scaled, since every pair costs the same); and the leanest loop,
-with those of the points alone.
+points' are looked up (timed on some pairs and scaled, since every pair costs the same); and the leanest
+loop, with those of the points alone.
 """
 
 from __future__ import annotations
