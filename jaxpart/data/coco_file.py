@@ -208,13 +208,15 @@ class CocoFile:
         found = [row.get("bbox") for row in self._tables["annotations"]]
         if not any(found):
             return None
+        sides = []
         for row, box in enumerate(found):
-            numbers = isinstance(box, list) and [n for n in box if type(n) in (int, float)]
-            if not numbers or len(numbers) != 4 or not 0 < min(numbers[2:]) < np.inf:
+            numbers = [n for n in box if type(n) in (int, float)] if isinstance(box, list) else []
+            if len(numbers) != 4 or not (0 < numbers[2] < np.inf and 0 < numbers[3] < np.inf):
                 raise JaxpartError(
                     f"{self._path}: annotations[{row}].bbox is {box!r}, not x, y, width and height"
                 )
-        return np.array([box[2:] for box in found], np.float64)
+            sides.append(numbers[2:])
+        return np.array(sides, np.float64)
 
     def category_names(self, field: str = "name") -> list[str]:
         """The name of each annotation's category, or another of the category's fields."""

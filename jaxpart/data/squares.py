@@ -47,7 +47,7 @@ def squared(image: Image.Image, side: int, layout: Layout) -> Pixels:
     width, height, left, top = resized(image.size, side, layout)
     how = Image.Resampling.LANCZOS if layout == "centred" else Image.Resampling.BICUBIC
     pixels = np.full((side, side, 3), 255 if layout == "corner" else 0, np.uint8)
-    pixels[top : top + height, left : left + width] = image.resize((width, height), how)
+    pixels[top : top + height, left : left + width] = np.asarray(image.resize((width, height), how))
     return pixels
 
 

@@ -115,9 +115,8 @@ def keypoint_pairs(
     pairs, of, rule = class_pairs([kinds[n] for n in chosen.values()], most, seed)
     visible = np.zeros((len(annotations), max(found.part_names) + 1), bool)
     for image, annotation in enumerate(annotations):
-        points = annotation.keypoints
-        if points is not None:
-            visible[image, points.part[points.visible]] = True
+        if (known := annotation.keypoints) is not None:
+            visible[image, known.part[known.visible]] = True
     first, second = pairs.T
     common = (visible[first] & visible[second]).sum(axis=1) >= LEAST_COMMON
     groups: Groups = {

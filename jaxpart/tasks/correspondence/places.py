@@ -155,12 +155,14 @@ def sampled(
         at = [half_pixel(v, grid.cells, grid.side) for v in (np.floor(x), np.rint(y))]
     low, share = zip(*(_neighbours(v, grid.cells) for v in at), strict=True)
     high = [np.minimum(v + 1, grid.cells - 1) for v in low]
-    cells = [row * grid.cells + column for row in (low[1], high[1]) for column in (low[0], high[0])]
-    weights = [
+    around = [
+        row * grid.cells + column for row in (low[1], high[1]) for column in (low[0], high[0])
+    ]
+    parts = [
         rows * columns for rows in (1 - share[1], share[1]) for columns in (1 - share[0], share[0])
     ]
     return Sampled(
-        np.stack(cells, axis=1).astype(np.int32), np.stack(weights, axis=1).astype(np.float32)
+        np.stack(around, axis=1).astype(np.int32), np.stack(parts, axis=1).astype(np.float32)
     )
 
 
