@@ -16,6 +16,7 @@ NAMES = (
     "encoder",
     "startup",
     "retrieval",
+    "correspondence",
     "neighbours",
     "probe",
     "segmentation",

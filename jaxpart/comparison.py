@@ -71,6 +71,9 @@ _KINDS = {
     ),
     "object_classification": _Kind("object classification", _CLASSIFIED, _READINGS, _classified),
     "classification": _Kind("part classification", _CLASSIFIED, _READINGS, _classified),
+    "correspondence": _Kind(
+        "correspondence", ("pairs", "images", "options"), ("PCK@0.10 by image",), _retrieved
+    ),
     "segmentation": _Kind(
         "segmentation", ("ids", "classes", "labelled"), ("counts",), _segmented, "mIoU"
     ),

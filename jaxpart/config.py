@@ -139,6 +139,33 @@ def _paper(method: str) -> ConfigDict:
     return config
 
 
+def correspondence_config(argument: str | None) -> ConfigDict:
+    """Semantic correspondence.
+
+    Args:
+      argument: "" for the embedded data set and a small encoder; "spair" or "cub" for a converted
+        checkpoint on these data.
+    """
+    variant = variant_of(argument, ["spair", "cub"])
+    config = part_config("ibot", "paper" if variant else "", projector=False)
+    for name in ("retrieval", "classification", "segmentation", "layers", "masked_parts"):
+        del config[name]
+    config.tasks = ("correspondence",)
+    config.data.sets = ()
+    options = ConfigDict()
+    options.sets = (variant or "critters",)
+    options.pairs = 0 if variant == "spair" else 100  # of each class, drawn by the seed; 0: all
+    options.representations = ()  # "block8/tokens", joined by "+"; none: every block, and the last norm
+    options.alphas = (0.05, 0.1, 0.15)
+    options.reference = "box"  # or "image"; where there are no boxes it is the image
+    options.convention = "jaxpart"  # or another code base's, see docs/tasks/correspondence.md
+    options.soft_window = 0  # half width in cells of the window soft-argmax; 0: argmax
+    options.pixels = 0  # side of the square; 0: the size the encoder was made for
+    options.batch_size = 32
+    config.correspondence = options
+    return config
+
+
 def study_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
     """All tasks on the embedded data set, sized for many encoders: see `jaxpart.study`.
 

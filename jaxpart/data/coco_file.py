@@ -203,6 +203,39 @@ class CocoFile:
             )
         return points
 
+    def boxes(self) -> np.ndarray | None:
+        """Width and height of the box of each annotation, float64; None where no annotation has a box."""
+        found = [row.get("bbox") for row in self._tables["annotations"]]
+        if not any(found):
+            return None
+        sides = []
+        for row, box in enumerate(found):
+            numbers = [n for n in box if type(n) in (int, float)] if isinstance(box, list) else []
+            if len(numbers) != 4 or not (0 < numbers[2] < np.inf and 0 < numbers[3] < np.inf):
+                raise JaxpartError(
+                    f"{self._path}: annotations[{row}].bbox is {box!r}, not x, y, width and height"
+                )
+            sides.append(numbers[2:])
+        return np.array(sides, np.float64)
+
+    def category_names(self, field: str = "name") -> list[str]:
+        """The name of each annotation's category, or another of the category's fields."""
+        names = dict(
+            zip(
+                self._integers("categories", "id").tolist(),
+                self._column("categories", field),
+                strict=True,
+            )
+        )
+        chosen = self._integers("annotations", "category_id").tolist()
+        for row, category in enumerate(chosen):
+            if type(names.get(category)) is not str:
+                raise JaxpartError(
+                    f"{self._path}: annotations[{row}] is of category {category}, of which "
+                    f"'categories' has no {field}"
+                )
+        return [names[category] for category in chosen]
+
     def sizes(self) -> dict[int, tuple[int, int] | None]:
         """(width, height) in pixels that the file states of each image, by its id, or None."""
         stated = {}

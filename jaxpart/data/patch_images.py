@@ -6,7 +6,7 @@ import collections
 import concurrent.futures
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 from PIL import Image
@@ -17,6 +17,7 @@ from jaxpart.data.source import Source
 from jaxpart.errors import JaxpartError
 
 _T = TypeVar("_T")
+_Item = TypeVar("_Item")
 _IMAGES_AHEAD = 4
 """Images in work per thread: enough to keep all busy, few enough to hold in memory."""
 
@@ -85,25 +86,29 @@ def read_patches(
         return [attempt(cut, image, patch) for patch in group]
 
     groups = (list(group) for _, group in itertools.groupby(patches, key=lambda p: p.index))
-    return enumerate(_in_order(read_image, groups, workers))
+    return enumerate(itertools.chain.from_iterable(in_order(read_image, groups, workers)))
 
 
-def _in_order(
-    read_image: Callable[[list[Patch]], list[Pixels | JaxpartError]],
-    groups: Iterator[list[Patch]],
-    workers: int,
-) -> Iterator[Pixels | JaxpartError]:
-    """What `read_image` makes of each group, worked on by threads a bounded way ahead."""
-    waiting: collections.deque[concurrent.futures.Future[list[Pixels | JaxpartError]]]
-    waiting = collections.deque()
+def in_order(
+    function: Callable[[_Item], _T], items: Iterable[_Item], workers: int | None = None
+) -> Iterator[_T]:
+    """What a function makes of each item, worked on by threads a bounded way ahead.
+
+    Args:
+      function: Called in threads.
+      items: Looked at as far as the work goes.
+      workers: Threads; by default one per core.
+    """
+    workers = workers or os.cpu_count() or 1
+    waiting: collections.deque[concurrent.futures.Future[_T]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         try:
-            for group in groups:
-                waiting.append(pool.submit(read_image, group))
+            for item in items:
+                waiting.append(pool.submit(function, item))
                 if len(waiting) >= workers * _IMAGES_AHEAD:
-                    yield from waiting.popleft().result()
+                    yield waiting.popleft().result()
             while waiting:
-                yield from waiting.popleft().result()
+                yield waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()

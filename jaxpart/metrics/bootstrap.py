@@ -78,6 +78,19 @@ def retrieval_intervals(
     return _interval(ap), _interval(mean_of_numbers(ratio(total, number)))
 
 
+def ratio_interval(table: Num[np.ndarray, "image 2"], *, seed: int = 0) -> Interval:
+    """Of a ratio of sums over images.
+
+    Args:
+      table: What each image adds to the numerator and to the denominator.
+      seed: Of the resampling.
+    """
+    if not len(table):
+        return Interval(float("nan"), float("nan"))
+    above, below = resampled_sums(table, seed=seed).T
+    return _interval(ratio(above, below))
+
+
 class SegmentationIntervals(NamedTuple):
     """Of the means of `jaxpart.metrics.confusion.SegmentationScores`."""
 

@@ -78,6 +78,15 @@ class Looker:
         return ("embedding", "projection") if self.encoder.config.projector else ("embedding",)
 
     @property
+    def data_set(self) -> str:
+        """Its first data set. Raises `JaxpartError` if it has none but those of its task."""
+        if not self.config.data.sets:
+            raise JaxpartError(
+                "its config.data.sets is empty, so that there are no pictures to show"
+            )
+        return self.config.data.sets[0]
+
+    @property
     def size(self) -> int:
         """Side of a part patch in pixels."""
         chosen = self.config.retrieval.patch_pixels if "retrieval" in self.config else 0

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 from jaxpart.data.sets import ALIASES, SETS
+from jaxpart.data.sets.pairs import ALIASES as PAIR_ALIASES
+from jaxpart.data.sets.pairs import PAIR_SETS
 from jaxpart.encoders.precision import Precision
 from jaxpart.errors import JaxpartError
 from jaxpart.features.cache import PRECISIONS
@@ -30,6 +32,7 @@ from jaxpart.runs.config_rules import (
     some_of,
 )
 from jaxpart.tasks import TASKS
+from jaxpart.tasks.correspondence.places import CONVENTIONS
 
 _CLASSIFICATIONS = ("classification", "object_classification")
 _HEADS = ("linear", "attentive")
@@ -105,6 +108,15 @@ RULES: dict[str, Rule] = {
     "layers.tokens": TEXTS,
     "masked_parts.images": COUNT_OR_NONE,
     "masked_parts.largest_share": Rule("number", above=0, high=1),
+    "correspondence.sets": Rule("text", choices=tuple(PAIR_SETS), aliases=PAIR_ALIASES, many=True),
+    "correspondence.pairs": COUNT_OR_NONE,
+    "correspondence.representations": TEXTS,
+    "correspondence.alphas": Rule("number", above=0, high=1, many=True),
+    "correspondence.reference": one_of("box", "image"),
+    "correspondence.convention": one_of(*CONVENTIONS),
+    "correspondence.soft_window": COUNT_OR_NONE,
+    "correspondence.pixels": COUNT_OR_NONE,
+    "correspondence.batch_size": COUNT,
 }
 """By the field's dotted path."""
 
@@ -146,8 +158,11 @@ def _needed(config: Any) -> Iterator[str]:
     """The lists that a configuration's tasks must find something in."""
     if "encoders" in config:
         yield "encoders"
-    if set(config.tasks) - {"segmentation"}:
+    if set(config.tasks) - {"segmentation", "correspondence"}:
         yield "data.sets"
+    if "correspondence" in config.tasks:
+        yield "correspondence.sets"
+        yield "correspondence.alphas"
     if "retrieval" in config.tasks:
         yield "retrieval.representations"
     if "layers" in config.tasks:

@@ -38,3 +38,16 @@ def test_blocks_then_layers_of_the_projector(tmp_path):
     assert "layer of the projector" in found["over_blocks"].caption
     whisker = found["object_against_part"].figure.axes[0].lines[2]
     assert whisker.get_xdata().tolist() == [30, 30]
+
+
+def test_correspondence_over_blocks(tmp_path):
+    rows = [
+        Row("spair", "correspondence", "PCK@0.10", 0.1 * (i + 1), "", f"block{i}/tokens")
+        for i in range(3)
+    ]
+    rows.append(Row("spair", "correspondence", "PCK@0.10", 0.9, "", "block0/tokens", "cat"))
+    runs = read_runs([made_run(tmp_path / "a", rows=rows)])
+    found = {one.name: one for one in run_figures(runs) if not isinstance(one, str)}
+    (axis,) = found["over_blocks"].figure.axes
+    assert axis.get_title(loc="left") == "spair, correspondence (PCK@0.10)"
+    assert axis.lines[0].get_ydata().round(6).tolist() == [10, 20, 30]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
+from jaxtyping import Float64
 
 from jaxpart.data.folders import fingerprint, named_files, read_file, read_lines
 from jaxpart.data.layouts import dataset_folder
@@ -57,10 +58,12 @@ class Cub:
         labelled = _for_each(names, labels, _table(labels, lambda word: label[int(word)]))
         train = _for_each(names, in_train, _table(in_train, _flag))
         keypoints = _keypoints(locations, names, part_names)
+        self._numbers = [
+            image for image in names if split == "all" or train[image] == (split == "train")
+        ]
         self._annotations = [
             Annotation(f"images/{names[image]}", keypoints[image], labelled[image])
-            for image in names
-            if split == "all" or train[image] == (split == "train")
+            for image in self._numbers
         ]
         self.info = DatasetInfo(
             name="cub_parts",
@@ -82,6 +85,21 @@ class Cub:
         """The image's file."""
         return (f"{self._root}/{self._annotations[index].id}",)
 
+    def box_sizes(self) -> Float64[np.ndarray, "image 2"]:
+        """Width and height of the box of each bird, pixels, from bounding_boxes.txt.
+
+        Raises:
+          JaxpartError: The file or a line is missing, or a line is not a box.
+        """
+        path = self._root / "bounding_boxes.txt"
+        table = _table(path, _box_size)
+        for image in self._numbers:
+            if image not in table:
+                raise JaxpartError(
+                    f"{path} has no line for image {image}; unpack the data set again"
+                )
+        return np.array([table[image] for image in self._numbers])
+
     def __getitem__(self, index: int) -> Record:
         """An image with its annotation."""
         annotation = self.annotation(index)
@@ -90,6 +108,13 @@ class Cub:
 
 def _flag(word: str) -> bool:
     return {"0": False, "1": True}[word]
+
+
+def _box_size(words: str) -> tuple[float, float]:
+    _, _, width, height = (float(word) for word in words.split())
+    if not (0 < width < np.inf and 0 < height < np.inf):
+        raise ValueError(words)
+    return width, height
 
 
 def _table(path: pathlib.Path, parse: Callable[[str], _T]) -> dict[int, _T]:

@@ -19,7 +19,7 @@ _LEVELS = (
     ("critters_object", "critters_part", "critters"),
 )
 
-_SHOWN = ("AP", "mIoU", "chosen")
+_SHOWN = ("AP", "mIoU", "chosen", "PCK@0.10")
 """Metrics of the curves over blocks."""
 
 Ends = tuple[float, ...]

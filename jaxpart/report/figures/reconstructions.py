@@ -119,7 +119,7 @@ def _predictor(looker: Looker) -> Predictor:
 
 def _examples(looker: Looker) -> Examples:
     """Images of a run's first data set, drawn by its seed, and of each a part seldom shown so far."""
-    name, data = looker.config.data.sets[0], looker.config.data
+    name, data = looker.data_set, looker.config.data
     source, config = picture_source(name, data), looker.encoder.config
     selection = find_set(name)[1].parts
     if selection is None and source.info.part_names:

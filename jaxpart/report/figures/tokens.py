@@ -43,7 +43,7 @@ def look(looker: Looker) -> Seen:
       JaxpartError: The encoder or the data are gone.
     """
     encoder, config = looker.encoder, looker.config
-    source = picture_source(config.data.sets[0], config.data)
+    source = picture_source(looker.data_set, config.data)
     size = encoder.config.image_size[0]
     images = []
     for number in drawn_images(source, _IMAGES, config.data.seed):

@@ -1,0 +1,82 @@
+"""Data sets of corresponding keypoints by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jaxpart.data import critters
+from jaxpart.data.pairs import PairSet, class_pairs, paired
+from jaxpart.data.sets.cub import Cub
+from jaxpart.data.sets.keypoint_pairs import ap10k, own_pairs
+from jaxpart.data.sets.pf_pascal import pf_pascal
+from jaxpart.data.sets.spair import spair
+from jaxpart.data.source import Source
+from jaxpart.errors import JaxpartError
+
+PAIR_SETS = {
+    "critters": "",
+    "cub_parts": "all",
+    "spair": "test",
+    "pf_pascal": "test",
+    "ap10k": "test",
+    "own": "",
+}
+"""The split of each whose pairs are measured."""
+
+ALIASES = {"cub": "cub_parts"}
+
+_CUB_GROUPS = ((7, 11), (8, 12), (9, 13))
+"""Left and right eye, leg and wing."""
+
+
+def open_pairs(name: str, data: Any, *, most: int, seed: int) -> PairSet:
+    """Opens the pairs of a data set.
+
+    Args:
+      name: A key of `PAIR_SETS`.
+      data: The configuration's `data`, see `jaxpart.data.sets.open_set`.
+      most: Pairs of each class, drawn by the seed; 0: all. Official lists of pairs are never cut.
+      seed: Of the drawing.
+
+    Raises:
+      JaxpartError: The data set is not there or broken, or has no pairs.
+    """
+    if name == "critters":
+        source = critters.Critters(
+            "test",
+            data.num_images,
+            image_size=data.image_size,
+            seed=data.seed,
+            version=data.version,
+        )
+        return _of_classes(source, most, seed)
+    if not data.root:
+        raise JaxpartError(
+            f"the data root is missing: pass --config.data.root=FOLDER, the folder that holds {name}"
+        )
+    split = PAIR_SETS[name]
+    if name == "cub_parts":
+        cub = Cub(data.root, split)
+        groups = dict.fromkeys(cub.info.class_names, _CUB_GROUPS)
+        return _of_classes(cub, most, seed, cub.box_sizes(), groups)
+    if name == "own":
+        return own_pairs(data.root, most, seed)
+    if name == "ap10k":
+        return ap10k(data.root, split, most, seed)
+    return (spair if name == "spair" else pf_pascal)(data.root, split)
+
+
+def _of_classes(
+    source: Source,
+    most: int,
+    seed: int,
+    boxes: np.ndarray | None = None,
+    groups: Any = None,
+) -> PairSet:
+    """Pairs of the images of each class of a source."""
+    names = source.info.class_names
+    labels = [names[source.annotation(i).label or 0] for i in range(len(source))]
+    pairs, classes, rule = class_pairs(labels, most, seed)
+    return paired(source, pairs, classes, rule, boxes=boxes, groups=groups)

@@ -1,0 +1,1 @@
+"""Semantic correspondence: a keypoint of one image found in another of its class."""

@@ -1,0 +1,249 @@
+"""Semantic correspondence by every block: PCK of keypoints found by the most similar token."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxpart.data.pairs import PairSet
+from jaxpart.data.sets.pairs import ALIASES, open_pairs
+from jaxpart.data.squares import square_view
+from jaxpart.encoders.configured import permutation_seed
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.narrowing import narrowed
+from jaxpart.errors import JaxpartError
+from jaxpart.features.extract import Extracted, Features, check_representations
+from jaxpart.features.pixels import PIXELS, SIDE
+from jaxpart.metrics.pck import interchangeable, pck, pck_intervals
+from jaxpart.runs.items import items_npz
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Key, Row, one, select
+from jaxpart.runs.table import Section, interval, percent
+from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.baselines import BASELINE
+from jaxpart.tasks.correspondence.pair_points import PairPoints
+from jaxpart.tasks.correspondence.places import CONVENTIONS, Convention, Grid
+from jaxpart.tasks.plans import Need, Plan, side_of
+
+_TASK = "correspondence"
+GEOMETRY_AWARE = "geometry-aware"
+"""The group of rows of points that another visible one of the target could be taken for."""
+SAME_POSITION = "same_position"
+_LABELS = {SAME_POSITION: "same position", PIXELS: "pixels"}
+
+
+def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[Correspondence]:
+    """Correspondence on every data set of a configuration: see `jaxpart.tasks.Task`."""
+    options = config.correspondence
+    encoder = narrowed(encoder)
+    blocks = tuple(f"block{i}/tokens" for i in range(encoder.config.depth))
+    names = tuple(options.representations) or (*blocks, "tokens")
+    check_representations(encoder, names, tokens=True)
+    if permutation_seed(config) is not None:
+        raise JaxpartError(
+            "correspondence reads tokens by their place, and config.encoder.patch_order permutes them; set "
+            "it to 'kept'"
+        )
+    convention = CONVENTIONS[options.convention]
+    if options.soft_window and convention.target != "cells":
+        raise JaxpartError(
+            f"config.correspondence.soft_window is for cells, and {options.convention} looks for pixels; "
+            "set it to 0"
+        )
+    side = side_of(encoder, options.pixels, "config.correspondence.pixels")
+    for alias in options.sets:
+        name = ALIASES.get(alias, alias)
+        with progress.bar(f"{name}: opening", None):
+            pairs = open_pairs(name, config.data, most=options.pairs, seed=config.seed)
+        progress.say_once(pairs.source.info.remarks)
+        if not pairs.counted.any():
+            raise JaxpartError(
+                f"no keypoint of {name} is visible in both images of a pair; there is nothing to measure"
+            )
+        if options.reference == "image":
+            target = pairs.sizes[pairs.pairs[:, 1]]
+            pairs = dataclasses.replace(
+                pairs, side=target.max(axis=1).astype(np.float64), reference="image"
+            )
+        view = square_view(pairs.source, size=side, layout=convention.layout)
+        yield Correspondence(
+            f"{name}/{_TASK}",
+            (pairs.source,),
+            name,
+            pairs,
+            names,
+            Grid(side // encoder.config.patch_size, side),
+            len(encoder.config.prefix),
+            convention,
+            options.soft_window or None,
+            tuple(options.alphas),
+            f"{options.convention}, {pairs.reference}, {options.soft_window}, {side}",
+            needs={
+                "images": Need(encoder, view, (*names, PIXELS), options.batch_size, "raise"),
+            },
+        )
+
+
+def rules(encoder: Encoder, config: Any) -> Mapping[str, str]:
+    """How points are matched, see `jaxpart.tasks.Task`."""
+    options = config.correspondence
+    how = f"window soft-argmax of {options.soft_window} cells" if options.soft_window else "argmax"
+    return {"convention": options.convention, "match": how}
+
+
+@dataclasses.dataclass(frozen=True)
+class Correspondence(Plan):
+    """Keypoints of pairs of images.
+
+    Attributes:
+      data: What rows call the data set.
+      pairs: The pairs.
+      names: Representations, all tokens of an image.
+      grid: Of the encoder's patches.
+      prefix: Tokens before those of patches.
+      convention: See `Convention`.
+      window: See `jaxpart.tasks.correspondence.matching.match`.
+      alphas: Shares of the reference length.
+      options: What two runs must have in common to be compared.
+    """
+
+    data: str
+    pairs: PairSet
+    names: tuple[str, ...]
+    grid: Grid
+    prefix: int
+    convention: Convention
+    window: int | None
+    alphas: tuple[float, ...]
+    options: str
+
+    def rows(
+        self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
+    ) -> Iterator[Row]:
+        """Yields "images", "pairs", "points" and "geometry-aware points"; and of each representation, after
+        those of `same_position` and of pixels, "PCK@0.10" (by point) and "PCK@0.10 by image" for every
+        alpha, with 95 % intervals over target images; the first also of each class, as their plain "mean
+        of classes", and of the group "geometry-aware"; and of that group "confused", the share of points
+        nearer to another visible point of their group than to their own.
+
+        Writes correspondence_DATA.npz: the pairs, and of each representation every pair's share of points
+        found, by `jaxpart.runs.items`.
+        """
+        pairs, seen = self.pairs, features["images"].features
+        points = PairPoints(pairs, self.convention, self.grid.side)
+        row = functools.partial(Row, self.data, _TASK)
+        yield row("images", len(pairs.sizes))
+        yield row("pairs", len(pairs.pairs))
+        yield row("points", int(points.counted.sum()))
+        yield row("geometry-aware points", int(self._ambiguous().sum()))
+        kept: dict[Key, np.ndarray] = {}
+        yield from self._scored(points, points.same_position(), BASELINE, SAME_POSITION, kept)
+        cells = Grid(SIDE, self.grid.side)
+        with progress.bar(f"{self.data}: matching", len(self.names) + 1) as advance:
+            found = points.match(lambda i: neighbourhoods(seen[PIXELS][i]), cells, self.window)
+            yield from self._scored(points, found, BASELINE, PIXELS, kept)
+            advance(1)
+            for name in self.names:
+                read = functools.partial(self._tokens, seen[name])
+                found = points.match(read, self.grid, self.window)
+                yield from self._scored(points, found, "", name, kept)
+                advance(1)
+        ids = np.array([pairs.source.annotation(i).id for i in range(len(pairs.sizes))])
+        items = {
+            "pairs": ids[pairs.pairs],
+            "images": pairs.pairs[:, 1],
+            "options": np.array(self.options),
+        }
+        workdir.file(f"{_TASK}_{self.data}.npz", items_npz(items, kept))
+
+    def _tokens(self, features: Features, images: np.ndarray) -> np.ndarray:
+        return np.asarray(features[images][:, self.prefix :], np.float32)
+
+    def _ambiguous(self) -> np.ndarray:
+        found = interchangeable(self.pairs.target_visible, self.pairs.groups)
+        return found & self.pairs.counted
+
+    def _scored(
+        self,
+        points: PairPoints,
+        found: np.ndarray,
+        head: str,
+        name: str,
+        kept: dict[Key, np.ndarray],
+    ) -> Iterator[Row]:
+        pairs, row = self.pairs, functools.partial(Row, self.data, _TASK)
+        row = functools.partial(row, head=head, representation=name)
+        classes, of = np.unique(pairs.classes, return_inverse=True)
+        ambiguous = self._ambiguous()
+        for alpha in self.alphas:
+            metric = f"PCK@{alpha:.2f}"
+            right = points.right(found, alpha)
+            score = pck(right, points.counted)
+            by_point, by_image = pck_intervals(right, points.counted, pairs.pairs[:, 1])
+            yield row(metric, score.by_point, low=by_point.low, high=by_point.high)
+            by = f"{metric} by image"
+            yield row(by, score.by_image, low=by_image.low, high=by_image.high)
+            kept[Key(self.data, _TASK, by, head, name)] = score.per_pair
+            shares = [pck(right, points.counted & (of == i)[:, None]) for i in range(len(classes))]
+            there = [share.by_point for share in shares if share.points]
+            yield row(f"{metric}, mean of classes", float(np.mean(there)))
+            for kind, share in zip(classes.tolist(), shares, strict=True):
+                if share.points:
+                    yield row(metric, share.by_point, group=kind)
+            if ambiguous.any():
+                share = pck(right, ambiguous)
+                low, high = pck_intervals(right, ambiguous, pairs.pairs[:, 1])[0]
+                yield row(metric, share.by_point, group=GEOMETRY_AWARE, low=low, high=high)
+        if ambiguous.any():
+            confused = points.confused(found)
+            yield row("confused", pck(confused, ambiguous).by_point, group=GEOMETRY_AWARE)
+
+
+def neighbourhoods(cells: np.ndarray) -> np.ndarray:
+    """What stands for tokens without an encoder: the colours of 3 × 3 cells around each.
+
+    Args:
+      cells: [image, values], "pixels12".
+
+    Returns:
+      [image, cell, 27] float32, less the image's mean colour; beyond the edge, the edge's own.
+    """
+    grid = np.asarray(cells, np.float32).reshape(-1, SIDE, SIDE, 3)
+    grid = grid - grid.mean(axis=(1, 2), keepdims=True)
+    padded = np.pad(grid, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    shifted = [padded[:, y : y + SIDE, x : x + SIDE] for y in range(3) for x in range(3)]
+    return np.concatenate(shifted, axis=-1).reshape(len(grid), SIDE * SIDE, 27)
+
+
+def section(rows: Sequence[Row]) -> Section:
+    """A row for each data set and representation, in percent, baselines first."""
+    shown = []
+    metrics = dict.fromkeys(
+        row.metric
+        for row in select(rows, task=_TASK, group="")
+        if row.metric.startswith("PCK@") and " " not in row.metric
+    )
+    middle = "PCK@0.10" if "PCK@0.10" in metrics else next(iter(metrics), "")
+    for row in select(rows, task=_TASK, metric=middle, group=""):
+        others = [one(rows, *row.key._replace(metric=metric)) for metric in metrics]
+        by_image = one(rows, *row.key._replace(metric=f"{middle} by image"))
+        aware = one(rows, *row.key._replace(group=GEOMETRY_AWARE))
+        beside = select(rows, data=row.data, task=_TASK, metric=middle, group="")
+        best = max((r for r in beside if not r.head), key=lambda r: r.value, default=None)
+        shown.append(
+            (
+                f"{row.data}, {_LABELS.get(row.representation, row.representation)}",
+                " / ".join(percent(r.value) for r in others if r),
+                interval(row),
+                percent(by_image.value) if by_image else "–",
+                percent(aware.value) if aware else "–",
+                "best" if row is best else "",
+            )
+        )
+    names = " / ".join(metric.removeprefix("PCK") for metric in metrics)
+    columns = (f"correspondence, PCK {names}", "by point", f"95 % interval of {middle[3:]}")
+    return Section((*columns, "by image", GEOMETRY_AWARE, ""), shown)

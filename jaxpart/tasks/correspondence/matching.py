@@ -1,0 +1,180 @@
+"""The most similar tokens: every image's are made once, and all points that ask one image ask together."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int, Int32
+
+from jaxpart.tasks.correspondence.places import Sampled, upsampling
+
+_BLOCK = 64
+"""Points that ask one image at a time; the last ones of an image are padded to as many."""
+_BLOCKS = 256
+TEMPERATURE = 0.02
+"""Of the window soft-argmax."""
+
+_EXACT = jax.lax.Precision.HIGHEST
+
+
+def match(
+    tokens: Float[np.ndarray | Array, "image cell channel"],
+    source: Int[np.ndarray, " point"],
+    at: Sampled,
+    target: Int[np.ndarray, " point"],
+    *,
+    window: int | None = None,
+) -> Float32[np.ndarray, "point 2"]:
+    """Where in the target image each point's feature is met again, by cosine similarity.
+
+    Equal similarities: the first token, row by row.
+
+    Args:
+      tokens: Of square grids.
+      source: The image that each point lies in.
+      at: Of which tokens, at length 1, its feature is made.
+      target: The image that it is looked for in.
+      window: None: the most similar token. Else the expected place under a softmax of temperature 0.02
+        over all tokens, where similarities further than `window` cells from the best one, along either
+        side, count as 0; 0: none does. As published (GeoAware-SC), tokens outside the window keep that
+        weight.
+
+    Returns:
+      Column and row, from 0; whole numbers without `window`.
+    """
+    count = len(source)
+    if not count:
+        return np.zeros((0, 2), np.float32)
+    blocks = _blocks(target)
+    slots = np.where(blocks < 0, 0, blocks)
+    placed = jnp.asarray(tokens, jnp.float32)
+    scale = _scale(placed)
+    found = np.empty((count, 2), np.float32)
+    length = min(_BLOCKS, 1 << (len(slots) - 1).bit_length())
+    for start in range(0, len(slots), length):
+        part = slots[start : start + length]
+        part = np.concatenate([part, np.repeat(part[:1], length - len(part), axis=0)])
+        out = np.asarray(
+            _match(
+                placed,
+                scale,
+                np.asarray(source, np.int32)[part],
+                at.cells[part],
+                at.weights[part],
+                np.asarray(target, np.int32)[part[:, 0]],
+                window=window,
+            )
+        )
+        there = blocks[start : start + length] >= 0
+        found[blocks[start : start + length][there]] = out[: len(there)][there]
+    return found
+
+
+def _blocks(target: Int[np.ndarray, " point"]) -> Int[np.ndarray, "block slot"]:
+    """Numbers of the points, those of one target image together; -1 where a block is not full."""
+    order = np.argsort(target, kind="stable")
+    _, starts = np.unique(target[order], return_index=True)
+    rows = []
+    for group in np.split(order, starts[1:]):
+        padded = np.full(-(-len(group) // _BLOCK) * _BLOCK, -1)
+        padded[: len(group)] = group
+        # The first of a block is never empty, since groups are cut from their start.
+        rows.append(padded.reshape(-1, _BLOCK))
+    return np.concatenate(rows)
+
+
+@functools.partial(jax.jit, static_argnames="window")
+def _match(
+    tokens: Float32[Array, "image cell channel"],
+    scale: Float32[Array, "image cell"],
+    source: Int32[Array, "block slot"],
+    cells: Int32[Array, "block slot tokens"],
+    weights: Float32[Array, "block slot tokens"],
+    target: Int32[Array, " block"],
+    *,
+    window: int | None,
+) -> Float32[Array, "block slot 2"]:
+    def one(args: tuple[Array, Array, Array, Array]) -> Array:
+        source, cells, weights, target = args
+        source = source[:, None]
+        weights = weights * scale[source, cells]
+        query = jnp.einsum("pkc,pk->pc", tokens[source, cells], weights, precision=_EXACT)
+        if weights.shape[1] > 1:  # else its length is 1
+            query *= _scale(query)[:, None]
+        similarity = jnp.matmul(query, tokens[target].T, precision=_EXACT) * scale[target]
+        return _places(similarity, window)
+
+    return jax.lax.map(one, (source, cells, weights, target))
+
+
+@jax.jit
+def _scale(vectors: Float32[Array, "*row channel"]) -> Float32[Array, "*row"]:
+    """What makes them of length 1; that is cheaper to apply to products than to a copy of all tokens."""
+    return 1 / jnp.maximum(jnp.linalg.norm(vectors, axis=-1), 1e-10)
+
+
+def _places(
+    similarity: Float32[Array, "point cell"], window: int | None
+) -> Float32[Array, "point 2"]:
+    grid = round(similarity.shape[1] ** 0.5)
+    best = jnp.argmax(similarity, axis=1)
+    column, row = best % grid, best // grid
+    if window is None:
+        return jnp.stack([column, row], axis=1).astype(jnp.float32)
+    cell = jnp.arange(grid)
+    if window:
+        near = [jnp.abs(cell - at[:, None]) <= window for at in (row, column)]
+        inside = near[0][:, :, None] & near[1][:, None, :]
+        similarity = similarity * inside.reshape(similarity.shape)
+    weight = jax.nn.softmax(similarity / TEMPERATURE, axis=1).reshape(-1, grid, grid)
+    place = [weight.sum(axis=1) @ cell, weight.sum(axis=2) @ cell]
+    return jnp.clip(jnp.stack(place, axis=1), 0, grid - 1)
+
+
+def match_pixels(
+    tokens: Float[np.ndarray, "image cell channel"],
+    source: Int[np.ndarray, " point"],
+    at: Sampled,
+    target: Int[np.ndarray, " point"],
+    sizes: Int[np.ndarray, "image 2"],
+    *,
+    normalised: bool = False,
+) -> Int[np.ndarray, "point 2"]:
+    """As `match`, in target tokens upsampled bilinearly to pixels: the best pixel.
+
+    Upsampled edges are flat, so that many pixels there are equal but for rounding.
+
+    Args:
+      tokens: Of square grids.
+      source: The image that each point lies in.
+      at: Of which tokens its feature is made.
+      target: The image that it is looked for in.
+      sizes: (width, height) that each image's tokens are upsampled to.
+      normalised: Whether tokens get length 1 before, and pixels are not made as long afterwards.
+
+    Returns:
+      Column and row of the pixel.
+    """
+    tokens = np.asarray(tokens, np.float32)
+    if normalised:
+        tokens = tokens / np.maximum(np.linalg.norm(tokens, axis=-1, keepdims=True), 1e-10)
+    grid = round(tokens.shape[1] ** 0.5)
+    query = np.einsum("pkc,pk->pc", tokens[source[:, None], at.cells], at.weights)
+    found = np.empty((len(source), 2), np.int64)
+    for image in np.unique(target):
+        asking = np.flatnonzero(target == image)
+        width, height = (int(v) for v in sizes[image])
+        columns, rows = upsampling(grid, width), upsampling(grid, height)
+        field = tokens[image].reshape(grid, grid, -1)
+        product = (query[asking] @ tokens[image].T).reshape(-1, grid, grid)
+        similarity = rows @ product @ columns.T
+        if not normalised:
+            across = (columns @ np.tensordot(row, field, 1) for row in rows)
+            length = np.stack([np.linalg.norm(row, axis=1) for row in across])
+            similarity /= np.maximum(length, 1e-10)
+        best = similarity.reshape(len(asking), -1).argmax(axis=1)
+        found[asking] = np.stack([best % width, best // width], axis=1)
+    return found

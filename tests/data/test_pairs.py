@@ -1,0 +1,271 @@
+"""Pairs of corresponding keypoints from small folders in the official layouts, and from broken ones."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from jaxpart.data.pairs import class_pairs
+from jaxpart.data.sets.keypoint_pairs import ap10k, own_pairs
+from jaxpart.data.sets.pairs import open_pairs
+from jaxpart.data.sets.pf_pascal import pf_pascal
+from jaxpart.data.sets.spair import GROUPS, spair
+from jaxpart.data.squares import square_view, squared
+from jaxpart.errors import JaxpartError
+from jaxpart.metrics.pck import interchangeable
+
+
+def picture(path, width, height):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 100, 50)).save(file, "jpeg")
+    path.write_bytes(file.getvalue())
+
+
+def annotation(points, box, size=(40, 30)):
+    kps = {str(i): points.get(i) for i in range(30)}
+    return {"kps": kps, "bndbox": box, "image_width": size[0], "image_height": size[1]}
+
+
+@pytest.fixture
+def spair_root(tmp_path):
+    root = tmp_path / "SPair-71k"
+    made = {
+        "2008_000033": annotation({0: [1, 2], 2: [5, 6], 3: [7, 8]}, [0, 0, 20, 10]),
+        "2008_000059": annotation({0: [3, 4], 2: [9, 9], 3: None}, [5, 5, 15, 35], (30, 40)),
+    }
+    for stem, document in made.items():
+        size = document["image_width"], document["image_height"]
+        picture(root / "JPEGImages" / "cat" / f"{stem}.jpg", *size)
+        file = root / "ImageAnnotation" / "cat" / f"{stem}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(document))
+    names = ["000001-2008_000033-2008_000059:cat", "000002-2008_000059-2008_000033:cat"]
+    (root / "Layout" / "large").mkdir(parents=True)
+    (root / "Layout" / "large" / "test.txt").write_text("\n".join(names))
+    return root
+
+
+def test_spair(spair_root):
+    found = spair(str(spair_root.parent))
+    assert found.pairs.tolist() == [[0, 1], [1, 0]]
+    assert found.classes == ("cat", "cat")
+    assert found.reference == "box"
+    assert found.side.tolist() == [30, 20]  # of the target's box
+    assert np.flatnonzero(found.counted[0]).tolist() == [0, 2]
+    assert found.source_xy[0, [0, 2]].tolist() == [[1, 2], [5, 6]]
+    assert found.target_xy[0, [0, 2]].tolist() == [[3, 4], [9, 9]]
+    assert found.sizes.tolist() == [[40, 30], [30, 40]]
+    # Eyes, 2 and 3, of which the first pair's target shows one alone, and the second's both.
+    aware = interchangeable(found.target_visible, found.groups) & found.counted
+    assert np.argwhere(aware).tolist() == [[1, 2]]
+    pixels = list(square_view(found.source, size=20, layout="centred").read([0, 1]))
+    assert [np.abs(p[0].astype(int)).max() > 9 for p in pixels] == [False, True]
+
+
+def test_spair_with_the_colon_replaced(spair_root):
+    listed = spair_root / "Layout" / "large" / "test.txt"
+    listed.write_text(listed.read_text().replace(":", "_"))
+    assert spair(str(spair_root)).classes == ("cat", "cat")
+
+
+def test_every_group_of_spair_has_several_points_each_once():
+    for name, groups in GROUPS.items():
+        points = [point for group in groups for point in group]
+        assert len(set(points)) == len(points) <= 30, name
+        assert min(map(len, groups)) > 1
+    assert GROUPS["aeroplane"][-1] == (20, 21)
+    assert GROUPS["bottle"] == ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
+    assert GROUPS["boat"][-1] == (11, 12)
+    assert GROUPS["train"][-1] == (16, 17)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda d: d.pop("kps"), "2008_000059.json is not an annotation of SPair-71k .*kps"),
+        (lambda d: d.update(kps=[1]), "is not an annotation of SPair-71k"),
+        (lambda d: d["kps"].update({"2": [1, 2, 3]}), "is not an annotation of SPair-71k"),
+        (lambda d: d["kps"].update({"2": [1, float("nan")]}), "a keypoint is no number"),
+        (lambda d: d.update(bndbox=[5, 5, 5, 9]), "its box .* is empty"),
+        (lambda d: d.update(image_width=0), "cannot be of 0 × 40 pixels"),
+    ],
+)
+def test_wrong_annotations_of_spair(spair_root, change, sentence):
+    file = spair_root / "ImageAnnotation" / "cat" / "2008_000059.json"
+    document = json.loads(file.read_text())
+    change(document)
+    file.write_text(json.dumps(document))
+    with pytest.raises(JaxpartError, match=sentence):
+        spair(str(spair_root))
+
+
+def test_wrong_lists_of_spair(spair_root):
+    listed = spair_root / "Layout" / "large" / "test.txt"
+    listed.write_text("000001-a-b:giraffe")
+    with pytest.raises(JaxpartError, match=r"test\.txt: '000001-a-b:giraffe' is not a number, two"):
+        spair(str(spair_root))
+    listed.write_text("000001-a-b:cat")
+    with pytest.raises(JaxpartError, match=r"a\.json cannot be read"):
+        spair(str(spair_root))
+    with pytest.raises(JaxpartError, match="has no split 'train'"):
+        spair(str(spair_root), "train")
+    listed.unlink()
+    with pytest.raises(JaxpartError, match="holds no SPair-71k"):
+        spair(str(spair_root))
+
+
+@pytest.fixture
+def pf_root(tmp_path):
+    for name, size in (("a", (50, 40)), ("b", (30, 60))):
+        picture(tmp_path / "PF-dataset-PASCAL" / "JPEGImages" / f"{name}.jpg", *size)
+    places = [f"PF-dataset-PASCAL/JPEGImages/{name}.jpg" for name in "ab"]
+    line = ",".join([*places, "3", "1;2.5;3", "4;5;6", "7;8;9", "10;11;12"])
+    (tmp_path / "test_pairs_pf_pascal.csv").write_text(
+        f"source_image,target_image,class,XA,YA,XB,YB\n{line}\n"
+    )
+    return tmp_path
+
+
+def test_pf_pascal(pf_root):
+    found = pf_pascal(str(pf_root))
+    assert found.classes == ("bird",)
+    assert found.side.tolist() == [60]
+    assert found.counted.sum() == 3
+    assert found.source_xy[0, :3].tolist() == [[1, 4], [2.5, 5], [3, 6]]
+    assert found.target_xy[0, 2].tolist() == [9, 12]
+    assert len(found.source[1].image) > 100
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(",3,", ",21,"), ("7;8;9", "7;8"), ("10;11;12", "10;11;x"), ("1;2.5;3", "1;nan;3")],
+)
+def test_wrong_lines_of_pf_pascal(pf_root, old, new):
+    file = pf_root / "test_pairs_pf_pascal.csv"
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(JaxpartError, match=r"pf_pascal\.csv, line 2: it is not two images"):
+        pf_pascal(str(pf_root))
+
+
+NAMES = ["nose", "left eye", "right eye", "tail"]
+
+
+def document(boxes=True):
+    objects = [
+        (1, 1, [1, 1, 2, 2, 2, 2, 3, 3, 1, 4, 4, 1]),  # two visible: passed over
+        (1, 1, [5, 1, 2, 6, 2, 2, 7, 3, 2, 8, 4, 1]),
+        (2, 1, [9, 1, 2, 9, 2, 2, 9, 3, 2, 9, 4, 2]),
+        (3, 2, [1, 1, 2, 1, 2, 2, 1, 3, 2, 1, 4, 2]),
+        (4, 1, [0, 0, 0, 1, 2, 2, 1, 3, 2, 1, 4, 2]),
+    ]
+    return {
+        "images": [{"id": i, "file_name": f"{i}.jpg", "width": 30, "height": 20} for i in (1, 2, 3, 4)],
+        "annotations": [
+            {"id": n, "image_id": i, "category_id": c, "keypoints": points}
+            | ({"bbox": [0, 0, 10 + n, 5]} if boxes else {})
+            for n, (i, c, points) in enumerate(objects)
+        ],
+        "categories": [
+            {"id": i, "name": name, "keypoints": NAMES} for i, name in ((1, "fox"), (2, "owl"))
+        ],
+    }  # fmt: skip
+
+
+def own(tmp_path, made):
+    (tmp_path / "images").mkdir(exist_ok=True)
+    for i in (1, 2, 3, 4):
+        picture(tmp_path / "images" / f"{i}.jpg", 30, 20)
+    (tmp_path / "keypoints.json").write_text(json.dumps(made))
+    return str(tmp_path)
+
+
+def test_own_pairs(tmp_path):
+    found = own_pairs(own(tmp_path, document()))
+    # Of image 1 the second object counts; 1 and 4 share two visible points alone; the owl is alone.
+    assert found.classes == ("fox",) * 4
+    assert found.pairs.tolist() == [[0, 1], [1, 0], [1, 2], [2, 1]]
+    assert found.side.tolist() == [12, 11, 14, 12]
+    assert found.counted.sum(axis=1).tolist() == [3, 3, 3, 3]
+    assert "at least 3" in found.rule
+    without = own_pairs(own(tmp_path, document(boxes=False)))
+    assert without.reference == "image"
+    assert without.side.tolist() == [30] * 4
+
+
+def test_wrong_own_pairs(tmp_path):
+    with pytest.raises(JaxpartError, match=r"has no keypoints\.json"):
+        own_pairs(str(tmp_path))
+    made = document()
+    made["annotations"][2]["bbox"] = [1, 2, 0, 4]
+    with pytest.raises(JaxpartError, match=r"annotations\[2\]\.bbox is \[1, 2, 0, 4\]"):
+        own_pairs(own(tmp_path, made))
+    made = document()
+    del made["annotations"][3]["bbox"]
+    with pytest.raises(JaxpartError, match=r"annotations\[3\]\.bbox is None"):
+        own_pairs(own(tmp_path, made))
+    made = document()
+    made["categories"][0]["name"] = 7
+    with pytest.raises(JaxpartError, match="'categories' has no name"):
+        own_pairs(own(tmp_path, made))
+    made = document()
+    made["annotations"] = made["annotations"][:1]
+    with pytest.raises(JaxpartError, match="no object has 3 visible keypoints"):
+        own_pairs(own(tmp_path, made))
+    made = document()
+    made["annotations"] = made["annotations"][1:2]
+    with pytest.raises(JaxpartError, match="no pair of images of one class"):
+        own_pairs(own(tmp_path, made))
+
+
+def test_ap10k(tmp_path):
+    root = tmp_path / "ap-10k"
+    (root / "annotations").mkdir(parents=True)
+    made = document()
+    (root / "annotations" / "ap10k-test-split1.json").write_text(json.dumps(made))
+    for i in (1, 2, 3, 4):
+        picture(root / "data" / f"{i}.jpg", 30, 20)
+    assert ap10k(str(tmp_path)).pairs.tolist() == [[0, 1], [1, 0], [1, 2], [2, 1]]
+    with pytest.raises(JaxpartError, match="holds no ap-10k"):
+        ap10k(str(root), "val")
+
+
+def test_pairs_of_a_class():
+    labels = ["b", "a", "b", "b", "c"]
+    pairs, classes, rule = class_pairs(labels, 0, 0)
+    assert pairs.tolist() == [[0, 2], [0, 3], [2, 0], [2, 3], [3, 0], [3, 2]]
+    assert classes == ("b",) * 6
+    assert "all" in rule
+    few, _, _ = class_pairs(labels, 4, 1)
+    again, _, _ = class_pairs(labels, 4, 1)
+    assert few.tolist() == again.tolist()
+    assert len(set(map(tuple, few.tolist()))) == 4
+    assert set(map(tuple, few.tolist())) < set(map(tuple, pairs.tolist()))
+
+
+def test_cub_and_critters(samples):
+    data = ConfigDict(
+        {"root": str(samples), "num_images": 48, "image_size": 64, "seed": 0, "version": 1}
+    )
+    cub = open_pairs("cub_parts", data, most=0, seed=0)
+    assert len(cub.pairs) == 10 * 12 * 11
+    assert cub.reference == "box"
+    assert (cub.side <= cub.sizes[cub.pairs[:, 1]].max(axis=1)).all()
+    assert interchangeable(cub.target_visible, cub.groups).any()
+    drawn = open_pairs("critters", data, most=0, seed=0)
+    assert len(drawn.pairs) == 24 * 2
+    assert drawn.reference == "image"
+    assert set(drawn.side) == {64.0}
+    data.root = ""
+    with pytest.raises(JaxpartError, match="the data root is missing"):
+        open_pairs("spair", data, most=0, seed=0)
+
+
+@pytest.mark.parametrize("shape", ["wide", "tall"])
+def test_squares_are_the_published_ones(golden, shape):
+    stored = np.load(golden / "protocol/correspondence.npz")
+    image = Image.fromarray(stored[f"resize/{shape}/input"])
+    np.testing.assert_array_equal(squared(image, 31, "centred"), stored[f"resize/{shape}/zero_pad"])
