@@ -47,6 +47,7 @@ def test_letters_that_a_terminal_does_not_know():
 @pytest.mark.parametrize("columns", [40, 80])
 def test_tables_are_as_wide_as_the_terminal(columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     section = Section(
         ("retrieval", "AP", "of each part"), [("embedding", "12.3", "beak 1.0, " * 30)]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ _WIDTHS = 40, 100
 
 def _width() -> int:
     least, most = _WIDTHS
+    if sys.stdout is None or not sys.stdout.isatty():
+        return most
     return min(max(shutil.get_terminal_size((most, 24)).columns, least), most)
 
 
