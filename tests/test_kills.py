@@ -26,6 +26,8 @@ from safetensors.numpy import load_file, save_file
 from jaxpart.io.checkpoints import load_arrays
 from jaxpart.runs.rows import by_key, read_rows
 
+pytestmark = pytest.mark.slow
+
 RUN = (
     "--config=configs/ibot_part.py",
     "--workdir=run",

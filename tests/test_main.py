@@ -46,6 +46,7 @@ def run(*arguments, cwd):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
+@pytest.mark.slow
 def test_embedded_run_from_any_folder(tmp_path):
     done = run("--config", "configs/ibot_part.py", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -230,6 +231,7 @@ def test_blocks_as_representations(tmp_path):
     assert "UNTRAINED" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_report_at_once(tmp_path):
     done = run(
         "--config",

@@ -13,6 +13,8 @@ import pytest
 
 from jaxpart.runs.rows import read_rows
 
+pytestmark = pytest.mark.slow
+
 RUN = [
     "--config=configs/mocov3_part.py",
     "--config.data.num_images=37",  # divisible by no number of devices, nor are its patches

@@ -263,6 +263,7 @@ def half_precision(source, target, monkeypatch):
     assert zoo.bytes_of(target) == size  # the old one stays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_in_training(method, pool, tmp_path, monkeypatch):
     """All that needs a method's compiled step, since compiling takes longest."""

@@ -47,6 +47,7 @@ def workdir(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_everything(workdir, tmp_path, capsys):
     out = tmp_path / "report"
     arguments = [str(workdir), "--out", str(out), "--patches", "20", "--images", "2"]

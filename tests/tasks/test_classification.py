@@ -76,6 +76,7 @@ def embedded(tmp_path_factory):
     return folder, config, rows
 
 
+@pytest.mark.slow
 def test_every_number_is_there(embedded):
     folder, _, rows = embedded
     found = by_key(rows)
@@ -104,6 +105,7 @@ def test_every_number_is_there(embedded):
     assert len(table.rows) == 2 + 1 + 2 * 2
 
 
+@pytest.mark.slow
 def test_the_heads_behind_the_results_can_be_loaded(embedded):
     folder, config, _ = embedded
     source, selection = classification_sets("critters", config.data)[1:]
@@ -176,6 +178,7 @@ def test_mae_permuted_as_published_and_not_mixed(tmp_path):
     assert len(kept) == 2 * 3 + 1
 
 
+@pytest.mark.slow
 def test_two_encoders_are_compared_item_by_item(embedded):
     folder, config, rows = embedded
     config.classification.heads = ("linear",)

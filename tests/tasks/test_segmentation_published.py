@@ -116,6 +116,7 @@ def test_real_images_are_learned_by_heart(
     assert found.pixel_accuracy > 0.9
 
 
+@pytest.mark.slow
 def test_pytorch_twin_agrees_on_losses_and_metrics(encoders, samples, tmp_path):
     torch = pytest.importorskip("torch")
     from benchmarks import torch_segmentation as twin
