@@ -199,6 +199,8 @@ def _found(places: list[Place], contents: Any) -> str:
             key = f"--checkpoint-key {shown(place.container)}" if place.container else ""
             rest = _below_container(place)[0]
             options.append(f"{key} --prefix {shown(rest)}".strip() if rest else key)
+        if not any(options):
+            return "; its names have no prefix, leave the option out"
         which = "pass" if len(places) == 1 else "say which:"
         return f"; {which} {' or '.join(filter(None, options))}"
     top = ", ".join(shown(str(key), 24) for key in list(contents)[:6]) or "nothing"

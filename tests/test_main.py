@@ -197,6 +197,10 @@ def test_every_file_states_its_configurations(file):
         for method in METHODS:
             assert get_config(method).method == method
             assert get_config(method).data.sets == ("imagenet",)
+    elif name == "correspondence":
+        assert embedded.correspondence.sets == ("critters",)
+        for variant in ("spair", "cub"):
+            assert get_config(variant).correspondence.sets == (variant,)
     elif file.startswith("configs/pretrain/"):
         assert embedded.method == get_config("imagenet").method == name
         assert (embedded.data.name, get_config("imagenet").data.name) == ("critters", "imagenet")
