@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from jaxpart.errors import JaxpartError
@@ -25,16 +27,34 @@ def load_head(file: str | pathlib.Path, name: str, *, seed: int = 0) -> LinearHe
     Raises:
       JaxpartError: The file cannot be read or has no such head.
     """
+    if seed < 0:
+        raise JaxpartError(f"there is no seed {seed}; they are counted from 0")
     kept = read_npz(file, "run its configuration again")
     known = sorted({key.rpartition("/")[0] for key in kept if key.endswith("/kernel")})
     if name not in known:
         raise JaxpartError(f"{file} has no head {name!r}; it has {', '.join(known)}")
     mine = [key for key in kept if key.startswith(f"{name}/")]
+    if not all(np.issubdtype(kept[key].dtype, np.floating) for key in mine):
+        raise JaxpartError(
+            f"{file} is damaged: {name} is no array of numbers; run its configuration again"
+        )
     try:
         arrays = {key.removeprefix(f"{name}/"): kept[key][seed] for key in mine}
     except IndexError:
         raise JaxpartError(f"{file} has no seed number {seed} of {name}") from None
     num_heads = kept.get(f"{name.rpartition('/')[0]}/num_heads")
+    try:
+        return _head(arrays, num_heads)
+    except (KeyError, TypeError, ValueError) as error:
+        raise JaxpartError(
+            f"{file} is damaged: the arrays of {name} make no head; run its configuration again"
+        ) from error
+
+
+def _head(
+    arrays: Mapping[str, np.ndarray], num_heads: np.ndarray | None
+) -> LinearHead | AttentiveHead:
+    """A linear head, or with a number of heads an attentive one."""
     head: LinearHead | AttentiveHead
     if num_heads is None:
         batch_norm = "norm.mean" in arrays
@@ -43,6 +63,9 @@ def load_head(file: str | pathlib.Path, name: str, *, seed: int = 0) -> LinearHe
         head = AttentiveHead(*arrays["kernel"].shape, num_heads=int(num_heads), rngs=nnx.Rngs(0))
     state = nnx.state(head)
     for path, leaf in nnx.to_flat_state(state):
-        leaf.set_value(jnp.asarray(arrays[".".join(map(str, path))]))
+        array = arrays[".".join(map(str, path))]
+        if array.shape != leaf.shape:
+            raise ValueError(f"{path} has the shape {array.shape}")
+        leaf.set_value(jnp.asarray(array))
     nnx.update(head, state)
     return head

@@ -108,6 +108,11 @@ def _read(path: pathlib.Path) -> Run:
             f"{path}, and it goes on where it was"
         )
     results, config = _json(path / "results.json"), _json(path / "config.json")
+    for name in ("data", "encoder", "features"):
+        if not isinstance(config.get(name, {}), dict):
+            raise JaxpartError(
+                f"{path / 'config.json'} is damaged: its {name!r} is {config[name]!r}; copy it again"
+            )
     try:
         encoder = dict(results["encoder"])
         encoder["name"], encoder["trained"]

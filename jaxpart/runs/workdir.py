@@ -56,7 +56,10 @@ def read_metrics(file: pathlib.Path) -> dict[Measured, str]:
       JaxpartError: A line is damaged.
     """
     found: dict[Measured, str] = {}
-    *lines, rest = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    try:
+        *lines, rest = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError as error:
+        raise JaxpartError(f"{file} cannot be read ({error.strerror}); copy it again") from error
     for number, line in enumerate([*lines, *([rest] if "}" in rest else [])], 1):
         try:
             entry = json.loads(line)
@@ -153,6 +156,8 @@ class WorkDir:
         file = self.path / _IDENTITY
         if file.exists():
             self._identity = _read_json(file)
+            if not all(isinstance(value, str) for value in self._identity.values()):
+                raise JaxpartError(f"{file} is damaged; name another --workdir")
         elif (self.path / "config.json").exists():
             raise JaxpartError(
                 f"{self.path} was begun by an older jaxpart, which did not note its encoder and data, so "
