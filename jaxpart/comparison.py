@@ -2,8 +2,8 @@
 
 Every result that both work directories hold under the same name is compared item by item: the difference
 with its 95 % interval, and how likely such a difference is by chance. Classifiers are compared over test
-items (McNemar's exact test with one seed), retrieval and segmentation over images. Options and pictures that
-were not the same in both runs are said below the table.
+items (McNemar's exact test with one seed), retrieval and segmentation over images. Options and pictures
+that were not the same in both runs are said below the table.
 """
 
 from __future__ import annotations

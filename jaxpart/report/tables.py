@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 
 from jaxpart.report.baselines import baseline_rows, not_above
-from jaxpart.runs.config_diff import differences
 from jaxpart.report.layouts import LAYOUTS, Column, Layout
 from jaxpart.report.runs import Run
 from jaxpart.runs import paper
 from jaxpart.runs.comparable import data_differs, remark
+from jaxpart.runs.config_diff import differences
 from jaxpart.runs.rows import Key, Row, one, select
 from jaxpart.runs.table import rules_line
 from jaxpart.runs.unlike import unlike
