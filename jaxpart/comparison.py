@@ -2,7 +2,8 @@
 
 Every result that both work directories hold under the same name is compared item by item: the difference
 with its 95 % interval, and how likely such a difference is by chance. Classifiers are compared over test
-items (McNemar's exact test with one seed), retrieval and segmentation over images.
+items (McNemar's exact test with one seed), retrieval and segmentation over images. Options and pictures
+that were not the same in both runs are said below the table.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from jaxpart.metrics.paired import retrieval_difference, segmentation_difference
 from jaxpart.runs.items import read_items
 from jaxpart.runs.rows import Key
 from jaxpart.runs.table import Section, encoder_name, percent, sections_text
+from jaxpart.runs.unlike import read_facts, unlike
 
 _ADVICE = "run its configuration again"
 _READINGS = ("best", "last", "chosen")
@@ -187,6 +189,11 @@ def main() -> int:
         if rows:
             sections.append(Section((kind.title, "points", "95 % interval", "p", "items"), rows))
     print(sections_text(title, sections))
+    facts = [read_facts(pathlib.Path(f), f) for f in (arguments.first, arguments.second)]
+    for task in _KINDS:
+        data = dict.fromkeys(key.data for key in found if key.task == task)
+        for sentence in unlike(facts, task, list(data)) if data else ():
+            print(f"{_KINDS[task].title}: {sentence}")
     return 0
 
 

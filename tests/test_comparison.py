@@ -7,6 +7,7 @@ import pytest
 
 from jaxpart import comparison
 from jaxpart.comparison import compare_runs
+from jaxpart.config import part_config
 from jaxpart.errors import JaxpartError
 from jaxpart.runs.items import items_npz
 from jaxpart.runs.rows import Key
@@ -92,6 +93,28 @@ def test_every_task_and_set_has_a_name_of_its_own(runs, monkeypatch, capsys):
     assert places == sorted(places)
     assert text.count("cub_parts, linear/cls_token/best 50.0") == 2
     assert "20 better, 0 worse" in text
+
+
+def test_what_was_not_alike_is_told(runs, monkeypatch, capsys):
+    a, b = runs
+    for folder, version in ((a, 1), (b, 2)):
+        config = part_config("ibot", "", projector=True)
+        config.data.version = version  # of critters, which these are not
+        config.retrieval.exclude_self = version == 2
+        config.segmentation.settings.pascal_part.stride = 161 * version
+        config.segmentation.settings.lip.stride = 161 * version
+        (folder / "config.json").write_text(config.to_json_best_effort())
+        what = "the data of cub_parts/classification (test)"
+        (folder / "identity.json").write_text(json.dumps({what: str(version), "the encoder": ""}))
+    _, out = printed(runs, monkeypatch, capsys)
+    told = out[out.index("part retrieval: They") :].replace(f"{a}", "A").replace(f"{b}", "B")
+    stride = "segmentation.settings.pascal_part.stride"
+    assert told.split(". ") == [
+        "part retrieval: They differ in retrieval.exclude_self: False (A); True (B)",
+        "part classification: They did not see the same pictures and annotations, "
+        "cub_parts/classification (test): A against B",
+        f"segmentation: They differ in {stride}: 161 (A); 322 (B).",
+    ]
 
 
 @pytest.mark.parametrize(

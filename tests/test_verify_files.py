@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from jaxpart.config import part_config
 from jaxpart.runs.rows import VERSION, Row
 from jaxpart.verify.__main__ import main
 
@@ -121,9 +122,11 @@ def test_values_that_are_not_finite_depart(compare, tmp_path):
 SIZE = {"width": 768, "depth": 12, "patch_size": 16}
 
 
-def results(folder, rows, *, name="ibot", trained=True, weights="released, by your word"):
+def results(
+    folder, rows, *, name="ibot", trained=True, weights="released, by your word", **encoder
+):
     folder.mkdir(exist_ok=True)
-    about = {"name": name, "trained": trained, "digest": "", "weights": weights} | SIZE
+    about = {"name": name, "trained": trained, "digest": "", "weights": weights} | SIZE | encoder
     document = {"version": VERSION, "encoder": about, "rows": [row.fields() for row in rows]}
     (folder / "results.json").write_text(json.dumps(document))
     return folder
@@ -148,6 +151,7 @@ def top1(value, low=None, high=None):
 
 
 RESULTS = [patches(100), encoded(0.4931)]
+NOT_KNOWN = "no config.json beside it: whether it was run as the paper's is not known"
 
 
 def test_two_results(compare, tmp_path):
@@ -221,7 +225,7 @@ def test_the_papers_figures(compare, tmp_path):
     assert [row["agrees"] for row in found.values()] == ["tolerance", "tolerance", None, None]
     assert "2 results DIFFER" in printed
     said = "not beside the paper's: lip/segmentation/paper/mIoU (4 of 30 462 training images)"
-    assert report["notes"] == [said]
+    assert report["notes"] == [said, NOT_KNOWN]
     assert said in printed
     wide = results(tmp_path / "a", [*rows, top1(0.9, 0.88, 0.9376)])
     assert compare("results", wide, "paper")[0] == 0
@@ -239,7 +243,40 @@ def test_the_papers_figures_beside_what_they_are_of_alone(compare, tmp_path):
     mae = [patches(100), encoded(0.285), images("cub_parts", 11788)]
     status, report, _ = compare("results", results(tmp_path / "mae", mae, name="mae"), "paper")
     assert status == 0
-    assert report["notes"] == ["MAE: the paper's with patches permuted against positions"]
+    said = ["MAE: the paper's with patches permuted against positions", NOT_KNOWN]
+    assert report["notes"] == said
+
+
+def test_a_run_unlike_the_papers_is_told(compare, tmp_path):
+    run = results(tmp_path / "run", [*RESULTS, images("cub_parts", 11788)])
+    config = part_config("ibot", "paper", projector=True)
+    (run / "config.json").write_text(config.to_json_best_effort())
+    assert compare("results", run, "paper")[1]["notes"] == []
+    config.retrieval.exclude_self = True
+    config.encoder.precision = "bfloat16"
+    (run / "config.json").write_text(config.to_json_best_effort())
+    (said,) = compare("results", run, "paper")[1]["notes"]
+    assert "retrieval was not run as the paper's: retrieval.exclude_self = True (paper: " in said
+    assert "encoder.precision = bfloat16" in said
+
+
+def test_what_two_runs_do_not_share_is_told(compare, tmp_path):
+    def run(name, **encoder):
+        folder = results(tmp_path / name, RESULTS, **encoder)
+        config = part_config("ibot", "", projector=True)
+        config.retrieval.exclude_self = name == "b"
+        config.classification.bn_test = "batch" if name == "b" else "running"
+        (folder / "config.json").write_text(config.to_json_best_effort())
+        identity = {"the data of cub_parts/retrieval (all)": name}
+        (folder / "identity.json").write_text(json.dumps(identity))
+        return folder
+
+    a, b = run("a"), run("b", precision="bfloat16")
+    assert compare("results", a, a / "results.json")[1]["notes"] == []
+    differ, options, pictures = compare("results", a, b)[1]["notes"]
+    assert "B of ibot in bfloat16" in differ
+    assert options == "retrieval: They differ in retrieval.exclude_self: False (A); True (B)."
+    assert pictures.endswith("cub_parts/retrieval (all): A against B.")
 
 
 def test_wrong_results_are_told(compare, tmp_path):

@@ -17,6 +17,7 @@ from jaxpart.runs.comparable import encoder_differs
 from jaxpart.runs.items import read_items
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.rows import Key, Row, read_rows
+from jaxpart.runs.unlike import Facts, read_facts
 from jaxpart.runs.workdir import read_metrics
 
 
@@ -32,6 +33,7 @@ class Run:
       rows: Results.
       steps: What was measured during training: (step, value) by name, rising.
       rules: What was decided for its encoder without being asked, in words, by task and name.
+      identity: What its encoder and data were, see `jaxpart.runs.unlike.Facts`.
     """
 
     path: pathlib.Path
@@ -41,6 +43,7 @@ class Run:
     rows: Sequence[Row]
     steps: Mapping[str, Sequence[tuple[int, float]]]
     rules: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def method(self) -> str:
@@ -51,6 +54,16 @@ class Run:
     def caveat(self) -> str:
         """In what its encoder differs from the paper's; empty where it is that."""
         return "; ".join(encoder_differs(self.encoder))
+
+    @property
+    def facts(self) -> Facts:
+        """What it was made with."""
+        return Facts(self.label, self.config, self.identity)
+
+    @property
+    def arithmetic(self) -> str:
+        """ "in bfloat16", where its encoder did not compute in the reference precision; else ""."""
+        return f"in {self.encoder['precision']}" if "precision" in self.encoder else ""
 
     def curves(self) -> dict[Key, Float[np.ndarray, " epoch"]]:
         """Test accuracy after every epoch of each trained head, mean over seeds, best rate."""
@@ -128,6 +141,7 @@ def _read(path: pathlib.Path) -> Run:
         rows=read_rows(results, path / "results.json"),
         steps=_steps(path / "metrics.jsonl"),
         rules=results.get("rules", {}),  # older runs say nothing
+        identity=read_facts(path, "").identity,
     )
 
 

@@ -7,13 +7,14 @@ import re
 from collections.abc import Sequence
 
 from jaxpart.report.baselines import baseline_rows, not_above
-from jaxpart.report.config_diff import differences
 from jaxpart.report.layouts import LAYOUTS, Column, Layout
 from jaxpart.report.runs import Run
 from jaxpart.runs import paper
 from jaxpart.runs.comparable import data_differs, remark
+from jaxpart.runs.config_diff import differences
 from jaxpart.runs.rows import Key, Row, one, select
 from jaxpart.runs.table import rules_line
+from jaxpart.runs.unlike import unlike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
             rows.append(Line(method, said, cells))
         for run in mine:
             cells = [_cell(_find(run, c), _paper(c, method)) for c in layout.columns]
-            rows.append(Line(run.label, said, cells))
+            rows.append(Line(run.label, _joined(said, run.arithmetic), cells))
     for run in runs:
         differing = _data_differs(run, layout)
         if (run.caveat or differing) and _has(run, layout):
@@ -125,7 +126,7 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
                 _cell(_find(run, c), _paper(c, run.method) if c in same else None)
                 for c in layout.columns
             ]
-            said = "; ".join(filter(None, (run.caveat, *dict.fromkeys(differing.values()))))
+            said = _joined(run.caveat, run.arithmetic, *dict.fromkeys(differing.values()))
             rows.append(Line(run.label, said, cells, apart=True))
     keys = [_key(column) for column in layout.columns]
     rows += _baselines(runs, keys)
@@ -134,8 +135,11 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
         if _has(run, layout):
             notes += _notes(run, layout.task)
             notes += filter(None, [not_above(run, keys)])
-    if not any(_has(run, layout) for run in runs):
+    measured = [run for run in runs if _has(run, layout)]
+    if not measured:
         notes.append("None of these runs measured it.")
+    data = [found.data for run in measured for c in layout.columns if (found := _find(run, c))]
+    notes += unlike([run.facts for run in measured], layout.task, list(dict.fromkeys(data)))
     return Table(layout.name, layout.title, [c.heading for c in layout.columns], rows, True, notes)
 
 
@@ -154,12 +158,17 @@ def other_tables(runs: Sequence[Run]) -> list[Table]:
             cells = {run.label: [one(run.rows, *key) for key in keys] for run in runs}
             measured = [run for run in runs if any(cells[run.label])]
             rows = [
-                Line(run.label, run.caveat, [_cell(row, None) for row in cells[run.label]])
+                Line(
+                    run.label,
+                    _joined(run.caveat, run.arithmetic),
+                    [_cell(row, None) for row in cells[run.label]],
+                )
                 for run in measured
             ]
             rows += _baselines(runs, keys)
             notes = [note for run in measured if (note := not_above(run, keys))]
             notes += [note for run in measured for note in _rules(run, task)]
+            notes += unlike([run.facts for run in measured], task, [data])
             name = re.sub(r"\W+", "_", f"{data}_{task}")
             headings = [_heading(key) for key in keys]
             tables.append(Table(name, f"{title}, on {data}", headings, rows, False, notes))
@@ -172,6 +181,10 @@ def _baselines(runs: Sequence[Run], keys: Sequence[Key]) -> list[Line]:
         Line(label, "baseline", [_cell(row, None) for row in found])
         for label, found in baseline_rows(runs, keys)
     ]
+
+
+def _joined(*said: str) -> str:
+    return "; ".join(filter(None, said))
 
 
 def _heading(key: Key) -> str:

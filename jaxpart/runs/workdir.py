@@ -20,7 +20,7 @@ from jaxpart.runs.events import event_writer
 from jaxpart.runs.rows import Key, Row, parse_row
 
 _METRICS = "metrics.jsonl"
-_IDENTITY = "identity.json"
+IDENTITY = "identity.json"
 _PLACES = ("data.root", "encoder.checkpoint", "encoders", "features.folder")
 _SUM = "crc32"
 Measured = Key | tuple[str, int]
@@ -153,7 +153,7 @@ class WorkDir:
 
     def _read_identity(self) -> None:
         """Reads whose folder it is, or notes that it is nobody's, before anything else is written."""
-        file = self.path / _IDENTITY
+        file = self.path / IDENTITY
         if file.exists():
             self._identity = _read_json(file)
             if not all(isinstance(value, str) for value in self._identity.values()):
@@ -164,7 +164,7 @@ class WorkDir:
                 f"that the run cannot go on there; name another --workdir"
             )
         else:
-            self.file(_IDENTITY, sealed_json({}).encode())
+            self.file(IDENTITY, sealed_json({}).encode())
 
     def belongs_to(self, what: str, identity: str) -> None:
         """Says what a run is of; the folder takes no other of that name from now on.
@@ -185,7 +185,7 @@ class WorkDir:
                 f"another --workdir"
             )
         self._identity[what] = identity
-        self.file(_IDENTITY, sealed_json(self._identity).encode())
+        self.file(IDENTITY, sealed_json(self._identity).encode())
 
     def reads(self, task: str, *sources: Source) -> None:
         """Says what a run reads: it `belongs_to` these pictures and annotations.

@@ -44,6 +44,12 @@ def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[Retriev
         yield plan(encoder, name, source, selection, config, progress)
 
 
+def rules(encoder: Encoder, config: Any) -> dict[str, str]:
+    """What was retrieved otherwise than the paper does, see `jaxpart.tasks.Task`."""
+    excluded = config.retrieval.exclude_self
+    return {"queries": "do not retrieve themselves (the paper's do)"} if excluded else {}
+
+
 def plan(
     encoder: Encoder,
     data: str,

@@ -11,9 +11,11 @@ from typing import Any
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import parse_json
 from jaxpart.runs.comparable import data_differs, encoder_differs, remark
+from jaxpart.runs.config_diff import differences
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.rows import Key, Row, by_key, read_rows
-from jaxpart.runs.table import Section, sections_text
+from jaxpart.runs.table import Section, encoder_name, sections_text
+from jaxpart.runs.unlike import Facts, read_facts, unlike
 from jaxpart.verify.paper import paper_values
 
 PAPER = "paper"
@@ -157,12 +159,14 @@ def verify_results(
     alone: tuple[list[Key], list[Key]] = ([], [])
     if str(b) == PAPER:
         figures, notes = _of_paper(first, ours, a)
+        notes += _not_as_published(_facts(a, "A"), figures)
         theirs = {
             key: Row(*key[:3], value, *key[3:], low=value - _ROUNDING, high=value + _ROUNDING)
             for key, value in figures.items()
         }
     else:
-        theirs = by_key(read_rows(_read(b), b))
+        second = _read(b)
+        theirs = by_key(read_rows(second, b))
         alone = ([k for k in ours if k not in theirs], [k for k in theirs if k not in ours])
     pairs = [
         Pair(key, row.value, other.value, row.interval, other.interval)
@@ -172,12 +176,52 @@ def verify_results(
     if not pairs:
         said = "".join(f"; {note}" for note in notes)
         raise JaxpartError(f"{a} and {b} have no result in common{said}")
+    if str(b) != PAPER:
+        notes = _encoders(first, second)
+        facts = [_facts(path, label) for path, label in ((a, "A"), (b, "B"))]
+        for task in dict.fromkeys(pair.key.task for pair in pairs):
+            data = list(dict.fromkeys(pair.key.data for pair in pairs if pair.key.task == task))
+            notes += [f"{task}: {sentence}" for sentence in unlike(facts, task, data)]
     return ResultReport((str(a), str(b)), tolerance, pairs, alone, notes)
 
 
-def _read(path: str | pathlib.Path) -> Mapping[str, Any]:
+def _facts(path: str | pathlib.Path, label: str) -> Facts:
+    """What lies beside results.json."""
+    return read_facts(_file(path).parent, label)
+
+
+def _not_as_published(facts: Facts, figures: Mapping[Key, float]) -> list[str]:
+    """In what a run departs from the paper's, task by task."""
+    if not facts.config:
+        return ["no config.json beside it: whether it was run as the paper's is not known"]
+    tasks = dict.fromkeys(key.task for key in figures)
+    said = {task: differences(facts.config, task) for task in tasks}
+    return [
+        f"{task} was not run as the paper's: {', '.join(found)}"
+        for task, found in said.items()
+        if found
+    ]
+
+
+def _encoders(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Both encoders by name and digest, where they are not the same in the same arithmetic."""
+    try:
+        a, b = (
+            f"{encoder_name(document['encoder'])} {document['encoder']['digest'][:12]}"
+            for document in (first, second)
+        )
+    except (KeyError, TypeError):
+        return ["of which encoders they are is not recorded in both"]
+    return [] if a == b else [f"A is of {a}, B of {b}"]
+
+
+def _file(path: str | pathlib.Path) -> pathlib.Path:
     path = pathlib.Path(path)
-    file = path / "results.json" if path.is_dir() else path
+    return path / "results.json" if path.is_dir() else path
+
+
+def _read(path: str | pathlib.Path) -> Mapping[str, Any]:
+    file = _file(path)
     try:
         document = parse_json(file.read_bytes())
     except OSError as error:

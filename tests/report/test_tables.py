@@ -175,6 +175,35 @@ def test_other_data_and_several_runs(tmp_path):
     assert next(iter(runs[0].curves().values())).shape == (5,)
 
 
+def test_what_runs_of_a_table_do_not_share_stands_below(tmp_path):
+    folders = [made_run(tmp_path / "a", rows=ROWS)]
+    folders.append(made_run(tmp_path / "b", rows=ROWS, precision="bfloat16"))
+    for name, folder in zip("ab", folders, strict=True):
+        config = json.loads((folder / "config.json").read_text())
+        config["data"]["version"] = "ab".index(name) + 1
+        (folder / "config.json").write_text(json.dumps(config))
+        identity = {"the data of critters/retrieval (test)": name, "the encoder": name}
+        (folder / "identity.json").write_text(json.dumps(identity))
+    runs = read_runs(folders)
+    (table,) = other_tables(runs)
+    assert [row.caveat for row in table.rows] == ["", "in bfloat16"]
+    version, pictures = table.notes
+    assert version == "They differ in data.version: 1 (iBOT (a)); 2 (iBOT (b))."
+    assert pictures.endswith("critters/retrieval (test): iBOT (a) against iBOT (b).")
+    paper = table_of(paper_tables(runs), "table3_part_retrieval")
+    assert [row.caveat for row in paper.rows if row.label.startswith("iBOT")] == ["", "in bfloat16"]
+    assert not any("data.version" in note for note in paper.notes)  # which is of critters alone
+
+
+def test_settings_of_segmentation_that_are_not_the_papers_are_told(tmp_path):
+    folder = made_run(tmp_path / "a", rows=[Row("lip", "segmentation", "mIoU", 0.4, "paper")])
+    config = json.loads((folder / "config.json").read_text())
+    config["segmentation"]["settings"]["lip"]["stride"] = 320
+    (folder / "config.json").write_text(json.dumps(config))
+    (note,) = table_of(paper_tables(read_runs([folder])), SEGMENTATION).notes[1:]
+    assert "segmentation.settings.lip.stride = 320 (paper: 161)" in note
+
+
 def retrieved(**chance):
     """What two representations, chance and pixels give on CUB and critters."""
     return [

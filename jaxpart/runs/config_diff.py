@@ -22,6 +22,7 @@ _OPTIONS = {
         "weight_decay",
         "warmup",
         "resize",
+        "settings",
     ),
 }
 """What decides a result, by task; all else is how it is computed, or what is measured beside it."""

@@ -1,0 +1,127 @@
+"""In what runs differ whose results stand beside each other: options, arithmetic, pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from jaxpart.errors import JaxpartError
+from jaxpart.io.files import parse_json
+from jaxpart.runs.config_rules import fields_of
+from jaxpart.runs.workdir import IDENTITY
+
+_SHARED = ("encoder.precision", "encoder.patch_order", "features.precision")
+_DRAWN = ("data.seed", "data.num_images", "data.image_size", "data.version")
+_BESIDE = (
+    "retrieval.batch_size",
+    "retrieval.untrained",
+    "correspondence.batch_size",
+    "correspondence.sets",
+    "segmentation.sets",
+    "segmentation.readouts",
+    "segmentation.shares",
+    "segmentation.pictures",
+    "segmentation.in_memory",
+    "segmentation.window_batch",
+)
+_BESIDE_ENDS = (
+    ".representations",
+    ".heads",
+    ".references",
+    ".workers",
+    ".on_error",
+    ".selection",
+    ".own_classifier",
+    ".encoder_batch_size",
+)
+"""Fields of tasks that decide what is measured and how it is computed, and no figure."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a run was made with.
+
+    Attributes:
+      label: Names it in a sentence.
+      config: Its whole configuration; empty: not known.
+      identity: What its encoder and data were, by what `WorkDir.belongs_to` calls them.
+    """
+
+    label: str
+    config: Mapping[str, Any]
+    identity: Mapping[str, Any]
+
+
+def read_facts(folder: pathlib.Path, label: str) -> Facts:
+    """What a work directory says of its run; nothing where the files are not there.
+
+    Raises:
+      JaxpartError: One is damaged.
+    """
+    return Facts(label, _json(folder / "config.json"), _json(folder / IDENTITY))
+
+
+def unlike(runs: Sequence[Facts], task: str, data: Sequence[str]) -> list[str]:
+    """A sentence for everything that decides a result of a task and is not alike in all runs.
+
+    Args:
+      runs: Those whose results stand beside each other.
+      task: Name of the task.
+      data: The results' data sets.
+    """
+    said = []
+    deciding = {run.label: dict(_deciding(run.config, task, data)) for run in runs if run.config}
+    for name in dict.fromkeys(name for fields in deciding.values() for name in fields):
+        values = {label: fields.get(name) for label, fields in deciding.items()}
+        if groups := _groups(values):
+            shown = "; ".join(
+                f"{'not recorded' if value == 'None' else value} ({', '.join(labels)})"
+                for value, labels in groups.items()
+            )
+            said.append(f"They differ in {name}: {shown}.")
+    of_data = tuple(f"the data of {name}/{task} (" for name in data)
+    for what in dict.fromkeys(key for run in runs for key in run.identity):
+        values = {run.label: run.identity[what] for run in runs if what in run.identity}
+        if what.startswith(of_data) and (groups := _groups(values)):
+            shown = " against ".join(", ".join(labels) for labels in groups.values())
+            said.append(
+                f"They did not see the same pictures and annotations, {what.removeprefix('the data of ')}: "
+                f"{shown}."
+            )
+    return said
+
+
+def _groups(values: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Labels by the value that they share; nothing where it is one."""
+    groups: dict[str, list[str]] = {}
+    for label, value in values.items():
+        groups.setdefault(str(value), []).append(label)
+    return groups if len(groups) > 1 else {}
+
+
+def _deciding(
+    config: Mapping[str, Any], task: str, data: Sequence[str]
+) -> Iterator[tuple[str, Any]]:
+    """The fields that decide a task's results, with their values."""
+    drawn = any(name.startswith("critters") for name in data)
+    settings = tuple(f"segmentation.settings.{name}." for name in data)
+    tasks = (f"{task}.", "retrieval.") if task == "layers" else (f"{task}.",)
+    for name, value in fields_of(config):
+        if name in _SHARED or (drawn and name in _DRAWN):
+            yield name, value
+        elif name.startswith("segmentation.settings."):
+            if task == "segmentation" and name.startswith(settings):
+                yield name, value
+        elif name.startswith(tasks) and name not in _BESIDE and not name.endswith(_BESIDE_ENDS):
+            yield name, value
+
+
+def _json(file: pathlib.Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        return parse_json(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise JaxpartError(f"{file} cannot be read ({error}); copy it again") from error
