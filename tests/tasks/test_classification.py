@@ -156,6 +156,29 @@ def test_every_view_is_encoded_once_whatever_the_order_of_tasks(tmp_path, monkey
     assert found[0] == found[1]
 
 
+def test_projections_are_whole_where_their_channels_count():
+    """Narrowed ones have the same inner products, and other channels."""
+    config = small_config("ibot")
+    config = dataclasses.replace(config, image_size=(32, 32), width=16, depth=2, mlp_width=16)
+    wide = dataclasses.replace(config.projector, hidden=(16,), bottleneck=8, out=64, patch_out=0)
+    encoder = random_encoder("ibot", dataclasses.replace(config, projector=wide))
+
+    def channels(representation="projection", **changes):
+        settings = part_config("ibot", "", projector=True)
+        settings.data.num_images = 16
+        settings.classification.linear.representations = (representation,)
+        settings.classification.references = changes.pop("references", ("knn",))
+        settings.classification.linear.update(changes)
+        (plan,) = classification.plans(encoder, settings, QUIET)
+        return {need.encoder.config.projector.out for need in plan.needs.values()}
+
+    assert channels() == {8}
+    assert channels(references=("knn", "logistic")) == {64}
+    assert channels(batch_norm=True) == {64}
+    assert channels(lars=True) == {64}
+    assert channels("cls_token", references=("logistic",)) == {8}  # shares retrieval's pass
+
+
 def test_mae_permuted_as_published_and_not_mixed(tmp_path):
     """Training, test and retrieval's patches are permuted, and features in order are others."""
     config = settings(tmp_path, part_config("mae", "", projector=False))

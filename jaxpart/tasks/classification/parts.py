@@ -37,7 +37,7 @@ _TASK = "classification"
 
 def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[PartClassification]:
     """Part classification on every data set of a configuration: see `jaxpart.tasks.Task`."""
-    encoder = narrowed(encoder)
+    encoder = encoder if _by_channel(config[_TASK]) else narrowed(encoder)
     names = check_heads(encoder, config[_TASK])
     for alias in config.data.sets:
         name, _ = find_set(alias)
@@ -61,6 +61,19 @@ def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[PartCla
                 "test": test.need(encoder, names, "eval", config),
             },
         )
+
+
+def _by_channel(options: Any) -> bool:
+    """Whether projections are read channel by channel, so that inner products are not all that counts.
+
+    Logistic regression and BatchNorm standardise each channel, and LARS goes by the norm of all weights.
+    """
+    linear = options.linear
+    read = any("projection" in name for name in linear.representations)
+    return read and (
+        "logistic" in options.references
+        or ("linear" in options.heads and (linear.batch_norm or linear.lars))
+    )
 
 
 @dataclasses.dataclass(frozen=True)
