@@ -27,6 +27,7 @@ myst_heading_anchors = 3  # headings that links may lead to
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+suppress_warnings = ["ref.python"]  # two rooms may have a class of one name; links lead to either
 default_role = "code"  # docstrings put names in single backticks
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True

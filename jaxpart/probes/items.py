@@ -85,7 +85,7 @@ class Items:
         return len(self) * sum(sizes)
 
     def take(self, items: Int[np.ndarray, "*batch"]) -> Shaped[np.ndarray, "representation ..."]:
-        """Features of some items, [representation, *batch, …]; only these are read."""
+        """Features of some items, `[representation, *batch, …]`; only these are read."""
         found = [rows[self._rows[items]] for rows in self.features]
         return found[0][None] if len(found) == 1 else np.stack(found)
 

@@ -159,6 +159,6 @@ def read(
 
 
 def at_rate(array: np.ndarray, rate: np.ndarray) -> np.ndarray:
-    """The entries of an array [*lead, rate, …] at a rate for each lead, [*lead, …]."""
+    """The entries of an array `[*lead, rate, …]` at a rate for each lead, `[*lead, …]`."""
     index = rate.reshape(*rate.shape, *[1] * (array.ndim - rate.ndim))
     return np.take_along_axis(array, index, axis=rate.ndim).squeeze(rate.ndim)

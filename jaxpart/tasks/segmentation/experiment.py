@@ -61,7 +61,7 @@ from jaxpart.tasks.segmentation.survey import survey
 from jaxpart.tasks.segmentation.tables import TASK, class_table, confusion_table, section
 from jaxpart.training import fit
 
-__all__ = ["Segmentation", "check", "plans", "rules", "section"]
+__all__ = ["Segmentation", "SegmentationPlan", "check", "plans", "rules", "section"]
 
 INCONTEXT = "incontext"
 """Name of the segmentation without training, beside the heads'."""
