@@ -87,8 +87,8 @@ def test_the_readmes_python(place):
     config = small_config("ibot")
     encoder = random_encoder("ibot", config)
     arrays = {".".join(map(str, p)): leaf[...] for p, leaf in nnx.to_flat_state(encoder.state)}
-    (place / "checkpoints/ibot_vitb16").mkdir(parents=True)
-    folder = place / "checkpoints/ibot_vitb16"
+    (place / "encoders/ibot").mkdir(parents=True)
+    folder = place / "encoders/ibot"
     write_encoder(folder, "ibot", config, encoder.preprocessing, arrays, {})
     images = np.random.default_rng(0).integers(0, 256, (4, *config.image_size, 3), np.uint8)
     defined = {"images": images, "parts": ["beak", "beak", "wing", "wing"]}
