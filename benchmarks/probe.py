@@ -31,7 +31,7 @@ def rows(quick: bool) -> list[Row]:
     from jaxpart.data.patch_images import read_patches
     from jaxpart.encoders.loading import random_encoder
     from jaxpart.encoders.small import small_config
-    from jaxpart.features import extract as features
+    from jaxpart.features.representations import represent
     from jaxpart.probes.items import Items, shuffled
     from jaxpart.probes.linear import LinearHead
     from jaxpart.probes.recipe import Recipe
@@ -61,11 +61,11 @@ def rows(quick: bool) -> list[Row]:
     patches = part_patches(source, CRITTER_PARTS)
     pixels = np.stack([crop for _, crop in read_patches(source, patches, size=64)])
     encoder = random_encoder("ibot", small_config("ibot"))
-    represent = jax.jit(functools.partial(features.represent, names=("cls_token",)))
+    encoded = jax.jit(functools.partial(represent, names=("cls_token",)))
 
     def encode() -> np.ndarray:
         batches = [pixels[i : i + 64] for i in range(0, len(pixels) // 64 * 64, 64)]
-        found = [represent(encoder, batch)["cls_token"] for batch in batches]
+        found = [encoded(encoder, batch)["cls_token"] for batch in batches]
         return np.concatenate(jax.device_get(found))
 
     vectors = encode()

@@ -21,6 +21,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.features import cache as feature_cache
 from jaxpart.features import extract as features
 from jaxpart.features.cache import Cache, Shard
+from jaxpart.features.representations import check_representations, represent
 
 ENCODER = random_encoder(
     "mae",
@@ -90,7 +91,7 @@ def extract(pictures, folder, names=NAMES, progress=None, encoder=ENCODER, **opt
 
 def direct(numbers, names=NAMES):
     pixels = jnp.asarray(np.stack([picture(n) for n in numbers]))
-    return features.represent(ENCODER, pixels, names=names)
+    return represent(ENCODER, pixels, names=names)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +162,7 @@ def test_permuted_patches_are_drawn_by_seed_and_item(folder):
     encoded, tokens, order = permuted([4, 1, 9], 0)
     assert encoded == 3
     pixels = jnp.asarray(np.stack([picture(n) for n in (4, 1, 9)]))
-    expected = features.represent(ENCODER, pixels, order, names=("tokens",))["tokens"]
+    expected = represent(ENCODER, pixels, order, names=("tokens",))["tokens"]
     np.testing.assert_allclose(tokens, expected, rtol=0, atol=1e-5)
     assert np.abs(tokens - direct([4, 1, 9])["tokens"]).max() > 0.01
     again, same, other = permuted([9, 4], 0)
@@ -170,7 +171,6 @@ def test_permuted_patches_are_drawn_by_seed_and_item(folder):
     np.testing.assert_array_equal(other, order[[2, 0]])
     assert permuted([4, 1, 9], 1)[0] == 3
     assert extract(Pictures([4, 1]), folder).encoded == 0  # in order, as they were kept
-    assert features.orders(Pictures([4]).view, [0], 4) is None
 
 
 def damage_bit(path):
@@ -322,9 +322,9 @@ def test_several_representations_behind_each_other():
 
 
 def test_unknown_representations_are_refused():
-    assert features.check_representations(ENCODER, ["block1/tokens"], tokens=True) == {
+    assert check_representations(ENCODER, ["block1/tokens"], tokens=True) == {
         "block1/tokens": (5, 8)
     }
     for name, tokens in (("tokens", False), ("cls_token", True), ("block7/embedding", False)):
         with pytest.raises(JaxpartError, match="no representation"):
-            features.check_representations(ENCODER, [name], tokens=tokens)
+            check_representations(ENCODER, [name], tokens=tokens)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.loading import load_encoder, random_encoder
 from jaxpart.encoders.precision import REFERENCE, check_precision
 from jaxpart.encoders.sharding import put_on_devices
@@ -86,8 +87,17 @@ def _encoder(config: Any) -> Encoder:
     return load_encoder(folder, put=np.asarray)  # one device may be too small for all weights
 
 
-def untrained_twin(encoder: Encoder, config: Any) -> Encoder:
-    """An encoder of the same architecture with random weights of a configuration's seed, on all devices."""
+def untrained_twin(encoder: FrozenEncoder, config: Any) -> Encoder:
+    """An encoder of the same architecture with random weights of a configuration's seed, on all devices.
+
+    Raises:
+      JaxpartError: The encoder is a function, whose weights are not known.
+    """
+    if not isinstance(encoder, Encoder):
+        raise JaxpartError(
+            f"config.retrieval.untrained draws random weights for a ViT, and {encoder.name} is a function; "
+            f"set it to False, and run your function with random weights beside it"
+        )
     twin = random_encoder(encoder.name, encoder.config, seed=config.seed)
     twin = dataclasses.replace(
         twin, preprocessing=encoder.preprocessing, precision=encoder.precision

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
+from collections.abc import Hashable
 from typing import Any
 
 import jax
@@ -11,9 +13,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
+from jaxpart import devices
 from jaxpart.cpu.microbatch import in_microbatches
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import Preprocessing
+from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.precision import REFERENCE, Precision, check_precision, set_precision
 from jaxpart.encoders.vit import ViT
 from jaxpart.errors import JaxpartError
@@ -148,6 +152,72 @@ class Encoder:
         mean = jnp.asarray(self.preprocessing.mean, jnp.float32)
         std = jnp.asarray(self.preprocessing.std, jnp.float32)
         return (jnp.asarray(images, jnp.float32) / 255 - mean) / std
+
+    @property
+    def jittable(self) -> bool:
+        """True: it can be a part of a compiled program."""
+        return True
+
+    @property
+    def image_size(self) -> Grid:
+        """(height, width) in pixels that it was made for."""
+        return self.config.image_size
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """Names of the tokens before those of patches."""
+        return self.config.prefix
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return self.config.depth
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for encoders that return the same."""
+        return self.digest, self.precision, self.config
+
+    def cache_key(self, name: str) -> dict[str, str]:
+        """What names a representation in the feature cache, beside data and view."""
+        # What comes before the projector is the same of a narrowed encoder.
+        config = dataclasses.replace(self.config, projector=None)
+        about = f"{self.digest} {config!r} {self.preprocessing!r}"
+        # What JAX's default precision means depends on the kind of device.
+        on = f" on {devices.backend()}" if self.precision == "float32" else ""
+        if self.config.projector and "proj" in name:
+            name = f"{name} of a projector of {self.config.projector.out} channels"
+        return {
+            "encoder": hashlib.sha256(about.encode()).hexdigest(),
+            "encoder_precision": self.precision + on,
+            "representation": name,
+        }
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raises `JaxpartError` if images of so many pixels cannot be cut into its patches."""
+        patch = self.config.patch_size
+        if height % patch or width % patch:
+            raise JaxpartError(
+                f"images of {height} × {width} pixels cannot be cut into patches of {patch}; give a "
+                f"multiple of {patch}, as {max(min(height, width) // patch, 1) * patch}"
+            )
+
+    def grid_of(self, height: int, width: int, block: int | None = None) -> Grid:
+        """Patches along (height, width) of images, the same of all blocks.
+
+        Raises:
+          JaxpartError: Images of so many pixels cannot be cut into its patches.
+        """
+        return self.config.grid_of(height, width)
+
+    def shapes(self, height: int, width: int) -> dict[str, Any]:
+        """All that it returns for one image, blocks included, as `jax.ShapeDtypeStruct`s.
+
+        Raises:
+          JaxpartError: Images of so many pixels cannot be cut into its patches.
+        """
+        images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+        return jax.eval_shape(lambda encoder, images: encoder(images, blocks=True), self, images)
 
     @property
     def model(self) -> ViT:

@@ -19,6 +19,7 @@ from flax import nnx
 from jaxtyping import Float
 
 from jaxpart.encoders.encoder import Encoder, graph_of
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.encoders.vit import abstract_state
 
@@ -28,16 +29,18 @@ _BN_EPSILON = 1e-5
 _Weights = Mapping[str, Float[np.ndarray, "..."]]
 
 
-def narrowed(encoder: Encoder) -> Encoder:
+def narrowed(encoder: FrozenEncoder) -> FrozenEncoder:
     """The encoder with a "projection" of no more channels than its last layer takes, and one for a bias.
 
     Inner products, norms and cosines of projections are those of the encoder's own, to float32; all else
     that it gives is the same, but iBOT's "patch_projection" is left out. The root is made in float64.
 
     Args:
-      encoder: Any encoder. It is returned as it is if its projector does not end in a linear layer of more
-        channels than that takes, or if a predictor needs these.
+      encoder: Any encoder. It is returned as it is if it is no ViT, if its projector does not end in a
+        linear layer of more channels than that takes, or if a predictor needs these.
     """
+    if not isinstance(encoder, Encoder):
+        return encoder
     config = encoder.config.projector
     if config is None or config.predictor:
         return encoder

@@ -23,13 +23,14 @@ from ml_collections import ConfigDict
 from jaxpart import devices
 from jaxpart.config import part_config
 from jaxpart.encoders.configured import configured_encoder, permutation_seed
-from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
 from jaxpart.export import weights
 from jaxpart.export.formats import FORMATS, check_format, write_features
 from jaxpart.export.tables import VIEWS, LabelledView, find_views
 from jaxpart.features import extract as features
+from jaxpart.features.representations import available, check_representations
 from jaxpart.io.files import parse_json
 from jaxpart.runs.progress import Progress
 
@@ -73,7 +74,9 @@ def _configuration(given: argparse.Namespace) -> tuple[ConfigDict, tuple[str, ..
     return config, tuple(given.views or views)
 
 
-def _names(given: argparse.Namespace, config: ConfigDict, encoder: Encoder) -> tuple[str, ...]:
+def _names(
+    given: argparse.Namespace, config: ConfigDict, encoder: FrozenEncoder
+) -> tuple[str, ...]:
     """The representations: those that are asked for, or the run's vectors, or all vectors."""
     if given.representations:
         return tuple(given.representations)
@@ -86,8 +89,8 @@ def _names(given: argparse.Namespace, config: ConfigDict, encoder: Encoder) -> t
             for name in options.get("representations", ())
         ]
         return tuple(dict.fromkeys(names))
-    known = ("embedding", *(f"{token}_token" for token in encoder.config.prefix[:1]))
-    return (*known, *(("projection",) if encoder.config.projector else ()))
+    known = ("embedding", "cls_token", "projection")
+    return tuple(name for name in known if name in available(encoder))
 
 
 def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
@@ -100,7 +103,7 @@ def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
         encoder = configured_encoder(config)
         few = narrowed(encoder)
         names = _names(given, config, encoder)
-        size = given.pixels or encoder.config.image_size[0]
+        size = given.pixels or encoder.image_size[0]
         shapes = _shapes(few, names)
         check_format(given.format, shapes)
         with progress.bar("opening", None):
@@ -123,17 +126,17 @@ def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
         yield _export_view(encoder, few, view, names, config, given, progress)
 
 
-def _shapes(encoder: Encoder, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def _shapes(encoder: FrozenEncoder, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for name in names:
         tokens = name.rpartition("/")[2] == "tokens"
-        shapes |= features.check_representations(encoder, [name], tokens=tokens)
+        shapes |= check_representations(encoder, [name], tokens=tokens)
     return shapes
 
 
 def _export_view(
-    encoder: Encoder,
-    few: Encoder,
+    encoder: FrozenEncoder,
+    few: FrozenEncoder,
     view: LabelledView,
     names: Sequence[str],
     config: ConfigDict,
@@ -162,10 +165,12 @@ def _export_view(
     }
     if view.view.permuted is not None:
         about["patches"] = f"permuted by seed {view.view.permuted}"
-    wide, narrow = encoder.config.projector, few.config.projector
-    if wide and narrow and wide != narrow:
+    if "projection" in names and few.identity != encoder.identity:
+        wide, narrow = (
+            check_representations(e, ["projection"])["projection"] for e in (encoder, few)
+        )
         about["projection"] = (
-            f"{narrow.out} channels with the inner products, so the cosines, of the projector's {wide.out}"
+            f"{narrow[0]} channels with the inner products, so the cosines, of the projector's {wide[0]}"
         )
     path = pathlib.Path(given.out) / f"{view.name}.{given.format}"
     if devices.is_main():

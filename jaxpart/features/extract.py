@@ -3,137 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import itertools
 import math
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Int
 
 from jaxpart import devices
 from jaxpart.data.views import View
-from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features.cache import PRECISIONS, SHARD_BYTES, Cache, Shard, open_cache
-from jaxpart.features.pixels import PIXELS, cell_means
+from jaxpart.features.pixels import PIXELS
+from jaxpart.features.representations import represent
 from jaxpart.runs.progress import Progress
 
-_BLOCK = re.compile(r"block(\d+)/(embedding|tokens|\w+_token)")
-_LAYER = re.compile(r"(projector|predictor)([1-9]\d*)")
 _BLOCK_VALUES = 1 << 20
 """Of features, copied at a time."""
 _SECONDS_PER_SHARD = 60.0
 """An interrupted run loses no more than this."""
-
-
-def check_representations(
-    encoder: Encoder, names: Sequence[str], *, tokens: bool = False
-) -> dict[str, tuple[int, ...]]:
-    """The shapes of representations, for one item.
-
-    Args:
-      encoder: The encoder.
-      names: See `represent`.
-      tokens: Whether they shall be all tokens of an image, or else one vector.
-
-    Raises:
-      JaxpartError: The encoder does not have one of them.
-    """
-    images = jax.ShapeDtypeStruct((1, *encoder.config.image_size, 3), jnp.uint8)
-    shapes = {}
-    for name in names:
-        try:
-            out = jax.eval_shape(functools.partial(represent, names=(name,)), encoder, images)
-            if (out[name].ndim == 3) != tokens:
-                raise KeyError(name)
-        except KeyError:
-            config = encoder.config
-            kinds = ["tokens"] if tokens else ["embedding", *(f"{t}_token" for t in config.prefix)]
-            whole = [] if tokens or config.projector is None else ["projection"]
-            layers = [] if tokens else projector_layers(encoder)
-            raise JaxpartError(
-                f"the {encoder.name} encoder has no representation {name!r}; choose among "
-                f"{', '.join([*kinds, *whole, *layers])}, block0/{kinds[0]} … "
-                f"block{config.depth - 1}/{kinds[-1]}"
-            ) from None
-        shapes[name] = out[name].shape[1:]
-    return shapes
-
-
-def projector_layers(encoder: Encoder) -> list[str]:
-    """Names of the outputs of its projector's layers, and of its predictor's, in their order."""
-    images = jax.ShapeDtypeStruct((1, *encoder.config.image_size, 3), jnp.float32)
-    out = jax.eval_shape(lambda e, x: e(x, blocks=True), encoder, images)
-    kinds = ("projector", "predictor")
-    return [f"{kind}{i}" for kind in kinds for i in range(1, len(out[kind]) + 1)]
-
-
-def represent(
-    encoder: Encoder,
-    images: UInt8[Array, "batch height width 3"],
-    order: Int[Array, "batch patch"] | None = None,
-    *,
-    names: tuple[str, ...],
-) -> dict[str, Float[Array, "batch ..."]]:
-    """The named representations of uint8 images.
-
-    Args:
-      encoder: The frozen encoder.
-      images: Pixels of 0 to 255.
-      order: See `Encoder.__call__`.
-      names: Keys of the encoder's output with one vector per image ("embedding", "projection",
-        "cls_token", …) or with all tokens ("tokens"), or "block3/embedding", "block3/cls_token" and
-        "block3/tokens" for the output of block 3, before the final norm, counted from 0. "projector1"
-        is the output of the projector's first layer, "predictor1" that of MoCo v3's predictor, as the
-        next layer sees it (after BN and ReLU, or GELU; the bottleneck l2-normalised); the last ones
-        are "projection" and "prediction". With a plus, as in "cls_token+embedding", several are put
-        behind each other. "pixels12" needs no encoder: see `jaxpart.features.pixels`.
-
-    Raises:
-      KeyError: The encoder has no such representation.
-    """
-    found = {name: cell_means(images) for name in names if name == PIXELS}
-    names = tuple(name for name in names if name not in found)
-    if not names:
-        return found
-    blocks = any(word in name for name in names for word in ("block", "projector", "predictor"))
-    out = encoder(encoder.normalize(images), order=order, blocks=blocks)
-    prefix = encoder.config.prefix
-    return found | {
-        name: jnp.concatenate([_pick(out, part, prefix) for part in name.split("+")], axis=-1)
-        for name in names
-    }
-
-
-def _pick(out: dict[str, Any], name: str, prefix: tuple[str, ...]) -> Float[Array, "batch ..."]:
-    layer = _LAYER.fullmatch(name)
-    if layer and int(layer[2]) <= len(out[layer[1]]):
-        return out[layer[1]][int(layer[2]) - 1]
-    found = _BLOCK.fullmatch(name)
-    if not found:
-        if isinstance(out.get(name), jax.Array) and out[name].ndim == (2 + (name == "tokens")):
-            return out[name]
-        raise KeyError(name)
-    index, kind = int(found.group(1)), found.group(2)
-    if index >= len(out["blocks"]):
-        raise KeyError(name)
-    tokens = out["blocks"][index]
-    if kind == "tokens":
-        return tokens
-    if kind == "embedding":
-        return tokens[:, len(prefix) :].mean(axis=1)
-    token = kind.removesuffix("_token")
-    if token not in prefix:
-        raise KeyError(name)
-    return tokens[:, prefix.index(token)]
-
 
 _step = jax.jit(represent, static_argnames="names")
 
@@ -199,7 +92,7 @@ class Extracted:
 
 
 def extract(
-    encoder: Encoder,
+    encoder: FrozenEncoder,
     view: View,
     names: Sequence[str],
     config: Any,
@@ -215,7 +108,7 @@ def extract(
     Args:
       encoder: The frozen encoder.
       view: The images.
-      names: Representations, see `represent`.
+      names: Representations, see `jaxpart.features.representations.represent`.
       config: The configuration's `features`: `cache`, `folder` and `precision`.
       progress: Shows how far it is, what was damaged, and how large the cache is.
       batch_size: Images per step; rounded up to what the devices share evenly.
@@ -230,7 +123,7 @@ def extract(
         )
     if not view.ids:
         raise JaxpartError(f"{view.data} has no images to encode; look at its limits")
-    encoder.config.grid_of(view.size, view.size)
+    encoder.check_size(view.size, view.size)
     cache = open_cache(config.cache, config.folder)
     keys = view.ids if cache.mode == "off" else view.keys
     addresses = {name: _address(encoder, view, name, config.precision) for name in names}
@@ -275,45 +168,30 @@ def extract(
     return Extracted(found, kept, list(errors.values()), total, rounding)
 
 
-def _address(encoder: Encoder, view: View, name: str, precision: str) -> dict[str, str]:
-    # What comes before the projector is the same of a narrowed encoder.
-    config = dataclasses.replace(encoder.config, projector=None)
-    about = f"{encoder.digest} {config!r} {encoder.preprocessing!r}"
+def _address(encoder: FrozenEncoder, view: View, name: str, precision: str) -> dict[str, str]:
     order = "" if view.permuted is None else f", patches permuted by seed {view.permuted}"
-    # What JAX's default precision means depends on the kind of device.
-    on = f" on {devices.backend()}" if encoder.precision == "float32" else ""
-    made_by = {
-        "encoder": hashlib.sha256(about.encode()).hexdigest(),
-        "encoder_precision": encoder.precision + on,
-    }
-    if name == PIXELS:
-        made_by, order = {"encoder": "", "encoder_precision": ""}, ""  # all encoders share them
-    if encoder.config.projector and "proj" in name:
-        name = f"{name} of a projector of {encoder.config.projector.out} channels"
+    made_by = encoder.cache_key(name)
+    if name == PIXELS:  # all encoders share them
+        made_by, order = {"encoder": "", "encoder_precision": "", "representation": name}, ""
     return {
         **made_by,
         "data": view.data,
         "view": f"{view.kind} {view.size}{order}",
-        "representation": name,
         "precision": precision,
     }
 
 
-def orders(
-    view: View, numbers: Sequence[int], patches: int
-) -> Int[np.ndarray, "item patch"] | None:
-    """The permutation of each item's patches, drawn by the view's seed and the item alone; or None.
+def orders(view: View, numbers: Sequence[int], patches: int) -> Int[np.ndarray, "item patch"]:
+    """The permutation of each item's patches, drawn by the view's seed and the item alone.
 
     The published MAE draws it anew in every forward pass, so that no feature could be kept. Drawn once
     for each item it gives retrieval the published distribution, and probes one draw for all epochs.
 
     Args:
-      view: The images.
+      view: The images, whose patches are permuted.
       numbers: Of the items.
       patches: How many an image has.
     """
-    if view.permuted is None:
-        return None
 
     def order(number: int) -> np.ndarray:
         item = f"{view.permuted} {view.kind} {view.ids[number]}"
@@ -325,7 +203,7 @@ def orders(
 
 
 def _encode(
-    encoder: Encoder,
+    encoder: FrozenEncoder,
     view: View,
     numbers: Int[np.ndarray, " item"],
     names: tuple[str, ...],
@@ -339,7 +217,7 @@ def _encode(
     batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
     mine = [batch[devices.process_index() * share :][:share] for batch in batches]
     images = view.read(np.concatenate(mine).tolist())
-    patches = math.prod(encoder.config.grid_of(view.size, view.size))
+    patches = None if view.permuted is None else math.prod(encoder.grid_of(view.size, view.size))
 
     def finish(batch: np.ndarray, out: Any, good: Any) -> tuple[list[int], dict[str, np.ndarray]]:
         rows, readable = devices.fetch((out, good))
@@ -370,10 +248,10 @@ def _encode(
                 errors[number], good[row] = image, False
             else:
                 pixels[row] = image
-        inputs, order = [pixels], orders(view, own.tolist(), patches)
-        if order is not None:
+        inputs = [pixels]
+        if patches is not None:
             blank = np.tile(np.arange(patches, dtype=np.int32), (share - len(own), 1))
-            inputs.append(np.concatenate([order, blank]))
+            inputs.append(np.concatenate([orders(view, own.tolist(), patches), blank]))
         out = _step(encoder, *devices.shard(inputs), names=names)
         started = batch, out, devices.shard(good)
         if running is not None:

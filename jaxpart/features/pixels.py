@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
 PIXELS = "pixels12"
-"""The representation's name; see `jaxpart.features.extract.represent`."""
+"""The representation's name; see `jaxpart.features.representations.represent`."""
 
 SIDE = 12
 

@@ -124,7 +124,7 @@ class PixelHeads(nnx.Module):
     def __init__(
         self,
         readouts: Mapping[str, Sequence[int]],
-        width: int,
+        width: int | Sequence[int],
         classes: int,
         *,
         rngs: nnx.Rngs,
@@ -134,7 +134,7 @@ class PixelHeads(nnx.Module):
         Args:
           readouts: Indices of the blocks that each head reads, by the head's name:
             `{"paper": paper_blocks(12), "block0": (0,), …}`.
-          width: Channels of one block.
+          width: Channels of a block, or of each.
           classes: 1 … 255.
           rngs: Source of the initial kernels.
 
@@ -145,9 +145,11 @@ class PixelHeads(nnx.Module):
             if not blocks:
                 raise JaxpartError(f"The pixel head '{name}' reads no block: name at least one.")
         self.readouts = {name: tuple(blocks) for name, blocks in readouts.items()}
-        self.heads = nnx.List(
-            PixelHead(width * len(blocks), classes, rngs=rngs) for blocks in readouts.values()
-        )
+        channels = [
+            width * len(blocks) if isinstance(width, int) else sum(width[block] for block in blocks)
+            for blocks in readouts.values()
+        ]
+        self.heads = nnx.List(PixelHead(count, classes, rngs=rngs) for count in channels)
 
     @property
     def blocks(self) -> tuple[int, ...]:

@@ -15,8 +15,8 @@ from jaxpart import devices
 from jaxpart.data.augment import ImageTrain
 from jaxpart.data.source import Source
 from jaxpart.data.subset import Subset
-from jaxpart.encoders.encoder import Encoder
-from jaxpart.features.extract import represent
+from jaxpart.encoders.frozen import FrozenEncoder
+from jaxpart.features.representations import represent
 from jaxpart.probes.items import Batches, Items, TrainPiece
 from jaxpart.probes.recipe import Recipe
 
@@ -35,7 +35,7 @@ class RandomViews:
       subset: Features of some images as they are tested, of those that can be read.
     """
 
-    encoder: Encoder
+    encoder: FrozenEncoder
     source: Source
     names: tuple[str, ...]
     size: int
@@ -48,7 +48,7 @@ class RandomViews:
         return len(self.source)
 
     @functools.cached_property
-    def gather(self) -> Callable[[Encoder, tuple[Array, Array]], tuple[Array, Array]]:
+    def gather(self) -> Callable[[FrozenEncoder, tuple[Array, Array]], tuple[Array, Array]]:
         """Pixels and labels → features [representation, 1, batch, …] and labels [1, batch]."""
         return functools.partial(_encoded, names=self.names)
 
@@ -114,7 +114,7 @@ class ViewBatches(Batches):
 
 
 def _encoded(
-    encoder: Encoder, batch: tuple[Array, Array], *, names: tuple[str, ...]
+    encoder: FrozenEncoder, batch: tuple[Array, Array], *, names: tuple[str, ...]
 ) -> tuple[Float[Array, "representation 1 batch ..."], Int[Array, "1 batch"]]:
     images, labels = batch
     found = represent(encoder, images, names=names)

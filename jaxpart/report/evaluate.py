@@ -19,10 +19,11 @@ from jaxpart.data.source import Source
 from jaxpart.data.views import View, patch_view
 from jaxpart.data.windows import ENLARGED, PER_SIDE, window_picture, window_view
 from jaxpart.encoders.configured import configured_encoder, permutation_seed
-from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
 from jaxpart.features import extract as features
+from jaxpart.features.representations import available
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.report.neighbours import nearest_patches
 from jaxpart.report.patch_sets import NEIGHBOURS, Pair, PatchSet
@@ -56,7 +57,7 @@ class Looker:
         self.config = ConfigDict(dict(run.config))
 
     @functools.cached_property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> FrozenEncoder:
         """Its encoder. Raises `JaxpartError` if it is gone, or is another one now."""
         encoder = configured_encoder(self.config)
         if encoder.digest != self.run.encoder.get("digest"):
@@ -66,7 +67,7 @@ class Looker:
         return encoder
 
     @functools.cached_property
-    def retriever(self) -> Encoder:
+    def retriever(self) -> FrozenEncoder:
         """The same, with a projection of few channels."""
         return narrowed(self.encoder)
 
@@ -75,7 +76,7 @@ class Looker:
         """What it retrieved with, or else what its encoder has."""
         if "retrieval" in self.config:
             return tuple(self.config.retrieval.representations)
-        return ("embedding", "projection") if self.encoder.config.projector else ("embedding",)
+        return tuple(n for n in ("embedding", "projection") if n in available(self.encoder))
 
     @property
     def data_set(self) -> str:
@@ -90,7 +91,7 @@ class Looker:
     def size(self) -> int:
         """Side of a part patch in pixels."""
         chosen = self.config.retrieval.patch_pixels if "retrieval" in self.config else 0
-        return chosen or self.encoder.config.image_size[0]
+        return chosen or self.encoder.image_size[0]
 
     def pairs(self, view: View, parts: Sequence[str] | None, progress: Progress) -> Iterator[Pair]:
         """What each of its representations takes for neighbours among the items of a view."""
@@ -233,9 +234,9 @@ def _windows(
     box = np.concatenate([corner, corner + 1 / ENLARGED], axis=1)
     pairs: list[Pair] = []
     for looker in members:
-        size = looker.encoder.config.image_size[0]
+        size = looker.encoder.image_size[0]
         pairs += looker.pairs(window_view(source, numbers, size=size), None, progress)
-    size = members[0].encoder.config.image_size[0]
+    size = members[0].encoder.image_size[0]
     pictures = []
     with progress.bar(f"{title}: images", len(numbers)) as advance:
         for number in numbers:

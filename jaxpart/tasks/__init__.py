@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Row
@@ -30,10 +30,10 @@ class Task:
         being asked, in words by name, to stand in the result.
     """
 
-    plans: Callable[[Encoder, Any, Progress], Iterator[Plan]]
+    plans: Callable[[FrozenEncoder, Any, Progress], Iterator[Plan]]
     section: Callable[[Sequence[Row]], Section]
     check: Callable[[Any], None] = lambda config: None
-    rules: Callable[[Encoder, Any], Mapping[str, str]] = lambda encoder, config: {}
+    rules: Callable[[FrozenEncoder, Any], Mapping[str, str]] = lambda encoder, config: {}
 
 
 TASKS = {

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxpart.data.sets import find_set, retrieval_set
-from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.features.extract import Extracted
 from jaxpart.features.pixels import PIXELS
@@ -31,7 +31,7 @@ from jaxpart.tasks.plans import Plan
 _TASK = "layers"
 
 
-def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[Layers]:
+def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[Layers]:
     """Retrieval by every layer on every data set of a configuration: see `jaxpart.tasks.Task`."""
     encoder = narrowed(encoder)
     names = layer_names(encoder, config.layers.tokens)

@@ -9,14 +9,14 @@ from jaxpart.data.parts import PartSelection, Patch, no_patches, part_patches, u
 from jaxpart.data.source import Source
 from jaxpart.data.views import patch_view
 from jaxpart.encoders.configured import permutation_seed
-from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
-from jaxpart.features import extract as features
+from jaxpart.features.representations import check_representations, projector_layers
 from jaxpart.runs.progress import Progress
 from jaxpart.tasks.plans import Need, side_of
 
 
-def layer_names(encoder: Encoder, tokens: Sequence[str]) -> tuple[str, ...]:
+def layer_names(encoder: FrozenEncoder, tokens: Sequence[str]) -> tuple[str, ...]:
     """Representations from the first block to the last layer of the projector, in their order.
 
     Args:
@@ -27,15 +27,15 @@ def layer_names(encoder: Encoder, tokens: Sequence[str]) -> tuple[str, ...]:
     Raises:
       JaxpartError: It has none of them.
     """
-    there = {"embedding", *(f"{name}_token" for name in encoder.config.prefix)}
+    there = {"embedding", *(f"{name}_token" for name in encoder.prefix)}
     kept = [name for name in tokens if name in there]
     if not kept:
         raise JaxpartError(
             f"the {encoder.name} encoder has none of config.layers.tokens, {', '.join(tokens)}; it has "
             f"{', '.join(sorted(there))}"
         )
-    blocks = [f"block{i}/{name}" for i in range(encoder.config.depth) for name in kept]
-    return (*blocks, *kept, *features.projector_layers(encoder))
+    blocks = [f"block{i}/{name}" for i in range(encoder.depth) for name in kept]
+    return (*blocks, *kept, *projector_layers(encoder))
 
 
 def find_patches(source: Source, selection: PartSelection, progress: Progress) -> list[Patch]:
@@ -58,7 +58,11 @@ def find_patches(source: Source, selection: PartSelection, progress: Progress) -
 
 
 def need_patches(
-    encoder: Encoder, source: Source, patches: Sequence[Patch], names: Sequence[str], config: Any
+    encoder: FrozenEncoder,
+    source: Source,
+    patches: Sequence[Patch],
+    names: Sequence[str],
+    config: Any,
 ) -> Need:
     """Part patches as retrieval reads them.
 
@@ -74,7 +78,7 @@ def need_patches(
       JaxpartError: The encoder lacks a representation, or cannot take images of that size.
     """
     options = config.retrieval
-    features.check_representations(encoder, names)
+    check_representations(encoder, names)
     view = patch_view(
         source,
         patches,

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxpart.data.source import Source
 from jaxpart.data.views import View
-from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features.extract import Extracted, extract
 from jaxpart.runs.progress import Progress
@@ -24,12 +24,12 @@ class Need:
     Attributes:
       encoder: The frozen encoder.
       view: The images.
-      names: Representations, see `jaxpart.features.extract.represent`.
+      names: Representations, see `jaxpart.features.representations.represent`.
       batch_size: Images per step.
       on_error: What the view does with images that cannot be read, "raise" or "skip".
     """
 
-    encoder: Encoder
+    encoder: FrozenEncoder
     view: View
     names: tuple[str, ...]
     batch_size: int
@@ -37,9 +37,9 @@ class Need:
 
     def kind(self) -> Hashable:
         """Equal for views that are read and encoded alike, whatever their items."""
-        encoder, view = self.encoder, self.view
-        by = encoder.digest, encoder.precision, encoder.config
-        return (*by, view.data, view.kind, view.size, view.permuted, self.on_error)
+        view = self.view
+        images = view.data, view.kind, view.size, view.permuted, self.on_error
+        return self.encoder.identity, images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _encoded(need: Need, names: tuple[str, ...], options: Any, progress: Progres
     return found
 
 
-def side_of(encoder: Encoder, side: int, field: str) -> int:
+def side_of(encoder: FrozenEncoder, side: int, field: str) -> int:
     """The side of the images that an encoder is shown, in pixels.
 
     Args:
@@ -123,11 +123,11 @@ def side_of(encoder: Encoder, side: int, field: str) -> int:
       field: Where it says so, "config.retrieval.patch_pixels".
 
     Raises:
-      JaxpartError: It cannot be cut into the encoder's patches.
+      JaxpartError: The encoder does not take such images.
     """
-    if side % encoder.config.patch_size:
-        raise JaxpartError(
-            f"{field} is {side}, which cannot be cut into patches of {encoder.config.patch_size} "
-            f"pixels; give a multiple"
-        )
-    return side or encoder.config.image_size[0]
+    if side:
+        try:
+            encoder.check_size(side, side)
+        except JaxpartError as error:
+            raise JaxpartError(f"{field} is {side}, and {error}") from error
+    return side or encoder.image_size[0]

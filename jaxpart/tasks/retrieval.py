@@ -14,7 +14,7 @@ from jaxpart.data.sets import find_set, retrieval_set
 from jaxpart.data.source import Source
 from jaxpart.data.views import patch_ids
 from jaxpart.encoders.configured import untrained_twin
-from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
 from jaxpart.features.extract import Extracted
@@ -35,7 +35,7 @@ from jaxpart.tasks.plans import Plan
 _TASK = "retrieval"
 
 
-def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[Retrieval]:
+def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[Retrieval]:
     """Part retrieval on every data set of a configuration: see `jaxpart.tasks.Task`."""
     for alias in config.data.sets:
         name, _ = find_set(alias)
@@ -44,14 +44,14 @@ def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[Retriev
         yield plan(encoder, name, source, selection, config, progress)
 
 
-def rules(encoder: Encoder, config: Any) -> dict[str, str]:
+def rules(encoder: FrozenEncoder, config: Any) -> dict[str, str]:
     """What was retrieved otherwise than the paper does, see `jaxpart.tasks.Task`."""
     excluded = config.retrieval.exclude_self
     return {"queries": "do not retrieve themselves (the paper's do)"} if excluded else {}
 
 
 def plan(
-    encoder: Encoder,
+    encoder: FrozenEncoder,
     data: str,
     source: Source,
     selection: PartSelection,

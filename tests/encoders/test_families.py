@@ -12,7 +12,7 @@ from convert.families import FAMILIES
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import random_encoder, write_encoder
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.features import extract as features
+from jaxpart.features.representations import check_representations, represent
 from jaxpart.io.files import write_json
 
 BODY = {"image_size": (28, 28), "patch_size": 14, "width": 24, "depth": 2, "num_heads": 2}
@@ -54,16 +54,16 @@ def test_representations_of_an_encoder_without_prefix():
     pool = ProjectorConfig("attention_pool", out=24, hidden=(24,), num_heads=2)
     encoder = random_encoder("siglip", ViTConfig(**BODY, prefix=(), projector=pool))
     names = ("embedding", "projection", "block0/embedding")
-    features.check_representations(encoder, names)
+    check_representations(encoder, names)
     images = np.random.default_rng(0).integers(0, 256, (2, 28, 42, 3)).astype(np.uint8)
-    out = features.represent(encoder, images, names=names)
+    out = represent(encoder, images, names=names)
     assert all(value.shape == (2, 24) for value in out.values())
     blocks = encoder(encoder.normalize(images), blocks=True)["blocks"]
     np.testing.assert_allclose(out["block0/embedding"], blocks[0].mean(axis=1), atol=1e-5)
     for name in ("cls_token", "block0/cls_token"):
         sentence = f"no representation '{name}'; choose among embedding, projection, block0/emb"
         with pytest.raises(jaxpart.JaxpartError, match=sentence):
-            features.check_representations(encoder, (name,))
+            check_representations(encoder, (name,))
 
 
 def test_registers_are_neither_patches_nor_cls():
@@ -71,7 +71,7 @@ def test_registers_are_neither_patches_nor_cls():
     encoder = random_encoder("dinov2", ViTConfig(**BODY, prefix=prefix))
     images = np.random.default_rng(0).integers(0, 256, (2, 28, 42, 3)).astype(np.uint8)
     names = ("embedding", "cls_token", "block1/register2_token", "block1/embedding")
-    out = features.represent(encoder, images, names=names)
+    out = represent(encoder, images, names=names)
     full = encoder(encoder.normalize(images), blocks=True)
     assert full["tokens"].shape == (2, 3 + 2 * 3, 24)
     np.testing.assert_allclose(out["embedding"], full["tokens"][:, 3:].mean(axis=1), atol=1e-5)

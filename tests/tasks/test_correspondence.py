@@ -11,7 +11,7 @@ from jaxpart.data.sets.pairs import open_pairs
 from jaxpart.data.squares import resized, square_view
 from jaxpart.encoders.configured import configured_encoder
 from jaxpart.errors import JaxpartError
-from jaxpart.features.extract import represent
+from jaxpart.features.representations import represent
 from jaxpart.metrics.pck import interchangeable, pck, pck_intervals
 from jaxpart.runs.config_checks import check_config
 from jaxpart.runs.rows import Key, one, select
@@ -355,7 +355,10 @@ def test_task_by_every_convention(measured, name):
     ("options", "sentence"),
     [
         ({"representations": ("embedding",)}, "has no representation 'embedding'"),
-        ({"pixels": 50}, "config.correspondence.pixels is 50, which cannot be cut"),
+        (
+            {"pixels": 50},
+            "config.correspondence.pixels is 50, and images of 50 × 50 pixels cannot be cut",
+        ),
         ({"convention": "dift", "soft_window": 5}, "soft_window is for cells, and dift looks"),
         ({"convention": "none"}, "convention is 'none'; choose among jaxpart, geoaware"),
         ({"sets": ()}, "config.correspondence.sets is empty"),

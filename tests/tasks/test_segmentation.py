@@ -345,7 +345,7 @@ def test_a_configuration_without_segmentation():
 
 def test_crop_that_is_no_multiple_of_the_patch(encoder):
     with pytest.raises(
-        JaxpartError, match=r"lip: crops of 321 .* patches of 8; .*lip\.crop .* 320"
+        JaxpartError, match=r"settings\.lip\.crop is 321, .* patches of 8; .* as 320"
     ):
         crop_size(encoder, 321, "lip")
 

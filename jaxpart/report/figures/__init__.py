@@ -40,7 +40,7 @@ def seen_figures(
                         f"{looker.run.label}: attention and PCA of tokens skipped, {error}"
                     )
                 advance(1)
-        found += [tokens.attention(one) for one in seen]
+        found += filter(None, map(tokens.attention, seen))
         if seen:
             found.append(tokens.principal_components(seen))
         found += reconstructions.reconstructions(lookers, progress)

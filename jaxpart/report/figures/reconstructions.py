@@ -14,7 +14,9 @@ from jaxtyping import Bool, Float, UInt8
 from jaxpart.data.parts import PartSelection
 from jaxpart.data.regions import part_regions, patches_of_region
 from jaxpart.data.sets import find_set
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.configured import encoder_folder
+from jaxpart.encoders.encoder import Encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining.crops import patches_of
 from jaxpart.pretraining.masked_prediction import KINDS, Predictor, load_predictor
@@ -65,7 +67,7 @@ def reconstructions(lookers: Sequence[Looker], progress: Progress) -> Iterator[P
 
 def _picture(looker: Looker) -> Picture:
     predictor = _predictor(looker)
-    examples = _examples(looker)
+    examples = _examples(looker, predictor.encoder.config)
     predicted, best, undone = drawn(predictor, examples.images, examples.mask)
     truth = _patches(examples.images, predictor.encoder.config.patch_size)
     greyed = _with(truth, np.full_like(truth, _GREY), examples.mask, len(examples.images[0]))
@@ -104,7 +106,7 @@ def _picture(looker: Looker) -> Picture:
 
 
 def _predictor(looker: Looker) -> Predictor:
-    if looker.run.encoder["name"] not in KINDS:
+    if looker.run.encoder["name"] not in KINDS or not isinstance(looker.encoder, Encoder):
         raise JaxpartError("the method predicts no patches")
     folder = encoder_folder(looker.config)
     if folder is None:
@@ -117,10 +119,10 @@ def _predictor(looker: Looker) -> Predictor:
     return predictor
 
 
-def _examples(looker: Looker) -> Examples:
+def _examples(looker: Looker, config: ViTConfig) -> Examples:
     """Images of a run's first data set, drawn by its seed, and of each a part seldom shown so far."""
     name, data = looker.data_set, looker.config.data
-    source, config = picture_source(name, data), looker.encoder.config
+    source = picture_source(name, data)
     selection = find_set(name)[1].parts
     if selection is None and source.info.part_names:
         selection = PartSelection(source.info.part_names)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxpart.data.images import decode, image_eval
+from jaxpart.encoders.encoder import Encoder
 from jaxpart.report.evaluate import Looker, drawn_images, picture_source
 from jaxpart.report.figures.style import Picture, new_figure, plain
 from jaxpart.report.runs import Run
@@ -27,13 +28,13 @@ class Seen:
       run: Whose encoder.
       images: The pixels.
       tokens: Patch tokens after the final norm.
-      attention: Of cls to the patches, in the last block.
+      attention: Of cls to the patches, in the last block of a ViT; None of another encoder.
     """
 
     run: Run
     images: UInt8[np.ndarray, "image size size 3"]
     tokens: Float[np.ndarray, "image row column width"]
-    attention: Float[np.ndarray, "image head row column"]
+    attention: Float[np.ndarray, "image head row column"] | None
 
 
 def look(looker: Looker) -> Seen:
@@ -44,26 +45,29 @@ def look(looker: Looker) -> Seen:
     """
     encoder, config = looker.encoder, looker.config
     source = picture_source(looker.data_set, config.data)
-    size = encoder.config.image_size[0]
+    size = encoder.image_size[0]
     images = []
     for number in drawn_images(source, _IMAGES, config.data.seed):
         record = source[number]
         images.append(image_eval(decode(record.image, record.annotation.id), size))
     pixels = np.stack(images)
-    out = encoder(encoder.normalize(jnp.asarray(pixels)), attention=True)
-    grid, prefix = encoder.config.grid_of(size, size), len(encoder.config.prefix)
+    grid, prefix = encoder.grid_of(size, size), len(encoder.prefix)
+    normalised = encoder.normalize(jnp.asarray(pixels))
+    attention = None
+    if isinstance(encoder, Encoder):
+        out = encoder(normalised, attention=True)
+        weights = np.asarray(out["attention"])[:, :, 0, prefix:]
+        attention = weights.reshape(*weights.shape[:2], *grid)
+    else:
+        out = encoder(normalised)
     tokens = np.asarray(out["tokens"])[:, prefix:]
-    attention = np.asarray(out["attention"])[:, :, 0, prefix:]
-    return Seen(
-        looker.run,
-        pixels,
-        tokens.reshape(len(pixels), *grid, -1),
-        attention.reshape(*attention.shape[:2], *grid),
-    )
+    return Seen(looker.run, pixels, tokens.reshape(len(pixels), *grid, -1), attention)
 
 
-def attention(seen: Seen) -> Picture:
-    """Every head's attention from cls to the patches, beside the image."""
+def attention(seen: Seen) -> Picture | None:
+    """Every head's attention from cls to the patches, beside the image; None where it is not known."""
+    if seen.attention is None:
+        return None
     heads = seen.attention.shape[1]
     rows = min(_ATTENDED, len(seen.images))
     figure = new_figure(0.95 * (heads + 1) + 0.3, 0.95 * rows + 0.5)

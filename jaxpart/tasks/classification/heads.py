@@ -12,9 +12,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Bool, Int
 
-from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
-from jaxpart.features.extract import Features, check_representations
+from jaxpart.features.extract import Features
+from jaxpart.features.representations import check_representations
 from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.io.files import npz
 from jaxpart.metrics.accuracy import accuracy, item_scores
@@ -80,7 +81,7 @@ class Labelled:
     test: Split
 
 
-def check_heads(encoder: Encoder, options: Any) -> tuple[str, ...]:
+def check_heads(encoder: FrozenEncoder, options: Any) -> tuple[str, ...]:
     """The representations that a configuration's heads need.
 
     Raises:

@@ -15,6 +15,7 @@ from jaxpart.data.source import Source
 from jaxpart.data.subset import Classes
 from jaxpart.data.views import image_view
 from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features.extract import Extracted, extract
 from jaxpart.probes.items import Items
@@ -37,7 +38,9 @@ _TASK = "object_classification"
 _LOGITS = "projection"
 
 
-def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[ObjectClassification]:
+def plans(
+    encoder: FrozenEncoder, config: Any, progress: Progress
+) -> Iterator[ObjectClassification]:
     """Object classification on every data set of a configuration: see `jaxpart.tasks.Task`."""
     options = config[_TASK]
     names = check_heads(encoder, options)
@@ -104,7 +107,7 @@ class ObjectClassification(Plan):
     classes: tuple[str, ...]
     kept: Sequence[int]
     sides: tuple[_Images, _Images]
-    encoder: Encoder
+    encoder: FrozenEncoder
     size: int
     config: Any
 
@@ -193,9 +196,10 @@ class _Images:
         return Split({}, self.labels, (), np.arange(len(self.labels)), 0)
 
 
-def _check_classifier(encoder: Encoder, test: _Images) -> None:
+def _check_classifier(encoder: FrozenEncoder, test: _Images) -> None:
     """Refuses to take anything else for the logits of these classes."""
-    projector, classes = encoder.config.projector, len(test.source.info.class_names)
+    projector = encoder.config.projector if isinstance(encoder, Encoder) else None
+    classes = len(test.source.info.class_names)
     if projector is None or projector.kind != "classifier":
         raise JaxpartError(
             f"the {encoder.name} encoder has no classifier of its own; pass "

@@ -14,7 +14,7 @@ from jaxpart.data.sets import classification_sets, find_set
 from jaxpart.data.source import Source
 from jaxpart.data.views import patch_ids, patch_view
 from jaxpart.encoders.configured import permutation_seed
-from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
 from jaxpart.features.extract import Extracted
@@ -35,7 +35,7 @@ from jaxpart.tasks.plans import Need, Plan, side_of
 _TASK = "classification"
 
 
-def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[PartClassification]:
+def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[PartClassification]:
     """Part classification on every data set of a configuration: see `jaxpart.tasks.Task`."""
     encoder = encoder if _by_channel(config[_TASK]) else narrowed(encoder)
     names = check_heads(encoder, config[_TASK])
@@ -127,7 +127,7 @@ class _Patches:
 
     def need(
         self,
-        encoder: Encoder,
+        encoder: FrozenEncoder,
         names: Sequence[str],
         transform: Literal["eval", "train"],
         config: Any,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,11 +14,12 @@ from jaxpart.data.pairs import PairSet
 from jaxpart.data.sets.pairs import ALIASES, open_pairs
 from jaxpart.data.squares import square_view
 from jaxpart.encoders.configured import permutation_seed
-from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
-from jaxpart.features.extract import Extracted, Features, check_representations
+from jaxpart.features.extract import Extracted, Features
 from jaxpart.features.pixels import PIXELS, SIDE
+from jaxpart.features.representations import check_representations
 from jaxpart.metrics.pck import interchangeable, pck, pck_intervals
 from jaxpart.runs.items import items_npz
 from jaxpart.runs.progress import Progress
@@ -36,11 +38,11 @@ SAME_POSITION = "same_position"
 _LABELS = {SAME_POSITION: "same position", PIXELS: "pixels"}
 
 
-def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[Correspondence]:
+def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[Correspondence]:
     """Correspondence on every data set of a configuration: see `jaxpart.tasks.Task`."""
     options = config.correspondence
     encoder = narrowed(encoder)
-    blocks = tuple(f"block{i}/tokens" for i in range(encoder.config.depth))
+    blocks = tuple(f"block{i}/tokens" for i in range(encoder.depth))
     names = tuple(options.representations) or (*blocks, "tokens")
     check_representations(encoder, names, tokens=True)
     if permutation_seed(config) is not None:
@@ -76,8 +78,9 @@ def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[Corresp
             name,
             pairs,
             names,
-            Grid(side // encoder.config.patch_size, side),
-            len(encoder.config.prefix),
+            {name: _grid(encoder, name, side) for name in names},
+            side,
+            len(encoder.prefix),
             convention,
             options.soft_window or None,
             tuple(options.alphas),
@@ -88,7 +91,19 @@ def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[Corresp
         )
 
 
-def rules(encoder: Encoder, config: Any) -> Mapping[str, str]:
+def _grid(encoder: FrozenEncoder, name: str, side: int) -> Grid:
+    """Of a representation's patch tokens; `check_representations` has seen that they have one grid."""
+    block = re.match(r"block(\d+)/", name)
+    rows, columns = encoder.grid_of(side, side, int(block[1]) if block else None)
+    if rows != columns:
+        raise JaxpartError(
+            f"correspondence matches tokens on a square grid, and {name} of the {encoder.name} encoder "
+            f"has {rows} × {columns} of an image of {side} × {side} pixels"
+        )
+    return Grid(rows, side)
+
+
+def rules(encoder: FrozenEncoder, config: Any) -> Mapping[str, str]:
     """How points are matched, see `jaxpart.tasks.Task`."""
     options = config.correspondence
     how = f"window soft-argmax of {options.soft_window} cells" if options.soft_window else "argmax"
@@ -103,7 +118,8 @@ class Correspondence(Plan):
       data: What rows call the data set.
       pairs: The pairs.
       names: Representations, all tokens of an image.
-      grid: Of the encoder's patches.
+      grids: Of the patch tokens of each representation.
+      side: Of the square images, in pixels.
       prefix: Tokens before those of patches.
       convention: See `Convention`.
       window: See `jaxpart.tasks.correspondence.matching.match`.
@@ -114,7 +130,8 @@ class Correspondence(Plan):
     data: str
     pairs: PairSet
     names: tuple[str, ...]
-    grid: Grid
+    grids: Mapping[str, Grid]
+    side: int
     prefix: int
     convention: Convention
     window: int | None
@@ -134,7 +151,7 @@ class Correspondence(Plan):
         found, by `jaxpart.runs.items`.
         """
         pairs, seen = self.pairs, features["images"].features
-        points = PairPoints(pairs, self.convention, self.grid.side)
+        points = PairPoints(pairs, self.convention, self.side)
         row = functools.partial(Row, self.data, _TASK)
         yield row("images", len(pairs.sizes))
         yield row("pairs", len(pairs.pairs))
@@ -142,14 +159,14 @@ class Correspondence(Plan):
         yield row("geometry-aware points", int(self._ambiguous().sum()))
         kept: dict[Key, np.ndarray] = {}
         yield from self._scored(points, points.same_position(), BASELINE, SAME_POSITION, kept)
-        cells = Grid(SIDE, self.grid.side)
+        cells = Grid(SIDE, self.side)
         with progress.bar(f"{self.data}: matching", len(self.names) + 1) as advance:
             found = points.match(lambda i: neighbourhoods(seen[PIXELS][i]), cells, self.window)
             yield from self._scored(points, found, BASELINE, PIXELS, kept)
             advance(1)
             for name in self.names:
                 read = functools.partial(self._tokens, seen[name])
-                found = points.match(read, self.grid, self.window)
+                found = points.match(read, self.grids[name], self.window)
                 yield from self._scored(points, found, "", name, kept)
                 advance(1)
         ids = np.array([pairs.source.annotation(i).id for i in range(len(pairs.sizes))])

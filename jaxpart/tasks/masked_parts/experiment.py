@@ -35,6 +35,7 @@ from jaxpart.data.sets import find_set, open_set, retrieval_set
 from jaxpart.data.source import Source
 from jaxpart.encoders.configured import encoder_folder
 from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.loading import describe
 from jaxpart.features.extract import Extracted
 from jaxpart.metrics.bootstrap import retrieval_intervals
@@ -59,7 +60,7 @@ _CHUNK = 32
 """Parts predicted at once: BEiT's 8192 logits of each patch fill memory."""
 
 
-def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[MaskedParts]:
+def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[MaskedParts]:
     """Masked parts on every data set of a configuration: see `jaxpart.tasks.Task`.
 
     Encoders without a decoder that predicts patches are passed over with a line.
@@ -73,11 +74,14 @@ def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[MaskedP
         progress.say_once(source.info.remarks)
         order = np.random.default_rng(config.seed).permutation(len(source))
         numbers = sorted(order[: config[_TASK].images or None].tolist())
-        share = config[_TASK].largest_share
-        what = f"{name}/{_TASK}"
-        yield MaskedParts(
-            what, (source,), name, predictor, encoder, selection, numbers, share, config.seed
+        regions = read_regions(
+            source,
+            numbers,
+            selection,
+            predictor.encoder.config,
+            largest_share=config[_TASK].largest_share,
         )
+        yield MaskedParts(f"{name}/{_TASK}", (source,), name, predictor, regions, config.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,19 +91,13 @@ class MaskedParts(Plan):
     Attributes:
       data: What rows call the data set.
       predictor: The encoder with its decoder.
-      encoder: The encoder.
-      selection: Keypoints whose parts are hidden; None: the parts are masks.
-      numbers: Images of the data set.
-      largest_share: Of the patches; larger parts are not hidden.
+      regions: The parts that are hidden.
       seed: Draws what is hidden.
     """
 
     data: str
     predictor: Predictor
-    encoder: Encoder
-    selection: PartSelection | None
-    numbers: Sequence[int]
-    largest_share: float
+    regions: Regions
     seed: int
 
     def rows(
@@ -109,22 +107,15 @@ class MaskedParts(Plan):
         "representation"), which is the row's representation, and each of `QUERIES`, which is its head,
         "AP" with its 95 % interval over images, "mAP" and the "AP" of each part; and the "AP" of the
         difference of "part" and another, the head "part_less_other_image"."""
-        regions = read_regions(
-            self.sources[0],
-            self.numbers,
-            self.selection,
-            self.encoder,
-            largest_share=self.largest_share,
-        )
-        yield from masked_parts(self.predictor, regions, self.seed, self.data, progress)
+        yield from masked_parts(self.predictor, self.regions, self.seed, self.data, progress)
 
 
-def _predictor(encoder: Encoder, config: Any, progress: Progress) -> Predictor | None:
+def _predictor(encoder: FrozenEncoder, config: Any, progress: Progress) -> Predictor | None:
     """The encoder with its decoder; None if there is none, which is told."""
-    folder = encoder_folder(config)
-    about = describe(folder)[0].get("decoder", {}) if folder else {}
-    if folder is not None and about.get("kind") in KINDS:
-        return load_predictor(encoder, folder)
+    if isinstance(encoder, Encoder) and (folder := encoder_folder(config)):
+        about = describe(folder)[0].get("decoder", {})
+        if about.get("kind") in KINDS:
+            return load_predictor(encoder, folder)
     advice = "; convert it with --with-decoder" if encoder.name in KINDS else ""
     progress.say(f"masked parts: skipped, this {encoder.name} has no decoder of patches{advice}")
     return None

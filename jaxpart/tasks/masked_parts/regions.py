@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int, UInt8
 from jaxpart.data.parts import PartSelection
 from jaxpart.data.regions import part_regions, patches_of_region
 from jaxpart.data.source import Source
-from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.errors import JaxpartError
 
 _FEWEST = 4
@@ -41,7 +41,7 @@ def read_regions(
     source: Source,
     numbers: Sequence[int],
     selection: PartSelection | None,
-    encoder: Encoder,
+    config: ViTConfig,
     *,
     largest_share: float,
 ) -> Regions:
@@ -51,7 +51,7 @@ def read_regions(
       source: The data set.
       numbers: Which of its images.
       selection: The keypoints that are parts, where there are no part masks.
-      encoder: Says how large images and patches are.
+      config: Says how large images and patches are.
       largest_share: Of the patches; parts that touch more are left out.
 
     Raises:
@@ -59,19 +59,21 @@ def read_regions(
     """
     images, labels, image, parts, touched = [], [], [], [], []
     for place, number in enumerate(numbers):
-        pixels, found = part_regions(source, number, selection, size=encoder.config.image_size[0])
+        pixels, found = part_regions(source, number, selection, size=config.image_size[0])
         label = source.annotation(number).label
         images.append(pixels)
         labels.append(-1 if label is None else label)
         for name, region in found.items():
-            patches = patches_of_region(region, encoder.config.patch_size)
+            patches = patches_of_region(region, config.patch_size)
             if patches.mean() <= largest_share:
                 image.append(place)
                 parts.append(name)
                 touched.append(patches)
     if not touched:
         raise JaxpartError(
-            f"no image of {source.info.name} shows a part to hide; take more masked_parts.images"
+            f"none of {len(numbers)} images of {source.info.name} shows a part that touches at most "
+            f"{largest_share:g} of the patches; raise config.masked_parts.largest_share or "
+            f"config.masked_parts.images"
         )
     return Regions(np.stack(images), np.array(labels), np.array(image), parts, np.stack(touched))
 

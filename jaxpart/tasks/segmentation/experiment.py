@@ -24,7 +24,7 @@ from jaxpart.data.input import Loader, load
 from jaxpart.data.palettes import palette
 from jaxpart.data.source import Source
 from jaxpart.data.subset import random_subset
-from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features.extract import Extracted
 from jaxpart.io.checkpoints import Checkpointer
@@ -40,10 +40,12 @@ from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.plans import Plan
 from jaxpart.tasks.segmentation.heads import (
     Readers,
+    check_grids,
     crop_size,
     labelled_patches,
     readouts,
     training_program,
+    widths,
     window_logits,
 )
 from jaxpart.tasks.segmentation.inputs import SegmentationSet, segmentation_set
@@ -76,19 +78,20 @@ def check(config: Any) -> None:
     check_options(config.segmentation)
 
 
-def rules(encoder: Encoder, config: Any) -> dict[str, str]:
+def rules(encoder: FrozenEncoder, config: Any) -> dict[str, str]:
     """How positions came to the crop, what decayed and who resized: see `jaxpart.tasks.Task`."""
     return described(encoder, config.segmentation)
 
 
-def plans(encoder: Encoder, config: Any, progress: Progress) -> Iterator[SegmentationPlan]:
+def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[SegmentationPlan]:
     """Segmentation on every data set of a configuration: see `jaxpart.tasks.Task`."""
     options = config.segmentation
     check(config)
-    readouts(options.readouts, encoder.config.depth)
+    chosen = readouts(options.readouts, encoder.depth)
     devices.check_batch(options.batch_size, "config.segmentation.batch_size")
     for name in options.sets:
-        crop_size(encoder, options.settings[name].crop, name)
+        crop, _ = crop_size(encoder, options.settings[name].crop, name)
+        check_grids(encoder, chosen, crop, incontext=bool(options.incontext.images))
     for name in options.sets:
         with progress.bar(f"{name}: opening", None):
             data = segmentation_set(name, config)
@@ -115,7 +118,7 @@ class SegmentationPlan(Plan):
       seed: See `Segmentation`.
     """
 
-    encoder: Encoder
+    encoder: FrozenEncoder
     data: SegmentationSet
     options: Any
     seed: int
@@ -135,7 +138,7 @@ class Segmentation:
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: FrozenEncoder,
         data: SegmentationSet,
         config: Any,
         seed: int,
@@ -160,7 +163,7 @@ class Segmentation:
         self.seed, self.workdir, self.progress = seed, workdir, progress
         crop = crop_size(encoder, data.crop, data.name)
         self.sliding = SlidingWindow(crop, (data.stride, data.stride), config.window_batch)
-        self.readouts = readouts(config.readouts, encoder.config.depth)
+        self.readouts = readouts(config.readouts, encoder.depth)
 
     def run(self) -> Iterator[Row]:
         """Trains, tests, and yields what was found: see `run`."""
@@ -199,7 +202,7 @@ class Segmentation:
         """
         config, data = self.config, self.data
         rngs = nnx.Rngs(self.seed)
-        heads = PixelHeads(chosen, self.encoder.config.width, len(data.classes), rngs=rngs)
+        heads = PixelHeads(chosen, widths(self.encoder, data.crop), len(data.classes), rngs=rngs)
         rate = learning_rate(
             config.iterations, peak=config.learning_rate, warmup=config.warmup, ratio=1e-6
         )

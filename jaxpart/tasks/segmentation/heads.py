@@ -7,20 +7,21 @@ encoder runs at the size of the crop, and heads read the patch tokens of blocks 
 from __future__ import annotations
 
 import functools
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Float32, Int32, UInt8
 
 from jaxpart import devices
 from jaxpart.data.segmentation_transforms import inside
-from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.families import IMAGENET_MEAN
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
 from jaxpart.probes.incontext import Memory, make_memory, nearest_labels, patch_shares
 from jaxpart.probes.pixel import (
@@ -35,6 +36,8 @@ from jaxpart.tasks.segmentation.rules import for_segmentation
 from jaxpart.tasks.segmentation.sliding import WindowLogits
 
 _BLOCK = re.compile(r"block(\d+)")
+_MEAN_COLOUR = tuple(round(255 * value) for value in IMAGENET_MEAN)
+"""Of padding, for encoders that take pixels of 0 to 255."""
 
 
 def readouts(names: Sequence[str], depth: int) -> dict[str, tuple[int, ...]]:
@@ -43,11 +46,14 @@ def readouts(names: Sequence[str], depth: int) -> dict[str, tuple[int, ...]]:
     Args:
       names: "paper" for one head on the paper's four blocks (see `paper_blocks`), "block3" for one on
         block 3 alone, counted from 0, "blocks" for one on every block alone.
-      depth: Number of blocks of the encoder.
+      depth: Number of blocks of the encoder; 0: it returns the tokens of its last layer alone, which one
+        head reads, "tokens".
 
     Raises:
       JaxpartError: A name is unknown or the encoder has no such block.
     """
+    if not depth:
+        return {"tokens": (0,)}
     chosen: dict[str, tuple[int, ...]] = {}
     for name in names:
         block = _BLOCK.fullmatch(name)
@@ -65,7 +71,7 @@ def readouts(names: Sequence[str], depth: int) -> dict[str, tuple[int, ...]]:
 
 
 def feature_maps(
-    encoder: Encoder,
+    encoder: FrozenEncoder,
     images: UInt8[Array, "batch height width 3"],
     sizes: Int32[Array, "batch 2"],
     blocks: Iterable[int],
@@ -76,17 +82,27 @@ def feature_maps(
       encoder: The frozen encoder; its positions come to the images' grid as `for_segmentation` says.
       images: Pixels of 0 to 255.
       sizes: (height, width) that the picture fills of each image; the rest is padding.
-      blocks: Indices of the blocks.
+      blocks: Indices of the blocks; 0 for the tokens of the last layer of an encoder that returns no
+        blocks.
     """
     height, width = images.shape[1:3]
-    pixels = jnp.where(inside(sizes, (height, width)), encoder.normalize(images), 0)
-    outputs = for_segmentation(encoder)(pixels, blocks=True)["blocks"]
-    grid = encoder.config.grid_of(height, width)
-    return {index: jax.lax.stop_gradient(patch_map(outputs[index], grid)) for index in blocks}
+    pixels = encoder.normalize(images)
+    padding = 0 if pixels.dtype == jnp.float32 else np.array(_MEAN_COLOUR, np.uint8)
+    pixels = jnp.where(inside(sizes, (height, width)), pixels, padding)
+    out = for_segmentation(encoder)(pixels, blocks=encoder.depth > 0)
+    layers = out["blocks"] if encoder.depth else (out["tokens"],)
+    return {
+        index: jax.lax.stop_gradient(
+            patch_map(
+                layers[index], encoder.grid_of(height, width, index if encoder.depth else None)
+            )
+        )
+        for index in blocks
+    }
 
 
 def training_program(
-    encoder: Encoder, heads: PixelHeads, transform: optax.GradientTransformation
+    encoder: FrozenEncoder, heads: PixelHeads, transform: optax.GradientTransformation
 ) -> tuple[PixelState, Callable[[PixelState, dict[str, Array]], tuple[PixelState, dict]]]:
     """The state before the first step, on all devices, and the step, as `jaxpart.training.fit` takes it.
 
@@ -100,12 +116,15 @@ def training_program(
     """
     state, update = training(heads, transform)
 
-    @functools.partial(jax.jit, donate_argnums=1)
     def step(encoder, state, batch):
         maps = feature_maps(encoder, batch["image"], batch["size"], heads.blocks)
         state, losses = update(state, maps, batch["label"])
         return state, {"loss": losses}
 
+    if encoder.jittable:
+        step = jax.jit(step, donate_argnums=1)
+    else:
+        update = jax.jit(update, donate_argnums=0)
     return devices.replicate(state), functools.partial(step, encoder)
 
 
@@ -122,7 +141,7 @@ class Readers(NamedTuple):
 
 
 def window_logits(
-    encoder: Encoder, readers: Readers, *, neighbours: int = 30, temperature: float = 0.02
+    encoder: FrozenEncoder, readers: Readers, *, neighbours: int = 30, temperature: float = 0.02
 ) -> WindowLogits:
     """The function that the sliding-window test calls: one pass of the encoder for all readers.
 
@@ -132,14 +151,15 @@ def window_logits(
       neighbours: See `nearest_labels`.
       temperature: See `nearest_labels`.
     """
-    last = encoder.config.depth - 1
+    last = last_block(encoder)
     graphs, states = zip(*(nnx.split(heads) for heads in readers.heads), strict=True)
     needed = {index for heads in readers.heads for index in heads.blocks}
     needed |= {last} if readers.memory is not None else set()
 
-    @jax.jit
     def logits(encoder, states, memory, images, sizes):
-        maps = feature_maps(encoder, images, sizes, sorted(needed))
+        return read(states, memory, feature_maps(encoder, images, sizes, sorted(needed)))
+
+    def read(states, memory, maps):
         found = [nnx.merge(graph, state)(maps) for graph, state in zip(graphs, states, strict=True)]
         if memory is not None:
             shares = nearest_labels(
@@ -148,12 +168,16 @@ def window_logits(
             found.append(shares[None])
         return jnp.concatenate(found)
 
+    if encoder.jittable:
+        logits = jax.jit(logits)
+    else:
+        read = jax.jit(read)
     frozen = devices.replicate((encoder, states, readers.memory), local=True)
     return functools.partial(logits, *frozen)
 
 
 def labelled_patches(
-    encoder: Encoder, batches: Iterable[Mapping[str, Any]], classes: int
+    encoder: FrozenEncoder, batches: Iterable[Mapping[str, Any]], classes: int
 ) -> Memory:
     """The last block's features of training crops with what their pixels show.
 
@@ -165,29 +189,73 @@ def labelled_patches(
     Raises:
       JaxpartError: No pixel is labelled.
     """
-    last = encoder.config.depth - 1
+    last = last_block(encoder)
 
-    @jax.jit
     def patches(encoder, batch) -> tuple[FeatureMap, Float32[Array, "batch height width classes"]]:
         maps = feature_maps(encoder, batch["image"], batch["size"], [last])[last]
         return maps, patch_shares(batch["label"], maps.shape[1:3], classes)
 
+    if encoder.jittable:
+        patches = jax.jit(patches)
     found = [devices.fetch(patches(encoder, batch)) for batch in batches]
     features, shares = (jnp.concatenate(part) for part in zip(*found, strict=True))
     return make_memory(features, shares)
 
 
-def crop_size(encoder: Encoder, crop: int, name: str) -> tuple[int, int]:
-    """The crop as (height, width), checked against the encoder's patches.
+def widths(encoder: FrozenEncoder, crop: int) -> list[int]:
+    """Channels of each block that heads may read."""
+    out = encoder.shapes(crop, crop)
+    return [layer.shape[-1] for layer in (out["blocks"] or (out["tokens"],))]
+
+
+def check_grids(
+    encoder: FrozenEncoder,
+    chosen: Mapping[str, Sequence[int]],
+    crop: int,
+    *,
+    incontext: bool,
+) -> None:
+    """Refuses heads that read blocks of different grids: one program makes one map of all.
+
+    Args:
+      encoder: The encoder.
+      chosen: See `readouts`.
+      crop: Side of a crop, pixels.
+      incontext: Whether the last block's patches are compared too.
 
     Raises:
-      JaxpartError: It is no multiple of the patch size.
+      JaxpartError: The grids differ, or the encoder returns no tokens.
     """
-    patch = encoder.config.patch_size
-    if crop < patch or crop % patch:
+    read = {block for blocks in chosen.values() for block in blocks}
+    read |= {last_block(encoder)} if incontext else set()
+    grids = {
+        block: encoder.grid_of(crop, crop, block if encoder.depth else None)
+        for block in sorted(read)
+    }
+    if len(set(grids.values())) > 1:
+        said = ", ".join(f"block{b} {rows} × {columns}" for b, (rows, columns) in grids.items())
         raise JaxpartError(
-            f"{name}: crops of {crop} pixels cannot be cut into patches of {patch}; set "
-            f"config.segmentation.settings.{name}.crop to a multiple, as "
-            f"{max(math.floor(crop / patch), 1) * patch}"
+            f"heads would read blocks of different grids of the {encoder.name} encoder ({said}); "
+            f"name those of one grid in config.segmentation.readouts, and set "
+            f"config.segmentation.incontext.images to 0 if the last block is of another"
         )
+
+
+def last_block(encoder: FrozenEncoder) -> int:
+    """The block whose patches are compared without training; 0 where an encoder returns none."""
+    return max(encoder.depth - 1, 0)
+
+
+def crop_size(encoder: FrozenEncoder, crop: int, name: str) -> tuple[int, int]:
+    """The crop as (height, width), checked against what the encoder takes.
+
+    Raises:
+      JaxpartError: The encoder does not take such images.
+    """
+    try:
+        encoder.check_size(crop, crop)
+    except JaxpartError as error:
+        raise JaxpartError(
+            f"config.segmentation.settings.{name}.crop is {crop}, and {error}"
+        ) from error
     return crop, crop

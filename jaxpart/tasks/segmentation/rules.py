@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxpart.encoders.encoder import Encoder, graph_of
+from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.positions import PositionResize
 
 _POSITIONS: Mapping[str, PositionResize] = {
@@ -37,12 +38,14 @@ _WORDS = {
 }
 
 
-def for_segmentation(encoder: Encoder) -> Encoder:
+def for_segmentation(encoder: FrozenEncoder) -> FrozenEncoder:
     """The encoder with the rule by which published segmentation takes its positions to another grid.
 
     The published loader resizes the array of a checkpoint, also where it holds sines and cosines that
     the method itself computes anew. An encoder of another family stays as it is.
     """
+    if not isinstance(encoder, Encoder):
+        return encoder
     rule = _POSITIONS.get(encoder.name, encoder.config.position_resize)
     if encoder.config.positions == "none" or rule == encoder.config.position_resize:
         return encoder
@@ -50,29 +53,34 @@ def for_segmentation(encoder: Encoder) -> Encoder:
     return dataclasses.replace(encoder, config=config, graph=graph_of(config))
 
 
-def decays_bias(encoder: Encoder) -> bool:
+def decays_bias(encoder: FrozenEncoder) -> bool:
     """Whether weight decay is applied to the bias of this encoder's head."""
     return encoder.name not in _SPARED
 
 
-def described(encoder: Encoder, config: Any) -> dict[str, str]:
+def described(encoder: FrozenEncoder, config: Any) -> dict[str, str]:
     """The rules that a result was made by, in words.
 
     Args:
       encoder: The frozen encoder.
       config: The configuration's `segmentation`.
     """
-    architecture = for_segmentation(encoder).config
-    found = []
+    return {
+        "positions": _positions(for_segmentation(encoder)),
+        "weight decay": "weights and bias" if decays_bias(encoder) else "weights alone",
+        "resize": config.resize,
+    }
+
+
+def _positions(encoder: FrozenEncoder) -> str:
+    if not isinstance(encoder, Encoder):
+        return "its own rule"
+    architecture, found = encoder.config, []
     if architecture.positions != "none":
         found.append(_WORDS[architecture.position_resize])
     if architecture.rotary != "none":
         found.append("rotary")
     if architecture.relative_bias != "none":
         found.append("relative biases, geometrically spaced")
-    published = encoder.name in _OF_THE_PAPER
-    return {
-        "positions": f"{' and '.join(found) or 'none'} ({'as published' if published else 'its own rule'})",
-        "weight decay": "weights and bias" if decays_bias(encoder) else "weights alone",
-        "resize": config.resize,
-    }
+    rule = "as published" if encoder.name in _OF_THE_PAPER else "its own rule"
+    return f"{' and '.join(found) or 'none'} ({rule})"

@@ -1,0 +1,145 @@
+"""Representations of images by their names: "embedding", "block3/tokens", "cls_token+embedding", …"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt8
+
+from jaxpart.encoders.frozen import FrozenEncoder
+from jaxpart.errors import JaxpartError
+from jaxpart.features.pixels import PIXELS, cell_means
+
+_BLOCK = re.compile(r"block(\d+)/(embedding|tokens|\w+_token)")
+_LAYER = re.compile(r"(projector|predictor)([1-9]\d*)")
+
+
+def check_representations(
+    encoder: FrozenEncoder, names: Sequence[str], *, tokens: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of representations, for one image of the encoder's own size.
+
+    Args:
+      encoder: The encoder.
+      names: See `represent`.
+      tokens: Whether they shall be all tokens of an image, or else one vector.
+
+    Raises:
+      JaxpartError: The encoder does not have one of them, or names joined by a plus differ in their
+        number of tokens.
+    """
+    outputs = encoder.shapes(*encoder.image_size)
+    shapes = {}
+    for name in names:
+        if name == PIXELS:
+            images = jax.ShapeDtypeStruct((1, *encoder.image_size, 3), jnp.uint8)
+            shapes[name] = jax.eval_shape(cell_means, images).shape[1:]
+            continue
+        try:
+            shape = jax.eval_shape(lambda out, name=name: _read(out, name, encoder.prefix), outputs)
+            if (shape.ndim == 3) != tokens:
+                raise KeyError(name)
+        except KeyError:
+            raise JaxpartError(
+                f"the {encoder.name} encoder has no representation {name!r}; choose among "
+                f"{', '.join(available(encoder, tokens=tokens))}"
+            ) from None
+        except TypeError:
+            raise JaxpartError(
+                f"{name!r} joins tokens of different grids; name representations of one grid"
+            ) from None
+        shapes[name] = shape.shape[1:]
+    return shapes
+
+
+def available(encoder: FrozenEncoder, *, tokens: bool = False) -> list[str]:
+    """Names of an encoder's representations, the first and the last standing for those of its blocks.
+
+    Args:
+      encoder: The encoder.
+      tokens: Whether they are all tokens of an image, or else one vector.
+    """
+    out = encoder.shapes(*encoder.image_size)
+    kinds = [*(["tokens"] if tokens else ["embedding", *(f"{t}_token" for t in encoder.prefix)])]
+    names = [name for name in kinds if name in out]
+    if not tokens:
+        vectors = [k for k, v in out.items() if getattr(v, "ndim", 0) == 2 and k not in names]
+        names += [*vectors, *projector_layers(encoder)]
+    if encoder.depth:
+        names.append(f"block0/{kinds[0]} … block{encoder.depth - 1}/{kinds[-1]}")
+    return names
+
+
+def projector_layers(encoder: FrozenEncoder) -> list[str]:
+    """Names of the outputs of its projector's layers, and of its predictor's, in their order."""
+    out = encoder.shapes(*encoder.image_size)
+    kinds = ("projector", "predictor")
+    return [f"{kind}{i}" for kind in kinds for i in range(1, len(out[kind]) + 1)]
+
+
+def represent(
+    encoder: FrozenEncoder,
+    images: UInt8[Array, "batch height width 3"],
+    order: Int[Array, "batch patch"] | None = None,
+    *,
+    names: tuple[str, ...],
+) -> dict[str, Float[Array, "batch ..."]]:
+    """The named representations of uint8 images.
+
+    Args:
+      encoder: The frozen encoder.
+      images: Pixels of 0 to 255.
+      order: See `Encoder.__call__`.
+      names: Keys of the encoder's output with one vector per image ("embedding", "projection",
+        "cls_token", …) or with all tokens ("tokens"), or "block3/embedding", "block3/cls_token" and
+        "block3/tokens" for the output of block 3, before the final norm, counted from 0. "projector1"
+        is the output of the projector's first layer, "predictor1" that of MoCo v3's predictor, as the
+        next layer sees it (after BN and ReLU, or GELU; the bottleneck l2-normalised); the last ones
+        are "projection" and "prediction". With a plus, as in "cls_token+embedding", several are put
+        behind each other. "pixels12" needs no encoder: see `jaxpart.features.pixels`.
+
+    Raises:
+      KeyError: The encoder has no such representation.
+    """
+    found = {name: cell_means(images) for name in names if name == PIXELS}
+    names = tuple(name for name in names if name not in found)
+    if not names:
+        return found
+    blocks = any(word in name for name in names for word in ("block", "projector", "predictor"))
+    out = encoder(encoder.normalize(images), order=order, blocks=blocks)
+    return found | {name: _read(out, name, encoder.prefix) for name in names}
+
+
+def _read(out: Mapping[str, Any], name: str, prefix: Sequence[str]) -> Float[Array, "batch ..."]:
+    """One representation of an encoder's outputs. Raises `KeyError` if they have no such one."""
+    parts = [_pick(out, part, prefix) for part in name.split("+")]
+    if len({part.ndim for part in parts}) > 1:
+        raise KeyError(name)
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _pick(out: Mapping[str, Any], name: str, prefix: Sequence[str]) -> Float[Array, "batch ..."]:
+    layer = _LAYER.fullmatch(name)
+    if layer and int(layer[2]) <= len(out[layer[1]]):
+        return out[layer[1]][int(layer[2]) - 1]
+    found = _BLOCK.fullmatch(name)
+    if not found:
+        if isinstance(out.get(name), jax.Array) and out[name].ndim == (2 + (name == "tokens")):
+            return out[name]
+        raise KeyError(name)
+    index, kind = int(found.group(1)), found.group(2)
+    if index >= len(out["blocks"]):
+        raise KeyError(name)
+    tokens = out["blocks"][index]
+    if kind == "tokens":
+        return tokens
+    if kind == "embedding":
+        return tokens[:, len(prefix) :].mean(axis=1)
+    token = kind.removesuffix("_token")
+    if token not in prefix:
+        raise KeyError(name)
+    return tokens[:, prefix.index(token)]
