@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import pathlib
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from jaxpart import devices, tasks
 from jaxpart.encoders.configured import configured_encoder, encoder_folder
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
+from jaxpart.encoders.function import FunctionEncoder
 from jaxpart.encoders.loading import describe, unchecked_note
 from jaxpart.encoders.precision import REFERENCE
 from jaxpart.errors import JaxpartError
@@ -18,6 +22,7 @@ from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import VERSION, Row, read_rows
 from jaxpart.runs.table import results_table, rules_line
 from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.fitting import fitted
 from jaxpart.tasks.plans import carry_out
 
 
@@ -36,9 +41,26 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
       JaxpartError: A user's mistake, in one sentence.
     """
     check_config(config)
-    chosen = tasks.chosen(config)
+    tasks.chosen(config)
     weights = _weights(config)
     encoder = configured_encoder(config)
+    return measure_encoder(encoder, config, path, progress, weights=weights)
+
+
+def measure_encoder(
+    encoder: FrozenEncoder, config: Any, path: pathlib.Path, progress: Progress, *, weights: str
+) -> dict[str, Any]:
+    """Runs the tasks of a checked configuration with an encoder: see `measure`.
+
+    Args:
+      encoder: The frozen encoder, on all devices.
+      config: See `jaxpart.config`.
+      path: The work directory.
+      progress: Shows how far it is.
+      weights: Whose weights it has, in words.
+    """
+    config = fitted(config, encoder, progress.say)
+    chosen = tasks.chosen(config)
     # All that can be wrong is told before anything is encoded or written.
     plans = [plan for task in chosen.values() for plan in task.plans(encoder, config, progress)]
     workdir = WorkDir(
@@ -50,7 +72,13 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     folder = encoder_folder(config)
     if folder is not None and (note := unchecked_note(folder)):
         progress.say(note)
-    workdir.belongs_to("the encoder", encoder.digest)
+    if isinstance(encoder, FunctionEncoder) and not encoder.version:
+        progress.say(
+            f"{encoder.name} has no version (--config.encoder.version): no feature is kept, and the run "
+            f"cannot go on if it is interrupted"
+        )
+    # Without a digest nothing tells whether what the folder holds came of the same encoder.
+    workdir.belongs_to("the encoder", encoder.digest or str(uuid.uuid4()))
     for plan in plans:
         workdir.reads(plan.what, *plan.sources)
     rows: list[Row] = []
@@ -61,9 +89,7 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
         "name": encoder.name,
         "trained": encoder.trained,
         "digest": encoder.digest,
-        "width": encoder.config.width,
-        "depth": encoder.config.depth,
-        "patch_size": encoder.config.patch_size,
+        **_size(encoder),
         "weights": weights,
     }
     if encoder.name == "mae":  # whose patches the published code permutes
@@ -84,6 +110,13 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     return results
 
 
+def _size(encoder: FrozenEncoder) -> dict[str, int]:
+    if isinstance(encoder, Encoder):
+        config = encoder.config
+        return {"width": config.width, "depth": config.depth, "patch_size": config.patch_size}
+    return {"depth": encoder.depth}
+
+
 def _weights(config: Any) -> str:
     """Whose weights a configuration's encoder has, as far as that is known.
 
@@ -91,6 +124,8 @@ def _weights(config: Any) -> str:
       JaxpartError: It calls an encoder released that came with jaxpart or is random.
     """
     word = config.encoder.get("released", False)  # older runs' configurations lack it
+    if config.encoder.get("callable", ""):
+        return "random" if config.encoder.weights == "random" else "yours"
     if not config.encoder.checkpoint:
         if word:
             raise JaxpartError(

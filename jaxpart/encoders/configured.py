@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxpart import devices
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.loading import load_encoder, random_encoder
@@ -19,12 +20,14 @@ from jaxpart.zoo import shipped_folder
 
 
 def encoder_folder(config: Any) -> pathlib.Path | None:
-    """Where the encoder of a configuration lies; None for one with random weights.
+    """Where the encoder of a configuration lies; None for one with random weights, or a function.
 
     Raises:
       JaxpartError: The configuration wants a converted encoder but names none, or a small one that there
         is not.
     """
+    if config.encoder.get("callable", ""):
+        return None
     if config.encoder.checkpoint:
         return pathlib.Path(config.encoder.checkpoint)
     if config.encoder.small == "trained":
@@ -64,8 +67,8 @@ def permutation_seed(config: Any) -> int | None:
     return config.seed if order == "permuted" else None
 
 
-def configured_encoder(config: Any) -> Encoder:
-    """The converted or small encoder of a configuration, random weights being of its seed.
+def configured_encoder(config: Any) -> FrozenEncoder:
+    """The converted or small encoder of a configuration, random weights being of its seed; or its function.
 
     It is on all devices, and batches are cut from now on as it wants them.
 
@@ -76,6 +79,21 @@ def configured_encoder(config: Any) -> Encoder:
     permutation_seed(config)
     precision = config.encoder.get("precision", REFERENCE)  # older runs' configurations lack it
     check_precision(precision)
+    if config.encoder.get("callable", ""):
+        from jaxpart.encoders.callables import named_encoder  # Others need none of it.
+
+        if config.encoder.checkpoint:
+            raise JaxpartError(
+                "config.encoder.checkpoint and config.encoder.callable are two encoders; name one of them"
+            )
+        if config.encoder.get("model_devices", 1) != 1:
+            raise JaxpartError(
+                "config.encoder.model_devices cuts a converted ViT over devices, and not a callable; set "
+                "it to 1"
+            )
+        devices.arrange(1)
+        made = named_encoder(config.encoder, seed=config.seed)
+        return devices.replicate(made) if made.jittable else made
     encoder = dataclasses.replace(_encoder(config), precision=precision)
     return put_on_devices(encoder, config.encoder.get("model_devices", 1))
 

@@ -149,9 +149,7 @@ class Encoder:
             raise JaxpartError(
                 f"images are {images.dtype}; normalize takes uint8 pixels of 0 to 255"
             )
-        mean = jnp.asarray(self.preprocessing.mean, jnp.float32)
-        std = jnp.asarray(self.preprocessing.std, jnp.float32)
-        return (jnp.asarray(images, jnp.float32) / 255 - mean) / std
+        return normalized(images, self.preprocessing)
 
     @property
     def jittable(self) -> bool:
@@ -226,6 +224,16 @@ class Encoder:
         model.set_attributes(groups=self.groups)
         set_precision(model, self.precision)
         return model
+
+
+def normalized(
+    images: UInt8[Array, "*batch height width 3"], preprocessing: Preprocessing
+) -> Float[Array, "*batch height width 3"]:
+    """Pixels of 0 to 255 as float32 with a mean and std."""
+    mean, std = (
+        jnp.asarray(value, jnp.float32) for value in (preprocessing.mean, preprocessing.std)
+    )
+    return (jnp.asarray(images, jnp.float32) / 255 - mean) / std
 
 
 def _differences(config: Any) -> str:

@@ -20,6 +20,12 @@ class Preprocessing:
 
 _HALF = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _CLIP = Preprocessing((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+
+PIXELS: Mapping[str, Preprocessing | None] = MappingProxyType(
+    {"uint8": None, "imagenet": Preprocessing(), "clip": _CLIP, "half": _HALF}
+)
+"""What a function may be given: pixels of 0 to 255, or float32 with a mean and std."""
+
 _CROPPED = "bicubic to 256, centre crop 224"
 _WHOLE = "bicubic, shorter side to 224, centre crop"
 _SQUEEZED = "to the square, whatever the aspect ratio"

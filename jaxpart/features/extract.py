@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
@@ -124,7 +125,8 @@ def extract(
     if not view.ids:
         raise JaxpartError(f"{view.data} has no images to encode; look at its limits")
     encoder.check_size(view.size, view.size)
-    cache = open_cache(config.cache, config.folder)
+    # An encoder without a digest may be another one tomorrow.
+    cache = open_cache(config.cache if encoder.digest else "off", config.folder)
     keys = view.ids if cache.mode == "off" else view.keys
     addresses = {name: _address(encoder, view, name, config.precision) for name in names}
     shards: dict[str, list[Shard]] = {}
@@ -252,7 +254,10 @@ def _encode(
         if patches is not None:
             blank = np.tile(np.arange(patches, dtype=np.int32), (share - len(own), 1))
             inputs.append(np.concatenate([orders(view, own.tolist(), patches), blank]))
-        out = _step(encoder, *devices.shard(inputs), names=names)
+        if encoder.jittable:
+            out = _step(encoder, *devices.shard(inputs), names=names)
+        else:
+            out = devices.shard(represent(encoder, jnp.asarray(pixels), names=names))
         started = batch, out, devices.shard(good)
         if running is not None:
             yield finish(*running)

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from jaxpart.data.sets import ALIASES, SETS
 from jaxpart.data.sets.pairs import ALIASES as PAIR_ALIASES
 from jaxpart.data.sets.pairs import PAIR_SETS
+from jaxpart.encoders import families
 from jaxpart.encoders.precision import Precision
 from jaxpart.errors import JaxpartError
 from jaxpart.features.cache import PRECISIONS
@@ -83,6 +84,11 @@ RULES: dict[str, Rule] = {
     "encoder.model_devices": Rule("whole", low=1, high=2**20),
     "encoder.released": SWITCH,
     "encoder.patch_order": one_of("kept", "permuted"),
+    "encoder.callable": TEXT,
+    "encoder.weights": TEXT,
+    "encoder.image_size": PIXELS,
+    "encoder.pixels": one_of("", *families.PIXELS),
+    "encoder.version": TEXT,
     "data.sets": Rule("text", choices=tuple(SETS), aliases=ALIASES, many=True),
     "data.root": TEXT,
     "data.seed": SEED,

@@ -15,11 +15,11 @@ import ast
 import importlib
 import pathlib
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from jaxpart.encoders.torch_function import fill, library
 from jaxpart.errors import JaxpartError
 from jaxpart.io.tensor_files import flatten, open_checkpoint
 from jaxpart.verify.torch_stages import OTHER_NETWORKS
@@ -45,7 +45,7 @@ def load_reference(
     Raises:
       JaxpartError: A library is missing, there is no such model, or the weights do not fit it.
     """
-    torch = _library("torch", "PyTorch")
+    torch = library("torch", "comparing with PyTorch")
     kind, _, name = text.partition(":")
     if kind == "timm" and name:
         module = _timm(name, checkpoint, image_size, checkpoint_key, allow_torch)
@@ -61,16 +61,6 @@ def load_reference(
     if not isinstance(module, torch.nn.Module):
         raise JaxpartError(f"{text} returns a {type(module).__name__}, not a torch.nn.Module")
     return module.float().eval()
-
-
-def _library(name: str, title: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise JaxpartError(
-            f"comparing with {title} needs it here, and it is not part of jaxpart: pip install {name} "
-            f"({error})"
-        ) from error
 
 
 def _own(name: str, checkpoint: pathlib.Path) -> Any:
@@ -99,7 +89,7 @@ def _timm(
     checkpoint_key: str | None,
     allow_torch: bool,
 ) -> Any:
-    timm = _library("timm", "timm")
+    timm = library("timm", "comparing with timm")
     name, *pairs = _split(text)
     weights = _weights(checkpoint, checkpoint_key, allow_torch)
     head = weights.get("head.weight")
@@ -117,7 +107,7 @@ def _timm(
             module = timm.create_model(name, **settings)
     except Exception as error:  # timm raises its own, of many kinds
         raise JaxpartError(f"timm cannot make {text}: {error}") from error
-    _fill(module, weights, f"timm:{name}")
+    fill(module, weights, f"timm:{name}")
     return module
 
 
@@ -155,29 +145,8 @@ def _weights(
     return {key[len(prefix) :]: v for key, v in values.items() if key.startswith(prefix)}
 
 
-def _fill(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:
-    import torch
-
-    wanted = module.state_dict()
-    missing = [key for key in wanted if key not in weights]
-    wrong = [
-        f"{key} {list(weights[key].shape)} instead of {list(value.shape)}"
-        for key, value in wanted.items()
-        if key in weights and weights[key].shape != tuple(value.shape)
-    ]
-    if missing or wrong:
-        shown = [*(f"{key} is missing" for key in missing), *wrong]
-        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
-        raise JaxpartError(
-            f"the checkpoint's weights do not fit {name}: {'; '.join(shown[:5])}{more}; name another "
-            f"model, or give a reference of the kind module:path.to.module:callable"
-        )
-    arrays = {key: np.array(weights[key], np.float32) for key in wanted}
-    module.load_state_dict({key: torch.from_numpy(array) for key, array in arrays.items()})
-
-
 def _transformers(name: str, checkpoint: pathlib.Path) -> Any:
-    transformers = _library("transformers", "transformers")
+    transformers = library("transformers", "comparing with transformers")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if not hasattr(transformers, name):

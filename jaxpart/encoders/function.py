@@ -1,0 +1,310 @@
+"""An encoder that is a function of images: yours, of any architecture, in JAX or in PyTorch.
+
+A function is given a batch of images and returns a dictionary of arrays, or one of them alone:
+
+- "tokens" [batch, rows, columns, width]: a vector for each place of a grid, of any stride;
+- "embedding" [batch, width]: the image as one vector; without it, the mean of its tokens;
+- "cls_token" [batch, width], "projection" [batch, width], or a vector of any other name;
+- "blocks": a sequence of the outputs of its blocks or stages, each an array as "tokens", or a dictionary
+  with "tokens" and "cls_token".
+
+In PyTorch images and maps have their channels second, as PyTorch's convolutions have them:
+[batch, 3, height, width] and [batch, width, rows, columns].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Num, UInt8
+
+from jaxpart import devices
+from jaxpart.encoders.encoder import normalized
+from jaxpart.encoders.families import Preprocessing
+from jaxpart.encoders.positions import Grid
+from jaxpart.encoders.precision import REFERENCE, Precision
+from jaxpart.errors import JaxpartError
+
+_CLS = "cls_token"
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["function"],
+    meta_fields=[
+        "name",
+        "image_size",
+        "preprocessing",
+        "version",
+        "trained",
+        "jittable",
+        "precision",
+    ],
+)
+@dataclasses.dataclass(frozen=True)
+class FunctionEncoder:
+    """A frozen encoder that is a function.
+
+    Attributes:
+      function: Takes images and returns arrays, see above. A pytree: a Flax module, a
+        `jax.tree_util.Partial` of a function and its weights, …; its leaves go to the devices.
+      name: What tables call it.
+      image_size: (height, width) in pixels that it was made for.
+      preprocessing: Mean and std of the pixels that it is given, float32; None: it is given uint8.
+      version: Names its weights and its code: features are kept, and work directories known, by it.
+        Empty: no feature is kept, and no run goes on where another was.
+      trained: False for random weights.
+      jittable: Whether it is JAX's and so a part of compiled programs.
+      precision: "float32-highest", or "float32" for what JAX's default is on its device.
+    """
+
+    function: Callable[[Any], Any]
+    name: str
+    image_size: Grid
+    preprocessing: Preprocessing | None = None
+    version: str = ""
+    trained: bool = True
+    jittable: bool = True
+    precision: Precision = REFERENCE
+
+    def __post_init__(self) -> None:
+        """Raises `JaxpartError` on a precision that a function cannot be given."""
+        if self.precision not in ("float32-highest", "float32"):
+            raise JaxpartError(
+                f"config.encoder.precision is {self.precision!r}, which only a converted ViT can be given; "
+                f"choose float32-highest or float32, and have your function cast what it likes"
+            )
+
+    @property
+    def digest(self) -> str:
+        """Name, version and preprocessing; empty without a version."""
+        if not self.version:
+            return ""
+        return f"{self.name} {self.version} {self.preprocessing!r}"
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for encoders that return the same."""
+        return self.name, self.version, self.preprocessing, self.precision
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """("cls",) where tokens of every block come with a cls token of their width."""
+        return ("cls",) if _layout(self, *self.image_size).cls else ()
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks whose output it returns."""
+        return len(_layout(self, *self.image_size).blocks)
+
+    def cache_key(self, name: str) -> dict[str, str]:
+        """What names a representation in the feature cache, beside data and view."""
+        on = f" on {devices.backend()}" if self.precision == "float32" else ""
+        return {
+            "encoder": self.digest,
+            "encoder_precision": self.precision + on,
+            "representation": name,
+        }
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raises `JaxpartError` if it does not take images of so many pixels."""
+        _layout(self, height, width)
+
+    def grid_of(self, height: int, width: int, block: int | None = None) -> Grid:
+        """Tokens along (height, width) of images: of its last layer, or of a block.
+
+        Raises:
+          JaxpartError: It does not take such images, or returns no tokens.
+        """
+        layout = _layout(self, height, width)
+        grid = layout.tokens if block is None else layout.blocks[block]
+        if grid is None:
+            raise JaxpartError(
+                f"{self.name} returns no tokens; have it return them beside the rest"
+            )
+        return grid
+
+    def shapes(self, height: int, width: int) -> dict[str, Any]:
+        """All that it returns for one image, blocks included, as `jax.ShapeDtypeStruct`s.
+
+        Raises:
+          JaxpartError: It does not take such images.
+        """
+        return _layout(self, height, width).out
+
+    def normalize(
+        self, images: UInt8[Array, "batch height width 3"]
+    ) -> Num[Array, "batch height width 3"]:
+        """Pixels of 0 to 255 as the function wants them.
+
+        Raises:
+          JaxpartError: `images` is not uint8.
+        """
+        if images.dtype != jnp.uint8:
+            raise JaxpartError(
+                f"images are {images.dtype}; normalize takes uint8 pixels of 0 to 255"
+            )
+        return images if self.preprocessing is None else normalized(images, self.preprocessing)
+
+    def __call__(
+        self,
+        images: Num[Array, "batch height width 3"],
+        *,
+        order: Int[Array, "batch patch"] | None = None,
+        blocks: bool = False,
+    ) -> dict[str, Any]:
+        """Runs the function.
+
+        Args:
+          images: As `normalize` makes them.
+          order: Must be None.
+          blocks: Whether to return "blocks" too, and "projector" and "predictor", which are empty.
+
+        Returns:
+          float32 arrays as `Encoder.__call__` returns them: "tokens" and each of the blocks
+          [batch, prefix + rows · columns, width], vectors [batch, width].
+
+        Raises:
+          JaxpartError: The function fails, or returns something else than it shall.
+        """
+        if order is not None:
+            raise JaxpartError(f"{self.name} is a function, whose patches cannot be permuted")
+        out = _standard(self, _run(self, images))[0]
+        if not blocks:
+            del out["blocks"], out["projector"], out["predictor"]
+        return out
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """What a function returns for an image: shapes, grids, and whether tokens come with cls."""
+
+    out: dict[str, Any]
+    tokens: Grid | None
+    blocks: tuple[Grid, ...]
+    cls: bool
+
+
+_known: dict[Hashable, _Layout] = {}
+
+
+def _layout(encoder: FunctionEncoder, height: int, width: int) -> _Layout:
+    """Found once for each size, JAX's functions being traced and others run on a black image."""
+    # By the function itself: another one may have the same name and version.
+    treedef = jax.tree.structure(encoder.function)
+    key = treedef, encoder.preprocessing, encoder.precision, height, width
+    if key not in _known:
+        dtype = jnp.uint8 if encoder.preprocessing is None else jnp.float32
+        shape = 1, height, width, 3
+        found: list[Any] = []
+
+        def run(images: Array, encoder: FunctionEncoder = encoder) -> dict[str, Any]:
+            out, *rest = _standard(encoder, _run(encoder, images))
+            found[:] = rest
+            return out
+
+        if encoder.jittable:
+            out = jax.eval_shape(run, jax.ShapeDtypeStruct(shape, dtype))
+        else:
+            out = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), run(jnp.zeros(shape, dtype))
+            )
+        _known[key] = _Layout(out, *found)
+    return _known[key]
+
+
+def _run(encoder: FunctionEncoder, images: Array) -> Any:
+    exact = "highest" if encoder.precision == REFERENCE else "default"
+    try:
+        with jax.default_matmul_precision(exact):
+            return encoder.function(images)
+    except JaxpartError:
+        raise
+    except Exception as error:
+        raise JaxpartError(
+            f"{encoder.name} fails on images {list(images.shape)} of {images.dtype}: "
+            f"{_where(error)}{type(error).__name__}: {first_line(error)}"
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, without its later lines."""
+    return str(error).strip().partition("\n")[0]
+
+
+def _where(error: Exception) -> str:
+    """The last line of a user's code that an exception passed through, "mine.py, line 12: "."""
+    trace, said = error.__traceback__, ""
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if "site-packages" not in file and "/jaxpart/" not in file and not file.startswith("<"):
+            said = f"{file}, line {trace.tb_lineno}: "
+        trace = trace.tb_next
+    return said
+
+
+def _standard(
+    encoder: FunctionEncoder, raw: Any
+) -> tuple[dict[str, Any], Grid | None, tuple[Grid, ...], bool]:
+    """What a function returned as `Encoder.__call__` returns it; grids of tokens and of blocks; and whether
+    tokens come with cls."""
+    if not isinstance(raw, Mapping):
+        raw = {"tokens" if getattr(raw, "ndim", 0) == 4 else "embedding": raw}
+    made = dict(raw)
+    blocks = [
+        dict(block) if isinstance(block, Mapping) else {"tokens": block}
+        for block in made.pop("blocks", ())
+    ]
+    layers = [*([made] if "tokens" in made else []), *blocks]
+    for i, block in enumerate(blocks):
+        if "tokens" not in block:
+            raise JaxpartError(f'{encoder.name} returns block {i} without "tokens"')
+        for name, array in block.items():
+            block[name] = _checked(encoder, f"blocks[{i}] {name}", array, name == "tokens")
+    for name, array in made.items():
+        made[name] = _checked(encoder, name, array, name == "tokens")
+    if not made and not blocks:
+        raise JaxpartError(
+            f'{encoder.name} returns nothing; have it return "embedding", "tokens" or both'
+        )
+    counts = {len(array) for layer in (made, *blocks) for array in layer.values()}
+    if len(counts) > 1:
+        raise JaxpartError(
+            f"{encoder.name} returns arrays of {', '.join(map(str, sorted(counts)))} images; the first "
+            f"axis of each is the batch"
+        )
+    cls = bool(layers) and all(
+        _CLS in layer and layer[_CLS].shape[-1] == layer["tokens"].shape[-1] for layer in layers
+    )
+    out = {name: array for name, array in made.items() if name != "tokens"}
+    if "embedding" not in out and "tokens" in made:
+        out["embedding"] = made["tokens"].mean(axis=(1, 2))
+    flat = [_flat(layer["tokens"], layer[_CLS] if cls else None) for layer in layers]
+    grids = tuple(layer["tokens"].shape[1:3] for layer in layers)
+    if "tokens" in made:
+        out["tokens"] = flat[0]
+    first = len(layers) - len(blocks)
+    out |= {"blocks": tuple(flat[first:]), "projector": (), "predictor": ()}
+    return out, grids[0] if "tokens" in made else None, grids[first:], cls
+
+
+def _checked(encoder: FunctionEncoder, name: str, array: Any, tokens: bool) -> Array:
+    """An array as float32. Raises `JaxpartError` if it is none, or of another rank."""
+    shape = getattr(array, "shape", None)
+    if shape is None or not jnp.issubdtype(array.dtype, jnp.floating):
+        what = type(array).__name__ if shape is None else f"of {array.dtype}"
+        raise JaxpartError(f"{encoder.name} returns {name} {what}; return arrays of floats")
+    if len(shape) != (4 if tokens else 2) or 0 in shape:
+        wanted = "[batch, rows, columns, width]" if tokens else "[batch, width]"
+        raise JaxpartError(f"{encoder.name} returns {name} {list(shape)}; return {wanted}")
+    return jnp.asarray(array, jnp.float32)
+
+
+def _flat(tokens: Array, cls: Array | None) -> Array:
+    flat = tokens.reshape(len(tokens), -1, tokens.shape[-1])
+    return flat if cls is None else jnp.concatenate([cls[:, None], flat], axis=1)

@@ -1,0 +1,326 @@
+"""PyTorch's functions and models as functions of NumPy images; PyTorch is imported when one is made."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxpart.encoders.families import Preprocessing
+from jaxpart.encoders.function import FunctionEncoder, first_line
+from jaxpart.encoders.loading import digest_of
+from jaxpart.errors import JaxpartError
+from jaxpart.io.tensor_files import flatten, open_checkpoint
+
+RANDOM = "random"
+"""In place of a file of weights."""
+
+
+def library(name: str, what: str) -> Any:
+    """A library that is not part of jaxpart.
+
+    Args:
+      name: As it is imported and installed.
+      what: What needs it, as the beginning of a sentence.
+
+    Raises:
+      JaxpartError: It is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise JaxpartError(
+            f"{what} needs {name} here, and it is not part of jaxpart: pip install {name} ({error})"
+        ) from error
+
+
+class TorchFunction:
+    """A PyTorch function called with NumPy images, on the GPU where PyTorch sees one."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        """Puts a module into evaluation mode and on the GPU.
+
+        Args:
+          function: Takes images [batch, 3, height, width] on that device and returns tensors, see
+            `jaxpart.encoders.function`.
+        """
+        self._torch = library("torch", "a PyTorch function")
+        self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
+        if isinstance(function, self._torch.nn.Module):
+            function = function.to(self._device).eval()
+        self._function = function
+
+    def __call__(self, images: Any) -> Any:
+        """What the function returns, as arrays whose channels are last.
+
+        Args:
+          images: [batch, height, width, 3], float32 or uint8.
+        """
+        torch = self._torch
+        pixels = torch.from_numpy(np.array(images).transpose(0, 3, 1, 2).copy())
+        with torch.inference_mode():
+            return self._array(self._function(pixels.to(self._device)))
+
+    def _array(self, value: Any) -> Any:
+        if isinstance(value, self._torch.Tensor):
+            value = value.float() if value.is_floating_point() else value
+            value = value.cpu().numpy()
+            return np.moveaxis(value, 1, -1) if value.ndim == 4 else value
+        if isinstance(value, Mapping):
+            return {name: self._array(one) for name, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._array(one) for one in value]
+        return value
+
+
+def timm_encoder(name: str, weights: str, *, seed: int, side: int) -> FunctionEncoder:
+    """A model of timm: tokens of its last layer, its blocks or stages, and what its classifier sees.
+
+    Args:
+      name: As timm has it, "resnet50".
+      weights: A checkpoint under timm's names; "random"; empty: those that timm downloads.
+      seed: Of random weights.
+      side: Of the images in pixels; 0: what it was trained at.
+
+    Raises:
+      JaxpartError: timm is missing or has no such model, or the weights cannot be had or do not fit it.
+    """
+    timm = library("timm", f"timm:{name}")
+    torch = library("torch", f"timm:{name}")
+    options: dict[str, Any] = {"num_classes": 0, "pretrained": not weights}
+    torch.manual_seed(seed)
+    try:
+        try:
+            model = timm.create_model(name, **options, **({"img_size": side} if side else {}))
+        except TypeError:  # it has no such option: its layers take any size
+            model = timm.create_model(name, **options)
+    except Exception as error:  # timm raises its own, of many kinds
+        raise JaxpartError(
+            f"timm cannot make {name} ({type(error).__name__}: {first_line(error)}); "
+            f"{_advice(weights)}"
+        ) from error
+    if weights and weights != RANDOM:
+        fill(model, read_weights(weights, model), f"timm:{name}")
+    data = timm.data.resolve_model_data_config(model)
+    height, width = data["input_size"][1:]
+    return _encoder(
+        f"timm:{name}",
+        lambda images: _timm_outputs(model, images),
+        model,
+        image_size=(side, side) if side else (height, width),
+        preprocessing=Preprocessing(tuple(data["mean"]), tuple(data["std"])),
+        trained=weights != RANDOM,
+    )
+
+
+def _advice(weights: str) -> str:
+    if weights:
+        return "timm.list_models() names those that it has"
+    return (
+        "without a network, name a file of its weights with --config.encoder.weights=FILE, or "
+        "'random'"
+    )
+
+
+def _parameters(function: Any) -> Any:
+    return inspect.signature(function).parameters
+
+
+def _timm_outputs(model: Any, images: Any) -> dict[str, Any]:
+    blocks: list[Any] = []
+    if hasattr(model, "forward_intermediates"):
+        named: dict[str, Any] = {"output_fmt": "NCHW"}
+        if "return_prefix_tokens" in _parameters(model.forward_intermediates):
+            named["return_prefix_tokens"] = True
+        final, blocks = model.forward_intermediates(images, **named)
+    else:
+        final = model.forward_features(images)
+    cls = getattr(model, "cls_token", None) is not None
+    if final.ndim == 4:
+        if getattr(model, "output_fmt", "NCHW") == "NHWC":
+            embedding = model.forward_head(final, pre_logits=True)
+            final = final.permute(0, 3, 1, 2)
+        else:
+            embedding = model.forward_head(final, pre_logits=True)
+        out = {"tokens": final, "embedding": embedding}
+    else:
+        last = blocks[-1] if blocks else None
+        last = last[0] if isinstance(last, tuple) else last
+        grid = None if last is None else tuple(last.shape[2:])
+        out = split_tokens(final, getattr(model, "num_prefix_tokens", 0), grid, cls=cls)
+    out["blocks"] = [
+        {"tokens": block[0], "cls_token": block[1][:, 0]}
+        if isinstance(block, tuple) and cls
+        else (block[0] if isinstance(block, tuple) else block)
+        for block in blocks
+    ]
+    return out
+
+
+def split_tokens(
+    tokens: Any, prefix: int, grid: tuple[int, ...] | None, *, cls: bool
+) -> dict[str, Any]:
+    """A model's tokens [batch, prefix + patches, width] as "tokens" [batch, width, rows, columns] and, if
+    the first of the prefix is one, "cls_token".
+
+    Raises:
+      ValueError: The patches do not fill the grid.
+    """
+    patches = tokens[:, prefix:]
+    count = patches.shape[1]
+    if grid is None:
+        grid = (round(count**0.5),) * 2
+    if grid[0] * grid[1] != count:
+        raise ValueError(f"{count} patch tokens do not fill a grid of {grid[0]} × {grid[1]}")
+    out = {"tokens": patches.transpose(1, 2).reshape(len(tokens), -1, *grid)}
+    return out | ({"cls_token": tokens[:, 0]} if cls and prefix else {})
+
+
+def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
+    """A vision model of transformers, or the vision tower of a model of images and texts.
+
+    Args:
+      name: A folder as `save_pretrained` writes it, or a model of the Hugging Face hub.
+      side: Of the images in pixels; 0: what its configuration says.
+
+    Raises:
+      JaxpartError: transformers is missing, or cannot load it.
+    """
+    transformers = library("transformers", f"transformers:{name}")
+    library("torch", f"transformers:{name}")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        whole = transformers.AutoModel.from_pretrained(name)
+        pixels = _pixels_of(transformers, name)
+    except Exception as error:  # transformers raises its own, of many kinds
+        raise JaxpartError(
+            f"transformers cannot load {name} ({type(error).__name__}: {first_line(error)}); name a folder "
+            f"with config.json, preprocessor_config.json and the weights"
+        ) from error
+    model = getattr(whole, "vision_model", whole)
+    size = side or getattr(model.config, "image_size", None) or 224
+    height, width = (size, size) if isinstance(size, int) else size
+    return _encoder(
+        f"transformers:{name}",
+        lambda images: _transformers_outputs(whole, model, images),
+        whole,
+        image_size=(height, width),
+        preprocessing=pixels,
+        trained=True,
+    )
+
+
+def _pixels_of(transformers: Any, name: str) -> Preprocessing:
+    document, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
+    return Preprocessing(tuple(document["image_mean"]), tuple(document["image_std"]))
+
+
+def _transformers_outputs(whole: Any, model: Any, images: Any) -> dict[str, Any]:
+    options: dict[str, Any] = {"output_hidden_states": True}
+    if "interpolate_pos_encoding" in _parameters(model.forward):
+        options["interpolate_pos_encoding"] = True
+    found = model(pixel_values=images, **options)
+    maps = getattr(found, "reshaped_hidden_states", None)
+    hidden, last = (maps or found.hidden_states)[1:], found.last_hidden_state
+    out: dict[str, Any]
+    if last.ndim == 4:
+        out = {"tokens": last, "blocks": list(hidden)}
+    else:
+        if maps is not None:
+            grid, prefix = tuple(maps[-1].shape[2:]), 0
+        else:
+            patch = model.config.patch_size
+            grid = tuple(side // patch for side in images.shape[2:])
+            prefix = last.shape[1] - grid[0] * grid[1]
+
+        def split(tokens: Any) -> dict[str, Any]:
+            return split_tokens(tokens, prefix, grid, cls=True)
+
+        blocks = hidden if maps is not None else [split(tokens) for tokens in hidden]
+        out = split(last) | {"blocks": list(blocks)}
+    if hasattr(whole, "visual_projection"):
+        out["projection"] = whole.visual_projection(found.pooler_output)
+    return out
+
+
+def _encoder(
+    name: str, function: Callable[[Any], Any], model: Any, **about: Any
+) -> FunctionEncoder:
+    import jax
+    import torch
+
+    class Module(torch.nn.Module):
+        """Has the model follow where images go."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model.float()
+
+        def forward(self, images: Any) -> Any:
+            return function(images)
+
+    weights = {key: value.numpy() for key, value in model.state_dict().items()}
+    kind = name.partition(":")[0]
+    version = f"{digest_of(weights)} {kind} {importlib.metadata.version(kind)}"
+    run = jax.tree_util.Partial(TorchFunction(Module()))
+    return FunctionEncoder(run, name, version=version, jittable=False, **about)
+
+
+def read_weights(path: str, model: Any) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint for a PyTorch module, by its names, whatever stands before them.
+
+    Raises:
+      JaxpartError: The file cannot be read.
+    """
+    values = {
+        key: value
+        for key, value in flatten(open_checkpoint(path).contents)
+        if isinstance(value, np.ndarray)
+    }
+    wanted = list(model.state_dict())
+    first = wanted[0]
+    prefixes = [key.removesuffix(first) for key in values if key.endswith(first)]
+    prefix = max(
+        sorted(prefixes, key=len),
+        key=lambda prefix: sum(f"{prefix}{name}" in values for name in wanted),
+        default="",
+    )
+    return {
+        key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)
+    }
+
+
+def fill(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:
+    """Fills a PyTorch module with arrays by its own names; others are left aside.
+
+    Raises:
+      JaxpartError: An array is missing or of another shape.
+    """
+    import torch
+
+    counters = "num_batches_tracked"  # of BatchNorm, which other frameworks' checkpoints lack
+    wanted = {k: v for k, v in module.state_dict().items() if not k.endswith(counters)}
+    missing = [key for key in wanted if key not in weights]
+    wrong = [
+        f"{key} {list(weights[key].shape)} instead of {list(value.shape)}"
+        for key, value in wanted.items()
+        if key in weights and weights[key].shape != tuple(value.shape)
+    ]
+    if missing or wrong:
+        shown = [*(f"{key} is missing" for key in missing), *wrong]
+        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+        raise JaxpartError(
+            f"the checkpoint's weights do not fit {name}: {'; '.join(shown[:5])}{more}; name another model"
+        )
+    module.load_state_dict(
+        {
+            key: torch.tensor(np.asarray(weights[key], np.float64), dtype=value.dtype)
+            for key, value in wanted.items()
+        },
+        strict=False,
+    )

@@ -1,0 +1,155 @@
+"""What of a configuration can be measured with a function, which may return little of what a ViT does."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jaxpart.encoders.frozen import FrozenEncoder
+from jaxpart.encoders.function import FunctionEncoder
+from jaxpart.errors import JaxpartError
+from jaxpart.features.representations import available, check_representations
+from jaxpart.tasks.segmentation.heads import readouts
+
+
+def fitted(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> Any:
+    """A configuration without what a function cannot be asked for.
+
+    Args:
+      config: The whole configuration; it is left as it is.
+      encoder: A converted ViT is asked for all that the configuration says.
+      say: Is told what is left out.
+
+    Raises:
+      JaxpartError: Nothing is left.
+    """
+    if not isinstance(encoder, FunctionEncoder):
+        return config
+    config = copy.deepcopy(config)
+    left = tuple(task for task in config.tasks if _FITTED[task](config, encoder, say))
+    if not left:
+        raise JaxpartError(
+            f"{encoder.name} returns {', '.join(_returned(encoder))}, by which none of config.tasks "
+            f"({', '.join(config.tasks)}) can be measured"
+        )
+    without = [task for task in config.tasks if task not in left]
+    if without:
+        say(f"{encoder.name} returns {', '.join(_returned(encoder))}: without {', '.join(without)}")
+    config.tasks = left
+    return config
+
+
+def _returned(encoder: FrozenEncoder) -> list[str]:
+    return [*available(encoder), *(["tokens"] if _has(encoder, "tokens", tokens=True) else [])]
+
+
+def _has(encoder: FrozenEncoder, name: str, *, tokens: bool = False) -> bool:
+    try:
+        check_representations(encoder, [name], tokens=tokens)
+    except JaxpartError:
+        return False
+    return True
+
+
+def _keep(
+    options: Any,
+    field: str,
+    encoder: FrozenEncoder,
+    where: str,
+    say: Callable[[str], None],
+    *,
+    tokens: bool = False,
+) -> bool:
+    """Takes representations that the encoder does not have out of a field; returns whether any is left."""
+    wanted: Sequence[str] = options[field]
+    kept = tuple(name for name in wanted if _has(encoder, name, tokens=tokens))
+    if kept and len(kept) < len(wanted):
+        gone = ", ".join(name for name in wanted if name not in kept)
+        say(f"{encoder.name} has no {gone}: {where} goes by {', '.join(kept)}")
+    options[field] = kept
+    return bool(kept)
+
+
+def _retrieval(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
+    return _keep(config.retrieval, "representations", encoder, "retrieval", say)
+
+
+def _heads(task: str) -> Callable[[Any, FrozenEncoder, Callable[[str], None]], bool]:
+    def fit(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
+        options = config[task]
+        if options.get("views", "eval") == "random" and not encoder.jittable:
+            raise JaxpartError(
+                f"{encoder.name} is no part of a compiled program, so that it cannot see random views anew "
+                f"in every epoch; pass --config.{task}.views=eval, and it sees every image once"
+            )
+        linear = _keep(options.linear, "representations", encoder, f"{task}.linear", say)
+        if not linear:
+            # Of its own pooling it has another name than cls; the heads take the mean token.
+            options.linear.representations = ("embedding",)
+            linear = _keep(options.linear, "representations", encoder, f"{task}.linear", say)
+            if linear:
+                say(f"{encoder.name} has no cls_token: {task}.linear goes by embedding")
+        heads, wanted = ["linear"] if linear else [], options.attentive
+        if _keep(wanted, "representations", encoder, f"{task}.attentive", say, tokens=True):
+            shapes = check_representations(encoder, wanted.representations, tokens=True)
+            if all(width % wanted.num_heads == 0 for _, width in shapes.values()):
+                heads.append("attentive")
+        gone = [head for head in options.heads if head not in heads]
+        if gone:
+            say(
+                f"{task}: without the {', '.join(gone)} head, which {encoder.name} has no tokens for"
+            )
+        options.heads = tuple(head for head in options.heads if head in heads)
+        options.references = options.references if linear else ()
+        return bool(options.heads or options.references)
+
+    return fit
+
+
+def _segmentation(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
+    options = config.segmentation
+    if not encoder.depth:
+        if not _has(encoder, "tokens", tokens=True):
+            return False
+        say(f"{encoder.name} returns no blocks: segmentation heads read its tokens")
+        return True
+    crops = {options.settings[name].crop for name in options.sets}
+    grids = [[encoder.grid_of(c, c, block) for c in crops] for block in range(encoder.depth)]
+    chosen = readouts(options.readouts, encoder.depth)
+    alike = {
+        name: blocks
+        for name, blocks in chosen.items()
+        if all(grids[block] == grids[-1] for block in blocks)
+    }
+    if len(alike) < len(chosen):
+        gone = ", ".join(name for name in chosen if name not in alike)
+        options.readouts = tuple(alike) or (f"block{encoder.depth - 1}",)
+        say(
+            f"the blocks of {encoder.name} have several grids, and heads read those of the last one: "
+            f"segmentation without {gone}"
+        )
+    return True
+
+
+def _layers(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
+    known = ["embedding", *(f"{token}_token" for token in encoder.prefix)]
+    return encoder.depth > 0 and any(name in known for name in config.layers.tokens)
+
+
+def _correspondence(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
+    options = config.correspondence
+    if not options.representations:
+        return _has(encoder, "tokens", tokens=True)
+    return _keep(options, "representations", encoder, "correspondence", say, tokens=True)
+
+
+_FITTED: dict[str, Callable[[Any, FrozenEncoder, Callable[[str], None]], bool]] = {
+    "retrieval": _retrieval,
+    "classification": _heads("classification"),
+    "object_classification": _heads("object_classification"),
+    "segmentation": _segmentation,
+    "layers": _layers,
+    "masked_parts": lambda config, encoder, say: False,
+    "correspondence": _correspondence,
+}
