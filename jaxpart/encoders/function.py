@@ -226,9 +226,12 @@ def _run(encoder: FunctionEncoder, images: Array) -> Any:
     except JaxpartError:
         raise
     except Exception as error:
+        floats = (
+            "" if encoder.preprocessing else "; --config.encoder.pixels=imagenet gives it float32"
+        )
         raise JaxpartError(
-            f"{encoder.name} fails on images {list(images.shape)} of {images.dtype}: "
-            f"{_where(error)}{type(error).__name__}: {first_line(error)}"
+            f"{encoder.name} fails on images {list(images.shape)} of {images.dtype} "
+            f"({_where(error)}{type(error).__name__}: {first_line(error)}){floats}"
         ) from error
 
 

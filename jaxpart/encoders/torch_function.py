@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.metadata
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -91,6 +93,14 @@ def timm_encoder(name: str, weights: str, *, seed: int, side: int) -> FunctionEn
     """
     timm = library("timm", f"timm:{name}")
     torch = library("torch", f"timm:{name}")
+    if not timm.is_model(name):
+        architectures = timm.list_models()
+        near = difflib.get_close_matches(name.partition(".")[0], architectures, 3)
+        raise JaxpartError(
+            f"timm {timm.__version__} has no model {name}; "
+            f"{'did you mean ' + ', '.join(near) + '?' if near else 'timm.list_models() names its models'}"
+        )
+    _quiet_hub()
     options: dict[str, Any] = {"num_classes": 0, "pretrained": not weights}
     torch.manual_seed(seed)
     try:
@@ -99,9 +109,9 @@ def timm_encoder(name: str, weights: str, *, seed: int, side: int) -> FunctionEn
         except TypeError:  # it has no such option: its layers take any size
             model = timm.create_model(name, **options)
     except Exception as error:  # timm raises its own, of many kinds
+        advice = "" if weights else "; name a file of its weights: --config.encoder.weights=FILE"
         raise JaxpartError(
-            f"timm cannot make {name} ({type(error).__name__}: {first_line(error)}); "
-            f"{_advice(weights)}"
+            f"timm cannot make {name} ({type(error).__name__}: {first_line(error)}){advice}"
         ) from error
     if weights and weights != RANDOM:
         fill(model, read_weights(weights, model), f"timm:{name}")
@@ -117,13 +127,9 @@ def timm_encoder(name: str, weights: str, *, seed: int, side: int) -> FunctionEn
     )
 
 
-def _advice(weights: str) -> str:
-    if weights:
-        return "timm.list_models() names those that it has"
-    return (
-        "without a network, name a file of its weights with --config.encoder.weights=FILE, or "
-        "'random'"
-    )
+def _quiet_hub() -> None:
+    """Leaves it to an exception to say that the Hugging Face hub cannot be reached."""
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def _parameters(function: Any) -> Any:
@@ -193,6 +199,7 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
     transformers = library("transformers", f"transformers:{name}")
     library("torch", f"transformers:{name}")
     transformers.utils.logging.set_verbosity_error()
+    _quiet_hub()
     transformers.utils.logging.disable_progress_bar()
     try:
         whole = transformers.AutoModel.from_pretrained(name)

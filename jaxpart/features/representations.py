@@ -56,6 +56,15 @@ def check_representations(
     return shapes
 
 
+def has(encoder: FrozenEncoder, name: str, *, tokens: bool = False) -> bool:
+    """Whether an encoder has a representation, see `check_representations`."""
+    try:
+        check_representations(encoder, [name], tokens=tokens)
+    except JaxpartError:
+        return False
+    return True
+
+
 def available(encoder: FrozenEncoder, *, tokens: bool = False) -> list[str]:
     """Names of an encoder's representations, the first and the last standing for those of its blocks.
 

@@ -19,11 +19,12 @@ from jaxpart.data.source import Source
 from jaxpart.data.views import View, patch_view
 from jaxpart.data.windows import ENLARGED, PER_SIDE, window_picture, window_view
 from jaxpart.encoders.configured import configured_encoder, permutation_seed
+from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
 from jaxpart.features import extract as features
-from jaxpart.features.representations import available
+from jaxpart.features.representations import has
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.report.neighbours import nearest_patches
 from jaxpart.report.patch_sets import NEIGHBOURS, Pair, PatchSet
@@ -60,6 +61,11 @@ class Looker:
     def encoder(self) -> FrozenEncoder:
         """Its encoder. Raises `JaxpartError` if it is gone, or is another one now."""
         encoder = configured_encoder(self.config)
+        if not encoder.digest:
+            raise JaxpartError(
+                f"{encoder.name} has no version, so nothing tells whether it still is what was measured; "
+                f"run it again with --config.encoder.version"
+            )
         if encoder.digest != self.run.encoder.get("digest"):
             raise JaxpartError(
                 f"the encoder of {self.run.path} has other weights now than when it ran; run it again"
@@ -74,9 +80,12 @@ class Looker:
     @property
     def representations(self) -> tuple[str, ...]:
         """What it retrieved with, or else what its encoder has."""
+        names = ("embedding", "projection")
         if "retrieval" in self.config:
-            return tuple(self.config.retrieval.representations)
-        return tuple(n for n in ("embedding", "projection") if n in available(self.encoder))
+            names = tuple(self.config.retrieval.representations)
+            if isinstance(self.encoder, Encoder):
+                return names
+        return tuple(name for name in names if has(self.encoder, name))
 
     @property
     def data_set(self) -> str:

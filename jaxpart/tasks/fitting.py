@@ -9,7 +9,7 @@ from typing import Any
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.function import FunctionEncoder
 from jaxpart.errors import JaxpartError
-from jaxpart.features.representations import available, check_representations
+from jaxpart.features.representations import available, check_representations, has
 from jaxpart.tasks.segmentation.heads import readouts
 
 
@@ -41,15 +41,7 @@ def fitted(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> A
 
 
 def _returned(encoder: FrozenEncoder) -> list[str]:
-    return [*available(encoder), *(["tokens"] if _has(encoder, "tokens", tokens=True) else [])]
-
-
-def _has(encoder: FrozenEncoder, name: str, *, tokens: bool = False) -> bool:
-    try:
-        check_representations(encoder, [name], tokens=tokens)
-    except JaxpartError:
-        return False
-    return True
+    return [*available(encoder), *(["tokens"] if has(encoder, "tokens", tokens=True) else [])]
 
 
 def _keep(
@@ -63,7 +55,7 @@ def _keep(
 ) -> bool:
     """Takes representations that the encoder does not have out of a field; returns whether any is left."""
     wanted: Sequence[str] = options[field]
-    kept = tuple(name for name in wanted if _has(encoder, name, tokens=tokens))
+    kept = tuple(name for name in wanted if has(encoder, name, tokens=tokens))
     if kept and len(kept) < len(wanted):
         gone = ", ".join(name for name in wanted if name not in kept)
         say(f"{encoder.name} has no {gone}: {where} goes by {', '.join(kept)}")
@@ -110,7 +102,7 @@ def _heads(task: str) -> Callable[[Any, FrozenEncoder, Callable[[str], None]], b
 def _segmentation(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
     options = config.segmentation
     if not encoder.depth:
-        if not _has(encoder, "tokens", tokens=True):
+        if not has(encoder, "tokens", tokens=True):
             return False
         say(f"{encoder.name} returns no blocks: segmentation heads read its tokens")
         return True
@@ -140,7 +132,7 @@ def _layers(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> 
 def _correspondence(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
     options = config.correspondence
     if not options.representations:
-        return _has(encoder, "tokens", tokens=True)
+        return has(encoder, "tokens", tokens=True)
     return _keep(options, "representations", encoder, "correspondence", say, tokens=True)
 
 
