@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
+import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jaxpart import devices, tasks
+import numpy as np
+
+from jaxpart import devices
+from jaxpart import tasks as experiments
+from jaxpart.config import part_config
+from jaxpart.encoders.callables import of_function
 from jaxpart.encoders.configured import configured_encoder, encoder_folder
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.function import FunctionEncoder
-from jaxpart.encoders.loading import describe, unchecked_note
+from jaxpart.encoders.loading import describe, load_encoder, unchecked_note
 from jaxpart.encoders.precision import REFERENCE
+from jaxpart.encoders.sharding import put_on_devices
 from jaxpart.errors import JaxpartError
 from jaxpart.runs.config_checks import check_config
 from jaxpart.runs.paper import CHECKSUMS
@@ -24,6 +32,90 @@ from jaxpart.runs.table import results_table, rules_line
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.fitting import fitted
 from jaxpart.tasks.plans import carry_out
+
+
+def evaluate(
+    encoder: FrozenEncoder | Callable[[Any], Any] | str | pathlib.Path,
+    *,
+    tasks: Sequence[str] = ("retrieval",),
+    data: Sequence[str] = ("critters",),
+    root: str | pathlib.Path = "",
+    image_size: int = 0,
+    pixels: str = "uint8",
+    version: str = "",
+    options: Mapping[str, Any] | None = None,
+    workdir: str | pathlib.Path | None = None,
+    shown: bool = True,
+) -> list[Row]:
+    """Measures an encoder.
+
+    Args:
+      encoder: Of `load_encoder`, or the folder that it loads; or a function of images, in JAX or as a
+        `torch.nn.Module` in PyTorch (another function of PyTorch's as a `TorchFunction`), see
+        `jaxpart.encoders.function`.
+      tasks: Of `jaxpart.tasks.TASKS`; those that a function returns too little for are left out, with a
+        line on standard error.
+      data: Data sets of retrieval and classification; segmentation and correspondence have sets of their
+        own in their options.
+      root: The folder that holds them; critters need none.
+      image_size: Of a function: side in pixels of the images that it is given.
+      pixels: What a function is given: "uint8", or float32 normalised as "imagenet", "clip" or "half".
+      version: Of a function's weights and code: by it features are kept for the next time.
+      options: Fields of the configuration by dotted name, {"retrieval.exclude_self": True}.
+      workdir: Folder of the run, which goes on where it was; by default nothing is kept.
+      shown: Whether progress goes to standard error.
+
+    Returns:
+      The results; `[row.fields() for row in rows]` goes into a data frame.
+
+    Raises:
+      JaxpartError: An argument is wrong, in one sentence.
+    """
+    devices.start()
+    config = part_config("", "", projector=True)
+    config.tasks, config.data.sets, config.data.root = tuple(tasks), tuple(data), str(root)
+    for path, value in (options or {}).items():
+        _set(config, path, value)
+    frozen: FrozenEncoder
+    if isinstance(encoder, str | pathlib.Path):
+        config.encoder.checkpoint = str(encoder)
+        frozen = load_encoder(encoder, put=np.asarray)
+    elif isinstance(encoder, Encoder | FunctionEncoder):
+        frozen = encoder
+    elif image_size:
+        frozen = of_function(encoder, image_size=image_size, pixels=pixels, version=version)
+    else:
+        raise JaxpartError(
+            "say for images of which side in pixels the function was made: image_size=224"
+        )
+    if not config.encoder.checkpoint:  # no command line can make it again
+        config.encoder.callable = f"{frozen.name}, given to jaxpart.evaluate"
+    check_config(config)
+    if isinstance(frozen, Encoder):
+        frozen = put_on_devices(frozen)
+    else:
+        devices.arrange(1)
+        frozen = devices.replicate(frozen)
+    with contextlib.ExitStack() as stack:
+        folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
+        progress = Progress(shown=shown and devices.is_main())
+        results = measure_encoder(frozen, config, pathlib.Path(folder), progress, weights="yours")
+    return read_rows(results, "results.json")
+
+
+def _set(config: Any, path: str, value: Any) -> None:
+    """Sets a field of a configuration by its dotted name."""
+    *sections, name = path.split(".")
+    try:
+        for section in sections:
+            config = config[section]
+        config[name]  # noqa: B018: it raises if there is none
+        config[name] = tuple(value) if isinstance(value, list) else value
+    except (KeyError, TypeError, AttributeError) as error:
+        raise JaxpartError(
+            f"options has {path!r}: {value!r}, which a configuration does not take "
+            f"({str(error).splitlines()[0]}); docs/configuration.md lists its fields"
+        ) from error
 
 
 def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, Any]:
@@ -41,9 +133,12 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
       JaxpartError: A user's mistake, in one sentence.
     """
     check_config(config)
-    tasks.chosen(config)
+    experiments.chosen(config)
     weights = _weights(config)
     encoder = configured_encoder(config)
+    folder = encoder_folder(config)
+    if folder is not None and (note := unchecked_note(folder)):
+        progress.say(note)
     return measure_encoder(encoder, config, path, progress, weights=weights)
 
 
@@ -60,7 +155,7 @@ def measure_encoder(
       weights: Whose weights it has, in words.
     """
     config = fitted(config, encoder, progress.say)
-    chosen = tasks.chosen(config)
+    chosen = experiments.chosen(config)
     # All that can be wrong is told before anything is encoded or written.
     plans = [plan for task in chosen.values() for plan in task.plans(encoder, config, progress)]
     workdir = WorkDir(
@@ -69,9 +164,6 @@ def measure_encoder(
         writes=devices.is_main(),
         tensorboard=config.tensorboard,
     )
-    folder = encoder_folder(config)
-    if folder is not None and (note := unchecked_note(folder)):
-        progress.say(note)
     if isinstance(encoder, FunctionEncoder) and not encoder.version:
         progress.say(
             f"{encoder.name} has no version (--config.encoder.version): no feature is kept, and the run "
@@ -144,6 +236,6 @@ def _weights(config: Any) -> str:
 def results_text(results: Mapping[str, Any]) -> str:
     """The table of one encoder's results, a section per task, and the rules that they were made by."""
     rows = read_rows(results, "results.json")
-    sections = [tasks.find(name).section(rows) for name in results["tasks"]]
+    sections = [experiments.find(name).section(rows) for name in results["tasks"]]
     rules = [rules_line(name, said) for name, said in results["rules"].items()]
     return "\n".join([results_table(results["encoder"], sections), *rules])

@@ -65,6 +65,30 @@ def function_encoder(
     return made
 
 
+def of_function(
+    function: Callable[[Any], Any], *, image_size: int, pixels: str, version: str
+) -> FunctionEncoder:
+    """An encoder of a function at hand, which is called by its own name: see `function_encoder`.
+
+    Raises:
+      JaxpartError: See `function_encoder`; there are no such pixels, or it cannot be called.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(function, torch.nn.Module):
+        function = TorchFunction(function)
+    if not callable(function):
+        raise JaxpartError(
+            f"the encoder is a {type(function).__name__}; give a folder of `python -m convert`, an encoder "
+            f"or a function"
+        )
+    if pixels not in PIXELS:
+        raise JaxpartError(f"pixels cannot be {pixels!r}; choose among {', '.join(PIXELS)}")
+    name = getattr(function, "__name__", type(function).__name__)
+    return function_encoder(
+        function, name=name, image_size=image_size, pixels=pixels, version=version
+    )
+
+
 def named_encoder(options: Any, *, seed: int) -> FunctionEncoder:
     """The encoder of a configuration with a callable.
 

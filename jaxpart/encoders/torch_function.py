@@ -55,6 +55,7 @@ class TorchFunction:
         if isinstance(function, self._torch.nn.Module):
             function = function.to(self._device).eval()
         self._function = function
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
 
     def __call__(self, images: Any) -> Any:
         """What the function returns, as arrays whose channels are last.
