@@ -97,6 +97,9 @@ def _embedded(method: str) -> ConfigDict:
     config.encoder.pixels = (
         ""  # what it is given: uint8, or float32 by "imagenet", "clip" or "half"
     )
+    config.encoder.features = (
+        ""  # or a file of features, made elsewhere of what `export views` lists
+    )
     config.encoder.version = ""  # of a callable's weights and code; without one no feature is kept
 
     config.data = ConfigDict()

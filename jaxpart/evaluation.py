@@ -158,6 +158,8 @@ def measure_encoder(
     chosen = experiments.chosen(config)
     # All that can be wrong is told before anything is encoded or written.
     plans = [plan for task in chosen.values() for plan in task.plans(encoder, config, progress)]
+    for need in (need for plan in plans for need in plan.needs.values()):
+        need.check()
     workdir = WorkDir(
         path,
         json.loads(config.to_json_best_effort()),
@@ -216,7 +218,7 @@ def _weights(config: Any) -> str:
       JaxpartError: It calls an encoder released that came with jaxpart or is random.
     """
     word = config.encoder.get("released", False)  # older runs' configurations lack it
-    if config.encoder.get("callable", ""):
+    if config.encoder.get("callable", "") or config.encoder.get("features", ""):
         return "random" if config.encoder.weights == "random" else "yours"
     if not config.encoder.checkpoint:
         if word:

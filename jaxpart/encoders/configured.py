@@ -18,15 +18,18 @@ from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
 from jaxpart.zoo import shipped_folder
 
+_SIDE = 224
+"""Of the images that baselines see beside features of a file."""
+
 
 def encoder_folder(config: Any) -> pathlib.Path | None:
-    """Where the encoder of a configuration lies; None for one with random weights, or a function.
+    """Where the encoder of a configuration lies; None for one with random weights, a function or features.
 
     Raises:
       JaxpartError: The configuration wants a converted encoder but names none, or a small one that there
         is not.
     """
-    if config.encoder.get("callable", ""):
+    if config.encoder.get("callable", "") or config.encoder.get("features", ""):
         return None
     if config.encoder.checkpoint:
         return pathlib.Path(config.encoder.checkpoint)
@@ -68,7 +71,8 @@ def permutation_seed(config: Any) -> int | None:
 
 
 def configured_encoder(config: Any) -> FrozenEncoder:
-    """The converted or small encoder of a configuration, random weights being of its seed; or its function.
+    """The converted or small encoder of a configuration, random weights being of its seed; or what stands
+    in its place: a function, or a file of features.
 
     It is on all devices, and batches are cut from now on as it wants them.
 
@@ -79,13 +83,22 @@ def configured_encoder(config: Any) -> FrozenEncoder:
     permutation_seed(config)
     precision = config.encoder.get("precision", REFERENCE)  # older runs' configurations lack it
     check_precision(precision)
-    if config.encoder.get("callable", ""):
+    named = [
+        name for name in ("checkpoint", "callable", "features") if config.encoder.get(name, "")
+    ]
+    if len(named) > 1:
+        raise JaxpartError(
+            f"{' and '.join(f'config.encoder.{name}' for name in named)} are {len(named)} encoders; name "
+            f"one of them"
+        )
+    if named == ["features"]:
+        from jaxpart.features.table import read_table
+
+        devices.arrange(1)
+        return read_table(config.encoder.features, side=config.encoder.image_size or _SIDE)
+    if named == ["callable"]:
         from jaxpart.encoders.callables import named_encoder  # Others need none of it.
 
-        if config.encoder.checkpoint:
-            raise JaxpartError(
-                "config.encoder.checkpoint and config.encoder.callable are two encoders; name one of them"
-            )
         if config.encoder.get("model_devices", 1) != 1:
             raise JaxpartError(
                 "config.encoder.model_devices cuts a converted ViT over devices, and not a callable; set "

@@ -4,6 +4,8 @@ Of a run (its work directory), the views that its tasks looked at, on its data s
 encoder, what --data and --views name. Features that are in the cache are not computed again.
 
 `python -m jaxpart.export weights ENCODER OUT.safetensors --layout timm|transformers|original`: its weights.
+
+`python -m jaxpart.export views OUT --data NAME`: the items themselves, to make features of elsewhere.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from jaxpart.encoders.configured import configured_encoder, permutation_seed
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
-from jaxpart.export import weights
+from jaxpart.export import views, weights
 from jaxpart.export.formats import FORMATS, check_format, write_features
 from jaxpart.export.tables import VIEWS, LabelledView, find_views
 from jaxpart.features import extract as features
@@ -107,7 +109,7 @@ def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
         shapes = _shapes(few, names)
         check_format(given.format, shapes)
         with progress.bar("opening", None):
-            views = list(
+            found = list(
                 find_views(
                     kinds,
                     config.data,
@@ -120,9 +122,9 @@ def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
         raise JaxpartError(
             f"{given.source}/config.json is of another version of jaxpart ({error}); run again"
         ) from error
-    if not views:
+    if not found:
         raise JaxpartError(f"name what to export: --views {'|'.join(VIEWS)}")
-    for view in views:
+    for view in found:
         yield _export_view(encoder, few, view, names, config, given, progress)
 
 
@@ -211,6 +213,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["weights"]:
         return weights.main(arguments[1:])
+    if arguments[:1] == ["views"]:
+        return views.main(arguments[1:])
     given = _parser().parse_args(arguments)
     devices.start()
     for path in export(given):

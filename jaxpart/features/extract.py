@@ -22,6 +22,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.features.cache import PRECISIONS, SHARD_BYTES, Cache, Shard, open_cache
 from jaxpart.features.pixels import PIXELS
 from jaxpart.features.representations import represent
+from jaxpart.features.table import FeatureTable
 from jaxpart.runs.progress import Progress
 
 _BLOCK_VALUES = 1 << 20
@@ -124,6 +125,10 @@ def extract(
         )
     if not view.ids:
         raise JaxpartError(f"{view.data} has no images to encode; look at its limits")
+    if isinstance(encoder, FeatureTable) and (named := [name for name in names if name != PIXELS]):
+        return _looked_up(
+            encoder, view, named, config, progress, batch_size, pixels=PIXELS in names
+        )
     encoder.check_size(view.size, view.size)
     # An encoder without a digest may be another one tomorrow.
     cache = open_cache(config.cache if encoder.digest else "off", config.folder)
@@ -170,11 +175,33 @@ def extract(
     return Extracted(found, kept, list(errors.values()), total, rounding)
 
 
+def _looked_up(
+    table: FeatureTable,
+    view: View,
+    names: Sequence[str],
+    config: Any,
+    progress: Progress,
+    batch_size: int,
+    *,
+    pixels: bool,
+) -> Extracted:
+    """Features of a file, beside the images' pixels if these are wanted."""
+    if pixels:
+        seen = extract(table, view, [PIXELS], config, progress, batch_size=batch_size)
+    else:
+        seen = Extracted({}, np.arange(len(view.ids)), [], 0, 0.0)
+    ids = [view.ids[number] for number in seen.kept]
+    rows = table.rows(view, names, seen.kept.tolist())
+    found = {name: Features([Shard(ids, array)], ids) for name, array in rows.items()}
+    return dataclasses.replace(seen, features={**seen.features, **found})
+
+
 def _address(encoder: FrozenEncoder, view: View, name: str, precision: str) -> dict[str, str]:
     order = "" if view.permuted is None else f", patches permuted by seed {view.permuted}"
-    made_by = encoder.cache_key(name)
     if name == PIXELS:  # all encoders share them
         made_by, order = {"encoder": "", "encoder_precision": "", "representation": name}, ""
+    else:
+        made_by = encoder.cache_key(name)
     return {
         **made_by,
         "data": view.data,

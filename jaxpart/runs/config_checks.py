@@ -89,6 +89,7 @@ RULES: dict[str, Rule] = {
     "encoder.image_size": PIXELS,
     "encoder.pixels": one_of("", *families.PIXELS),
     "encoder.version": TEXT,
+    "encoder.features": TEXT,
     "data.sets": Rule("text", choices=tuple(SETS), aliases=ALIASES, many=True),
     "data.root": TEXT,
     "data.seed": SEED,

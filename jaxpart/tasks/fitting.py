@@ -1,4 +1,5 @@
-"""What of a configuration can be measured with a function, which may return little of what a ViT does."""
+"""What of a configuration can be measured with a function or a file of features, which may hold little of
+what a ViT returns."""
 
 from __future__ import annotations
 
@@ -6,10 +7,11 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
-from jaxpart.encoders.function import FunctionEncoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features.representations import available, check_representations, has
+from jaxpart.features.table import FeatureTable
 from jaxpart.tasks.segmentation.heads import readouts
 
 
@@ -24,7 +26,7 @@ def fitted(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> A
     Raises:
       JaxpartError: Nothing is left.
     """
-    if not isinstance(encoder, FunctionEncoder):
+    if isinstance(encoder, Encoder):
         return config
     config = copy.deepcopy(config)
     left = tuple(task for task in config.tasks if _FITTED[task](config, encoder, say))
@@ -59,12 +61,16 @@ def _keep(
     if kept and len(kept) < len(wanted):
         gone = ", ".join(name for name in wanted if name not in kept)
         say(f"{encoder.name} has no {gone}: {where} goes by {', '.join(kept)}")
-    options[field] = kept
+    if kept:
+        options[field] = kept
     return bool(kept)
 
 
 def _retrieval(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
-    return _keep(config.retrieval, "representations", encoder, "retrieval", say)
+    if _keep(config.retrieval, "representations", encoder, "retrieval", say):
+        return True
+    config.retrieval.representations = tuple(available(encoder))  # by names of its own
+    return bool(config.retrieval.representations)
 
 
 def _heads(task: str) -> Callable[[Any, FrozenEncoder, Callable[[str], None]], bool]:
@@ -76,12 +82,11 @@ def _heads(task: str) -> Callable[[Any, FrozenEncoder, Callable[[str], None]], b
                 f"in every epoch; pass --config.{task}.views=eval, and it sees every image once"
             )
         linear = _keep(options.linear, "representations", encoder, f"{task}.linear", say)
-        if not linear:
-            # Of its own pooling it has another name than cls; the heads take the mean token.
-            options.linear.representations = ("embedding",)
-            linear = _keep(options.linear, "representations", encoder, f"{task}.linear", say)
-            if linear:
-                say(f"{encoder.name} has no cls_token: {task}.linear goes by embedding")
+        vectors = available(encoder)
+        if not linear and vectors:
+            wished = ", ".join(options.linear.representations)
+            options.linear.representations, linear = tuple(vectors[:1]), True
+            say(f"{encoder.name} has no {wished}: {task}.linear goes by {vectors[0]}")
         heads, wanted = ["linear"] if linear else [], options.attentive
         if _keep(wanted, "representations", encoder, f"{task}.attentive", say, tokens=True):
             shapes = check_representations(encoder, wanted.representations, tokens=True)
@@ -90,7 +95,7 @@ def _heads(task: str) -> Callable[[Any, FrozenEncoder, Callable[[str], None]], b
         gone = [head for head in options.heads if head not in heads]
         if gone:
             say(
-                f"{task}: without the {', '.join(gone)} head, which {encoder.name} has no tokens for"
+                f"{task}: without the {', '.join(gone)} head, for want of features that it could read"
             )
         options.heads = tuple(head for head in options.heads if head in heads)
         options.references = options.references if linear else ()
@@ -101,6 +106,8 @@ def _heads(task: str) -> Callable[[Any, FrozenEncoder, Callable[[str], None]], b
 
 def _segmentation(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
     options = config.segmentation
+    if isinstance(encoder, FeatureTable):
+        return False
     if not encoder.depth:
         if not has(encoder, "tokens", tokens=True):
             return False
@@ -131,6 +138,8 @@ def _layers(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> 
 
 def _correspondence(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
     options = config.correspondence
+    if isinstance(encoder, FeatureTable):
+        return False
     if not options.representations:
         return has(encoder, "tokens", tokens=True)
     return _keep(options, "representations", encoder, "correspondence", say, tokens=True)

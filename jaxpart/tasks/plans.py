@@ -12,6 +12,7 @@ from jaxpart.data.views import View
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features.extract import Extracted, extract
+from jaxpart.features.table import FeatureTable
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Row
 from jaxpart.runs.workdir import WorkDir
@@ -40,6 +41,11 @@ class Need:
         view = self.view
         images = view.data, view.kind, view.size, view.permuted, self.on_error
         return self.encoder.identity, images
+
+    def check(self) -> None:
+        """Raises `JaxpartError` if the encoder is a file of features that lacks an item."""
+        if isinstance(self.encoder, FeatureTable):
+            self.encoder.check(self.view)
 
 
 @dataclasses.dataclass(frozen=True)

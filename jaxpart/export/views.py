@@ -1,0 +1,138 @@
+"""`python -m jaxpart.export views OUT --data NAME`: the items whose features you make elsewhere.
+
+OUT/items.jsonl has a line of JSON for each part patch or image that the tasks look at: its "id", the
+"image" that it is of and its "box" there (left, top, right, bottom; null for a whole image), its "class",
+and "data", "split" and "view". With --pictures they lie beside it, cut and resized as tasks read them: png
+makes OUT/pictures/000000.png …, which "file" names; array_record makes OUT/pictures.array_record, PNG
+records in the order of the lines.
+
+What you make of them goes into one file by their ids, which --config.encoder.features=FILE measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from PIL import Image
+
+from jaxpart.config import part_config
+from jaxpart.data.images import Pixels
+from jaxpart.errors import JaxpartError
+from jaxpart.export.tables import VIEWS, LabelledView, find_views
+from jaxpart.features.table import item_id
+from jaxpart.io.files import write_folder
+from jaxpart.runs.progress import Progress
+
+_VIEWS = ("parts", "parts_train", "parts_test")
+_PICTURES = ("png", "array_record")
+
+
+def _lines(views: Sequence[LabelledView]) -> Iterator[tuple[LabelledView, int, dict[str, Any]]]:
+    """Of each item its view, its number there and its line; items that two views share, once."""
+    seen: set[str] = set()
+    for view in views:
+        for number, name in enumerate(view.view.ids):
+            item = item_id(view.view, name)
+            if item in seen:
+                continue
+            seen.add(item)
+            image, box = name, None
+            if view.view.kind.startswith("patch"):
+                image, _, corners = name.rpartition(" [")
+                box = json.loads(f"[{corners}")
+            line = {
+                "id": item,
+                "image": image,
+                "box": box,
+                "class": view.classes[view.labels[number]],
+                "data": view.view.data.split()[0],
+                "split": view.split,
+                "view": view.view.kind,
+            }
+            yield view, number, line
+
+
+def export_views(given: argparse.Namespace) -> None:
+    """Writes the list, and the pictures if they are asked for."""
+    if not 1 <= given.pixels <= 4096:
+        raise JaxpartError("--pixels must be from 1 to 4096")
+    config = part_config("", "", projector=False)
+    config.data.sets, config.data.root = tuple(given.data), given.root or ""
+    progress = Progress()
+    with progress.bar("opening", None):
+        views = list(find_views(given.views, config.data, size=given.pixels, on_error="raise"))
+    items = list(_lines(views))
+
+    def write(folder: pathlib.Path) -> None:
+        lines = [line for _, _, line in items]
+        if given.pictures == "png":
+            (folder / "pictures").mkdir()
+            for row, line in enumerate(lines):
+                line["file"] = f"pictures/{row:06d}.png"
+            for line, content in zip(lines, _pictures(items, progress), strict=True):
+                (folder / line["file"]).write_bytes(content)
+        elif given.pictures == "array_record":
+            _records(folder / "pictures.array_record", _pictures(items, progress))
+        text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+        (folder / "items.jsonl").write_text(text, encoding="utf-8", errors="surrogateescape")
+
+    out = pathlib.Path(given.out)
+    if out.exists():
+        raise JaxpartError(f"{out} exists; name another folder")
+    try:
+        write_folder(out, write)
+    except OSError as error:
+        raise JaxpartError(f"{out} cannot be written ({error.strerror or error})") from error
+    print(f"{out / 'items.jsonl'}: {len(items)} items")
+
+
+def _pictures(
+    items: Sequence[tuple[LabelledView, int, dict[str, Any]]], progress: Progress
+) -> Iterator[bytes]:
+    """The items' pictures as PNG files."""
+    with progress.bar("cutting", len(items)) as advance:
+        start = 0
+        while start < len(items):
+            view = items[start][0]
+            numbers = [number for of, number, _ in items[start:] if of is view]
+            for pixels in view.view.read(numbers):
+                if isinstance(pixels, JaxpartError):
+                    raise pixels
+                yield _png(pixels)
+                advance(1)
+            start += len(numbers)
+
+
+def _png(pixels: Pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def _records(path: pathlib.Path, records: Iterator[bytes]) -> None:
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+    try:
+        for record in records:
+            writer.write(record)
+    finally:
+        writer.close()
+
+
+def main(arguments: list[str]) -> int:
+    """Runs `python -m jaxpart.export views`; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m jaxpart.export views", description=__doc__)
+    parser.add_argument("out", metavar="OUT", help="folder to be made")
+    parser.add_argument("--data", nargs="+", metavar="NAME", default=["critters"])
+    parser.add_argument("--root", metavar="FOLDER", help="folder that holds the data sets")
+    parser.add_argument("--views", nargs="+", metavar="VIEW", default=_VIEWS, help=", ".join(VIEWS))
+    parser.add_argument("--pictures", choices=_PICTURES, help="write the pictures too")
+    parser.add_argument("--pixels", type=int, default=224, metavar="N", help="their side (224)")
+    export_views(parser.parse_args(arguments))
+    return 0

@@ -1,0 +1,225 @@
+"""Features that were made elsewhere: a file with a row for each item, by its id.
+
+`python -m jaxpart.export views` lists the items of a data set and their ids. A file is one of
+
+- .safetensors: arrays by the name of their representation, and "ids" in the metadata, a JSON list of texts;
+- .npz: arrays by name, and "ids", an array of texts;
+- .parquet: a column "id", and a column of lists of floats for each representation.
+
+Arrays are [item, width], or [item, token, width] for all tokens of an image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxpart.data.views import View
+from jaxpart.encoders.loading import digest_of
+from jaxpart.encoders.positions import Grid
+from jaxpart.encoders.precision import REFERENCE
+from jaxpart.errors import JaxpartError
+from jaxpart.io.npz import read_npz
+
+_IDS = "ids"
+_NOT_FEATURES = ("labels", "label", "metadata")
+"""What `jaxpart.export` writes beside features."""
+
+
+def item_id(view: View, name: str) -> str:
+    """Names an item among those of all data sets and views: "cub_parts/patch eval/001.jpg [4, 10, 30, 40]".
+
+    Args:
+      view: The images.
+      name: Of its ids.
+    """
+    return f"{view.data.split()[0]}/{view.kind}/{name}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FeatureTable:
+    """A file of features in place of an encoder (`jaxpart.encoders.frozen.FrozenEncoder`).
+
+    Attributes:
+      path: The file.
+      arrays: Representations by name, [item, …] float32.
+      row_of: The row of each item by its id.
+      digest: sha256 of ids and arrays.
+      image_size: (height, width) in pixels at which baselines see the images.
+    """
+
+    path: pathlib.Path
+    arrays: Mapping[str, Float[np.ndarray, "item ..."]]
+    row_of: Mapping[str, int]
+    digest: str
+    image_size: Grid
+    trained: bool = True
+    jittable: bool = False
+    precision: str = REFERENCE
+    prefix: tuple[str, ...] = ()
+    depth: int = 0
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    @property
+    def identity(self) -> Hashable:
+        """The digest."""
+        return self.digest
+
+    def cache_key(self, name: str) -> NoReturn:
+        """Its features are not kept: they are in the file."""
+        raise NotImplementedError
+
+    def check_size(self, height: int, width: int) -> None:
+        """Any size is as good as another."""
+
+    def grid_of(self, height: int, width: int, block: int | None = None) -> NoReturn:
+        """Raises `JaxpartError`: a file does not say where its tokens lie."""
+        raise JaxpartError(
+            f"{self.path} holds features of whole images, whose places are not known"
+        )
+
+    def shapes(self, height: int, width: int) -> dict[str, Any]:
+        """Its representations, as `jax.ShapeDtypeStruct`s of one item."""
+        found: dict[str, Any] = {
+            name: jax.ShapeDtypeStruct((1, *array.shape[1:]), np.float32)
+            for name, array in self.arrays.items()
+        }
+        return found | {"blocks": (), "projector": (), "predictor": ()}
+
+    def normalize(self, images: Array) -> NoReturn:
+        """Raises `JaxpartError`: there is nothing that would see images."""
+        raise JaxpartError(f"{self.path} holds features, and nothing that could see images")
+
+    def __call__(self, images: Any, **options: Any) -> NoReturn:
+        """Raises `JaxpartError`: there is nothing that would see images."""
+        self.normalize(images)
+
+    def check(self, view: View) -> None:
+        """Raises `JaxpartError` if the file lacks an item of a view."""
+        ids = [item_id(view, name) for name in view.ids]
+        absent = [item for item in ids if item not in self.row_of]
+        if absent:
+            raise JaxpartError(
+                f"{self.path} lacks {len(absent)} of {len(ids)} items of {view.data.split()[0]} "
+                f"({view.kind}); the first is {absent[0]!r}: `python -m jaxpart.export views` lists all"
+            )
+
+    def rows(self, view: View, names: Sequence[str], kept: Sequence[int]) -> dict[str, np.ndarray]:
+        """Features of some items of a view that it has, by representation, [item, …]."""
+        rows = np.array([self.row_of[item_id(view, view.ids[number])] for number in kept])
+        return {name: self.arrays[name][rows] for name in names}
+
+
+def read_table(path: str | pathlib.Path, *, side: int) -> FeatureTable:
+    """Reads a file of features.
+
+    Args:
+      path: The file.
+      side: Of the images that baselines see, in pixels.
+
+    Raises:
+      JaxpartError: It cannot be read, has no ids or no features, has an id twice with different features,
+        or a feature is NaN or infinite.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise JaxpartError(f"config.encoder.features: there is no file {path}")
+    readers = {".safetensors": _safetensors, ".npz": _npz, ".parquet": _parquet}
+    if path.suffix not in readers:
+        raise JaxpartError(
+            f"config.encoder.features is {path}; give a file that ends with {', '.join(readers)}"
+        )
+    ids, named = readers[path.suffix](path)
+    arrays = {name: _checked(path, name, a, ids) for name, a in named.items()}
+    if not arrays:
+        raise JaxpartError(f"{path} holds no features beside its ids")
+    row_of: dict[str, int] = {}
+    for row, item in enumerate(ids):
+        first = row_of.setdefault(item, row)
+        if any(not np.array_equal(array[first], array[row]) for array in arrays.values()):
+            raise JaxpartError(
+                f"{path} has the id {item!r} twice, in rows {first} and {row}, with different features; "
+                f"keep one"
+            )
+    digest = hashlib.sha256(json.dumps(ids).encode("utf-8", "surrogatepass"))
+    digest.update(digest_of(arrays).encode())
+    return FeatureTable(path, arrays, row_of, digest.hexdigest(), (side, side))
+
+
+def _checked(path: pathlib.Path, name: str, array: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+    floats = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    if not floats or array.ndim not in (2, 3) or len(array) != len(ids) or 0 in array.shape:
+        raise JaxpartError(
+            f"{path} has {name} {list(array.shape)} of {array.dtype} for {len(ids)} ids; give "
+            f"[item, width] or [item, token, width] of floats"
+        )
+    array = array.astype(np.float32)
+    finite = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+    if not finite.all():
+        raise JaxpartError(f"{path}: {name} of {ids[int(finite.argmin())]!r} is NaN or infinite")
+    return array
+
+
+def _texts(path: pathlib.Path, found: Any) -> list[str]:
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise JaxpartError(
+            f"{path} does not say whose features it holds; put the items' ids into {_IDS!r}, one text for "
+            f"each row"
+        )
+    return found
+
+
+def _safetensors(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
+    from safetensors import SafetensorError, safe_open
+
+    from jaxpart.io.tensor_files import open_checkpoint
+
+    arrays = open_checkpoint(path).contents
+    try:
+        with safe_open(path, "numpy") as file:
+            ids = json.loads((file.metadata() or {}).get(_IDS, "null"))
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise JaxpartError(f"{path}: its {_IDS!r} are no JSON ({error})") from error
+    return _texts(path, ids), {k: a for k, a in arrays.items() if k not in _NOT_FEATURES}
+
+
+def _npz(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
+    arrays = read_npz(path, "write it again")
+    ids = arrays.pop(_IDS, np.zeros(0))
+    named = {name: array for name, array in arrays.items() if name not in _NOT_FEATURES}
+    return _texts(path, ids.tolist() if ids.dtype.kind == "U" else None), named
+
+
+def _parquet(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise JaxpartError(
+            f"{path} needs pyarrow, which is not part of jaxpart: pip install pyarrow"
+        ) from error
+    try:
+        table = parquet.read_table(path)
+        columns = {name: table.column(name) for name in table.column_names}
+        ids = columns.pop("id").to_pylist() if "id" in columns else None
+        named = {}
+        for name, column in columns.items():
+            if name not in _NOT_FEATURES:
+                rows = [np.asarray(row) for row in column.to_pylist()]
+                named[name] = np.stack(rows)
+    except Exception as error:  # pyarrow raises its own, of many kinds
+        raise JaxpartError(
+            f"{path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}); write it again"
+        ) from error
+    return _texts(path, ids), named
