@@ -24,6 +24,7 @@ from jaxpart.encoders.loading import describe, load_encoder, unchecked_note
 from jaxpart.encoders.precision import REFERENCE
 from jaxpart.encoders.sharding import put_on_devices
 from jaxpart.errors import JaxpartError
+from jaxpart.features.table import FeatureTable
 from jaxpart.runs.config_checks import check_config
 from jaxpart.runs.paper import CHECKSUMS
 from jaxpart.runs.progress import Progress
@@ -52,7 +53,8 @@ def evaluate(
     Args:
       encoder: Of `load_encoder`, or the folder that it loads; or a function of images, in JAX or as a
         `torch.nn.Module` in PyTorch (another function of PyTorch's as a `TorchFunction`), see
-        `jaxpart.encoders.function`.
+        `jaxpart.encoders.function`;
+        or features made elsewhere, of `jaxpart.features.table.read_table`.
       tasks: Of `jaxpart.tasks.TASKS`; those that a function returns too little for are left out, with a
         line on standard error.
       data: Data sets of retrieval and classification; segmentation and correspondence have sets of their
@@ -80,7 +82,7 @@ def evaluate(
     if isinstance(encoder, str | pathlib.Path):
         config.encoder.checkpoint = str(encoder)
         frozen = load_encoder(encoder, put=np.asarray)
-    elif isinstance(encoder, Encoder | FunctionEncoder):
+    elif isinstance(encoder, Encoder | FunctionEncoder | FeatureTable):
         frozen = encoder
     elif image_size:
         frozen = of_function(encoder, image_size=image_size, pixels=pixels, version=version)
@@ -88,14 +90,16 @@ def evaluate(
         raise JaxpartError(
             "say for images of which side in pixels the function was made: image_size=224"
         )
-    if not config.encoder.checkpoint:  # no command line can make it again
+    if isinstance(frozen, FeatureTable):
+        config.encoder.features = str(frozen.path)
+    elif not config.encoder.checkpoint:  # no command line can make it again
         config.encoder.callable = f"{frozen.name}, given to jaxpart.evaluate"
     check_config(config)
     if isinstance(frozen, Encoder):
         frozen = put_on_devices(frozen)
     else:
         devices.arrange(1)
-        frozen = devices.replicate(frozen)
+        frozen = devices.replicate(frozen) if frozen.jittable else frozen
     with contextlib.ExitStack() as stack:
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
         progress = Progress(shown=shown and devices.is_main())

@@ -1,0 +1,329 @@
+"""Encoders that are functions, and features made elsewhere: the same numbers as a converted encoder's."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import jaxpart
+from convert.pipeline import convert
+from jaxpart.config import part_config
+from jaxpart.encoders.callables import named_encoder, of_function
+from jaxpart.errors import JaxpartError
+from jaxpart.export.__main__ import main as export
+from jaxpart.features.table import read_table
+from jaxpart.runs.rows import select
+from jaxpart.tasks.fitting import fitted
+
+SIDE = 32
+SMALL = {
+    "data.num_images": 16,
+    "encoder.precision": "float32-highest",
+    "classification.selection": False,
+    "classification.linear.epochs": 3,
+    "classification.attentive.epochs": 3,
+    "segmentation.sets": ("critters_part",),
+    "segmentation.train_images": 8,
+    "segmentation.test_images": 2,
+    "segmentation.iterations": 3,
+    "segmentation.warmup": 1,
+    "segmentation.batch_size": 4,
+    "segmentation.window_batch": 4,
+    "segmentation.shares": (),
+    "segmentation.incontext.images": 4,
+    "segmentation.pictures": 0,
+    "features.cache": "off",
+}
+
+
+def pooled(images):
+    """Mean colours of 8 × 8 pixels, as tokens."""
+    pixels = images.astype(jnp.float32).reshape(len(images), SIDE // 8, 8, SIDE // 8, 8, 3)
+    return {"tokens": pixels.mean((2, 4))}
+
+
+def made(function, **options):
+    return of_function(function, **{"image_size": SIDE, "pixels": "uint8", "version": ""} | options)
+
+
+def values(rows):
+    return {row.key: row.value for row in rows if row.metric not in ("best_epoch", "last_epoch")}
+
+
+@pytest.fixture(scope="module")
+def timm_vit(tmp_path_factory):
+    """A small ViT of timm, and the folder of the encoder that was converted from it."""
+    timm = pytest.importorskip("timm")
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model = timm.models.vision_transformer.VisionTransformer(
+        img_size=SIDE, patch_size=8, embed_dim=32, depth=2, num_heads=4, num_classes=0
+    ).eval()
+    folder = tmp_path_factory.mktemp("timm")
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    save_file(weights, folder / "vit.safetensors")
+    convert("vit", folder / "vit.safetensors", folder / "vit", num_heads=4, layout="timm",
+            epsilon=1e-6, activation="gelu", positions="bicubic")  # fmt: skip
+    return model, folder / "vit"
+
+
+def test_a_converted_encoder_and_functions_in_jax_and_pytorch_have_equal_rows(timm_vit):
+    import torch
+
+    model, folder = timm_vit
+    encoder = jaxpart.load_encoder(folder)
+
+    def in_jax(encoder, images):
+        out = encoder(images, blocks=True)
+
+        def split(tokens):
+            grid = tokens[:, 1:].reshape(len(tokens), *encoder.config.grid, -1)
+            return {"cls_token": tokens[:, 0], "tokens": grid}
+
+        return split(out["tokens"]) | {"blocks": [split(block) for block in out["blocks"]]}
+
+    class InTorch(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, images):
+            last, blocks = model.forward_intermediates(images, return_prefix_tokens=True)
+            tokens = last[:, 1:].transpose(1, 2).reshape(blocks[0][0].shape)
+            out = {"cls_token": last[:, 0], "tokens": tokens}
+            return out | {"blocks": [{"tokens": t, "cls_token": p[:, 0]} for t, p in blocks]}
+
+    options = SMALL | {
+        "retrieval.representations": ("embedding", "cls_token", "block0/embedding"),
+        "segmentation.settings.critters_part.crop": SIDE,
+    }
+    tasks = ("retrieval", "classification", "segmentation", "layers")
+
+    def measured(one, **more):
+        return jaxpart.evaluate(one, tasks=tasks, options=options, shown=False, **more)
+
+    converted = values(measured(folder))
+    assert len(converted) > 60
+    assert {key.task for key in converted} == set(tasks)
+    about = {"image_size": SIDE, "pixels": "imagenet"}
+    for one in (jax.tree_util.Partial(in_jax, encoder), InTorch()):
+        found = values(measured(one, **about))
+        assert found.keys() == converted.keys()
+        worst = max(abs(found[key] - converted[key]) for key in converted)
+        assert worst <= 1e-4
+
+
+def test_a_named_model_of_timm_is_its_converted_twin(timm_vit):
+    """The same weights by config.encoder.callable=timm:NAME, from the file."""
+    timm = pytest.importorskip("timm")
+    _, folder = timm_vit
+    name = "jaxpart_test_vit"
+
+    def create(pretrained=False, *, img_size, num_classes, **_):
+        return timm.models.vision_transformer.VisionTransformer(
+            img_size=img_size,
+            num_classes=num_classes,
+            patch_size=8,
+            embed_dim=32,
+            depth=2,
+            num_heads=4,
+        )
+
+    create.__name__, create.__module__ = name, "timm.models.vision_transformer"
+    timm.models.register_model(create)
+    options = part_config("", "", projector=False).encoder
+    options.callable, options.image_size = f"timm:{name}", SIDE
+    options.weights = str(folder.parent / "vit.safetensors")
+    encoder = named_encoder(options, seed=0)
+    images = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3)).astype(np.uint8)
+    out = encoder(encoder.normalize(jnp.asarray(images)), blocks=True)
+    ours = jaxpart.load_encoder(folder)
+    half = jaxpart.FunctionEncoder(encoder.function, "half", (SIDE, SIDE), ours.preprocessing)
+    assert encoder.version.startswith(named_encoder(options, seed=1).version[:64])
+    expected = ours(ours.normalize(images), blocks=True)
+    out = half(half.normalize(jnp.asarray(images)), blocks=True)
+    for name in ("tokens", "embedding", "cls_token"):
+        assert float(jnp.abs(out[name] - expected[name]).max()) <= 1e-4
+    for mine, theirs in zip(out["blocks"], expected["blocks"], strict=True):
+        assert float(jnp.abs(mine - theirs).max()) <= 1e-4
+
+
+def test_tokens_are_the_embedding_and_vectors_have_their_own_names():
+    encoder = made(lambda x: {**pooled(x), "mine": x.astype(jnp.float32).mean((1, 2))})
+    assert encoder.grid_of(SIDE, SIDE) == (4, 4)
+    assert (encoder.prefix, encoder.depth) == ((), 0)
+    images = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3)).astype(np.uint8)
+    out = encoder(encoder.normalize(jnp.asarray(images)))
+    assert {name: value.shape for name, value in out.items()} == {
+        "tokens": (2, 16, 3),
+        "embedding": (2, 3),
+        "mine": (2, 3),
+    }
+    np.testing.assert_allclose(out["embedding"], images.mean((1, 2)), rtol=1e-5)
+    assert made(lambda x: x.mean((1, 2))).shapes(SIDE, SIDE).keys() >= {"embedding"}
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (lambda x: {}, 'returns nothing; have it return "embedding"'),
+        (lambda x: {"tokens": x.mean((1, 2))}, r"tokens \[1, 3\]; return \[batch, rows"),
+        (lambda x: {"embedding": x.sum((1, 2))}, "embedding of uint32; return arrays of floats"),
+        (lambda x: {"embedding": None}, "embedding NoneType"),
+        (lambda x: {"blocks": [{"cls_token": x}]}, "block 0 without"),
+        (lambda x: x @ jnp.zeros((7, 7)), r"fails on images \[1, 32, 32, 3\] of uint8 \(.*, line "),
+        (lambda x: {"embedding": jnp.zeros((1, 2)), "a": jnp.zeros((2, 2))}, "of 1, 2 images"),
+    ],
+)
+def test_what_a_function_must_not_return(function, sentence):
+    with pytest.raises(JaxpartError, match=sentence):
+        made(function)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "sentence"),
+    [
+        ("nowhere:encode", {}, "nowhere:encode cannot be imported"),
+        ("json:nothing", {}, "no attribute 'nothing'"),
+        ("nofile.py:encode", {}, "there is no file nofile.py"),
+        ("encode", {}, "give module:function"),
+        ("json:__name__", {}, "is a str, which cannot be called"),
+        ("json:dumps", {}, "--config.encoder.image_size=224"),
+        ("json:dumps", {"weights": "x"}, "weights is for timm's models"),
+        ("timm:resnet17", {"weights": "random"}, "has no model resnet17; did you mean resnet"),
+        ("timm:resnet18", {"pixels": "clip"}, "says itself what its pixels are"),
+        ("transformers:/nowhere", {}, "transformers cannot load /nowhere"),
+    ],
+)
+def test_callables_that_are_not(text, options, sentence):
+    if text.startswith(("timm", "transformers")):
+        pytest.importorskip(text.partition(":")[0])
+    config = part_config("", "", projector=False).encoder
+    config.callable = text
+    config.update(options)
+    with pytest.raises(JaxpartError, match=sentence):
+        named_encoder(config, seed=0)
+
+
+def test_what_cannot_be_measured_is_left_out_and_said():
+    config, said = part_config("", "", projector=True), []
+    config.tasks = ("retrieval", "classification", "segmentation", "layers", "masked_parts")
+    left = fitted(config, made(lambda x: x.astype(jnp.float32).mean((1, 2))), said.append)
+    assert left.tasks == ("retrieval", "classification")
+    assert left.retrieval.representations == ("embedding",)
+    assert (left.classification.heads, left.classification.references) == (
+        ("linear",),
+        ("knn", "logistic"),
+    )
+    assert "returns embedding: without segmentation, layers, masked_parts" in said[-1]
+    assert config.tasks[-1] == "masked_parts"
+    config.tasks = ("layers",)
+    with pytest.raises(JaxpartError, match=r"none of config\.tasks \(layers\) can be measured"):
+        fitted(config, made(pooled), said.append)
+
+
+def test_blocks_of_several_grids_are_segmented_by_those_of_the_last(tmp_path):
+    def pyramid(images):
+        fine = images.astype(jnp.float32) / 255
+        coarse = pooled(images)["tokens"] / 255
+        return {"tokens": coarse, "blocks": [fine, coarse, 1 - coarse]}
+
+    rows = jaxpart.evaluate(
+        pyramid,
+        image_size=SIDE,
+        tasks=("segmentation",),
+        options=SMALL | {"segmentation.settings.critters_part.crop": SIDE},
+        workdir=tmp_path / "run",
+        shown=False,
+    )
+    heads = {row.head for row in select(rows, metric="mIoU")}
+    assert heads == {"block1", "block2", "incontext"}
+
+
+def test_a_function_without_a_version_keeps_nothing_and_goes_on_nowhere(tmp_path):
+    options = SMALL | {"features.cache": "disk", "features.folder": str(tmp_path / "cache")}
+
+    def measured(**more):
+        return jaxpart.evaluate(pooled, image_size=SIDE, options=options, shown=False, **more)
+
+    measured(workdir=tmp_path / "run")
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(JaxpartError, match="belongs to a run with the encoder as it was before"):
+        measured(workdir=tmp_path / "run")
+    named = values(measured(workdir=tmp_path / "named", version="1"))
+    assert list((tmp_path / "cache").rglob("*.safetensors"))
+    assert values(measured(workdir=tmp_path / "named", version="1")) == named
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory):
+    """The items of 8 + 8 critters with their pictures."""
+    out = tmp_path_factory.mktemp("items") / "items"
+    assert export(["views", str(out), "--pictures", "png", "--pixels", "32"]) == 0
+    return out, [json.loads(line) for line in (out / "items.jsonl").read_text().splitlines()]
+
+
+def test_features_computed_elsewhere(items, tmp_path):
+    """Principal components of pixels, by scikit-learn, from pictures to a row of the table."""
+    from PIL import Image
+    from sklearn.decomposition import PCA
+
+    folder, lines = items
+    assert len({line["id"] for line in lines}) == len(lines) > 4000
+    pixels = np.stack([np.asarray(Image.open(folder / line["file"])) for line in lines])
+    components = PCA(8, random_state=0).fit_transform(pixels.reshape(len(pixels), -1) / 255)
+    ids = [line["id"] for line in lines]
+    np.savez(tmp_path / "pca.npz", ids=ids, pca=components.astype(np.float32))
+    save_file({"pca": components.astype(np.float32)}, tmp_path / "pca.safetensors",
+              {"ids": json.dumps(ids)})  # fmt: skip
+    for name in ("pca.npz", "pca.safetensors"):
+        table = read_table(tmp_path / name, side=32)
+        options = {"classification.linear.epochs": 2, "classification.selection": False}
+        rows = jaxpart.evaluate(
+            table, tasks=("retrieval", "classification"), options=options, shown=False
+        )
+        (ap,) = select(rows, task="retrieval", metric="AP", representation="pca", group="")
+        assert 0.3 < ap.value < 0.6
+        assert select(rows, task="classification", representation="pca")
+    with pytest.raises(JaxpartError, match=r"lacks \d+ of \d+ items of critters \(patch eval\)"):
+        jaxpart.evaluate(table, options={"data.num_images": 601}, shown=False)
+
+
+def test_parquet_of_features(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pyarrow.table({"id": ["a", "b"], "mine": [[1.0, 2.0], [3.0, 4.0]]})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    found = read_table(tmp_path / "x.parquet", side=32)
+    np.testing.assert_array_equal(found.arrays["mine"], [[1, 2], [3, 4]])
+    assert found.row_of == {"a": 0, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"x": np.zeros((2, 3), np.float32)}, "does not say whose features"),
+        ({"ids": np.array(["a", "b"])}, "holds no features"),
+        ({"ids": np.array(["a", "b"]), "x": np.zeros((3, 2))}, r"x \[3, 2\] of float64 for 2 ids"),
+        ({"ids": np.array(["a", "b"]), "x": np.zeros((2, 2), int)}, "of int64 for 2 ids"),
+        ({"ids": np.array(["a", "a"]), "x": np.eye(2)}, "the id 'a' twice, in rows 0 and 1"),
+        ({"ids": np.array(["a", "b"]), "x": np.full((2, 1), np.nan)}, "x of 'a' is NaN"),
+    ],
+)
+def test_files_of_features_that_are_refused(arrays, sentence, tmp_path):
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(JaxpartError, match=sentence):
+        read_table(tmp_path / "x.npz", side=32)
+
+
+def test_a_damaged_file_of_features(tmp_path):
+    for name, content in (("x.npz", b"PK"), ("x.safetensors", b"no"), ("x.txt", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(JaxpartError, match="x"):
+            read_table(tmp_path / name, side=32)
+    with pytest.raises(JaxpartError, match="there is no file"):
+        read_table(tmp_path / "absent.npz", side=32)
