@@ -125,11 +125,14 @@ def test_nothing_is_made_before_the_check(tmp_path):
     [
         (
             {"retrieval.patch_pixels": 50},
-            "config.retrieval.patch_pixels is 50, which cannot be cut",
+            "config.retrieval.patch_pixels is 50, and images of 50 × 50 pixels cannot be cut",
         ),
         ({"classification.patch_pixels": 50}, "config.classification.patch_pixels is 50"),
         ({"segmentation.readouts": ("block6",)}, "no readout 'block6'"),
-        ({"segmentation.settings.critters_part.crop": 60}, "crops of 60 pixels cannot be cut"),
+        (
+            {"segmentation.settings.critters_part.crop": 60},
+            "critters_part.crop is 60, and images of 60 × 60 pixels cannot be cut",
+        ),
         (
             {"tasks": ("layers",), "layers.tokens": ("dist_token",)},
             "has none of config.layers.tokens, dist_token; it has cls_token, embedding",

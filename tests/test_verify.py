@@ -257,7 +257,8 @@ def test_without_pytorch_it_is_told(moco, monkeypatch, capsys):
     assert main(["encoder", *moco, "--reference", "timm:deit"]) == 2
     told = capsys.readouterr().err
     assert (
-        "comparing with PyTorch needs it here, and it is not part of jaxpart: pip install" in told
+        "comparing with PyTorch needs torch here, and it is not part of jaxpart: pip install"
+        in told
     )
 
 
