@@ -103,18 +103,20 @@ def options() -> Iterator[tuple[str, ...]]:
     """Every field of a part configuration, and what it may be."""
     from jaxpart.config import part_config
     from jaxpart.runs.config_checks import RULES
+    from jaxpart.runs.config_help import meaning
     from jaxpart.runs.config_rules import fields_of
 
     embedded, paper = (
         dict(fields_of(part_config("ibot", variant, projector=True))) for variant in ("", "paper")
     )
-    yield ("field", "embedded", "`:paper`", "may be")
+    yield ("field", "what it means", "embedded", "`:paper`", "may be")
     for name, value in embedded.items():
         rule = RULES.get(name)
         wanted = "" if rule is None else rule.advice().removeprefix("give ")
         several = "any of several; " if rule is not None and rule.many else ""
         other = "" if paper.get(name) == value else f"`{paper.get(name)!r}`"
-        yield (f"`config.{name}`", f"`{value!r}`", other, several + wanted.replace("|", "\\|"))
+        may_be = several + wanted.replace("|", "\\|")
+        yield (f"`config.{name}`", meaning(name), f"`{value!r}`", other, may_be)
 
 
 TABLES = {table.__name__: table for table in (families, releases, sets, options)}

@@ -19,6 +19,15 @@ from jaxpart import devices, terminal
 from jaxpart.errors import JaxpartError
 from jaxpart.runs.workdir import default_workdir
 
+_FLAGS = {
+    "--config NAME": "the configuration: a file of yours, or an embedded one",
+    "--config.FIELD=VALUE": "changes a field of it",
+    "--workdir FOLDER": "of the run, which goes on where it was; by default a new one in ./runs",
+    "--coordinator HOST:PORT": "of process 0, where there are several",
+    "--num-processes N": "how many processes there are",
+    "--process-id I": "which of them this is, from 0",
+}
+
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: a new one in ./runs.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
@@ -66,6 +75,9 @@ def _parse(arguments: list[str]) -> list[str]:
     """absl's parsing of flags; what it cannot make sense of is told in a sentence."""
     file = _config_file(arguments)
     _check_file(file)
+    if not {"-h", "-help", "--help", "--helpfull"}.isdisjoint(arguments):
+        _print_help(arguments, file)
+        sys.exit(0)
     try:
         name, *left = flags.FLAGS(arguments)
     except flags.Error as error:
@@ -91,6 +103,26 @@ def _parse(arguments: list[str]) -> list[str]:
             f"no space around ="
         )
     return [name]
+
+
+def _print_help(arguments: list[str], file: pathlib.Path | None) -> None:
+    """The flags, and the fields of the configuration with what they mean."""
+    from jaxpart.runs.config_checks import RULES
+    from jaxpart.runs.config_help import help_lines
+    from jaxpart.runs.table import line_width
+
+    main = sys.modules["__main__"]
+    print((main.__doc__ or "").strip(), end="\n\n")
+    for flag, meaning in _FLAGS.items():
+        print(f"  {flag:<28}{meaning}")
+    if file is None:
+        print(f"\nEmbedded configurations: {', '.join(configs.embedded())}.")
+        print("Their fields: --config NAME --help.")
+        return
+    flags.FLAGS([argument for argument in arguments if not argument.lstrip("-").startswith("h")])
+    print(f"\nFields of {file}:")
+    for line in help_lines(_CONFIG.value, RULES, line_width()):
+        print(line)
 
 
 def _config_file(arguments: list[str]) -> pathlib.Path | None:

@@ -13,6 +13,8 @@ CRITTERS_VERSION = 1
 """On which the small encoders that come with jaxpart were trained; 2 is what only parts can solve."""
 
 _HERE = pathlib.Path(__file__).resolve().parent
+_FOLDERS = (_HERE / "configs", _HERE.parent / "configs")
+"""Of the embedded configurations: installed, or in the source tree."""
 
 
 def locate(argument: str) -> str:
@@ -25,19 +27,22 @@ def locate(argument: str) -> str:
       JaxpartError: There is no such file, here or embedded.
     """
     path, colon, variant = argument.partition(":")
-    embedded = [_HERE / "configs", _HERE.parent / "configs"]  # installed, or in the source tree
     below = pathlib.Path(path.removeprefix("configs/"))
-    for candidate in (pathlib.Path(path), *(folder / below for folder in embedded)):
+    for candidate in (pathlib.Path(path), *(folder / below for folder in _FOLDERS)):
         if candidate.is_file():
             return f"{candidate}{colon}{variant}"
-    known = sorted(
+    raise JaxpartError(f"there is no configuration {path}; embedded are {', '.join(embedded())}")
+
+
+def embedded() -> list[str]:
+    """Names of the configurations that came with jaxpart."""
+    return sorted(
         {
             f"configs/{file.relative_to(folder).as_posix()}"
-            for folder in embedded
+            for folder in _FOLDERS
             for file in folder.rglob("*.py")
         }
     )
-    raise JaxpartError(f"there is no configuration {path}; embedded are {', '.join(known)}")
 
 
 def variant_of(argument: str | None, known: Sequence[str]) -> str:

@@ -121,10 +121,7 @@ class Encoder:
           JaxpartError: `images` has another dtype or shape, or does not fit the patch size; `order` has
             another shape.
         """
-        if images.ndim != 4 or images.shape[-1] != 3:
-            raise JaxpartError(
-                f"images have the shape {tuple(images.shape)}; give [batch, height, width, 3]"
-            )
+        check_shape(images)
         if images.dtype != jnp.float32:
             raise JaxpartError(
                 f"images are {images.dtype}; give float32, as encoder.normalize makes of uint8"
@@ -149,6 +146,8 @@ class Encoder:
             raise JaxpartError(
                 f"images are {images.dtype}; normalize takes uint8 pixels of 0 to 255"
             )
+        if images.shape[-1] != 3:  # there may be any number of axes before it
+            check_shape(images)
         return normalized(images, self.preprocessing)
 
     @property
@@ -224,6 +223,16 @@ class Encoder:
         model.set_attributes(groups=self.groups)
         set_precision(model, self.precision)
         return model
+
+
+def check_shape(images: Array) -> None:
+    """Raises `JaxpartError` if images are not [batch, height, width, 3]."""
+    shape = tuple(images.shape)
+    if len(shape) == 4 and shape[-1] == 3:
+        return
+    torch = len(shape) == 4 and shape[1] == 3
+    advice = ", as images.transpose(0, 2, 3, 1) makes of PyTorch's" if torch else ""
+    raise JaxpartError(f"images have the shape {shape}; give [batch, height, width, 3]{advice}")
 
 
 def normalized(

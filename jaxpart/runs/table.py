@@ -19,7 +19,8 @@ _WIDTHS = 40, 100
 """Columns that a table takes at least and at most."""
 
 
-def _width() -> int:
+def line_width() -> int:
+    """Columns of the terminal, within bounds; elsewhere the most."""
     least, most = _WIDTHS
     if sys.stdout is None or not sys.stdout.isatty():
         return most
@@ -97,6 +98,6 @@ def sections_text(title: str | None, sections: Sequence[Section]) -> str:
         for row in section.rows:
             table.add_row(*row)
         text = io.StringIO()
-        rich.console.Console(file=text, width=_width()).print(table)
+        rich.console.Console(file=text, width=line_width()).print(table)
         parts.append(text.getvalue().rstrip())
     return "\n".join(parts)

@@ -1,0 +1,78 @@
+"""The one command `jaxpart`, and what --help says of a configuration."""
+
+import pathlib
+import re
+import runpy
+import subprocess
+import sys
+
+import pytest
+
+import jaxpart
+from jaxpart import console
+from jaxpart.config import embedded
+from jaxpart.runs.config_help import MEANINGS, meaning
+from jaxpart.runs.config_rules import fields_of
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def told(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["jaxpart", *arguments])
+    monkeypatch.setattr(console.terminal, "begin", lambda module: None)
+    status = console.main()
+    out = capsys.readouterr()
+    return status, out.out + out.err
+
+
+def test_version_help_and_completion(monkeypatch, capsys):
+    assert told(monkeypatch, capsys, "--version") == (0, f"jaxpart {jaxpart.__version__}\n")
+    status, text = told(monkeypatch, capsys)
+    assert status == 0
+    assert all(re.search(rf"^  {name} +\w", text, re.M) for name in console.COMMANDS)
+    for shell in ("bash", "zsh", "fish"):
+        status, text = told(monkeypatch, capsys, "completion", shell)
+        assert status == 0
+        assert "convert verify report" in text
+    assert told(monkeypatch, capsys, "completion")[0] == 2
+    status, text = told(monkeypatch, capsys, "repotr")
+    assert (status, text.count("\n")) == (2, 1)
+    assert "no command 'repotr'" in text
+
+
+def test_bash_completes_commands():
+    script = "COMP_WORDS=(jaxpart rep); COMP_CWORD=1; _jaxpart; echo ${COMPREPLY[@]}"
+    made = console._BASH.replace("NAMES", " ".join(console.COMMANDS))
+    done = subprocess.run(["bash", "-c", f"{made}\n{script}"], capture_output=True, text=True)
+    assert done.stdout == "report\n"
+
+
+def test_a_command_is_its_module_with_its_exit_status(tmp_path):
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from jaxpart.console import main; sys.exit(main())",
+    ]
+    wrong = ["run", "--config", "configs/ibot_part.py", "--config.seed=-1"]
+    done = subprocess.run([*command, *wrong], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: config.seed is -1; give a whole number")
+    shown = ["run", "--config", "configs/ibot_part.py", "--help"]
+    done = subprocess.run([*command, *shown], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "--config.retrieval.exclude_self=False\n      a query does not" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [name for name in embedded() if "/pretrain/" not in name])
+def test_every_field_has_a_meaning(name):
+    config = runpy.run_path(str(ROOT / name))["get_config"]()
+    assert [path for path, _ in fields_of(config) if path != "encoders" and not meaning(path)] == []
+
+
+def test_no_meaning_is_of_a_field_that_is_gone():
+    fields = set()
+    for name in embedded():
+        fields |= {path for path, _ in fields_of(runpy.run_path(str(ROOT / name))["get_config"]())}
+    of_all_heads = re.compile(r"(object_)?classification\..*")
+    assert [p for p in MEANINGS if p not in fields and not of_all_heads.fullmatch(p)] == []
