@@ -151,6 +151,60 @@ def test_a_named_model_of_timm_is_its_converted_twin(timm_vit):
         assert float(jnp.abs(mine - theirs).max()) <= 1e-4
 
 
+_VIT = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "patch_size": 8,
+        "intermediate_size": 24, "image_size": SIDE}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "prefix", "grids"),
+    [
+        ("ViT", _VIT, ("cls",), [(4, 4), (4, 4)]),
+        ("SiglipVision", _VIT, (), [(4, 4), (4, 4)]),
+        ("Swin", {"image_size": SIDE, "patch_size": 2, "embed_dim": 8, "depths": [1, 1, 1],
+                  "num_heads": [2, 2, 2], "window_size": 4}, (), [(8, 8), (4, 4), (4, 4)]),
+        ("Hiera", {"image_size": [SIDE, SIDE], "embed_dim": 12, "depths": [1, 1],
+                   "num_heads": [1, 2], "num_query_pool": 1}, (), [(8, 8), (4, 4)]),
+        ("ResNet", {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}, (),
+         [(8, 8), (4, 4)]),
+        ("ConvNext", {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2}, (),
+         [(8, 8), (4, 4)]),
+    ],
+)  # fmt: skip
+def test_models_of_transformers(kind, options, prefix, grids, tmp_path):
+    """The grid of each stage, tokens where they belong, and the mean and std of the folder."""
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**options))
+    model.eval().save_pretrained(tmp_path)
+    about = {"image_mean": [0.4] * 3, "image_std": [0.2] * 3, "image_processor_type": "X"}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(about))
+    config = part_config("", "", projector=False).encoder
+    config.callable, config.image_size = f"transformers:{tmp_path}", SIDE
+    encoder = named_encoder(config, seed=0)
+    assert encoder.preprocessing.mean == (0.4,) * 3
+    assert encoder.prefix == prefix
+    assert [encoder.grid_of(SIDE, SIDE, block) for block in range(encoder.depth)] == grids
+    images = np.random.default_rng(0).normal(size=(2, SIDE, SIDE, 3)).astype(np.float32)
+    out = encoder(jnp.asarray(images), blocks=True)
+    with torch.no_grad():
+        theirs = model(torch.tensor(images.transpose(0, 3, 1, 2))).last_hidden_state.numpy()
+    if theirs.ndim == 4:
+        theirs = theirs.reshape(*theirs.shape[:2], -1).swapaxes(1, 2)
+    np.testing.assert_allclose(out["tokens"], theirs, rtol=0, atol=1e-5)
+
+
+def test_the_mae_of_transformers_is_refused(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    transformers.ViTMAEModel(transformers.ViTMAEConfig(**_VIT)).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0], "image_std": [1]}')
+    config = part_config("", "", projector=False).encoder
+    config.callable = f"transformers:{tmp_path}"
+    with pytest.raises(JaxpartError, match=r"hides patches at random; .* python -m convert mae"):
+        named_encoder(config, seed=0)
+
+
 def test_tokens_are_the_embedding_and_vectors_have_their_own_names():
     encoder = made(lambda x: {**pooled(x), "mine": x.astype(jnp.float32).mean((1, 2))})
     assert encoder.grid_of(SIDE, SIDE) == (4, 4)

@@ -210,6 +210,11 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
             f"transformers cannot load {name} ({type(error).__name__}: {first_line(error)}); name a folder "
             f"with config.json, preprocessor_config.json and the weights"
         ) from error
+    if whole.config.model_type == "vit_mae":
+        raise JaxpartError(
+            f"{name} is transformers' MAE, which hides patches at random; make an encoder of it that sees "
+            f"all: python -m convert mae {name} OUT --layout transformers"
+        )
     model = getattr(whole, "vision_model", whole)
     size = side or getattr(model.config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size
@@ -233,8 +238,14 @@ def _transformers_outputs(whole: Any, model: Any, images: Any) -> dict[str, Any]
     if "interpolate_pos_encoding" in _parameters(model.forward):
         options["interpolate_pos_encoding"] = True
     found = model(pixel_values=images, **options)
-    maps = getattr(found, "reshaped_hidden_states", None)
-    hidden, last = (maps or found.hidden_states)[1:], found.last_hidden_state
+    maps, last = getattr(found, "reshaped_hidden_states", None), found.last_hidden_state
+    if maps is not None:  # of Hiera they have their channels last
+        widths = [tokens.shape[-1] for tokens in found.hidden_states]
+        maps = [
+            one if one.shape[1] == width else one.permute(0, 3, 1, 2)
+            for one, width in zip(maps, widths, strict=True)
+        ]
+    hidden = (maps or found.hidden_states)[1:]
     out: dict[str, Any]
     if last.ndim == 4:
         out = {"tokens": last, "blocks": list(hidden)}

@@ -1,0 +1,141 @@
+"""What users come for, from a file of theirs to the end, by the commands that they type."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import SHARED
+
+import jaxpart
+
+pytestmark = pytest.mark.slow
+timm = pytest.importorskip("timm")
+torch = pytest.importorskip("torch")
+
+FAST = [
+    "--config.data.num_images=12",
+    "--config.tasks=('retrieval','classification','segmentation')",
+    "--config.classification.selection=False",
+    "--config.classification.linear.epochs=2",
+    "--config.classification.attentive.epochs=2",
+    "--config.segmentation.sets=('critters_part',)",
+    "--config.segmentation.train_images=8",
+    "--config.segmentation.test_images=2",
+    "--config.segmentation.iterations=2",
+    "--config.segmentation.warmup=1",
+    "--config.segmentation.batch_size=4",
+    "--config.segmentation.shares=()",
+    "--config.segmentation.incontext.images=0",
+    "--config.segmentation.pictures=0",
+]
+
+NET = '''
+import timm, torch
+
+
+class Mine(timm.models.vision_transformer.VisionTransformer):
+    """A ViT that squares what it pools: no converter knows it."""
+
+    def forward(self, images):
+        tokens = self.forward_features(images)
+        patches = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, 8, 8)
+        return {"cls_token": tokens[:, 0], "tokens": patches, "squared": tokens[:, 1:].mean(1) ** 2}
+
+
+model = Mine(img_size=64, patch_size=8, embed_dim=48, depth=2, num_heads=3, num_classes=0)
+model.load_state_dict(torch.load("mine.pth", weights_only=True))
+'''
+
+
+@pytest.fixture
+def user(tmp_path):
+    """A user's folder, and a function that runs a command there and returns what it prints."""
+
+    def run(*arguments):
+        one_device = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+        one_device["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # compiled fast, not to run fast
+        start = "import sys; from jaxpart.console import main; sys.exit(main())"
+        command = [sys.executable, "-c", start, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=one_device)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    return tmp_path, run
+
+
+def test_a_subclass_of_timms_vit_and_a_resnet_from_file_to_report(user):
+    folder, run = user
+    torch.manual_seed(0)
+    vit = timm.models.vision_transformer.VisionTransformer(
+        img_size=64, patch_size=8, embed_dim=48, depth=2, num_heads=3, num_classes=0
+    )
+    torch.save(vit.state_dict(), folder / "mine.pth")
+    (folder / "net.py").write_text(NET)
+    resnet = timm.create_model("resnet10t", num_classes=5)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in resnet.state_dict().items()}},
+               folder / "resnet.pth")  # fmt: skip
+    common = ["--config", "configs/ibot_part.py", *FAST, "--config.encoder.image_size=64"]
+    mine = ["--config.encoder.callable=torch:net.py:model", "--config.encoder.pixels=imagenet"]
+    names = "--config.retrieval.representations=('embedding','squared')"
+    parts = "--config.tasks=('retrieval','classification')"
+    told = run("run", *common, *mine, names, parts, "--config.encoder.version=1", "--workdir", "a")
+    assert "critters, squared" in told
+    theirs = ["--config.encoder.callable=timm:resnet10t", "--config.encoder.weights=resnet.pth"]
+    pixels = "--config.tasks=('retrieval','segmentation')"
+    told = run("run", *common, *theirs, pixels, "--workdir", "b")
+    assert "segmentation without paper" in told
+    run("compare", "a", "b")
+    told = run("report", "a", "b", "--out", "page", "--patches", "60", "--images", "2")
+    assert "version" not in told
+    page = (folder / "page" / "index.html").read_text()
+    assert "timm:resnet10t" in page
+    assert "torch:net.py:model" in page
+
+
+def test_port_verify_train_on_export_back_and_load_in_pytorch(user):
+    import optax
+    from flax import nnx
+
+    from jaxpart.io.tensor_files import open_checkpoint
+
+    if not SHARED.is_dir():
+        pytest.skip("../shared is not here")
+    folder, run = user
+    torch.manual_seed(0)
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3}
+    theirs = timm.models.vision_transformer.VisionTransformer(**sizes, num_classes=0).eval()
+    torch.save(theirs.state_dict(), folder / "vit.pth")
+    (folder / "own.py").write_text(
+        "import timm, torch\n\n\ndef make(path):\n"
+        f"    model = timm.models.vision_transformer.VisionTransformer(**{sizes}, num_classes=0)\n"
+        "    model.load_state_dict(torch.load(path, weights_only=True))\n    return model\n"
+    )
+    told = ["--eps", "1e-6", "--activation", "gelu", "--positions", "bicubic"]
+    run("convert", "vit", "vit.pth", "vit", "--layout", "timm", "--num-heads", "3", *told)
+    run("verify", "encoder", "vit.pth", "vit", "--reference", "module:own:make")
+
+    encoder = jaxpart.load_encoder(folder / "vit")
+    model, images = encoder.model, np.random.default_rng(0).normal(size=(4, 32, 32, 3))
+    images = images.astype(np.float32)
+    graph, weights, rest = nnx.split(model, nnx.Param, ...)
+
+    def loss(weights):
+        return (nnx.merge(graph, weights, rest)(images)["embedding"] ** 2).mean()
+
+    optimizer = optax.sgd(0.1)
+    state, before = optimizer.init(weights), loss(weights)
+    for _ in range(3):
+        update, state = optimizer.update(nnx.grad(loss)(weights), state)
+        weights = optax.apply_updates(weights, update)
+    assert loss(weights) < before
+    jaxpart.save_encoder(encoder, folder / "trained", model=nnx.merge(graph, weights, rest))
+    run("export", "weights", "trained", "trained.safetensors", "--layout", "timm")
+    arrays = open_checkpoint(folder / "trained.safetensors").contents
+    theirs.load_state_dict({name: torch.tensor(np.array(array)) for name, array in arrays.items()})
+    with torch.no_grad():
+        expected = theirs.forward_features(torch.tensor(images.transpose(0, 3, 1, 2)))
+    found = jaxpart.load_encoder(folder / "trained")(images)["tokens"]
+    assert float(np.abs(np.asarray(found) - expected.numpy()).max()) <= 1e-4
