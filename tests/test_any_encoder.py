@@ -230,6 +230,7 @@ def test_tokens_are_the_embedding_and_vectors_have_their_own_names():
         (lambda x: {"blocks": [{"cls_token": x}]}, "block 0 without"),
         (lambda x: x @ jnp.zeros((7, 7)), r"fails on images \[1, 32, 32, 3\] of uint8 \(.*, line "),
         (lambda x: {"embedding": jnp.zeros((1, 2)), "a": jnp.zeros((2, 2))}, "of 1, 2 images"),
+        (lambda x: jnp.zeros((64, 8)), "returns arrays of 64 images for 1; the first axis"),
     ],
 )
 def test_what_a_function_must_not_return(function, sentence):

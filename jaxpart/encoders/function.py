@@ -175,7 +175,7 @@ class FunctionEncoder:
         """
         if order is not None:
             raise JaxpartError(f"{self.name} is a function, whose patches cannot be permuted")
-        out = _standard(self, _run(self, images))[0]
+        out = _standard(self, _run(self, images), len(images))[0]
         if not blocks:
             del out["blocks"], out["projector"], out["predictor"]
         return out
@@ -205,7 +205,7 @@ def _layout(encoder: FunctionEncoder, height: int, width: int) -> _Layout:
         found: list[Any] = []
 
         def run(images: Array, encoder: FunctionEncoder = encoder) -> dict[str, Any]:
-            out, *rest = _standard(encoder, _run(encoder, images))
+            out, *rest = _standard(encoder, _run(encoder, images), len(images))
             found[:] = rest
             return out
 
@@ -253,7 +253,7 @@ def _where(error: Exception) -> str:
 
 
 def _standard(
-    encoder: FunctionEncoder, raw: Any
+    encoder: FunctionEncoder, raw: Any, count: int
 ) -> tuple[dict[str, Any], Grid | None, tuple[Grid, ...], bool]:
     """What a function returned as `Encoder.__call__` returns it; grids of tokens and of blocks; and whether
     tokens come with cls."""
@@ -277,10 +277,10 @@ def _standard(
             f'{encoder.name} returns nothing; have it return "embedding", "tokens" or both'
         )
     counts = {len(array) for layer in (made, *blocks) for array in layer.values()}
-    if len(counts) > 1:
+    if counts != {count}:
         raise JaxpartError(
-            f"{encoder.name} returns arrays of {', '.join(map(str, sorted(counts)))} images; the first "
-            f"axis of each is the batch"
+            f"{encoder.name} returns arrays of {', '.join(map(str, sorted(counts)))} images for {count}; "
+            f"the first axis of each is the batch"
         )
     cls = bool(layers) and all(
         _CLS in layer and layer[_CLS].shape[-1] == layer["tokens"].shape[-1] for layer in layers
