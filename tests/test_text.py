@@ -1,11 +1,15 @@
 """Text files in whatever encoding a user's editor has saved them."""
 
+import csv
+import io
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.text import decode_text, text_lines
+from jaxpart.io.text import csv_text, decode_text, text_lines
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
 
@@ -33,3 +37,25 @@ def test_what_is_no_text_is_named(data):
 def test_only_line_ends_end_lines():
     assert text_lines("a\x0bb\u2028c\n".encode(), "a.txt") == ["a\x0bb\u2028c"]
     assert text_lines(b"", "a.txt") == []
+
+
+@given(
+    st.lists(st.lists(st.text(st.characters(exclude_characters="\r\n")), min_size=2), min_size=1)
+)
+def test_no_cell_of_a_csv_is_a_formula(rows):
+    text = csv_text(("a", "b"), rows)
+    found = list(csv.reader(io.StringIO(text)))
+    assert [[cell.removeprefix("'") for cell in row] for row in found[1:]] == [
+        [cell.removeprefix("'") for cell in row] for row in rows
+    ]
+    assert not any(
+        cell[:1] in tuple("=+-@\t\r") for row in found for cell in row if not number(cell)
+    )
+
+
+def number(text):
+    return re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text)
+
+
+def test_numbers_stay_numbers_in_a_csv():
+    assert csv_text(("x",), [(-1.5,), ("+2",), ("-",), ("=1",)]) == "x\n-1.5\n+2\n'-\n'=1\n"

@@ -1,8 +1,12 @@
-"""Text files that users bring: UTF-8 or UTF-16, with or without a byte order mark, any line ends."""
+"""Text files: those that users bring, in UTF-8 or UTF-16 with any line ends; and tables as CSV."""
 
 from __future__ import annotations
 
 import codecs
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
 
 from jaxpart.errors import JaxpartError
 
@@ -14,6 +18,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _LOOKED_AT = 1024
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 def decode_text(data: bytes, name: object) -> str:
@@ -45,6 +51,26 @@ def text_lines(data: bytes, name: object) -> list[str]:
     """The lines of a text file, without their ends; see `decode_text`."""
     lines = decode_text(data, name).split("\n")
     return lines if lines[-1] else lines[:-1]
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table as CSV.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it; numbers stay.
+
+    Args:
+      header: Names of the columns.
+      rows: Their cells.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    for row in (header, *rows):
+        writer.writerow([_guarded(str(cell)) for cell in row])
+    return file.getvalue()
+
+
+def _guarded(text: str) -> str:
+    return f"'{text}" if text[:1] in _FORMULAS and not _NUMBER.fullmatch(text) else text
 
 
 def _unmarked(data: bytes) -> str:

@@ -55,7 +55,7 @@ def make_report(
                 ("csv", formats.as_csv(table)),
             ):
                 path = folder / "tables" / f"{table.name}.{suffix}"
-                path.write_text(text, encoding="utf-8")
+                path.write_text(text, encoding="utf-8", errors="replace")
         found = run_figures(runs)
         sets: list[PatchSet] = []
         if limits is not None:
@@ -69,7 +69,7 @@ def make_report(
             total = sum(len(one.images) + len(one.thumbnails or ()) for one in sets)
             with progress.bar("explorer: packing pictures", total) as advance:
                 text = explorer(sets, "Nearest patches", advance)
-            (folder / "explorer.html").write_text(text, encoding="utf-8")
+            (folder / "explorer.html").write_text(text, encoding="utf-8", errors="replace")
         pictures = [one for one in found if isinstance(one, Picture)]
         skipped = [one for one in found if isinstance(one, str)]
         (folder / "figures").mkdir()
@@ -81,7 +81,7 @@ def make_report(
         for line in skipped:
             progress.say(line)
         text = page(runs, tables, shown, skipped, explorer=bool(sets))
-        (folder / "index.html").write_text(text, encoding="utf-8")
+        (folder / "index.html").write_text(text, encoding="utf-8", errors="replace")
         about = {"workdirs": [str(run.path) for run in runs], "skipped": skipped}
         (folder / _MARK).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 

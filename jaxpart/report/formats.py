@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 
+from jaxpart.io.text import csv_text
 from jaxpart.report.tables import Cell, Table
 
 NOT_RUN = "–"
@@ -119,21 +118,18 @@ def _tex(text: str) -> str:
 
 def as_csv(table: Table) -> str:
     """Every number on a line of its own; empty where there is none. With more digits than shown."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        (
-            "encoder",
-            "caveat",
-            "column",
-            "ours",
-            "low",
-            "high",
-            "deviation",
-            "paper",
-            "difference",
-        )
+    head = (
+        "encoder",
+        "caveat",
+        "column",
+        "ours",
+        "low",
+        "high",
+        "deviation",
+        "paper",
+        "difference",
     )
+    lines = []
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
             numbers = (
@@ -145,10 +141,5 @@ def as_csv(table: Table) -> str:
                 cell.difference,
             )
             exact = ("" if value is None else f"{value:.4f}" for value in numbers)
-            writer.writerow((_safe(row.label), row.caveat, column, *exact))
-    return file.getvalue()
-
-
-def _safe(text: str) -> str:
-    """A folder's name that a spreadsheet would run as a formula, as text."""
-    return f"'{text}" if text[:1] in "=+-@\t\r" else text
+            lines.append((row.label, row.caveat, column, *exact))
+    return csv_text(head, lines)

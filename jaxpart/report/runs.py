@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, shown
 from jaxpart.io.files import parse_json
 from jaxpart.runs.comparable import encoder_differs
 from jaxpart.runs.items import read_items
@@ -106,10 +106,14 @@ def _runs_of(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _told_apart(run: Run, runs: Sequence[Run]) -> str:
-    """The method and the folder's name; its whole path where two folders share that."""
+    """The method and the folder's name; its whole path where two folders share that.
+
+    What of it is no text, as line ends and bytes that are not UTF-8, is a "?".
+    """
     name = run.path.resolve().name
-    shared = [other for other in runs if other.path.resolve().name == name]
-    return f"{run.method} ({name if len(shared) == 1 else run.path})"
+    others = [other for other in runs if other.path.resolve().name == name]
+    said = name if len(others) == 1 else str(run.path)
+    return f"{run.method} ({shown(said, most=len(said))})"
 
 
 def _read(path: pathlib.Path) -> Run:

@@ -1,6 +1,8 @@
 """The whole report of finished runs, on their own data."""
 
+import csv
 import json
+import os
 import re
 
 import numpy as np
@@ -11,6 +13,7 @@ from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.small import small_config
 from jaxpart.io.files import write_json
 from jaxpart.report.__main__ import main
+from jaxpart.report.figures.style import file_name
 from jaxpart.report.figures.tokens import principal_colours
 from jaxpart.runs.rows import Row
 
@@ -100,3 +103,35 @@ def test_one_basis_for_all_images():
     assert colours.shape == (3, 4, 4, 3)
     assert (colours.min(), colours.max()) == (0, 1)
     np.testing.assert_allclose(colours[2], colours[0][::-1], atol=1e-9)
+
+
+NAMES = (b"=1+1", b"-1", b"@x", b"a" * 250, b"new\nline", b"\xff\xfe", b" ", b"$x$ \\frac{a}%&#_^~",
+         b"<script>alert(1)", "ünï ☃ 漢字".encode())  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [1, 17, 60])
+def test_any_number_of_runs_under_any_names(count, tmp_path):
+    names = [*map(os.fsdecode, NAMES), *(f"run{i}" for i in range(60))][-count:]
+    names = names if count < 60 else [*map(os.fsdecode, NAMES), *names[len(NAMES) :]]
+    rows = [
+        Row("=cub", "retrieval", "AP", 0.5, representation="=embedding"),
+        Row("cub_parts", "retrieval", "AP", 0.5, representation="embedding"),
+    ]
+    runs = [made_run(tmp_path / name, rows=rows) for name in names]
+    assert main([*map(str, runs), "--out", str(tmp_path / "out"), "--tables-only"]) == 0
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "<script>alert" not in page
+    for file in (tmp_path / "out" / "tables").glob("*.csv"):
+        lines = list(csv.reader(file.read_text().splitlines()))
+        assert not any(cell[:1] in ("=", "@") for line in lines for cell in line)
+    for name in names if count < 60 else []:
+        assert name in page
+
+
+def test_no_two_figures_share_a_file():
+    labels = [
+        f"mine ({name})" for name in ("a b", "a_b", "a-b", "=1", "-1", "1", "ü", "☃", "x" * 300)
+    ]
+    names = [file_name("attention", label) for label in labels]
+    assert len({name.lower() for name in names}) == len(labels)
+    assert all(re.fullmatch(r"\w{1,100}", name, re.ASCII) for name in names)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib import colors
 from matplotlib.patches import Rectangle
 
-from jaxpart.report.figures.style import QUERY, RIGHT, WRONG, Picture, new_figure, plain
+from jaxpart.report.figures.style import QUERY, RIGHT, WRONG, Picture, file_name, new_figure, plain
 from jaxpart.report.patch_sets import NEIGHBOURS, Pair, PatchSet, word
 
 _TILE, _EDGE, _GAP = 72, 5, 4
@@ -62,7 +61,7 @@ def _gallery(one: PatchSet, encoder: str, pairs: Sequence[Pair]) -> Picture:
         else "7 × 7 overlapping windows of each image."
     )
     return Picture(
-        re.sub(r"\W+", "_", f"gallery_{one.name}_{encoder}").strip("_"),
+        file_name("gallery", f"{one.name}_{encoder}"),
         f"{encoder}{f' ({caveat})' if caveat else ''}, {one.name}: queries boxed in red and their "
         f"{NEIGHBOURS} nearest among {shown}. {marked}",
         figure,

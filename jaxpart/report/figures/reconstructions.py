@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator, Sequence
 
 import jax.numpy as jnp
@@ -22,7 +21,7 @@ from jaxpart.pretraining.crops import patches_of
 from jaxpart.pretraining.masked_prediction import KINDS, Predictor, load_predictor
 from jaxpart.pretraining.tokenizer import nearest
 from jaxpart.report.evaluate import Looker, drawn_images, picture_source
-from jaxpart.report.figures.style import QUERY, Picture, new_figure, plain
+from jaxpart.report.figures.style import QUERY, Picture, file_name, new_figure, plain
 from jaxpart.runs.progress import Progress
 
 _COLUMNS = 8
@@ -98,7 +97,7 @@ def _picture(looker: Looker) -> Picture:
         None: "The decoder names tokens, which are drawn as their k-means centres, in the truth as well.",
     }[undone]
     return Picture(
-        re.sub(r"\W+", "_", f"reconstructions_{run.label}").strip("_"),
+        file_name("reconstructions", run.label),
         f"{label}: every patch that holds a pixel of the part (outlined in red) is hidden, and predicted "
         f"from the others. {how}",
         figure,

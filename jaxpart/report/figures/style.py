@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
 import pathlib
+import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -42,6 +46,10 @@ _SETTINGS: Any = {
 }
 
 
+_LONGEST = 80
+"""Characters of a label in a figure, or of the name of its files."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Picture:
     """A figure.
@@ -58,7 +66,10 @@ class Picture:
 
     def save(self, folder: pathlib.Path) -> int:
         """Writes NAME.svg and NAME.png; returns how many of a page's pixels, 96 an inch, it is wide."""
-        with house_style():
+        with house_style(), warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # of labels that are long, or not in the font
             self.figure.savefig(folder / f"{self.name}.svg", metadata={"Date": None})
             self.figure.savefig(folder / f"{self.name}.png", dpi=_DOTS)
         with Image.open(folder / f"{self.name}.png") as image:
@@ -89,12 +100,28 @@ def panels(titles: Sequence[str], *, width: float, height: float) -> tuple[Figur
 
 
 def marks() -> Iterator[tuple[str, str]]:
-    """Colours with markers, never the same twice before all have been."""
-    for shift in range(len(MARKERS)):
+    """Colours with markers without end, never the same twice before all have been."""
+    for shift in itertools.cycle(range(len(MARKERS))):
         for i, colour in enumerate(COLOURS):
             yield colour, MARKERS[(i + shift) % len(MARKERS)]
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib does not take for mathematics."""
+    """Text that matplotlib does not take for mathematics, cut in the middle where it is very long."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
     return text.replace("$", r"\$")
+
+
+def file_name(what: str, label: str) -> str:
+    """The name of a figure's files, which no other has.
+
+    Args:
+      what: The kind of figure.
+      label: Whose it is: a run, say, with a folder's name of any length and content.
+    """
+    stem = re.sub(r"\W+", "_", f"{what}_{label}").strip("_")
+    if len(stem) <= _LONGEST and stem.isascii() and re.fullmatch(r"[\w .,()-]*", label):
+        return stem
+    digest = hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9_]+', '_', stem)[:_LONGEST]}_{digest}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ from jaxtyping import Float, UInt8
 from jaxpart.data.images import decode, image_eval
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.report.evaluate import Looker, drawn_images, picture_source
-from jaxpart.report.figures.style import Picture, new_figure, plain
+from jaxpart.report.figures.style import Picture, file_name, new_figure, plain
 from jaxpart.report.runs import Run
 
 _IMAGES = 8
@@ -82,7 +81,7 @@ def attention(seen: Seen) -> Picture | None:
     for axis in axes.ravel():
         axis.set_axis_off()
     return Picture(
-        _name("attention", seen.run),
+        file_name("attention", seen.run.label),
         f"{_said(seen.run)}: attention of cls to the patches in the last block, each head from 0 (dark) to "
         "its largest weight (yellow).",
         figure,
@@ -131,7 +130,3 @@ def principal_colours(
 
 def _said(run: Run) -> str:
     return f"{run.label} ({run.caveat})" if run.caveat else run.label
-
-
-def _name(what: str, run: Run) -> str:
-    return re.sub(r"\W+", "_", f"{what}_{run.label}").strip("_")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
 
+from jaxpart.io.text import csv_text
 from jaxpart.metrics.confusion_tables import class_scores, part_confusions
 from jaxpart.runs.rows import Row, one, select
 from jaxpart.runs.table import Section, interval, percent
@@ -28,7 +27,7 @@ def class_table(
         for head, matrix in matrices.items()
         for score in class_scores(matrix, names)
     )
-    return _csv(("head", "class", "iou", "accuracy", "pixels"), rows)
+    return csv_text(("head", "class", "iou", "accuracy", "pixels"), rows).encode(errors="replace")
 
 
 def confusion_table(
@@ -39,7 +38,9 @@ def confusion_table(
         (one.object, one.part, one.predicted, _number(one.share), one.pixels)
         for one in part_confusions(matrix, names, objects)
     )
-    return _csv(("object", "part", "predicted", "share", "pixels"), rows)
+    return csv_text(("object", "part", "predicted", "share", "pixels"), rows).encode(
+        errors="replace"
+    )
 
 
 def section(rows: Sequence[Row]) -> Section:
@@ -93,11 +94,3 @@ def _best_and_worst(rows: Sequence[Row], head: Row) -> str:
 def _number(value: float) -> str:
     """With six digits; empty where there is none."""
     return "" if np.isnan(value) else f"{value:.6f}"
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue().encode()
