@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import lzma
 import os
 import pathlib
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -20,6 +22,15 @@ from jaxpart.io.download import RemoteFile, fetch
 from jaxpart.runs.progress import Progress
 
 _CHUNK = 1 << 20
+_ENCRYPTED = 1
+_LEAST, _RATIO = 64 << 20, 100
+"""An archive unpacks to no more than so many bytes, and so many times its own. Those that are wanted hold
+images, which are packed already, and JSON, some ten times as large as it is packed."""
+_DAMAGED = (
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error),
+)
+"""What zipfile and tarfile raise at bytes that are no archive, or packed by a method they do not know."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,20 +155,17 @@ def _unpack(
                     for _ in _untar(packed_tar, archive.members, temporary):
                         advance(opened.tell() - done)
                         done = opened.tell()
-        except (
-            zipfile.BadZipFile,
-            tarfile.TarError,
-            EOFError,
-            zlib.error,
-            gzip.BadGzipFile,
-        ) as error:
-            file.unlink()
-            raise JaxpartError(f"{file} is damaged ({error}); it was removed, try again") from error
+        except _DAMAGED as error:
+            raise JaxpartError(f"it is damaged ({error})") from error
         for member in archive.members:
             if not (temporary / member).exists():
-                raise JaxpartError(f"{file} does not hold {member}; it is another archive")
+                raise JaxpartError(f"it does not hold {member}, so it is another archive")
+        for member in archive.members:
             if not (into / member).exists():
                 os.replace(temporary / member, into / member)
+    except JaxpartError as error:
+        file.unlink()
+        raise JaxpartError(f"{file} was refused and removed: {error}; try again") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -168,14 +176,18 @@ def _unzip(
     goal: pathlib.Path,
     advance: Callable[[int], None],
 ) -> None:
+    room = _room(pathlib.Path(str(packed.filename)))
     for entry in packed.infolist():
         advance(entry.compress_size)
         path = _inside(entry.filename, members, goal)
         kind = entry.external_attr >> 16
         if path is None:
             continue
+        if entry.flag_bits & _ENCRYPTED:
+            raise JaxpartError(f"{entry.filename} in it is encrypted")
+        room = _less(room, entry.file_size)
         if kind and not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or not stat.S_IFMT(kind)):
-            raise JaxpartError(f"{packed.filename} holds {entry.filename}, which is no plain file")
+            raise JaxpartError(f"{entry.filename} in it is no plain file")
         if entry.is_dir():
             path.mkdir(parents=True, exist_ok=True)
         else:
@@ -185,8 +197,10 @@ def _unzip(
 
 def _untar(packed: tarfile.TarFile, members: tuple[str, ...], goal: pathlib.Path) -> Iterator[None]:
     """Unpacks a member at every step."""
+    room = _room(pathlib.Path(str(packed.name)))
     for entry in packed:
         yield
+        room = _less(room, entry.size)  # of those that are skipped too, which are decompressed
         path = _inside(entry.name, members, goal)
         if path is None:
             continue
@@ -197,7 +211,19 @@ def _untar(packed: tarfile.TarFile, members: tuple[str, ...], goal: pathlib.Path
             assert source is not None  # a regular file has content
             _save(source, path)
         else:
-            raise JaxpartError(f"{packed.name!r} holds {entry.name}, which is no plain file")
+            raise JaxpartError(f"{entry.name} in it is no plain file")
+
+
+def _room(archive: pathlib.Path) -> int:
+    """How many bytes an archive may unpack to."""
+    return _LEAST + _RATIO * archive.stat().st_size
+
+
+def _less(room: int, size: int) -> int:
+    """What is left of the room after a member of that declared size, of which no more is read."""
+    if size > room:
+        raise JaxpartError(f"it unpacks to more than {_RATIO} times its size")
+    return room - size
 
 
 def _inside(name: str, members: tuple[str, ...], goal: pathlib.Path) -> pathlib.Path | None:
@@ -208,9 +234,7 @@ def _inside(name: str, members: tuple[str, ...], goal: pathlib.Path) -> pathlib.
     """
     path = pathlib.PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise JaxpartError(
-            f"the archive holds {name!r}, which leads out of its folder; nothing is kept"
-        )
+        raise JaxpartError(f"{name!r} in it leads out of its folder")
     wanted = bool(path.parts) and path.parts[0] in members
     return goal.joinpath(*path.parts) if wanted else None
 

@@ -17,9 +17,9 @@ from jaxpart.errors import JaxpartError
 FILES = {"SET/a/1.txt": b"one" * 5000, "SET/2.txt": b"two", "other.txt": b"left out"}
 
 
-def zipped(files=FILES):
+def zipped(files=FILES, method=zipfile.ZIP_STORED):
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as packed:
+    with zipfile.ZipFile(file, "w", method) as packed:
         for name, data in files.items():
             packed.writestr(name, data)
     return file.getvalue()
@@ -121,27 +121,43 @@ def linked():
     return file.getvalue()
 
 
+def changed_zip(offset, byte):
+    """The field of a member's headers at an offset of the local one, which the central one has 2 on."""
+    data = bytearray(zipped({"SET/one": b"x"}))
+    central = data.index(b"PK\x01\x02")
+    data[offset : offset + 1] = data[central + offset + 2 : central + offset + 3] = byte
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (zipped({"SET/../../evil": b"x"}), "'SET/../../evil', which leads out of its folder"),
-        (zipped({"/SET/evil": b"x"}), "'/SET/evil', which leads out"),
-        (tarred({"SET/../evil": b"x"}), "'SET/../evil', which leads out"),
-        (tarred({"../SET/evil": b"x"}), "'../SET/evil', which leads out"),
-        (tarred(link="/etc"), "SET/link, which is no plain file"),
-        (linked(), "SET/link, which is no plain file"),
+        (zipped({"SET/../../evil": b"x"}), "'SET/../../evil', in it leads out of its folder"),
+        (zipped({"/SET/evil": b"x"}), "'/SET/evil' in it leads out"),
+        (tarred({"SET/../evil": b"x"}), "'SET/../evil' in it leads out"),
+        (tarred({"../SET/evil": b"x"}), "'../SET/evil' in it leads out"),
+        (tarred(link="/etc"), "SET/link in it is no plain file"),
+        (linked(), "SET/link in it is no plain file"),
         (zipped({"OTHER/a": b"x"}), "does not hold SET"),
         (zipped()[:-30], "is damaged"),
         (zipped().replace(b"two", b"owt", 1), "is damaged"),
         (tarred()[:-60], "is damaged"),
         (b"<html>sorry</html>", "is damaged"),
+        (changed_zip(6, b"\x01"), "SET/one in it is encrypted"),
+        (changed_zip(8, b"\x63"), r"is damaged \(.*compression"),
+        (
+            zipped({"SET/one": bytes(80 << 20)}, zipfile.ZIP_DEFLATED),
+            "more than 100 times its size",
+        ),
+        (tarred({"SET/one": bytes(80 << 20)}), "more than 100 times its size"),
+        (tarred({"OTHER/one": bytes(80 << 20)}), "more than 100 times its size"),
     ],
 )
 def test_hostile_and_damaged_archives_leave_nothing(server, tmp_path, data, message):
     archives = archive(server, data, "set.bin", sha256="")
     with pytest.raises(JaxpartError, match=message):
         download(archives, tmp_path / "out")
-    assert [name for name in unpacked(tmp_path) if name != "out/set.bin"] == []
+    assert [name for name in unpacked(tmp_path) if name != "set.bin"] == []
     assert not (tmp_path / "out/sub/SET").exists()
 
 

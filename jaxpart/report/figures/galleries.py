@@ -61,7 +61,7 @@ def _gallery(one: PatchSet, encoder: str, pairs: Sequence[Pair]) -> Picture:
         else "7 × 7 overlapping windows of each image."
     )
     return Picture(
-        file_name("gallery", f"{one.name}_{encoder}"),
+        file_name("gallery", f"{one.name} {encoder}"),
         f"{encoder}{f' ({caveat})' if caveat else ''}, {one.name}: queries boxed in red and their "
         f"{NEIGHBOURS} nearest among {shown}. {marked}",
         figure,
