@@ -132,7 +132,7 @@ def changed_zip(offset, byte):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (zipped({"SET/../../evil": b"x"}), "'SET/../../evil', in it leads out of its folder"),
+        (zipped({"SET/../../evil": b"x"}), "'SET/../../evil' in it leads out of its folder"),
         (zipped({"/SET/evil": b"x"}), "'/SET/evil' in it leads out"),
         (tarred({"SET/../evil": b"x"}), "'SET/../evil' in it leads out"),
         (tarred({"../SET/evil": b"x"}), "'../SET/evil' in it leads out"),
