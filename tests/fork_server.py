@@ -56,12 +56,19 @@ def _report(arguments: list[str]) -> int:
     return __main__.main(arguments)
 
 
+def _export(arguments: list[str]) -> int:
+    from jaxpart.export import __main__
+
+    return __main__.main(arguments)
+
+
 PROGRAMS = {
     "main": _command("main"),
     "pretraining": _command("pretraining"),
     "prepare": _prepare,
     "convert": _convert,
     "report": _report,
+    "export": _export,
 }
 
 
@@ -74,6 +81,7 @@ def _import_everything() -> None:
     import convert.__main__
     import jaxpart.data.__main__
     import jaxpart.data.input
+    import jaxpart.export.__main__
     import jaxpart.main
     import jaxpart.pretraining.__main__
     import jaxpart.report.__main__

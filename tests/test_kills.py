@@ -25,6 +25,7 @@ from safetensors.numpy import load_file, save_file
 
 from jaxpart.io.checkpoints import load_arrays
 from jaxpart.runs.rows import by_key, read_rows
+from jaxpart.zoo import shipped_folder
 
 pytestmark = pytest.mark.slow
 
@@ -127,7 +128,7 @@ RUNS = {
             "--config.batch_size=8",
             "--config.epochs=2",
         ),
-        0.02,  # it compiles for long: killed where more than a few are
+        0.02,  # it compiles for long, and is killed once where few are
     ),
 }
 
@@ -253,9 +254,7 @@ def rounds(one, tmp_path):
 @pytest.mark.parametrize("name", RUNS)
 def test_killed_and_started_again(name, fork_server, tmp_path, request, seeded):
     one, (rng, seed), killed = RUNS[name], seeded, 0
-    kills = round(one.share * request.config.getoption("--kills"))
-    if not kills:
-        pytest.skip("killed where --kills is larger")
+    kills = max(1, round(one.share * request.config.getoption("--kills")))
     _, calm, expected = fork_server.calm(name)
     for folder in rounds(one, tmp_path):
         status, story = -9, seed
@@ -316,6 +315,29 @@ def test_a_disk_that_is_full_where_no_python_writes(name, fork_server, tmp_path)
     again = fork_server.run(one, folder)
     assert again["status"] == 0, again["output"]
     assert_same(state(folder), expected, name)
+
+
+@pytest.mark.parametrize("kind", ["features", "weights", "views"])
+def test_an_export_on_a_bad_disk(kind, fork_server, tmp_path):
+    """One sentence, and no file that is not whole."""
+    run = fork_server.calm("features")[0] / "run"
+    arguments = {
+        "features": (str(run), "out", "--cache=off", "--views=parts_test"),
+        "weights": ("weights", str(shipped_folder("mae")), "out/x.safetensors", "--layout=timm"),
+        "views": ("views", "out", "--data=critters", "--views=parts_test"),
+    }[kind]
+    one = Killed("export", arguments, 0)
+    if kind == "weights":
+        (tmp_path / "out").mkdir()
+    for fault, at in ((errno.EROFS, 1), (errno.ENOSPC, 1), (errno.ENOSPC, 2)):
+        found = fork_server.run(one, tmp_path, at=at, fault=fault)
+        if found["status"] or at == 1:  # else it had nothing more to write
+            assert_told(found, os.strerror(fault), kind)
+            assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        for path in tmp_path.rglob("*.*"):
+            path.unlink()
+    assert_told(fork_server.run(one, tmp_path, largest=500), "", kind)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_report_on_a_bad_disk(fork_server, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import replacing
+from jaxpart.io.files import replacing, write_safetensors
 
 FORMATS = ("safetensors", "npz", "parquet")
 
@@ -63,14 +63,12 @@ def write_features(
       JaxpartError: It cannot be written, or a library is missing.
     """
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in about.items()}
+    if path.suffix == ".safetensors":
+        metadata = texts | {"ids": json.dumps(list(ids), ensure_ascii=False)}
+        write_safetensors(path, {**features, "labels": labels}, metadata)
+        return
     with replacing(path) as temporary:
-        if path.suffix == ".safetensors":
-            from safetensors.numpy import save_file
-
-            arrays = {name: np.ascontiguousarray(array) for name, array in features.items()}
-            metadata = texts | {"ids": json.dumps(list(ids), ensure_ascii=False)}
-            save_file(arrays | {"labels": labels}, temporary, metadata)
-        elif path.suffix == ".npz":
+        if path.suffix == ".npz":
             document = np.array(json.dumps(dict(about), ensure_ascii=False))
             with temporary.open("wb") as file:
                 named = dict[str, Any](features, labels=labels, ids=np.array(ids))

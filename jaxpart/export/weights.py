@@ -14,7 +14,7 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import load_encoder, read_about
 from jaxpart.encoders.saving import arrays_of
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import replacing
+from jaxpart.io.files import write_safetensors
 
 
 def export_weights(
@@ -35,8 +35,6 @@ def export_weights(
       JaxpartError: The encoder cannot be read, the layout has no names for it, or the file cannot be
         written.
     """
-    from safetensors.numpy import save_file
-
     out = pathlib.Path(out)
     if out.suffix != ".safetensors":
         raise JaxpartError(f"{out} is no name of a safetensors file; end it with .safetensors")
@@ -49,8 +47,7 @@ def export_weights(
     written = writing.state_dict(
         families.find_family(name), layout, loaded.config, arrays_of(loaded)
     )
-    with replacing(out) as temporary:
-        save_file(dict(written.arrays), temporary, metadata={"format": "pt"})
+    write_safetensors(out, written.arrays, {"format": "pt"})
     left_out = [f"left out: {', '.join(written.left_out[:4])}… ({layout} has no names for it)"]
     return [_settings(loaded.config), *(left_out if written.left_out else [])]
 

@@ -107,6 +107,25 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         raise JaxpartError(f"{path} cannot be written: {reason}") from error
 
 
+def write_safetensors(
+    path: pathlib.Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Writes a .safetensors file, which appears whole or not at all.
+
+    Raises:
+      JaxpartError: It cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    with replacing(path) as temporary:
+        try:
+            whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+            save_file(whole, temporary, dict(metadata))
+        except SafetensorError as error:  # of a full disk too, in place of an OSError
+            raise JaxpartError(f"{path} cannot be written: {error}") from error
+
+
 def to_json(document: Any, *, indent: int | None = 1) -> str:
     """A document as JSON. JSON has no NaN: a number that is none, or infinite, is null there."""
     return json.dumps(_finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
