@@ -134,8 +134,25 @@ def _drop(section, row, field):
         (lambda d: d["annotations"].insert(1, "x"), r"annotations\[1\] lacks the field"),
         (_set("annotations", 3, "id", 90), r"annotations\[3\] repeats the id 90"),
         (_set("images", 3, "id", 7), r"images\[3\] repeats the id 7"),
-        (_set("images", 3, "file_name", "000000000003.jpg"), r"images\[3\] repeats the name"),
-        (_set("images", 3, "file_name", 3), r"images\[3\] cannot have the name 3"),
+        (
+            _set("images", 3, "file_name", "000000000003.jpg"),
+            r"images\[3\]\.file_name is another image's too",
+        ),
+        (_set("images", 3, "file_name", "a\0b"), r"file_name holds what no name of a file can"),
+        (_set("images", 3, "file_name", "\ud800"), r"file_name holds what no name of a file can"),
+        (_set("images", 3, "file_name", "x" * 300), r"file_name is longer than a name .*: 'x+…x+'"),
+        (_set("images", 3, "file_name", " "), r"file_name is empty"),
+        (
+            _set("images", 3, "height", float("inf")),
+            r"images\[3\] has the size .*, inf\), which are",
+        ),
+        (_set("images", 3, "id", 2**63), r"images holds the number of a id that does not fit"),
+        (
+            _set("annotations", 3, "category_id", []),
+            r"annotations\[3\]\.category_id is \[\], no integer",
+        ),
+        (_set("categories", 0, "id", {}), r"categories\[0\]\.id is \{\}, which is no integer"),
+        (_set("images", 3, "file_name", 3), r"images\[3\]\.file_name is no text: 3"),
         (_set("annotations", 3, "id", "14"), r"annotations\[3\].id is '14', which is no integer"),
         (_set("annotations", 3, "image_id", 8), r"annotations\[3\] belongs to image 8"),
         (
@@ -160,7 +177,7 @@ def _drop(section, row, field):
         ),
         (
             _set("images", 3, "width", "640"),
-            r"images\[3\] has the size \('640', None\), no numbers",
+            r"images\[3\] has the size \('640', None\), which are no pixels",
         ),
         (
             lambda d: d["categories"][0]["keypoints"].append("nose"),

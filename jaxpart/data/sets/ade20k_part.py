@@ -193,11 +193,11 @@ def read_parts(path: pathlib.Path) -> dict[Pair, tuple[int, int]]:
         text = data.decode("latin-1")
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise JaxpartError(f"{path} is damaged ({error}); unpack it again") from error
     try:
         return _parts(document["annotation"]["object"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise JaxpartError(f"{path} lacks a field of ADE20K ({error}); unpack it again") from error
 
 

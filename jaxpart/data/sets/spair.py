@@ -119,7 +119,14 @@ def _annotation(
         x1, y1, x2, y2 = (float(edge) for edge in document["bndbox"])
         size = int(document["image_width"]), int(document["image_height"])
         xy = np.array([point or (0, 0) for point in points], np.float64).reshape(_POINTS, 2)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise JaxpartError(
             f"{file} is not an annotation of SPair-71k ({type(error).__name__}: {error}): it needs kps, "
             "bndbox, image_width and image_height; unpack the data set again"
