@@ -156,9 +156,8 @@ class CocoFile:
             if annotation.get("keypoints"):
                 category = annotation.get("category_id", only)
                 if type(category) not in (int, type(None)):
-                    raise JaxpartError(
-                        f"{self._path}: annotations[{row}].category_id is {shown(repr(category))}, no integer"
-                    )
+                    where = f"{self._path}: annotations[{row}].category_id"
+                    raise JaxpartError(f"{where} is {shown(repr(category))}, no integer")
                 rows.setdefault(category, []).append(row)
         for category, group in rows.items():
             if category not in lists:
