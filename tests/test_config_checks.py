@@ -179,5 +179,5 @@ def test_prepared_sets_of_tfds_are_allowed_by_name():
     config.data.sets = ("tfds:food101", "critters")
     check_config(config)
     config.data.sets = ("tfds",)
-    with pytest.raises(JaxpartError, match="holds 'tfds'; choose among critters, .*, tfds:NAME"):
+    with pytest.raises(JaxpartError, match=r"holds 'tfds'; choose among critters, .*, tfds:NAME"):
         check_config(config)

@@ -132,6 +132,34 @@ def test_no_module_is_imported_for_a_feature(data_dir):
     assert "antigravity" not in sys.modules
 
 
+def test_numbers_of_strangers_are_bounded(data_dir):
+    folder = data_dir / "shapes/1.2.0"
+
+    def many_records(tree):
+        for split in tree["splits"]:
+            split["shardLengths"] = [str(10**15)]
+
+    def many_classes(tree):
+        tree["featuresDict"]["features"]["label"]["classLabel"]["numClasses"] = str(10**12)
+
+    edit(folder / "dataset_info.json", many_records)
+    with pytest.raises(JaxpartError, match="damaged or incomplete"):
+        Tfds("tfds:shapes", str(data_dir), "train")
+    (folder / "label.labels.txt").unlink()
+    edit(folder / "features.json", many_classes)
+    with pytest.raises(JaxpartError, match="number of its classes"):
+        Tfds("tfds:shapes", str(data_dir), "train")
+
+
+def test_a_set_without_a_class_is_refused(data_dir):
+    edit(
+        data_dir / "shapes/1.2.0/features.json",
+        lambda tree: [tree["featuresDict"]["features"].pop(key) for key in ("label", "species")],
+    )
+    with pytest.raises(JaxpartError, match="0 features that could be its class"):
+        Tfds("tfds:shapes", str(data_dir), "train")
+
+
 @pytest.mark.parametrize("file", ["dataset_info.json", "features.json", "*train.array_record*"])
 def test_damage_is_one_sentence(data_dir, file):
     (path,) = (data_dir / "shapes/1.2.0").glob(file)

@@ -26,6 +26,7 @@ _NAME = re.compile(r"tfds:([a-zA-Z]\w*)(?:/(\w[\w.=+-]*))?(?::(\d+\.\d+\.\d+))?"
 _VERSION = re.compile(r"\d+\.\d+\.\d+", re.ASCII)
 _FEATURES = "tensorflow_datasets.core.features."
 _CHUNK = 256
+_MAX_CLASSES = 1_000_000  # a number in a file of a stranger, which becomes a list of names
 
 
 class Tfds:
@@ -88,7 +89,7 @@ class Tfds:
                 f"{', '.join(builder.info.splits) or 'none'}"
             )
         self._records = open_split(self._split)
-        self._labels = np.fromiter(self._read_labels(), np.int64, len(self._records))
+        self._labels = np.fromiter(self._read_labels(), np.int64)
         classes = tuple(builder.info.features[self._label].names)
         if self._labels.size and not -1 <= self._labels.min() <= self._labels.max() < len(classes):
             raise _damaged(self._folder, f"a label of {self._split} is not one of {len(classes)}")
@@ -212,6 +213,10 @@ def _check_features(folder: pathlib.Path) -> None:
 def _keys(name: str, info: Any, features: Any) -> tuple[str, str]:
     """Names of the image and of the class among the features."""
     supervised = info.supervised_keys or ()
+    if not isinstance(info.features, features.FeaturesDict):
+        raise JaxpartError(
+            f"{name} has no named features; choose a data set of images with classes"
+        )
     found = []
     for kind, what in ((features.Image, "image"), (features.ClassLabel, "class")):
         keys = [key for key, feature in info.features.items() if type(feature) is kind]
@@ -222,4 +227,8 @@ def _keys(name: str, info: Any, features: Any) -> tuple[str, str]:
                 f"{': ' + ', '.join(chosen) if chosen else ''}; choose a data set with one"
             )
         found += chosen
+    if not 0 < (info.features[found[1]].num_classes or 0) <= _MAX_CLASSES:
+        raise JaxpartError(
+            f"{name} does not tell the number of its classes, or more than {_MAX_CLASSES:,}; choose another"
+        )
     return found[0], found[1]
