@@ -172,3 +172,12 @@ def test_recipes_of_pretraining_are_checked(changes, sentence):
 def test_a_rule_without_choices_or_range_still_has_advice():
     assert Rule("text").fault(3) == "is 3; give a text"
     assert Rule("number").fault("x") == "is 'x'; give a finite number"
+
+
+def test_prepared_sets_of_tfds_are_allowed_by_name():
+    config = object_config("", tuple(METHODS))
+    config.data.sets = ("tfds:food101", "critters")
+    check_config(config)
+    config.data.sets = ("tfds",)
+    with pytest.raises(JaxpartError, match=r"holds 'tfds'; choose among critters, .*, tfds:NAME"):
+        check_config(config)

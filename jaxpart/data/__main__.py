@@ -20,6 +20,7 @@ from jaxpart.data.palettes import PUBLISHED
 from jaxpart.data.prepared import find_prepared
 from jaxpart.data.preparing import prepare
 from jaxpart.data.sets import ALIASES, SETS, find_set, open_official, open_set
+from jaxpart.data.sets.tfds import PREFIX
 from jaxpart.data.source import DatasetInfo, Source
 from jaxpart.data.splits import compare_splits, unseen_labels
 from jaxpart.errors import JaxpartError
@@ -45,6 +46,8 @@ def _list(given: argparse.Namespace) -> int:
 
 def _prepare(given: argparse.Namespace) -> int:
     name, entry = find_set(given.name)
+    if name.startswith(PREFIX):
+        raise JaxpartError(f"{name} is prepared by tensorflow-datasets already; use it as it is")
     sources = _open_splits(name, given, official=True)
     whole = None
     if entry.whole and tuple(sources) == entry.splits:
@@ -143,7 +146,7 @@ def _open_splits(
     """
     entry = find_set(name)[1]
     opener = open_official if official else open_set
-    if not given.root and entry.open is not None:
+    if not given.root and entry.open is not None and not name.startswith(PREFIX):
         raise JaxpartError(f"pass --root FOLDER, the folder that holds {name}; {entry.advice}")
 
     def try_all(splits: tuple[str, ...]) -> tuple[dict[str, Source], list[NotThere]]:

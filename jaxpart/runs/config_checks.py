@@ -12,6 +12,7 @@ from typing import Any, get_args
 from jaxpart.data.sets import ALIASES, SETS
 from jaxpart.data.sets.pairs import ALIASES as PAIR_ALIASES
 from jaxpart.data.sets.pairs import PAIR_SETS
+from jaxpart.data.sets.tfds import PREFIX
 from jaxpart.encoders import families
 from jaxpart.encoders.precision import Precision
 from jaxpart.errors import JaxpartError
@@ -90,7 +91,7 @@ RULES: dict[str, Rule] = {
     "encoder.pixels": one_of("", *families.PIXELS),
     "encoder.version": TEXT,
     "encoder.features": TEXT,
-    "data.sets": Rule("text", choices=tuple(SETS), aliases=ALIASES, many=True),
+    "data.sets": Rule("text", choices=tuple(SETS), aliases=ALIASES, prefix=PREFIX, many=True),
     "data.root": TEXT,
     "data.seed": SEED,
     "data.num_images": Rule("whole", low=1, high=10**7),

@@ -22,6 +22,7 @@ class Rule:
       below: All are smaller than this one.
       choices: The texts there are; none: any.
       aliases: Other names for choices.
+      prefix: Texts that begin with it are allowed beside the choices; "": none.
       many: Whether the field is a tuple of such values, each named once; it may be empty.
     """
 
@@ -32,6 +33,7 @@ class Rule:
     below: float = math.inf
     choices: tuple[str, ...] = ()
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    prefix: str = ""
     many: bool = False
 
     def fault(self, value: Any) -> str | None:
@@ -56,7 +58,11 @@ class Rule:
             return isinstance(value, bool)
         if self.kind == "text":
             known = (*self.choices, *self.aliases)
-            return isinstance(value, str) and (not known or value in known)
+            if not isinstance(value, str):
+                return False
+            return (
+                not known or value in known or bool(self.prefix and value.startswith(self.prefix))
+            )
         kinds = int if self.kind == "whole" else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
             return False
@@ -68,6 +74,7 @@ class Rule:
             return "choose between True and False"
         if self.kind == "text":
             known = [one or "''" for one in (*self.choices, *self.aliases)]
+            known += [f"{self.prefix}NAME"] if self.prefix else []
             return f"choose among {', '.join(known)}" if known else "give a text"
         said = [
             f"{word} {limit:.12g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from jaxpart.data.sets import (
     lip,
     part_folder,
     pascal,
+    tfds,
 )
 from jaxpart.data.source import Source
 from jaxpart.data.subset import RenumberedParts
@@ -163,9 +165,19 @@ PART_SETS = tuple(name for name, entry in SETS.items() if entry.retrieval)
 
 def find_set(name: str) -> tuple[str, DataSet]:
     """The canonical name and the entry of a data set. Raises `JaxpartError` if there is none."""
+    if name.startswith(tfds.PREFIX):
+        return name, DataSet(
+            open=functools.partial(tfds.Tfds, name),
+            splits=tfds.SPLITS,
+            content="images with classes",
+            licence="see https://www.tensorflow.org/datasets",
+            advice=tfds.ADVICE,
+        )
     key = ALIASES.get(name, name)
     if key not in SETS:
-        raise JaxpartError(f"there is no data set {name!r}; choose among {', '.join(SETS)}")
+        raise JaxpartError(
+            f"there is no data set {name!r}; choose among {', '.join(SETS)}, tfds:NAME"
+        )
     return key, SETS[key]
 
 
@@ -176,7 +188,7 @@ def open_set(name: str, split: str, config: Any) -> Source:
     `config.root`, or NAME in it, holds one. Critters are drawn.
 
     Args:
-      name: A key of `SETS` or `ALIASES`.
+      name: A key of `SETS` or `ALIASES`, or `tfds:NAME/CONFIG:VERSION`.
       split: One of the data set's own splits.
       config: The configuration's `data`: root, and for critters seed, num_images, image_size and
         version.
@@ -204,7 +216,7 @@ def open_official(name: str, split: str, config: Any) -> Source:
             seed=config.seed,
             version=getattr(config, "version", 1),  # runs from before there were two do not say
         )
-    if not config.root:
+    if not config.root and not name.startswith(tfds.PREFIX):  # which has a usual place
         raise JaxpartError(
             f"the data root is missing: pass --config.data.root=FOLDER, the folder that holds {name} "
             f"({entry.advice})"

@@ -1,0 +1,174 @@
+"""Data sets that tensorflow-datasets prepared, by name: against its own reading of them."""
+
+import io
+import json
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from jaxpart.data.__main__ import main
+from jaxpart.data.sets import find_set, open_set
+from jaxpart.data.sets.tfds import Tfds
+from jaxpart.errors import JaxpartError
+
+COUNTS = {"train": 5, "validation": 3, "test": 2}
+
+
+def jpeg(number):
+    file = io.BytesIO()
+    noise = np.random.default_rng(number).integers(0, 256, (24, 32, 3), np.uint8)
+    Image.fromarray(noise).save(file, "JPEG")
+    file.seek(0)
+    return file
+
+
+class Shapes(tfds.core.GeneratorBasedBuilder):
+    """Two classes; the test split's are withheld, as those of imagenet2012."""
+
+    VERSION = tfds.core.Version("1.2.0")
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(),
+                "label": tfds.features.ClassLabel(names=["round", "square"]),
+                "species": tfds.features.ClassLabel(num_classes=2),
+            }
+        )
+        return tfds.core.DatasetInfo(
+            builder=self, features=features, supervised_keys=("image", "label")
+        )
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in COUNTS}
+
+    def _generate_examples(self, split):
+        for i in range(COUNTS[split]):
+            label = -1 if split == "test" else i % 2
+            yield f"{split}{i}", {"image": jpeg(i), "label": label, "species": 0}
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    Shapes(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    return tmp_path
+
+
+@pytest.mark.parametrize(("split", "real"), [("train", "train"), ("test", "validation")])
+def test_records_are_those_that_tfds_reads(data_dir, split, real):
+    source = Tfds("tfds:shapes", str(data_dir), split)
+    wanted = tfds.builder_from_directory(data_dir / "shapes/1.2.0").as_data_source(split=real)
+    assert len(source) == len(wanted) == COUNTS[real]
+    assert source.info.class_names == ("round", "square")
+    for copy in (source, pickle.loads(pickle.dumps(source))):
+        for index, example in enumerate(wanted):
+            record = copy[index]
+            assert record.annotation == copy.annotation(index)
+            assert record.annotation.label == example["label"]
+            np.testing.assert_array_equal(Image.open(io.BytesIO(record.image)), example["image"])
+    assert len({source.origin(i) for i in range(len(source))}) == len(source)
+    assert bool(source.info.notes) == (split != real)
+    assert "tensorflow" not in sys.modules
+
+
+def test_it_is_opened_by_name_from_the_usual_place(data_dir, monkeypatch, capsys):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
+    name, entry = find_set("tfds:shapes:1.2.0")
+    assert entry.splits == ("train", "test")
+
+    class Data:
+        root = ""
+
+    assert len(open_set(name, "train", Data)) == 5
+    assert main(["check", "tfds:shapes", "--workers", "1"]) == 0
+    assert "5 images" in capsys.readouterr().out
+
+
+def test_versions_and_configurations(data_dir):
+    folder = data_dir / "shapes"
+    (folder / "1.10.0").mkdir()
+    with pytest.raises(JaxpartError, match=r"1\.10\.0"):
+        Tfds("tfds:shapes", str(data_dir), "train")  # the newest, which is empty
+    assert len(Tfds("tfds:shapes:1.2.0", str(data_dir), "train")) == 5
+    with pytest.raises(JaxpartError, match=r"version 3\.0\.0; it has 1\.2\.0, 1\.10\.0"):
+        Tfds("tfds:shapes:3.0.0", str(data_dir), "train")
+    for config in ("large", "small"):
+        (data_dir / "many" / config / "1.0.0").mkdir(parents=True)
+    with pytest.raises(JaxpartError, match="large, small"):
+        Tfds("tfds:many", str(data_dir), "train")
+
+
+@pytest.mark.parametrize("name", ["tfds:", "tfds:../shapes", "tfds:shapes/..", "tfds:shapes:1"])
+def test_other_names_are_refused(data_dir, name):
+    with pytest.raises(JaxpartError, match="write tfds:NAME"):
+        Tfds(name, str(data_dir), "train")
+
+
+def edit(path, change):
+    tree = json.loads(path.read_text())
+    change(tree)
+    path.write_text(json.dumps(tree))
+
+
+def test_tfrecord_is_told_with_the_command(data_dir):
+    folder = data_dir / "shapes/1.2.0"
+    edit(folder / "dataset_info.json", lambda tree: tree.update(fileFormat="tfrecord"))
+    with pytest.raises(JaxpartError, match=r"--out_dir=OTHER_DATA_DIR/shapes/1\.2\.0`"):
+        Tfds("tfds:shapes", str(data_dir), "train")
+
+
+def test_no_module_is_imported_for_a_feature(data_dir):
+    def change(tree):
+        label = tree["featuresDict"]["features"]["label"]
+        label["pythonClassName"] = "antigravity.Label"
+
+    edit(data_dir / "shapes/1.2.0/features.json", change)
+    with pytest.raises(JaxpartError, match=r"antigravity\.Label"):
+        Tfds("tfds:shapes", str(data_dir), "train")
+    assert "antigravity" not in sys.modules
+
+
+def test_numbers_of_strangers_are_bounded(data_dir):
+    folder = data_dir / "shapes/1.2.0"
+
+    def many_records(tree):
+        for split in tree["splits"]:
+            split["shardLengths"] = [str(10**15)]
+
+    def many_classes(tree):
+        tree["featuresDict"]["features"]["label"]["classLabel"]["numClasses"] = str(10**12)
+
+    edit(folder / "dataset_info.json", many_records)
+    with pytest.raises(JaxpartError, match="damaged or incomplete"):
+        Tfds("tfds:shapes", str(data_dir), "train")
+    (folder / "label.labels.txt").unlink()
+    edit(folder / "features.json", many_classes)
+    with pytest.raises(JaxpartError, match="number of its classes"):
+        Tfds("tfds:shapes", str(data_dir), "train")
+
+
+def test_a_set_without_a_class_is_refused(data_dir):
+    edit(
+        data_dir / "shapes/1.2.0/features.json",
+        lambda tree: [tree["featuresDict"]["features"].pop(key) for key in ("label", "species")],
+    )
+    with pytest.raises(JaxpartError, match="0 features that could be its class"):
+        Tfds("tfds:shapes", str(data_dir), "train")
+
+
+@pytest.mark.parametrize("file", ["dataset_info.json", "features.json", "*train.array_record*"])
+def test_damage_is_one_sentence(data_dir, file):
+    (path,) = (data_dir / "shapes/1.2.0").glob(file)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(JaxpartError) as told:
+        Tfds("tfds:shapes", str(data_dir), "train")
+    assert "\n" not in str(told.value)
+
+
+def test_it_is_not_prepared_again(data_dir, tmp_path, capsys):
+    assert main(["prepare", "tfds:shapes", "--root", str(data_dir), "--out", str(tmp_path)]) == 2
+    assert "already" in capsys.readouterr().err
