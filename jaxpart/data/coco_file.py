@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
-import json
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxpart.data.folders import composed
-from jaxpart.errors import JaxpartError
-from jaxpart.io.text import decode_text
+from jaxpart.data.folders import composed, unusable_name
+from jaxpart.errors import JaxpartError, shown
+from jaxpart.io.text import decode_json
 
+_LARGEST_SIDE = 2**63
+"""Of a box, in pixels."""
 HIDDEN, SEEN = 1, 2
 """Visibility: 0 not labelled, 1 labelled but hidden, 2 labelled and seen."""
+
+_LONGEST = 1 << 31
+"""Pixels of a side that a file may state."""
 
 
 @contextlib.contextmanager
@@ -62,6 +66,10 @@ class Instances(NamedTuple):
         )
 
 
+def _is_length(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= _LONGEST
+
+
 class CocoFile:
     """A keypoint file, checked field by field as it is asked for.
 
@@ -73,11 +81,8 @@ class CocoFile:
         self._path = path
         if not data.strip():
             raise JaxpartError(f"{path} is empty; unpack it again")
-        try:
-            with _without_garbage_collection():
-                document = json.loads(decode_text(data, path))
-        except ValueError as error:
-            raise JaxpartError(f"{path} is damaged ({error}); unpack it again") from error
+        with _without_garbage_collection():
+            document = decode_json(data, path)
         self._tables: dict[str, list[dict[str, Any]]] = {}
         for section in ("images", "annotations", "categories"):
             rows = document.get(section) if isinstance(document, dict) else None
@@ -132,6 +137,10 @@ class CocoFile:
             if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
                 raise JaxpartError(f"{where}.keypoints is not a list of names")
             names = [composed(name.strip()) for name in names]
+            if type(category.get("id")) not in (int, type(None)):
+                raise JaxpartError(
+                    f"{where}.id is {shown(repr(category['id']))}, which is no integer"
+                )
             if len(set(names)) < len(names) or category.get("id") in lists:
                 raise JaxpartError(f"{where} repeats a keypoint's name or another category's id")
             lists[category.get("id")] = names
@@ -147,12 +156,18 @@ class CocoFile:
         rows: dict[int | None, list[int]] = {}
         for row, annotation in enumerate(self._tables["annotations"]):
             if annotation.get("keypoints"):
-                rows.setdefault(annotation.get("category_id", only), []).append(row)
+                category = annotation.get("category_id", only)
+                if type(category) not in (int, type(None)):
+                    raise JaxpartError(
+                        f"{self._path}: annotations[{row}].category_id is "
+                        f"{shown(repr(category))}, no integer"
+                    )
+                rows.setdefault(category, []).append(row)
         for category, group in rows.items():
             if category not in lists:
                 raise JaxpartError(
                     f"{self._path}: annotations[{group[0]}] has keypoints, but 'categories' names none of "
-                    f"its category {category!r}"
+                    f"its category {shown(repr(category))}"
                 )
         if not rows:
             raise JaxpartError(f"{self._path}: no annotation has keypoints")
@@ -183,8 +198,8 @@ class CocoFile:
         if wrong:
             at = next(i for i, number in enumerate(flat) if type(number) in wrong)
             raise JaxpartError(
-                f"{self._path}: annotations[{rows[at // (3 * parts)]}].keypoints holds {flat[at]!r}, "
-                "which is no number"
+                f"{self._path}: annotations[{rows[at // (3 * parts)]}].keypoints holds "
+                f"{shown(repr(flat[at]))}, which is no number"
             )
         try:
             points = np.array(flat, np.float64).reshape(-1, parts, 3)  # None becomes NaN
@@ -211,9 +226,10 @@ class CocoFile:
         sides = []
         for row, box in enumerate(found):
             numbers = [n for n in box if type(n) in (int, float)] if isinstance(box, list) else []
-            if len(numbers) != 4 or not (0 < numbers[2] < np.inf and 0 < numbers[3] < np.inf):
+            if len(numbers) != 4 or not all(0 < side < _LARGEST_SIDE for side in numbers[2:]):
                 raise JaxpartError(
-                    f"{self._path}: annotations[{row}].bbox is {box!r}, not x, y, width and height"
+                    f"{self._path}: annotations[{row}].bbox is {shown(repr(box))}, not x, y, width and "
+                    "height"
                 )
             sides.append(numbers[2:])
         return np.array(sides, np.float64)
@@ -243,8 +259,10 @@ class CocoFile:
             zip(self._unique_ids("images").tolist(), self._tables["images"], strict=True)
         ):
             sides = image.get("width"), image.get("height")
-            if not all(type(side) in (int, float, type(None)) for side in sides):
-                raise JaxpartError(f"{self._path}: images[{row}] has the size {sides}, no numbers")
+            if not all(side is None or _is_length(side) for side in sides):
+                raise JaxpartError(
+                    f"{self._path}: images[{row}] has the size {shown(repr(sides))}, which are no pixels"
+                )
             width, height = sides
             stated[key] = (int(width), int(height)) if width and height else None
         return stated
@@ -255,9 +273,12 @@ class CocoFile:
         column = self._column("images", "file_name")
         seen: set[str] = set()
         for row, name in enumerate(column):
-            if type(name) is not str or name in seen:
-                fault = "repeats the name" if type(name) is str else "cannot have the name"
-                raise JaxpartError(f"{self._path}: images[{row}] {fault} {name!r}")
+            fault = "is no text" if type(name) is not str else unusable_name(name)
+            fault = fault or ("is another image's too" if name in seen else "")
+            if fault:
+                raise JaxpartError(
+                    f"{self._path}: images[{row}].file_name {fault}: {shown(repr(name))}"
+                )
             seen.add(name)
         names = dict(zip(ids, column, strict=True))
         return [names[key] for key in image_ids]
@@ -279,7 +300,7 @@ class CocoFile:
         if set(map(type, values)) != {int}:
             row = next(i for i, value in enumerate(values) if type(value) is not int)
             raise JaxpartError(
-                f"{self._path}: {section}[{row}].{field} is {values[row]!r}, which is no integer"
+                f"{self._path}: {section}[{row}].{field} is {shown(repr(values[row]))}, which is no integer"
             )
         try:
             return np.array(values, np.int64)

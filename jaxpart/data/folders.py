@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jaxpart.data.images import IMAGE_SUFFIXES
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, shown
 from jaxpart.io.text import text_lines
 
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm")
@@ -32,6 +32,10 @@ class NoImages(JaxpartError):
     """A folder holds no image."""
 
 
+_LONGEST_NAME = 255
+"""Bytes."""
+
+
 def check_split(dataset: str, split: str, splits: Sequence[str]) -> None:
     """Raises `JaxpartError` if a data set has no such split."""
     if split not in splits:
@@ -48,15 +52,30 @@ def read_file(path: pathlib.Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
+    except ValueError as error:  # of a zero byte, or half a character
+        raise JaxpartError(
+            f"{shown(str(path), 200)} is no name that a file can have ({error}); mend it"
+        ) from error
 
 
 def unreadable(path: pathlib.Path, error: OSError) -> JaxpartError:
     """The sentence for a file that cannot be read."""
-    if path.is_symlink() and not path.exists():
+    if os.path.islink(path) and not os.path.exists(path):
         return JaxpartError(
             f"{path} is a broken link to {os.readlink(path)}; mend or remove the link"
         )
-    return JaxpartError(f"{path} cannot be read: {error.strerror}")
+    return JaxpartError(f"{shown(str(path), 1000)} cannot be read: {error.strerror}")
+
+
+def unusable_name(name: str) -> str:
+    """Why a file named in another file cannot be looked for, to follow its name; else ""."""
+    if not name.strip():
+        return "is empty"
+    if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
+        return "holds what no name of a file can"
+    if max(len(part.encode()) for part in name.split("/")) > _LONGEST_NAME:
+        return "is longer than a name of a file can be"
+    return ""
 
 
 def composed(name: str) -> str:

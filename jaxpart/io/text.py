@@ -1,12 +1,14 @@
-"""Text files: those that users bring, in UTF-8 or UTF-16 with any line ends; and tables as CSV."""
+"""Text files that users bring, in UTF-8 or UTF-16 with any line ends: lines and JSON; and tables as CSV."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from jaxpart.errors import JaxpartError
 
@@ -51,6 +53,26 @@ def text_lines(data: bytes, name: object) -> list[str]:
     """The lines of a text file, without their ends; see `decode_text`."""
     lines = decode_text(data, name).split("\n")
     return lines if lines[-1] else lines[:-1]
+
+
+def decode_json(data: bytes, name: object) -> Any:
+    """The value of a JSON file in any of the encodings of `decode_text`.
+
+    Args:
+      data: The file's bytes.
+      name: The file, for the error.
+
+    Raises:
+      JaxpartError: It is no text or no JSON, or is nested deeper than Python can follow.
+    """
+    try:
+        return json.loads(decode_text(data, name))
+    except RecursionError as error:
+        raise JaxpartError(
+            f"{name} is damaged (it is nested too deeply); unpack it again"
+        ) from error
+    except ValueError as error:
+        raise JaxpartError(f"{name} is damaged ({error}); unpack it again") from error
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

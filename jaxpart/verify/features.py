@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from jaxtyping import Float, Int
 
 from jaxpart.errors import JaxpartError
 from jaxpart.io.tensor_files import flatten, open_checkpoint
+from jaxpart.io.text import decode_json
 from jaxpart.runs.table import Section, sections_text
 from jaxpart.verify.comparing import TOLERANCE, cosines
 
@@ -226,7 +226,7 @@ def _ids(path: pathlib.Path, contents: Any) -> list[str] | None:
 
         with safe_open(path, "numpy") as file:
             text = (file.metadata() or {}).get("ids")
-        found = json.loads(text) if text else None
+        found = decode_json(text.encode(), f"the ids of {path}") if text else None
     return None if found is None else [str(name) for name in np.asarray(found).reshape(-1).tolist()]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import io
-import json
 import pathlib
 from collections.abc import Sequence
 
@@ -16,7 +15,7 @@ from PIL import Image
 from jaxpart.data.critters import Critters
 from jaxpart.data.images import decode, image_eval
 from jaxpart.errors import JaxpartError
-from jaxpart.io.text import decode_text
+from jaxpart.io.text import decode_json
 from jaxpart.verify.comparing import Difference, compare
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -116,7 +115,7 @@ def stated_normalization(
         return tuple(stated["mean"]), tuple(stated["std"])
     file = checkpoint.parent / "preprocessor_config.json"
     if reference.startswith("transformers:") and file.is_file():
-        document = json.loads(decode_text(file.read_bytes(), file))
-        if "image_mean" in document and "image_std" in document:
+        document = decode_json(file.read_bytes(), file)
+        if isinstance(document, dict) and "image_mean" in document and "image_std" in document:
             return tuple(document["image_mean"]), tuple(document["image_std"])
     return None
