@@ -2,9 +2,9 @@
 
 `python tests/fork_server.py` reads one order per line of JSON and answers each with one line. An order
 names a program and may say what happens to it at its Nth change to the file system (an open for writing, a
-rename, a removal, a new folder), as Python's audit events tell them: it is killed (or sent another signal)
+rename, a removal, a new folder), as Python's audit events tell them: it is killed, or gets another signal,
 before that, or so many seconds after, in the midst of whatever it is at; or nothing can be written from
-there on.
+there on. It may also limit the seconds that the program has.
 """
 
 from __future__ import annotations
@@ -102,16 +102,16 @@ def _keep_the_place_all_the_time() -> None:
     features._SECONDS_PER_SHARD = 0.0
 
 
-def _die(seconds: float, by: int) -> None:
+def _die(seconds: float, number: int) -> None:
     time.sleep(seconds)
-    os.kill(os.getpid(), by)
+    os.kill(os.getpid(), number)
 
 
 def _watch(order: dict[str, Any], seen: mmap.mmap) -> None:
     """Counts changes below the order's folder, and does at one of them what it says."""
     lock, number = threading.Lock(), 0
     at, fault, later = order.get("at"), order.get("fault"), order.get("later", 0.0)
-    by = order.get("signal", signal.SIGKILL)
+    number_sent = order.get("signal", signal.SIGKILL)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal number
@@ -138,20 +138,25 @@ def _watch(order: dict[str, Any], seen: mmap.mmap) -> None:
             if event in ("open", "os.mkdir"):  # what is there can be removed and renamed
                 raise OSError(fault, os.strerror(fault), path)
         elif now == at and later:
-            threading.Thread(target=_die, args=(later, by), daemon=True).start()
+            threading.Thread(target=_die, args=(later, number_sent), daemon=True).start()
         elif now == at:
-            _die(0, by)
+            _die(0, number_sent)
 
     sys.addaudithook(hook)
 
 
 def _child(order: dict[str, Any], seen: mmap.mmap, out: int) -> int:
     os.setsid()
+    if "signal" in order:  # as where Python was started with the command
+        from jaxpart import terminal
+
+        terminal.begin("__main__")
     os.dup2(out, 1)
     os.dup2(out, 2)
     os.close(out)
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={order['devices']}"
     os.chdir(order["folder"])
+    signal.alarm(order.get("limit", 0))
     _keep_the_place_all_the_time()
     _watch(order, seen)
     if order.get("largest") is not None:  # another kind of full disk, for what is no Python

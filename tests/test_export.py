@@ -1,6 +1,8 @@
 """Exported features: what a run measured, in three formats, with what is needed to know what they are."""
 
+import contextlib
 import json
+import resource
 import sys
 
 import numpy as np
@@ -14,7 +16,9 @@ from jaxpart.data.sets import retrieval_set
 from jaxpart.encoders.configured import configured_encoder
 from jaxpart.encoders.loading import random_encoder, write_encoder
 from jaxpart.encoders.small import small_config
+from jaxpart.errors import JaxpartError
 from jaxpart.export.__main__ import main
+from jaxpart.export.formats import FORMATS, write_features
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.verify.features import verify_features
 
@@ -148,3 +152,43 @@ def test_wrong_input_is_told(rundir, tmp_path, capsys, monkeypatch):
     assert "is of another version of jaxpart" in told(tmp_path / "old", out)
     (tmp_path / "file").write_text("")
     assert "cannot be written: Not a directory" in told(rundir, tmp_path / "file" / "x")
+
+
+@contextlib.contextmanager
+def full_disk(size):
+    """No file can become larger than so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_full_disk_is_told_and_the_same_content_is_the_same_file(kind, tmp_path):
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / f"features.{kind}"
+    features = {"embedding": np.random.default_rng(0).normal(size=(100, 50)).astype(np.float32)}
+    about = {"view": "patch eval", "data": "critters", "split": "test"}
+    content = features, np.arange(100), [f"{i}" for i in range(100)], about
+    write_features(path, *content)
+    before = path.read_bytes()
+    with full_disk(9000), pytest.raises(JaxpartError, match=f"{kind} cannot be written: "):
+        write_features(path, *content)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]  # as it was
+    write_features(path, *content)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("pictures", [(), ("--pictures=png",), ("--pictures=array_record",)])
+def test_a_full_disk_is_told_of_views(pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jaxpart.export.views.part_config", few_images)
+    with full_disk(9000):
+        status = main(["views", str(tmp_path / "out"), "--data", "critters", *pictures])
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert (status, len(errors)) == (2, 1)
+    assert "cannot be written" in errors[0]
+    assert not list(tmp_path.iterdir())

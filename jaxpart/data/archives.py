@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import lzma
 import os
 import pathlib
 import shutil
@@ -13,8 +12,8 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import IO
+from collections.abc import Callable, Mapping
+from typing import IO, Any
 
 from jaxpart.data.locking import locked
 from jaxpart.errors import JaxpartError
@@ -23,14 +22,19 @@ from jaxpart.runs.progress import Progress
 
 _CHUNK = 1 << 20
 _ENCRYPTED = 1
+_GZIP = b"\x1f\x8b"
+_LONGEST_NAME = 255
+"""Bytes of a file's name."""
 _LEAST, _RATIO = 64 << 20, 100
 """An archive unpacks to no more than so many bytes, and so many times its own. Those that are wanted hold
 images, which are packed already, and JSON, some ten times as large as it is packed."""
 _DAMAGED = (
-    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error),
     *(EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error),
 )
 """What zipfile and tarfile raise at bytes that are no archive, or packed by a method they do not know."""
+_CLASHES = (FileExistsError, NotADirectoryError, IsADirectoryError)
+"""An archive has a file where it has a folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +116,8 @@ def download(
 
     Raises:
       JaxpartError: Another process is downloading there, there is no network, the server refuses, the
-        file has another checksum or is damaged, the archive holds a path that leads out of it, or the
-        disk is full or read-only.
+        file has another checksum, the archive is damaged, encrypted or another one, leads out of its
+        folder or unpacks to more than is sane (it is removed then), or the disk is full or read-only.
     """
     out = pathlib.Path(out)
     progress = progress or Progress()
@@ -150,12 +154,8 @@ def _unpack(
                 with zipfile.ZipFile(file) as packed:
                     _unzip(packed, archive.members, temporary, advance)
             else:
-                with file.open("rb") as opened, tarfile.open(fileobj=opened) as packed_tar:
-                    done = 0
-                    for _ in _untar(packed_tar, archive.members, temporary):
-                        advance(opened.tell() - done)
-                        done = opened.tell()
-        except _DAMAGED as error:
+                _untar(file, archive.members, temporary, advance)
+        except (*_DAMAGED, *_CLASHES) as error:
             raise JaxpartError(f"it is damaged ({error})") from error
         for member in archive.members:
             if not (temporary / member).exists():
@@ -185,6 +185,8 @@ def _unzip(
             continue
         if entry.flag_bits & _ENCRYPTED:
             raise JaxpartError(f"{entry.filename} in it is encrypted")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise JaxpartError(f"{entry.filename} in it is packed by method {entry.compress_type}")
         room = _less(room, entry.file_size)
         if kind and not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or not stat.S_IFMT(kind)):
             raise JaxpartError(f"{entry.filename} in it is no plain file")
@@ -195,23 +197,45 @@ def _unzip(
                 _save(source, path)
 
 
-def _untar(packed: tarfile.TarFile, members: tuple[str, ...], goal: pathlib.Path) -> Iterator[None]:
-    """Unpacks a member at every step."""
-    room = _room(pathlib.Path(str(packed.name)))
-    for entry in packed:
-        yield
-        room = _less(room, entry.size)  # of those that are skipped too, which are decompressed
-        path = _inside(entry.name, members, goal)
-        if path is None:
-            continue
-        if entry.isdir():
-            path.mkdir(parents=True, exist_ok=True)
-        elif entry.isreg():
-            source = packed.extractfile(entry)
-            assert source is not None  # a regular file has content
-            _save(source, path)
-        else:
-            raise JaxpartError(f"{entry.name} in it is no plain file")
+class _Limited:
+    """A stream of which no more is read than an archive may unpack to, headers and names included."""
+
+    def __init__(self, stream: Any, room: int) -> None:
+        self._stream, self._room = stream, room
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._stream.read(size)
+        self._room = _less(self._room, len(data))
+        return data
+
+
+def _untar(
+    file: pathlib.Path,
+    members: tuple[str, ...],
+    goal: pathlib.Path,
+    advance: Callable[[int], None],
+) -> None:
+    with file.open("rb") as opened:
+        packed_too = opened.read(2) == _GZIP
+        opened.seek(0)
+        stream: Any = gzip.GzipFile(fileobj=opened) if packed_too else opened
+        limited: Any = _Limited(stream, _room(file))
+        done = 0
+        with tarfile.open(fileobj=limited, mode="r|") as packed:
+            for entry in packed:
+                advance(opened.tell() - done)
+                done = opened.tell()
+                path = _inside(entry.name, members, goal)
+                if path is None:
+                    continue
+                if entry.isdir():
+                    path.mkdir(parents=True, exist_ok=True)
+                elif entry.isreg() and not entry.issparse():
+                    source = packed.extractfile(entry)
+                    assert source is not None  # a regular file has content
+                    _save(source, path)
+                else:
+                    raise JaxpartError(f"{entry.name} in it is no plain file")
 
 
 def _room(archive: pathlib.Path) -> int:
@@ -235,6 +259,8 @@ def _inside(name: str, members: tuple[str, ...], goal: pathlib.Path) -> pathlib.
     path = pathlib.PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         raise JaxpartError(f"{name!r} in it leads out of its folder")
+    if "\0" in name or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+        raise JaxpartError(f"{name[:40]!r}… in it is no name of a file")
     wanted = bool(path.parts) and path.parts[0] in members
     return goal.joinpath(*path.parts) if wanted else None
 

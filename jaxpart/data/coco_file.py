@@ -15,6 +15,8 @@ from jaxpart.data.folders import composed, unusable_name
 from jaxpart.errors import JaxpartError, shown
 from jaxpart.io.text import decode_json
 
+_LARGEST_SIDE = 2**63
+"""Of a box, in pixels."""
 HIDDEN, SEEN = 1, 2
 """Visibility: 0 not labelled, 1 labelled but hidden, 2 labelled and seen."""
 
@@ -163,7 +165,7 @@ class CocoFile:
             if category not in lists:
                 raise JaxpartError(
                     f"{self._path}: annotations[{group[0]}] has keypoints, but 'categories' names none of "
-                    f"its category {category!r}"
+                    f"its category {shown(repr(category))}"
                 )
         if not rows:
             raise JaxpartError(f"{self._path}: no annotation has keypoints")
@@ -194,8 +196,8 @@ class CocoFile:
         if wrong:
             at = next(i for i, number in enumerate(flat) if type(number) in wrong)
             raise JaxpartError(
-                f"{self._path}: annotations[{rows[at // (3 * parts)]}].keypoints holds {flat[at]!r}, "
-                "which is no number"
+                f"{self._path}: annotations[{rows[at // (3 * parts)]}].keypoints holds "
+                f"{shown(repr(flat[at]))}, which is no number"
             )
         try:
             points = np.array(flat, np.float64).reshape(-1, parts, 3)  # None becomes NaN
@@ -222,9 +224,10 @@ class CocoFile:
         sides = []
         for row, box in enumerate(found):
             numbers = [n for n in box if type(n) in (int, float)] if isinstance(box, list) else []
-            if len(numbers) != 4 or not (0 < numbers[2] < np.inf and 0 < numbers[3] < np.inf):
+            if len(numbers) != 4 or not all(0 < side < _LARGEST_SIDE for side in numbers[2:]):
                 raise JaxpartError(
-                    f"{self._path}: annotations[{row}].bbox is {box!r}, not x, y, width and height"
+                    f"{self._path}: annotations[{row}].bbox is {shown(repr(box))}, not x, y, width and "
+                    "height"
                 )
             sides.append(numbers[2:])
         return np.array(sides, np.float64)
@@ -295,7 +298,7 @@ class CocoFile:
         if set(map(type, values)) != {int}:
             row = next(i for i, value in enumerate(values) if type(value) is not int)
             raise JaxpartError(
-                f"{self._path}: {section}[{row}].{field} is {values[row]!r}, which is no integer"
+                f"{self._path}: {section}[{row}].{field} is {shown(repr(values[row]))}, which is no integer"
             )
         try:
             return np.array(values, np.int64)

@@ -116,11 +116,11 @@ def _shard_file(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
     from array_record.python import array_record_module
 
     with replacing(path) as temporary:
-        with _as_os_errors():
+        with as_os_errors():
             writer = array_record_module.ArrayRecordWriter(str(temporary), _OPTIONS)
 
         def write(data: bytes) -> None:
-            with _as_os_errors():
+            with as_os_errors():
                 writer.write(data)
 
         try:
@@ -129,14 +129,14 @@ def _shard_file(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
             with contextlib.suppress(RuntimeError):
                 writer.close()
             raise
-        with _as_os_errors():
+        with as_os_errors():
             writer.close()
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
-def _as_os_errors() -> Iterator[None]:
+def as_os_errors() -> Iterator[None]:
     """Turns what array_record raises for a full or read-only disk into what Python does."""
     try:
         yield

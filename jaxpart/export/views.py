@@ -22,6 +22,7 @@ from PIL import Image
 
 from jaxpart.config import part_config
 from jaxpart.data.images import Pixels
+from jaxpart.data.shards import as_os_errors
 from jaxpart.errors import JaxpartError
 from jaxpart.export.tables import VIEWS, LabelledView, find_views
 from jaxpart.features.table import item_id
@@ -117,12 +118,13 @@ def _png(pixels: Pixels) -> bytes:
 def _records(path: pathlib.Path, records: Iterator[bytes]) -> None:
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
-    try:
-        for record in records:
-            writer.write(record)
-    finally:
-        writer.close()
+    with as_os_errors():
+        writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+        try:
+            for record in records:
+                writer.write(record)
+        finally:
+            writer.close()
 
 
 def main(arguments: list[str]) -> int:

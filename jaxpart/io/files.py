@@ -110,20 +110,25 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def write_safetensors(
     path: pathlib.Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Writes a .safetensors file, which appears whole or not at all.
+    """Writes a .safetensors file, which appears whole or not at all; the same content, the same bytes.
+
+    The library's own order of the metadata is another every time.
 
     Raises:
       JaxpartError: It cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    with replacing(path) as temporary:
-        try:
-            whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-            save_file(whole, temporary, dict(metadata))
-        except SafetensorError as error:  # of a full disk too, in place of an OSError
-            raise JaxpartError(f"{path} cannot be written: {error}") from error
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    packed = memoryview(save(whole, dict(metadata)))
+    start = 8 + int.from_bytes(packed[:8], "little")
+    header = json.loads(bytes(packed[8:start]))
+    text = json.dumps(header, ensure_ascii=False, sort_keys=True).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at multiples of 8 bytes
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        file.write(packed[start:])
 
 
 def to_json(document: Any, *, indent: int | None = 1) -> str:

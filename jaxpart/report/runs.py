@@ -132,7 +132,7 @@ def _read(path: pathlib.Path) -> Run:
             )
     try:
         encoder = dict(results["encoder"])
-        encoder["name"], encoder["trained"]
+        encoder["name"], encoder["trained"] = str(encoder["name"]), encoder["trained"]
     except (KeyError, TypeError, ValueError):
         raise JaxpartError(
             f"{path / 'results.json'} has no encoder; it is not one of jaxpart.main's"

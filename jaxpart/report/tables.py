@@ -84,6 +84,8 @@ class Table:
         return any(cell.ours is not None for row in self.rows for cell in row.cells)
 
 
+_LONGEST = 60
+"""Characters of a data set in the name of a file."""
 _ELSEWHERE = {
     "retrieval": ("Part retrieval, AP", {"metric": "AP", "head": ""}),
     "classification": ("Part classification, top-1 of the best epoch", {"metric": "best"}),
@@ -146,7 +148,7 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
 def other_tables(runs: Sequence[Run]) -> list[Table]:
     """The same measurements on data that the paper does not have, one table per task and data set."""
     known = {fields["data"] for la in LAYOUTS for c in la.columns for fields in c.results}
-    tables = []
+    tables: list[Table] = []
     for task, (title, fields) in _ELSEWHERE.items():
         found: dict[str, dict[Key, None]] = {}
         for run in runs:
@@ -169,7 +171,9 @@ def other_tables(runs: Sequence[Run]) -> list[Table]:
             notes = [note for run in measured if (note := not_above(run, keys))]
             notes += [note for run in measured for note in _rules(run, task)]
             notes += unlike([run.facts for run in measured], task, [data])
-            name = re.sub(r"\W+", "_", f"{data}_{task}")
+            name = re.sub(r"\W+", "_", f"{data[:_LONGEST]}_{task}")
+            if any(table.name == name for table in tables):
+                name += f"_{len(tables)}"
             headings = [_heading(key) for key in keys]
             tables.append(Table(name, f"{title}, on {data}", headings, rows, False, notes))
     return tables

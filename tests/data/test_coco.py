@@ -2,9 +2,11 @@
 
 import copy
 import json
+import pathlib
 
 import pytest
 
+from jaxpart.data.coco_file import CocoFile
 from jaxpart.data.parts import COCO_PARTS, PartSelection, part_patches
 from jaxpart.data.sets.coco import CocoPersons
 from jaxpart.errors import JaxpartError
@@ -215,3 +217,45 @@ def test_an_unknown_split_is_refused(tmp_path):
 def test_an_unknown_part_is_refused(tmp_path):
     with pytest.raises(JaxpartError, match="no part with id 18"):
         CocoPersons(write(tmp_path, DOCUMENT), "val2017", PartSelection({18: "tail"}))
+
+
+STRANGE = (
+    *(2**63, -(2**70), 10**400, -1, 0, 1.5, 1e308, float("nan"), float("inf"), None, True),
+    *([], {}, [[]], "", "\ud800", "x" * 100_000, "a\0b", "../x", "\n"),
+)
+
+
+def places(tree, path=()):
+    """Every place in a document."""
+    if path:
+        yield path
+    for key in (
+        tree if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
+    ):
+        yield from places(tree[key], (*path, key))
+
+
+def test_no_value_anywhere_in_a_file_is_more_than_a_sentence():
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 10, "height": 10}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [1, 2, 2], "bbox": [0, 0, 5, 5]}
+        ],
+        "categories": [{"id": 1, "name": "bird", "keypoints": ["beak"]}],
+    }
+    told = []
+    for *path, last in places(document):
+        for value in STRANGE:
+            changed = copy.deepcopy(document)
+            spot = changed
+            for key in path:
+                spot = spot[key]
+            spot[last] = value
+            try:
+                file = CocoFile(pathlib.Path("a.json"), json.dumps(changed).encode())
+                file.instances(), file.boxes(), file.category_names(), file.sizes()
+                file.file_names(file.image_ids())
+            except JaxpartError as error:
+                told.append(str(error))
+    assert len(told) > 200
+    assert not [error for error in told if len(error.splitlines()) > 1 or len(error) > 300]

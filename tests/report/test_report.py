@@ -117,10 +117,15 @@ def test_any_number_of_runs_under_any_names(count, tmp_path):
         Row("=cub", "retrieval", "AP", 0.5, representation="=embedding"),
         Row("cub_parts", "retrieval", "AP", 0.5, representation="embedding"),
     ]
+    rows += [
+        Row(f"{what}{'x' * 300}", "retrieval", "AP", 0.5, representation="embedding")
+        for what in "-+"
+    ]
     runs = [made_run(tmp_path / name, rows=rows) for name in names]
     assert main([*map(str, runs), "--out", str(tmp_path / "out"), "--tables-only"]) == 0
     page = (tmp_path / "out" / "index.html").read_text()
     assert "<script>alert" not in page
+    assert len(list((tmp_path / "out" / "tables").glob("_xxx*.csv"))) == 2
     for file in (tmp_path / "out" / "tables").glob("*.csv"):
         lines = list(csv.reader(file.read_text().splitlines()))
         assert not any(cell[:1] in ("=", "@") for line in lines for cell in line)

@@ -36,7 +36,7 @@ from jaxpart.data.layouts import Layout, find_layout
 from jaxpart.data.sets.ade20k import FOLDERS
 from jaxpart.data.sets.ade20k_object import OBJECTS
 from jaxpart.data.source import Annotation, DatasetInfo, Record
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, shown
 from jaxpart.io.text import decode_text
 
 NUM_PARTS = 209
@@ -198,7 +198,9 @@ def read_parts(path: pathlib.Path) -> dict[Pair, tuple[int, int]]:
     try:
         return _parts(document["annotation"]["object"])
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise JaxpartError(f"{path} lacks a field of ADE20K ({error}); unpack it again") from error
+        raise JaxpartError(
+            f"{path} lacks a field of ADE20K ({shown(str(error))}); unpack it again"
+        ) from error
 
 
 def _parts(objects: Sequence[dict[str, Any]]) -> dict[Pair, tuple[int, int]]:

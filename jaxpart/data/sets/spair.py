@@ -13,7 +13,7 @@ from jaxpart.data.folders import check_split, fingerprint, read_file, read_ids
 from jaxpart.data.layouts import dataset_folder
 from jaxpart.data.pairs import ListedImages, PairSet, paired
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, shown
 from jaxpart.io.text import decode_text
 
 ADVICE = "unpack SPair-71k.tar.gz (http://cvlab.postech.ac.kr/research/SPair-71k/) there"
@@ -128,8 +128,8 @@ def _annotation(
         ValueError,
     ) as error:
         raise JaxpartError(
-            f"{file} is not an annotation of SPair-71k ({type(error).__name__}: {error}): it needs kps, "
-            "bndbox, image_width and image_height; unpack the data set again"
+            f"{file} is not an annotation of SPair-71k ({type(error).__name__}: {shown(str(error))}): it "
+            "needs kps, bndbox, image_width and image_height; unpack the data set again"
         ) from error
     if not (np.isfinite(xy).all() and x1 < x2 and y1 < y2 and math.isfinite(x2 - x1 + y2 - y1)):
         raise JaxpartError(

@@ -7,7 +7,15 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jaxpart.report.figures.style import COLOURS, Picture, marks, panels, plain
+from jaxpart.report.figures.style import (
+    COLOURS,
+    Picture,
+    legend_height,
+    marks,
+    panels,
+    plain,
+    shortened,
+)
 from jaxpart.report.patch_sets import word
 from jaxpart.report.runs import Run
 from jaxpart.runs.rows import Row, one, select
@@ -88,7 +96,8 @@ def per_part(runs: Sequence[Run]) -> Iterator[Picture | str]:
     parts = {
         data: list(dict.fromkeys(p for s in of.values() for p in s)) for data, of in found.items()
     }
-    figure, axes = panels(list(found), width=5.4, height=1.2 + 0.42 * max(map(len, parts.values())))
+    height = max(1.2 + 0.42 * max(map(len, parts.values())), *map(legend_height, found.values()))
+    figure, axes = panels(list(found), width=5.4, height=height)
     for axis, (data, of) in zip(axes, found.items(), strict=True):
         styles = marks()
         for (run_name, representation), values in of.items():
@@ -99,7 +108,7 @@ def per_part(runs: Sequence[Run]) -> Iterator[Picture | str]:
                 48,
                 colour,
                 marker=marker,
-                label=plain(f"{run_name}, {representation}"),
+                label=plain(shortened(f"{run_name}, {representation}")),
                 alpha=0.9,
             )
         axis.set_yticks(range(len(parts[data])), [plain(p.replace("_", " ")) for p in parts[data]])
@@ -146,7 +155,9 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
             "--config.retrieval.representations=\"('block0/embedding','block5/embedding')\""
         )
         return
-    figure, axes = panels(list(found), width=4.6, height=3)
+    figure, axes = panels(
+        list(found), width=4.6, height=max(3, *map(legend_height, found.values()))
+    )
     for axis, (title, of) in zip(axes, found.items(), strict=True):
         styles = marks()
         layers = {place for (t, _), points in behind.items() if t == title for place in points}
@@ -160,7 +171,7 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
             axis.plot(
                 [column[p] for p in blocks],
                 [points[p] for p in blocks],
-                label=plain(f"{name}, {word(kind)}" if kind else name),
+                label=plain(shortened(f"{name}, {word(kind)}" if kind else name)),
                 **style,
             )
             further = behind.get((title, name))
@@ -213,7 +224,8 @@ def learning(runs: Sequence[Run]) -> Iterator[Picture | str]:
     if not found:
         yield "learning curves: skipped, no run kept its accuracy over epochs"
         return
-    figure, axes = panels([title for title, _ in found], width=4, height=3)
+    height = max(3, *map(legend_height, found.values()))
+    figure, axes = panels([title for title, _ in found], width=4, height=height)
     for axis, ((_, unit), of) in zip(axes, found.items(), strict=True):
         styles = marks()
         for series, (steps, values) in of.items():
@@ -226,7 +238,7 @@ def learning(runs: Sequence[Run]) -> Iterator[Picture | str]:
                 marker=marker,
                 markevery=every,
                 markersize=4.5,
-                label=plain(series),
+                label=plain(shortened(series)),
             )
         axis.set_xlabel(unit)
         if unit == "epoch":
@@ -241,9 +253,9 @@ def _ends(row: Row) -> Ends:
 
 def _named(run: Run, *, short: bool = False) -> str:
     """A run's label, with its caveat in a line below or, short, with one word."""
-    if not run.caveat:
-        return plain(run.label)
     told = re.split("[,;]", run.caveat)[0]
     if short:
-        return plain(f"{run.label} {told}")
-    return plain("\n".join([run.label, *textwrap.wrap(f"({run.caveat})", 30)]))
+        return f"{run.label} {told}".rstrip()
+    if not run.caveat:
+        return plain(shortened(run.label))
+    return plain("\n".join([shortened(run.label), *textwrap.wrap(f"({run.caveat})", 30)]))

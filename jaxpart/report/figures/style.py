@@ -8,7 +8,7 @@ import itertools
 import pathlib
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -107,10 +107,19 @@ def marks() -> Iterator[tuple[str, str]]:
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib does not take for mathematics, cut in the middle where it is very long."""
-    if len(text) > _LONGEST:
-        text = f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
-    return text.replace("$", r"\$")
+    """Text that matplotlib does not take for mathematics; of very long lines the two ends."""
+    lines = (shortened(line, most=_LONGEST) for line in text.split("\n"))
+    return re.sub(r"(?<!\\)\$", r"\$", "\n".join(lines))
+
+
+def shortened(text: str, *, most: int = 44) -> str:
+    """Of a text that is too long, for a legend say, its two ends."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[1 - most // 2 :]}"
+
+
+def legend_height(entries: Sized) -> float:
+    """Of a panel that has room for a legend beside it; inches."""
+    return 0.6 + 0.2 * len(entries)
 
 
 def file_name(what: str, label: str) -> str:
