@@ -113,7 +113,8 @@ def _set(config: Any, path: str, value: Any) -> None:
     try:
         for section in sections:
             config = config[section]
-        config[name]  # noqa: B018: it raises if there is none
+        if name not in config:
+            raise KeyError(name)
         config[name] = tuple(value) if isinstance(value, list) else value
     except (KeyError, TypeError, AttributeError) as error:
         raise JaxpartError(

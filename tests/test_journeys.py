@@ -6,8 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import SHARED
-
 import jaxpart
 
 pytestmark = pytest.mark.slow
@@ -101,8 +99,6 @@ def test_port_verify_train_on_export_back_and_load_in_pytorch(user):
 
     from jaxpart.io.tensor_files import open_checkpoint
 
-    if not SHARED.is_dir():
-        pytest.skip("../shared is not here")
     folder, run = user
     torch.manual_seed(0)
     sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3}
