@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+
 import jaxpart
 
 pytestmark = pytest.mark.slow
