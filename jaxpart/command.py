@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
 import pathlib
 import runpy
 import signal
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +30,8 @@ _FLAGS = {
     "--process-id I": "which of them this is, from 0",
 }
 
+_HELP = {"-h", "-help", "--help", "--helpfull"}
+
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: a new one in ./runs.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
@@ -35,7 +39,7 @@ _NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, "How many processes
 _PROCESS_ID = flags.DEFINE_integer("process-id", None, "Which of them this is, from 0.")
 
 
-def start(example: str) -> tuple[Any, pathlib.Path]:
+def _start(example: str) -> tuple[Any, pathlib.Path]:
     """Joins the other processes, if any; returns the configuration and the work directory.
 
     Args:
@@ -71,12 +75,13 @@ def _command_line(arguments: list[str]) -> list[str]:
     return given
 
 
-def _parse(arguments: list[str]) -> list[str]:
+def _parse(arguments: list[str], example: str) -> list[str]:
     """absl's parsing of flags; what it cannot make sense of is told in a sentence."""
     file = _config_file(arguments)
     _check_file(file)
-    if not {"-h", "-help", "--help", "--helpfull"}.isdisjoint(arguments):
-        _print_help(arguments, file)
+    if not _HELP.isdisjoint(arguments):
+        shown = arguments if file else [*arguments, "--config", configs.locate(example)]
+        _print_help([argument for argument in shown if argument not in _HELP])
         sys.exit(0)
     try:
         name, *left = flags.FLAGS(arguments)
@@ -105,8 +110,8 @@ def _parse(arguments: list[str]) -> list[str]:
     return [name]
 
 
-def _print_help(arguments: list[str], file: pathlib.Path | None) -> None:
-    """The flags, and the fields of the configuration with what they mean."""
+def _print_help(arguments: list[str]) -> None:
+    """The flags, and the fields of a configuration with what they mean."""
     from jaxpart.runs.config_checks import RULES
     from jaxpart.runs.config_help import help_lines
     from jaxpart.runs.table import line_width
@@ -115,12 +120,11 @@ def _print_help(arguments: list[str], file: pathlib.Path | None) -> None:
     print((main.__doc__ or "").strip(), end="\n\n")
     for flag, meaning in _FLAGS.items():
         print(f"  {flag:<28}{meaning}")
-    if file is None:
-        print(f"\nEmbedded configurations: {', '.join(configs.embedded())}.")
-        print("Their fields: --config NAME --help.")
-        return
-    flags.FLAGS([argument for argument in arguments if not argument.lstrip("-").startswith("h")])
-    print(f"\nFields of {file}:")
+    print()
+    embedded = f"Embedded configurations: {', '.join(configs.embedded())}"
+    print("\n".join(textwrap.wrap(embedded, line_width(), break_on_hyphens=False)))
+    flags.FLAGS(arguments)
+    print(f"\nFields of {_config_file(arguments)}:")
     for line in help_lines(_CONFIG.value, RULES, line_width()):
         print(line)
 
@@ -169,8 +173,15 @@ def _check_field(flag: str) -> None:
         fields = fields[name]
 
 
-def entry(main: Callable[[list[str]], None]) -> int:
-    """Runs `main`; a user's mistake is told in one sentence. Returns the exit status."""
+def entry(main: Callable[[Any, pathlib.Path], None], example: str) -> int:
+    """Runs a command with its configuration and work directory; returns the exit status.
+
+    A user's mistake is told in one sentence.
+
+    Args:
+      main: Takes the configuration and the work directory.
+      example: A configuration to name if none is given, and whose fields --help lists.
+    """
 
     @terminal.told
     def run() -> int:
@@ -178,7 +189,10 @@ def entry(main: Callable[[list[str]], None]) -> int:
             sys.argv = _command_line(
                 sys.argv
             )  # where ml_collections looks for --config.field=value
-            app.run(main, flags_parser=_parse)
+            app.run(
+                lambda _: main(*_start(example)),
+                flags_parser=functools.partial(_parse, example=example),
+            )
         except JaxpartError as error:
             print(f"{devices.log_prefix()}error: {error}", file=sys.stderr)
             devices.hard_exit(2)

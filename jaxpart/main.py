@@ -11,18 +11,18 @@ from jaxpart import terminal
 
 terminal.begin(__name__)
 
+import pathlib
 import shlex
 import sys
+from typing import Any
 
 from jaxpart import command, devices
 from jaxpart.evaluation import measure, results_text
 from jaxpart.runs.progress import Progress
 
 
-def main(arguments: list[str]) -> None:
-    """Runs the command line."""
-    del arguments
-    config, path = command.start("configs/ibot_part.py")
+def main(config: Any, path: pathlib.Path) -> None:
+    """Runs the tasks of a configuration in a work directory, and prints what came out."""
     progress = Progress(shown=devices.is_main())
     if "encoders" in config:
         from jaxpart.study.evaluate import run_study, study_text  # Others need none of it.
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
 
 def entry() -> int:
     """Runs `main`; returns the exit status."""
-    return command.entry(main)
+    return command.entry(main, "configs/ibot_part.py")
 
 
 if __name__ == "__main__":

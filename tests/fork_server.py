@@ -29,11 +29,11 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 def _command(module: str) -> Callable[[list[str]], int]:
     def run(arguments: list[str]) -> int:
-        from jaxpart import command, main
+        from jaxpart import main
         from jaxpart.pretraining import __main__ as pretraining
 
         sys.argv = [module, *arguments]
-        return command.entry({"main": main.main, "pretraining": pretraining.main}[module])
+        return {"main": main.entry, "pretraining": pretraining.entry}[module]()
 
     return run
 

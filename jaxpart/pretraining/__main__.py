@@ -11,7 +11,9 @@ from jaxpart import terminal
 terminal.begin(__name__)
 
 import json
+import pathlib
 import sys
+from typing import Any
 
 from jaxpart import command, devices
 from jaxpart.pretraining.recipe import check_recipe
@@ -20,10 +22,8 @@ from jaxpart.runs.progress import Progress
 from jaxpart.runs.workdir import WorkDir
 
 
-def main(arguments: list[str]) -> None:
-    """Runs the command line."""
-    del arguments
-    config, path = command.start("configs/pretrain/mae.py")
+def main(config: Any, path: pathlib.Path) -> None:
+    """Trains an encoder by a configuration in a work directory."""
     check_recipe(config)
     progress = Progress(shown=devices.is_main())
     workdir = WorkDir(path, json.loads(config.to_json_best_effort()), writes=devices.is_main())
@@ -36,5 +36,10 @@ def main(arguments: list[str]) -> None:
     )
 
 
+def entry() -> int:
+    """Runs `main`; returns the exit status."""
+    return command.entry(main, "configs/pretrain/mae.py")
+
+
 if __name__ == "__main__":
-    sys.exit(command.entry(main))
+    sys.exit(entry())

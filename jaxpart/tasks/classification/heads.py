@@ -184,7 +184,9 @@ def probe_all(
         kept[key("chosen", head, name)] = found[None].astype(np.int32)
         mine = functools.partial(row, head=head, representation=name)
         yield _accuracy(mine, "chosen", found[None], data.test.labels)
-    file = f"{task}_{data.name}.npz".replace("/", "_")  # tensorflow-datasets' configurations have one
+    file = f"{task}_{data.name}.npz".replace(
+        "/", "_"
+    )  # tensorflow-datasets' configurations have one
     if heads:
         workdir.file(f"heads/{file}", npz(heads))
     workdir.file(file, items_npz(items, kept))
