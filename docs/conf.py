@@ -1,8 +1,7 @@
 """How Sphinx builds this folder: `sphinx-build -W -n docs build/docs`, where every warning is an error.
 
 Comments in a page are replaced by what the code says, so that it need not be said twice:
-`<!-- modules: GLOB … -->` by the docstrings of the modules, `<!-- table: NAME -->` by a table,
-`<!-- if there: PAGE -->` by the name of a page if there is one.
+`<!-- modules: GLOB … -->` by the docstrings of the modules, `<!-- table: NAME -->` by a table.
 """
 
 import importlib.metadata
@@ -130,10 +129,7 @@ def fill_in(app: object, page: str, source: list[str]) -> None:
         lines = [head, ["---"] * len(head), *rows]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
-    def if_there(name: str) -> str:
-        return name if (ROOT / "docs" / f"{name}.md").exists() else ""
-
-    makers = {"modules": modules, "table": table, "if there": if_there}
+    makers = {"modules": modules, "table": table}
     pattern = rf"^<!-- ({'|'.join(makers)}): (.+) -->$"
     source[0] = re.sub(pattern, lambda m: makers[m[1]](m[2]), source[0], flags=re.M)
 
