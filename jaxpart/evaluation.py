@@ -223,14 +223,14 @@ def _weights(config: Any) -> str:
       JaxpartError: It calls an encoder released that came with jaxpart or is random.
     """
     word = config.encoder.get("released", False)  # older runs' configurations lack it
-    if config.encoder.get("callable", "") or config.encoder.get("features", ""):
-        return "random" if config.encoder.weights == "random" else "yours"
     if not config.encoder.checkpoint:
         if word:
             raise JaxpartError(
                 "config.encoder.released is said of a converted checkpoint; name it in "
                 "config.encoder.checkpoint"
             )
+        if config.encoder.get("callable", "") or config.encoder.get("features", ""):
+            return "random" if config.encoder.weights == "random" else "yours"
         return "came with jaxpart" if config.encoder.small == "trained" else "random"
     document, _ = describe(config.encoder.checkpoint)
     digest = str((document.get("source") or {}).get("sha256") or "")

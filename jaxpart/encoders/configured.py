@@ -86,11 +86,6 @@ def configured_encoder(config: Any) -> FrozenEncoder:
     named = [
         name for name in ("checkpoint", "callable", "features") if config.encoder.get(name, "")
     ]
-    if len(named) > 1:
-        raise JaxpartError(
-            f"{' and '.join(f'config.encoder.{name}' for name in named)} are {len(named)} encoders; name "
-            f"one of them"
-        )
     if named == ["features"]:
         from jaxpart.features.table import read_table
 

@@ -151,6 +151,7 @@ def check_config(config: Any) -> None:
     folder = pathlib.Path(config.features.folder or ".")
     if folder.exists() and not folder.is_dir():
         raise JaxpartError(f"config.features.folder is {folder}, which is no folder; name another")
+    _check_encoder(config.get("encoder", {}))
     for path in _needed(config):
         value = config
         for name in path.split("."):
@@ -160,6 +161,31 @@ def check_config(config: Any) -> None:
     for task in _CLASSIFICATIONS:
         if task in config.tasks:
             _check_heads(task, config[task])
+
+
+_OF_FUNCTIONS = ("weights", "image_size", "pixels", "version")
+
+
+def _check_encoder(encoder: Any) -> None:
+    """Refuses options of an encoder that another kind of encoder than the named one has."""
+    kinds = [name for name in ("checkpoint", "callable", "features") if encoder.get(name, "")]
+    if len(kinds) > 1:
+        raise JaxpartError(
+            f"{' and '.join(f'config.encoder.{name}' for name in kinds)} are {len(kinds)} encoders; name "
+            f"one of them"
+        )
+    allowed = {"callable": _OF_FUNCTIONS, "features": ("image_size",)}.get(
+        kinds[0] if kinds else "", ()
+    )
+    for name in _OF_FUNCTIONS:
+        if encoder.get(name, "") and name not in allowed:
+            raise JaxpartError(
+                f"config.encoder.{name} is said of a config.encoder.callable; name one, or leave it out"
+            )
+    if kinds and kinds[0] != "checkpoint" and encoder.get("patch_order", "kept") != "kept":
+        raise JaxpartError(
+            "config.encoder.patch_order is a slip of the published code for MAE's ViT; leave it at 'kept'"
+        )
 
 
 def _needed(config: Any) -> Iterator[str]:
