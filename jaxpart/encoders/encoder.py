@@ -208,7 +208,7 @@ class Encoder:
         return self.config.grid_of(height, width)
 
     def shapes(self, height: int, width: int) -> dict[str, Any]:
-        """All that it returns for one image, blocks included, as `jax.ShapeDtypeStruct`s.
+        """All that it returns for one image, blocks included, each as a `jax.ShapeDtypeStruct`.
 
         Raises:
           JaxpartError: Images of so many pixels cannot be cut into its patches.

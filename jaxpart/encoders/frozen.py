@@ -66,7 +66,7 @@ class FrozenEncoder(Protocol):
         """
 
     def shapes(self, height: int, width: int) -> dict[str, Any]:
-        """All that it returns for one image, blocks included, as `jax.ShapeDtypeStruct`s.
+        """All that it returns for one image, blocks included, each as a `jax.ShapeDtypeStruct`.
 
         Raises:
           JaxpartError: It does not take such images.

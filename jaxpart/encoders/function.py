@@ -130,7 +130,7 @@ class FunctionEncoder:
         return grid
 
     def shapes(self, height: int, width: int) -> dict[str, Any]:
-        """All that it returns for one image, blocks included, as `jax.ShapeDtypeStruct`s.
+        """All that it returns for one image, blocks included, each as a `jax.ShapeDtypeStruct`.
 
         Raises:
           JaxpartError: It does not take such images.

@@ -91,7 +91,7 @@ class FeatureTable:
         )
 
     def shapes(self, height: int, width: int) -> dict[str, Any]:
-        """Its representations, as `jax.ShapeDtypeStruct`s of one item."""
+        """Its representations, as `jax.ShapeDtypeStruct` of one item."""
         found: dict[str, Any] = {
             name: jax.ShapeDtypeStruct((1, *array.shape[1:]), np.float32)
             for name, array in self.arrays.items()
