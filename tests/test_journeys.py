@@ -15,7 +15,6 @@ torch = pytest.importorskip("torch")
 
 FAST = [
     "--config.data.num_images=12",
-    "--config.tasks=('retrieval','classification','segmentation')",
     "--config.classification.selection=False",
     "--config.classification.linear.epochs=2",
     "--config.classification.attentive.epochs=2",

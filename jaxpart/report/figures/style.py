@@ -130,7 +130,7 @@ def file_name(what: str, label: str) -> str:
       label: Whose it is: a run, say, with a folder's name of any length and content.
     """
     stem = re.sub(r"\W+", "_", f"{what}_{label}").strip("_")
-    if len(stem) <= _LONGEST and re.fullmatch(r"[A-Za-z0-9 ]+( \([A-Za-z0-9]+\))?", label):
+    if len(stem) <= _LONGEST and re.fullmatch(r"[A-Za-z0-9 ,]+( \([A-Za-z0-9]+\))?", label):
         return stem
     digest = hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{re.sub(r'[^A-Za-z0-9_]+', '_', stem)[:_LONGEST]}_{digest}"
