@@ -82,6 +82,7 @@ def _import_everything() -> None:
     import convert.__main__
     import jaxpart.data.__main__
     import jaxpart.data.input
+    import jaxpart.encoders.callables
     import jaxpart.export.__main__
     import jaxpart.main
     import jaxpart.pretraining.__main__
