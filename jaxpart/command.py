@@ -18,7 +18,7 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxpart import config as configs
 from jaxpart import devices, terminal
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, first_line
 from jaxpart.runs.workdir import default_workdir
 
 _FLAGS = {
@@ -148,9 +148,8 @@ def _check_file(file: pathlib.Path | None) -> None:
     except JaxpartError:
         raise
     except Exception as error:
-        what = str(error).splitlines()[0] if str(error) else ""
         raise JaxpartError(
-            f"the configuration {file} cannot be run ({type(error).__name__}: {what}); give a Python "
+            f"the configuration {file} cannot be run ({type(error).__name__}: {first_line(error)}); give a Python "
             f"file with a function get_config, as configs/ibot_part.py"
         ) from error
     if not callable(names.get("get_config")):

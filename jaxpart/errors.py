@@ -10,6 +10,11 @@ class JaxpartError(Exception):
     """
 
 
+def first_line(error: Exception) -> str:
+    """What an exception says, without its later lines; a sentence can hold it."""
+    return str(error).strip().partition("\n")[0]
+
+
 def shown(text: str, most: int = 60) -> str:
     """A name out of a file as a message can hold it: printable, and no longer than `most`."""
     text = text if len(text) <= most else f"{text[: most // 2]}…{text[-(most // 2 - 1) :]}"

@@ -23,7 +23,7 @@ from jaxpart.encoders.function import FunctionEncoder
 from jaxpart.encoders.loading import describe, load_encoder, unchecked_note
 from jaxpart.encoders.precision import REFERENCE
 from jaxpart.encoders.sharding import put_on_devices
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, first_line
 from jaxpart.features.table import FeatureTable
 from jaxpart.runs.config_checks import check_config
 from jaxpart.runs.paper import CHECKSUMS
@@ -119,7 +119,7 @@ def _set(config: Any, path: str, value: Any) -> None:
     except (KeyError, TypeError, AttributeError) as error:
         raise JaxpartError(
             f"options has {path!r}: {value!r}, which a configuration does not take "
-            f"({str(error).splitlines()[0]}); docs/configuration.md lists its fields"
+            f"({first_line(error)}); docs/configuration.md lists its fields"
         ) from error
 
 

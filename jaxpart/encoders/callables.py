@@ -21,10 +21,10 @@ from typing import Any
 import jax
 
 from jaxpart.encoders.families import PIXELS
-from jaxpart.encoders.function import FunctionEncoder, first_line
+from jaxpart.encoders.function import FunctionEncoder
 from jaxpart.encoders.precision import Precision
 from jaxpart.encoders.torch_function import TorchFunction, timm_encoder, transformers_encoder
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, first_line
 
 
 def function_encoder(

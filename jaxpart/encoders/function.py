@@ -28,7 +28,7 @@ from jaxpart.encoders.encoder import check_shape, normalized
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.precision import REFERENCE, Precision
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, first_line
 
 _CLS = "cls_token"
 
@@ -234,11 +234,6 @@ def _run(encoder: FunctionEncoder, images: Array) -> Any:
             f"{encoder.name} fails on images {list(images.shape)} of {images.dtype} "
             f"({_where(error)}{type(error).__name__}: {first_line(error)}){floats}"
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    """What an exception says, without its later lines."""
-    return str(error).strip().partition("\n")[0]
 
 
 def _where(error: Exception) -> str:

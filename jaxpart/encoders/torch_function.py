@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from jaxpart.encoders.families import Preprocessing
-from jaxpart.encoders.function import FunctionEncoder, first_line
+from jaxpart.encoders.function import FunctionEncoder
 from jaxpart.encoders.loading import digest_of
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.tensor_files import flatten, open_checkpoint
 
 RANDOM = "random"

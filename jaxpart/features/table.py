@@ -26,7 +26,7 @@ from jaxpart.data.views import View
 from jaxpart.encoders.loading import digest_of
 from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.precision import REFERENCE
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.npz import read_npz
 
 _IDS = "ids"
@@ -77,9 +77,9 @@ class FeatureTable:
         """The digest."""
         return self.digest
 
-    def cache_key(self, name: str) -> NoReturn:
-        """Its features are not kept: they are in the file."""
-        raise NotImplementedError
+    def cache_key(self, name: str) -> dict[str, str]:
+        """The digest and a representation; its features are in the file and are not kept again."""
+        return {"encoder": self.digest, "representation": name}
 
     def check_size(self, height: int, width: int) -> None:
         """Any size is as good as another."""
@@ -220,6 +220,6 @@ def _parquet(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
                 named[name] = np.stack(rows)
     except Exception as error:  # pyarrow raises its own, of many kinds
         raise JaxpartError(
-            f"{path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}); write it again"
+            f"{path} cannot be read ({type(error).__name__}: {first_line(error)}); write it again"
         ) from error
     return _texts(path, ids), named

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from jaxpart.encoders.torch_function import fill, library
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.tensor_files import flatten, open_checkpoint
 from jaxpart.verify.torch_stages import OTHER_NETWORKS
 
@@ -75,7 +75,7 @@ def _own(name: str, checkpoint: pathlib.Path) -> Any:
     try:
         return make(str(checkpoint))
     except Exception as error:  # it is not ours
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
         raise JaxpartError(
             f"the reference module:{name} fails ({reason}); it takes the checkpoint's path and returns "
             f"a torch.nn.Module with its weights"
@@ -163,7 +163,7 @@ def _transformers(name: str, checkpoint: pathlib.Path) -> Any:
             checkpoint.parent, local_files_only=True, output_loading_info=True
         )
     except Exception as error:  # transformers raises its own, of many kinds
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise JaxpartError(f"transformers cannot load {checkpoint} as {name}: {reason}") from error
     missing = [key for key in report["missing_keys"] if not key.startswith("pooler.")]
     if missing:

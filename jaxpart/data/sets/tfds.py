@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxpart.data.folders import NotThere, check_split, fingerprint, read_file
 from jaxpart.data.source import Annotation, DatasetInfo, Record
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.files import parse_json
 
 PREFIX = "tfds:"
@@ -146,7 +146,7 @@ class Tfds:
 
 
 def _damaged(folder: pathlib.Path, error: object) -> JaxpartError:
-    said = str(error).split("\n")[0]
+    said = first_line(error) if isinstance(error, Exception) else error
     return JaxpartError(f"{folder} is damaged or incomplete ({said}); prepare it again")
 
 
