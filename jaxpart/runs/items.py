@@ -15,6 +15,16 @@ from jaxpart.runs.rows import Key
 _KEYS = "keys"
 
 
+def items_file(task: str, data: str) -> str:
+    """The name of the file that holds a task's results item by item.
+
+    Args:
+      task: Its name.
+      data: The data set's; that of a configuration of tensorflow-datasets has a slash.
+    """
+    return f"{task}_{data}.npz".replace("/", "_")
+
+
 def items_npz(items: Mapping[str, np.ndarray], results: Mapping[Key, np.ndarray]) -> bytes:
     """The file.
 

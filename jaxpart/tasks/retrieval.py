@@ -23,7 +23,7 @@ from jaxpart.metrics.average_precision import RetrievalResult, average_precision
 from jaxpart.metrics.bootstrap import retrieval_intervals
 from jaxpart.metrics.chance import chance_retrieval
 from jaxpart.metrics.similarities import Rows
-from jaxpart.runs.items import items_npz
+from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, Row, one, select
 from jaxpart.runs.table import Section, interval, percent
@@ -192,7 +192,7 @@ class Retrieval(Plan):
             "images": np.array(images),
             "exclude_self": np.array(self.exclude_self),
         }
-        workdir.file(f"{_TASK}_{self.data}.npz", items_npz(items, of_each))
+        workdir.file(items_file(_TASK, self.data), items_npz(items, of_each))
 
 
 def _rows(

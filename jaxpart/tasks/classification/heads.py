@@ -28,7 +28,7 @@ from jaxpart.probes.outcome import Outcome
 from jaxpart.probes.random_views import RandomViews
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
-from jaxpart.runs.items import items_npz
+from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, Row, one, select
 from jaxpart.runs.table import Section, interval, percent
@@ -184,9 +184,7 @@ def probe_all(
         kept[key("chosen", head, name)] = found[None].astype(np.int32)
         mine = functools.partial(row, head=head, representation=name)
         yield _accuracy(mine, "chosen", found[None], data.test.labels)
-    file = f"{task}_{data.name}.npz".replace(
-        "/", "_"
-    )  # tensorflow-datasets' configurations have one
+    file = items_file(task, data.name)
     if heads:
         workdir.file(f"heads/{file}", npz(heads))
     workdir.file(file, items_npz(items, kept))

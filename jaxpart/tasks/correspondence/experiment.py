@@ -21,7 +21,7 @@ from jaxpart.features.extract import Extracted, Features
 from jaxpart.features.pixels import PIXELS, SIDE
 from jaxpart.features.representations import check_representations
 from jaxpart.metrics.pck import interchangeable, pck, pck_intervals
-from jaxpart.runs.items import items_npz
+from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, Row, one, select
 from jaxpart.runs.table import Section, interval, percent
@@ -175,7 +175,7 @@ class Correspondence(Plan):
             "images": pairs.pairs[:, 1],
             "options": np.array(self.options),
         }
-        workdir.file(f"{_TASK}_{self.data}.npz", items_npz(items, kept))
+        workdir.file(items_file(_TASK, self.data), items_npz(items, kept))
 
     def _tokens(self, features: Features, images: np.ndarray) -> np.ndarray:
         return np.asarray(features[images][:, self.prefix :], np.float32)

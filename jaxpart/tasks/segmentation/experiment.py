@@ -33,7 +33,7 @@ from jaxpart.metrics.confusion import segmentation_scores
 from jaxpart.metrics.confusion_tables import class_scores, error_shares
 from jaxpart.probes.incontext import Memory
 from jaxpart.probes.pixel import PixelHeads, learning_rate, optimizer
-from jaxpart.runs.items import items_npz
+from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, Row
 from jaxpart.runs.workdir import WorkDir
@@ -354,7 +354,7 @@ class Segmentation:
             Key(self.data.name, TASK, "counts", head): counts[:, number]
             for number, head in enumerate(heads)
         }
-        self.workdir.file(f"segmentation_{self.data.name}.npz", items_npz(items, found))
+        self.workdir.file(items_file(TASK, self.data.name), items_npz(items, found))
 
     def draw(self, logits: WindowLogits) -> None:
         """Leaves pictures of the first head's predictions for the first test images."""
