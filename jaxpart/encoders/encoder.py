@@ -142,10 +142,7 @@ class Encoder:
         Raises:
           JaxpartError: `images` is not uint8.
         """
-        if images.dtype != jnp.uint8:
-            raise JaxpartError(
-                f"images are {images.dtype}; normalize takes uint8 pixels of 0 to 255"
-            )
+        check_pixels(images)
         if images.shape[-1] != 3:  # there may be any number of axes before it
             check_shape(images)
         return normalized(images, self.preprocessing)
@@ -233,6 +230,12 @@ def check_shape(images: Array) -> None:
     torch = len(shape) == 4 and shape[1] == 3
     advice = ", as images.transpose(0, 2, 3, 1) makes of PyTorch's" if torch else ""
     raise JaxpartError(f"images have the shape {shape}; give [batch, height, width, 3]{advice}")
+
+
+def check_pixels(images: Array) -> None:
+    """Raises `JaxpartError` if images are not uint8."""
+    if images.dtype != jnp.uint8:
+        raise JaxpartError(f"images are {images.dtype}; normalize takes uint8 pixels of 0 to 255")
 
 
 def normalized(

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Num, UInt8
 
 from jaxpart import devices
-from jaxpart.encoders.encoder import check_shape, normalized
+from jaxpart.encoders.encoder import check_pixels, check_shape, normalized
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.precision import REFERENCE, Precision
@@ -145,10 +145,7 @@ class FunctionEncoder:
         Raises:
           JaxpartError: `images` is not uint8.
         """
-        if images.dtype != jnp.uint8:
-            raise JaxpartError(
-                f"images are {images.dtype}; normalize takes uint8 pixels of 0 to 255"
-            )
+        check_pixels(images)
         check_shape(images)
         return images if self.preprocessing is None else normalized(images, self.preprocessing)
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxpart.encoders.families import Preprocessing
@@ -43,17 +44,19 @@ def library(name: str, what: str) -> Any:
 class TorchFunction:
     """A PyTorch function called with NumPy images, on the GPU where PyTorch sees one."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[[Any], Any], *, model: Any = None) -> None:
         """Puts a module into evaluation mode and on the GPU.
 
         Args:
           function: Takes images [batch, 3, height, width] on that device and returns tensors, see
             `jaxpart.encoders.function`.
+          model: The module that it calls, if it is none itself.
         """
         self._torch = library("torch", "a PyTorch function")
         self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
-        if isinstance(function, self._torch.nn.Module):
-            function = function.to(self._device).eval()
+        model = function if model is None else model
+        if isinstance(model, self._torch.nn.Module):
+            model.to(self._device).eval()
         self._function = function
         self.__name__ = getattr(function, "__name__", type(function).__name__)
 
@@ -148,24 +151,23 @@ def _timm_outputs(model: Any, images: Any) -> dict[str, Any]:
         final = model.forward_features(images)
     cls = getattr(model, "cls_token", None) is not None
     if final.ndim == 4:
-        if getattr(model, "output_fmt", "NCHW") == "NHWC":
-            embedding = model.forward_head(final, pre_logits=True)
-            final = final.permute(0, 3, 1, 2)
-        else:
-            embedding = model.forward_head(final, pre_logits=True)
-        out = {"tokens": final, "embedding": embedding}
+        out = {"embedding": model.forward_head(final, pre_logits=True)}
+        last = getattr(model, "output_fmt", "NCHW") == "NHWC"
+        out["tokens"] = final.permute(0, 3, 1, 2) if last else final
     else:
-        last = blocks[-1] if blocks else None
-        last = last[0] if isinstance(last, tuple) else last
-        grid = None if last is None else tuple(last.shape[2:])
+        grid = tuple(_tokens_of(blocks[-1]).shape[2:]) if blocks else None
         out = split_tokens(final, getattr(model, "num_prefix_tokens", 0), grid, cls=cls)
     out["blocks"] = [
-        {"tokens": block[0], "cls_token": block[1][:, 0]}
-        if isinstance(block, tuple) and cls
-        else (block[0] if isinstance(block, tuple) else block)
+        {"tokens": _tokens_of(block)}
+        | ({"cls_token": block[1][:, 0]} if cls and isinstance(block, tuple) else {})
         for block in blocks
     ]
     return out
+
+
+def _tokens_of(block: Any) -> Any:
+    """A block's map [batch, width, rows, columns]; timm has its prefix tokens behind it, if it has some."""
+    return block[0] if isinstance(block, tuple) else block
 
 
 def split_tokens(
@@ -270,23 +272,11 @@ def _transformers_outputs(whole: Any, model: Any, images: Any) -> dict[str, Any]
 def _encoder(
     name: str, function: Callable[[Any], Any], model: Any, **about: Any
 ) -> FunctionEncoder:
-    import jax
-    import torch
-
-    class Module(torch.nn.Module):
-        """Has the model follow where images go."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model.float()
-
-        def forward(self, images: Any) -> Any:
-            return function(images)
-
-    weights = {key: value.numpy() for key, value in model.state_dict().items()}
+    """A model with the function that it is read by; the digest of its weights is its version."""
+    weights = {key: value.numpy() for key, value in model.float().state_dict().items()}
     kind = name.partition(":")[0]
     version = f"{digest_of(weights)} {kind} {importlib.metadata.version(kind)}"
-    run = jax.tree_util.Partial(TorchFunction(Module()))
+    run = jax.tree_util.Partial(TorchFunction(function, model=model))
     return FunctionEncoder(run, name, version=version, jittable=False, **about)
 
 
