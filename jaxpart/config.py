@@ -94,19 +94,13 @@ def _embedded(method: str) -> ConfigDict:
     # "permuted": against positions, as MAE's published retrieval and part classification do.
     config.encoder.patch_order = "kept"
     config.encoder.model_devices = 1  # devices that share the weights, where one cannot hold them
-    # In place of a converted checkpoint, your own function: see docs/any-encoder.md.
-    config.encoder.callable = (
-        ""  # module:function, torch:module:function, timm:NAME, transformers:FOLDER
-    )
-    config.encoder.weights = ""  # timm: a checkpoint under its names, or "random"
-    config.encoder.image_size = 0  # side of the images that a callable is given
-    config.encoder.pixels = (
-        ""  # what it is given: uint8, or float32 by "imagenet", "clip" or "half"
-    )
-    config.encoder.features = (
-        ""  # or a file of features, made elsewhere of what `export views` lists
-    )
-    config.encoder.version = ""  # of a callable's weights and code; without one no feature is kept
+    # In place of a checkpoint, a function of images or a file of features: docs/any-encoder.md.
+    config.encoder.callable = ""
+    config.encoder.weights = ""
+    config.encoder.image_size = 0
+    config.encoder.pixels = ""
+    config.encoder.version = ""
+    config.encoder.features = ""
 
     config.data = ConfigDict()
     config.data.sets = ("critters",)

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
+from jaxpart.data.folders import LONGEST_NAME
 from jaxpart.data.locking import locked
 from jaxpart.errors import JaxpartError
 from jaxpart.io.download import RemoteFile, fetch
@@ -23,8 +24,6 @@ from jaxpart.runs.progress import Progress
 _CHUNK = 1 << 20
 _ENCRYPTED = 1
 _GZIP = b"\x1f\x8b"
-_LONGEST_NAME = 255
-"""Bytes of a file's name."""
 _LEAST, _RATIO = 64 << 20, 100
 """An archive unpacks to no more than so many bytes, and so many times its own. Those that are wanted hold
 images, which are packed already, and JSON, some ten times as large as it is packed."""
@@ -112,7 +111,7 @@ def download(
       progress: Shows how far it is.
 
     Returns:
-      The folders that were unpacked or were there.
+      The folders, whether they were unpacked now or before.
 
     Raises:
       JaxpartError: Another process is downloading there, there is no network, the server refuses, the
@@ -259,7 +258,7 @@ def _inside(name: str, members: tuple[str, ...], goal: pathlib.Path) -> pathlib.
     path = pathlib.PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         raise JaxpartError(f"{name!r} in it leads out of its folder")
-    if "\0" in name or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+    if "\0" in name or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
         raise JaxpartError(f"{name[:40]!r}… in it is no name of a file")
     wanted = bool(path.parts) and path.parts[0] in members
     return goal.joinpath(*path.parts) if wanted else None

@@ -32,8 +32,8 @@ class NoImages(JaxpartError):
     """A folder holds no image."""
 
 
-_LONGEST_NAME = 255
-"""Bytes."""
+LONGEST_NAME = 255
+"""Bytes of a file's name."""
 
 
 def check_split(dataset: str, split: str, splits: Sequence[str]) -> None:
@@ -73,7 +73,7 @@ def unusable_name(name: str) -> str:
         return "is empty"
     if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
         return "holds what no name of a file can"
-    if max(len(part.encode()) for part in name.split("/")) > _LONGEST_NAME:
+    if max(len(part.encode()) for part in name.split("/")) > LONGEST_NAME:
         return "is longer than a name of a file can be"
     return ""
 

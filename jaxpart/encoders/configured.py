@@ -83,15 +83,12 @@ def configured_encoder(config: Any) -> FrozenEncoder:
     permutation_seed(config)
     precision = config.encoder.get("precision", REFERENCE)  # older runs' configurations lack it
     check_precision(precision)
-    named = [
-        name for name in ("checkpoint", "callable", "features") if config.encoder.get(name, "")
-    ]
-    if named == ["features"]:
+    if config.encoder.get("features", ""):
         from jaxpart.features.table import read_table
 
         devices.arrange(1)
         return read_table(config.encoder.features, side=config.encoder.image_size or _SIDE)
-    if named == ["callable"]:
+    if config.encoder.get("callable", ""):
         from jaxpart.encoders.callables import named_encoder  # Others need none of it.
 
         if config.encoder.get("model_devices", 1) != 1:
