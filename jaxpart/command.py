@@ -149,8 +149,8 @@ def _check_file(file: pathlib.Path | None) -> None:
         raise
     except Exception as error:
         raise JaxpartError(
-            f"the configuration {file} cannot be run ({type(error).__name__}: {first_line(error)}); give a Python "
-            f"file with a function get_config, as configs/ibot_part.py"
+            f"the configuration {file} cannot be run ({type(error).__name__}: {first_line(error)}); give a "
+            f"Python file with a function get_config, as configs/ibot_part.py"
         ) from error
     if not callable(names.get("get_config")):
         raise JaxpartError(

@@ -117,7 +117,7 @@ def prepare(
 def _plan(
     name: str, sources: Mapping[str, Source], whole: Source | None, skip: bool, size: int
 ) -> str:
-    """What is to be prepared, as text: what was begun for another plan is not gone on with."""
+    """What is to be prepared, as text: a preparation resumes only one of the same plan."""
     infos = {split: dataclasses.asdict(source.info) for split, source in sources.items()}
     lengths = {split: len(source) for split, source in sources.items()}
     tree = {"name": name, "splits": infos, "lengths": lengths, "skip": skip, "size": size}

@@ -67,9 +67,8 @@ class Picture:
     def save(self, folder: pathlib.Path) -> int:
         """Writes NAME.svg and NAME.png; returns how many of a page's pixels, 96 an inch, it is wide."""
         with house_style(), warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # of labels that are long, or not in the font
+            # Of labels that are long, or in letters that the font lacks.
+            warnings.simplefilter("ignore", UserWarning)
             self.figure.savefig(folder / f"{self.name}.svg", metadata={"Date": None})
             self.figure.savefig(folder / f"{self.name}.png", dpi=_DOTS)
         with Image.open(folder / f"{self.name}.png") as image:
