@@ -6,28 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+from small_runs import SMALL
 
 import jaxpart
 
 pytestmark = pytest.mark.slow
 timm = pytest.importorskip("timm")
 torch = pytest.importorskip("torch")
-
-FAST = [
-    "--config.data.num_images=12",
-    "--config.classification.selection=False",
-    "--config.classification.linear.epochs=2",
-    "--config.classification.attentive.epochs=2",
-    "--config.segmentation.sets=('critters_part',)",
-    "--config.segmentation.train_images=8",
-    "--config.segmentation.test_images=2",
-    "--config.segmentation.iterations=2",
-    "--config.segmentation.warmup=1",
-    "--config.segmentation.batch_size=4",
-    "--config.segmentation.shares=()",
-    "--config.segmentation.incontext.images=0",
-    "--config.segmentation.pictures=0",
-]
 
 NET = '''
 import timm, torch
@@ -75,7 +60,7 @@ def test_a_subclass_of_timms_vit_and_a_resnet_from_file_to_report(user):
     resnet = timm.create_model("resnet10t", num_classes=5)
     torch.save({"state_dict": {f"module.{k}": v for k, v in resnet.state_dict().items()}},
                folder / "resnet.pth")  # fmt: skip
-    common = ["--config", "configs/ibot_part.py", *FAST, "--config.encoder.image_size=64"]
+    common = ["--config", "configs/ibot_part.py", *SMALL, "--config.encoder.image_size=64"]
     mine = ["--config.encoder.callable=torch:net.py:model", "--config.encoder.pixels=imagenet"]
     names = "--config.retrieval.representations=('embedding','squared')"
     parts = "--config.tasks=('retrieval','classification')"

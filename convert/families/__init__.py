@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +30,7 @@ from convert.families import (
 )
 from convert.family import Family
 from jaxpart.errors import JaxpartError
+from jaxpart.io.modules import run_file
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
@@ -55,22 +55,13 @@ def find_family(name: str) -> Family:
         return FAMILIES[name]
     path, colon, attribute = name.rpartition(":")
     if colon and path.endswith(".py"):
-        return _checked(name, lambda: getattr(_imported(pathlib.Path(path)), attribute))
+        return _checked(name, lambda: getattr(run_file(pathlib.Path(path)), attribute))
     for point in importlib.metadata.entry_points(group=_ENTRY_POINTS, name=name):
         return _checked(name, point.load)
     raise JaxpartError(
         f"there is no family {name!r}; choose among {', '.join(FAMILIES)}, or give your own as "
         f"path.py:FAMILY"
     )
-
-
-def _imported(path: pathlib.Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _checked(name: str, load: Callable[[], Any]) -> Family:

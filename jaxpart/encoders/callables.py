@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-import importlib.util
 import os
 import pathlib
 import sys
@@ -25,6 +24,7 @@ from jaxpart.encoders.function import FunctionEncoder
 from jaxpart.encoders.precision import Precision
 from jaxpart.encoders.torch_function import TorchFunction, timm_encoder, transformers_encoder
 from jaxpart.errors import JaxpartError, first_line
+from jaxpart.io.modules import run_file
 
 
 def function_encoder(
@@ -179,13 +179,10 @@ def _module(name: str) -> Any:
 
 
 def _file(path: pathlib.Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    if not path.is_file():
         raise JaxpartError(f"config.encoder.callable: there is no file {path}")
-    module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.parent.resolve()))  # for what it imports beside itself
     try:
-        spec.loader.exec_module(module)
+        return run_file(path)
     finally:
         sys.path.pop(0)
-    return module
