@@ -141,3 +141,20 @@ def test_unwritable_folder_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(JaxpartError, match="cannot be written"):
         Checkpointer(tmp_path / "file" / "place").save(1, fresh(), {})
+
+
+def test_killed_while_its_checkpoints_were_removed(tmp_path, monkeypatch):
+    folder = tmp_path / "head"
+    finished = Checkpointer(folder)
+    finished.save(3, fresh(), {})
+    finished.wait()
+
+    def killed(path, **options):
+        (path / "3" / "place" / "metadata").unlink()
+        raise SystemExit
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr("shutil.rmtree", killed)
+        finished.delete()
+    assert Checkpointer(folder).restore(fresh()) is None
+    assert not list(tmp_path.iterdir())

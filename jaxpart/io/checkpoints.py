@@ -7,7 +7,6 @@ import functools
 import hashlib
 import logging
 import pathlib
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from jax.typing import ArrayLike
 
 from jaxpart import devices
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import CHECKSUM, checksum_of
+from jaxpart.io.files import CHECKSUM, checksum_of, remove_folder, remove_left
 
 
 @functools.cache
@@ -177,6 +176,7 @@ class Checkpointer:
         Raises:
           JaxpartError: The checkpoint is damaged, or of another structure.
         """
+        remove_left(self._folder.parent, self._folder.name)
         if not self._folder.is_dir():
             return None
         ocp = _orbax()
@@ -219,7 +219,7 @@ class Checkpointer:
             self.wait()
             self._manager.close()
             self._manager = None
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_folder(self._folder)
 
     def _open(self) -> Any:
         ocp = _orbax()

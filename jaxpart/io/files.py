@@ -28,12 +28,13 @@ CHECKSUM = "checksum"
 """Field of a JSON document: SHA-256 of all its others."""
 
 
-def remove_left(folder: pathlib.Path, name: str = "*") -> None:
+def remove_left(folder: pathlib.Path, name: str | None = None) -> None:
     """Removes what killed processes have begun to write as a file or folder of that name, or of any.
 
     Where the file system knows no locks, nothing is removed.
     """
-    for left in folder.glob(f".{name}.writing-*"):
+    pattern = "*" if name is None else glob.escape(name)
+    for left in folder.glob(f".{pattern}.writing-*"):
         with contextlib.suppress(OSError), _lock(left):
             _remove(left)
 
@@ -64,12 +65,16 @@ def _remove(path: pathlib.Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _temporary_name(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(f".{path.name}.writing-{os.urandom(4).hex()}")
+
+
 @contextlib.contextmanager
 def _temporary(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> Iterator[pathlib.Path]:
     """What is made beside `path` under a name of its own, until it is moved; else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_left(path.parent, glob.escape(path.name))
-    temporary = path.with_name(f".{path.name}.writing-{os.urandom(4).hex()}")
+    remove_left(path.parent, path.name)
+    temporary = _temporary_name(path)
     try:
         make(temporary)
         with contextlib.ExitStack() as stack:
@@ -216,6 +221,18 @@ def _settle(out: pathlib.Path, old: pathlib.Path) -> None:
             _remove(old)
         else:
             os.replace(old, out)
+
+
+def remove_folder(folder: pathlib.Path) -> None:
+    """Removes a folder if it exists. It is renamed first: nobody ever reads one that is half removed.
+
+    What a killed process has not removed is left to the next call, or to `remove_left`.
+    """
+    aside = _temporary_name(folder)
+    with contextlib.suppress(OSError):
+        os.replace(folder, aside)
+        _remove(aside)
+    remove_left(folder.parent, folder.name)
 
 
 def write_folder(out: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
