@@ -26,6 +26,7 @@ NAMES = (
     "input",
     "prepare",
     "critters",
+    "explorer",
 )
 
 
