@@ -18,11 +18,15 @@ author = "the jaxpart authors"
 copyright = "the jaxpart authors, Apache-2.0"
 release = version = importlib.metadata.version("jaxpart")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 html_theme = "furo"
 html_title = "jaxpart"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # headings that links may lead to
+nb_execution_mode = "force"  # the outputs that a notebook is kept with are for readers on GitHub
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
