@@ -174,6 +174,7 @@ def correspondence_config(argument: str | None) -> ConfigDict:
     options.convention = "jaxpart"  # or another code base's, see docs/tasks/correspondence.md
     options.soft_window = 0  # half width in cells of the window soft-argmax; 0: argmax
     options.pixels = 0  # side of the square; 0: the size the encoder was made for
+    options.stride = 0  # pixels from a patch to the next, which may overlap; 0: the patch size
     options.batch_size = 32
     config.correspondence = options
     return config

@@ -19,6 +19,9 @@ class ViTConfig:
     Attributes:
       image_size: (height, width) in pixels that the stored positions belong to.
       patch_size: Side of a patch in pixels.
+      stride: Pixels from one patch to the next, a divisor of `patch_size`; 0: as many, so that patches
+        do not overlap. Smaller ones are no architecture of their own but a way to run one (Amir et al.,
+        ECCVW 2022, `extractor.py`): positions are resized to the denser grid by the family's rule.
       width: Channels of a token.
       depth: Number of blocks.
       num_heads: Attention heads per block.
@@ -51,6 +54,7 @@ class ViTConfig:
 
     image_size: tuple[int, int] = (224, 224)
     patch_size: int = 16
+    stride: int = 0
     width: int = 768
     depth: int = 12
     num_heads: int = 12
@@ -90,6 +94,15 @@ class ViTConfig:
                 f"rotary positions need heads of a multiple of 4 channels, not {self.width} / "
                 f"{self.num_heads}; give another number of heads"
             )
+        if self.stride and (self.stride < 0 or self.patch_size % self.stride):
+            raise JaxpartError(
+                f"patches of {self.patch_size} pixels cannot lie {self.stride} pixels apart; give a "
+                f"divisor of {self.patch_size}"
+            )
+        if self.stride and self.stem == "conv":
+            raise JaxpartError(
+                "patches of a convolutional stem have the stride of its convolutions"
+            )
         self.grid_of(*self.image_size)
 
     def grid_of(self, height: int, width: int) -> Grid:
@@ -99,9 +112,11 @@ class ViTConfig:
                 f"an image of {height} × {width} pixels cannot be cut into patches of "
                 f"{self.patch_size}; resize it to a multiple of the patch size"
             )
-        return height // self.patch_size, width // self.patch_size
+        step = self.stride or self.patch_size
+        return (height - self.patch_size) // step + 1, (width - self.patch_size) // step + 1
 
     @property
     def grid(self) -> Grid:
         """Grid that the stored positions belong to."""
-        return self.grid_of(*self.image_size)
+        height, width = self.image_size
+        return height // self.patch_size, width // self.patch_size

@@ -272,6 +272,16 @@ def _forward(
     return in_microbatches(run, images, order, config=encoder.config)
 
 
+def with_stride(encoder: Encoder, stride: int) -> Encoder:
+    """The encoder with patches that lie `stride` pixels apart, so that its tokens are denser.
+
+    Raises:
+      JaxpartError: Its patches cannot: see `ViTConfig`.
+    """
+    config = dataclasses.replace(encoder.config, stride=stride)
+    return dataclasses.replace(encoder, config=config, graph=graph_of(config))
+
+
 @functools.cache
 def graph_of(config: ViTConfig) -> Any:
     """Structure of `ViT(config)`, without making its weights."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import jax
+import numpy as np
 from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Float
@@ -18,6 +19,7 @@ class PatchStem(nnx.Module):
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
         """Creates the map."""
         self.patch_size = config.patch_size
+        self.stride = config.stride or config.patch_size
         self.projection = nnx.Linear(
             3 * config.patch_size**2, config.width, use_bias=config.stem_bias, rngs=rngs
         )
@@ -26,8 +28,14 @@ class PatchStem(nnx.Module):
         self, images: Float[Array, "batch height width 3"]
     ) -> Float[Array, "batch patch channel"]:
         """Embeds the patches, row by row."""
-        side = self.patch_size
-        pixels = rearrange(images, "b (r p) (c q) rgb -> b (r c) (p q rgb)", p=side, q=side)
+        side, step = self.patch_size, self.stride
+        if step == side:
+            pixels = rearrange(images, "b (r p) (c q) rgb -> b (r c) (p q rgb)", p=side, q=side)
+        else:
+            tops, lefts = (np.arange(0, n - side + 1, step) for n in images.shape[1:3])
+            rows, columns = (starts[:, None] + np.arange(side) for starts in (tops, lefts))
+            overlapping = images[:, rows][:, :, :, columns]
+            pixels = rearrange(overlapping, "b r p c q rgb -> b (r c) (p q rgb)")
         return self.projection(pixels)
 
 

@@ -124,6 +124,7 @@ RULES: dict[str, Rule] = {
     "correspondence.convention": one_of(*CONVENTIONS),
     "correspondence.soft_window": COUNT_OR_NONE,
     "correspondence.pixels": COUNT_OR_NONE,
+    "correspondence.stride": COUNT_OR_NONE,
     "correspondence.batch_size": COUNT,
 }
 """By the field's dotted path."""

@@ -104,6 +104,7 @@ MEANINGS: Mapping[str, str] = {
     "correspondence.convention": "whose rules decide cells, padding and distances",
     "correspondence.soft_window": "half width in cells of the window soft-argmax; 0: argmax",
     "correspondence.pixels": "side of the square image; 0: what the encoder was made for",
+    "correspondence.stride": "pixels from a patch to the next, below a patch they overlap; 0: a patch",
     "correspondence.batch_size": "images the encoder sees at a time",
     **{
         f"{task}.{name}": meaning

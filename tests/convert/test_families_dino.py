@@ -18,6 +18,7 @@ from twins import (
 
 import jaxpart
 from convert.pipeline import convert
+from jaxpart.encoders.encoder import with_stride
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
@@ -37,6 +38,15 @@ def test_dinov2_of_timm(name, twin):
     assert len(pair.encoder.config.prefix) == (5 if registers else 1)
     assert pair.encoder.config.gated_mlp == (size == "giant")
     pair.compare((42, 70), forward_features)
+
+
+def test_overlapping_patches(twin):
+    model = timm.create_model("vit_small_patch14_dinov2", **TIMM)
+    pair = twin("dinov2", "timm", model, model.blocks)
+    model.patch_embed.proj.stride = (7, 7)
+    dense = dataclasses.replace(pair, encoder=with_stride(pair.encoder, 7))
+    assert dense.encoder.grid_of(42, 70) == (5, 9)
+    dense.compare((42, 70), forward_features)
 
 
 @pytest.mark.parametrize("registers", ["", "WithRegisters"])

@@ -10,6 +10,7 @@ from jaxpart.data.pairs import PairSet
 from jaxpart.data.sets.pairs import open_pairs
 from jaxpart.data.squares import resized, square_view
 from jaxpart.encoders.configured import configured_encoder
+from jaxpart.encoders.encoder import with_stride
 from jaxpart.errors import JaxpartError
 from jaxpart.features.representations import represent
 from jaxpart.metrics.pck import interchangeable, pck, pck_intervals
@@ -215,7 +216,8 @@ def test_geometry_aware_points_by_id(case):
 def test_places():
     grid = Grid(4, 40)
     np.testing.assert_array_equal(
-        cells_of([[0, 0], [9.9, 10], [40, 40], [-3, 99]], grid), [0, 4, 15, 12]
+        cells_of([[0, 0], [9.9, 10], [40, 40], [-3, 99]], grid, CONVENTIONS["jaxpart"]),
+        [0, 4, 15, 12],
     )
     assert resized((200, 101), 100, "centred") == (100, 50, 0, 25)  # 50.5, half to even
     assert resized((101, 200), 100, "corner") == (50, 100, 0, 0)
@@ -360,6 +362,8 @@ def test_task_by_every_convention(measured, name):
             "config.correspondence.pixels is 50, and images of 50 × 50 pixels cannot be cut",
         ),
         ({"convention": "dift", "soft_window": 5}, "soft_window is for cells, and dift looks"),
+        ({"stride": 3}, "stride is 3, and patches of 8 pixels cannot lie 3 pixels apart"),
+        ({"stride": 4, "convention": "dift"}, "stride is 4, and dift does not say"),
         ({"convention": "none"}, "convention is 'none'; choose among jaxpart, geoaware"),
         ({"sets": ()}, "config.correspondence.sets is empty"),
         ({"sets": ("imagenet",)}, "sets holds 'imagenet'; choose among critters"),
@@ -401,3 +405,27 @@ def test_confusions():
     assert placed.confused(found).tolist() == [[True, False, False]]
     assert placed.right(found, 0.11).tolist() == [[False, True, False]]
     assert placed.same_position().tolist() == points[0].tolist()
+
+
+def test_overlapping_patches(measured):
+    """By plain loops: a stride of half a patch, and the points of the denser grid."""
+    encoder = measured[0]
+    config = small_config(stride=4, representations=("block3/tokens",))
+    rows = carried_out(experiment, encoder, config)
+    dense = with_stride(encoder, 4)
+    pairs = open_pairs("critters", config.data, most=100, seed=0)
+    view = square_view(pairs.source, size=64, layout="centred")
+    pixels = np.stack(list(view.read(range(len(view.ids)))))
+    tokens = np.asarray(represent(dense, pixels, names=("block3/tokens",))["block3/tokens"])[:, 1:]
+    tokens = tokens / np.linalg.norm(tokens, axis=-1, keepdims=True)
+    assert tokens.shape[1] == 15 * 15
+    centres = 4.0 + 4 * np.arange(15)
+    right = []
+    for i, (source, target) in enumerate(pairs.pairs):
+        for p in np.flatnonzero(pairs.counted[i]):
+            column, row = (np.abs(v - centres - 1e-9).argmin() for v in pairs.source_xy[i, p])
+            best = int(np.argmax(tokens[target] @ tokens[source, row * 15 + column]))
+            point = centres[best % 15], centres[best // 15]
+            right.append(np.linalg.norm(point - pairs.target_xy[i, p]) < 0.1 * 64)
+    found = one(rows, "critters", "correspondence", "PCK@0.10", representation="block3/tokens")
+    assert found.value == pytest.approx(np.mean(right))

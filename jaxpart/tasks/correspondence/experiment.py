@@ -14,6 +14,7 @@ from jaxpart.data.pairs import PairSet
 from jaxpart.data.sets.pairs import ALIASES, open_pairs
 from jaxpart.data.squares import square_view
 from jaxpart.encoders.configured import permutation_seed
+from jaxpart.encoders.encoder import Encoder, with_stride
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
@@ -28,7 +29,7 @@ from jaxpart.runs.table import Section, interval, percent
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.baselines import BASELINE
 from jaxpart.tasks.correspondence.pair_points import PairPoints
-from jaxpart.tasks.correspondence.places import CONVENTIONS, Convention, Grid
+from jaxpart.tasks.correspondence.places import CONVENTIONS, OVERLAPPING, Convention, Grid
 from jaxpart.tasks.plans import Need, Plan, side_of
 
 _TASK = "correspondence"
@@ -41,7 +42,7 @@ _LABELS = {SAME_POSITION: "same position", PIXELS: "pixels"}
 def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[Correspondence]:
     """Correspondence on every data set of a configuration: see `jaxpart.tasks.Task`."""
     options = config.correspondence
-    encoder = narrowed(encoder)
+    encoder = _with_stride(narrowed(encoder), options)
     blocks = tuple(f"block{i}/tokens" for i in range(encoder.depth))
     names = tuple(options.representations) or (*blocks, "tokens")
     check_representations(encoder, names, tokens=True)
@@ -78,20 +79,44 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[C
             name,
             pairs,
             names,
-            {name: _grid(encoder, name, side) for name in names},
+            {name: _grid(encoder, name, side, options.stride) for name in names},
             side,
             len(encoder.prefix),
             convention,
             options.soft_window or None,
             tuple(options.alphas),
-            f"{options.convention}, {pairs.reference}, {options.soft_window}, {side}",
+            f"{options.convention}, {pairs.reference}, {options.soft_window}, {side}, {options.stride}",
             needs={
                 "images": Need(encoder, view, (*names, PIXELS), options.batch_size, "raise"),
             },
         )
 
 
-def _grid(encoder: FrozenEncoder, name: str, side: int) -> Grid:
+def _with_stride(encoder: FrozenEncoder, options: Any) -> FrozenEncoder:
+    """The encoder with patches that lie `config.correspondence.stride` pixels apart.
+
+    Raises:
+      JaxpartError: They cannot, or the convention does not say where such cells lie.
+    """
+    stride, field = options.stride, "config.correspondence.stride"
+    if not stride:
+        return encoder
+    if not isinstance(encoder, Encoder):
+        raise JaxpartError(
+            f"{field} is {stride}, and the patches of {encoder.name} are its own; set it to 0"
+        )
+    if options.convention not in OVERLAPPING:
+        raise JaxpartError(
+            f"{field} is {stride}, and {options.convention} does not say where cells of overlapping "
+            f"patches lie; set it to 0, or the convention to {' or '.join(OVERLAPPING)}"
+        )
+    try:
+        return with_stride(encoder, stride)
+    except JaxpartError as error:
+        raise JaxpartError(f"{field} is {stride}, and {error}") from error
+
+
+def _grid(encoder: FrozenEncoder, name: str, side: int, stride: int) -> Grid:
     """Of a representation's patch tokens; `check_representations` has seen that they have one grid."""
     block = re.match(r"block(\d+)/", name)
     rows, columns = encoder.grid_of(side, side, int(block[1]) if block else None)
@@ -100,7 +125,8 @@ def _grid(encoder: FrozenEncoder, name: str, side: int) -> Grid:
             f"correspondence matches tokens on a square grid, and {name} of the {encoder.name} encoder "
             f"has {rows} × {columns} of an image of {side} × {side} pixels"
         )
-    return Grid(rows, side)
+    patch = encoder.config.patch_size if stride and isinstance(encoder, Encoder) else 0
+    return Grid(rows, side, patch)
 
 
 def rules(encoder: FrozenEncoder, config: Any) -> Mapping[str, str]:

@@ -71,6 +71,9 @@ CONVENTIONS = {
 }
 """By the name that a configuration gives them."""
 
+OVERLAPPING = ("jaxpart", "sd_dino")
+"""Those that say where the cells of overlapping patches lie."""
+
 
 def find_convention(name: str) -> Convention:
     """A convention by its name. Raises `JaxpartError` if there is none."""
@@ -122,10 +125,20 @@ def to_square(
     return points * (side / max(size)) + resized(size, side, convention.layout)[2:]
 
 
-def cells_of(xy: Num[np.ndarray, "point 2"], grid: Grid) -> Int32[np.ndarray, " point"]:
-    """The token in whose cell each point of the square lies; points outside belong to the nearest."""
-    at = np.floor(np.asarray(xy, np.float64) * (grid.cells / grid.side)).astype(np.int32)
-    column, row = np.clip(at, 0, grid.cells - 1).T
+def cells_of(
+    xy: Num[np.ndarray, "point 2"], grid: Grid, convention: Convention
+) -> Int32[np.ndarray, " point"]:
+    """The token in whose cell each point of the square lies; points outside belong to the nearest.
+
+    Where patches overlap, a cell is as large as the stride and lies round the centre of its patch; the
+    published code cuts the whole square into as many cells instead.
+    """
+    points = np.asarray(xy, np.float64)
+    if grid.patch and convention.back == "centre":
+        at = (points - (grid.patch - grid.stride) / 2) / grid.stride
+    else:
+        at = points * (grid.cells / grid.side)
+    column, row = np.clip(np.floor(at).astype(np.int32), 0, grid.cells - 1).T
     return row * grid.cells + column
 
 
@@ -144,7 +157,7 @@ def sampled(
       size: (width, height) of the image, where `convention.target` is "original".
     """
     if convention.source == "cell":
-        cells = cells_of(xy, grid)[:, None]
+        cells = cells_of(xy, grid, convention)[:, None]
         return Sampled(cells, np.ones(cells.shape, np.float32))
     x, y = np.asarray(xy, np.float64).T
     if convention.source == "corners":
