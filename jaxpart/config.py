@@ -129,12 +129,14 @@ def _embedded(method: str) -> ConfigDict:
     config.classification = _embedded_classification()
     config.segmentation = _embedded_segmentation()
 
-    # Asked for with --config.tasks="('layers','masked_parts')".
+    # Asked for with --config.tasks="('layers','masked_parts','attention')".
     config.layers = ConfigDict()  # patches are read as `retrieval` says
     config.layers.tokens = ("embedding", "cls_token")  # of every block's output
     config.masked_parts = ConfigDict()
     config.masked_parts.images = 150  # drawn by the seed; 0: all
     config.masked_parts.largest_share = 0.5  # of the patches; larger parts are not hidden
+    config.attention = ConfigDict()
+    config.attention.images = 200  # drawn by the seed; 0: all
     return config
 
 
@@ -161,7 +163,10 @@ def correspondence_config(argument: str | None) -> ConfigDict:
     """
     variant = variant_of(argument, ["spair", "cub"])
     config = part_config("ibot", "paper" if variant else "", projector=False)
-    for name in ("retrieval", "classification", "segmentation", "layers", "masked_parts"):
+    for name in (
+        *("retrieval", "classification", "segmentation", "layers", "masked_parts"),
+        "attention",
+    ):
         del config[name]
     config.tasks = ("correspondence",)
     config.data.sets = ()

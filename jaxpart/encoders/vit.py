@@ -104,8 +104,11 @@ class ViT(nnx.Module):
         tokens: Float[Array, "batch token width"],
         grid: Grid,
         branches: Float[Array, "block 2 batch"] | None = None,
-    ) -> tuple[tuple[Float[Array, "batch token width"], ...], Float[Array, "batch head query key"]]:
-        """Output of every block, before the final norm, and the attention weights of the last.
+    ) -> tuple[
+        tuple[Float[Array, "batch token width"], ...],
+        tuple[Float[Array, "batch head query key"], ...],
+    ]:
+        """Output of every block, before the final norm, and its attention weights.
 
         `branches` are factors of the two residual branches of every block (stochastic depth).
         """
@@ -116,13 +119,14 @@ class ViT(nnx.Module):
         if config.rotary != "none":
             channels = config.width // config.num_heads
             turn = rotary_turn(config.rotary, grid, len(config.prefix), channels)
-        outputs = []
+        outputs, attention = [], []
         for i, block in enumerate(self.blocks):
             bias = block.relative_bias(grid) if per_block else shared
             factors = None if branches is None else branches[i]
             tokens, weights = block(tokens, bias, turn, factors)
             outputs.append(tokens)
-        return tuple(outputs), weights
+            attention.append(weights)
+        return tuple(outputs), tuple(attention)
 
     def finish(self, tokens: Float[Array, "batch token width"]) -> dict[str, Array]:
         """Final norm, pooling and projection of the last block's output: see `Encoder.__call__`."""
@@ -171,7 +175,7 @@ class ViT(nnx.Module):
             out["blocks"] = outputs
             out["projector"], out["predictor"] = self.projector_outputs(out)
         if attention:
-            out["attention"] = weights
+            out["attention"] = weights[-1]
         return out
 
 

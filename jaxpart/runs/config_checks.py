@@ -116,6 +116,7 @@ RULES: dict[str, Rule] = {
     "layers.tokens": TEXTS,
     "masked_parts.images": COUNT_OR_NONE,
     "masked_parts.largest_share": Rule("number", above=0, high=1),
+    "attention.images": COUNT_OR_NONE,
     "correspondence.sets": Rule("text", choices=tuple(PAIR_SETS), aliases=PAIR_ALIASES, many=True),
     "correspondence.pairs": COUNT_OR_NONE,
     "correspondence.representations": TEXTS,

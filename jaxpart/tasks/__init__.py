@@ -43,6 +43,7 @@ TASKS = {
     "segmentation": "segmentation.experiment",
     "layers": "layers",
     "masked_parts": "masked_parts.experiment",
+    "attention": "attention",
     "correspondence": "correspondence.experiment",
 }
 """The module of each task, in the order of the result table."""

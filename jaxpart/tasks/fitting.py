@@ -152,5 +152,6 @@ _FITTED: dict[str, Callable[[Any, FrozenEncoder, Callable[[str], None]], bool]] 
     "segmentation": _segmentation,
     "layers": _layers,
     "masked_parts": lambda config, encoder, say: False,
+    "attention": lambda config, encoder, say: False,
     "correspondence": _correspondence,
 }

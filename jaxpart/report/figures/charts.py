@@ -27,7 +27,7 @@ _LEVELS = (
     ("critters_object", "critters_part", "critters"),
 )
 
-_SHOWN = ("AP", "mIoU", "chosen", "PCK@0.10")
+_SHOWN = ("AP", "mIoU", "chosen", "PCK@0.10", "distance", "affinity")
 """Metrics of the curves over blocks."""
 
 Ends = tuple[float, ...]
@@ -133,13 +133,15 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
     behind: dict[tuple[str, str], dict[tuple[int, int], float]] = {}
     for run in runs:
         for row in run.rows:
-            what = row.group if row.task == "layers" else ""
+            what = row.group if row.task in ("layers", "attention") else ""
             match = _PLACE.fullmatch(row.representation or row.head)
             if not match or row.metric not in _SHOWN or row.group != what or row.head == UNTRAINED:
                 continue
+            if row.task == "attention" and row.metric == "distance" and row.head:
+                continue  # a block's is the mean over its heads
             block, kind, module, layer, end = match.groups()
             value = row.value
-            head = row.head if row.representation else ""
+            head = row.head if row.representation and row.task != "attention" else ""
             named = " ".join(filter(None, (head, row.task.replace("_", " "), what)))
             title = f"{row.data}, {named} ({row.metric})"
             name = _named(run, short=True)

@@ -1,0 +1,257 @@
+"""What the attention heads of every block look at: how far, and which parts.
+
+Distance: how far from a patch the patches lie that it attends to, the mean over all patches, in shares of
+the image's side (Raghu et al., NeurIPS 2021, figure 1). Affinity: the share of the attention of the cls
+token (without one, of all patches) that falls on the patch of a part's keypoint. Both are of the weights
+on patches alone, which are brought to a sum of 1.
+
+Parts lie where images have something to look at, and a head that attends to the middle attends to parts
+too. So beside every affinity stands that of the same head at the places where another image has the part.
+Of every block and part one head is named, chosen by half of the images and measured on the other half.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int, Int32, UInt8
+
+from jaxpart.data.pairs import image_size
+from jaxpart.data.parts import PartSelection
+from jaxpart.data.sets import find_set, retrieval_set
+from jaxpart.data.source import Source
+from jaxpart.data.squares import square_view
+from jaxpart.data.subset import Subset
+from jaxpart.encoders.encoder import Encoder
+from jaxpart.encoders.frozen import FrozenEncoder
+from jaxpart.errors import JaxpartError
+from jaxpart.features.extract import Extracted
+from jaxpart.metrics.bootstrap import ratio_interval
+from jaxpart.runs.items import items_file, items_npz
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Key, Row, one, select
+from jaxpart.runs.table import Section, percent
+from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.baselines import BASELINE
+from jaxpart.tasks.correspondence.places import CONVENTIONS, Grid, cells_of, to_square
+from jaxpart.tasks.plans import Plan
+
+_TASK = "attention"
+_BATCH = 16
+UNIFORM = "uniform"
+ELSEWHERE = "affinity elsewhere"
+"""The metric of a head's affinity at the places where another image has the part."""
+
+
+def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[Attention]:
+    """Attention on every data set of a configuration: see `jaxpart.tasks.Task`."""
+    if not isinstance(encoder, Encoder):
+        raise JaxpartError(f"{encoder.name} is no converted ViT, whose attention can be read")
+    for alias in config.data.sets:
+        name, _ = find_set(alias)
+        with progress.bar(f"{name}: opening", None):
+            source, selection = retrieval_set(name, config.data)
+        progress.say_once(source.info.remarks)
+        order = np.random.default_rng(config.seed).permutation(len(source))
+        numbers = sorted(order[: config.attention.images or None].tolist())
+        if len(numbers) < 4:
+            raise JaxpartError(
+                f"{name} has {len(numbers)} images; attention needs at least 4, for heads are chosen by "
+                f"one half and measured on the other"
+            )
+        few = Subset(source, numbers)
+        yield Attention(f"{name}/{_TASK}", (source,), name, encoder, few, selection)
+
+
+@dataclasses.dataclass(frozen=True)
+class Attention(Plan):
+    """The heads of an encoder on the images of a data set; see the module.
+
+    Attributes:
+      data: What rows call the data set.
+      encoder: The frozen ViT.
+      images: Those that are looked at.
+      selection: The parts.
+    """
+
+    data: str
+    encoder: Encoder
+    images: Source
+    selection: PartSelection
+
+    def rows(
+        self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
+    ) -> Iterator[Row]:
+        """Yields the "distance" of every block (mean over its heads) and every head ("head0"…), and of
+        uniform attention; of every block and part the head of the largest affinity, with "affinity", its
+        95 % interval over images, and `ELSEWHERE`.
+
+        Writes attention_DATA.npz: distances by image, block and head.
+        """
+        side = self.encoder.image_size[0]
+        grid = Grid(self.encoder.grid_of(side, side)[0], side)
+        cells = self._cells(grid)
+        row = functools.partial(Row, self.data, _TASK)
+        yield row("images", len(self.images))
+        yield row("points", int((cells >= 0).sum()))
+        distance, affinity, elsewhere = self._measured(grid, cells, progress)
+        uniform = float(_distances(grid.cells).mean())
+        yield row("distance", uniform, head=BASELINE, representation=UNIFORM)
+        yield row("affinity", 1 / grid.cells**2, head=BASELINE, representation=UNIFORM)
+        kept = {}
+        for block in range(distance.shape[1]):
+            name = f"block{block}"
+            yield row("distance", float(distance[:, block].mean()), representation=name)
+            for head, value in enumerate(distance[:, block].mean(axis=0).tolist()):
+                yield row("distance", value, head=f"head{head}", representation=name)
+            kept[Key(self.data, _TASK, "distance", "", name)] = distance[:, block]
+        parts = list(self.selection.parts.values())
+        for part, group in enumerate(parts):
+            seen = np.flatnonzero(cells[:, part] >= 0)
+            if len(seen) < 4:
+                continue
+            chosen, tested = seen[::2], seen[1::2]
+            for block in range(distance.shape[1]):
+                gain = (affinity - elsewhere)[chosen, block, :, part].mean(axis=0)
+                head = int(gain.argmax())
+                own = affinity[tested, block, head, part]
+                other = elsewhere[tested, block, head, part]
+                ends = ratio_interval(np.stack([own, np.ones_like(own)], axis=1))
+                best = functools.partial(
+                    row, head=f"head{head}", representation=f"block{block}", group=group
+                )
+                yield best("affinity", float(own.mean()), low=ends.low, high=ends.high)
+                yield best(ELSEWHERE, float(other.mean()))
+        ids = [self.images.annotation(number).id for number in range(len(self.images))]
+        workdir.file(items_file(_TASK, self.data), items_npz({"ids": np.array(ids)}, kept))
+
+    def _cells(self, grid: Grid) -> Int32[np.ndarray, "image part"]:
+        """The patch of each part's first visible keypoint; -1 where it has none."""
+        convention = CONVENTIONS["jaxpart"]
+        parts = {part: column for column, part in enumerate(self.selection.parts)}
+        cells = np.full((len(self.images), len(parts)), -1, np.int32)
+        for number in range(len(self.images)):
+            points = self.images.annotation(number).keypoints
+            if points is None:
+                continue
+            size = image_size(self.images, number)
+            xy = to_square(points.xy, size, grid.side, convention)
+            inside = ((points.xy >= 0) & (points.xy <= size)).all(axis=1)
+            for part, cell, seen in zip(
+                points.part.tolist(),
+                cells_of(xy, grid, convention),
+                points.visible & inside,
+                strict=True,
+            ):
+                if seen and part in parts and cells[number, parts[part]] < 0:
+                    cells[number, parts[part]] = cell
+        return cells
+
+    def _measured(
+        self, grid: Grid, cells: Int32[np.ndarray, "image part"], progress: Progress
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Distances [image, block, head]; affinities [image, block, head, part], own and elsewhere."""
+        view = square_view(self.images, size=grid.side, layout="centred")
+        distances = jnp.asarray(_distances(grid.cells))
+        places = np.stack([cells, _elsewhere(cells)], axis=1)
+        found = []
+        with progress.bar(f"{self.data}: attention", len(places)) as advance:
+            for start in range(0, len(places), _BATCH):
+                numbers = range(start, min(start + _BATCH, len(places)))
+                pixels = []
+                for image in view.read(numbers):
+                    if isinstance(image, JaxpartError):
+                        raise image
+                    pixels.append(image)
+                padded = np.resize(np.stack(pixels), (min(_BATCH, len(places)), *pixels[0].shape))
+                asked = np.resize(
+                    places[start : start + len(pixels)], (len(padded), *places.shape[1:])
+                )
+                batch = jax.device_get(_look(self.encoder, padded, np.maximum(asked, 0), distances))
+                found.append([array[: len(pixels)] for array in batch])
+                advance(len(pixels))
+        distance, affinity = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        return distance, affinity[..., 0, :], affinity[..., 1, :]
+
+
+def _distances(cells: int) -> Float32[np.ndarray, "patch patch"]:
+    """Between the centres of patches, in shares of the image's side."""
+    at = np.stack(np.divmod(np.arange(cells * cells), cells), axis=1) / cells
+    return np.linalg.norm(at[:, None] - at, axis=-1).astype(np.float32)
+
+
+def _elsewhere(cells: Int32[np.ndarray, "image part"]) -> Int32[np.ndarray, "image part"]:
+    """For each image the patches at which the next image that shows the part has it."""
+    other = cells.copy()
+    for part in range(cells.shape[1]):
+        seen = np.flatnonzero(cells[:, part] >= 0)
+        other[seen, part] = cells[np.roll(seen, -1), part]
+    return other
+
+
+@jax.jit
+def _look(
+    encoder: Encoder,
+    images: UInt8[Array, "batch side side 3"],
+    places: Int[Array, "batch which part"],
+    distances: Float[Array, "patch patch"],
+) -> tuple[Float[Array, "batch block head"], Float[Array, "batch block head which part"]]:
+    """Distance and affinities of every head; the attention weights themselves stay on the device."""
+    vit, prefix = encoder.model, len(encoder.prefix)
+    tokens, grid = vit.embed(encoder.normalize(images))
+    _, weights = vit.transform(tokens, grid)
+
+    def of_block(weights: Float[Array, "batch head query key"]) -> tuple[Array, Array]:
+        on_patches = weights[..., prefix:]
+        on_patches = on_patches / on_patches.sum(axis=-1, keepdims=True)
+        from_patches = on_patches[:, :, prefix:]
+        far = (from_patches * distances).sum(axis=-1).mean(axis=-1)
+        asking = on_patches[:, :, 0] if prefix else from_patches.mean(axis=2)
+        flat = jnp.reshape(places, (len(places), 1, -1))
+        on_parts = jnp.take_along_axis(asking, flat, axis=2)
+        return far, on_parts.reshape(*on_parts.shape[:2], *places.shape[1:])
+
+    far, on_parts = zip(*map(of_block, weights), strict=True)
+    return jnp.stack(far, axis=1), jnp.stack(on_parts, axis=1)
+
+
+def section(rows: Sequence[Row]) -> Section:
+    """A row for each block: how far it looks, and what it attends to most."""
+    shown = []
+    for row in select(rows, task=_TASK, metric="distance", group=""):
+        if row.head and row.head != BASELINE:
+            continue
+        heads = [
+            other.value
+            for other in select(
+                rows,
+                data=row.data,
+                task=_TASK,
+                metric="distance",
+                representation=row.representation,
+            )
+            if other.head
+        ]
+        parts = []
+        for best in select(
+            rows, data=row.data, task=_TASK, metric="affinity", representation=row.representation
+        ):
+            other = one(rows, *best.key._replace(metric=ELSEWHERE))
+            beside = f" ({best.head}; elsewhere {percent(other.value)})" if other else ""
+            parts.append(f"{best.group} {percent(best.value)}{beside}".strip())
+        shown.append(
+            (
+                f"{row.data}, {row.representation}",
+                percent(row.value),
+                "–" if row.head else f"{percent(min(heads))} to {percent(max(heads))}",
+                ", ".join(parts) or "–",
+            )
+        )
+    columns = ("attention", "distance, % of side", "of its heads", "% of attention on a part")
+    return Section(columns, shown)
