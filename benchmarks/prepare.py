@@ -13,6 +13,7 @@ import tempfile
 import time
 
 import numpy as np
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from benchmarks.timing import Row, faster, in_fresh_process, medians, memory, share, value
@@ -51,19 +52,19 @@ def _jpeg(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _prepared(records: int, out: str, per_shard: int) -> tuple[float, float, float]:
-    """Prepares; returns seconds, and the peak GiB of this process and of one that writes."""
+def _prepared(records: int, out: str) -> tuple[float, float, float]:
+    """Prepares; returns seconds, and the peak GiB of this process and of one that reads."""
     start = time.perf_counter()
-    prepare("noise", {"train": Noise(records)}, out, records_per_shard=per_shard)
+    prepare("noise", {"train": Noise(records)}, out)
     seconds = time.perf_counter() - start
     return seconds, memory(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
 
 
 def rows(quick: bool) -> list[Row]:
-    records, reads, runs, shard = (40, 20, 1, 2) if quick else (20_000, 2_000, 5, 1000)
+    records, reads, runs = (40, 20, 1) if quick else (20_000, 2_000, 5)
     with tempfile.TemporaryDirectory() as out:
-        few = in_fresh_process(_prepared, records // 10, f"{out}/few", shard)
-        all_ = in_fresh_process(_prepared, records, f"{out}/all", shard)
+        few = in_fresh_process(_prepared, records // 10, f"{out}/few")
+        all_ = in_fresh_process(_prepared, records, f"{out}/all")
         folder, _ = prepare("noise", {"train": Noise(records)}, f"{out}/all")  # is there
         prepared = Prepared(folder, "train")
         order = np.random.default_rng(0).integers(0, records, reads).tolist()
@@ -71,21 +72,32 @@ def rows(quick: bool) -> list[Row]:
         files.mkdir()
         for index in set(order):
             (files / f"{index}.jpg").write_bytes(prepared[index].image)
+        plain = tfds.builder_from_directory(folder).as_data_source(
+            "train", decoders={"image": tfds.decode.SkipDecoding()}
+        )
         seconds = medians(
             runs,
             prepared=lambda: [prepared[i] for i in order],
+            plain=lambda: [plain[i] for i in order],
             files=lambda: [(files / f"{i}.jpg").read_bytes() for i in order],
         )
     tenth = "a tenth of the records"
     return [
         value(f"{records:,} records", records / all_[0], "records/s"),
         share("peak memory of the main process", all_[1], few[1], tenth, "GiB"),
-        share("peak memory of a writing process", all_[2], few[2], tenth, "GiB", goal=1.1),
+        share("peak memory of a reading process", all_[2], few[2], tenth, "GiB", goal=1.1),
         faster(
             "random reads",
             reads / seconds["prepared"],
             reads / seconds["files"],
             "single files, cached",
+            unit="reads/s",
+        ),
+        faster(
+            "the same",
+            reads / seconds["prepared"],
+            reads / seconds["plain"],
+            "as_data_source of tensorflow-datasets",
             unit="reads/s",
         ),
     ]

@@ -39,9 +39,8 @@ def _command(module: str) -> Callable[[list[str]], int]:
 
 
 def _prepare(arguments: list[str]) -> int:
-    from jaxpart.data import __main__, preparing
+    from jaxpart.data import __main__
 
-    preparing.prepare.__kwdefaults__["records_per_shard"] = 4
     return __main__.main(["prepare", *arguments])
 
 

@@ -189,13 +189,13 @@ def test_cached_features(tmp_path):
 def test_prepared_sets(tmp_path):
     layouts.imagenet(tmp_path)
     sources = {split: ImageNet(tmp_path, split) for split in ("train", "val")}
-    folder, _ = prepare("imagenet", sources, tmp_path / "out", workers=1, records_per_shard=2)
+    folder, _ = prepare("imagenet", sources, tmp_path / "out", workers=1)
 
     def read(folder):
         found = Prepared(folder, "train")
         return repr((found.info, [found[i] for i in range(len(found))]))
 
-    assert check(folder, read, 200) > 50
+    assert check(folder, read, 200) > 30  # files for tensorflow-datasets alone are not read
 
 
 def test_an_npz_whose_header_names_fewer_rows(tmp_path):

@@ -12,14 +12,20 @@ from collections.abc import Callable
 
 from jaxpart.config import CRITTERS_VERSION
 from jaxpart.data.archives import ARCHIVES, download
-from jaxpart.data.checking import check_files, check_source
+from jaxpart.data.checking import check_source
 from jaxpart.data.critters import Critters
-from jaxpart.data.folders import NotThere
-from jaxpart.data.manifest import read_manifest
 from jaxpart.data.palettes import PUBLISHED
-from jaxpart.data.prepared import find_prepared
+from jaxpart.data.prepared import read_about
 from jaxpart.data.preparing import prepare
-from jaxpart.data.sets import ALIASES, SETS, find_set, open_official, open_set
+from jaxpart.data.sets import (
+    ALIASES,
+    SETS,
+    find_set,
+    open_official,
+    open_set,
+    open_splits,
+    open_whole,
+)
 from jaxpart.data.sets.tfds import PREFIX
 from jaxpart.data.source import DatasetInfo, Source
 from jaxpart.data.splits import compare_splits, unseen_labels
@@ -45,25 +51,23 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _prepare(given: argparse.Namespace) -> int:
-    name, entry = find_set(given.name)
+    name, _ = find_set(given.name)
     if name.startswith(PREFIX):
         raise JaxpartError(f"{name} is prepared by tensorflow-datasets already; use it as it is")
-    sources = _open_splits(name, given, official=True)
-    whole = None
-    if entry.whole and tuple(sources) == entry.splits:
-        whole = open_official(name, entry.whole, given)
+    sources = _opened(name, given, open_official)
+    whole = open_whole(name, sources, given)
     folder, summaries = prepare(
         name, sources, given.out, whole=whole, skip=given.skip_bad, workers=given.workers
     )
     if not summaries:
         print(f"{folder} was finished before and holds these data; nothing was done")
         return 0
-    manifest = read_manifest(folder)
+    about = read_about(folder)
     for split, summary in summaries.items():
         print(f"{name} ({split}): {summary}{_names(sources[split].info)}")
         for remark in sources[split].info.remarks:
             print(f"  {remark}")
-        skipped = manifest.splits[split].skipped
+        skipped = about.splits[split].skipped
         if skipped:
             print(f"{name} ({split}): {len(skipped)} left out; the first: {skipped[0][1]}")
     print(f"written to {folder}")
@@ -73,10 +77,7 @@ def _prepare(given: argparse.Namespace) -> int:
 def _check(given: argparse.Namespace) -> int:
     name, entry = find_set(given.name)
     faults: list[str] = []
-    prepared = find_prepared(given.root, name) if given.root and entry.open else None
-    if prepared is not None:
-        faults += check_files(prepared, read_manifest(prepared))
-    sources = _open_splits(name, given, official=False, faults=faults)
+    sources = _opened(name, given, open_set, faults)
     lines, wrong = compare_splits(entry, sources, given.root)
     for split, source in sources.items():
         with Progress().bar(f"{name} ({split}): checking", len(source)) as advance:
@@ -133,55 +134,18 @@ def _download(given: argparse.Namespace) -> int:
     return 0
 
 
-def _open_splits(
-    name: str, given: argparse.Namespace, *, official: bool, faults: list[str] | None = None
+def _opened(
+    name: str,
+    given: argparse.Namespace,
+    opener: Callable[[str, str, argparse.Namespace], Source],
+    faults: list[str] | None = None,
 ) -> dict[str, Source]:
-    """The splits that were asked for, or else all that are there; says which are not.
-
-    Args:
-      name: The data set.
-      given: The command line.
-      official: Whether a prepared folder is not taken.
-      faults: Takes the errors of splits that cannot be opened; without it they are raised.
-    """
+    """The splits of a command line, see `open_splits`."""
     entry = find_set(name)[1]
-    opener = open_official if official else open_set
     if not given.root and entry.open is not None and not name.startswith(PREFIX):
         raise JaxpartError(f"pass --root FOLDER, the folder that holds {name}; {entry.advice}")
-
-    def try_all(splits: tuple[str, ...]) -> tuple[dict[str, Source], list[NotThere]]:
-        found: dict[str, Source] = {}
-        missing: list[NotThere] = []
-        for split in splits:
-            try:
-                with Progress().bar(f"{name} ({split}): opening", None):  # Pascal, ADE20K: minutes
-                    source = opener(name, split, given)
-                if len(source) == 0:
-                    raise JaxpartError(f"{name} ({split}) holds no image; unpack it again")
-                found[split] = source
-            except NotThere as error:
-                missing.append(error)
-            except JaxpartError as error:
-                if faults is None:
-                    raise
-                faults.append(str(error))
-        return found, missing
-
-    unknown = [split for split in given.splits or () if split not in entry.all_splits]
-    if unknown and entry.all_splits:
-        raise JaxpartError(
-            f"{name} has no split {unknown[0]!r}; choose among {', '.join(entry.all_splits)}"
-        )
-    found, missing = try_all(tuple(given.splits or entry.splits))
-    if given.splits and missing:
-        raise missing[0]
-    if missing and not found and not faults and entry.instead:
-        found, _ = try_all((entry.instead,))
-    if missing and not found and not faults:
-        raise missing[0]
-    for error in missing:
-        Progress().say(f"left out: {error}")
-    return found
+    splits = given.splits or ()
+    return open_splits(name, given, splits, opener=opener, progress=Progress(), faults=faults)
 
 
 def _names(info: DatasetInfo) -> str:

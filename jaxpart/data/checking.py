@@ -5,14 +5,12 @@ from __future__ import annotations
 import collections
 import dataclasses
 import io
-import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxpart.data.images import Header, decode, read_header
-from jaxpart.data.manifest import Manifest, describe_file
 from jaxpart.data.masks import no_labels, read_mask
 from jaxpart.data.parallel import over_tasks
 from jaxpart.data.parts import outside
@@ -199,11 +197,10 @@ def check_source(
     """
     starts = range(0, len(source), _RECORDS_PER_TASK)
     tasks = [("", start, min(start + _RECORDS_PER_TASK, len(source))) for start in starts]
-    found: dict[tuple[str, int, int], Found] = {}
+    in_order: list[Found] = []
     for task, result in over_tasks(check_records, {"": source}, tasks, workers):
-        found[task] = result
+        in_order.append(result)
         progress(task[2] - task[1])
-    in_order = [found[task] for task in tasks]
     faults = [fault for result in in_order for fault in result.faults]
     faults += repeated(key for result in in_order for key in result.ids)
     summary = total(result.summary for result in in_order)
@@ -218,15 +215,3 @@ def repeated(ids: Iterable[str]) -> list[str]:
     """A sentence for each id that comes more than once."""
     counts = collections.Counter(ids)
     return [f"the id {key} comes {count} times" for key, count in counts.items() if count > 1]
-
-
-def check_files(folder: pathlib.Path, manifest: Manifest) -> list[str]:
-    """A sentence for each file of a prepared data set whose checksum is another than listed."""
-    faults = []
-    for file in manifest.files():
-        if describe_file(folder / file.name) != file:
-            faults.append(
-                f"{folder / file.name} has not the SHA-256 that the manifest lists; prepare the data set "
-                "again"
-            )
-    return faults

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -18,6 +20,9 @@ from jaxpart.errors import JaxpartError
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
+
+_AHEAD = 4
+"""Tasks for each process that are at work or wait for those before them: they bound memory."""
 
 _sources: Mapping[str, Source] = {}
 """The data sets of this process, by split; sent once, not with every task."""
@@ -47,7 +52,7 @@ def over_tasks(
     tasks: Sequence[_Task],
     workers: int | None = None,
 ) -> Generator[tuple[_Task, _Result], None, None]:
-    """Yields (task, `function(sources, task)`) as they are done, in no fixed order.
+    """Yields (task, `function(sources, task)`) in the order of the tasks, a few of which run ahead.
 
     To be closed if left before its end, which ends the processes in the midst of their tasks.
 
@@ -75,10 +80,13 @@ def over_tasks(
         ending,
         concurrent.futures.ProcessPoolExecutor(workers, context, _start, (sources, alive)) as pool,
     ):
-        waiting = {pool.submit(_run, function, task): task for task in tasks}
+        waiting: collections.deque[concurrent.futures.Future[_Result]] = collections.deque()
+        left = iter(tasks)
         try:
-            for future in concurrent.futures.as_completed(waiting):
-                yield waiting[future], future.result()
+            for task in tasks:
+                for ahead in itertools.islice(left, _AHEAD * workers - len(waiting)):
+                    waiting.append(pool.submit(_run, function, ahead))
+                yield task, waiting.popleft().result()
         except BrokenProcessPool as error:
             raise JaxpartError(
                 "a process died, perhaps for want of memory; try again with fewer --workers"

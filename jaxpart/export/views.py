@@ -22,7 +22,6 @@ from PIL import Image
 
 from jaxpart.config import part_config
 from jaxpart.data.images import Pixels
-from jaxpart.data.shards import as_os_errors
 from jaxpart.errors import JaxpartError
 from jaxpart.export.tables import VIEWS, LabelledView, find_views
 from jaxpart.features.table import item_id
@@ -118,13 +117,15 @@ def _png(pixels: Pixels) -> bytes:
 def _records(path: pathlib.Path, records: Iterator[bytes]) -> None:
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    with as_os_errors():
+    try:
         writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
         try:
             for record in records:
                 writer.write(record)
         finally:
             writer.close()
+    except RuntimeError as error:  # what array_record raises for a full or read-only disk
+        raise OSError(str(error).split(";")[0]) from error
 
 
 def main(arguments: list[str]) -> int:

@@ -132,7 +132,7 @@ def test_a_changed_source_is_not_what_was_prepared(tmp_path):
     for file, other in zip((image, labels), others, strict=True):
         kept = pathlib.Path(file).read_bytes()
         other.save(file)
-        with pytest.raises(JaxpartError, match=r"images/train.* has changed since|another version"):
+        with pytest.raises(JaxpartError, match="was prepared from other files"):
             again()
         pathlib.Path(file).write_bytes(kept)
     again()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jaxpart.data import critters
+from jaxpart.data.folders import NotThere
 from jaxpart.data.parts import COCO_PARTS, CUB_PARTS, PartSelection
 from jaxpart.data.prepared import Prepared, find_prepared
 from jaxpart.data.sets import (
@@ -25,6 +26,7 @@ from jaxpart.data.sets import (
 from jaxpart.data.source import Source
 from jaxpart.data.subset import RenumberedParts
 from jaxpart.errors import JaxpartError
+from jaxpart.runs.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,6 +224,74 @@ def open_official(name: str, split: str, config: Any) -> Source:
             f"({entry.advice})"
         )
     return entry.open(config.root, split)
+
+
+def open_splits(
+    name: str,
+    config: Any,
+    splits: Sequence[str] = (),
+    *,
+    opener: Callable[[str, str, Any], Source] = open_set,
+    progress: Progress | None = None,
+    faults: list[str] | None = None,
+) -> dict[str, Source]:
+    """The splits of a data set by name: those that are asked for, or else all that are there.
+
+    Args:
+      name: A key of `SETS` or `ALIASES`, or `tfds:NAME/CONFIG:VERSION`.
+      config: See `open_set`.
+      splits: Those that are asked for.
+      opener: `open_set`, or `open_official`.
+      progress: Is told which are not there.
+      faults: Takes the errors of splits that cannot be opened; without it they are raised.
+
+    Raises:
+      JaxpartError: A split is unknown or not there, or all are not.
+    """
+    name, entry = find_set(name)
+    progress = progress or Progress(shown=False)
+    found: dict[str, Source] = {}
+    missing: list[NotThere] = []
+
+    def try_all(splits: Sequence[str]) -> None:
+        for split in splits:
+            try:
+                with progress.bar(f"{name} ({split}): opening", None):  # Pascal, ADE20K: minutes
+                    source = opener(name, split, config)
+                if len(source) == 0:
+                    raise JaxpartError(f"{name} ({split}) holds no image; unpack it again")
+                found[split] = source
+            except NotThere as error:
+                missing.append(error)
+            except JaxpartError as error:
+                if faults is None:
+                    raise
+                faults.append(str(error))
+
+    unknown = [split for split in splits if split not in entry.all_splits]
+    if unknown and entry.all_splits:
+        raise JaxpartError(
+            f"{name} has no split {unknown[0]!r}; choose among {', '.join(entry.all_splits)}"
+        )
+    try_all(splits or entry.splits)
+    if splits and missing:
+        raise missing[0]
+    first = list(missing)
+    if missing and not found and not faults and entry.instead:
+        try_all((entry.instead,))
+    if first and not found and not faults:
+        raise first[0]
+    for error in first:
+        progress.say(f"left out: {error}")
+    return found
+
+
+def open_whole(name: str, sources: Mapping[str, Source], config: Any) -> Source | None:
+    """The union of all splits from the official folder; None where it has none, or a split is missing."""
+    name, entry = find_set(name)
+    if entry.whole is None or tuple(sources) != entry.splits:
+        return None
+    return open_official(name, entry.whole, config)
 
 
 def retrieval_set(name: str, config: Any) -> tuple[Source, PartSelection]:

@@ -1,8 +1,8 @@
 """tensorflow-datasets reads what is prepared, without TensorFlow."""
 
 import io
-import json
 import sys
+import types
 
 import layouts
 import numpy as np
@@ -11,9 +11,10 @@ from PIL import Image
 
 from jaxpart.data.critters import Critters
 from jaxpart.data.preparing import prepare
+from jaxpart.data.sets import open_set
 from jaxpart.data.sets.cub import Cub
 from jaxpart.data.sets.part_folder import part_folder
-from jaxpart.data.tfds_layout import features_json
+from jaxpart.errors import JaxpartError
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -24,10 +25,9 @@ def pixels(data):
 
 def test_critters_are_read_back(tmp_path):
     sources = {split: Critters(split, 5, image_size=32) for split in ("train", "test")}
-    folder, _ = prepare("critters", sources, tmp_path, workers=1, records_per_shard=2)
+    folder, _ = prepare("critters", sources, tmp_path, workers=1)
     builder = tfds.builder_from_directory(folder)
     assert builder.info.splits["train"].num_examples == 5
-    assert builder.info.splits["train"].num_shards == 3
     assert builder.info.features["label"].names == list(sources["train"].info.class_names)
     for split, source in sources.items():
         examples = builder.as_data_source(split=split)
@@ -55,21 +55,25 @@ def test_a_split_of_all_has_another_name(tmp_path):
     assert len(builder.as_data_source(split="full")) == 2
 
 
-def test_features_are_written_as_tfds_writes_them(tmp_path):
-    layouts.cub(tmp_path)
-    info = Cub(tmp_path).info
-    features = tfds.features.FeaturesDict(
-        {
-            "id": tfds.features.Text(),
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "label": tfds.features.ClassLabel(num_classes=2),
-            "keypoints": {
-                "part": tfds.features.Tensor(shape=(None,), dtype=np.int64),
-                "xy": tfds.features.Tensor(shape=(None, 2), dtype=np.float64, encoding="bytes"),
-                "visible": tfds.features.Tensor(shape=(None,), dtype=np.bool_),
-                "instance": tfds.features.Tensor(shape=(None,), dtype=np.int64),
-            },
-        }
+def test_a_users_own_script(tmp_path):
+    import jaxpart.data.builders
+
+    assert jaxpart.data.builders.SETS.keys() <= set(
+        tfds.list_builders(with_community_datasets=False)
     )
-    features.save_config(str(tmp_path))
-    assert json.loads(features_json(info)) == json.loads((tmp_path / "features.json").read_text())
+    layouts.cub(tmp_path / "data")
+    builder = tfds.builder("cub_parts", root=str(tmp_path / "data"), data_dir=str(tmp_path / "out"))
+    builder.download_and_prepare()
+    assert isinstance(builder, tfds.core.GeneratorBasedBuilder)
+    assert "Wah" in builder.info.citation
+    official = Cub(tmp_path / "data", "train")
+    examples = builder.as_data_source(split="train")
+    assert [example["id"].decode() for example in examples] == [
+        official.annotation(i).id for i in range(len(official))
+    ]
+    prepared = open_set("cub", "all", types.SimpleNamespace(root=str(tmp_path / "out")))
+    assert prepared.info == Cub(tmp_path / "data", "all").info
+    with pytest.raises(JaxpartError, match=r"CUB_200_2011"):
+        tfds.builder("cub_parts", root=str(tmp_path / "out"), data_dir=str(tmp_path / "b"))
+    with pytest.raises(JaxpartError, match=r"holds no prepared cub_parts; .* pass root=FOLDER"):
+        tfds.builder("cub_parts", data_dir=str(tmp_path / "b"))
