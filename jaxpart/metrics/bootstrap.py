@@ -75,7 +75,7 @@ def retrieval_intervals(
     number = np.bincount(place, minlength=size).reshape(shape)
     total, number = np.split(resampled_sums(np.concatenate([total, number], 1), seed=seed), 2, 1)
     ap = total.sum(axis=1) / number.sum(axis=1)
-    return _interval(ap), _interval(mean_of_numbers(ratio(total, number)))
+    return middle(ap), middle(mean_of_numbers(ratio(total, number)))
 
 
 def ratio_interval(table: Num[np.ndarray, "image 2"], *, seed: int = 0) -> Interval:
@@ -88,7 +88,7 @@ def ratio_interval(table: Num[np.ndarray, "image 2"], *, seed: int = 0) -> Inter
     if not len(table):
         return Interval(float("nan"), float("nan"))
     above, below = resampled_sums(table, seed=seed).T
-    return _interval(ratio(above, below))
+    return middle(ratio(above, below))
 
 
 class SegmentationIntervals(NamedTuple):
@@ -112,13 +112,14 @@ def segmentation_intervals(
     sums = resampled_sums(counts.reshape(images, -1), seed=seed).reshape(-1, 3, classes)
     found, labelled, predicted = sums.swapaxes(0, 1)
     return SegmentationIntervals(
-        _interval(mean_of_numbers(ratio(found, labelled + predicted - found))),
-        _interval(mean_of_numbers(ratio(found, labelled))),
-        _interval(ratio(found.sum(axis=1), labelled.sum(axis=1))),
+        middle(mean_of_numbers(ratio(found, labelled + predicted - found))),
+        middle(mean_of_numbers(ratio(found, labelled))),
+        middle(ratio(found.sum(axis=1), labelled.sum(axis=1))),
     )
 
 
-def _interval(values: Float64[np.ndarray, " resample"]) -> Interval:
+def middle(values: Float64[np.ndarray, " resample"]) -> Interval:
+    """The middle 95 % of the resamples that give a number."""
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(float("nan"), float("nan"))

@@ -1,0 +1,102 @@
+"""How well a clustering agrees with labels: NMI and ARI, as papers on part discovery report them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int, Num
+
+from jaxpart.metrics.bootstrap import Interval, middle, resampled_sums
+
+
+class Agreement(NamedTuple):
+    """Shares of 1, with 95 % intervals over images.
+
+    Attributes:
+      nmi: Normalised mutual information, by the arithmetic mean of both entropies; two constant
+        labellings have 1.
+      ari: Adjusted Rand index: 0 as by chance, 1 for the same partition; it may be below 0.
+      nmi_interval: Of `nmi`.
+      ari_interval: Of `ari`.
+    """
+
+    nmi: float
+    ari: float
+    nmi_interval: Interval
+    ari_interval: Interval
+
+
+def agreement(
+    labels: Int[np.ndarray, " item"],
+    clusters: Int[np.ndarray, " item"],
+    images: Int[np.ndarray, " item"],
+    *,
+    seed: int = 0,
+) -> Agreement:
+    """NMI and ARI of all items together, by scikit-learn.
+
+    The plug-in NMI of a resample lies higher than that of the items, since some count twice; so both
+    intervals are shifted by what the mean of the resamples differs.
+
+    Args:
+      labels: The true label of each item, any integers.
+      clusters: The cluster of each, any integers.
+      images: The image that each lies in.
+      seed: Of the resampling.
+    """
+    nmi, ari = scores(labels, clusters)
+    (rows, of), (columns, to), (many, image) = (
+        np.unique(values, return_inverse=True) for values in (labels, clusters, images)
+    )
+    shape = len(many), len(rows) * len(columns)
+    place = image * shape[1] + of * len(columns) + to
+    table = np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape)
+    drawn = resampled_sums(table, seed=seed).reshape(-1, len(rows), len(columns))
+    found = _of_tables(drawn)
+    ends = (middle(v - v.mean() + at) for v, at in zip(found, (nmi, ari), strict=True))
+    (low, high), of_ari = ends
+    return Agreement(nmi, ari, Interval(max(low, 0.0), min(high, 1.0)), of_ari)
+
+
+def scores(
+    labels: Int[np.ndarray, " item"], clusters: Int[np.ndarray, " item"]
+) -> tuple[float, float]:
+    """NMI and ARI as shares of 1, by scikit-learn; see `Agreement`."""
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score  # slow to import
+
+    with warnings.catch_warnings():  # of many labels for few items, which is no mistake here
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        return (
+            float(normalized_mutual_info_score(labels, clusters)),
+            float(adjusted_rand_score(labels, clusters)),
+        )
+
+
+def _of_tables(
+    tables: Num[np.ndarray, "table label cluster"],
+) -> tuple[Float64[np.ndarray, " table"], Float64[np.ndarray, " table"]]:
+    """NMI and ARI of contingency tables: scikit-learn has no function of many tables at once."""
+    total = tables.sum(axis=(1, 2))
+    joint, label, cluster = tables, tables.sum(axis=2), tables.sum(axis=1)
+    entropies = [_entropy(v.reshape(len(v), -1), total) for v in (joint, label, cluster)]
+    mean = (entropies[1] + entropies[2]) / 2
+    information = entropies[1] + entropies[2] - entropies[0]
+    nmi = np.where(mean > 0, information / np.where(mean > 0, mean, 1), 1.0)
+    pairs, of, to, every = (
+        (v * (v - 1) / 2).reshape(len(v), -1).sum(axis=1)
+        for v in (joint, label, cluster, total[:, None])
+    )
+    by_chance = of * to / np.maximum(every, 1)
+    most = (of + to) / 2
+    differ = most != by_chance
+    ari = np.where(differ, (pairs - by_chance) / np.where(differ, most - by_chance, 1), 1.0)
+    return nmi, ari
+
+
+def _entropy(
+    counts: Num[np.ndarray, "table value"], total: Num[np.ndarray, " table"]
+) -> Float64[np.ndarray, " table"]:
+    share = counts / np.maximum(total, 1)[:, None]
+    return -(share * np.log(np.where(share > 0, share, 1))).sum(axis=1)

@@ -1,0 +1,98 @@
+"""Maps of parts read as published evaluations of part discovery read them: at keypoints, and as centres.
+
+A map has a channel for each part, and one for the background where that counts as a label.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int, Num
+
+from jaxpart.probes.upsampling import interpolation_weights
+
+
+def values_at(
+    maps: Num[np.ndarray, "image channel row column"],
+    images: Int[np.ndarray, " point"],
+    xy: Num[np.ndarray, "point 2"],
+    size: tuple[int, int],
+) -> Float64[np.ndarray, "point channel"]:
+    """Maps upsampled bilinearly to pixels (align_corners false), at the pixel nearest to each point.
+
+    That is rint(x − 0.5), half to even; a point of no pixel reads zeros, so that its first channel is the
+    largest. The argmax is the part at a keypoint.
+
+    Args:
+      maps: Of some images.
+      images: The image of each point.
+      xy: x and y in pixels, the corner of the image being 0.
+      size: (height, width) in pixels of the image that the maps stand for.
+    """
+    column, row = np.rint(np.asarray(xy, np.float64) - 0.5).astype(np.int64).T
+    inside = (column >= 0) & (column < size[1]) & (row >= 0) & (row < size[0])
+    rows, columns = (
+        interpolation_weights(cells, pixels)
+        for cells, pixels in zip(maps.shape[2:], size, strict=True)
+    )
+    across = rows[np.where(inside, row, 0)], columns[np.where(inside, column, 0)]
+    found = np.einsum("pr,pkrc,pc->pk", across[0], maps[images], across[1], optimize=True)
+    return np.where(inside[:, None], found, 0).astype(np.float64)
+
+
+def labels_of_pixels(
+    maps: Num[np.ndarray, "channel row column"], size: tuple[int, int]
+) -> Int[np.ndarray, "height width"]:
+    """The largest channel of every pixel, upsampled bilinearly to (height, width)."""
+    rows, columns = (
+        interpolation_weights(cells, pixels)
+        for cells, pixels in zip(maps.shape[1:], size, strict=True)
+    )
+    return (rows @ maps @ columns.T).argmax(axis=0)
+
+
+def centres(
+    maps: Num[np.ndarray, "image part row column"], size: tuple[int, int]
+) -> Float64[np.ndarray, "image part 2"]:
+    """Centroid of each part, as in PDiscoNet: of the numbers of cells, from 0, times pixels per cell.
+
+    Args:
+      maps: Not negative, without the background.
+      size: (height, width) in pixels of the image that the maps stand for.
+
+    Returns:
+      x and y in pixels; those of the middle cell where a map is 0 everywhere.
+    """
+    maps = np.asarray(maps, np.float64)
+    total = maps.sum(axis=(2, 3))
+    shown = total > 0
+    found = []
+    for axis, pixels in ((3, size[1]), (2, size[0])):
+        cells = maps.shape[axis]
+        place = maps.sum(axis=5 - axis) @ np.arange(cells)
+        middle = np.divide(place, total, out=np.full(total.shape, (cells - 1) / 2), where=shown)
+        found.append(middle * (pixels / cells))
+    return np.stack(found, axis=2)
+
+
+def shown_parts(
+    maps: Num[np.ndarray, "image part row column"],
+) -> Bool[np.ndarray, "image part"]:
+    """The parts that PDiscoNet calls active: their map exceeds 0.5 somewhere."""
+    return maps.max(axis=(2, 3)) > 0.5
+
+
+def pixel_centres(
+    shares: Float[np.ndarray, "image part height width"],
+) -> Float64[np.ndarray, "image part 2"]:
+    """Centroid of each part, as in unsup-parts: of the numbers of pixels, from 1.
+
+    Args:
+      shares: The softmax over parts of maps that were upsampled to the image, times the foreground.
+
+    Returns:
+      x and y; near 0 where a part is shown nowhere.
+    """
+    shares = np.asarray(shares, np.float64)
+    total = shares.sum(axis=(2, 3)) + 1e-8
+    across = (shares.sum(axis=5 - axis) for axis in (3, 2))
+    return np.stack([v @ np.arange(1, v.shape[2] + 1) / total for v in across], axis=2)
