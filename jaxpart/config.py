@@ -185,6 +185,35 @@ def correspondence_config(argument: str | None) -> ConfigDict:
     return config
 
 
+def parts_config(argument: str | None) -> ConfigDict:
+    """Unsupervised parts.
+
+    Args:
+      argument: "" for the embedded data set and a small encoder; "cub" for a converted checkpoint on
+        CUB-200-2011.
+    """
+    variant = variant_of(argument, ["cub"])
+    config = part_config("ibot", "paper" if variant else "", projector=False)
+    for name in ("retrieval", "classification", "segmentation", "layers", "masked_parts"):
+        del config[name]
+    config.tasks = ("unsupervised_parts",)
+    config.data.sets = (variant or "critters",)
+    options = ConfigDict()
+    options.methods = ("kmeans", "nmf")
+    options.parts = (4, 8, 16) if variant else (8,)  # into how many the foreground is divided
+    options.representations = ()  # "block8/tokens", joined by "+"; none: every block, and the last norm
+    options.foreground = (
+        "auto"  # "masks", "spectral" by the last block's tokens, or masks if there are
+    )
+    options.images = 1000 if variant else 150  # of each split, drawn by the seed; 0: all
+    options.tokens = 50_000 if variant else 3000  # that parts are fitted to, drawn by the seed
+    options.restarts = 10 if variant else 3  # of k-means
+    options.pixels = 0  # side of the square; 0: the size the encoder was made for
+    options.batch_size = 32
+    config.unsupervised_parts = options
+    return config
+
+
 def study_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
     """All tasks on the embedded data set, sized for many encoders: see `jaxpart.study`.
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxpart.config import object_config, part_config, study_config
+from jaxpart.config import object_config, part_config, parts_config, study_config
 from jaxpart.errors import JaxpartError
 from jaxpart.evaluation import measure
 from jaxpart.pretraining import recipe
@@ -19,6 +19,7 @@ def shipped():
     yield from (part_config("ibot", variant, projector=True) for variant in ("", "paper"))
     yield from (object_config(variant, tuple(METHODS)) for variant in ("", *METHODS))
     yield study_config("", tuple(METHODS))
+    yield from (parts_config(variant) for variant in ("", "cub"))
 
 
 def test_every_shipped_configuration_is_right_and_every_field_has_a_rule():

@@ -184,6 +184,9 @@ def test_every_file_states_its_configurations(file):
         assert embedded.correspondence.sets == ("critters",)
         for variant in ("spair", "cub"):
             assert get_config(variant).correspondence.sets == (variant,)
+    elif name == "parts":
+        assert embedded.data.sets == ("critters",)
+        assert get_config("cub").data.sets == ("cub",)
     elif file.startswith("configs/pretrain/"):
         assert embedded.method == get_config("imagenet").method == name
         assert (embedded.data.name, get_config("imagenet").data.name) == ("critters", "imagenet")

@@ -35,3 +35,21 @@ def _shares(side: int) -> Float32[np.ndarray, "cell pixel"]:
     pixel = np.arange(side)
     overlap = np.minimum(ends[1:, None], pixel + 1) - np.maximum(ends[:-1, None], pixel)
     return (np.maximum(overlap, 0) * SIDE / side).astype(np.float32)
+
+
+def neighbourhoods(
+    cells: Float[np.ndarray, "image cells_by_3"],
+) -> Float32[np.ndarray, "image cell 27"]:
+    """What stands for tokens without an encoder: the colours of 3 × 3 cells around each.
+
+    Args:
+      cells: "pixels12".
+
+    Returns:
+      Colours less the image's mean colour; beyond the edge, the edge's own.
+    """
+    grid = np.asarray(cells, np.float32).reshape(-1, SIDE, SIDE, 3)
+    grid = grid - grid.mean(axis=(1, 2), keepdims=True)
+    padded = np.pad(grid, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    shifted = [padded[:, y : y + SIDE, x : x + SIDE] for y in range(3) for x in range(3)]
+    return np.concatenate(shifted, axis=-1).reshape(len(grid), SIDE * SIDE, 27)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
 from jaxpart.encoders.frozen import FrozenEncoder
+from jaxpart.encoders.positions import Grid
 from jaxpart.errors import JaxpartError
 from jaxpart.features.pixels import PIXELS, cell_means
 
@@ -63,6 +64,21 @@ def has(encoder: FrozenEncoder, name: str, *, tokens: bool = False) -> bool:
     except JaxpartError:
         return False
     return True
+
+
+def tokens_grid(encoder: FrozenEncoder, name: str, side: int) -> Grid:
+    """Patch tokens along (height, width) that a representation has of square images.
+
+    Args:
+      encoder: The encoder.
+      name: All tokens of an image; `check_representations` has seen that joined ones have one grid.
+      side: Of the images, pixels.
+
+    Raises:
+      JaxpartError: The encoder does not take such images, or does not say where its tokens lie.
+    """
+    block = re.match(r"block(\d+)/", name)
+    return encoder.grid_of(side, side, int(block[1]) if block else None)
 
 
 def available(encoder: FrozenEncoder, *, tokens: bool = False) -> list[str]:

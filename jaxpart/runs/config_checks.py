@@ -35,6 +35,7 @@ from jaxpart.runs.config_rules import (
 )
 from jaxpart.tasks import TASKS
 from jaxpart.tasks.correspondence.places import CONVENTIONS
+from jaxpart.tasks.unsupervised_parts.clustering import METHODS
 
 _CLASSIFICATIONS = ("classification", "object_classification")
 _HEADS = ("linear", "attentive")
@@ -127,6 +128,15 @@ RULES: dict[str, Rule] = {
     "correspondence.pixels": COUNT_OR_NONE,
     "correspondence.stride": COUNT_OR_NONE,
     "correspondence.batch_size": COUNT,
+    "unsupervised_parts.methods": some_of(*METHODS),
+    "unsupervised_parts.parts": Rule("whole", low=2, high=1000, many=True),
+    "unsupervised_parts.representations": TEXTS,
+    "unsupervised_parts.foreground": one_of("auto", "masks", "spectral"),
+    "unsupervised_parts.images": COUNT_OR_NONE,
+    "unsupervised_parts.tokens": COUNT,
+    "unsupervised_parts.restarts": Rule("whole", low=1, high=1000),
+    "unsupervised_parts.pixels": COUNT_OR_NONE,
+    "unsupervised_parts.batch_size": BATCH,
 }
 """By the field's dotted path."""
 
@@ -199,6 +209,9 @@ def _needed(config: Any) -> Iterator[str]:
     if "correspondence" in config.tasks:
         yield "correspondence.sets"
         yield "correspondence.alphas"
+    if "unsupervised_parts" in config.tasks:
+        yield "unsupervised_parts.methods"
+        yield "unsupervised_parts.parts"
     if "retrieval" in config.tasks:
         yield "retrieval.representations"
     if "layers" in config.tasks:

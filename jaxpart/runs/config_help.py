@@ -61,7 +61,8 @@ MEANINGS: Mapping[str, str] = {
     "encoder.pixels": "what a function is given: uint8 (the default), or float32 with a mean and std",
     "encoder.version": "of a function's weights and code; without one no feature is kept",
     "encoder.features": "in place of an encoder, a file of features by item: safetensors, npz or parquet",
-    "data.sets": "data sets of retrieval, classification, layers, masked_parts and attention",
+    "data.sets": "data sets of retrieval, classification, layers, masked_parts, attention and "
+    "unsupervised_parts",
     "data.root": "folder that holds them",
     "data.seed": "critters: draws the animals; pictures of a report are drawn by it too",
     "data.num_images": "critters: images of each split",
@@ -107,6 +108,15 @@ MEANINGS: Mapping[str, str] = {
     "correspondence.pixels": "side of the square image; 0: what the encoder was made for",
     "correspondence.stride": "pixels from a patch to the next, below a patch they overlap; 0: a patch",
     "correspondence.batch_size": "images the encoder sees at a time",
+    "unsupervised_parts.methods": "what divides tokens into parts",
+    "unsupervised_parts.parts": "into how many",
+    "unsupervised_parts.representations": "tokens, as block8/tokens, joined by +; empty: every block",
+    "unsupervised_parts.foreground": "masks; spectral: by the last block's tokens; auto: masks if any",
+    "unsupervised_parts.images": "of each split, drawn by the seed; 0: all",
+    "unsupervised_parts.tokens": "that parts are fitted to at most, drawn by the seed",
+    "unsupervised_parts.restarts": "starts of k-means, of which the best counts",
+    "unsupervised_parts.pixels": "side of the square image; 0: what the encoder was made for",
+    "unsupervised_parts.batch_size": "images the encoder sees at a time",
     **{
         f"{task}.{name}": meaning
         for task in ("classification", "object_classification")

@@ -45,6 +45,7 @@ TASKS = {
     "masked_parts": "masked_parts.experiment",
     "attention": "attention",
     "correspondence": "correspondence.experiment",
+    "unsupervised_parts": "unsupervised_parts.experiment",
 }
 """The module of each task, in the order of the result table."""
 

@@ -136,13 +136,16 @@ def _layers(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> 
     return encoder.depth > 0 and any(name in known for name in config.layers.tokens)
 
 
-def _correspondence(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
-    options = config.correspondence
-    if isinstance(encoder, FeatureTable):
-        return False
-    if not options.representations:
-        return has(encoder, "tokens", tokens=True)
-    return _keep(options, "representations", encoder, "correspondence", say, tokens=True)
+def _tokens(task: str) -> Callable[[Any, FrozenEncoder, Callable[[str], None]], bool]:
+    def fit(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
+        options = config[task]
+        if isinstance(encoder, FeatureTable):
+            return False
+        if not options.representations:
+            return has(encoder, "tokens", tokens=True)
+        return _keep(options, "representations", encoder, task, say, tokens=True)
+
+    return fit
 
 
 _FITTED: dict[str, Callable[[Any, FrozenEncoder, Callable[[str], None]], bool]] = {
@@ -153,5 +156,6 @@ _FITTED: dict[str, Callable[[Any, FrozenEncoder, Callable[[str], None]], bool]] 
     "layers": _layers,
     "masked_parts": lambda config, encoder, say: False,
     "attention": lambda config, encoder, say: False,
-    "correspondence": _correspondence,
+    "correspondence": _tokens("correspondence"),
+    "unsupervised_parts": _tokens("unsupervised_parts"),
 }

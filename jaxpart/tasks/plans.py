@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxpart.data.source import Source
 from jaxpart.data.views import View
+from jaxpart.encoders.configured import permutation_seed
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features.extract import Extracted, extract
@@ -137,3 +138,17 @@ def side_of(encoder: FrozenEncoder, side: int, field: str) -> int:
         except JaxpartError as error:
             raise JaxpartError(f"{field} is {side}, and {error}") from error
     return side or encoder.image_size[0]
+
+
+def check_kept_order(config: Any, task: str) -> None:
+    """Refuses permuted patches, whose tokens are of no place, with a `JaxpartError`.
+
+    Args:
+      config: The whole configuration.
+      task: What reads tokens by their place.
+    """
+    if permutation_seed(config) is not None:
+        raise JaxpartError(
+            f"{task} reads tokens by their place, and config.encoder.patch_order permutes them; set it to "
+            "'kept'"
+        )

@@ -85,20 +85,28 @@ class Cub:
         """The image's file."""
         return (f"{self._root}/{self._annotations[index].id}",)
 
-    def box_sizes(self) -> Float64[np.ndarray, "image 2"]:
-        """Width and height of the box of each bird, pixels, from bounding_boxes.txt.
+    def boxes(self) -> Float64[np.ndarray, "image 4"]:
+        """x and y of the corner, width and height of the box of each bird, pixels, from bounding_boxes.txt.
 
         Raises:
           JaxpartError: The file or a line is missing, or a line is not a box.
         """
         path = self._root / "bounding_boxes.txt"
-        table = _table(path, _box_size)
+        table = _table(path, _box)
         for image in self._numbers:
             if image not in table:
                 raise JaxpartError(
                     f"{path} has no line for image {image}; unpack the data set again"
                 )
         return np.array([table[image] for image in self._numbers])
+
+    @property
+    def segmentations(self) -> pathlib.Path | None:
+        """The folder of segmentations.tgz, in CUB_200_2011 or beside it; None: there is none."""
+        for folder in (self._root / "segmentations", self._root.parent / "segmentations"):
+            if folder.is_dir():
+                return folder
+        return None
 
     def __getitem__(self, index: int) -> Record:
         """An image with its annotation."""
@@ -110,11 +118,11 @@ def _flag(word: str) -> bool:
     return {"0": False, "1": True}[word]
 
 
-def _box_size(words: str) -> tuple[float, float]:
-    _, _, width, height = (float(word) for word in words.split())
-    if not (0 < width < np.inf and 0 < height < np.inf):
+def _box(words: str) -> tuple[float, ...]:
+    x, y, width, height = (float(word) for word in words.split())
+    if not (0 < width < np.inf and 0 < height < np.inf and np.isfinite(x + y)):
         raise ValueError(words)
-    return width, height
+    return x, y, width, height
 
 
 def _table(path: pathlib.Path, parse: Callable[[str], _T]) -> dict[int, _T]:

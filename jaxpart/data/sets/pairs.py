@@ -60,7 +60,7 @@ def open_pairs(name: str, data: Any, *, most: int, seed: int) -> PairSet:
     if name == "cub_parts":
         cub = Cub(data.root, split)
         groups = dict.fromkeys(cub.info.class_names, _CUB_GROUPS)
-        return _of_classes(cub, most, seed, cub.box_sizes(), groups)
+        return _of_classes(cub, most, seed, cub.boxes()[:, 2:], groups)
     if name == "own":
         return own_pairs(data.root, most, seed)
     if name == "ap10k":

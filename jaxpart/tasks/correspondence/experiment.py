@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,14 +12,13 @@ import numpy as np
 from jaxpart.data.pairs import PairSet
 from jaxpart.data.sets.pairs import ALIASES, open_pairs
 from jaxpart.data.squares import square_view
-from jaxpart.encoders.configured import permutation_seed
 from jaxpart.encoders.encoder import Encoder, with_stride
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
 from jaxpart.features.extract import Extracted, Features
-from jaxpart.features.pixels import PIXELS, SIDE
-from jaxpart.features.representations import check_representations
+from jaxpart.features.pixels import PIXELS, SIDE, neighbourhoods
+from jaxpart.features.representations import check_representations, tokens_grid
 from jaxpart.metrics.pck import interchangeable, pck, pck_intervals
 from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
@@ -30,7 +28,7 @@ from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.baselines import BASELINE
 from jaxpart.tasks.correspondence.pair_points import PairPoints
 from jaxpart.tasks.correspondence.places import CONVENTIONS, OVERLAPPING, Convention, Grid
-from jaxpart.tasks.plans import Need, Plan, side_of
+from jaxpart.tasks.plans import Need, Plan, check_kept_order, side_of
 
 _TASK = "correspondence"
 GEOMETRY_AWARE = "geometry-aware"
@@ -46,11 +44,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[C
     blocks = tuple(f"block{i}/tokens" for i in range(encoder.depth))
     names = tuple(options.representations) or (*blocks, "tokens")
     check_representations(encoder, names, tokens=True)
-    if permutation_seed(config) is not None:
-        raise JaxpartError(
-            "correspondence reads tokens by their place, and config.encoder.patch_order permutes them; set "
-            "it to 'kept'"
-        )
+    check_kept_order(config, _TASK)
     convention = CONVENTIONS[options.convention]
     if options.soft_window and convention.target != "cells":
         raise JaxpartError(
@@ -117,9 +111,8 @@ def _with_stride(encoder: FrozenEncoder, options: Any) -> FrozenEncoder:
 
 
 def _grid(encoder: FrozenEncoder, name: str, side: int, stride: int) -> Grid:
-    """Of a representation's patch tokens; `check_representations` has seen that they have one grid."""
-    block = re.match(r"block(\d+)/", name)
-    rows, columns = encoder.grid_of(side, side, int(block[1]) if block else None)
+    """Of a representation's patch tokens."""
+    rows, columns = tokens_grid(encoder, name, side)
     if rows != columns:
         raise JaxpartError(
             f"correspondence matches tokens on a square grid, and {name} of the {encoder.name} encoder "
@@ -244,22 +237,6 @@ class Correspondence(Plan):
         if ambiguous.any():
             confused = points.confused(found)
             yield row("confused", pck(confused, ambiguous).by_point, group=GEOMETRY_AWARE)
-
-
-def neighbourhoods(cells: np.ndarray) -> np.ndarray:
-    """What stands for tokens without an encoder: the colours of 3 × 3 cells around each.
-
-    Args:
-      cells: [image, values], "pixels12".
-
-    Returns:
-      [image, cell, 27] float32, less the image's mean colour; beyond the edge, the edge's own.
-    """
-    grid = np.asarray(cells, np.float32).reshape(-1, SIDE, SIDE, 3)
-    grid = grid - grid.mean(axis=(1, 2), keepdims=True)
-    padded = np.pad(grid, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    shifted = [padded[:, y : y + SIDE, x : x + SIDE] for y in range(3) for x in range(3)]
-    return np.concatenate(shifted, axis=-1).reshape(len(grid), SIDE * SIDE, 27)
 
 
 def section(rows: Sequence[Row]) -> Section:

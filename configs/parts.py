@@ -1,0 +1,21 @@
+r"""Unsupervised parts: clusters of patch tokens within the foreground, by every block, against keypoints.
+
+    python -m jaxpart.main --config configs/parts.py
+
+runs on critters with the small iBOT encoder that came with jaxpart.
+
+    python -m jaxpart.main --config configs/parts.py:cub \
+        --config.method=dinov2 --config.encoder.checkpoint=checkpoints/dinov2 --config.data.root=DATA
+
+measures a converted encoder on CUB-200-2011 (DATA holds CUB_200_2011). docs/tasks/parts.md says what is
+measured, how, and what others published.
+"""
+
+from ml_collections import ConfigDict
+
+from jaxpart.config import parts_config
+
+
+def get_config(variant: str | None = None) -> ConfigDict:
+    """Variants: none, or "cub"."""
+    return parts_config(variant)

@@ -1,0 +1,423 @@
+"""Parts that nobody named: clusters of the patch tokens of every block, against annotated keypoints.
+
+Tokens of the training split's foreground are divided into K parts; every token of the test split gets the
+nearest. How much a part at a keypoint tells of which keypoint it is (NMI, ARI), and how far the centres of
+parts tell where keypoints lie, is measured as PDiscoNet does it (docs/tasks/parts.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float64, Int
+
+from jaxpart.data.sets import PART_SETS, find_set, same_parts
+from jaxpart.data.squares import square_view
+from jaxpart.encoders.frozen import FrozenEncoder
+from jaxpart.encoders.positions import Grid
+from jaxpart.errors import JaxpartError
+from jaxpart.features.extract import Extracted, Features
+from jaxpart.features.pixels import PIXELS, SIDE, neighbourhoods
+from jaxpart.features.representations import check_representations, tokens_grid
+from jaxpart.metrics.bootstrap import ratio_interval
+from jaxpart.metrics.keypoint_regression import keypoint_errors
+from jaxpart.metrics.label_agreement import agreement
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Row, one, select
+from jaxpart.runs.table import Section, interval, percent
+from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.plans import Need, Plan, check_kept_order, side_of
+from jaxpart.tasks.unsupervised_parts.annotated import (
+    LAYOUT,
+    Annotated,
+    annotated,
+    open_annotated,
+)
+from jaxpart.tasks.unsupervised_parts.clustering import (
+    Method,
+    PartsOf,
+    Read,
+    blocks,
+    drawn_tokens,
+    fit_parts,
+    unit,
+)
+from jaxpart.tasks.unsupervised_parts.foreground import normalised_cut
+from jaxpart.tasks.unsupervised_parts.part_maps import centres, shown_parts, values_at
+
+_TASK = "unsupervised_parts"
+SAME_POSITION = "same_position"
+_LABELS = {SAME_POSITION: "same position", PIXELS: "pixels"}
+_PIXEL_GRID = SIDE, SIDE
+MASKS, SPECTRAL = "masks", "spectral"
+_Cells = Bool[np.ndarray, "image cell"]
+
+
+def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[UnsupervisedParts]:
+    """Unsupervised parts on every data set of a configuration: see `jaxpart.tasks.Task`."""
+    options = config[_TASK]
+    every = tuple(f"block{i}/tokens" for i in range(encoder.depth))
+    names = tuple(options.representations) or (*every, "tokens")
+    last = every[-1] if every else "tokens"
+    check_kept_order(config, "unsupervised_parts")
+    check_representations(encoder, (*names, last), tokens=True)
+    side = side_of(encoder, options.pixels, f"config.{_TASK}.pixels")
+    grids = {name: tokens_grid(encoder, name, side) for name in (*names, last)}
+    for alias in config.data.sets:
+        name, entry = find_set(alias)
+        if entry.retrieval is None:
+            raise JaxpartError(
+                f"{name} has no keypoints to compare parts with; choose among {', '.join(PART_SETS)}"
+            )
+        with progress.bar(f"{name}: opening", None):
+            train, test = (open_annotated(name, split, config.data) for split in entry.splits[:2])
+            test = test._replace(source=same_parts(test.source, train.source))
+        masked = train.mask_of is not None and test.mask_of is not None
+        if options.foreground == MASKS and not masked:
+            raise JaxpartError(
+                f"{name} has no masks of its objects; set config.{_TASK}.foreground to 'spectral', or "
+                f"unpack segmentations.tgz in CUB_200_2011"
+            )
+        cut_by = last if options.foreground == SPECTRAL or not masked else ""
+        every_grid = list(dict.fromkeys((*grids.values(), _PIXEL_GRID)))
+        both = []
+        for opened in (train, test):
+            progress.say_once(opened.source.info.remarks)
+            numbers = np.random.default_rng(config.seed).permutation(len(opened.source))
+            some = opened.some(np.sort(numbers[: options.images or None]))
+            with progress.bar(f"{some.name}: annotations", len(some.source)) as advance:
+                both.append(annotated(some, side, every_grid, advance))
+        fit, measured = both
+        wanted = tuple(dict.fromkeys((*names, *((cut_by,) if cut_by else ()), PIXELS)))
+        yield UnsupervisedParts(
+            what=f"{name}/{_TASK}",
+            sources=(fit.source, measured.source),
+            data=name,
+            fit=fit,
+            test=measured,
+            names=names,
+            grids=grids,
+            prefix=len(encoder.prefix),
+            cut_by=cut_by,
+            reference="image" if test.boxes is None else "box",
+            methods=tuple(options.methods),
+            parts=tuple(options.parts),
+            tokens=options.tokens,
+            restarts=options.restarts,
+            seed=config.seed,
+            needs={
+                split: Need(
+                    encoder,
+                    square_view(one.source, size=side, layout=LAYOUT),
+                    wanted,
+                    options.batch_size,
+                    "raise",
+                )
+                for split, one in (("fit", fit), ("test", measured))
+            },
+        )
+
+
+class _Subject(NamedTuple):
+    """What is divided into parts.
+
+    Attributes:
+      name: A representation, or a baseline's name.
+      grid: Of its tokens.
+      channels: Of a token.
+      methods: What divides them.
+      fit: The tokens of images of the training split.
+      test: Those of the test split.
+    """
+
+    name: str
+    grid: Grid
+    channels: int
+    methods: tuple[Method, ...]
+    fit: Read
+    test: Read
+
+
+class _Found(NamedTuple):
+    """What the parts of a split are to its keypoints.
+
+    Attributes:
+      centres: x and y of each part from the corner of the box, in shares of its sides.
+      shown: Which parts an image shows.
+      whole: The label at each keypoint: a part, or after the last one the background.
+      parts: The part at each, wherever the foreground is.
+    """
+
+    centres: Float64[np.ndarray, "image part 2"]
+    shown: Bool[np.ndarray, "image part"]
+    whole: Int[np.ndarray, " keypoint"]
+    parts: Int[np.ndarray, " keypoint"]
+
+
+@dataclasses.dataclass(frozen=True)
+class UnsupervisedParts(Plan):
+    """Clusters of tokens against keypoints.
+
+    Attributes:
+      data: What rows call the data set.
+      fit: The images that parts, and the regression to keypoints, are fitted to.
+      test: The images that are measured.
+      names: Representations, all tokens of an image.
+      grids: Of the patch tokens of each.
+      prefix: Tokens before those of patches.
+      cut_by: The representation whose normalised cut is the foreground; "": masks are.
+      reference: What the error of a keypoint is a share of: the "box" or the "image".
+      methods: What divides tokens.
+      parts: Into how many.
+      tokens: At most so many are fitted to.
+      restarts: Starts of k-means.
+      seed: Draws tokens and starts.
+    """
+
+    data: str
+    fit: Annotated
+    test: Annotated
+    names: tuple[str, ...]
+    grids: Mapping[str, Grid]
+    prefix: int
+    cut_by: str
+    reference: str
+    methods: tuple[Method, ...]
+    parts: tuple[int, ...]
+    tokens: int
+    restarts: int
+    seed: int
+
+    def rows(
+        self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
+    ) -> Iterator[Row]:
+        """Yields "fit images", "images" and "keypoints"; "foreground", the share of tokens that are, with
+        "masks" or "spectral" as its head, and of the latter the "foreground IoU" where there are masks;
+        and of each representation, after `same_position` and pixels, for each method and number of parts
+        (the head, "kmeans@8"): "NMI" and "ARI" of parts and background at keypoints, "FG-NMI" and
+        "FG-ARI" of parts alone, and "keypoint error, box" as a share of the box ("…, image" where there
+        are none), with 95 % intervals over images."""
+        row = functools.partial(Row, self.data, _TASK)
+        yield row("fit images", len(self.fit.source))
+        yield row("images", len(self.test.source))
+        yield row("keypoints", len(self.test.xy))
+        splits = {"fit": self.fit, "test": self.test}
+        where = {}
+        for split, images in splits.items():
+            where[split] = self._foreground(split, images, features[split].features, progress)
+        grid = self.grids[self.cut_by or self.names[0]]
+        inside = self.test.inside(grid)
+        head = SPECTRAL if self.cut_by else MASKS
+        yield row("foreground", float(where["test"][grid][inside].mean()), head)
+        if self.cut_by and self.test.masks is not None:
+            truth, found = self.test.masks[grid], where["test"][grid]
+            union = (truth | found).sum()
+            yield row("foreground IoU", float((truth & found).sum() / max(union, 1)), head)
+        subjects = list(self._subjects(*(features[split].features for split in splits)))
+        count = sum(len(subject.methods) for subject in subjects) * len(self.parts)
+        with progress.bar(f"{self.data}: parts", count) as advance:
+            for subject in subjects:
+                fit, test = where["fit"][subject.grid], where["test"][subject.grid]
+                models = self._fitted(subject, fit)
+                labels = [
+                    _labelled(models, read, images, subject)
+                    for read, images in ((subject.fit, len(fit)), (subject.test, len(test)))
+                ]
+                for (method, parts), of_fit, of_test in zip(
+                    models, *(each.values() for each in labels), strict=True
+                ):
+                    named = functools.partial(
+                        row, head=f"{method}@{parts}", representation=subject.name
+                    )
+                    yield from self._scored(
+                        named,
+                        _found(self.fit, of_fit, fit, subject.grid, parts),
+                        _found(self.test, of_test, test, subject.grid, parts),
+                    )
+                    advance(1)
+
+    def _foreground(
+        self, split: str, images: Annotated, features: Mapping[str, Features], progress: Progress
+    ) -> Mapping[Grid, _Cells]:
+        """The foreground of a split in every grid."""
+        if not self.cut_by:
+            assert images.masks is not None
+            return images.masks
+        own = self.grids[self.cut_by]
+        inside = images.inside(own)
+        found = np.zeros(inside.shape, bool)
+        read = self._reader(features[self.cut_by])
+        with progress.bar(f"{self.data} ({split}): foreground", len(found)) as advance:
+            for some in blocks(len(found), inside.shape[1] * features[self.cut_by].shape[-1]):
+                for number, tokens in zip(range(some.start, some.stop), read(some), strict=True):
+                    found[number] = normalised_cut(tokens, inside[number])
+                    advance(1)
+        return {
+            grid: _regridded(found, own, grid, images.side)
+            for grid in (*self.grids.values(), _PIXEL_GRID)
+        }
+
+    def _reader(self, features: Features) -> Read:
+        return lambda some: unit(np.asarray(features[some][:, self.prefix :], np.float32))
+
+    def _subjects(
+        self, fit: Mapping[str, Features], test: Mapping[str, Features]
+    ) -> Iterator[_Subject]:
+        grid = self.grids[self.names[0]]
+        baseline: tuple[Method, ...] = ("kmeans",)
+        places = (functools.partial(_positions, images, grid) for images in (self.fit, self.test))
+        yield _Subject(SAME_POSITION, grid, 2, baseline, *places)
+        colours = (lambda some, of=of: neighbourhoods(of[PIXELS][some]) for of in (fit, test))
+        yield _Subject(PIXELS, _PIXEL_GRID, 27, baseline, *colours)
+        for name in self.names:
+            read = (self._reader(of[name]) for of in (fit, test))
+            yield _Subject(name, self.grids[name], fit[name].shape[-1], self.methods, *read)
+
+    def _fitted(self, subject: _Subject, where: _Cells) -> dict[tuple[Method, int], PartsOf]:
+        """What finds the parts, by method and number of parts."""
+        tokens = drawn_tokens(subject.fit, where, subject.channels, self.tokens, self.seed)
+        if len(tokens) < max(self.parts):
+            raise JaxpartError(
+                f"the foreground of {self.data} ({self.fit.source.info.split}) has {len(tokens)} tokens, "
+                f"too few for {max(self.parts)} parts; lower config.{_TASK}.parts or give more images"
+            )
+        return {
+            (method, parts): fit_parts(
+                tokens, method, parts, restarts=self.restarts, seed=self.seed
+            )
+            for parts in self.parts
+            for method in subject.methods
+        }
+
+    def _scored(self, row: Any, fit: _Found, test: _Found) -> Iterator[Row]:
+        for prefix, labels in (("", test.whole), ("FG-", test.parts)):
+            found = agreement(self.test.part, labels, self.test.image)
+            low, high = found.nmi_interval
+            yield row(f"{prefix}NMI", found.nmi, low=low, high=high)
+            low, high = found.ari_interval
+            yield row(f"{prefix}ARI", found.ari, low=low, high=high)
+        errors = keypoint_errors(
+            fit.centres,
+            self.fit.in_boxes(self.fit.points),
+            self.fit.visible,
+            test.centres,
+            self.test.in_boxes(self.test.points),
+            self.test.visible,
+            fit_active=fit.shown,
+            active=test.shown,
+        )
+        counted = ~np.isnan(errors)
+        if counted.any():  # else no image shows one object alone
+            table = np.stack([np.nansum(errors, axis=1), counted.sum(axis=1)], axis=1)
+            low, high = ratio_interval(table[counted.any(axis=1)])
+            mean = float(errors[counted].mean())
+            yield row(f"keypoint error, {self.reference}", mean, low=low, high=high)
+
+
+def _positions(images: Annotated, grid: Grid, some: slice) -> np.ndarray:
+    """Where the centre of each cell lies in the picture of each image, in shares of its sides."""
+    rows, columns = ((np.arange(cells) + 0.5) * (images.side / cells) for cells in grid)
+    place = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(1, -1, 2)
+    left, size = images.pictures[some, None, :2], images.pictures[some, None, 2:]
+    return ((place - left) / size).astype(np.float32)
+
+
+def _regridded(found: _Cells, own: Grid, grid: Grid, side: int) -> _Cells:
+    """Cells of one grid as those of another, by half of their area."""
+    if grid == own:
+        return found
+    other = np.zeros((len(found), grid[0] * grid[1]), bool)
+    for number, cells in enumerate(found):
+        square = cv2.resize(
+            cells.reshape(own).astype(np.float32), (side, side), interpolation=cv2.INTER_NEAREST
+        )
+        shares = cv2.resize(square, grid[::-1], interpolation=cv2.INTER_AREA)
+        other[number] = shares.ravel() >= 0.5
+    return other
+
+
+def _labelled(
+    models: Mapping[tuple[Method, int], PartsOf], read: Read, images: int, subject: _Subject
+) -> dict[tuple[Method, int], Int[np.ndarray, "image cell"]]:
+    """The part of every token of a split, by each model; tokens are read once."""
+    cells = subject.grid[0] * subject.grid[1]
+    found = {key: np.zeros((images, cells), np.int16) for key in models}
+    for some in blocks(images, cells * subject.channels):
+        tokens = read(some).reshape(-1, subject.channels)
+        for key, parts_of in models.items():
+            found[key][some] = parts_of(tokens).reshape(-1, cells)
+    return found
+
+
+def _found(
+    images: Annotated,
+    labels: Int[np.ndarray, "image cell"],
+    foreground: _Cells,
+    grid: Grid,
+    parts: int,
+) -> _Found:
+    """What the parts of a split are to its keypoints."""
+    size = images.side, images.side
+    one_hot = np.eye(parts + 1, dtype=np.float32)
+    middles, shown = np.zeros((len(labels), parts, 2)), np.zeros((len(labels), parts), bool)
+    whole, alone = (np.zeros(len(images.xy), np.int64) for _ in range(2))
+    for some in blocks(len(labels), labels.shape[1] * (parts + 1)):
+        of_cells = labels[some]
+        with_rest = np.where(foreground[some], of_cells, parts)
+        maps, bare = (
+            np.moveaxis(one_hot[cells].reshape(len(cells), *grid, -1), 3, 1)
+            for cells in (with_rest, of_cells)
+        )
+        middles[some] = centres(maps[:, :parts], size)
+        shown[some] = shown_parts(maps[:, :parts])
+        mine = (images.image >= some.start) & (images.image < some.stop)
+        for channels, found in ((maps, whole), (bare[:, :parts], alone)):
+            at = values_at(channels, images.image[mine] - some.start, images.xy[mine], size)
+            found[mine] = at.argmax(axis=1)
+    return _Found(images.in_boxes(middles), shown, whole, alone)
+
+
+def rules(encoder: FrozenEncoder, config: Any) -> Mapping[str, str]:
+    """How tokens are divided, see `jaxpart.tasks.Task`."""
+    said = {"kmeans": "tokens of length 1", "nmf": "tokens of length 1, cut off below 0"}
+    return {method: said[method] for method in config[_TASK].methods}
+
+
+def section(rows: Sequence[Row]) -> Section:
+    """For each data set and head the baselines, the representation of the highest NMI, and the last one, in
+    percent."""
+    shown = []
+    heads = dict.fromkeys((row.data, row.head) for row in select(rows, task=_TASK, metric="NMI"))
+    for data, head in heads:
+        beside = select(rows, data=data, task=_TASK, metric="NMI", head=head)
+        own = [row for row in beside if row.representation not in _LABELS]
+        best = max(own, key=lambda row: row.value, default=None)
+        for row in beside:
+            if row in own and row is not best and row is not own[-1]:
+                continue
+            key = row.key
+            cells = [one(rows, *key._replace(metric=m)) for m in ("ARI", "FG-NMI")]
+            error = next(
+                (
+                    found
+                    for reference in ("box", "image")
+                    if (found := one(rows, *key._replace(metric=f"keypoint error, {reference}")))
+                ),
+                None,
+            )
+            shown.append(
+                (
+                    f"{data}, {head}, {_LABELS.get(row.representation, row.representation)}",
+                    percent(row.value),
+                    interval(row),
+                    *(percent(cell.value) if cell else "–" for cell in (*cells, error)),
+                    f"best of {len(own)}" if row is best else "",
+                )
+            )
+    columns = ("unsupervised parts", "NMI", "95 % interval", "ARI", "FG-NMI", "keypoint error", "")
+    return Section(columns, shown)
