@@ -208,6 +208,7 @@ def parts_config(argument: str | None) -> ConfigDict:
     options.images = 1000 if variant else 150  # of each split, drawn by the seed; 0: all
     options.tokens = 50_000 if variant else 3000  # that parts are fitted to, drawn by the seed
     options.restarts = 10 if variant else 3  # of k-means
+    options.pictures = 8  # test images whose parts the report draws
     options.pixels = 0  # side of the square; 0: the size the encoder was made for
     options.batch_size = 32
     config.unsupervised_parts = options

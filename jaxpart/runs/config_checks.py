@@ -135,6 +135,7 @@ RULES: dict[str, Rule] = {
     "unsupervised_parts.images": COUNT_OR_NONE,
     "unsupervised_parts.tokens": COUNT,
     "unsupervised_parts.restarts": Rule("whole", low=1, high=1000),
+    "unsupervised_parts.pictures": Rule("whole", low=0, high=100),
     "unsupervised_parts.pixels": COUNT_OR_NONE,
     "unsupervised_parts.batch_size": BATCH,
 }

@@ -115,6 +115,7 @@ MEANINGS: Mapping[str, str] = {
     "unsupervised_parts.images": "of each split, drawn by the seed; 0: all",
     "unsupervised_parts.tokens": "that parts are fitted to at most, drawn by the seed",
     "unsupervised_parts.restarts": "starts of k-means, of which the best counts",
+    "unsupervised_parts.pictures": "test images whose parts a report draws",
     "unsupervised_parts.pixels": "side of the square image; 0: what the encoder was made for",
     "unsupervised_parts.batch_size": "images the encoder sees at a time",
     **{

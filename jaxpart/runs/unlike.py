@@ -22,6 +22,7 @@ _BESIDE = (
     "unsupervised_parts.batch_size",
     "unsupervised_parts.methods",
     "unsupervised_parts.parts",
+    "unsupervised_parts.pictures",
     "segmentation.sets",
     "segmentation.readouts",
     "segmentation.shares",

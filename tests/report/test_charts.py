@@ -51,3 +51,19 @@ def test_correspondence_over_blocks(tmp_path):
     (axis,) = found["over_blocks"].figure.axes
     assert axis.get_title(loc="left") == "spair, correspondence (PCK@0.10)"
     assert axis.lines[0].get_ydata().round(6).tolist() == [10, 20, 30]
+
+
+def test_unsupervised_parts_over_blocks(tmp_path):
+    rows = [
+        Row("critters", "unsupervised_parts", metric, 0.1 * (i + 1), head, f"block{i}/tokens")
+        for i in range(3)
+        for head in ("kmeans@8", "nmf@8")
+        for metric in ("NMI", "ARI")
+    ]
+    rows.append(Row("critters", "unsupervised_parts", "NMI", 0.9, "kmeans@8", "same_position"))
+    runs = read_runs([made_run(tmp_path / "a", rows=rows)])
+    found = {one.name: one for one in run_figures(runs) if not isinstance(one, str)}
+    axes = found["over_blocks"].figure.axes
+    titles = [axis.get_title(loc="left") for axis in axes]
+    assert titles == [f"critters, {head}@8 unsupervised parts (NMI)" for head in ("kmeans", "nmf")]
+    assert axes[0].lines[0].get_ydata().round(6).tolist() == [10, 20, 30]

@@ -15,8 +15,12 @@ from jaxpart.encoders.configured import configured_encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.metrics.label_agreement import scores
 from jaxpart.probes.upsampling import upsample
+from jaxpart.report.figures.part_maps import coloured, part_maps
+from jaxpart.report.runs import Run
 from jaxpart.runs.config_checks import check_config
-from jaxpart.runs.rows import one, select
+from jaxpart.runs.items import items_npz, read_items
+from jaxpart.runs.rows import Key, one, select
+from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.fitting import fitted
 from jaxpart.tasks.unsupervised_parts import clustering, experiment
 from jaxpart.tasks.unsupervised_parts.annotated import annotated, open_annotated
@@ -49,8 +53,13 @@ def encoder():
 
 
 @pytest.fixture(scope="module")
-def rows(encoder):
-    return carried_out(experiment, encoder, small_config())
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def rows(encoder, folder):
+    return carried_out(experiment, encoder, small_config(pictures=3), WorkDir(folder, {}))
 
 
 def test_task(rows):
@@ -75,6 +84,51 @@ def test_task(rows):
     assert sum(cells[-1] == "best of 2" for cells in shown) == 2
 
 
+def test_pictures(rows, folder):
+    """A report draws the parts of the better block by each method, over their images."""
+    items, maps = read_items(folder / "unsupervised_parts_critters.npz", "")
+    assert items["ids"].tolist() == [f"test/{i:06d}" for i in (0, 12, 23)]
+    assert items["images"].shape == (3, SIDE, SIDE, 3)
+    assert [(key.head, key.representation) for key in maps] == [
+        (row.head, row.representation) for row in select(rows, metric="NMI")
+    ]
+    assert {labels.shape for labels in maps.values()} == {(3, 8, 8), (3, 12, 12)}
+    run = Run(folder, "<b>run", {"name": "ibot"}, {}, rows, {})
+    (picture,) = part_maps([run])
+    axes = np.array(picture.figure.axes).reshape(3, 3)
+    best = max(select(rows, metric="NMI", head="nmf@4"), key=lambda row: row.value).representation
+    assert axes[2, 0].get_title(loc="left") == f"nmf@4, {best}"
+    labels = maps[Key("critters", "unsupervised_parts", "parts", "nmf@4", best)]
+    drawn = axes[2, 1].images[0].get_array()
+    np.testing.assert_array_equal(drawn, coloured(items["images"][1], labels[1], 4))
+    pale = np.repeat(np.repeat(labels[1] == 4, 8, axis=0), 8, axis=1)
+    assert drawn[pale].min() >= 0.6 - 1e-9
+    assert np.ptp(drawn[pale], axis=1).max() < 1e-9  # grey
+    assert np.ptp(drawn[~pale], axis=1).min() > 0.1
+    picture.save(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda items, maps: items.pop("images"), "holds no images with parts"),
+        (lambda items, maps: maps.clear(), "holds no images with parts"),
+        (lambda items, maps: maps.update({KEY: maps[KEY] + 1}), "is no map of parts"),
+        (lambda items, maps: maps.update({KEY: maps[KEY][:2]}), "is no map of parts"),
+        (lambda items, maps: maps.update({KEY._replace(head="x@9999999"): maps[KEY]}), "is no map"),
+    ],
+)
+def test_damaged_pictures(rows, folder, tmp_path, change, sentence):
+    items, maps = read_items(folder / "unsupervised_parts_critters.npz", "")
+    change(items, maps)
+    (tmp_path / "unsupervised_parts_critters.npz").write_bytes(items_npz(items, maps))
+    with pytest.raises(JaxpartError, match=sentence):
+        list(part_maps([Run(tmp_path, "run", {"name": "ibot"}, {}, rows, {})]))
+
+
+KEY = Key("critters", "unsupervised_parts", "parts", "kmeans@4", "tokens")
+
+
 def test_spectral_foreground(encoder, rows):
     config = small_config(foreground="spectral", representations=("tokens",), methods=("kmeans",))
     found = carried_out(experiment, encoder, config)
@@ -96,10 +150,10 @@ def test_blocks_of_several_grids():
 
     function = of_function(pyramid, image_size=SIDE, pixels="uint8", version="")
     for foreground in ("masks", "spectral"):
-        config = fitted(small_config(representations=(), foreground=foreground), function, print)
-        found = carried_out(experiment, function, config)
-        named = {row.representation for row in select(found, metric="ARI", head="nmf@4")}
-        assert named == {"block0/tokens", "block1/tokens", "tokens"}
+        config = small_config(representations=(), foreground=foreground, methods=("kmeans",))
+        found = carried_out(experiment, function, fitted(config, function, print))
+        named = [row.representation for row in select(found, metric="ARI")]
+        assert named[2:] == ["block0/tokens", "block1/tokens", "tokens"]
         heads = ("critters", "unsupervised_parts", "NMI", "kmeans@4")
         assert (
             one(found, *heads, "block1/tokens").value

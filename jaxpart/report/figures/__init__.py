@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jaxpart.errors import JaxpartError
 from jaxpart.report.evaluate import Looker
-from jaxpart.report.figures import charts, galleries, reconstructions, tokens
+from jaxpart.report.figures import charts, galleries, part_maps, reconstructions, tokens
 from jaxpart.report.figures.style import Picture, house_style
 from jaxpart.report.patch_sets import PatchSet
 from jaxpart.report.runs import Run
@@ -15,7 +15,7 @@ from jaxpart.runs.progress import Progress
 
 def run_figures(runs: Sequence[Run]) -> list[Picture | str]:
     """What the numbers of runs give: pictures, and lines that say what is missing."""
-    makers = (charts.levels, charts.per_part, charts.depth, charts.learning)
+    makers = (charts.levels, charts.per_part, charts.depth, charts.learning, part_maps.part_maps)
     with house_style():
         return [found for chart in makers for found in chart(runs)]
 

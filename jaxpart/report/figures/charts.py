@@ -27,7 +27,7 @@ _LEVELS = (
     ("critters_object", "critters_part", "critters"),
 )
 
-_SHOWN = ("AP", "mIoU", "chosen", "PCK@0.10", "distance", "affinity")
+_SHOWN = ("AP", "mIoU", "chosen", "PCK@0.10", "NMI", "distance", "affinity")
 """Metrics of the curves over blocks."""
 
 Ends = tuple[float, ...]

@@ -27,8 +27,9 @@ from jaxpart.features.representations import check_representations, tokens_grid
 from jaxpart.metrics.bootstrap import ratio_interval
 from jaxpart.metrics.keypoint_regression import keypoint_errors
 from jaxpart.metrics.label_agreement import agreement
+from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.rows import Row, one, select
+from jaxpart.runs.rows import Key, Row, one, select
 from jaxpart.runs.table import Section, interval, percent
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.plans import Need, Plan, check_kept_order, side_of
@@ -110,6 +111,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[U
             tokens=options.tokens,
             restarts=options.restarts,
             seed=config.seed,
+            pictures=options.pictures,
             needs={
                 split: Need(
                     encoder,
@@ -177,6 +179,7 @@ class UnsupervisedParts(Plan):
       tokens: At most so many are fitted to.
       restarts: Starts of k-means.
       seed: Draws tokens and starts.
+      pictures: Test images whose parts are kept to be drawn.
     """
 
     data: str
@@ -192,6 +195,7 @@ class UnsupervisedParts(Plan):
     tokens: int
     restarts: int
     seed: int
+    pictures: int
 
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
@@ -201,7 +205,12 @@ class UnsupervisedParts(Plan):
         and of each representation, after `same_position` and pixels, for each method and number of parts
         (the head, "kmeans@8"): "NMI" and "ARI" of parts and background at keypoints, "FG-NMI" and
         "FG-ARI" of parts alone, and "keypoint error, box" as a share of the box ("…, image" where there
-        are none), with 95 % intervals over images."""
+        are none), with 95 % intervals over images.
+
+        Writes unsupervised_parts_DATA.npz: some test "images" [image, side, side, 3] with their "ids", and
+        the part of each of their tokens [image, row, column], K for the background, by
+        `jaxpart.runs.items`.
+        """
         row = functools.partial(Row, self.data, _TASK)
         yield row("fit images", len(self.fit.source))
         yield row("images", len(self.test.source))
@@ -220,6 +229,9 @@ class UnsupervisedParts(Plan):
             yield row("foreground IoU", float((truth & found).sum() / max(union, 1)), head)
         subjects = list(self._subjects(*(features[split].features for split in splits)))
         count = sum(len(subject.methods) for subject in subjects) * len(self.parts)
+        drawn = np.linspace(0, len(self.test.source) - 1, self.pictures).round().astype(int)
+        drawn = np.unique(drawn)
+        kept: dict[Key, np.ndarray] = {}
         with progress.bar(f"{self.data}: parts", count) as advance:
             for subject in subjects:
                 fit, test = where["fit"][subject.grid], where["test"][subject.grid]
@@ -234,12 +246,22 @@ class UnsupervisedParts(Plan):
                     named = functools.partial(
                         row, head=f"{method}@{parts}", representation=subject.name
                     )
+                    shown = np.where(test[drawn], of_test[drawn], parts)
+                    key = Key(self.data, _TASK, "parts", f"{method}@{parts}", subject.name)
+                    kept[key] = shown.reshape(-1, *subject.grid).astype(np.int16)
                     yield from self._scored(
                         named,
                         _found(self.fit, of_fit, fit, subject.grid, parts),
                         _found(self.test, of_test, test, subject.grid, parts),
                     )
                     advance(1)
+        if len(drawn):
+            view = self.needs["test"].view
+            items = {
+                "ids": np.array([view.ids[number] for number in drawn], np.str_),
+                "images": np.stack([np.asarray(one) for one in view.read(drawn.tolist())]),
+            }
+            workdir.file(items_file(_TASK, self.data), items_npz(items, kept))
 
     def _foreground(
         self, split: str, images: Annotated, features: Mapping[str, Features], progress: Progress

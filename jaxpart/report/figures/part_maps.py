@@ -1,0 +1,106 @@
+"""Unsupervised parts over images: every token in the colour of its part."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from jaxpart.data.palettes import told_apart
+from jaxpart.errors import JaxpartError
+from jaxpart.report.figures.style import Picture, file_name, new_figure, plain
+from jaxpart.report.runs import Run
+from jaxpart.runs.items import read_items
+from jaxpart.runs.rows import Key, one
+
+_TASK = "unsupervised_parts"
+_COLOUR = 0.6
+"""Of a part over the grey picture; what is left of white over the background is the same."""
+
+
+def part_maps(runs: Sequence[Run]) -> Iterator[Picture]:
+    """Of each run and data set some images, and by each method the parts of the representation that tells
+    most of keypoints.
+
+    Args:
+      runs: Those that divided tokens into parts; the others give nothing.
+
+    Raises:
+      JaxpartError: A file of parts is damaged.
+    """
+    for run in runs:
+        for file in sorted(run.path.glob(f"{_TASK}_*.npz")):
+            items, maps = read_items(file, "copy it again")
+            images = items.get("images")
+            if images is None or images.dtype != np.uint8 or images.ndim != 4 or not maps:
+                raise JaxpartError(f"{file} holds no images with parts; copy it again")
+            for key, labels in maps.items():
+                _check(file, key, labels, len(images))
+            yield _picture(run, images, maps)
+
+
+def _check(file: pathlib.Path, key: Key, labels: np.ndarray, images: int) -> None:
+    many = re.fullmatch(r"\w+@(\d{1,4})", key.head)
+    whole = labels.ndim == 3 and labels.dtype == np.int16 and len(labels) == images and labels.size
+    if not (many and whole and 0 <= labels.min() <= labels.max() <= int(many[1])):
+        raise JaxpartError(f"{file}: {key.label} is no map of parts; copy it again")
+
+
+def _picture(
+    run: Run,
+    images: UInt8[np.ndarray, "image height width 3"],
+    maps: dict[Key, Int[np.ndarray, "image row column"]],
+) -> Picture:
+    def nmi(key: Key) -> float:
+        row = one(run.rows, *key._replace(metric="NMI"))
+        return row.value if row else 0.0
+
+    heads = dict.fromkeys(key.head for key in maps)
+    own = [key for key in maps if "tokens" in key.representation]
+    shown = [max((k for k in own if k.head == head), key=nmi, default=None) for head in heads]
+    rows = [key for key in shown if key is not None]
+    size = 1.05
+    figure = new_figure(size * len(images) + 0.2, (size + 0.2) * (len(rows) + 1))
+    axes = figure.subplots(len(rows) + 1, len(images), squeeze=False)
+    for axis, image in zip(axes[0], images, strict=True):
+        axis.imshow(image)
+    for line, key in zip(axes[1:], rows, strict=True):
+        line[0].set_title(plain(f"{key.head}, {key.representation}"), fontsize=8, loc="left")
+        background = int(key.head.rpartition("@")[2])
+        for axis, image, labels in zip(line, images, maps[key], strict=True):
+            axis.imshow(coloured(image, labels, background))
+    for axis in axes.ravel():
+        axis.set_axis_off()
+    data = next(iter(maps)).data
+    return Picture(
+        file_name(f"part_maps_{data}", run.label),
+        f"{run.label}: clusters of patch tokens on test images of {data}, by each method those of the "
+        "block whose NMI with keypoints is highest. One colour is one part in all images of a row; pale: "
+        "background.",
+        figure,
+    )
+
+
+def coloured(
+    image: UInt8[np.ndarray, "height width 3"],
+    labels: Int[np.ndarray, "row column"],
+    background: int,
+) -> Float[np.ndarray, "height width 3"]:
+    """A picture in grey under the colours of its parts, from 0 to 1; the background is pale.
+
+    Args:
+      image: The picture.
+      labels: The part of each of its cells.
+      background: The label that is no part.
+    """
+    down, across = (
+        np.arange(pixels) * cells // pixels
+        for pixels, cells in zip(image.shape[:2], labels.shape, strict=True)
+    )
+    of_pixels = labels[np.ix_(down, across)]
+    colours = np.vstack([told_apart(background), [[255] * 3]]) / 255
+    grey = np.repeat(image.mean(axis=2, keepdims=True) / 255, 3, axis=2)
+    return (1 - _COLOUR) * grey + _COLOUR * colours[of_pixels]
