@@ -275,21 +275,29 @@ def test_both_methods_find_planted_parts():
     assert len(negative(np.ones((2, 3), np.float32))) == 2
 
 
-def test_normalised_cut():
-    """A compact object before a varied background; the black beside the picture is neither."""
+@pytest.mark.parametrize("edges", [(2, 5, 3, 6), (0, 4, 2, 5)])
+def test_normalised_cut(edges):
+    """A compact object before a background, also where it leaves the picture; the black beside the
+    picture is neither."""
+    top, bottom, left, right = edges
     rng = np.random.default_rng(0)
-    tokens = 0.3 * rng.standard_normal((8, 8, 16))
-    tokens[..., 0] += 1  # what all share: every cosine lies above the threshold
-    tokens[2:5, 3:6, 1] += 3
+    tokens = 0.1 * rng.standard_normal((8, 8, 16))
+    tokens[..., 0] += 1  # what all share: every cosine is far above 0
+    tokens[top:bottom, left:right, 1] += 3
+    tokens[5, 0] *= 40  # one of odd length
     inside = np.ones((8, 8), bool)
     inside[6:] = False
     tokens[6:] = 0
-    found = normalised_cut(tokens.reshape(64, 16), inside.ravel()).reshape(8, 8)
+    found = normalised_cut(tokens.reshape(64, 16), inside.ravel(), (8, 8)).reshape(8, 8)
     expected = np.zeros((8, 8), bool)
-    expected[2:5, 3:6] = True
+    expected[top:bottom, left:right] = True
     np.testing.assert_array_equal(found, expected)
     two = np.array([True, True, False])
-    np.testing.assert_array_equal(normalised_cut(np.ones((3, 4)), two), two)
+    np.testing.assert_array_equal(normalised_cut(np.ones((3, 4)), two, (1, 3)), two)
+    alike = normalised_cut(
+        np.ones((16, 4)), np.ones(16, bool), (4, 4)
+    )  # of which any cut is as good
+    assert alike.shape == (16,)
 
 
 @pytest.mark.parametrize(

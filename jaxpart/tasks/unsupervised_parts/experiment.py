@@ -277,7 +277,7 @@ class UnsupervisedParts(Plan):
         with progress.bar(f"{self.data} ({split}): foreground", len(found)) as advance:
             for some in blocks(len(found), inside.shape[1] * features[self.cut_by].shape[-1]):
                 for number, tokens in zip(range(some.start, some.stop), read(some), strict=True):
-                    found[number] = normalised_cut(tokens, inside[number])
+                    found[number] = normalised_cut(tokens, inside[number], own)
                     advance(1)
         return {
             grid: _regridded(found, own, grid, images.side)

@@ -1,4 +1,4 @@
-"""Foreground without masks: a normalised cut of the patch tokens of an image, as in TokenCut."""
+"""Foreground without masks: a normalised cut of the patch tokens of an image, after TokenCut."""
 
 from __future__ import annotations
 
@@ -6,39 +6,44 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Bool, Float
 
+from jaxpart.encoders.positions import Grid
 from jaxpart.tasks.unsupervised_parts.clustering import unit
 
-_THRESHOLD = 0.2
 _FEEBLE = 1e-5
 
 
 def normalised_cut(
-    tokens: Float[np.ndarray, "cell channel"], inside: Bool[np.ndarray, " cell"]
+    tokens: Float[np.ndarray, "cell channel"], inside: Bool[np.ndarray, " cell"], grid: Grid
 ) -> Bool[np.ndarray, " cell"]:
-    """The cells on the salient side of the normalised cut of one image's tokens.
+    """The cells on the side of the normalised cut of one image's tokens that shuns its edges.
 
-    As in TokenCut (Wang et al., CVPR 2022): tokens with a cosine above 0.2 are linked by 1, others by
-    1e-5; the second generalised eigenvector of the graph's Laplacian is cut at its mean, and the side
-    that holds its largest absolute value is the foreground. TokenCut reads the keys of DINO's last layer,
-    whose cosines lie around 0; those of other encoders' tokens may all be above 0.2, so that here tokens
-    lose the image's mean first.
+    After TokenCut (Wang et al., CVPR 2022): tokens that are alike are linked by 1, others by 1e-5, and the
+    second generalised eigenvector of the graph's Laplacian is cut at its mean. TokenCut takes keys of DINO
+    for alike whose cosine is above 0.2, and the side with the largest absolute value for the object. The
+    tokens of other encoders may all be alike, and a few of odd length lead the eigenvector; so here tokens
+    of length 1 lose the image's mean and are alike if their cosine is positive, and the object is the side
+    that holds the smaller share of the cells along the picture's edges.
 
     Args:
-      tokens: Of all cells.
-      inside: The cells of the picture; others are left out, and are background.
+      tokens: Of all cells, row by row.
+      inside: The cells of the picture, a rectangle; others are left out, and are background.
+      grid: Rows and columns.
     """
     found = np.zeros(len(tokens), bool)
     count = int(inside.sum())
     if count < 3:
         found[inside] = True
         return found
-    seen = np.asarray(tokens[inside], np.float64)
+    seen = unit(np.asarray(tokens[inside], np.float64))
     seen = unit(seen - seen.mean(axis=0))
-    graph = np.where(seen @ seen.T > _THRESHOLD, 1.0, _FEEBLE)
+    graph = np.where(seen @ seen.T > 0, 1.0, _FEEBLE)
     root = 1 / np.sqrt(graph.sum(axis=1))
     # (D − W) y = λ D y by the symmetric matrix of the same eigenvalues.
     laplacian = np.eye(count) - root[:, None] * graph * root
     vector = root * scipy.linalg.eigh(laplacian, subset_by_index=[1, 1])[1][:, 0]
     above = vector > vector.mean()
-    found[inside] = above if above[np.abs(vector).argmax()] else ~above
+    edge = np.zeros(count, bool)
+    for place in np.divmod(np.flatnonzero(inside), grid[1]):
+        edge |= (place == place.min()) | (place == place.max())
+    found[inside] = above if above[edge].mean() <= 0.5 else ~above
     return found
