@@ -55,7 +55,8 @@ class Row:
       metric: "AP", "mIoU", "best", "patches", …
       value: A share of 1, or a count, which is an integer.
       head: What reads or asks: "linear", "knn", "own" (the encoder's classifier), "paper@5%",
-        "incontext"; of masked parts the query. "baseline" and "untrained": without a trained encoder.
+        "incontext", "kmeans@8"; of masked parts the query. "baseline" and "untrained": without a trained
+        encoder.
       representation: "embedding", "block5/embedding"; of masked parts the space, "pixels"; of the head
         "baseline" which one, "chance".
       group: What it is restricted to: a part, a class, "seed 1", "rate 0.1"; of the task layers what is

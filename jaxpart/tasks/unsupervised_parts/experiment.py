@@ -388,7 +388,8 @@ def _found(
     one_hot = np.eye(parts + 1, dtype=np.float32)
     middles, shown = np.zeros((len(labels), parts, 2)), np.zeros((len(labels), parts), bool)
     whole, alone = (np.zeros(len(images.xy), np.int64) for _ in range(2))
-    for some in blocks(len(labels), labels.shape[1] * (parts + 1)):
+    each = labels.shape[1] * (parts + 1) * images.points.shape[1]  # a map for every keypoint
+    for some in blocks(len(labels), each):
         of_cells = labels[some]
         with_rest = np.where(foreground[some], of_cells, parts)
         maps, bare = (
