@@ -62,6 +62,12 @@ def _retrieved(a: np.ndarray, b: np.ndarray, items: _Items) -> Difference:
     return retrieval_difference(a, b, items["images"])
 
 
+def _erred(a: np.ndarray, b: np.ndarray, items: _Items) -> Difference:
+    found = retrieval_difference(a, b, items["images"])
+    # Less is better.
+    return dataclasses.replace(found, first_only=found.second_only, second_only=found.first_only)
+
+
 def _segmented(a: np.ndarray, b: np.ndarray, items: _Items) -> Difference:
     return segmentation_difference(a, b)
 
@@ -75,6 +81,12 @@ _KINDS = {
     "classification": _Kind("part classification", _CLASSIFIED, _READINGS, _classified),
     "correspondence": _Kind(
         "correspondence", ("pairs", "images", "options"), ("PCK@0.10 by image",), _retrieved
+    ),
+    "unsupervised_parts": _Kind(
+        "unsupervised parts",
+        ("ids", "keypoints", "images", "options"),
+        ("keypoint error, box", "keypoint error, image"),
+        _erred,
     ),
     "segmentation": _Kind(
         "segmentation", ("ids", "classes", "labelled"), ("counts",), _segmented, "mIoU"

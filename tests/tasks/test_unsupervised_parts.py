@@ -9,6 +9,7 @@ import pytest
 from carried_out import QUIET, carried_out
 from PIL import Image
 
+from jaxpart.comparison import compare_runs
 from jaxpart.config import parts_config
 from jaxpart.encoders.callables import of_function
 from jaxpart.encoders.configured import configured_encoder
@@ -86,9 +87,10 @@ def test_task(rows):
 
 def test_pictures(rows, folder):
     """A report draws the parts of the better block by each method, over their images."""
-    items, maps = read_items(folder / "unsupervised_parts_critters.npz", "")
-    assert items["ids"].tolist() == [f"test/{i:06d}" for i in (0, 12, 23)]
-    assert items["images"].shape == (3, SIDE, SIDE, 3)
+    items, kept = read_items(folder / "unsupervised_parts_critters.npz", "")
+    pictures = items["pictures"]
+    assert pictures.shape == (3, SIDE, SIDE, 3)
+    maps = {key: labels for key, labels in kept.items() if key.metric == "parts"}
     assert [(key.head, key.representation) for key in maps] == [
         (row.head, row.representation) for row in select(rows, metric="NMI")
     ]
@@ -98,9 +100,9 @@ def test_pictures(rows, folder):
     axes = np.array(picture.figure.axes).reshape(3, 3)
     best = max(select(rows, metric="NMI", head="nmf@4"), key=lambda row: row.value).representation
     assert axes[2, 0].get_title(loc="left") == f"nmf@4, {best}"
-    labels = maps[Key("critters", "unsupervised_parts", "parts", "nmf@4", best)]
+    labels = maps[KEY._replace(head="nmf@4", representation=best)]
     drawn = axes[2, 1].images[0].get_array()
-    np.testing.assert_array_equal(drawn, coloured(items["images"][1], labels[1], 4))
+    np.testing.assert_array_equal(drawn, coloured(pictures[1], labels[1], 4))
     pale = np.repeat(np.repeat(labels[1] == 4, 8, axis=0), 8, axis=1)
     assert drawn[pale].min() >= 0.6 - 1e-9
     assert np.ptp(drawn[pale], axis=1).max() < 1e-9  # grey
@@ -108,20 +110,40 @@ def test_pictures(rows, folder):
     picture.save(folder)
 
 
+def test_comparison(encoder, rows, folder, tmp_path):
+    """Errors keypoint by keypoint, of which fewer is better; a run without pictures draws none."""
+    config = small_config(representations=("tokens",), methods=("kmeans",), pictures=0)
+    config.seed = 1
+    config.unsupervised_parts.images = 0
+    others = carried_out(experiment, encoder, config, WorkDir(tmp_path, {}))
+    key = KEY._replace(metric="keypoint error, image")
+    difference = compare_runs(folder, tmp_path)[key]
+    ours, theirs = (one(of, *key).value for of in (rows, others))
+    assert difference.value == pytest.approx(ours - theirs)
+    assert difference.low <= difference.value <= difference.high
+    assert difference.first_only + difference.second_only > 50
+    errors = [
+        read_items(path / "unsupervised_parts_critters.npz", "")[1][key]
+        for path in (folder, tmp_path)
+    ]
+    assert difference.first_only == (errors[0] < errors[1] - 1e-9).sum()
+    assert list(part_maps([Run(tmp_path, "run", {"name": "ibot"}, {}, others, {})])) == []
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda items, maps: items.pop("images"), "holds no images with parts"),
-        (lambda items, maps: maps.clear(), "holds no images with parts"),
-        (lambda items, maps: maps.update({KEY: maps[KEY] + 1}), "is no map of parts"),
-        (lambda items, maps: maps.update({KEY: maps[KEY][:2]}), "is no map of parts"),
-        (lambda items, maps: maps.update({KEY._replace(head="x@9999999"): maps[KEY]}), "is no map"),
+        (lambda items, kept: items.pop("pictures"), "holds no pictures"),
+        (lambda items, kept: kept.clear(), "holds no pictures with parts"),
+        (lambda items, kept: kept.update({KEY: kept[KEY] + 1}), "is no map of parts"),
+        (lambda items, kept: kept.update({KEY: kept[KEY][:2]}), "is no map of parts"),
+        (lambda items, kept: kept.update({KEY._replace(head="x@9999999"): kept[KEY]}), "is no map"),
     ],
 )
 def test_damaged_pictures(rows, folder, tmp_path, change, sentence):
-    items, maps = read_items(folder / "unsupervised_parts_critters.npz", "")
-    change(items, maps)
-    (tmp_path / "unsupervised_parts_critters.npz").write_bytes(items_npz(items, maps))
+    items, kept = read_items(folder / "unsupervised_parts_critters.npz", "")
+    change(items, kept)
+    (tmp_path / "unsupervised_parts_critters.npz").write_bytes(items_npz(items, kept))
     with pytest.raises(JaxpartError, match=sentence):
         list(part_maps([Run(tmp_path, "run", {"name": "ibot"}, {}, rows, {})]))
 

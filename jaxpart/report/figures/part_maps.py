@@ -33,18 +33,25 @@ def part_maps(runs: Sequence[Run]) -> Iterator[Picture]:
     """
     for run in runs:
         for file in sorted(run.path.glob(f"{_TASK}_*.npz")):
-            items, maps = read_items(file, "copy it again")
-            images = items.get("images")
-            if images is None or images.dtype != np.uint8 or images.ndim != 4 or not maps:
-                raise JaxpartError(f"{file} holds no images with parts; copy it again")
+            items, kept = read_items(file, "copy it again")
+            pictures = items.get("pictures")
+            if pictures is None or pictures.dtype != np.uint8:
+                raise JaxpartError(f"{file} holds no pictures; copy it again")
+            if not len(pictures):
+                continue
+            maps = {key: labels for key, labels in kept.items() if key.metric == "parts"}
+            if pictures.ndim != 4 or pictures.shape[3] != 3 or not maps:
+                raise JaxpartError(f"{file} holds no pictures with parts; copy it again")
             for key, labels in maps.items():
-                _check(file, key, labels, len(images))
-            yield _picture(run, images, maps)
+                _check(file, key, labels, len(pictures))
+            yield _picture(run, pictures, maps)
 
 
-def _check(file: pathlib.Path, key: Key, labels: np.ndarray, images: int) -> None:
+def _check(file: pathlib.Path, key: Key, labels: np.ndarray, pictures: int) -> None:
     many = re.fullmatch(r"\w+@(\d{1,4})", key.head)
-    whole = labels.ndim == 3 and labels.dtype == np.int16 and len(labels) == images and labels.size
+    whole = (
+        labels.ndim == 3 and labels.dtype == np.int16 and len(labels) == pictures and labels.size
+    )
     if not (many and whole and 0 <= labels.min() <= labels.max() <= int(many[1])):
         raise JaxpartError(f"{file}: {key.label} is no map of parts; copy it again")
 

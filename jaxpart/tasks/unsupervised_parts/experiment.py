@@ -207,9 +207,9 @@ class UnsupervisedParts(Plan):
         "FG-ARI" of parts alone, and "keypoint error, box" as a share of the box ("…, image" where there
         are none), with 95 % intervals over images.
 
-        Writes unsupervised_parts_DATA.npz: some test "images" [image, side, side, 3] with their "ids", and
-        the part of each of their tokens [image, row, column], K for the background, by
-        `jaxpart.runs.items`.
+        Writes unsupervised_parts_DATA.npz, by `jaxpart.runs.items`: the error of every keypoint of the test
+        split; and some of its "pictures" [picture, side, side, 3] with the part of each of their tokens,
+        "parts" [picture, row, column], K for the background.
         """
         row = functools.partial(Row, self.data, _TASK)
         yield row("fit images", len(self.fit.source))
@@ -224,13 +224,13 @@ class UnsupervisedParts(Plan):
         head = SPECTRAL if self.cut_by else MASKS
         yield row("foreground", float(where["test"][grid][inside].mean()), head)
         if self.cut_by and self.test.masks is not None:
-            truth, found = self.test.masks[grid], where["test"][grid]
-            union = (truth | found).sum()
-            yield row("foreground IoU", float((truth & found).sum() / max(union, 1)), head)
+            truth, cut = self.test.masks[grid], where["test"][grid]
+            union = (truth | cut).sum()
+            yield row("foreground IoU", float((truth & cut).sum() / max(union, 1)), head)
         subjects = list(self._subjects(*(features[split].features for split in splits)))
         count = sum(len(subject.methods) for subject in subjects) * len(self.parts)
-        drawn = np.linspace(0, len(self.test.source) - 1, self.pictures).round().astype(int)
-        drawn = np.unique(drawn)
+        last = len(self.test.source) - 1
+        drawn = np.unique(np.linspace(0, last, self.pictures).round().astype(int))
         kept: dict[Key, np.ndarray] = {}
         with progress.bar(f"{self.data}: parts", count) as advance:
             for subject in subjects:
@@ -243,25 +243,37 @@ class UnsupervisedParts(Plan):
                 for (method, parts), of_fit, of_test in zip(
                     models, *(each.values() for each in labels), strict=True
                 ):
-                    named = functools.partial(
-                        row, head=f"{method}@{parts}", representation=subject.name
-                    )
+                    head = f"{method}@{parts}"
+                    key = Key(self.data, _TASK, "parts", head, subject.name)
                     shown = np.where(test[drawn], of_test[drawn], parts)
-                    key = Key(self.data, _TASK, "parts", f"{method}@{parts}", subject.name)
                     kept[key] = shown.reshape(-1, *subject.grid).astype(np.int16)
-                    yield from self._scored(
-                        named,
-                        _found(self.fit, of_fit, fit, subject.grid, parts),
-                        _found(self.test, of_test, test, subject.grid, parts),
-                    )
+                    fitted = _found(self.fit, of_fit, fit, subject.grid, parts)
+                    found = _found(self.test, of_test, test, subject.grid, parts)
+                    errors = self._errors(fitted, found)
+                    if not np.isnan(errors).all():  # else no image shows one object alone
+                        of_keypoints = errors[self.test.image, self.test.part]
+                        kept[key._replace(metric=self._error)] = of_keypoints
+                    named = functools.partial(row, head=head, representation=subject.name)
+                    yield from self._scored(named, found, errors)
                     advance(1)
-        if len(drawn):
-            view = self.needs["test"].view
-            items = {
-                "ids": np.array([view.ids[number] for number in drawn], np.str_),
-                "images": np.stack([np.asarray(one) for one in view.read(drawn.tolist())]),
-            }
-            workdir.file(items_file(_TASK, self.data), items_npz(items, kept))
+        self._keep(workdir, kept, drawn)
+
+    def _keep(
+        self, workdir: WorkDir, kept: Mapping[Key, np.ndarray], drawn: Int[np.ndarray, " picture"]
+    ) -> None:
+        view = self.needs["test"].view
+        items = {
+            "ids": np.array(view.ids, np.str_)[self.test.image],
+            "images": self.test.image,
+            "keypoints": self.test.part,
+            "options": np.array(f"{self.reference}, {SPECTRAL if self.cut_by else MASKS}"),
+            "pictures": np.array([np.asarray(one) for one in view.read(drawn.tolist())], np.uint8),
+        }
+        workdir.file(items_file(_TASK, self.data), items_npz(items, kept))
+
+    @property
+    def _error(self) -> str:
+        return f"keypoint error, {self.reference}"
 
     def _foreground(
         self, split: str, images: Annotated, features: Mapping[str, Features], progress: Progress
@@ -316,14 +328,9 @@ class UnsupervisedParts(Plan):
             for method in subject.methods
         }
 
-    def _scored(self, row: Any, fit: _Found, test: _Found) -> Iterator[Row]:
-        for prefix, labels in (("", test.whole), ("FG-", test.parts)):
-            found = agreement(self.test.part, labels, self.test.image)
-            low, high = found.nmi_interval
-            yield row(f"{prefix}NMI", found.nmi, low=low, high=high)
-            low, high = found.ari_interval
-            yield row(f"{prefix}ARI", found.ari, low=low, high=high)
-        errors = keypoint_errors(
+    def _errors(self, fit: _Found, test: _Found) -> Float64[np.ndarray, "image part"]:
+        """How far each keypoint of the test split lies from where the parts put it."""
+        return keypoint_errors(
             fit.centres,
             self.fit.in_boxes(self.fit.points),
             self.fit.visible,
@@ -333,12 +340,21 @@ class UnsupervisedParts(Plan):
             fit_active=fit.shown,
             active=test.shown,
         )
+
+    def _scored(
+        self, row: Any, found: _Found, errors: Float64[np.ndarray, "image part"]
+    ) -> Iterator[Row]:
+        for prefix, labels in (("", found.whole), ("FG-", found.parts)):
+            score = agreement(self.test.part, labels, self.test.image)
+            low, high = score.nmi_interval
+            yield row(f"{prefix}NMI", score.nmi, low=low, high=high)
+            low, high = score.ari_interval
+            yield row(f"{prefix}ARI", score.ari, low=low, high=high)
         counted = ~np.isnan(errors)
-        if counted.any():  # else no image shows one object alone
+        if counted.any():
             table = np.stack([np.nansum(errors, axis=1), counted.sum(axis=1)], axis=1)
             low, high = ratio_interval(table[counted.any(axis=1)])
-            mean = float(errors[counted].mean())
-            yield row(f"keypoint error, {self.reference}", mean, low=low, high=high)
+            yield row(self._error, float(errors[counted].mean()), low=low, high=high)
 
 
 def _positions(images: Annotated, grid: Grid, some: slice) -> np.ndarray:
