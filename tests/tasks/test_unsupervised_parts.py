@@ -25,6 +25,7 @@ from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.fitting import fitted
 from jaxpart.tasks.unsupervised_parts import clustering, experiment
 from jaxpart.tasks.unsupervised_parts.annotated import annotated, open_annotated
+from jaxpart.tasks.unsupervised_parts.at_keypoints import at_keypoints
 from jaxpart.tasks.unsupervised_parts.clustering import drawn_tokens, fit_parts, unit
 from jaxpart.tasks.unsupervised_parts.foreground import normalised_cut
 
@@ -197,7 +198,7 @@ def test_labels_at_keypoints_are_those_of_whole_pictures(critters):
     grid, parts = (8, 6), 3
     labels = rng.integers(0, parts, (24, 48))
     foreground = critters.masks[grid]
-    found = experiment._found(critters, labels, foreground, grid, parts)
+    found = at_keypoints(critters, labels, foreground, grid, parts)
     one_hot = np.eye(parts + 1, dtype=np.float32)[np.where(foreground, labels, parts)]
     maps = np.asarray(upsample(one_hot.reshape(24, *grid, -1), (96, 96)))
     column, row = np.rint(critters.xy - 0.5).astype(int).T
@@ -210,7 +211,7 @@ def test_labels_at_keypoints_are_those_of_whole_pictures(critters):
     assert found.shown[image, part]
     x, y = (cells % 6).mean() * 16 / 96, (cells // 6).mean() * 12 / 96
     np.testing.assert_allclose(found.centres[image, part], [x, y])
-    nothing = experiment._found(critters, labels, np.zeros_like(foreground), grid, parts)
+    nothing = at_keypoints(critters, labels, np.zeros_like(foreground), grid, parts)
     assert not nothing.shown.any()
     assert (nothing.whole == parts).all()
     assert (nothing.parts == found.parts).all()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
+
+from jaxpart.encoders.positions import Grid
 
 Method = Literal["kmeans", "nmf"]
 METHODS: tuple[Method, ...] = ("kmeans", "nmf")
@@ -17,6 +19,8 @@ Read = Callable[[slice], Float32[np.ndarray, "image cell channel"]]
 
 PartsOf = Callable[[Float32[np.ndarray, "token channel"]], Int[np.ndarray, " token"]]
 """The part that each token belongs to, from 0."""
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 _BLOCK_VALUES = 1 << 24
 """Of tokens, in memory at a time beside those that are fitted."""
@@ -105,6 +109,27 @@ def fit_parts(
         return (weights * length).argmax(axis=1)
 
     return largest
+
+
+def labelled(
+    models: Mapping[_Key, PartsOf], read: Read, images: int, grid: Grid, channels: int
+) -> dict[_Key, Int[np.ndarray, "image cell"]]:
+    """The part of every token by each model; tokens are read once.
+
+    Args:
+      models: Of `fit_parts`.
+      read: The tokens of all cells.
+      images: How many there are.
+      grid: Of the tokens.
+      channels: Of a token.
+    """
+    cells = grid[0] * grid[1]
+    found = {key: np.zeros((images, cells), np.int16) for key in models}
+    for some in blocks(images, cells * channels):
+        tokens = read(some).reshape(-1, channels)
+        for key, parts_of in models.items():
+            found[key][some] = parts_of(tokens).reshape(-1, cells)
+    return found
 
 
 def _quietly(function: Callable[[np.ndarray], Any], tokens: np.ndarray) -> Any:

@@ -12,9 +12,8 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Int
 
 from jaxpart.data.sets import PART_SETS, find_set, same_parts
 from jaxpart.data.squares import square_view
@@ -24,9 +23,6 @@ from jaxpart.errors import JaxpartError
 from jaxpart.features.extract import Extracted, Features
 from jaxpart.features.pixels import PIXELS, SIDE, neighbourhoods
 from jaxpart.features.representations import check_representations, tokens_grid
-from jaxpart.metrics.bootstrap import ratio_interval
-from jaxpart.metrics.keypoint_regression import keypoint_errors
-from jaxpart.metrics.label_agreement import agreement
 from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, Row, one, select
@@ -39,6 +35,7 @@ from jaxpart.tasks.unsupervised_parts.annotated import (
     annotated,
     open_annotated,
 )
+from jaxpart.tasks.unsupervised_parts.at_keypoints import at_keypoints, part_errors, part_scores
 from jaxpart.tasks.unsupervised_parts.clustering import (
     Method,
     PartsOf,
@@ -46,10 +43,10 @@ from jaxpart.tasks.unsupervised_parts.clustering import (
     blocks,
     drawn_tokens,
     fit_parts,
+    labelled,
     unit,
 )
-from jaxpart.tasks.unsupervised_parts.foreground import normalised_cut
-from jaxpart.tasks.unsupervised_parts.part_maps import centres, shown_parts, values_at
+from jaxpart.tasks.unsupervised_parts.foreground import normalised_cut, regridded
 
 _TASK = "unsupervised_parts"
 SAME_POSITION = "same_position"
@@ -145,22 +142,6 @@ class _Subject(NamedTuple):
     test: Read
 
 
-class _Found(NamedTuple):
-    """What the parts of a split are to its keypoints.
-
-    Attributes:
-      centres: x and y of each part from the corner of the box, in shares of its sides.
-      shown: Which parts an image shows.
-      whole: The label at each keypoint: a part, or after the last one the background.
-      parts: The part at each, wherever the foreground is.
-    """
-
-    centres: Float64[np.ndarray, "image part 2"]
-    shown: Bool[np.ndarray, "image part"]
-    whole: Int[np.ndarray, " keypoint"]
-    parts: Int[np.ndarray, " keypoint"]
-
-
 @dataclasses.dataclass(frozen=True)
 class UnsupervisedParts(Plan):
     """Clusters of tokens against keypoints.
@@ -237,7 +218,7 @@ class UnsupervisedParts(Plan):
                 fit, test = where["fit"][subject.grid], where["test"][subject.grid]
                 models = self._fitted(subject, fit)
                 labels = [
-                    _labelled(models, read, images, subject)
+                    labelled(models, read, images, subject.grid, subject.channels)
                     for read, images in ((subject.fit, len(fit)), (subject.test, len(test)))
                 ]
                 for (method, parts), of_fit, of_test in zip(
@@ -247,14 +228,14 @@ class UnsupervisedParts(Plan):
                     key = Key(self.data, _TASK, "parts", head, subject.name)
                     shown = np.where(test[drawn], of_test[drawn], parts)
                     kept[key] = shown.reshape(-1, *subject.grid).astype(np.int16)
-                    fitted = _found(self.fit, of_fit, fit, subject.grid, parts)
-                    found = _found(self.test, of_test, test, subject.grid, parts)
-                    errors = self._errors(fitted, found)
+                    fitted = at_keypoints(self.fit, of_fit, fit, subject.grid, parts)
+                    found = at_keypoints(self.test, of_test, test, subject.grid, parts)
+                    errors = part_errors(self.fit, fitted, self.test, found)
                     if not np.isnan(errors).all():  # else no image shows one object alone
                         of_keypoints = errors[self.test.image, self.test.part]
                         kept[key._replace(metric=self._error)] = of_keypoints
                     named = functools.partial(row, head=head, representation=subject.name)
-                    yield from self._scored(named, found, errors)
+                    yield from part_scores(named, self.test, found, errors, self._error)
                     advance(1)
         self._keep(workdir, kept, drawn)
 
@@ -292,7 +273,7 @@ class UnsupervisedParts(Plan):
                     found[number] = normalised_cut(tokens, inside[number], own)
                     advance(1)
         return {
-            grid: _regridded(found, own, grid, images.side)
+            grid: regridded(found, own, grid, images.side)
             for grid in (*self.grids.values(), _PIXEL_GRID)
         }
 
@@ -328,34 +309,6 @@ class UnsupervisedParts(Plan):
             for method in subject.methods
         }
 
-    def _errors(self, fit: _Found, test: _Found) -> Float64[np.ndarray, "image part"]:
-        """How far each keypoint of the test split lies from where the parts put it."""
-        return keypoint_errors(
-            fit.centres,
-            self.fit.in_boxes(self.fit.points),
-            self.fit.visible,
-            test.centres,
-            self.test.in_boxes(self.test.points),
-            self.test.visible,
-            fit_active=fit.shown,
-            active=test.shown,
-        )
-
-    def _scored(
-        self, row: Any, found: _Found, errors: Float64[np.ndarray, "image part"]
-    ) -> Iterator[Row]:
-        for prefix, labels in (("", found.whole), ("FG-", found.parts)):
-            score = agreement(self.test.part, labels, self.test.image)
-            low, high = score.nmi_interval
-            yield row(f"{prefix}NMI", score.nmi, low=low, high=high)
-            low, high = score.ari_interval
-            yield row(f"{prefix}ARI", score.ari, low=low, high=high)
-        counted = ~np.isnan(errors)
-        if counted.any():
-            table = np.stack([np.nansum(errors, axis=1), counted.sum(axis=1)], axis=1)
-            low, high = ratio_interval(table[counted.any(axis=1)])
-            yield row(self._error, float(errors[counted].mean()), low=low, high=high)
-
 
 def _positions(images: Annotated, grid: Grid, some: slice) -> np.ndarray:
     """Where the centre of each cell lies in the picture of each image, in shares of its sides."""
@@ -363,62 +316,6 @@ def _positions(images: Annotated, grid: Grid, some: slice) -> np.ndarray:
     place = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(1, -1, 2)
     left, size = images.pictures[some, None, :2], images.pictures[some, None, 2:]
     return ((place - left) / size).astype(np.float32)
-
-
-def _regridded(found: _Cells, own: Grid, grid: Grid, side: int) -> _Cells:
-    """Cells of one grid as those of another, by half of their area."""
-    if grid == own:
-        return found
-    other = np.zeros((len(found), grid[0] * grid[1]), bool)
-    for number, cells in enumerate(found):
-        square = cv2.resize(
-            cells.reshape(own).astype(np.float32), (side, side), interpolation=cv2.INTER_NEAREST
-        )
-        shares = cv2.resize(square, grid[::-1], interpolation=cv2.INTER_AREA)
-        other[number] = shares.ravel() >= 0.5
-    return other
-
-
-def _labelled(
-    models: Mapping[tuple[Method, int], PartsOf], read: Read, images: int, subject: _Subject
-) -> dict[tuple[Method, int], Int[np.ndarray, "image cell"]]:
-    """The part of every token of a split, by each model; tokens are read once."""
-    cells = subject.grid[0] * subject.grid[1]
-    found = {key: np.zeros((images, cells), np.int16) for key in models}
-    for some in blocks(images, cells * subject.channels):
-        tokens = read(some).reshape(-1, subject.channels)
-        for key, parts_of in models.items():
-            found[key][some] = parts_of(tokens).reshape(-1, cells)
-    return found
-
-
-def _found(
-    images: Annotated,
-    labels: Int[np.ndarray, "image cell"],
-    foreground: _Cells,
-    grid: Grid,
-    parts: int,
-) -> _Found:
-    """What the parts of a split are to its keypoints."""
-    size = images.side, images.side
-    one_hot = np.eye(parts + 1, dtype=np.float32)
-    middles, shown = np.zeros((len(labels), parts, 2)), np.zeros((len(labels), parts), bool)
-    whole, alone = (np.zeros(len(images.xy), np.int64) for _ in range(2))
-    each = labels.shape[1] * (parts + 1) * images.points.shape[1]  # a map for every keypoint
-    for some in blocks(len(labels), each):
-        of_cells = labels[some]
-        with_rest = np.where(foreground[some], of_cells, parts)
-        maps, bare = (
-            np.moveaxis(one_hot[cells].reshape(len(cells), *grid, -1), 3, 1)
-            for cells in (with_rest, of_cells)
-        )
-        middles[some] = centres(maps[:, :parts], size)
-        shown[some] = shown_parts(maps[:, :parts])
-        mine = (images.image >= some.start) & (images.image < some.stop)
-        for channels, found in ((maps, whole), (bare[:, :parts], alone)):
-            at = values_at(channels, images.image[mine] - some.start, images.xy[mine], size)
-            found[mine] = at.argmax(axis=1)
-    return _Found(images.in_boxes(middles), shown, whole, alone)
 
 
 def rules(encoder: FrozenEncoder, config: Any) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import scipy.linalg
 from jaxtyping import Bool, Float
@@ -47,3 +48,26 @@ def normalised_cut(
         edge |= (place == place.min()) | (place == place.max())
     found[inside] = above if above[edge].mean() <= 0.5 else ~above
     return found
+
+
+def regridded(
+    found: Bool[np.ndarray, "image cell"], own: Grid, grid: Grid, side: int
+) -> Bool[np.ndarray, "image other"]:
+    """Cells of one grid as those of another, by half of their area.
+
+    Args:
+      found: Some cells of each image.
+      own: Rows and columns of their grid.
+      grid: Those of the other.
+      side: Of the square that both divide, pixels.
+    """
+    if grid == own:
+        return found
+    other = np.zeros((len(found), grid[0] * grid[1]), bool)
+    for number, cells in enumerate(found):
+        square = cv2.resize(
+            cells.reshape(own).astype(np.float32), (side, side), interpolation=cv2.INTER_NEAREST
+        )
+        shares = cv2.resize(square, grid[::-1], interpolation=cv2.INTER_AREA)
+        other[number] = shares.ravel() >= 0.5
+    return other
