@@ -13,6 +13,16 @@ from jaxpart.errors import JaxpartError
 CRITTERS_VERSION = 1
 """On which the small encoders that come with jaxpart were trained; 2 is what only parts can solve."""
 
+_PART_TASKS = (
+    "retrieval",
+    "classification",
+    "segmentation",
+    "layers",
+    "masked_parts",
+    "attention",
+)
+"""Sections of `part_config`."""
+
 _HERE = pathlib.Path(__file__).resolve().parent
 _FOLDERS = (_HERE / "configs", _HERE.parent / "configs")
 """Of the embedded configurations: installed, or in the source tree."""
@@ -163,10 +173,7 @@ def correspondence_config(argument: str | None) -> ConfigDict:
     """
     variant = variant_of(argument, ["spair", "cub"])
     config = part_config("ibot", "paper" if variant else "", projector=False)
-    for name in (
-        *("retrieval", "classification", "segmentation", "layers", "masked_parts"),
-        "attention",
-    ):
+    for name in _PART_TASKS:
         del config[name]
     config.tasks = ("correspondence",)
     config.data.sets = ()
@@ -194,7 +201,7 @@ def parts_config(argument: str | None) -> ConfigDict:
     """
     variant = variant_of(argument, ["cub"])
     config = part_config("ibot", "paper" if variant else "", projector=False)
-    for name in ("retrieval", "classification", "segmentation", "layers", "masked_parts"):
+    for name in _PART_TASKS:
         del config[name]
     config.tasks = ("unsupervised_parts",)
     config.data.sets = (variant or "critters",)
