@@ -251,6 +251,8 @@ def _embedded_segmentation() -> ConfigDict:
         "ade20k": ("ade20k", "object", 150, *ade20k, "train", "val"),
         "pascal_part": ("pascal_part", "part", 193, *pascal, "train", "val"),
         "pascal_object": ("pascal_object", "object", 16, *pascal, "train", "val"),
+        "pascal_part_58": ("pascal_part_58", "part", 0, *pascal, "train", "val"),
+        "pascal_part_116": ("pascal_part_116", "part", 0, *pascal, "train", "val"),
         "lip": ("lip", "part", 19, (1024, 320), (4096, 320), 320, 161, "train", "val"),
         "critters_part": ("critters", "part", 0, (96, 96), (96, 96), 64, 32, "train", "test"),
         "critters_object": ("critters", "object", 0, (96, 96), (96, 96), 64, 32, "train", "test"),

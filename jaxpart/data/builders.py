@@ -312,7 +312,7 @@ _HOMES = {
         ),
     ),
     **dict.fromkeys(
-        ("pascal_part", "pascal_object"),
+        ("pascal_part", "pascal_object", "pascal_part_58", "pascal_part_116"),
         (
             "https://roozbehm.info/pascal-parts/pascal-parts.html",
             "Chen et al.: Detect What You Can: Detecting and Representing Objects using Holistic "

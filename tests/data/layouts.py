@@ -167,6 +167,16 @@ def pascal(root, lists=True):
         write(folder / "val.txt", "2008_1\n")
 
 
+def ov_parts(root):
+    """PascalPart116 of OV-PARTS: one image in either split, labels 0 to 115 and 255."""
+    for split in ("train", "val"):
+        labels = label_map(115, len(split))
+        labels[1] = 255
+        write(root / f"images/{split}/{split}.jpg", jpeg(len(split)))
+        write(root / f"annotations_detectron2_part/{split}/{split}.png", png(labels))
+        write(root / f"annotations_detectron2_obj/{split}/{split}.png", png(label_map(19)))
+
+
 def imagenet(root):
     """Class folders: three classes in train, two in val."""
     for split, classes in (("train", "bca"), ("val", "ca")):
@@ -262,6 +272,8 @@ BUILDERS = {
     "ade20k_part": lambda root: ade_full(root / "ADE20K_2021_17_01"),
     "pascal_part": lambda root: pascal(root / "pascal_part"),
     "pascal_object": lambda root: pascal(root / "pascal_part"),
+    "pascal_part_58": lambda root: pascal(root / "pascal_part"),
+    "pascal_part_116": lambda root: ov_parts(root / "PascalPart116"),
     "imagenet": lambda root: imagenet(root / "imagenet"),
     "part_folder": keypoint_folder,
 }

@@ -71,6 +71,8 @@ RECORDS = {
     "ade20k_part": "train: 2",
     "pascal_part": "all: 11",
     "pascal_object": "all: 11",
+    "pascal_part_58": "all: 11",
+    "pascal_part_116": "all: 11",
     "imagenet": "val: 30",
 }
 

@@ -21,6 +21,7 @@ from jaxpart.data.sets import (
     lip,
     part_folder,
     pascal,
+    pascal_groups,
     tfds,
 )
 from jaxpart.data.source import Source
@@ -137,6 +138,22 @@ SETS = {
         content="16 objects",
         licence=_PASCAL_TERMS,
         advice=pascal.ADVICE,
+        instead="all",
+    ),
+    "pascal_part_58": DataSet(
+        open=pascal_groups.pascal_part_58,
+        splits=pascal.SPLITS,
+        content="57 parts",
+        licence=_PASCAL_TERMS,
+        advice=pascal.ADVICE,
+        instead="all",
+    ),
+    "pascal_part_116": DataSet(
+        open=pascal_groups.pascal_part_116,
+        splits=pascal.SPLITS,
+        content="116 parts",
+        licence=_PASCAL_TERMS,
+        advice=pascal_groups.ADVICE_116,
         instead="all",
     ),
     "imagenet": DataSet(

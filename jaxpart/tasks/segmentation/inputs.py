@@ -13,7 +13,10 @@ from jaxpart.data.source import Source
 from jaxpart.data.subset import InMemory, random_subset
 from jaxpart.errors import JaxpartError
 
-_OBJECTS = {"pascal_part": pascal.OBJECTS, "ade20k_part": tuple(ade20k_object.OBJECTS.values())}
+_OBJECTS = {
+    **dict.fromkeys(("pascal_part", "pascal_part_58", "pascal_part_116"), pascal.OBJECTS),
+    "ade20k_part": tuple(ade20k_object.OBJECTS.values()),
+}
 """Objects that the parts of a data set belong to; elsewhere all belong to one."""
 
 
