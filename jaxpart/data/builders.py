@@ -319,6 +319,14 @@ _HOMES = {
             "Models and Body Parts. CVPR 2014, arXiv 1406.2031.",
         ),
     ),
+    **dict.fromkeys(
+        ("partimagenet_part", "partimagenet_object"),
+        (
+            "https://github.com/TACJu/PartImageNet",
+            "He et al.: PartImageNet: A Large, High-Quality Dataset of Parts. ECCV 2022, arXiv "
+            "2112.00933.",
+        ),
+    ),
     "imagenet": (
         "https://www.image-net.org",
         "Russakovsky et al.: ImageNet Large Scale Visual Recognition Challenge. IJCV 2015, arXiv "

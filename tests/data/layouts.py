@@ -177,6 +177,46 @@ def ov_parts(root):
         write(root / f"annotations_detectron2_obj/{split}/{split}.png", png(label_map(19)))
 
 
+def partimagenet_file(split):
+    """A json file of PartImageNet's first release: a fish, and an image without annotations."""
+    names = [f"n01440764_{split}{i}.JPEG" for i in range(2)]
+    squares = {8: [0, 0, 6, 0, 6, 4, 0, 4], 10: [4.0, 2, 12, 2, 12, 8, 4, 8]}
+    return {
+        "images": [
+            {"id": i, "file_name": name, "width": SIZE[0], "height": SIZE[1]}
+            for i, name in enumerate(names)
+        ],
+        "annotations": [
+            {"id": key, "image_id": 0, "category_id": key, "iscrowd": 0, "segmentation": [square]}
+            for key, square in squares.items()
+        ],
+        "categories": [
+            {"id": i, "name": f"Fish {part}", "supercategory": "Fish"}
+            for i, part in enumerate(("Head", "Body", "Fin", "Tail"), 8)
+        ],
+    }
+
+
+def partimagenet(root):
+    """PartImageNet_OOD: class folders, and a json file for each split."""
+    for split in ("train", "val", "test"):
+        document = partimagenet_file(split)
+        write(root / f"{split}.json", json.dumps(document))
+        for image in document["images"]:
+            write(root / split / image["file_name"][:9] / image["file_name"], jpeg(image["id"]))
+
+
+def partimagenet_seg(root):
+    """PartImageNet_Seg: label maps of parts and of objects, whose last label is the background."""
+    for split in ("train", "val", "test"):
+        name = f"n01440764_{split}"
+        write(root / f"images/{split}/{name}.JPEG", jpeg(len(split)))
+        write(root / f"annotations/{split}/{name}.png", png(label_map(40, len(split))))
+        write(root / f"annotations/{split}/{name}.json", '{"height":8,"width":12}')
+        write(root / f"annotations/{split}/{split}.json", json.dumps(partimagenet_file(split)))
+        write(root / f"annotations/{split}_whole/{name}.png", png(label_map(158, len(split))))
+
+
 def imagenet(root):
     """Class folders: three classes in train, two in val."""
     for split, classes in (("train", "bca"), ("val", "ca")):
@@ -274,6 +314,8 @@ BUILDERS = {
     "pascal_object": lambda root: pascal(root / "pascal_part"),
     "pascal_part_58": lambda root: pascal(root / "pascal_part"),
     "pascal_part_116": lambda root: ov_parts(root / "PascalPart116"),
+    "partimagenet_part": lambda root: partimagenet(root / "PartImageNet_OOD"),
+    "partimagenet_object": lambda root: partimagenet_seg(root / "PartImageNet_Seg"),
     "imagenet": lambda root: imagenet(root / "imagenet"),
     "part_folder": keypoint_folder,
 }

@@ -73,6 +73,8 @@ RECORDS = {
     "pascal_object": "all: 11",
     "pascal_part_58": "all: 11",
     "pascal_part_116": "all: 11",
+    "partimagenet_part": "train: 2, val: 1, test: 1",
+    "partimagenet_object": "train: 2, val: 1, test: 1",
     "imagenet": "val: 30",
 }
 

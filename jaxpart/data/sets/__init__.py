@@ -20,6 +20,7 @@ from jaxpart.data.sets import (
     imagenet,
     lip,
     part_folder,
+    partimagenet,
     pascal,
     pascal_groups,
     tfds,
@@ -65,6 +66,7 @@ class DataSet:
 
 
 _ADE20K_TERMS = "MIT: images for research and teaching only, annotations BSD-3"
+_IMAGENET_TERMS = "ImageNet: non-commercial research and teaching, on registration"
 _PASCAL_TERMS = "VOC images: Flickr's terms; annotations of Pascal-Part: research"
 
 SETS = {
@@ -156,11 +158,25 @@ SETS = {
         advice=pascal_groups.ADVICE_116,
         instead="all",
     ),
+    "partimagenet_part": DataSet(
+        open=partimagenet.partimagenet_part,
+        splits=partimagenet.SPLITS,
+        content="40 parts",
+        licence=_IMAGENET_TERMS,
+        advice=partimagenet.ADVICE,
+    ),
+    "partimagenet_object": DataSet(
+        open=partimagenet.partimagenet_object,
+        splits=partimagenet.SPLITS,
+        content="158 classes",
+        licence=_IMAGENET_TERMS,
+        advice=partimagenet.ADVICE,
+    ),
     "imagenet": DataSet(
         open=imagenet.ImageNet,
         splits=imagenet.SPLITS,
         content="1000 classes",
-        licence="ImageNet: non-commercial research and teaching, on registration",
+        licence=_IMAGENET_TERMS,
         advice=imagenet.ADVICE,
     ),
     "part_folder": DataSet(
