@@ -255,6 +255,8 @@ def _embedded_segmentation() -> ConfigDict:
         "pascal_part_116": ("pascal_part_116", "part", 0, *pascal, "train", "val"),
         "partimagenet_part": ("partimagenet_part", "part", 0, *pascal, "train", "val"),
         "partimagenet_object": ("partimagenet_object", "object", 0, *pascal, "train", "val"),
+        "paco_part": ("paco_part", "part", 0, *pascal, "train", "val"),
+        "paco_object": ("paco_object", "object", 0, *pascal, "train", "val"),
         "lip": ("lip", "part", 19, (1024, 320), (4096, 320), 320, 161, "train", "val"),
         "critters_part": ("critters", "part", 0, (96, 96), (96, 96), 64, 32, "train", "test"),
         "critters_object": ("critters", "object", 0, (96, 96), (96, 96), 64, 32, "train", "test"),

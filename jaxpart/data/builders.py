@@ -327,6 +327,13 @@ _HOMES = {
             "2112.00933.",
         ),
     ),
+    **dict.fromkeys(
+        ("paco_part", "paco_object"),
+        (
+            "https://github.com/facebookresearch/paco",
+            "Ramanathan et al.: PACO: Parts and Attributes of Common Objects. CVPR 2023, arXiv 2301.01795.",
+        ),
+    ),
     "imagenet": (
         "https://www.image-net.org",
         "Russakovsky et al.: ImageNet Large Scale Visual Recognition Challenge. IJCV 2015, arXiv "

@@ -217,6 +217,42 @@ def partimagenet_seg(root):
         write(root / f"annotations/{split}_whole/{name}.png", png(label_map(158, len(split))))
 
 
+def paco_file(split):
+    """A file of PACO-LVIS: a mug with a handle, below it a body by runs; a knife with a handle."""
+    folder = "val2017" if split == "test" else "train2017"
+    handle, knife = [[0, 0, 3, 0, 3, 4, 0, 4]], [[6, 0, 12, 0, 12, 2, 6, 2]]
+    runs = {"size": [SIZE[1], SIZE[0]], "counts": [8, 24, 64]}
+    rows = [(708, 9, [[0, 0, 6, 0, 6, 8, 0, 8]]), (2067, 8, handle), (2062, 7, runs)]
+    rows += [(601, 5, knife), (2048, 6, knife), (601, 4, [])]
+    return {
+        "images": [
+            {"id": 5, "file_name": f"{folder}/5.jpg", "width": SIZE[0], "height": SIZE[1]},
+            {"id": 6, "file_name": f"{folder}/6.jpg", "width": SIZE[0], "height": SIZE[1]},
+        ],
+        "annotations": [
+            {"id": key, "image_id": 5, "category_id": category, "segmentation": mask, "iscrowd": 0}
+            for category, key, mask in rows
+        ],
+        "categories": [
+            {"id": 708, "name": "mug", "supercategory": "OBJECT"},
+            {"id": 601, "name": "knife", "supercategory": "OBJECT"},
+            {"id": 2048, "name": "knife:handle", "supercategory": "PART"},
+            {"id": 2062, "name": "mug:body", "supercategory": "PART"},
+            {"id": 2067, "name": "mug:handle", "supercategory": "PART"},
+        ],
+        "part_categories": [],
+    }
+
+
+def paco(root):
+    """PACO-LVIS with the images of COCO in its folder."""
+    for split in ("train", "val", "test"):
+        write(root / f"annotations/paco_lvis_v1_{split}.json", json.dumps(paco_file(split)))
+    for folder in ("train2017", "val2017"):
+        for i in (5, 6):
+            write(root / f"coco/{folder}/{i}.jpg", jpeg(i))
+
+
 def imagenet(root):
     """Class folders: three classes in train, two in val."""
     for split, classes in (("train", "bca"), ("val", "ca")):
@@ -316,6 +352,8 @@ BUILDERS = {
     "pascal_part_116": lambda root: ov_parts(root / "PascalPart116"),
     "partimagenet_part": lambda root: partimagenet(root / "PartImageNet_OOD"),
     "partimagenet_object": lambda root: partimagenet_seg(root / "PartImageNet_Seg"),
+    "paco_part": lambda root: paco(root / "paco"),
+    "paco_object": lambda root: paco(root / "paco"),
     "imagenet": lambda root: imagenet(root / "imagenet"),
     "part_folder": keypoint_folder,
 }

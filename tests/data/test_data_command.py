@@ -75,6 +75,8 @@ RECORDS = {
     "pascal_part_116": "all: 11",
     "partimagenet_part": "train: 2, val: 1, test: 1",
     "partimagenet_object": "train: 2, val: 1, test: 1",
+    "paco_part": "train: 1, val: 1, test: 1",
+    "paco_object": "train: 1, val: 1, test: 1",
     "imagenet": "val: 30",
 }
 

@@ -12,7 +12,14 @@ from jaxpart.runs.progress import Progress
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.segmentation import experiment as segmentation
 
-SETS = ("pascal_part_58", "pascal_part_116", "partimagenet_part", "partimagenet_object")
+SETS = (
+    "pascal_part_58",
+    "pascal_part_116",
+    "partimagenet_part",
+    "partimagenet_object",
+    "paco_part",
+    "paco_object",
+)
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from jaxpart.data.sets import (
     cub,
     imagenet,
     lip,
+    paco,
     part_folder,
     partimagenet,
     pascal,
@@ -67,6 +68,7 @@ class DataSet:
 
 _ADE20K_TERMS = "MIT: images for research and teaching only, annotations BSD-3"
 _IMAGENET_TERMS = "ImageNet: non-commercial research and teaching, on registration"
+_PACO_TERMS = "annotations: see PACO's repository; images of COCO: Flickr's terms"
 _PASCAL_TERMS = "VOC images: Flickr's terms; annotations of Pascal-Part: research"
 
 SETS = {
@@ -171,6 +173,20 @@ SETS = {
         content="158 classes",
         licence=_IMAGENET_TERMS,
         advice=partimagenet.ADVICE,
+    ),
+    "paco_part": DataSet(
+        open=paco.paco_part,
+        splits=paco.SPLITS,
+        content="200 parts",
+        licence=_PACO_TERMS,
+        advice=paco.ADVICE,
+    ),
+    "paco_object": DataSet(
+        open=paco.paco_object,
+        splits=paco.SPLITS,
+        content="75 objects",
+        licence=_PACO_TERMS,
+        advice=paco.ADVICE,
     ),
     "imagenet": DataSet(
         open=imagenet.ImageNet,
