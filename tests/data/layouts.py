@@ -168,13 +168,16 @@ def pascal(root, lists=True):
 
 
 def ov_parts(root):
-    """PascalPart116 of OV-PARTS: one image in either split, labels 0 to 115 and 255."""
+    """PascalPart116 of OV-PARTS: two images in either split, labels 0 to 115 and 255; one is listed."""
     for split in ("train", "val"):
-        labels = label_map(115, len(split))
-        labels[1] = 255
-        write(root / f"images/{split}/{split}.jpg", jpeg(len(split)))
-        write(root / f"annotations_detectron2_part/{split}/{split}.png", png(labels))
-        write(root / f"annotations_detectron2_obj/{split}/{split}.png", png(label_map(19)))
+        for i in range(2):
+            labels = label_map(115, i)
+            labels[1] = 255
+            write(root / f"images/{split}/{split}{i}.jpg", jpeg(i))
+            write(root / f"annotations_detectron2_part/{split}/{split}{i}.png", png(labels))
+            write(root / f"annotations_detectron2_obj/{split}/{split}{i}.png", png(label_map(19)))
+    listed = [{"file_name": "datasets/PascalPart116/images/train/train1.jpg"}]
+    write(root / "train_16shot.json", json.dumps(listed))
 
 
 def partimagenet_file(split):

@@ -140,18 +140,42 @@ def test_the_samples_are_merged_parts(samples, opened):
 def test_ov_parts_label_maps(tmp_path):
     layouts.ov_parts(tmp_path / "PascalPart116")
     source = pascal_part_116(tmp_path, "val")
-    expected = layouts.label_map(115, 3) + 1
+    expected = layouts.label_map(115, 0) + 1
     expected[1] = 255
     np.testing.assert_array_equal(labels(source, 0), expected)
     assert source.info.mask_names == {"part": GROUPING_116.names}
     with pytest.raises(JaxpartError, match="OV-PARTS has no split 'all'"):
         pascal_part_116(tmp_path, "all")
     layouts.write(
-        tmp_path / "PascalPart116/annotations_detectron2_part/val/val.png",
+        tmp_path / "PascalPart116/annotations_detectron2_part/val/val0.png",
         layouts.png(layouts.label_map(116)),
     )
-    with pytest.raises(JaxpartError, match=r"val\.png: the label map holds 116, but 116 classes"):
+    with pytest.raises(JaxpartError, match=r"val0\.png: the label map holds 116, but 116 classes"):
         source[0]
+
+
+def test_the_16_shots_of_ov_parts(tmp_path):
+    layouts.ov_parts(tmp_path / "PascalPart116")
+    source = pascal_part_116(tmp_path, "train_16shot")
+    assert [source.annotation(i).id for i in range(len(source))] == ["images/train/train1.jpg"]
+    file = tmp_path / "PascalPart116/train_16shot.json"
+    for text, message in (
+        ("{}", "is no list of images"),
+        ("[]", "is no list of images"),
+        ('[{"file_name": "train0.jpg"}, 3]', "entry 1 has no file_name"),
+        ('[{"file_name": []}]', "entry 0 has no file_name"),
+        ('[{"file_name": "../../x.jpg"}]', r"lists \.\./\.\./x\.jpg, which is not there"),
+        ("[" * 10**5, "is damaged"),
+    ):
+        file.write_text(text)
+        with pytest.raises(JaxpartError, match=r"train_16shot\.json.* " + message):
+            pascal_part_116(tmp_path, "train_16shot")
+    file.unlink()
+    with pytest.raises(NotThere, match=r"train_16shot\.json is missing"):
+        pascal_part_116(tmp_path, "train_16shot")
+    layouts.pascal(tmp_path / "other/pascal_part")
+    with pytest.raises(NotThere, match="has no list of the split train_16shot"):
+        pascal_part_116(tmp_path / "other", "train_16shot")
 
 
 def test_the_papers_folder_has_no_names_to_merge(tmp_path):

@@ -154,7 +154,7 @@ SETS = {
     ),
     "pascal_part_116": DataSet(
         open=pascal_groups.pascal_part_116,
-        splits=pascal.SPLITS,
+        splits=pascal_groups.SPLITS_116,
         content="116 parts",
         licence=_PASCAL_TERMS,
         advice=pascal_groups.ADVICE_116,

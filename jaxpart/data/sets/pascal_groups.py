@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 import pathlib
+from collections.abc import Sequence
 
-from jaxpart.data.folders import check_split, list_pairs
+from jaxpart.data.folders import NotThere, check_split, list_pairs, match_files, read_file
 from jaxpart.data.label_maps import SPLITS, LabelMaps
 from jaxpart.data.layouts import Layout, find_layout
 from jaxpart.data.sets.pascal import ADVICE, OFFICIAL, Classes, Pascal
+from jaxpart.errors import JaxpartError, shown
+from jaxpart.io.text import decode_json
 from jaxpart.labels import IGNORE
+
+FEW = "train_16shot"
+SPLITS_116 = (*SPLITS, FEW)
 
 ADVICE_116 = (
     f"{ADVICE}; or unpack PascalPart116.zip of OV-PARTS (https://github.com/OpenRobotLab/OV_PARTS)"
@@ -129,7 +135,8 @@ def pascal_part_116(root: str | pathlib.Path, split: str) -> Pascal | LabelMaps:
 
     Args:
       root: The folder PascalPart116 of OV-PARTS, or that of `pascal_part`, or one above either.
-      split: "train" or "val"; "all" from Pascal-Part's own annotations only.
+      split: "train" or "val"; "train_16shot", the training images of OV-PARTS' list, in its folder only;
+        "all" from Pascal-Part's own annotations only.
 
     Raises:
       JaxpartError: The layout is wrong, a file is missing, or an annotation is damaged.
@@ -137,8 +144,37 @@ def pascal_part_116(root: str | pathlib.Path, split: str) -> Pascal | LabelMaps:
     layouts = {"OV-PARTS": _OV_PARTS, "official": OFFICIAL}
     layout, folder = find_layout(root, "pascal_part_116", layouts, ADVICE_116)
     if layout == "official":
+        if split == FEW:
+            raise NotThere(f"{folder} has no list of the split {FEW}; {ADVICE_116}")
         return Pascal("pascal_part_116", split, folder, GROUPING_116)
-    check_split("pascal_part_116 of OV-PARTS", split, SPLITS)
-    pairs = list_pairs(folder, f"images/{split}", f"annotations_detectron2_part/{split}")
+    check_split("pascal_part_116 of OV-PARTS", split, SPLITS_116)
+    place = "train" if split == FEW else split
+    pairs = list_pairs(folder, f"images/{place}", f"annotations_detectron2_part/{place}")
+    if split == FEW:
+        listed = set(_listed(folder / f"{FEW}.json", [image for image, _ in pairs]))
+        pairs = [pair for pair in pairs if pair[0] in listed]
     names = GROUPING_116.names
     return LabelMaps("pascal_part_116", split, folder, pairs, "part", names, range(1, len(names)))
+
+
+def _listed(file: pathlib.Path, there: Sequence[str]) -> list[str]:
+    """The images that a list of OV-PARTS names, [{"file_name": "…/images/train/2008_000003.jpg"}, …]."""
+    if not file.exists():
+        raise NotThere(f"{file} is missing; {ADVICE_116}")
+    rows = decode_json(read_file(file), file)
+    if not isinstance(rows, list) or not rows:
+        raise JaxpartError(f"{file} is no list of images; unpack it again")
+    names: list[str] = []
+    for row, entry in enumerate(rows):
+        name = entry.get("file_name") if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            raise JaxpartError(f"{file}: entry {row} has no file_name; unpack it again")
+        names.append(name)
+    found: list[str] = []
+    for name, path in zip(names, match_files(names, there, file), strict=True):
+        if path is None:
+            raise JaxpartError(
+                f"{file} lists {shown(name)}, which is not there; unpack the images again"
+            )
+        found.append(path)
+    return found
