@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 from jaxpart.data.coco_file import CocoFile
 from jaxpart.data.coco_masks import Mask, draw, read_masks
 from jaxpart.data.folders import fingerprint, read_file
-from jaxpart.data.images import MAX_PIXELS
+from jaxpart.data.images import MAX_PIXELS, check_size, read_header
 from jaxpart.data.label_maps import check_names, encode_labels
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
@@ -141,8 +142,10 @@ class MaskedImages:
         return str(self._images[index][1]), str(self._file)
 
     def __getitem__(self, index: int) -> Record:
-        """An image with its mask."""
-        width, height = self._sizes[index]
+        """An image with its mask; nothing is drawn if it is not of the size that the file states."""
+        annotation, image = self.annotation(index), read_file(self._images[index][1])
+        width, height = size = self._sizes[index]
+        check_size(annotation.id, read_header(io.BytesIO(image), annotation.id), size)
         labels = np.zeros((height, width), np.uint8)
         for one in self._drawn[index]:
             try:
@@ -152,5 +155,4 @@ class MaskedImages:
                     f"{self._file}: the segmentation of the annotation with id {one.annotation} {error}; "
                     "mend or remove it"
                 ) from None
-        image = read_file(self._images[index][1])
-        return Record(self.annotation(index), image, {self._kind: encode_labels(labels)})
+        return Record(annotation, image, {self._kind: encode_labels(labels)})

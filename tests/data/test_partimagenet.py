@@ -144,6 +144,14 @@ def test_a_mask_beside_its_image_is_told_when_it_is_drawn(tmp_path):
         source[0]
 
 
+def test_an_image_of_another_size_is_told_before_anything_is_drawn(tmp_path):
+    source = changed(tmp_path, lambda d: d["images"][0].update(width=2**14, height=2**14))
+    with pytest.raises(
+        JaxpartError, match=r"val0\.JPEG has 12 × 8 pixels, but its annotations state 16"
+    ):
+        source[0]
+
+
 def test_what_is_not_there_is_told(tmp_path):
     layouts.partimagenet(tmp_path / "PartImageNet_OOD")
     (tmp_path / "PartImageNet_OOD/test.json").unlink()
