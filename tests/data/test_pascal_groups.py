@@ -119,6 +119,19 @@ def test_pixels_without_a_part_are_ignored_or_of_the_rest(tmp_path):
     assert labels(source, 1)[:4, 0].tolist() == [of_rest - 1, of_rest, of_rest, 0]
 
 
+def test_objects_whose_own_pixels_are_a_class():
+    found = {
+        whole: GROUPING_58.of_object(whole) for whole in (*PARTS, "boat", "chair", "table", "sofa")
+    }
+    names = {whole: GROUPING_58.names[label] for whole, label in found.items() if label != 255}
+    assert names == {
+        "bicycle": "bicycle body",
+        "motorbike": "motorbike body",
+        **{whole: whole for whole in ("boat", "chair", "table", "sofa")},
+    }
+    assert {GROUPING_116.of_object(whole) for whole in (*found, "unicorn")} == {255}
+
+
 @pytest.mark.parametrize("opened", [pascal_part_58, pascal_part_116])
 def test_the_samples_are_merged_parts(samples, opened):
     source, parts = opened(samples, "all"), pascal_part(samples, "all")

@@ -45,7 +45,7 @@ person: head ?eye ?ear ?ebrow nose mouth hair, torso neck, lower_arm ?larm ?hand
 pottedplant: pot, plant
 sheep: head ?eye ?ear muzzle ?horn, leg *leg *ho, torso neck tail
 sofa: * .
-train: * .
+train: *
 tvmonitor: screen, frame
 """
 _PARTS_116 = """
@@ -111,9 +111,10 @@ GROUPING_58, GROUPING_116 = Grouping(_PARTS_58), Grouping(_PARTS_116)
 def pascal_part_58(root: str | pathlib.Path, split: str) -> Pascal:
     """Pascal-Part as a `Source` with a mask "part" of 57 classes, in the order of GMNet (ECCV 2020).
 
-    Merged as panoptic_parts does (Zhao et al., 2019): left and right, front and back are one, eyes and ears
-    belong to the head, feet to the lower leg; boat, chair, table, sofa and train are one class each. Pixels
-    of an object that no class takes are 255. Where parts overlap, the later in the annotation lies above.
+    Merged as panoptic_parts does (Zhao et al., 2019): left and right, front and back are one, eyes and
+    ears belong to the head, feet to the lower leg; boat, chair, table and sofa are one class each, and so
+    are all parts of a train. Pixels of an object that no class takes are 255. Where parts overlap, the
+    later in the annotation lies above.
 
     Args:
       root: As for `pascal_part`; the paper's folder, whose order of parts is not public, will not do.
