@@ -312,11 +312,26 @@ _HOMES = {
         ),
     ),
     **dict.fromkeys(
-        ("pascal_part", "pascal_object"),
+        ("pascal_part", "pascal_object", "pascal_part_58", "pascal_part_116"),
         (
             "https://roozbehm.info/pascal-parts/pascal-parts.html",
             "Chen et al.: Detect What You Can: Detecting and Representing Objects using Holistic "
             "Models and Body Parts. CVPR 2014, arXiv 1406.2031.",
+        ),
+    ),
+    **dict.fromkeys(
+        ("partimagenet_part", "partimagenet_object"),
+        (
+            "https://github.com/TACJu/PartImageNet",
+            "He et al.: PartImageNet: A Large, High-Quality Dataset of Parts. ECCV 2022, arXiv "
+            "2112.00933.",
+        ),
+    ),
+    **dict.fromkeys(
+        ("paco_part", "paco_object"),
+        (
+            "https://github.com/facebookresearch/paco",
+            "Ramanathan et al.: PACO: Parts and Attributes of Common Objects. CVPR 2023, arXiv 2301.01795.",
         ),
     ),
     "imagenet": (

@@ -1,4 +1,4 @@
-"""Annotation files in COCO's keypoint format (images, annotations, categories as json)."""
+"""Annotation files in COCO's format (images, annotations, categories as json), and their keypoints."""
 
 from __future__ import annotations
 
@@ -71,14 +71,17 @@ def _is_length(value: Any) -> bool:
 
 
 class CocoFile:
-    """A keypoint file, checked field by field as it is asked for.
+    """An annotation file, checked field by field as it is asked for.
 
     Every method raises `JaxpartError` naming the file, the entry and the field that is wrong.
+
+    Attributes:
+      path: The file.
     """
 
     def __init__(self, path: pathlib.Path, data: bytes) -> None:
         """Parses `data`, the content of `path`."""
-        self._path = path
+        self.path = path
         if not data.strip():
             raise JaxpartError(f"{path} is empty; unpack it again")
         with _without_garbage_collection():
@@ -100,7 +103,7 @@ class CocoFile:
         Args:
           known: Names that have the ids 1, 2, …; all others follow in the order of the file.
         """
-        image = self._annotated_images()
+        image = self.annotated_images()
         lists = self._name_lists()
         id_of = {name: i for i, name in enumerate(known, 1)}
         for name in itertools.chain.from_iterable(lists.values()):
@@ -119,7 +122,7 @@ class CocoFile:
         there = set(itertools.chain.from_iterable(lists.values()))
         return Instances(
             image=image,
-            instance=self._unique_ids("annotations"),
+            instance=self.unique_ids("annotations"),
             row=row,
             part=part,
             points=point,
@@ -133,7 +136,7 @@ class CocoFile:
             names = category.get("keypoints") if isinstance(category, dict) else None
             if not names:
                 continue
-            where = f"{self._path}: categories[{row}]"
+            where = f"{self.path}: categories[{row}]"
             if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
                 raise JaxpartError(f"{where}.keypoints is not a list of names")
             names = [composed(name.strip()) for name in names]
@@ -145,7 +148,7 @@ class CocoFile:
                 raise JaxpartError(f"{where} repeats a keypoint's name or another category's id")
             lists[category.get("id")] = names
         if not lists:
-            raise JaxpartError(f"{self._path}: categories[0] lacks the field 'keypoints'")
+            raise JaxpartError(f"{self.path}: categories[0] lacks the field 'keypoints'")
         return lists
 
     def _rows_by_category(
@@ -158,27 +161,27 @@ class CocoFile:
             if annotation.get("keypoints"):
                 category = annotation.get("category_id", only)
                 if type(category) not in (int, type(None)):
-                    where = f"{self._path}: annotations[{row}].category_id"
+                    where = f"{self.path}: annotations[{row}].category_id"
                     raise JaxpartError(f"{where} is {shown(repr(category))}, no integer")
                 rows.setdefault(category, []).append(row)
         for category, group in rows.items():
             if category not in lists:
                 raise JaxpartError(
-                    f"{self._path}: annotations[{group[0]}] has keypoints, but 'categories' names none of "
+                    f"{self.path}: annotations[{group[0]}] has keypoints, but 'categories' names none of "
                     f"its category {shown(repr(category))}"
                 )
         if not rows:
-            raise JaxpartError(f"{self._path}: no annotation has keypoints")
+            raise JaxpartError(f"{self.path}: no annotation has keypoints")
         return {category: np.array(group) for category, group in rows.items()}
 
-    def _annotated_images(self) -> np.ndarray:
+    def annotated_images(self) -> np.ndarray:
         """The image id of each annotation, int64."""
-        image = self._integers("annotations", "image_id")
-        known = np.isin(image, self._unique_ids("images"))
+        image = self.integers("annotations", "image_id")
+        known = np.isin(image, self.unique_ids("images"))
         if not known.all():
             row = int(np.argmin(known))
             raise JaxpartError(
-                f"{self._path}: annotations[{row}] belongs to image {image[row]}, which is not in "
+                f"{self.path}: annotations[{row}] belongs to image {image[row]}, which is not in "
                 "'images'"
             )
         return image
@@ -189,21 +192,21 @@ class CocoFile:
         for row, numbers in zip(rows.tolist(), lists, strict=True):
             if not isinstance(numbers, list) or len(numbers) != 3 * parts:
                 raise JaxpartError(
-                    f"{self._path}: annotations[{row}].keypoints is no list of {3 * parts} numbers"
+                    f"{self.path}: annotations[{row}].keypoints is no list of {3 * parts} numbers"
                 )
         flat = list(itertools.chain.from_iterable(lists))
         wrong = set(map(type, flat)) - {int, float, type(None)}
         if wrong:
             at = next(i for i, number in enumerate(flat) if type(number) in wrong)
             raise JaxpartError(
-                f"{self._path}: annotations[{rows[at // (3 * parts)]}].keypoints holds "
+                f"{self.path}: annotations[{rows[at // (3 * parts)]}].keypoints holds "
                 f"{shown(repr(flat[at]))}, which is no number"
             )
         try:
             points = np.array(flat, np.float64).reshape(-1, parts, 3)  # None becomes NaN
         except OverflowError:
             raise JaxpartError(
-                f"{self._path}: 'annotations' hold a number that is no pixel"
+                f"{self.path}: 'annotations' hold a number that is no pixel"
             ) from None
         v = points[:, :, 2]
         points[(v == 0) | (np.isnan(v) & np.isnan(points[:, :, 0] + points[:, :, 1]))] = 0
@@ -211,7 +214,7 @@ class CocoFile:
         if not good.all():
             row, part = np.argwhere(~good)[0].tolist()
             raise JaxpartError(
-                f"{self._path}: annotations[{rows[row]}].keypoints has {points[row, part].tolist()} for "
+                f"{self.path}: annotations[{rows[row]}].keypoints has {points[row, part].tolist()} for "
                 f"part {part + 1} instead of x, y and a visibility of 0, 1 or 2"
             )
         return points
@@ -226,7 +229,7 @@ class CocoFile:
             numbers = [n for n in box if type(n) in (int, float)] if isinstance(box, list) else []
             if len(numbers) != 4 or not all(0 < side < _LARGEST_SIDE for side in numbers[2:]):
                 raise JaxpartError(
-                    f"{self._path}: annotations[{row}].bbox is {shown(repr(box))}, not x, y, width and "
+                    f"{self.path}: annotations[{row}].bbox is {shown(repr(box))}, not x, y, width and "
                     "height"
                 )
             sides.append(numbers[2:])
@@ -236,16 +239,16 @@ class CocoFile:
         """The name of each annotation's category, or another of the category's fields."""
         names = dict(
             zip(
-                self._integers("categories", "id").tolist(),
-                self._column("categories", field),
+                self.integers("categories", "id").tolist(),
+                self.column("categories", field),
                 strict=True,
             )
         )
-        chosen = self._integers("annotations", "category_id").tolist()
+        chosen = self.integers("annotations", "category_id").tolist()
         for row, category in enumerate(chosen):
             if type(names.get(category)) is not str:
                 raise JaxpartError(
-                    f"{self._path}: annotations[{row}] is of category {category}, of which "
+                    f"{self.path}: annotations[{row}] is of category {category}, of which "
                     f"'categories' has no {field}"
                 )
         return [names[category] for category in chosen]
@@ -254,12 +257,12 @@ class CocoFile:
         """(width, height) in pixels that the file states of each image, by its id, or None."""
         stated = {}
         for row, (key, image) in enumerate(
-            zip(self._unique_ids("images").tolist(), self._tables["images"], strict=True)
+            zip(self.unique_ids("images").tolist(), self._tables["images"], strict=True)
         ):
             sides = image.get("width"), image.get("height")
             if not all(side is None or _is_length(side) for side in sides):
                 raise JaxpartError(
-                    f"{self._path}: images[{row}] has the size {shown(repr(sides))}, which are no pixels"
+                    f"{self.path}: images[{row}] has the size {shown(repr(sides))}, which are no pixels"
                 )
             width, height = sides
             stated[key] = (int(width), int(height)) if width and height else None
@@ -267,15 +270,15 @@ class CocoFile:
 
     def file_names(self, image_ids: Iterable[int]) -> list[str]:
         """File name of each image."""
-        ids = self._unique_ids("images").tolist()
-        column = self._column("images", "file_name")
+        ids = self.unique_ids("images").tolist()
+        column = self.column("images", "file_name")
         seen: set[str] = set()
         for row, name in enumerate(column):
             fault = "is no text" if type(name) is not str else unusable_name(name)
             fault = fault or ("is another image's too" if name in seen else "")
             if fault:
                 raise JaxpartError(
-                    f"{self._path}: images[{row}].file_name {fault}: {shown(repr(name))}"
+                    f"{self.path}: images[{row}].file_name {fault}: {shown(repr(name))}"
                 )
             seen.add(name)
         names = dict(zip(ids, column, strict=True))
@@ -283,31 +286,34 @@ class CocoFile:
 
     def image_ids(self) -> list[int]:
         """Ids of all images, in the order of the file."""
-        return self._unique_ids("images").tolist()
+        return self.unique_ids("images").tolist()
 
-    def _unique_ids(self, section: str) -> np.ndarray:
-        ids = self._integers(section, "id")
+    def unique_ids(self, section: str) -> np.ndarray:
+        """The `id` of each entry of a section, int64."""
+        ids = self.integers(section, "id")
         values, first = np.unique(ids, return_index=True)
         if len(values) < len(ids):
             row = int(np.setdiff1d(np.arange(len(ids)), first)[0])
-            raise JaxpartError(f"{self._path}: {section}[{row}] repeats the id {ids[row]}")
+            raise JaxpartError(f"{self.path}: {section}[{row}] repeats the id {ids[row]}")
         return ids
 
-    def _integers(self, section: str, field: str) -> np.ndarray:
-        values = self._column(section, field)
+    def integers(self, section: str, field: str) -> np.ndarray:
+        """A field of each entry of a section, int64."""
+        values = self.column(section, field)
         if set(map(type, values)) != {int}:
             row = next(i for i, value in enumerate(values) if type(value) is not int)
             raise JaxpartError(
-                f"{self._path}: {section}[{row}].{field} is {shown(repr(values[row]))}, which is no integer"
+                f"{self.path}: {section}[{row}].{field} is {shown(repr(values[row]))}, which is no integer"
             )
         try:
             return np.array(values, np.int64)
         except OverflowError:
             raise JaxpartError(
-                f"{self._path}: {section} holds the number of a {field} that does not fit into 64 bits"
+                f"{self.path}: {section} holds the number of a {field} that does not fit into 64 bits"
             ) from None
 
-    def _column(self, section: str, field: str) -> list[Any]:
+    def column(self, section: str, field: str) -> list[Any]:
+        """A field of each entry of a section, whatever it is."""
         rows = self._tables[section]
         try:
             return [row[field] for row in rows]
@@ -315,6 +321,4 @@ class CocoFile:
             row = next(
                 i for i, row in enumerate(rows) if not isinstance(row, dict) or field not in row
             )
-            raise JaxpartError(
-                f"{self._path}: {section}[{row}] lacks the field {field!r}"
-            ) from None
+            raise JaxpartError(f"{self.path}: {section}[{row}] lacks the field {field!r}") from None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -105,11 +107,7 @@ def class_pairs(
     of_class = np.asarray(labels)
     for number, name in enumerate(sorted(set(labels))):
         members = np.flatnonzero(of_class == name)
-        count = len(members) * (len(members) - 1)
-        chosen = np.arange(count)
-        if most and count > most:
-            drawn = np.random.default_rng((seed, number)).choice(count, most, replace=False)
-            chosen = np.sort(drawn)
+        chosen = _drawn(len(members) * (len(members) - 1), most, (seed, number))
         source, other = np.divmod(chosen, max(1, len(members) - 1))
         target = other + (other >= source)
         found.append(np.stack([members[source], members[target]], axis=1))
@@ -117,6 +115,91 @@ def class_pairs(
     drawn_by = f"at most {most} of each class, drawn by seed {seed}" if most else "all"
     pairs = np.concatenate(found) if found else np.zeros((0, 2), np.int64)
     return pairs, tuple(classes), f"ordered pairs of images of one class, {drawn_by}"
+
+
+def species_pairs(
+    species: Sequence[str], families: Sequence[str], most: int, seed: int
+) -> tuple[Int64[np.ndarray, "pair 2"], tuple[str, ...], str]:
+    """Ordered pairs of images of two species of one family, and that family.
+
+    Args:
+      species: The species of each image.
+      families: The family of each image.
+      most: Of each family, drawn without replacement; 0: all.
+      seed: Of the drawing.
+
+    Returns:
+      As `class_pairs`, in the order of families and species by name.
+    """
+    members = _members(list(zip(families, species, strict=True)))
+    units = []
+    for family in sorted(set(families)):
+        kinds = [images for (name, _), images in members.items() if name == family]
+        units.append((family, list(itertools.permutations(kinds, 2))))
+    pairs, classes = _between(units, most, seed)
+    drawn_by = f"at most {most} of each family, drawn by seed {seed}" if most else "all"
+    return pairs, classes, f"ordered pairs of images of two species of one family, {drawn_by}"
+
+
+def family_pairs(
+    families: Sequence[str], most: int, seed: int
+) -> tuple[Int64[np.ndarray, "pair 2"], tuple[str, ...], str]:
+    """Ordered pairs of images of two families, and the family of the source image.
+
+    Args:
+      families: The family of each image.
+      most: Of each ordered pair of families, drawn without replacement; 0: all.
+      seed: Of the drawing.
+
+    Returns:
+      As `class_pairs`, in the order of families by name.
+    """
+    units = [
+        (source[0], [(source[1], target[1])])
+        for source, target in itertools.permutations(_members(families).items(), 2)
+    ]
+    pairs, classes = _between(units, most, seed)
+    drawn_by = f"at most {most} of each two families, drawn by seed {seed}" if most else "all"
+    return pairs, classes, f"ordered pairs of images of two families, {drawn_by}"
+
+
+def _members(labels: Sequence[Any]) -> dict[Any, Int64[np.ndarray, " image"]]:
+    """The images of each label, by label in order."""
+    found: dict[Any, list[int]] = {label: [] for label in sorted(set(labels))}
+    for image, label in enumerate(labels):
+        found[label].append(image)
+    return {label: np.array(images) for label, images in found.items()}
+
+
+def _between(
+    units: Sequence[tuple[str, Sequence[tuple[np.ndarray, np.ndarray]]]], most: int, seed: int
+) -> tuple[Int64[np.ndarray, "pair 2"], tuple[str, ...]]:
+    """Pairs of a source and a target image, at most `most` of each unit, and the names of their units.
+
+    Args:
+      units: Name of each, and its groups of source images with the target images of each group.
+      most: 0: all.
+      seed: Of the drawing.
+    """
+    found, classes = [np.zeros((0, 2), np.int64)], list[str]()
+    for number, (name, groups) in enumerate(units):
+        ends = np.cumsum([len(sources) * len(targets) for sources, targets in groups], dtype=int)
+        chosen = _drawn(int(ends[-1]) if len(ends) else 0, most, (seed, number))
+        of = np.searchsorted(ends, chosen, side="right")
+        for group in np.unique(of).tolist():
+            sources, targets = groups[group]
+            place = chosen[of == group] - (ends[group] - len(sources) * len(targets))
+            source, target = np.divmod(place, len(targets))
+            found.append(np.stack([sources[source], targets[target]], axis=1))
+        classes += [name] * len(chosen)
+    return np.concatenate(found), tuple(classes)
+
+
+def _drawn(count: int, most: int, seed: tuple[int, int]) -> Int64[np.ndarray, " chosen"]:
+    """Numbers below `count` in rising order: all, or `most` of them drawn without replacement."""
+    if not most or count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
 
 
 def paired(
@@ -143,8 +226,7 @@ def paired(
     """
     if not len(pairs):
         raise JaxpartError(
-            f"{source.info.name} ({source.info.split}) has no pair of images of one class to "
-            f"measure; give more images"
+            f"{source.info.name} ({source.info.split}) has no pair to measure ({rule}); give more images"
         )
     used, numbered = np.unique(pairs, return_inverse=True)
     pairs = numbered.reshape(-1, 2)

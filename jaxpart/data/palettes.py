@@ -2,7 +2,8 @@
 
 ADE20K's are those that the scene parsing challenge shows its 150 classes in, LIP's those of its
 published visualisations, Pascal-Object's those of the VOC colour map. Nobody has published colours
-for ADE20K-Part and Pascal-Part, so these, like critters and readers' own data, get ours.
+for ADE20K-Part and Pascal-Part, so these, like the other sets of parts, critters and readers' own data,
+get ours.
 """
 
 from __future__ import annotations

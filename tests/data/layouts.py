@@ -167,6 +167,95 @@ def pascal(root, lists=True):
         write(folder / "val.txt", "2008_1\n")
 
 
+def ov_parts(root):
+    """PascalPart116 of OV-PARTS: two images in either split, labels 0 to 115 and 255; one is listed."""
+    for split in ("train", "val"):
+        for i in range(2):
+            labels = label_map(115, i)
+            labels[1] = 255
+            write(root / f"images/{split}/{split}{i}.jpg", jpeg(i))
+            write(root / f"annotations_detectron2_part/{split}/{split}{i}.png", png(labels))
+            write(root / f"annotations_detectron2_obj/{split}/{split}{i}.png", png(label_map(19)))
+    listed = [{"file_name": "datasets/PascalPart116/images/train/train1.jpg"}]
+    write(root / "train_16shot.json", json.dumps(listed))
+
+
+def partimagenet_file(split):
+    """A json file of PartImageNet's first release: a fish, and an image without annotations."""
+    names = [f"n01440764_{split}{i}.JPEG" for i in range(2)]
+    squares = {8: [0, 0, 6, 0, 6, 4, 0, 4], 10: [4.0, 2, 12, 2, 12, 8, 4, 8]}
+    return {
+        "images": [
+            {"id": i, "file_name": name, "width": SIZE[0], "height": SIZE[1]}
+            for i, name in enumerate(names)
+        ],
+        "annotations": [
+            {"id": key, "image_id": 0, "category_id": key, "iscrowd": 0, "segmentation": [square]}
+            for key, square in squares.items()
+        ],
+        "categories": [
+            {"id": i, "name": f"Fish {part}", "supercategory": "Fish"}
+            for i, part in enumerate(("Head", "Body", "Fin", "Tail"), 8)
+        ],
+    }
+
+
+def partimagenet(root):
+    """PartImageNet_OOD: class folders, and a json file for each split."""
+    for split in ("train", "val", "test"):
+        document = partimagenet_file(split)
+        write(root / f"{split}.json", json.dumps(document))
+        for image in document["images"]:
+            write(root / split / image["file_name"][:9] / image["file_name"], jpeg(image["id"]))
+
+
+def partimagenet_seg(root):
+    """PartImageNet_Seg: label maps of parts and of objects, whose last label is the background."""
+    for split in ("train", "val", "test"):
+        name = f"n01440764_{split}"
+        write(root / f"images/{split}/{name}.JPEG", jpeg(len(split)))
+        write(root / f"annotations/{split}/{name}.png", png(label_map(40, len(split))))
+        write(root / f"annotations/{split}/{name}.json", '{"height":8,"width":12}')
+        write(root / f"annotations/{split}/{split}.json", json.dumps(partimagenet_file(split)))
+        write(root / f"annotations/{split}_whole/{name}.png", png(label_map(158, len(split))))
+
+
+def paco_file(split):
+    """A file of PACO-LVIS: a mug with a handle, below it a body by runs; a knife with a handle."""
+    folder = "val2017" if split == "test" else "train2017"
+    handle, knife = [[0, 0, 3, 0, 3, 4, 0, 4]], [[6, 0, 12, 0, 12, 2, 6, 2]]
+    runs = {"size": [SIZE[1], SIZE[0]], "counts": [8, 24, 64]}
+    rows = [(708, 9, [[0, 0, 6, 0, 6, 8, 0, 8]]), (2067, 8, handle), (2062, 7, runs)]
+    rows += [(601, 5, knife), (2048, 6, knife), (601, 4, [])]
+    return {
+        "images": [
+            {"id": 5, "file_name": f"{folder}/5.jpg", "width": SIZE[0], "height": SIZE[1]},
+            {"id": 6, "file_name": f"{folder}/6.jpg", "width": SIZE[0], "height": SIZE[1]},
+        ],
+        "annotations": [
+            {"id": key, "image_id": 5, "category_id": category, "segmentation": mask, "iscrowd": 0}
+            for category, key, mask in rows
+        ],
+        "categories": [
+            {"id": 708, "name": "mug", "supercategory": "OBJECT"},
+            {"id": 601, "name": "knife", "supercategory": "OBJECT"},
+            {"id": 2048, "name": "knife:handle", "supercategory": "PART"},
+            {"id": 2062, "name": "mug:body", "supercategory": "PART"},
+            {"id": 2067, "name": "mug:handle", "supercategory": "PART"},
+        ],
+        "part_categories": [],
+    }
+
+
+def paco(root):
+    """PACO-LVIS with the images of COCO in its folder."""
+    for split in ("train", "val", "test"):
+        write(root / f"annotations/paco_lvis_v1_{split}.json", json.dumps(paco_file(split)))
+    for folder in ("train2017", "val2017"):
+        for i in (5, 6):
+            write(root / f"coco/{folder}/{i}.jpg", jpeg(i))
+
+
 def imagenet(root):
     """Class folders: three classes in train, two in val."""
     for split, classes in (("train", "bca"), ("val", "ca")):
@@ -262,6 +351,12 @@ BUILDERS = {
     "ade20k_part": lambda root: ade_full(root / "ADE20K_2021_17_01"),
     "pascal_part": lambda root: pascal(root / "pascal_part"),
     "pascal_object": lambda root: pascal(root / "pascal_part"),
+    "pascal_part_58": lambda root: pascal(root / "pascal_part"),
+    "pascal_part_116": lambda root: ov_parts(root / "PascalPart116"),
+    "partimagenet_part": lambda root: partimagenet(root / "PartImageNet_OOD"),
+    "partimagenet_object": lambda root: partimagenet_seg(root / "PartImageNet_Seg"),
+    "paco_part": lambda root: paco(root / "paco"),
+    "paco_object": lambda root: paco(root / "paco"),
     "imagenet": lambda root: imagenet(root / "imagenet"),
     "part_folder": keypoint_folder,
 }

@@ -241,7 +241,7 @@ def test_no_value_anywhere_in_a_file_is_more_than_a_sentence():
         "annotations": [
             {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [1, 2, 2], "bbox": [0, 0, 5, 5]}
         ],
-        "categories": [{"id": 1, "name": "bird", "keypoints": ["beak"]}],
+        "categories": [{"id": 1, "name": "bird", "supercategory": "animal", "keypoints": ["beak"]}],
     }
     told = []
     for *path, last in places(document):
@@ -254,6 +254,7 @@ def test_no_value_anywhere_in_a_file_is_more_than_a_sentence():
             try:
                 file = CocoFile(pathlib.Path("a.json"), json.dumps(changed).encode())
                 file.instances(), file.boxes(), file.category_names(), file.sizes()
+                file.category_names("supercategory")
                 file.file_names(file.image_ids())
             except JaxpartError as error:
                 told.append(str(error))

@@ -71,6 +71,12 @@ RECORDS = {
     "ade20k_part": "train: 2",
     "pascal_part": "all: 11",
     "pascal_object": "all: 11",
+    "pascal_part_58": "all: 11",
+    "pascal_part_116": "all: 11",
+    "partimagenet_part": "train: 2, val: 1, test: 1",
+    "partimagenet_object": "train: 2, val: 1, test: 1",
+    "paco_part": "train: 1, val: 1, test: 1",
+    "paco_object": "train: 1, val: 1, test: 1",
     "imagenet": "val: 30",
 }
 

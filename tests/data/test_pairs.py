@@ -1,14 +1,17 @@
 """Pairs of corresponding keypoints from small folders in the official layouts, and from broken ones."""
 
+import collections
 import io
 import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from PIL import Image
 
-from jaxpart.data.pairs import class_pairs
+from jaxpart.data.pairs import class_pairs, family_pairs, species_pairs
 from jaxpart.data.sets.keypoint_pairs import ap10k, own_pairs
 from jaxpart.data.sets.pairs import open_pairs
 from jaxpart.data.sets.pf_pascal import pf_pascal
@@ -217,7 +220,9 @@ def test_wrong_own_pairs(tmp_path):
         own_pairs(own(tmp_path, made))
     made = document()
     made["annotations"] = made["annotations"][1:2]
-    with pytest.raises(JaxpartError, match="no pair of images of one class"):
+    with pytest.raises(
+        JaxpartError, match=r"no pair to measure \(ordered pairs of images of one class"
+    ):
         own_pairs(own(tmp_path, made))
 
 
@@ -231,6 +236,99 @@ def test_ap10k(tmp_path):
     assert ap10k(str(tmp_path)).pairs.tolist() == [[0, 1], [1, 0], [1, 2], [2, 1]]
     with pytest.raises(JaxpartError, match="holds no ap-10k"):
         ap10k(str(root), "val")
+
+
+def zoo(tmp_path):
+    """A test file of AP-10K: a fox and a wolf, canids, and two owls; all with the same three points."""
+    root = tmp_path / "ap-10k"
+    (root / "annotations").mkdir(parents=True)
+    made = document()
+    points = made["annotations"][2]["keypoints"]
+    made["annotations"] = [
+        {"id": i, "image_id": i, "category_id": c, "keypoints": points, "bbox": [0, 0, 10, 5]}
+        for i, c in ((1, 1), (2, 3), (3, 2), (4, 2))
+    ]
+    made["categories"].append({"id": 3, "name": "wolf", "keypoints": NAMES})
+    for category, family in zip(made["categories"], ("canid", "strigid", "canid"), strict=True):
+        category["supercategory"] = family
+    (root / "annotations" / "ap10k-test-split1.json").write_text(json.dumps(made))
+    for i in (1, 2, 3, 4):
+        picture(root / "data" / f"{i}.jpg", 30, 20)
+    return root, made
+
+
+def test_ap10k_across_species_and_families(tmp_path):
+    root, made = zoo(tmp_path)
+    data = ConfigDict({"root": str(root)})
+    species = open_pairs("ap10k_cross_species", data, most=0, seed=0)
+    assert species.pairs.tolist() == [[0, 1], [1, 0]]
+    assert species.classes == ("canid", "canid")
+    assert species.source.annotation(1).id == "2.jpg"
+    assert "two species of one family, all, that share at least 3" in species.rule
+    families = open_pairs("ap10k_cross_family", data, most=0, seed=0)
+    expected = [(0, 2), (0, 3), (1, 2), (1, 3), (2, 0), (2, 1), (3, 0), (3, 1)]
+    assert list(map(tuple, families.pairs.tolist())) == expected
+    assert families.classes == ("canid",) * 4 + ("strigid",) * 4
+    assert families.reference == "box"
+    few = open_pairs("ap10k_cross_family", data, most=1, seed=0)
+    assert few.classes == ("canid", "strigid")
+    assert "at most 1 of each two families, drawn by seed 0" in few.rule
+    del made["categories"][2]["supercategory"]
+    (root / "annotations" / "ap10k-test-split1.json").write_text(json.dumps(made))
+    assert len(open_pairs("ap10k", data, most=0, seed=0).pairs) == 2
+    with pytest.raises(JaxpartError, match=r"categories\[2\] lacks the field 'supercategory'"):
+        open_pairs("ap10k_cross_family", data, most=0, seed=0)
+
+
+def test_one_family_has_no_pair_across_families(tmp_path):
+    root, made = zoo(tmp_path)
+    for category in made["categories"]:
+        category["supercategory"] = "animal"
+    (root / "annotations" / "ap10k-test-split1.json").write_text(json.dumps(made))
+    with pytest.raises(
+        JaxpartError, match=r"no pair to measure \(ordered pairs of images of two fam"
+    ):
+        ap10k(str(root), across="families")
+    assert len(ap10k(str(root), across="species").pairs) == 10
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz")), max_size=12),
+    st.integers(0, 5),
+)
+def test_pairs_across_are_all_of_them_or_some(animals, most):
+    families, species = [family for family, _ in animals], [kind for _, kind in animals]
+
+    def every(belongs):
+        return {
+            (i, j) for i, a in enumerate(animals) for j, b in enumerate(animals) if belongs(a, b)
+        }
+
+    for found, of, belongs, unit in (
+        (
+            lambda most: species_pairs(species, families, most, 0),
+            lambda pair: families[pair[0]],
+            lambda a, b: a[0] == b[0] and a[1] != b[1],
+            lambda pair: families[pair[0]],
+        ),
+        (
+            lambda most: family_pairs(families, most, 0),
+            lambda pair: families[pair[0]],
+            lambda a, b: a[0] != b[0],
+            lambda pair: (families[pair[0]], families[pair[1]]),
+        ),
+    ):
+        pairs, classes, _ = found(0)
+        whole = list(map(tuple, pairs.tolist()))
+        assert sorted(whole) == sorted(every(belongs))
+        assert list(classes) == [of(pair) for pair in whole]
+        few, few_of, _ = found(most)
+        drawn = list(map(tuple, few.tolist()))
+        assert len(set(drawn)) == len(drawn) == len(few_of)
+        limits = collections.Counter(map(unit, whole))
+        assert collections.Counter(map(unit, drawn)) == {
+            name: min(count, most or count) for name, count in limits.items()
+        }
 
 
 def test_pairs_of_a_class():

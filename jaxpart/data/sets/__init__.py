@@ -19,8 +19,11 @@ from jaxpart.data.sets import (
     cub,
     imagenet,
     lip,
+    paco,
     part_folder,
+    partimagenet,
     pascal,
+    pascal_groups,
     tfds,
 )
 from jaxpart.data.source import Source
@@ -64,6 +67,8 @@ class DataSet:
 
 
 _ADE20K_TERMS = "MIT: images for research and teaching only, annotations BSD-3"
+_IMAGENET_TERMS = "ImageNet: non-commercial research and teaching, on registration"
+_PACO_TERMS = "annotations: see PACO's repository; images of COCO: Flickr's terms"
 _PASCAL_TERMS = "VOC images: Flickr's terms; annotations of Pascal-Part: research"
 
 SETS = {
@@ -139,11 +144,55 @@ SETS = {
         advice=pascal.ADVICE,
         instead="all",
     ),
+    "pascal_part_58": DataSet(
+        open=pascal_groups.pascal_part_58,
+        splits=pascal.SPLITS,
+        content="57 parts",
+        licence=_PASCAL_TERMS,
+        advice=pascal.ADVICE,
+        instead="all",
+    ),
+    "pascal_part_116": DataSet(
+        open=pascal_groups.pascal_part_116,
+        splits=pascal_groups.SPLITS_116,
+        content="116 parts",
+        licence=_PASCAL_TERMS,
+        advice=pascal_groups.ADVICE_116,
+        instead="all",
+    ),
+    "partimagenet_part": DataSet(
+        open=partimagenet.partimagenet_part,
+        splits=partimagenet.SPLITS,
+        content="40 parts",
+        licence=_IMAGENET_TERMS,
+        advice=partimagenet.ADVICE,
+    ),
+    "partimagenet_object": DataSet(
+        open=partimagenet.partimagenet_object,
+        splits=partimagenet.SPLITS,
+        content="158 classes",
+        licence=_IMAGENET_TERMS,
+        advice=partimagenet.ADVICE,
+    ),
+    "paco_part": DataSet(
+        open=paco.paco_part,
+        splits=paco.SPLITS,
+        content="200 parts",
+        licence=_PACO_TERMS,
+        advice=paco.ADVICE,
+    ),
+    "paco_object": DataSet(
+        open=paco.paco_object,
+        splits=paco.SPLITS,
+        content="75 objects",
+        licence=_PACO_TERMS,
+        advice=paco.ADVICE,
+    ),
     "imagenet": DataSet(
         open=imagenet.ImageNet,
         splits=imagenet.SPLITS,
         content="1000 classes",
-        licence="ImageNet: non-commercial research and teaching, on registration",
+        licence=_IMAGENET_TERMS,
         advice=imagenet.ADVICE,
     ),
     "part_folder": DataSet(

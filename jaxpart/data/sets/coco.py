@@ -54,7 +54,7 @@ class CocoPersons:
         if split not in SPLITS:
             raise JaxpartError(f"COCO has no person keypoints {split!r}; choose one of {SPLITS}")
         folder, file = _annotation_file(pathlib.Path(root), split)
-        images = _image_folder(folder, split)
+        images = image_folder(folder, split)
         self._root = images.parent
         data = read_file(file)
         document = CocoFile(file, data)
@@ -125,7 +125,7 @@ def _annotation_file(root: pathlib.Path, split: str) -> tuple[pathlib.Path, path
     raise NotThere(f"{root} holds no coco: annotations/{name} is missing; {ADVICE}")
 
 
-def _image_folder(folder: pathlib.Path, split: str) -> pathlib.Path:
+def image_folder(folder: pathlib.Path, split: str) -> pathlib.Path:
     """Where the images of a split lie, in COCO's folder or beside it; the usual place if nowhere.
 
     Raises:

@@ -1,15 +1,24 @@
-"""Pairs of images of one class from a COCO-style keypoint file: one's own, or AP-10K."""
+"""Pairs of images from a COCO-style keypoint file: one's own, or AP-10K."""
 
 from __future__ import annotations
 
 import pathlib
+from typing import Literal
 
 import numpy as np
 
 from jaxpart.data.coco_file import SEEN, CocoFile
 from jaxpart.data.folders import check_split, fingerprint, named_files, read_file
 from jaxpart.data.layouts import dataset_folder
-from jaxpart.data.pairs import Groups, ListedImages, PairSet, class_pairs, paired
+from jaxpart.data.pairs import (
+    Groups,
+    ListedImages,
+    PairSet,
+    class_pairs,
+    family_pairs,
+    paired,
+    species_pairs,
+)
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints
 from jaxpart.errors import JaxpartError
 
@@ -20,9 +29,14 @@ AP10K_GROUPS = ((5, 8), (6, 9, 12, 15), (7, 10, 13, 16), (11, 14))
 LEAST_COMMON = 3
 """Visible keypoints that an image must have, and that a pair must share, as in GeoAware-SC."""
 
+Across = Literal["", "species", "families"]
+"""What the two images of a pair differ in."""
 
-def ap10k(root: str, split: str = "test", most: int = 0, seed: int = 0) -> PairSet:
-    """Pairs within each species of a split of AP-10K's first partition; see `keypoint_pairs`.
+
+def ap10k(
+    root: str, split: str = "test", most: int = 0, seed: int = 0, across: Across = ""
+) -> PairSet:
+    """Pairs of images of a split of AP-10K's first partition; see `keypoint_pairs`.
 
     GeoAware-SC merges the splits and divides each species anew in the order of the file system, and drops
     images by a list of its own: these are not its pairs, and need no list.
@@ -30,14 +44,23 @@ def ap10k(root: str, split: str = "test", most: int = 0, seed: int = 0) -> PairS
     Args:
       root: The folder ap-10k, or one above it.
       split: "train", "val" or "test".
-      most: Pairs of each species, drawn by the seed; 0: all.
+      most: Pairs of each species; of each family across species; of each two families across families;
+        drawn by the seed; 0: all.
       seed: Of the drawing.
+      across: See `keypoint_pairs`.
     """
     check_split("AP-10K", split, AP10K_SPLITS)
     name = f"annotations/ap10k-{split}-split1.json"
     folder = dataset_folder(root, "ap-10k", (name, "data"), AP10K_ADVICE)
     return keypoint_pairs(
-        folder / name, folder / "data", "ap10k", split, most, seed, interchangeable=AP10K_GROUPS
+        folder / name,
+        folder / "data",
+        "ap10k",
+        split,
+        most,
+        seed,
+        interchangeable=AP10K_GROUPS,
+        across=across,
     )
 
 
@@ -61,8 +84,9 @@ def keypoint_pairs(
     seed: int,
     *,
     interchangeable: tuple[tuple[int, ...], ...] = (),
+    across: Across = "",
 ) -> PairSet:
-    """Ordered pairs of images of one category that share at least 3 visible keypoints.
+    """Ordered pairs of images that share at least 3 visible keypoints.
 
     Of an image it is the first object in the file that has as many; only points with v = 2 are visible.
     The reference length is the longer side of the target's bbox; of the image where no object has one.
@@ -72,9 +96,11 @@ def keypoint_pairs(
       images: The folder of the images that it names.
       name: What the data set is called.
       split: What its split is called.
-      most: Pairs of each category, drawn by the seed before looking at what they share; 0: all.
+      most: Pairs of each class, drawn by the seed before looking at what they share; 0: all.
       seed: Of the drawing.
       interchangeable: Keypoints, by their place in the list of names, that each other could be taken for.
+      across: "": both images are of one category, the class of the pair. "species": of two categories of
+        one supercategory, the class. "families": of two supercategories; the source's is the class.
 
     Raises:
       JaxpartError: A field of the file is wrong, or no pair is left.
@@ -112,7 +138,16 @@ def keypoint_pairs(
         class_names=tuple(classes),
         notes=found.notes(),
     )
-    pairs, of, rule = class_pairs([kinds[n] for n in chosen.values()], most, seed)
+    species = [kinds[number] for number in chosen.values()]
+    if across:
+        above = document.category_names("supercategory")
+        families = [above[number] for number in chosen.values()]
+    if across == "species":
+        pairs, of, rule = species_pairs(species, families, most, seed)
+    elif across == "families":
+        pairs, of, rule = family_pairs(families, most, seed)
+    else:
+        pairs, of, rule = class_pairs(species, most, seed)
     visible = np.zeros((len(annotations), max(found.part_names) + 1), bool)
     for image, annotation in enumerate(annotations):
         if (known := annotation.keypoints) is not None:
@@ -121,7 +156,7 @@ def keypoint_pairs(
     common = (visible[first] & visible[second]).sum(axis=1) >= LEAST_COMMON
     groups: Groups = {
         kind: tuple(tuple(part + 1 for part in group) for group in interchangeable)
-        for kind in classes
+        for kind in set(of)
     }
     return paired(
         ListedImages(images, annotations, info),

@@ -9,7 +9,7 @@ import numpy as np
 from jaxpart.data import critters
 from jaxpart.data.pairs import PairSet, class_pairs, paired
 from jaxpart.data.sets.cub import Cub
-from jaxpart.data.sets.keypoint_pairs import ap10k, own_pairs
+from jaxpart.data.sets.keypoint_pairs import Across, ap10k, own_pairs
 from jaxpart.data.sets.pf_pascal import pf_pascal
 from jaxpart.data.sets.spair import spair
 from jaxpart.data.source import Source
@@ -21,9 +21,17 @@ PAIR_SETS = {
     "spair": "test",
     "pf_pascal": "test",
     "ap10k": "test",
+    "ap10k_cross_species": "test",
+    "ap10k_cross_family": "test",
     "own": "",
 }
 """The split of each whose pairs are measured."""
+
+_ACROSS: dict[str, Across] = {
+    "ap10k": "",
+    "ap10k_cross_species": "species",
+    "ap10k_cross_family": "families",
+}
 
 ALIASES = {"cub": "cub_parts"}
 
@@ -63,8 +71,8 @@ def open_pairs(name: str, data: Any, *, most: int, seed: int) -> PairSet:
         return _of_classes(cub, most, seed, cub.boxes()[:, 2:], groups)
     if name == "own":
         return own_pairs(data.root, most, seed)
-    if name == "ap10k":
-        return ap10k(data.root, split, most, seed)
+    if name in _ACROSS:
+        return ap10k(data.root, split, most, seed, _ACROSS[name])
     return (spair if name == "spair" else pf_pascal)(data.root, split)
 
 

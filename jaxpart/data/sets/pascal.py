@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import functools
-import io
 import os
 import pathlib
-import re
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
-from jaxtyping import Bool
 
 from jaxpart.data.folders import (
     NotThere,
-    Stamp,
     by_stem,
     check_split,
     file_sizes,
@@ -37,6 +31,7 @@ from jaxpart.data.label_maps import (
     paper_pairs,
 )
 from jaxpart.data.layouts import Layout, find_layout, only_folder, unpacked
+from jaxpart.data.sets.pascal_annotations import all_pairs, read_annotation
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
 
@@ -54,19 +49,14 @@ NUM_PARTS = 193
 """(object, part) pairs of the full annotations."""
 
 _ANNOTATIONS = "Annotations_Part"
+OFFICIAL = Layout(("pascal_part", "Pascal-Part"), (_ANNOTATIONS,), distinctive=True)
+"""How the annotations and VOC 2010 unpack."""
+
 _LAYOUTS = {
-    "part": {
-        "official": Layout(("pascal_part", "Pascal-Part"), (_ANNOTATIONS,), distinctive=True),
-        "paper": paper_layout("pascal_part"),
-    },
-    "object": {
-        "official": Layout(("pascal_part", "Pascal-Part"), (_ANNOTATIONS,), distinctive=True),
-        "paper": paper_layout("pascal_semantic", "pascal_object"),
-    },
+    "part": {"official": OFFICIAL, "paper": paper_layout("pascal_part")},
+    "object": {"official": OFFICIAL, "paper": paper_layout("pascal_semantic", "pascal_object")},
 }
 _VOC = ("VOCdevkit/VOC2010", "VOC2010", ".", "../VOCdevkit/VOC2010", "../VOC2010")
-_NUMBER = re.compile(r"_\d+$")
-_READ_AHEAD = 64
 
 
 def pascal_part(root: str | pathlib.Path, split: str) -> Pascal | LabelMaps:
@@ -105,26 +95,63 @@ def pascal_object(root: str | pathlib.Path, split: str) -> Pascal | LabelMaps:
 def _open(
     name: str, kind: str, root: str | pathlib.Path, split: str, paper_names: Sequence[str]
 ) -> Pascal | LabelMaps:
-    check_split(name, split, (*SPLITS, "all"))
     layout, folder = find_layout(root, name, _LAYOUTS[kind], ADVICE)
     if layout == "official":
-        return Pascal(name, split, folder, kind)
+        classes = _AnnotatedParts if kind == "part" else _AnnotatedObjects
+        return Pascal(name, split, folder, classes)
     check_split(f"the paper's folder of {name}", split, SPLITS)
     return LabelMaps(name, split, folder, paper_pairs(folder, split), kind, paper_names)
 
 
-class Region(NamedTuple):
-    """An object or a part of it in one image: its class name and its pixels."""
+class Classes(Protocol):
+    """Which label the objects and parts of the annotations have.
 
-    name: str
-    mask: Bool[np.ndarray, "height width"]
+    Attributes:
+      kind: Kind of the mask, "part" or "object".
+      names: Name of each label, the background first.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+
+    def of_object(self, whole: str) -> int | None:
+        """The label of an object's pixels, above which its parts lie; None: they stay as they are."""
+        ...
+
+    def of_part(self, whole: str, part: str) -> int | None:
+        """The label of a part; None: its pixels stay as they are."""
+        ...
 
 
-class AnnotatedObject(NamedTuple):
-    """An object with its parts, in the annotation's order."""
+class _AnnotatedParts:
+    """A class for each pair of object and part, sorted."""
 
-    whole: Region
-    parts: list[Region]
+    kind = "part"
+
+    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
+        self._labels = {pair: label for label, pair in enumerate(pairs, 1)}
+        self.names = ("background", *(" ".join(pair) for pair in pairs))
+
+    def of_object(self, whole: str) -> int | None:
+        return None
+
+    def of_part(self, whole: str, part: str) -> int | None:
+        return self._labels[whole, part]
+
+
+class _AnnotatedObjects:
+    """A class for each object that has a part, sorted."""
+
+    kind = "object"
+
+    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
+        self.names = ("background", *sorted({whole for whole, _ in pairs}))
+
+    def of_object(self, whole: str) -> int | None:
+        return self.names.index(whole) if whole in self.names else 0
+
+    def of_part(self, whole: str, part: str) -> int | None:
+        return None
 
 
 class Pascal:
@@ -132,9 +159,27 @@ class Pascal:
 
     info: DatasetInfo
 
-    def __init__(self, name: str, split: str, folder: pathlib.Path, kind: str) -> None:
-        """Reads every annotation, for the list of classes (see `pascal_part`)."""
-        self._folder, self._kind = folder, kind
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        folder: pathlib.Path,
+        classes: Classes | Callable[[Sequence[tuple[str, str]]], Classes],
+    ) -> None:
+        """Looks at the files.
+
+        Args:
+          name: The data set.
+          split: "train", "val" or "all".
+          folder: The folder of `OFFICIAL`.
+          classes: What is labelled; or a function of all annotated pairs of object and part, for which
+            every annotation is read.
+
+        Raises:
+          JaxpartError: See `pascal_part`.
+        """
+        check_split(name, split, (*SPLITS, "all"))
+        self._folder = folder
         annotations = unpacked(folder, _ANNOTATIONS)
         found = by_stem(str(annotations.relative_to(folder)), list_images(annotations, (".mat",)))
         voc = _voc_folder(folder)
@@ -156,19 +201,16 @@ class Pascal:
         place = os.path.relpath(voc, folder)
         self._images = [f"{place}/JPEGImages/{key}.jpg".removeprefix("./") for key in ids]
         self._mats = [found[key] for key in ids]
-        part_pairs = _all_pairs(folder, file_stamps(folder, found.values()))
-        classes: Sequence[tuple[str, ...]] = part_pairs
-        if kind == "object":
-            classes = sorted({(whole,) for whole, _ in part_pairs})
-        self._labels = {key: label for label, key in enumerate(classes, 1)}
-        names = ("background", *(" ".join(key) for key in classes))
-        check_names(folder, names)
+        if callable(classes):
+            classes = classes(all_pairs(folder, file_stamps(folder, found.values())))
+        self._classes = classes
+        check_names(folder, classes.names)
         files = file_sizes(folder, (*self._images, *self._mats))
         self.info = DatasetInfo(
             name=name,
             split=split,
-            version=fingerprint(files, repr(names)),
-            mask_names={kind: names},
+            version=fingerprint(files, repr(classes.names)),
+            mask_names={classes.kind: classes.names},
         )
 
     def __len__(self) -> int:
@@ -188,13 +230,17 @@ class Pascal:
         annotation = self.annotation(index)
         objects = read_annotation(self._folder / self._mats[index])
         labels = np.zeros(objects[0].whole.mask.shape, np.uint8)
+        for whole, _ in objects:
+            label = self._classes.of_object(whole.name)
+            if label is not None:
+                labels[whole.mask] = label
         for whole, parts in objects:
-            if self._kind == "object":
-                labels[whole.mask] = self._labels.get((whole.name,), 0)
-            for part in parts if self._kind == "part" else ():
-                labels[part.mask] = self._labels[whole.name, part.name]
+            for part in parts:
+                label = self._classes.of_part(whole.name, part.name)
+                if label is not None:
+                    labels[part.mask] = label
         image = read_file(self._folder / annotation.id)
-        return Record(annotation, image, {self._kind: encode_labels(labels)})
+        return Record(annotation, image, {self._classes.kind: encode_labels(labels)})
 
 
 def _voc_folder(folder: pathlib.Path) -> pathlib.Path:
@@ -206,69 +252,3 @@ def _voc_folder(folder: pathlib.Path) -> pathlib.Path:
     if voc is None:
         raise JaxpartError(f"{folder} has no {_VOC[0]}/JPEGImages; {ADVICE}")
     return voc
-
-
-def read_annotation(path: pathlib.Path) -> list[AnnotatedObject]:
-    """The objects of an annotation file, in its order; at least one.
-
-    Part names are without the number that tells several of an object apart ("wheel_2" is "wheel").
-
-    Raises:
-      JaxpartError: The file cannot be read, is damaged, lacks a field or has masks of two sizes.
-    """
-    import scipy.io
-
-    data = read_file(path)
-    try:
-        document: dict[str, Any] = scipy.io.loadmat(io.BytesIO(data), variable_names=["anno"])
-    except Exception as error:  # damaged bytes raise a dozen types
-        raise JaxpartError(f"{path} is damaged ({error}); unpack it again") from error
-    try:
-        objects = [
-            AnnotatedObject(
-                _region(whole, "class"),
-                [_region(part, "part_name") for part in whole["parts"].flat],
-            )
-            for whole in document["anno"][0, 0]["objects"].flat
-        ]
-    except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise JaxpartError(
-            f"{path} lacks a field of Pascal-Part ({error}); unpack it again"
-        ) from error
-    regions = [region for whole, parts in objects for region in (whole, *parts)]
-    shapes = {region.mask.shape for region in regions}
-    if len(shapes) != 1 or len(next(iter(shapes))) != 2:
-        raise JaxpartError(f"{path} holds masks of the sizes {sorted(shapes)} instead of one")
-    return objects
-
-
-def _region(entry: Any, name: str) -> Region:
-    text = entry[name]
-    if text.size != 1 or text.dtype.kind != "U":
-        raise ValueError(f"the field {name!r} is no text")
-    return Region(_NUMBER.sub("", str(text.flat[0])), entry["mask"] != 0)
-
-
-@functools.lru_cache(maxsize=1)  # both splits, parts and objects, ask the same one after the other
-def _all_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> list[tuple[str, str]]:
-    """All (object, part) pairs of annotation files, sorted; threads, since most of it is inflating."""
-    files = [folder / stamp.name for stamp in stamps]
-    pairs: set[tuple[str, str]] = set()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for group in _groups(files, _READ_AHEAD):
-            for found in pool.map(_pairs, group):
-                pairs |= found
-    if not pairs:
-        raise JaxpartError(
-            f"{files[0].parent} has no annotated part; unpack Annotations_Part again"
-        )
-    return sorted(pairs)
-
-
-def _pairs(file: pathlib.Path) -> set[tuple[str, str]]:
-    return {(whole.name, part.name) for whole, parts in read_annotation(file) for part in parts}
-
-
-def _groups(files: Sequence[pathlib.Path], size: int) -> Iterator[Sequence[pathlib.Path]]:
-    for start in range(0, len(files), size):
-        yield files[start : start + size]

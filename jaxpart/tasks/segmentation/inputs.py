@@ -8,12 +8,16 @@ from typing import Any
 
 from jaxpart.data.resizing import Resize
 from jaxpart.data.segmentation_transforms import SegmentationTest, SegmentationTrain
-from jaxpart.data.sets import ade20k_object, open_set, pascal
+from jaxpart.data.sets import ade20k_object, open_set, partimagenet, pascal
 from jaxpart.data.source import Source
 from jaxpart.data.subset import InMemory, random_subset
 from jaxpart.errors import JaxpartError
 
-_OBJECTS = {"pascal_part": pascal.OBJECTS, "ade20k_part": tuple(ade20k_object.OBJECTS.values())}
+_OBJECTS = {
+    **dict.fromkeys(("pascal_part", "pascal_part_58", "pascal_part_116"), pascal.OBJECTS),
+    "ade20k_part": tuple(ade20k_object.OBJECTS.values()),
+    "partimagenet_part": partimagenet.OBJECTS,
+}
 """Objects that the parts of a data set belong to; elsewhere all belong to one."""
 
 

@@ -1,0 +1,197 @@
+"""Masks in COCO's annotation format, polygons and run-length codes, drawn to the pixel as pycocotools does.
+
+pycocotools itself (2.0.11) is not used: one corner at 1e9 makes it take all memory, and a code that is cut
+off makes it read and write beyond its arrays.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from jaxpart.data.coco_file import CocoFile
+from jaxpart.data.images import MAX_PIXELS
+from jaxpart.errors import JaxpartError, shown
+
+_STEPS = 5
+"""Outlines are followed in fifths of a pixel."""
+_LONGEST_OUTLINE = 2**22
+"""Of one polygon, in fifths of a pixel: 840 000 pixels."""
+_MORE, _SIGN, _BITS = 0x20, 0x10, 0x1F
+_LONGEST_NUMBER = 6
+"""Characters of a number in a code: 30 bits."""
+
+Outline = Float64[np.ndarray, "corner 2"]
+"""x and y of the corners of a polygon, in pixels."""
+
+
+class Mask(NamedTuple):
+    """A mask that is not drawn yet: either polygons, whose union it is, or runs.
+
+    Attributes:
+      polygons: Each with three corners or more; those with fewer cover no pixel.
+      runs: COCO's code of the lengths of runs, as a text or as numbers, or None.
+      size: (height, width) that the runs state, or None.
+    """
+
+    polygons: tuple[Outline, ...] = ()
+    runs: bytes | tuple[int, ...] | None = None
+    size: tuple[int, int] | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not self.polygons and self.runs is None
+
+
+def read_masks(document: CocoFile) -> list[Mask]:
+    """The `segmentation` of each annotation, in the order of the file.
+
+    Raises:
+      JaxpartError: One, which the sentence names, is neither a list of polygons nor runs with their size.
+    """
+    masks = []
+    for row, value in enumerate(document.column("annotations", "segmentation")):
+        try:
+            masks.append(_mask(value))
+        except (ValueError, OverflowError) as error:
+            raise JaxpartError(
+                f"{document.path}: annotations[{row}].segmentation {error}; mend or remove it"
+            ) from None
+    return masks
+
+
+def _mask(value: Any) -> Mask:
+    if isinstance(value, list):
+        return Mask(tuple(one for one in map(_polygon, value) if len(one) > 2))
+    if not isinstance(value, dict):
+        raise ValueError(f"is {shown(repr(value))}, neither a list of polygons nor runs")
+    size, counts = value.get("size"), value.get("counts")
+    if (
+        not isinstance(size, list)
+        or len(size) != 2
+        or not all(type(side) is int and 0 < side <= MAX_PIXELS for side in size)
+    ):
+        raise ValueError(
+            f"has the size {shown(repr(size))}, which is no height and width in pixels"
+        )
+    if isinstance(counts, str) and counts.isascii():
+        return Mask(runs=counts.encode(), size=(size[0], size[1]))
+    if isinstance(counts, list) and set(map(type, counts)) <= {int}:
+        if any(not 0 <= count <= MAX_PIXELS for count in counts):
+            raise ValueError("has counts that are no lengths of runs")
+        return Mask(runs=tuple(counts), size=(size[0], size[1]))
+    raise ValueError(f"has the counts {shown(repr(counts))}, which are no lengths of runs")
+
+
+def _polygon(numbers: Any) -> Outline:
+    if not isinstance(numbers, list):
+        raise ValueError(f"holds {shown(repr(numbers))}, which is no polygon")
+    wrong = [number for number in numbers if type(number) not in (int, float)]
+    if wrong:
+        raise ValueError(f"holds {shown(repr(wrong[0]))}, which is no number")
+    if len(numbers) % 2:
+        raise ValueError(
+            f"holds a polygon of {len(numbers)} numbers, which are no pairs of x and y"
+        )
+    try:
+        corners = np.array(numbers, np.float64)
+    except OverflowError:
+        raise ValueError("holds a number that is no pixel") from None
+    if not np.isfinite(corners).all():
+        raise ValueError("holds a number that is no pixel")
+    return corners.reshape(-1, 2)
+
+
+def draw(mask: Mask, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+    """The pixels of a mask.
+
+    Args:
+      mask: The mask.
+      size: (height, width) of the image.
+
+    Raises:
+      ValueError: A polygon reaches further from the image than the image is long, or its outline is longer
+        than any; or the runs are of another size, damaged, or do not add up.
+    """
+    height, width = size
+    if mask.runs is not None:
+        if mask.size != size:
+            raise ValueError(f"is of the size {mask.size} (height, width), but its image of {size}")
+        counts = _decoded(mask.runs) if isinstance(mask.runs, bytes) else np.array(mask.runs, int)
+        if (counts < 0).any() or counts.sum() != height * width:
+            raise ValueError(f"has runs that do not add up to {height} × {width} pixels")
+        flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+        return flat.reshape(width, height).T
+    # Columns are laid end to end, and each crossing of an outline begins or ends a run.
+    inside = np.zeros(height * width, bool)
+    for polygon in mask.polygons:
+        crossings = _crossings(polygon, height, width)
+        if len(crossings):
+            first = int(crossings[0])
+            last = int(crossings[-1]) if len(crossings) % 2 == 0 else height * width
+            turns = np.zeros(last - first + 1, bool)  # bytes, since an image may be large
+            np.logical_xor.at(turns, crossings - first, True)
+            inside[first:last] |= np.logical_xor.accumulate(turns[:-1])
+    return inside.reshape(width, height).T
+
+
+def _decoded(text: bytes) -> Int64[np.ndarray, " runs"]:
+    """The lengths of runs of COCO's text: numbers of 5 bits a character, differences from the third on."""
+    codes = np.frombuffer(text, np.uint8).astype(np.int64) - ord("0")
+    ends = np.flatnonzero((codes & _MORE) == 0)
+    if (codes < 0).any() or (codes > _MORE + _BITS).any() or ends[-1:].tolist() != [len(codes) - 1]:
+        raise ValueError("has damaged runs")
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts + 1
+    if lengths.max() > _LONGEST_NUMBER:
+        raise ValueError("has damaged runs")
+    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, lengths))
+    numbers = np.add.reduceat((codes & _BITS) << shifts, starts)
+    numbers -= np.where(codes[ends] & _SIGN, 1 << 5 * lengths, 0)
+    counts = numbers.copy()
+    counts[1::2] = np.cumsum(numbers[1::2])
+    counts[2::2] = np.cumsum(numbers[2::2])
+    return counts
+
+
+def _crossings(polygon: Outline, height: int, width: int) -> Int64[np.ndarray, " crossings"]:
+    """Where the outline of a polygon passes from one column of pixels to the next, in rising order.
+
+    Its corners are rounded to fifths of a pixel, and each side is followed one fifth at a time along its
+    longer direction. Places count down the columns, from 0 to height · width.
+    """
+    reach = max(height, width)
+    if (polygon < -reach).any() or (polygon > 2 * reach).any():
+        raise ValueError("reaches further from its image than the image is long")
+    corners = np.trunc(_STEPS * polygon + 0.5).astype(np.int64)
+    start, end = corners, np.roll(corners, -1, axis=0)
+    across, down = np.abs(end - start).T
+    length = np.maximum(across, down)
+    total = int((length + 1).sum())
+    if total > _LONGEST_OUTLINE:
+        raise ValueError(
+            f"has a polygon with an outline of more than {_LONGEST_OUTLINE // _STEPS} pixels"
+        )
+    # Sides are followed from their left end, or their upper one if they are steep, in either direction.
+    steep = across < down
+    backwards = np.where(steep, start[:, 1] > end[:, 1], start[:, 0] > end[:, 0])
+    low = np.where(backwards[:, None], end, start)
+    high = np.where(backwards[:, None], start, end)
+    slope = np.where(steep, (high - low)[:, 0], (high - low)[:, 1]) / np.maximum(length, 1)
+    side = np.repeat(np.arange(len(length)), length + 1)
+    step = np.arange(total) - np.repeat(np.cumsum(length + 1) - length - 1, length + 1)
+    step = np.where(backwards[side], length[side] - step, step)
+    along = slope[side] * step + 0.5
+    x = np.where(steep[side], np.trunc(low[side, 0] + along), low[side, 0] + step).astype(np.int64)
+    y = np.where(steep[side], low[side, 1] + step, np.trunc(low[side, 1] + along)).astype(np.int64)
+    moved = np.flatnonzero(x[1:] != x[:-1])
+    column = np.where(x[moved + 1] < x[moved], x[moved + 1], x[moved + 1] - 1)
+    row = np.minimum(y[moved + 1], y[moved])
+    between = column % _STEPS == _STEPS // 2  # in the middle of a pixel
+    column, row = column[between] // _STEPS, row[between]
+    seen = (column >= 0) & (column < width)
+    row = np.ceil(np.clip((row[seen] + 0.5) / _STEPS - 0.5, 0, height)).astype(np.int64)
+    return np.sort(column[seen] * height + row)

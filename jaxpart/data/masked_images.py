@@ -1,0 +1,158 @@
+"""Images whose masks stand in a COCO-style file, as a `Source` with one label map each."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxpart.data.coco_file import CocoFile
+from jaxpart.data.coco_masks import Mask, draw, read_masks
+from jaxpart.data.folders import fingerprint, read_file
+from jaxpart.data.images import MAX_PIXELS, check_size, read_header
+from jaxpart.data.label_maps import check_names, encode_labels
+from jaxpart.data.source import Annotation, DatasetInfo, Record
+from jaxpart.errors import JaxpartError
+
+
+class Labelled(NamedTuple):
+    """An annotation: its id, its label and its mask."""
+
+    annotation: int
+    label: int
+    mask: Mask
+
+
+def labelled(
+    document: CocoFile, labels: Mapping[int, int | None]
+) -> tuple[dict[int, list[Labelled]], int]:
+    """The annotations of each image that has one to draw, by image id, in the order of the file.
+
+    Args:
+      document: The file.
+      labels: Label of each category by its id; None: annotations of it are left out.
+
+    Returns:
+      The annotations, and how many have nothing to draw: no polygon of three corners.
+
+    Raises:
+      JaxpartError: A field of the file is wrong.
+    """
+    images, ids = document.annotated_images().tolist(), document.unique_ids("annotations").tolist()
+    categories, masks = (
+        document.integers("annotations", "category_id").tolist(),
+        read_masks(document),
+    )
+    found: dict[int, list[Labelled]] = {image: [] for image in document.image_ids()}
+    empty = 0
+    for row, (image, key, category, mask) in enumerate(
+        zip(images, ids, categories, masks, strict=True)
+    ):
+        if category not in labels:
+            raise JaxpartError(
+                f"{document.path}: annotations[{row}].category_id is {category}, which is not in "
+                "'categories'"
+            )
+        label = labels[category]
+        if label is not None:
+            empty += mask.empty
+            if not mask.empty:
+                found[image].append(Labelled(key, label, mask))
+    return {image: drawn for image, drawn in found.items() if drawn}, empty
+
+
+class MaskedImages:
+    """Images of a COCO-style file as a `Source` with one mask, drawn when it is asked for.
+
+    Later annotations lie above earlier ones. Images without any to draw are left out, which is noted.
+    """
+
+    info: DatasetInfo
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        document: CocoFile,
+        content: bytes,
+        annotations: tuple[Mapping[int, Sequence[Labelled]], int],
+        images: Mapping[int, tuple[str, pathlib.Path]],
+        kind: str,
+        names: tuple[str, ...],
+    ) -> None:
+        """Takes what was read of a file.
+
+        Args:
+          name: The data set.
+          split: Its split.
+          document: The file.
+          content: Its bytes, for the version.
+          annotations: See `labelled`; in the order in which they are drawn.
+          images: Id and file of each image by the file's image id.
+          kind: Kind of the mask, "part" or "object".
+          names: Name of each label, the background first.
+
+        Raises:
+          JaxpartError: The size of an image is missing, or there are more labels than a byte holds.
+        """
+        check_names(document.path, names)
+        drawn, empty = annotations
+        sizes = document.sizes()
+        self._file, self._kind = document.path, kind
+        self._images = [images[key] for key in drawn]
+        self._drawn = list(drawn.values())
+        self._sizes: list[tuple[int, int]] = []
+        for key in drawn:
+            size = sizes[key]
+            if size is None or size[0] * size[1] > MAX_PIXELS:
+                raise JaxpartError(
+                    f"{document.path}: the image with id {key} has the size {size}; masks need a width "
+                    f"and a height of at most {MAX_PIXELS:,} pixels in all"
+                )
+            self._sizes.append(size)
+        without = len(sizes) - len(drawn)
+        self.info = DatasetInfo(
+            name=name,
+            split=split,
+            version=fingerprint(content, repr((kind, names))),
+            mask_names={kind: names},
+            notes=(
+                *([f"{without} images without a {kind} mask are left out"] if without else []),
+                *(
+                    [f"{empty} annotations have no polygon of three corners or more"]
+                    if empty
+                    else []
+                ),
+            ),
+        )
+
+    def __len__(self) -> int:
+        """Number of images with a mask."""
+        return len(self._images)
+
+    def annotation(self, index: int) -> Annotation:
+        """The image's path, and the size that the file states."""
+        return Annotation(self._images[index][0], size=self._sizes[index])
+
+    def origin(self, index: int) -> tuple[str, ...]:
+        """The image and the file of all masks."""
+        return str(self._images[index][1]), str(self._file)
+
+    def __getitem__(self, index: int) -> Record:
+        """An image with its mask; nothing is drawn if it is not of the size that the file states."""
+        annotation, image = self.annotation(index), read_file(self._images[index][1])
+        width, height = size = self._sizes[index]
+        check_size(annotation.id, read_header(io.BytesIO(image), annotation.id), size)
+        labels = np.zeros((height, width), np.uint8)
+        for one in self._drawn[index]:
+            try:
+                labels[draw(one.mask, (height, width))] = one.label
+            except ValueError as error:
+                raise JaxpartError(
+                    f"{self._file}: the segmentation of the annotation with id {one.annotation} {error}; "
+                    "mend or remove it"
+                ) from None
+        return Record(annotation, image, {self._kind: encode_labels(labels)})

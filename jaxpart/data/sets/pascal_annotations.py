@@ -1,0 +1,101 @@
+"""Annotation files of Pascal-Part (.mat): objects with their parts and masks."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import io
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool
+
+from jaxpart.data.folders import Stamp, read_file
+from jaxpart.errors import JaxpartError
+
+_NUMBER = re.compile(r"_\d+$")
+_READ_AHEAD = 64
+
+
+class Region(NamedTuple):
+    """An object or a part of it in one image: its class name and its pixels."""
+
+    name: str
+    mask: Bool[np.ndarray, "height width"]
+
+
+class AnnotatedObject(NamedTuple):
+    """An object with its parts, in the annotation's order."""
+
+    whole: Region
+    parts: list[Region]
+
+
+def read_annotation(path: pathlib.Path) -> list[AnnotatedObject]:
+    """The objects of an annotation file, in its order; at least one.
+
+    Part names are without the number that tells several of an object apart ("wheel_2" is "wheel").
+
+    Raises:
+      JaxpartError: The file cannot be read, is damaged, lacks a field or has masks of two sizes.
+    """
+    import scipy.io
+
+    data = read_file(path)
+    try:
+        document: dict[str, Any] = scipy.io.loadmat(io.BytesIO(data), variable_names=["anno"])
+    except Exception as error:  # damaged bytes raise a dozen types
+        raise JaxpartError(f"{path} is damaged ({error}); unpack it again") from error
+    try:
+        objects = [
+            AnnotatedObject(
+                _region(whole, "class"),
+                [_region(part, "part_name") for part in whole["parts"].flat],
+            )
+            for whole in document["anno"][0, 0]["objects"].flat
+        ]
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise JaxpartError(
+            f"{path} lacks a field of Pascal-Part ({error}); unpack it again"
+        ) from error
+    regions = [region for whole, parts in objects for region in (whole, *parts)]
+    shapes = {region.mask.shape for region in regions}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+        raise JaxpartError(f"{path} holds masks of the sizes {sorted(shapes)} instead of one")
+    return objects
+
+
+def _region(entry: Any, name: str) -> Region:
+    text = entry[name]
+    if text.size != 1 or text.dtype.kind != "U":
+        raise ValueError(f"the field {name!r} is no text")
+    return Region(_NUMBER.sub("", str(text.flat[0])), entry["mask"] != 0)
+
+
+@functools.lru_cache(maxsize=1)  # both splits, parts and objects, ask the same one after the other
+def all_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> list[tuple[str, str]]:
+    """All (object, part) pairs of annotation files, sorted; threads, since most of it is inflating."""
+    files = [folder / stamp.name for stamp in stamps]
+    pairs: set[tuple[str, str]] = set()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for group in _groups(files, _READ_AHEAD):
+            for found in pool.map(_pairs, group):
+                pairs |= found
+    if not pairs:
+        raise JaxpartError(
+            f"{files[0].parent} has no annotated part; unpack Annotations_Part again"
+        )
+    return sorted(pairs)
+
+
+def _pairs(file: pathlib.Path) -> set[tuple[str, str]]:
+    return {(whole.name, part.name) for whole, parts in read_annotation(file) for part in parts}
+
+
+def _groups(files: Sequence[pathlib.Path], size: int) -> Iterator[Sequence[pathlib.Path]]:
+    for start in range(0, len(files), size):
+        yield files[start : start + size]
