@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import folder_moved_into_place
 from jaxpart.report import formats
+from jaxpart.report.claims import claims_of
 from jaxpart.report.evaluate import Limits, Looker, patch_sets
 from jaxpart.report.explorer import explorer
 from jaxpart.report.figures import run_figures, seen_figures
@@ -18,6 +19,7 @@ from jaxpart.report.page import page
 from jaxpart.report.patch_sets import PatchSet
 from jaxpart.report.runs import read_runs
 from jaxpart.report.seeds import averaged
+from jaxpart.report.summary import summary
 from jaxpart.report.tables import other_tables, paper_tables
 from jaxpart.runs.progress import Progress
 
@@ -43,10 +45,10 @@ def make_report(
       JaxpartError: A folder is not that of a finished run, or the report cannot be written.
     """
     runs = read_runs(folders)
+    claims = claims_of(folders)
     with _replacing(out) as folder:
         rows = [*runs, *averaged(runs)]
-        tables = [*paper_tables(rows), *other_tables(rows)]
-        tables.sort(key=lambda table: not table.measured)  # the others stay empty, at the end
+        tables = [summary(rows), *paper_tables(rows), *other_tables(rows)]
         (folder / "tables").mkdir()
         for table in tables:
             for suffix, text in (
@@ -56,7 +58,7 @@ def make_report(
             ):
                 path = folder / "tables" / f"{table.name}.{suffix}"
                 path.write_text(text, encoding="utf-8", errors="replace")
-        found = run_figures(runs)
+        found: list[Picture | str] = []
         sets: list[PatchSet] = []
         if limits is not None:
             lookers = [Looker(run) for run in runs]
@@ -70,17 +72,18 @@ def make_report(
             with progress.bar("explorer: packing pictures", total) as advance:
                 text = explorer(sets, "Nearest patches", advance)
             (folder / "explorer.html").write_text(text, encoding="utf-8", errors="replace")
+        found += run_figures(runs)  # charts, below what is to be seen
         pictures = [one for one in found if isinstance(one, Picture)]
         skipped = [one for one in found if isinstance(one, str)]
         (folder / "figures").mkdir()
-        shown: list[tuple[Picture, int]] = []
+        shown: list[tuple[Picture, tuple[int, int]]] = []
         with progress.bar("drawing", len(pictures)) as advance:
             for picture in pictures:
                 shown.append((picture, picture.save(folder / "figures")))
                 advance(1)
         for line in skipped:
             progress.say(line)
-        text = page(runs, tables, shown, skipped, explorer=bool(sets))
+        text = page(runs, tables, claims, shown, skipped, explorer=bool(sets))
         (folder / "index.html").write_text(text, encoding="utf-8", errors="replace")
         about = {"workdirs": [str(run.path) for run in runs], "skipped": skipped}
         (folder / _MARK).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The report's first page: what was run, the tables, the pictures, and what is missing."""
+"""The report's first page: the summary and the claims, the pictures, the tables, and what is missing."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from jaxpart.report import formats
 from jaxpart.report.figures.style import Picture
 from jaxpart.report.runs import Run
 from jaxpart.report.tables import Table
+from jaxpart.study.verdicts import Judged, numbers
 
 
 def page(
     runs: Sequence[Run],
     tables: Sequence[Table],
-    pictures: Sequence[tuple[Picture, int]],
+    claims: Sequence[tuple[str, Sequence[Judged]]],
+    pictures: Sequence[tuple[Picture, tuple[int, int]]],
     skipped: Sequence[str],
     *,
     explorer: bool,
@@ -28,8 +30,9 @@ def page(
 
     Args:
       runs: What the report is of.
-      tables: Shown in order.
-      pictures: Shown in order, each with its width in pixels of the page.
+      tables: The summary and all others in order; those in which nothing was measured are folded up.
+      claims: Of each study, its folder and what became of the paper's claims.
+      pictures: Shown in order, each with its width and height in pixels of the page.
       skipped: Lines that say what is missing.
       explorer: Whether there is one to link to.
     """
@@ -40,15 +43,19 @@ def page(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(
-        number=formats.number,
+        decimal=formats.number,
         signed=formats.signed,
         interval=formats.interval,
         deviation=formats.deviation,
+        compared=numbers,
     )
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     return template.render(
         runs=runs,
-        tables=tables,
+        summary=tables[0].upright,
+        measured=[table.upright for table in tables[1:] if table.measured],
+        empty=[table for table in tables[1:] if not table.measured],
+        claims=claims,
         pictures=pictures,
         skipped=skipped,
         explorer=explorer,

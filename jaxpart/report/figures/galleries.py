@@ -40,6 +40,7 @@ def _gallery(one: PatchSet, encoder: str, pairs: Sequence[Pair]) -> Picture:
         axis.add_patch(
             Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=QUERY, lw=2.5)
         )
+        axis.set(**_square(picture.size, (left, top, right, bottom)))
         axis.set_axis_off()
         if one.kind == "parts":
             axis.set_title(plain(one.parts[one.part[query]].replace("_", " ")), loc="left")
@@ -79,6 +80,27 @@ def _queries(one: PatchSet) -> list[int]:
         if len(mine):
             found.append(int(mine[len(mine) * (number + 1) // (len(one.parts) + 1)]))
     return found
+
+
+def _square(
+    size: tuple[int, int], box: tuple[float, float, float, float]
+) -> dict[str, tuple[float, float]]:
+    """Limits of the axes of a query's picture: a square of it round the box, so that all are of one size.
+
+    Args:
+      size: Width and height of the picture.
+      box: The query, in its pixels; may reach beyond it.
+    """
+    left, top, right, bottom = box
+    side = max(min(size), right - left, bottom - top)
+
+    def within(middle: float, length: int) -> float:
+        """Where the square begins: within the picture, if the box is."""
+        low, high = 0.0, max(0.0, length - side)
+        return min(max(middle - side / 2, low), high)
+
+    x, y = within((left + right) / 2, size[0]), within((top + bottom) / 2, size[1])
+    return {"xlim": (x - 0.5, x + side - 0.5), "ylim": (y + side - 0.5, y - 0.5)}
 
 
 def _montage(one: PatchSet, pair: Pair, query: int) -> np.ndarray:
