@@ -28,6 +28,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="what results.json holds: needs neither encoders nor data",
     )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="encode nothing: leave out the patches that the feature cache lacks, attention, and "
+        "principal components",
+    )
     limits = Limits()
     parser.add_argument(
         "--patches",
@@ -53,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     if given.patches < 0 or given.images < 0:
         raise JaxpartError("--patches and --images cannot be negative; 0 means all, and none")
-    limits = None if given.tables_only else Limits(given.patches, given.images)
+    limits = None if given.tables_only else Limits(given.patches, given.images, given.quick)
     make_report(given.workdirs, pathlib.Path(given.out), limits, Progress())
     print(f"report: {pathlib.Path(given.out) / 'index.html'}")
     return 0

@@ -11,12 +11,13 @@ from jaxpart.errors import JaxpartError
 from jaxpart.io.files import folder_moved_into_place
 from jaxpart.report import formats
 from jaxpart.report.claims import claims_of
-from jaxpart.report.evaluate import Limits, Looker, patch_sets
+from jaxpart.report.evaluate import Limits, Looker, Work, prepared
 from jaxpart.report.explorer import explorer
 from jaxpart.report.figures import run_figures, seen_figures
 from jaxpart.report.figures.style import Picture
 from jaxpart.report.page import page
 from jaxpart.report.patch_sets import PatchSet
+from jaxpart.report.plan import patch_sets
 from jaxpart.report.runs import read_runs
 from jaxpart.report.seeds import averaged
 from jaxpart.report.summary import summary
@@ -62,12 +63,14 @@ def make_report(
         sets: list[PatchSet] = []
         if limits is not None:
             lookers = [Looker(run) for run in runs]
-            for one, why in patch_sets(lookers, limits, progress):
-                if one is None:
-                    found.append(why)
-                else:
-                    sets.append(one)
-            found += seen_figures(lookers, sets, progress)
+            works: list[Work] = []
+            for work, why in prepared(lookers, limits, progress):
+                found += [why] if work is None else []
+                works += [] if work is None else [work]
+            for one, why in patch_sets(works, progress, quick=limits.quick):
+                found += [why] if one is None else []
+                sets += [] if one is None else [one]
+            found += seen_figures(lookers, sets, progress, quick=limits.quick)
             total = sum(len(one.images) + len(one.thumbnails or ()) for one in sets)
             with progress.bar("explorer: packing pictures", total) as advance:
                 text = explorer(sets, "Nearest patches", advance)

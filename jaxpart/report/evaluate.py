@@ -33,7 +33,8 @@ from jaxpart.runs.progress import Progress
 
 _THUMBNAIL = 64
 _PICTURE = 224
-_BATCH = 64
+BATCH = 64
+"""Images that an encoder sees at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +44,12 @@ class Limits:
     Attributes:
       patches: Part patches of a data set; 0: all.
       images: Images of a data set that are cut into windows; 0: none.
+      quick: Whether nothing is encoded: what the feature cache lacks is left out.
     """
 
     patches: int = 2000
     images: int = 40
+    quick: bool = False
 
 
 class Looker:
@@ -110,7 +113,7 @@ class Looker:
             self.representations,
             self.config.features,
             progress,
-            batch_size=_BATCH,
+            batch_size=BATCH,
         )
         for name, vectors in found.features.items():
             count = len(found.kept)
@@ -130,13 +133,35 @@ class Looker:
             yield Pair(self.run.label, name, self.run.caveat, index, similarity, ap, mean)
 
 
-def patch_sets(
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """A patch set whose neighbours are still to be found.
+
+    Attributes:
+      shown: The set, without pairs.
+      names: Each patch's part; None for windows.
+      views: What each run's encoder has to see.
+    """
+
+    shown: PatchSet
+    names: Sequence[str] | None
+    views: Sequence[tuple[Looker, View]]
+
+    def done(self, progress: Progress) -> PatchSet:
+        """The set with its pairs. Raises `JaxpartError` where features cannot be made."""
+        pairs = [
+            pair for looker, view in self.views for pair in looker.pairs(view, self.names, progress)
+        ]
+        return dataclasses.replace(self.shown, pairs=pairs)
+
+
+def prepared(
     lookers: Sequence[Looker], limits: Limits, progress: Progress
-) -> Iterator[tuple[PatchSet | None, str]]:
-    """All patch sets of runs; runs on the same data share one.
+) -> Iterator[tuple[Work | None, str]]:
+    """All patch sets of runs, before anything is encoded; runs on the same data share one.
 
     Yields:
-      A patch set and "", or None and why there is none.
+      A patch set to work on and "", or None and why there is none.
     """
     groups: dict[str, list[Looker]] = {}
     for looker in lookers:
@@ -161,7 +186,7 @@ def patch_sets(
 
 def _parts(
     title: str, name: str, members: Sequence[Looker], limits: Limits, progress: Progress
-) -> PatchSet:
+) -> Work:
     data = members[0].config.data
     with progress.bar(f"{title}: opening, finding part patches", None):
         source, selection = retrieval_set(name, data)
@@ -194,12 +219,11 @@ def _parts(
     order = {number: place for place, number in enumerate(numbers)}
     label = {part: place for place, part in enumerate(selection.parts)}
     names = [selection.parts[patch.part] for patch in patches]
-    pairs: list[Pair] = []
-    for looker in members:
-        seed = permutation_seed(looker.config)
-        view = patch_view(source, patches, size=looker.size, permuted=seed)
-        pairs += looker.pairs(view, names, progress)
-    return PatchSet(
+    views = [
+        patch_view(source, patches, size=one.size, permuted=permutation_seed(one.config))
+        for one in members
+    ]
+    shown = PatchSet(
         name=title,
         kind="parts",
         available=len(everything),
@@ -210,8 +234,9 @@ def _parts(
         parts=tuple(selection.parts.values()),
         part=np.array([label[patch.part] for patch in patches], np.int32),
         thumbnails=thumbnails,
-        pairs=pairs,
+        pairs=(),
     )
+    return Work(shown, names, list(zip(members, views, strict=True)))
 
 
 def _drawn(patches: Sequence[Patch], limit: int, seed: int) -> list[Patch]:
@@ -234,17 +259,14 @@ def _drawn(patches: Sequence[Patch], limit: int, seed: int) -> list[Patch]:
 
 def _windows(
     title: str, name: str, members: Sequence[Looker], limits: Limits, progress: Progress
-) -> PatchSet:
+) -> Work:
     source = picture_source(name, members[0].config.data)
     numbers = drawn_images(source, limits.images, members[0].config.data.seed)
     each = PER_SIDE**2
     place = np.arange(each)
     corner = np.stack([place % PER_SIDE, place // PER_SIDE], axis=1) / (2 * ENLARGED)
     box = np.concatenate([corner, corner + 1 / ENLARGED], axis=1)
-    pairs: list[Pair] = []
-    for looker in members:
-        size = looker.encoder.image_size[0]
-        pairs += looker.pairs(window_view(source, numbers, size=size), None, progress)
+    views = [window_view(source, numbers, size=looker.encoder.image_size[0]) for looker in members]
     size = members[0].encoder.image_size[0]
     pictures = []
     with progress.bar(f"{title}: images", len(numbers)) as advance:
@@ -252,7 +274,7 @@ def _windows(
             whole = window_picture(source, number, size)
             pictures.append(whole.resize((_PICTURE, _PICTURE), Image.Resampling.BICUBIC))
             advance(1)
-    return PatchSet(
+    shown = PatchSet(
         name=title,
         kind="windows",
         available=len(source) * each,
@@ -263,8 +285,9 @@ def _windows(
         parts=(),
         part=np.full(len(numbers) * each, -1, np.int32),
         thumbnails=None,
-        pairs=pairs,
+        pairs=(),
     )
+    return Work(shown, None, list(zip(members, views, strict=True)))
 
 
 def picture_source(name: str, data: Any) -> Source:
@@ -279,4 +302,4 @@ def drawn_images(source: Source, count: int, seed: int) -> list[int]:
     return sorted(order[:count].tolist())
 
 
-__all__ = ["Limits", "Looker", "drawn_images", "patch_sets", "picture_source"]
+__all__ = ["BATCH", "Limits", "Looker", "Work", "drawn_images", "picture_source", "prepared"]

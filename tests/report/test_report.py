@@ -11,10 +11,12 @@ from made_runs import made_run
 
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.small import small_config
+from jaxpart.features import extract as features
 from jaxpart.io.files import write_json
 from jaxpart.report.__main__ import main
 from jaxpart.report.figures.style import file_name
 from jaxpart.report.figures.tokens import principal_colours
+from jaxpart.report.plan import duration
 from jaxpart.runs.rows import Row
 
 ROWS = [
@@ -55,6 +57,9 @@ def test_everything(workdir, tmp_path, capsys):
     out = tmp_path / "report"
     arguments = [str(workdir), "--out", str(out), "--patches", "20", "--images", "2"]
     assert main(arguments) == 0, capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "to encode: 98 of critters, windows, by iBOT" in said
+    assert "encoding takes about" in said
     page = (out / "index.html").read_text()
     assert "UNTRAINED, random weights; miniature" in page
     assert "<b>run" not in page  # escaped
@@ -93,6 +98,26 @@ def test_what_is_gone_is_skipped(tmp_path, capsys):
     assert "iBOT: attention and PCA of tokens skipped" in said
     assert main([str(gone), "--images", "-1"]) == 2
     assert "cannot be negative" in capsys.readouterr().err
+
+
+def test_quick_encodes_nothing(workdir, tmp_path, capsys, monkeypatch):
+    def encoded(*arguments):
+        raise AssertionError
+
+    monkeypatch.setattr(features, "_step", encoded)
+    arguments = [str(workdir), "--out", str(tmp_path / "out"), "--patches", "9", "--images", "1"]
+    assert main([*arguments, "--quick"]) == 0
+    said = capsys.readouterr().err
+    assert "windows of iBOT: left out by --quick, the feature cache lacks 49 of 49" in said
+    assert "attention, PCA of tokens, masked-part reconstructions: left out by --quick" in said
+    assert "to encode" not in said
+    assert "ap_per_part" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_how_long():
+    seconds = (0.2, 1, 40, 480, 9000)
+    said = ["1 second", "1 second", "40 seconds", "8 minutes", "2.5 hours"]
+    assert list(map(duration, seconds)) == said
 
 
 def test_one_basis_for_all_images():

@@ -21,9 +21,16 @@ def run_figures(runs: Sequence[Run]) -> list[Picture | str]:
 
 
 def seen_figures(
-    lookers: Sequence[Looker], sets: Sequence[PatchSet], progress: Progress
+    lookers: Sequence[Looker], sets: Sequence[PatchSet], progress: Progress, *, quick: bool
 ) -> list[Picture | str]:
-    """What the encoders and the data of runs give: pictures, and lines that say what is missing."""
+    """What the encoders and the data of runs give: pictures, and lines that say what is missing.
+
+    Args:
+      lookers: The runs.
+      sets: Their patch sets.
+      progress: Shows how far it is.
+      quick: Whether that is left out for which an encoder has to see images.
+    """
     found: list[Picture | str] = []
     seen = []
     with house_style():
@@ -31,6 +38,11 @@ def seen_figures(
             found += galleries.galleries(one)
         if not sets:
             found.append("patch galleries: skipped, there are no patches to look at")
+        if quick:
+            found.append(
+                "attention, PCA of tokens, masked-part reconstructions: left out by --quick"
+            )
+            return found
         with progress.bar("attention and PCA of tokens", len(lookers)) as advance:
             for looker in lookers:
                 try:
