@@ -82,6 +82,7 @@ def _set(one: PatchSet, limit: int, advance: Callable[[int], None]) -> dict[str,
         "pictures": pictures,
         "thumbnails": small,
         "pairs": [_pair(pair) for pair in one.pairs],
+        "first": one.first,
     }
 
 
