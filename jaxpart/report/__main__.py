@@ -11,7 +11,7 @@ import pathlib
 import sys
 
 from jaxpart.errors import JaxpartError
-from jaxpart.report.build import make_report
+from jaxpart.report.build import make_report, make_slide
 from jaxpart.report.evaluate import Limits
 from jaxpart.runs.progress import Progress
 
@@ -33,6 +33,14 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="encode nothing: leave out the patches that the feature cache lacks, attention, and "
         "principal components",
+    )
+    parser.add_argument(
+        "--slide",
+        nargs="?",
+        const="slide.png",
+        metavar="FILE",
+        help="in place of a report, one 16:9 picture of part-to-whole for a lecture; .png of "
+        "1920 × 1080, or .svg; without a name: slide.png",
     )
     limits = Limits()
     parser.add_argument(
@@ -59,6 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     if given.patches < 0 or given.images < 0:
         raise JaxpartError("--patches and --images cannot be negative; 0 means all, and none")
+    if given.slide:
+        sharp = Limits(given.patches, 0, given.quick, picture=720, thumbnail=140)
+        make_slide(given.workdirs, pathlib.Path(given.slide), sharp, Progress())
+        print(f"slide: {given.slide}")
+        return 0
     limits = None if given.tables_only else Limits(given.patches, given.images, given.quick)
     make_report(given.workdirs, pathlib.Path(given.out), limits, Progress())
     print(f"report: {pathlib.Path(given.out) / 'index.html'}")

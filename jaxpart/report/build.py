@@ -7,18 +7,19 @@ import json
 import pathlib
 from collections.abc import Iterator, Sequence
 
+from jaxpart.data.sets import find_set
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import folder_moved_into_place
 from jaxpart.report import formats
 from jaxpart.report.claims import claims_of
 from jaxpart.report.evaluate import Limits, Looker, Work, prepared
 from jaxpart.report.explorer import explorer
-from jaxpart.report.figures import run_figures, seen_figures
+from jaxpart.report.figures import run_figures, seen_figures, slide
 from jaxpart.report.figures.style import Picture
 from jaxpart.report.page import page
 from jaxpart.report.patch_sets import PatchSet
 from jaxpart.report.plan import patch_sets
-from jaxpart.report.runs import read_runs
+from jaxpart.report.runs import Run, read_runs
 from jaxpart.report.seeds import averaged
 from jaxpart.report.summary import summary
 from jaxpart.report.tables import other_tables, paper_tables
@@ -90,6 +91,51 @@ def make_report(
         (folder / "index.html").write_text(text, encoding="utf-8", errors="replace")
         about = {"workdirs": [str(run.path) for run in runs], "skipped": skipped}
         (folder / _MARK).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def make_slide(
+    folders: Sequence[str | pathlib.Path], out: pathlib.Path, limits: Limits, progress: Progress
+) -> None:
+    """Writes one picture of part-to-whole for a lecture.
+
+    Args:
+      folders: Work directories of finished runs; the first is shown that retrieved parts by encoded and
+        by projected features.
+      out: A .png or .svg file.
+      limits: How many patches are looked at.
+      progress: Shows how far it is, and what was skipped.
+
+    Raises:
+      JaxpartError: No run has what it takes, or the file cannot be written.
+    """
+    if out.suffix not in (".png", ".svg"):
+        raise JaxpartError(f"a slide is written as .png or .svg, not as {out}; name such a file")
+    for run in read_runs(folders):
+        for data in dict.fromkeys(row.data for row in run.rows):
+            if slide.keys_of(run, data):
+                patches = _part_patches(run, data, limits, progress)
+                slide.save(slide.slide(run, data, patches), out)
+                return
+    raise JaxpartError(
+        "no run retrieved parts by both encoded and projected features; run one with the task retrieval, "
+        "of a method that has a projector"
+    )
+
+
+def _part_patches(run: Run, data: str, limits: Limits, progress: Progress) -> PatchSet:
+    """Part patches of a data set with the run's neighbours."""
+    why = f"the configuration of {run.path} does not name {data}"
+    looker = Looker(run)
+    looker.config.data.sets = tuple(
+        name for name in looker.config.data.sets if find_set(name)[0] == data
+    )
+    for work, missing in prepared([looker], limits, progress):
+        for one, complaint in patch_sets([work] if work else [], progress, quick=limits.quick):
+            if one is not None:
+                return one
+            why = complaint
+        why = missing or why
+    raise JaxpartError(why)
 
 
 @contextlib.contextmanager

@@ -31,8 +31,6 @@ from jaxpart.report.patch_sets import NEIGHBOURS, Pair, PatchSet
 from jaxpart.report.runs import Run
 from jaxpart.runs.progress import Progress
 
-_THUMBNAIL = 64
-_PICTURE = 224
 BATCH = 64
 """Images that an encoder sees at once."""
 
@@ -45,11 +43,15 @@ class Limits:
       patches: Part patches of a data set; 0: all.
       images: Images of a data set that are cut into windows; 0: none.
       quick: Whether nothing is encoded: what the feature cache lacks is left out.
+      picture: Longest side of the shown images in pixels.
+      thumbnail: Side of the shown patches in pixels.
     """
 
     patches: int = 2000
     images: int = 40
     quick: bool = False
+    picture: int = 224
+    thumbnail: int = 64
 
 
 class Looker:
@@ -194,7 +196,7 @@ def _parts(
     patches = _drawn(everything, limits.patches, data.seed)
     if not patches:
         raise JaxpartError(f"{name} has no part patches")
-    small = patch_view(source, patches, size=_THUMBNAIL, on_error="skip")
+    small = patch_view(source, patches, size=limits.thumbnail, on_error="skip")
     thumbnails: list[Pixels] = []
     good: list[Patch] = []
     with progress.bar(f"{title}: pictures", len(patches)) as advance:
@@ -213,7 +215,7 @@ def _parts(
             record = source[number]
             picture = decode(record.image, record.annotation.id)
             scale[number] = picture.size * 2
-            picture.thumbnail((_PICTURE, _PICTURE), Image.Resampling.BICUBIC)
+            picture.thumbnail((limits.picture, limits.picture), Image.Resampling.BICUBIC)
             pictures.append(picture)
             advance(1)
     order = {number: place for place, number in enumerate(numbers)}
@@ -272,7 +274,9 @@ def _windows(
     with progress.bar(f"{title}: images", len(numbers)) as advance:
         for number in numbers:
             whole = window_picture(source, number, size)
-            pictures.append(whole.resize((_PICTURE, _PICTURE), Image.Resampling.BICUBIC))
+            pictures.append(
+                whole.resize((limits.picture, limits.picture), Image.Resampling.BICUBIC)
+            )
             advance(1)
     shown = PatchSet(
         name=title,

@@ -26,6 +26,10 @@ ROWS = [
         for head in ("paper", "block0", "block1")
     ),
     *(
+        Row("critters", "retrieval", "AP", 0.5, representation=name)
+        for name in ("embedding", "projection")
+    ),
+    *(
         Row("critters", "retrieval", "AP", 0.5, representation="embedding", group=part)
         for part in ("eye", "wing")
     ),
@@ -81,6 +85,9 @@ def test_everything(workdir, tmp_path, capsys):
     assert (parts["kind"], windows["kind"]) == ("parts", "windows")
     assert [pair["name"] for pair in parts["pairs"]] == ["iBOT · encoded", "iBOT · projected"]
     assert len(windows["images"]) == 2
+    picture = tmp_path / "slide.png"
+    assert main([str(workdir), "--slide", str(picture), "--patches", "20"]) == 0
+    picture.unlink()
     # Only an earlier report is replaced, and nothing is left half-written.
     assert main([str(workdir), "--out", str(out), "--tables-only"]) == 0
     assert not (out / "explorer.html").exists()
