@@ -16,11 +16,13 @@ from jaxpart.report.evaluate import Limits, Looker, Work, prepared
 from jaxpart.report.explorer import explorer
 from jaxpart.report.figures import run_figures, seen_figures, slide
 from jaxpart.report.figures.style import Picture
+from jaxpart.report.match import match
 from jaxpart.report.page import page
 from jaxpart.report.patch_sets import PatchSet
 from jaxpart.report.plan import patch_sets
 from jaxpart.report.runs import Run, read_runs
 from jaxpart.report.seeds import averaged
+from jaxpart.report.seen import Seen, look_at_runs
 from jaxpart.report.summary import summary
 from jaxpart.report.tables import other_tables, paper_tables
 from jaxpart.runs.progress import Progress
@@ -35,7 +37,7 @@ def make_report(
     limits: Limits | None,
     progress: Progress,
 ) -> None:
-    """Writes index.html, explorer.html, tables and figures.
+    """Writes index.html, explorer.html, match.html, tables and figures.
 
     Args:
       folders: Work directories of finished runs.
@@ -62,6 +64,7 @@ def make_report(
                 path.write_text(text, encoding="utf-8", errors="replace")
         found: list[Picture | str] = []
         sets: list[PatchSet] = []
+        seen: list[Seen] = []
         if limits is not None:
             lookers = [Looker(run) for run in runs]
             works: list[Work] = []
@@ -71,7 +74,14 @@ def make_report(
             for one, why in patch_sets(works, progress, quick=limits.quick):
                 found += [why] if one is None else []
                 sets += [] if one is None else [one]
-            found += seen_figures(lookers, sets, progress, quick=limits.quick)
+            if limits.quick:
+                found.append("attention, PCA of tokens, two images matched: left out by --quick")
+            else:
+                seen, missing = look_at_runs(lookers, progress)
+                found += missing
+            found += seen_figures(lookers, sets, seen, progress, quick=limits.quick)
+            if seen:
+                (folder / "match.html").write_text(match(seen), encoding="utf-8", errors="replace")
             total = sum(len(one.images) + len(one.thumbnails or ()) for one in sets)
             with progress.bar("explorer: packing pictures", total) as advance:
                 text = explorer(sets, "Nearest patches", advance)
@@ -87,7 +97,7 @@ def make_report(
                 advance(1)
         for line in skipped:
             progress.say(line)
-        text = page(runs, tables, claims, shown, skipped, explorer=bool(sets))
+        text = page(runs, tables, claims, shown, skipped, explorer=bool(sets), match=bool(seen))
         (folder / "index.html").write_text(text, encoding="utf-8", errors="replace")
         about = {"workdirs": [str(run.path) for run in runs], "skipped": skipped}
         (folder / _MARK).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

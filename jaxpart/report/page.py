@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import importlib.resources
 from collections.abc import Sequence
 
@@ -13,6 +11,7 @@ import markupsafe
 from jaxpart.report import formats
 from jaxpart.report.figures.style import Picture
 from jaxpart.report.runs import Run
+from jaxpart.report.static import digest
 from jaxpart.report.tables import Table
 from jaxpart.study.verdicts import Judged, numbers
 
@@ -25,6 +24,7 @@ def page(
     skipped: Sequence[str],
     *,
     explorer: bool,
+    match: bool,
 ) -> str:
     """index.html; names are escaped, and it may load nothing but the pictures beside it.
 
@@ -35,10 +35,10 @@ def page(
       pictures: Shown in order, each with its width and height in pixels of the page.
       skipped: Lines that say what is missing.
       explorer: Whether there is one to link to.
+      match: Whether there is a page of two images to link to.
     """
     folder = importlib.resources.files(__package__) / "templates"
     style = (folder / "page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -59,7 +59,8 @@ def page(
         pictures=pictures,
         skipped=skipped,
         explorer=explorer,
+        match=match,
         style=markupsafe.Markup(style),
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'; img-src 'self' data:; "
+        policy=f"default-src 'none'; style-src '{digest(style)}'; img-src 'self' data:; "
         "base-uri 'none'; form-action 'none'",
     )

@@ -77,7 +77,7 @@ def test_everything(workdir, tmp_path, capsys):
     assert {path.name for path in (out / "figures").iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("png", "svg")
     }
-    for link in re.findall(r'href="((?:tables|figures)/.+?|explorer.html)"', page):
+    for link in re.findall(r'href="((?:tables|figures)/.+?|explorer.html|match.html)"', page):
         assert (out / link).is_file(), link
     explorer = (out / "explorer.html").read_text()
     data = json.loads(re.search(r'id="data">(.*?)</script>', explorer)[1])
@@ -85,6 +85,7 @@ def test_everything(workdir, tmp_path, capsys):
     assert (parts["kind"], windows["kind"]) == ("parts", "windows")
     assert [pair["name"] for pair in parts["pairs"]] == ["iBOT · encoded", "iBOT · projected"]
     assert len(windows["images"]) == 2
+    assert 'href="match.html"' in page
     picture = tmp_path / "slide.png"
     assert main([str(workdir), "--slide", str(picture), "--patches", "20"]) == 0
     picture.unlink()
@@ -116,7 +117,7 @@ def test_quick_encodes_nothing(workdir, tmp_path, capsys, monkeypatch):
     assert main([*arguments, "--quick"]) == 0
     said = capsys.readouterr().err
     assert "windows of iBOT: left out by --quick, the feature cache lacks 49 of 49" in said
-    assert "attention, PCA of tokens, masked-part reconstructions: left out by --quick" in said
+    assert "attention, PCA of tokens, two images matched: left out by --quick" in said
     assert "to encode" not in said
     assert "ap_per_part" in (tmp_path / "out" / "index.html").read_text()
 

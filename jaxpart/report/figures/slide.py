@@ -153,8 +153,8 @@ def _draw_levels(figure: Figure, run: Run, data: str) -> None:
         if row.interval:
             axis.plot([100 * end for end in row.interval], [place, place], color=_INK, lw=3)
         axis.text(0, place - 0.3, name, size=23, va="bottom")
-        axis.text(100 * (row.high or row.value) + 2 * most, place, f"{value:.1f}", size=27,
-                  va="center", weight="bold")  # fmt: skip
+        right = max(100 * (row.high or row.value), theirs or 0) + 2 * most
+        axis.text(right, place, f"{value:.1f}", size=27, va="center", weight="bold")
         if theirs is not None:
             axis.plot([theirs, theirs], [place - 0.27, place + 0.27], color=QUERY, lw=4)
             axis.text(theirs, place + 0.28, f"paper {theirs:.1f}", size=18, color=QUERY,

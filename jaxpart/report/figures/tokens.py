@@ -2,65 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
-from jaxpart.data.images import decode, image_eval
-from jaxpart.encoders.encoder import Encoder
-from jaxpart.report.evaluate import Looker, drawn_images, picture_source
 from jaxpart.report.figures.style import Picture, file_name, new_figure, plain
-from jaxpart.report.runs import Run
+from jaxpart.report.seen import Seen
 
-_IMAGES = 8
 _ATTENDED = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Seen:
-    """Images as an encoder saw them.
-
-    Attributes:
-      run: Whose encoder.
-      images: The pixels.
-      tokens: Patch tokens after the final norm.
-      attention: Of cls to the patches, in the last block of a ViT; None of another encoder.
-    """
-
-    run: Run
-    images: UInt8[np.ndarray, "image size size 3"]
-    tokens: Float[np.ndarray, "image row column width"]
-    attention: Float[np.ndarray, "image head row column"] | None
-
-
-def look(looker: Looker) -> Seen:
-    """Images of a run's first data set through its encoder.
-
-    Raises:
-      JaxpartError: The encoder or the data are gone.
-    """
-    encoder, config = looker.encoder, looker.config
-    source = picture_source(looker.data_set, config.data)
-    size = encoder.image_size[0]
-    images = []
-    for number in drawn_images(source, _IMAGES, config.data.seed):
-        record = source[number]
-        images.append(image_eval(decode(record.image, record.annotation.id), size))
-    pixels = np.stack(images)
-    grid, prefix = encoder.grid_of(size, size), len(encoder.prefix)
-    normalised = encoder.normalize(jnp.asarray(pixels))
-    attention = None
-    if isinstance(encoder, Encoder):
-        out = encoder(normalised, attention=True)
-        weights = np.asarray(out["attention"])[:, :, 0, prefix:]
-        attention = weights.reshape(*weights.shape[:2], *grid)
-    else:
-        out = encoder(normalised)
-    tokens = np.asarray(out["tokens"])[:, prefix:]
-    return Seen(looker.run, pixels, tokens.reshape(len(pixels), *grid, -1), attention)
 
 
 def attention(seen: Seen) -> Picture | None:
@@ -81,8 +31,8 @@ def attention(seen: Seen) -> Picture | None:
     for axis in axes.ravel():
         axis.set_axis_off()
     return Picture(
-        file_name("attention", seen.run.label),
-        f"{_said(seen.run)}: attention of cls to the patches in the last block, each head from 0 (dark) to "
+        file_name("attention", seen.label),
+        f"{seen.said}: attention of cls to the patches in the last block, each head from 0 (dark) to "
         "its largest weight (yellow).",
         figure,
     )
@@ -94,7 +44,7 @@ def principal_components(seen: Sequence[Seen]) -> Picture:
     figure = new_figure(1.05 * columns + 0.2, 1.05 * 2 * len(seen) + 0.3 * len(seen))
     blocks = figure.subfigures(len(seen), 1, squeeze=False)[:, 0]
     for block, one in zip(blocks, seen, strict=True):
-        block.suptitle(plain(_said(one.run)), x=0.01, ha="left", fontsize=9)
+        block.suptitle(plain(one.said), x=0.01, ha="left", fontsize=9)
         axes = block.subplots(2, columns, squeeze=False)
         for column, (image, colour) in enumerate(
             zip(one.images, principal_colours(one.tokens), strict=True)
@@ -126,7 +76,3 @@ def principal_colours(
     low, high = np.percentile(parts, [1, 99], axis=0)
     colours = np.clip((parts - low) / np.maximum(high - low, 1e-12), 0, 1)
     return colours.reshape(*tokens.shape[:-1], -1)
-
-
-def _said(run: Run) -> str:
-    return f"{run.label} ({run.caveat})" if run.caveat else run.label
