@@ -15,7 +15,7 @@ from jaxpart.features import extract as features
 from jaxpart.io.files import write_json
 from jaxpart.report.__main__ import main
 from jaxpart.report.figures.style import file_name
-from jaxpart.report.figures.tokens import principal_colours
+from jaxpart.report.figures.tokens import foreground, principal_colours
 from jaxpart.report.plan import duration
 from jaxpart.runs.rows import Row
 
@@ -136,6 +136,20 @@ def test_one_basis_for_all_images():
     assert colours.shape == (3, 4, 4, 3)
     assert (colours.min(), colours.max()) == (0, 1)
     np.testing.assert_allclose(colours[2], colours[0][::-1], atol=1e-9)
+
+
+def test_foreground_is_what_the_borders_are_not():
+    rng = np.random.default_rng(0)
+    tokens = 0.1 * rng.standard_normal((2, 6, 6, 8))
+    inside = np.zeros((2, 6, 6), bool)
+    inside[:, 2:5, 1:4] = True
+    tokens[inside] += 1
+    np.testing.assert_array_equal(foreground(tokens), inside)
+    np.testing.assert_array_equal(foreground(-tokens), inside)
+    colours = principal_colours(tokens, inside)
+    assert np.ptp(colours[~inside]) == 0
+    assert colours[inside].std(axis=0).min() > 0.1
+    assert foreground(np.ones((1, 1, 1, 2))).shape == (1, 1, 1)
 
 
 NAMES = (b"=1+1", b"-1", b"@x", b"a" * 250, b"new\nline", b"\xff\xfe", b" ", b"$x$ \\frac{a}%&#_^~",

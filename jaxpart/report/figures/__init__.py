@@ -43,18 +43,11 @@ def seen_figures(
             found += galleries.galleries(one)
         if not sets:
             found.append("patch galleries: skipped, there are no patches to look at")
-        found += token_figures(seen)
+        found += [*filter(None, map(tokens.attention, seen))]
+        if seen:
+            found.append(tokens.principal_components(seen))
         if quick:
             found.append("masked-part reconstructions: left out by --quick")
         else:
             found += reconstructions.reconstructions(lookers, progress)
-    return found
-
-
-def token_figures(seen: Sequence[Seen]) -> list[Picture | str]:
-    """Attention and principal components of whole images."""
-    with house_style():
-        found: list[Picture | str] = [*filter(None, map(tokens.attention, seen))]
-        if seen:
-            found.append(tokens.principal_components(seen))
     return found
