@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from jaxpart.data.sets import find_set
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import folder_moved_into_place
 from jaxpart.report import formats
 from jaxpart.report.claims import claims_of
 from jaxpart.report.evaluate import Limits, Looker, Work, prepared
 from jaxpart.report.explorer import explorer
 from jaxpart.report.figures import run_figures, seen_figures, slide
 from jaxpart.report.figures.style import Picture
+from jaxpart.report.folder import mark, report_folder, save_pictures
 from jaxpart.report.match import match
 from jaxpart.report.page import page
 from jaxpart.report.patch_sets import PatchSet
@@ -26,9 +24,6 @@ from jaxpart.report.seen import Seen, look_at_runs
 from jaxpart.report.summary import summary
 from jaxpart.report.tables import other_tables, paper_tables
 from jaxpart.runs.progress import Progress
-
-_MARK = "report.json"
-"""Tells a folder that was written here, which may be replaced, from any other."""
 
 
 def make_report(
@@ -50,7 +45,7 @@ def make_report(
     """
     runs = read_runs(folders)
     claims = claims_of(folders)
-    with _replacing(out) as folder:
+    with report_folder(out) as folder:
         rows = [*runs, *averaged(runs)]
         tables = [summary(rows), *paper_tables(rows), *other_tables(rows)]
         (folder / "tables").mkdir()
@@ -89,18 +84,12 @@ def make_report(
         found += run_figures(runs)  # charts, below what is to be seen
         pictures = [one for one in found if isinstance(one, Picture)]
         skipped = [one for one in found if isinstance(one, str)]
-        (folder / "figures").mkdir()
-        shown: list[tuple[Picture, tuple[int, int]]] = []
-        with progress.bar("drawing", len(pictures)) as advance:
-            for picture in pictures:
-                shown.append((picture, picture.save(folder / "figures")))
-                advance(1)
+        shown = save_pictures(pictures, folder, progress)
         for line in skipped:
             progress.say(line)
         text = page(runs, tables, claims, shown, skipped, explorer=bool(sets), match=bool(seen))
         (folder / "index.html").write_text(text, encoding="utf-8", errors="replace")
-        about = {"workdirs": [str(run.path) for run in runs], "skipped": skipped}
-        (folder / _MARK).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        mark(folder, {"workdirs": [str(run.path) for run in runs], "skipped": skipped})
 
 
 def make_slide(
@@ -146,18 +135,3 @@ def _part_patches(run: Run, data: str, limits: Limits, progress: Progress) -> Pa
             why = complaint
         why = missing or why
     raise JaxpartError(why)
-
-
-@contextlib.contextmanager
-def _replacing(out: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A fresh folder that takes the place of `out` at the end, whole or not at all."""
-    if out.exists() and not (out / _MARK).is_file() and (out.is_file() or any(out.iterdir())):
-        raise JaxpartError(f"{out} is there and no earlier report; name another --out")
-    try:
-        with folder_moved_into_place(out.resolve()) as folder:
-            yield folder
-    except OSError as error:
-        raise JaxpartError(
-            f"the report {out.resolve()} cannot be written: {error.strerror}; make room there or name "
-            "another --out"
-        ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Sequence
+from typing import Any
 
 import jinja2
 import markupsafe
@@ -11,16 +12,19 @@ import markupsafe
 from jaxpart.report import formats
 from jaxpart.report.figures.style import Picture
 from jaxpart.report.runs import Run
+from jaxpart.report.seen import Seen
 from jaxpart.report.static import digest
 from jaxpart.report.tables import Table
 from jaxpart.study.verdicts import Judged, numbers
+
+Pictures = Sequence[tuple[Picture, tuple[int, int]]]
 
 
 def page(
     runs: Sequence[Run],
     tables: Sequence[Table],
     claims: Sequence[tuple[str, Sequence[Judged]]],
-    pictures: Sequence[tuple[Picture, tuple[int, int]]],
+    pictures: Pictures,
     skipped: Sequence[str],
     *,
     explorer: bool,
@@ -37,30 +41,61 @@ def page(
       explorer: Whether there is one to link to.
       match: Whether there is a page of two images to link to.
     """
-    folder = importlib.resources.files(__package__) / "templates"
-    style = (folder / "page.css").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals.update(
+    return _render(
+        "page.html",
+        "jaxpart report",
+        pictures,
+        skipped,
         decimal=formats.number,
         signed=formats.signed,
         interval=formats.interval,
         deviation=formats.deviation,
         compared=numbers,
-    )
-    template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
-    return template.render(
         runs=runs,
         summary=tables[0].upright,
         measured=[table.upright for table in tables[1:] if table.measured],
         empty=[table for table in tables[1:] if not table.measured],
         claims=claims,
-        pictures=pictures,
-        skipped=skipped,
         explorer=explorer,
         match=match,
+    )
+
+
+def pictures_page(
+    seen: Seen, folder: str, available: int, pictures: Pictures, skipped: Sequence[str]
+) -> str:
+    """index.html of a folder of images without annotations; as `page`.
+
+    Args:
+      seen: The images.
+      folder: Where they lie.
+      available: How many images the folder has.
+      pictures: See `page`.
+      skipped: See `page`.
+    """
+    title = f"What {seen.label} sees"
+    values = {"seen": seen, "folder": folder, "available": available}
+    return _render("pictures.html", title, pictures, skipped, **values)
+
+
+def _render(
+    template: str, title: str, pictures: Pictures, skipped: Sequence[str], **values: Any
+) -> str:
+    folder = importlib.resources.files(__package__) / "templates"
+    style = (folder / "page.css").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
+    )
+    return environment.get_template(template).render(
+        title=title,
+        pictures=pictures,
+        skipped=skipped,
         style=markupsafe.Markup(style),
         policy=f"default-src 'none'; style-src '{digest(style)}'; img-src 'self' data:; "
         "base-uri 'none'; form-action 'none'",
+        **values,
     )

@@ -62,15 +62,19 @@ def look(
     grid, prefix = encoder.grid_of(*pixels.shape[1:3]), len(encoder.prefix)
     tokens, attention = [], []
     for start in range(0, len(pixels), _IMAGES):
-        normalised = encoder.normalize(jnp.asarray(pixels[start : start + _IMAGES]))
+        batch = pixels[start : start + _IMAGES]
+        count = len(batch)
+        # Filled up, so that every batch is of one shape and compiled once.
+        batch = np.concatenate([batch, np.zeros((_IMAGES - count, *batch.shape[1:]), np.uint8)])
+        normalised = encoder.normalize(jnp.asarray(batch))
         if isinstance(encoder, Encoder) and "cls" in encoder.prefix:
             out = encoder(normalised, attention=True)
-            weights = np.asarray(out["attention"])[:, :, encoder.prefix.index("cls"), prefix:]
+            weights = np.asarray(out["attention"])[:count, :, encoder.prefix.index("cls"), prefix:]
             attention.append(weights.reshape(*weights.shape[:2], *grid))
         else:
             out = encoder(normalised)
-        patches = np.asarray(out["tokens"], np.float32)[:, prefix:]
-        tokens.append(patches.reshape(len(patches), *grid, -1))
+        patches = np.asarray(out["tokens"], np.float32)[:count, prefix:]
+        tokens.append(patches.reshape(count, *grid, -1))
     attended = np.concatenate(attention) if attention else None
     return Seen(label, caveat, names, pixels, np.concatenate(tokens), attended)
 

@@ -43,11 +43,22 @@ def seen_figures(
             found += galleries.galleries(one)
         if not sets:
             found.append("patch galleries: skipped, there are no patches to look at")
-        found += [*filter(None, map(tokens.attention, seen))]
-        if seen:
-            found.append(tokens.principal_components(seen))
+        found += token_figures(seen)
         if quick:
             found.append("masked-part reconstructions: left out by --quick")
         else:
             found += reconstructions.reconstructions(lookers, progress)
     return found
+
+
+def token_figures(seen: Sequence[Seen], attended: int = 4) -> list[Picture]:
+    """Attention and principal components of whole images.
+
+    Args:
+      seen: Images as encoders saw them.
+      attended: Images of each whose attention is shown.
+    """
+    with house_style():
+        found = [tokens.attention(one, attended) for one in seen]
+        pictures: list[Picture] = [tokens.principal_components(seen)] if seen else []
+        return pictures + [picture for picture in found if picture is not None]

@@ -11,13 +11,12 @@ from jaxtyping import Bool, Float, UInt8
 from jaxpart.report.figures.style import Picture, file_name, new_figure, plain
 from jaxpart.report.seen import Seen
 
-_ATTENDED = 4
 _ABREAST = 8
 _OUTSIDE = 0.9
 """Grey of what is not meant."""
 
 
-def attention(seen: Seen, count: int = _ATTENDED) -> Picture | None:
+def attention(seen: Seen, count: int) -> Picture | None:
     """Attention from cls to the patches laid over the image, the heads' mean and each head; None where it
     is not known.
 
