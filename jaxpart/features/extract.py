@@ -187,15 +187,13 @@ def count_absent(
 def seconds_per_image(
     encoder: FrozenEncoder, size: int, names: Sequence[str], *, batch_size: int
 ) -> float:
-    """How long an encoder takes for an image, measured on the second of two batches.
-
-    The first compiles, for `extract` too.
+    """How long an encoder takes for an image, measured on the second of two batches; the first compiles.
 
     Args:
       encoder: The frozen encoder.
       size: Side of the images in pixels.
       names: Representations.
-      batch_size: See `extract`.
+      batch_size: Images of a batch.
     """
     pixels = np.zeros((devices.round_up(batch_size), size, size, 3), np.uint8)
     began = 0.0

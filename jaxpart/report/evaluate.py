@@ -31,8 +31,7 @@ from jaxpart.report.patch_sets import NEIGHBOURS, Pair, PatchSet
 from jaxpart.report.runs import Run
 from jaxpart.runs.progress import Progress
 
-BATCH = 64
-"""Images that an encoder sees at once."""
+_BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +114,7 @@ class Looker:
             self.representations,
             self.config.features,
             progress,
-            batch_size=BATCH,
+            batch_size=_BATCH,
         )
         for name, vectors in found.features.items():
             count = len(found.kept)
@@ -306,4 +305,4 @@ def drawn_images(source: Source, count: int, seed: int) -> list[int]:
     return sorted(order[:count].tolist())
 
 
-__all__ = ["BATCH", "Limits", "Looker", "Work", "drawn_images", "picture_source", "prepared"]
+__all__ = ["Limits", "Looker", "Work", "drawn_images", "picture_source", "prepared"]

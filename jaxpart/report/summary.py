@@ -32,6 +32,8 @@ def summary(runs: Sequence[Run]) -> Table:
         for run in runs:
             for row in select(run.rows, group="", **wanted):
                 columns[f"{heading} ({row.data})"] = row.key
+    data = list(dict.fromkeys(key.data for key in columns.values()))
+    columns = dict(sorted(columns.items(), key=lambda item: data.index(item[1].data)))
     keys = list(columns.values())
     caveats = [joined(run.caveat, run.arithmetic) for run in runs]
     shared = caveats[0] if len(set(caveats)) == 1 and len(runs) > 1 else ""

@@ -30,6 +30,9 @@ _LEVELS = (
 _SHOWN = ("AP", "mIoU", "chosen", "PCK@0.10")
 """Metrics of the curves over blocks."""
 
+_LONGEST = 20
+"""Characters of what a legend says of an encoder; its table says all."""
+
 Ends = tuple[float, ...]
 """A result in percent, and the ends of its interval where it has one."""
 
@@ -253,9 +256,9 @@ def _ends(row: Row) -> Ends:
 
 def _named(run: Run, *, short: bool = False) -> str:
     """A run's label, with its caveat in a line below or, short, with one word."""
-    told = re.split("[,;]", run.caveat)[0]
     if short:
-        return f"{run.label} {told}".rstrip()
+        told = re.split("[,;]", run.caveat)[0]
+        return f"{run.label} {told}".rstrip() if len(told) <= _LONGEST else run.label
     if not run.caveat:
         return plain(shortened(run.label))
     return plain("\n".join([shortened(run.label), *textwrap.wrap(f"({run.caveat})", 30)]))
