@@ -50,7 +50,7 @@ def test_both_representations_and_baselines(tmp_path):
     said = texts(figure)
     levels = ["50.0", "30.0", "40.0", "20.0", "12 × 12 pixels, grey", "chance"]
     assert set(levels) <= set(said)
-    assert "iBOT on cub_parts — your weights" in said
+    assert "iBOT (your weights) on cub_parts" in said
     assert not any("paper" in text for text in said)
     for suffix in ("png", "svg"):
         slide.save(figure, tmp_path / f"slide.{suffix}")

@@ -58,9 +58,10 @@ def slide(run: Run, data: str, patches: PatchSet) -> Figure:
     query = _typical(pairs)
     figure = Figure(figsize=(19.2, 10.8), dpi=_DOTS, facecolor="white")
     figure.text(0.035, 0.925, "Part to whole: what lies nearest to a part?", size=38, weight="bold")
-    about = f"{run.label} on {data}"
-    about += f" — {run.caveat}" if run.caveat else ""
-    figure.text(0.035, 0.868, plain(shortened(about, most=90)), size=21, color=_QUIET)
+    about = f"{run.label} ({run.caveat})" if run.caveat else run.label
+    figure.text(
+        0.035, 0.868, plain(shortened(f"{about} on {data}", most=90)), size=21, color=_QUIET
+    )
     _draw_query(figure, patches, query)
     for place, pair in enumerate(pairs):
         _draw_neighbours(figure, patches, pair, query, top=0.79 - 0.365 * place)

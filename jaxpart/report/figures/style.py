@@ -58,11 +58,13 @@ class Picture:
       name: Of its files.
       caption: What it shows, for the page and for those who cannot see it.
       figure: The figure itself.
+      chart: Whether it is without photographs, so that a dark page may show it inverted.
     """
 
     name: str
     caption: str
     figure: Figure
+    chart: bool = False
 
     def save(self, folder: pathlib.Path) -> tuple[int, int]:
         """Writes NAME.svg and NAME.png; returns its width and height in a page's pixels, 96 an inch."""
