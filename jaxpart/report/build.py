@@ -20,7 +20,7 @@ from jaxpart.report.patch_sets import PatchSet
 from jaxpart.report.plan import patch_sets
 from jaxpart.report.runs import Run, read_runs
 from jaxpart.report.seeds import averaged
-from jaxpart.report.seen import Seen, look_at_runs
+from jaxpart.report.seen import SHOWN, Seen, look_at_runs
 from jaxpart.report.summary import summary
 from jaxpart.report.tables import other_tables, paper_tables
 from jaxpart.runs.progress import Progress
@@ -66,6 +66,8 @@ def make_report(
             for work, why in prepared(lookers, limits, progress):
                 found += [why] if work is None else []
                 works += [] if work is None else [work]
+            if not limits.quick:
+                progress.say(f"to encode: {SHOWN} whole images, by each encoder")
             for one, why in patch_sets(works, progress, quick=limits.quick):
                 found += [why] if one is None else []
                 sets += [] if one is None else [one]

@@ -16,8 +16,10 @@ from jaxpart.errors import JaxpartError
 from jaxpart.report.evaluate import Looker, drawn_images, picture_source
 from jaxpart.runs.progress import Progress
 
+SHOWN = 8
+"""Images that are looked at of a run's data."""
 _IMAGES = 8
-"""Looked at of a run's data, and at once."""
+"""Looked at at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _look_at(looker: Looker) -> Seen:
     encoder, config = looker.encoder, looker.config
     source = picture_source(looker.data_set, config.data)
     images, names = [], []
-    for number in drawn_images(source, _IMAGES, config.data.seed):
+    for number in drawn_images(source, SHOWN, config.data.seed):
         record = source[number]
         names.append(record.annotation.id)
         images.append(image_eval(decode(record.image, names[-1]), encoder.image_size[0]))

@@ -63,6 +63,7 @@ def test_everything(workdir, tmp_path, capsys):
     assert main(arguments) == 0, capsys.readouterr().err
     said = capsys.readouterr().err
     assert "to encode: 98 of critters, windows, by iBOT" in said
+    assert "to encode: 8 whole images, by each encoder" in said
     assert "encoding takes about" in said
     page = (out / "index.html").read_text()
     assert "UNTRAINED, random weights; miniature" in page
