@@ -21,7 +21,7 @@ from jaxpart.report.plan import patch_sets
 from jaxpart.report.runs import Run, read_runs
 from jaxpart.report.seeds import averaged
 from jaxpart.report.seen import SHOWN, Seen, look_at_runs
-from jaxpart.report.summary import summary
+from jaxpart.report.summary import summaries
 from jaxpart.report.tables import other_tables, paper_tables
 from jaxpart.runs.progress import Progress
 
@@ -47,9 +47,9 @@ def make_report(
     claims = claims_of(folders)
     with report_folder(out) as folder:
         rows = [*runs, *averaged(runs)]
-        tables = [summary(rows), *paper_tables(rows), *other_tables(rows)]
+        first, tables = summaries(rows), [*paper_tables(rows), *other_tables(rows)]
         (folder / "tables").mkdir()
-        for table in tables:
+        for table in (*first, *tables):
             for suffix, text in (
                 ("md", formats.markdown(table)),
                 ("tex", formats.latex(table)),
@@ -89,7 +89,9 @@ def make_report(
         shown = save_pictures(pictures, folder, progress)
         for line in skipped:
             progress.say(line)
-        text = page(runs, tables, claims, shown, skipped, explorer=bool(sets), match=bool(seen))
+        text = page(
+            runs, first, tables, claims, shown, skipped, explorer=bool(sets), match=bool(seen)
+        )
         (folder / "index.html").write_text(text, encoding="utf-8", errors="replace")
         mark(folder, {"workdirs": [str(run.path) for run in runs], "skipped": skipped})
 

@@ -22,6 +22,7 @@ Pictures = Sequence[tuple[Picture, tuple[int, int]]]
 
 def page(
     runs: Sequence[Run],
+    summaries: Sequence[Table],
     tables: Sequence[Table],
     claims: Sequence[tuple[str, Sequence[Judged]]],
     pictures: Pictures,
@@ -34,7 +35,8 @@ def page(
 
     Args:
       runs: What the report is of.
-      tables: The summary and all others in order; those in which nothing was measured are folded up.
+      summaries: Shown first.
+      tables: All others in order; those in which nothing was measured are folded up.
       claims: Of each study, its folder and what became of the paper's claims.
       pictures: Shown in order, each with its width and height in pixels of the page.
       skipped: Lines that say what is missing.
@@ -52,9 +54,9 @@ def page(
         deviation=formats.deviation,
         compared=numbers,
         runs=runs,
-        summary=tables[0].upright,
-        measured=[table.upright for table in tables[1:] if table.measured],
-        empty=[table for table in tables[1:] if not table.measured],
+        summaries=[table.upright for table in summaries],
+        measured=[table.upright for table in tables if table.measured],
+        empty=[table for table in tables if not table.measured],
         claims=claims,
         explorer=explorer,
         match=match,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from jaxpart.report.baselines import baseline_rows
 from jaxpart.report.runs import Run
-from jaxpart.report.tables import Line, Table, cell_of, joined
+from jaxpart.report.tables import ABREAST, Line, Table, cell_of, joined
 from jaxpart.runs.rows import Key, one, select
 from jaxpart.tasks.baselines import UNTRAINED_LABEL, strongest
 
@@ -23,18 +23,27 @@ _MAIN = {
 """What a column is called, and the task, metric, head and representation of its results."""
 
 
-def summary(runs: Sequence[Run]) -> Table:
+def summaries(runs: Sequence[Run]) -> list[Table]:
     """A row for each run, and below them what retrieves without an encoder; the paper's figures are not
-    in it. Without columns where no run has any of the main results."""
-    columns: dict[str, Key] = {}
+    in it. What does not fit beside each other is in several tables, a data set in one of them."""
+    found: dict[str, dict[str, Key]] = {}
     for heading, (task, metric, head, representation) in _MAIN.items():
         wanted = {"task": task, "metric": metric, "head": head, "representation": representation}
         for run in runs:
             for row in select(run.rows, group="", **wanted):
-                columns[f"{heading} ({row.data})"] = row.key
-    data = list(dict.fromkeys(key.data for key in columns.values()))
-    columns = dict(sorted(columns.items(), key=lambda item: data.index(item[1].data)))
+                found.setdefault(row.data, {})[f"{heading} ({row.data})"] = row.key
+    tables: list[dict[str, Key]] = []
+    for columns in found.values():
+        if tables and len(tables[-1]) + len(columns) <= ABREAST:
+            tables[-1] |= columns
+        else:
+            tables.append(columns)
+    return [_summary(runs, columns, number) for number, columns in enumerate(tables, 1)]
+
+
+def _summary(runs: Sequence[Run], columns: Mapping[str, Key], number: int) -> Table:
     keys = list(columns.values())
+    runs = [run for run in runs if any(one(run.rows, *key) for key in keys)]
     caveats = [joined(run.caveat, run.arithmetic) for run in runs]
     shared = caveats[0] if len(set(caveats)) == 1 and len(runs) > 1 else ""
     rows = [
@@ -47,7 +56,8 @@ def summary(runs: Sequence[Run]) -> Table:
         if not label.startswith(UNTRAINED_LABEL):
             rows.append(Line(f"baseline: {label}", "", [cell_of(row, None) for row in found]))
     notes = [f"All encoders: {shared}."] if shared else []
-    return Table("summary", "Summary", list(columns), rows, False, notes + _beaten(runs, columns))
+    name = "summary" if number == 1 else f"summary_{number}"
+    return Table(name, "Summary", list(columns), rows, False, notes + _beaten(runs, columns))
 
 
 def _beaten(runs: Sequence[Run], columns: Mapping[str, Key]) -> list[str]:

@@ -105,7 +105,7 @@ class Table:
     def upright(self) -> Table:
         """The same for a page: with encoders as columns, where it is wide rather than high."""
         columns = [number for number, _ in self.shown]
-        if self.compared or len(columns) <= max(_ABREAST, len(self.rows)):
+        if self.compared or len(columns) <= max(ABREAST, len(self.rows)):
             return self
         rows = [
             Line(self.columns[number], "", [row.cells[number] for row in self.rows])
@@ -115,7 +115,7 @@ class Table:
         return dataclasses.replace(self, columns=headings, rows=rows, corner="Measured")
 
 
-_ABREAST = 8
+ABREAST = 8
 """Columns that fit beside each other."""
 _LONGEST = 60
 """Characters of a data set in the name of a file."""
