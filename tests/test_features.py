@@ -131,6 +131,17 @@ def test_only_what_is_new_is_read(folder):
     assert extract(another, folder, ("cls_token", "embedding")).encoded == 8
 
 
+def test_what_is_absent_is_counted_and_timed(folder):
+    def absent(numbers, names):
+        view = Pictures(numbers).view
+        return features.count_absent(ENCODER, view, names, settings(folder), Progress())
+
+    assert absent([0, 5], NAMES) == 0
+    assert absent([4, 6, 7, 6], NAMES) == 2
+    assert absent([4, 6], (*NAMES, "embedding")) == 2
+    assert features.seconds_per_image(ENCODER, 16, NAMES, batch_size=4) > 0
+
+
 @pytest.mark.parametrize("what", ["data", "view", "precision", "preprocessing", "arithmetic"])
 def test_what_is_of_something_else_is_not_used(what, folder):
     pictures, options = Pictures(range(6)), {}

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from jaxpart import devices
 from jaxpart.data.views import View
@@ -130,18 +130,8 @@ def extract(
             encoder, view, named, config, progress, batch_size, pixels=PIXELS in names
         )
     encoder.check_size(view.size, view.size)
-    # An encoder without a digest may be another one tomorrow.
-    cache = open_cache(config.cache if encoder.digest else "off", config.folder)
-    keys = view.ids if cache.mode == "off" else view.keys
-    addresses = {name: _address(encoder, view, name, config.precision) for name in names}
-    shards: dict[str, list[Shard]] = {}
-    absent: dict[str, np.ndarray] = {}
-    for name in names:
-        shards[name], complaints = cache.read(addresses[name])
-        for complaint in complaints:
-            progress.say(complaint)
-        there = set(itertools.chain.from_iterable(shard.ids for shard in shards[name]))
-        absent[name] = devices.anywhere(np.array([key not in there for key in keys]))
+    cache, addresses, shards, absent = _cached(encoder, view, names, config, progress)
+    keys = _keys(cache, view)
     writer = _Writer(cache, addresses, PRECISIONS[config.precision])
     errors: dict[int, JaxpartError] = {}
     total = 0
@@ -173,6 +163,73 @@ def extract(
     if config.precision == "bfloat16":
         progress.say(f"features are rounded to bfloat16: by up to {rounding:.1e} of the largest")
     return Extracted(found, kept, list(errors.values()), total, rounding)
+
+
+def count_absent(
+    encoder: FrozenEncoder, view: View, names: Sequence[str], config: Any, progress: Progress
+) -> int:
+    """How many images of a view `extract` would show the encoder now, since the cache lacks them.
+
+    Args:
+      encoder: See `extract`, as all arguments.
+      view: The images.
+      names: Representations.
+      config: The configuration's `features`.
+      progress: Is told what was damaged.
+    """
+    if isinstance(encoder, FeatureTable):
+        return 0
+    cache, _, _, absent = _cached(encoder, view, names, config, progress)
+    lacking = np.any([absent[name] for name in names], axis=0)
+    return len(set(itertools.compress(_keys(cache, view), lacking)))
+
+
+def seconds_per_image(
+    encoder: FrozenEncoder, size: int, names: Sequence[str], *, batch_size: int
+) -> float:
+    """How long an encoder takes for an image, measured on the second of two batches; the first compiles.
+
+    Args:
+      encoder: The frozen encoder.
+      size: Side of the images in pixels.
+      names: Representations.
+      batch_size: Images of a batch.
+    """
+    pixels = np.zeros((devices.round_up(batch_size), size, size, 3), np.uint8)
+    began = 0.0
+    for _ in range(2):
+        began = time.monotonic()
+        if encoder.jittable:
+            out = _step(encoder, *devices.shard([pixels]), names=tuple(names))
+        else:
+            out = represent(encoder, jnp.asarray(pixels), names=tuple(names))
+        jax.block_until_ready(out)
+    return (time.monotonic() - began) / len(pixels)
+
+
+def _cached(
+    encoder: FrozenEncoder, view: View, names: Sequence[str], config: Any, progress: Progress
+) -> tuple[
+    Cache, dict[str, dict[str, str]], dict[str, list[Shard]], dict[str, Bool[np.ndarray, " item"]]
+]:
+    """The cache, and of each representation its address, its shards, and which items are not in them."""
+    # An encoder without a digest may be another one tomorrow.
+    cache = open_cache(config.cache if encoder.digest else "off", config.folder)
+    addresses = {name: _address(encoder, view, name, config.precision) for name in names}
+    shards: dict[str, list[Shard]] = {}
+    absent: dict[str, np.ndarray] = {}
+    keys = _keys(cache, view)
+    for name in names:
+        shards[name], complaints = cache.read(addresses[name])
+        for complaint in complaints:
+            progress.say(complaint)
+        there = set(itertools.chain.from_iterable(shard.ids for shard in shards[name]))
+        absent[name] = devices.anywhere(np.array([key not in there for key in keys]))
+    return cache, addresses, shards, absent
+
+
+def _keys(cache: Cache, view: View) -> Sequence[str]:
+    return view.ids if cache.mode == "off" else view.keys
 
 
 def _looked_up(

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
+from jaxpart.data.sets import find_set
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import folder_moved_into_place
 from jaxpart.report import formats
-from jaxpart.report.evaluate import Limits, Looker, patch_sets
+from jaxpart.report.claims import claims_of
+from jaxpart.report.evaluate import Limits, Looker, Work, prepared
 from jaxpart.report.explorer import explorer
-from jaxpart.report.figures import run_figures, seen_figures
+from jaxpart.report.figures import run_figures, seen_figures, slide
 from jaxpart.report.figures.style import Picture
+from jaxpart.report.folder import mark, report_folder, save_pictures
+from jaxpart.report.match import match
 from jaxpart.report.page import page
 from jaxpart.report.patch_sets import PatchSet
-from jaxpart.report.runs import read_runs
+from jaxpart.report.plan import patch_sets
+from jaxpart.report.runs import Run, read_runs
 from jaxpart.report.seeds import averaged
+from jaxpart.report.seen import SHOWN, Seen, look_at_runs
+from jaxpart.report.summary import summaries
 from jaxpart.report.tables import other_tables, paper_tables
 from jaxpart.runs.progress import Progress
-
-_MARK = "report.json"
-"""Tells a folder that was written here, which may be replaced, from any other."""
 
 
 def make_report(
@@ -31,7 +32,7 @@ def make_report(
     limits: Limits | None,
     progress: Progress,
 ) -> None:
-    """Writes index.html, explorer.html, tables and figures.
+    """Writes index.html, explorer.html, match.html, tables and figures.
 
     Args:
       folders: Work directories of finished runs.
@@ -43,12 +44,12 @@ def make_report(
       JaxpartError: A folder is not that of a finished run, or the report cannot be written.
     """
     runs = read_runs(folders)
-    with _replacing(out) as folder:
+    claims = claims_of(folders)
+    with report_folder(out) as folder:
         rows = [*runs, *averaged(runs)]
-        tables = [*paper_tables(rows), *other_tables(rows)]
-        tables.sort(key=lambda table: not table.measured)  # the others stay empty, at the end
+        first, tables = summaries(rows), [*paper_tables(rows), *other_tables(rows)]
         (folder / "tables").mkdir()
-        for table in tables:
+        for table in (*first, *tables):
             for suffix, text in (
                 ("md", formats.markdown(table)),
                 ("tex", formats.latex(table)),
@@ -56,46 +57,85 @@ def make_report(
             ):
                 path = folder / "tables" / f"{table.name}.{suffix}"
                 path.write_text(text, encoding="utf-8", errors="replace")
-        found = run_figures(runs)
+        found: list[Picture | str] = []
         sets: list[PatchSet] = []
+        seen: list[Seen] = []
         if limits is not None:
             lookers = [Looker(run) for run in runs]
-            for one, why in patch_sets(lookers, limits, progress):
-                if one is None:
-                    found.append(why)
-                else:
-                    sets.append(one)
-            found += seen_figures(lookers, sets, progress)
+            works: list[Work] = []
+            for work, why in prepared(lookers, limits, progress):
+                found += [why] if work is None else []
+                works += [] if work is None else [work]
+            if not limits.quick:
+                progress.say(f"to encode: {SHOWN} whole images, by each encoder")
+            for one, why in patch_sets(works, progress, quick=limits.quick):
+                found += [why] if one is None else []
+                sets += [] if one is None else [one]
+            if limits.quick:
+                found.append("attention, PCA of tokens, two images matched: left out by --quick")
+            else:
+                seen, missing = look_at_runs(lookers, progress)
+                found += missing
+            found += seen_figures(lookers, sets, seen, progress, quick=limits.quick)
+            if seen:
+                (folder / "match.html").write_text(match(seen), encoding="utf-8", errors="replace")
             total = sum(len(one.images) + len(one.thumbnails or ()) for one in sets)
             with progress.bar("explorer: packing pictures", total) as advance:
                 text = explorer(sets, "Nearest patches", advance)
             (folder / "explorer.html").write_text(text, encoding="utf-8", errors="replace")
+        found += run_figures(runs)  # charts, below what is to be seen
         pictures = [one for one in found if isinstance(one, Picture)]
         skipped = [one for one in found if isinstance(one, str)]
-        (folder / "figures").mkdir()
-        shown: list[tuple[Picture, int]] = []
-        with progress.bar("drawing", len(pictures)) as advance:
-            for picture in pictures:
-                shown.append((picture, picture.save(folder / "figures")))
-                advance(1)
+        shown = save_pictures(pictures, folder, progress)
         for line in skipped:
             progress.say(line)
-        text = page(runs, tables, shown, skipped, explorer=bool(sets))
+        text = page(
+            runs, first, tables, claims, shown, skipped, explorer=bool(sets), match=bool(seen)
+        )
         (folder / "index.html").write_text(text, encoding="utf-8", errors="replace")
-        about = {"workdirs": [str(run.path) for run in runs], "skipped": skipped}
-        (folder / _MARK).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        mark(folder, {"workdirs": [str(run.path) for run in runs], "skipped": skipped})
 
 
-@contextlib.contextmanager
-def _replacing(out: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A fresh folder that takes the place of `out` at the end, whole or not at all."""
-    if out.exists() and not (out / _MARK).is_file() and (out.is_file() or any(out.iterdir())):
-        raise JaxpartError(f"{out} is there and no earlier report; name another --out")
-    try:
-        with folder_moved_into_place(out.resolve()) as folder:
-            yield folder
-    except OSError as error:
-        raise JaxpartError(
-            f"the report {out.resolve()} cannot be written: {error.strerror}; make room there or name "
-            "another --out"
-        ) from error
+def make_slide(
+    folders: Sequence[str | pathlib.Path], out: pathlib.Path, limits: Limits, progress: Progress
+) -> None:
+    """Writes one picture of part-to-whole for a lecture.
+
+    Args:
+      folders: Work directories of finished runs; the first is shown that retrieved parts by encoded and
+        by projected features.
+      out: A .png or .svg file.
+      limits: How many patches are looked at.
+      progress: Shows how far it is, and what was skipped.
+
+    Raises:
+      JaxpartError: No run has what it takes, or the file cannot be written.
+    """
+    if out.suffix not in (".png", ".svg"):
+        raise JaxpartError(f"a slide is written as .png or .svg, not as {out}; name such a file")
+    for run in read_runs(folders):
+        for data in dict.fromkeys(row.data for row in run.rows):
+            if slide.keys_of(run, data):
+                patches = _part_patches(run, data, limits, progress)
+                slide.save(slide.slide(run, data, patches), out)
+                return
+    raise JaxpartError(
+        "no run retrieved parts by both encoded and projected features; run one with the task retrieval, "
+        "of a method that has a projector"
+    )
+
+
+def _part_patches(run: Run, data: str, limits: Limits, progress: Progress) -> PatchSet:
+    """Part patches of a data set with the run's neighbours."""
+    why = f"the configuration of {run.path} does not name {data}"
+    looker = Looker(run)
+    looker.config.data.sets = tuple(
+        name for name in looker.config.data.sets if find_set(name)[0] == data
+    )
+    for work, missing in prepared([looker], limits, progress):
+        for one, complaint in patch_sets([work] if work else [], progress, quick=limits.quick):
+            if one is not None:
+                return one
+            why = complaint
+        why = missing or why
+    raise JaxpartError(why)

@@ -31,8 +31,6 @@ from jaxpart.report.patch_sets import NEIGHBOURS, Pair, PatchSet
 from jaxpart.report.runs import Run
 from jaxpart.runs.progress import Progress
 
-_THUMBNAIL = 64
-_PICTURE = 224
 _BATCH = 64
 
 
@@ -43,10 +41,16 @@ class Limits:
     Attributes:
       patches: Part patches of a data set; 0: all.
       images: Images of a data set that are cut into windows; 0: none.
+      quick: Whether nothing is encoded: what the feature cache lacks is left out.
+      picture: Longest side of the shown images in pixels.
+      thumbnail: Side of the shown patches in pixels.
     """
 
     patches: int = 2000
     images: int = 40
+    quick: bool = False
+    picture: int = 224
+    thumbnail: int = 64
 
 
 class Looker:
@@ -130,13 +134,35 @@ class Looker:
             yield Pair(self.run.label, name, self.run.caveat, index, similarity, ap, mean)
 
 
-def patch_sets(
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """A patch set whose neighbours are still to be found.
+
+    Attributes:
+      shown: The set, without pairs.
+      names: Each patch's part; None for windows.
+      views: What each run's encoder has to see.
+    """
+
+    shown: PatchSet
+    names: Sequence[str] | None
+    views: Sequence[tuple[Looker, View]]
+
+    def done(self, progress: Progress) -> PatchSet:
+        """The set with its pairs. Raises `JaxpartError` where features cannot be made."""
+        pairs = [
+            pair for looker, view in self.views for pair in looker.pairs(view, self.names, progress)
+        ]
+        return dataclasses.replace(self.shown, pairs=pairs)
+
+
+def prepared(
     lookers: Sequence[Looker], limits: Limits, progress: Progress
-) -> Iterator[tuple[PatchSet | None, str]]:
-    """All patch sets of runs; runs on the same data share one.
+) -> Iterator[tuple[Work | None, str]]:
+    """All patch sets of runs, before anything is encoded; runs on the same data share one.
 
     Yields:
-      A patch set and "", or None and why there is none.
+      A patch set to work on and "", or None and why there is none.
     """
     groups: dict[str, list[Looker]] = {}
     for looker in lookers:
@@ -161,7 +187,7 @@ def patch_sets(
 
 def _parts(
     title: str, name: str, members: Sequence[Looker], limits: Limits, progress: Progress
-) -> PatchSet:
+) -> Work:
     data = members[0].config.data
     with progress.bar(f"{title}: opening, finding part patches", None):
         source, selection = retrieval_set(name, data)
@@ -169,7 +195,7 @@ def _parts(
     patches = _drawn(everything, limits.patches, data.seed)
     if not patches:
         raise JaxpartError(f"{name} has no part patches")
-    small = patch_view(source, patches, size=_THUMBNAIL, on_error="skip")
+    small = patch_view(source, patches, size=limits.thumbnail, on_error="skip")
     thumbnails: list[Pixels] = []
     good: list[Patch] = []
     with progress.bar(f"{title}: pictures", len(patches)) as advance:
@@ -188,18 +214,17 @@ def _parts(
             record = source[number]
             picture = decode(record.image, record.annotation.id)
             scale[number] = picture.size * 2
-            picture.thumbnail((_PICTURE, _PICTURE), Image.Resampling.BICUBIC)
+            picture.thumbnail((limits.picture, limits.picture), Image.Resampling.BICUBIC)
             pictures.append(picture)
             advance(1)
     order = {number: place for place, number in enumerate(numbers)}
     label = {part: place for place, part in enumerate(selection.parts)}
     names = [selection.parts[patch.part] for patch in patches]
-    pairs: list[Pair] = []
-    for looker in members:
-        seed = permutation_seed(looker.config)
-        view = patch_view(source, patches, size=looker.size, permuted=seed)
-        pairs += looker.pairs(view, names, progress)
-    return PatchSet(
+    views = [
+        patch_view(source, patches, size=one.size, permuted=permutation_seed(one.config))
+        for one in members
+    ]
+    shown = PatchSet(
         name=title,
         kind="parts",
         available=len(everything),
@@ -210,8 +235,9 @@ def _parts(
         parts=tuple(selection.parts.values()),
         part=np.array([label[patch.part] for patch in patches], np.int32),
         thumbnails=thumbnails,
-        pairs=pairs,
+        pairs=(),
     )
+    return Work(shown, names, list(zip(members, views, strict=True)))
 
 
 def _drawn(patches: Sequence[Patch], limit: int, seed: int) -> list[Patch]:
@@ -234,25 +260,24 @@ def _drawn(patches: Sequence[Patch], limit: int, seed: int) -> list[Patch]:
 
 def _windows(
     title: str, name: str, members: Sequence[Looker], limits: Limits, progress: Progress
-) -> PatchSet:
+) -> Work:
     source = picture_source(name, members[0].config.data)
     numbers = drawn_images(source, limits.images, members[0].config.data.seed)
     each = PER_SIDE**2
     place = np.arange(each)
     corner = np.stack([place % PER_SIDE, place // PER_SIDE], axis=1) / (2 * ENLARGED)
     box = np.concatenate([corner, corner + 1 / ENLARGED], axis=1)
-    pairs: list[Pair] = []
-    for looker in members:
-        size = looker.encoder.image_size[0]
-        pairs += looker.pairs(window_view(source, numbers, size=size), None, progress)
+    views = [window_view(source, numbers, size=looker.encoder.image_size[0]) for looker in members]
     size = members[0].encoder.image_size[0]
     pictures = []
     with progress.bar(f"{title}: images", len(numbers)) as advance:
         for number in numbers:
             whole = window_picture(source, number, size)
-            pictures.append(whole.resize((_PICTURE, _PICTURE), Image.Resampling.BICUBIC))
+            pictures.append(
+                whole.resize((limits.picture, limits.picture), Image.Resampling.BICUBIC)
+            )
             advance(1)
-    return PatchSet(
+    shown = PatchSet(
         name=title,
         kind="windows",
         available=len(source) * each,
@@ -263,8 +288,9 @@ def _windows(
         parts=(),
         part=np.full(len(numbers) * each, -1, np.int32),
         thumbnails=None,
-        pairs=pairs,
+        pairs=(),
     )
+    return Work(shown, None, list(zip(members, views, strict=True)))
 
 
 def picture_source(name: str, data: Any) -> Source:
@@ -279,4 +305,4 @@ def drawn_images(source: Source, count: int, seed: int) -> list[int]:
     return sorted(order[:count].tolist())
 
 
-__all__ = ["Limits", "Looker", "drawn_images", "patch_sets", "picture_source"]
+__all__ = ["Limits", "Looker", "Work", "drawn_images", "picture_source", "prepared"]

@@ -73,6 +73,17 @@ class PatchSet:
     thumbnails: Sequence[Pixels] | None
     pairs: Sequence[Pair]
 
+    @property
+    def first(self) -> list[int]:
+        """Numbers of the pairs to begin with: encoded against projected of one encoder that has both, or
+        else the first two."""
+        place = {(pair.encoder, pair.representation): i for i, pair in enumerate(self.pairs)}
+        for encoder, _ in place:
+            both = [place.get((encoder, name)) for name in ("embedding", "projection")]
+            if None not in both:
+                return [number for number in both if number is not None]
+        return list(range(len(self.pairs)))[:2]
+
     def thumbnail(self, patch: int, side: int) -> Image.Image:
         """A patch's picture, `side` pixels wide."""
         if self.thumbnails is not None:

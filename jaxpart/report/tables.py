@@ -69,6 +69,7 @@ class Table:
       rows: In order.
       compared: Whether the paper has figures for it.
       notes: Below it.
+      corner: What stands above the rows' labels.
     """
 
     name: str
@@ -77,13 +78,45 @@ class Table:
     rows: Sequence[Line]
     compared: bool
     notes: Sequence[str]
+    corner: str = "Encoder"
 
     @property
     def measured(self) -> bool:
         """Whether any run fills a cell of it."""
         return any(cell.ours is not None for row in self.rows for cell in row.cells)
 
+    @property
+    def shown(self) -> list[tuple[int, list[str]]]:
+        """Numbers of the columns worth a place on a page, with which of "ours", "paper" and
+        "difference" have values in them. Of a measured table, columns that no run fills are left out."""
+        found = []
+        for number in range(len(self.columns)):
+            cells = [row.cells[number] for row in self.rows]
+            filled = [
+                name
+                for name in ("ours", "paper", "difference")
+                if any(getattr(cell, name) is not None for cell in cells)
+            ]
+            if "ours" in filled or (filled and not self.measured):
+                found.append((number, filled))
+        return found
 
+    @property
+    def upright(self) -> Table:
+        """The same for a page: with encoders as columns, where it is wide rather than high."""
+        columns = [number for number, _ in self.shown]
+        if self.compared or len(columns) <= max(ABREAST, len(self.rows)):
+            return self
+        rows = [
+            Line(self.columns[number], "", [row.cells[number] for row in self.rows])
+            for number in columns
+        ]
+        headings = [f"{row.label} ({row.caveat})" if row.caveat else row.label for row in self.rows]
+        return dataclasses.replace(self, columns=headings, rows=rows, corner="Measured")
+
+
+ABREAST = 8
+"""Columns that fit beside each other."""
 _LONGEST = 60
 """Characters of a data set in the name of a file."""
 _ELSEWHERE = {
@@ -117,18 +150,18 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
             cells = [Cell(paper=_paper(column, method)) for column in layout.columns]
             rows.append(Line(method, said, cells))
         for run in mine:
-            cells = [_cell(_find(run, c), _paper(c, method)) for c in layout.columns]
-            rows.append(Line(run.label, _joined(said, run.arithmetic), cells))
+            cells = [cell_of(_find(run, c), _paper(c, method)) for c in layout.columns]
+            rows.append(Line(run.label, joined(said, run.arithmetic), cells))
     for run in runs:
         differing = _data_differs(run, layout)
         if (run.caveat or differing) and _has(run, layout):
             same = [c for c in layout.columns if _find(run, c) and c not in differing]
             same = [] if run.caveat else same
             cells = [
-                _cell(_find(run, c), _paper(c, run.method) if c in same else None)
+                cell_of(_find(run, c), _paper(c, run.method) if c in same else None)
                 for c in layout.columns
             ]
-            said = _joined(run.caveat, run.arithmetic, *dict.fromkeys(differing.values()))
+            said = joined(run.caveat, run.arithmetic, *dict.fromkeys(differing.values()))
             rows.append(Line(run.label, said, cells, apart=True))
     keys = [_key(column) for column in layout.columns]
     rows += _baselines(runs, keys)
@@ -162,8 +195,8 @@ def other_tables(runs: Sequence[Run]) -> list[Table]:
             rows = [
                 Line(
                     run.label,
-                    _joined(run.caveat, run.arithmetic),
-                    [_cell(row, None) for row in cells[run.label]],
+                    joined(run.caveat, run.arithmetic),
+                    [cell_of(row, None) for row in cells[run.label]],
                 )
                 for run in measured
             ]
@@ -182,12 +215,13 @@ def other_tables(runs: Sequence[Run]) -> list[Table]:
 def _baselines(runs: Sequence[Run], keys: Sequence[Key]) -> list[Line]:
     """Rows without a trained encoder, below those of encoders that retrieve."""
     return [
-        Line(label, "baseline", [_cell(row, None) for row in found])
+        Line(label, "baseline", [cell_of(row, None) for row in found])
         for label, found in baseline_rows(runs, keys)
     ]
 
 
-def _joined(*said: str) -> str:
+def joined(*said: str) -> str:
+    """Caveats as one; empty ones are left out."""
     return "; ".join(filter(None, said))
 
 
@@ -232,7 +266,8 @@ def _paper(column: Column, method: str) -> float | None:
     return paper.figure(column.table, method, column.column)
 
 
-def _cell(row: Row | None, theirs: float | None) -> Cell:
+def cell_of(row: Row | None, theirs: float | None) -> Cell:
+    """A result, or none, with the paper's figure in percent where that may stand beside it."""
     if row is None:
         return Cell(paper=theirs)
 

@@ -38,17 +38,20 @@ def screenshots(request):
 
 @pytest.fixture
 def visit(browser, tmp_path):
-    """Opens the explorer of some patch sets; whatever it asks for or complains of ends the test."""
+    """Opens a page; whatever it asks for or complains of ends the test."""
     trouble, contexts = [], []
 
     def asked(request):
         if not request.url.startswith(("file:", "blob:", "data:")):
             trouble.append(request.url)
 
-    def open_page(sets, *, fragment="", title="Nearest patches", **options):
+    def open_page(sets, *, fragment="", title="Nearest patches", text=None, **options):
+        """Of the text, or the explorer of patch sets, or, where these are None, the page before."""
         file = tmp_path / "explorer.html"
-        if sets is not None:
-            file.write_text(explorer(sets, title), encoding="utf-8")
+        if text is None and sets is not None:
+            text = explorer(sets, title)
+        if text is not None:
+            file.write_text(text, encoding="utf-8")
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
         page.on("request", asked)

@@ -1,8 +1,13 @@
 """Charts of what runs measured: what is on their axes."""
 
+import dataclasses
+
+import numpy as np
+from made_patches import patch_set
 from made_runs import made_run
 
 from jaxpart.report.figures import run_figures
+from jaxpart.report.figures.galleries import galleries
 from jaxpart.report.runs import read_runs
 from jaxpart.runs.rows import Row
 
@@ -67,3 +72,20 @@ def test_unsupervised_parts_over_blocks(tmp_path):
     titles = [axis.get_title(loc="left") for axis in axes]
     assert titles == [f"critters, {head}@8 unsupervised parts (NMI)" for head in ("kmeans", "nmf")]
     assert axes[0].lines[0].get_ydata().round(6).tolist() == [10, 20, 30]
+
+
+def test_queries_of_a_gallery_are_of_one_size():
+    one = patch_set()
+    wide, high = (picture.resize(size) for picture, size in
+                  zip(one.pictures, ((224, 100), (90, 224)), strict=False))  # fmt: skip
+    one = dataclasses.replace(one, pictures=[wide, high, *one.pictures[2:]])
+    one.box[0] = (0.9, 0.4, 1.1, 0.6)  # beyond the edge
+    for picture in galleries(dataclasses.replace(one, part=np.arange(24, dtype=np.int32) // 8)):
+        queries = [axis for axis in picture.figure.axes if axis.patches]
+        assert len(queries) == 3
+        for axis in queries:
+            (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+            assert right - left == bottom - top
+            (x, y), width = axis.patches[0].get_xy(), axis.patches[0].get_width()
+            assert left <= x + width / 2 <= right
+            assert top <= y <= bottom

@@ -145,6 +145,21 @@ def test_labels_and_contrast(visit):
     assert page.evaluate(CONTRAST) >= 4.5
 
 
+def test_begins_with_encoded_against_projected(visit):
+    one = patch_set(pairs=4)
+    named = [("DeiT", "embedding"), ("DINO", "projection"), ("iBOT", "projection"),
+             ("iBOT", "embedding")]  # fmt: skip
+    pairs = [
+        dataclasses.replace(pair, encoder=encoder, representation=name)
+        for pair, (encoder, name) in zip(one.pairs, named, strict=True)
+    ]
+    page = visit([dataclasses.replace(one, pairs=pairs)])
+    chosen = page.locator(".pane select").evaluate_all("all => all.map((one) => one.value)")
+    assert chosen == ["3", "2"]
+    assert dataclasses.replace(one, pairs=pairs[:3]).first == [0, 1]
+    assert dataclasses.replace(one, pairs=pairs[:1]).first == [0]
+
+
 def test_nothing_to_show(visit):
     page = visit([])
     assert "no patches to look at" in page.locator("#empty").inner_text()

@@ -11,10 +11,12 @@ from made_runs import made_run
 
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.small import small_config
+from jaxpart.features import extract as features
 from jaxpart.io.files import write_json
 from jaxpart.report.__main__ import main
 from jaxpart.report.figures.style import file_name
-from jaxpart.report.figures.tokens import principal_colours
+from jaxpart.report.figures.tokens import foreground, principal_colours
+from jaxpart.report.plan import duration
 from jaxpart.runs.rows import Row
 
 ROWS = [
@@ -22,6 +24,10 @@ ROWS = [
         Row(f"critters{which}", "segmentation", "mIoU", 0.25, head)
         for which in ("_object", "_part")
         for head in ("paper", "block0", "block1")
+    ),
+    *(
+        Row("critters", "retrieval", "AP", 0.5, representation=name)
+        for name in ("embedding", "projection")
     ),
     *(
         Row("critters", "retrieval", "AP", 0.5, representation="embedding", group=part)
@@ -55,6 +61,10 @@ def test_everything(workdir, tmp_path, capsys):
     out = tmp_path / "report"
     arguments = [str(workdir), "--out", str(out), "--patches", "20", "--images", "2"]
     assert main(arguments) == 0, capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "to encode: 98 of critters, windows, by iBOT" in said
+    assert "to encode: 8 whole images, by each encoder" in said
+    assert "encoding takes about" in said
     page = (out / "index.html").read_text()
     assert "UNTRAINED, random weights; miniature" in page
     assert "<b>run" not in page  # escaped
@@ -68,7 +78,7 @@ def test_everything(workdir, tmp_path, capsys):
     assert {path.name for path in (out / "figures").iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("png", "svg")
     }
-    for link in re.findall(r'href="((?:tables|figures)/.+?|explorer.html)"', page):
+    for link in re.findall(r'href="((?:tables|figures)/.+?|explorer.html|match.html)"', page):
         assert (out / link).is_file(), link
     explorer = (out / "explorer.html").read_text()
     data = json.loads(re.search(r'id="data">(.*?)</script>', explorer)[1])
@@ -76,6 +86,10 @@ def test_everything(workdir, tmp_path, capsys):
     assert (parts["kind"], windows["kind"]) == ("parts", "windows")
     assert [pair["name"] for pair in parts["pairs"]] == ["iBOT · encoded", "iBOT · projected"]
     assert len(windows["images"]) == 2
+    assert 'href="match.html"' in page
+    picture = tmp_path / "slide.png"
+    assert main([str(workdir), "--slide", str(picture), "--patches", "20"]) == 0
+    picture.unlink()
     # Only an earlier report is replaced, and nothing is left half-written.
     assert main([str(workdir), "--out", str(out), "--tables-only"]) == 0
     assert not (out / "explorer.html").exists()
@@ -95,6 +109,26 @@ def test_what_is_gone_is_skipped(tmp_path, capsys):
     assert "cannot be negative" in capsys.readouterr().err
 
 
+def test_quick_encodes_nothing(workdir, tmp_path, capsys, monkeypatch):
+    def encoded(*arguments):
+        raise AssertionError
+
+    monkeypatch.setattr(features, "_step", encoded)
+    arguments = [str(workdir), "--out", str(tmp_path / "out"), "--patches", "9", "--images", "1"]
+    assert main([*arguments, "--quick"]) == 0
+    said = capsys.readouterr().err
+    assert "windows of iBOT: left out by --quick, the feature cache lacks 49 of 49" in said
+    assert "attention, PCA of tokens, two images matched: left out by --quick" in said
+    assert "to encode" not in said
+    assert "ap_per_part" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_how_long():
+    seconds = (0.2, 1, 40, 480, 9000)
+    said = ["1 second", "1 second", "40 seconds", "8 minutes", "2.5 hours"]
+    assert list(map(duration, seconds)) == said
+
+
 def test_one_basis_for_all_images():
     rng = np.random.default_rng(0)
     tokens = rng.standard_normal((3, 4, 4, 10))
@@ -103,6 +137,20 @@ def test_one_basis_for_all_images():
     assert colours.shape == (3, 4, 4, 3)
     assert (colours.min(), colours.max()) == (0, 1)
     np.testing.assert_allclose(colours[2], colours[0][::-1], atol=1e-9)
+
+
+def test_foreground_is_what_the_borders_are_not():
+    rng = np.random.default_rng(0)
+    tokens = 0.1 * rng.standard_normal((2, 6, 6, 8))
+    inside = np.zeros((2, 6, 6), bool)
+    inside[:, 2:5, 1:4] = True
+    tokens[inside] += 1
+    np.testing.assert_array_equal(foreground(tokens), inside)
+    np.testing.assert_array_equal(foreground(-tokens), inside)
+    colours = principal_colours(tokens, inside)
+    assert np.ptp(colours[~inside]) == 0
+    assert colours[inside].std(axis=0).min() > 0.1
+    assert foreground(np.ones((1, 1, 1, 2))).shape == (1, 1, 1)
 
 
 NAMES = (b"=1+1", b"-1", b"@x", b"a" * 250, b"new\nline", b"\xff\xfe", b" ", b"$x$ \\frac{a}%&#_^~",

@@ -13,6 +13,7 @@ from jaxpart.io.files import write_json
 from jaxpart.report import formats
 from jaxpart.report.runs import read_runs
 from jaxpart.report.seeds import averaged
+from jaxpart.report.summary import summaries
 from jaxpart.report.tables import other_tables, paper_tables
 from jaxpart.runs.rows import Row
 
@@ -340,3 +341,22 @@ def test_mistakes_get_one_sentence(tmp_path):
     (good / "results.json").write_text("{")
     with pytest.raises(JaxpartError, match="cannot be read"):
         read_runs([good])
+
+
+def test_summaries_of_what_fits_beside_each_other(tmp_path):
+    names = [("retrieval", "AP", "", "embedding"), ("retrieval", "AP", "", "projection"),
+             ("classification", "best", "linear", "cls_token")]  # fmt: skip
+    rows = [Row(data, task, metric, 0.5, head, representation)
+            for task, metric, head, representation in names for data in ("a", "b", "c")]  # fmt: skip
+    rows.append(Row("a", "retrieval", "AP", 0.6, "baseline", "chance"))
+    one = made_run(tmp_path / "one", rows=rows)
+    other = made_run(tmp_path / "two", rows=[rows[0]])
+    first, second = summaries(read_runs([one, other]))
+    assert [len(table.columns) for table in (first, second)] == [6, 3]
+    assert first.columns[:3] == [
+        "retrieval, encoded (a)", "retrieval, projected (a)", "part probing, linear (a)"
+    ]  # fmt: skip
+    assert [row.label for row in first.rows] == ["iBOT (one)", "iBOT (two)", "baseline: chance"]
+    assert [row.label for row in second.rows] == ["iBOT (one)"]
+    assert "retrieval, encoded (a): iBOT (one) not above chance (60.0)." in first.notes
+    assert summaries(read_runs([made_run(tmp_path / "none", rows=[])])) == []

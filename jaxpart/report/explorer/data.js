@@ -1,13 +1,4 @@
-// What the page holds: numbers as base64 of their bytes, pictures as sheets of equal cells.
-
-function bytes(text) {
-  const letters = atob(text);
-  const found = new Uint8Array(letters.length);
-  for (let i = 0; i < letters.length; i++) found[i] = letters.charCodeAt(i);
-  return found;
-}
-
-const numbers = (text, type) => new type(bytes(text).buffer);
+// What the page holds: patches with their neighbours, and pictures as sheets of equal cells.
 
 // A sheet becomes a blob when a picture of it is first shown, or when nothing else is to be done.
 class Sprites {

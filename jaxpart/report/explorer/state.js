@@ -24,7 +24,7 @@ class State {
     const names = set.pairs.map((pair) => pair.name);
     const wanted = said.getAll("pair").map((name) => names.indexOf(name));
     this.pairs = wanted.filter((pair) => pair >= 0).slice(0, COLUMNS);
-    if (!this.pairs.length) this.pairs = names.map((_, i) => i).slice(0, Math.min(2, COLUMNS));
+    if (!this.pairs.length) this.pairs = set.first;
     this.text = said.get("image") || "";
   }
 

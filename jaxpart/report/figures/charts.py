@@ -30,6 +30,9 @@ _LEVELS = (
 _SHOWN = ("AP", "mIoU", "chosen", "PCK@0.10", "NMI", "distance", "affinity")
 """Metrics of the curves over blocks."""
 
+_LONGEST = 20
+"""Characters of what a legend says of an encoder; its table says all."""
+
 Ends = tuple[float, ...]
 """A result in percent, and the ends of its interval where it has one."""
 
@@ -78,6 +81,7 @@ def levels(runs: Sequence[Run]) -> Iterator[Picture | str]:
         "Object level against part level: mIoU of a linear head on the frozen encoder. Hollow: "
         "other weights than the paper's. Thin lines: 95 % intervals.",
         figure,
+        chart=True,
     )
 
 
@@ -116,7 +120,9 @@ def per_part(runs: Sequence[Run]) -> Iterator[Picture | str]:
         axis.margins(x=0.12)
         axis.set_xlabel("AP (%)")
         axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    yield Picture("ap_per_part", "Part retrieval: average precision of each part.", figure)
+    yield Picture(
+        "ap_per_part", "Part retrieval: average precision of each part.", figure, chart=True
+    )
 
 
 _PLACE = re.compile(r"block(\d+)(?:/(\w+))?|(projector|predictor)(\d+)|(projection|prediction)")
@@ -198,11 +204,11 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
         axis.set_ylabel(f"{title.rsplit('(', 1)[1].rstrip(')')} (%)")
         axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
     caption = "What each block's output alone gives."
-    if behind:
+    if any(title in found for title, _ in behind):
         caption += (
             " Hollow: each layer of the projector (of MoCo v3's predictor too), and its output."
         )
-    yield Picture("over_blocks", caption, figure)
+    yield Picture("over_blocks", caption, figure, chart=True)
 
 
 def _place_name(place: tuple[int, int]) -> str:
@@ -246,7 +252,7 @@ def learning(runs: Sequence[Run]) -> Iterator[Picture | str]:
         if unit == "epoch":
             axis.set_ylabel("test accuracy (%)")
         axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    yield Picture("learning_curves", "Learning curves, best rate of each head.", figure)
+    yield Picture("learning_curves", "Learning curves, best rate of each head.", figure, chart=True)
 
 
 def _ends(row: Row) -> Ends:
@@ -255,9 +261,9 @@ def _ends(row: Row) -> Ends:
 
 def _named(run: Run, *, short: bool = False) -> str:
     """A run's label, with its caveat in a line below or, short, with one word."""
-    told = re.split("[,;]", run.caveat)[0]
     if short:
-        return f"{run.label} {told}".rstrip()
+        told = re.split("[,;]", run.caveat)[0]
+        return f"{run.label} {told}".rstrip() if len(told) <= _LONGEST else run.label
     if not run.caveat:
         return plain(shortened(run.label))
     return plain("\n".join([shortened(run.label), *textwrap.wrap(f"({run.caveat})", 30)]))

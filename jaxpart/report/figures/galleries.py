@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from jaxtyping import UInt8
 from matplotlib import colors
 from matplotlib.patches import Rectangle
 
@@ -40,12 +41,13 @@ def _gallery(one: PatchSet, encoder: str, pairs: Sequence[Pair]) -> Picture:
         axis.add_patch(
             Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=QUERY, lw=2.5)
         )
+        axis.set(**square(picture.size, (left, top, right, bottom)))
         axis.set_axis_off()
         if one.kind == "parts":
             axis.set_title(plain(one.parts[one.part[query]].replace("_", " ")), loc="left")
         for line, pair in enumerate(pairs):
             axis = figure.add_subplot(grid[row * lines + line, 1])
-            axis.imshow(_montage(one, pair, query))
+            axis.imshow(montage(one, pair, query))
             title = word(pair.representation)
             if pair.ap is not None:
                 title += f", AP {100 * pair.ap[query]:.1f} %"
@@ -81,19 +83,59 @@ def _queries(one: PatchSet) -> list[int]:
     return found
 
 
-def _montage(one: PatchSet, pair: Pair, query: int) -> np.ndarray:
-    """Two lines of neighbours; outlined where they have part names."""
-    side = _TILE + 2 * _EDGE + _GAP
-    canvas = np.full((2 * side - _GAP, _COLUMNS * side - _GAP, 3), 255, np.uint8)
-    for place, other in enumerate(pair.neighbours[query].tolist()):
-        top, left = (place // _COLUMNS) * side, (place % _COLUMNS) * side
-        outer = canvas[top : top + _TILE + 2 * _EDGE, left : left + _TILE + 2 * _EDGE]
+def square(
+    size: tuple[int, int], box: tuple[float, float, float, float]
+) -> dict[str, tuple[float, float]]:
+    """Limits of the axes of a query's picture: a square of it round the box, so that all are of one size.
+
+    Args:
+      size: Width and height of the picture.
+      box: The query, in its pixels; may reach beyond it.
+    """
+    left, top, right, bottom = box
+    side = max(min(size), right - left, bottom - top)
+
+    def within(middle: float, length: int) -> float:
+        """Where the square begins: within the picture, if the box is."""
+        low, high = 0.0, max(0.0, length - side)
+        return min(max(middle - side / 2, low), high)
+
+    x, y = within((left + right) / 2, size[0]), within((top + bottom) / 2, size[1])
+    return {"xlim": (x - 0.5, x + side - 0.5), "ylim": (y + side - 0.5, y - 0.5)}
+
+
+def montage(
+    one: PatchSet,
+    pair: Pair,
+    query: int,
+    *,
+    columns: int = _COLUMNS,
+    lines: int = 2,
+    tile: int = _TILE,
+    edge: int = _EDGE,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Lines of a query's neighbours, nearest first; outlined where they have part names.
+
+    Args:
+      one: The patches.
+      pair: What they are near by.
+      query: Number of the query.
+      columns: Neighbours in a line.
+      lines: How many lines.
+      tile: Side of a neighbour in pixels.
+      edge: Width of its outline.
+    """
+    side = tile + 2 * edge + _GAP
+    canvas = np.full((lines * side - _GAP, columns * side - _GAP, 3), 255, np.uint8)
+    for place, other in enumerate(pair.neighbours[query][: columns * lines].tolist()):
+        top, left = (place // columns) * side, (place % columns) * side
+        outer = canvas[top : top + tile + 2 * edge, left : left + tile + 2 * edge]
         if one.kind == "parts":
             right = one.part[other] == one.part[query]
             outer[:] = (255 * np.array(colors.to_rgb(RIGHT if right else WRONG))).astype(np.uint8)
             if not right:  # dashes, for those who cannot tell the colours apart
-                dash = (np.arange(len(outer)) // 8) % 2 == 1
-                dash[:_EDGE] = dash[-_EDGE:] = False
+                dash = (np.arange(len(outer)) // (tile // 9)) % 2 == 1
+                dash[:edge] = dash[-edge:] = False
                 outer[dash] = outer[:, dash] = 255
-        outer[_EDGE:-_EDGE, _EDGE:-_EDGE] = np.asarray(one.thumbnail(other, _TILE))
+        outer[edge:-edge, edge:-edge] = np.asarray(one.thumbnail(other, tile))
     return canvas

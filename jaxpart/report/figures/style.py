@@ -58,21 +58,23 @@ class Picture:
       name: Of its files.
       caption: What it shows, for the page and for those who cannot see it.
       figure: The figure itself.
+      chart: Whether it is without photographs, so that a dark page may show it inverted.
     """
 
     name: str
     caption: str
     figure: Figure
+    chart: bool = False
 
-    def save(self, folder: pathlib.Path) -> int:
-        """Writes NAME.svg and NAME.png; returns how many of a page's pixels, 96 an inch, it is wide."""
+    def save(self, folder: pathlib.Path) -> tuple[int, int]:
+        """Writes NAME.svg and NAME.png; returns its width and height in a page's pixels, 96 an inch."""
         with house_style(), warnings.catch_warnings():
             # Of labels that are long, or in letters that the font lacks.
             warnings.simplefilter("ignore", UserWarning)
             self.figure.savefig(folder / f"{self.name}.svg", metadata={"Date": None})
             self.figure.savefig(folder / f"{self.name}.png", dpi=_DOTS)
         with Image.open(folder / f"{self.name}.png") as image:
-            return round(image.width * 96 / _DOTS)
+            return round(image.width * 96 / _DOTS), round(image.height * 96 / _DOTS)
 
 
 def house_style() -> AbstractContextManager[None]:

@@ -2,131 +2,143 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
-from jaxpart.data.images import decode, image_eval
-from jaxpart.encoders.encoder import Encoder
-from jaxpart.report.evaluate import Looker, drawn_images, picture_source
 from jaxpart.report.figures.style import Picture, file_name, new_figure, plain
-from jaxpart.report.runs import Run
+from jaxpart.report.seen import Seen
 
-_IMAGES = 8
-_ATTENDED = 4
+_ABREAST = 8
+_OUTSIDE = 0.9
+"""Grey of what is not meant."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Seen:
-    """Images as an encoder saw them.
+def attention(seen: Seen, count: int) -> Picture | None:
+    """Attention from cls to the patches laid over the image, the heads' mean and each head; None where it
+    is not known.
 
-    Attributes:
-      run: Whose encoder.
-      images: The pixels.
-      tokens: Patch tokens after the final norm.
-      attention: Of cls to the patches, in the last block of a ViT; None of another encoder.
+    Args:
+      seen: Images as an encoder saw them.
+      count: How many of them are shown.
     """
-
-    run: Run
-    images: UInt8[np.ndarray, "image size size 3"]
-    tokens: Float[np.ndarray, "image row column width"]
-    attention: Float[np.ndarray, "image head row column"] | None
-
-
-def look(looker: Looker) -> Seen:
-    """Images of a run's first data set through its encoder.
-
-    Raises:
-      JaxpartError: The encoder or the data are gone.
-    """
-    encoder, config = looker.encoder, looker.config
-    source = picture_source(looker.data_set, config.data)
-    size = encoder.image_size[0]
-    images = []
-    for number in drawn_images(source, _IMAGES, config.data.seed):
-        record = source[number]
-        images.append(image_eval(decode(record.image, record.annotation.id), size))
-    pixels = np.stack(images)
-    grid, prefix = encoder.grid_of(size, size), len(encoder.prefix)
-    normalised = encoder.normalize(jnp.asarray(pixels))
-    attention = None
-    if isinstance(encoder, Encoder):
-        out = encoder(normalised, attention=True)
-        weights = np.asarray(out["attention"])[:, :, 0, prefix:]
-        attention = weights.reshape(*weights.shape[:2], *grid)
-    else:
-        out = encoder(normalised)
-    tokens = np.asarray(out["tokens"])[:, prefix:]
-    return Seen(looker.run, pixels, tokens.reshape(len(pixels), *grid, -1), attention)
-
-
-def attention(seen: Seen) -> Picture | None:
-    """Every head's attention from cls to the patches, beside the image; None where it is not known."""
     if seen.attention is None:
         return None
     heads = seen.attention.shape[1]
-    rows = min(_ATTENDED, len(seen.images))
-    figure = new_figure(0.95 * (heads + 1) + 0.3, 0.95 * rows + 0.5)
-    axes = figure.subplots(rows, heads + 1, squeeze=False)
+    rows = min(count, len(seen.images))
+    figure = new_figure(0.95 * (heads + 2) + 0.3, 0.95 * rows + 0.5)
+    axes = figure.subplots(rows, heads + 2, squeeze=False)
     for row in range(rows):
         axes[row, 0].imshow(seen.images[row])
-        for head in range(heads):
-            weights = seen.attention[row, head]
-            axes[row, head + 1].imshow(weights, cmap="viridis", vmin=0)
+        for column, weights in enumerate(
+            [seen.attention[row].mean(axis=0), *seen.attention[row]], start=1
+        ):
+            _lay_over(axes[row, column], seen.images[row], weights)
             if row == 0:
-                axes[row, head + 1].set_title(f"head {head + 1}", fontsize=8)
+                title = f"head {column - 1}" if column > 1 else "mean"
+                axes[row, column].set_title(title, fontsize=8)
     for axis in axes.ravel():
         axis.set_axis_off()
     return Picture(
-        file_name("attention", seen.run.label),
-        f"{_said(seen.run)}: attention of cls to the patches in the last block, each head from 0 (dark) to "
-        "its largest weight (yellow).",
+        file_name("attention", seen.label),
+        f"{seen.said}: attention of cls to the patches in the last block, laid over the image: the mean of "
+        "the heads, and each head, from 0 (dark) to its largest weight (bright).",
         figure,
+    )
+
+
+def _lay_over(
+    axis: Any, image: UInt8[np.ndarray, "size size 3"], weights: Float[np.ndarray, "row column"]
+) -> None:
+    """A map of patches over a grey image."""
+    size = image.shape[0]
+    axis.imshow(image.mean(axis=-1), cmap="gray", vmin=0, vmax=255)
+    axis.imshow(
+        weights, cmap="inferno", vmin=0, alpha=0.65, extent=(-0.5, size - 0.5, size - 0.5, -0.5)
     )
 
 
 def principal_components(seen: Sequence[Seen]) -> Picture:
     """Patch tokens as colours: the same colour is the same direction in all images of an encoder."""
-    columns = max(len(one.images) for one in seen)
-    figure = new_figure(1.05 * columns + 0.2, 1.05 * 2 * len(seen) + 0.3 * len(seen))
-    blocks = figure.subfigures(len(seen), 1, squeeze=False)[:, 0]
-    for block, one in zip(blocks, seen, strict=True):
-        block.suptitle(plain(_said(one.run)), x=0.01, ha="left", fontsize=9)
-        axes = block.subplots(2, columns, squeeze=False)
-        for column, (image, colour) in enumerate(
-            zip(one.images, principal_colours(one.tokens), strict=True)
-        ):
-            axes[0, column].imshow(image)
-            axes[1, column].imshow(colour, interpolation="nearest")
+    lines = [-(-len(one.images) // _ABREAST) for one in seen]
+    columns = min(_ABREAST, max(len(one.images) for one in seen))
+    figure = new_figure(1.05 * columns + 0.2, 1.05 * 3 * sum(lines) + 0.3 * len(seen))
+    blocks = figure.subfigures(len(seen), 1, squeeze=False, height_ratios=lines)[:, 0]
+    for block, one, count in zip(blocks, seen, lines, strict=True):
+        block.suptitle(plain(one.said), x=0.01, ha="left", fontsize=9)
+        axes = block.subplots(3 * count, columns, squeeze=False)
+        mask = foreground(one.tokens)
+        rows = (one.images, principal_colours(one.tokens), principal_colours(one.tokens, mask))
+        for number, shown in enumerate(zip(*rows, strict=True)):
+            for row, pixels in enumerate(shown):
+                axis = axes[3 * (number // _ABREAST) + row, number % _ABREAST]
+                axis.imshow(pixels, interpolation="nearest")
         for axis in axes.ravel():
             axis.set_axis_off()
     return Picture(
         "principal_components",
         "Patch tokens as colours: red, green and blue are their first three principal components, "
         "one basis for all images of an encoder, so that the same part has the same colour where the "
-        "encoder knows it.",
+        "encoder knows it. Below, the same of the foreground alone: patches on one side of the first "
+        "component, cut where it parts them best. Which side, the images' borders tell: it may be wrong.",
         figure,
     )
 
 
+def foreground(
+    tokens: Float[np.ndarray, "image row column width"],
+) -> Bool[np.ndarray, "image row column"]:
+    """Which patches are foreground, as far as the first principal component tells (as Oquab et al. 2023
+    show DINOv2's tokens): those on the side of Otsu's threshold that has the smaller share of the patches
+    at the images' borders."""
+    first = _components(tokens, tokens.reshape(-1, tokens.shape[-1]), 1)[..., 0]
+    high = first > _threshold(first.ravel())
+    border = np.ones(first.shape[1:], bool)
+    border[1:-1, 1:-1] = False
+    return high if high[:, border].mean() < high.mean() else ~high
+
+
+def _threshold(values: Float[np.ndarray, " value"]) -> float:
+    """Otsu's: parts values so that the variance between the two sides is largest."""
+    ordered = np.sort(values)
+    below = np.arange(1, len(ordered))
+    total = np.cumsum(ordered)
+    means = total[:-1] / below - (total[-1] - total[:-1]) / (len(ordered) - below)
+    between = below * (len(ordered) - below) * means**2
+    best = int(between.argmax()) if len(between) else 0
+    return float(ordered[best])
+
+
 def principal_colours(
     tokens: Float[np.ndarray, "image row column width"],
+    mask: Bool[np.ndarray, "image row column"] | None = None,
 ) -> Float[np.ndarray, "image row column 3"]:
-    """The first three principal components over all images, from 0 to 1."""
-    rows = tokens.reshape(-1, tokens.shape[-1]).astype(np.float64)
-    rows = rows - rows.mean(axis=0)
-    _, vectors = np.linalg.eigh(rows.T @ rows)  # rising
-    basis = vectors[:, :-4:-1]
+    """The first three principal components over all images, from 0 to 1.
+
+    Args:
+      tokens: Patch tokens.
+      mask: The patches whose components are meant; the others are light grey.
+    """
+    chosen = np.ones(tokens.shape[:-1], bool) if mask is None or not mask.any() else mask
+    parts = _components(tokens, tokens[chosen], 3)
+    low, high = np.percentile(parts[chosen], [1, 99], axis=0)
+    colours = np.clip((parts - low) / np.maximum(high - low, 1e-12), 0, 1)
+    colours[~chosen] = _OUTSIDE
+    return colours
+
+
+def _components(
+    tokens: Float[np.ndarray, "image row column width"],
+    rows: Float[np.ndarray, "patch width"],
+    count: int,
+) -> Float[np.ndarray, "image row column count"]:
+    """Tokens along the first principal components of some rows."""
+    mean = rows.mean(axis=0, dtype=np.float64)
+    centred = rows - mean
+    _, vectors = np.linalg.eigh(centred.T @ centred)  # rising
+    basis = vectors[:, : -count - 1 : -1]
     largest = np.abs(basis).argmax(axis=0)
     basis = basis * np.sign(basis[largest, np.arange(basis.shape[1])])  # else its sign is arbitrary
-    parts = rows @ basis
-    low, high = np.percentile(parts, [1, 99], axis=0)
-    colours = np.clip((parts - low) / np.maximum(high - low, 1e-12), 0, 1)
-    return colours.reshape(*tokens.shape[:-1], -1)
-
-
-def _said(run: Run) -> str:
-    return f"{run.label} ({run.caveat})" if run.caveat else run.label
+    return (tokens - mean) @ basis

@@ -1,0 +1,27 @@
+"""What becomes of the paper's claims in the studies that a report is of."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+from jaxpart.io.files import parse_json
+from jaxpart.study.claims import CLAIMS
+from jaxpart.study.entries import read_study
+from jaxpart.study.verdicts import Judged, judge
+
+
+def claims_of(folders: Sequence[str | pathlib.Path]) -> list[tuple[str, list[Judged]]]:
+    """The claims as each study among work directories decides them; runs of one encoder decide none.
+
+    Returns:
+      The study's folder, and its claims.
+
+    Raises:
+      JaxpartError: The results of a study are damaged.
+    """
+    found = []
+    for folder in map(pathlib.Path, folders):
+        if "entries" in parse_json((folder / "results.json").read_bytes()):
+            found.append((str(folder), judge(read_study(folder).entries, CLAIMS)))
+    return found

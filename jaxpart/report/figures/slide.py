@@ -1,0 +1,183 @@
+"""One picture for a lecture, 16 to 9 and with large type: what encoded and projected features retrieve."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from jaxpart.errors import JaxpartError
+from jaxpart.io.files import replacing
+from jaxpart.report.figures.galleries import montage, square
+from jaxpart.report.figures.style import QUERY, RIGHT, WRONG, house_style, plain, shortened
+from jaxpart.report.layouts import LAYOUTS
+from jaxpart.report.patch_sets import Pair, PatchSet, word
+from jaxpart.report.runs import Run
+from jaxpart.runs import paper
+from jaxpart.runs.comparable import data_differs
+from jaxpart.runs.rows import Key, Row, one
+from jaxpart.tasks.baselines import BASELINE, strongest
+
+_REPRESENTATIONS = ("embedding", "projection")
+_DOTS = 100
+"""Per inch, of 19.2 × 10.8 inches: 1920 × 1080 pixels."""
+_INK, _QUIET = "#16191f", "#565d6b"
+_BARS = {"embedding": "#4b5563", "projection": "#9aa1ad", "": "#d7dbe1"}
+_COLUMNS, _LINES, _TILE, _EDGE = 5, 2, 140, 8
+
+
+def keys_of(run: Run, data: str) -> list[Key]:
+    """The AP by encoded and by projected features that a run has on a data set; empty if it lacks one."""
+    keys = [Key(data, "retrieval", "AP", representation=name) for name in _REPRESENTATIONS]
+    return keys if all(one(run.rows, *key) for key in keys) else []
+
+
+def slide(run: Run, data: str, patches: PatchSet) -> Figure:
+    """A query part with its nearest patches by both representations, beside their AP and baselines.
+
+    The query is the patch whose two AP are together nearest to their means: neither the best nor the
+    worst example. The paper's AP stand there only where they may: `jaxpart.runs.comparable`.
+
+    Args:
+      run: It retrieved by both representations.
+      data: Canonical name of the data set.
+      patches: Part patches of it, with the run's neighbours by both representations.
+
+    Raises:
+      JaxpartError: No patch has an AP, or the neighbours are missing.
+    """
+    by_name = {p.representation: p for p in patches.pairs if p.encoder == run.label}
+    pairs = [by_name[name] for name in _REPRESENTATIONS if name in by_name]
+    if len(pairs) < len(_REPRESENTATIONS):
+        raise JaxpartError(f"{run.label} has no encoded and projected neighbours to show")
+    query = _typical(pairs)
+    figure = Figure(figsize=(19.2, 10.8), dpi=_DOTS, facecolor="white")
+    figure.text(0.035, 0.925, "Part to whole: what lies nearest to a part?", size=38, weight="bold")
+    about = f"{run.label} ({run.caveat})" if run.caveat else run.label
+    figure.text(
+        0.035, 0.868, plain(shortened(f"{about} on {data}", most=90)), size=21, color=_QUIET
+    )
+    _draw_query(figure, patches, query)
+    for place, pair in enumerate(pairs):
+        _draw_neighbours(figure, patches, pair, query, top=0.79 - 0.365 * place)
+    _draw_levels(figure, run, data)
+    for place, (colour, said) in enumerate(
+        ((RIGHT, "solid: the same part"), (WRONG, "dashed: another part"))
+    ):
+        figure.text(0.035, 0.235 - 0.045 * place, said, size=23, color=colour, weight="bold")
+    figure.text(
+        0.035, 0.035,
+        f"Nearest among {len(patches.part):,} patches. A typical query: its AP are close to the means over "
+        "them. Thin lines: 95 % intervals.",
+        size=17, color=_QUIET,
+    )  # fmt: skip
+    return figure
+
+
+def save(figure: Figure, path: pathlib.Path) -> None:
+    """Writes a slide as its name ends: .png of 1920 × 1080 pixels, or .svg.
+
+    Raises:
+      JaxpartError: It cannot be written.
+    """
+    exact: Any = {"savefig.bbox": "standard"}
+    about: Any = {"Date": None} if path.suffix == ".svg" else None
+    with house_style(), matplotlib.rc_context(exact), replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], dpi=_DOTS, metadata=about)
+
+
+def _typical(pairs: Sequence[Pair]) -> int:
+    """The patch whose AP are together nearest to their means."""
+    ap = [pair.ap for pair in pairs if pair.ap is not None]
+    away = np.sum([np.abs(each - np.nanmean(each)) for each in ap], axis=0)
+    if len(ap) < len(pairs) or np.isnan(away).all():
+        raise JaxpartError("no part has two patches, so that there is no AP to show")
+    return int(np.nanargmin(away))
+
+
+def _draw_query(figure: Figure, patches: PatchSet, query: int) -> None:
+    name = patches.parts[patches.part[query]].replace("_", " ")
+    axis = figure.add_axes((0.035, 0.31, 0.255, 0.255 * 16 / 9))
+    picture = patches.pictures[int(patches.image[query])]
+    axis.imshow(picture, interpolation="bicubic")
+    left, top, right, bottom = patches.box[query] * np.array(picture.size * 2)
+    axis.set(**square(picture.size, (left, top, right, bottom)))
+    axis.add_patch(
+        Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=QUERY, lw=6)
+    )
+    axis.set_axis_off()
+    figure.text(0.035, 0.79, plain(f"Query: {shortened(name, most=20)}"), size=27, weight="bold",
+                color=QUERY)  # fmt: skip
+
+
+def _draw_neighbours(
+    figure: Figure, patches: PatchSet, pair: Pair, query: int, *, top: float
+) -> None:
+    said = word(pair.representation).capitalize()
+    figure.text(0.315, top, said, size=27, weight="bold")
+    if pair.ap is not None:
+        figure.text(0.71, top, f"this query: AP {100 * pair.ap[query]:.0f} %", size=21,
+                    color=_QUIET, ha="right")  # fmt: skip
+    pixels = montage(patches, pair, query, columns=_COLUMNS, lines=_LINES, tile=_TILE, edge=_EDGE)
+    height = 0.395 * 16 / 9 * pixels.shape[0] / pixels.shape[1]
+    axis = figure.add_axes((0.315, top - 0.022 - height, 0.395, height))
+    axis.imshow(pixels)
+    axis.set_axis_off()
+
+
+def _draw_levels(figure: Figure, run: Run, data: str) -> None:
+    """AP of both representations, and of the best baseline and chance, as bars."""
+    levels: list[tuple[str, str, Row, float | None]] = []
+    for key in keys_of(run, data):
+        row = one(run.rows, *key)
+        assert row is not None
+        levels.append((word(key.representation), _BARS[key.representation], row, _paper(run, key)))
+    best = strongest(run.rows, data, "retrieval")
+    chance = one(run.rows, data, "retrieval", "AP", BASELINE, "chance")
+    if best and chance is not None and best[1] > chance.value:
+        row = Row(data, "retrieval", "AP", best[1])
+        levels.append((best[0], _BARS[""], row, None))
+    if chance is not None:
+        levels.append(("chance", _BARS[""], chance, None))
+    axis = figure.add_axes((0.76, 0.10, 0.21, 0.62))
+    most = max(max(row.high or row.value, (theirs or 0) / 100) for *_, row, theirs in levels)
+    for place, (name, colour, row, theirs) in enumerate(levels):
+        value = 100 * row.value
+        axis.barh(place, value, 0.5, color=colour)
+        if colour == _BARS[""]:
+            axis.text(most, place, "baseline", size=18, va="center", color=_QUIET)
+        if row.interval:
+            axis.plot([100 * end for end in row.interval], [place, place], color=_INK, lw=3)
+        axis.text(0, place - 0.3, name, size=23, va="bottom")
+        right = max(100 * (row.high or row.value), theirs or 0) + 2 * most
+        axis.text(right, place, f"{value:.1f}", size=27, va="center", weight="bold")
+        if theirs is not None:
+            axis.plot([theirs, theirs], [place - 0.27, place + 0.27], color=QUERY, lw=4)
+            axis.text(theirs, place + 0.28, f"paper {theirs:.1f}", size=18, color=QUERY,
+                      ha="center", va="top")  # fmt: skip
+    axis.set_ylim(len(levels) - 0.5, -0.7)
+    axis.set_xlim(0, 130 * most)
+    axis.set_axis_off()
+    counted = one(run.rows, data, "retrieval", "patches")
+    of = f"percent, of {counted.value:,.0f} patches" if counted else "percent"
+    figure.text(0.76, 0.79, "Average precision", size=27, weight="bold", color=_INK)
+    figure.text(0.76, 0.752, of, size=21, color=_QUIET)
+
+
+def _paper(run: Run, key: Key) -> float | None:
+    """The paper's AP in percent, if it may stand beside the run's."""
+    if run.caveat or data_differs(run.rows, key):
+        return None
+    for layout in LAYOUTS:
+        for column in layout.columns:
+            if Key(**column.results[0]) == key:
+                return paper.figure(column.table, run.method, column.column)
+    return None
+
+
+__all__ = ["keys_of", "save", "slide"]

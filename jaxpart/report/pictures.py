@@ -1,0 +1,97 @@
+"""A page of a folder of images without any annotation: what an encoder makes of them."""
+
+from __future__ import annotations
+
+import pathlib
+
+from jaxpart.config import part_config
+from jaxpart.data.folders import read_file, walk_images
+from jaxpart.data.images import Pixels, decode, image_eval
+from jaxpart.encoders.configured import configured_encoder
+from jaxpart.encoders.frozen import FrozenEncoder
+from jaxpart.errors import JaxpartError
+from jaxpart.report.figures import token_figures
+from jaxpart.report.folder import mark, report_folder, save_pictures
+from jaxpart.report.match import match
+from jaxpart.report.page import pictures_page
+from jaxpart.report.seen import look
+from jaxpart.runs.paper import METHODS
+from jaxpart.runs.progress import Progress
+
+_ATTENDED = 12
+"""Images whose attention is shown."""
+
+
+def make_pictures(
+    images: pathlib.Path, encoder: str, out: pathlib.Path, most: int, progress: Progress
+) -> None:
+    """Writes index.html, match.html and figures of a folder's images.
+
+    Args:
+      images: A folder of images, or of folders of them; phone pictures are turned upright.
+      encoder: See `named`.
+      out: Where to; an earlier report there is replaced.
+      most: Images that are shown, the first by name.
+      progress: Shows how far it is, and what was skipped.
+
+    Raises:
+      JaxpartError: There are no images, none can be read, the encoder is wrong, or the report cannot be
+        written.
+    """
+    paths = walk_images(images)
+    frozen, label, caveat = named(encoder)
+    pixels: list[Pixels] = []
+    names: list[str] = []
+    skipped: list[str] = []
+    for path in paths[:most]:
+        try:
+            picture = decode(read_file(images / path), str(images / path), upright=True)
+        except JaxpartError as error:
+            skipped.append(f"{path}: skipped, {error}")
+            continue
+        pixels.append(image_eval(picture, frozen.image_size[0]))
+        names.append(path)
+    if not pixels:
+        raise JaxpartError(f"no image of {images} can be read; the first: {skipped[0]}")
+    progress.say(f"to encode: {len(pixels)} of the {len(paths)} images in {images}, by {label}")
+    seen = look(frozen, pixels, names, label, caveat)
+    with report_folder(out) as folder:
+        shown = save_pictures(token_figures([seen], attended=_ATTENDED), folder, progress)
+        for line in skipped:
+            progress.say(line)
+        for name, text in (
+            ("match.html", match([seen])),
+            ("index.html", pictures_page(seen, str(images), len(paths), shown, skipped)),
+        ):
+            (folder / name).write_text(text, encoding="utf-8", errors="replace")
+        mark(folder, {"images": str(images), "skipped": skipped})
+
+
+def named(encoder: str) -> tuple[FrozenEncoder, str, str]:
+    """An encoder by what a command line calls it, its label, and what is to be said of it.
+
+    Args:
+      encoder: A folder written by `convert`; a method of the paper, "ibot", for the small encoder that
+        came with jaxpart; or else a callable, "timm:resnet50", as `--config.encoder.callable` has it.
+
+    Raises:
+      JaxpartError: There is no such encoder, or it cannot be read.
+    """
+    config = part_config("", "", projector=True)
+    caveat = ""
+    if pathlib.Path(encoder).is_dir():
+        config.encoder.checkpoint = encoder
+    elif encoder in METHODS:
+        config.method = encoder
+        caveat = "small, came with jaxpart, pretrained on drawn critters"
+    elif ":" in encoder:
+        config.encoder.callable = encoder
+    else:
+        raise JaxpartError(
+            f"there is no encoder {encoder!r}; name a folder written by `python -m convert`, one of "
+            f"{', '.join(METHODS)}, or a callable as timm:resnet50"
+        )
+    frozen = configured_encoder(config)
+    if not frozen.trained:
+        caveat = "UNTRAINED, random weights"
+    return frozen, METHODS.get(frozen.name, frozen.name), caveat

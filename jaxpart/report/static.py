@@ -1,0 +1,65 @@
+"""Pages of one file that need no server: script, style and data within, and nothing else allowed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.resources
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+import markupsafe
+import numpy as np
+
+
+def static_page(package: str, scripts: Sequence[str], title: str, data: Any, **values: Any) -> str:
+    """A page of a package's page.html and style.css.
+
+    Nothing in the data is trusted: it comes as JSON, and the content security policy allows no script
+    and no style but the ones of this page, and no connection.
+
+    Args:
+      package: Where the files lie, as `__package__` has it.
+      scripts: Files of the package `jaxpart.report`, "match/match.js", in the order in which they are
+        joined.
+      title: Of the page.
+      data: What the scripts find as JSON in the element "data".
+      **values: More for the template, which escapes them.
+    """
+    script = "\n".join(_text("jaxpart.report", name) for name in scripts)
+    script = f'"use strict";\n(() => {{\n{script}\n}})();\n'
+    style = _text(package, "style.css")
+    policy = (
+        f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; "
+        "img-src blob: data:; base-uri 'none'; form-action 'none'"
+    )
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(_text(package, "page.html")).render(
+        title=title,
+        policy=policy,
+        script=markupsafe.Markup(script),
+        style=markupsafe.Markup(style),
+        data=markupsafe.Markup(_json(data)),
+        **values,
+    )
+
+
+def digest(text: str) -> str:
+    """A script or a style as a content security policy names it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def numbers(values: np.ndarray, dtype: str) -> str:
+    """Numbers as base64 of their bytes."""
+    return base64.b64encode(np.ascontiguousarray(values).astype(dtype).tobytes()).decode()
+
+
+def _text(package: str, name: str) -> str:
+    return (importlib.resources.files(package) / name).read_text(encoding="utf-8")
+
+
+def _json(data: Any) -> str:
+    """As JSON that may stand in a script element: nothing in it can end the element."""
+    return json.dumps(data, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
