@@ -66,7 +66,7 @@ class _Info(tfds.core.DatasetInfo):
 class SourceBuilder(  # type: ignore[call-arg]
     tfds.core.GeneratorBasedBuilder, skip_registration=True
 ):
-    """A data set whose records are those of `Source`s.
+    """A data set whose records are those of a `Source` for each split.
 
     Attributes:
       summaries: What each split holds, once it is written.
