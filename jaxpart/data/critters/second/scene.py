@@ -16,8 +16,8 @@ from jaxpart.data.critters.second.texture import Paint, pattern, random_paint
 from jaxpart.data.critters.species import PARTS, Colour
 
 _SUPERSAMPLING = 3
-_LEAN = 0.6
-_OCCLUDED = 0.35
+_LEAN = 0.45
+_OCCLUDED = 0.25
 _SHADE = 100
 
 
@@ -69,7 +69,7 @@ def make_scene(rng: np.random.Generator, kind: int) -> Scene:
     place = foreshortened @ turn * rng.uniform(0.31, 0.38)
     middle = 0.5 + rng.uniform(-0.06, 0.06, 2)
     behind = [
-        _thing(rng, rng.uniform(0, 1, 2), rng.uniform(0.05, 0.2)) for _ in range(rng.integers(4, 8))
+        _thing(rng, rng.uniform(0, 1, 2), rng.uniform(0.05, 0.2)) for _ in range(rng.integers(3, 7))
     ]
     hiding = rng.integers(1, 3) if rng.random() < _OCCLUDED else 0
     before = [
@@ -137,7 +137,7 @@ def _paint(
     _fill(cutter, inside, _SHADE)
     _fill(cutter, lines(corners - (left, top) - light), 0)
     image.paste((0, 0, 0), box, mask)
-    width = max(1, large // 100)
+    width = max(1, large // 90)
     for line in outlined:
         pencil.line(line + line[:2], fill=paint.edge, width=width)
 
