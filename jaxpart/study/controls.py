@@ -38,7 +38,7 @@ from jaxpart.tasks.retrieval import plan
 _BATCH = 100
 _SIDE = 64
 _PATCH_VIEWS = 108_000
-_WHOLE_VIEWS = 224_000
+_WHOLE_VIEWS = 192_000
 
 
 class Control(NamedTuple):
@@ -198,7 +198,7 @@ def _train(
         stem="conv", patch_size=16, width=128, depth=2, num_heads=4, mlp_width=512
     )
     config.projector.out = classes
-    config.views.view = {"size": _SIDE, "scale": (0.6 if whole else 0.8, 1.0)}
+    config.views.view = {"size": _SIDE, "scale": (0.7 if whole else 0.8, 1.0)}
     if whole:
         config.views.view.update(jitter=(0.4, 0.4, 0.4, 0.5), jitter_chance=0.8)
     config.objective.update(rand_augment=0.0, erase=0.0, mixup=0.0, cutmix=0.0, smoothing=0.0)
