@@ -99,7 +99,7 @@ def _check(given: argparse.Namespace) -> int:
 
 def _controls(name: str, given: argparse.Namespace) -> bool:
     """Shows what critters can be solved by; whether that is not as required of version 2."""
-    from jaxpart.study.controls import part_control, untrained_controls  # needs JAX, which is slow
+    from jaxpart.study import controls  # needs JAX, which is slow
 
     if name != "critters":
         raise JaxpartError(
@@ -111,9 +111,10 @@ def _controls(name: str, given: argparse.Namespace) -> bool:
         return Critters(split, images, image_size=size, seed=seed, version=version)
 
     test = critters("test", given.num_images)
-    found = untrained_controls(test, Progress())
+    found = controls.untrained_controls(test, Progress())
     if given.train:
-        found += part_control(critters("train", given.train), test, Progress())
+        trained = controls.kind_controls if given.labels == "kinds" else controls.part_controls
+        found += trained(critters("train", given.train), test, Progress())
     for control in found:
         low, high = control.low, control.high
         wanted = "" if low is None else f"at least {100 * low:.1f}"
@@ -206,7 +207,10 @@ def _parser() -> argparse.ArgumentParser:
         type=_count(0),
         default=0,
         metavar="N",
-        help="critters, with --baselines: also train on the part labels of N images",
+        help="critters, with --baselines: also train on the labels of N images",
+    )
+    checking.add_argument(
+        "--labels", choices=("parts", "kinds"), default="parts", help="those that --train learns"
     )
     for command in (preparing, fetching):
         command.add_argument("--out", required=True, metavar="FOLDER", help="where it is put")

@@ -2,6 +2,8 @@
 
 from jaxpart.data.__main__ import main
 from jaxpart.data.critters import Critters
+from jaxpart.encoders.loading import random_encoder
+from jaxpart.encoders.small import small_config
 from jaxpart.runs.progress import Progress
 from jaxpart.study import controls
 
@@ -11,6 +13,28 @@ def test_neither_pixels_nor_an_untrained_encoder_solve_version_2():
     assert len(found) == 7
     assert all(control.passed for control in found), found
     assert sum(control.high is not None for control in found) == 6
+
+
+def test_trained_controls_learn_from_one_split_what_they_tell_of_the_other(monkeypatch):
+    learnt = []
+
+    def train(images, labels, classes, progress, *, whole=False):
+        learnt.append((images.shape[1], int(labels.max()) + 1, classes, whole))
+        assert len(images) == len(labels)
+        return random_encoder("deit", small_config("deit"))
+
+    monkeypatch.setattr(controls, "_train", train)
+    splits = [Critters(split, 24, version=2) for split in ("train", "test")]
+    found = controls.part_controls(*splits, Progress(shown=False))
+    found += controls.kind_controls(*splits, Progress(shown=False))
+    assert learnt == [(64, 4, 4, False), (64, 24, 24, False), (96, 24, 24, True)]
+    assert [(control.low, control.high) for control in found] == [
+        (0.8, None),
+        (None, None),
+        (None, 0.35),
+        (0.9, None),
+    ]
+    assert all(0 <= control.value <= 1 for control in found)
 
 
 def test_command_says_what_is_missed(capsys):

@@ -46,7 +46,7 @@ def _limb(
 ) -> Place:
     """A limb from its root in about a direction: stretched, tapered, bent, and of either side."""
     long, broad, taper, bend, swing = rng.uniform(
-        (0.9, 0.8, -0.3, -0.25, -0.45), (1.15, 1.2, 0.3, 0.25, 0.45)
+        (0.9, 0.8, -0.3, -0.25, -0.35), (1.15, 1.2, 0.3, 0.25, 0.35)
     )
     scale = length * np.array([long, broad * rng.choice([-1.0, 1.0])])
     turn = rotation(direction + swing)
@@ -90,7 +90,7 @@ def make_creature(rng: np.random.Generator, kind: int) -> tuple[list[Shape], dic
     face = _placed(0.33 * rng.uniform(0.88, 1.15) * rotation(rng.uniform(-0.5, 0.3)), neck)
     mouth = _placed(np.diag(rng.uniform((0.9, 0.85), (1.2, 1.15))), (0.8, 0.15))
     gaze = _placed(
-        rng.uniform(0.3, 0.55) * rotation(rng.uniform(0, 2 * np.pi)),
+        rng.uniform(0.3, 0.75) * rotation(rng.uniform(0, 2 * np.pi)),
         np.array([0.2, -0.1]) + rng.uniform(-0.35, 0.35, 2),
     )
 

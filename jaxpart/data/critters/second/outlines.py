@@ -134,34 +134,21 @@ def wing(shape: int) -> list[Points]:
 
 @functools.cache
 def leg(shape: int) -> list[Points]:
-    """A thigh, a knee and a shin, on three toes, on a web, in a boot, or on a ball."""
-    knee = (0.45, 0.22)
-    thigh = ribbon([(0, 0), (0.22, 0.11), knee], [0.13, 0.11, 0.09])
-    shin = ribbon([knee, (0.7, 0.11), (0.95, 0.0)], [0.09, 0.08, 0.07])
+    """A knee and three toes, a stump on a web, a crank in a boot, or a ham on a stilt and a ball."""
     if shape == 0:
-        foot = [ribbon([(0.9, 0), (1.15, y)], [0.06, 0.04]) for y in (-0.28, 0.0, 0.28)]
-    elif shape == 1:
-        foot = [
-            np.array(
-                [(0.85, 0), (1.15, -0.34), (1.1, -0.1), (1.2, 0.02), (1.1, 0.12), (1.15, 0.36)]
-            )
-        ]
-    elif shape == 2:
-        foot = [
-            np.array(
-                [
-                    (0.82, -0.12),
-                    (1.14, -0.12),
-                    (1.14, 0.42),
-                    (0.98, 0.42),
-                    (0.94, 0.12),
-                    (0.82, 0.12),
-                ]
-            )
-        ]
-    else:
-        foot = [ellipse(1.02, 0, 0.18, 0.18)]
-    return [*foot, shin, thigh]
+        knee = (0.45, 0.26)
+        toes = [ribbon([(0.9, 0), (1.15, y)], [0.06, 0.04]) for y in (-0.28, 0.0, 0.28)]
+        shin = ribbon([knee, (0.7, 0.12), (0.95, 0.0)], [0.09, 0.08, 0.07])
+        return [*toes, shin, ribbon([(0, 0), (0.22, 0.13), knee], [0.13, 0.11, 0.09])]
+    if shape == 1:
+        web = [(0.85, 0), (1.15, -0.38), (1.1, -0.1), (1.2, 0.02), (1.1, 0.12), (1.15, 0.4)]
+        return [np.array(web), ribbon([(0, 0), (0.5, 0), (0.95, 0)], [0.24, 0.18, 0.12])]
+    if shape == 2:
+        boot = [(0.82, -0.1), (1.14, -0.1), (1.14, 0.5), (0.98, 0.5), (0.94, 0.2), (0.82, 0.2)]
+        crank = [(0, 0), (0.3, 0.26), (0.6, -0.2), (0.92, 0.06)]
+        return [np.array(boot), ribbon(crank, [0.1, 0.1, 0.09, 0.08])]
+    stilt = ribbon([(0.4, 0), (0.95, 0)], [0.08, 0.08])
+    return [ellipse(1.02, 0, 0.2, 0.2), stilt, ellipse(0.26, 0, 0.3, 0.24)]
 
 
 @functools.cache
@@ -189,11 +176,11 @@ def tail(shape: int) -> list[Points]:
 
 
 KEYPOINTS = {
-    "head": ((-0.55, 0.3),) * 4,
+    "head": ((-0.55, 0.55),) * 4,
     "beak": ((0.4, 0.0),) * 4,
     "eye": ((0.0, 0.0),) * 4,
     "wing": ((0.6, 0.18), (0.6, 0.0), (0.5, -0.18), (0.55, 0.27)),
-    "leg": ((0.66, 0.12),) * 4,
+    "leg": ((0.66, 0.14), (0.6, 0.0), (0.45, 0.03), (0.66, 0.0)),
     "tail": ((0.56, 0.15), (0.62, 0.0), (0.42, 0.03), (0.6, 0.0)),
 }
 """Where the keypoint of each part lies, by its shape."""

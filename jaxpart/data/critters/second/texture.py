@@ -12,8 +12,8 @@ from PIL import Image
 from jaxpart.data.critters.species import Colour
 
 _SIDE = 256
-_PLAIN = 0.4
-_SHARE = (0.15, 0.35)
+_PLAIN = 0.6
+_SHARE = (0.1, 0.2)
 _DARK_EDGES = 0.5
 
 
@@ -58,7 +58,7 @@ def random_paint(rng: np.random.Generator) -> Paint:
     )
     mixed = _mixed(ground, figure, _SHARE[0] + _SHARE[1] * lots[6])
     rim = 0 if lots[7] < _DARK_EDGES else 255
-    edge = _mixed(ground, (rim, rim, rim), 0.65)
+    edge = _mixed(ground, (rim, rim, rim), 0.8)
     which = int(lots[8] * len(_patterns()) / (1 - _PLAIN))
     angle, zoom = 2 * math.pi * lots[9], _SIDE * (0.8 + 1.2 * lots[10])
     cosine, sine = round(math.cos(angle) * zoom, 3), round(math.sin(angle) * zoom, 3)
