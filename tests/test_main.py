@@ -132,7 +132,7 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
         ),
         (
             ["--config=configs/ibot_part.py", "--config.q=3"],
-            "config has no field 'q'; it has classification, data,",
+            "config has no field 'q'; it has attention, classification, data,",
         ),
         (["-config=configs/ibot_part.py", "-config.q=3"], "-config.q: config has no field 'q'"),
         (

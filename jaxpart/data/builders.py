@@ -14,6 +14,7 @@ what `jaxpart.data.prepared` reads.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -191,11 +192,13 @@ class SourceBuilder(  # type: ignore[call-arg]
         """The records in their order; of those that are left out, what is wrong with them."""
         starts = range(0, len(self._sources[split]), _RECORDS_PER_TASK)
         tasks = [(split, start, start + _RECORDS_PER_TASK) for start in starts]
-        for (_, start, _), records in over_tasks(read_checked, self._sources, tasks, self._workers):
-            for index, record in enumerate(records, start):
-                if isinstance(record, str) and not self._skip:
-                    raise JaxpartError(record)
-                yield index, record
+        work = over_tasks(read_checked, self._sources, tasks, self._workers)
+        with contextlib.closing(work) as results:  # whoever writes them may stop
+            for (_, start, _), records in results:
+                for index, record in enumerate(records, start):
+                    if isinstance(record, str) and not self._skip:
+                        raise JaxpartError(record)
+                    yield index, record
 
     def _finish(self) -> None:
         """Notes what the folder holds, which is written with it or not at all."""
