@@ -107,12 +107,19 @@ def saving_first() -> Iterator[Callable[[], int]]:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C raises, so that temporary files are removed; a second, or one that is swallowed, ends."""
+    """Ctrl-C raises, so that temporary files are removed; a second, or one that is swallowed, ends.
+
+    Whatever else is raised after it came of it: compiled code, as matplotlib's, that calls Python back
+    raises an error of its own in its place.
+    """
     if not _begun:
         yield
         return
+    came = False
 
     def interrupt(number: int, frame: Any) -> None:
+        nonlocal came
+        came = True
         signal.signal(signal.SIGINT, lambda *_: _end())
         watch = threading.Timer(_SECONDS_TO_CLEAN_UP, _end)
         watch.daemon = True
@@ -122,6 +129,10 @@ def _interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
+    except Exception as error:
+        if came:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -84,3 +84,30 @@ def test_ctrl_c_ends_a_command_with_a_line(seconds, tmp_path):
     assert process.returncode == 130
     assert said.splitlines()[-1].startswith("stopped; the same command resumes")
     assert "Traceback" not in said
+
+
+SWALLOWS = """
+import os, signal, sys
+from jaxpart import terminal
+
+terminal.begin("__main__")
+
+
+@terminal.told
+def main():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ValueError("Invalid affine transformation matrix") from None  # as matplotlib does
+
+
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_that_comes_out_as_another_error():
+    line = [sys.executable, "-c", SWALLOWS]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "stopped; the same command resumes from what is finished\n"
