@@ -11,6 +11,7 @@ from PIL import Image
 from jaxpart.errors import JaxpartError
 from jaxpart.report.__main__ import main
 from jaxpart.report.figures import slide
+from jaxpart.report.patch_sets import NEIGHBOURS
 from jaxpart.report.runs import read_runs
 from jaxpart.runs.rows import Row
 
@@ -48,7 +49,7 @@ def drawn(tmp_path, rows, **encoder):
 def test_both_representations_and_baselines(tmp_path):
     figure = drawn(tmp_path, (*AP, *BASELINES), weights="yours")
     said = texts(figure)
-    levels = ["50.0", "30.0", "40.0", "20.0", "12 × 12 pixels, grey", "chance"]
+    levels = ["50.0", "30.0", "40.0", "20.0", "baseline: 12 × 12 pixels, grey", "baseline: chance"]
     assert set(levels) <= set(said)
     assert "iBOT (your weights) on cub_parts" in said
     assert not any("paper" in text for text in said)
@@ -67,13 +68,18 @@ def test_a_typical_query(tmp_path):
     one = patches()
     ap = np.linspace(0, 1, len(one.part))
     ap[12] = np.nan
-    pairs = [dataclasses.replace(pair, ap=ap) for pair in one.pairs]
     (run,) = read_runs([made_run(tmp_path / "run", rows=AP)])
-    figure = slide.slide(run, CUB, dataclasses.replace(one, pairs=pairs))
-    assert f"this query: AP {100 * ap[11]:.0f} %" in texts(figure)
-    pairs = [dataclasses.replace(pair, ap=None) for pair in one.pairs]
+
+    def of(**changed):
+        pairs = [dataclasses.replace(pair, **changed) for pair in one.pairs]
+        return slide.slide(run, CUB, dataclasses.replace(one, pairs=pairs))
+
+    all_right = np.stack([np.flatnonzero(one.part == part)[:1] for part in one.part])
+    all_right = np.repeat(all_right, NEIGHBOURS, axis=1)
+    assert f"10 of 10 right · AP {100 * ap[11]:.0f} %" in texts(of(ap=ap, neighbours=all_right))
+    assert "dashed: another part" not in texts(of(ap=ap, neighbours=all_right))
     with pytest.raises(JaxpartError, match="no part has two patches"):
-        slide.slide(run, CUB, dataclasses.replace(one, pairs=pairs))
+        of(ap=None)
     with pytest.raises(JaxpartError, match="no encoded and projected neighbours"):
         slide.slide(run, CUB, dataclasses.replace(one, pairs=one.pairs[:1]))
 

@@ -1,4 +1,4 @@
-"""One picture for a lecture, 16 to 9 and with large type: what encoded and projected features retrieve."""
+"""One 16:9 picture for a lecture, in large type: what encoded and projected features retrieve."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+
+from jaxtyping import Bool
 
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import replacing
@@ -29,10 +31,11 @@ _DOTS = 100
 _INK, _QUIET = "#16191f", "#565d6b"
 _BARS = {"embedding": "#4b5563", "projection": "#9aa1ad", "": "#d7dbe1"}
 _COLUMNS, _LINES, _TILE, _EDGE = 5, 2, 140, 8
+_SHOWN = _COLUMNS * _LINES
 
 
 def keys_of(run: Run, data: str) -> list[Key]:
-    """The AP by encoded and by projected features that a run has on a data set; empty if it lacks one."""
+    """Keys of a run's AP by encoded and by projected features on a data set; empty if it lacks either."""
     keys = [Key(data, "retrieval", "AP", representation=name) for name in _REPRESENTATIONS]
     return keys if all(one(run.rows, *key) for key in keys) else []
 
@@ -40,11 +43,11 @@ def keys_of(run: Run, data: str) -> list[Key]:
 def slide(run: Run, data: str, patches: PatchSet) -> Figure:
     """A query part with its nearest patches by both representations, beside their AP and baselines.
 
-    The query is the patch whose two AP are together nearest to their means: neither the best nor the
-    worst example. The paper's AP stand there only where they may: `jaxpart.runs.comparable`.
+    The query is a typical one, see `_typical`. The paper's AP are shown only beside comparable results:
+    `jaxpart.runs.comparable`.
 
     Args:
-      run: It retrieved by both representations.
+      run: A run that retrieved by both representations.
       data: Canonical name of the data set.
       patches: Part patches of it, with the run's neighbours by both representations.
 
@@ -55,25 +58,26 @@ def slide(run: Run, data: str, patches: PatchSet) -> Figure:
     pairs = [by_name[name] for name in _REPRESENTATIONS if name in by_name]
     if len(pairs) < len(_REPRESENTATIONS):
         raise JaxpartError(f"{run.label} has no encoded and projected neighbours to show")
-    query = _typical(pairs)
+    query = _typical(patches, pairs)
     figure = Figure(figsize=(19.2, 10.8), dpi=_DOTS, facecolor="white")
-    figure.text(0.035, 0.925, "Part to whole: what lies nearest to a part?", size=38, weight="bold")
+    figure.text(0.035, 0.925, "Which patches look most like this part?", size=38, weight="bold")
     about = f"{run.label} ({run.caveat})" if run.caveat else run.label
     figure.text(
         0.035, 0.868, plain(shortened(f"{about} on {data}", most=90)), size=21, color=_QUIET
     )
     _draw_query(figure, patches, query)
-    for place, pair in enumerate(pairs):
-        _draw_neighbours(figure, patches, pair, query, top=0.79 - 0.365 * place)
+    for row, pair in enumerate(pairs):
+        _draw_neighbours(figure, patches, pair, query, top=0.79 - 0.365 * row)
     _draw_levels(figure, run, data)
-    for place, (colour, said) in enumerate(
-        ((RIGHT, "solid: the same part"), (WRONG, "dashed: another part"))
-    ):
-        figure.text(0.035, 0.235 - 0.045 * place, said, size=23, color=colour, weight="bold")
+    figure.text(0.035, 0.235, "solid: the same part", size=23, color=RIGHT, weight="bold")
+    if not all(_same_part(patches, pair)[query].all() for pair in pairs):
+        figure.text(0.035, 0.19, "dashed: another part", size=23, color=WRONG, weight="bold")
+    shown, available = len(patches.part), patches.available
+    among = f"{shown:,}" if shown == available else f"{shown:,} of the {available:,}"
     figure.text(
         0.035, 0.035,
-        f"Nearest among {len(patches.part):,} patches. A typical query: its AP are close to the means over "
-        "them. Thin lines: 95 % intervals.",
+        f"The {_SHOWN} nearest among {among} patches, for a query close to the average. Thin lines: 95 % "
+        "intervals.",
         size=17, color=_QUIET,
     )  # fmt: skip
     return figure
@@ -91,13 +95,20 @@ def save(figure: Figure, path: pathlib.Path) -> None:
         figure.savefig(temporary, format=path.suffix[1:], dpi=_DOTS, metadata=about)
 
 
-def _typical(pairs: Sequence[Pair]) -> int:
-    """The patch whose AP are together nearest to their means."""
-    ap = [pair.ap for pair in pairs if pair.ap is not None]
-    away = np.sum([np.abs(each - np.nanmean(each)) for each in ap], axis=0)
-    if len(ap) < len(pairs) or np.isnan(away).all():
-        raise JaxpartError("no part has two patches, so that there is no AP to show")
-    return int(np.nanargmin(away))
+def _same_part(patches: PatchSet, pair: Pair) -> Bool[np.ndarray, "patch shown"]:
+    """Whether each of a patch's shown neighbours is of its part."""
+    return patches.part[pair.neighbours[:, :_SHOWN]] == patches.part[:, None]
+
+
+def _typical(patches: PatchSet, pairs: Sequence[Pair]) -> int:
+    """The patch that is nearest to the mean in what the slide shows of each representation: its AP, and the
+    share of its shown neighbours that are of its part. Neither the best nor the worst example.
+    """
+    shown = [pair.ap for pair in pairs if pair.ap is not None]
+    if len(shown) < len(pairs) or np.isnan(shown).all():
+        raise JaxpartError("no part has two patches, so there is no AP to show")
+    shown += [_same_part(patches, pair).mean(axis=1) for pair in pairs]
+    return int(np.nanargmin(sum(np.abs(each - np.nanmean(each)) for each in shown)))
 
 
 def _draw_query(figure: Figure, patches: PatchSet, query: int) -> None:
@@ -121,7 +132,8 @@ def _draw_neighbours(
     said = word(pair.representation).capitalize()
     figure.text(0.315, top, said, size=27, weight="bold")
     if pair.ap is not None:
-        figure.text(0.71, top, f"this query: AP {100 * pair.ap[query]:.0f} %", size=21,
+        right = _same_part(patches, pair)[query].sum()
+        figure.text(0.71, top, f"{right} of {_SHOWN} right · AP {100 * pair.ap[query]:.0f} %", size=21,
                     color=_QUIET, ha="right")  # fmt: skip
     pixels = montage(patches, pair, query, columns=_COLUMNS, lines=_LINES, tile=_TILE, edge=_EDGE)
     height = 0.395 * 16 / 9 * pixels.shape[0] / pixels.shape[1]
@@ -131,7 +143,7 @@ def _draw_neighbours(
 
 
 def _draw_levels(figure: Figure, run: Run, data: str) -> None:
-    """AP of both representations, and of the best baseline and chance, as bars."""
+    """Bars of AP: both representations, the best baseline and chance."""
     levels: list[tuple[str, str, Row, float | None]] = []
     for key in keys_of(run, data):
         row = one(run.rows, *key)
@@ -141,24 +153,22 @@ def _draw_levels(figure: Figure, run: Run, data: str) -> None:
     chance = one(run.rows, data, "retrieval", "AP", BASELINE, "chance")
     if best and chance is not None and best[1] > chance.value:
         row = Row(data, "retrieval", "AP", best[1])
-        levels.append((best[0], _BARS[""], row, None))
+        levels.append((f"baseline: {best[0]}", _BARS[""], row, None))
     if chance is not None:
-        levels.append(("chance", _BARS[""], chance, None))
+        levels.append(("baseline: chance", _BARS[""], chance, None))
     axis = figure.add_axes((0.76, 0.10, 0.21, 0.62))
     most = max(max(row.high or row.value, (theirs or 0) / 100) for *_, row, theirs in levels)
-    for place, (name, colour, row, theirs) in enumerate(levels):
+    for line, (name, colour, row, theirs) in enumerate(levels):
         value = 100 * row.value
-        axis.barh(place, value, 0.5, color=colour)
-        if colour == _BARS[""]:
-            axis.text(most, place, "baseline", size=18, va="center", color=_QUIET)
+        axis.barh(line, value, 0.5, color=colour)
         if row.interval:
-            axis.plot([100 * end for end in row.interval], [place, place], color=_INK, lw=3)
-        axis.text(0, place - 0.3, name, size=23, va="bottom")
+            axis.plot([100 * end for end in row.interval], [line, line], color=_INK, lw=3)
+        axis.text(0, line - 0.3, name, size=20, va="bottom")
         right = max(100 * (row.high or row.value), theirs or 0) + 2 * most
-        axis.text(right, place, f"{value:.1f}", size=27, va="center", weight="bold")
+        axis.text(right, line, f"{value:.1f}", size=27, va="center", weight="bold")
         if theirs is not None:
-            axis.plot([theirs, theirs], [place - 0.27, place + 0.27], color=QUERY, lw=4)
-            axis.text(theirs, place + 0.28, f"paper {theirs:.1f}", size=18, color=QUERY,
+            axis.plot([theirs, theirs], [line - 0.27, line + 0.27], color=QUERY, lw=4)
+            axis.text(theirs, line + 0.28, f"paper {theirs:.1f}", size=18, color=QUERY,
                       ha="center", va="top")  # fmt: skip
     axis.set_ylim(len(levels) - 0.5, -0.7)
     axis.set_xlim(0, 130 * most)
