@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.names) - set(NAMES))
     if unknown:
-        parser.error(f"there is no benchmark {', '.join(unknown)}; choose among {', '.join(NAMES)}")
+        parser.error(f"there is no benchmark {', '.join(unknown)}; choose from {', '.join(NAMES)}")
 
     about = in_fresh_process(machine)
     about["quick"] = given.quick

@@ -95,23 +95,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--layout",
         choices=("original", "timm", "transformers"),
-        help="whose names the checkpoint uses (default: original; of @NAME known)",
+        help="the checkpoint's naming scheme (default: original; known for @NAME)",
     )
     parser.add_argument(
         "--checkpoint-key", metavar="KEY", help="network of the file: teacher, model_ema…"
     )
-    parser.add_argument(
-        "--prefix", metavar="PREFIX", help="what stands before the encoder's names in it"
-    )
+    parser.add_argument("--prefix", metavar="PREFIX", help="the encoder's name prefix in it")
     parser.add_argument(
         "--ignore", metavar="PATTERN", action="append", default=[], help="keys to leave out"
     )
     parser.add_argument("--num-heads", type=int, metavar="N", help="attention heads")
     parser.add_argument(
-        "--image-size", type=_two_sides, metavar="N", help="N or HxW to make the encoder for"
+        "--image-size", type=_two_sides, metavar="N", help="N or HxW: input size of the encoder"
     )
     parser.add_argument(
-        "--grid", type=_two_sides, metavar="N", help="N or HxW patches that it was trained at"
+        "--grid", type=_two_sides, metavar="N", help="N or HxW: patch grid that it was trained at"
     )
     parser.add_argument(
         "--tokens", type=_tokens, default=(), metavar="NAMES", help="before the patches: cls,reg:4"
@@ -123,11 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--activation", choices=get_args(Activation), help="of the MLPs")
     parser.add_argument(
-        "--positions", choices=get_args(PositionResize), help="how they reach another grid"
+        "--positions", choices=get_args(PositionResize), help="how positions are interpolated"
     )
-    parser.add_argument(
-        "--name", help="what the encoder is called in results (default: the family)"
-    )
+    parser.add_argument("--name", help="the encoder's name in results (default: the family)")
     parser.add_argument(
         "--with-decoder",
         action="store_true",
@@ -137,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         "--decoder-num-heads",
         type=int,
         metavar="N",
-        help="of MAE's decoder; by default 16 at width 512, else of the encoder's head width",
+        help="heads of MAE's decoder; default: 16 at width 512, else by the encoder's head width",
     )
     parser.add_argument(
         "--use-torch", action="store_true", help=argparse.SUPPRESS

@@ -33,7 +33,7 @@ def read_config(arrays: Arrays, family: Family, layout: Layout, options: Options
     width = shape(arrays, "blocks.0.norm1.weight", 1)[0]
     depth = count(arrays, r"blocks\.(\d+)\.norm1\.weight")
     if depth > MAX_DEPTH:
-        raise JaxpartError(f"it has {depth} blocks; at most {MAX_DEPTH} are read")
+        raise JaxpartError(f"it has {depth} blocks; at most {MAX_DEPTH} are supported")
     fields: dict[str, Any] = {
         **family.fields,
         **{name: value for name, value in _told(arrays) if name in family.told},
@@ -68,8 +68,8 @@ def _num_heads(width: int, family: Family, options: Options) -> int:
     heads = options.num_heads or family.heads.get(width)
     if heads is None:
         raise JaxpartError(
-            f"the number of attention heads is told by no array, and there is no released {family.name} "
-            f"of width {width} to go by; pass --num-heads"
+            "the number of attention heads cannot be read from the arrays, and no released "
+            f"{family.name} has width {width}; pass --num-heads"
         )
     return heads
 
@@ -82,9 +82,7 @@ def _patch_size(arrays: Arrays) -> int:
         height = width = math.isqrt(width // 3)
     elif arrays["stem.projection.weight"].shape[1] != 3:
         channels = arrays["stem.projection.weight"].shape[1]
-        raise JaxpartError(
-            f"it reads images of {channels} channels; only those of 3 (RGB) are read"
-        )
+        raise JaxpartError(f"it reads images of {channels} channels; only 3 (RGB) are supported")
     if height != width or height < 1:
         raise JaxpartError(f"its patches of {height} × {width} pixels are not square")
     return width
@@ -260,7 +258,7 @@ def _grid(counts: list[int], side: int, options: Options, entries: Any) -> tuple
     stored = counts[0]
     if options.grid:
         raise JaxpartError(
-            f"the {stored} stored positions are not those of a grid of {options.grid[0]} × "
+            f"the {stored} stored positions do not match a grid of {options.grid[0]} × "
             f"{options.grid[1]} patches"
         )
     for number in counts:

@@ -55,10 +55,10 @@ def decoder_of(family: Family, options: Options) -> Any:
     """The decoder of a family. Raises `JaxpartError` if it has none, or none in this layout."""
     if family.decoder is None:
         raise JaxpartError(
-            f"{family.name} has no decoder, mae, beit, cae have; convert without --with-decoder"
+            f"{family.name} has no decoder (mae, beit and cae have); convert without --with-decoder"
         )
     if options.layout != "original":
-        raise JaxpartError("decoders are converted from the original layout alone")
+        raise JaxpartError("decoders can only be converted from the original layout")
     return family.decoder
 
 
@@ -76,8 +76,8 @@ def _mae(arrays: Arrays, encoder: ViTConfig, options: Options) -> DecoderConfig:
     num_heads = options.decoder_num_heads or _MAE_HEADS.get(width) or width / head_width
     if num_heads != int(num_heads) or width % int(num_heads):
         raise JaxpartError(
-            f"a decoder of width {width} is not split into heads as the encoder is; pass "
-            f"--decoder-num-heads"
+            f"a decoder of width {width} does not divide by the encoder's head width; pass "
+            "--decoder-num-heads"
         )
     return DecoderConfig(
         "mae",

@@ -19,7 +19,8 @@ def download_release(release: Release, progress: Progress | None = None) -> path
     """
     if not release.url:
         raise JaxpartError(
-            f"@{release.name} cannot be fetched for you: {release.by_hand}; then pass the file itself"
+            f"@{release.name} cannot be downloaded automatically: {release.by_hand}; then pass "
+            "the file itself"
         )
     folder = user_cache() / "checkpoints" / release.name
     return fetch(RemoteFile(release.url, release.sha256, release.size), folder, progress)

@@ -90,7 +90,7 @@ class Family:
         """The layout of that name. Raises `JaxpartError` if the family has none."""
         if name not in self.layouts:
             raise JaxpartError(
-                f"there is no {name!r} layout of {self.name}; choose among {', '.join(self.layouts)}"
+                f"there is no {name!r} layout of {self.name}; choose from {', '.join(self.layouts)}"
             )
         return self.layouts[name]
 

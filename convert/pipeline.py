@@ -68,7 +68,7 @@ def convert(
     path, stated = find_source(str(checkpoint), name)
     if not isinstance(family, Family):
         family = find_family(_stated_family(stated, checkpoint, path))
-        say(f"it says what it is: {family.name}")
+        say(f"family, as the checkpoint states: {family.name}")
     chosen = stated.completed(options)
     family.layout(chosen.layout)
     progress = progress or Progress(shown=False)
@@ -143,9 +143,9 @@ def notes(plan: Plan, options: Options) -> list[str]:
     place, lines = plan.network.place, []
     taken = [place.whole, *plan.network.inside]
     if any(taken):
-        lines.append(f"taken off the names: {', '.join(shown(word) for word in taken if word)}")
+        lines.append(f"name prefixes stripped: {', '.join(shown(word) for word in taken if word)}")
     if plan.network.beside:
-        lines.append(f"beside it, not converted: {_some(plan.network.beside)}")
+        lines.append(f"other entries, not converted: {_some(plan.network.beside)}")
     by_reason: dict[str, list[str]] = collections.defaultdict(list)
     for key, reason in plan.ignored.items():
         by_reason[reason].append(key)
@@ -203,8 +203,8 @@ def _check_size(plan: Plan, source: Checkpoint) -> None:
     needed = sum(array.nbytes for entry in plan.entries for array in entry.sources)
     if needed > 2 * source.size + _SLACK:
         raise JaxpartError(
-            f"its arrays are {needed} bytes of a file of {source.size}; they share memory, which no "
-            f"encoder's do"
+            f"its arrays need {needed} bytes of a file of {source.size}; they share memory, "
+            "which an encoder's never do"
         )
 
 
@@ -218,7 +218,7 @@ def _stated_family(stated: Stated, checkpoint: str | pathlib.Path, path: pathlib
         if not path.exists():
             raise JaxpartError(f"{checkpoint} does not exist; give the checkpoint")
         raise JaxpartError(
-            f"{checkpoint} does not say what it is; name its family instead of auto, one of "
+            f"{checkpoint} does not state its family; name it instead of auto, one of "
             f"{', '.join(FAMILIES)}"
         )
     return stated.family
@@ -256,8 +256,8 @@ def _about(source: Checkpoint, plan: Plan, options: Options, address: str) -> di
 def _check_out(out: pathlib.Path, overwrite: bool) -> None:
     if out.is_dir() and any(out.iterdir()):
         if not (out / "encoder.json").is_file():
-            raise JaxpartError(f"{out} holds something else than an encoder; name another folder")
+            raise JaxpartError(f"{out} holds something other than an encoder; name another folder")
         if not overwrite:
             raise JaxpartError(f"{out} exists; name another folder or pass --overwrite")
     elif out.exists() and not out.is_dir():
-        raise JaxpartError(f"{out} is a file; name a folder to be made")
+        raise JaxpartError(f"{out} is a file; name a folder to create")

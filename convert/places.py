@@ -105,13 +105,13 @@ def flat_arrays(contents: Any) -> Flat:
             continue
         if key in arrays:
             raise JaxpartError(
-                f"two arrays in it are called {shown(key)}, one of them in a dictionary of its own; "
-                f"which is meant cannot be told"
+                f"two arrays in it are called {shown(key)}, one of them in a nested dictionary; "
+                "it is unclear which is meant"
             )
         arrays[key] = value
     keys = {_INSIDE.sub("", key): key for key in arrays}
     if len(keys) < len(arrays):
-        raise JaxpartError("two arrays in it differ in the wrappers of their names alone")
+        raise JaxpartError("two arrays in it differ only in the prefixes of their names")
     return Flat(contents, arrays, keys)
 
 
@@ -141,9 +141,7 @@ def find_network(
         else:
             below = f"{BESIDE}{below}"
         if below in keys:
-            raise JaxpartError(
-                f"both {shown(keys[below])} and {shown(key)} stand for {shown(below)}"
-            )
+            raise JaxpartError(f"both {shown(keys[below])} and {shown(key)} map to {shown(below)}")
         arrays[below], keys[below] = flat.arrays[key], key
     direct = _direct(flat.contents, place)
     nested = frozenset(name for name, key in keys.items() if direct and key not in direct)
@@ -166,7 +164,7 @@ def _choose(flat: Flat, layout: Layout, options: Options, networks: tuple[str, .
         fits = [p for p in places if wanted in (p.whole, p.network, *_below_container(p))]
         if not fits:
             raise JaxpartError(
-                f"no encoder is below --prefix {shown(wanted)}{_found(places, contents)}"
+                f"no encoder has the --prefix {shown(wanted)}{_found(places, contents)}"
             )
         return fits[0]
     ranked: dict[int, list[Place]] = {}
@@ -181,7 +179,7 @@ def _choose(flat: Flat, layout: Layout, options: Options, networks: tuple[str, .
         raise JaxpartError(f"it holds several encoders{_found(best, contents)}")
     if places:
         raise JaxpartError(
-            f"its encoder lies below a prefix that is not taken off unasked{_found(places, contents)}"
+            f"its encoder has a prefix that is not stripped automatically{_found(places, contents)}"
         )
     raise JaxpartError(f"no encoder was found in it{_found(places, contents)}")
 
@@ -290,7 +288,7 @@ def _numbered_on(
     numbers = {pair: i for i, pair in enumerate(pairs)}
     starts_anew = all((chunk, 0) in numbers for chunk, _ in pairs)
     if not starts_anew and [block for _, block in pairs] != list(range(len(pairs))):
-        raise JaxpartError("its blocks lie in chunks whose numbers leave gaps")
+        raise JaxpartError("its blocks are in chunks whose numbers have gaps")
     renamed = {
         name: f"{m['list']}.{numbers[int(m['chunk']), int(m['block'])]}.{m['rest']}"
         for name, m in found.items()

@@ -89,7 +89,7 @@ def make_plan(family: Family, contents: Any, options: Options) -> Plan:
         if ours is None:
             unknown[name] = key
         elif ours in arrays:
-            raise JaxpartError(f"both {shown(keys[ours])} and {shown(key)} stand for {ours}")
+            raise JaxpartError(f"both {shown(keys[ours])} and {shown(key)} map to {ours}")
         else:
             array = network.arrays[name]
             arrays[ours] = _as_torch(ours, array) if layout.names.flax else array

@@ -266,7 +266,7 @@ def find_release(name: str, family: str) -> Release:
     """
     if name not in RELEASES:
         near = [release.name for release in releases_of(family)] or list(RELEASES)
-        raise JaxpartError(f"there is no release @{name}; choose among @{', @'.join(near)}")
+        raise JaxpartError(f"there is no release @{name}; choose from @{', @'.join(near)}")
     release = RELEASES[name]
     if release.family != family:
         raise JaxpartError(

@@ -105,7 +105,7 @@ class Stated:
             if stated is not None and stated != found:
                 raise JaxpartError(
                     f"its config.json says {name.replace('_', ' ')} {stated}, the arrays have {found}; "
-                    f"one of the two is of another model"
+                    f"one of the two belongs to another model"
                 )
 
 
@@ -117,7 +117,7 @@ def find_source(text: str, family: str | None) -> tuple[pathlib.Path, Stated]:
       family: As the user names it; None for what the source says.
 
     Raises:
-      JaxpartError: There is no such source, or it cannot be fetched.
+      JaxpartError: There is no such source, or it cannot be downloaded.
     """
     if text.startswith("@"):
         known = releases.RELEASES.get(text[1:])
@@ -169,7 +169,7 @@ def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:
         from huggingface_hub import errors
     except ImportError:
         raise JaxpartError(
-            "the hub is reached by huggingface_hub, which is not installed: pip install 'jaxpart[hub]'"
+            "this needs huggingface_hub, which is not installed: pip install 'jaxpart[hub]'"
         ) from None
     owner_and_name, revision, file = found.groups()
 
@@ -195,12 +195,12 @@ def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:
         return _of_folder(text, find, file)
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
         reason = {
-            "RepositoryNotFoundError": "there is no such repository, or you may not see it",
-            "GatedRepoError": "its licence has to be agreed to; do so, and log in with `hf auth login`",
+            "RepositoryNotFoundError": "there is no such repository, or you have no access to it",
+            "GatedRepoError": "accept its licence first, and log in with `hf auth login`",
             "RevisionNotFoundError": f"it has no revision {revision}",
-            "LocalEntryNotFoundError": "the hub cannot be reached; look at the network",
+            "LocalEntryNotFoundError": "the hub cannot be reached; check the network connection",
         }.get(type(error).__name__, (str(error).splitlines() or [type(error).__name__])[0])
-        raise JaxpartError(f"{shown(text)} cannot be fetched: {shown(reason, 150)}") from None
+        raise JaxpartError(f"{shown(text)} cannot be downloaded: {shown(reason, 150)}") from None
 
 
 def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:

@@ -57,11 +57,11 @@ def state_dict(
     layout = family.layout(layout_name)
     if family.name not in WRITTEN:
         raise JaxpartError(
-            f"state dicts of {family.name} are not written; {', '.join(WRITTEN)} are"
+            f"{family.name} cannot be exported as a state dict; {', '.join(WRITTEN)} can"
         )
     if layout.names.flax:
         raise JaxpartError(
-            f"the original {family.name} is no PyTorch model; choose --layout timm or transformers"
+            f"the original {family.name} is not a PyTorch model; choose --layout timm or transformers"
         )
     written: dict[str, np.ndarray] = {}
     left_out = []

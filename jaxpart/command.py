@@ -100,12 +100,12 @@ def _parse(arguments: list[str], example: str) -> list[str]:
     if file is not None and not isinstance(_CONFIG.value, ConfigDict):
         raise JaxpartError(
             f"{file}: get_config returns {type(_CONFIG.value).__name__}; return an "
-            f"ml_collections.ConfigDict, as configs/ibot_part.py does"
+            "ml_collections.ConfigDict, like configs/ibot_part.py"
         )
     if left:
         raise JaxpartError(
-            f"{left[0]!r} is not an option: options begin with two dashes, as --config.seed=1, and have "
-            f"no space around ="
+            f"{left[0]!r} is not an option: options begin with two dashes and have no space "
+            "around =, as in --config.seed=1"
         )
     return [name]
 
@@ -149,7 +149,7 @@ def _check_file(file: pathlib.Path | None) -> None:
         raise
     except Exception as error:
         raise JaxpartError(
-            f"the configuration {file} cannot be run ({type(error).__name__}: {first_line(error)}); give a "
+            f"the configuration {file} fails ({type(error).__name__}: {first_line(error)}); give a "
             f"Python file with a function get_config, as configs/ibot_part.py"
         ) from error
     if not callable(names.get("get_config")):

@@ -115,7 +115,7 @@ def compare_runs(first: str | pathlib.Path, second: str | pathlib.Path) -> dict[
     for folder, mine in zip(folders, names, strict=True):
         if not mine:
             raise JaxpartError(
-                f"{folder} holds no results of single items; name the work directory of a run that "
+                f"{folder} holds no per-item results; name the work directory of a run that "
                 f"retrieved, classified or segmented with this version of jaxpart"
             )
     common = sorted(names[0] & names[1])
@@ -168,7 +168,7 @@ def encoder_of(folder: str | pathlib.Path) -> str:
     """
     file = pathlib.Path(folder) / "results.json"
     if not file.is_file():
-        raise JaxpartError(f"{folder} has no results.json: let that run come to its end first")
+        raise JaxpartError(f"{folder} has no results.json: let that run finish first")
     try:
         about = parse_json(file.read_bytes())["encoder"]
         return f"{encoder_name(about)} {about['digest'][:12]} of {folder}"

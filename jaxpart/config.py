@@ -42,7 +42,9 @@ def locate(argument: str) -> str:
     for candidate in (pathlib.Path(path), *(folder / below for folder in _FOLDERS)):
         if candidate.is_file():
             return f"{candidate}{colon}{variant}"
-    raise JaxpartError(f"there is no configuration {path}; embedded are {', '.join(embedded())}")
+    raise JaxpartError(
+        f"there is no configuration {path}; bundled ones are {', '.join(embedded())}"
+    )
 
 
 def embedded() -> list[str]:
@@ -64,7 +66,7 @@ def variant_of(argument: str | None, known: Sequence[str]) -> str:
     """
     variant = argument or ""
     if variant and variant not in known:
-        advice = f"choose among {', '.join(known)}" if known else "there are none"
+        advice = f"choose from {', '.join(known)}" if known else "there are none"
         raise JaxpartError(f"there is no variant {variant!r}; {advice}")
     return variant
 

@@ -50,7 +50,7 @@ def main() -> int:
         return _completion(arguments)
     if name not in COMMANDS:
         print(
-            f"error: jaxpart has no command {name!r}; choose among {', '.join(COMMANDS)}",
+            f"error: jaxpart has no command {name!r}; choose from {', '.join(COMMANDS)}",
             file=sys.stderr,
         )
         return _STATUS_OF_MISUSE

@@ -49,11 +49,11 @@ def start(
     given = (coordinator, num_processes, process_id)
     if any(value is not None for value in given) and any(value is None for value in given):
         raise JaxpartError(
-            "--coordinator=HOST:PORT, --num-processes and --process-id belong together; give all "
+            "--coordinator=HOST:PORT, --num-processes and --process-id go together; pass all "
             "three to every process"
         )
     if coordinator is not None and not re.fullmatch(r".+:\d{1,5}", coordinator):
-        raise JaxpartError(f"--coordinator={coordinator} is not HOST:PORT, as 10.0.0.1:1234")
+        raise JaxpartError(f"--coordinator={coordinator} is not HOST:PORT, such as 10.0.0.1:1234")
     if _has_only_cpu():
         pages.keep_pages()
     try:
@@ -63,7 +63,7 @@ def start(
             jax.distributed.initialize()
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0][:200]
-        raise JaxpartError(f"the processes of the run cannot meet ({reason})") from error
+        raise JaxpartError(f"the processes of the run cannot connect ({reason})") from error
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache() / "xla"))
         # By default programs of less than a second are not kept: a third of a run's compilation.
@@ -178,7 +178,7 @@ def arrange(model_devices: int) -> None:
     local = count() // num_processes()
     if model_devices < 1 or local % model_devices:
         raise JaxpartError(
-            f"config.encoder.model_devices cannot be {model_devices} where a process has "
+            f"config.encoder.model_devices cannot be {model_devices}, since a process has "
             f"{local} devices; give a number that divides them"
         )
     _model_devices = model_devices

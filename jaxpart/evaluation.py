@@ -88,7 +88,7 @@ def evaluate(
         frozen = of_function(encoder, image_size=image_size, pixels=pixels, version=version)
     else:
         raise JaxpartError(
-            "say for images of which side in pixels the function was made: image_size=224"
+            "pass the side in pixels of the images that the function expects: image_size=224"
         )
     if isinstance(frozen, FeatureTable):
         config.encoder.features = str(frozen.path)
@@ -118,7 +118,7 @@ def _set(config: Any, path: str, value: Any) -> None:
         config[name] = tuple(value) if isinstance(value, list) else value
     except (KeyError, TypeError, AttributeError) as error:
         raise JaxpartError(
-            f"options has {path!r}: {value!r}, which a configuration does not take "
+            f"options has {path!r}: {value!r}, which the configuration does not accept "
             f"({first_line(error)}); docs/configuration.md lists its fields"
         ) from error
 
@@ -173,8 +173,8 @@ def measure_encoder(
     )
     if isinstance(encoder, FunctionEncoder) and not encoder.version:
         progress.say(
-            f"{encoder.name} has no version (--config.encoder.version): no feature is kept, and the run "
-            f"cannot go on if it is interrupted"
+            f"{encoder.name} has no version (--config.encoder.version): features are not cached, "
+            "and an interrupted run cannot be resumed"
         )
     # Without a digest nothing tells whether what the folder holds came of the same encoder.
     workdir.belongs_to("the encoder", encoder.digest or str(uuid.uuid4()))
@@ -226,7 +226,7 @@ def _weights(config: Any) -> str:
     if not config.encoder.checkpoint:
         if word:
             raise JaxpartError(
-                "config.encoder.released is said of a converted checkpoint; name it in "
+                "config.encoder.released applies only to a converted checkpoint; name one in "
                 "config.encoder.checkpoint"
             )
         if config.encoder.get("callable", "") or config.encoder.get("features", ""):

@@ -41,7 +41,7 @@ def main(config: Any, path: pathlib.Path) -> None:
         make_report([path], path / "report", Limits(), progress)
         print(f"report:  {path / 'report' / 'index.html'}")
     else:
-        print(f"to look at it: python -m jaxpart.report {shlex.quote(str(path))} --out report")
+        print(f"to view it: python -m jaxpart.report {shlex.quote(str(path))} --out report")
 
 
 def entry() -> int:

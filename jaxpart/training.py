@@ -150,6 +150,6 @@ def _check_finite(loss: np.ndarray, number: int, ids: tuple[str, ...]) -> None:
     if not np.isfinite(loss).all():
         shown = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
         raise JaxpartError(
-            f"the loss is {np.asarray(loss).tolist()} at step {number}, on the items {shown}: lower "
-            f"the learning rate or look at these items"
+            f"the loss is {np.asarray(loss).tolist()} at step {number}, on the items {shown}: "
+            "lower the learning rate or check these items"
         )

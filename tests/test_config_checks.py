@@ -42,31 +42,31 @@ def changed(config, changes):
 
 
 REFUSED = [
-    ({"tasks": ()}, "config.tasks is empty; choose among retrieval, "),
+    ({"tasks": ()}, "config.tasks is empty; choose from retrieval, "),
     ({"tasks": ("retrieval", "retrieval")}, "config.tasks names 'retrieval' twice; name it once"),
     ({"tasks": ("object_classification",)}, "has no fields for the task 'object_classification'"),
     ({"tasks": "retrieval"}, r"config.tasks is 'retrieval'; give a tuple, as \('retrieval',\)"),
     ({"data.sets": ()}, "config.data.sets is empty"),
     ({"data.sets": ("cub", "cub_parts")}, r"names 'cub_parts' twice \(as 'cub' and 'cub_parts'\)"),
-    ({"data.sets": ("birds",)}, "config.data.sets holds 'birds'; choose among critters, "),
+    ({"data.sets": ("birds",)}, "config.data.sets holds 'birds'; choose from critters, "),
     ({"data.num_images": 0}, "config.data.num_images is 0; give a whole number, at least 1"),
     ({"seed": -1}, "config.seed is -1; give a whole number, at least 0 and at most"),
     ({"seeds": 0}, "config.seeds is 0"),
     ({"seeds": True}, "config.seeds is True"),
     ({"report": 1}, "config.report is 1; choose between True and False"),
-    ({"encoder.precision": "fp16"}, "config.encoder.precision is 'fp16'; choose among float32-"),
-    ({"encoder.small": "big"}, "config.encoder.small is 'big'; choose among '', trained, random"),
-    ({"features.cache": "on"}, "config.features.cache is 'on'; choose among off, ram, disk"),
+    ({"encoder.precision": "fp16"}, "config.encoder.precision is 'fp16'; choose from float32-"),
+    ({"encoder.small": "big"}, "config.encoder.small is 'big'; choose from '', trained, random"),
+    ({"features.cache": "on"}, "config.features.cache is 'on'; choose from off, ram, disk"),
     ({"retrieval.representations": ()}, "config.retrieval.representations is empty"),
     ({"retrieval.representations": ("embedding",) * 2}, "names 'embedding' twice"),
     (
         {"retrieval.on_error": "stop"},
-        "config.retrieval.on_error is 'stop'; choose among raise, skip",
+        "config.retrieval.on_error is 'stop'; choose from raise, skip",
     ),
     ({"retrieval.batch_size": 0}, "config.retrieval.batch_size is 0"),
     ({"retrieval.patch_pixels": -1}, "config.retrieval.patch_pixels is -1"),
     ({"classification.heads": ("linear", "linear")}, "config.classification.heads names 'linear'"),
-    ({"classification.heads": ("round",)}, "holds 'round'; choose among linear, attentive"),
+    ({"classification.heads": ("round",)}, "holds 'round'; choose from linear, attentive"),
     ({"classification.heads": (), "classification.references": ()}, "would test nothing"),
     ({"classification.linear.rates": ()}, "config.classification.linear.rates is empty"),
     ({"classification.linear.rates": (0.1, 0.1)}, "rates names 0.1 twice"),
@@ -81,7 +81,7 @@ REFUSED = [
     ({"classification.attentive.warmup": 31}, "warmup is 31, longer than its 30 epochs"),
     ({"classification.linear.momentum": 1.0}, "momentum is 1.0; give a finite .* and below 1"),
     ({"classification.linear.weight_decay": -1.0}, "weight_decay is -1.0"),
-    ({"classification.bn_test": "best"}, "bn_test is 'best'; choose among running, batch"),
+    ({"classification.bn_test": "best"}, "bn_test is 'best'; choose from running, batch"),
     ({"tasks": ("layers",), "layers.tokens": ()}, "config.layers.tokens is empty"),
     ({"masked_parts.largest_share": 0.0}, "largest_share is 0.0; give .* above 0 and at most 1"),
 ]
@@ -158,7 +158,7 @@ def test_what_the_encoder_cannot_take_is_told_before_anything_is_made(tmp_path, 
         ),
         (
             {"optimizer.decay": "some"},
-            "config.optimizer.decay is 'some'; choose among kernels, all",
+            "config.optimizer.decay is 'some'; choose from kernels, all",
         ),
         ({"drop_path": 1.0}, "config.drop_path is 1.0"),
         ({"warmup_epochs": 12}, "warmup_epochs is 12, which leaves nothing of 12 epochs"),
@@ -180,5 +180,5 @@ def test_prepared_sets_of_tfds_are_allowed_by_name():
     config.data.sets = ("tfds:food101", "critters")
     check_config(config)
     config.data.sets = ("tfds",)
-    with pytest.raises(JaxpartError, match=r"holds 'tfds'; choose among critters, .*, tfds:NAME"):
+    with pytest.raises(JaxpartError, match=r"holds 'tfds'; choose from critters, .*, tfds:NAME"):
         check_config(config)

@@ -135,11 +135,11 @@ def test_wrong_input_is_told(rundir, tmp_path, capsys, monkeypatch):
 
     out = tmp_path / "out"
     assert "is neither the work directory of a run" in told(tmp_path, out)
-    assert "there is no format 'csv'; choose among safetensors" in told(
+    assert "there is no format 'csv'; choose from safetensors" in told(
         rundir, out, "--format", "csv"
     )
     assert "--batch-size and --pixels must be" in told(rundir, out, "--batch-size", 0)
-    assert "there is no view 'all'; choose among parts" in told(rundir, out, "--views", "all")
+    assert "there is no view 'all'; choose from parts" in told(rundir, out, "--views", "all")
     assert "has no representation 'nothing'" in told(rundir, out, "--representations", "nothing")
     assert "which all tokens of an image (tokens) are not" in told(
         rundir, out, "--format", "parquet", "--representations", "tokens"
@@ -149,7 +149,7 @@ def test_wrong_input_is_told(rundir, tmp_path, capsys, monkeypatch):
     assert not out.exists()
     (tmp_path / "old").mkdir()
     (tmp_path / "old/config.json").write_text('{"tasks": ["retrieval"]}')
-    assert "is of another version of jaxpart" in told(tmp_path / "old", out)
+    assert "was written by another version of jaxpart" in told(tmp_path / "old", out)
     (tmp_path / "file").write_text("")
     assert "cannot be written: Not a directory" in told(rundir, tmp_path / "file" / "x")
 

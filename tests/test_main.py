@@ -105,12 +105,12 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
     [
         ([], "pass --config"),
         (["--config", "configs/none.py"], "embedded are configs/beit_part.py"),
-        (["--config", "configs/ibot_part.py:papre"], "choose among paper"),
+        (["--config", "configs/ibot_part.py:papre"], "choose from paper"),
         (["--config", "configs/ibot_part.py:paper"], "python -m convert ibot"),
         (["--config", "configs/ibot_part.py", "--config.tasks=('x',)"], "config.tasks holds 'x'"),
         (
             ["--config", "configs/ibot_part.py", "--config.data.sets=('x',)"],
-            "choose among critters",
+            "choose from critters",
         ),
         (["--config", "configs/ibot_part.py", "--config.data.sets=('cub',)"], "--config.data.root"),
         (
@@ -124,7 +124,7 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
         (["--config", "configs/ibot_part.py", "--config.encoder.checkpoint=x"], "not a converted"),
         (
             ["--config", "configs/ibot_part.py", "--config.encoder.small=x"],
-            "choose among '', trained, random",
+            "choose from '', trained, random",
         ),
         (
             ["--config", "configs/ibot_part.py", "--config.data.imges=3"],

@@ -85,7 +85,7 @@ def test_the_same_is_found_the_same(moco, tmp_path, capsys):
     assert (granted["epsilon"]["value"], granted["activation"]["value"]) == ("1e-06", "gelu")
     assert [name for name, one in granted.items() if not one["checked"]] == ["pixels"]
     printed = capsys.readouterr().out
-    assert "same: no stage departs (pixels not checked)" in printed
+    assert "same: no stage differs (pixels not checked)" in printed
     assert "NOT CHECKED: the reference states none" in " ".join(printed.split())
     assert "block1" in printed
     assert all(len(line) <= 100 for line in printed.splitlines())
@@ -134,9 +134,9 @@ def test_planted_mistakes_are_named(moco, tmp_path, capsys, name, stage, sentenc
     assert size["explained"] == bool(sentences)
     assert not sentences or size["mistakes"][-1]["error_after"] <= 1e-4
     printed = " ".join(capsys.readouterr().out.split())
-    assert f"NOT THE SAME: the first stage that departs is {stage}" in printed
+    assert f"NOT THE SAME: the first stage that differs is {stage}" in printed
     assert all(sentence in printed for sentence in sentences)
-    assert ("no known mistake explains all of it" in printed) == (not sentences)
+    assert ("no known mistake explains the whole difference" in printed) == (not sentences)
 
 
 def test_another_size_and_the_interpolation_of_positions(moco, tmp_path):

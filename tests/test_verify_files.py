@@ -100,9 +100,9 @@ def test_a_pytorch_file_is_read_without_pytorch(compare, tmp_path):
     np.savez(tmp_path / "b.npz", embedding=ROWS, projection=ROWS)
     paths = tmp_path / "a.pt", tmp_path / "b.npz"
     assert compare("features", *paths, "--key", "feats=embedding")[0] == 0
-    assert "say which belong together with --key A=B" in compare("features", *paths)[2]
+    assert "match arrays with --key A=B" in compare("features", *paths)[2]
     assert (
-        "has no features 'nothing'; choose among feats"
+        "has no features 'nothing'; choose from feats"
         in compare("features", *paths, "--key", "nothing")[2]
     )
     np.savez(tmp_path / "b.npz", labels=np.arange(6))

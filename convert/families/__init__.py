@@ -59,7 +59,7 @@ def find_family(name: str) -> Family:
     for point in importlib.metadata.entry_points(group=_ENTRY_POINTS, name=name):
         return _checked(name, point.load)
     raise JaxpartError(
-        f"there is no family {name!r}; choose among {', '.join(FAMILIES)}, or give your own as "
+        f"there is no family {name!r}; choose from {', '.join(FAMILIES)}, or give your own as "
         f"path.py:FAMILY"
     )
 

@@ -53,14 +53,14 @@ def _list(given: argparse.Namespace) -> int:
 def _prepare(given: argparse.Namespace) -> int:
     name, _ = find_set(given.name)
     if name.startswith(PREFIX):
-        raise JaxpartError(f"{name} is prepared by tensorflow-datasets already; use it as it is")
+        raise JaxpartError(f"{name} is already prepared by tensorflow-datasets; use it as it is")
     sources = _opened(name, given, open_official)
     whole = open_whole(name, sources, given)
     folder, summaries = prepare(
         name, sources, given.out, whole=whole, skip=given.skip_bad, workers=given.workers
     )
     if not summaries:
-        print(f"{folder} was finished before and holds these data; nothing was done")
+        print(f"{folder} is complete and holds these data; nothing to do")
         return 0
     about = read_about(folder)
     for split, summary in summaries.items():
@@ -69,7 +69,7 @@ def _prepare(given: argparse.Namespace) -> int:
             print(f"  {remark}")
         skipped = about.splits[split].skipped
         if skipped:
-            print(f"{name} ({split}): {len(skipped)} left out; the first: {skipped[0][1]}")
+            print(f"{name} ({split}): {len(skipped)} skipped; the first: {skipped[0][1]}")
     print(f"written to {folder}")
     return 0
 
@@ -128,7 +128,8 @@ def _download(given: argparse.Namespace) -> int:
     name, entry = find_set(given.name)
     if name not in ARCHIVES:
         raise JaxpartError(
-            f"{name} cannot be fetched for you ({entry.licence}); ask for it yourself: {entry.advice}"
+            f"{name} cannot be downloaded automatically ({entry.licence}); request it yourself: "
+            f"{entry.advice}"
         )
     for folder in download(ARCHIVES[name], given.out):
         print(folder)
@@ -177,11 +178,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="show all data sets")
     listing.set_defaults(run=_list)
-    preparing = commands.add_parser("prepare", help="write array_record shards, read much faster")
+    preparing = commands.add_parser(
+        "prepare", help="write array_record shards, which are read much faster"
+    )
     preparing.set_defaults(run=_prepare)
-    checking = commands.add_parser("check", help="read everything once and list what is wrong")
+    checking = commands.add_parser("check", help="read everything once and list the problems")
     checking.set_defaults(run=_check)
-    fetching = commands.add_parser("download", help="fetch and unpack, where that is allowed")
+    fetching = commands.add_parser("download", help="download and unpack, where allowed")
     fetching.set_defaults(run=_download)
     for command in (preparing, checking, fetching):
         command.add_argument("name", metavar="NAME", help=", ".join(SETS))
@@ -200,7 +203,9 @@ def _parser() -> argparse.ArgumentParser:
             "--version", type=int, choices=(1, 2), default=CRITTERS_VERSION, help="of critters"
         )
     checking.add_argument(
-        "--baselines", action="store_true", help="critters: what pixels and no training retrieve"
+        "--baselines",
+        action="store_true",
+        help="critters: also score pixels and an untrained encoder",
     )
     checking.add_argument(
         "--train",
@@ -210,13 +215,11 @@ def _parser() -> argparse.ArgumentParser:
         help="critters, with --baselines: also train on the labels of N images",
     )
     checking.add_argument(
-        "--labels", choices=("parts", "kinds"), default="parts", help="those that --train learns"
+        "--labels", choices=("parts", "kinds"), default="parts", help="labels for --train"
     )
     for command in (preparing, fetching):
         command.add_argument("--out", required=True, metavar="FOLDER", help="where it is put")
-    preparing.add_argument(
-        "--skip-bad", action="store_true", help="leave out and list records that are wrong"
-    )
+    preparing.add_argument("--skip-bad", action="store_true", help="skip and list invalid records")
     return parser
 
 

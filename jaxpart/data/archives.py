@@ -158,13 +158,13 @@ def _unpack(
             raise JaxpartError(f"it is damaged ({error})") from error
         for member in archive.members:
             if not (temporary / member).exists():
-                raise JaxpartError(f"it does not hold {member}, so it is another archive")
+                raise JaxpartError(f"it does not contain {member}, so it is a different archive")
         for member in archive.members:
             if not (into / member).exists():
                 os.replace(temporary / member, into / member)
     except JaxpartError as error:
         file.unlink()
-        raise JaxpartError(f"{file} was refused and removed: {error}; try again") from error
+        raise JaxpartError(f"{file} was rejected and removed: {error}; try again") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -185,10 +185,12 @@ def _unzip(
         if entry.flag_bits & _ENCRYPTED:
             raise JaxpartError(f"{entry.filename} in it is encrypted")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise JaxpartError(f"{entry.filename} in it is packed by method {entry.compress_type}")
+            raise JaxpartError(
+                f"{entry.filename} in it is compressed by method {entry.compress_type}"
+            )
         room = _less(room, entry.file_size)
         if kind and not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or not stat.S_IFMT(kind)):
-            raise JaxpartError(f"{entry.filename} in it is no plain file")
+            raise JaxpartError(f"{entry.filename} in it is not a regular file")
         if entry.is_dir():
             path.mkdir(parents=True, exist_ok=True)
         else:
@@ -234,7 +236,7 @@ def _untar(
                     assert source is not None  # a regular file has content
                     _save(source, path)
                 else:
-                    raise JaxpartError(f"{entry.name} in it is no plain file")
+                    raise JaxpartError(f"{entry.name} in it is not a regular file")
 
 
 def _room(archive: pathlib.Path) -> int:
@@ -257,9 +259,9 @@ def _inside(name: str, members: tuple[str, ...], goal: pathlib.Path) -> pathlib.
     """
     path = pathlib.PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise JaxpartError(f"{name!r} in it leads out of its folder")
+        raise JaxpartError(f"{name!r} in it points outside its folder")
     if "\0" in name or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
-        raise JaxpartError(f"{name[:40]!r}… in it is no name of a file")
+        raise JaxpartError(f"{name[:40]!r}… in it is not a file name")
     wanted = bool(path.parts) and path.parts[0] in members
     return goal.joinpath(*path.parts) if wanted else None
 

@@ -142,7 +142,7 @@ class CocoFile:
             names = [composed(name.strip()) for name in names]
             if type(category.get("id")) not in (int, type(None)):
                 raise JaxpartError(
-                    f"{where}.id is {shown(repr(category['id']))}, which is no integer"
+                    f"{where}.id is {shown(repr(category['id']))}, which is not an integer"
                 )
             if len(set(names)) < len(names) or category.get("id") in lists:
                 raise JaxpartError(f"{where} repeats a keypoint's name or another category's id")
@@ -162,7 +162,7 @@ class CocoFile:
                 category = annotation.get("category_id", only)
                 if type(category) not in (int, type(None)):
                     where = f"{self.path}: annotations[{row}].category_id"
-                    raise JaxpartError(f"{where} is {shown(repr(category))}, no integer")
+                    raise JaxpartError(f"{where} is {shown(repr(category))}, not an integer")
                 rows.setdefault(category, []).append(row)
         for category, group in rows.items():
             if category not in lists:
@@ -192,7 +192,7 @@ class CocoFile:
         for row, numbers in zip(rows.tolist(), lists, strict=True):
             if not isinstance(numbers, list) or len(numbers) != 3 * parts:
                 raise JaxpartError(
-                    f"{self.path}: annotations[{row}].keypoints is no list of {3 * parts} numbers"
+                    f"{self.path}: annotations[{row}].keypoints is not a list of {3 * parts} numbers"
                 )
         flat = list(itertools.chain.from_iterable(lists))
         wrong = set(map(type, flat)) - {int, float, type(None)}
@@ -200,13 +200,13 @@ class CocoFile:
             at = next(i for i, number in enumerate(flat) if type(number) in wrong)
             raise JaxpartError(
                 f"{self.path}: annotations[{rows[at // (3 * parts)]}].keypoints holds "
-                f"{shown(repr(flat[at]))}, which is no number"
+                f"{shown(repr(flat[at]))}, which is not a number"
             )
         try:
             points = np.array(flat, np.float64).reshape(-1, parts, 3)  # None becomes NaN
         except OverflowError:
             raise JaxpartError(
-                f"{self.path}: 'annotations' hold a number that is no pixel"
+                f"{self.path}: 'annotations' hold a number that is not a pixel coordinate"
             ) from None
         v = points[:, :, 2]
         points[(v == 0) | (np.isnan(v) & np.isnan(points[:, :, 0] + points[:, :, 1]))] = 0
@@ -262,7 +262,8 @@ class CocoFile:
             sides = image.get("width"), image.get("height")
             if not all(side is None or _is_length(side) for side in sides):
                 raise JaxpartError(
-                    f"{self.path}: images[{row}] has the size {shown(repr(sides))}, which are no pixels"
+                    f"{self.path}: images[{row}] has the size {shown(repr(sides))}, which is not "
+                    "a size in pixels"
                 )
             width, height = sides
             stated[key] = (int(width), int(height)) if width and height else None
@@ -274,7 +275,7 @@ class CocoFile:
         column = self.column("images", "file_name")
         seen: set[str] = set()
         for row, name in enumerate(column):
-            fault = "is no text" if type(name) is not str else unusable_name(name)
+            fault = "is not a string" if type(name) is not str else unusable_name(name)
             fault = fault or ("is another image's too" if name in seen else "")
             if fault:
                 raise JaxpartError(
@@ -303,7 +304,8 @@ class CocoFile:
         if set(map(type, values)) != {int}:
             row = next(i for i, value in enumerate(values) if type(value) is not int)
             raise JaxpartError(
-                f"{self.path}: {section}[{row}].{field} is {shown(repr(values[row]))}, which is no integer"
+                f"{self.path}: {section}[{row}].{field} is {shown(repr(values[row]))}, which is "
+                "not an integer"
             )
         try:
             return np.array(values, np.int64)

@@ -58,7 +58,7 @@ def read_masks(document: CocoFile) -> list[Mask]:
             masks.append(_mask(value))
         except (ValueError, OverflowError) as error:
             raise JaxpartError(
-                f"{document.path}: annotations[{row}].segmentation {error}; mend or remove it"
+                f"{document.path}: annotations[{row}].segmentation {error}; fix or remove it"
             ) from None
     return masks
 
@@ -67,7 +67,7 @@ def _mask(value: Any) -> Mask:
     if isinstance(value, list):
         return Mask(tuple(one for one in map(_polygon, value) if len(one) > 2))
     if not isinstance(value, dict):
-        raise ValueError(f"is {shown(repr(value))}, neither a list of polygons nor runs")
+        raise ValueError(f"is {shown(repr(value))}, neither polygons nor run lengths")
     size, counts = value.get("size"), value.get("counts")
     if (
         not isinstance(size, list)
@@ -75,33 +75,33 @@ def _mask(value: Any) -> Mask:
         or not all(type(side) is int and 0 < side <= MAX_PIXELS for side in size)
     ):
         raise ValueError(
-            f"has the size {shown(repr(size))}, which is no height and width in pixels"
+            f"has the size {shown(repr(size))}, which is not a height and width in pixels"
         )
     if isinstance(counts, str) and counts.isascii():
         return Mask(runs=counts.encode(), size=(size[0], size[1]))
     if isinstance(counts, list) and set(map(type, counts)) <= {int}:
         if any(not 0 <= count <= MAX_PIXELS for count in counts):
-            raise ValueError("has counts that are no lengths of runs")
+            raise ValueError("has counts that are not run lengths")
         return Mask(runs=tuple(counts), size=(size[0], size[1]))
-    raise ValueError(f"has the counts {shown(repr(counts))}, which are no lengths of runs")
+    raise ValueError(f"has the counts {shown(repr(counts))}, which are not run lengths")
 
 
 def _polygon(numbers: Any) -> Outline:
     if not isinstance(numbers, list):
-        raise ValueError(f"holds {shown(repr(numbers))}, which is no polygon")
+        raise ValueError(f"holds {shown(repr(numbers))}, which is not a polygon")
     wrong = [number for number in numbers if type(number) not in (int, float)]
     if wrong:
-        raise ValueError(f"holds {shown(repr(wrong[0]))}, which is no number")
+        raise ValueError(f"holds {shown(repr(wrong[0]))}, which is not a number")
     if len(numbers) % 2:
         raise ValueError(
-            f"holds a polygon of {len(numbers)} numbers, which are no pairs of x and y"
+            f"holds a polygon of {len(numbers)} numbers, which are not pairs of x and y"
         )
     try:
         corners = np.array(numbers, np.float64)
     except OverflowError:
-        raise ValueError("holds a number that is no pixel") from None
+        raise ValueError("holds a number that is not a pixel coordinate") from None
     if not np.isfinite(corners).all():
-        raise ValueError("holds a number that is no pixel")
+        raise ValueError("holds a number that is not a pixel coordinate")
     return corners.reshape(-1, 2)
 
 
@@ -119,7 +119,7 @@ def draw(mask: Mask, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
     height, width = size
     if mask.runs is not None:
         if mask.size != size:
-            raise ValueError(f"is of the size {mask.size} (height, width), but its image of {size}")
+            raise ValueError(f"has the size {mask.size} (height, width), but its image {size}")
         counts = _decoded(mask.runs) if isinstance(mask.runs, bytes) else np.array(mask.runs, int)
         if (counts < 0).any() or counts.sum() != height * width:
             raise ValueError(f"has runs that do not add up to {height} × {width} pixels")

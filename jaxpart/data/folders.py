@@ -54,7 +54,7 @@ def read_file(path: pathlib.Path) -> bytes:
         raise unreadable(path, error) from error
     except ValueError as error:  # of a zero byte, or half a character
         raise JaxpartError(
-            f"{shown(str(path), 200)} is no name that a file can have ({error}); mend it"
+            f"{shown(str(path), 200)} is not a valid file name ({error}); fix it"
         ) from error
 
 
@@ -62,7 +62,7 @@ def unreadable(path: pathlib.Path, error: OSError) -> JaxpartError:
     """The sentence for a file that cannot be read."""
     if os.path.islink(path) and not os.path.exists(path):
         return JaxpartError(
-            f"{path} is a broken link to {os.readlink(path)}; mend or remove the link"
+            f"{path} is a broken link to {os.readlink(path)}; fix or remove the link"
         )
     return JaxpartError(f"{shown(str(path), 1000)} cannot be read: {error.strerror}")
 
@@ -101,11 +101,11 @@ def read_ids(path: pathlib.Path) -> list[str]:
     for number, line in enumerate(read_lines(path), 1):
         key = composed(line.strip())
         if key in ids:
-            raise JaxpartError(f"{path}, line {number}: the id {key!r} stands there twice")
+            raise JaxpartError(f"{path}, line {number}: the id {key!r} appears twice")
         if key:
             ids[key] = None
     if not ids:
-        raise JaxpartError(f"{path} lists nothing; unpack the data set again")
+        raise JaxpartError(f"{path} is an empty list; unpack the data set again")
     return list(ids)
 
 
@@ -131,8 +131,8 @@ def list_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) 
                     names.append(entry.name)
                 elif ending in _OTHER_PICTURES and suffixes is IMAGE_SUFFIXES:
                     raise JaxpartError(
-                        f"{folder / entry.name} is in a format that is not read; save it as JPEG or PNG, "
-                        "or remove it"
+                        f"{folder / entry.name} is in an unsupported format; save it as JPEG or "
+                        "PNG, or remove it"
                     )
     except OSError as error:
         raise JaxpartError(f"{folder} cannot be read: {error.strerror}") from error
@@ -216,8 +216,8 @@ def list_pairs(root: pathlib.Path, images: str, labels: str) -> list[tuple[str, 
         alone = [stem for stem in stems if stem not in others]
         if alone:
             raise JaxpartError(
-                f"{root / stems[alone[0]]} has no partner in {partners} ({len(alone)} files of {files} "
-                f"have none); unpack both again"
+                f"{root / stems[alone[0]]} has no counterpart in {partners} ({len(alone)} files "
+                f"of {files} have none); unpack both again"
             )
     return [(image_of[stem], label_of[stem]) for stem in sorted(image_of)]
 
@@ -233,7 +233,7 @@ def by_stem(folder: str, names: Sequence[str]) -> dict[str, str]:
         stem = composed(name.rpartition(".")[0])
         if stem in paths:
             raise JaxpartError(
-                f"{paths[stem]} and {folder}/{name} have the same name but for the suffix; rename one"
+                f"{paths[stem]} and {folder}/{name} have the same name except for the suffix; rename one"
             )
         paths[stem] = f"{folder}/{name}"
     return paths

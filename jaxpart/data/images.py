@@ -142,7 +142,9 @@ def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"
     """
     pixels = decode_channels(data, name)
     if pixels.ndim != 2 or pixels.dtype.kind not in "biu":
-        raise JaxpartError(f"{name} holds colours; give a grey or palette image of label numbers")
+        raise JaxpartError(
+            f"{name} is a colour image; give a grey or palette image of label numbers"
+        )
     return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
 
 
@@ -169,12 +171,12 @@ def check_size(name: str, header: Header, size: tuple[int, int] | None) -> None:
     if header.orientation in _SIDEWAYS and size == real[::-1]:
         raise JaxpartError(
             f"{name} is stored with {real[0]} × {real[1]} pixels and annotated with {size[0]} × {size[1]}: "
-            f"its EXIF orientation {header.orientation}, which is not applied, turns it; save the picture "
-            "turned and without the EXIF orientation"
+            f"its EXIF orientation {header.orientation}, which is not applied, rotates it; save "
+            "the image upright and without the EXIF orientation"
         )
     raise JaxpartError(
         f"{name} has {real[0]} × {real[1]} pixels, but its annotations state {size[0]} × {size[1]} (and "
-        f"its EXIF orientation is {header.orientation}); give the picture that was annotated"
+        f"its EXIF orientation is {header.orientation}); give the image that was annotated"
     )
 
 
@@ -194,7 +196,7 @@ def _opened(file: BinaryIO, name: str, *, load: bool = True) -> Iterator[Image.I
         raise JaxpartError(f"{name} is not an image that Pillow can read; replace it") from None
     except Image.DecompressionBombError:
         raise JaxpartError(
-            f"{name} has more than {MAX_PIXELS:,} pixels, which is the most that is read; make it smaller"
+            f"{name} has more than {MAX_PIXELS:,} pixels, the maximum; make it smaller"
         ) from None
     except JaxpartError:
         raise
@@ -243,13 +245,13 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
         raise JaxpartError(
-            f"{name} holds {kind}, whose black and white are not stated; save it with 8 or 16 bits"
+            f"{name} holds {kind}, whose value range is undefined; save it with 8 or 16 bits"
         )
     try:
         return image.convert("RGB")
     except ValueError:
         raise JaxpartError(
-            f"{name} has the colour mode {image.mode}, which Pillow does not turn into RGB; save it as RGB"
+            f"{name} has the colour mode {image.mode}, which Pillow cannot convert to RGB; save it as RGB"
         ) from None
 
 
@@ -263,7 +265,7 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
     """
     left, top, right, bottom = (round(edge) for edge in box)
     if left >= right or top >= bottom:
-        raise JaxpartError(f"the box {box} holds no pixel; give one of at least 1 × 1")
+        raise JaxpartError(f"the box {box} is empty; give one of at least 1 × 1")
     return image.crop((left, top, right, bottom))
 
 
@@ -279,8 +281,8 @@ def resize_shorter(
     target = int(size * image.width / shorter), int(size * image.height / shorter)
     if target[0] * target[1] > MAX_PIXELS:
         raise JaxpartError(
-            f"an image of {image.width} × {image.height} pixels is too narrow to be brought to {size} "
-            "pixels; leave it out"
+            f"an image of {image.width} × {image.height} pixels is too narrow to be resized to "
+            f"{size} pixels; remove it"
         )
     return image if target == image.size else image.resize(target, how)
 

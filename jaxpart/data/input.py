@@ -103,7 +103,7 @@ class Loader(Iterator[Batch]):
             if state.get(key) != mine:
                 raise JaxpartError(
                     f"the saved position in the data has {key} {state.get(key)!r}, but this run has "
-                    f"{mine!r}; go on with the same settings, or start anew"
+                    f"{mine!r}; resume with the same settings, or start over"
                 )
         self.close()
         self._next = int(state["next_batch"])
@@ -152,11 +152,13 @@ def load(
     records = len(source)
     name = f"{source.info.name}, split {source.info.split}"
     if not records:
-        raise JaxpartError(f"{name} has no images; look at the split and the data root")
+        raise JaxpartError(f"{name} has no images; check the split and the data root")
     if on_error not in ("raise", "skip"):
         raise JaxpartError(f"on_error cannot be {on_error!r}; choose raise or skip")
     if not 0 <= process_index < process_count:
-        raise JaxpartError(f"there is no process {process_index} among {process_count}")
+        raise JaxpartError(
+            f"process_index {process_index} is out of range for {process_count} processes"
+        )
     if batch_size < 1 or batch_size % process_count:
         raise JaxpartError(
             f"a batch of {batch_size} cannot be shared among {process_count} processes; give a "

@@ -144,7 +144,7 @@ def grey_png(data: bytes, name: str) -> bytes:
         return data
     if header in _SCALED:
         raise JaxpartError(
-            f"{name} is a grey PNG of {header[0]} bits, whose labels Pillow would scale; save it with 8"
+            f"{name} is a grey PNG of {header[0]} bits, whose labels Pillow would rescale; save it with 8"
         )
     labels = decode_indices(data, name)
     check_labels(labels, IGNORE, where=name)

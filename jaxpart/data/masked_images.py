@@ -152,7 +152,7 @@ class MaskedImages:
                 labels[draw(one.mask, (height, width))] = one.label
             except ValueError as error:
                 raise JaxpartError(
-                    f"{self._file}: the segmentation of the annotation with id {one.annotation} {error}; "
-                    "mend or remove it"
+                    f"{self._file}: the segmentation of the annotation with id {one.annotation} "
+                    f"{error}; fix or remove it"
                 ) from None
         return Record(annotation, image, {self._kind: encode_labels(labels)})

@@ -40,8 +40,8 @@ def read_mask(
     if size is not None and mask.shape != tuple(size) and turn_of(record.image) is not None:
         raise JaxpartError(
             f"{name} is {mask.shape[1]} × {mask.shape[0]} pixels, its image {size[1]} × {size[0]} once the "
-            "image's EXIF orientation is applied; turn the label map too, or take the orientation out of "
-            "the image"
+            "image's EXIF orientation is applied; rotate the label map too, or remove the "
+            "orientation from the image"
         )
     check_labels(mask, labels, where=name, size=size)
     return mask.astype(np.uint8, copy=False)

@@ -226,7 +226,7 @@ def paired(
     """
     if not len(pairs):
         raise JaxpartError(
-            f"{source.info.name} ({source.info.split}) has no pair to measure ({rule}); give more images"
+            f"{source.info.name} ({source.info.split}) has no pair to score ({rule}); use more images"
         )
     used, numbered = np.unique(pairs, return_inverse=True)
     pairs = numbered.reshape(-1, 2)

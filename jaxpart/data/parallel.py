@@ -89,7 +89,7 @@ def over_tasks(
                 yield task, waiting.popleft().result()
         except BrokenProcessPool as error:
             raise JaxpartError(
-                "a process died, perhaps for want of memory; try again with fewer --workers"
+                "a process died, perhaps out of memory; try again with fewer --workers"
             ) from error
         except BaseException:
             ending.close()

@@ -75,7 +75,7 @@ def read_patches(
         if right <= 0 or bottom <= 0 or left >= image.width or top >= image.height:
             raise JaxpartError(
                 f"{patch.image} has a keypoint at ({patch.x:g}, {patch.y:g}), so far outside its "
-                f"{image.width} × {image.height} pixels that the patch holds none of them; correct it"
+                f"{image.width} × {image.height} pixels that the patch is empty; correct it"
             )
         return crop(image, patch.box, size)
 

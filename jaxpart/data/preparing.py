@@ -99,5 +99,5 @@ def _check_finished(
         if about.splits[split].identity != identity_of(source):
             raise JaxpartError(
                 f"{folder} was prepared from other files or another version of {source.info.name} "
-                f"({split}); remove it to prepare it anew, or name another --out"
+                f"({split}); remove it to prepare it again, or name another --out"
             )

@@ -138,7 +138,7 @@ def fit_size(size: tuple[int, int], scale: tuple[int, int]) -> tuple[int, int]:
     width, height = (int(side * factor + 0.5) for side in size)
     if min(width, height) < 1:
         raise JaxpartError(
-            f"an image of {size[0]} × {size[1]} pixels cannot be fitted into {scale}; leave it out"
+            f"an image of {size[0]} × {size[1]} pixels cannot be resized to fit {scale}; remove it"
         )
     return width, height
 

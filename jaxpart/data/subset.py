@@ -107,8 +107,8 @@ class RenumberedParts(Subset):
                 f"{verb} {names}" for verb, names in (("lacks", missing), ("adds", extra)) if names
             )
             raise JaxpartError(
-                f"{source.info.name} ({source.info.split}) has other keypoints than the training split: it "
-                f"{says}; give both splits the same names"
+                f"{source.info.name} ({source.info.split}) has other keypoints than the training "
+                f"split: it {says}; use the same names in both splits"
             )
         super().__init__(source, range(len(source)))
         id_of = {name: part for part, name in part_names.items()}

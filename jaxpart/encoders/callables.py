@@ -82,7 +82,7 @@ def of_function(
             f"or a function"
         )
     if pixels not in PIXELS:
-        raise JaxpartError(f"pixels cannot be {pixels!r}; choose among {', '.join(PIXELS)}")
+        raise JaxpartError(f"pixels cannot be {pixels!r}; choose from {', '.join(PIXELS)}")
     name = getattr(function, "__name__", type(function).__name__)
     return function_encoder(
         function, name=name, image_size=image_size, pixels=pixels, version=version
@@ -105,7 +105,7 @@ def named_encoder(options: Any, *, seed: int) -> FunctionEncoder:
     if kind in ("timm", "transformers") and rest:
         if options.pixels or options.version:
             raise JaxpartError(
-                f"{text} says itself what its pixels are, and its weights are its version; leave "
+                f"{text} defines its own pixels and version; leave "
                 f"config.encoder.pixels and config.encoder.version empty"
             )
         if kind == "timm":
@@ -119,7 +119,7 @@ def named_encoder(options: Any, *, seed: int) -> FunctionEncoder:
     if isinstance(found, FunctionEncoder):
         if options.pixels or options.version or options.image_size:
             raise JaxpartError(
-                f"{text} is a FunctionEncoder, which says all of itself; leave config.encoder.pixels, "
+                f"{text} is a FunctionEncoder, which defines these itself; leave config.encoder.pixels, "
                 f"image_size and version as they are"
             )
         return _checked(dataclasses.replace(found, precision=options.precision))
@@ -127,7 +127,7 @@ def named_encoder(options: Any, *, seed: int) -> FunctionEncoder:
         raise JaxpartError(f"{text} is a {type(found).__name__}, which cannot be called")
     if not options.image_size:
         raise JaxpartError(
-            f"say for images of which side in pixels {text} was made: --config.encoder.image_size=224"
+            f"pass the side in pixels of the images that {text} expects: --config.encoder.image_size=224"
         )
     return function_encoder(
         TorchFunction(found) if kind == "torch" else found,

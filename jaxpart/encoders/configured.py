@@ -64,7 +64,8 @@ def permutation_seed(config: Any) -> int | None:
         )
     if order == "permuted" and config.method != "mae":
         raise JaxpartError(
-            f"config.encoder.patch_order='permuted' is a slip of the published code for MAE alone, and "
+            "config.encoder.patch_order='permuted' reproduces a quirk of the published code for "
+            "MAE only, and "
             f"this configuration is for {config.method}; leave it at 'kept'"
         )
     return config.seed if order == "permuted" else None
@@ -93,8 +94,7 @@ def configured_encoder(config: Any) -> FrozenEncoder:
 
         if config.encoder.get("model_devices", 1) != 1:
             raise JaxpartError(
-                "config.encoder.model_devices cuts a converted ViT over devices, and not a callable; set "
-                "it to 1"
+                "config.encoder.model_devices shards a converted ViT, not a callable; set it to 1"
             )
         devices.arrange(1)
         made = named_encoder(config.encoder, seed=config.seed)

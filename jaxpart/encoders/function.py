@@ -76,8 +76,8 @@ class FunctionEncoder:
         """Raises `JaxpartError` on a precision that a function cannot be given."""
         if self.precision not in ("float32-highest", "float32"):
             raise JaxpartError(
-                f"config.encoder.precision is {self.precision!r}, which only a converted ViT can be given; "
-                f"choose float32-highest or float32, and have your function cast what it likes"
+                f"config.encoder.precision is {self.precision!r}, which only a converted ViT "
+                "supports; choose float32-highest or float32, and cast inside your function"
             )
 
     @property
@@ -124,9 +124,7 @@ class FunctionEncoder:
         layout = _layout(self, height, width)
         grid = layout.tokens if block is None else layout.blocks[block]
         if grid is None:
-            raise JaxpartError(
-                f"{self.name} returns no tokens; have it return them beside the rest"
-            )
+            raise JaxpartError(f"{self.name} returns no tokens; have it return them too")
         return grid
 
     def shapes(self, height: int, width: int) -> dict[str, Any]:

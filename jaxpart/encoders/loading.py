@@ -211,7 +211,7 @@ def load_encoder(
     _check_shapes(folder, arrays, shapes_of(config))
     if encoder_digest(digest_of(arrays), config, preprocessing) != digest:
         raise JaxpartError(
-            f"the weights of {folder} were changed after they were written; convert the checkpoint again"
+            f"the weights of {folder} were modified after they were written; convert the checkpoint again"
         )
     trained = document.get("trained") is not False
     encoder = make_encoder(

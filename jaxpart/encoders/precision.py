@@ -24,7 +24,7 @@ def check_precision(name: str) -> None:
     """Raises `JaxpartError` if there is no such precision."""
     if name not in get_args(Precision):
         raise JaxpartError(
-            f"an encoder's precision cannot be {name!r}; choose among {', '.join(get_args(Precision))}"
+            f"an encoder's precision cannot be {name!r}; choose from {', '.join(get_args(Precision))}"
         )
 
 

@@ -55,7 +55,7 @@ def save_encoder(
         flat = nnx.to_flat_state(nnx.state(model))
         trained = {".".join(map(str, p)): np.asarray(leaf[...], np.float32) for p, leaf in flat}
         if {p: a.shape for p, a in trained.items()} != {p: a.shape for p, a in arrays.items()}:
-            raise JaxpartError("the model is not of the encoder's architecture")
+            raise JaxpartError("the model's architecture differs from the encoder's")
         arrays = trained
 
     def write(out: pathlib.Path) -> None:

@@ -48,7 +48,7 @@ def put_on_devices(encoder: Encoder, model_devices: int = 1) -> Encoder:
     for count, what in ((config.num_heads, "heads"), (config.mlp_width, "channels of its MLP")):
         if model_devices < 1 or count % model_devices:
             raise JaxpartError(
-                f"an encoder cannot be cut over {model_devices} devices where it has {count} {what}; "
+                f"an encoder with {count} {what} cannot be sharded over {model_devices} devices; "
                 f"give a config.encoder.model_devices that divides them"
             )
     devices.arrange(model_devices)

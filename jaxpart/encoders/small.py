@@ -57,5 +57,5 @@ def small_config(method: str) -> ViTConfig:
       JaxpartError: There is no such method.
     """
     if method not in _DIFFERENCES:
-        raise JaxpartError(f"there is no method {method!r}; choose among {', '.join(_DIFFERENCES)}")
+        raise JaxpartError(f"there is no method {method!r}; choose from {', '.join(_DIFFERENCES)}")
     return ViTConfig(**_BODY, **_DIFFERENCES[method])

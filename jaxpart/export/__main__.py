@@ -51,7 +51,7 @@ def _configuration(given: argparse.Namespace) -> tuple[ConfigDict, tuple[str, ..
     if (path / "encoder.json").is_file():
         if not given.data:
             raise JaxpartError(
-                "say which data: --data NAME and --root FOLDER, as in --data cub --root DATA"
+                "name the data: --data NAME and --root FOLDER, as in --data cub --root DATA"
             )
         config = part_config("", "paper", projector=False)
         config.encoder.checkpoint = str(path)
@@ -120,7 +120,7 @@ def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
             )
     except (AttributeError, KeyError) as error:
         raise JaxpartError(
-            f"{given.source}/config.json is of another version of jaxpart ({error}); run again"
+            f"{given.source}/config.json was written by another version of jaxpart ({error}); run again"
         ) from error
     if not found:
         raise JaxpartError(f"name what to export: --views {'|'.join(VIEWS)}")
@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: python -m jaxpart.export checkpoints/ibot features --data cub --root DATA",
     )
     parser.add_argument("source", metavar="WORKDIR|ENCODER", help="a run or a converted encoder")
-    parser.add_argument("out", metavar="OUT", help="folder for the files; it is made")
+    parser.add_argument("out", metavar="OUT", help="output folder, which is created")
     parser.add_argument("--format", default="safetensors", help=f"{', '.join(FORMATS)}")
     parser.add_argument("--data", nargs="+", metavar="NAME", help="data sets")
     parser.add_argument("--root", metavar="FOLDER", help="folder that holds them")

@@ -27,7 +27,7 @@ def check_format(kind: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
       JaxpartError: There is no such format, its library is missing, or it does not hold such features.
     """
     if kind not in FORMATS:
-        raise JaxpartError(f"there is no format {kind!r}; choose among {', '.join(FORMATS)}")
+        raise JaxpartError(f"there is no format {kind!r}; choose from {', '.join(FORMATS)}")
     if kind == "parquet":
         _pyarrow()
         for name, shape in shapes.items():

@@ -61,7 +61,7 @@ def find_views(
     """
     for kind in kinds:
         if kind not in VIEWS:
-            raise JaxpartError(f"there is no view {kind!r}; choose among {', '.join(VIEWS)}")
+            raise JaxpartError(f"there is no view {kind!r}; choose from {', '.join(VIEWS)}")
     for name in data.sets:
         for kind in kinds:
             found = _find(name, kind, data, size, on_error)

@@ -37,7 +37,9 @@ def export_weights(
     """
     out = pathlib.Path(out)
     if out.suffix != ".safetensors":
-        raise JaxpartError(f"{out} is no name of a safetensors file; end it with .safetensors")
+        raise JaxpartError(
+            f"{out} is not a safetensors file; use a name that ends with .safetensors"
+        )
     about = read_about(encoder)
     loaded = load_encoder(encoder)
     # Only `convert` knows PyTorch's names; it is asked for here alone.

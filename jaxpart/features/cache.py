@@ -75,7 +75,7 @@ class Cache:
         """
         if mode not in _MODES:
             raise JaxpartError(
-                f"features.cache cannot be {mode!r}; choose among {', '.join(_MODES)}"
+                f"features.cache cannot be {mode!r}; choose from {', '.join(_MODES)}"
             )
         self.mode = mode
         self.folder = pathlib.Path(folder or user_cache() / "features")
@@ -153,7 +153,9 @@ class _Files:
                 AttributeError,
             ) as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-                complaints.append(f"cached features {path} are damaged ({reason}): made again")
+                complaints.append(
+                    f"cached features {path} are damaged ({reason}): recomputing them"
+                )
                 with contextlib.suppress(OSError):
                     path.unlink()
         return shards, complaints

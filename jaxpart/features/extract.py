@@ -124,7 +124,7 @@ def extract(
             f"features.precision cannot be {config.precision!r}; choose float32 or bfloat16"
         )
     if not view.ids:
-        raise JaxpartError(f"{view.data} has no images to encode; look at its limits")
+        raise JaxpartError(f"{view.data} has no images to encode; check the data options")
     if isinstance(encoder, FeatureTable) and (named := [name for name in names if name != PIXELS]):
         return _looked_up(
             encoder, view, named, config, progress, batch_size, pixels=PIXELS in names
@@ -156,8 +156,8 @@ def extract(
     items = [keys[i] for i in kept]
     found = {name: Features(shards[name], items) for name in names}
     progress.say(
-        f"{view.data.split()[0]} ({view.kind}): {total} images encoded, {len(kept) - total} were "
-        f"there; features: {cache.describe()}"
+        f"{view.data.split()[0]} ({view.kind}): {total} images encoded, {len(kept) - total} from "
+        f"cache; features: {cache.describe()}"
     )
     rounding = writer.rounding
     if config.precision == "bfloat16":
@@ -319,8 +319,8 @@ def _encode(
             if not finite.all():
                 first = view.ids[done[int(np.argmin(finite))]]
                 raise JaxpartError(
-                    f"the feature {name} of {first} ({view.data}) is NaN or infinite; look at this "
-                    f"image and at the encoder"
+                    f"the feature {name} of {first} ({view.data}) is NaN or infinite; check this "
+                    "image and the encoder"
                 )
         return done, rows
 

@@ -46,7 +46,7 @@ def check_representations(
                 raise KeyError(name)
         except KeyError:
             raise JaxpartError(
-                f"the {encoder.name} encoder has no representation {name!r}; choose among "
+                f"the {encoder.name} encoder has no representation {name!r}; choose from "
                 f"{', '.join(available(encoder, tokens=tokens))}"
             ) from None
         except TypeError:

@@ -86,9 +86,7 @@ class FeatureTable:
 
     def grid_of(self, height: int, width: int, block: int | None = None) -> NoReturn:
         """Raises `JaxpartError`: a file does not say where its tokens lie."""
-        raise JaxpartError(
-            f"{self.path} holds features of whole images, whose places are not known"
-        )
+        raise JaxpartError(f"{self.path} holds features of whole images, not of positions in them")
 
     def shapes(self, height: int, width: int) -> dict[str, Any]:
         """Its representations, as `jax.ShapeDtypeStruct` of one item."""
@@ -100,7 +98,7 @@ class FeatureTable:
 
     def normalize(self, images: Array) -> NoReturn:
         """Raises `JaxpartError`: there is nothing that would see images."""
-        raise JaxpartError(f"{self.path} holds features, and nothing that could see images")
+        raise JaxpartError(f"{self.path} holds features, not an encoder of images")
 
     def __call__(self, images: Any, **options: Any) -> NoReturn:
         """Raises `JaxpartError`: there is nothing that would see images."""
@@ -144,7 +142,7 @@ def read_table(path: str | pathlib.Path, *, side: int) -> FeatureTable:
     ids, named = readers[path.suffix](path)
     arrays = {name: _checked(path, name, a, ids) for name, a in named.items()}
     if not arrays:
-        raise JaxpartError(f"{path} holds no features beside its ids")
+        raise JaxpartError(f"{path} holds no features besides its ids")
     row_of: dict[str, int] = {}
     for row, item in enumerate(ids):
         first = row_of.setdefault(item, row)
@@ -175,8 +173,8 @@ def _checked(path: pathlib.Path, name: str, array: np.ndarray, ids: Sequence[str
 def _texts(path: pathlib.Path, found: Any) -> list[str]:
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
         raise JaxpartError(
-            f"{path} does not say whose features it holds; put the items' ids into {_IDS!r}, one text for "
-            f"each row"
+            f"{path} does not say which items its features belong to; put their ids into "
+            f"{_IDS!r}, one string per row"
         )
     return found
 
@@ -191,7 +189,7 @@ def _safetensors(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
         with safe_open(path, "numpy") as file:
             ids = json.loads((file.metadata() or {}).get(_IDS, "null"))
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise JaxpartError(f"{path}: its {_IDS!r} are no JSON ({error})") from error
+        raise JaxpartError(f"{path}: its {_IDS!r} are not JSON ({error})") from error
     return _texts(path, ids), {k: a for k, a in arrays.items() if k not in _NOT_FEATURES}
 
 

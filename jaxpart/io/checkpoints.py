@@ -199,9 +199,9 @@ class Checkpointer:
             )
             about = found.place
             if about.pop(CHECKSUM, None) != checksum_of(about) or about["step"] != step:
-                raise ValueError("its place in the data was changed or has no checksum")
+                raise ValueError("its position in the data was modified or has no checksum")
             if _sums(found.state) != about["sums"]:
-                raise ValueError("its values were changed after they were written")
+                raise ValueError("its values were modified after they were written")
             for older in sorted(manager.all_steps())[: -self._keep]:
                 manager.delete(older)  # the process was killed between writing and removing
         state = jax.tree.unflatten(structure, [found.state[name] for name in target])

@@ -86,7 +86,7 @@ def _is_there(file: RemoteFile, done: pathlib.Path, progress: Progress) -> bool:
         return False
     fault = _fault(file, done)
     if fault:
-        progress.say(f"{done} {fault}: it is fetched again")
+        progress.say(f"{done} {fault}: downloading it again")
         done.unlink()
     return not fault
 
@@ -112,7 +112,7 @@ def _alone(part: pathlib.Path, progress: Progress) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                progress.say(f"another process is fetching {part}; waiting for it")
+                progress.say(f"another process is downloading {part}; waiting for it")
                 fcntl.flock(file, fcntl.LOCK_EX)
             if not _is_at(file, part):
                 continue  # the other process has renamed it
@@ -163,7 +163,9 @@ def _receive(file: RemoteFile, part: pathlib.Path, progress: Progress) -> None:
                     got = start + _copy(response, opened, advance)
     except urllib.error.HTTPError as error:
         if error.code != _NO_SUCH_RANGE:
-            raise JaxpartError(f"{url} cannot be fetched: {error.code} {error.reason}") from error
+            raise JaxpartError(
+                f"{url} cannot be downloaded: {error.code} {error.reason}"
+            ) from error
         if error.headers.get("Content-Range", "") == f"bytes */{start}":
             return  # all of it had come before
         part.unlink()
@@ -171,12 +173,11 @@ def _receive(file: RemoteFile, part: pathlib.Path, progress: Progress) -> None:
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
         raise JaxpartError(
-            f"{url} cannot be fetched ({reason}); look at the network and try again, which goes on from "
-            "what is there"
+            f"{url} cannot be downloaded ({reason}); check the network and rerun the command to resume"
         ) from error
     if got != size:
         raise JaxpartError(
-            f"{url} was cut off after {got} of {size} bytes; try again, which goes on from there"
+            f"{url} was cut off after {got} of {size} bytes; rerun the command to resume"
         )
 
 
@@ -192,11 +193,11 @@ def _extent(response: HTTPResponse, start: int, url: str) -> tuple[int, int]:
     """(first byte that comes, bytes of the whole file); a server may send all of it again."""
     length = response.headers.get("Content-Length", "")
     if not length.isdigit():
-        raise JaxpartError(f"{url} comes without its length, so it could not be told whole")
+        raise JaxpartError(f"{url} sends no length, so a complete download could not be recognised")
     if response.status == 206:
         span = response.headers.get("Content-Range", "")
         if not span.startswith(f"bytes {start}-"):
-            raise JaxpartError(f"{url} comes with bytes {span!r} instead of {start} and on")
+            raise JaxpartError(f"{url} sends bytes {span!r} instead of those from {start} on")
         return start, start + int(length)
     return 0, int(length)
 

@@ -170,7 +170,7 @@ def parse_json(text: str | bytes) -> dict[str, Any]:
     """A document without its checksum, which must be right if there is one: older files have none.
 
     Raises:
-      ValueError: It is not a JSON object, or was changed after it was written.
+      ValueError: It is not a JSON object, or was modified after it was written.
     """
     try:
         document = json.loads(text)
@@ -185,7 +185,7 @@ def parse_json(text: str | bytes) -> dict[str, Any]:
         rest = {key: value for key, value in document.items() if key != last}
         changed = bool(document) and document[last] == checksum_of(rest)  # it lost its name
     if changed:
-        raise ValueError("it was changed after it was written")
+        raise ValueError("it was modified after it was written")
     return document
 
 

@@ -26,7 +26,7 @@ _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _NUMPY_MAGIC = b"\x93NUMPY"
 _OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer, not the file itself; run `git lfs pull`",
-    b"<": "a web page, not a checkpoint; the download was probably an error page, fetch it again",
+    b"<": "a web page, not a checkpoint; the download was probably an error page, download it again",
     b"\x1f\x8b": "a gzip file; unpack it first",
 }
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.\w+)")
@@ -107,7 +107,7 @@ def open_checkpoint(path: str | pathlib.Path, *, allow_torch: bool = False) -> C
     except OSError as error:
         raise JaxpartError(f"{named} cannot be read: {error.strerror}") from error
     if not head:
-        raise JaxpartError(f"{named} is empty; fetch it again")
+        raise JaxpartError(f"{named} is empty; download it again")
     try:
         return _open(path, head)
     except JaxpartError as error:
@@ -115,7 +115,7 @@ def open_checkpoint(path: str | pathlib.Path, *, allow_torch: bool = False) -> C
     except Exception as error:  # Whatever hostile or damaged bytes lead to in zip, pickle or numpy.
         reason = shown(f"{type(error).__name__}: {error}", 80)
         raise JaxpartError(
-            f"{named} is damaged or not a checkpoint ({reason}); fetch it again"
+            f"{named} is damaged or not a checkpoint ({reason}); download it again"
         ) from error
 
 
@@ -140,7 +140,7 @@ def _open(path: pathlib.Path, head: bytes) -> Checkpoint:
         raise JaxpartError(
             "it is a plain pickle, not a file that torch.save wrote; it is not opened"
         )
-    raise JaxpartError("it is neither a PyTorch, a safetensors nor a numpy file; fetch it again")
+    raise JaxpartError("it is neither a PyTorch, a safetensors nor a numpy file; download it again")
 
 
 def _mapped(path: pathlib.Path) -> tuple[mmap.mmap, np.ndarray]:
@@ -162,7 +162,7 @@ def _read_safetensors(path: pathlib.Path) -> Checkpoint:
     mapped, whole = _mapped(path)
     length = int(whole[:8].view("<u8")[0])
     if length > _MAX_HEADER:
-        raise JaxpartError(f"its header has {length} bytes, more than any encoder's")
+        raise JaxpartError(f"its header has {length} bytes, more than any real encoder's")
     with safe_open(path, "numpy") as file:
         names = set(file.keys())
     header = json.loads(whole[8 : 8 + length].tobytes(), object_pairs_hook=_unique)
@@ -183,7 +183,7 @@ def _read_safetensors(path: pathlib.Path) -> Checkpoint:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise JaxpartError("two of its entries have one name")
+        raise JaxpartError("two of its entries have the same name")
     return found
 
 
@@ -210,8 +210,8 @@ def _read_index(path: pathlib.Path) -> Checkpoint:
     for name, file in shard_of.items():
         if name not in shards[file].contents:
             raise JaxpartError(
-                f"its shard {shown(file)} lacks {shown(name)}, which the index says is there; fetch "
-                f"that shard again"
+                f"its shard {shown(file)} lacks {shown(name)}, which the index lists; download "
+                "that shard again"
             )
         contents[name] = shards[file].contents[name]
     mapped = tuple(m for shard in shards.values() for m in shard.mapped)
@@ -220,14 +220,14 @@ def _read_index(path: pathlib.Path) -> Checkpoint:
 
 def _open_shard(path: pathlib.Path) -> Checkpoint:
     if not path.is_file():
-        raise JaxpartError(f"its shard {shown(path.name)} is missing beside it; fetch that too")
+        raise JaxpartError(f"its shard {shown(path.name)} is missing beside it; download that too")
     with path.open("rb") as file:
         head = file.read(64)
     if head.lstrip().startswith(b"{"):
         raise JaxpartError(f"its shard {shown(path.name)} is an index itself")
     shard = _open(path, head)
     if not isinstance(shard.contents, dict):
-        raise JaxpartError(f"its shard {shown(path.name)} is no dictionary of tensors")
+        raise JaxpartError(f"its shard {shown(path.name)} is not a dictionary of tensors")
     return shard
 
 
@@ -247,12 +247,12 @@ def _read_zip(path: pathlib.Path) -> Checkpoint:
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile:
-        raise JaxpartError("the end of the file is missing (cut off?); fetch it again") from None
+        raise JaxpartError("the end of the file is missing (cut off?); download it again") from None
     with archive:
         members = archive.infolist()
         names = {member.filename: member for member in members}
         if len(names) < len(members):
-            raise JaxpartError("two of its members have one name")
+            raise JaxpartError("two of its members have the same name")
         size = path.stat().st_size
         packed = [m.file_size for m in members if m.compress_type != zipfile.ZIP_STORED]
         if sum(packed) > _MAX_PACKED * size + _SLACK:
@@ -282,7 +282,7 @@ def _read_zip(path: pathlib.Path) -> Checkpoint:
         def storage(key: str) -> np.ndarray:
             if f"{root}data/{key}" not in names:
                 raise JaxpartError(
-                    f"the data of tensor storage {shown(key)} is missing; fetch it again"
+                    f"the data of tensor storage {shown(key)} is missing; download it again"
                 )
             return member(f"{root}data/{key}")
 
@@ -300,7 +300,7 @@ def _member(archive: zipfile.ZipFile, whole: np.ndarray, member: zipfile.ZipInfo
     start = member.header_offset + 30 + name_length + extra_length
     data = whole[start : start + member.file_size]
     if local[:4] != b"PK\x03\x04" or data.size != member.file_size:
-        raise JaxpartError(f"its member {shown(member.filename)} is damaged; fetch it again")
+        raise JaxpartError(f"its member {shown(member.filename)} is damaged; download it again")
     return data
 
 
@@ -343,7 +343,7 @@ def _read_legacy(path: pathlib.Path) -> Checkpoint:
         count = int.from_bytes(whole[at : at + 8].tobytes(), "little")
         end = at + 8 + count * sizes.get(key, 0)
         if key not in sizes or end > whole.size or at + 8 > whole.size:
-            raise JaxpartError("the end of the file is missing (cut off?); fetch it again")
+            raise JaxpartError("the end of the file is missing (cut off?); download it again")
         storages[key], at = whole[at + 8 : end], end
     mapped.seek(start)
     reader = RestrictedUnpickler(mapped, lambda key, *_: storages[key])  # type: ignore[arg-type]
@@ -372,5 +372,5 @@ def flatten(contents: Any) -> Iterator[tuple[str, Any]]:
             continue
         seen += len(inside) * (1 + len(path) // 64)
         if seen > _MAX_VALUES:
-            raise JaxpartError("it holds more values, or longer keys, than any checkpoint")
+            raise JaxpartError("it holds more values, or longer keys, than any real checkpoint")
         waiting += reversed(inside)

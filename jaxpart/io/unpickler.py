@@ -151,7 +151,7 @@ def _scalar(dtype: Any, data: Any) -> Any:
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     if encoding not in ("latin1", "latin-1"):
         raise Refused(
-            "it encodes text as something else than latin1, which plain data does not need"
+            "it encodes text with a codec other than latin1, which plain data does not need"
         )
     return _expect(text, str, "bytes").encode("latin1")
 
@@ -470,7 +470,7 @@ class RestrictedUnpickler:
         """This file's builder for a name. Raises `Refused` for any other."""
         if name not in _BUILDERS:
             raise Refused(
-                f"it asks for {shown(name)}, which is not data; nothing of it was run (if it is a whole "
+                f"it asks for {shown(name)}, which is not data; none of it was run (if it is a whole "
                 f"model of yours, save its state_dict() instead)"
             )
         return _BUILDERS[name]
@@ -520,7 +520,7 @@ class RestrictedUnpickler:
         if dtype is None and name != "torch.UntypedStorage":
             raise Refused(f"it holds a storage of type {name}, which has no array counterpart")
         if len(pid) == 6 and pid[5] is not None:
-            raise Refused("it holds a view of a storage, as PyTorch before 0.4 did")
+            raise Refused("it holds a view of a storage, as written by PyTorch before 0.4")
         key, count = _expect(key, str, "storage key"), _expect(count, int, "storage size")
         self._stack.append(Storage(self._storage(key, count, dtype), dtype))
 

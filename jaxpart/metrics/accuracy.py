@@ -93,7 +93,7 @@ def paired_difference(
 def _bootstrap(scores: Float[np.ndarray, " item"], seed: int) -> tuple[float, float, float]:
     """Mean, and 2.5 % and 97.5 % of the means of resampled items."""
     if not len(scores):
-        raise JaxpartError("there are no test items; look at the data set and its limits")
+        raise JaxpartError("there are no test items; check the data set and its options")
     values, counts = np.unique(scores, return_counts=True)
     shares = counts / len(scores)
     drawn = np.random.default_rng(seed).multinomial(len(scores), shares, _RESAMPLES)

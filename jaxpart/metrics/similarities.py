@@ -53,7 +53,7 @@ def unit_rows(features: Rows, *, padded: int = 0) -> Float32[np.ndarray, "items 
         some /= np.maximum(np.linalg.norm(some, axis=1, keepdims=True), _COSINE_EPSILON)
     if broken:
         raise JaxpartError(
-            f"the feature of item {broken[0]} is NaN or infinite ({len(broken)} of {items} items); "
-            f"look at its image and the encoder"
+            f"the feature of item {broken[0]} is NaN or infinite ({len(broken)} of {items} "
+            "items); check its image and the encoder"
         )
     return rows

@@ -137,7 +137,7 @@ def load_decoder(folder: str | pathlib.Path) -> nnx.Module:
         raise JaxpartError(f"the decoder of {folder} does not fit its architecture; convert again")
     if digest_of(arrays) != digest:
         raise JaxpartError(
-            f"the decoder of {folder} was changed after it was written; convert again"
+            f"the decoder of {folder} was modified after it was written; convert again"
         )
     graph, state = nnx.split(abstract_decoder(encoder, config))
     for path, leaf in nnx.to_flat_state(state):

@@ -134,11 +134,11 @@ def load_predictor(encoder: Encoder, folder: str | pathlib.Path) -> Predictor:
     config: DecoderConfig = decoder.config
     if config.kind not in KINDS:
         raise JaxpartError(
-            f"the decoder of {folder} is {config.kind}'s, which predicts no patches; choose among "
+            f"the decoder of {folder} is {config.kind}'s, which predicts no patches; choose from "
             f"{', '.join(KINDS)}"
         )
     if describe(pathlib.Path(folder))[0]["digest"] != encoder.digest:
-        raise JaxpartError(f"{folder} holds another encoder than this one; load it from there")
+        raise JaxpartError(f"{folder} holds a different encoder; load the encoder from there too")
     return Predictor(encoder, config, *nnx.split(decoder))
 
 

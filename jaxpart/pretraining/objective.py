@@ -138,7 +138,7 @@ def view_config(given: Mapping[str, Any]) -> ViewConfig:
 def find(method: str) -> type[Objective]:
     """A method's class. Raises `JaxpartError` if there is no such method."""
     if method not in METHODS:
-        raise JaxpartError(f"there is no method {method!r}; choose among {', '.join(METHODS)}")
+        raise JaxpartError(f"there is no method {method!r}; choose from {', '.join(METHODS)}")
     return importlib.import_module(f"jaxpart.pretraining.{method}").METHOD
 
 

@@ -139,7 +139,7 @@ def loaded_supply(source: Source, size: int, batch_size: int, seed: int) -> Supp
 def _check_batch(size: int, images: int) -> None:
     if images < size:
         raise JaxpartError(
-            f"{images} images do not fill a batch of {size}; lower --config.batch_size"
+            f"{images} images are fewer than a batch of {size}; lower --config.batch_size"
         )
     devices.check_batch(size, "config.batch_size")
 

@@ -70,13 +70,13 @@ def check_recipe(config: Any) -> None:
     """
     if "optimizer" not in config or "views" not in config:
         raise JaxpartError(
-            "this configuration is not one of a pretraining; take one of configs/pretrain, as --config "
+            "this is not a pretraining configuration; use one of configs/pretrain, as in --config "
             "configs/pretrain/mae.py"
         )
     check_fields(config, RULES)
     if config.warmup_epochs >= config.epochs:
         raise JaxpartError(
-            f"config.warmup_epochs is {config.warmup_epochs}, which leaves nothing of {config.epochs} "
+            f"config.warmup_epochs is {config.warmup_epochs}, but there are only {config.epochs} "
             f"epochs; give 0 to {config.epochs - 1}"
         )
     data = config.data

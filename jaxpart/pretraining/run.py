@@ -47,7 +47,7 @@ def make_supply(config: Any, workdir: WorkDir, progress: Progress) -> Supply:
         return pool_supply(draw_pool(config, progress), config.batch_size, config.seed)
     if data.name != "imagenet":
         raise JaxpartError(
-            f"there is no training set {data.name!r}; choose among critters, imagenet"
+            f"there is no training set {data.name!r}; choose from critters, imagenet"
         )
     if not data.root:
         raise JaxpartError(
@@ -105,7 +105,9 @@ def pretrain(
         checkpointer.delete()  # the process was killed when it had written the encoder
         return describe(folder)[0]["pretraining"]
     if devices.num_processes() > 1:
-        raise JaxpartError("pretraining runs in one process, on all its devices; start only one")
+        raise JaxpartError(
+            "pretraining runs in one process, on all its devices; start only one process"
+        )
     supply = supply or make_supply(config, workdir, progress)
     epoch = supply.per_epoch
     steps = config.epochs * epoch

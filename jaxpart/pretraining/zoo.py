@@ -158,11 +158,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--rebuild",
         nargs="*",
         metavar="METHOD",
-        help=f"train these again, all if none is named: {', '.join(METHODS)}",
+        help=f"train these again; without names, all: {', '.join(METHODS)}",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the training, 0 for those shipped")
     parser.add_argument("--out", type=pathlib.Path, default=SHIPPED, help="folder of the zoo")
-    parser.add_argument("--max-steps", type=int, help="end every run early, for a trial")
+    parser.add_argument("--max-steps", type=int, help="stop every run early, for a trial")
     given = parser.parse_args(arguments)
     if given.rebuild is None:
         for method in METHODS:
@@ -172,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     unknown = [method for method in given.rebuild if method not in METHODS]
     if unknown:
-        raise JaxpartError(f"there is no method {unknown[0]!r}; choose among {', '.join(METHODS)}")
+        raise JaxpartError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}")
     devices.start()
     methods = tuple(given.rebuild) or tuple(METHODS)
     rebuild(methods, given.out, Progress(), seed=given.seed, max_steps=given.max_steps)

@@ -174,7 +174,7 @@ class PixelHeads(nnx.Module):
             except LookupError:
                 raise JaxpartError(
                     f"The pixel head '{name}' reads blocks {wanted}, but the features hold "
-                    f"{len(blocks)} blocks: choose among those of the encoder."
+                    f"{len(blocks)} blocks: choose from those of the encoder."
                 ) from None
             logits.append(head(maps))
         return jnp.stack(logits)

@@ -28,7 +28,7 @@ def load_head(file: str | pathlib.Path, name: str, *, seed: int = 0) -> LinearHe
       JaxpartError: The file cannot be read or has no such head.
     """
     if seed < 0:
-        raise JaxpartError(f"there is no seed {seed}; they are counted from 0")
+        raise JaxpartError(f"there is no seed {seed}; seeds are counted from 0")
     kept = read_npz(file, "run its configuration again")
     known = sorted({key.rpartition("/")[0] for key in kept if key.endswith("/kernel")})
     if name not in known:
@@ -36,7 +36,7 @@ def load_head(file: str | pathlib.Path, name: str, *, seed: int = 0) -> LinearHe
     mine = [key for key in kept if key.startswith(f"{name}/")]
     if not all(np.issubdtype(kept[key].dtype, np.floating) for key in mine):
         raise JaxpartError(
-            f"{file} is damaged: {name} is no array of numbers; run its configuration again"
+            f"{file} is damaged: {name} is not a numeric array; run its configuration again"
         )
     try:
         arrays = {key.removeprefix(f"{name}/"): kept[key][seed] for key in mine}
@@ -47,7 +47,7 @@ def load_head(file: str | pathlib.Path, name: str, *, seed: int = 0) -> LinearHe
         return _head(arrays, num_heads)
     except (KeyError, TypeError, ValueError) as error:
         raise JaxpartError(
-            f"{file} is damaged: the arrays of {name} make no head; run its configuration again"
+            f"{file} is damaged: the arrays of {name} do not form a head; run its configuration again"
         ) from error
 
 

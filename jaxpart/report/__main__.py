@@ -32,22 +32,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="encode nothing: leave out the patches that the feature cache lacks, attention, and "
-        "principal components",
+        help="encode nothing: leave out patches that are not cached, attention, and principal components",
     )
     parser.add_argument(
         "--slide",
         nargs="?",
         const="slide.png",
         metavar="FILE",
-        help="in place of a report, one 16:9 picture of part-to-whole for a lecture; .png of "
+        help="instead of a report, one 16:9 picture for a lecture; .png of "
         "1920 × 1080, or .svg; without a name: slide.png",
     )
     parser.add_argument(
         "--pictures",
         metavar="FOLDER",
-        help="in place of runs, any images, without annotations: attention, principal components, two "
-        "images matched",
+        help="instead of runs, images without annotations: attention, principal components, matching",
     )
     parser.add_argument(
         "--encoder",
@@ -68,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=limits.images,
         metavar="N",
-        help="images of a data set that are cut into 7 × 7 windows, 0: none; or of --pictures; "
+        help="images of a data set to cut into 7 × 7 windows, 0: none; or of --pictures; "
         f"default: {limits.images}",
     )
     return parser
@@ -76,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _pictures(given: argparse.Namespace) -> int:
     if not given.images:
-        raise JaxpartError("--images is how many --pictures are shown, so that it cannot be 0")
+        raise JaxpartError("--images is the number of --pictures shown, so it cannot be 0")
     out = pathlib.Path(given.out)
     make_pictures(pathlib.Path(given.pictures), given.encoder, out, given.images, Progress())
     print(f"report: {out / 'index.html'}")

@@ -120,8 +120,8 @@ def make_slide(
                 slide.save(slide.slide(run, data, patches), out)
                 return
     raise JaxpartError(
-        "no run retrieved parts by both encoded and projected features; run one with the task retrieval, "
-        "of a method that has a projector"
+        "no run retrieved parts by both encoded and projected features; run the task retrieval "
+        "with a method that has a projector"
     )
 
 

@@ -67,12 +67,12 @@ class Looker:
         encoder = configured_encoder(self.config)
         if not encoder.digest:
             raise JaxpartError(
-                f"{encoder.name} has no version, so nothing tells whether it still is what was measured; "
-                f"run it again with --config.encoder.version"
+                f"{encoder.name} has no version, so it cannot be checked that it is still the "
+                "measured one; run it again with --config.encoder.version"
             )
         if encoder.digest != self.run.encoder.get("digest"):
             raise JaxpartError(
-                f"the encoder of {self.run.path} has other weights now than when it ran; run it again"
+                f"the encoder of {self.run.path} has different weights than when it ran; run it again"
             )
         return encoder
 
@@ -95,9 +95,7 @@ class Looker:
     def data_set(self) -> str:
         """Its first data set. Raises `JaxpartError` if it has none but those of its task."""
         if not self.config.data.sets:
-            raise JaxpartError(
-                "its config.data.sets is empty, so that there are no pictures to show"
-            )
+            raise JaxpartError("its config.data.sets is empty, so there are no images to show")
         return self.config.data.sets[0]
 
     @property

@@ -25,7 +25,7 @@ def report_folder(out: pathlib.Path) -> Iterator[pathlib.Path]:
       JaxpartError: Something else than an earlier report is there, or it cannot be written.
     """
     if out.exists() and not (out / _MARK).is_file() and (out.is_file() or any(out.iterdir())):
-        raise JaxpartError(f"{out} is there and no earlier report; name another --out")
+        raise JaxpartError(f"{out} exists and is not an earlier report; name another --out")
     try:
         with folder_moved_into_place(out.resolve()) as folder:
             yield folder

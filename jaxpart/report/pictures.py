@@ -89,7 +89,7 @@ def named(encoder: str) -> tuple[FrozenEncoder, str, str]:
     else:
         raise JaxpartError(
             f"there is no encoder {encoder!r}; name a folder written by `python -m convert`, one of "
-            f"{', '.join(METHODS)}, or a callable as timm:resnet50"
+            f"{', '.join(METHODS)}, or a callable such as timm:resnet50"
         )
     frozen = configured_encoder(config)
     if not frozen.trained:

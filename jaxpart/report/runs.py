@@ -121,8 +121,7 @@ def _read(path: pathlib.Path) -> Run:
         raise JaxpartError(f"there is no work directory {path}; name the folder of a finished run")
     if not (path / "results.json").exists():
         raise JaxpartError(
-            f"{path} holds no results.json, so the run is not finished; start it again with --workdir "
-            f"{path}, and it goes on where it was"
+            f"{path} holds no results.json, so the run is not finished; resume it with --workdir {path}"
         )
     results, config = _json(path / "results.json"), _json(path / "config.json")
     for name in ("data", "encoder", "features"):

@@ -154,11 +154,11 @@ def check_config(config: Any) -> None:
     """
     check_fields(config, RULES)
     if "tasks" not in config or not config.tasks:
-        raise JaxpartError(f"config.tasks is empty; choose among {', '.join(TASKS)}")
+        raise JaxpartError(f"config.tasks is empty; choose from {', '.join(TASKS)}")
     for task in config.tasks:
         if task not in config:
             raise JaxpartError(
-                f"this configuration has no fields for the task {task!r}; choose among "
+                f"this configuration has no fields for the task {task!r}; choose from "
                 f"{', '.join(name for name in TASKS if name in config)}, or take another --config"
             )
     folder = pathlib.Path(config.features.folder or ".")
@@ -193,11 +193,13 @@ def _check_encoder(encoder: Any) -> None:
     for name in _OF_FUNCTIONS:
         if encoder.get(name, "") and name not in allowed:
             raise JaxpartError(
-                f"config.encoder.{name} is said of a config.encoder.callable; name one, or leave it out"
+                f"config.encoder.{name} applies only to a config.encoder.callable; name one, or "
+                "leave it out"
             )
     if kinds and kinds[0] != "checkpoint" and encoder.get("patch_order", "kept") != "kept":
         raise JaxpartError(
-            "config.encoder.patch_order is a slip of the published code for MAE's ViT; leave it at 'kept'"
+            "config.encoder.patch_order reproduces a quirk of the published code for MAE's ViT; "
+            "leave it at 'kept'"
         )
 
 
@@ -230,7 +232,7 @@ def _needed(config: Any) -> Iterator[str]:
 def _check_heads(task: str, options: Any) -> None:
     if not (options.heads or options.references or options.get("own_classifier", False)):
         raise JaxpartError(
-            f"config.{task} would test nothing: it has neither heads nor references; name one in "
+            f"config.{task} has nothing to test: neither heads nor references; name one in "
             f"config.{task}.heads"
         )
     for head in options.heads:

@@ -134,7 +134,7 @@ def check_version(document: Mapping[str, Any], where: object) -> None:
     version = document.get("version")
     if version is None and ("values" in document or "entries" in document):
         raise JaxpartError(
-            f"{where} was written by an older jaxpart, which kept names in place of rows; run again"
+            f"{where} was written by an older jaxpart with another format of results; run again"
         )
     if version is not None and version != VERSION:
         raise JaxpartError(

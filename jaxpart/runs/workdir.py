@@ -66,7 +66,7 @@ def read_metrics(file: pathlib.Path) -> dict[Measured, str]:
             if not isinstance(entry, dict):
                 raise ValueError("no measurement")
             if _SUM in entry and entry.pop(_SUM) != _crc(entry):
-                raise ValueError("it was changed after it was written")
+                raise ValueError("it was modified after it was written")
             entry.pop("time", None)
             if "name" not in entry:
                 what: Measured = parse_row(entry).key
@@ -74,15 +74,15 @@ def read_metrics(file: pathlib.Path) -> dict[Measured, str]:
                 what = str(entry["name"]), int(entry["step"])
             elif entry.keys() == {"name", "value"}:
                 raise JaxpartError(
-                    f"{file} was begun by an older jaxpart, which kept names in place of rows; name "
+                    f"{file} was started by an older jaxpart with another format of results; name "
                     f"another --workdir"
                 )
             else:
                 raise ValueError("no measurement")
         except (ValueError, TypeError, RecursionError) as error:
             raise JaxpartError(
-                f"{file}, line {number} is damaged ({error}); copy the file again, or run anew with "
-                f"another --workdir"
+                f"{file}, line {number} is damaged ({error}); copy the file again, or start over "
+                "with another --workdir"
             ) from error
         found[what] = line
     return found
@@ -160,8 +160,8 @@ class WorkDir:
                 raise JaxpartError(f"{file} is damaged; name another --workdir")
         elif (self.path / "config.json").exists():
             raise JaxpartError(
-                f"{self.path} was begun by an older jaxpart, which did not note its encoder and data, so "
-                f"that the run cannot go on there; name another --workdir"
+                f"{self.path} was started by an older jaxpart, which did not record its encoder "
+                "and data, so the run cannot be resumed there; name another --workdir"
             )
         else:
             self.file(IDENTITY, sealed_json({}).encode())
@@ -180,9 +180,9 @@ class WorkDir:
             return
         if what in self._identity:
             raise JaxpartError(
-                f"{self.path} belongs to a run with {what} as it was before "
-                f"({self._identity[what][:12]} then, {identity[:12]} now); put that back, or name "
-                f"another --workdir"
+                f"{self.path} belongs to a run with a different {what} "
+                f"({self._identity[what][:12]} then, {identity[:12]} now); restore it, or name "
+                "another --workdir"
             )
         self._identity[what] = identity
         self.file(IDENTITY, sealed_json(self._identity).encode())

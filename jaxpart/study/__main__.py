@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 def _read(paths: Sequence[str]) -> Study:
     if not paths and not STORED.is_file():
         raise JaxpartError(
-            "no stored results came with jaxpart; name the work directory of a study"
+            "no stored results are bundled with jaxpart; name the work directory of a study"
         )
     return merge(read_study(path) for path in paths or [str(STORED)])
 

@@ -115,7 +115,7 @@ def merge(studies: Iterable[Study]) -> Study:
                 if options.get(key) != study.options.get(key)
             )
             raise JaxpartError(
-                f"results of other options cannot stand in one table; {', '.join(differing)} differ: "
+                f"results with different options cannot share a table; {', '.join(differing)} differ: "
                 f"run both with the same configuration"
             )
         options = study.options
@@ -124,7 +124,7 @@ def merge(studies: Iterable[Study]) -> Study:
             if other.encoder["digest"] != entry.encoder["digest"]:
                 raise JaxpartError(
                     f"there are two {entry.row} encoders of seed {entry.seed} with different weights; "
-                    f"leave one of them out"
+                    f"remove one of them"
                 )
     return Study(options or {}, list(entries.values()))
 

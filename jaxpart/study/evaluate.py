@@ -107,8 +107,9 @@ def _stored(config: Any, given: dict[str, Any]) -> list[Study]:
     if found is None or not wanted <= seeds:
         there = f"those of {len(seeds)} are" if seeds else "none are"
         raise JaxpartError(
-            f"results of {config.seeds} pretrainings of each method are asked for, but {there} stored; "
-            f"make encoders of other seeds with `python -m jaxpart.pretraining.zoo --rebuild --seed N "
+            f"results of {config.seeds} pretrainings of each method are requested, but only "
+            f"{there} are stored; train encoders with other seeds using `python -m "
+            "jaxpart.pretraining.zoo --rebuild --seed N "
             f"--out FOLDER` and name their folders in --config.encoders"
         )
     now = options_of(given)

@@ -57,7 +57,7 @@ def find(name: str) -> Task:
       JaxpartError: There is none.
     """
     if name not in TASKS:
-        raise JaxpartError(f"there is no task {name!r}; choose among {', '.join(TASKS)}")
+        raise JaxpartError(f"there is no task {name!r}; choose from {', '.join(TASKS)}")
     module = importlib.import_module(f"{__name__}.{TASKS[name]}")
     more = {name: getattr(module, name) for name in ("check", "rules") if hasattr(module, name)}
     return Task(module.plans, module.section, **more)

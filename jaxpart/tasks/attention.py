@@ -52,7 +52,9 @@ ELSEWHERE = "affinity elsewhere"
 def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[Attention]:
     """Attention on every data set of a configuration: see `jaxpart.tasks.Task`."""
     if not isinstance(encoder, Encoder):
-        raise JaxpartError(f"{encoder.name} is no converted ViT, whose attention can be read")
+        raise JaxpartError(
+            f"{encoder.name} is not a converted ViT, so its attention cannot be read"
+        )
     for alias in config.data.sets:
         name, _ = find_set(alias)
         with progress.bar(f"{name}: opening", None):
@@ -62,8 +64,8 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[A
         numbers = sorted(order[: config.attention.images or None].tolist())
         if len(numbers) < 4:
             raise JaxpartError(
-                f"{name} has {len(numbers)} images; attention needs at least 4, for heads are chosen by "
-                f"one half and measured on the other"
+                f"{name} has {len(numbers)} images; attention needs at least 4, since heads are "
+                "chosen on one half and measured on the other"
             )
         few = Subset(source, numbers)
         yield Attention(f"{name}/{_TASK}", (source,), name, encoder, few, selection)

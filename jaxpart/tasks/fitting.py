@@ -32,8 +32,8 @@ def fitted(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> A
     left = tuple(task for task in config.tasks if _FITTED[task](config, encoder, say))
     if not left:
         raise JaxpartError(
-            f"{encoder.name} returns {', '.join(_returned(encoder))}, by which none of config.tasks "
-            f"({', '.join(config.tasks)}) can be measured"
+            f"{encoder.name} returns {', '.join(_returned(encoder))}, which none of config.tasks "
+            f"({', '.join(config.tasks)}) can use"
         )
     without = [task for task in config.tasks if task not in left]
     if without:
@@ -78,8 +78,8 @@ def _heads(task: str) -> Callable[[Any, FrozenEncoder, Callable[[str], None]], b
         options = config[task]
         if options.get("views", "eval") == "random" and not encoder.jittable:
             raise JaxpartError(
-                f"{encoder.name} is no part of a compiled program, so that it cannot see random views anew "
-                f"in every epoch; pass --config.{task}.views=eval, and it sees every image once"
+                f"{encoder.name} cannot be compiled, so it cannot encode random views in every "
+                f"epoch; pass --config.{task}.views=eval, which encodes every image once"
             )
         linear = _keep(options.linear, "representations", encoder, f"{task}.linear", say)
         vectors = available(encoder)
@@ -95,7 +95,8 @@ def _heads(task: str) -> Callable[[Any, FrozenEncoder, Callable[[str], None]], b
         gone = [head for head in options.heads if head not in heads]
         if gone:
             say(
-                f"{task}: without the {', '.join(gone)} head, for want of features that it could read"
+                f"{task}: without the {', '.join(gone)} head, which would read features that it "
+                "does not return"
             )
         options.heads = tuple(head for head in options.heads if head in heads)
         options.references = options.references if linear else ()

@@ -149,6 +149,6 @@ def check_kept_order(config: Any, task: str) -> None:
     """
     if permutation_seed(config) is not None:
         raise JaxpartError(
-            f"{task} reads tokens by their place, and config.encoder.patch_order permutes them; set it to "
+            f"{task} reads tokens by position, and config.encoder.patch_order permutes them; set it to "
             "'kept'"
         )

@@ -182,7 +182,7 @@ class Retrieval(Plan):
             twin = features["untrained"]
             if not np.array_equal(twin.kept, seen.kept):
                 raise JaxpartError(
-                    f"not the same images of {self.data} can be read as before; run again"
+                    f"other images of {self.data} can be read than before; run again"
                 )
             for name in self.names:
                 yield from retrieved(twin.features[name], name, baselines.UNTRAINED)

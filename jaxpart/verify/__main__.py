@@ -101,10 +101,10 @@ def _parser() -> argparse.ArgumentParser:
         help="submodule whose output is blocks, tokens, projection…; may be repeated",
     )
     encoder.add_argument(
-        "--use-torch", action="store_true", help="let PyTorch read its old file format"
+        "--use-torch", action="store_true", help="let PyTorch read its pre-1.6 file format"
     )
 
-    features = commands.add_parser("features", help="two files of features, row by row")
+    features = commands.add_parser("features", help="two feature files, row by row")
     features.set_defaults(run=_features)
     features.add_argument("a", metavar="A", help=".npz, .npy, .safetensors or .pt")
     features.add_argument("b", metavar="B")
@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--tolerance", type=_tolerance, default=tolerance, help=f"{unit} (default: {tolerance})"
         )
-        command.add_argument("--json", metavar="FILE", help="write all of it to a file")
+        command.add_argument("--json", metavar="FILE", help="write the full result to a file")
     return parser
 
 

@@ -111,19 +111,21 @@ class EncoderReport:
             unchecked = [f"{one.name} not checked" for one in self.granted if not one.checked]
             but = [f"not compared: {', '.join(left_out)}"] if left_out else []
             said = "; ".join(but + unchecked)
-            lines.append(f"same: no stage departs{f' ({said})' if said else ''}")
+            lines.append(f"same: no stage differs{f' ({said})' if said else ''}")
         else:
-            lines.append(f"NOT THE SAME: the first stage that departs is {first}")
+            lines.append(f"NOT THE SAME: the first stage that differs is {first}")
         for finding in size.findings:
             lines.append(
                 f"{finding.mistake.sentence} (largest error up to {finding.stage}: {finding.before:.1e}, "
-                f"done alike {finding.after:.1e})"
+                f"with it {finding.after:.1e})"
             )
             lines += [
                 f"  or, which these images do not tell apart: {other}" for other in finding.also
             ]
         if first is not None and not size.explained:
-            lines.append("no known mistake explains all of it; look at that stage of the reference")
+            lines.append(
+                "no known mistake explains the whole difference; inspect that stage of the reference"
+            )
         return "\n".join(lines)
 
 
@@ -213,7 +215,7 @@ def _check_source(checkpoint: pathlib.Path, folder: pathlib.Path, source: Mappin
     if source.get("sha256", digest) != digest:
         raise JaxpartError(
             f"{folder} was not converted from {checkpoint} but from another {source.get('file')}; "
-            f"convert this one, or give that one"
+            f"convert this file, or pass that one"
         )
     return digest
 

@@ -160,7 +160,7 @@ def verify_features(
         if left.shape[1:] != right.shape[1:]:
             raise JaxpartError(
                 f"{name} has rows of shape {list(left.shape[1:])} in {a} and {list(right.shape[1:])} in "
-                f"{b}; name what belongs together with --key A=B"
+                f"{b}; match arrays with --key A=B"
             )
         if len(left) != len(first) or len(right) != len(second):
             raise JaxpartError(f"the arrays of a file have different numbers of rows, as {name}")
@@ -198,9 +198,7 @@ def read_features(path: str | pathlib.Path) -> FeatureFile:
         if isinstance(value, np.ndarray) and value.ndim >= 2 and value.dtype.kind in "fV"
     }
     if not arrays:
-        raise JaxpartError(
-            f"{path} holds no floating point array with rows; give a file of features"
-        )
+        raise JaxpartError(f"{path} holds no floating-point array with rows; give a feature file")
     return FeatureFile(path, arrays, _ids(path, contents))
 
 
@@ -237,7 +235,7 @@ def _pairs(a: FeatureFile, b: FeatureFile, key: str | None) -> list[tuple[str, s
         for file, name in zip((a, b), names, strict=True):
             if name not in file.arrays:
                 raise JaxpartError(
-                    f"{file.path} has no features {name!r}; choose among {', '.join(file.arrays)}"
+                    f"{file.path} has no features {name!r}; choose from {', '.join(file.arrays)}"
                 )
         return [names]
     common = [name for name in a.arrays if name in b.arrays]
@@ -247,7 +245,7 @@ def _pairs(a: FeatureFile, b: FeatureFile, key: str | None) -> list[tuple[str, s
         return list(zip(a.arrays, b.arrays, strict=True))
     raise JaxpartError(
         f"{a.path} ({', '.join(a.arrays)}) and {b.path} ({', '.join(b.arrays)}) have no array of the "
-        f"same name; say which belong together with --key A=B"
+        f"same name; match arrays with --key A=B"
     )
 
 
@@ -258,8 +256,8 @@ def _align(
     if a.ids is None or b.ids is None:
         if rows_a != rows_b:
             raise JaxpartError(
-                f"{a.path} has {rows_a} rows and {b.path} {rows_b}, and without ids in both nothing "
-                f"says which belong together"
+                f"{a.path} has {rows_a} rows and {b.path} {rows_b}, and without ids in both they "
+                "cannot be matched"
             )
         order = np.arange(rows_a)
         return [str(i) for i in order], (order, order), 0

@@ -36,9 +36,7 @@ def read_images(folder: str | pathlib.Path | None, count: int) -> dict[str, byte
         return {drawn[i].annotation.id: drawn[i].image for i in range(count)}
     files = sorted(p for p in pathlib.Path(folder).glob("*") if p.suffix.lower() in _SUFFIXES)
     if not files:
-        raise JaxpartError(
-            f"{folder} holds no image ({', '.join(_SUFFIXES)}); name a folder of some"
-        )
+        raise JaxpartError(f"{folder} holds no image ({', '.join(_SUFFIXES)}); name another folder")
     return {str(file): file.read_bytes() for file in files[:count]}
 
 

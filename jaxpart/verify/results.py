@@ -241,20 +241,20 @@ def _of_paper(
     method = encoder.get("name")
     if method not in METHODS:
         raise JaxpartError(
-            f"{path} is of the encoder {method!r}, which the paper does not have; its methods are "
+            f"{path} is of the encoder {method!r}, which is not in the paper; its methods are "
             f"{', '.join(METHODS)}"
         )
     if not encoder.get("trained"):
         raise JaxpartError(
-            f"{path} is of an UNTRAINED encoder, whose results say nothing of {METHODS[method]}; run "
-            f"with the released checkpoint"
+            f"{path} is of an UNTRAINED encoder, whose results say nothing about "
+            f"{METHODS[method]}; run with the released checkpoint"
         )
     differing = encoder_differs(encoder)
     if differing:
         raise JaxpartError(
-            f"the paper's figures do not belong beside {path}, whose encoder is not the paper's "
-            f"{METHODS[method]}: {'; '.join(differing)}. If it was converted from the released file, say "
-            f"so when it runs, by --config.encoder.released=True"
+            f"the paper's figures are not comparable with {path}, whose encoder is not the paper's "
+            f"{METHODS[method]}: {'; '.join(differing)}. If it was converted from the released "
+            "file, pass --config.encoder.released=True when you run it"
         )
     rows = list(ours.values())
     found = paper_values(method, ours)

@@ -19,7 +19,7 @@ def shipped_folder(method: str) -> pathlib.Path:
     folder = SHIPPED / method
     if not (folder / "encoder.json").is_file():
         raise JaxpartError(
-            f"no {method} encoder came with jaxpart; make it with `python -m jaxpart.pretraining.zoo "
+            f"no {method} encoder is bundled with jaxpart; make it with `python -m jaxpart.pretraining.zoo "
             f"--rebuild {method}`"
         )
     return folder

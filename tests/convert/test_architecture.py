@@ -120,7 +120,7 @@ def test_the_grid():
     assert plan_of(state, image_size=(8, 32)).config.grid == (2, 8)  # as many as are stored
     assert plan_of(state, grid=(4, 4), image_size=(8, 32)).config.grid == (4, 4)
     assert plan_of(state, image_size=(24, 24)).config.grid == (4, 4)
-    with pytest.raises(JaxpartError, match="16 stored positions are not those of a grid of 3 × 5"):
+    with pytest.raises(JaxpartError, match="16 stored positions do not match a grid of 3 × 5"):
         plan_of(state, grid=(3, 5))
     with pytest.raises(JaxpartError, match=r"7 stored .* do not form a square; .* --grid 14x28"):
         plan_of(plain_vit(7))

@@ -76,7 +76,7 @@ def test_a_family_in_a_file_of_ones_own(tmp_path, capsys):
         (f"{tmp_path / 'none.py'}:FAMILY", "none.py does not exist"),
         (f"{tmp_path / 'bad.py'}:FAMILY", "cannot be imported (ZeroDivisionError"),
         (f"{tmp_path / 'msn.py'}:NAMES", "is a Names, not a convert.family.Family"),
-        ("none", "there is no family 'none'; choose among deit"),
+        ("none", "there is no family 'none'; choose from deit"),
     ):
         assert run(family) == 2
         assert sentence in capsys.readouterr().err

@@ -275,7 +275,7 @@ def test_command_line(golden, tmp_path, capsys):
     assert main(["mae", source, out, "--num-heads", "5"]) == 2
     assert "48 cannot be split into 5 heads" in capsys.readouterr().err
     assert main(["vgg", source, out]) == 2
-    assert "choose among deit" in capsys.readouterr().err
+    assert "choose from deit" in capsys.readouterr().err
     assert main(["mae", source, out, "--num-heads", "3", "--image-size", "96x64"]) == 0
     assert jaxpart.load_encoder(out).config.image_size == (96, 64)
 

@@ -112,7 +112,7 @@ def test_a_prefix_of_ones_own():
         plan_of(contents)
     for prefix in ("my.tower", "my.tower.", "state_dict.my.tower."):
         assert same(plan_of(contents, prefix=prefix), EXPECTED)
-    with pytest.raises(JaxpartError, match=r"no encoder is below --prefix other\.; pass "):
+    with pytest.raises(JaxpartError, match=r"no encoder has the --prefix other\.; pass "):
         plan_of(contents, prefix="other")
 
 

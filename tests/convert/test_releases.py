@@ -95,22 +95,27 @@ def test_what_goes_wrong_is_told_and_leaves_nothing(offered, tmp_path, capsys):
     assert f"has {len(offered.data)} bytes instead of 5; it is another file" in told()
     assert not list((tmp_path / "cache").rglob("*.pth*"))
     offered.offer(url="", by_hand="ask the author")
-    assert "@small cannot be fetched for you: ask the author; then pass the file itself" in told()
+    assert (
+        "@small cannot be downloaded automatically: ask the author; then pass the file itself"
+        in told()
+    )
     assert main(["ibot", "@small", str(tmp_path / "out")]) == 2
     assert (
         "of the family dino, not ibot: python -m convert dino @small OUT" in capsys.readouterr().err
     )
     assert main(["dino", "@large", str(tmp_path / "out")]) == 2
-    assert "there is no release @large; choose among @small" in capsys.readouterr().err
+    assert "there is no release @large; choose from @small" in capsys.readouterr().err
 
 
 def test_no_network_is_told(tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/file.pth"
-    with pytest.raises(JaxpartError, match=r"cannot be fetched \(.*refused.*look at the network"):
+    with pytest.raises(
+        JaxpartError, match=r"cannot be downloaded \(.*refused.*look at the network"
+    ):
         fetch(RemoteFile(url), tmp_path)
-    with pytest.raises(JaxpartError, match=r"cannot be fetched \(.*look at the network"):
+    with pytest.raises(JaxpartError, match=r"cannot be downloaded \(.*look at the network"):
         fetch(RemoteFile("http://no-such-host.invalid/file.pth"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -150,7 +155,7 @@ def test_a_whole_part_and_a_spoilt_file(server, remote, tmp_path):
 
 
 def test_a_missing_file_is_told(server, tmp_path):
-    with pytest.raises(JaxpartError, match=r"missing\.pth cannot be fetched: 404 Not Found"):
+    with pytest.raises(JaxpartError, match=r"missing\.pth cannot be downloaded: 404 Not Found"):
         fetch(RemoteFile(f"{server.address}/missing.pth"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -80,7 +80,9 @@ def check(out):
 @pytest.mark.parametrize("family", ["auto", "dino", "vit"])
 def test_a_folder(family, folder, tmp_path, capsys):
     assert main([family, str(folder), str(tmp_path / "out")]) == 0
-    assert ("it says what it is: vit\n" in capsys.readouterr().out) == (family == "auto")
+    assert ("family, as the checkpoint states: vit\n" in capsys.readouterr().out) == (
+        family == "auto"
+    )
     check(tmp_path / "out")
 
 
@@ -94,7 +96,7 @@ def test_the_users_word_goes_first(folder, tmp_path):
 @pytest.mark.parametrize(("change", "sentence"), [
     ({"num_hidden_layers": 5}, "config.json says depth 5, the arrays have 2"),
     ({"hidden_size": 24}, "config.json says width 24, the arrays have 12"),
-    ({"image_size": 40}, "4 stored positions are not those of a grid of 10 × 10"),
+    ({"image_size": 40}, "4 stored positions do not match a grid of 10 × 10"),
     ({"model_type": "resnet"}, "does not say what it is; name its family"),
 ])  # fmt: skip
 def test_what_contradicts_itself(change, sentence, folder, tmp_path, capsys):
@@ -169,7 +171,7 @@ def test_sharded(tmp_path, capsys):
         ({names[0]: "../model-00001-of-00002.safetensors"}, "is not a file beside it"),
         (
             {"other": "model-00001-of-00002.safetensors"},
-            "lacks other, which the index says is there",
+            "lacks other, which the index lists",
         ),
         ({names[0]: "model-00003-of-00003.safetensors"}, "is missing beside it"),
         ({names[0]: "model.safetensors.index.json"}, "is not a file beside it"),
@@ -247,7 +249,7 @@ def test_the_hub(source, hub, tmp_path):
 
 def test_what_the_hub_has_not(hub, tmp_path, capsys):
     for source, sentence in (
-        ("hf:owner/none", "there is no such repository, or you may not see it"),
+        ("hf:owner/none", "there is no such repository, or you have no access to it"),
         ("hf:owner/model:other.bin", "holds no weights by the name of other.bin"),
         ("hf:owner", "is not hf:OWNER/NAME"),
     ):

@@ -153,7 +153,7 @@ def test_broken_links_and_other_formats_are_named(tmp_path):
     summary, found = check_source(ImageNet(tmp_path, "val"), workers=1)
     assert summary.records == 2
     assert found == [
-        f"{tmp_path}/val/n1/c.jpg is a broken link to /nowhere/c.jpg; mend or remove the link"
+        f"{tmp_path}/val/n1/c.jpg is a broken link to /nowhere/c.jpg; fix or remove the link"
     ]
     layouts.write(tmp_path / "val/n1/d.heic", b"")
     with pytest.raises(JaxpartError, match=r"d\.heic is in a format that is not read"):
@@ -199,7 +199,7 @@ def test_lists_that_begin_with_the_background(tmp_path, lines, names):
         ("background\n", "line 1 is 'background', which is no class"),
         ("beak\n\nwing\n", "line 2 is empty, but each line names a label"),
         ("\n\n", "lists nothing"),
-        ("beak\nbeak\n", "line 2: the id 'beak' stands there twice"),
+        ("beak\nbeak\n", "line 2: the id 'beak' appears twice"),
     ],
 )
 def test_lists_that_cannot_be_meant_are_refused(tmp_path, lines, message):

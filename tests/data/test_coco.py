@@ -151,11 +151,14 @@ def _drop(section, row, field):
         (_set("images", 3, "id", 2**63), r"images holds the number of a id that does not fit"),
         (
             _set("annotations", 3, "category_id", []),
-            r"annotations\[3\]\.category_id is \[\], no integer",
+            r"annotations\[3\]\.category_id is \[\], not an integer",
         ),
-        (_set("categories", 0, "id", {}), r"categories\[0\]\.id is \{\}, which is no integer"),
+        (_set("categories", 0, "id", {}), r"categories\[0\]\.id is \{\}, which is not an integer"),
         (_set("images", 3, "file_name", 3), r"images\[3\]\.file_name is no text: 3"),
-        (_set("annotations", 3, "id", "14"), r"annotations\[3\].id is '14', which is no integer"),
+        (
+            _set("annotations", 3, "id", "14"),
+            r"annotations\[3\].id is '14', which is not an integer",
+        ),
         (_set("annotations", 3, "image_id", 8), r"annotations\[3\] belongs to image 8"),
         (
             _set("annotations", 3, "keypoints", [1, 2]),
@@ -179,7 +182,7 @@ def _drop(section, row, field):
         ),
         (
             _set("images", 3, "width", "640"),
-            r"images\[3\] has the size \('640', None\), which are no pixels",
+            r"images\[3\] has the size \('640', None\), which is not a size in pixels",
         ),
         (
             lambda d: d["categories"][0]["keypoints"].append("nose"),

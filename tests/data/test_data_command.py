@@ -100,7 +100,7 @@ def test_a_split_that_is_not_there_is_left_out_and_said(tmp_path, capfd):
     assert "left out:" in err
     assert "imagenet (val): 4 images" in out
     assert main(["prepare", *given, "--out", str(tmp_path / "out")]) == 0
-    assert "was finished before and holds these data; nothing was done" in capfd.readouterr().out
+    assert "is complete and holds these data; nothing to do" in capfd.readouterr().out
     assert main(["check", *given, "--splits", "train"]) == 2
     assert "has no folder train" in capfd.readouterr().err
     assert main(["check", "imagenet", "--root", str(tmp_path / "none")]) == 2
@@ -117,14 +117,14 @@ def test_a_check_tells_all_faults_and_fails(tmp_path, capfd):
     out = capfd.readouterr().out
     assert "lip (train): 2 images" in out
     assert "77_2.jpg is truncated or damaged" in out
-    assert "val_id.txt, line 2: the id '36_4' stands there twice" in out
+    assert "val_id.txt, line 2: the id '36_4' appears twice" in out
     assert main(["prepare", *given, "--out", str(tmp_path / "out")]) == 2
     assert "val_id.txt, line 2" in capfd.readouterr().err
     prepare = ["prepare", *given, "--splits", "train", "--out", str(tmp_path / "out")]
     assert main(prepare) == 2
     assert "77_2.jpg is truncated" in capfd.readouterr().err
     assert main([*prepare[:-1], str(tmp_path / "b"), "--skip-bad"]) == 0
-    assert "lip (train): 1 left out; the first: TrainVal_images" in capfd.readouterr().out
+    assert "lip (train): 1 skipped; the first: TrainVal_images" in capfd.readouterr().out
 
 
 def test_a_changed_record_of_a_prepared_set_is_told(tmp_path, capfd):
@@ -151,7 +151,9 @@ def test_the_list_names_everything(capsys):
 
 def test_what_cannot_be_fetched_is_told_with_whom_to_ask(tmp_path, capsys):
     assert main(["download", "lip", "--out", str(tmp_path)]) == 2
-    assert "lip cannot be fetched for you (Sun Yat-sen University" in capsys.readouterr().err
+    assert (
+        "lip cannot be downloaded automatically (Sun Yat-sen University" in capsys.readouterr().err
+    )
     assert main(["download", "nothing", "--out", str(tmp_path)]) == 2
     assert "there is no data set 'nothing'" in capsys.readouterr().err
     assert main(["check", "lip"]) == 2
@@ -180,11 +182,11 @@ def test_part_folders_have_all_of_their_parts(tmp_path):
         JaxpartError, match=r"b has no keypoints; give a part folder with keypoints"
     ):
         retrieval_set("part_folder", types.SimpleNamespace(root=tmp_path / "b"))
-    with pytest.raises(JaxpartError, match="lip has no part patches; choose among critters"):
+    with pytest.raises(JaxpartError, match="lip has no part patches; choose from critters"):
         retrieval_set("lip", types.SimpleNamespace(root=tmp_path))
     with pytest.raises(JaxpartError, match=r"the data root is missing: pass --config\.data\.root"):
         open_set("lip", "val", types.SimpleNamespace(root=""))
     with pytest.raises(
-        JaxpartError, match="there is no data set 'x'; choose among critters, cub_parts"
+        JaxpartError, match="there is no data set 'x'; choose from critters, cub_parts"
     ):
         open_set("x", "val", types.SimpleNamespace(root=""))

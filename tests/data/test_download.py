@@ -101,13 +101,13 @@ def test_too_long_a_part_is_removed(server, tmp_path):
 
 def test_no_network_and_no_file_are_told(server, tmp_path):
     missing = (Archive(f"{server.address}/missing.zip", "", ("SET",)),)
-    with pytest.raises(JaxpartError, match=r"missing\.zip cannot be fetched: 404"):
+    with pytest.raises(JaxpartError, match=r"missing\.zip cannot be downloaded: 404"):
         download(missing, tmp_path)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/set.zip"
     with pytest.raises(
-        JaxpartError, match=r"set\.zip cannot be fetched \(.*refused.*look at the network"
+        JaxpartError, match=r"set\.zip cannot be downloaded \(.*refused.*look at the network"
     ):
         download((Archive(url, "", ("SET",)),), tmp_path)
 
@@ -132,19 +132,19 @@ def changed_zip(offset, byte):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (zipped({"SET/../../evil": b"x"}), "'SET/../../evil' in it leads out of its folder"),
+        (zipped({"SET/../../evil": b"x"}), "'SET/../../evil' in it points outside its folder"),
         (zipped({"/SET/evil": b"x"}), "'/SET/evil' in it leads out"),
         (tarred({"SET/../evil": b"x"}), "'SET/../evil' in it leads out"),
         (tarred({"../SET/evil": b"x"}), "'../SET/evil' in it leads out"),
-        (tarred(link="/etc"), "SET/link in it is no plain file"),
-        (linked(), "SET/link in it is no plain file"),
+        (tarred(link="/etc"), "SET/link in it is not a regular file"),
+        (linked(), "SET/link in it is not a regular file"),
         (zipped({"OTHER/a": b"x"}), "does not hold SET"),
         (zipped()[:-30], "is damaged"),
         (zipped().replace(b"two", b"owt", 1), "is damaged"),
         (tarred()[:-60], "is damaged"),
         (b"<html>sorry</html>", "is damaged"),
         (changed_zip(6, b"\x01"), "SET/one in it is encrypted"),
-        (changed_zip(8, b"\x63"), "SET/one in it is packed by method 99"),
+        (changed_zip(8, b"\x63"), "SET/one in it is compressed by method 99"),
         (tarred({"SET/" + "a/" * (36 << 20): b""}), "more than 100 times its size"),
         (zipped({"SET/" + "a" * 300: b"x"}), "is no name of a file"),
         (tarred({"SET/" + "a" * 300: b"x"}), "is no name of a file"),

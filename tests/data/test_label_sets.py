@@ -50,7 +50,7 @@ def test_lip_with_folders_nested_and_no_list(tmp_path):
     [
         ("77_2\n1_1\n", "train_id.txt lists 1_1, which is not there"),
         ("77_2\n", "train_id.txt lists 1 images, but 2 are there"),
-        ("77_2\n77_2\n", "train_id.txt, line 2: the id '77_2' stands there twice"),
+        ("77_2\n77_2\n", "train_id.txt, line 2: the id '77_2' appears twice"),
         ("", "train_id.txt is empty"),
     ],
 )
@@ -203,7 +203,7 @@ def test_broken_pairs_are_told(tmp_path):
         lip(tmp_path, "val")
     (tmp_path / "ann/val/val2.png").rename(tmp_path / "ann/val/val0.png")
     layouts.write(tmp_path / "img/val/val0.png", layouts.png(layouts.label_map(3)))
-    with pytest.raises(JaxpartError, match="have the same name but for the suffix"):
+    with pytest.raises(JaxpartError, match="have the same name except for the suffix"):
         lip(tmp_path, "val")
     for file in (tmp_path / "img/train").iterdir():
         file.unlink()

@@ -121,7 +121,7 @@ def test_the_samples_are_drawn_as_by_pycocotools(samples):
         ),
         (
             lambda d: d["images"][0].update(file_name="train2017/9.jpg"),
-            "9.jpg, which is not there; unpack",
+            "9.jpg, which does not exist; unpack",
         ),
         (lambda d: d["images"][0].pop("height"), "the image with id 5 has the size None"),
     ],

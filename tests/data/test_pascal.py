@@ -134,7 +134,7 @@ NO_NAME = [(np.zeros(0), layouts.mask(1), [])]
     ("objects", "message"),
     [
         (TWO_SIZES, r"2010_1\.mat holds masks of the sizes \[\(3, 3\), \(8, 12\)\]"),
-        (NO_NAME, r"2010_1\.mat lacks a field of Pascal-Part .*'class' is no text"),
+        (NO_NAME, r"2010_1\.mat lacks a field of Pascal-Part .*'class' is not a string"),
         ([], r"2010_1\.mat holds masks"),
     ],
     ids=["two sizes", "no name", "no object"],

@@ -278,7 +278,7 @@ def test_what_is_wrong_with_a_prepared_folder_is_told(prepared):
     told(r"has 3 of 6 records of train, in 1 shards|contradicts itself|has \d of 6 records")
     shard.write_bytes(data)
     spoil(metadata, b'"format": 2', b'"format": 9')
-    told("was changed after it was written")
+    told("was modified after it was written")
     spoil(metadata, b'"checksum"', b'"no longer"')
     told(r"metadata\.json has format 9 and this jaxpart reads 2")
     metadata.write_bytes(b"{")

@@ -127,7 +127,7 @@ def test_sizes_tiny_to_huge(width, depth, heads, millions):
 def test_heads_must_divide_the_width():
     with pytest.raises(JaxpartError, match="cannot be split into 5 heads"):
         dataclasses.replace(small_config("mae"), num_heads=5)
-    with pytest.raises(JaxpartError, match="choose among deit"):
+    with pytest.raises(JaxpartError, match="choose from deit"):
         small_config("simclr")
 
 

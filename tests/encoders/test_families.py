@@ -61,7 +61,7 @@ def test_representations_of_an_encoder_without_prefix():
     blocks = encoder(encoder.normalize(images), blocks=True)["blocks"]
     np.testing.assert_allclose(out["block0/embedding"], blocks[0].mean(axis=1), atol=1e-5)
     for name in ("cls_token", "block0/cls_token"):
-        sentence = f"no representation '{name}'; choose among embedding, projection, block0/emb"
+        sentence = f"no representation '{name}'; choose from embedding, projection, block0/emb"
         with pytest.raises(jaxpart.JaxpartError, match=sentence):
             check_representations(encoder, (name,))
 

@@ -150,7 +150,7 @@ def test_it_is_chosen_on_loading(exact, tmp_path):
     assert load_encoder(tmp_path).precision == "float32-highest"
     loaded = load_encoder(tmp_path, precision="bfloat16")
     assert (loaded.precision, loaded.digest) == ("bfloat16", exact.digest)
-    with pytest.raises(JaxpartError, match=r"'fp16'; choose among float32-highest, float32, bfl"):
+    with pytest.raises(JaxpartError, match=r"'fp16'; choose from float32-highest, float32, bfl"):
         load_encoder(tmp_path, precision="fp16")
 
 
@@ -170,5 +170,5 @@ def test_a_run_says_its_precision(tmp_path):
     ]
     assert ["in bfloat16" in " ".join(title.split()) for title in titles] == [False, True]
     config.encoder.precision = "half"
-    with pytest.raises(JaxpartError, match=r"config\.encoder\.precision is 'half'; choose among"):
+    with pytest.raises(JaxpartError, match=r"config\.encoder\.precision is 'half'; choose from"):
         measure(config, tmp_path / "half", Progress(shown=False))

@@ -282,7 +282,7 @@ def test_in_training(method, pool, tmp_path, monkeypatch):
 
 def test_zoo_mistakes(tmp_path, capsys):
     assert zoo.main(["--rebuild", "simclr"]) == 2
-    assert "no method 'simclr'; choose among deit" in capsys.readouterr().err
+    assert "no method 'simclr'; choose from deit" in capsys.readouterr().err
     assert zoo.main(["--out", str(tmp_path)]) == 0
     with pytest.raises(JaxpartError, match="--rebuild simclr"):
         shipped_folder("simclr")
@@ -311,5 +311,5 @@ def test_published_recipes_have_the_papers_architecture(method):
     assert (decoder is not None) == (method in ("ibot", "mae", "beit", "cae"))
     if method == "dino":
         assert encoder.projector.out == 65536
-    with pytest.raises(JaxpartError, match="choose among imagenet"):
+    with pytest.raises(JaxpartError, match="choose from imagenet"):
         configuration(method, "cifar")

@@ -94,5 +94,5 @@ def test_who_has_a_decoder_gets_a_picture(folders, tmp_path):
     assert lines == [
         "masked-part reconstructions of CAE: skipped, its tokens are DALL-E's, whose decoder is not "
         "stored with the checkpoint",
-        "masked-part reconstructions of DeiT, DINO: skipped, the method predicts no patches",
+        "masked-part reconstructions of DeiT, DINO: skipped, the method does not predict patches",
     ]

@@ -68,7 +68,9 @@ def test_everything(workdir, tmp_path, capsys):
     page = (out / "index.html").read_text()
     assert "UNTRAINED, random weights; miniature" in page
     assert "<b>run" not in page  # escaped
-    assert "masked-part reconstructions of iBOT: skipped, the method predicts no patches" in page
+    assert (
+        "masked-part reconstructions of iBOT: skipped, the method does not predict patches" in page
+    )
     names = set(re.findall(r'src="figures/(.+?)\.png"', page))
     assert names == {
         "object_against_part", "ap_per_part", "over_blocks", "learning_curves",

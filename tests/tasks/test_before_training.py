@@ -27,8 +27,8 @@ def test_classes_without_items_are_left_out_and_said(capsys):
         3,
     ]
     assert capsys.readouterr().err.splitlines() == [
-        "mine: nothing to train on of eye; left out on both sides",
-        "mine: nothing to test of wing; learned, but not tested",
+        "mine: nothing to train on of eye; excluded",
+        "mine: nothing to test of wing; trained, but not tested",
     ]
     every = np.arange(4)
     assert learnable("mine", NAMES, every, every, Progress()) == [0, 1, 2, 3]

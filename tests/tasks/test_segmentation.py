@@ -268,7 +268,7 @@ def test_class_lists_of_different_length():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"sets": ("critter",)}, "no segmentation set 'critter'; choose among ade20k"),
+        ({"sets": ("critter",)}, "no segmentation set 'critter'; choose from ade20k"),
         ({"readouts": ("block7",)}, "no readout 'block7'.*block0 … block2"),
         ({"readouts": ()}, "readouts is empty; name at least one"),
         ({"readouts": ("paper", "paper")}, "readouts names paper twice"),

@@ -331,8 +331,8 @@ def test_normalised_cut(edges):
         ({"parts": (1,)}, "parts holds 1; give a whole number, at least 2"),
         ({"parts": ()}, "config.unsupervised_parts.parts is empty"),
         ({"methods": ()}, "config.unsupervised_parts.methods is empty"),
-        ({"methods": ("spectral",)}, "holds 'spectral'; choose among kmeans, nmf"),
-        ({"foreground": "cut"}, "foreground is 'cut'; choose among auto, masks, spectral"),
+        ({"methods": ("spectral",)}, "holds 'spectral'; choose from kmeans, nmf"),
+        ({"foreground": "cut"}, "foreground is 'cut'; choose from auto, masks, spectral"),
         (
             {"parts": (900,)},
             "the foreground of critters .train. has [0-9]+ tokens, too few for 900",

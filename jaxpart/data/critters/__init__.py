@@ -70,7 +70,7 @@ class Critters:
         splits = _SPLITS[version]
         if split not in splits:
             raise JaxpartError(
-                f"critters of version {version} have no split {split!r}; choose among "
+                f"critters of version {version} have no split {split!r}; choose from "
                 f"{', '.join(splits)}"
             )
         if not _SIZES[0] <= image_size <= _SIZES[1]:

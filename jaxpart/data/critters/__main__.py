@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", type=int, default=CRITTERS_VERSION, metavar="N", help="1 or 2")
     given = parser.parse_args(arguments)
     if given.file.suffix != ".png":
-        raise JaxpartError(f"{given.file} is no .png; name a file that is")
+        raise JaxpartError(f"{given.file} is not a .png file; name one")
     picture = sheet(given.version)
     with replacing(given.file) as temporary:
         picture.quantize(256).save(temporary, "png", optimize=True)  # a third of the size

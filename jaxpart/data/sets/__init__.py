@@ -227,7 +227,7 @@ def find_set(name: str) -> tuple[str, DataSet]:
     key = ALIASES.get(name, name)
     if key not in SETS:
         raise JaxpartError(
-            f"there is no data set {name!r}; choose among {', '.join(SETS)}, tfds:NAME"
+            f"there is no data set {name!r}; choose from {', '.join(SETS)}, tfds:NAME"
         )
     return key, SETS[key]
 
@@ -320,7 +320,7 @@ def open_splits(
     unknown = [split for split in splits if split not in entry.all_splits]
     if unknown and entry.all_splits:
         raise JaxpartError(
-            f"{name} has no split {unknown[0]!r}; choose among {', '.join(entry.all_splits)}"
+            f"{name} has no split {unknown[0]!r}; choose from {', '.join(entry.all_splits)}"
         )
     try_all(splits or entry.splits)
     if splits and missing:
@@ -391,7 +391,7 @@ def _part_set(name: str) -> tuple[str, DataSet]:
     key, entry = find_set(name)
     if entry.retrieval is None:
         raise JaxpartError(
-            f"{key} has no part patches; choose among {', '.join((*PART_SETS, *ALIASES))}"
+            f"{key} has no part patches; choose from {', '.join((*PART_SETS, *ALIASES))}"
         )
     return key, entry
 

@@ -145,7 +145,9 @@ class Ade20kParts:
         path = self._root / f"{self._scenes[index]}{end}"
         pixels = decode_channels(read_file(path), str(path)).astype(np.int32)
         if pixels.ndim != 3:
-            raise JaxpartError(f"{path} has no colours, so it is no map of ADE20K; unpack it again")
+            raise JaxpartError(
+                f"{path} has no colours, so it is not an ADE20K map; unpack it again"
+            )
         return pixels[..., 0] // 10 * 256 + pixels[..., 1]
 
 

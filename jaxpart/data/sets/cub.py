@@ -134,17 +134,17 @@ def _table(path: pathlib.Path, parse: Callable[[str], _T]) -> dict[int, _T]:
             entry = int(key), parse(value.strip())
         except (ValueError, KeyError):
             raise JaxpartError(
-                f"{path}, line {number}: {line[:80]!r} is not an id and a value that the other "
-                "files know; unpack the data set again"
+                f"{path}, line {number}: {line[:80]!r} is not an id and a value known to the "
+                "other files; unpack the data set again"
             ) from None
         if entry[0] in table:
-            raise JaxpartError(f"{path}, line {number}: the id {entry[0]} stands there twice")
+            raise JaxpartError(f"{path}, line {number}: the id {entry[0]} appears twice")
         table[entry[0]] = entry[1]
     return table
 
 
 def _names(path: pathlib.Path) -> dict[int, str]:
-    """A file of lines "id name", by id; no name stands there twice."""
+    """A file of lines "id name", by id; no name appears twice."""
     names = _table(path, str)
     first: dict[str, int] = {}
     for key, name in names.items():
@@ -174,7 +174,7 @@ def _keypoints(
     _, first = np.unique(np.stack([image, part], axis=1), axis=0, return_index=True)
     again = np.ones(len(rows), bool)
     again[first] = False
-    _refuse(path, again, part, "the part id {} stands there twice for its image")
+    _refuse(path, again, part, "the part id {} appears twice for its image")
 
     order = np.argsort(image, kind="stable")
     ids, starts = np.unique(image[order], return_index=True)

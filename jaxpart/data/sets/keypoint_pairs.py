@@ -70,7 +70,7 @@ def own_pairs(root: str, most: int = 0, seed: int = 0) -> PairSet:
     for needed in ("keypoints.json", "images"):
         if not (folder / needed).exists():
             raise JaxpartError(
-                f"{folder} has no {needed}; lay a COCO-style keypoints.json and the folder images there"
+                f"{folder} has no {needed}; put a COCO-style keypoints.json and the folder images there"
             )
     return keypoint_pairs(folder / "keypoints.json", folder / "images", "own", "all", most, seed)
 

@@ -85,8 +85,8 @@ def _labels(document: CocoFile, kind: str) -> tuple[dict[int, int | None], tuple
         whole, colon, part = name.partition(":") if isinstance(name, str) else ("", "", "")
         if not whole or bool(part) != (group == "PART") or (colon and not part):
             raise JaxpartError(
-                f"{where}.name is {shown(repr(name))}, which is no name of an object (mug) or of a part "
-                "(mug:handle); unpack it again"
+                f"{where}.name is {shown(repr(name))}, which is not the name of an object (mug) "
+                "or of a part (mug:handle); unpack it again"
             )
         if (group == "PART") == (kind == "part"):
             chosen[key] = part or whole
@@ -113,7 +113,7 @@ def _images(
         there |= {f"{folder}/{path}": file for path, file in found.items()}
     missing = next((name for name in names if name not in there), None)
     if missing is not None:
-        raise JaxpartError(f"{where} lists {shown(missing)}, which is not there; {ADVICE}")
+        raise JaxpartError(f"{where} lists {shown(missing)}, which does not exist; {ADVICE}")
     return [(name, there[name]) for name in names]
 
 

@@ -54,8 +54,9 @@ def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
         inside = [name for name in ("train", "test") if (folder / name / "images").is_dir()]
         if split == "all" and inside:
             raise NotThere(
-                f"{folder} holds no images of its own but the splits {' and '.join(inside)}; where no "
-                f"split is asked for, as by retrieval, name one of them, {folder / inside[-1]}"
+                f"{folder} holds no images of its own but the splits {' and '.join(inside)}; "
+                "where no split is requested, as in retrieval, name one of them, "
+                f"{folder / inside[-1]}"
             )
         raise NotThere(f"{folder} holds no part folder: images is missing; {ADVICE}")
     if (folder / _KEYPOINTS).exists():
@@ -91,8 +92,8 @@ def _class_names(file: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     later = next((i for i, kind in enumerate(kinds) if kind and i >= first), None)
     if later is not None or first == len(lines):
         raise JaxpartError(
-            f"{file}, line {(later or 0) + 1} is {lines[later or 0]!r}, which is no class: name the labels "
-            "from 1 on, one a line (0 is the background, 255 ignored)"
+            f"{file}, line {(later or 0) + 1} is {lines[later or 0]!r}, which is not a class: "
+            "name the labels from 1 on, one per line (0 is the background, 255 ignored)"
         )
     names = ("background", *ids[first:])
     check_names(file, names)

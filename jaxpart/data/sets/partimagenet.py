@@ -124,8 +124,8 @@ def _labels(document: CocoFile) -> dict[int, int | None]:
     for row, (key, name) in enumerate(zip(ids, document.column("categories", "name"), strict=True)):
         if name not in PARTS:
             raise JaxpartError(
-                f"{document.path}: categories[{row}].name is {shown(repr(name))}, which is none of "
-                f"PartImageNet's {len(PARTS)} parts"
+                f"{document.path}: categories[{row}].name is {shown(repr(name))}, which is not "
+                f"one of PartImageNet's {len(PARTS)} parts"
             )
         labels[key] = _NAMES.index(name)
     return labels

@@ -188,8 +188,8 @@ class Pascal:
             list_file = voc / "ImageSets" / "Main" / f"{split}.txt"
             if not list_file.exists():
                 raise NotThere(
-                    f"{list_file} is missing, so the split {split!r} is unknown; unpack all of VOC 2010 "
-                    "there, or take the split 'all'"
+                    f"{list_file} is missing, so the split {split!r} is unknown; unpack all of "
+                    "VOC 2010 there, or use the split 'all'"
                 )
             ids = read_ids(list_file)
             alone = next((key for key in ids if key not in found), None)

@@ -72,7 +72,7 @@ def read_annotation(path: pathlib.Path) -> list[AnnotatedObject]:
 def _region(entry: Any, name: str) -> Region:
     text = entry[name]
     if text.size != 1 or text.dtype.kind != "U":
-        raise ValueError(f"the field {name!r} is no text")
+        raise ValueError(f"the field {name!r} is not a string")
     return Region(_NUMBER.sub("", str(text.flat[0])), entry["mask"] != 0)
 
 

@@ -164,7 +164,7 @@ def _listed(file: pathlib.Path, there: Sequence[str]) -> list[str]:
         raise NotThere(f"{file} is missing; {ADVICE_116}")
     rows = decode_json(read_file(file), file)
     if not isinstance(rows, list) or not rows:
-        raise JaxpartError(f"{file} is no list of images; unpack it again")
+        raise JaxpartError(f"{file} is not a list of images; unpack it again")
     names: list[str] = []
     for row, entry in enumerate(rows):
         name = entry.get("file_name") if isinstance(entry, dict) else None
@@ -175,7 +175,7 @@ def _listed(file: pathlib.Path, there: Sequence[str]) -> list[str]:
     for name, path in zip(names, match_files(names, there, file), strict=True):
         if path is None:
             raise JaxpartError(
-                f"{file} lists {shown(name)}, which is not there; unpack the images again"
+                f"{file} lists {shown(name)}, which does not exist; unpack the images again"
             )
         found.append(path)
     return found

@@ -133,11 +133,12 @@ def _annotation(
         ) from error
     if not (np.isfinite(xy).all() and x1 < x2 and y1 < y2 and math.isfinite(x2 - x1 + y2 - y1)):
         raise JaxpartError(
-            f"{file}: its box {[x1, y1, x2, y2]} is empty or a keypoint is no number; unpack the data set "
+            f"{file}: its box {[x1, y1, x2, y2]} is empty or a keypoint is not a number; unpack "
+            "the data set "
             "again"
         )
     if min(size) < 1:
-        raise JaxpartError(f"{file}: the image cannot be of {size[0]} × {size[1]} pixels")
+        raise JaxpartError(f"{file}: the image size {size[0]} × {size[1]} is invalid")
     keypoints = Keypoints(
         part=np.arange(_POINTS),
         xy=xy,

@@ -154,7 +154,7 @@ def _find_folder(name: str, root: str) -> pathlib.Path:
     """The folder of a version. Raises `JaxpartError` if there is none, or several configurations."""
     match = _NAME.fullmatch(name)
     if match is None:
-        raise JaxpartError(f"{name!r} is no data set; write tfds:NAME/CONFIG:VERSION")
+        raise JaxpartError(f"{name!r} is not a data set; write tfds:NAME/CONFIG:VERSION")
     base = pathlib.Path(root or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     base = base.expanduser()
     folder, config, version = base / match[1], match[2], match[3]

@@ -36,12 +36,12 @@ def part_maps(runs: Sequence[Run]) -> Iterator[Picture]:
             items, kept = read_items(file, "copy it again")
             pictures = items.get("pictures")
             if pictures is None or pictures.dtype != np.uint8:
-                raise JaxpartError(f"{file} holds no pictures; copy it again")
+                raise JaxpartError(f"{file} holds no images; copy it again")
             if not len(pictures):
                 continue
             maps = {key: labels for key, labels in kept.items() if key.metric == "parts"}
             if pictures.ndim != 4 or pictures.shape[3] != 3 or not maps:
-                raise JaxpartError(f"{file} holds no pictures with parts; copy it again")
+                raise JaxpartError(f"{file} holds no images with parts; copy it again")
             for key, labels in maps.items():
                 _check(file, key, labels, len(pictures))
             yield _picture(run, pictures, maps)
@@ -53,7 +53,7 @@ def _check(file: pathlib.Path, key: Key, labels: np.ndarray, pictures: int) -> N
         labels.ndim == 3 and labels.dtype == np.int16 and len(labels) == pictures and labels.size
     )
     if not (many and whole and 0 <= labels.min() <= labels.max() <= int(many[1])):
-        raise JaxpartError(f"{file}: {key.label} is no map of parts; copy it again")
+        raise JaxpartError(f"{file}: {key.label} is not a map of parts; copy it again")
 
 
 def _picture(

@@ -106,7 +106,7 @@ def _picture(looker: Looker) -> Picture:
 
 def _predictor(looker: Looker) -> Predictor:
     if looker.run.encoder["name"] not in KINDS or not isinstance(looker.encoder, Encoder):
-        raise JaxpartError("the method predicts no patches")
+        raise JaxpartError("the method does not predict patches")
     folder = encoder_folder(looker.config)
     if folder is None:
         raise JaxpartError("there is no decoder with random weights")
@@ -141,7 +141,7 @@ def _examples(looker: Looker, config: ViTConfig) -> Examples:
         if len(found) == _COLUMNS:
             break
     if not found:
-        raise JaxpartError(f"no part of {name} is of a size to be hidden")
+        raise JaxpartError(f"no part of {name} has a suitable size to be hidden")
     images, names, regions, masks = zip(*found, strict=True)
     return Examples(np.stack(images), names, np.stack(regions), np.stack(masks))
 

@@ -91,7 +91,7 @@ def check_heads(encoder: FrozenEncoder, options: Any) -> tuple[str, ...]:
     for chosen, known in ((options.heads, _HEADS), (options.references, tuple(_REFERENCES))):
         for name in chosen:
             if name not in known:
-                raise JaxpartError(f"there is no probe {name!r}; choose among {', '.join(known)}")
+                raise JaxpartError(f"there is no probe {name!r}; choose from {', '.join(known)}")
     names: list[str] = []
     for head in _HEADS:
         if head in options.heads or (head == "linear" and options.references):
@@ -296,7 +296,7 @@ def learnable(
 ) -> list[int]:
     """The labels of the classes that can be learned, since there is something to train on.
 
-    Says which classes are left out on both sides, and which are learned but not tested.
+    Says which classes are excluded, and which are learned but not tested.
 
     Args:
       data: The data set, for messages.
@@ -311,16 +311,14 @@ def learnable(
     trained, tested = (np.bincount(labels, minlength=len(names)) > 0 for labels in (train, test))
     if trained.sum() < 2 or not (trained & tested).any():
         raise JaxpartError(
-            f"{data}: {_some(names, trained)} in training and {_some(names, tested)} in testing are too "
-            "few classes to tell apart; take more images"
+            f"{data}: {_some(names, trained)} in training and {_some(names, tested)} in testing "
+            "are too few classes to classify; use more images"
         )
     if not trained.all():
-        progress.say(
-            f"{data}: nothing to train on of {_some(names, ~trained)}; left out on both sides"
-        )
+        progress.say(f"{data}: no training items of {_some(names, ~trained)}; excluded")
     if not tested[trained].all():
         progress.say(
-            f"{data}: nothing to test of {_some(names, trained & ~tested)}; learned, but not tested"
+            f"{data}: no test items of {_some(names, trained & ~tested)}; trained, but not tested"
         )
     return np.flatnonzero(trained).tolist()
 

@@ -48,8 +48,8 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[C
     convention = CONVENTIONS[options.convention]
     if options.soft_window and convention.target != "cells":
         raise JaxpartError(
-            f"config.correspondence.soft_window is for cells, and {options.convention} looks for pixels; "
-            "set it to 0"
+            f"config.correspondence.soft_window works on cells, and {options.convention} "
+            "predicts pixels; set it to 0"
         )
     side = side_of(encoder, options.pixels, "config.correspondence.pixels")
     for alias in options.sets:
@@ -97,12 +97,12 @@ def _with_stride(encoder: FrozenEncoder, options: Any) -> FrozenEncoder:
         return encoder
     if not isinstance(encoder, Encoder):
         raise JaxpartError(
-            f"{field} is {stride}, and the patches of {encoder.name} are its own; set it to 0"
+            f"{field} is {stride}, and the stride of {encoder.name} cannot be changed; set it to 0"
         )
     if options.convention not in OVERLAPPING:
         raise JaxpartError(
-            f"{field} is {stride}, and {options.convention} does not say where cells of overlapping "
-            f"patches lie; set it to 0, or the convention to {' or '.join(OVERLAPPING)}"
+            f"{field} is {stride}, and {options.convention} does not define the positions of "
+            f"overlapping patches; set it to 0, or the convention to {' or '.join(OVERLAPPING)}"
         )
     try:
         return with_stride(encoder, stride)

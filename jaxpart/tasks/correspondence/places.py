@@ -79,7 +79,7 @@ def find_convention(name: str) -> Convention:
     """A convention by its name. Raises `JaxpartError` if there is none."""
     if name not in CONVENTIONS:
         raise JaxpartError(
-            f"there is no convention {name!r} of correspondence; choose among {', '.join(CONVENTIONS)}"
+            f"there is no convention {name!r} of correspondence; choose from {', '.join(CONVENTIONS)}"
         )
     return CONVENTIONS[name]
 

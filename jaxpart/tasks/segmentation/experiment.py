@@ -73,7 +73,7 @@ def check(config: Any) -> None:
     """Refuses options that no result can come of: see `jaxpart.tasks.Task`."""
     if "segmentation" not in config:
         raise JaxpartError(
-            "this configuration has no segmentation; take one that has, as configs/ibot_part.py"
+            "this configuration has no segmentation; use one that has, such as configs/ibot_part.py"
         )
     check_options(config.segmentation)
 

@@ -65,7 +65,7 @@ def readouts(names: Sequence[str], depth: int) -> dict[str, tuple[int, ...]]:
             chosen[name] = (int(block.group(1)),)
         else:
             raise JaxpartError(
-                f"there is no readout {name!r}; choose among paper, blocks, block0 … block{depth - 1}"
+                f"there is no readout {name!r}; choose from paper, blocks, block0 … block{depth - 1}"
             )
     return chosen
 

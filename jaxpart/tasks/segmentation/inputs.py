@@ -59,8 +59,8 @@ class SegmentationSet:
         if names[0] != names[1]:
             raise JaxpartError(
                 f"{self.name} has {len(names[0]) - 1} classes in {self.train.info.split}, but "
-                f"{len(names[1]) - 1} others in {self.test.info.split}: a head for the ones cannot be "
-                "tested on the others; take both splits from the same place"
+                f"{len(names[1]) - 1} others in {self.test.info.split}: a head cannot be tested "
+                "on classes that it was not trained on; take both splits from the same source"
             )
 
     @property

@@ -31,7 +31,7 @@ def check_options(options: Any) -> None:
     for name in options.sets:
         if name not in options.settings:
             raise JaxpartError(
-                f"there is no segmentation set {name!r}; choose among "
+                f"there is no segmentation set {name!r}; choose from "
                 f"{', '.join(sorted(options.settings))}"
             )
         _check_setting(options.settings[name], f"{_PLACE}.settings.{name}")

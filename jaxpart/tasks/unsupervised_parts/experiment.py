@@ -70,7 +70,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[U
         name, entry = find_set(alias)
         if entry.retrieval is None:
             raise JaxpartError(
-                f"{name} has no keypoints to compare parts with; choose among {', '.join(PART_SETS)}"
+                f"{name} has no keypoints to compare parts with; choose from {', '.join(PART_SETS)}"
             )
         with progress.bar(f"{name}: opening", None):
             train, test = (open_annotated(name, split, config.data) for split in entry.splits[:2])
