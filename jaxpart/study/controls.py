@@ -27,7 +27,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.features.pixels import SIDE, cell_means
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.pretraining.pool import Pool, pool_supply, read_pool
-from jaxpart.pretraining.recipe import pretrain_config
+from jaxpart.pretraining.recipe import critters_config
 from jaxpart.pretraining.run import pretrain
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import select
@@ -189,7 +189,7 @@ def _train(
     Whole critters get more views, smaller crops and other hues: there are few of them, and an encoder
     would learn them by heart.
     """
-    config, _ = pretrain_config("deit", None)
+    config = critters_config("deit")
     views = _WHOLE_VIEWS if whole else _PATCH_VIEWS
     config.epochs = max(2, round(views / len(images)))
     config.optimizer.lr, config.optimizer.b2 = 8e-3, 0.99
@@ -201,7 +201,8 @@ def _train(
     config.views.view = {"size": _SIDE, "scale": (0.7 if whole else 0.8, 1.0)}
     if whole:
         config.views.view.update(jitter=(0.4, 0.4, 0.4, 0.5), jitter_chance=0.8)
-    config.objective.update(rand_augment=0.0, erase=0.0, mixup=0.0, cutmix=0.0, smoothing=0.0)
+    config.objective.update(rand_augment=0.0, rand_augment_layers=2, erase=0.0)
+    config.objective.update(mixup=0.0, cutmix=0.0, smoothing=0.0)
     ids = tuple(map(str, range(len(labels))))
     supply = pool_supply(Pool(images, labels.astype(np.int32), ids), config.batch_size, config.seed)
     with tempfile.TemporaryDirectory() as folder:

@@ -27,23 +27,23 @@ from jaxpart.tasks.masked_parts.experiment import QUERIES
 
 _HEAD = """# The study in miniature
 
-The paper's comparison (arXiv 2301.11915) with small encoders on drawn critters, and its four claims tested
-on them. This page is written by a command from stored results; nothing in it was entered by hand.
+The paper's comparison (arXiv 2301.11915), repeated with small encoders on drawn critters, and its claims
+tested on them. A command generates this page from stored results; no number was entered by hand.
 
 ```bash
-# needs hours: the encoders are trained anew
-python -m jaxpart.pretraining.zoo --rebuild --seed N --out ZOO/seedN     # per seed: the encoders
+# needs hours: trains the encoders
+python -m jaxpart.pretraining.zoo --rebuild --seed N --out ZOO/seedN     # for each seed
 python -m jaxpart.main --config configs/study.py \\
-    --config.encoders="('ZOO',)" --workdir runs/study                    # all figures
+    --config.encoders="('ZOO',)" --workdir runs/study                    # measures everything
 python -m jaxpart.study collect runs/study                               # jaxpart/study/results.json
 python -m jaxpart.study write docs/study.md                              # this page
 ```
 
-`python -m jaxpart.main --config configs/study.py --config.seeds=N` measures the encoders that came with
-jaxpart anew and adds the stored results of the other seeds.
+`python -m jaxpart.main --config configs/study.py --config.seeds=N` measures the bundled encoders again and
+adds the stored results of the other seeds.
 
-What it can say: how these seven objectives, trained on the same images with the same small ViT, differ on
-drawn pictures. It does not reproduce the paper's figures, which are of ViT-B/16 on ImageNet-1k."""
+The study shows how these seven objectives, trained on the same images with the same small ViT, differ on
+drawn images. It does not reproduce the paper's figures, which are for ViT-B/16 on ImageNet-1k."""
 
 
 def document(study: Study) -> str:
@@ -78,12 +78,12 @@ def _named(row: str) -> str:
 def _setting(study: Study) -> str:
     data: Mapping[str, Any] = study.options.get("data", {})
     return (
-        "## What was fixed\n\n"
+        "## Setup\n\n"
         f"- Data: {', '.join(data.get('sets', ()))}, {data.get('num_images')} training and as many test "
-        f"images of {data.get('image_size')} pixels, seed {data.get('seed')}; drawn by jaxpart, its rules "
-        "fixed before any encoder was trained on it, and not changed after.\n"
-        "- The test split shares no image with training or pretraining. Heads see features of fixed views; "
-        "accuracies are of the best epoch on the test set, as the paper's.\n"
+        f"images of {data.get('image_size')} pixels, seed {data.get('seed')}; drawn by jaxpart, by rules "
+        "that were fixed before any encoder was trained on them.\n"
+        "- The test split shares no image with training or pretraining. Heads are trained on features of "
+        "fixed views; accuracies are for the best epoch on the test set, as in the paper.\n"
         f"- Intervals: {interval_note(study.entries)}. The paper's tables have none."
     )
 
@@ -103,13 +103,15 @@ def _table(entries: Sequence[Entry]) -> str:
     for name, levels in baselines.items():
         rows.append([name, *(written(levels.get(c.key), between=" ") for c in COLUMNS)])
     below = (
-        " ° is not above every baseline: what a random order of the same patches gives, their mean colour, "
-        "and their pixels in 12 × 12 cells; ± of these is half the 95 % interval over test images."
+        " ° marks figures that are not above every baseline: a random order of the same patches, their "
+        "mean colour, and their pixels in 12 × 12 cells; the ± of baselines is half the 95 % "
+        "interval over test "
+        "images."
     )
     return (
         "## All tasks\n\n"
         + _grid(heading, rows)
-        + "\n\nThe best encoder of each column is bold; – where a method has no projector."
+        + "\n\nThe best encoder of each column is bold; – means that the method has no projector."
         + (below if baselines else "")
     )
 
@@ -118,7 +120,7 @@ def _claims(entries: Sequence[Entry]) -> str:
     judged = verdicts.judge(entries, claims.CLAIMS)
     # What the modules say of themselves, without their headings.
     said, rules = ((m.__doc__ or "").split("\n\n", 1)[1].strip() for m in (claims, verdicts))
-    text = [f"## The paper's four claims\n\n{said}\n\n{rules}"]
+    text = [f"## The claims\n\n{said}\n\n{rules}"]
     text.append(
         _grid(
             ["claim", "at this scale", "comparisons that hold"],
@@ -168,10 +170,10 @@ def _layers(entries: Sequence[Entry]) -> str:
             )
         table.append([label(layer) if layer.head else f"`{label(layer)}`", *cells])
     return (
-        "## From part to whole\n\nAP in percent with which part patches retrieve the same part / the same "
-        "kind of object, by what each block and each layer of the projector makes of them. Blocks count "
-        "from 0 and are before the final norm, `embedding` is the mean patch token; `projector1`… are each "
-        "layer's output as the next one sees it, the last being the projection.\n\n"
+        "## From part to whole\n\nAP (percent) of part patches retrieving the same part / the same kind of "
+        "object, by the output of each block and of each projector layer. Blocks are counted from 0 and "
+        "taken before the final norm; `embedding` is the mean patch token; `projector1`… are the layers' "
+        "outputs as the next layer sees them, the last being the projection.\n\n"
         + _grid(["layer", *map(_named, rows)], table)
     )
 
@@ -192,11 +194,13 @@ def _hidden(entries: Sequence[Entry]) -> str:
     if not table:
         return ""
     return (
-        "## From part to part\n\nOne whole annotated part is hidden and predicted from the rest; AP in "
-        "percent with which the prediction retrieves true parts of its name among all. `random_mask`: as "
-        "many patches are hidden at random, so that the part's other patches are seen; `other_image`: the "
-        "same place in another image, so what place alone tells; `seen`: the true part itself "
-        "retrieves.\n\n" + _grid(["", "chance", *QUERIES], table)
+        "## From part to part\n\nOne whole annotated part is masked and predicted from the rest; AP "
+        "(percent) of the prediction retrieving true parts of that name. `random_mask`: the "
+        "same number of patches "
+        "is masked at random, so other patches of the part are visible; `other_image`: the same "
+        "position in "
+        "another image, which shows what position alone explains; `seen`: the true part is the query."
+        "\n\n" + _grid(["", "chance", *QUERIES], table)
     )
 
 

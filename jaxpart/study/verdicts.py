@@ -2,14 +2,14 @@
 
 The rules were written before any result of a trained encoder was seen:
 
-- A comparison is a difference of two figures against a bound, 0 unless the claim says how large the
-  difference is. It holds if the 95 % interval of the difference lies on the claimed side of the bound, it
-  does not hold if the interval lies on the other side, and else it is undecided.
+- A comparison tests the difference of two figures against a bound, which is 0 unless the claim states a
+  size. It holds if the 95 % interval of the difference lies on the claimed side of the bound, does not hold
+  if the interval lies on the other side, and is undecided otherwise.
 - With several pretrainings the difference is taken seed by seed, and the interval is Student's t over the
-  seeds that both sides have. With one, it is put together of the intervals over test items that the tasks
-  give, as if they were independent; it knows nothing of another training. Without these: undecided.
-- A claim of several comparisons holds if all hold, does not hold if any does not, and else is undecided.
-  (All having to hold, their number needs no correction.)
+  seeds that both sides have. With one, it combines the tasks' intervals over test items as if they were
+  independent, and does not cover variation between trainings. Without intervals it is undecided.
+- A claim of several comparisons holds if all hold, does not hold if any does not, and is undecided
+  otherwise. (Since all must hold, their number needs no correction.)
 """
 
 from __future__ import annotations
