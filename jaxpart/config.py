@@ -181,7 +181,7 @@ def correspondence_config(argument: str | None) -> ConfigDict:
     config.data.sets = ()
     options = ConfigDict()
     options.sets = (variant or "critters",)
-    options.pairs = 0 if variant == "spair" else 100  # of each class, drawn by the seed; 0: all
+    options.pairs = 100  # of each class, drawn by the seed; 0: all
     options.representations = ()  # "block8/tokens", joined by "+"; none: every block, and the last norm
     options.alphas = (0.05, 0.1, 0.15)
     options.reference = "box"  # or "image"; where there are no boxes it is the image
@@ -190,6 +190,8 @@ def correspondence_config(argument: str | None) -> ConfigDict:
     options.pixels = 0  # side of the square; 0: the size the encoder was made for
     options.stride = 0  # pixels from a patch to the next, which may overlap; 0: the patch size
     options.batch_size = 32
+    if variant == "spair":
+        options.pairs = 0
     config.correspondence = options
     return config
 
@@ -209,17 +211,19 @@ def parts_config(argument: str | None) -> ConfigDict:
     config.data.sets = (variant or "critters",)
     options = ConfigDict()
     options.methods = ("kmeans", "nmf")
-    options.parts = (4, 8, 16) if variant else (8,)  # into how many the foreground is divided
+    options.parts = (8,)  # into how many the foreground is divided
     options.representations = ()  # "block8/tokens", joined by "+"; none: every block, and the last norm
     options.foreground = (
         "auto"  # "masks", "spectral" by the last block's tokens, or masks if there are
     )
-    options.images = 1000 if variant else 150  # of each split, drawn by the seed; 0: all
-    options.tokens = 50_000 if variant else 3000  # that parts are fitted to, drawn by the seed
-    options.restarts = 10 if variant else 3  # of k-means
+    options.images = 150  # of each split, drawn by the seed; 0: all
+    options.tokens = 3000  # that parts are fitted to, drawn by the seed
+    options.restarts = 3  # of k-means
     options.pictures = 8  # test images whose parts the report draws
     options.pixels = 0  # side of the square; 0: the size the encoder was made for
     options.batch_size = 32
+    if variant == "cub":
+        options.update(parts=(4, 8, 16), images=1000, tokens=50_000, restarts=10)
     config.unsupervised_parts = options
     return config
 
@@ -391,29 +395,46 @@ def object_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
       methods: Those there are.
     """
     method = variant_of(argument, methods)
-    config = part_config(method or "ibot", "paper" if method else "", projector=False)
+    return _imagenet_objects(method) if method else _embedded_objects()
+
+
+def _embedded_objects() -> ConfigDict:
+    """The 24 kinds of critters, on random views."""
+    config = _objects(_embedded("ibot"), _embedded_classification())
+    config.data.sets = ("critters",)
+    config.data.num_images = 240
+    options = config.object_classification
+    options.linear.epochs = options.attentive.epochs = 5
+    return config
+
+
+def _imagenet_objects(method: str) -> ConfigDict:
+    """ImageNet-1k by the method's published recipe."""
+    config = _objects(_paper(method), _paper_classification())
+    config.data.sets = ("imagenet",)
+    options = config.object_classification
+    options.selection = False  # it doubles the time
+    options.references = ()
+    options.linear.update(_LINEAR.get(method, {}))
+    options.attentive.update(_ATTENTIVE.get(method, {}))
+    if method == "cae":
+        options.bn_test = "batch"
+    if method == "deit":
+        options.own_classifier, options.heads = True, ()
+    return config
+
+
+def _objects(config: ConfigDict, options: ConfigDict) -> ConfigDict:
+    """Turns a configuration of the part tasks into one of object classification."""
     del config.retrieval
     del config.classification
     del config.segmentation
     config.tasks = ("object_classification",)
-    config.data.sets = ("imagenet",) if method else ("critters",)
-
-    options = _paper_classification() if method else _embedded_classification()
     del options.patch_pixels
     options.pixels = 0  # 0: the size the encoder was made for
     options.workers = 0  # processes that decode; 0: threads
     options.views = "random"  # crops and flips, anew in every epoch; "eval": fixed, encoded once
-    options.own_classifier = method == "deit"  # test the encoder's own classifier
-    options.selection = not method  # on ImageNet it doubles the time
-    options.references = () if method else ("knn", "logistic")
-    if method == "deit":
-        options.heads = ()
-    if not method:
-        config.data.num_images = 240
-        options.linear.epochs = options.attentive.epochs = 5
-    options.linear.update(_LINEAR.get(method, {}))
-    options.attentive.update(_ATTENTIVE.get(method, {}))
-    options.bn_test = "batch" if method == "cae" else "running"
+    options.own_classifier = False  # test the encoder's own classifier
     config.object_classification = options
     return config
 

@@ -10,22 +10,34 @@ pixels; the original's are those of OpenAI's discrete VAE, which cannot be distr
 
 from ml_collections import ConfigDict
 
-from jaxpart.pretraining.recipe import pretrain_config
+from jaxpart.pretraining.recipe import critters_config, imagenet_config, pretrain_config
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
-    config, imagenet = pretrain_config("beit", variant)
-    jitter = {"jitter": (0.4, 0.4, 0.4, 0.0), "jitter_chance": 1.0}
-    size = 224 if imagenet else 64
-    config.views.view = ConfigDict({"size": size, "scale": (0.08, 1.0), **jitter})
+    return pretrain_config(variant, _critters, _imagenet)
+
+
+_VIEW = {"scale": (0.08, 1.0), "jitter": (0.4, 0.4, 0.4, 0.0), "jitter_chance": 1.0}
+
+
+def _critters() -> ConfigDict:
+    config = critters_config("beit")
+    config.views.view = ConfigDict(_VIEW | {"size": 64})
     config.objective.mask_share = 75.5 / 196
-    config.objective.smallest_block = 16 if imagenet else 4
+    config.objective.smallest_block = 4
     config.decoder.update(out=128, codebook=8 * 8 * 3)
-    if imagenet:
-        config.decoder.update(out=8192, codebook=16 * 16 * 3)
-        config.epochs, config.warmup_epochs, config.batch_size = 800, 10, 2048
-        config.optimizer.lr, config.optimizer.end_lr = 1.5e-3 / 8, 1e-5
-        config.optimizer.clip = "global"
-        config.drop_path = 0.1
+    return config
+
+
+def _imagenet() -> ConfigDict:
+    config = imagenet_config("beit")
+    config.views.view = ConfigDict(_VIEW | {"size": 224})
+    config.objective.mask_share = 75.5 / 196
+    config.objective.smallest_block = 16
+    config.decoder.update(out=8192, codebook=16 * 16 * 3)
+    config.epochs, config.warmup_epochs, config.batch_size = 800, 10, 2048
+    config.optimizer.lr, config.optimizer.end_lr = 1.5e-3 / 8, 1e-5
+    config.optimizer.clip = "global"
+    config.drop_path = 0.1
     return config

@@ -11,22 +11,33 @@ distributed here.
 
 from ml_collections import ConfigDict
 
-from jaxpart.pretraining.recipe import pretrain_config
+from jaxpart.pretraining.recipe import critters_config, imagenet_config, pretrain_config
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
-    config, imagenet = pretrain_config("cae", variant)
-    config.views.view = ConfigDict({"size": 224 if imagenet else 64, "scale": (0.08, 1.0)})
+    return pretrain_config(variant, _critters, _imagenet)
+
+
+def _critters() -> ConfigDict:
+    config = critters_config("cae")
+    config.views.view = ConfigDict({"size": 64, "scale": (0.08, 1.0)})
     config.objective.mask_share = 0.5
     config.objective.smallest_block = 4
     config.decoder.update(out=128, codebook=8 * 8 * 3)
     config.decoder.update(depth=1, mlp_width=64, regressor_depth=1, regressor_mlp_width=64)
-    if imagenet:
-        config.decoder.update(out=8192, codebook=16 * 16 * 3)
-        config.decoder.update(depth=4, mlp_width=3072, regressor_depth=4, regressor_mlp_width=3072)
-        config.epochs, config.warmup_epochs, config.batch_size = 1600, 20, 2048
-        config.optimizer.lr, config.optimizer.end_lr = 1.5e-3 / 8, 1e-5
-        config.optimizer.clip = "global"
-        config.drop_path = 0.1
+    return config
+
+
+def _imagenet() -> ConfigDict:
+    config = imagenet_config("cae")
+    config.views.view = ConfigDict({"size": 224, "scale": (0.08, 1.0)})
+    config.objective.mask_share = 0.5
+    config.objective.smallest_block = 4
+    config.decoder.update(out=8192, codebook=16 * 16 * 3)
+    config.decoder.update(depth=4, mlp_width=3072, regressor_depth=4, regressor_mlp_width=3072)
+    config.epochs, config.warmup_epochs, config.batch_size = 1600, 20, 2048
+    config.optimizer.lr, config.optimizer.end_lr = 1.5e-3 / 8, 1e-5
+    config.optimizer.clip = "global"
+    config.drop_path = 0.1
     return config

@@ -9,22 +9,37 @@ stochastic depth 0.1. Repeated augmentation (each image three times in a batch) 
 
 from ml_collections import ConfigDict
 
-from jaxpart.pretraining.recipe import pretrain_config
+from jaxpart.pretraining.recipe import critters_config, imagenet_config, pretrain_config
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
-    config, imagenet = pretrain_config("deit", variant)
-    config.views.view = ConfigDict({"size": 224 if imagenet else 64, "scale": (0.08, 1.0)})
-    config.objective.rand_augment = 9.0
-    config.objective.rand_augment_layers = 2
-    config.objective.erase = 0.25
-    config.objective.mixup = 0.8
-    config.objective.cutmix = 1.0
-    config.objective.smoothing = 0.1
-    if imagenet:
-        config.projector.out = 1000
-        config.epochs, config.warmup_epochs, config.batch_size = 300, 5, 1024
-        config.optimizer.lr, config.optimizer.end_lr = 2.5e-4, 1e-5
-        config.drop_path = 0.1
+    return pretrain_config(variant, _critters, _imagenet)
+
+
+_OBJECTIVE = {
+    "rand_augment": 9.0,
+    "rand_augment_layers": 2,
+    "erase": 0.25,
+    "mixup": 0.8,
+    "cutmix": 1.0,
+    "smoothing": 0.1,
+}
+
+
+def _critters() -> ConfigDict:
+    config = critters_config("deit")
+    config.views.view = ConfigDict({"size": 64, "scale": (0.08, 1.0)})
+    config.objective.update(_OBJECTIVE)
+    return config
+
+
+def _imagenet() -> ConfigDict:
+    config = imagenet_config("deit")
+    config.views.view = ConfigDict({"size": 224, "scale": (0.08, 1.0)})
+    config.objective.update(_OBJECTIVE)
+    config.projector.out = 1000
+    config.epochs, config.warmup_epochs, config.batch_size = 300, 5, 1024
+    config.optimizer.lr, config.optimizer.end_lr = 2.5e-4, 1e-5
+    config.drop_path = 0.1
     return config

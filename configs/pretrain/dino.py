@@ -9,15 +9,36 @@ over 50 epochs, clipping of each array at 0.3, last layer still for 3 epochs.
 
 from ml_collections import ConfigDict
 
-from jaxpart.pretraining.recipe import distill, local_view, pair_of_views, pretrain_config
+from jaxpart.pretraining.recipe import (
+    CRITTERS_LOCAL,
+    CRITTERS_PAIR,
+    IMAGENET_LOCAL,
+    IMAGENET_PAIR,
+    critters_config,
+    distill_critters,
+    distill_imagenet,
+    imagenet_config,
+    pretrain_config,
+)
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
-    config, imagenet = pretrain_config("dino", variant)
-    config.views.pair = ConfigDict(pair_of_views(imagenet, scale=(0.25, 1.0)))
-    config.views.local = ConfigDict(local_view(imagenet, scale=(0.05, 0.25)))
-    distill(config, imagenet=imagenet)
-    if imagenet:
-        config.projector.out = 65536
+    return pretrain_config(variant, _critters, _imagenet)
+
+
+def _critters() -> ConfigDict:
+    config = critters_config("dino")
+    config.views.pair = ConfigDict(CRITTERS_PAIR | {"scale": (0.25, 1.0)})
+    config.views.local = ConfigDict(CRITTERS_LOCAL | {"scale": (0.05, 0.25)})
+    distill_critters(config)
+    return config
+
+
+def _imagenet() -> ConfigDict:
+    config = imagenet_config("dino")
+    config.views.pair = ConfigDict(IMAGENET_PAIR | {"scale": (0.25, 1.0)})
+    config.views.local = ConfigDict(IMAGENET_LOCAL | {"scale": (0.05, 0.25)})
+    distill_imagenet(config)
+    config.projector.out = 65536
     return config

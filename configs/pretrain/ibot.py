@@ -11,19 +11,47 @@ or 30 ± 20 % of the patches, teacher temperature 0.04 to 0.07 over 50 epochs. F
 
 from ml_collections import ConfigDict
 
-from jaxpart.pretraining.recipe import distill, local_view, pair_of_views, pretrain_config
+from jaxpart.pretraining.recipe import (
+    CRITTERS_LOCAL,
+    CRITTERS_PAIR,
+    IMAGENET_LOCAL,
+    IMAGENET_PAIR,
+    critters_config,
+    distill_critters,
+    distill_imagenet,
+    imagenet_config,
+    pretrain_config,
+)
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
-    config, imagenet = pretrain_config("ibot", variant)
-    config.views.pair = ConfigDict(pair_of_views(imagenet, scale=(0.32, 1.0)))
-    config.views.local = ConfigDict(local_view(imagenet, scale=(0.05, 0.32)))
+    return pretrain_config(variant, _critters, _imagenet)
+
+
+_MASKS = {
+    "mask": "block",  # or "random"
+    "mask_shares": (0.0, 0.3),
+    "mask_deviations": (0.0, 0.2),
+}
+
+
+def _critters() -> ConfigDict:
+    config = critters_config("ibot")
+    config.views.pair = ConfigDict(CRITTERS_PAIR | {"scale": (0.32, 1.0)})
+    config.views.local = ConfigDict(CRITTERS_LOCAL | {"scale": (0.05, 0.32)})
     config.decoder.out = 0
-    distill(config, imagenet=imagenet)
-    config.objective.mask = "block"  # or "random"
-    config.objective.mask_shares = (0.0, 0.3)
-    config.objective.mask_deviations = (0.0, 0.2)
-    if imagenet:
-        config.projector.update(out=8192, patch_out=0)  # 0: the head is shared
+    distill_critters(config)
+    config.objective.update(_MASKS)
+    return config
+
+
+def _imagenet() -> ConfigDict:
+    config = imagenet_config("ibot")
+    config.views.pair = ConfigDict(IMAGENET_PAIR | {"scale": (0.32, 1.0)})
+    config.views.local = ConfigDict(IMAGENET_LOCAL | {"scale": (0.05, 0.32)})
+    config.decoder.out = 0
+    distill_imagenet(config)
+    config.objective.update(_MASKS)
+    config.projector.update(out=8192, patch_out=0)  # 0: the head is shared
     return config

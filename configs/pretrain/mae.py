@@ -8,18 +8,29 @@
 
 from ml_collections import ConfigDict
 
-from jaxpart.pretraining.recipe import pretrain_config
+from jaxpart.pretraining.recipe import critters_config, imagenet_config, pretrain_config
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
-    config, imagenet = pretrain_config("mae", variant)
-    config.views.view = ConfigDict({"size": 224 if imagenet else 64, "scale": (0.2, 1.0)})
+    return pretrain_config(variant, _critters, _imagenet)
+
+
+def _critters() -> ConfigDict:
+    config = critters_config("mae")
+    config.views.view = ConfigDict({"size": 64, "scale": (0.2, 1.0)})
     config.optimizer.b2 = 0.95
     config.objective.mask_share = 0.75
     config.decoder.update(width=64, num_heads=4, mlp_width=256, depth=2, out=8 * 8 * 3)
-    if imagenet:
-        config.decoder.update(width=512, num_heads=16, mlp_width=2048, depth=8, out=16 * 16 * 3)
-        config.epochs, config.warmup_epochs, config.batch_size = 1600, 40, 4096
-        config.optimizer.lr, config.optimizer.end_lr = 1.5e-4, 0.0
+    return config
+
+
+def _imagenet() -> ConfigDict:
+    config = imagenet_config("mae")
+    config.views.view = ConfigDict({"size": 224, "scale": (0.2, 1.0)})
+    config.optimizer.b2 = 0.95
+    config.objective.mask_share = 0.75
+    config.decoder.update(width=512, num_heads=16, mlp_width=2048, depth=8, out=16 * 16 * 3)
+    config.epochs, config.warmup_epochs, config.batch_size = 1600, 40, 4096
+    config.optimizer.lr, config.optimizer.end_lr = 1.5e-4, 0.0
     return config

@@ -9,19 +9,39 @@ temperature 0.2, random patch projection.
 
 from ml_collections import ConfigDict
 
-from jaxpart.pretraining.recipe import pair_of_views, pretrain_config
+from jaxpart.pretraining.recipe import (
+    CRITTERS_PAIR,
+    IMAGENET_PAIR,
+    critters_config,
+    imagenet_config,
+    pretrain_config,
+)
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
-    config, imagenet = pretrain_config("mocov3", variant)
-    config.views.pair = ConfigDict(pair_of_views(imagenet, scale=(0.08, 1.0)))
+    return pretrain_config(variant, _critters, _imagenet)
+
+
+def _critters() -> ConfigDict:
+    config = critters_config("mocov3")
+    config.views.pair = ConfigDict(CRITTERS_PAIR | {"scale": (0.08, 1.0)})
+    _shared(config)
+    return config
+
+
+def _imagenet() -> ConfigDict:
+    config = imagenet_config("mocov3")
+    config.views.pair = ConfigDict(IMAGENET_PAIR | {"scale": (0.08, 1.0)})
+    _shared(config)
+    config.projector.update(hidden=(4096, 4096), out=256, predictor=4096)
+    config.epochs, config.warmup_epochs, config.batch_size = 300, 40, 4096
+    config.optimizer.lr, config.optimizer.end_lr = 1.5e-4, 0.0
+    return config
+
+
+def _shared(config: ConfigDict) -> None:
     config.optimizer.weight_decay = config.optimizer.end_weight_decay = 0.1
     config.optimizer.decay = "all"
     config.objective.momentum = 0.99
     config.objective.temperature = 0.2
-    if imagenet:
-        config.projector.update(hidden=(4096, 4096), out=256, predictor=4096)
-        config.epochs, config.warmup_epochs, config.batch_size = 300, 40, 4096
-        config.optimizer.lr, config.optimizer.end_lr = 1.5e-4, 0.0
-    return config

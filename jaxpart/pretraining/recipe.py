@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -126,33 +126,41 @@ def _check_view(where: str, view: Any, patch: int) -> None:
         )
 
 
-def pretrain_config(method: str, argument: str | None) -> tuple[ConfigDict, bool]:
-    """The fields of a pretraining run, and whether they shall state the published recipe.
+def pretrain_config(
+    argument: str | None, critters: Callable[[], ConfigDict], imagenet: Callable[[], ConfigDict]
+) -> ConfigDict:
+    """The variant of a method's configuration that the command line asks for.
 
-    Without a variant: the embedded data set and the method's small encoder, sized so that every
-    method sees the same images and needs at most 20 minutes on 2 cores. "imagenet": ViT-B/16 on
-    ImageNet-1k; what the method's file sets after that is its published recipe.
+    Args:
+      argument: What follows the colon: nothing, or "imagenet".
+      critters: Makes the small experiment.
+      imagenet: Makes the published recipe.
 
     Raises:
       JaxpartError: There is no such variant.
     """
-    imagenet = variant_of(argument, ["imagenet"]) == "imagenet"
+    return imagenet() if variant_of(argument, ["imagenet"]) else critters()
+
+
+def critters_config(method: str) -> ConfigDict:
+    """The small encoder on the embedded data set.
+
+    All methods see the same images, for at most 20 minutes on 2 cores.
+    """
     config = ConfigDict()
     config.method = method
     config.seed = 0
 
     config.data = ConfigDict()
-    config.data.name = "imagenet" if imagenet else "critters"
+    config.data.name = "critters"
     config.data.root = ""  # imagenet: the folder that holds train/
     config.data.num_images = 4000  # critters
-    config.data.image_size = 256 if imagenet else 96  # views are cut from squares of this side
+    config.data.image_size = 96  # views are cropped from squares of this side
     config.data.seed = 0
     config.data.version = CRITTERS_VERSION  # critters
 
-    config.encoder = ConfigDict(
-        _BASE if imagenet else {}
-    )  # fields of ViTConfig, else the small one's
-    config.projector = ConfigDict()  # fields of ProjectorConfig, else the small one's
+    config.encoder = ConfigDict()  # fields of ViTConfig; others are the small encoder's
+    config.projector = ConfigDict()  # fields of ProjectorConfig, likewise
     config.decoder = ConfigDict()  # fields of DecoderConfig; none without a decoder
 
     config.epochs = 12
@@ -173,48 +181,68 @@ def pretrain_config(method: str, argument: str | None) -> tuple[ConfigDict, bool
     config.views = ConfigDict()  # fields of ViewConfig by kind of view
     config.objective = ConfigDict()  # the method's own
 
-    config.log_every = 50 if imagenet else 1  # steps
-    config.checkpoint_seconds = 600.0 if imagenet else 60.0
-    return config, imagenet
+    config.log_every = 1  # steps
+    config.checkpoint_seconds = 60.0
+    return config
 
 
-def pair_of_views(imagenet: bool, *, scale: tuple[float, float]) -> dict[str, Any]:
-    """The two views of MoCo v3, DINO and iBOT: the first is blurred always, the second seldom."""
-    return {
-        "size": 224 if imagenet else 64,
-        "scale": scale,
-        "jitter": (0.4, 0.4, 0.2, 0.1),
-        "jitter_chance": 0.8,
-        "gray": 0.2,
-        "blur": (1.0, 0.1),
-        "blur_sigma": (0.1, 2.0) if imagenet else (0.1, 0.6),
-        "solarize": (0.0, 0.2),
-    }
+def imagenet_config(method: str) -> ConfigDict:
+    """ViT-B/16 on ImageNet-1k; the method's file adds its published recipe."""
+    config = critters_config(method)
+    config.data.name = "imagenet"
+    config.data.image_size = 256
+    config.encoder = ConfigDict(_BASE)
+    config.log_every = 50
+    config.checkpoint_seconds = 600.0
+    return config
 
 
-def local_view(imagenet: bool, *, scale: tuple[float, float]) -> dict[str, Any]:
-    """The small crops of DINO and iBOT."""
-    pair = pair_of_views(imagenet, scale=scale)
-    return {**pair, "size": 96 if imagenet else 32, "blur": 0.5, "solarize": 0.0}
+_PAIR = {
+    "jitter": (0.4, 0.4, 0.2, 0.1),
+    "jitter_chance": 0.8,
+    "gray": 0.2,
+    "blur": (1.0, 0.1),
+    "solarize": (0.0, 0.2),
+}
+CRITTERS_PAIR = _PAIR | {"size": 64, "blur_sigma": (0.1, 0.6)}
+IMAGENET_PAIR = _PAIR | {"size": 224, "blur_sigma": (0.1, 2.0)}
+"""The two views of MoCo v3, DINO and iBOT, without their scale: the first is always blurred."""
+
+_LOCAL = {"blur": 0.5, "solarize": 0.0}
+CRITTERS_LOCAL = CRITTERS_PAIR | _LOCAL | {"size": 32}
+IMAGENET_LOCAL = IMAGENET_PAIR | _LOCAL | {"size": 96}
+"""The small crops of DINO and iBOT, without their scale."""
 
 
-def distill(config: Any, *, imagenet: bool) -> None:
-    """Sets what DINO and iBOT share: optimiser, teacher, number of local crops.
+def distill_critters(config: ConfigDict) -> None:
+    """Sets what DINO and iBOT share on critters.
 
-    Faster, or with a teacher at a temperature of 0.04, their small encoders soon tell no images apart.
+    With a higher rate, or a teacher's temperature of 0.04, the small encoders soon map all images to the
+    same output.
     """
+    _distill(config)
     config.optimizer.lr = 5e-4
+    config.objective.local_crops = 2
+    config.objective.teacher_temperature = (0.02, 0.02, 1)  # from, to, epochs
+    config.objective.freeze_last_layer_epochs = 1
+
+
+def distill_imagenet(config: ConfigDict) -> None:
+    """Sets what DINO's and iBOT's published recipes share."""
+    _distill(config)
+    config.optimizer.lr, config.optimizer.end_lr = 7.5e-4, 2e-6
+    config.objective.local_crops = 10
+    config.objective.teacher_temperature = (0.04, 0.07, 50)
+    config.objective.freeze_last_layer_epochs = 3
+    config.projector.update(hidden=(2048, 2048), bottleneck=256)
+    config.epochs, config.warmup_epochs, config.batch_size = 400, 10, 1024
+    config.drop_path = 0.1
+
+
+def _distill(config: ConfigDict) -> None:
     config.optimizer.weight_decay, config.optimizer.end_weight_decay = 0.04, 0.4
     config.optimizer.clip, config.optimizer.clip_norm = "array", 0.3
     config.objective.momentum = 0.996
-    config.objective.local_crops = 10 if imagenet else 2
-    config.objective.teacher_temperature = (0.04, 0.07, 50) if imagenet else (0.02, 0.02, 1)
-    config.objective.freeze_last_layer_epochs = 3 if imagenet else 1
-    if imagenet:
-        config.projector.update(hidden=(2048, 2048), bottleneck=256)
-        config.epochs, config.warmup_epochs, config.batch_size = 400, 10, 1024
-        config.optimizer.lr, config.optimizer.end_lr = 7.5e-4, 2e-6
-        config.drop_path = 0.1
 
 
 def architecture(config: Any) -> tuple[ViTConfig, DecoderConfig | None]:
