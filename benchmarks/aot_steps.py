@@ -16,11 +16,12 @@ from flax import nnx
 
 from jaxpart import devices
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.encoder import Encoder, graph_of
+from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.precision import REFERENCE, Precision
-from jaxpart.encoders.sharding import cut_axis
-from jaxpart.encoders.vit import ViT
+from jaxpart.encoders.sharding import sharded_axis
+from jaxpart.encoders.vit import abstract_vit
+from jaxpart.encoders.weights import variables_of
 from jaxpart.metrics.average_precision import placed, ring_queries
 from jaxpart.pretraining.objective import find
 from jaxpart.pretraining.recipe import architecture
@@ -177,13 +178,10 @@ def pretraining(method: str) -> Step:
 def _encoder(precision: Precision, model_devices: int = 1) -> Encoder:
     config = ViTConfig()
     devices.arrange(model_devices)
-    state = nnx.state(nnx.eval_shape(lambda: ViT(config, rngs=nnx.Rngs(0))))
-    for path, leaf in nnx.to_flat_state(state):
-        axis = cut_axis(".".join(map(str, path)))
-        leaf.set_value(devices.cut_over_model(leaf.get_value(), axis))
-    return Encoder(
-        "deit", config, Preprocessing(), "", True, graph_of(config), state, precision, model_devices
-    )
+    graph, state = nnx.split(abstract_vit(config))
+    for path, leaf in variables_of(state).items():
+        leaf.set_value(devices.shard_over_model(leaf.get_value(), sharded_axis(path)))
+    return Encoder("deit", nnx.merge(graph, state), Preprocessing(), "", True, precision)
 
 
 def _pixel_heads() -> PixelHeads:

@@ -1,7 +1,7 @@
 """Devices and processes. The only file that knows meshes, and that asks JAX what devices there are.
 
 A mesh has two axes: "data", over which batches are cut, and "model", over which large weights may be.
-Everything that enters a compiled step is put there by `shard`, `replicate` or `cut_over_model`; a
+Everything that enters a compiled step is put there by `shard`, `replicate` or `shard_over_model`; a
 program then runs unchanged on one CPU, on several GPUs, and on a pod.
 """
 
@@ -278,7 +278,7 @@ def shard_whole(array: np.ndarray) -> jax.Array:
     return _cut(array, PartitionSpec(_EVERY))
 
 
-def cut_over_model(array: np.ndarray, axis: int | None) -> jax.Array:
+def shard_over_model(array: np.ndarray, axis: int | None) -> jax.Array:
     """A weight that every process holds whole, to the devices: whole on each, or cut over "model".
 
     Args:
@@ -301,7 +301,7 @@ def _cut(array: np.ndarray, spec: PartitionSpec) -> Any:
     return jax.make_array_from_single_device_arrays(array.shape, sharding, arrays)
 
 
-def _is_cut_over_model(x: Any) -> bool:
+def _is_model_sharded(x: Any) -> bool:
     sharding = x.sharding if isinstance(x, jax.Array | jax.ShapeDtypeStruct) else None
     return isinstance(sharding, NamedSharding) and "model" in sharding.spec
 
@@ -323,11 +323,11 @@ def replicate(tree: Any, *, local: bool = False) -> Any:
 
     def put(x: Any) -> Any:
         if _described:
-            cut = x.sharding if _is_cut_over_model(x) else sharding
+            cut = x.sharding if _is_model_sharded(x) else sharding
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=cut)
         if isinstance(x, jax.Array) and x.sharding == sharding:
             return x
-        if _is_cut_over_model(x):
+        if _is_model_sharded(x):
             there = NamedSharding(_mesh(local), x.sharding.spec)
             parts = [shard.data for shard in x.addressable_shards]
             return jax.make_array_from_single_device_arrays(x.shape, there, parts)

@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from flax import nnx
 from safetensors import safe_open
 
 from jaxpart.config import part_config
@@ -16,6 +15,7 @@ from jaxpart.data.sets import retrieval_set
 from jaxpart.encoders.configured import configured_encoder
 from jaxpart.encoders.loading import random_encoder, write_encoder
 from jaxpart.encoders.small import small_config
+from jaxpart.encoders.weights import arrays_of
 from jaxpart.errors import JaxpartError
 from jaxpart.export.__main__ import main
 from jaxpart.export.formats import FORMATS, write_features
@@ -90,7 +90,7 @@ def test_a_converted_encoder_is_exported(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("jaxpart.export.__main__.part_config", few_images)
     config = small_config("mae")
     encoder = random_encoder("mae", config, seed=1)
-    arrays = {".".join(map(str, p)): leaf[...] for p, leaf in nnx.to_flat_state(encoder.state)}
+    arrays = arrays_of(encoder.vit)
     (tmp_path / "mae").mkdir()
     write_encoder(tmp_path / "mae", "mae", config, encoder.preprocessing, arrays, {})
     command = [str(tmp_path / "mae"), str(tmp_path / "out"), "--format", "npz", "--cache", "off"]
@@ -110,7 +110,7 @@ def test_a_wide_projection_is_exported_by_few_channels(tmp_path, monkeypatch):
     monkeypatch.setattr("jaxpart.export.__main__.part_config", few_images)
     config = small_config("dino")
     encoder = random_encoder("dino", config)
-    arrays = {".".join(map(str, p)): leaf[...] for p, leaf in nnx.to_flat_state(encoder.state)}
+    arrays = arrays_of(encoder.vit)
     (tmp_path / "dino").mkdir()
     write_encoder(tmp_path / "dino", "dino", config, encoder.preprocessing, arrays, {})
     command = [str(tmp_path / "dino"), str(tmp_path), "--format", "npz", "--cache", "off"]

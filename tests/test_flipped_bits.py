@@ -18,6 +18,7 @@ from jaxpart.data.preparing import prepare
 from jaxpart.data.sets.imagenet import ImageNet
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import random_encoder, write_encoder
+from jaxpart.encoders.weights import arrays_of
 from jaxpart.features.cache import Cache, Shard
 from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.io.npz import read_npz
@@ -82,8 +83,7 @@ def test_encoders_and_decoders(tmp_path):
     folder = tmp_path / "encoder"
     folder.mkdir()
     encoder = random_encoder("mae", ENCODER)
-    arrays = {".".join(map(str, path)): np.asarray(leaf[...])
-              for path, leaf in nnx.to_flat_state(encoder.state)}  # fmt: skip
+    arrays = arrays_of(encoder.vit)
     config = DecoderConfig("mae", (2, 2), 192, 8, num_heads=2, mlp_width=16, depth=1)
     rng = np.random.default_rng(0)
     behind = {
@@ -97,7 +97,7 @@ def test_encoders_and_decoders(tmp_path):
         found = jaxpart.load_encoder(folder, put=np.asarray)
         decoder = load_decoder(folder)
         parts = found.name, dataclasses.asdict(found.config), found.preprocessing, found.digest
-        return repr(parts), jax.tree.leaves(found.state), jax.tree.leaves(nnx.state(decoder))
+        return repr(parts), jax.tree.leaves(found.vit), jax.tree.leaves(nnx.state(decoder))
 
     assert check(folder, read, 60) > 15
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.encoder import graph_of
+from jaxpart.encoders.encoder import with_config
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.verify import stages
@@ -241,7 +241,7 @@ def test_the_gelu_of_a_pooling_head_is_named():
     ours = random_encoder("siglip", config)
     other = dataclasses.replace(projector, activation="gelu_tanh")
     changed = dataclasses.replace(config, activation="gelu_tanh", projector=other)
-    theirs = dataclasses.replace(ours, config=changed, graph=graph_of(changed))
+    theirs = with_config(ours, changed)
     images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
     reference, found = stages.run(theirs, images), stages.run(ours, images)
     findings, explained = diagnose(ours, images, reference, found, 1e-5)

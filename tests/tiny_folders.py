@@ -9,9 +9,9 @@ from flax import nnx
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import write_encoder
 from jaxpart.encoders.small import small_config
+from jaxpart.encoders.weights import arrays_of
 from jaxpart.pretraining.decoders import DecoderConfig, write_decoder
 from jaxpart.pretraining.objective import Student
-from jaxpart.pretraining.run import arrays_of
 
 SIZE, SIDE, TOKENS = 32, 8, 5
 

@@ -18,20 +18,22 @@ from jaxpart.encoders.rotary import Turn, turned
 
 
 class Attention(nnx.Module):
-    """Multi-head self-attention with one matrix for q, k and v, in this order, each split into heads.
+    """Multi-head self-attention.
 
     Attributes:
-      groups: The columns of that matrix may be laid out group of heads by group, see `sharding`.
+      qkv: One linear layer to q, k and v, each split into heads; kernel [width, 3, heads, channels].
       dot_general: What multiplies queries with keys and weights with values, see `precision`.
       precision: How exactly, see there; None is JAX's default.
     """
 
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
         """Creates the projections."""
-        width = config.width
-        self.num_heads, self.groups = config.num_heads, 1
+        width, self.num_heads = config.width, config.num_heads
         self.dot_general, self.precision = jax.lax.dot_general, None
-        self.qkv = nnx.Linear(width, 3 * width, use_bias=config.qkv_bias == "qkv", rngs=rngs)
+        heads = self.num_heads, width // self.num_heads
+        self.qkv = nnx.LinearGeneral(
+            width, (3, *heads), use_bias=config.qkv_bias == "qkv", rngs=rngs
+        )
         self.rotary = config.rotary
         self.has_qv_bias = config.qkv_bias == "qv"
         if self.has_qv_bias:
@@ -49,15 +51,9 @@ class Attention(nnx.Module):
         turn: Turn | None = None,
     ) -> tuple[Float[Array, "batch token width"], Float[Array, "batch head query key"]]:
         """Returns the attended tokens and the attention weights."""
-        # Split along an axis of its own: the gradients of the three are then joined, not summed.
-        parts = rearrange(
-            self.qkv(tokens), "b t (g three c) -> b t g three c", g=self.groups, three=3
-        )
-        heads = self.num_heads // self.groups
-        q, k, v = (
-            rearrange(part, "b t g 1 (h d) -> b (g h) t d", h=heads)
-            for part in jnp.split(parts, 3, axis=3)
-        )
+        # Split, not indexed: the gradients of the three are then joined, not summed.
+        parts = jnp.split(self.qkv(tokens), 3, axis=2)
+        q, k, v = (rearrange(part, "b t 1 h d -> b h t d") for part in parts)
         if self.has_qv_bias:
             biases = self.q_bias[...], self.v_bias[...]
             q_bias, v_bias = (rearrange(b, "(h d) -> h 1 d", h=self.num_heads) for b in biases)

@@ -17,15 +17,15 @@ class Mlp(nnx.Module):
     """Two linear layers with an activation between them, gated or not.
 
     Attributes:
-      groups: Gate and value may be laid out in as many groups of channels, see `sharding`.
+      fc1: The first layer; if gated, its kernel is [width, 2, hidden], for gate and value.
     """
 
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
         """Creates the layers."""
-        self.activation, self.gated, self.groups = config.activation, config.gated_mlp, 1
+        self.activation, self.gated = config.activation, config.gated_mlp
         hidden = config.mlp_width
-        inner = 2 * hidden if config.gated_mlp else hidden
-        self.fc1 = nnx.Linear(config.width, inner, use_bias=config.biases, rngs=rngs)
+        inner = (2, hidden) if config.gated_mlp else hidden
+        self.fc1 = nnx.LinearGeneral(config.width, inner, use_bias=config.biases, rngs=rngs)
         self.has_norm = config.mlp_norm
         if self.has_norm:
             self.norm = make_norm(config.norm, hidden, config.norm_epsilon, rngs)
@@ -35,7 +35,7 @@ class Mlp(nnx.Module):
         """Applies the MLP to each token."""
         function, hidden = activation(self.activation), self.fc1(tokens)
         if self.gated:
-            gate, value = rearrange(hidden, "b t (g two h) -> two b t (g h)", g=self.groups, two=2)
+            gate, value = (rearrange(half, "b t 1 h -> b t h") for half in jnp.split(hidden, 2, 2))
             hidden = function(gate) * value
         else:
             hidden = function(hidden)

@@ -125,4 +125,4 @@ def untrained_twin(encoder: FrozenEncoder, config: Any) -> Encoder:
     twin = dataclasses.replace(
         twin, preprocessing=encoder.preprocessing, precision=encoder.precision
     )
-    return put_on_devices(twin, encoder.groups)
+    return put_on_devices(twin, config.encoder.get("model_devices", 1))

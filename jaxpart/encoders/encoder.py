@@ -19,25 +19,16 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.precision import REFERENCE, Precision, check_precision, set_precision
-from jaxpart.encoders.vit import ViT
+from jaxpart.encoders.vit import ViT, with_architecture
 from jaxpart.errors import JaxpartError
 
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["state"],
-    meta_fields=[
-        "name",
-        "config",
-        "preprocessing",
-        "digest",
-        "trained",
-        "graph",
-        "precision",
-        "groups",
-    ],
+    data_fields=["vit"],
+    meta_fields=["name", "preprocessing", "digest", "trained", "precision"],
 )
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Encoder:
     """A frozen encoder.
 
@@ -48,35 +39,29 @@ class Encoder:
 
     Attributes:
       name: The method, "ibot".
-      config: Architecture.
+      vit: The network. It is frozen: train a copy, `model`.
       preprocessing: Mean and std of its pixels.
       digest: sha256 over all that decides its output: names, shapes and values of all weights,
         architecture and preprocessing.
       trained: False for random weights, whose results say nothing about a method.
-      graph: The module's structure (`flax.nnx.GraphDef`).
-      state: The module's weights (`flax.nnx.State`).
       precision: How exactly it multiplies matrices; `dataclasses.replace` changes it.
-      groups: Into how many groups of heads the weights of blocks are laid out, see `sharding`.
     """
 
     name: str
-    config: ViTConfig
+    vit: ViT
     preprocessing: Preprocessing
     digest: str
     trained: bool
-    graph: Any
-    state: Any
     precision: Precision = REFERENCE
-    groups: int = 1
 
     def __post_init__(self) -> None:
-        """Refuses a precision that there is not."""
+        """Raises `JaxpartError` for an unknown precision."""
         check_precision(self.precision)
 
     def __repr__(self) -> str:
         """A few lines: what it is, and what of its architecture is not the default."""
         # Inside JAX's transformations leaves may be anything.
-        count = sum(getattr(leaf, "size", 0) for leaf in jax.tree.leaves(self.state))
+        count = sum(getattr(leaf, "size", 0) for leaf in jax.tree.leaves(self.vit))
         state = "trained" if self.trained else "UNTRAINED"
         return (
             f"Encoder({self.name!r}, {state}, {count:,} parameters, {self.precision},\n"
@@ -148,6 +133,11 @@ class Encoder:
         return normalized(images, self.preprocessing)
 
     @property
+    def config(self) -> ViTConfig:
+        """Architecture."""
+        return self.vit.config
+
+    @property
     def jittable(self) -> bool:
         """True: it can be a part of a compiled program."""
         return True
@@ -215,9 +205,10 @@ class Encoder:
 
     @property
     def model(self) -> ViT:
-        """The Flax NNX module, for those who want to take it apart; its products state the precision."""
-        model = nnx.merge(self.graph, self.state)
-        model.set_attributes(groups=self.groups)
+        """A copy of the network, a Flax NNX module, to train or take apart; its products state the
+        precision.
+        """
+        model = nnx.clone(self.vit)
         set_precision(model, self.precision)
         return model
 
@@ -278,11 +269,9 @@ def with_stride(encoder: Encoder, stride: int) -> Encoder:
     Raises:
       JaxpartError: Its patches cannot: see `ViTConfig`.
     """
-    config = dataclasses.replace(encoder.config, stride=stride)
-    return dataclasses.replace(encoder, config=config, graph=graph_of(config))
+    return with_config(encoder, dataclasses.replace(encoder.config, stride=stride))
 
 
-@functools.cache
-def graph_of(config: ViTConfig) -> Any:
-    """Structure of `ViT(config)`, without making its weights."""
-    return nnx.split(nnx.eval_shape(lambda: ViT(config, rngs=nnx.Rngs(0))))[0]
+def with_config(encoder: Encoder, config: ViTConfig) -> Encoder:
+    """The encoder with its weights in another architecture, which must have weights of these shapes."""
+    return dataclasses.replace(encoder, vit=with_architecture(encoder.vit, config))

@@ -13,15 +13,15 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.typing import ArrayLike
 
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.encoder import Encoder, graph_of
+from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.families import Preprocessing, families
 from jaxpart.encoders.precision import REFERENCE, Precision, check_precision
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.encoders.vit import abstract_state
+from jaxpart.encoders.vit import abstract_vit
+from jaxpart.encoders.weights import matrix_shapes, with_arrays
 from jaxpart.errors import JaxpartError
 from jaxpart.io import checkpoints
 from jaxpart.io.files import CHECKSUM, checksum_of, parse_json, write_json
@@ -35,9 +35,8 @@ _ABOUT = "encoder.json"
 
 @functools.lru_cache(maxsize=64)
 def shapes_of(config: ViTConfig) -> Mapping[str, tuple[int, ...]]:
-    """Shape of every array of an encoder by its dotted path."""
-    flat = nnx.to_flat_state(abstract_state(config))
-    return types.MappingProxyType({".".join(map(str, path)): leaf.shape for path, leaf in flat})
+    """Shape on disk of every array of an encoder by its dotted path."""
+    return types.MappingProxyType(matrix_shapes(abstract_vit(config)))
 
 
 def encoder_digest(arrays: str, config: ViTConfig, preprocessing: Preprocessing) -> str:
@@ -231,11 +230,8 @@ def make_encoder(
     put: Callable[[np.ndarray], ArrayLike] = jnp.asarray,
 ) -> Encoder:
     """An encoder of arrays by dotted path, which must be exactly those of the configuration."""
-    state = abstract_state(config)
-    for path, leaf in nnx.to_flat_state(state):
-        # The encoders in the package are stored in half precision.
-        leaf.set_value(put(np.asarray(arrays[".".join(map(str, path))], np.float32)))
-    return Encoder(name, config, preprocessing, digest, trained, graph_of(config), state)
+    vit = with_arrays(abstract_vit(config), arrays, lambda _, array: put(array))
+    return Encoder(name, vit, preprocessing, digest, trained)
 
 
 def random_encoder(name: str, config: ViTConfig, *, seed: int = 0) -> Encoder:

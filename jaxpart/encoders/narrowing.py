@@ -18,10 +18,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
-from jaxpart.encoders.encoder import Encoder, graph_of
+from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.projectors import ProjectorConfig
-from jaxpart.encoders.vit import abstract_state
+from jaxpart.encoders.vit import abstract_vit
+from jaxpart.encoders.weights import variables_of
 
 _BN_EPSILON = 1e-5
 """That of the projectors' BatchNorm: of this less than one, a variance divides by one."""
@@ -47,7 +48,7 @@ def narrowed(encoder: FrozenEncoder) -> FrozenEncoder:
     layer = _last_layer(config)
     if layer is None:
         return encoder
-    arrays = {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(encoder.state)}
+    arrays = variables_of(nnx.state(encoder.vit))
     kernel = arrays[f"{layer}.kernel"][...]
     norm = layer.replace("layers", "norms") if config.kind == "mlp_bn" else None
     biased = norm is not None or f"{layer}.bias" in arrays
@@ -71,17 +72,11 @@ def narrowed(encoder: FrozenEncoder) -> FrozenEncoder:
     made[f"{layer}.kernel"] = root[: len(weights)]
     projector = dataclasses.replace(config, out=channels, patch_out=0)
     architecture = dataclasses.replace(encoder.config, projector=projector)
-    state = abstract_state(architecture)
-    for path, leaf in nnx.to_flat_state(state):
-        name = ".".join(map(str, path))
+    graph, state = nnx.split(abstract_vit(architecture))
+    for name, leaf in variables_of(state).items():
         own = arrays[name][...]
-        leaf.set_value(_as_there(made[name], own) if name in made else own)
-    return dataclasses.replace(
-        encoder,
-        config=architecture,
-        graph=graph_of(architecture),
-        state=state,
-    )
+        leaf.set_value(_placed_like(own, made[name]) if name in made else own)
+    return dataclasses.replace(encoder, vit=nnx.merge(graph, state))
 
 
 def _last_layer(config: ProjectorConfig) -> str | None:
@@ -101,9 +96,9 @@ def _root(rows: Float[np.ndarray, "row channel"]) -> Float[np.ndarray, "row row"
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
 
 
-def _as_there(array: np.ndarray, there: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
-    """An array as float32, on the devices that hold another whole."""
+def _placed_like(other: jax.Array | np.ndarray, array: np.ndarray) -> jax.Array | np.ndarray:
+    """An array as float32, on the devices that hold another, replicated one."""
     array = array.astype(np.float32)
-    if not isinstance(there, jax.Array):
+    if not isinstance(other, jax.Array):
         return array
-    return jax.make_array_from_callback(array.shape, there.sharding, lambda index: array[index])
+    return jax.make_array_from_callback(array.shape, other.sharding, lambda index: array[index])

@@ -6,27 +6,13 @@ import importlib.metadata
 import pathlib
 from collections.abc import Mapping
 
-import numpy as np
 from flax import nnx
 
 from jaxpart.encoders.encoder import Encoder
-from jaxpart.encoders.loading import write_encoder
+from jaxpart.encoders.loading import shapes_of, write_encoder
+from jaxpart.encoders.weights import arrays_of
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import write_folder
-
-
-def arrays_of(encoder: Encoder) -> dict[str, np.ndarray]:
-    """All weights of an encoder by dotted path, float32.
-
-    Raises:
-      JaxpartError: They are sharded over several devices' heads.
-    """
-    if encoder.groups != 1:
-        raise JaxpartError(
-            f"the encoder is laid out for {encoder.groups} devices; load it again without model_devices"
-        )
-    flat = nnx.to_flat_state(encoder.state)
-    return {".".join(map(str, path)): np.asarray(leaf[...], np.float32) for path, leaf in flat}
 
 
 def save_encoder(
@@ -45,18 +31,14 @@ def save_encoder(
     folder = pathlib.Path(folder)
     if folder.exists():
         raise JaxpartError(f"{folder} exists; name another folder")
-    arrays = arrays_of(encoder)
+    arrays = arrays_of(encoder.vit if model is None else model)
+    if {path: array.shape for path, array in arrays.items()} != shapes_of(encoder.config):
+        raise JaxpartError("the model's architecture differs from the encoder's")
     about: Mapping[str, object] = {
         "trained": encoder.trained or model is not None,
         "source": {"encoder_digest": encoder.digest},
         "versions": {"jaxpart": importlib.metadata.version("jaxpart")},
     }
-    if model is not None:
-        flat = nnx.to_flat_state(nnx.state(model))
-        trained = {".".join(map(str, p)): np.asarray(leaf[...], np.float32) for p, leaf in flat}
-        if {p: a.shape for p, a in trained.items()} != {p: a.shape for p, a in arrays.items()}:
-            raise JaxpartError("the model's architecture differs from the encoder's")
-        arrays = trained
 
     def write(out: pathlib.Path) -> None:
         write_encoder(out, encoder.name, encoder.config, encoder.preprocessing, arrays, about)

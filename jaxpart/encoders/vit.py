@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
@@ -179,11 +178,16 @@ class ViT(nnx.Module):
         return out
 
 
-def abstract_state(config: ViTConfig) -> nnx.State:
-    """Shapes and dtypes of every array of `ViT(config)`, without making any."""
-    return nnx.state(nnx.eval_shape(lambda: ViT(config, rngs=nnx.Rngs(0))))
+@functools.cache
+def _structure(config: ViTConfig) -> nnx.GraphDef[ViT]:
+    return nnx.graphdef(abstract_vit(config))
 
 
-def parameter_count(state: nnx.State) -> int:
-    """Number of values in a state."""
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(state))
+def abstract_vit(config: ViTConfig) -> ViT:
+    """`ViT(config)` with shapes and dtypes in place of weights."""
+    return nnx.eval_shape(lambda: ViT(config, rngs=nnx.Rngs(0)))
+
+
+def with_architecture(vit: ViT, config: ViTConfig) -> ViT:
+    """A ViT with the same weights in another architecture that has weights of these shapes."""
+    return nnx.merge(_structure(config), nnx.state(vit))

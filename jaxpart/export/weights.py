@@ -12,7 +12,7 @@ import pathlib
 
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import load_encoder, read_about
-from jaxpart.encoders.saving import arrays_of
+from jaxpart.encoders.weights import arrays_of
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import write_safetensors
 
@@ -47,7 +47,7 @@ def export_weights(
     writing = importlib.import_module("convert.state_dict")
     name = family or about.get("source", {}).get("family") or loaded.name
     written = writing.state_dict(
-        families.find_family(name), layout, loaded.config, arrays_of(loaded)
+        families.find_family(name), layout, loaded.config, arrays_of(loaded.vit)
     )
     write_safetensors(out, written.arrays, {"format": "pt"})
     left_out = [f"left out: {', '.join(written.left_out[:4])}… ({layout} has no names for it)"]

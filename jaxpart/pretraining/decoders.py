@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 
@@ -24,6 +23,7 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import describe, digest_of
 from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.precision import REFERENCE, set_precision
+from jaxpart.encoders.weights import matrix_shapes, with_arrays
 from jaxpart.errors import JaxpartError
 from jaxpart.io import checkpoints
 
@@ -92,9 +92,8 @@ def abstract_decoder(encoder: ViTConfig, decoder: DecoderConfig) -> nnx.Module:
 
 @functools.cache
 def decoder_shapes(encoder: ViTConfig, decoder: DecoderConfig) -> Mapping[str, tuple[int, ...]]:
-    """Shape of every array of a decoder by its dotted path."""
-    flat = nnx.to_flat_state(nnx.state(abstract_decoder(encoder, decoder)))
-    return types.MappingProxyType({".".join(map(str, path)): leaf.shape for path, leaf in flat})
+    """Shape on disk of every array of a decoder by its dotted path."""
+    return types.MappingProxyType(matrix_shapes(abstract_decoder(encoder, decoder)))
 
 
 def write_decoder(
@@ -139,9 +138,7 @@ def load_decoder(folder: str | pathlib.Path) -> nnx.Module:
         raise JaxpartError(
             f"the decoder of {folder} was modified after it was written; convert again"
         )
-    graph, state = nnx.split(abstract_decoder(encoder, config))
-    for path, leaf in nnx.to_flat_state(state):
-        leaf.set_value(jnp.asarray(np.asarray(arrays[".".join(map(str, path))], np.float32)))
-    decoder = nnx.merge(graph, state)
+    abstract = abstract_decoder(encoder, config)
+    decoder = with_arrays(abstract, arrays, lambda _, array: jnp.asarray(array))
     set_precision(decoder, REFERENCE)
     return decoder

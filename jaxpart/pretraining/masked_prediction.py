@@ -46,14 +46,12 @@ class Predictor:
     Attributes:
       encoder: The encoder.
       config: The decoder's architecture; its `kind` is "mae", "beit" or "cae".
-      graph: The decoder's structure (`flax.nnx.GraphDef`).
-      state: Its weights (`flax.nnx.State`).
+      decoder: The decoder, frozen.
     """
 
     encoder: Encoder
     config: DecoderConfig
-    graph: Any
-    state: Any
+    decoder: nnx.Module
 
     def __call__(
         self,
@@ -95,11 +93,10 @@ class Predictor:
                 padded = np.resize(numbers, size)  # one shape
                 out = _predict(
                     self.encoder,
-                    self.state,
+                    self.decoder,
                     images[padded],
                     mask[padded],
                     kind=self.config.kind,
-                    graph=self.graph,
                     hidden=count,
                 )
                 for name, values in jax.device_get(out).items():
@@ -116,7 +113,7 @@ class Predictor:
         """Pixels of each token, 0 to 1; None where they are not stored (DALL-E's, of the releases)."""
         if not self.config.codebook:
             return None
-        decoder: Any = nnx.merge(self.graph, self.state)
+        decoder: Any = self.decoder
         return np.asarray(decoder.codebook[...])
 
 
@@ -139,7 +136,7 @@ def load_predictor(encoder: Encoder, folder: str | pathlib.Path) -> Predictor:
         )
     if describe(pathlib.Path(folder))[0]["digest"] != encoder.digest:
         raise JaxpartError(f"{folder} holds a different encoder; load the encoder from there too")
-    return Predictor(encoder, config, *nnx.split(decoder))
+    return Predictor(encoder, config, decoder)
 
 
 def _mae(vit: Any, decoder: Any, images: Array, mask: Array, hidden: int) -> dict[str, Array]:
@@ -161,17 +158,15 @@ KINDS = {"mae": _mae, "beit": _beit, "cae": _cae}
 """How each method predicts."""
 
 
-@functools.partial(jax.jit, static_argnames=("kind", "graph", "hidden"))
+@functools.partial(jax.jit, static_argnames=("kind", "hidden"))
 def _predict(
     encoder: Encoder,
-    state: Any,
+    decoder: nnx.Module,
     images: UInt8[Array, "image height width 3"],
     mask: Bool[Array, "image patch"],
     *,
     kind: str,
-    graph: Any,
     hidden: int,
 ) -> dict[str, Float[Array, "image patch channel"]]:
     """Predictions of the hidden patches in patch order, or of all (BEiT)."""
-    decoder = nnx.merge(graph, state)
     return KINDS[kind](encoder.model, decoder, encoder.normalize(images), mask, hidden)

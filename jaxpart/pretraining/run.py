@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from jaxpart import devices
@@ -20,6 +19,7 @@ from jaxpart.data.critters import Critters
 from jaxpart.data.sets.imagenet import ImageNet
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import describe, write_encoder
+from jaxpart.encoders.weights import arrays_of
 from jaxpart.errors import JaxpartError
 from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.io.files import write_folder
@@ -189,12 +189,6 @@ def write(
         )
 
     write_folder(folder, fill)
-
-
-def arrays_of(module: nnx.Module) -> dict[str, np.ndarray]:
-    """A module's arrays by dotted path."""
-    flat = nnx.to_flat_state(nnx.state(module))
-    return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in flat}
 
 
 def curve_of(measured: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:

@@ -33,11 +33,12 @@ from jaxpart.encoders.loading import (
     make_encoder,
     write_encoder,
 )
+from jaxpart.encoders.weights import arrays_of
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import write_folder
 from jaxpart.pretraining.decoders import load_decoder, write_decoder
 from jaxpart.pretraining.pool import Supply, pool_supply
-from jaxpart.pretraining.run import arrays_of, draw_pool, pretrain
+from jaxpart.pretraining.run import draw_pool, pretrain
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.workdir import WorkDir
@@ -80,7 +81,7 @@ def store(source: pathlib.Path, target: pathlib.Path) -> int:
     """
     document, config = describe(source)
     whole = load_encoder(source)
-    arrays = halved(arrays_of(whole.model))
+    arrays = halved(arrays_of(whole.vit))
     half = make_encoder(whole.name, config, whole.preprocessing, arrays, digest="", trained=True)
 
     def write(folder: pathlib.Path) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxpart.encoders.encoder import Encoder, graph_of
+from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.precision import REFERENCE, set_precision
-from jaxpart.encoders.vit import ViT
+from jaxpart.encoders.vit import ViT, with_architecture
 
 OUTPUTS = ("tokens", "pooled", "projection", "patch_projection", "prediction")
 """What comes after the last block, of which an encoder has some."""
@@ -71,7 +71,7 @@ def run_changed(
     config = encoder.config
     for change in changes:
         config = dataclasses.replace(config, **change.fields)
-    model = nnx.merge(graph_of(config), encoder.state)
+    model = with_architecture(encoder.vit, config)
     set_precision(model, REFERENCE)
     for change in changes:
         change.edit(model)

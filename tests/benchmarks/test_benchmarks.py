@@ -4,13 +4,11 @@ import pathlib
 
 import jax
 import pytest
-from flax import nnx
 
 from benchmarks import __main__ as command
 from benchmarks import flops, scaling, timing
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.encoders.encoder import graph_of
-from jaxpart.encoders.vit import abstract_state
+from jaxpart.encoders.vit import abstract_vit
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -80,9 +78,9 @@ def test_a_side_has_a_process_of_its_own():
 def test_operations_are_those_that_xla_counts():
     config = ViTConfig(image_size=(96, 96), width=384, depth=1, num_heads=6, mlp_width=1536)
 
-    run = jax.jit(lambda state, images: nnx.merge(graph_of(config), state)(images)["tokens"])
+    run = jax.jit(lambda vit, images: vit(images)["tokens"])
     images = jax.ShapeDtypeStruct((1, 96, 96, 3), "float32")
-    counted = run.lower(abstract_state(config), images).cost_analysis()["flops"]
+    counted = run.lower(abstract_vit(config), images).cost_analysis()["flops"]
     # What is not a matrix product is counted there, too: less than a thirtieth.
     assert 0.96 * counted < flops.encoder_flops(config) < counted
 

@@ -104,7 +104,7 @@ def renamed(arrays, names):
 
 def same_weights(left, right):
     """Whether two encoders have bitwise the same weights under the same paths."""
-    pairs = zip(*(jax.tree_util.tree_leaves_with_path(e.state) for e in (left, right)), strict=True)
+    pairs = zip(*(jax.tree_util.tree_leaves_with_path(e.vit) for e in (left, right)), strict=True)
     return all(p == q and (np.asarray(a) == np.asarray(b)).all() for (p, a), (q, b) in pairs)
 
 

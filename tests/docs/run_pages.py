@@ -19,6 +19,7 @@ from pages import PAGES, README, ROOT, blocks
 
 from jaxpart.encoders.loading import write_encoder
 from jaxpart.encoders.small import small_config
+from jaxpart.encoders.weights import arrays_of
 
 ELSEWHERE = {"extending.md": "tests/convert/test_extending.py"}
 """Pages whose blocks another test runs."""
@@ -80,13 +81,12 @@ def test_every_block_runs(page, place):
 
 def test_the_readmes_python(place):
     """On what it takes for granted: a converted encoder, and labelled pixels."""
-    from flax import nnx
 
     from jaxpart.encoders.loading import random_encoder
 
     config = small_config("ibot")
     encoder = random_encoder("ibot", config)
-    arrays = {".".join(map(str, p)): leaf[...] for p, leaf in nnx.to_flat_state(encoder.state)}
+    arrays = arrays_of(encoder.vit)
     (place / "encoders/ibot").mkdir(parents=True)
     folder = place / "encoders/ibot"
     write_encoder(folder, "ibot", config, encoder.preprocessing, arrays, {})

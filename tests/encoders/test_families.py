@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from flax import nnx
 
 import jaxpart
 from convert.__main__ import main
@@ -12,6 +11,7 @@ from convert.families import FAMILIES
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import random_encoder, write_encoder
 from jaxpart.encoders.projectors import ProjectorConfig
+from jaxpart.encoders.weights import arrays_of
 from jaxpart.features.representations import check_representations, represent
 from jaxpart.io.files import write_json
 
@@ -90,10 +90,7 @@ def test_rotary_heads_of_odd_width_are_told():
 
 def test_folders_written_before_a_field_came_load(tmp_path):
     encoder = random_encoder("dino", ViTConfig(**BODY))
-    arrays = {
-        ".".join(map(str, path)): leaf
-        for path, leaf in nnx.to_flat_state(nnx.as_pure(encoder.state))
-    }
+    arrays = arrays_of(encoder.vit)
     config, preprocessing = encoder.config, encoder.preprocessing
     write_encoder(tmp_path, "dino", config, preprocessing, arrays, {})
     about = json.loads((tmp_path / "encoder.json").read_text())

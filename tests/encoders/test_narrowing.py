@@ -47,7 +47,7 @@ def encoder_with(projector, *, rank=None):
     )
     encoder = random_encoder("dino", config)
     rng = np.random.default_rng(1)
-    for path, leaf in nnx.to_flat_state(encoder.state):
+    for path, leaf in nnx.to_flat_state(nnx.state(encoder.vit)):
         if path[0] != "projector":
             continue
         drawn = rng.normal(size=leaf[...].shape)
@@ -93,20 +93,17 @@ def test_others_are_left_as_they_are(kind):
 def test_the_root_does_not_depend_on_how_rows_are_turned():
     """What another LAPACK may do to eigenvectors, and what a kernel of permuted channels has."""
     encoder = encoder_with(WIDE["bottleneck"])
-    other = dataclasses.replace(encoder, state=nnx.clone(encoder.state))
-    last = other.state["projector"]["head"]["last"]["kernel"]
+    other = dataclasses.replace(encoder, vit=nnx.clone(encoder.vit))
+    last = other.vit.projector.head.last.kernel
     last.set_value(last[...][:, ::-1])
-    roots = [
-        np.asarray(narrowed(e).state["projector"]["head"]["last"]["kernel"][...])
-        for e in (encoder, other)
-    ]
+    roots = [np.asarray(narrowed(e).vit.projector.head.last.kernel[...]) for e in (encoder, other)]
     np.testing.assert_allclose(*roots, rtol=0, atol=1e-5)
 
 
 def test_on_several_devices():
     encoder = encoder_with(WIDE["bottleneck"])
     few = narrowed(put_on_devices(encoder))
-    kernel = few.state["projector"]["head"]["last"]["kernel"][...]
+    kernel = few.vit.projector.head.last.kernel[...]
     assert kernel.sharding.device_set == set(jax.devices())
     expected = outputs(narrowed(encoder))["projection"]
     np.testing.assert_allclose(outputs(few)["projection"], expected, rtol=0, atol=1e-5)

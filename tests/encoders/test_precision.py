@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import programs
 import pytest
-from flax import nnx
 
 from jaxpart import config as configs
 from jaxpart.encoders.encoder import _forward
@@ -16,6 +15,7 @@ from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import load_encoder, random_encoder, write_encoder
 from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.encoders.vit import ViTConfig
+from jaxpart.encoders.weights import arrays_of
 from jaxpart.errors import JaxpartError
 from jaxpart.evaluation import measure
 from jaxpart.runs.progress import Progress
@@ -145,7 +145,7 @@ def test_inside_a_users_own_jit(rounded, exact):
 
 
 def test_it_is_chosen_on_loading(exact, tmp_path):
-    arrays = {".".join(map(str, p)): leaf[...] for p, leaf in nnx.to_flat_state(exact.state)}
+    arrays = arrays_of(exact.vit)
     write_encoder(tmp_path, "x", exact.config, Preprocessing(), arrays, {})
     assert load_encoder(tmp_path).precision == "float32-highest"
     loaded = load_encoder(tmp_path, precision="bfloat16")

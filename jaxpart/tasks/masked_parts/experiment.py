@@ -19,7 +19,6 @@ So that few programs are compiled, the number of hidden patches is brought to a 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -27,7 +26,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Bool, Float, UInt8
 
 from jaxpart.data.parts import PartSelection
@@ -242,18 +240,17 @@ def _true(
         tokens = tokenizer.tokens_of(jnp.asarray(codebook), jnp.asarray(images) / 255, side)
         spaces["tokens"] = np.asarray(jax.nn.one_hot(tokens, len(codebook)))
     elif kind == "beit":
-        seen = _seen_tokens(predictor.encoder, predictor.state, images, graph=predictor.graph)
+        seen = _seen_tokens(predictor.encoder, predictor.decoder, images)
         spaces["tokens"] = np.asarray(seen)
     return spaces
 
 
-@functools.partial(jax.jit, static_argnames="graph")
+@jax.jit
 def _seen_tokens(
-    encoder: Encoder, state: Any, images: UInt8[Array, "part size size 3"], *, graph: Any
+    encoder: Encoder, decoder: beit.Decoder, images: UInt8[Array, "part size size 3"]
 ) -> Float[Array, "part patch token"]:
     """BEiT's probabilities of tokens where nothing is hidden."""
     nothing = jnp.zeros((len(images), math.prod(encoder.config.grid)), bool)
-    decoder: Any = nnx.merge(graph, state)
     logits = beit.masked_logits(encoder.model, decoder, encoder.normalize(images), nothing)
     return jax.nn.softmax(logits, axis=-1)
 

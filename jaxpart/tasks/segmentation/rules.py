@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jaxpart.encoders.encoder import Encoder, graph_of
+from jaxpart.encoders.encoder import Encoder, with_config
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.positions import PositionResize
 
@@ -50,7 +50,7 @@ def for_segmentation(encoder: FrozenEncoder) -> FrozenEncoder:
     if encoder.config.positions == "none" or rule == encoder.config.position_resize:
         return encoder
     config = dataclasses.replace(encoder.config, position_resize=rule)
-    return dataclasses.replace(encoder, config=config, graph=graph_of(config))
+    return with_config(encoder, config)
 
 
 def decays_bias(encoder: FrozenEncoder) -> bool:
