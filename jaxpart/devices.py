@@ -328,9 +328,9 @@ def replicate(tree: Any, *, local: bool = False) -> Any:
         if isinstance(x, jax.Array) and x.sharding == sharding:
             return x
         if _is_model_sharded(x):
-            there = NamedSharding(_mesh(local), x.sharding.spec)
+            sharding_here = NamedSharding(_mesh(local), x.sharding.spec)
             parts = [shard.data for shard in x.addressable_shards]
-            return jax.make_array_from_single_device_arrays(x.shape, there, parts)
+            return jax.make_array_from_single_device_arrays(x.shape, sharding_here, parts)
         if local and isinstance(x, jax.Array) and x.is_fully_addressable:
             return _exchange(sharding)(x)  # cut over these devices
         return jax.make_array_from_process_local_data(sharding, np.asarray(x))

@@ -35,7 +35,7 @@ from jaxpart.runs.progress import Progress
 _SHOWN_FAULTS = 200
 
 
-def _list(given: argparse.Namespace) -> int:
+def _list(args: argparse.Namespace) -> int:
     short = {name: alias for alias, name in ALIASES.items()}
     for name, entry in SETS.items():
         also = f" (or {short[name]})" if name in short else ""
@@ -50,14 +50,14 @@ def _list(given: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare(given: argparse.Namespace) -> int:
-    name, _ = find_set(given.name)
+def _prepare(args: argparse.Namespace) -> int:
+    name, _ = find_set(args.name)
     if name.startswith(PREFIX):
         raise JaxpartError(f"{name} is already prepared by tensorflow-datasets; use it as it is")
-    sources = _opened(name, given, open_official)
-    whole = open_whole(name, sources, given)
+    sources = _opened(name, args, open_official)
+    whole = open_whole(name, sources, args)
     folder, summaries = prepare(
-        name, sources, given.out, whole=whole, skip=given.skip_bad, workers=given.workers
+        name, sources, args.out, whole=whole, skip=args.skip_bad, workers=args.workers
     )
     if not summaries:
         print(f"{folder} is complete and holds these data; nothing to do")
@@ -74,14 +74,14 @@ def _prepare(given: argparse.Namespace) -> int:
     return 0
 
 
-def _check(given: argparse.Namespace) -> int:
-    name, entry = find_set(given.name)
+def _check(args: argparse.Namespace) -> int:
+    name, entry = find_set(args.name)
     faults: list[str] = []
-    sources = _opened(name, given, open_set, faults)
-    lines, wrong = compare_splits(entry, sources, given.root)
+    sources = _opened(name, args, open_set, faults)
+    lines, wrong = compare_splits(entry, sources, args.root)
     for split, source in sources.items():
         with Progress().bar(f"{name} ({split}): checking", len(source)) as advance:
-            summary, found = check_source(source, workers=given.workers, progress=advance)
+            summary, found = check_source(source, workers=args.workers, progress=advance)
         print(f"{name} ({split}): {summary}{_names(source.info)}; {len(found)} faults")
         for line in (*source.info.remarks, *unseen_labels(source.info, summary.labels)):
             print(f"  {line}")
@@ -93,11 +93,11 @@ def _check(given: argparse.Namespace) -> int:
         print(f"  {fault}")
     if len(faults) > _SHOWN_FAULTS:
         print(f"  and {len(faults) - _SHOWN_FAULTS} more")
-    missed = _controls(name, given) if given.baselines else False
+    missed = _controls(name, args) if args.baselines else False
     return 1 if faults or missed else 0
 
 
-def _controls(name: str, given: argparse.Namespace) -> bool:
+def _controls(name: str, args: argparse.Namespace) -> bool:
     """Shows what critters can be solved by; whether that is not as required of version 2."""
     from jaxpart.study import controls  # needs JAX, which is slow
 
@@ -107,14 +107,14 @@ def _controls(name: str, given: argparse.Namespace) -> bool:
         )
 
     def critters(split: str, images: int) -> Critters:
-        size, seed, version = given.image_size, given.seed, given.version
+        size, seed, version = args.image_size, args.seed, args.version
         return Critters(split, images, image_size=size, seed=seed, version=version)
 
-    test = critters("test", given.num_images)
+    test = critters("test", args.num_images)
     found = controls.untrained_controls(test, Progress())
-    if given.train:
-        trained = controls.kind_controls if given.labels == "kinds" else controls.part_controls
-        found += trained(critters("train", given.train), test, Progress())
+    if args.train:
+        trained = controls.kind_controls if args.labels == "kinds" else controls.part_controls
+        found += trained(critters("train", args.train), test, Progress())
     for control in found:
         low, high = control.low, control.high
         wanted = "" if low is None else f"at least {100 * low:.1f}"
@@ -124,30 +124,30 @@ def _controls(name: str, given: argparse.Namespace) -> bool:
     return not all(control.passed for control in found)
 
 
-def _download(given: argparse.Namespace) -> int:
-    name, entry = find_set(given.name)
+def _download(args: argparse.Namespace) -> int:
+    name, entry = find_set(args.name)
     if name not in ARCHIVES:
         raise JaxpartError(
             f"{name} cannot be downloaded automatically ({entry.licence}); request it yourself: "
             f"{entry.advice}"
         )
-    for folder in download(ARCHIVES[name], given.out):
+    for folder in download(ARCHIVES[name], args.out):
         print(folder)
     return 0
 
 
 def _opened(
     name: str,
-    given: argparse.Namespace,
+    args: argparse.Namespace,
     opener: Callable[[str, str, argparse.Namespace], Source],
     faults: list[str] | None = None,
 ) -> dict[str, Source]:
     """The splits of a command line, see `open_splits`."""
     entry = find_set(name)[1]
-    if not given.root and entry.open is not None and not name.startswith(PREFIX):
+    if not args.root and entry.open is not None and not name.startswith(PREFIX):
         raise JaxpartError(f"pass --root FOLDER, the folder that holds {name}; {entry.advice}")
-    splits = given.splits or ()
-    return open_splits(name, given, splits, opener=opener, progress=Progress(), faults=faults)
+    splits = args.splits or ()
+    return open_splits(name, args, splits, opener=opener, progress=Progress(), faults=faults)
 
 
 def _names(info: DatasetInfo) -> str:
@@ -226,8 +226,8 @@ def _parser() -> argparse.ArgumentParser:
 @terminal.told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 1 if a check found faults, 2 for an error."""
-    given = _parser().parse_args(arguments)
-    return given.run(given)
+    args = _parser().parse_args(arguments)
+    return args.run(args)
 
 
 if __name__ == "__main__":

@@ -119,14 +119,14 @@ class CocoFile:
             row, part, point = (np.concatenate(values) for values in zip(*found, strict=True))
             order = np.argsort(row, kind="stable")
             row, part, point = row[order], part[order], point[order]
-        there = set(itertools.chain.from_iterable(lists.values()))
+        existing = set(itertools.chain.from_iterable(lists.values()))
         return Instances(
             image=image,
             instance=self.unique_ids("annotations"),
             row=row,
             part=part,
             points=point,
-            part_names={key: name for name, key in id_of.items() if name in there},
+            part_names={key: name for name, key in id_of.items() if name in existing},
         )
 
     def _name_lists(self) -> dict[int | None, list[str]]:

@@ -239,7 +239,7 @@ def by_stem(folder: str, names: Sequence[str]) -> dict[str, str]:
     return paths
 
 
-def match_files(names: Sequence[str], there: Sequence[str], where: object) -> list[str | None]:
+def match_files(names: Sequence[str], existing: Sequence[str], where: object) -> list[str | None]:
     """The file that each name means: itself, or what is left of it without its first folders; or None.
 
     Exports write "images/0001.jpg", "./0001.jpg" or the whole path on another machine, with slashes or
@@ -253,7 +253,7 @@ def match_files(names: Sequence[str], there: Sequence[str], where: object) -> li
     Raises:
       JaxpartError: Two names mean one file.
     """
-    path_of = {composed(path): path for path in there}
+    path_of = {composed(path): path for path in existing}
 
     def find(name: str) -> str | None:
         if composed(name) in path_of:
@@ -278,10 +278,10 @@ def named_files(folder: pathlib.Path, names: Sequence[str], where: object) -> li
     See `match_files`.
     """
     try:
-        there = walk_images(folder)
+        existing = walk_images(folder)
     except (NotThere, NoImages):
         return list(names)
-    found = match_files(names, there, where)
+    found = match_files(names, existing, where)
     return [file or name for file, name in zip(found, names, strict=True)]
 
 

@@ -56,15 +56,15 @@ def _of_files(origins: Iterable[Sequence[str] | str], *, moved_counts: bool) -> 
     """
     paths = dict.fromkeys(p for origin in origins if not isinstance(origin, str) for p in origin)
     found = {path: _status(path) for path in paths}
-    there = {path: status for path, status in found.items() if status is not None}
-    if sum(size for size, _, _ in there.values()) <= READ_FIRST:
+    existing = {path: status for path, status in found.items() if status is not None}
+    if sum(size for size, _, _ in existing.values()) <= READ_FIRST:
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            contents = pool.map(_content, there, there.values())
-            named = dict(zip(there, contents, strict=True))
+            contents = pool.map(_content, existing, existing.values())
+            named = dict(zip(existing, contents, strict=True))
     else:
         named = {
             path: f"{size} {content} {anything}" if moved_counts else f"{size} {content}"
-            for path, (size, content, anything) in there.items()
+            for path, (size, content, anything) in existing.items()
         }
     return {path: named.get(path, _MISSING) for path in paths}
 

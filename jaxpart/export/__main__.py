@@ -45,11 +45,11 @@ _VIEWS_OF = {
 _FORMAT = "jaxpart features 1"
 
 
-def _configuration(given: argparse.Namespace) -> tuple[ConfigDict, tuple[str, ...]]:
+def _configuration(args: argparse.Namespace) -> tuple[ConfigDict, tuple[str, ...]]:
     """The configuration, and its views."""
-    path = pathlib.Path(given.source)
+    path = pathlib.Path(args.source)
     if (path / "encoder.json").is_file():
-        if not given.data:
+        if not args.data:
             raise JaxpartError(
                 "name the data: --data NAME and --root FOLDER, as in --data cub --root DATA"
             )
@@ -67,23 +67,21 @@ def _configuration(given: argparse.Namespace) -> tuple[ConfigDict, tuple[str, ..
             f"{path} is neither the work directory of a run (config.json) nor a converted encoder "
             f"(encoder.json)"
         )
-    if given.data:
-        config.data.sets = tuple(given.data)
-    if given.root:
-        config.data.root = given.root
-    if given.cache:
-        config.features.cache = given.cache
-    return config, tuple(given.views or views)
+    if args.data:
+        config.data.sets = tuple(args.data)
+    if args.root:
+        config.data.root = args.root
+    if args.cache:
+        config.features.cache = args.cache
+    return config, tuple(args.views or views)
 
 
-def _names(
-    given: argparse.Namespace, config: ConfigDict, encoder: FrozenEncoder
-) -> tuple[str, ...]:
+def _names(args: argparse.Namespace, config: ConfigDict, encoder: FrozenEncoder) -> tuple[str, ...]:
     """The representations: those that are asked for, or the run's vectors, or all vectors."""
-    if given.representations:
-        return tuple(given.representations)
+    if args.representations:
+        return tuple(args.representations)
     tasks = [config[task] for task in config.get("tasks", ()) if task in _VIEWS_OF]
-    if (pathlib.Path(given.source) / "config.json").is_file():
+    if (pathlib.Path(args.source) / "config.json").is_file():
         names = [
             name
             for task in tasks
@@ -95,37 +93,37 @@ def _names(
     return tuple(name for name in known if name in available(encoder))
 
 
-def export(given: argparse.Namespace) -> Iterator[pathlib.Path]:
+def export(args: argparse.Namespace) -> Iterator[pathlib.Path]:
     """Writes a file for each view; yields its path."""
-    if given.batch_size < 1 or (given.pixels is not None and given.pixels < 1):
+    if args.batch_size < 1 or (args.pixels is not None and args.pixels < 1):
         raise JaxpartError("--batch-size and --pixels must be at least 1")
-    config, kinds = _configuration(given)
+    config, kinds = _configuration(args)
     progress = Progress(shown=devices.is_main())
     try:
         encoder = configured_encoder(config)
         few = narrowed(encoder)
-        names = _names(given, config, encoder)
-        size = given.pixels or encoder.image_size[0]
+        names = _names(args, config, encoder)
+        size = args.pixels or encoder.image_size[0]
         shapes = _shapes(few, names)
-        check_format(given.format, shapes)
+        check_format(args.format, shapes)
         with progress.bar("opening", None):
             found = list(
                 find_views(
                     kinds,
                     config.data,
                     size=size,
-                    on_error=given.on_error,
+                    on_error=args.on_error,
                     permuted=permutation_seed(config),
                 )
             )
     except (AttributeError, KeyError) as error:
         raise JaxpartError(
-            f"{given.source}/config.json was written by another version of jaxpart ({error}); run again"
+            f"{args.source}/config.json was written by another version of jaxpart ({error}); run again"
         ) from error
     if not found:
         raise JaxpartError(f"name what to export: --views {'|'.join(VIEWS)}")
     for view in found:
-        yield _export_view(encoder, few, view, names, config, given, progress)
+        yield _export_view(encoder, few, view, names, config, args, progress)
 
 
 def _shapes(encoder: FrozenEncoder, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -142,11 +140,11 @@ def _export_view(
     view: LabelledView,
     names: Sequence[str],
     config: ConfigDict,
-    given: argparse.Namespace,
+    args: argparse.Namespace,
     progress: Progress,
 ) -> pathlib.Path:
     found = features.extract(
-        few, view.view, names, config.features, progress, batch_size=given.batch_size
+        few, view.view, names, config.features, progress, batch_size=args.batch_size
     )
     if found.skipped:
         progress.say(f"{view.name}: {len(found.skipped)} skipped; the first: {found.skipped[0]}")
@@ -174,7 +172,7 @@ def _export_view(
         about["projection"] = (
             f"{narrow[0]} channels with the inner products, so the cosines, of the projector's {wide[0]}"
         )
-    path = pathlib.Path(given.out) / f"{view.name}.{given.format}"
+    path = pathlib.Path(args.out) / f"{view.name}.{args.format}"
     if devices.is_main():
         arrays = {name: vectors.whole() for name, vectors in found.features.items()}
         ids = [view.view.ids[i] for i in found.kept]
@@ -215,9 +213,9 @@ def main(arguments: list[str] | None = None) -> int:
         return weights.main(arguments[1:])
     if arguments[:1] == ["views"]:
         return views.main(arguments[1:])
-    given = _parser().parse_args(arguments)
+    args = _parser().parse_args(arguments)
     devices.start()
-    for path in export(given):
+    for path in export(args):
         print(path)
     return 0
 

@@ -57,31 +57,31 @@ def _lines(views: Sequence[LabelledView]) -> Iterator[tuple[LabelledView, int, d
             yield view, number, line
 
 
-def export_views(given: argparse.Namespace) -> None:
+def export_views(args: argparse.Namespace) -> None:
     """Writes the list, and the pictures if they are asked for."""
-    if not 1 <= given.pixels <= 4096:
+    if not 1 <= args.pixels <= 4096:
         raise JaxpartError("--pixels must be from 1 to 4096")
     config = part_config("", "", projector=False)
-    config.data.sets, config.data.root = tuple(given.data), given.root or ""
+    config.data.sets, config.data.root = tuple(args.data), args.root or ""
     progress = Progress()
     with progress.bar("opening", None):
-        views = list(find_views(given.views, config.data, size=given.pixels, on_error="raise"))
+        views = list(find_views(args.views, config.data, size=args.pixels, on_error="raise"))
     items = list(_lines(views))
 
     def write(folder: pathlib.Path) -> None:
         lines = [line for _, _, line in items]
-        if given.pictures == "png":
+        if args.pictures == "png":
             (folder / "pictures").mkdir()
             for row, line in enumerate(lines):
                 line["file"] = f"pictures/{row:06d}.png"
             for line, content in zip(lines, _pictures(items, progress), strict=True):
                 (folder / line["file"]).write_bytes(content)
-        elif given.pictures == "array_record":
+        elif args.pictures == "array_record":
             _records(folder / "pictures.array_record", _pictures(items, progress))
         text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
         (folder / "items.jsonl").write_text(text, encoding="utf-8", errors="surrogateescape")
 
-    out = pathlib.Path(given.out)
+    out = pathlib.Path(args.out)
     if out.exists():
         raise JaxpartError(f"{out} exists; name another folder")
     try:

@@ -73,8 +73,8 @@ def main(arguments: list[str]) -> int:
         "--layout", required=True, choices=("timm", "transformers", "original"), help="whose names"
     )
     parser.add_argument("--family", help="if not the one that it was converted as")
-    given = parser.parse_args(arguments)
-    for line in export_weights(given.encoder, given.out, given.layout, given.family):
+    args = parser.parse_args(arguments)
+    for line in export_weights(args.encoder, args.out, args.layout, args.family):
         print(line)
-    print(given.out)
+    print(args.out)
     return 0

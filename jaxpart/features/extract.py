@@ -44,11 +44,11 @@ class Features:
     def __init__(self, shards: Sequence[Shard], ids: Sequence[str]) -> None:
         """Finds each item among shards that hold them all."""
         self._rows = [shard.rows for shard in shards]
-        place: dict[str, tuple[int, int]] = {}
+        location: dict[str, tuple[int, int]] = {}
         for number, shard in enumerate(shards):
             for row, item in enumerate(shard.ids):
-                place.setdefault(item, (number, row))
-        self._place = np.array([place[item] for item in ids], np.int64).reshape(-1, 2)
+                location.setdefault(item, (number, row))
+        self._place = np.array([location[item] for item in ids], np.int64).reshape(-1, 2)
         self.shape = (len(ids), *self._rows[0].shape[1:])
         self.dtype = self._rows[0].dtype
 
@@ -223,8 +223,8 @@ def _cached(
         shards[name], complaints = cache.read(addresses[name])
         for complaint in complaints:
             progress.say(complaint)
-        there = set(itertools.chain.from_iterable(shard.ids for shard in shards[name]))
-        absent[name] = devices.anywhere(np.array([key not in there for key in keys]))
+        cached = set(itertools.chain.from_iterable(shard.ids for shard in shards[name]))
+        absent[name] = devices.anywhere(np.array([key not in cached for key in keys]))
     return cache, addresses, shards, absent
 
 

@@ -69,10 +69,10 @@ def retrieval_intervals(
     _, part = np.unique(np.asarray(parts)[counted], return_inverse=True)
     _, image = np.unique(np.asarray(images)[counted], return_inverse=True)
     shape = int(image.max()) + 1, int(part.max()) + 1
-    place = image * shape[1] + part
+    cell = image * shape[1] + part
     size = shape[0] * shape[1]
-    total = np.bincount(place, per_query[counted], size).reshape(shape)
-    number = np.bincount(place, minlength=size).reshape(shape)
+    total = np.bincount(cell, per_query[counted], size).reshape(shape)
+    number = np.bincount(cell, minlength=size).reshape(shape)
     total, number = np.split(resampled_sums(np.concatenate([total, number], 1), seed=seed), 2, 1)
     ap = total.sum(axis=1) / number.sum(axis=1)
     return middle(ap), middle(mean_of_numbers(ratio(total, number)))

@@ -174,5 +174,5 @@ def ratio(numerator, denominator) -> np.ndarray:
 
 def mean_of_numbers(values: Float64[np.ndarray, "*rows column"]) -> Float64[np.ndarray, "*rows"]:
     """Mean over the last axis of what is not NaN; NaN, without a warning, where nothing is left."""
-    there = ~np.isnan(values)
-    return ratio(np.where(there, values, 0).sum(axis=-1), there.sum(axis=-1))
+    defined = ~np.isnan(values)
+    return ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1))

@@ -51,8 +51,8 @@ def agreement(
         np.unique(values, return_inverse=True) for values in (labels, clusters, images)
     )
     shape = len(many), len(rows) * len(columns)
-    place = image * shape[1] + of * len(columns) + to
-    table = np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape)
+    cell = image * shape[1] + of * len(columns) + to
+    table = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
     drawn = resampled_sums(table, seed=seed).reshape(-1, len(rows), len(columns))
     found = _of_tables(drawn)
     ends = (middle(v - v.mean() + at) for v, at in zip(found, (nmi, ari), strict=True))

@@ -58,13 +58,13 @@ def pck_intervals(
       seed: Of the resampling.
     """
     per_pair = pck(right, counted).per_pair
-    there = ~np.isnan(per_pair)
-    _, image = np.unique(images[there], return_inverse=True)
+    defined = ~np.isnan(per_pair)
+    _, image = np.unique(images[defined], return_inverse=True)
     columns = (
-        (right & counted).sum(axis=1)[there],
-        counted.sum(axis=1)[there],
-        per_pair[there],
-        np.ones(int(there.sum())),
+        (right & counted).sum(axis=1)[defined],
+        counted.sum(axis=1)[defined],
+        per_pair[defined],
+        np.ones(int(defined.sum())),
     )
     sums = [np.bincount(image, column) for column in columns]
     points, pairs = np.stack(sums[:2], axis=1), np.stack(sums[2:], axis=1)

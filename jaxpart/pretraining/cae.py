@@ -96,12 +96,12 @@ class RegressorBlock(nnx.Module):
         self,
         hidden: Float[Array, "batch hidden width"],
         context: Float[Array, "batch patch width"],
-        hidden_places: Float[Array, "batch hidden width"],
+        hidden_positions: Float[Array, "batch hidden width"],
         context_places: Float[Array, "batch patch width"],
     ) -> Float[Array, "batch hidden width"]:
         """Refines the hidden patches; positions are added to queries and keys, not to values."""
         attended = self.attention(
-            self.norm_q(hidden + hidden_places),
+            self.norm_q(hidden + hidden_positions),
             self.norm_k(context + context_places),
             self.norm_v(context),
         )
@@ -166,17 +166,17 @@ class Decoder(nnx.Module):
           hidden: Places of the others.
           grid: Patches of the images along (height, width).
         """
-        places = position_rules.resize_positions(
+        embedded = position_rules.resize_positions(
             self.positions[...][self.prefix :], self.config.grid, grid, "sincos_wh"
         )
-        visible_places, hidden_places = places[visible], places[hidden]
-        all_places = jnp.concatenate([visible_places, hidden_places], axis=1)
-        regressed = jnp.broadcast_to(self.mask_token[...], hidden_places.shape)
+        visible_positions, hidden_positions = embedded[visible], embedded[hidden]
+        all_places = jnp.concatenate([visible_positions, hidden_positions], axis=1)
+        regressed = jnp.broadcast_to(self.mask_token[...], hidden_positions.shape)
         for crossing in self.regressor:
             context = jnp.concatenate([patches, regressed], axis=1)
-            regressed = crossing(regressed, context, hidden_places, all_places)
+            regressed = crossing(regressed, context, hidden_positions, all_places)
         regressed = self.regressor_norm(regressed)
-        decoded = regressed + hidden_places
+        decoded = regressed + hidden_positions
         for block in self.blocks:
             decoded, _ = block(decoded, None)
         return regressed, self.head(self.norm(decoded))

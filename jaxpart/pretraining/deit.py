@@ -40,9 +40,9 @@ class Deit(Objective):
             images = jax.vmap(change)(draws, images)
         images = normalize(images)
         if given.erase:
-            place, noise = jax.random.split(erased)
+            box_key, noise = jax.random.split(erased)
             erase = functools.partial(augment.erase, chance=given.erase)
-            draws = jax.random.uniform(place, (len(images), 5))
+            draws = jax.random.uniform(box_key, (len(images), 5))
             images = jax.vmap(erase)(draws, jax.random.normal(noise, images.shape), images)
         assert self.encoder.projector is not None
         targets = smooth(inputs.labels, self.encoder.projector.out, given.smoothing)

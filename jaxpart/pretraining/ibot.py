@@ -69,7 +69,7 @@ class Ibot(Dino):
     def mask(self, key: Array, images: int) -> Bool[Array, "images patch"]:
         """Hides a share of each image drawn from those configured, each ± its deviation."""
         given = self.config.objective
-        which, deviation, places = jax.random.split(key, 3)
+        which, deviation, mask_key = jax.random.split(key, 3)
         choice = jax.random.randint(which, (images,), 0, len(given.mask_shares))
         off = jax.random.uniform(deviation, (images,), minval=-1, maxval=1)
         share = (
@@ -79,9 +79,9 @@ class Ibot(Dino):
         rows, columns = grid = self.encoder.grid
         hidden = jnp.floor(share * rows * columns).astype(int)
         if given.mask == "random":
-            return masks.random_mask(places, (images, rows * columns), hidden)
+            return masks.random_mask(mask_key, (images, rows * columns), hidden)
         smallest = (min(grid) // 3) ** 2
-        return masks.block_mask(places, images, grid, hidden, smallest=smallest, exact=False)
+        return masks.block_mask(mask_key, images, grid, hidden, smallest=smallest, exact=False)
 
     def loss(self, inputs: Inputs) -> Outcome:
         """The cls loss of DINO and the loss of hidden patches; both centres move after them."""

@@ -84,10 +84,10 @@ class Decoder(nnx.Module):
         back = jnp.argsort(jnp.concatenate([visible, hidden], axis=1), axis=1)
         patches = masks.take(jnp.concatenate([seen, unseen], axis=1), back)
         stored = self.positions[...]
-        places = position_rules.resize_positions(
+        embedded = position_rules.resize_positions(
             stored[self.prefix :], self.config.grid, grid, "bicubic"
         )
-        tokens = jnp.concatenate([prefix + stored[: self.prefix], patches + places], axis=1)
+        tokens = jnp.concatenate([prefix + stored[: self.prefix], patches + embedded], axis=1)
         for block in self.blocks:
             tokens, _ = block(tokens, None)
         return self.head(self.norm(tokens[:, self.prefix :]))

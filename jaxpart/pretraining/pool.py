@@ -74,11 +74,11 @@ class PoolBatches:
 
     def __next__(self) -> PoolBatch:
         """The next batch."""
-        epoch, place = divmod(self._number, len(self._pool) // self._size)
+        epoch, index = divmod(self._number, len(self._pool) // self._size)
         if self._order[0] != epoch:
             order = np.random.default_rng((self._seed, epoch)).permutation(len(self._pool))
             self._order = epoch, order
-        rows = self._order[1][place * self._size : (place + 1) * self._size]
+        rows = self._order[1][index * self._size : (index + 1) * self._size]
         self._number += 1
         arrays = {"image": self._pool.images[rows], "label": self._pool.labels[rows]}
         return PoolBatch(arrays, tuple(self._pool.ids[row] for row in rows))

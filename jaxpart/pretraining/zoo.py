@@ -164,19 +164,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the training, 0 for those shipped")
     parser.add_argument("--out", type=pathlib.Path, default=SHIPPED, help="folder of the zoo")
     parser.add_argument("--max-steps", type=int, help="stop every run early, for a trial")
-    given = parser.parse_args(arguments)
-    if given.rebuild is None:
+    args = parser.parse_args(arguments)
+    if args.rebuild is None:
         for method in METHODS:
-            if (given.out / method).is_dir():
-                run = describe(given.out / method)[0]["pretraining"]
+            if (args.out / method).is_dir():
+                run = describe(args.out / method)[0]["pretraining"]
                 print(f"{method}: {run['images_seen']} images, loss {run['curve']['loss'][-1]}")
         return 0
-    unknown = [method for method in given.rebuild if method not in METHODS]
+    unknown = [method for method in args.rebuild if method not in METHODS]
     if unknown:
         raise JaxpartError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}")
     devices.start()
-    methods = tuple(given.rebuild) or tuple(METHODS)
-    rebuild(methods, given.out, Progress(), seed=given.seed, max_steps=given.max_steps)
+    methods = tuple(args.rebuild) or tuple(METHODS)
+    rebuild(methods, args.out, Progress(), seed=args.seed, max_steps=args.max_steps)
     return 0
 
 

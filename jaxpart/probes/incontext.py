@@ -142,8 +142,8 @@ def nearest_labels(
 
     # One neighbour after another: all their values at once would be neighbours times the result.
     def attend(summed, neighbour):
-        weight, place = neighbour
-        return summed + weight[:, None] * memory.values[place], None
+        weight, number = neighbour
+        return summed + weight[:, None] * memory.values[number], None
 
     nothing = jnp.zeros((len(queries), memory.values.shape[-1]))
     shares, _ = jax.lax.scan(attend, nothing, (weights.T, index.T))

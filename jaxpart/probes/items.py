@@ -255,11 +255,11 @@ class Pieces:
 
     def __next__(self) -> _Piece:
         """The next piece."""
-        epoch, place = divmod(self._number, self.per_epoch)
+        epoch, index = divmod(self._number, self.per_epoch)
         self._number += 1
-        if place < self._batches.pieces:
-            return _Piece(*self._batches.piece(epoch, place))
-        start = (place - self._batches.pieces) * self._size
+        if index < self._batches.pieces:
+            return _Piece(*self._batches.piece(epoch, index))
+        start = (index - self._batches.pieces) * self._size
         items = np.arange(start, min(start + self._size, len(self._test)))
         features = (
             self._test.resident[0] if self._stays else devices.replicate(self._test.take(items))

@@ -101,8 +101,8 @@ class Recipe:
           of: How many steps an epoch has.
         """
         peaks = np.array(self.rates) * (self.batch_size / 256 if self.scale_rates else 1)
-        place = epoch + np.array(steps)[:, None] / of * self.every_step
-        warm = place / max(self.warmup, 1)
-        falling = (place - self.warmup) / max(self.epochs - self.warmup, 1)
+        position = epoch + np.array(steps)[:, None] / of * self.every_step
+        warm = position / max(self.warmup, 1)
+        falling = (position - self.warmup) / max(self.epochs - self.warmup, 1)
         falling = self.end_rate + (peaks - self.end_rate) * 0.5 * (1 + np.cos(math.pi * falling))
-        return np.where(place < self.warmup, peaks * warm, falling).astype(np.float32)
+        return np.where(position < self.warmup, peaks * warm, falling).astype(np.float32)

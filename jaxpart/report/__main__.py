@@ -72,11 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _pictures(given: argparse.Namespace) -> int:
-    if not given.images:
+def _pictures(args: argparse.Namespace) -> int:
+    if not args.images:
         raise JaxpartError("--images is the number of --pictures shown, so it cannot be 0")
-    out = pathlib.Path(given.out)
-    make_pictures(pathlib.Path(given.pictures), given.encoder, out, given.images, Progress())
+    out = pathlib.Path(args.out)
+    make_pictures(pathlib.Path(args.pictures), args.encoder, out, args.images, Progress())
     print(f"report: {out / 'index.html'}")
     return 0
 
@@ -84,25 +84,25 @@ def _pictures(given: argparse.Namespace) -> int:
 @terminal.told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 2 for an error."""
-    given = _parser().parse_args(arguments)
-    if given.patches < 0 or given.images < 0:
+    args = _parser().parse_args(arguments)
+    if args.patches < 0 or args.images < 0:
         raise JaxpartError("--patches and --images cannot be negative; 0 means all, and none")
-    if bool(given.pictures) == bool(given.workdirs) or bool(given.pictures) != bool(given.encoder):
+    if bool(args.pictures) == bool(args.workdirs) or bool(args.pictures) != bool(args.encoder):
         raise JaxpartError(
             "name work directories of finished runs, or --pictures FOLDER and --encoder ENCODER"
         )
-    if given.pictures and (given.slide or given.tables_only or given.quick):
+    if args.pictures and (args.slide or args.tables_only or args.quick):
         raise JaxpartError("--slide, --tables-only and --quick are for runs, not for --pictures")
-    if given.pictures:
-        return _pictures(given)
-    if given.slide:
-        sharp = Limits(given.patches, 0, given.quick, picture=720, thumbnail=140)
-        make_slide(given.workdirs, pathlib.Path(given.slide), sharp, Progress())
-        print(f"slide: {given.slide}")
+    if args.pictures:
+        return _pictures(args)
+    if args.slide:
+        sharp = Limits(args.patches, 0, args.quick, picture=720, thumbnail=140)
+        make_slide(args.workdirs, pathlib.Path(args.slide), sharp, Progress())
+        print(f"slide: {args.slide}")
         return 0
-    limits = None if given.tables_only else Limits(given.patches, given.images, given.quick)
-    make_report(given.workdirs, pathlib.Path(given.out), limits, Progress())
-    print(f"report: {pathlib.Path(given.out) / 'index.html'}")
+    limits = None if args.tables_only else Limits(args.patches, args.images, args.quick)
+    make_report(args.workdirs, pathlib.Path(args.out), limits, Progress())
+    print(f"report: {pathlib.Path(args.out) / 'index.html'}")
     return 0
 
 

@@ -215,8 +215,8 @@ def _parts(
             picture.thumbnail((limits.picture, limits.picture), Image.Resampling.BICUBIC)
             pictures.append(picture)
             advance(1)
-    order = {number: place for place, number in enumerate(numbers)}
-    label = {part: place for place, part in enumerate(selection.parts)}
+    order = {number: slot for slot, number in enumerate(numbers)}
+    label = {part: slot for slot, part in enumerate(selection.parts)}
     names = [selection.parts[patch.part] for patch in patches]
     views = [
         patch_view(source, patches, size=one.size, permuted=permutation_seed(one.config))
@@ -248,11 +248,11 @@ def _drawn(patches: Sequence[Patch], limit: int, seed: int) -> list[Patch]:
     images = list(of)
     chosen: list[int] = []
     count = 0
-    for place in np.random.default_rng(seed).permutation(len(images)).tolist():
-        count += len(of[images[place]])
+    for slot in np.random.default_rng(seed).permutation(len(images)).tolist():
+        count += len(of[images[slot]])
         if count > limit:
             break
-        chosen.append(images[place])
+        chosen.append(images[slot])
     return [patch for image in sorted(chosen) for patch in of[image]]
 
 
@@ -262,8 +262,8 @@ def _windows(
     source = picture_source(name, members[0].config.data)
     numbers = drawn_images(source, limits.images, members[0].config.data.seed)
     each = PER_SIDE**2
-    place = np.arange(each)
-    corner = np.stack([place % PER_SIDE, place // PER_SIDE], axis=1) / (2 * ENLARGED)
+    slot = np.arange(each)
+    corner = np.stack([slot % PER_SIDE, slot // PER_SIDE], axis=1) / (2 * ENLARGED)
     box = np.concatenate([corner, corner + 1 / ENLARGED], axis=1)
     views = [window_view(source, numbers, size=looker.encoder.image_size[0]) for looker in members]
     size = members[0].encoder.image_size[0]

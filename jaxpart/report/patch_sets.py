@@ -77,9 +77,9 @@ class PatchSet:
     def first(self) -> list[int]:
         """Numbers of the pairs to begin with: encoded against projected of one encoder that has both, or
         else the first two."""
-        place = {(pair.encoder, pair.representation): i for i, pair in enumerate(self.pairs)}
-        for encoder, _ in place:
-            both = [place.get((encoder, name)) for name in ("embedding", "projection")]
+        index = {(pair.encoder, pair.representation): i for i, pair in enumerate(self.pairs)}
+        for encoder, _ in index:
+            both = [index.get((encoder, name)) for name in ("embedding", "projection")]
             if None not in both:
                 return [number for number in both if number is not None]
         return list(range(len(self.pairs)))[:2]

@@ -52,16 +52,16 @@ def _read(paths: Sequence[str]) -> Study:
 @terminal.told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
-    given = _parser().parse_args(arguments)
-    study = _read(given.studies)
-    if given.command == "collect":
-        store(study, given.out)
-        print(f"{len(study.entries)} encoders' results: {given.out}")
-    elif given.command == "write":
+    args = _parser().parse_args(arguments)
+    study = _read(args.studies)
+    if args.command == "collect":
+        store(study, args.out)
+        print(f"{len(study.entries)} encoders' results: {args.out}")
+    elif args.command == "write":
         text = document(study)
-        with replacing(given.file) as temporary:
+        with replacing(args.file) as temporary:
             temporary.write_text(text, encoding="utf-8")
-        print(f"page: {given.file}")
+        print(f"page: {args.file}")
     else:
         print(study_text(study))
     return 0

@@ -161,19 +161,21 @@ class Attention(Plan):
         """Distances [image, block, head]; affinities [image, block, head, part], own and elsewhere."""
         view = square_view(self.images, size=grid.side, layout="centred")
         distances = jnp.asarray(_distances(grid.cells))
-        places = np.stack([cells, _elsewhere(cells)], axis=1)
+        positions = np.stack([cells, _elsewhere(cells)], axis=1)
         found = []
-        with progress.bar(f"{self.data}: attention", len(places)) as advance:
-            for start in range(0, len(places), _BATCH):
-                numbers = range(start, min(start + _BATCH, len(places)))
+        with progress.bar(f"{self.data}: attention", len(positions)) as advance:
+            for start in range(0, len(positions), _BATCH):
+                numbers = range(start, min(start + _BATCH, len(positions)))
                 pixels = []
                 for image in view.read(numbers):
                     if isinstance(image, JaxpartError):
                         raise image
                     pixels.append(image)
-                padded = np.resize(np.stack(pixels), (min(_BATCH, len(places)), *pixels[0].shape))
+                padded = np.resize(
+                    np.stack(pixels), (min(_BATCH, len(positions)), *pixels[0].shape)
+                )
                 asked = np.resize(
-                    places[start : start + len(pixels)], (len(padded), *places.shape[1:])
+                    positions[start : start + len(pixels)], (len(padded), *positions.shape[1:])
                 )
                 batch = jax.device_get(_look(self.encoder, padded, np.maximum(asked, 0), distances))
                 found.append([array[: len(pixels)] for array in batch])
@@ -201,7 +203,7 @@ def _elsewhere(cells: Int32[np.ndarray, "image part"]) -> Int32[np.ndarray, "ima
 def _look(
     encoder: Encoder,
     images: UInt8[Array, "batch side side 3"],
-    places: Int[Array, "batch which part"],
+    positions: Int[Array, "batch which part"],
     distances: Float[Array, "patch patch"],
 ) -> tuple[Float[Array, "batch block head"], Float[Array, "batch block head which part"]]:
     """Distance and affinities of every head; the attention weights themselves stay on the device."""
@@ -215,9 +217,9 @@ def _look(
         from_patches = on_patches[:, :, prefix:]
         far = (from_patches * distances).sum(axis=-1).mean(axis=-1)
         asking = on_patches[:, :, 0] if prefix else from_patches.mean(axis=2)
-        flat = jnp.reshape(places, (len(places), 1, -1))
+        flat = jnp.reshape(positions, (len(positions), 1, -1))
         on_parts = jnp.take_along_axis(asking, flat, axis=2)
-        return far, on_parts.reshape(*on_parts.shape[:2], *places.shape[1:])
+        return far, on_parts.reshape(*on_parts.shape[:2], *positions.shape[1:])
 
     far, on_parts = zip(*map(of_block, weights), strict=True)
     return jnp.stack(far, axis=1), jnp.stack(on_parts, axis=1)

@@ -27,12 +27,12 @@ def layer_names(encoder: FrozenEncoder, tokens: Sequence[str]) -> tuple[str, ...
     Raises:
       JaxpartError: It has none of them.
     """
-    there = {"embedding", *(f"{name}_token" for name in encoder.prefix)}
-    kept = [name for name in tokens if name in there]
+    available = {"embedding", *(f"{name}_token" for name in encoder.prefix)}
+    kept = [name for name in tokens if name in available]
     if not kept:
         raise JaxpartError(
             f"the {encoder.name} encoder has none of config.layers.tokens, {', '.join(tokens)}; it has "
-            f"{', '.join(sorted(there))}"
+            f"{', '.join(sorted(available))}"
         )
     blocks = [f"block{i}/{name}" for i in range(encoder.depth) for name in kept]
     return (*blocks, *kept, *projector_layers(encoder))

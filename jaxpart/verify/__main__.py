@@ -44,33 +44,33 @@ def _stage(text: str) -> tuple[str, str]:
     return stage, module
 
 
-def _encoder(given: argparse.Namespace) -> Any:
+def _encoder(args: argparse.Namespace) -> Any:
     from jaxpart.verify.encoder import verify_encoder  # PyTorch is asked for there alone
 
     return verify_encoder(
-        given.checkpoint,
-        given.out,
-        given.reference,
-        sizes=given.size,
-        images=given.images,
-        count=given.count,
-        tolerance=given.tolerance,
-        named=dict(given.stage),
-        allow_torch=given.use_torch,
+        args.checkpoint,
+        args.out,
+        args.reference,
+        sizes=args.size,
+        images=args.images,
+        count=args.count,
+        tolerance=args.tolerance,
+        named=dict(args.stage),
+        allow_torch=args.use_torch,
         progress=Progress(),
     )
 
 
-def _features(given: argparse.Namespace) -> Any:
+def _features(args: argparse.Namespace) -> Any:
     from jaxpart.verify.features import verify_features
 
-    return verify_features(given.a, given.b, key=given.key, tolerance=given.tolerance)
+    return verify_features(args.a, args.b, key=args.key, tolerance=args.tolerance)
 
 
-def _results(given: argparse.Namespace) -> Any:
+def _results(args: argparse.Namespace) -> Any:
     from jaxpart.verify.results import verify_results
 
-    return verify_results(given.a, given.b, tolerance=given.tolerance)
+    return verify_results(args.a, args.b, tolerance=args.tolerance)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -130,10 +130,10 @@ def _parser() -> argparse.ArgumentParser:
 @terminal.told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
-    given = _parser().parse_args(arguments)
-    report = given.run(given)
-    if given.json:
-        write_json(pathlib.Path(given.json), report.as_json())
+    args = _parser().parse_args(arguments)
+    report = args.run(args)
+    if args.json:
+        write_json(pathlib.Path(args.json), report.as_json())
     print(report.as_text())
     return 0 if report.same else 1
 

@@ -50,13 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("file", type=pathlib.Path, metavar="FILE", help="a .png")
     parser.add_argument("--version", type=int, default=CRITTERS_VERSION, metavar="N", help="1 or 2")
-    given = parser.parse_args(arguments)
-    if given.file.suffix != ".png":
-        raise JaxpartError(f"{given.file} is not a .png file; name one")
-    picture = sheet(given.version)
-    with replacing(given.file) as temporary:
+    args = parser.parse_args(arguments)
+    if args.file.suffix != ".png":
+        raise JaxpartError(f"{args.file} is not a .png file; name one")
+    picture = sheet(args.version)
+    with replacing(args.file) as temporary:
         picture.quantize(256).save(temporary, "png", optimize=True)  # a third of the size
-    print(f"picture: {given.file}")
+    print(f"picture: {args.file}")
     return 0
 
 

@@ -131,8 +131,8 @@ def image_folder(folder: pathlib.Path, split: str) -> pathlib.Path:
     Raises:
       JaxpartError: There are several.
     """
-    places = (folder, folder / "images", folder.parent, folder.parent / "images")
-    for near in (places[:2], places[2:]):
+    candidates = (folder, folder / "images", folder.parent, folder.parent / "images")
+    for near in (candidates[:2], candidates[2:]):
         found = [unpacked(place, split) for place in near if (place / split).is_dir()]
         if found:
             return the_one(found, folder, f"the images of {split}")

@@ -102,7 +102,7 @@ def _images(
     names: Sequence[str], roots: Sequence[pathlib.Path], where: pathlib.Path
 ) -> list[tuple[str, pathlib.Path]]:
     """(name, file) of images whose names begin with a folder of COCO."""
-    there: dict[str, pathlib.Path] = {}
+    existing: dict[str, pathlib.Path] = {}
     for folder in {name.partition("/")[0] for name in names}:
         if folder not in _IMAGES:
             raise JaxpartError(
@@ -110,11 +110,11 @@ def _images(
                 "train2017 and val2017"
             )
         found = _walk(folder, roots)
-        there |= {f"{folder}/{path}": file for path, file in found.items()}
-    missing = next((name for name in names if name not in there), None)
+        existing |= {f"{folder}/{path}": file for path, file in found.items()}
+    missing = next((name for name in names if name not in existing), None)
     if missing is not None:
         raise JaxpartError(f"{where} lists {shown(missing)}, which does not exist; {ADVICE}")
-    return [(name, there[name]) for name in names]
+    return [(name, existing[name]) for name in names]
 
 
 def _walk(folder: str, roots: Sequence[pathlib.Path]) -> Mapping[str, pathlib.Path]:

@@ -181,10 +181,10 @@ class KeypointFolder:
         return Record(annotation, read_file(self._folder / annotation.id))
 
 
-def _paths(path: pathlib.Path, names: Sequence[str], there: Sequence[str]) -> list[str]:
+def _paths(path: pathlib.Path, names: Sequence[str], existing: Sequence[str]) -> list[str]:
     """The file of each name that keypoints.json lists, below images."""
     found = []
-    for name, file in zip(names, match_files(names, there, path), strict=True):
+    for name, file in zip(names, match_files(names, existing, path), strict=True):
         if file is None:
             raise JaxpartError(f"{path} lists {name}, which is not in {path.parent / 'images'}")
         found.append(file)

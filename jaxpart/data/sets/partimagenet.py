@@ -83,8 +83,8 @@ def partimagenet_part(root: str | pathlib.Path, split: str) -> LabelMaps | Maske
     keys = document.image_ids()
     # The official names have no folder, where files lie in one for each class.
     names = document.file_names(keys)
-    there = walk_images(folder / split)
-    found = match_files([f"{name[:_WORDNET_ID]}/{name}" for name in names], there, file)
+    existing = walk_images(folder / split)
+    found = match_files([f"{name[:_WORDNET_ID]}/{name}" for name in names], existing, file)
     images = {}
     for key, name, path in zip(keys, names, found, strict=True):
         if path is None:

@@ -198,8 +198,8 @@ class Pascal:
                     f"{list_file} lists {alone}, but {annotations / alone}.mat is missing; "
                     "unpack Annotations_Part again"
                 )
-        place = os.path.relpath(voc, folder)
-        self._images = [f"{place}/JPEGImages/{key}.jpg".removeprefix("./") for key in ids]
+        candidate = os.path.relpath(voc, folder)
+        self._images = [f"{candidate}/JPEGImages/{key}.jpg".removeprefix("./") for key in ids]
         self._mats = [found[key] for key in ids]
         if callable(classes):
             classes = classes(all_pairs(folder, file_stamps(folder, found.values())))
@@ -245,8 +245,8 @@ class Pascal:
 
 def _voc_folder(folder: pathlib.Path) -> pathlib.Path:
     """The folder of VOC 2010, in or beside the one of the annotations."""
-    places = (folder / place for place in _VOC)
-    voc = next((place for place in places if (place / "JPEGImages").is_dir()), None)
+    candidates = (folder / candidate for candidate in _VOC)
+    voc = next((candidate for candidate in candidates if (candidate / "JPEGImages").is_dir()), None)
     if voc is None:
         voc = only_folder(folder, lambda f: (f / "JPEGImages").is_dir(), "VOC 2010")
     if voc is None:

@@ -158,7 +158,7 @@ def pascal_part_116(root: str | pathlib.Path, split: str) -> Pascal | LabelMaps:
     return LabelMaps("pascal_part_116", split, folder, pairs, "part", names, range(1, len(names)))
 
 
-def _listed(file: pathlib.Path, there: Sequence[str]) -> list[str]:
+def _listed(file: pathlib.Path, existing: Sequence[str]) -> list[str]:
     """The images that a list of OV-PARTS names, [{"file_name": "…/images/train/2008_000003.jpg"}, …]."""
     if not file.exists():
         raise NotThere(f"{file} is missing; {ADVICE_116}")
@@ -172,7 +172,7 @@ def _listed(file: pathlib.Path, there: Sequence[str]) -> list[str]:
             raise JaxpartError(f"{file}: entry {row} has no file_name; unpack it again")
         names.append(name)
     found: list[str] = []
-    for name, path in zip(names, match_files(names, there, file), strict=True):
+    for name, path in zip(names, match_files(names, existing, file), strict=True):
         if path is None:
             raise JaxpartError(
                 f"{file} lists {shown(name)}, which does not exist; unpack the images again"

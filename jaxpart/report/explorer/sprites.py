@@ -59,8 +59,8 @@ def _pack(
     encoded = []
     for start in range(0, len(shown), columns * rows):
         sheet = Image.new("RGB", (columns * cell, rows * cell))
-        for place, picture in enumerate(shown[start : start + columns * rows]):
-            sheet.paste(picture, (place % columns * cell, place // columns * cell))
+        for slot, picture in enumerate(shown[start : start + columns * rows]):
+            sheet.paste(picture, (slot % columns * cell, slot // columns * cell))
             advance(1)
         file = io.BytesIO()
         sheet.save(file, "webp", quality=quality, method=2)

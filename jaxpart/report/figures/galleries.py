@@ -127,8 +127,8 @@ def montage(
     """
     side = tile + 2 * edge + _GAP
     canvas = np.full((lines * side - _GAP, columns * side - _GAP, 3), 255, np.uint8)
-    for place, other in enumerate(pair.neighbours[query][: columns * lines].tolist()):
-        top, left = (place // columns) * side, (place % columns) * side
+    for slot, other in enumerate(pair.neighbours[query][: columns * lines].tolist()):
+        top, left = (slot // columns) * side, (slot % columns) * side
         outer = canvas[top : top + tile + 2 * edge, left : left + tile + 2 * edge]
         if one.kind == "parts":
             right = one.part[other] == one.part[query]

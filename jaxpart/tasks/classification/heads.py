@@ -162,10 +162,10 @@ def probe_all(
     keepers: list[Checkpointer] = []
     for head in options.heads:
         for names in _alike(data.test.features, options[head].representations):
-            place = f"{task}-{data.name}-{head}-{names[0].replace('/', '-')}"
+            stem = f"{task}-{data.name}-{head}-{names[0].replace('/', '-')}"
 
-            def keeper(stage: str, place: str = place) -> Checkpointer:
-                keepers.append(Checkpointer(workdir.path / "checkpoints" / f"{place}-{stage}"))
+            def keeper(stage: str, stem: str = stem) -> Checkpointer:
+                keepers.append(Checkpointer(workdir.path / "checkpoints" / f"{stem}-{stage}"))
                 return keepers[-1]
 
             outcomes = _probe(head, names, data, options, seeds, keeper, progress, views)

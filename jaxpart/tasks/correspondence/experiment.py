@@ -225,8 +225,8 @@ class Correspondence(Plan):
             yield row(by, score.by_image, low=by_image.low, high=by_image.high)
             kept[Key(self.data, _TASK, by, head, name)] = score.per_pair
             shares = [pck(right, points.counted & (of == i)[:, None]) for i in range(len(classes))]
-            there = [share.by_point for share in shares if share.points]
-            yield row(f"{metric}, mean of classes", float(np.mean(there)))
+            measured = [share.by_point for share in shares if share.points]
+            yield row(f"{metric}, mean of classes", float(np.mean(measured)))
             for kind, share in zip(classes.tolist(), shares, strict=True):
                 if share.points:
                     yield row(metric, share.by_point, group=kind)

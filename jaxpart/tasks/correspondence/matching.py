@@ -68,8 +68,8 @@ def match(
                 window=window,
             )
         )
-        there = blocks[start : start + length] >= 0
-        found[blocks[start : start + length][there]] = out[: len(there)][there]
+        known = blocks[start : start + length] >= 0
+        found[blocks[start : start + length][known]] = out[: len(known)][known]
     return found
 
 
@@ -130,8 +130,8 @@ def _places(
         inside = near[0][:, :, None] & near[1][:, None, :]
         similarity = similarity * inside.reshape(similarity.shape)
     weight = jax.nn.softmax(similarity / TEMPERATURE, axis=1).reshape(-1, grid, grid)
-    place = [weight.sum(axis=1) @ cell, weight.sum(axis=2) @ cell]
-    return jnp.clip(jnp.stack(place, axis=1), 0, grid - 1)
+    position = [weight.sum(axis=1) @ cell, weight.sum(axis=2) @ cell]
+    return jnp.clip(jnp.stack(position, axis=1), 0, grid - 1)
 
 
 def match_pixels(

@@ -96,8 +96,8 @@ class PairPoints:
             if self._convention.target == "cells":
                 # As many images for every class, so that one program serves all.
                 tokens = np.pad(tokens, ((0, most - len(images)), (0, 0), (0, 0)))
-                places = match(tokens, ends[0], those, ends[1], window=window)
-                found[mine] = points_of(places, grid, self._convention)
+                matched = match(tokens, ends[0], those, ends[1], window=window)
+                found[mine] = points_of(matched, grid, self._convention)
                 continue
             sizes = self._pairs.sizes[images]
             if not self._original:

@@ -58,7 +58,7 @@ def read_regions(
       JaxpartError: An image cannot be read, nothing says where parts are, or no part is left.
     """
     images, labels, image, parts, touched = [], [], [], [], []
-    for place, number in enumerate(numbers):
+    for item, number in enumerate(numbers):
         pixels, found = part_regions(source, number, selection, size=config.image_size[0])
         label = source.annotation(number).label
         images.append(pixels)
@@ -66,7 +66,7 @@ def read_regions(
         for name, region in found.items():
             patches = patches_of_region(region, config.patch_size)
             if patches.mean() <= largest_share:
-                image.append(place)
+                image.append(item)
                 parts.append(name)
                 touched.append(patches)
     if not touched:

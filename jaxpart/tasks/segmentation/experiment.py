@@ -210,7 +210,7 @@ class Segmentation:
             rate, weight_decay=config.weight_decay, decay_bias=decays_bias(self.encoder)
         )
         state, step = training_program(self.encoder, heads, recipe)
-        place = Checkpointer(self.workdir.path / "segmentation" / data.name / "heads" / name)
+        keeper = Checkpointer(self.workdir.path / "segmentation" / data.name / "heads" / name)
         batches = self.batches(source, epochs=None)
         what = f"{data.name}: training heads on {len(source)} images"
         losses: list[np.ndarray] = []
@@ -226,12 +226,12 @@ class Segmentation:
                 batches,
                 steps=config.iterations,
                 put=devices.shard,
-                checkpointer=place,
+                checkpointer=keeper,
                 log=log,
             )
         if losses:  # else there was nothing left to do
-            place.save(config.iterations, state, batches.get_state())
-            place.wait()
+            keeper.save(config.iterations, state, batches.get_state())
+            keeper.wait()
         batches.close()
         return nnx.merge(nnx.graphdef(heads), state.heads)
 

@@ -68,32 +68,32 @@ def check_options(options: Any) -> None:
     check_resize(options.resize, f"{_PLACE}.resize")
 
 
-def _check_setting(setting: Any, place: str) -> None:
+def _check_setting(setting: Any, prefix: str) -> None:
     """The splits and the sizes of one data set."""
     _, entry = find_set(setting.data)
     for name in ("train_split", "test_split"):
         if setting[name] not in entry.all_splits:
             raise JaxpartError(
-                f"{place}.{name} cannot be {setting[name]!r}; {setting.data} has "
+                f"{prefix}.{name} cannot be {setting[name]!r}; {setting.data} has "
                 f"{', '.join(entry.all_splits)}"
             )
     if setting.kind not in ("part", "object"):
         raise JaxpartError(
-            f"{place}.kind cannot be {setting.kind!r}; choose between part and object"
+            f"{prefix}.kind cannot be {setting.kind!r}; choose between part and object"
         )
-    _check_whole(setting.crop, f"{place}.crop", 1)
-    _check_whole(setting.stride, f"{place}.stride", 1)
+    _check_whole(setting.crop, f"{prefix}.crop", 1)
+    _check_whole(setting.stride, f"{prefix}.stride", 1)
     if setting.stride > setting.crop:
         raise JaxpartError(
-            f"{place}.stride is {setting.stride}: windows of {setting.crop} pixels would leave gaps; give "
+            f"{prefix}.stride is {setting.stride}: windows of {setting.crop} pixels would leave gaps; give "
             f"1 to {setting.crop}"
         )
     for name in ("train_scale", "test_scale"):
         scale = setting[name]
         if len(scale) != 2:
-            raise JaxpartError(f"{place}.{name} is {scale}; give the (longest, shortest) side")
+            raise JaxpartError(f"{prefix}.{name} is {scale}; give the (longest, shortest) side")
         for side in scale:
-            _check_whole(side, f"a side of {place}.{name}", 1)
+            _check_whole(side, f"a side of {prefix}.{name}", 1)
 
 
 def _value(options: Any, name: str) -> Any:

@@ -54,8 +54,8 @@ def picture(
     whole = (3 * width + 4 * _MARGIN, height + _LINE * (rows + 1) + 3 * _MARGIN)
     canvas = Image.new("RGB", whole, "white")
     draw = ImageDraw.Draw(canvas)
-    for place, (title, panel, kernel) in enumerate(panels):
-        left = _MARGIN + place * (width + _MARGIN)
+    for column, (title, panel, kernel) in enumerate(panels):
+        left = _MARGIN + column * (width + _MARGIN)
         draw.text((left, _MARGIN // 2), title, "black", font)
         canvas.paste(panel.resize((width, height), kernel), (left, _MARGIN + _LINE))
     top = height + _LINE + 2 * _MARGIN
@@ -73,11 +73,11 @@ def _legend(
     names: Sequence[str], width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 ) -> tuple[list[tuple[int, int]], int]:
     """(x, row) of each entry, and the number of rows."""
-    places, x, row = [], 0, 0
+    positions, x, row = [], 0, 0
     for name in names:
         needed = round(font.getlength(name)) + _FONT + 4 + 2 * _MARGIN
         if x and x + needed > width:
             x, row = 0, row + 1
-        places.append((x, row))
+        positions.append((x, row))
         x += needed
-    return places, row + 1
+    return positions, row + 1

@@ -163,10 +163,10 @@ class _Tested:
         slots: list[tuple[int, int]],
     ) -> None:
         """Takes its windows from a batch: (number of the window, place in the batch) of each."""
-        place = np.full(self.down * self.across, -1, np.int32)
+        slot_of = np.full(self.down * self.across, -1, np.int32)
         for window, slot in slots:
-            place[window] = slot
-        self._logits = _insert(self._logits, logits, devices.replicate(place, local=True))
+            slot_of[window] = slot
+        self._logits = _insert(self._logits, logits, devices.replicate(slot_of, local=True))
         self.missing -= len(slots)
 
     def source(self) -> Float32[Array, "heads i j classes"]:
@@ -180,12 +180,12 @@ class _Tested:
 def _insert(
     image: Float32[Array, "heads count rows columns classes"] | None,
     batch: Float[Array, "heads window rows columns classes"],
-    place: Int32[Array, " count"],
+    slot_of: Int32[Array, " count"],
 ) -> Float32[Array, "heads count rows columns classes"]:
     """An image's windows, those with a place in the batch (0 or more) taken from there; at first 0."""
-    taken = batch[:, jnp.maximum(place, 0)].astype(jnp.float32)
+    taken = batch[:, jnp.maximum(slot_of, 0)].astype(jnp.float32)
     before = jnp.zeros_like(taken) if image is None else image
-    return jnp.where((place >= 0)[None, :, None, None, None], taken, before)
+    return jnp.where((slot_of >= 0)[None, :, None, None, None], taken, before)
 
 
 def _tested(

@@ -183,13 +183,13 @@ def annotated(
         known = source.annotation(index).keypoints
         if known is not None and known.visible.any():
             seen = known.visible
-            place = known.xy[seen] * scale + corner
+            points_xy = known.xy[seen] * scale + corner
             of = np.array([column[part] for part in known.part[seen].tolist()])
             images.append(np.full(len(of), index))
             parts.append(of)
-            xys.append(place)
+            xys.append(points_xy)
             if len(np.unique(known.instance[seen])) == 1:
-                points[index, of], visible[index, of] = place, True
+                points[index, of], visible[index, of] = points_xy, True
         advance(1)
     if not images:
         raise JaxpartError(

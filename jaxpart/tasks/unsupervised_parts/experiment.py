@@ -285,8 +285,10 @@ class UnsupervisedParts(Plan):
     ) -> Iterator[_Subject]:
         grid = self.grids[self.names[0]]
         baseline: tuple[Method, ...] = ("kmeans",)
-        places = (functools.partial(_positions, images, grid) for images in (self.fit, self.test))
-        yield _Subject(SAME_POSITION, grid, 2, baseline, *places)
+        subject_parts = (
+            functools.partial(_positions, images, grid) for images in (self.fit, self.test)
+        )
+        yield _Subject(SAME_POSITION, grid, 2, baseline, *subject_parts)
         colours = (lambda some, of=of: neighbourhoods(of[PIXELS][some]) for of in (fit, test))
         yield _Subject(PIXELS, _PIXEL_GRID, 27, baseline, *colours)
         for name in self.names:
@@ -313,9 +315,9 @@ class UnsupervisedParts(Plan):
 def _positions(images: Annotated, grid: Grid, some: slice) -> np.ndarray:
     """Where the centre of each cell lies in the picture of each image, in shares of its sides."""
     rows, columns = ((np.arange(cells) + 0.5) * (images.side / cells) for cells in grid)
-    place = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(1, -1, 2)
+    cell_centres = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(1, -1, 2)
     left, size = images.pictures[some, None, :2], images.pictures[some, None, 2:]
-    return ((place - left) / size).astype(np.float32)
+    return ((cell_centres - left) / size).astype(np.float32)
 
 
 def rules(encoder: FrozenEncoder, config: Any) -> Mapping[str, str]:

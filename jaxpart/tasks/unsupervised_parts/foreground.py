@@ -44,8 +44,8 @@ def normalised_cut(
     vector = root * scipy.linalg.eigh(laplacian, subset_by_index=[1, 1])[1][:, 0]
     above = vector > vector.mean()
     edge = np.zeros(count, bool)
-    for place in np.divmod(np.flatnonzero(inside), grid[1]):
-        edge |= (place == place.min()) | (place == place.max())
+    for coordinate in np.divmod(np.flatnonzero(inside), grid[1]):
+        edge |= (coordinate == coordinate.min()) | (coordinate == coordinate.max())
     found[inside] = above if above[edge].mean() <= 0.5 else ~above
     return found
 

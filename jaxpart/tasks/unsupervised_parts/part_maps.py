@@ -68,8 +68,8 @@ def centres(
     found = []
     for axis, pixels in ((3, size[1]), (2, size[0])):
         cells = maps.shape[axis]
-        place = maps.sum(axis=5 - axis) @ np.arange(cells)
-        middle = np.divide(place, total, out=np.full(total.shape, (cells - 1) / 2), where=shown)
+        position = maps.sum(axis=5 - axis) @ np.arange(cells)
+        middle = np.divide(position, total, out=np.full(total.shape, (cells - 1) / 2), where=shown)
         found.append(middle * (pixels / cells))
     return np.stack(found, axis=2)
 
