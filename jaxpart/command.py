@@ -1,4 +1,4 @@
-"""What the command lines share: their flags, their processes, and one sentence for a user's mistake."""
+"""What the command lines share: flags, processes, and error messages."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ _PROCESS_ID = flags.DEFINE_integer("process-id", None, "Which of them this is, f
 
 
 def _start(example: str) -> tuple[Any, pathlib.Path]:
-    """Joins the other processes, if any; returns the configuration and the work directory.
+    """Connects the processes, if there are several; returns the configuration and the work directory.
 
     Args:
       example: A configuration to name if none is given.
 
     Raises:
-      JaxpartError: There is no --config, or the processes cannot meet.
+      JaxpartError: There is no --config, or the processes cannot connect.
     """
-    logging.set_verbosity(logging.WARNING)  # the libraries' news are not the user's
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # training saves its place first: `fit`
+    logging.set_verbosity(logging.WARNING)  # the libraries' own messages do not concern the user
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # training saves its state first: `fit`
     devices.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     config = _CONFIG.value
     if config is None:
@@ -57,13 +57,13 @@ def _start(example: str) -> tuple[Any, pathlib.Path]:
     if _WORKDIR.value is not None and (not _WORKDIR.value or "\0" in _WORKDIR.value):
         raise JaxpartError(f"--workdir cannot be {_WORKDIR.value!r}; name a folder")
     name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    # One folder for all: checkpoints are written by every process, each its part.
+    # One folder for all processes: each writes its part of a checkpoint.
     path = devices.from_main(str(_WORKDIR.value or default_workdir(name)))
     return config, pathlib.Path(path)
 
 
 def _command_line(arguments: list[str]) -> list[str]:
-    """The command line with the path of an embedded configuration filled in."""
+    """The command line with the path of a bundled configuration resolved."""
     given = list(arguments)
     for i, argument in enumerate(given):
         flag, equals, path = argument.partition("=")
@@ -76,7 +76,7 @@ def _command_line(arguments: list[str]) -> list[str]:
 
 
 def _parse(arguments: list[str], example: str) -> list[str]:
-    """absl's parsing of flags; what it cannot make sense of is told in a sentence."""
+    """Parses flags with absl, whose errors become one sentence."""
     file = _config_file(arguments)
     _check_file(file)
     if not _HELP.isdisjoint(arguments):
@@ -111,7 +111,7 @@ def _parse(arguments: list[str], example: str) -> list[str]:
 
 
 def _print_help(arguments: list[str]) -> None:
-    """The flags, and the fields of a configuration with what they mean."""
+    """Prints the flags, and the fields of a configuration with their meaning."""
     from jaxpart.runs.config_checks import RULES
     from jaxpart.runs.config_help import help_lines
     from jaxpart.runs.table import line_width
@@ -135,12 +135,12 @@ def _config_file(arguments: list[str]) -> pathlib.Path | None:
         flag, equals, path = argument.partition("=")
         if flag in ("--config", "-config"):
             path = (path if equals else following).partition(":")[0]
-            return pathlib.Path(path) if path else None  # absl tells that it is missing
+            return pathlib.Path(path) if path else None  # absl reports that it is missing
     return None
 
 
 def _check_file(file: pathlib.Path | None) -> None:
-    """Runs the file of a configuration, as ml_collections is about to, for what is wrong with it."""
+    """Runs a configuration file, as ml_collections is about to, to report its errors."""
     if file is None:
         return
     try:
@@ -175,7 +175,7 @@ def _check_field(flag: str) -> None:
 def entry(main: Callable[[Any, pathlib.Path], None], example: str) -> int:
     """Runs a command with its configuration and work directory; returns the exit status.
 
-    A user's mistake is told in one sentence.
+    A user's mistake is reported in one sentence.
 
     Args:
       main: Takes the configuration and the work directory.

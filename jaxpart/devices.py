@@ -1,8 +1,8 @@
-"""Devices and processes. The only file that knows meshes, and that asks JAX what devices there are.
+"""Devices and processes: the only module that builds meshes or asks JAX for its devices.
 
-A mesh has two axes: "data", over which batches are cut, and "model", over which large weights may be.
-Everything that enters a compiled step is put there by `shard`, `replicate` or `shard_over_model`; a
-program then runs unchanged on one CPU, on several GPUs, and on a pod.
+The mesh has two axes: "data", over which batches are sharded, and "model", over which large weights can be.
+Everything that enters a compiled step goes through `shard`, `replicate` or `shard_over_model`, so a program
+runs unchanged on one CPU, on several GPUs, and on a pod.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from jaxpart.ring import in_ring
 def start(
     coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
-    """Joins the other processes of the run; turns on the compilation cache; on a CPU keeps memory.
+    """Connects the processes of the run, enables the compilation cache, and on a CPU keeps freed memory.
 
-    Before anything else is asked of JAX. Without arguments, the launcher's word is taken: Slurm
-    (`srun`), Open MPI (`mpirun`) or a TPU pod; without one the process is alone.
+    Call it before anything else uses JAX. Without arguments the launcher is detected: Slurm (`srun`),
+    Open MPI (`mpirun`) or a TPU pod; without one the process runs alone.
 
     Args:
       coordinator: "HOST:PORT" of process 0.
-      num_processes: How many there are.
-      process_id: This one, from 0.
+      num_processes: Number of processes.
+      process_id: Index of this one, from 0.
 
     Raises:
-      JaxpartError: Some of the three are given and some not, or the others cannot be reached.
+      JaxpartError: Only some of the three are given, or the other processes cannot be reached.
     """
     given = (coordinator, num_processes, process_id)
     if any(value is not None for value in given) and any(value is None for value in given):
@@ -66,12 +66,12 @@ def start(
         raise JaxpartError(f"the processes of the run cannot connect ({reason})") from error
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache() / "xla"))
-        # By default programs of less than a second are not kept: a third of a run's compilation.
+        # By default programs that compile in under a second, a third of the time, are not cached.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def _has_only_cpu() -> bool:
-    """Whether JAX can only compute on the CPU; asking for its devices would start it."""
+    """Whether JAX has only the CPU backend; asking for its devices would initialise it."""
     platforms = jax.config.values["jax_platforms"]
     if platforms:
         return platforms == "cpu"
@@ -79,7 +79,7 @@ def _has_only_cpu() -> bool:
 
 
 def _has_tpu() -> bool:
-    """Whether this machine has a TPU and the library for it; jax[tpu] alone is no TPU."""
+    """Whether this machine has a TPU and its library; installing jax[tpu] alone does not count."""
     chips = (*pathlib.Path("/dev").glob("accel*"), *pathlib.Path("/dev/vfio").glob("[0-9]*"))
     return bool(chips) and importlib.util.find_spec("libtpu") is not None
 
@@ -98,15 +98,15 @@ def user_cache() -> pathlib.Path:
 
 
 _described: tuple[jax.Device, ...] = ()
-"""Devices of another machine that programs are compiled for; empty: this one's run them."""
+"""Devices of another machine that programs are compiled for; empty: this machine's devices."""
 
 
 @contextlib.contextmanager
 def compiling_for(described: Sequence[jax.Device]) -> Iterator[None]:
-    """Programs are lowered for devices that are not there, of `jax.experimental.topologies`.
+    """Within this context, programs are lowered for absent devices, from `jax.experimental.topologies`.
 
-    What would be put on the devices is only described: `shard`, `replicate` and their like return
-    `jax.ShapeDtypeStruct`, which compiled functions' `lower` takes. Nothing can be run.
+    Arrays are only described: `shard`, `replicate` and the like return `jax.ShapeDtypeStruct`, which a
+    jitted function's `lower` accepts. Nothing can be executed.
     """
     global _described
     before, _described = _described, tuple(described)
@@ -121,7 +121,7 @@ def _devices() -> tuple[jax.Device, ...]:
 
 
 def backend() -> str:
-    """What programs run on: "cpu", "gpu" or "tpu"."""
+    """The backend: "cpu", "gpu" or "tpu"."""
     platform = _described[0].platform if _described else jax.default_backend()
     return "gpu" if platform in ("cuda", "rocm") else platform
 
@@ -132,7 +132,7 @@ def count() -> int:
 
 
 def memory() -> int:
-    """Bytes of memory of each device; on a CPU those of the machine."""
+    """Bytes of memory per device; on a CPU, of the machine."""
     if _described:
         return _HBM_BYTES[_described[0].device_kind]
     if backend() == "cpu":
@@ -157,19 +157,19 @@ def num_processes() -> int:
 
 
 def process_index() -> int:
-    """Which of them this is, from 0, in the order of the mesh: its rows of a batch come as many-th."""
+    """Index of this process, from 0, in mesh order, which is the order of its rows in a batch."""
     me = 0 if _described else jax.process_index()
     return list(dict.fromkeys(device.process_index for device in mesh().devices.flat)).index(me)
 
 
 _EVERY = ("data", "model")
-"""Both axes: what holds no weights is cut over all devices."""
+"""Both axes: everything but weights is sharded over all devices."""
 
 _model_devices = 1
 
 
 def arrange(model_devices: int) -> None:
-    """Says how many devices share a weight; before anything is put on them.
+    """Sets how many devices share a weight; call it before placing arrays.
 
     Raises:
       JaxpartError: The devices of a process cannot be grouped so.
@@ -185,7 +185,7 @@ def arrange(model_devices: int) -> None:
 
 
 def mesh() -> Mesh:
-    """All devices of all processes along "data", or in groups that share weights along "model"."""
+    """All devices of all processes along "data", or in groups along "model" that share weights."""
     return _mesh_of(_devices(), _model_devices)
 
 
@@ -201,7 +201,7 @@ def is_main() -> bool:
 
 
 def log_prefix() -> str:
-    """What this process's lines begin with: nothing if it is alone, else which one it is."""
+    """Prefix of this process's messages: empty for a single process, else its index."""
     return f"[process {jax.process_index()}] " if jax.distributed.is_initialized() else ""
 
 
@@ -210,10 +210,10 @@ def _mesh(local: bool) -> Mesh:
 
 
 def hard_exit(status: int) -> NoReturn:
-    """Ends this process at once, with an exit status.
+    """Exits immediately with a status.
 
-    Threads that save in the background would be waited for, for minutes where the disk is full, and so
-    would other processes, which wait for this one.
+    A normal exit would wait for background saves, for minutes if the disk is full, and for other
+    processes, which in turn wait for this one.
     """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, AttributeError):
@@ -228,11 +228,11 @@ def round_up(count: int, *, local: bool = False) -> int:
 
 
 def check_batch(size: int, field: str) -> None:
-    """Refuses a batch of training images that the devices cannot share: a larger one is another recipe.
+    """Checks that the devices can share a training batch evenly; padding it would change the recipe.
 
     Args:
       size: Images of a step over all processes.
-      field: Where its size is given, "config.batch_size".
+      field: Name of the option that sets it, "config.batch_size".
 
     Raises:
       JaxpartError: The devices cannot share it evenly.
@@ -245,14 +245,14 @@ def check_batch(size: int, field: str) -> None:
 
 
 def shard(tree: Any, *, axis: int = 0, local: bool = False) -> Any:
-    """Batches from host to devices, cut over "data".
+    """Moves batches from host to devices, sharded over "data".
 
     Args:
       tree: Arrays of which this process holds its share: rows of the global batch along `axis`, a
         multiple of its number of devices (see `round_up`).
       axis: The batch axis.
-      local: Whether the batch is this process's alone, cut over its own devices: for work whose
-        number of steps differs between processes.
+      local: Whether the batch belongs to this process alone and is sharded over its own devices, for
+        work whose number of steps differs between processes.
 
     Returns:
       Global arrays; with one process of the same shapes.
@@ -270,7 +270,7 @@ def shard(tree: Any, *, axis: int = 0, local: bool = False) -> Any:
 
 
 def shard_whole(array: np.ndarray) -> jax.Array:
-    """An array that every process holds whole, to the devices and cut over all of them by rows.
+    """Shards the rows of an array, which every process holds in full, over all devices.
 
     Args:
       array: Its rows are a multiple of the number of devices.
@@ -279,11 +279,11 @@ def shard_whole(array: np.ndarray) -> jax.Array:
 
 
 def shard_over_model(array: np.ndarray, axis: int | None) -> jax.Array:
-    """A weight that every process holds whole, to the devices: whole on each, or cut over "model".
+    """Moves a weight that every process holds in full to the devices: replicated, or sharded over "model".
 
     Args:
       array: The weight.
-      axis: Along which it is cut; from the end if it is negative; None: not at all.
+      axis: The axis to shard, possibly negative; None: replicate.
     """
     names: list[str | None] = [None] * array.ndim
     if axis is not None and mesh().shape["model"] > 1:
@@ -308,16 +308,16 @@ def _is_model_sharded(x: Any) -> bool:
 
 @functools.cache
 def _exchange(sharding: NamedSharding) -> Any:
-    """Has devices exchange their parts; newer versions of `jax.device_put` do so by way of the host."""
+    """Reshards on the devices; newer versions of `jax.device_put` would go through the host."""
     return jax.jit(lambda x: x, out_shardings=sharding)
 
 
 def replicate(tree: Any, *, local: bool = False) -> Any:
-    """Arrays that are the same in every process, whole on every device; weights that are cut stay so.
+    """Replicates arrays that are equal in every process; sharded weights stay sharded.
 
     Args:
       tree: Arrays.
-      local: Whether they are put on this process's devices alone, see `shard`.
+      local: Whether to use this process's devices only, see `shard`.
     """
     sharding = NamedSharding(_mesh(local), PartitionSpec())
 
@@ -332,23 +332,25 @@ def replicate(tree: Any, *, local: bool = False) -> Any:
             parts = [shard.data for shard in x.addressable_shards]
             return jax.make_array_from_single_device_arrays(x.shape, sharding_here, parts)
         if local and isinstance(x, jax.Array) and x.is_fully_addressable:
-            return _exchange(sharding)(x)  # cut over these devices
+            return _exchange(sharding)(x)  # sharded over these devices
         return jax.make_array_from_process_local_data(sharding, np.asarray(x))
 
     return jax.tree.map(put, tree)
 
 
 def fetch(tree: Any) -> Any:
-    """Arrays from the devices, whole, as NumPy arrays in every process."""
+    """Full NumPy copies of device arrays, in every process."""
     if num_processes() == 1:
         return jax.device_get(tree)
-    from jax.experimental import multihost_utils  # Slow to import, and one process needs none.
+    from jax.experimental import (
+        multihost_utils,
+    )  # Slow to import, and not needed by a single process.
 
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def my_share(items: int) -> range:
-    """Which of so many items this process works on; processes' shares differ by one at most."""
+    """The items out of `count` that this process works on; shares differ by at most one."""
     count, index = num_processes(), process_index()
     return range(items * index // count, items * (index + 1) // count)
 
@@ -365,7 +367,7 @@ def add_up(array: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
 
 
 def anywhere(mask: Bool[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
-    """Where any process has True: what they decide together."""
+    """Elementwise or over all processes."""
     return add_up(np.asarray(mask, np.int32)) > 0
 
 
@@ -380,18 +382,18 @@ def from_main(text: str) -> str:
 def deal(
     shape: tuple[int, ...], dtype: Any, read: Callable[[slice], np.ndarray], *, axis: int
 ) -> Any:
-    """A large array of which each device along "data" holds an equal share of rows; see `take_dealt`.
+    """A large array, sharded evenly by rows over "data"; read rows back with `take_dealt`.
 
     Args:
-      shape: Of the whole.
+      shape: Shape of the full array.
       dtype: Its dtype.
-      read: Some of its rows, all of the other axes; each process is asked for its own devices' alone.
-      axis: The axis of the rows. Zeros follow where devices cannot share them evenly.
+      read: Returns a slice of its rows; each process is asked only for its own devices' rows.
+      axis: The axis of the rows; padded with zeros if devices cannot share it evenly.
     """
     shares = mesh().shape["data"]
     size = -(-shape[axis] // shares)
     padded = (*shape[:axis], shares * size, *shape[axis + 1 :])
-    # Row by row in memory, or a TPU would keep the array in another order and copy it to take rows.
+    # Row-major layout, or a TPU would choose another one and copy the array to take rows.
     spec = NamedSharding(mesh(), PartitionSpec(*[None] * axis, "data"))
     layout = Format(Layout(tuple(range(len(shape)))), spec)
     if _described:
@@ -409,12 +411,12 @@ def deal(
 def take_dealt(
     array: Num[Array, "first row *rest"], rows: Int[Array, "lead batch"], *, even: bool
 ) -> Num[Array, "first lead batch *rest"]:
-    """Inside a compiled step: rows of an array dealt by its second axis, from whichever device has them.
+    """Inside a compiled step: rows, along the second axis, of an array from `deal`, from any device.
 
     Args:
       array: See `deal`.
-      rows: Which; cut along "data" by their second axis.
-      even: Whether devices share the batch evenly. The result is cut as the rows are; else it is whole.
+      rows: Their indices, sharded over "data" by the second axis.
+      even: Whether devices share the batch evenly. If so, the result is sharded like the rows.
     """
     if mesh().shape["data"] == 1:
         return array[:, rows]
@@ -438,10 +440,10 @@ def take_dealt(
 
 
 def on_shares(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """`function(rows, *whole)` run by every device on its own rows, and on arrays that all hold whole.
+    """Maps `function(rows, *whole)` over devices: each on its own rows and on replicated arrays.
 
     Returns:
-      A function of the array cut by `shard_whole`, and of replicated ones; its result is cut like the
+      A function of an array from `shard_whole` and of replicated arrays; its result is sharded like the
       first.
     """
     rows, whole = PartitionSpec(_EVERY), PartitionSpec()
@@ -454,14 +456,14 @@ def on_shares(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 
 def share_index() -> jax.Array:
-    """Inside `on_shares`: which share this is, from 0."""
+    """Inside `on_shares`: index of this share, from 0."""
     return jax.lax.axis_index(_EVERY)
 
 
 def ring(function: Callable[[jax.Array], jax.Array], share: jax.Array) -> jax.Array:
-    """Inside `on_shares`: `function` of every device's share, side by side in the last axis.
+    """Inside `on_shares`: `function` of every device's share, concatenated along the last axis.
 
-    Shares go round from device to device, so that two at a time are in a device's memory.
+    Shares travel around the ring, so a device holds two at a time.
     """
     shares = mesh().size
     onward = [(i, (i + 1) % shares) for i in range(shares)]

@@ -1,4 +1,4 @@
-"""One encoder measured: the tasks of a configuration, and what they leave in a work directory."""
+"""Evaluates one encoder: runs the tasks of a configuration and writes their results to a work directory."""
 
 from __future__ import annotations
 
@@ -48,27 +48,27 @@ def evaluate(
     workdir: str | pathlib.Path | None = None,
     shown: bool = True,
 ) -> list[Row]:
-    """Measures an encoder.
+    """Evaluates an encoder.
 
     Args:
-      encoder: Of `load_encoder`, or the folder that it loads; or a function of images, in JAX or as a
-        `torch.nn.Module` in PyTorch (another function of PyTorch's as a `TorchFunction`), see
-        `jaxpart.encoders.function`;
-        or features made elsewhere, of `jaxpart.features.table.read_table`.
-      tasks: Of `jaxpart.tasks.TASKS`; those that a function returns too little for are left out, with a
-        line on standard error.
-      data: Data sets of retrieval and classification; segmentation and correspondence have sets of their
-        own in their options.
-      root: The folder that holds them; critters need none.
-      image_size: Of a function: side in pixels of the images that it is given.
-      pixels: What a function is given: "uint8", or float32 normalised as "imagenet", "clip" or "half".
-      version: Of a function's weights and code: by it features are kept for the next time.
+      encoder: From `load_encoder`, or the folder of one; a function of images in JAX; a
+        `torch.nn.Module`, or another PyTorch function as a `TorchFunction` (see
+        `jaxpart.encoders.function`); or features computed elsewhere, from
+        `jaxpart.features.table.read_table`.
+      tasks: Names from `jaxpart.tasks.TASKS`. Tasks that need outputs which a function does not return
+        are skipped, with a message on standard error.
+      data: Data sets of retrieval and classification; segmentation and correspondence name theirs in
+        their options.
+      root: The folder that holds the data sets; not needed for critters.
+      image_size: For a function: side in pixels of the images that it receives.
+      pixels: For a function: "uint8", or float32 normalised as "imagenet", "clip" or "half".
+      version: For a function: names its weights and code; its features are cached under it.
       options: Fields of the configuration by dotted name, {"retrieval.exclude_self": True}.
-      workdir: Folder of the run, which goes on where it was; by default nothing is kept.
-      shown: Whether progress goes to standard error.
+      workdir: Folder of the run, resumed if it exists; by default nothing is kept.
+      shown: Whether to show progress on standard error.
 
     Returns:
-      The results; `[row.fields() for row in rows]` goes into a data frame.
+      The results; `pandas.DataFrame([row.fields() for row in rows])` is a table of them.
 
     Raises:
       JaxpartError: An argument is wrong, in one sentence.
@@ -92,7 +92,7 @@ def evaluate(
         )
     if isinstance(frozen, FeatureTable):
         config.encoder.features = str(frozen.path)
-    elif not config.encoder.checkpoint:  # no command line can make it again
+    elif not config.encoder.checkpoint:  # no command line could recreate it
         config.encoder.callable = f"{frozen.name}, given to jaxpart.evaluate"
     check_config(config)
     if isinstance(frozen, Encoder):
@@ -129,13 +129,13 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     Args:
       config: See `jaxpart.config`.
       path: The work directory.
-      progress: Shows how far it is.
+      progress: Shows progress.
 
     Returns:
       What results.json holds.
 
     Raises:
-      JaxpartError: A user's mistake, in one sentence.
+      JaxpartError: The user made a mistake; the message is one sentence.
     """
     check_config(config)
     experiments.chosen(config)
@@ -156,12 +156,12 @@ def measure_encoder(
       encoder: The frozen encoder, on all devices.
       config: See `jaxpart.config`.
       path: The work directory.
-      progress: Shows how far it is.
-      weights: Whose weights it has, in words.
+      progress: Shows progress.
+      weights: Describes the origin of its weights.
     """
     config = fitted(config, encoder, progress.say)
     chosen = experiments.chosen(config)
-    # All that can be wrong is told before anything is encoded or written.
+    # Every check runs before anything is encoded or written.
     plans = [plan for task in chosen.values() for plan in task.plans(encoder, config, progress)]
     for need in (need for plan in plans for need in plan.needs.values()):
         need.check()
@@ -176,7 +176,7 @@ def measure_encoder(
             f"{encoder.name} has no version (--config.encoder.version): features are not cached, "
             "and an interrupted run cannot be resumed"
         )
-    # Without a digest nothing tells whether what the folder holds came of the same encoder.
+    # Without a digest there is no way to tell whether the folder's contents are from this encoder.
     workdir.belongs_to("the encoder", encoder.digest or str(uuid.uuid4()))
     for plan in plans:
         workdir.reads(plan.what, *plan.sources)
@@ -217,10 +217,10 @@ def _size(encoder: FrozenEncoder) -> dict[str, int]:
 
 
 def _weights(config: Any) -> str:
-    """Whose weights a configuration's encoder has, as far as that is known.
+    """Describes the origin of the weights of a configuration's encoder, as far as it is known.
 
     Raises:
-      JaxpartError: It calls an encoder released that came with jaxpart or is random.
+      JaxpartError: It declares a bundled or random encoder as released.
     """
     word = config.encoder.get("released", False)  # older runs' configurations lack it
     if not config.encoder.checkpoint:
@@ -241,7 +241,7 @@ def _weights(config: Any) -> str:
 
 
 def results_text(results: Mapping[str, Any]) -> str:
-    """The table of one encoder's results, a section per task, and the rules that they were made by."""
+    """The table of one encoder's results, a section per task, with the rules that were applied."""
     rows = read_rows(results, "results.json")
     sections = [experiments.find(name).section(rows) for name in results["tasks"]]
     rules = [rules_line(name, said) for name, said in results["rules"].items()]

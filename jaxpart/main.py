@@ -1,8 +1,8 @@
-"""Measure how part-aware encoders are: python -m jaxpart.main --config configs/ibot_part.py
+"""Measures how part-aware encoders are: python -m jaxpart.main --config configs/ibot_part.py
 
 Runs the tasks of a configuration with its encoder, or with each of the encoders of a study
-(configs/study.py), prints a table, and keeps everything in the work directory; `python -m jaxpart.report
-WORKDIR` makes a page of it. Values are changed on the command line, as in --config.data.num_images=200.
+(configs/study.py), prints a table, and writes everything to the work directory; `python -m jaxpart.report
+WORKDIR` makes a page of it. Override any value on the command line, as in --config.data.num_images=200.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from jaxpart.runs.progress import Progress
 
 
 def main(config: Any, path: pathlib.Path) -> None:
-    """Runs the tasks of a configuration in a work directory, and prints what came out."""
+    """Runs the tasks of a configuration in a work directory, and prints the results."""
     progress = Progress(shown=devices.is_main())
     if "encoders" in config:
-        from jaxpart.study.evaluate import run_study, study_text  # Others need none of it.
+        from jaxpart.study.evaluate import run_study, study_text  # Not needed otherwise.
 
         text = study_text(run_study(config, path, progress))
     else:

@@ -1,7 +1,7 @@
 """The one training loop: step by step over batches, resumed where it stopped.
 
-Order at the start: the caller makes the state anew; if the checkpointer holds a step, the state and the
-place in the data are read back from it; then the loop goes on. Nothing else is remembered.
+At the start the caller creates a fresh state. If the checkpointer holds a step, the state and the position
+in the data are restored from it, and the loop continues. Nothing else is stored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STEPS_BETWEEN_QUESTIONS = 10
 
 
 class TrainingBatch(Protocol):
-    """What a step is given; `jaxpart.data.input.Batch` is one."""
+    """The input of a step; `jaxpart.data.input.Batch` is one."""
 
     @property
     def arrays(self) -> Any:
@@ -37,23 +37,23 @@ class TrainingBatch(Protocol):
 
 
 class Batches(Protocol):
-    """Endless batches whose place can be kept as JSON."""
+    """An endless stream of batches whose position can be saved as JSON."""
 
     def __next__(self) -> TrainingBatch:
         """The next batch."""
         ...
 
     def get_state(self) -> dict[str, Any]:
-        """Where it is, after the batches given out so far."""
+        """The position after the batches returned so far."""
         ...
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes to where `get_state` was asked."""
+        """Returns to a position from `get_state`."""
         ...
 
 
 class Stopped(SystemExit):
-    """The run was asked to end and has saved its place.
+    """The run was asked to end and has saved its state.
 
     Its exit status is 0 after SIGTERM: a preempted run is not a failed one. After Ctrl-C it is 130.
     """
@@ -62,7 +62,7 @@ class Stopped(SystemExit):
         """Exits.
 
         Args:
-          number: The signal by which it was asked.
+          number: The signal that asked.
         """
         super().__init__(terminal.INTERRUPTED if number == signal.SIGINT else 0)
 
@@ -77,16 +77,16 @@ def fit(
     checkpointer: Checkpointer | None = None,
     log: Callable[[int, dict[str, np.ndarray]], None] = lambda step, metrics: None,
 ) -> State:
-    """Trains.
+    """Runs the training loop.
 
     Args:
       step: Compiled; takes the state (whose buffers it may donate) and a batch on the devices, and
         returns the next state and measurements, "loss" among them.
       state: Before the first step, on the devices; any pytree of arrays.
       batches: Where batches come from.
-      steps: How many steps to take in all, those before a resume included.
-      put: Brings the arrays of a batch to the devices, `devices.shard` as a rule.
-      checkpointer: Where the place is kept; None for runs of seconds.
+      steps: Total number of steps, including those before a resume.
+      put: Moves the arrays of a batch to the devices, usually `devices.shard`.
+      checkpointer: Where the state is saved; None for runs of seconds.
       log: Called after every step with its number, from 0, and its measurements on the host. They are
         read one step late, so that the devices never wait.
 
@@ -94,8 +94,8 @@ def fit(
       The state after the last step.
 
     Raises:
-      JaxpartError: A loss is not finite: names the step and its items.
-      Stopped: After SIGTERM or Ctrl-C, when the place is saved.
+      JaxpartError: A loss is not finite; the message names the step and its items.
+      Stopped: After SIGTERM or Ctrl-C, once the state is saved.
     """
     first = 0
     if checkpointer is not None:
@@ -134,9 +134,9 @@ def fit(
 
 
 def _agreed(number: int, stop: bool, due: bool) -> tuple[bool, bool]:
-    """Whether to end and to save after this step, the same in every process, which must save together.
+    """Whether to stop, and whether to save, after this step: all processes agree and save together.
 
-    Several processes ask each other after some of their steps only: it costs a round trip.
+    With several processes this is done only after some steps, since it costs a round trip.
     """
     if devices.num_processes() == 1:
         return stop, due

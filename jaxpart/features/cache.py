@@ -1,9 +1,9 @@
-"""Features that were made before: in memory for the run, or on disk for all runs.
+"""The feature cache: in memory for one run, or on disk for all runs.
 
-On disk they are safetensors files (anybody can open them) of at most `SHARD_BYTES`. Each is there whole
-or not at all (`jaxpart.io.files`), and runs that write the same features at the same time do each other no
-harm. Its header holds the address of the features, the ids of its rows, and checksums; a file that does
-not fit them is deleted, and its rows are made again.
+On disk, features are safetensors files of at most `SHARD_BYTES`. Each is written completely or not at all
+(`jaxpart.io.files`), and concurrent runs may write the same features safely. The header holds the address
+of the features, the ids of the rows, and checksums; a file that does not match them is deleted, and its
+rows are recomputed.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Shard:
     """Rows of some items.
 
     Attributes:
-      ids: The item of each row, and what tells its picture from others of that name.
-      rows: [item, …], float32 or bfloat16; memory-mapped if it comes from disk.
+      ids: The item of each row, and an identifier of its image's contents.
+      rows: [item, …], float32 or bfloat16; memory-mapped if read from disk.
     """
 
     ids: Sequence[str]
@@ -56,15 +56,15 @@ class Shard:
 
 
 class Cache:
-    """Where features are kept.
+    """A feature cache.
 
     Attributes:
-      mode: "off" (every task encodes anew), "ram" (kept while the program runs) or "disk".
+      mode: "off" (no caching), "ram" (while the program runs) or "disk".
       folder: Where files go, in mode "disk".
     """
 
     def __init__(self, mode: str, folder: str | pathlib.Path = "") -> None:
-        """Reads and writes nothing yet.
+        """Does not touch the disk yet.
 
         Args:
           mode: See above.
@@ -82,10 +82,10 @@ class Cache:
         self._kept: dict[str, list[Shard]] = {}
 
     def read(self, address: Mapping[str, str]) -> tuple[list[Shard], list[str]]:
-        """What is kept under an address, and a sentence for each file that was damaged.
+        """Everything stored under an address, and a message for each damaged file.
 
         Args:
-          address: All that decides the values beside the item: encoder, data set, view and the like.
+          address: Everything but the item that determines the values: encoder, data set, view, ….
 
         Raises:
           JaxpartError: The folder cannot be read.
@@ -95,7 +95,7 @@ class Cache:
         return list(self._kept.get(_text(address), [])), []
 
     def write(self, address: Mapping[str, str], shard: Shard) -> Shard:
-        """Keeps some rows; returns them as they are kept.
+        """Stores rows; returns them as stored.
 
         Raises:
           JaxpartError: A file cannot be written, as on a full disk.
@@ -107,7 +107,7 @@ class Cache:
         return shard
 
     def describe(self) -> str:
-        """Where it is and how large."""
+        """Its location and size, as text."""
         if self.mode != "disk":
             total = sum(shard.rows.nbytes for kept in self._kept.values() for shard in kept)
             return f"{_size(total)} kept in memory" if self.mode == "ram" else "nothing kept"
@@ -121,12 +121,12 @@ class Cache:
 
 @functools.cache
 def open_cache(mode: str, folder: str) -> Cache:
-    """The one cache of a mode and folder in this process: tasks share what is kept in memory."""
+    """The cache for a mode and folder, one per process, so that tasks share features in memory."""
     return Cache(mode, folder)
 
 
 class _Files:
-    """The files of the features that share an address, in a folder of their own."""
+    """The files of all features that share an address, in one folder."""
 
     def __init__(self, root: pathlib.Path, address: Mapping[str, str]) -> None:
         self._address = _text(address)
@@ -143,7 +143,7 @@ class _Files:
             try:
                 shards.append(self._open(path))
             except FileNotFoundError:
-                continue  # another run has found it damaged
+                continue  # another run found it damaged and deleted it
             except (
                 OSError,
                 ArithmeticError,

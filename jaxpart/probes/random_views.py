@@ -1,4 +1,4 @@
-"""Images that are seen in another random view in every epoch: the encoder is part of the heads' step."""
+"""Images under a new random view in every epoch: encoding is part of the training step."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from jaxpart.probes.recipe import Recipe
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RandomViews:
-    """Labelled images to train heads on, as `Items` are, by random crops and flips.
+    """Labelled images for training heads, like `Items`, under random crops and flips.
 
     Attributes:
       encoder: The frozen encoder, on all devices.
       source: The images.
       names: Representations of one shape, see `represent`.
       size: Side of a crop in pixels.
-      seed: Of the order and of the crops, for all heads: their own seeds draw the heads alone.
+      seed: Draws order and crops, shared by all heads; the heads' own seeds only initialise them.
       workers: See `jaxpart.data.input.load`.
-      subset: Features of some images as they are tested, of those that can be read.
+      subset: Computes test features of the given images, skipping unreadable ones.
     """
 
     encoder: FrozenEncoder
@@ -55,7 +55,7 @@ class RandomViews:
     def batches(
         self, items: Int[np.ndarray, " item"], recipe: Recipe, seeds: Sequence[int], memory: int
     ) -> ViewBatches:
-        """Batches of views of some of them; see `Items.batches`, whose arguments these are.
+        """Batches of views of some images; the arguments are those of `Items.batches`.
 
         Raises:
           JaxpartError: The devices cannot share a batch evenly.
@@ -66,7 +66,7 @@ class RandomViews:
 
 
 class ViewBatches(Batches):
-    """Batches of images as a loader draws them.
+    """Batches of images from a loader.
 
     An epoch is as many whole batches as the data set has, and the next goes on where it ends, so that no
     image is left out for good.
@@ -74,7 +74,7 @@ class ViewBatches(Batches):
 
     def __init__(self, views: RandomViews, source: Source, recipe: Recipe) -> None:
         """Opens the images; see `RandomViews.batches`."""
-        from jaxpart.data.input import load  # Slow to import; cached features need none of it.
+        from jaxpart.data.input import load  # Slow to import, and not needed with cached features.
 
         batch = min(recipe.batch_size, len(source))
         devices.check_batch(batch, "a head's batch_size")
@@ -101,11 +101,11 @@ class ViewBatches(Batches):
         return piece, batch.ids
 
     def get_state(self) -> dict[str, Any]:
-        """The loader's place."""
+        """The loader's position."""
         return self._loader.get_state()
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Sends the loader to a place."""
+        """Moves the loader to a position."""
         self._loader.set_state(state)
 
     def close(self) -> None:

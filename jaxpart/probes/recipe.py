@@ -21,21 +21,20 @@ class Recipe:
     """How heads are trained.
 
     Attributes:
-      rates: Learning rates; one head is trained for each. They fall with a cosine from epoch to epoch.
+      rates: Learning rates, one head each; they decay by a cosine per epoch.
       epochs: Passes over the training set.
-      batch_size: Items per step. A training set that is smaller is one batch.
-      momentum: Of SGD, as PyTorch has it.
-      nesterov: Whether it is Nesterov's, as PyTorch has it.
-      weight_decay: Added to the gradient, as PyTorch's SGD does.
+      batch_size: Items per step; a smaller training set is one batch.
+      momentum: SGD momentum, as in PyTorch.
+      nesterov: Whether to use Nesterov momentum, as in PyTorch.
+      weight_decay: L2 penalty added to the gradient, as in PyTorch's SGD.
       warmup: Epochs of linear warm-up from 0, before the cosine.
-      lars: Whether the step of every matrix is scaled by LARS (MAE's and MoCo v3's linear probe).
-      every_step: Whether the rate falls from step to step rather than from epoch to epoch.
-      scale_rates: Whether rates are for a batch of 256 and grow with it: rate × batch_size / 256, as the
-        published code counts whatever the size of the training set; else they are as they stand.
-      end_rate: What they fall to.
-      drop_last: Whether the last, smaller batch of an epoch is left out, as MAE and CAE do on ImageNet;
-        part classification keeps it.
-      bn_test: BatchNorm's statistics while testing, "running" or "batch" (batches of 256, as in the
+      lars: Whether to scale each matrix's step by LARS (MAE's and CAE's linear probes).
+      every_step: Whether the rate decays per step instead of per epoch.
+      scale_rates: Whether to scale rates by batch_size / 256, whatever the size of the training set, as
+        the published code does.
+      end_rate: Final rate.
+      drop_last: Whether to drop the last, smaller batch of an epoch, as MAE and CAE do on ImageNet.
+      bn_test: BatchNorm statistics at test time, "running" or "batch" (batches of 256, as in the
         published code).
     """
 
@@ -55,10 +54,10 @@ class Recipe:
 
     @staticmethod
     def of(config: Mapping[str, Any], bn_test: str) -> Recipe:
-        """The recipe whose fields stand in a configuration among others.
+        """The recipe in a configuration that also has other fields.
 
         Raises:
-          JaxpartError: One is out of its range.
+          JaxpartError: A field is out of range.
         """
         names = [field.name for field in dataclasses.fields(Recipe) if field.name != "bn_test"]
         recipe = Recipe(**{name: config[name] for name in names}, bn_test=bn_test)
@@ -88,7 +87,7 @@ class Recipe:
         return optax.chain(*parts)
 
     def steps(self, items: int) -> int:
-        """How many steps an epoch over so many items has."""
+        """Number of steps in an epoch over `items` items."""
         batch = min(self.batch_size, items)
         return items // batch if self.drop_last else -(-items // batch)
 

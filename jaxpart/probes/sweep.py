@@ -1,11 +1,11 @@
 """From features to accuracy: many heads trained and tested in one program.
 
-`Sweep.probe` trains, chooses and tests; `Sweep.fit` does one training, in every epoch some pieces of
-training (`Sweep.train`) and then of testing (`Sweep.test`). What comes out is an `Outcome`.
+`Sweep.probe` trains, selects and tests; `Sweep.fit` runs one training, each epoch of which is some training
+pieces (`Sweep.train`) followed by test pieces (`Sweep.test`). The result is an `Outcome`.
 
-Every array of the state leads with three axes: representations × seeds × learning rates. Heads that differ
-in their learning rate alone see the same features, so that their products are one matrix product with all
-their columns; seeds draw an order of their own.
+Every array of the state has three leading axes: representations × seeds × learning rates. Heads that differ
+only in learning rate see the same features, so their products are one matrix product; each seed draws its
+own order of items.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Sweep:
         """Compiles nothing yet.
 
         Args:
-          make_head: Draws a fresh head with `rngs=`; it is called with features, `statistics=` and
+          make_head: Creates a head from `rngs=`; the head is called with features, `statistics=` and
             `valid=` (see `BatchNorm`).
           recipe: How heads are trained.
-          seeds: A seed draws the head and the order of the items; the first also the held-out items.
+          seeds: Each seed draws a head and the order of items; the first also the held-out items.
         """
         self._make_head, self._recipe, self._seeds = make_head, recipe, seeds
         self._transform = recipe.transform()
@@ -58,19 +58,19 @@ class Sweep:
         checkpointer: Callable[[str], Checkpointer | None] = lambda stage: None,
         log: Callable[[int], None] = lambda epoch: None,
     ) -> list[Outcome]:
-        """Trains, chooses and tests.
+        """Trains, selects hyperparameters, and tests.
 
-        To choose, all heads are trained once without a held-out tenth of the training items, and each
-        seed takes the rate and epoch that were best on it. The heads trained on the WHOLE training set
-        are then looked at at that rate and epoch: chosen hyperparameters, retrained, tested once.
+        For the selection, all heads are trained once without a held-out tenth of the training items, and
+        each seed picks the rate and epoch that are best on that tenth. The heads trained on the full
+        training set are then tested once, at that rate and epoch.
 
         Args:
           train: Training items.
           test: Test items, with the same representations.
-          groups: The image of each training item; None not to choose.
-          checkpointer: Makes the place-keeper of a stage, "choosing" or "final".
-          log: Called with the number of the epoch after each piece of work; the second stage goes on
-            counting.
+          groups: The image of each training item; None: no selection.
+          checkpointer: Makes the checkpointer of a stage, "choosing" or "final".
+          log: Called with the epoch after each piece; the second stage continues the
+            count.
 
         Returns:
           An outcome per representation.
@@ -115,16 +115,16 @@ class Sweep:
         memory: int | None = None,
         log: Callable[[int, dict[str, np.ndarray]], None] = lambda epoch, metrics: None,
     ) -> Training:
-        """Trains all heads, from their start or from where they were left; tests after every epoch.
+        """Trains all heads, resuming from a checkpoint if there is one; tests after every epoch.
 
         Args:
           train: Training items.
           test: Test items.
-          items: The training items to use; all by default.
-          chosen_epoch: The epoch of each head whose predictions go to `Scores.chosen`; by default none.
-          checkpointer: Where the place is kept.
-          memory: Bytes of features that may stay on the devices; what does not fit is streamed. By
-            default a part of what there is.
+          items: Training items to use; default: all.
+          chosen_epoch: For each head, the epoch whose predictions go to `Scores.chosen`; default: none.
+          checkpointer: Where the state is saved.
+          memory: Bytes of features that may stay on the devices; the rest is streamed. Default: a
+            share of the free memory.
           log: Called after every piece with its epoch and measurements: of a training piece the
             "losses" of its steps, [step, representation, seed, rate].
 
@@ -158,7 +158,7 @@ class Sweep:
                 checkpointer=checkpointer,
                 log=lambda number, metrics: log(number // pieces.per_epoch, metrics),
             )
-            if checkpointer is not None and checkpointer.is_due():  # too long to be done again
+            if checkpointer is not None and checkpointer.is_due():  # too long to redo
                 checkpointer.save(total, state, pieces.get_state())
                 checkpointer.wait()
         return devices.fetch(state)
@@ -167,7 +167,7 @@ class Sweep:
         """Fresh heads: one per seed, the same for every representation and learning rate.
 
         Args:
-          representations: How many.
+          representations: Number of representations.
           items: Number of test items.
         """
         drawn = [nnx.state(self._make_head(rngs=nnx.Rngs(seed))) for seed in self._seeds]
@@ -201,7 +201,7 @@ class Sweep:
         mode: str,
         valid: Bool[Array, " batch"] | None = None,
     ) -> tuple[Float[Array, "batch class"], nnx.State]:
-        """Of one head, and its statistics afterwards."""
+        """Logits of one head, and its updated statistics."""
         head: Any = nnx.merge(self._graph, *heads, copy=True)
         logits = head(features.astype(jnp.float32), statistics=mode, valid=valid)
         return logits, nnx.state(head, nnx.BatchStat)
@@ -214,11 +214,11 @@ class Sweep:
         *,
         gather: Callable[[Any, Any], tuple[Array, Array]],
     ) -> tuple[Training, dict[str, Array]]:
-        """A number of steps.
+        """Runs several training steps.
 
         Args:
-          state: Before them; its buffers are taken over.
-          arrays: What `gather` takes features or pixels from, or what it encodes them with.
+          state: State before the steps; its buffers are donated.
+          arrays: Inputs of `gather`: features or pixels, and the encoder if it needs one.
           piece: The steps.
           gather: (arrays, a step of `piece.batches`) → features [representation, seed, batch, …] and
             labels [seed, batch]; the axis of seeds may be 1, where all see the same.
@@ -270,10 +270,10 @@ class Sweep:
         labels: Int[Array, " item"],
         chosen_epoch: Int[Array, "representation seed rate"],
     ) -> tuple[Training, dict[str, Array]]:
-        """Tests some of the items; after the last ones, the epoch's scores are complete.
+        """Tests some items; after the last piece, the epoch's scores are complete.
 
         Args:
-          state: Its buffers are taken over.
+          state: Its buffers are donated.
           piece: Some items.
           labels: Of ALL test items.
           chosen_epoch: The epoch whose predictions are kept for the caller.
@@ -321,11 +321,11 @@ class Sweep:
             best=_replaced(better, heads, state.best),
             chosen=_replaced(chosen, heads, state.chosen),
         )
-        return state, {"loss": jnp.float32(0)}  # nothing to be watched
+        return state, {"loss": jnp.float32(0)}  # no loss to watch
 
 
 def _replaced(which: Bool[Array, "representation seed rate"], new: Heads, old: Heads) -> Heads:
-    """Some heads anew, the others as they were."""
+    """Replaces some heads."""
 
     def take(new: Array, old: Array) -> Array:
         return jnp.where(which.reshape(*which.shape, *[1] * (new.ndim - which.ndim)), new, old)

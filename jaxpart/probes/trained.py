@@ -1,4 +1,4 @@
-"""Trained heads, as a run keeps them in its work directory."""
+"""Trained heads from a run's work directory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxpart.probes.linear import LinearHead
 
 
 def load_head(file: str | pathlib.Path, name: str, *, seed: int = 0) -> LinearHead | AttentiveHead:
-    """A head from heads/TASK_DATA.npz; called with features and statistics="running" it gives logits.
+    """Loads a head from heads/TASK_DATA.npz; call it with features and statistics="running" for logits.
 
     Args:
       file: The file.
@@ -54,7 +54,7 @@ def load_head(file: str | pathlib.Path, name: str, *, seed: int = 0) -> LinearHe
 def _head(
     arrays: Mapping[str, np.ndarray], num_heads: np.ndarray | None
 ) -> LinearHead | AttentiveHead:
-    """A linear head, or with a number of heads an attentive one."""
+    """A linear head or, given a number of attention heads, an attentive one."""
     head: LinearHead | AttentiveHead
     if num_heads is None:
         batch_norm = "norm.mean" in arrays
