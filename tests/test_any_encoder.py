@@ -249,7 +249,7 @@ def test_what_a_function_must_not_return(function, sentence):
         ("json:dumps", {}, "--config.encoder.image_size=224"),
         ("json:dumps", {"weights": "x"}, "weights is for timm's models"),
         ("timm:resnet17", {"weights": "random"}, "has no model resnet17; did you mean resnet"),
-        ("timm:resnet18", {"pixels": "clip"}, "says itself what its pixels are"),
+        ("timm:resnet18", {"pixels": "clip"}, "defines its own pixels and version"),
         ("transformers:/nowhere", {}, "transformers cannot load /nowhere"),
     ],
 )
@@ -306,7 +306,7 @@ def test_a_function_without_a_version_keeps_nothing_and_goes_on_nowhere(tmp_path
 
     measured(workdir=tmp_path / "run")
     assert not (tmp_path / "cache").exists()
-    with pytest.raises(JaxpartError, match="belongs to a run with the encoder as it was before"):
+    with pytest.raises(JaxpartError, match="belongs to a run with a different encoder"):
         measured(workdir=tmp_path / "run")
     named = values(measured(workdir=tmp_path / "named", version="1"))
     assert list((tmp_path / "cache").rglob("*.safetensors"))
@@ -361,7 +361,7 @@ def test_parquet_of_features(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "sentence"),
     [
-        ({"x": np.zeros((2, 3), np.float32)}, "does not say whose features"),
+        ({"x": np.zeros((2, 3), np.float32)}, "does not say which items its features"),
         ({"ids": np.array(["a", "b"])}, "holds no features"),
         ({"ids": np.array(["a", "b"]), "x": np.zeros((3, 2))}, r"x \[3, 2\] of float64 for 2 ids"),
         ({"ids": np.array(["a", "b"]), "x": np.zeros((2, 2), int)}, "of int64 for 2 ids"),

@@ -137,7 +137,7 @@ def test_other_items_are_refused(runs, name, key):
 
 def test_what_cannot_be_compared_is_told(runs, tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(JaxpartError, match="empty holds no results of single items"):
+    with pytest.raises(JaxpartError, match="empty holds no per-item results"):
         compare_runs(runs[0], tmp_path / "empty")
     for file in runs[0].glob("*_parts.npz"):
         file.unlink()

@@ -58,7 +58,7 @@ def test_batches_that_devices_cannot_share_are_refused():
 
 
 def test_processes_are_named_completely():
-    with pytest.raises(JaxpartError, match="--num-processes and --process-id belong together"):
+    with pytest.raises(JaxpartError, match="--num-processes and --process-id go together"):
         devices.start(coordinator="127.0.0.1:1")
 
 

@@ -43,7 +43,7 @@ def test_whose_weights_they_are(converted):
     small = part_config("deit", "", projector=False)
     assert evaluation._weights(small) == "came with jaxpart"
     small.encoder.released = True
-    with pytest.raises(JaxpartError, match="said of a converted checkpoint"):
+    with pytest.raises(JaxpartError, match="applies only to a converted checkpoint"):
         evaluation._weights(small)
 
 
@@ -72,7 +72,7 @@ def test_patches_are_permuted_for_mae_alone():
     config.encoder.patch_order, config.seed = "permuted", 3
     assert permutation_seed(config) == 3
     config.method = "cae"
-    with pytest.raises(JaxpartError, match=r"for MAE alone, and this configuration is for cae"):
+    with pytest.raises(JaxpartError, match=r"for MAE only, and this configuration is for cae"):
         permutation_seed(config)
     config.encoder.patch_order = "shuffled"
     with pytest.raises(JaxpartError, match="choose between 'kept' and 'permuted'"):

@@ -95,7 +95,7 @@ def test_a_converted_encoder_is_exported(tmp_path, capsys, monkeypatch):
     write_encoder(tmp_path / "mae", "mae", config, encoder.preprocessing, arrays, {})
     command = [str(tmp_path / "mae"), str(tmp_path / "out"), "--format", "npz", "--cache", "off"]
     assert main(command) == 2
-    assert "say which data: --data NAME" in capsys.readouterr().err
+    assert "name the data: --data NAME" in capsys.readouterr().err
     chosen = ["--data", "critters", "--views", "images_test", "parts_train"]
     assert main([*command, *chosen, "--representations", "tokens", "block2/embedding"]) == 0
     with np.load(tmp_path / "out/critters_images_test.npz") as file:

@@ -104,7 +104,7 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
     ("arguments", "sentence"),
     [
         ([], "pass --config"),
-        (["--config", "configs/none.py"], "embedded are configs/beit_part.py"),
+        (["--config", "configs/none.py"], "bundled ones are configs/beit_part.py"),
         (["--config", "configs/ibot_part.py:papre"], "choose from paper"),
         (["--config", "configs/ibot_part.py:paper"], "python -m convert ibot"),
         (["--config", "configs/ibot_part.py", "--config.tasks=('x',)"], "config.tasks holds 'x'"),

@@ -281,7 +281,7 @@ def test_a_transformers_model(tmp_path, capsys):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(half))
     assert main(command) == 1
     printed = capsys.readouterr().out
-    assert "the first stage that departs is normalised" in printed
+    assert "the first stage that differs is normalised" in printed
     assert "mean and std: ((0.5, 0.5, 0.5)," in printed
     assert "compared with what the reference states" in " ".join(printed.split())
     assert "NOT CHECKED" not in printed

@@ -106,7 +106,7 @@ def test_a_pytorch_file_is_read_without_pytorch(compare, tmp_path):
         in compare("features", *paths, "--key", "nothing")[2]
     )
     np.savez(tmp_path / "b.npz", labels=np.arange(6))
-    assert "holds no floating point array with rows" in compare("features", *paths)[2]
+    assert "holds no floating-point array with rows" in compare("features", *paths)[2]
 
 
 def test_values_that_are_not_finite_depart(compare, tmp_path):
@@ -289,9 +289,9 @@ def test_wrong_results_are_told(compare, tmp_path):
     good = results(tmp_path / "good", RESULTS)
     assert "none cannot be read (No such file" in told(tmp_path / "none", good)
     untrained = results(tmp_path / "untrained", RESULTS, trained=False)
-    assert "UNTRAINED encoder, whose results say nothing of iBOT" in told(untrained, "paper")
+    assert "UNTRAINED encoder, whose results say nothing about iBOT" in told(untrained, "paper")
     other = results(tmp_path / "other", RESULTS, name="dinov2")
-    assert "of the encoder 'dinov2', which the paper does not have" in told(other, "paper")
+    assert "of the encoder 'dinov2', which is not in the paper" in told(other, "paper")
     assert "no result in common" in told(good, results(tmp_path / "empty", []))
     (tmp_path / "bad.json").write_text("{")
     assert "bad.json is damaged" in told(tmp_path / "bad.json", good)

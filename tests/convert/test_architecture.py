@@ -139,7 +139,7 @@ def test_any_plain_vit():
     assert config.position_resize == "bicubic_offset"
     prefix = arrays_of(plan)["prefix_tokens"]
     np.testing.assert_array_equal(prefix, np.stack([state["cls_token"][0, 0], np.ones(WIDTH)]))
-    with pytest.raises(JaxpartError, match=r"told by no array, .* pass --num-heads"):
+    with pytest.raises(JaxpartError, match=r"cannot be read from the arrays, .* pass --num-heads"):
         make_plan(FAMILIES["vit"], state, Options("timm"))
 
 

@@ -53,7 +53,7 @@ def test_what_no_array_tells_of_any_vit():
 
 def test_images_of_other_channels_are_told():
     array = np.ones((WIDTH, 1, 4, 4), np.float32)
-    with pytest.raises(JaxpartError, match="reads images of 1 channels; only those of 3"):
+    with pytest.raises(JaxpartError, match="reads images of 1 channels; only 3"):
         plan_of(STATE | {"patch_embed.proj.weight": array})
 
 

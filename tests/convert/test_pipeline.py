@@ -288,7 +288,7 @@ def test_damaged_encoders_are_told(golden, tmp_path):
     about = json.loads((out / "encoder.json").read_text())
     for change, sentence in (
         ({"format": 99}, "format 99"),
-        ({"digest": "0"}, r"weights .* were changed after"),
+        ({"digest": "0"}, r"weights .* were modified after"),
         ({"architecture": about["architecture"] | {"depth": 1}}, "do not fit"),
         ({"architecture": {}}, "damaged"),
     ):

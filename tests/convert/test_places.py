@@ -121,7 +121,7 @@ def test_several_encoders_are_not_guessed():
         plan_of(under("encoder.", STATE) | under("backbone.", EMA))
     plan = plan_of(under("student.backbone.", STATE) | under("teacher.backbone.", EMA))
     assert same(plan, plan_of(EMA))  # DINO's own order
-    with pytest.raises(JaxpartError, match="not taken off unasked; say which"):
+    with pytest.raises(JaxpartError, match="not stripped automatically; say which"):
         plan_of(under("student.backbone.", STATE) | under("teacher.backbone.", EMA), family="mae")
 
 

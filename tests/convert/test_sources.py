@@ -97,7 +97,7 @@ def test_the_users_word_goes_first(folder, tmp_path):
     ({"num_hidden_layers": 5}, "config.json says depth 5, the arrays have 2"),
     ({"hidden_size": 24}, "config.json says width 24, the arrays have 12"),
     ({"image_size": 40}, "4 stored positions do not match a grid of 10 × 10"),
-    ({"model_type": "resnet"}, "does not say what it is; name its family"),
+    ({"model_type": "resnet"}, "does not state its family; name it"),
 ])  # fmt: skip
 def test_what_contradicts_itself(change, sentence, folder, tmp_path, capsys):
     (folder / "config.json").write_text(json.dumps(CONFIG | change))
@@ -271,7 +271,7 @@ def test_sharded_on_the_hub(hub, folder, tmp_path):
 def test_a_file_does_not_say_what_it_is(tmp_path, capsys):
     save_file(plain_vit(), tmp_path / "model.safetensors")
     assert main(["auto", str(tmp_path / "model.safetensors"), str(tmp_path / "out")]) == 2
-    assert "does not say what it is; name its family instead of auto" in capsys.readouterr().err
+    assert "does not state its family; name it instead of auto" in capsys.readouterr().err
     assert main(["auto", str(tmp_path / "none.pth"), str(tmp_path / "out")]) == 2
     assert "none.pth does not exist" in capsys.readouterr().err
     with pytest.raises(jaxpart.JaxpartError, match="holds no weights by the name of"):

@@ -156,7 +156,7 @@ def test_broken_links_and_other_formats_are_named(tmp_path):
         f"{tmp_path}/val/n1/c.jpg is a broken link to /nowhere/c.jpg; fix or remove the link"
     ]
     layouts.write(tmp_path / "val/n1/d.heic", b"")
-    with pytest.raises(JaxpartError, match=r"d\.heic is in a format that is not read"):
+    with pytest.raises(JaxpartError, match=r"d\.heic is in an unsupported format"):
         ImageNet(tmp_path, "val")
 
 
@@ -195,8 +195,8 @@ def test_lists_that_begin_with_the_background(tmp_path, lines, names):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("beak\nbackground\n", "line 2 is 'background', which is no class"),
-        ("background\n", "line 1 is 'background', which is no class"),
+        ("beak\nbackground\n", "line 2 is 'background', which is not a class"),
+        ("background\n", "line 1 is 'background', which is not a class"),
         ("beak\n\nwing\n", "line 2 is empty, but each line names a label"),
         ("\n\n", "lists nothing"),
         ("beak\nbeak\n", "line 2: the id 'beak' appears twice"),

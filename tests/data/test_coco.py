@@ -162,11 +162,11 @@ def _drop(section, row, field):
         (_set("annotations", 3, "image_id", 8), r"annotations\[3\] belongs to image 8"),
         (
             _set("annotations", 3, "keypoints", [1, 2]),
-            r"annotations\[3\].keypoints is no list of 51",
+            r"annotations\[3\].keypoints is not a list of 51",
         ),
         (
             _set("annotations", 3, "keypoints", {"nose": 1}),
-            r"annotations\[3\].keypoints is no list of 51",
+            r"annotations\[3\].keypoints is not a list of 51",
         ),
         (_set("annotations", 3, "keypoints", [0] * 50 + ["2"]), r"annotations\[3\].* holds '2'"),
         (_set("annotations", 3, "keypoints", [0] * 50 + [3]), r"annotations\[3\].* for part 17"),
@@ -174,7 +174,7 @@ def _drop(section, row, field):
             _set("annotations", 3, "keypoints", [float("nan"), 0, 2] + [0] * 48),
             r"annotations\[3\].* for part 1 ",
         ),
-        (_set("annotations", 3, "keypoints", [10**400] + [0] * 50), "a number that is no pixel"),
+        (_set("annotations", 3, "keypoints", [10**400] + [0] * 50), "a number that is not a pixel"),
         (_set("annotations", 3, "id", 2**70), "the number of a id that does not fit into 64 bits"),
         (
             _set("annotations", 3, "category_id", 2),

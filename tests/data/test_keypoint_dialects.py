@@ -182,7 +182,7 @@ def turned(orientation):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (turned(6), "EXIF orientation 6, which is not applied, turns it"),
+        (turned(6), "EXIF orientation 6, which is not applied, rotates it"),
         (turned(None), "has 120 × 100 pixels, but its annotations state 100 × 120"),
         ({"change": every("images", width=240, height=200)}, "annotations state 240 × 200"),
     ],

@@ -60,8 +60,8 @@ def test_8_bit_grey_keeps_its_bytes():
     ("data", "message"),
     [
         (saved(Image.fromarray(np.full((2, 2), 300, np.uint16))), r"x\.png: .* holds 300, but 255"),
-        (layouts.png(np.zeros((2, 2, 3))), r"x\.png holds colours"),
-        (layouts.jpeg(mode="CMYK"), r"x\.png holds colours"),
+        (layouts.png(np.zeros((2, 2, 3))), r"x\.png is a colour image"),
+        (layouts.jpeg(mode="CMYK"), r"x\.png is a colour image"),
         (layouts.png(LABELS, "P")[:-30], r"x\.png is truncated or damaged"),
         (b"", r"x\.png is an empty file"),
         (b"x" * 40, r"x\.png is not an image"),

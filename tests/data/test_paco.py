@@ -140,9 +140,7 @@ def test_runs_of_another_size_are_told_when_they_are_drawn(tmp_path):
     document = layouts.paco_file("val")
     document["annotations"][2]["segmentation"]["size"] = [12, 8]
     layouts.write(tmp_path / "annotations/paco_lvis_v1_val.json", json.dumps(document))
-    with pytest.raises(
-        JaxpartError, match=r"annotation with id 7 is of the size \(12, 8\) \(height"
-    ):
+    with pytest.raises(JaxpartError, match=r"annotation with id 7 has the size \(12, 8\) \(height"):
         paco_part(tmp_path, "val")[0]
 
 

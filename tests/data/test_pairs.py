@@ -92,9 +92,9 @@ def test_every_group_of_spair_has_several_points_each_once():
         (lambda d: d.pop("kps"), "2008_000059.json is not an annotation of SPair-71k .*kps"),
         (lambda d: d.update(kps=[1]), "is not an annotation of SPair-71k"),
         (lambda d: d["kps"].update({"2": [1, 2, 3]}), "is not an annotation of SPair-71k"),
-        (lambda d: d["kps"].update({"2": [1, float("nan")]}), "a keypoint is no number"),
+        (lambda d: d["kps"].update({"2": [1, float("nan")]}), "a keypoint is not a number"),
         (lambda d: d.update(bndbox=[5, 5, 5, 9]), "its box .* is empty"),
-        (lambda d: d.update(image_width=0), "cannot be of 0 × 40 pixels"),
+        (lambda d: d.update(image_width=0), "the image size 0 × 40 is invalid"),
     ],
 )
 def test_wrong_annotations_of_spair(spair_root, change, sentence):
@@ -221,7 +221,7 @@ def test_wrong_own_pairs(tmp_path):
     made = document()
     made["annotations"] = made["annotations"][1:2]
     with pytest.raises(
-        JaxpartError, match=r"no pair to measure \(ordered pairs of images of one class"
+        JaxpartError, match=r"no pair to score \(ordered pairs of images of one class"
     ):
         own_pairs(own(tmp_path, made))
 
@@ -286,7 +286,7 @@ def test_one_family_has_no_pair_across_families(tmp_path):
         category["supercategory"] = "animal"
     (root / "annotations" / "ap10k-test-split1.json").write_text(json.dumps(made))
     with pytest.raises(
-        JaxpartError, match=r"no pair to measure \(ordered pairs of images of two fam"
+        JaxpartError, match=r"no pair to score \(ordered pairs of images of two fam"
     ):
         ap10k(str(root), across="families")
     assert len(ap10k(str(root), across="species").pairs) == 10

@@ -173,8 +173,8 @@ def test_the_16_shots_of_ov_parts(tmp_path):
     assert [source.annotation(i).id for i in range(len(source))] == ["images/train/train1.jpg"]
     file = tmp_path / "PascalPart116/train_16shot.json"
     for text, message in (
-        ("{}", "is no list of images"),
-        ("[]", "is no list of images"),
+        ("{}", "is not a list of images"),
+        ("[]", "is not a list of images"),
         ('[{"file_name": "train0.jpg"}, 3]', "entry 1 has no file_name"),
         ('[{"file_name": []}]', "entry 0 has no file_name"),
         ('[{"file_name": "../../x.jpg"}]', r"lists \.\./\.\./x\.jpg, which is not there"),

@@ -60,7 +60,7 @@ def test_sizes_are_those_of_mmcv(size, scale, expected):
 
 
 def test_a_side_that_vanishes_is_refused():
-    with pytest.raises(JaxpartError, match="3000 × 2 pixels cannot be fitted"):
+    with pytest.raises(JaxpartError, match="3000 × 2 pixels cannot be resized to fit"):
         fit_size((3000, 2), (100, 50))
 
 

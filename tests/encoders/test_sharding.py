@@ -105,7 +105,9 @@ def test_uneven_shares_are_refused():
         with pytest.raises(JaxpartError, match=rf"cut over {count} .* has 4 heads; give a config"):
             put_on_devices(encoder_of("plain"), count)
     encoder = random_encoder("x", ViTConfig(**BODY | {"num_heads": 8, "mlp_width": 64}))
-    with pytest.raises(JaxpartError, match="cannot be 8 where a process has 4 devices; give a num"):
+    with pytest.raises(
+        JaxpartError, match="cannot be 8, since a process has 4 devices; give a num"
+    ):
         put_on_devices(encoder, 8)
 
 
@@ -132,5 +134,5 @@ def test_a_configuration_names_the_devices():
     encoder = configured_encoder(config)
     assert encoder.groups == devices.mesh().shape["model"] == 2
     config.encoder.model_devices = 3
-    with pytest.raises(JaxpartError, match="cannot be cut over 3 devices"):
+    with pytest.raises(JaxpartError, match="cannot be sharded over 3 devices"):
         configured_encoder(config)

@@ -297,7 +297,7 @@ def test_batches_of_a_pool(pool):
     again = PoolBatches(pool, 12, seed=3)
     again.set_state({"batch": 3})
     np.testing.assert_array_equal(next(again).arrays["image"], first[3].arrays["image"])
-    with pytest.raises(JaxpartError, match="do not fill a batch of 64"):
+    with pytest.raises(JaxpartError, match="are fewer than a batch of 64"):
         pool_supply(pool, 64, 0)
     with pytest.raises(JaxpartError, match="batch_size is 6, which 4 devices cannot share evenly"):
         pool_supply(pool, 6, 0)

@@ -97,7 +97,7 @@ def test_everything(workdir, tmp_path, capsys):
     assert not (out / "explorer.html").exists()
     capsys.readouterr()
     assert main([str(workdir), "--out", str(workdir), "--tables-only"]) == 2
-    assert "no earlier report" in capsys.readouterr().err
+    assert "is not an earlier report" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 

@@ -27,8 +27,8 @@ def test_classes_without_items_are_left_out_and_said(capsys):
         3,
     ]
     assert capsys.readouterr().err.splitlines() == [
-        "mine: nothing to train on of eye; excluded",
-        "mine: nothing to test of wing; trained, but not tested",
+        "mine: no training items of eye; excluded",
+        "mine: no test items of wing; trained, but not tested",
     ]
     every = np.arange(4)
     assert learnable("mine", NAMES, every, every, Progress()) == [0, 1, 2, 3]
@@ -37,7 +37,7 @@ def test_classes_without_items_are_left_out_and_said(capsys):
 
 @pytest.mark.parametrize(("train", "test"), [([1, 1], [1]), ([1, 2], [3]), ([1, 2], []), ([], [1])])
 def test_too_few_classes_are_refused(train, test):
-    with pytest.raises(JaxpartError, match="are too few classes to tell apart"):
+    with pytest.raises(JaxpartError, match="are too few classes to classify"):
         learnable("mine", NAMES, np.array(train, int), np.array(test, int), QUIET)
 
 
@@ -82,7 +82,7 @@ GOOD = np.array([[0, 1, 2], [255, 0, 1]])
         (GOOD * 0, r"mine \({}\): no pixel .* a label from 1 to 2; the values found are 0 "),
         (np.where(GOOD, 255, 0), "the values found are 0, 255"),
         (GOOD + 1, r"images/0\.png \(part mask\): the label map holds 3, but 3 classes"),
-        (np.ones((1, 300)), r"images/0\.png: an image of 300 × 1 pixels cannot be fitted"),
+        (np.ones((1, 300)), r"images/0\.png: an image of 300 × 1 pixels cannot be resized to fit"),
     ],
 )
 @pytest.mark.parametrize("split", ["train", "test"])

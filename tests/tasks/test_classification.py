@@ -222,7 +222,7 @@ def test_two_encoders_are_compared_item_by_item(embedded):
         np.savez(path, **{**arrays, "ids": arrays["ids"][::-1]})
     with pytest.raises(JaxpartError, match="their ids differ"):
         compare_runs(folder / "run", folder / "other")
-    with pytest.raises(JaxpartError, match="no results of single items"):
+    with pytest.raises(JaxpartError, match="no per-item results"):
         compare_runs(folder / "run", folder)
 
 

@@ -361,7 +361,7 @@ def test_task_by_every_convention(measured, name):
             {"pixels": 50},
             "config.correspondence.pixels is 50, and images of 50 × 50 pixels cannot be cut",
         ),
-        ({"convention": "dift", "soft_window": 5}, "soft_window is for cells, and dift looks"),
+        ({"convention": "dift", "soft_window": 5}, "soft_window works on cells, and dift looks"),
         ({"stride": 3}, "stride is 3, and patches of 8 pixels cannot lie 3 pixels apart"),
         ({"stride": 4, "convention": "dift"}, "stride is 4, and dift does not say"),
         ({"convention": "none"}, "convention is 'none'; choose from jaxpart, geoaware"),

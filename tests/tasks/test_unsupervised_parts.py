@@ -134,11 +134,14 @@ def test_comparison(encoder, rows, folder, tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda items, kept: items.pop("pictures"), "holds no pictures"),
-        (lambda items, kept: kept.clear(), "holds no pictures with parts"),
-        (lambda items, kept: kept.update({KEY: kept[KEY] + 1}), "is no map of parts"),
-        (lambda items, kept: kept.update({KEY: kept[KEY][:2]}), "is no map of parts"),
-        (lambda items, kept: kept.update({KEY._replace(head="x@9999999"): kept[KEY]}), "is no map"),
+        (lambda items, kept: items.pop("pictures"), "holds no images"),
+        (lambda items, kept: kept.clear(), "holds no images with parts"),
+        (lambda items, kept: kept.update({KEY: kept[KEY] + 1}), "is not a map of parts"),
+        (lambda items, kept: kept.update({KEY: kept[KEY][:2]}), "is not a map of parts"),
+        (
+            lambda items, kept: kept.update({KEY._replace(head="x@9999999"): kept[KEY]}),
+            "is not a map",
+        ),
     ],
 )
 def test_damaged_pictures(rows, folder, tmp_path, change, sentence):
