@@ -17,21 +17,21 @@ class ViTConfig:
     """Architecture of an encoder, projector included.
 
     Attributes:
-      image_size: (height, width) in pixels that the stored positions belong to.
+      image_size: (height, width) in pixels for which positions are stored.
       patch_size: Side of a patch in pixels.
-      stride: Pixels from one patch to the next, a divisor of `patch_size`; 0: as many, so that patches
-        do not overlap. Smaller ones are no architecture of their own but a way to run one (Amir et al.,
+      stride: Pixels between patches, a divisor of `patch_size`; 0: equal to it, so that patches
+        do not overlap. A smaller stride is a way to run an encoder, not another one (Amir et al.,
         ECCVW 2022, `extractor.py`): positions are resized to the denser grid by the family's rule.
       width: Channels of a token.
       depth: Number of blocks.
       num_heads: Attention heads per block.
       mlp_width: Hidden channels of each block's MLP.
       prefix: Names of the tokens before the patches: ("cls",), ("cls", "dist"), ("cls", "register1",
-        …), or none at all.
+        …), or empty.
       positions: Absolute positions: trained, fixed sin-cos, or none (BEiT, DINOv3).
       position_resize: The family's rule for another grid, see `PositionResize`.
       prefix_positions: Whether the prefix tokens have positions too (DeiT III: not).
-      rotary: How queries and keys of the patches are turned by their place, see `RotaryRule`.
+      rotary: Rotation of the patches' queries and keys by position, see `RotaryRule`.
       relative_bias: Relative position bias tables (BEiT): none, one for all blocks, or one per block.
       layer_scale: Whether each residual branch is scaled by a trained vector.
       qkv_bias: Biases of the query, key and value projection: all three, q and v alone (BEiT, CAE), or
@@ -43,13 +43,13 @@ class ViTConfig:
       pre_norm: Whether a norm precedes the first block, after positions (CLIP).
       norm: LayerNorm, or RMSNorm (AIMv2).
       norm_epsilon: Added to every norm's variance.
-      activation: Of the MLP: GELU exact (erf), by tanh, by x · sigmoid(1.702 x) (OpenAI's CLIP), or SiLU.
+      activation: The MLP's: exact GELU (erf), tanh GELU, x · sigmoid(1.702 x) (OpenAI's CLIP), or SiLU.
       gated_mlp: Whether half of the first layer's output, activated, gates the other half (SwiGLU).
       mlp_norm: Whether a norm precedes the MLP's second layer (EVA-02).
       attention_norm: Whether a norm precedes the attention's output projection (EVA-02 CLIP).
       final_norm: Whether a LayerNorm follows the last block (fine-tuned BEiT: not).
       pooled_norm: Whether a LayerNorm is applied to the mean patch token (fine-tuned BEiT).
-      projector: The projector or classifier behind the encoder, if any.
+      projector: The projector or classifier on top of the encoder, if any.
     """
 
     image_size: tuple[int, int] = (224, 224)
@@ -83,7 +83,7 @@ class ViTConfig:
     projector: ProjectorConfig | None = None
 
     def __post_init__(self) -> None:
-        """Refuses sizes that do not fit together."""
+        """Raises `JaxpartError` for sizes that do not fit together."""
         if self.width % self.num_heads:
             raise JaxpartError(
                 f"width {self.width} cannot be split into {self.num_heads} heads; give a number of "
@@ -117,6 +117,6 @@ class ViTConfig:
 
     @property
     def grid(self) -> Grid:
-        """Grid that the stored positions belong to."""
+        """Grid for which positions are stored."""
         height, width = self.image_size
         return height // self.patch_size, width // self.patch_size

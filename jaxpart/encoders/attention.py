@@ -1,4 +1,4 @@
-"""Self-attention over all tokens of an image, and what biases it."""
+"""Self-attention over all tokens of an image, and its relative position bias."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Attention(nnx.Module):
 
     Attributes:
       qkv: One linear layer to q, k and v, each split into heads; kernel [width, 3, heads, channels].
-      dot_general: What multiplies queries with keys and weights with values, see `precision`.
-      precision: How exactly, see there; None is JAX's default.
+      dot_general: Multiplies queries with keys and weights with values, see `precision`.
+      precision: Precision of these products, see there; None is JAX's default.
     """
 
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:

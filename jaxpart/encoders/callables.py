@@ -1,9 +1,9 @@
-"""The function that a configuration names as its encoder.
+"""Encoders that a configuration names as a function.
 
-- `module:function` or `path.py:function`: JAX's, or a `FunctionEncoder` that says all of itself;
-- `torch:module:function` or `torch:path.py:function`: PyTorch's, or a `torch.nn.Module`;
-- `timm:NAME`: a model of timm;
-- `transformers:FOLDER`: a vision model of transformers.
+- `module:function` or `path.py:function`: a JAX function, or a complete `FunctionEncoder`;
+- `torch:module:function` or `torch:path.py:function`: a PyTorch function, or a `torch.nn.Module`;
+- `timm:NAME`: a timm model;
+- `transformers:FOLDER`: a transformers vision model.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ def function_encoder(
     version: str = "",
     precision: Precision = "float32-highest",
 ) -> FunctionEncoder:
-    """An encoder of a function.
+    """Wraps a function as an encoder.
 
     Args:
-      function: JAX's function, a Flax module or another pytree that is called, or a `TorchFunction`.
-      name: What tables call it.
-      image_size: Side in pixels of the images that it is given unless a task says otherwise.
-      pixels: Of `jaxpart.encoders.families.PIXELS`.
+      function: A JAX function, a Flax module or another callable pytree, or a `TorchFunction`.
+      name: Its name in tables.
+      image_size: Default side in pixels of the images that it receives.
+      pixels: One of `jaxpart.encoders.families.PIXELS`.
       version: See `FunctionEncoder`.
       precision: See `FunctionEncoder`.
 
     Raises:
-      JaxpartError: It returns something else than it shall, see `jaxpart.encoders.function`.
+      JaxpartError: It does not return what `jaxpart.encoders.function` describes.
     """
     jittable = not isinstance(function, TorchFunction)
-    if jax.tree.leaves(function) == [function]:  # no pytree: what it holds is a constant
+    if jax.tree.leaves(function) == [function]:  # not a pytree: its contents become constants
         function = jax.tree_util.Partial(function)
     made = FunctionEncoder(
         function,
@@ -68,10 +68,10 @@ def function_encoder(
 def of_function(
     function: Callable[[Any], Any], *, image_size: int, pixels: str, version: str
 ) -> FunctionEncoder:
-    """An encoder of a function at hand, which is called by its own name: see `function_encoder`.
+    """Wraps a function under its own name: see `function_encoder`.
 
     Raises:
-      JaxpartError: See `function_encoder`; there are no such pixels, or it cannot be called.
+      JaxpartError: See `function_encoder`; unknown pixels, or not callable.
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(function, torch.nn.Module):
@@ -90,15 +90,15 @@ def of_function(
 
 
 def named_encoder(options: Any, *, seed: int) -> FunctionEncoder:
-    """The encoder of a configuration with a callable.
+    """The encoder of a configuration that names a callable.
 
     Args:
       options: The configuration's `encoder`, with `callable`, `weights`, `image_size`, `pixels`,
         `version` and `precision`.
-      seed: Of random weights.
+      seed: Draws random weights.
 
     Raises:
-      JaxpartError: It cannot be imported or made, or an option does not fit it.
+      JaxpartError: It cannot be imported or built, or an option does not apply to it.
     """
     text = options.callable
     kind, _, rest = text.partition(":")
@@ -153,7 +153,7 @@ def _no_weights(options: Any, why: str) -> None:
 
 @functools.cache
 def _imported(text: str, whole: str) -> Any:
-    """What a module or a file calls by a name. Raises `JaxpartError` if it cannot be had."""
+    """Imports a name from a module or file. Raises `JaxpartError` if that fails."""
     path, colon, attribute = text.rpartition(":")
     if not colon or not path or not attribute:
         raise JaxpartError(
@@ -165,7 +165,7 @@ def _imported(text: str, whole: str) -> Any:
         return functools.reduce(getattr, attribute.split("."), module)
     except JaxpartError:
         raise
-    except Exception as error:  # it is the user's own code
+    except Exception as error:  # it is the user's code
         raise JaxpartError(
             f"config.encoder.callable: {text} cannot be imported ({type(error).__name__}: "
             f"{first_line(error)})"
@@ -181,7 +181,7 @@ def _module(name: str) -> Any:
 def _file(path: pathlib.Path) -> Any:
     if not path.is_file():
         raise JaxpartError(f"config.encoder.callable: there is no file {path}")
-    sys.path.insert(0, str(path.parent.resolve()))  # for what it imports beside itself
+    sys.path.insert(0, str(path.parent.resolve()))  # for its imports from the same folder
     try:
         return run_file(path)
     finally:

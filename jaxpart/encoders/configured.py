@@ -1,4 +1,4 @@
-"""The encoder that a configuration asks for."""
+"""Builds the encoder that a configuration names."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from jaxpart.errors import JaxpartError
 from jaxpart.zoo import shipped_folder
 
 _SIDE = 224
-"""Of the images that baselines see beside features of a file."""
+"""Side of the images for pixel baselines, when features come from a file."""
 
 
 def encoder_folder(config: Any) -> pathlib.Path | None:
-    """Where the encoder of a configuration lies; None for one with random weights, a function or features.
+    """Folder of a configuration's encoder; None for random weights, a function or features.
 
     Raises:
-      JaxpartError: The configuration wants a converted encoder but names none, or a small one that there
-        is not.
+      JaxpartError: The configuration needs a converted encoder but names none, or names an unknown small
+        one.
     """
     if config.encoder.get("callable", "") or config.encoder.get("features", ""):
         return None
@@ -49,13 +49,13 @@ def encoder_folder(config: Any) -> pathlib.Path | None:
 
 
 def permutation_seed(config: Any) -> int | None:
-    """The seed by which a configuration wants an image's patches permuted, see `View.permuted`.
+    """The seed for permuting each image's patches, see `View.permuted`; None: keep their order.
 
-    That is how the published code retrieves and classifies parts with MAE: it permutes patches against
-    positions. Its segmentation, and MAE's own linear probing, do not.
+    The published code permutes patches against positions when it retrieves and classifies parts with MAE,
+    but not in segmentation, nor does MAE's own linear probing.
 
     Raises:
-      JaxpartError: There is no such order, or it is asked for with another encoder than MAE.
+      JaxpartError: The order is unknown, or the encoder is not MAE.
     """
     order = config.encoder.get("patch_order", "kept")  # older runs' configurations lack it
     if order not in ("kept", "permuted"):
@@ -72,14 +72,13 @@ def permutation_seed(config: Any) -> int | None:
 
 
 def configured_encoder(config: Any) -> FrozenEncoder:
-    """The converted or small encoder of a configuration, random weights being of its seed; or what stands
-    in its place: a function, or a file of features.
+    """The encoder of a configuration: a converted or small one, a function, or a file of features.
 
-    It is on all devices, and batches are cut from now on as it wants them.
+    It is placed on all devices, and the mesh is set up for it.
 
     Raises:
-      JaxpartError: The configuration wants a converted encoder but names none, it cannot be read, it
-        cannot be had in that precision or on so many devices, or see `permutation_seed`.
+      JaxpartError: The encoder is missing, unreadable, or does not support the precision or the number of
+        devices; or see `permutation_seed`.
     """
     permutation_seed(config)
     precision = config.encoder.get("precision", REFERENCE)  # older runs' configurations lack it
@@ -90,7 +89,7 @@ def configured_encoder(config: Any) -> FrozenEncoder:
         devices.arrange(1)
         return read_table(config.encoder.features, side=config.encoder.image_size or _SIDE)
     if config.encoder.get("callable", ""):
-        from jaxpart.encoders.callables import named_encoder  # Others need none of it.
+        from jaxpart.encoders.callables import named_encoder  # Not needed otherwise.
 
         if config.encoder.get("model_devices", 1) != 1:
             raise JaxpartError(
@@ -111,10 +110,10 @@ def _encoder(config: Any) -> Encoder:
 
 
 def untrained_twin(encoder: FrozenEncoder, config: Any) -> Encoder:
-    """An encoder of the same architecture with random weights of a configuration's seed, on all devices.
+    """The same architecture with random weights, drawn by the configuration's seed, on all devices.
 
     Raises:
-      JaxpartError: The encoder is a function, whose weights are not known.
+      JaxpartError: The encoder is a function, whose weights are unknown.
     """
     if not isinstance(encoder, Encoder):
         raise JaxpartError(

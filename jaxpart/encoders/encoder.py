@@ -1,4 +1,4 @@
-"""A frozen encoder: a ViT's weights with the preprocessing that they were trained with."""
+"""A frozen encoder: a ViT and the preprocessing that it was trained with."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Encoder:
       name: The method, "ibot".
       vit: The network. It is frozen: train a copy, `model`.
       preprocessing: Mean and std of its pixels.
-      digest: sha256 over all that decides its output: names, shapes and values of all weights,
-        architecture and preprocessing.
+      digest: sha256 over everything that determines its output: names, shapes and values of all
+        weights, architecture and preprocessing.
       trained: False for random weights, whose results say nothing about a method.
-      precision: How exactly it multiplies matrices; `dataclasses.replace` changes it.
+      precision: Precision of its matrix products; change it with `dataclasses.replace`.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Encoder:
         check_precision(self.precision)
 
     def __repr__(self) -> str:
-        """A few lines: what it is, and what of its architecture is not the default."""
+        """A summary in a few lines, with non-default fields of the architecture."""
         # Inside JAX's transformations leaves may be anything.
         count = sum(getattr(leaf, "size", 0) for leaf in jax.tree.leaves(self.vit))
         state = "trained" if self.trained else "UNTRAINED"
@@ -78,13 +78,12 @@ class Encoder:
         blocks: bool = False,
         attention: bool = False,
     ) -> dict[str, Any]:
-        """Runs the encoder, its matrix products in its precision and all else in float32.
+        """Runs the encoder, with matrix products in its precision and everything else in float32.
 
         Args:
           images: float32, already normalised (see `normalize`); sides a multiple of the patch size.
-          order: Which patch stands at each position, patches counted row by row: a permutation for each
-            image, as MAE's published retrieval and classification draw one. By default each patch
-            stands at its own.
+          order: Permutation of each image's patches, counted row by row, against their positions, as in
+            MAE's published retrieval and classification. Default: none.
           blocks: Whether to return the output of every block and of every layer of the projector.
           attention: Whether to return the attention weights of the last block.
 
@@ -92,15 +91,15 @@ class Encoder:
           A dictionary of float32 arrays:
           - "tokens" [batch, prefix + patches, width], after the final norm;
           - "embedding" [batch, width], the mean of the patch tokens;
-          - "cls_token", "dist_token", "register1_token"… [batch, width], those that there are;
+          - "cls_token", "dist_token", "register1_token"… [batch, width], where they exist;
           - "pooled" [batch, width], the normed mean patch token (fine-tuned BEiT);
-          - "projection" [batch, out], where there is a projector, pooling head or classifier;
+          - "projection" [batch, out], if there is a projector, pooling head or classifier;
           - "patch_projection" [batch, patch, out] (iBOT), "prediction" [batch, out] (MoCo v3);
-          - "blocks", a tuple of [batch, token, width], before the final norm, if asked for; with it
-            "projector" and "predictor", tuples of [batch, channel], each layer's output as the next
+          - "blocks", a tuple of [batch, token, width], before the final norm, if requested; with it
+            "projector" and "predictor", tuples of [batch, channel]: each layer's output as the next
             one sees it (after normalisation and activation), the last being "projection" and
-            "prediction"; empty where there is none;
-          - "attention" [batch, head, query, key], if asked for.
+            "prediction"; empty if there is none;
+          - "attention" [batch, head, query, key], if requested.
 
         Raises:
           JaxpartError: `images` has another dtype or shape, or does not fit the patch size; `order` has
@@ -122,13 +121,13 @@ class Encoder:
     def normalize(
         self, images: UInt8[Array, "batch height width 3"]
     ) -> Float[Array, "batch height width 3"]:
-        """Pixels of 0 to 255 as this encoder wants them: float32, mean and std of its family.
+        """Converts pixels of 0 to 255 to float32, normalised by the encoder's mean and std.
 
         Raises:
           JaxpartError: `images` is not uint8.
         """
         check_pixels(images)
-        if images.shape[-1] != 3:  # there may be any number of axes before it
+        if images.shape[-1] != 3:  # any number of leading axes
             check_shape(images)
         return normalized(images, self.preprocessing)
 
@@ -139,17 +138,17 @@ class Encoder:
 
     @property
     def jittable(self) -> bool:
-        """True: it can be a part of a compiled program."""
+        """True: it can be part of a compiled program."""
         return True
 
     @property
     def image_size(self) -> Grid:
-        """(height, width) in pixels that it was made for."""
+        """Its native (height, width) in pixels."""
         return self.config.image_size
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """Names of the tokens before those of patches."""
+        """Names of the tokens before the patch tokens."""
         return self.config.prefix
 
     @property
@@ -159,15 +158,15 @@ class Encoder:
 
     @property
     def identity(self) -> Hashable:
-        """Equal for encoders that return the same."""
+        """Equal for encoders with the same outputs."""
         return self.digest, self.precision, self.config
 
     def cache_key(self, name: str) -> dict[str, str]:
-        """What names a representation in the feature cache, beside data and view."""
-        # What comes before the projector is the same of a narrowed encoder.
+        """Key of a representation in the feature cache, in addition to data and view."""
+        # A narrowed encoder is the same up to the projector.
         config = dataclasses.replace(self.config, projector=None)
         about = f"{self.digest} {config!r} {self.preprocessing!r}"
-        # What JAX's default precision means depends on the kind of device.
+        # JAX's default precision depends on the device.
         on = f" on {devices.backend()}" if self.precision == "float32" else ""
         if self.config.projector and "proj" in name:
             name = f"{name} of a projector of {self.config.projector.out} channels"
@@ -178,7 +177,7 @@ class Encoder:
         }
 
     def check_size(self, height: int, width: int) -> None:
-        """Raises `JaxpartError` if images of so many pixels cannot be cut into its patches."""
+        """Raises `JaxpartError` if images of this size cannot be cut into patches."""
         patch = self.config.patch_size
         if height % patch or width % patch:
             raise JaxpartError(
@@ -190,23 +189,23 @@ class Encoder:
         """Patches along (height, width) of images, the same of all blocks.
 
         Raises:
-          JaxpartError: Images of so many pixels cannot be cut into its patches.
+          JaxpartError: Images of this size cannot be cut into patches.
         """
         return self.config.grid_of(height, width)
 
     def shapes(self, height: int, width: int) -> dict[str, Any]:
-        """All that it returns for one image, blocks included, each as a `jax.ShapeDtypeStruct`.
+        """Shape and dtype of every output for one image, blocks included.
 
         Raises:
-          JaxpartError: Images of so many pixels cannot be cut into its patches.
+          JaxpartError: Images of this size cannot be cut into patches.
         """
         images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
         return jax.eval_shape(lambda encoder, images: encoder(images, blocks=True), self, images)
 
     @property
     def model(self) -> ViT:
-        """A copy of the network, a Flax NNX module, to train or take apart; its products state the
-        precision.
+        """A copy of the network, a Flax NNX module, for training or inspection; its products have the
+        encoder's precision.
         """
         model = nnx.clone(self.vit)
         set_precision(model, self.precision)
@@ -232,7 +231,7 @@ def check_pixels(images: Array) -> None:
 def normalized(
     images: UInt8[Array, "*batch height width 3"], preprocessing: Preprocessing
 ) -> Float[Array, "*batch height width 3"]:
-    """Pixels of 0 to 255 as float32 with a mean and std."""
+    """Pixels of 0 to 255 as float32, normalised by mean and std."""
     mean, std = (
         jnp.asarray(value, jnp.float32) for value in (preprocessing.mean, preprocessing.std)
     )
@@ -240,7 +239,7 @@ def normalized(
 
 
 def _differences(config: Any) -> str:
-    """The configuration with the fields alone that are not the default."""
+    """The non-default fields of a configuration."""
     changed = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -264,10 +263,10 @@ def _forward(
 
 
 def with_stride(encoder: Encoder, stride: int) -> Encoder:
-    """The encoder with patches that lie `stride` pixels apart, so that its tokens are denser.
+    """The encoder with patches `stride` pixels apart, for denser tokens.
 
     Raises:
-      JaxpartError: Its patches cannot: see `ViTConfig`.
+      JaxpartError: The stride is invalid, see `ViTConfig`.
     """
     return with_config(encoder, dataclasses.replace(encoder.config, stride=stride))
 

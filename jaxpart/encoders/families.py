@@ -1,4 +1,4 @@
-"""What is known of each family of encoders: a table to read, and the pixels that each wants."""
+"""Facts about each family of encoders, including its pixel normalisation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CLIP = Preprocessing((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 PIXELS: Mapping[str, Preprocessing | None] = MappingProxyType(
     {"uint8": None, "imagenet": Preprocessing(), "clip": _CLIP, "half": _HALF}
 )
-"""What a function may be given: pixels of 0 to 255, or float32 with a mean and std."""
+"""Inputs of a function: pixels of 0 to 255, or float32 normalised by a mean and std."""
 
 _CROPPED = "bicubic to 256, centre crop 224"
 _WHOLE = "bicubic, shorter side to 224, centre crop"
@@ -33,19 +33,19 @@ _SQUEEZED = "to the square, whatever the aspect ratio"
 
 @dataclasses.dataclass(frozen=True)
 class FamilyFacts:
-    """What is known of a family of encoders.
+    """Facts about a family of encoders.
 
     Attributes:
-      name: As `python -m convert` takes it, "ibot".
-      title: The method, and where it was published.
+      name: Its name for `python -m convert`, "ibot".
+      title: The method and its publication.
       prefix: Tokens before the patches.
       patch_sizes: Sides of a patch in pixels, of the published sizes.
-      positions: How a token knows its place, and what happens at another image size.
-      projector: What follows the encoder and is converted with it.
+      positions: Kind of positions, and how they adapt to another image size.
+      projector: The part on top of the encoder that is converted too.
       preprocessing: Mean and std of its pixels, which `Encoder.normalize` applies.
-      resize: How its own evaluation brings an image to size; the tasks here follow their protocol.
-      layouts: Whose names its checkpoints may use.
-      note: What else to know; may be empty.
+      resize: How its own evaluation resizes images; our tasks follow the paper's protocol instead.
+      layouts: Naming schemes of its checkpoints.
+      note: Further remarks; may be empty.
     """
 
     name: str
@@ -243,5 +243,5 @@ _FAMILIES = (
 
 
 def families() -> Mapping[str, FamilyFacts]:
-    """What is known of each family that `python -m convert` reads, by name; the paper's seven first."""
+    """Facts about each family that `python -m convert` supports, by name; the paper's seven first."""
     return MappingProxyType({facts.name: facts for facts in _FAMILIES})

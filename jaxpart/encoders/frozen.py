@@ -1,4 +1,4 @@
-"""What tasks ask of a frozen encoder, whatever it is made of."""
+"""The interface of frozen encoders that tasks rely on."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from jaxpart.encoders.positions import Grid
 
 
 class FrozenEncoder(Protocol):
-    """An encoder as tasks see it: a converted ViT (`Encoder`) or a function (`FunctionEncoder`).
+    """A frozen encoder: a converted ViT (`Encoder`), a function (`FunctionEncoder`), ….
 
-    All are pytrees. Representations are read from what they return by `jaxpart.features.representations`.
+    All are pytrees. `jaxpart.features.representations` reads representations from their outputs.
     """
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
 
     @property
     def digest(self) -> str:
-        """Of all that decides its output; by it features are kept and work directories known."""
+        """Identifies everything that determines its output; keys cached features and work directories."""
 
     @property
     def trained(self) -> bool:
@@ -30,19 +30,19 @@ class FrozenEncoder(Protocol):
 
     @property
     def precision(self) -> str:
-        """How exactly it multiplies matrices, see `jaxpart.encoders.precision`."""
+        """Precision of its matrix products, see `jaxpart.encoders.precision`."""
 
     @property
     def jittable(self) -> bool:
-        """Whether it can be a part of a compiled program."""
+        """Whether it can be part of a compiled program."""
 
     @property
     def image_size(self) -> Grid:
-        """(height, width) in pixels that it was made for."""
+        """Its native (height, width) in pixels."""
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """Names of the tokens before those of patches: "cls", …"""
+        """Names of the tokens before the patch tokens: "cls", …"""
 
     @property
     def depth(self) -> int:
@@ -50,32 +50,32 @@ class FrozenEncoder(Protocol):
 
     @property
     def identity(self) -> Hashable:
-        """Equal for encoders that return the same."""
+        """Equal for encoders with the same outputs."""
 
     def cache_key(self, name: str) -> dict[str, str]:
-        """What names a representation in the feature cache, beside data and view."""
+        """Key of a representation in the feature cache, in addition to data and view."""
 
     def check_size(self, height: int, width: int) -> None:
-        """Raises `JaxpartError` if it does not take images of so many pixels."""
+        """Raises `JaxpartError` if it does not accept images of this size."""
 
     def grid_of(self, height: int, width: int, block: int | None = None) -> Grid:
-        """Patch tokens along (height, width) of images: of its last layer, or of a block.
+        """Patch tokens along (height, width) of an image, for its last layer or a block.
 
         Raises:
-          JaxpartError: It does not take such images, or returns no tokens.
+          JaxpartError: It does not accept such images, or returns no tokens.
         """
 
     def shapes(self, height: int, width: int) -> dict[str, Any]:
-        """All that it returns for one image, blocks included, each as a `jax.ShapeDtypeStruct`.
+        """Shape and dtype of every output for one image, blocks included.
 
         Raises:
-          JaxpartError: It does not take such images.
+          JaxpartError: It does not accept such images.
         """
 
     def normalize(
         self, images: UInt8[Array, "batch height width 3"]
     ) -> Num[Array, "batch height width 3"]:
-        """Pixels of 0 to 255 as it wants them."""
+        """Prepares pixels of 0 to 255 for it."""
 
     def __call__(
         self,

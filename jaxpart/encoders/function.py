@@ -1,14 +1,14 @@
-"""An encoder that is a function of images: yours, of any architecture, in JAX or in PyTorch.
+"""Encoders that are functions of images: any architecture, in JAX or in PyTorch.
 
-A function is given a batch of images and returns a dictionary of arrays, or one of them alone:
+A function receives a batch of images and returns a dictionary of arrays, or a single array:
 
-- "tokens" [batch, rows, columns, width]: a vector for each place of a grid, of any stride;
+- "tokens" [batch, rows, columns, width]: a vector for each cell of a grid, of any stride;
 - "embedding" [batch, width]: the image as one vector; without it, the mean of its tokens;
-- "cls_token" [batch, width], "projection" [batch, width], or a vector of any other name;
-- "blocks": a sequence of the outputs of its blocks or stages, each an array as "tokens", or a dictionary
+- "cls_token" [batch, width], "projection" [batch, width], or a vector under any other name;
+- "blocks": a sequence of the outputs of its blocks or stages, each an array like "tokens", or a dictionary
   with "tokens" and "cls_token".
 
-In PyTorch images and maps have their channels second, as PyTorch's convolutions have them:
+PyTorch functions use channels-second images and maps, as PyTorch's convolutions do:
 [batch, 3, height, width] and [batch, width, rows, columns].
 """
 
@@ -52,15 +52,15 @@ class FunctionEncoder:
 
     Attributes:
       function: Takes images and returns arrays, see above. A pytree: a Flax module, a
-        `jax.tree_util.Partial` of a function and its weights, …; its leaves go to the devices.
-      name: What tables call it.
-      image_size: (height, width) in pixels that it was made for.
-      preprocessing: Mean and std of the pixels that it is given, float32; None: it is given uint8.
-      version: Names its weights and its code: features are kept, and work directories known, by it.
-        Empty: no feature is kept, and no run goes on where another was.
+        `jax.tree_util.Partial` of a function and its weights, …; its leaves are placed on the devices.
+      name: Its name in tables.
+      image_size: Its native (height, width) in pixels.
+      preprocessing: Mean and std of its float32 input; None: it receives uint8.
+      version: Identifies its weights and code, and keys cached features and work directories.
+        Empty: features are not cached, and runs cannot be resumed.
       trained: False for random weights.
-      jittable: Whether it is JAX's and so a part of compiled programs.
-      precision: "float32-highest", or "float32" for what JAX's default is on its device.
+      jittable: Whether it is a JAX function, which can be part of compiled programs.
+      precision: "float32-highest", or "float32" for the device's default in JAX.
     """
 
     function: Callable[[Any], Any]
@@ -73,7 +73,7 @@ class FunctionEncoder:
     precision: Precision = REFERENCE
 
     def __post_init__(self) -> None:
-        """Raises `JaxpartError` on a precision that a function cannot be given."""
+        """Raises `JaxpartError` for a precision that functions do not support."""
         if self.precision not in ("float32-highest", "float32"):
             raise JaxpartError(
                 f"config.encoder.precision is {self.precision!r}, which only a converted ViT "
@@ -89,12 +89,12 @@ class FunctionEncoder:
 
     @property
     def identity(self) -> Hashable:
-        """Equal for encoders that return the same."""
+        """Equal for encoders with the same outputs."""
         return self.name, self.version, self.preprocessing, self.precision
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """("cls",) where tokens of every block come with a cls token of their width."""
+        """("cls",) if the tokens of every block come with a cls token of the same width."""
         return ("cls",) if _layout(self, *self.image_size).cls else ()
 
     @property
@@ -103,7 +103,7 @@ class FunctionEncoder:
         return len(_layout(self, *self.image_size).blocks)
 
     def cache_key(self, name: str) -> dict[str, str]:
-        """What names a representation in the feature cache, beside data and view."""
+        """Key of a representation in the feature cache, in addition to data and view."""
         on = f" on {devices.backend()}" if self.precision == "float32" else ""
         return {
             "encoder": self.digest,
@@ -112,14 +112,14 @@ class FunctionEncoder:
         }
 
     def check_size(self, height: int, width: int) -> None:
-        """Raises `JaxpartError` if it does not take images of so many pixels."""
+        """Raises `JaxpartError` if it does not accept images of this size."""
         _layout(self, height, width)
 
     def grid_of(self, height: int, width: int, block: int | None = None) -> Grid:
-        """Tokens along (height, width) of images: of its last layer, or of a block.
+        """Tokens along (height, width) of an image, for its last layer or a block.
 
         Raises:
-          JaxpartError: It does not take such images, or returns no tokens.
+          JaxpartError: It does not accept such images, or returns no tokens.
         """
         layout = _layout(self, height, width)
         grid = layout.tokens if block is None else layout.blocks[block]
@@ -128,17 +128,17 @@ class FunctionEncoder:
         return grid
 
     def shapes(self, height: int, width: int) -> dict[str, Any]:
-        """All that it returns for one image, blocks included, each as a `jax.ShapeDtypeStruct`.
+        """Shape and dtype of every output for one image, blocks included.
 
         Raises:
-          JaxpartError: It does not take such images.
+          JaxpartError: It does not accept such images.
         """
         return _layout(self, height, width).out
 
     def normalize(
         self, images: UInt8[Array, "batch height width 3"]
     ) -> Num[Array, "batch height width 3"]:
-        """Pixels of 0 to 255 as the function wants them.
+        """Prepares pixels of 0 to 255 for the function.
 
         Raises:
           JaxpartError: `images` is not uint8.
@@ -157,7 +157,7 @@ class FunctionEncoder:
         """Runs the function.
 
         Args:
-          images: As `normalize` makes them.
+          images: Output of `normalize`.
           order: Must be None.
           blocks: Whether to return "blocks" too, and "projector" and "predictor", which are empty.
 
@@ -166,7 +166,7 @@ class FunctionEncoder:
           [batch, prefix + rows · columns, width], vectors [batch, width].
 
         Raises:
-          JaxpartError: The function fails, or returns something else than it shall.
+          JaxpartError: The function fails, or its output is invalid.
         """
         if order is not None:
             raise JaxpartError(f"{self.name} is a function, whose patches cannot be permuted")
@@ -178,7 +178,7 @@ class FunctionEncoder:
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """What a function returns for an image: shapes, grids, and whether tokens come with cls."""
+    """The output of a function for an image: shapes, grids, and whether tokens come with cls."""
 
     out: dict[str, Any]
     tokens: Grid | None
@@ -190,8 +190,8 @@ _known: dict[Hashable, _Layout] = {}
 
 
 def _layout(encoder: FunctionEncoder, height: int, width: int) -> _Layout:
-    """Found once for each size, JAX's functions being traced and others run on a black image."""
-    # By the function itself: another one may have the same name and version.
+    """Determined once per size: JAX functions are traced, others run on a black image."""
+    # Keyed by the function itself: another one may have the same name and version.
     treedef = jax.tree.structure(encoder.function)
     key = treedef, encoder.preprocessing, encoder.precision, height, width
     if key not in _known:
@@ -232,7 +232,7 @@ def _run(encoder: FunctionEncoder, images: Array) -> Any:
 
 
 def _where(error: Exception) -> str:
-    """The last line of a user's code that an exception passed through, "mine.py, line 12: "."""
+    """The last line of the user's code in an exception's traceback, "mine.py, line 12: "."""
     trace, said = error.__traceback__, ""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
@@ -288,7 +288,7 @@ def _standard(
 
 
 def _checked(encoder: FunctionEncoder, name: str, array: Any, tokens: bool) -> Array:
-    """An array as float32. Raises `JaxpartError` if it is none, or of another rank."""
+    """An array as float32. Raises `JaxpartError` if it is not an array of this rank."""
     shape = getattr(array, "shape", None)
     if shape is None or not jnp.issubdtype(array.dtype, jnp.floating):
         what = type(array).__name__ if shape is None else f"of {array.dtype}"

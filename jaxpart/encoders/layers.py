@@ -1,4 +1,4 @@
-"""What blocks and projectors are made of: norms, activations, and the MLP between them."""
+"""Building blocks of blocks and projectors: norms and activations."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu"]
 
 
 def activation(name: Activation) -> Callable[[Array], Array]:
-    """The function of that name."""
+    """The activation function of this name."""
     return {
-        # As PyTorch has it; jax.nn.gelu takes erfc, three times as long on a CPU.
+        # PyTorch's formula; jax.nn.gelu uses erfc, which takes three times as long on a CPU.
         "gelu": lambda x: 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5))),
         "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
         "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),

@@ -28,7 +28,7 @@ from jaxpart.io.files import CHECKSUM, checksum_of, parse_json, write_json
 
 FORMAT = 2
 _ARRAYS_ALONE = 1
-"""The format whose digest covers the arrays alone, and whose encoder.json has no checksum."""
+"""An older format, whose digest covers only the arrays, and whose encoder.json has no checksum."""
 _WEIGHTS = "weights"
 _ABOUT = "encoder.json"
 
@@ -40,9 +40,9 @@ def shapes_of(config: ViTConfig) -> Mapping[str, tuple[int, ...]]:
 
 
 def encoder_digest(arrays: str, config: ViTConfig, preprocessing: Preprocessing) -> str:
-    """sha256 over all that decides what an encoder makes of an image.
+    """sha256 over everything that determines an encoder's output.
 
-    Fields of the architecture that have their default do not count, so that it stays when there are more.
+    Fields with their default value are excluded, so that adding a field does not change digests.
 
     Args:
       arrays: Their `digest_of`.
@@ -58,7 +58,7 @@ def encoder_digest(arrays: str, config: ViTConfig, preprocessing: Preprocessing)
 
 
 def _chosen(config: Any) -> dict[str, Any]:
-    """The fields of a dataclass that do not have their default."""
+    """The non-default fields of a dataclass."""
     found = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -68,7 +68,7 @@ def _chosen(config: Any) -> dict[str, Any]:
 
 
 def digest_of(arrays: Mapping[str, ArrayLike]) -> str:
-    """sha256 over names, shapes and float32 values, whatever their order in the mapping."""
+    """sha256 over names, shapes and float32 values, independent of their order."""
     digest = hashlib.sha256()
     for path in sorted(arrays):
         array = np.ascontiguousarray(arrays[path], np.float32)
@@ -93,7 +93,7 @@ def write_encoder(
       config: Architecture.
       preprocessing: Mean and std of its pixels.
       arrays: All weights by dotted path.
-      about: Whatever else is worth knowing, added to `encoder.json`.
+      about: Further entries of `encoder.json`.
     """
     checkpoints.save_arrays(folder / _WEIGHTS, arrays)
     document = {
@@ -108,10 +108,10 @@ def write_encoder(
 
 
 def read_about(folder: str | pathlib.Path) -> dict[str, Any]:
-    """What `encoder.json` says of an encoder folder; its fields are unchecked.
+    """The contents of `encoder.json`, unvalidated.
 
     Raises:
-      JaxpartError: The folder is no converted encoder, or the file is damaged or was changed.
+      JaxpartError: The folder is not a converted encoder, or the file is damaged or was modified.
     """
     about = pathlib.Path(folder) / _ABOUT
     if not about.is_file():
@@ -137,9 +137,9 @@ def _damaged(about: pathlib.Path, error: Exception) -> JaxpartError:
 
 
 def describe(folder: str | pathlib.Path) -> tuple[dict[str, Any], ViTConfig]:
-    """What an encoder's folder says of itself, and the encoder's architecture.
+    """The contents of an encoder's `encoder.json`, and its architecture.
 
-    "digest" is `encoder_digest`, in older folders too, which hold only that of their arrays.
+    "digest" is `encoder_digest`, also for older folders, which store only the arrays' digest.
 
     Raises:
       JaxpartError: The folder is missing, or its `encoder.json` is damaged or of another version.
@@ -161,7 +161,7 @@ def describe(folder: str | pathlib.Path) -> tuple[dict[str, Any], ViTConfig]:
 
 
 def unchecked_note(folder: str | pathlib.Path) -> str | None:
-    """What is to be said of an encoder whose `encoder.json` an older jaxpart wrote, or None.
+    """A note about an encoder whose `encoder.json` an older jaxpart wrote, or None.
 
     Raises:
       JaxpartError: See `describe`.
@@ -189,14 +189,14 @@ def load_encoder(
     """Loads an encoder that `python -m convert FAMILY CHECKPOINT FOLDER` wrote.
 
     Args:
-      folder: What was written.
+      folder: The encoder's folder.
       precision: "float32-highest", the reference; "float32", JAX's default on its device; or
         "bfloat16", matrix products of rounded operands. See `jaxpart.encoders.precision`.
-      put: Brings each weight to a device; `numpy.asarray` leaves them on the host.
+      put: Moves each weight to a device; `numpy.asarray` leaves them on the host.
 
     Raises:
-      JaxpartError: The folder is missing, incomplete, damaged or of another version, or there is no
-        such precision.
+      JaxpartError: The folder is missing, incomplete, damaged or of another version, or the precision is
+        unknown.
     """
     check_precision(precision)
     folder = pathlib.Path(folder)
@@ -229,7 +229,7 @@ def make_encoder(
     trained: bool,
     put: Callable[[np.ndarray], ArrayLike] = jnp.asarray,
 ) -> Encoder:
-    """An encoder of arrays by dotted path, which must be exactly those of the configuration."""
+    """Builds an encoder from arrays by dotted path, which must match the configuration exactly."""
     vit = with_arrays(abstract_vit(config), arrays, lambda _, array: put(array))
     return Encoder(name, vit, preprocessing, digest, trained)
 
@@ -237,8 +237,8 @@ def make_encoder(
 def random_encoder(name: str, config: ViTConfig, *, seed: int = 0) -> Encoder:
     """An untrained encoder: the architecture of a method with random weights.
 
-    Weights are drawn on the host (so they are the same everywhere) and scaled as is usual: linear
-    maps by 1 / √inputs, norms at identity, biases at zero.
+    Weights are drawn on the host, so they are the same everywhere: linear maps scaled by 1 / √inputs,
+    norms at identity, biases at zero.
     """
     rng = np.random.default_rng(seed)
     arrays = {}

@@ -1,11 +1,10 @@
-"""A wide projection by few channels: other numbers with the same inner products, so the same cosines.
+"""Replaces a wide projection by few channels with the same inner products, and so the same cosines.
 
 The projectors of DINO and iBOT end in a linear layer of 256 to 65536 or 8192 channels, y = x W + b. For
 two images y · y' = (x, 1) G (x', 1)ᵀ, where G is the Gram matrix of the rows of W and b. With its
-symmetric root, R R = G, that is the product of (x, 1) R and (x', 1) R: 256 channels, one more where there
-is a bias, tell all that retrieval asks of 65536. The root of a positive semidefinite matrix is unique,
-whatever its rank, so that features which several machines made belong together; a Cholesky factor needs
-full rank.
+symmetric root, R R = G, that is the product of (x, 1) R and (x', 1) R: 256 channels, plus one for a bias,
+contain everything that retrieval needs of 65536. The root of a positive semidefinite matrix is unique
+whatever its rank, so features from several machines are consistent; a Cholesky factor would need full rank.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ from jaxpart.encoders.vit import abstract_vit
 from jaxpart.encoders.weights import variables_of
 
 _BN_EPSILON = 1e-5
-"""That of the projectors' BatchNorm: of this less than one, a variance divides by one."""
+"""Epsilon of the projectors' BatchNorm, which a variance of 1 − epsilon turns into the identity."""
 
 _Weights = Mapping[str, Float[np.ndarray, "..."]]
 
 
 def narrowed(encoder: FrozenEncoder) -> FrozenEncoder:
-    """The encoder with a "projection" of no more channels than its last layer takes, and one for a bias.
+    """The encoder with a "projection" of as many channels as its last layer's input, plus one for a bias.
 
-    Inner products, norms and cosines of projections are those of the encoder's own, to float32; all else
-    that it gives is the same, but iBOT's "patch_projection" is left out. The root is made in float64.
+    Inner products, norms and cosines of projections agree with the original's up to float32 rounding. Other
+    outputs are unchanged, except that iBOT's "patch_projection" is dropped. The root is computed in float64.
 
     Args:
-      encoder: Any encoder. It is returned as it is if it is no ViT, if its projector does not end in a
-        linear layer of more channels than that takes, or if a predictor needs these.
+      encoder: Any encoder. It is returned unchanged if it is not a ViT, if its projector does not end in
+        a linear layer with more outputs than inputs, or if a predictor needs these outputs.
     """
     if not isinstance(encoder, Encoder):
         return encoder
@@ -80,7 +79,7 @@ def narrowed(encoder: FrozenEncoder) -> FrozenEncoder:
 
 
 def _last_layer(config: ProjectorConfig) -> str | None:
-    """Path of the linear layer that a projector ends in; None: it ends in something else."""
+    """Path of the linear layer at the end of a projector, or None."""
     if config.kind == "bottleneck":
         return "projector.head.last"
     if config.kind == "mlp_bn":

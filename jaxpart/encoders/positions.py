@@ -1,9 +1,8 @@
 """Position embeddings and relative position biases, at the stored grid and at any other.
 
-Every family has a rule of its own for a grid that it was not trained at, and each rule is linear in
-the stored values: along an axis it is a [target, source] matrix that depends on the sizes alone. The
-matrices are made on the host in float64; applying them is two small matrix products, inside or
-outside of jit.
+Every family has its own rule for other grids than it was trained at. Each rule is linear in the stored
+values: along an axis it is a [target, source] matrix that depends only on the sizes. The matrices are
+computed on the host in float64; applying them takes two small matrix products, inside or outside of jit.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ Grid = tuple[int, int]
 PositionResize = Literal[
     "bicubic", "bicubic_offset", "bicubic_antialias", "bilinear_antialias", "sincos_wh"
 ]
-"""How absolute positions reach another grid.
+"""How absolute positions adapt to another grid.
 
 - bicubic: PyTorch's bicubic to the new size, as DeiT (`deit/main.py`) and MAE
   (`util/pos_embed.py`) do when they load a checkpoint.
 - bicubic_offset: the same with scale factor (target + 0.1) / source, as DINO and iBOT
   (`vision_transformer.py`, `interpolate_pos_encoding`) do in the forward pass.
-- bicubic_antialias: PyTorch's antialiased bicubic, another kernel (a = -0.5) even where it enlarges,
+- bicubic_antialias: PyTorch's antialiased bicubic, with another kernel (a = -0.5) even when it enlarges,
   as DINOv2 with registers (`vision_transformer.py`) and timm do.
 - bilinear_antialias: PyTorch's antialiased bilinear, as SigLIP 2's NaFlex.
-- sincos_wh: computed anew by the formula of MoCo v3 (`vits.py`) and CAE.
+- sincos_wh: recomputed by the formula of MoCo v3 (`vits.py`) and CAE.
 """
 
 
@@ -55,7 +54,7 @@ def bicubic_matrix(
 
     Args:
       source: Length of the stored axis.
-      target: Length wanted.
+      target: New length.
       offset: Added to `target` in the scale factor, not in the length (DINO: 0.1).
     """
     scale = (target + offset) / source
@@ -76,12 +75,12 @@ def bicubic_matrix(
 def antialias_matrix(
     source: int, target: int, kernel: Literal["bicubic", "bilinear"]
 ) -> Float[np.ndarray, "target source"]:
-    """PyTorch's antialiased interpolation, which is Pillow's: kernels widened where it shrinks.
+    """PyTorch's antialiased interpolation, which is Pillow's: kernels widen when it shrinks.
 
     Args:
       source: Length of the stored axis.
-      target: Length wanted.
-      kernel: Cubic (a = -0.5) or triangle; weights beyond the border are shared out to the others.
+      target: New length.
+      kernel: Cubic (a = -0.5) or triangle; weights beyond the border are redistributed.
     """
     scale = max(source / target, 1.0)
     centre = (np.arange(target) + 0.5) * source / target
@@ -105,7 +104,7 @@ def geometric_matrix(source: int, target: int) -> Float[np.ndarray, "target sour
 
     Args:
       source: Number of stored offsets, 2 · grid − 1.
-      target: Number wanted, 2 · grid − 1.
+      target: New number, 2 · grid − 1.
     """
     if source == target:
         return np.eye(source)
@@ -119,7 +118,7 @@ def geometric_matrix(source: int, target: int) -> Float[np.ndarray, "target sour
     distances = np.cumsum(q ** np.arange(source // 2))
     offsets = np.concatenate([-distances[::-1], [0.0], distances])
     wanted = np.arange(-(target // 2), target // 2 + 1)
-    # A spline is linear in the values it passes through, so the images of the unit vectors are it.
+    # A spline is linear in its values, so interpolating the unit vectors gives the matrix.
     degree = min(3, source - 1)
     splines = [
         InterpolatedUnivariateSpline(offsets, unit, k=degree, ext=3) for unit in np.eye(source)
@@ -133,7 +132,7 @@ def sincos(width: int, grid: Grid, *, by_column: bool) -> Float[np.ndarray, "pat
     Args:
       width: Channels, a multiple of 4.
       grid: Patches along (height, width).
-      by_column: Whether entry k stands at column k // height, as MoCo v3 (`vits.py`) and CAE lay the
+      by_column: Whether entry k is at column k // height, as MoCo v3 (`vits.py`) and CAE lay the
         grid out ("ij" indexing of (w, h)), for square grids and others; else row by row, as MAE
         (`util/pos_embed.py`) does.
     """
@@ -155,7 +154,7 @@ def resize_positions(
     Args:
       positions: Stored positions of the patches (no prefix tokens), row by row.
       source: Grid of `positions`.
-      target: Grid wanted; `positions` come back as they are where it is the same.
+      target: New grid; if equal to `source`, `positions` are returned unchanged.
       rule: See `PositionResize`.
     """
     if source == target:
@@ -183,7 +182,7 @@ def resize_relative_bias(
     Args:
       table: (2h − 1)(2w − 1) rows of offsets and three for cls→patch, patch→cls, cls→cls.
       source: Grid (h, w) of `table`.
-      target: Grid wanted. Each axis follows BEiT's rule, which is defined for square grids alone.
+      target: New grid. Each axis follows BEiT's rule, which is defined only for square grids.
     """
     if source == target:
         return table

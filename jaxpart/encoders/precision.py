@@ -1,7 +1,7 @@
-"""How exactly an encoder multiplies matrices. All else (residual stream, norms, softmax) is float32.
+"""Precision of an encoder's matrix products. Everything else (residual stream, norms, softmax) is float32.
 
 - float32-highest: the reference, float32 on every device.
-- float32: JAX's default: float32 on a CPU, less on an accelerator (TF32 on GPUs, bfloat16 on TPUs).
+- float32: JAX's default: float32 on a CPU, lower on an accelerator (TF32 on GPUs, bfloat16 on TPUs).
 - bfloat16: operands rounded to bfloat16, products summed in float32.
 """
 
@@ -21,7 +21,7 @@ REFERENCE: Precision = "float32-highest"
 
 
 def check_precision(name: str) -> None:
-    """Raises `JaxpartError` if there is no such precision."""
+    """Raises `JaxpartError` for an unknown precision."""
     if name not in get_args(Precision):
         raise JaxpartError(
             f"an encoder's precision cannot be {name!r}; choose from {', '.join(get_args(Precision))}"
@@ -29,10 +29,10 @@ def check_precision(name: str) -> None:
 
 
 def set_precision(model: nnx.Module, name: Precision) -> None:
-    """Has every matrix product and convolution of a module state its precision.
+    """Sets the precision of every matrix product and convolution of a module.
 
-    From then on JAX's own setting decides nothing, wherever the module or a part of it is called. A
-    module that multiplies by itself has `precision`, and `dot_general` if bfloat16 shall be had.
+    JAX's own setting then has no effect, wherever the module or a part of it is called. Modules that
+    multiply themselves have an attribute `precision`, and `dot_general` to support bfloat16.
     """
     stated = jax.lax.Precision.HIGHEST if name == REFERENCE else jax.lax.Precision.DEFAULT
     model.set_attributes(precision=stated, raise_if_not_found=False)  # iBOT's decoder has none
@@ -41,7 +41,7 @@ def set_precision(model: nnx.Module, name: Precision) -> None:
         model.set_attributes(conv_general_dilated=_rounded_convolution, raise_if_not_found=False)
 
 
-# Operands are cast here, since a CPU takes the preset `DotAlgorithmPreset.BF16_BF16_F32` for float32.
+# Operands are cast here, since CPUs treat `DotAlgorithmPreset.BF16_BF16_F32` as float32.
 def _rounded_dot_general(left: Array, right: Array, *dimensions: Any, **options: Any) -> Array:
     left, right = left.astype(jnp.bfloat16), right.astype(jnp.bfloat16)
     return jax.lax.dot_general(

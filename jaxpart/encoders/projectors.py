@@ -1,4 +1,4 @@
-"""What stands behind the encoders: contrastive projectors, MoCo v3's predictor, and classifiers."""
+"""Heads on top of encoders: contrastive projectors, MoCo v3's predictor, and classifiers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class MlpBatchNorm(nnx.Module):
         return self.outputs(hidden)[-1]
 
     def outputs(self, hidden: Float[Array, "batch channel"]) -> tuple[Float[Array, "batch _"], ...]:
-        """What each layer hands on: after its BN and its ReLU, which the last one does not have."""
+        """Output of each layer, after BN and ReLU (the last layer has no ReLU)."""
         last = len(self.layers) - 1
         found = []
         for i, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
@@ -114,7 +114,7 @@ class Bottleneck(nnx.Module):
     def mlp_outputs(
         self, hidden: Float[Array, "*batch channel"]
     ) -> tuple[Float[Array, "*batch _"], ...]:
-        """What each layer of the MLP hands on: after its GELU; the last one l2-normalised."""
+        """Output of each layer of the MLP, after GELU; the last one l2-normalised."""
         *layers, last = self.layers
         found = []
         for layer in layers:
@@ -125,7 +125,7 @@ class Bottleneck(nnx.Module):
         return (*found, hidden / jnp.maximum(norm, 1e-12))  # as F.normalize
 
     def outputs(self, cls: Float[Array, "batch width"]) -> tuple[Float[Array, "batch _"], ...]:
-        """Those of the MLP for the cls token, and the last layer's."""
+        """Outputs of the MLP for the cls token, and of the last layer."""
         found = self.mlp_outputs(cls)
         return (*found, self.last(found[-1]))
 
@@ -193,7 +193,7 @@ class Projector(nnx.Module):
         tokens: Sequence[Float[Array, "batch width"]],
         patches: Float[Array, "batch patch width"],
     ) -> dict[str, Array]:
-        """Projects what the encoder made of an image.
+        """Projects an image's tokens.
 
         Args:
           tokens: The prefix tokens, cls first, or the pooled token alone.
@@ -212,9 +212,9 @@ class Projector(nnx.Module):
         return {"projection": sum(logits[1:], logits[0]) / len(logits)}
 
     def outputs(self, cls: Float[Array, "batch width"]) -> tuple[Float[Array, "batch _"], ...]:
-        """What each layer makes of the cls token, the last being "projection".
+        """Output of each layer for the cls token, the last being "projection".
 
-        Each as the next layer sees it: MoCo v3 after BN and ReLU, DINO and iBOT after GELU, their
+        As the next layer sees it: MoCo v3 after BN and ReLU, DINO and iBOT after GELU, their
         bottleneck l2-normalised. Classifiers and pooling heads have none.
         """
         if self.kind == "mlp_bn":

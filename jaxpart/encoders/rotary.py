@@ -1,4 +1,4 @@
-"""Rotary positions: queries and keys of the patches are turned by angles that follow from their place."""
+"""Rotary positions: the patches' queries and keys are rotated by angles that depend on position."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from jaxpart.encoders.positions import Grid
 RotaryRule = Literal["none", "dinov3", "dinov3_bfloat16", "eva02"]
 """How rotary positions follow from a patch's row and column; each takes half of a head's channels.
 
-- dinov3: places from −1 to 1 across the image, whatever its grid; periods 100^(4i / head channels),
-  angle 2π place / period; channel i turns with channel i + half (`rope_position_encoding.py`).
+- dinov3: coordinates from −1 to 1 across the image, whatever its grid; periods 100^(4i / head channels),
+  angle 2π coordinate / period; channel i pairs with channel i + half (`rope_position_encoding.py`).
 - dinov3_bfloat16: the same with periods rounded to bfloat16, as the released checkpoints hold them.
-- eva02: places from 0 to 16 across the image (its pretraining had 16 × 16 patches), angle
-  place · 10000^(−4i / head channels); channel 2i turns with channel 2i + 1 (EVA-02, `rope.py`).
+- eva02: coordinates from 0 to 16 across the image (it was pretrained with 16 × 16 patches), angle
+  coordinate · 10000^(−4i / head channels); channel 2i pairs with channel 2i + 1 (EVA-02, `rope.py`).
 """
 
 _EVA02_GRID = 16
@@ -35,7 +35,7 @@ def dinov3_periods(channels: int) -> Float[np.ndarray, " quarter"]:
 
 @functools.cache
 def rotary_turn(rule: RotaryRule, grid: Grid, prefix: int, channels: int) -> Turn:
-    """By how much every token's channels are turned; the prefix tokens stand still.
+    """Rotation of every token's channels; prefix tokens are not rotated.
 
     Args:
       rule: See `RotaryRule`; not "none".
@@ -62,7 +62,7 @@ def rotary_turn(rule: RotaryRule, grid: Grid, prefix: int, channels: int) -> Tur
 def turned(
     heads: Float[Array, "batch head token channel"], turn: Turn, rule: RotaryRule
 ) -> Float[Array, "batch head token channel"]:
-    """Queries or keys, each pair of channels turned."""
+    """Queries or keys with each pair of channels rotated."""
     cos, sin = map(jnp.asarray, turn)
     if rule == "eva02":
         x, y = heads[..., ::2], heads[..., 1::2]

@@ -1,4 +1,4 @@
-"""Encoders to disk, as `jaxpart.load_encoder` reads them."""
+"""Saves encoders in the format that `jaxpart.load_encoder` reads."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from jaxpart.io.files import write_folder
 def save_encoder(
     encoder: Encoder, folder: str | pathlib.Path, *, model: nnx.Module | None = None
 ) -> None:
-    """Writes an encoder into a folder, which appears whole or not at all.
+    """Writes an encoder to a folder, completely or not at all.
 
     Args:
-      encoder: What is written: its architecture, the mean and std of its pixels, its weights.
-      folder: To be made.
-      model: `encoder.model` after it was trained on; its weights are written instead.
+      encoder: Provides architecture, pixel mean and std, and weights.
+      folder: A new folder.
+      model: `encoder.model` after training; its weights are written instead.
 
     Raises:
-      JaxpartError: The folder exists or cannot be written, or the model is of another architecture.
+      JaxpartError: The folder exists or cannot be written, or the model has another architecture.
     """
     folder = pathlib.Path(folder)
     if folder.exists():

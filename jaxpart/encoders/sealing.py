@@ -1,7 +1,7 @@
-"""Gives encoder folders of older versions the digest and the checksum that this version checks:
+"""Updates encoder folders of older versions to the digest and checksum of this version:
 python -m jaxpart.encoders.sealing FOLDER...
 
-Arrays stay as they are; what encoder.json says is taken as right, so look at its mean and std first.
+The arrays are unchanged, and encoder.json is trusted, so check its mean and std first.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from jaxpart.io.files import write_json
 
 
 def seal(folder: str | pathlib.Path) -> bool:
-    """Writes `encoder.json` anew; returns whether it was of an older version.
+    """Rewrites `encoder.json`; returns whether it was of an older version.
 
     Raises:
-      JaxpartError: The folder is no encoder, its arrays were changed, or it cannot be written.
+      JaxpartError: The folder is not an encoder, its arrays were modified, or it cannot be written.
     """
     folder = pathlib.Path(folder)
     document, _ = describe(folder)
     if document["format"] == FORMAT:
         return False
-    load_encoder(folder, put=np.asarray)  # its arrays are right
+    load_encoder(folder, put=np.asarray)  # checks its arrays
     write_json(folder / "encoder.json", {**document, "format": FORMAT})
     return True
 

@@ -1,4 +1,4 @@
-"""Small encoders of each method, for the embedded data set: same ViT, the method's own differences."""
+"""Small encoders for critters: the same ViT with each method's own differences."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def small_config(method: str) -> ViTConfig:
     """Architecture of a method's small encoder (1.2 M parameters and its projector).
 
     Raises:
-      JaxpartError: There is no such method.
+      JaxpartError: The method is unknown.
     """
     if method not in _DIFFERENCES:
         raise JaxpartError(f"there is no method {method!r}; choose from {', '.join(_DIFFERENCES)}")

@@ -1,4 +1,4 @@
-"""PyTorch's functions and models as functions of NumPy images; PyTorch is imported when one is made."""
+"""PyTorch functions and models as functions of NumPy images; PyTorch is imported on first use."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.tensor_files import flatten, open_checkpoint
 
 RANDOM = "random"
-"""In place of a file of weights."""
+"""Stands for random weights instead of a file."""
 
 
 def library(name: str, what: str) -> Any:
-    """A library that is not part of jaxpart.
+    """Imports a library that is not a dependency of jaxpart.
 
     Args:
-      name: As it is imported and installed.
-      what: What needs it, as the beginning of a sentence.
+      name: Its name for import and pip.
+      what: What needs it, to begin the error message.
 
     Raises:
       JaxpartError: It is not installed.
@@ -42,15 +42,15 @@ def library(name: str, what: str) -> Any:
 
 
 class TorchFunction:
-    """A PyTorch function called with NumPy images, on the GPU where PyTorch sees one."""
+    """A PyTorch function called with NumPy images, on the GPU if PyTorch sees one."""
 
     def __init__(self, function: Callable[[Any], Any], *, model: Any = None) -> None:
-        """Puts a module into evaluation mode and on the GPU.
+        """Puts the module into evaluation mode and on the GPU.
 
         Args:
           function: Takes images [batch, 3, height, width] on that device and returns tensors, see
             `jaxpart.encoders.function`.
-          model: The module that it calls, if it is none itself.
+          model: The module that it calls, if `function` is not a module.
         """
         self._torch = library("torch", "a PyTorch function")
         self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
@@ -61,7 +61,7 @@ class TorchFunction:
         self.__name__ = getattr(function, "__name__", type(function).__name__)
 
     def __call__(self, images: Any) -> Any:
-        """What the function returns, as arrays whose channels are last.
+        """The function's outputs, as arrays with channels last.
 
         Args:
           images: [batch, height, width, 3], float32 or uint8.
@@ -84,16 +84,16 @@ class TorchFunction:
 
 
 def timm_encoder(name: str, weights: str, *, seed: int, side: int) -> FunctionEncoder:
-    """A model of timm: tokens of its last layer, its blocks or stages, and what its classifier sees.
+    """A timm model: tokens of its last layer, its blocks or stages, and the input of its classifier.
 
     Args:
-      name: As timm has it, "resnet50".
-      weights: A checkpoint under timm's names; "random"; empty: those that timm downloads.
-      seed: Of random weights.
-      side: Of the images in pixels; 0: what it was trained at.
+      name: timm's name, "resnet50".
+      weights: A checkpoint with timm's names; "random"; empty: timm downloads its own.
+      seed: Draws random weights.
+      side: Side of the images in pixels; 0: the model's own.
 
     Raises:
-      JaxpartError: timm is missing or has no such model, or the weights cannot be had or do not fit it.
+      JaxpartError: timm or the model is missing, or the weights cannot be downloaded or do not fit.
     """
     timm = library("timm", f"timm:{name}")
     torch = library("torch", f"timm:{name}")
@@ -110,9 +110,9 @@ def timm_encoder(name: str, weights: str, *, seed: int, side: int) -> FunctionEn
     try:
         try:
             model = timm.create_model(name, **options, **({"img_size": side} if side else {}))
-        except TypeError:  # it has no such option: its layers take any size
+        except TypeError:  # not an option of this model: its layers accept any size
             model = timm.create_model(name, **options)
-    except Exception as error:  # timm raises its own, of many kinds
+    except Exception as error:  # timm raises many kinds of errors
         advice = "" if weights else "; name a file of its weights: --config.encoder.weights=FILE"
         raise JaxpartError(
             f"timm cannot make {name} ({type(error).__name__}: {first_line(error)}){advice}"
@@ -132,7 +132,7 @@ def timm_encoder(name: str, weights: str, *, seed: int, side: int) -> FunctionEn
 
 
 def _quiet_hub() -> None:
-    """Leaves it to an exception to say that the Hugging Face hub cannot be reached."""
+    """Silences the hub's own log messages; an exception reports that it cannot be reached."""
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
@@ -166,7 +166,7 @@ def _timm_outputs(model: Any, images: Any) -> dict[str, Any]:
 
 
 def _tokens_of(block: Any) -> Any:
-    """A block's map [batch, width, rows, columns]; timm has its prefix tokens behind it, if it has some."""
+    """A block's map [batch, width, rows, columns]; timm appends its prefix tokens, if any."""
     return block[0] if isinstance(block, tuple) else block
 
 
@@ -190,11 +190,11 @@ def split_tokens(
 
 
 def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
-    """A vision model of transformers, or the vision tower of a model of images and texts.
+    """A transformers vision model, or the vision tower of an image-text model.
 
     Args:
-      name: A folder as `save_pretrained` writes it, or a model of the Hugging Face hub.
-      side: Of the images in pixels; 0: what its configuration says.
+      name: A folder written by `save_pretrained`, or a name on the Hugging Face hub.
+      side: Side of the images in pixels; 0: that of its configuration.
 
     Raises:
       JaxpartError: transformers is missing, or cannot load it.
@@ -207,7 +207,7 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
     try:
         whole = transformers.AutoModel.from_pretrained(name)
         pixels = _pixels_of(transformers, name)
-    except Exception as error:  # transformers raises its own, of many kinds
+    except Exception as error:  # transformers raises many kinds of errors
         raise JaxpartError(
             f"transformers cannot load {name} ({type(error).__name__}: {first_line(error)}); name a folder "
             f"with config.json, preprocessor_config.json and the weights"
@@ -241,7 +241,7 @@ def _transformers_outputs(whole: Any, model: Any, images: Any) -> dict[str, Any]
         options["interpolate_pos_encoding"] = True
     found = model(pixel_values=images, **options)
     maps, last = getattr(found, "reshaped_hidden_states", None), found.last_hidden_state
-    if maps is not None:  # of Hiera they have their channels last
+    if maps is not None:  # Hiera's have channels last
         widths = [tokens.shape[-1] for tokens in found.hidden_states]
         maps = [
             one if one.shape[1] == width else one.permute(0, 3, 1, 2)
@@ -272,7 +272,7 @@ def _transformers_outputs(whole: Any, model: Any, images: Any) -> dict[str, Any]
 def _encoder(
     name: str, function: Callable[[Any], Any], model: Any, **about: Any
 ) -> FunctionEncoder:
-    """A model with the function that it is read by; the digest of its weights is its version."""
+    """Wraps a model and the function that reads it; its version is the digest of its weights."""
     weights = {key: value.numpy() for key, value in model.float().state_dict().items()}
     kind = name.partition(":")[0]
     version = f"{digest_of(weights)} {kind} {importlib.metadata.version(kind)}"
@@ -281,7 +281,7 @@ def _encoder(
 
 
 def read_weights(path: str, model: Any) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint for a PyTorch module, by its names, whatever stands before them.
+    """The arrays of a checkpoint by a PyTorch module's names, without any prefix.
 
     Raises:
       JaxpartError: The file cannot be read.
@@ -305,14 +305,14 @@ def read_weights(path: str, model: Any) -> dict[str, np.ndarray]:
 
 
 def fill(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:
-    """Fills a PyTorch module with arrays by its own names; others are left aside.
+    """Loads arrays into a PyTorch module by name; extra arrays are ignored.
 
     Raises:
-      JaxpartError: An array is missing or of another shape.
+      JaxpartError: An array is missing or has another shape.
     """
     import torch
 
-    counters = "num_batches_tracked"  # of BatchNorm, which other frameworks' checkpoints lack
+    counters = "num_batches_tracked"  # BatchNorm's, which other frameworks' checkpoints lack
     wanted = {k: v for k, v in module.state_dict().items() if not k.endswith(counters)}
     missing = [key for key in wanted if key not in weights]
     wrong = [

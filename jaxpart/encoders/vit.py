@@ -1,4 +1,4 @@
-"""The one vision transformer. Every difference between the methods is a named field of `ViTConfig`."""
+"""The vision transformer. Every difference between the methods is a field of `ViTConfig`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from jaxpart.encoders.stems import ConvStem, PatchStem
 class ViT(nnx.Module):
     """A vision transformer with its projector.
 
-    `__call__` runs it whole; `embed`, `transform` and `finish` are its three stages, for pretraining
-    objectives that mask or drop tokens between them.
+    `__call__` runs all of it; `embed`, `transform` and `finish` are its stages, for pretraining objectives
+    that mask or drop tokens in between.
     """
 
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
@@ -73,8 +73,8 @@ class ViT(nnx.Module):
     ) -> tuple[Float[Array, "batch token width"], Grid]:
         """Prefix and patch tokens with their positions, before the first block, and the grid.
 
-        `hidden` is a mask and the token that stands for the patches where it is True; `order` says which
-        patch stands at each position.
+        `hidden` is a mask and the token that replaces the patches where it is True; `order` permutes the
+        patches against their positions.
         """
         config = self.config
         grid = config.grid_of(*images.shape[1:3])
@@ -107,9 +107,9 @@ class ViT(nnx.Module):
         tuple[Float[Array, "batch token width"], ...],
         tuple[Float[Array, "batch head query key"], ...],
     ]:
-        """Output of every block, before the final norm, and its attention weights.
+        """Outputs of all blocks, before the final norm, and their attention weights.
 
-        `branches` are factors of the two residual branches of every block (stochastic depth).
+        `branches` scales the two residual branches of every block (stochastic depth).
         """
         config = self.config
         shared = self.relative_bias(grid) if config.relative_bias == "shared" else None

@@ -1,8 +1,8 @@
-"""A module's weights as a mapping from dotted paths to matrices, which is how they lie on disk.
+"""A module's weights as a mapping from dotted paths to matrices, the form in which they are stored.
 
 In a module the projection to queries, keys and values has an axis for these three and one for heads, and
-a gated MLP's first layer one for gate and value, so that sharding them is a plain partition. Checkpoints,
-ours and others', keep each as one matrix whose columns are in that order.
+a gated MLP's first layer one for gate and value, so that they can be sharded along an axis. Checkpoints,
+ours and others', store each as one matrix whose columns are in this order.
 """
 
 from __future__ import annotations
