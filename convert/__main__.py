@@ -1,8 +1,8 @@
-"""`python -m convert FAMILY CHECKPOINT OUT`: a PyTorch checkpoint becomes an encoder folder.
+"""`python -m convert FAMILY CHECKPOINT OUT`: converts a PyTorch checkpoint to an encoder folder.
 
-CHECKPOINT is a file, the index of a sharded one, a folder, @NAME of a release (`--list` names them), or
-hf:OWNER/NAME[@REVISION][:FILE] of the hub. FAMILY may be `auto` for what says what it is: releases, and
-folders with a config.json.
+CHECKPOINT is a file, the index of a sharded one, a folder, a release @NAME (`--list` lists them), or
+hf:OWNER/NAME[@REVISION][:FILE] on the Hugging Face hub. FAMILY may be `auto` for sources that state their
+family: releases, and folders with a config.json.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _tokens(text: str) -> tuple[tuple[str, int], ...]:
 
 
 class _List(argparse.Action):
-    """Prints what is known of each family and its releases, and leaves."""
+    """Prints the families and their releases, and exits."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         for facts in families().values():
@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--use-torch", action="store_true", help=argparse.SUPPRESS
-    )  # old files need no PyTorch now
+    )  # kept for old scripts; old file formats no longer need PyTorch
     parser.add_argument("--overwrite", action="store_true", help="replace an encoder in OUT")
     parser.add_argument(
         "--dry-run", action="store_true", help="print the mapping and write nothing"

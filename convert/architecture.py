@@ -1,4 +1,4 @@
-"""Reads an encoder's architecture off the shapes of its arrays, which go by our names."""
+"""Infers an encoder's architecture from the shapes of its arrays, given by our names."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _CLS_ROWS = 3  # of a table of relative position biases
 
 
 def has(arrays: Arrays, name: str) -> bool:
-    """Whether there is an array of that name, or a part of it."""
+    """Whether there is an array of this name, or a part of one."""
     return name in arrays or any(key.startswith(f"{name}:") for key in arrays)
 
 
 def read_config(arrays: Arrays, family: Family, layout: Layout, options: Options) -> ViTConfig:
-    """The architecture of the encoder that the arrays are of, at the size that it was trained at.
+    """The architecture of an encoder with these arrays, at its training size.
 
     Raises:
-      JaxpartError: An array is missing or has an impossible shape, or something has to be said that no
-        array tells: the number of heads, the grid.
+      JaxpartError: An array is missing or has an impossible shape, or a fact that no array holds is
+        missing: the number of heads, the grid.
     """
     width = shape(arrays, "blocks.0.norm1.weight", 1)[0]
     depth = count(arrays, r"blocks\.(\d+)\.norm1\.weight")
@@ -60,7 +60,7 @@ def read_config(arrays: Arrays, family: Family, layout: Layout, options: Options
 
 
 def count(arrays: Arrays, pattern: str) -> int:
-    """How many different numbers a pattern's group has among the names."""
+    """Number of distinct values of a pattern's group among the names."""
     return len({found[1] for name in arrays if (found := re.fullmatch(pattern, name))})
 
 
@@ -111,7 +111,7 @@ def width_of(arrays: Arrays) -> int:
 
 
 def _told(arrays: Arrays) -> Iterator[tuple[str, Any]]:
-    """What arrays can tell of an architecture."""
+    """Fields of the architecture that the arrays determine."""
     yield "stem", "conv" if "stem.convolutions.0.weight" in arrays else "patch"
     yield "stem_bias", "stem.projection.bias" in arrays
     yield "stem_norm", "stem_norm.weight" in arrays
@@ -132,7 +132,7 @@ def _told(arrays: Arrays) -> Iterator[tuple[str, Any]]:
 
 
 def is_gated(arrays: Arrays) -> bool:
-    """Whether the first layer of the MLPs is as wide as two of their second."""
+    """Whether the MLPs' first layer has twice the outputs that their second takes."""
     first = arrays.get("blocks.0.mlp.fc1.weight")
     if first is None:
         return "blocks.0.mlp.fc1.weight:gate" in arrays
@@ -142,7 +142,7 @@ def is_gated(arrays: Arrays) -> bool:
 def read_projector(
     arrays: Arrays, family: Family, fields: dict[str, Any]
 ) -> ProjectorConfig | None:
-    """The projector or classifier behind the encoder, of a kind that the family may have."""
+    """The projector or classifier on top of the encoder, of a kind that the family supports."""
     kinds = family.projectors | ({"classifier"} if fields.get("pooled_norm") else set())
     for kind, read in (
         ("bottleneck", _bottleneck),
@@ -166,7 +166,7 @@ def _classifier(arrays: Arrays, fields: dict[str, Any]) -> ProjectorConfig | Non
     out, width = shape(arrays, first, 2)
     reads_a_token = fields.get("pooled_norm") or fields["prefix"]
     if width != fields["width"] or not reads_a_token:
-        return None  # of several tokens, or of a mean without a norm: we have none of that kind
+        return None  # of several tokens, or of a mean without a norm: not supported
     heads = 2 if "projector.heads.1.weight" in arrays and "dist" in fields["prefix"] else 1
     bias = "projector.heads.0.bias" in arrays
     return ProjectorConfig("classifier", out=out, heads=heads, bias=bias)
@@ -218,7 +218,7 @@ def _attention_pool(arrays: Arrays, fields: dict[str, Any]) -> ProjectorConfig |
 def _positions(
     arrays: Arrays, fields: dict[str, Any], family: Family, options: Options
 ) -> dict[str, Any]:
-    """Fields of the positions, and the image size that they belong to."""
+    """Fields of the positions, and the image size that they are for."""
     side = fields["patch_size"]
     if fields.get("relative_bias", "none") != "none":
         table = (
@@ -248,7 +248,7 @@ def _positions(
 
 
 def _grid(counts: list[int], side: int, options: Options, entries: Any) -> tuple[int, Any]:
-    """(one of the counts, a grid that has as many entries): the user's, that of --image-size, a square."""
+    """A count and a grid with as many entries: the user's, that of --image-size, or a square."""
     candidates = [options.grid] if options.grid else []
     if options.image_size and not options.grid:
         candidates = [(options.image_size[0] // side, options.image_size[1] // side)]

@@ -1,11 +1,11 @@
-"""From named arrays to those of the Flax modules: parts are joined, axes turned, values copied as float32.
+"""Builds the Flax modules' arrays: joins parts, permutes axes, copies values as float32.
 
-What an array of ours may be made of:
+One of our arrays may be built from:
 
 - q, k, v, or q and kv: rows of one matrix, or of one bias; gate, value: likewise;
 - magnitude, direction: weight norm, g · v / ‖v‖ of each row;
-- mask: which values of a bias count;
-- transposed: a matrix that is kept the other way round;
+- mask: which values of a bias are used;
+- transposed: a matrix stored transposed;
 - the tokens before the patches, by name.
 """
 
@@ -34,15 +34,15 @@ _TORCH_LEAVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One array of the Flax modules and what it is made of.
+    """One array of the Flax modules and its sources.
 
     Attributes:
       target: Its dotted path.
       shape: Its shape.
-      parts: Our name of each of its sources' parts, in order.
+      parts: Our name for the part that each source provides, in order.
       keys: The checkpoint's keys of the sources.
       sources: The arrays themselves.
-      registers: Tokens in whose place zeros are put: they have no positions.
+      registers: (index, number) of tokens without positions, which become zeros.
     """
 
     target: str
@@ -53,7 +53,7 @@ class Entry:
     registers: tuple[int, int] = (0, 0)
 
     def fault(self) -> str:
-        """What is wrong with the shapes, as a sentence; "" if nothing is."""
+        """A message if the shapes do not fit, else ""."""
         try:
             found = self._turned_shape(self._joined_shape())
         except (ValueError, IndexError):
@@ -91,10 +91,10 @@ class Entry:
         return shape[lead:] if lead > 0 and set(shape[:lead]) == {1} else shape
 
     def read(self) -> np.ndarray:
-        """The array, float32 in memory of its own.
+        """The array, as a float32 copy.
 
         Raises:
-          JaxpartError: A value is not a finite number.
+          JaxpartError: A value is not finite.
         """
         try:
             array = self._turned(self._joined([np.asarray(source) for source in self.sources]))
@@ -135,12 +135,12 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """What becomes of the named arrays.
+    """How the checkpoint's arrays map to ours.
 
     Attributes:
-      entries: Every array of the Flax modules that can be made.
-      left: Keys by our name of those that no array takes.
-      faults: What is missing, double or of another shape, in sentences.
+      entries: Every array of the Flax modules that can be built.
+      left: Keys, by our name, of arrays that are not used.
+      faults: Messages about missing, duplicate or misshapen arrays.
     """
 
     entries: tuple[Entry, ...]
@@ -154,12 +154,12 @@ def match(
     shapes: Mapping[str, tuple[int, ...]],
     config: ViTConfig,
 ) -> Match:
-    """Finds what each array of the Flax modules is made of.
+    """Finds the sources of each array of the Flax modules.
 
     Args:
       arrays: By our names, in PyTorch's orientation.
       keys: The checkpoint's key of each of them.
-      shapes: Shape of every array to be made, by dotted path.
+      shapes: Shape of every array to build, by dotted path.
       config: Architecture of the encoder.
     """
     by_whole: dict[str, dict[str, str]] = {}
@@ -205,7 +205,7 @@ def torch_name(target: str) -> tuple[str, str]:
 
 
 def _choose(found: Mapping[str, str], only: str, config: ViTConfig) -> Sequence[str]:
-    """The parts that make a whole, in order; empty if some are missing."""
+    """The parts that form the array, in order; empty if some are missing."""
     if only:
         return [only] if only in found else []
     if set(found) == {"", "mask"}:
@@ -216,13 +216,13 @@ def _choose(found: Mapping[str, str], only: str, config: ViTConfig) -> Sequence[
         if set(found) == set(parts):
             return parts
     if len(found) == 1 and not found.keys() & {"q", "k", "v", "gate", *_WEIGHT_NORM}:
-        return list(found)  # the array itself, kept in another way or under a gated MLP's name
+        return list(found)  # the array itself, stored differently or under a gated MLP's name
     wanted = list(token_parts(config.prefix))
     return wanted if set(found) == set(wanted) else []
 
 
 def token_parts(prefix: Sequence[str]) -> Iterator[str]:
-    """Parts of the tokens before the patches, in order: registers lie in one array."""
+    """Parts of the tokens before the patches, in order; registers are stored in one array."""
     names = ["registers" if name.startswith("register") else name for name in prefix]
     yield from dict.fromkeys(name.rstrip("0123456789") for name in names)
 
@@ -230,7 +230,7 @@ def token_parts(prefix: Sequence[str]) -> Iterator[str]:
 def _registers(
     target: str, shape: Sequence[int], sources: Sequence[Any], config: ViTConfig
 ) -> tuple[int, int]:
-    """(where, how many) registers have no position among stored ones."""
+    """(index, number) of registers that have no stored position."""
     number = sum(name.startswith("register") for name in config.prefix)
     if target != "positions" or not number:
         return 0, 0

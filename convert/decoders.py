@@ -1,4 +1,4 @@
-"""What stands behind the encoder in pretraining checkpoints: `--with-decoder`."""
+"""Decoders in pretraining checkpoints: `--with-decoder`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAE_HEADS = {512: 16}
 
 
 def _blocks(theirs: str, ours: str) -> str:
-    """Lines of a transformer's blocks under other names than the encoder's."""
+    """Name table of a transformer's blocks that are named differently from the encoder's."""
     return f"""
     {theirs}.{{i}}.norm1          {ours}.{{i}}.norm1
     {theirs}.{{i}}.attn.qkv       {ours}.{{i}}.attention.qkv
@@ -38,12 +38,12 @@ def _blocks(theirs: str, ours: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
-    """What a family's pretraining checkpoints hold beside the encoder.
+    """The decoder in a family's pretraining checkpoints.
 
     Attributes:
       names: Lines for the table of the original layout.
       architecture: (arrays by our names, encoder, options) → the decoder's configuration.
-      replaces: What the encoder's layout leaves out without `--with-decoder`.
+      replaces: Patterns that the encoder's layout ignores without `--with-decoder`.
     """
 
     names: str

@@ -1,4 +1,4 @@
-"""Released checkpoints on this machine: fetched once, kept in the user's cache folder."""
+"""Released checkpoints, downloaded once to the user's cache folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from jaxpart.runs.progress import Progress
 
 
 def download_release(release: Release, progress: Progress | None = None) -> pathlib.Path:
-    """The file of a release, whole and as published, in checkpoints/NAME of `user_cache`.
+    """The verified file of a release, in checkpoints/NAME of `user_cache`.
 
     Raises:
-      JaxpartError: No program may fetch it, or see `jaxpart.io.download.fetch`.
+      JaxpartError: It cannot be downloaded automatically, or see `jaxpart.io.download.fetch`.
     """
     if not release.url:
         raise JaxpartError(

@@ -1,4 +1,4 @@
-"""What a family of checkpoints is: its layouts, and what no array tells of it."""
+"""Families of checkpoints: their layouts, and the facts that no array holds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Arrays = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Ignore:
-    """Keys that are left out on purpose: a shell-style pattern, and why."""
+    """Keys that are dropped on purpose: a shell-style pattern and a reason."""
 
     pattern: str
     reason: str
@@ -29,15 +29,15 @@ class Ignore:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Whose names a checkpoint uses, and where it keeps its network.
+    """A checkpoint's naming scheme, and the location of its network.
 
     Attributes:
       names: The table of its names.
-      encoder: Prefixes that the encoder's keys may have and what stands beside them (a projector) has
-        not; "" where they have none.
-      networks: Names of the networks in its releases, the preferred one first.
-      ignored: What is left out, by its name without the prefix.
-      fields: What its implementation computes differently, as fields of `ViTConfig`.
+      encoder: Possible prefixes of the encoder's keys that its siblings (a projector) do not have;
+        "" for none.
+      networks: Names of the networks in its releases, in order of preference.
+      ignored: Keys to drop, without the prefix.
+      fields: Fields of `ViTConfig` in which its implementation differs.
     """
 
     names: Names
@@ -56,21 +56,21 @@ class Family:
     """A kind of checkpoint.
 
     Attributes:
-      name: As the user gives it, "ibot".
-      layouts: "original", and whatever else its weights are published or kept in.
-      fields: What no array tells: fields of `ViTConfig` that differ from its defaults.
-      told: Fields of `ViTConfig` that its arrays tell; the others are as `fields` or the defaults say,
-        and arrays that do not fit them are refused.
-      tokens: Tokens that every encoder of the family has before its patches.
-      optional_tokens: Tokens that some have too.
-      slots: Which tokens have a position, if the number of positions leaves a choice: "all", "none", or
+      name: Its name on the command line, "ibot".
+      layouts: "original", and the other layouts in which its weights exist.
+      fields: Facts that no array holds: fields of `ViTConfig` that differ from the defaults.
+      told: Fields of `ViTConfig` that are read from the arrays; the others follow `fields` or the
+        defaults, and arrays that contradict them are rejected.
+      tokens: Tokens before the patches that every encoder of the family has.
+      optional_tokens: Tokens that only some have.
+      slots: Which tokens have a position, if their number is ambiguous: "all", "none", or
         "cls" for all but the registers.
       heads: Attention heads by width.
-      projectors: Kinds of projectors that it may have, see `ProjectorConfig`. What else looks like a
-        classifier is left out.
-      decoder: What stands behind its encoder in pretraining, see `convert/decoders.py`.
-      adjust: (arrays, fields as read, options) → fields, for what needs more than this.
-      preprocessing: Mean and std of its pixels, where `jaxpart.families()` does not know it.
+      projectors: Kinds of projectors that it may have, see `ProjectorConfig`. Other classifiers are
+        dropped.
+      decoder: Its pretraining decoder, see `convert/decoders.py`.
+      adjust: (arrays, fields as read, options) → fields, for anything else.
+      preprocessing: Mean and std of its pixels, if `jaxpart.families()` does not list it.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Family:
     preprocessing: Preprocessing | None = None
 
     def layout(self, name: str) -> Layout:
-        """The layout of that name. Raises `JaxpartError` if the family has none."""
+        """The layout of this name. Raises `JaxpartError` if the family has none."""
         if name not in self.layouts:
             raise JaxpartError(
                 f"there is no {name!r} layout of {self.name}; choose from {', '.join(self.layouts)}"
@@ -96,7 +96,7 @@ class Family:
 
 
 def shape(arrays: Arrays, name: str, *axes: int) -> tuple[int, ...]:
-    """Shape of an array that has as many axes as named, each of them not empty.
+    """Shape of an array, which must have the named axes, all non-empty.
 
     Raises:
       JaxpartError: It is missing or has another number of axes.

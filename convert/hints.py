@@ -1,4 +1,4 @@
-"""What a checkpoint that does not fit looks like instead: by names and by shapes, as a whole command."""
+"""Suggests the right command for a checkpoint that does not fit, by names and shapes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jaxpart.errors import JaxpartError
 
 _SHOWN = 4
 _MAX_ARRAYS = 4000
-"""Of files that are looked at more closely; the largest ViTs have a thousand arrays."""
+"""Most arrays of files that are examined; the largest ViTs have a thousand."""
 
 
 def preprocessing_of(family: Family) -> Preprocessing:
@@ -27,7 +27,7 @@ def preprocessing_of(family: Family) -> Preprocessing:
 
 
 def hint(family: Family, contents: Any, options: Options, source: str, out: str) -> str:
-    """The families and layouts that a checkpoint fits, the best first, and the command; "" if none does."""
+    """The families and layouts that fit a checkpoint, best first, and the command; "" if none does."""
     fits = []
     try:
         flat = flat_arrays(contents)
@@ -68,7 +68,7 @@ def hint(family: Family, contents: Any, options: Options, source: str, out: str)
 
 
 def _fitting(family: Family, layout: str, flat: Flat, options: Options) -> Plan | None:
-    """The plan by which a checkpoint fits, whatever its number of heads; None if it does not."""
+    """A plan that fits the checkpoint, with any number of heads, or None."""
     tried = Options(
         layout=layout,
         checkpoint_key=options.checkpoint_key,
@@ -78,7 +78,7 @@ def _fitting(family: Family, layout: str, flat: Flat, options: Options) -> Plan 
         tokens=options.tokens,
         num_heads=options.num_heads,
     )
-    with contextlib.suppress(Exception):  # looking for a hint is no reason to fail
+    with contextlib.suppress(Exception):  # a failed search for hints must not hide the error
         return make_plan(family, flat, tried)
     if options.num_heads is None:
         with contextlib.suppress(Exception):
@@ -106,6 +106,6 @@ def _rank(
 def explain(
     family: Family, contents: Any, options: Options, source: str, out: str, error: JaxpartError
 ) -> JaxpartError:
-    """The error of a checkpoint that does not fit, with what it looks like instead."""
+    """The error for a checkpoint that does not fit, with a suggestion."""
     found = hint(family, contents, options, source, out)
     return JaxpartError(f"{source} as {family.name}: {f'{found}; ' if found else ''}{error}")

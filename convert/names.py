@@ -1,16 +1,16 @@
-"""Tables of names: how a layout calls every part of an encoder, and what we call it.
+"""Name tables: a layout's name for every part of an encoder, and ours.
 
-A table is text, one part a line, the checkpoint's name on the left and ours on the right:
+A table is text with one part per line, the checkpoint's name on the left and ours on the right:
 
     cls_token                   prefix_tokens:cls
     patch_embed.proj            stem.projection
     blocks.{i}.attn.q_proj      blocks.{i}.attention.qkv:q
     head.mlp.{2i}               projector.head.layers.{i}
 
-A line names an array, or a module, whose parameters (`weight`, `bias` and BatchNorm's statistics) then
-follow both names. `{i}` is a whole number, `{2i}` and `{3i+1}` numbers of which i is made. What follows a
-colon says that the array is a part of ours, see `convert/arrays.py`. Tables are read both ways, to convert
-and to write a state dict; where several lines lead to one part, all are read and the first is written.
+A line names an array, or a module, to whose names the parameters (`weight`, `bias` and BatchNorm's
+statistics) are appended. `{i}` matches an integer; `{2i}` and `{3i+1}` match numbers of that form. A suffix
+after a colon selects a part of our array, see `convert/arrays.py`. Tables are used in both directions, to
+convert and to export a state dict; if several lines map to one part, all are read and the first is written.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Line:
     part: str
 
     def index(self, name: str) -> int | None:
-        """The i of one of their names that has this line's form; None if its number does not fit."""
+        """The i of a name that matches this line; None if its number does not fit."""
         form = _INDEX.search(self.theirs)
         if form is None:
             return 0 if name == self.theirs else None
@@ -47,20 +47,20 @@ class _Line:
 
 
 def split_part(name: str) -> tuple[str, str]:
-    """One of our names as (name of the whole array, name of the part or "")."""
+    """Splits one of our names into (array, part or "")."""
     whole, _, part = name.partition(":")
     return whole, part
 
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-    """A table of names.
+    """A name table.
 
     Attributes:
       table: Its lines, as text.
-      before: Regular expressions, and what takes the place of their matches in a checkpoint's key
-        before it is looked up: spellings that differ and mean the same.
-      flax: Whether the checkpoint is one of Flax modules, whose arrays have other names and axes.
+      before: Regular expressions and their replacements, applied to a checkpoint's key before it is
+        looked up, for equivalent spellings.
+      flax: Whether the checkpoint is from Flax, whose arrays have other names and axes.
     """
 
     table: str
@@ -68,11 +68,11 @@ class Names:
     flax: bool = False
 
     def __add__(self, table: str) -> Names:
-        """The table with more lines, which are the last to be written."""
+        """The table with lines appended, which are written last."""
         return dataclasses.replace(self, table=f"{self.table}\n{table}")
 
     def __radd__(self, table: str) -> Names:
-        """The table with more lines, which are the first to be written."""
+        """The table with lines prepended, which are written first."""
         return dataclasses.replace(self, table=f"{table}\n{self.table}")
 
     @functools.cached_property
@@ -101,7 +101,7 @@ class Names:
         return key
 
     def ours(self, key: str) -> str | None:
-        """Our name, with the part, of a key in the table's spelling; None if there is none."""
+        """Our name, with the part, for a key in the table's spelling, or None."""
         found = self._find(key)
         module, _, parameter = key.rpartition(".")
         if self.flax:
@@ -120,15 +120,15 @@ class Names:
         return None
 
     def parts(self, ours: str, *, whole: bool = False) -> dict[str, str]:
-        """Their names of the parts of one of our modules or arrays, as this table writes it.
+        """Their names for the parts of one of our modules or arrays, for export.
 
         Args:
-          ours: Our name; one with a part asks for that line alone.
-          whole: Whether it has no parts in the encoder that is written, whatever the table allows for.
+          ours: Our name; with a part, only that line is used.
+          whole: Whether the exported encoder stores it in one piece.
 
         Returns:
-          Name by part: {"": name} where it is kept whole, empty where the table does not know it. The
-          first line about it decides which of the two.
+          Name by part: {"": name} if stored in one piece; empty if the table lacks it. Its first line
+          in the table decides.
         """
         ours, only = split_part(ours)
         number = _NUMBER.search(ours)
@@ -148,7 +148,7 @@ class Names:
         return {part: name for part, name in named.items() if part}
 
     def theirs_of(self, *ours: str) -> Iterator[str]:
-        """Their names of all lines that lead to one of our modules or arrays, of the first block."""
+        """All their names that map to one of our modules or arrays, for the first block."""
         for line in self._lines:
             if line.ours.replace("{i}", "0") in ours:
                 yield _INDEX.sub(lambda form: form[2] or "0", line.theirs)

@@ -1,4 +1,4 @@
-"""What the user says beside the checkpoint."""
+"""Options of a conversion."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from jaxpart.errors import JaxpartError
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the user says beside the checkpoint. What is None or empty is read off it or its family.
+    """Options of a conversion. None or empty: read from the checkpoint or taken from its family.
 
     Attributes:
-      layout: Whose names it uses: "original" (the default), "timm" or "transformers"; never guessed.
-      checkpoint_key: Which network of the file ("teacher", "model_ema"), where it holds several.
-      prefix: What stands before the encoder's names in that network ("backbone.").
-      ignore: Shell-style patterns of keys that are left out.
+      layout: Its naming scheme: "original" (the default), "timm" or "transformers"; never guessed.
+      checkpoint_key: The network in a file that holds several ("teacher", "model_ema").
+      prefix: Prefix of the encoder's names in that network ("backbone.").
+      ignore: Shell-style patterns of keys to drop.
       num_heads: Attention heads.
-      image_size: (height, width) in pixels to make the encoder for; by default that of training.
-      grid: (rows, columns) of patches that its positions were trained at; by default a square.
-      tokens: Tokens before the patches and how many of each: (("cls", 1), ("reg", 4)).
-      mean: Of the pixels, by channel.
-      std: Of the pixels, by channel.
+      image_size: (height, width) in pixels to build the encoder for; default: its training size.
+      grid: (rows, columns) of patches that its positions were trained at; default: a square.
+      tokens: Tokens before the patches, and the number of each: (("cls", 1), ("reg", 4)).
+      mean: Pixel mean by channel.
+      std: Pixel std by channel.
       epsilon: Added to every norm's variance.
-      activation: Of the MLPs.
-      positions: How positions reach another grid.
-      name: What the encoder is called in results.
-      with_decoder: Whether what stands behind the encoder in pretraining is converted too.
+      activation: The MLPs' activation.
+      positions: How positions are interpolated.
+      name: The encoder's name in results.
+      with_decoder: Whether to convert the pretraining decoder too.
       decoder_num_heads: Attention heads of MAE's decoder.
-      overwrite: Whether an encoder that is there may be replaced.
+      overwrite: Whether to replace an existing encoder.
       dry_run: Show the mapping and write nothing.
     """
 
@@ -54,7 +54,7 @@ class Options:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        """Raises `JaxpartError` on numbers that cannot be meant."""
+        """Raises `JaxpartError` for numbers out of range."""
         for flag, value in (
             ("--num-heads", self.num_heads),
             ("--decoder-num-heads", self.decoder_num_heads),
@@ -69,8 +69,8 @@ class Options:
                 raise JaxpartError(f"{flag} must be above 0, not {values}")
 
     def said(self) -> dict[str, object]:
-        """What is not the default, for `encoder.json`."""
+        """The non-default options, for `encoder.json`."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name in ("layout", "checkpoint_key", "prefix", "overwrite", "dry_run", "with_decoder"):
-            fields.pop(name)  # said elsewhere
+            fields.pop(name)  # recorded elsewhere
         return {name: value for name, value in fields.items() if value not in (None, (), False)}

@@ -42,15 +42,15 @@ def convert(
     progress: Progress | None = None,
     **options: Any,
 ) -> ViTConfig:
-    """Converts a checkpoint into an encoder folder for `jaxpart.load_encoder`.
+    """Converts a checkpoint to an encoder folder for `jaxpart.load_encoder`.
 
     Args:
-      family: One of `convert.families.FAMILIES`, by name, or a family of your own; "auto" for what the
-        source says.
+      family: One of `convert.families.FAMILIES`, by name, or a family of your own; "auto" for the family
+        that the source states.
       checkpoint: The file, the index of a sharded one, or another source, see `convert.sources`.
-      out: Folder to be made; it appears whole or not at all.
-      say: Takes lines about what was chosen, left out and taken for granted.
-      progress: Shows how far it is.
+      out: New folder, written completely or not at all.
+      say: Receives messages about what was chosen, dropped and assumed.
+      progress: Shows progress.
       **options: Fields of `Options`.
 
     Returns:
@@ -121,7 +121,7 @@ def convert(
 def resized(
     config: ViTConfig, arrays: Mapping[str, np.ndarray], image_size: tuple[int, int]
 ) -> tuple[ViTConfig, dict[str, np.ndarray]]:
-    """An encoder with its positions brought to another image size by the family's own rule."""
+    """An encoder with its positions interpolated to another image size by the family's rule."""
     target = dataclasses.replace(config, image_size=image_size)
     slots = len(config.prefix) if config.prefix_positions else 0
     new = dict(arrays)
@@ -139,7 +139,7 @@ def resized(
 
 
 def notes(plan: Plan, options: Options) -> list[str]:
-    """What was chosen, left out and taken for granted, in lines."""
+    """Messages about what was chosen, dropped and assumed."""
     place, lines = plan.network.place, []
     taken = [place.whole, *plan.network.inside]
     if any(taken):
@@ -161,7 +161,7 @@ def _assumed(plan: Plan, options: Options) -> list[str]:
         assumed.append(f"{config.num_heads} heads (by width {config.width}{_other_heads(plan)})")
     if options.grid is None and config.positions != "none":
         assumed.append(f"positions of {config.grid[0]} × {config.grid[1]} patches")
-    if not family.heads:  # no release says what it is
+    if not family.heads:  # no release states it
         if options.epsilon is None:
             assumed.append(f"epsilon {config.norm_epsilon:g}")
         if options.activation is None:
@@ -173,7 +173,7 @@ def _assumed(plan: Plan, options: Options) -> list[str]:
 
 
 def _other_heads(plan: Plan) -> str:
-    """Families whose encoders of that width have another number of heads."""
+    """Families whose encoders of this width have a different number of heads."""
     others = [
         f"{family.name} has {heads}"
         for family in FAMILIES.values()
@@ -199,7 +199,7 @@ def _mapping(plan: Plan) -> list[str]:
 
 
 def _check_size(plan: Plan, source: Checkpoint) -> None:
-    """Raises `JaxpartError` if the arrays are many times what the file holds: they share its bytes."""
+    """Raises `JaxpartError` if the arrays exceed the file's size many times because they share bytes."""
     needed = sum(array.nbytes for entry in plan.entries for array in entry.sources)
     if needed > 2 * source.size + _SLACK:
         raise JaxpartError(

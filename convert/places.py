@@ -1,8 +1,8 @@
-"""Where in a file the encoder lies: containers of training scripts, and wrappers around the names.
+"""Finds the encoder in a file, within training scripts' containers and name prefixes.
 
-A container ("state_dict", "teacher") and a wrapper ("module.", "backbone.") are the same thing here:
-something before the dotted name of an array. The encoder is found by its patch embedding, which every ViT
-has once. What stands beside the chosen place needs no accounting; every array in it does.
+Containers ("state_dict", "teacher") and wrappers ("module.", "backbone.") are treated alike, as prefixes of
+an array's dotted name. The encoder is recognised by its patch embedding, which every ViT has exactly once.
+Arrays outside the chosen location are ignored; every array inside must be accounted for.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ _WRAPPER = re.compile(
     "backbone|encoder|image_encoder|img|model|model_state|model_state_dict|module|net|network|opt|params|"
     "state_dict|target|trunk|vision_encoder|vision_tower|visual|vit|weights"
 )
-"""What is taken off without being asked for: names that say nothing about which network it is."""
+"""Prefixes that are always stripped: they say nothing about which network it is."""
 
 _INSIDE = re.compile(
     r"(?:^|(?<=\.))"
     r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
 )
-"""What torch.compile, FSDP and activation checkpointing put anywhere into names."""
+"""Inserted anywhere in names by torch.compile, FSDP and activation checkpointing."""
 
 _CHUNKED = re.compile(r"(?P<list>(?:.*\.)?blocks)\.(?P<chunk>\d+)\.(?P<block>\d+)\.(?P<rest>.+)")
 _SCANNED = re.compile(r"(?P<list>(?:.*\.)?encoderblock)\.(?P<rest>[^\d.][^.]*(\..+)?)")
 
 
 BESIDE = "../"
-"""Before the names of what stands beside the encoder, where the encoder's have a prefix of their own."""
+"""Prefixes of the encoder's siblings, if the encoder has a prefix of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where the chosen encoder lies.
+    """Location of the chosen encoder.
 
     Attributes:
       network: Prefix of its network's keys in the file, container included: "teacher." or "".
@@ -64,12 +64,12 @@ class Network:
     """The arrays of the chosen network.
 
     Attributes:
-      place: Where it lies.
-      arrays: By their names without the place, in the layout's spelling.
-      keys: The file's key of each of them.
-      nested: Names of those that lie in dictionaries of their own, deeper than the patch embedding.
-      beside: Top-level keys of the file that hold something else.
-      inside: Wrappers that were taken out of the middle of names.
+      place: Its location.
+      arrays: By name without the location's prefix, in the layout's spelling.
+      keys: The file's key for each of them.
+      nested: Names of arrays in nested dictionaries, deeper than the patch embedding.
+      beside: Other top-level keys of the file.
+      inside: Wrappers that were stripped from within names.
     """
 
     place: Place
@@ -85,9 +85,9 @@ class Flat:
     """The arrays of a file.
 
     Attributes:
-      contents: What the file holds.
+      contents: The contents of the file.
       arrays: Every array by its dotted key.
-      keys: The key of each name, which has no wrappers inside.
+      keys: The key for each name without inner wrappers.
     """
 
     contents: dict[Any, Any]
@@ -96,7 +96,7 @@ class Flat:
 
 
 def flat_arrays(contents: Any) -> Flat:
-    """Every array of a file. Raises `JaxpartError` if two of them come to one key."""
+    """Every array of a file. Raises `JaxpartError` if two of them have the same key."""
     if not isinstance(contents, dict):
         raise JaxpartError(f"it holds a {type(contents).__name__}, not a dictionary of tensors")
     arrays: dict[str, Any] = {}
@@ -118,16 +118,16 @@ def flat_arrays(contents: Any) -> Flat:
 def find_network(
     flat: Flat, layout: Layout, options: Options, networks: tuple[str, ...] = ()
 ) -> Network:
-    """The network that the user's words, the releases or the names themselves choose.
+    """The network chosen by the options, the releases or the names themselves.
 
     Args:
       flat: The arrays of the file.
-      layout: Whose names it uses.
-      options: The user's words.
-      networks: Names of the networks in the family's releases, the preferred one first.
+      layout: Its naming scheme.
+      options: The user's options.
+      networks: Names of the networks in the family's releases, in order of preference.
 
     Raises:
-      JaxpartError: There is none or there are several, or two of its arrays come to one name.
+      JaxpartError: There is none or more than one, or two of its arrays have the same name.
     """
     place = _choose(flat, layout, options, networks)
     arrays: dict[str, Any] = {}
@@ -190,7 +190,7 @@ def _below_container(place: Place) -> tuple[str, ...]:
 
 
 def _found(places: list[Place], contents: Any) -> str:
-    """What there is instead, and the option that chooses it."""
+    """Lists what was found instead, and the option that selects it."""
     if places:
         options = []
         for place in places[:4]:
@@ -240,7 +240,7 @@ def _container(contents: Any, name: str) -> str:
 
 
 def _rank(place: Place, networks: tuple[str, ...], options: Options) -> int | None:
-    """How well a place is known, the least first; None if only the user's word can choose it."""
+    """Rank of a location, lower is better; None if only an option can select it."""
     words = [word for word in re.split(r"[./]", place.network) if word]
     if options.checkpoint_key:
         words = words[len(options.checkpoint_key.split(".")) :]
@@ -251,7 +251,7 @@ def _rank(place: Place, networks: tuple[str, ...], options: Options) -> int | No
 
 
 def _direct(contents: Any, place: Place) -> set[str]:
-    """Keys of the arrays in the very dictionary that holds the encoder's patch embedding."""
+    """Keys of the arrays in the same dictionary as the encoder's patch embedding."""
     for key in place.container.split(".") if place.container else ():
         contents = contents.get(key, {}) if isinstance(contents, dict) else {}
     lead = f"{place.container}." if place.container else ""
@@ -261,7 +261,7 @@ def _direct(contents: Any, place: Place) -> set[str]:
 def _unscanned(
     arrays: dict[str, Any], keys: dict[str, str], layout: Layout
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Arrays of all blocks, stacked along their first axis, as those of each block."""
+    """Splits arrays of all blocks, stacked along their first axis, into each block's."""
     if not layout.names.flax:
         return arrays, keys
     split: dict[str, Any] = {}
@@ -280,7 +280,7 @@ def _unscanned(
 def _numbered_on(
     arrays: dict[str, Any], keys: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Blocks in chunks (`blocks.1.3.norm1`, FSDP) as blocks with one number."""
+    """Renumbers blocks in chunks (`blocks.1.3.norm1`, FSDP) consecutively."""
     found = {name: match for name in arrays if (match := _CHUNKED.fullmatch(name))}
     pairs = sorted({(int(m["chunk"]), int(m["block"])) for m in found.values()})
     if not pairs or len(found) < sum(name.startswith("blocks.") for name in arrays):

@@ -1,4 +1,4 @@
-"""How a checkpoint becomes an encoder: every array accounted for, before any of them is read."""
+"""Plans a conversion: accounts for every array before any of them is read."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _EVERYWHERE = (Ignore("*num_batches_tracked", "a counter that BatchNorm does not
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How a checkpoint becomes an encoder.
+    """The plan of a conversion.
 
     Attributes:
-      family: What it is converted as.
-      network: The arrays that were chosen.
-      config: Architecture at the size that the checkpoint was trained at.
-      entries: What each array is made of. Paths of the decoder begin with "decoder.".
-      ignored: Reason by key, of all keys left out.
-      decoder: Architecture of what stands behind the encoder, if that is converted too.
+      family: The family that it is converted as.
+      network: The chosen arrays.
+      config: Architecture at the checkpoint's training size.
+      entries: The sources of each array. Paths of the decoder begin with "decoder.".
+      ignored: Reason for each dropped key.
+      decoder: Architecture of the decoder, if that is converted too.
     """
 
     family: Family
@@ -50,10 +50,10 @@ class Plan:
 
 
 class Faults(JaxpartError):
-    """A checkpoint does not fit; `faults` holds every reason, the sentence the first of them."""
+    """A checkpoint does not fit; `faults` holds every reason, the message the first few."""
 
     def __init__(self, faults: list[str]) -> None:
-        """Makes one sentence of sentences."""
+        """Joins the reasons into one message."""
         self.faults = faults
         told = ""
         for number, fault in enumerate(faults):
@@ -65,11 +65,11 @@ class Faults(JaxpartError):
 
 
 def make_plan(family: Family, contents: Any, options: Options) -> Plan:
-    """Accounts for everything in the chosen network of a checkpoint, given as it is or as `Flat`.
+    """Accounts for every array of the chosen network in a checkpoint's contents or `Flat`.
 
     Raises:
-      Faults: Arrays are missing, unknown or of another shape; all of that in one message.
-      JaxpartError: It is no such checkpoint at all.
+      Faults: Arrays are missing, unknown or misshapen; one message for all.
+      JaxpartError: It is not a checkpoint of this family.
     """
     layout = _with_tokens(family.layout(options.layout), options)
     decoder = decoders.decoder_of(family, options) if options.with_decoder else None
@@ -121,7 +121,7 @@ def make_plan(family: Family, contents: Any, options: Options) -> Plan:
 
 
 def _with_tokens(layout: Layout, options: Options) -> Layout:
-    """The layout with the names of the user's tokens."""
+    """The layout with the user's token names."""
     lines = []
     for name, _ in options.tokens:
         for theirs in (f"{name}_token", f"{name}_tokens", name):
@@ -144,14 +144,14 @@ def _by_the_user(network: Network, options: Options) -> Iterator[tuple[str, str]
 
 
 def _spellings(name: str, network: Network) -> tuple[str, ...]:
-    """A name, and how a table has it if the encoder lay below a prefix and this beside it."""
+    """Spellings of a name in tables where the encoder has a prefix and this array does not."""
     return (name,) if network.place.encoder else (name, f"{BESIDE}{name}")
 
 
 def _reason(
     names: tuple[str, ...], ours: str, rules: list[Ignore], config: ViTConfig
 ) -> str | None:
-    """Why an array may be left out; None if it may not."""
+    """The reason why an array may be dropped, or None."""
     for rule in rules:
         if any(fnmatch.fnmatchcase(name, rule.pattern) for name in names):
             return rule.reason
@@ -162,7 +162,7 @@ def _reason(
 
 
 def _as_torch(ours: str, array: Any) -> Any:
-    """A Flax array as PyTorch would hold it: outputs first, heads as one axis."""
+    """A Flax array in PyTorch's layout: outputs first, heads merged."""
     whole = ours.partition(":")[0]
     if whole.endswith(".bias") or array.ndim < 2:
         return array.reshape(-1) if whole.endswith(".bias") else array

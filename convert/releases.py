@@ -1,9 +1,9 @@
 """Publicly released checkpoints by name: `python -m convert FAMILY @NAME OUT`.
 
-Sizes and checksums stand here only where their publisher gives them: torch.hub's file names end with
-the first eight digits of the SHA-256, Hugging Face shows all of them beside a file. MAE's authors give
-six digits of an MD5, which prove little and are left out. An exact size is known of none, so that what
-comes is held against the length that its server gives.
+Checksums are given only where the publisher states them: torch.hub's file names end with the first eight
+digits of the SHA-256, and Hugging Face shows all digits. MAE's authors give six digits of an MD5, which
+prove little and are omitted. No publisher states exact sizes, so downloads are checked against the length
+that the server sends.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ class Release:
     """A published checkpoint file.
 
     Attributes:
-      name: As the user gives it, after "@".
+      name: Its name after "@".
       family: One of `convert.families.FAMILIES`.
-      url: Where the file is; "" where no program may fetch it.
-      licence: Of the weights.
+      url: Address of the file; "" if it cannot be downloaded automatically.
+      licence: Licence of the weights.
       citation: The paper, by its arXiv number.
-      data: What it was trained on.
-      epochs: For how long, as its authors count.
-      layout: Whose names it uses.
-      checkpoint_key: Its network, where the file holds several.
-      sha256: Published digits of its SHA-256, from the first on.
+      data: Its training data.
+      epochs: Training epochs, as its authors count.
+      layout: Its naming scheme.
+      checkpoint_key: The network in a file that holds several.
+      sha256: Published leading digits of its SHA-256.
       size: Published size in bytes.
-      by_hand: Where no program may fetch it: what to do.
+      by_hand: How to get it, if it cannot be downloaded automatically.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Release:
 
     @property
     def summary(self) -> str:
-        """What is known of it, in a line."""
+        """A one-line summary."""
         epochs = f"{self.epochs} epochs" if self.epochs.isdigit() else self.epochs
         trained = ", ".join(filter(None, (self.data, epochs)))
         how = f"by hand: {self.by_hand}" if self.by_hand else self.checked
@@ -56,7 +56,7 @@ class Release:
 
     @property
     def checked(self) -> str:
-        """What tells that the file came as it was published, beside the length that the server gives."""
+        """How the download is verified, in addition to the length that the server sends."""
         return f"SHA-256 {self.sha256[:8]}…" if self.sha256 else "no checksum published"
 
 
@@ -255,14 +255,14 @@ _LIST = (
 )
 
 RELEASES: Mapping[str, Release] = {release.name: release for release in _LIST}
-"""Every release by its name, the paper's families first."""
+"""Every release by name, the paper's families first."""
 
 
 def find_release(name: str, family: str) -> Release:
-    """The release of that name.
+    """The release of this name.
 
     Raises:
-      JaxpartError: There is none, or it is of another family.
+      JaxpartError: There is none, or it belongs to another family.
     """
     if name not in RELEASES:
         near = [release.name for release in releases_of(family)] or list(RELEASES)

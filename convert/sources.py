@@ -1,7 +1,7 @@
-"""Where a checkpoint comes from: a file, a release's @NAME, a folder, or hf:owner/name@revision:file.
+"""Sources of checkpoints: a file, a release @NAME, a folder, or hf:owner/name@revision:file.
 
-A folder, here or on the hub, says what it holds: `config.json` and `preprocessor_config.json` of
-transformers, `config.json` of timm.
+A folder, local or on the hub, describes itself: transformers' `config.json` and
+`preprocessor_config.json`, or timm's `config.json`.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ _TIMM_NAMES = (
 
 @dataclasses.dataclass(frozen=True)
 class Stated:
-    """What a source says of itself; None where it says nothing.
+    """A source's description of itself; None where it has none.
 
     Attributes:
-      family: Of the converter.
-      layout: Whose names it uses.
-      checkpoint_key: Which network of the file.
-      options: Fields of `Options` that no array tells.
-      width, depth, patch_size: What the arrays must have.
+      family: The converter's family.
+      layout: Its naming scheme.
+      checkpoint_key: The network in the file.
+      options: Fields of `Options` that no array holds.
+      width, depth, patch_size: Must agree with the arrays.
     """
 
     family: str | None = None
@@ -93,13 +93,13 @@ class Stated:
     patch_size: int | None = None
 
     def completed(self, given: Mapping[str, Any]) -> Options:
-        """The user's options, and what they leave open as the source says it."""
+        """The user's options, completed by the source's."""
         said = {"layout": self.layout, "checkpoint_key": self.checkpoint_key, **self.options}
         said |= {name: value for name, value in given.items() if value not in (None, ())}
         return Options(**{name: value for name, value in said.items() if value is not None})
 
     def check(self, config: ViTConfig) -> None:
-        """Raises `JaxpartError` if the arrays are of another encoder than the source says."""
+        """Raises `JaxpartError` if the arrays contradict the source's description."""
         for name in ("width", "depth", "patch_size"):
             stated, found = getattr(self, name), getattr(config, name)
             if stated is not None and stated != found:
@@ -110,11 +110,11 @@ class Stated:
 
 
 def find_source(text: str, family: str | None) -> tuple[pathlib.Path, Stated]:
-    """The file of a source, fetched if need be, and what the source says of itself.
+    """The file of a source, downloaded if necessary, and its description.
 
     Args:
-      text: A file, a folder, @NAME of a release, or hf:owner/name[@revision][:file].
-      family: As the user names it; None for what the source says.
+      text: A file, a folder, a release @NAME, or hf:owner/name[@revision][:file].
+      family: The user's; None for the one that the source states.
 
     Raises:
       JaxpartError: There is no such source, or it cannot be downloaded.
@@ -204,7 +204,7 @@ def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:
 
 
 def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:
-    """What the files beside the weights say, in transformers' or timm's terms."""
+    """Reads the JSON files beside the weights, transformers' or timm's."""
     if isinstance(config.get("architecture"), str):
         return _stated_by_timm(config)
     if not isinstance(config.get("model_type"), str):
@@ -215,7 +215,7 @@ def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:
     family = _MODEL_TYPES.get(kind)
     if kind.startswith("clip"):
         family = "openclip" if activation == "gelu" else "clip"
-        activation = activation or "quick_gelu"  # transformers' default, which its files leave out
+        activation = activation or "quick_gelu"  # transformers' default, which its files omit
     patch = _whole(vision.get("patch_size"))
     options: dict[str, Any] = {
         "num_heads": _whole(vision.get("num_attention_heads")),

@@ -1,4 +1,4 @@
-"""Back to PyTorch: an encoder as a state dict under timm's, transformers' or the original names."""
+"""Exports an encoder to PyTorch as a state dict with timm's, transformers' or the original names."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ WRITTEN = (
     *("deit", "mocov3", "dino", "ibot", "mae", "beit", "cae", "dinov2", "dinov3"),
     *("clip", "openclip", "siglip", "ijepa", "aimv2", "augreg", "vit"),
 )
-"""Families whose state dicts are written; of others the names depend on the model's size."""
+"""Families that can be exported; the names of others depend on the model's size."""
 
 _BEHIND = ("projector.", "predictor.")
 _MODEL_PREFIX = {"deit": "deit.", "beit": "beit.", "data2vec": "data2vec_vision."}
-"""What transformers puts before the encoder of a model with a classifier; "vit." for the others."""
+"""transformers' prefix of the encoder in models with a classifier; "vit." for the others."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StateDict:
-    """What PyTorch loads.
+    """A state dict for PyTorch.
 
     Attributes:
       arrays: float32 arrays by their names.
-      left_out: Our paths of a projector for which the layout has no names.
+      left_out: Our paths of projector weights for which the layout has no names.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -43,16 +43,16 @@ class StateDict:
 def state_dict(
     family: Family, layout_name: str, config: ViTConfig, arrays: Mapping[str, np.ndarray]
 ) -> StateDict:
-    """The state dict of an encoder, which the PyTorch model of that layout loads strictly.
+    """The state dict of an encoder, which the layout's PyTorch model loads with `strict=True`.
 
     Args:
-      family: Whose names.
+      family: The encoder's family.
       layout_name: "timm", "transformers" or "original".
       config: Architecture.
       arrays: All weights by dotted path.
 
     Raises:
-      JaxpartError: The layout has no names for a part of the encoder, or is one of Flax modules.
+      JaxpartError: The layout lacks names for a part of the encoder, or is a Flax layout.
     """
     layout = family.layout(layout_name)
     if family.name not in WRITTEN:
@@ -82,7 +82,7 @@ def state_dict(
 def _adapted(
     family: Family, layout_name: str, config: ViTConfig, arrays: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The arrays, with positions of the prefix tokens where the layout keeps them."""
+    """The arrays, with positions of the prefix tokens if the layout stores them."""
     new = dict(arrays)
     registers = sum(name.startswith("register") for name in config.prefix)
     if "positions" not in new or not registers:
@@ -102,7 +102,7 @@ def _adapted(
 
 
 def _names(names: Names, whole: str, only: str, config: ViTConfig) -> dict[str, str]:
-    """Their name by part of one of our arrays; empty if there is none."""
+    """Their name for each part of one of our arrays; empty if there is none."""
     module, _, parameter = whole.rpartition(".")
     if module == "stem.projection" and config.stem == "conv":
         module = "stem.projection:conv"
@@ -154,7 +154,7 @@ def _split(
 
 
 def _extras(family: Family, layout_name: str, config: ViTConfig) -> dict[str, np.ndarray]:
-    """What the PyTorch models keep beside an encoder: buffers, and tokens of pretraining."""
+    """Extra entries of the PyTorch models: buffers, and pretraining tokens."""
     extras: dict[str, np.ndarray] = {}
     if layout_name == "transformers" and family.name in ("dinov2", "dinov3"):
         shape = (1, config.width) if family.name == "dinov2" else (1, 1, config.width)
@@ -172,7 +172,7 @@ def _extras(family: Family, layout_name: str, config: ViTConfig) -> dict[str, np
 def _placed(
     family: Family, layout_name: str, layout: Layout, written: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The names with the prefixes that they have beside a projector or classifier."""
+    """The names with the prefixes that they have in a model with a projector or classifier."""
     beside = any(name.startswith(BESIDE) for name in written)
     prefix = "" if "" in layout.encoder and not beside else layout.encoder[0]
     if prefix and layout_name == "transformers" and "vit." in layout.encoder:
@@ -190,7 +190,7 @@ def _placed(
 
 
 def _ranked(name: str, array: np.ndarray) -> Any:
-    """CLIP keeps its tokens and positions without the axis of images."""
+    """CLIP stores its tokens and positions without a batch axis."""
     leaf = name.rpartition(".")[2]
     if leaf == "class_embedding":
         array = array.reshape(-1)

@@ -1,4 +1,4 @@
-"""One file per checkpoint family: its names and what no array tells, nothing else."""
+"""One file per checkpoint family: its names, and the facts that no array holds."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def find_family(name: str) -> Family:
     """A family of this package, of an installed one, or of a user's own file, "path.py:NAME".
 
     Raises:
-      JaxpartError: There is none of that name, or it cannot be imported.
+      JaxpartError: It does not exist or cannot be imported.
     """
     if name in FAMILIES:
         return FAMILIES[name]
@@ -67,7 +67,7 @@ def find_family(name: str) -> Family:
 def _checked(name: str, load: Callable[[], Any]) -> Family:
     try:
         family = load()
-    except Exception as error:  # it is the user's own code
+    except Exception as error:  # it is the user's code
         raise JaxpartError(
             f"the family {name} cannot be imported ({type(error).__name__}: {error})"
         ) from error

@@ -71,5 +71,5 @@ FAMILY = Family(
 )
 """RMSNorm, SwiGLU, no biases beyond the patch embedding's, no prefix tokens.
 
-Of positions at other sizes the original says nothing: timm's rule.
+The original does not define positions at other sizes; timm's rule is used.
 """

@@ -1,6 +1,6 @@
 """The original JAX ViT (google-research/vision_transformer, `models_vit.py`), its .npz files, and AugReg.
 
-timm and transformers compute it with the exact GELU; the original has the one by tanh.
+timm and transformers use the exact GELU; the original uses tanh GELU.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NAMES = Names(
 
 
 def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
-    """The releases of 2020 have a layer more before their classifier: both are left out."""
+    """The releases of 2020 have an extra layer before the classifier; both are dropped."""
     return fields | ({"projector": None} if "pre_logits.weight" in arrays else {})
 
 

@@ -54,7 +54,7 @@ SECOND_HEAD = (
 def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
     """One bias table for all blocks after pretraining, one per block after fine-tuning.
 
-    It tells the number of heads, where the width does not.
+    It determines the number of heads.
     """
     if fields["relative_bias"] == "none":
         raise JaxpartError("the array relative_position_bias_table is missing")

@@ -1,7 +1,7 @@
 """CLIP's image encoder (openai/CLIP, `clip/model.py`) and what was trained with the same code.
 
 OpenAI's own release is a TorchScript program: save its `state_dict()` first. MetaCLIP and DFN share its
-quick GELU; what OpenCLIP trains has the exact one, which no array tells: see `openclip`.
+quick GELU; OpenCLIP's models use the exact one, which no array shows: see `openclip`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ TEXT = (
         for pattern in ("logit_*", "input_resolution", "context_length", "vocab_size")
     ),
 )
-"""What a file holds beside its image encoder."""
+"""Keys of everything but the image encoder."""
 
 POSITION_IDS = Ignore("*position_ids", "0, 1, 2…")
 

@@ -68,7 +68,7 @@ _UNUSED = (
 
 
 def _rotary(arrays: Arrays, channels: int) -> RotaryRule:
-    """Which periods the checkpoint holds; computed in float32 where it holds none."""
+    """The kind of periods that the checkpoint holds; float32 if it holds none."""
     if "rotary_periods" not in arrays:
         return "dinov3"
     stored = np.asarray(arrays["rotary_periods"], np.float32)

@@ -37,7 +37,7 @@ TIMM_NAMES = Names("""
     head                            projector.heads.0
     head_dist                       projector.heads.1
 """)
-"""timm's names of what most ViTs are made of."""
+"""timm's names for the parts of most ViTs."""
 
 BIAS_TABLE_NAMES = """
     blocks.{i}.gamma_1                                  blocks.{i}.scale1
@@ -45,7 +45,7 @@ BIAS_TABLE_NAMES = """
     rel_pos_bias.relative_position_bias_table           relative_bias.table
     blocks.{i}.attn.relative_position_bias_table        blocks.{i}.relative_bias.table
 """
-"""What timm calls the parts that BEiT has and a plain ViT has not."""
+"""timm's names for BEiT's additional parts."""
 
 GATED_NAMES = """
     blocks.{i}.mlp.fc1_g            blocks.{i}.mlp.fc1:gate
@@ -57,7 +57,7 @@ LAMBDA_NAMES = """
     encoder.layer.{i}.lambda_1      blocks.{i}.scale1
     encoder.layer.{i}.lambda_2      blocks.{i}.scale2
 """
-"""What transformers calls the layer scale of BEiT."""
+"""transformers' names for BEiT's layer scale."""
 
 TRANSFORMERS_NAMES = Names(
     """
@@ -100,12 +100,12 @@ TRANSFORMERS_NAMES = Names(
 
 _MODELS = "vit deit beit dinov2 dinov2_with_registers dinov3_vit data2vec_vision ijepa model"
 TRANSFORMERS_PREFIXES = (*(f"{name}." for name in _MODELS.split()), "")
-"""Where a model with a head keeps its encoder."""
+"""Prefixes of the encoder in models with a head."""
 
 MASK_TOKEN = Ignore("*mask_token", "pretraining: stands for masked patches")
 
 TIMM = Layout(TIMM_NAMES, fields={"position_resize": "bicubic_antialias"})
-"""timm interpolates positions by a rule of its own, whatever the family's is."""
+"""timm interpolates positions by its own rule for every family."""
 
 TRANSFORMERS = Layout(
     TRANSFORMERS_NAMES,

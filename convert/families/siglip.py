@@ -1,6 +1,6 @@
 """SigLIP's image encoder (google-research/big_vision, `models/vit.py`), alone or inside PaliGemma.
 
-Its GELU is the one by tanh; timm builds some of its variants with the exact one, which no array tells.
+It uses tanh GELU; timm builds some of its variants with the exact one, which no array shows.
 """
 
 from __future__ import annotations
@@ -69,4 +69,4 @@ FAMILY = Family(
     heads=HEADS | {1152: 16, 1536: 16},
     projectors=frozenset({"attention_pool"}),
 )
-"""No prefix tokens, GELU by tanh, and a head that pools by attention; gap variants lack it."""
+"""No prefix tokens, tanh GELU, and an attention pooling head, which the gap variants lack."""

@@ -11,7 +11,7 @@ from convert.options import Options
 
 
 def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
-    """NaFlex embeds flat patches, and brings its positions to an image's grid by a rule of its own."""
+    """NaFlex embeds flat patches, and has its own rule for interpolating positions."""
     rule = "bicubic_antialias" if options.layout == "timm" else "bicubic"
     if len(arrays["stem.projection.weight"].shape) == 2:
         rule = "bilinear_antialias"

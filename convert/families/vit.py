@@ -1,4 +1,4 @@
-"""Any other plain ViT under timm's or transformers' names: what its arrays do not tell, the user says."""
+"""Any other plain ViT under timm's or transformers' names: the user states what its arrays do not show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = (
 
 
 def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
-    """A gated MLP is taken for SwiGLU."""
+    """A gated MLP is assumed to be SwiGLU."""
     if "positions" not in arrays:
         fields["positions"] = "none"
     return fields | ({"activation": "silu"} if fields["gated_mlp"] else {})
