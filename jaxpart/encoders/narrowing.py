@@ -32,8 +32,9 @@ _Weights = Mapping[str, Float[np.ndarray, "..."]]
 def narrowed(encoder: FrozenEncoder) -> FrozenEncoder:
     """The encoder with a "projection" of as many channels as its last layer's input, plus one for a bias.
 
-    Inner products, norms and cosines of projections agree with the original's up to float32 rounding.
-    Other outputs are unchanged, except that iBOT's "patch_projection" is dropped. The root is computed in float64.
+    Inner products, norms and cosines of projections equal the original's up to float32 rounding. Other
+    outputs are unchanged, except that iBOT's "patch_projection" is dropped. The root is computed in
+    float64.
 
     Args:
       encoder: Any encoder. It is returned unchanged if it is not a ViT, if its projector does not end in
