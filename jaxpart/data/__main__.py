@@ -7,6 +7,7 @@ from jaxpart import terminal
 terminal.begin(__name__)
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable
 
@@ -26,7 +27,8 @@ from jaxpart.data.sets import (
     open_splits,
     open_whole,
 )
-from jaxpart.data.sets.tfds import PREFIX
+from jaxpart.data.sets.tfds_features import Stated
+from jaxpart.data.sets.tfds_folders import PREFIX
 from jaxpart.data.source import DatasetInfo, Source
 from jaxpart.data.splits import compare_splits, unseen_labels
 from jaxpart.errors import JaxpartError
@@ -146,6 +148,10 @@ def _opened(
     entry = find_set(name)[1]
     if not given.root and entry.open is not None and not name.startswith(PREFIX):
         raise JaxpartError(f"pass --root FOLDER, the folder that holds {name}; {entry.advice}")
+    if name.startswith(PREFIX):
+        given.tfds = {
+            field.name: getattr(given, field.name) for field in dataclasses.fields(Stated)
+        }
     splits = given.splits or ()
     return open_splits(name, given, splits, opener=opener, progress=Progress(), faults=faults)
 
@@ -216,6 +222,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     checking.add_argument(
         "--labels", choices=("parts", "kinds"), default="parts", help="labels for --train"
+    )
+    stating = checking.add_argument_group("what is said of a set of tensorflow-datasets")
+    stating.add_argument(
+        "--label-map", default="", metavar="FEATURE", help="the feature that holds label maps"
+    )
+    stating.add_argument(
+        "--classes", nargs="+", default=(), metavar="VALUE=NAME", help="the classes in them"
+    )
+    stating.add_argument(
+        "--ignored", nargs="+", type=_count(0), default=(), metavar="VALUE", help="values left out"
     )
     for command in (preparing, fetching):
         command.add_argument("--out", required=True, metavar="FOLDER", help="where it is put")

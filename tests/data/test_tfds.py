@@ -10,10 +10,15 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from jaxpart.config import part_config
 from jaxpart.data.__main__ import main
+from jaxpart.data.masks import read_mask
 from jaxpart.data.sets import find_set, open_set
 from jaxpart.data.sets.tfds import Tfds
+from jaxpart.data.sets.tfds_features import Stated
 from jaxpart.errors import JaxpartError
+from jaxpart.tasks.segmentation.inputs import segmentation_set
+from jaxpart.tasks.segmentation.options import check_options
 
 COUNTS = {"train": 5, "validation": 3, "test": 2}
 
@@ -50,6 +55,61 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
         for i in range(COUNTS[split]):
             label = -1 if split == "test" else i % 2
             yield f"{split}{i}", {"image": jpeg(i), "label": label, "species": 0}
+
+
+def trimap(number):
+    """As oxford_iiit_pet's: 1 the pet, 2 background, 3 the border between."""
+    values = np.full((24, 32), 2, np.uint8)
+    values[6:20, 4 + number : 20 + number] = 3
+    values[8:18, 6 + number : 18 + number] = 1
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "PNG")
+    file.seek(0)
+    return file
+
+
+class Pets(tfds.core.GeneratorBasedBuilder):
+    """The features of oxford_iiit_pet, and others that cannot be label maps."""
+
+    VERSION = tfds.core.Version("4.0.0")
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(),
+                "label": tfds.features.ClassLabel(names=["abyssinian", "beagle"]),
+                "species": tfds.features.ClassLabel(names=["cat", "dog"]),
+                "file_name": tfds.features.Text(),
+                "segmentation_mask": tfds.features.Image(shape=(None, None, 1), use_colormap=True),
+                "head_bbox": tfds.features.BBoxFeature(),
+                "named": {
+                    "map": tfds.features.LabeledImage(
+                        labels=["sky", "pet", "ground", "edge"], shape=(None, None, 1)
+                    )
+                },
+            }
+        )
+        return tfds.core.DatasetInfo(
+            builder=self, features=features, supervised_keys=("image", "label")
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(4), "test": self._generate_examples(3)}
+
+    def _generate_examples(self, count):
+        for i in range(count):
+            yield (
+                i,
+                {
+                    "image": jpeg(i),
+                    "label": i % 2,
+                    "species": i % 2,
+                    "file_name": f"{i}.jpg",
+                    "segmentation_mask": trimap(i),
+                    "head_bbox": tfds.features.BBox(0.1, 0.1, 0.5, 0.5),
+                    "named": {"map": trimap(i)},
+                },
+            )
 
 
 @pytest.fixture
@@ -172,3 +232,84 @@ def test_damage_is_one_sentence(data_dir, file):
 def test_it_is_not_prepared_again(data_dir, tmp_path, capsys):
     assert main(["prepare", "tfds:shapes", "--root", str(data_dir), "--out", str(tmp_path)]) == 2
     assert "already" in capsys.readouterr().err
+
+
+@pytest.fixture
+def pets(tmp_path):
+    Pets(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    return tmp_path
+
+
+TRIMAP = Stated("segmentation_mask", ("1=pet", "2=not pet"), (3,))
+
+
+def test_label_maps_are_those_that_tfds_reads(pets):
+    source = Tfds("tfds:pets", str(pets), "test", TRIMAP)
+    assert source.info.mask_names == {"object": ("background", "pet", "not pet")}
+    wanted = tfds.builder_from_directory(pets / "pets/4.0.0").as_data_source(split="test")
+    for index, example in enumerate(wanted):
+        record = source[index]
+        assert record.annotation == source.annotation(index)
+        assert record.annotation.label == example["label"]
+        values = example["segmentation_mask"][..., 0]
+        labels = read_mask(record, "object", 3, values.shape)
+        np.testing.assert_array_equal(labels, np.array([0, 1, 2, 255])[values])
+    named = Tfds("tfds:pets", str(pets), "test", Stated("named/map", (), (0, 3)))
+    assert named.info.mask_names["object"] == ("background", "pet", "ground")
+    assert named[0].masks == source[0].masks
+    assert named.info.version != source.info.version
+
+
+def test_label_maps_do_not_read_the_classes_of_all(pets, monkeypatch):
+    monkeypatch.setattr(Tfds, "_read_labels", None)
+    for number, key in enumerate(("train/0", "train/1")):
+        assert Tfds("tfds:pets", str(pets), "train", TRIMAP)[number].annotation.id == key
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        (Stated("segmentation_mask"), r"does not say what the values .* mean; state them"),
+        (
+            Stated("segmentation_mask", ("1=pet",), (3,)),
+            r"train/0 \(segmentation_mask\) holds 2, of which",
+        ),
+        (Stated("mask", ("1=pet",)), r"no feature 'mask' .*; its features are .*segmentation_mask"),
+        (Stated("named/mask", ("1=pet",)), r"no feature 'named/mask' .*; there are map"),
+        (Stated("label/mask", ("1=pet",)), r"no feature 'label/mask' .*; there are none below"),
+        (Stated("label", ("1=pet",)), r"'label' .* is a ClassLabel, but label maps are an Image"),
+        (Stated("segmentation_mask", ("pet",)), r"holds \"?'pet'\"?; give VALUE=NAME"),
+        (Stated("segmentation_mask", ("256=pet",)), "value of 0 to 255"),
+        (Stated("segmentation_mask", ("1=pet", "2=pet")), "the name 'pet' twice"),
+        (Stated("segmentation_mask", ("1=pet", "2=other"), (2,)), "the value 2 twice"),
+    ],
+)
+def test_what_is_stated_of_label_maps_is_checked(pets, stated, told):
+    with pytest.raises(JaxpartError, match=told) as error:
+        Tfds("tfds:pets", str(pets), "train", stated)
+    assert "\n" not in str(error.value)
+
+
+def test_label_maps_are_checked_by_the_command(pets, capsys):
+    stated = ["--label-map", "segmentation_mask", "--classes", "1=pet", "2=not pet"]
+    command = ["check", "tfds:pets", "--root", str(pets), *stated]
+    assert main([*command, "--ignored", "3"]) == 0
+    assert "2 labels of mask 'object'" in capsys.readouterr().out
+    assert main(command) == 1
+    assert "holds 3, of which nothing is stated" in capsys.readouterr().out
+
+
+def test_segmentation_takes_a_set_by_its_name(pets):
+    config = part_config("ibot", None, projector=True)
+    config.data.root = str(pets)
+    config.data.tfds.update(label_map=TRIMAP.label_map, classes=TRIMAP.classes, ignored=(3,))
+    config.segmentation.sets = ("tfds:pets",)
+    config.segmentation.settings.tfds.crop = 32
+    config.segmentation.settings.tfds.stride = 64
+    with pytest.raises(JaxpartError, match=r"settings\.tfds\.stride is 64"):
+        check_options(config.segmentation)
+    config.segmentation.settings.tfds.stride = 32
+    check_options(config.segmentation)
+    data = segmentation_set("tfds:pets", config)
+    assert (data.name, data.classes, data.crop) == ("tfds:pets", ("pet", "not pet"), 32)
+    assert (len(data.train), len(data.test)) == (4, 3)

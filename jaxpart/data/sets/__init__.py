@@ -26,6 +26,8 @@ from jaxpart.data.sets import (
     pascal_groups,
     tfds,
 )
+from jaxpart.data.sets.tfds_features import stated_in
+from jaxpart.data.sets.tfds_folders import ADVICE, PREFIX
 from jaxpart.data.source import Source
 from jaxpart.data.subset import RenumberedParts
 from jaxpart.errors import JaxpartError
@@ -216,13 +218,13 @@ PART_SETS = tuple(name for name, entry in SETS.items() if entry.retrieval)
 
 def find_set(name: str) -> tuple[str, DataSet]:
     """The canonical name and the entry of a data set. Raises `JaxpartError` if there is none."""
-    if name.startswith(tfds.PREFIX):
+    if name.startswith(PREFIX):
         return name, DataSet(
             open=functools.partial(tfds.Tfds, name),
             splits=tfds.SPLITS,
-            content="images with classes",
+            content="images with classes or label maps",
             licence="see https://www.tensorflow.org/datasets",
-            advice=tfds.ADVICE,
+            advice=ADVICE,
         )
     key = ALIASES.get(name, name)
     if key not in SETS:
@@ -241,8 +243,8 @@ def open_set(name: str, split: str, config: Any) -> Source:
     Args:
       name: A key of `SETS` or `ALIASES`, or `tfds:NAME/CONFIG:VERSION`.
       split: One of the data set's own splits.
-      config: The configuration's `data`: root, and for critters seed, num_images, image_size and
-        version.
+      config: The configuration's `data`: root; for critters seed, num_images, image_size and version;
+        for `tfds:` what is stated of it.
 
     Raises:
       JaxpartError: The name or the split is unknown, the root is not given, or the data set is not
@@ -267,7 +269,9 @@ def open_official(name: str, split: str, config: Any) -> Source:
             seed=config.seed,
             version=getattr(config, "version", 1),  # runs from before there were two do not say
         )
-    if not config.root and not name.startswith(tfds.PREFIX):  # which has a usual place
+    if name.startswith(PREFIX):  # has a usual place
+        return tfds.Tfds(name, config.root, split, stated_in(config))
+    if not config.root:
         raise JaxpartError(
             f"the data root is missing: pass --config.data.root=FOLDER, the folder that holds {name} "
             f"({entry.advice})"
