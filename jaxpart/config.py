@@ -125,6 +125,8 @@ def _embedded(method: str) -> ConfigDict:
     config.data.tfds.label_map = ""
     config.data.tfds.classes = ()
     config.data.tfds.ignored = ()
+    config.data.tfds.keypoints = ""
+    config.data.tfds.parts = ()
 
     config.features = ConfigDict()
     config.features.cache = "disk"  # or "ram", kept while the program runs, or "off"

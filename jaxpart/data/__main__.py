@@ -233,6 +233,12 @@ def _parser() -> argparse.ArgumentParser:
     stating.add_argument(
         "--ignored", nargs="+", type=_count(0), default=(), metavar="VALUE", help="values left out"
     )
+    stating.add_argument(
+        "--keypoints", default="", metavar="FEATURE", help="the feature that holds keypoints"
+    )
+    stating.add_argument(
+        "--parts", nargs="+", default=(), metavar="NAME", help="their names, in order"
+    )
     for command in (preparing, fetching):
         command.add_argument("--out", required=True, metavar="FOLDER", help="where it is put")
     preparing.add_argument("--skip-bad", action="store_true", help="skip and list invalid records")

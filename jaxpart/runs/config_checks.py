@@ -101,6 +101,8 @@ RULES: dict[str, Rule] = {
     "data.version": Rule("whole", low=1, high=2),
     "data.tfds.label_map": TEXT,
     "data.tfds.classes": TEXTS,
+    "data.tfds.keypoints": TEXT,
+    "data.tfds.parts": TEXTS,
     "data.tfds.ignored": Rule("whole", low=0, high=IGNORE, many=True),
     "features.cache": one_of("off", "ram", "disk"),
     "features.folder": TEXT,

@@ -73,6 +73,8 @@ MEANINGS: Mapping[str, str] = {
     "features.precision": "bfloat16 halves the size and rounds to 3 digits",
     "data.tfds.label_map": "tfds: the feature that holds label maps, for segmentation",
     "data.tfds.classes": "tfds: the classes in them, as ('1=pet', '2=background')",
+    "data.tfds.keypoints": "tfds: the feature that holds keypoints, for the part tasks",
+    "data.tfds.parts": "tfds: names of the keypoints, in their order",
     "data.tfds.ignored": "tfds: the values in them that count for nothing",
     "retrieval.representations": "what patches are retrieved by",
     "retrieval.exclude_self": "a query does not retrieve itself (the paper's do)",

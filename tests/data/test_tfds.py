@@ -1,8 +1,10 @@
 """Data sets that tensorflow-datasets prepared, by name: against its own reading of them."""
 
+import dataclasses
 import io
 import json
 import pickle
+import shutil
 import sys
 
 import numpy as np
@@ -13,10 +15,12 @@ from PIL import Image
 from jaxpart.config import part_config
 from jaxpart.data.__main__ import main
 from jaxpart.data.masks import read_mask
-from jaxpart.data.sets import find_set, open_set
+from jaxpart.data.parts import part_patches
+from jaxpart.data.sets import classification_sets, find_set, open_set, retrieval_set
 from jaxpart.data.sets.tfds import Tfds
 from jaxpart.data.sets.tfds_features import Stated
 from jaxpart.errors import JaxpartError
+from jaxpart.io.files import user_cache
 from jaxpart.tasks.segmentation.inputs import segmentation_set
 from jaxpart.tasks.segmentation.options import check_options
 
@@ -110,6 +114,11 @@ class Pets(tfds.core.GeneratorBasedBuilder):
                     "named": {"map": trimap(i)},
                 },
             )
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -261,7 +270,7 @@ def test_label_maps_are_those_that_tfds_reads(pets):
 
 
 def test_label_maps_do_not_read_the_classes_of_all(pets, monkeypatch):
-    monkeypatch.setattr(Tfds, "_read_labels", None)
+    monkeypatch.setattr(Tfds, "_examples", None)
     for number, key in enumerate(("train/0", "train/1")):
         assert Tfds("tfds:pets", str(pets), "train", TRIMAP)[number].annotation.id == key
 
@@ -313,3 +322,151 @@ def test_segmentation_takes_a_set_by_its_name(pets):
     data = segmentation_set("tfds:pets", config)
     assert (data.name, data.classes, data.crop) == ("tfds:pets", ("pet", "not pet"), 32)
     assert (len(data.train), len(data.test)) == (4, 3)
+
+
+def test_classes_are_read_once_and_kept(data_dir, monkeypatch):
+    def labels(source):
+        return [source.annotation(i).label for i in range(len(source))]
+
+    wanted = labels(Tfds("tfds:shapes", str(data_dir), "train"))
+    (kept,) = (user_cache() / "annotations").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(Tfds, "_examples", None)
+        assert labels(Tfds("tfds:shapes", str(data_dir), "train")) == wanted
+    kept.write_bytes(kept.read_bytes()[:-3])
+    assert labels(Tfds("tfds:shapes", str(data_dir), "train")) == wanted
+    shutil.rmtree(data_dir / "shapes")
+    Shapes(data_dir=data_dir, file_format="array_record").download_and_prepare()
+    labels(Tfds("tfds:shapes", str(data_dir), "train"))
+    assert len(list(kept.parent.iterdir())) == 2  # other files, of the same name
+    shutil.rmtree(kept.parent)
+    kept.parent.write_text("no folder")
+    assert labels(Tfds("tfds:shapes", str(data_dir), "train")) == wanted
+
+
+NAMES = ("nose", "wrist", "ankle")
+
+
+def person(number):
+    """Three keypoints of an instance: one seen, one hidden, one seen but for every third."""
+    x, y = 3.0 + number, 5.5 + number
+    third = [0, 0, 0] if number % 3 == 2 else [20 - x, y, 2]
+    return np.array([[x, y, 2], [x + 4, y, 1], third], np.float32)
+
+
+class People(tfds.core.GeneratorBasedBuilder):
+    """Persons as in COCO, and the same numbers in other forms, of which some are not understood."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        tensor = tfds.features.Tensor
+        features = {
+            "image": tfds.features.Image(),
+            "objects": tfds.features.Sequence(
+                {
+                    "keypoints": tensor(shape=(3, 3), dtype=np.float32),
+                    "flat": tensor(shape=(9,), dtype=np.float32),
+                    "no_v": tensor(shape=(3, 2), dtype=np.float32),
+                    "bbox": tfds.features.BBoxFeature(),
+                }
+            ),
+            "first": tensor(shape=(3, 3), dtype=np.float32),
+            "shares": tensor(shape=(3, 3), dtype=np.float32),
+            "score": tensor(shape=(3, 3), dtype=np.float32),
+            "name": tfds.features.Text(),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(3), "test": self._generate_examples(4)}
+
+    def _generate_examples(self, count):
+        for i in range(count):
+            points = [person(i + n) for n in range(i)]
+            yield (
+                i,
+                {
+                    "image": jpeg(i),
+                    "objects": [
+                        {
+                            "keypoints": p,
+                            "flat": p.ravel(),
+                            "no_v": p[:, :2],
+                            "bbox": tfds.features.BBox(0.0, 0.0, 1.0, 1.0),
+                        }
+                        for p in points
+                    ],
+                    "first": person(i),
+                    "shares": person(i) / np.float32([32, 24, 1]),
+                    "score": person(i) * np.float32([1, 1, 0.25]),
+                    "name": "somebody",
+                },
+            )
+
+
+@pytest.fixture
+def people(tmp_path):
+    People(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", ["objects/keypoints", "objects/flat", "first"])
+def test_keypoints_are_those_that_tfds_reads(people, path):
+    source = Tfds("tfds:people", str(people), "test", Stated(keypoints=path, parts=NAMES))
+    assert source.info.part_names == {1: "nose", 2: "wrist", 3: "ankle"}
+    wanted = tfds.builder_from_directory(people / "people/1.0.0").as_data_source(split="test")
+    for index, example in enumerate(wanted):
+        points = example["first"] if path == "first" else example["objects"]["keypoints"]
+        points = np.reshape(points, (-1, 3, 3))
+        record, known = source[index], source.annotation(index)
+        assert (record.annotation.id, known.size) == (known.id, (32, 24))
+        for annotation in (record.annotation, known):
+            found = annotation.keypoints
+            np.testing.assert_array_equal(found.xy, points[..., :2].reshape(-1, 2))
+            np.testing.assert_array_equal(found.visible, points[..., 2].ravel() == 2)
+            np.testing.assert_array_equal(found.part, [1, 2, 3] * len(points))
+            assert len(set(found.instance.tolist())) == len(points)
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        (Stated(keypoints="objects/keypoints"), "does not name the keypoints .*; state them"),
+        (Stated(keypoints="objects/points", parts=NAMES), "no feature .*; there are .*keypoints"),
+        (
+            Stated(keypoints="name", parts=NAMES),
+            r"'name' \(.*keypoints\) holds no numbers",
+        ),
+        (Stated(keypoints="objects", parts=NAMES), "'objects' .* holds no numbers"),
+        (
+            Stated(keypoints="objects/keypoints", parts=NAMES[:2]),
+            r"shape \[., 3, 3\], .*, 2, 3\]",
+        ),
+        (Stated(keypoints="objects/no_v", parts=NAMES), r"shape \[., 3, 2\]"),
+        (Stated(keypoints="image", parts=NAMES), "'image' .* has the shape"),
+        (Stated(keypoints="shares", parts=NAMES), "between 0 and 1, .*; give them in pixels"),
+        (Stated(keypoints="score", parts=NAMES), r"visibility v other than 0 .*COCO's form"),
+    ],
+)
+def test_keypoints_that_are_not_understood_are_told(people, stated, told):
+    def read():
+        return Tfds("tfds:people", str(people), "train", stated).annotation(0)
+
+    with pytest.raises(JaxpartError, match=told) as error:
+        read()
+    assert "\n" not in str(error.value)
+
+
+def test_parts_of_a_set_are_stated(people):
+    config = part_config("ibot", None, projector=True)
+    config.data.root = str(people)
+    with pytest.raises(JaxpartError, match=r"state the feature with its keypoints"):
+        retrieval_set("tfds:people", config.data)
+    config.data.tfds.update(keypoints="objects/keypoints", parts=NAMES)
+    source, selection = retrieval_set("tfds:people", config.data)
+    assert (source.info.split, list(selection.parts.values())) == ("test", list(NAMES))
+    near = dataclasses.replace(selection, min_dist=1)
+    assert len(part_patches(source, near)) == 8  # of the four instances with two seen
+    train, test, _ = classification_sets("tfds:people", config.data)
+    assert (len(train), len(test)) == (3, 4)

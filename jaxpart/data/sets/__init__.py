@@ -222,7 +222,7 @@ def find_set(name: str) -> tuple[str, DataSet]:
         return name, DataSet(
             open=functools.partial(tfds.Tfds, name),
             splits=tfds.SPLITS,
-            content="images with classes or label maps",
+            content="images with classes, label maps or keypoints",
             licence="see https://www.tensorflow.org/datasets",
             advice=ADVICE,
         )
@@ -354,14 +354,14 @@ def retrieval_set(name: str, config: Any) -> tuple[Source, PartSelection]:
     parts.
 
     Args:
-      name: One of `PART_SETS` or its alias.
+      name: One of `PART_SETS` or its alias, or a `tfds:` set whose keypoints are stated.
       config: The configuration's `data`, see `open_set`.
 
     Raises:
       JaxpartError: The data set has no parts, or see `open_set`.
     """
-    key, entry = _part_set(name)
-    source = open_set(key, entry.retrieval or "", config)
+    key, entry, split = _part_set(name, config)
+    source = open_set(key, split, config)
     return source, selected_parts(entry, source, config.root)
 
 
@@ -369,13 +369,13 @@ def classification_sets(name: str, config: Any) -> tuple[Source, Source, PartSel
     """The training and test sets on which the paper measures part classification, and their parts.
 
     Args:
-      name: One of `PART_SETS` or its alias.
+      name: One of `PART_SETS` or its alias, or a `tfds:` set whose keypoints are stated.
       config: The configuration's `data`, see `open_set`.
 
     Raises:
       JaxpartError: The data set has no parts, or see `open_set`.
     """
-    key, entry = _part_set(name)
+    key, entry, _ = _part_set(name, config)
     train, test = (open_set(key, split, config) for split in entry.splits)
     return train, same_parts(test, train), selected_parts(entry, train, config.root)
 
@@ -391,13 +391,32 @@ def same_parts(source: Source, train: Source) -> Source:
     return RenumberedParts(source, train.info.part_names)
 
 
-def _part_set(name: str) -> tuple[str, DataSet]:
+def part_split(name: str, config: Any) -> str | None:
+    """The split of a data set in which parts are retrieved; None where it has no keypoints.
+
+    Args:
+      name: See `find_set`.
+      config: The configuration's `data`, which states the keypoints of `tfds:` sets.
+    """
     key, entry = find_set(name)
-    if entry.retrieval is None:
+    if key.startswith(PREFIX) and stated_in(config).keypoints:
+        return entry.splits[-1]
+    return entry.retrieval
+
+
+def _part_set(name: str, config: Any) -> tuple[str, DataSet, str]:
+    key, entry = find_set(name)
+    split = part_split(name, config)
+    if split is None and key.startswith(PREFIX):
+        raise JaxpartError(
+            f"{key} has no part patches: state the feature with its keypoints in "
+            "config.data.tfds.keypoints, and their names in config.data.tfds.parts"
+        )
+    if split is None:
         raise JaxpartError(
             f"{key} has no part patches; choose from {', '.join((*PART_SETS, *ALIASES))}"
         )
-    return key, entry
+    return key, entry, split
 
 
 def selected_parts(entry: DataSet, source: Source, root: str) -> PartSelection:

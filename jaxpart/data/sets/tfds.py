@@ -6,14 +6,16 @@ without TensorFlow. The builder's code is not needed: its features are described
 
 from __future__ import annotations
 
+import io
 import pathlib
 import threading
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
+from jaxpart.data.annotations import AnnotationTable
 from jaxpart.data.folders import NotThere, check_split, fingerprint
+from jaxpart.data.images import read_header
+from jaxpart.data.indexes import kept_annotations
 from jaxpart.data.sets.tfds_features import (
     LabelMapFeature,
     Stated,
@@ -23,6 +25,7 @@ from jaxpart.data.sets.tfds_features import (
     tree_of,
 )
 from jaxpart.data.sets.tfds_folders import check_features, check_shards, damaged, find_folder
+from jaxpart.data.sets.tfds_keypoints import KeypointFeature
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
 
@@ -73,10 +76,10 @@ class Tfds:
             )
         self._read_features(name, builder.info, tfds.features, stated or Stated())
         skipped, features = tfds.decode.SkipDecoding(), builder.info.features
-        maps = [] if self._map is None else [self._map.path]
-        images = [self._image, *maps]
-        self._skip = tree_of(images, skipped)
-        self._features = only(features, [*images, *filter(None, [self._label])])
+        encoded = [self._image, *([self._map.path] if self._map else [])]
+        decoded = [self._label, self._points.path if self._points else ""]
+        self._skip = tree_of(encoded, skipped)
+        self._features = only(features, [*encoded, *filter(None, decoded)])
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
 
         def open_split(real: str) -> Any:
@@ -101,16 +104,16 @@ class Tfds:
         files = [pathlib.Path(path).stat() for path in shards.filepaths]
         self._shards = fingerprint(*(f"{f.st_size} {f.st_mtime_ns} {f.st_ctime_ns}" for f in files))
         sizes = " ".join(str(file.st_size) for file in files)
-        self._labels: np.ndarray | None = None
-        masks = {"object": self._map.names} if self._map is not None else {}
+        self._table: AnnotationTable | None = None
         self.info = DatasetInfo(
             name=name,
             split=split,
             version=fingerprint(
                 builder.info.full_name, self._split, "\n".join(self._classes), sizes, repr(stated)
             ),
+            part_names=self._points.part_names if self._points else {},
             class_names=self._classes,
-            mask_names=masks,
+            mask_names={"object": self._map.names} if self._map else {},
             notes=(f"its split {self._split} is read",) if self._split != split else (),
         )
         if len(self):
@@ -127,11 +130,14 @@ class Tfds:
         if stated.label_map:
             kinds = features.Image, features.LabeledImage
             self._map = LabelMapFeature(name, info.features, stated, kinds)
+        self._points = None
+        if stated.keypoints:
+            self._points = KeypointFeature(name, info.features, stated)
         self._label, self._classes = "", tuple[str, ...]()
         try:
             self._label, self._classes = find_class(name, info, features)
         except JaxpartError:
-            if self._map is None:
+            if self._map is None and self._points is None:
                 raise
 
     def __len__(self) -> int:
@@ -139,60 +145,72 @@ class Tfds:
         return len(self._records)
 
     def annotation(self, index: int) -> Annotation:
-        """The split and number of an image, and its class; None where the data set withholds it.
+        """The split and number of an image, its class (None where it is withheld) and its keypoints.
 
-        The first time, the classes of all images are read.
+        The first time, all records are read, unless the user's cache has their annotations.
         """
         place = range(len(self))[index]
-        if not self._label:
-            return self._annotated(place, -1)
-        if self._labels is None:
+        if not self._label and self._points is None:
+            return Annotation(self._id(place))
+        if self._table is None:
             with _READING:
-                if self._labels is None:
-                    self._labels = np.fromiter(self._read_labels(), np.int64)
-        return self._annotated(place, int(self._labels[place]))
+                self._table = self._table or kept_annotations(
+                    f"{self._folder.resolve()} {self.info.version} {self._shards}",
+                    lambda: map(self._annotated, range(len(self)), self._examples()),
+                )
+        return self._table[place]
 
-    def _annotated(self, place: int, label: int) -> Annotation:
-        key = f"{self._split}/{place}"
-        if not -1 <= label < max(len(self._classes), 1):
-            raise damaged(self._folder, f"{key} has the label {label} of {len(self._classes)}")
-        return Annotation(key, label=None if label < 0 else label)
+    def _id(self, place: int) -> str:
+        return f"{self._split}/{place}"
+
+    def _annotated(self, place: int, example: dict[str, Any]) -> Annotation:
+        """What an example says of its image."""
+        key, label, points, size = self._id(place), -1, None, None
+        if self._label:
+            label = int(example[self._label])
+            if not -1 <= label < len(self._classes):
+                count = len(self._classes)
+                raise damaged(self._folder, f"{key} has the label {label} of {count} classes")
+        if self._points is not None:
+            where = f"{self.info.name}, {key}"
+            points = self._points.read(example, where)
+            header = read_header(io.BytesIO(bytes(example[self._image])), where)
+            size = header.width, header.height
+        return Annotation(key, points, None if label < 0 else label, size)
 
     def origin(self, index: int) -> str:
         """Sizes and times of the split's files, and the image's number."""
         return f"{self._shards} {range(len(self))[index]}"
 
     def __getitem__(self, index: int) -> Record:
-        """An image with its class and its label map."""
+        """An image with what is stated of it."""
         place = range(len(self))[index]
-        try:
-            example = self._example(self._records[place])
-            label = int(example[self._label]) if self._label else -1
-            image = bytes(example[self._image])
-        except Exception as error:
-            raise damaged(self._folder, f"{self._split}/{place}: {error}") from error
-        annotation = self._annotated(place, label)
+        (example,) = self._read([place])
+        annotation, image = self._annotated(place, example), bytes(example[self._image])
         if self._map is None:
             return Record(annotation, image)
         mask = self._map.read(example, f"{self.info.name}, {annotation.id}")
         return Record(annotation, image, {"object": mask})
 
+    def _read(self, places: list[int]) -> list[dict[str, Any]]:
+        """Some examples; images in them stay encoded."""
+        try:
+            return [self._example(record) for record in self._records.__getitems__(places)]
+        except Exception as error:
+            raise damaged(self._folder, f"{self._id(places[0])}: {error}") from error
+
     def _example(self, record: bytes) -> dict[str, Any]:
         return self._features.deserialize_example_np(record, decoders=self._skip)
 
+    def _examples(self) -> Iterator[dict[str, Any]]:
+        for first in range(0, len(self), _CHUNK):
+            yield from self._read(list(range(first, min(first + _CHUNK, len(self)))))
+
     def _is_labelled(self, records: Any) -> bool:
-        if self._map is not None:
+        """Whether a split's classes are known, if it is for them that it is read."""
+        if not self._label or self._map or self._points:
             return True
         try:
             return len(records) > 0 and int(self._example(records[0])[self._label]) >= 0
-        except Exception as error:
-            raise damaged(self._folder, error) from error
-
-    def _read_labels(self) -> Iterator[int]:
-        try:
-            for first in range(0, len(self._records), _CHUNK):
-                chunk = range(first, min(first + _CHUNK, len(self._records)))
-                for record in self._records.__getitems__(list(chunk)):
-                    yield int(self._example(record)[self._label])
         except Exception as error:
             raise damaged(self._folder, error) from error

@@ -29,11 +29,15 @@ class Stated:
       classes: "VALUE=NAME" of each class in them, in the order that the classes get; none: those of a
         `LabeledImage`.
       ignored: Values in them, 0 to 255, that count for nothing.
+      keypoints: Path of the feature that holds keypoints in COCO's form; "": none.
+      parts: Name of each keypoint, in their order.
     """
 
     label_map: str = ""
     classes: tuple[str, ...] = ()
     ignored: tuple[int, ...] = ()
+    keypoints: str = ""
+    parts: tuple[str, ...] = ()
 
 
 def stated_in(config: Any) -> Stated:
@@ -43,6 +47,8 @@ def stated_in(config: Any) -> Stated:
         label_map=given.get("label_map", ""),
         classes=tuple(given.get("classes", ())),
         ignored=tuple(given.get("ignored", ())),
+        keypoints=given.get("keypoints", ""),
+        parts=tuple(given.get("parts", ())),
     )
 
 
