@@ -17,7 +17,7 @@ from jaxpart.data.checking import check_source
 from jaxpart.data.critters import Critters
 from jaxpart.data.palettes import PUBLISHED
 from jaxpart.data.prepared import read_about
-from jaxpart.data.preparing import prepare
+from jaxpart.data.preparing import prepare, prepare_own
 from jaxpart.data.sets import (
     ALIASES,
     SETS,
@@ -53,6 +53,10 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _prepare(given: argparse.Namespace) -> int:
+    if ":" in given.name and not given.name.startswith(PREFIX):
+        folder, opened_as = prepare_own(given.name, given.out)
+        print(f"written to {folder}; open it as {opened_as}, with {given.out} as its root")
+        return 0
     name, _ = find_set(given.name)
     if name.startswith(PREFIX):
         raise JaxpartError(f"{name} is already prepared by tensorflow-datasets; use it as it is")
@@ -193,7 +197,8 @@ def _parser() -> argparse.ArgumentParser:
     fetching = commands.add_parser("download", help="download and unpack, where allowed")
     fetching.set_defaults(run=_download)
     for command in (preparing, checking, fetching):
-        command.add_argument("name", metavar="NAME", help=", ".join(SETS))
+        own = "; or your own builder of tensorflow-datasets, path.py:CLASS" * (command is preparing)
+        command.add_argument("name", metavar="NAME", help=", ".join(SETS) + own)
     for command in (preparing, checking):
         command.add_argument("--root", default="", metavar="FOLDER", help="where the data set lies")
         command.add_argument("--splits", nargs="+", metavar="SPLIT", help="default: all there are")

@@ -470,3 +470,47 @@ def test_parts_of_a_set_are_stated(people):
     assert len(part_patches(source, near)) == 8  # of the four instances with two seen
     train, test, _ = classification_sets("tfds:people", config.data)
     assert (len(train), len(test)) == (3, 4)
+
+
+BIRDS = """
+import io
+import tensorflow_datasets as tfds
+from PIL import Image
+from drawing import colour
+
+class Birds(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        label = tfds.features.ClassLabel(names=["wren", "robin"])
+        features = tfds.features.FeaturesDict({"image": tfds.features.Image(), "label": label})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(3), "test": self._generate_examples(2)}
+
+    def _generate_examples(self, count):
+        for i in range(count):
+            file = io.BytesIO()
+            Image.new("RGB", (8, 8), colour(i)).save(file, "PNG")
+            file.seek(0)
+            yield i, {"image": file, "label": i % 2}
+"""
+
+
+def test_a_builder_of_ones_own_comes_in_by_its_module(tmp_path, monkeypatch, capsys):
+    (tmp_path / "birds.py").write_text(BIRDS)
+    (tmp_path / "drawing.py").write_text("def colour(i):\n    return (40 * i, 0, 0)\n")
+    out = str(tmp_path / "out")
+    assert main(["prepare", f"{tmp_path}/birds.py:Birds", "--out", out]) == 0
+    assert "open it as tfds:birds" in capsys.readouterr().out
+    assert len(Tfds("tfds:birds", out, "train")) == 3
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, told in (
+        ("drawing:colour", "it is not a GeneratorBasedBuilder"),
+        ("drawing:Wrens", "has no attribute 'Wrens'"),
+        ("no_birds:Birds", "No module named 'no_birds'"),
+        (f"{tmp_path}/none.py:Birds", "none.py does not exist"),
+    ):
+        assert main(["prepare", name, "--out", out]) == 2
+        assert told in capsys.readouterr().err
