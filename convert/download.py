@@ -5,9 +5,9 @@ from __future__ import annotations
 import pathlib
 
 from convert.releases import Release
-from jaxpart.devices import user_cache
 from jaxpart.errors import JaxpartError
 from jaxpart.io.download import RemoteFile, fetch
+from jaxpart.io.files import user_cache
 from jaxpart.runs.progress import Progress
 
 

@@ -121,6 +121,12 @@ def _embedded(method: str) -> ConfigDict:
     config.data.num_images = 600  # critters
     config.data.image_size = 96  # critters
     config.data.version = CRITTERS_VERSION  # critters
+    config.data.tfds = ConfigDict()  # what is said of the features of a set of tensorflow-datasets
+    config.data.tfds.label_map = ""
+    config.data.tfds.classes = ()
+    config.data.tfds.ignored = ()
+    config.data.tfds.keypoints = ""
+    config.data.tfds.parts = ()
 
     config.features = ConfigDict()
     config.features.cache = "disk"  # or "ram", kept while the program runs, or "off"
@@ -301,6 +307,7 @@ def _embedded_segmentation() -> ConfigDict:
         "paco_part": ("paco_part", "part", 0, *pascal, "train", "val"),
         "paco_object": ("paco_object", "object", 0, *pascal, "train", "val"),
         "lip": ("lip", "part", 19, (1024, 320), (4096, 320), 320, 161, "train", "val"),
+        "tfds": ("tfds:", "object", 0, *pascal, "train", "test"),  # any set of tensorflow-datasets
         "critters_part": ("critters", "part", 0, (96, 96), (96, 96), 64, 32, "train", "test"),
         "critters_object": ("critters", "object", 0, (96, 96), (96, 96), 64, 32, "train", "test"),
     }

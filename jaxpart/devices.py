@@ -27,6 +27,7 @@ from jaxtyping import Array, Bool, Int, Num
 
 from jaxpart.cpu import pages
 from jaxpart.errors import JaxpartError
+from jaxpart.io.files import user_cache
 from jaxpart.ring import in_ring
 
 
@@ -89,12 +90,6 @@ def _launched() -> bool:
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS"), os.environ.get("OMPI_COMM_WORLD_SIZE")
     on_tpu = os.environ.get("JAX_PLATFORMS", "tpu") == "tpu" and _has_tpu()
     return any(int(count or 1) > 1 for count in tasks) or on_tpu
-
-
-def user_cache() -> pathlib.Path:
-    """jaxpart's folder among the user's caches; it may not exist."""
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(home) / "jaxpart"
 
 
 _described: tuple[jax.Device, ...] = ()

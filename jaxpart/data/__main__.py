@@ -7,6 +7,7 @@ from jaxpart import terminal
 terminal.begin(__name__)
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable
 
@@ -16,7 +17,7 @@ from jaxpart.data.checking import check_source
 from jaxpart.data.critters import Critters
 from jaxpart.data.palettes import PUBLISHED
 from jaxpart.data.prepared import read_about
-from jaxpart.data.preparing import prepare
+from jaxpart.data.preparing import prepare, prepare_own
 from jaxpart.data.sets import (
     ALIASES,
     SETS,
@@ -26,7 +27,8 @@ from jaxpart.data.sets import (
     open_splits,
     open_whole,
 )
-from jaxpart.data.sets.tfds import PREFIX
+from jaxpart.data.sets.tfds_features import Stated
+from jaxpart.data.sets.tfds_folders import PREFIX
 from jaxpart.data.source import DatasetInfo, Source
 from jaxpart.data.splits import compare_splits, unseen_labels
 from jaxpart.errors import JaxpartError
@@ -51,6 +53,10 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _prepare(args: argparse.Namespace) -> int:
+    if ":" in args.name and not args.name.startswith(PREFIX):
+        folder, opened_as = prepare_own(args.name, args.out)
+        print(f"written to {folder}; open it as {opened_as}, with {args.out} as its root")
+        return 0
     name, _ = find_set(args.name)
     if name.startswith(PREFIX):
         raise JaxpartError(f"{name} is already prepared by tensorflow-datasets; use it as it is")
@@ -146,6 +152,10 @@ def _opened(
     entry = find_set(name)[1]
     if not args.root and entry.open is not None and not name.startswith(PREFIX):
         raise JaxpartError(f"pass --root FOLDER, the folder that holds {name}; {entry.advice}")
+    if name.startswith(PREFIX):
+        args.tfds = {
+            field.name: getattr(args, field.name) for field in dataclasses.fields(Stated)
+        }
     splits = args.splits or ()
     return open_splits(name, args, splits, opener=opener, progress=Progress(), faults=faults)
 
@@ -187,7 +197,8 @@ def _parser() -> argparse.ArgumentParser:
     fetching = commands.add_parser("download", help="download and unpack, where allowed")
     fetching.set_defaults(run=_download)
     for command in (preparing, checking, fetching):
-        command.add_argument("name", metavar="NAME", help=", ".join(SETS))
+        own = "; or your own builder of tensorflow-datasets, path.py:CLASS" * (command is preparing)
+        command.add_argument("name", metavar="NAME", help=", ".join(SETS) + own)
     for command in (preparing, checking):
         command.add_argument("--root", default="", metavar="FOLDER", help="where the data set lies")
         command.add_argument("--splits", nargs="+", metavar="SPLIT", help="default: all there are")
@@ -216,6 +227,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     checking.add_argument(
         "--labels", choices=("parts", "kinds"), default="parts", help="labels for --train"
+    )
+    stating = checking.add_argument_group("what is said of a set of tensorflow-datasets")
+    stating.add_argument(
+        "--label-map", default="", metavar="FEATURE", help="the feature that holds label maps"
+    )
+    stating.add_argument(
+        "--classes", nargs="+", default=(), metavar="VALUE=NAME", help="the classes in them"
+    )
+    stating.add_argument(
+        "--ignored", nargs="+", type=_count(0), default=(), metavar="VALUE", help="values left out"
+    )
+    stating.add_argument(
+        "--keypoints", default="", metavar="FEATURE", help="the feature that holds keypoints"
+    )
+    stating.add_argument(
+        "--parts", nargs="+", default=(), metavar="NAME", help="their names, in order"
     )
     for command in (preparing, fetching):
         command.add_argument("--out", required=True, metavar="FOLDER", help="where it is put")

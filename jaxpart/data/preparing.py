@@ -16,8 +16,10 @@ from jaxpart.data.checking import Summary
 from jaxpart.data.identity import identity_of
 from jaxpart.data.locking import locked
 from jaxpart.data.prepared import METADATA, VERSION, read_about
+from jaxpart.data.sets.tfds_folders import PREFIX
 from jaxpart.data.source import Source
 from jaxpart.errors import JaxpartError, first_line
+from jaxpart.io.modules import module_of
 from jaxpart.runs.progress import Progress
 
 
@@ -70,6 +72,38 @@ def prepare(
         with _told(folder):
             builder.download_and_prepare()
     return folder, builder.summaries
+
+
+def prepare_own(name: str, out: str | pathlib.Path) -> tuple[pathlib.Path, str]:
+    """Has a user's own builder write its data set as array_record, which is read without TensorFlow.
+
+    Args:
+      name: Its class as "module:CLASS" or "path.py:CLASS", whose code is run.
+      out: The data directory.
+
+    Returns:
+      The finished folder, and the name that the data set is opened by.
+
+    Raises:
+      JaxpartError: There is no such builder, its code raises an error, or the folder cannot be written.
+    """
+    import tensorflow_datasets as tfds
+
+    path, _, attribute = name.rpartition(":")
+    try:
+        builder = getattr(module_of(path), attribute)
+        if not (isinstance(builder, type) and issubclass(builder, tfds.core.GeneratorBasedBuilder)):
+            raise TypeError("it is not a GeneratorBasedBuilder")
+        made = builder(data_dir=str(out), file_format="array_record")
+        with _told(pathlib.Path(made.data_path)):
+            made.download_and_prepare()
+    except JaxpartError:
+        raise
+    except Exception as error:  # it is the user's own code
+        raise JaxpartError(
+            f"{name} cannot be prepared ({type(error).__name__}: {first_line(error)}); fix the builder"
+        ) from error
+    return pathlib.Path(made.data_path), f"{PREFIX}{made.info.full_name.rpartition('/')[0]}"
 
 
 @contextlib.contextmanager

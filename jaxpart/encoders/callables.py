@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
-import os
 import pathlib
 import sys
 from collections.abc import Callable
@@ -24,7 +22,7 @@ from jaxpart.encoders.function import FunctionEncoder
 from jaxpart.encoders.precision import Precision
 from jaxpart.encoders.torch_function import TorchFunction, timm_encoder, transformers_encoder
 from jaxpart.errors import JaxpartError, first_line
-from jaxpart.io.modules import run_file
+from jaxpart.io.modules import module_of
 
 
 def function_encoder(
@@ -160,29 +158,12 @@ def _imported(text: str, whole: str) -> Any:
             f"config.encoder.callable is {whole!r}; give module:function, path.py:function, "
             f"torch:module:function, timm:NAME or transformers:FOLDER"
         )
+    if path.endswith(".py") and not pathlib.Path(path).is_file():
+        raise JaxpartError(f"config.encoder.callable: there is no file {path}")
     try:
-        module = _file(pathlib.Path(path)) if path.endswith(".py") else _module(path)
-        return functools.reduce(getattr, attribute.split("."), module)
-    except JaxpartError:
-        raise
+        return functools.reduce(getattr, attribute.split("."), module_of(path))
     except Exception as error:  # it is the user's code
         raise JaxpartError(
             f"config.encoder.callable: {text} cannot be imported ({type(error).__name__}: "
             f"{first_line(error)})"
         ) from error
-
-
-def _module(name: str) -> Any:
-    if os.getcwd() not in sys.path:  # as under `python -m`
-        sys.path.insert(0, os.getcwd())
-    return importlib.import_module(name)
-
-
-def _file(path: pathlib.Path) -> Any:
-    if not path.is_file():
-        raise JaxpartError(f"config.encoder.callable: there is no file {path}")
-    sys.path.insert(0, str(path.parent.resolve()))  # for its imports from the same folder
-    try:
-        return run_file(path)
-    finally:
-        sys.path.pop(0)

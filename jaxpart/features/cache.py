@@ -25,9 +25,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jaxpart.devices import user_cache
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import moved_into_place, remove_left
+from jaxpart.io.files import moved_into_place, remove_left, user_cache
 
 FORMAT = "2"
 SHARD_BYTES = 128 << 20
@@ -68,7 +67,7 @@ class Cache:
 
         Args:
           mode: See above.
-          folder: By default "features" in `devices.user_cache`.
+          folder: By default "features" in `user_cache`.
 
         Raises:
           JaxpartError: There is no such mode.

@@ -28,6 +28,12 @@ CHECKSUM = "checksum"
 """Field of a JSON document: SHA-256 of all its others."""
 
 
+def user_cache() -> pathlib.Path:
+    """jaxpart's folder among the user's caches; it may not exist."""
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(home) / "jaxpart"
+
+
 def remove_left(folder: pathlib.Path, name: str | None = None) -> None:
     """Removes what killed processes have begun to write as a file or folder of that name, or of any.
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from jaxpart.data.images import Pixels, decode
 from jaxpart.data.parts import Patch, part_patches
-from jaxpart.data.sets import PART_SETS, find_set, open_set, retrieval_set
+from jaxpart.data.sets import find_set, open_set, part_split, retrieval_set
 from jaxpart.data.source import Source
 from jaxpart.data.views import View, patch_view
 from jaxpart.data.windows import ENLARGED, PER_SIDE, window_picture, window_view
@@ -174,7 +174,7 @@ def prepared(
         makers = [("part patches", _parts), ("windows", _windows)]
         for what, make in makers:
             if (what == "windows" and not limits.images) or (
-                what == "part patches" and find_set(name)[0] not in PART_SETS
+                what == "part patches" and not part_split(name, members[0].config.data)
             ):
                 continue
             try:

@@ -12,11 +12,12 @@ from typing import Any, get_args
 from jaxpart.data.sets import ALIASES, SETS
 from jaxpart.data.sets.pairs import ALIASES as PAIR_ALIASES
 from jaxpart.data.sets.pairs import PAIR_SETS
-from jaxpart.data.sets.tfds import PREFIX
+from jaxpart.data.sets.tfds_folders import PREFIX
 from jaxpart.encoders import families
 from jaxpart.encoders.precision import Precision
 from jaxpart.errors import JaxpartError
 from jaxpart.features.cache import PRECISIONS
+from jaxpart.labels import IGNORE
 from jaxpart.runs.config_rules import (
     BATCH,
     COUNT,
@@ -98,6 +99,11 @@ RULES: dict[str, Rule] = {
     "data.num_images": Rule("whole", low=1, high=10**7),
     "data.image_size": Rule("whole", low=32, high=1024),
     "data.version": Rule("whole", low=1, high=2),
+    "data.tfds.label_map": TEXT,
+    "data.tfds.classes": TEXTS,
+    "data.tfds.keypoints": TEXT,
+    "data.tfds.parts": TEXTS,
+    "data.tfds.ignored": Rule("whole", low=0, high=IGNORE, many=True),
     "features.cache": one_of("off", "ram", "disk"),
     "features.folder": TEXT,
     "features.precision": one_of(*PRECISIONS),

@@ -11,6 +11,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.io.files import parse_json
 from jaxpart.runs.config_rules import fields_of
 from jaxpart.runs.workdir import IDENTITY
+from jaxpart.tasks.segmentation.options import setting_name
 
 _SHARED = ("encoder.precision", "encoder.patch_order", "features.precision")
 _DRAWN = ("data.seed", "data.num_images", "data.image_size", "data.version")
@@ -110,7 +111,7 @@ def _deciding(
 ) -> Iterator[tuple[str, Any]]:
     """The fields that decide a task's results, with their values."""
     drawn = any(name.startswith("critters") for name in data)
-    settings = tuple(f"segmentation.settings.{name}." for name in data)
+    settings = tuple(f"segmentation.settings.{setting_name(name)}." for name in data)
     tasks = (f"{task}.", "retrieval.") if task == "layers" else (f"{task}.",)
     for name, value in fields_of(config):
         if name in _SHARED or (drawn and name in _DRAWN):

@@ -26,6 +26,7 @@ from jaxpart.study.entries import Entry, Study, merge, options_of, stored_study
 from jaxpart.study.figures import baseline_figures, figures_of, interval_note, table_section
 from jaxpart.study.members import Member, find_members
 from jaxpart.study.verdicts import claims_section, judge
+from jaxpart.tasks.segmentation.options import setting_name, setting_of
 
 
 def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
@@ -79,8 +80,9 @@ def _note_data(config: Any, workdir: WorkDir) -> None:
     """Says what a study reads, since results that are there already are not measured again."""
     names = list(config.data.sets) if set(config.tasks) != {"segmentation"} else []
     if "segmentation" in config.tasks:
-        settings = config.segmentation.settings
-        names += [settings[name].data for name in config.segmentation.sets if name in settings]
+        options = config.segmentation
+        known = (name for name in options.sets if setting_name(name) in options.settings)
+        names += [setting_of(options, name).data for name in known]
     for name in dict.fromkeys(names):
         for split in find_set(name)[1].all_splits:
             with contextlib.suppress(NotThere):

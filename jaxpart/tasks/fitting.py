@@ -13,6 +13,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.features.representations import available, check_representations, has
 from jaxpart.features.table import FeatureTable
 from jaxpart.tasks.segmentation.heads import readouts
+from jaxpart.tasks.segmentation.options import setting_of
 
 
 def fitted(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> Any:
@@ -114,7 +115,7 @@ def _segmentation(config: Any, encoder: FrozenEncoder, say: Callable[[str], None
             return False
         say(f"{encoder.name} returns no blocks: segmentation heads read its tokens")
         return True
-    crops = {options.settings[name].crop for name in options.sets}
+    crops = {setting_of(options, name).crop for name in options.sets}
     grids = [[encoder.grid_of(c, c, block) for c in crops] for block in range(encoder.depth)]
     chosen = readouts(options.readouts, encoder.depth)
     alike = {

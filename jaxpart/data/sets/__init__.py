@@ -26,6 +26,8 @@ from jaxpart.data.sets import (
     pascal_groups,
     tfds,
 )
+from jaxpart.data.sets.tfds_features import stated_in
+from jaxpart.data.sets.tfds_folders import ADVICE, PREFIX
 from jaxpart.data.source import Source
 from jaxpart.data.subset import RenumberedParts
 from jaxpart.errors import JaxpartError
@@ -216,13 +218,13 @@ PART_SETS = tuple(name for name, entry in SETS.items() if entry.retrieval)
 
 def find_set(name: str) -> tuple[str, DataSet]:
     """The canonical name and the entry of a data set. Raises `JaxpartError` if there is none."""
-    if name.startswith(tfds.PREFIX):
+    if name.startswith(PREFIX):
         return name, DataSet(
             open=functools.partial(tfds.Tfds, name),
             splits=tfds.SPLITS,
-            content="images with classes",
+            content="images with classes, label maps or keypoints",
             licence="see https://www.tensorflow.org/datasets",
-            advice=tfds.ADVICE,
+            advice=ADVICE,
         )
     key = ALIASES.get(name, name)
     if key not in SETS:
@@ -241,8 +243,8 @@ def open_set(name: str, split: str, config: Any) -> Source:
     Args:
       name: A key of `SETS` or `ALIASES`, or `tfds:NAME/CONFIG:VERSION`.
       split: One of the data set's own splits.
-      config: The configuration's `data`: root, and for critters seed, num_images, image_size and
-        version.
+      config: The configuration's `data`: root; for critters seed, num_images, image_size and version;
+        for `tfds:` what is stated of it.
 
     Raises:
       JaxpartError: The name or the split is unknown, the root is not given, or the data set is not
@@ -267,7 +269,9 @@ def open_official(name: str, split: str, config: Any) -> Source:
             seed=config.seed,
             version=getattr(config, "version", 1),  # runs from before there were two do not say
         )
-    if not config.root and not name.startswith(tfds.PREFIX):  # which has a usual place
+    if name.startswith(PREFIX):  # has a usual place
+        return tfds.Tfds(name, config.root, split, stated_in(config))
+    if not config.root:
         raise JaxpartError(
             f"the data root is missing: pass --config.data.root=FOLDER, the folder that holds {name} "
             f"({entry.advice})"
@@ -350,14 +354,14 @@ def retrieval_set(name: str, config: Any) -> tuple[Source, PartSelection]:
     parts.
 
     Args:
-      name: One of `PART_SETS` or its alias.
+      name: One of `PART_SETS` or its alias, or a `tfds:` set whose keypoints are stated.
       config: The configuration's `data`, see `open_set`.
 
     Raises:
       JaxpartError: The data set has no parts, or see `open_set`.
     """
-    key, entry = _part_set(name)
-    source = open_set(key, entry.retrieval or "", config)
+    key, entry, split = _part_set(name, config)
+    source = open_set(key, split, config)
     return source, selected_parts(entry, source, config.root)
 
 
@@ -365,13 +369,13 @@ def classification_sets(name: str, config: Any) -> tuple[Source, Source, PartSel
     """The training and test sets on which the paper measures part classification, and their parts.
 
     Args:
-      name: One of `PART_SETS` or its alias.
+      name: One of `PART_SETS` or its alias, or a `tfds:` set whose keypoints are stated.
       config: The configuration's `data`, see `open_set`.
 
     Raises:
       JaxpartError: The data set has no parts, or see `open_set`.
     """
-    key, entry = _part_set(name)
+    key, entry, _ = _part_set(name, config)
     train, test = (open_set(key, split, config) for split in entry.splits)
     return train, same_parts(test, train), selected_parts(entry, train, config.root)
 
@@ -387,13 +391,32 @@ def same_parts(source: Source, train: Source) -> Source:
     return RenumberedParts(source, train.info.part_names)
 
 
-def _part_set(name: str) -> tuple[str, DataSet]:
+def part_split(name: str, config: Any) -> str | None:
+    """The split of a data set in which parts are retrieved; None where it has no keypoints.
+
+    Args:
+      name: See `find_set`.
+      config: The configuration's `data`, which states the keypoints of `tfds:` sets.
+    """
     key, entry = find_set(name)
-    if entry.retrieval is None:
+    if key.startswith(PREFIX) and stated_in(config).keypoints:
+        return entry.splits[-1]
+    return entry.retrieval
+
+
+def _part_set(name: str, config: Any) -> tuple[str, DataSet, str]:
+    key, entry = find_set(name)
+    split = part_split(name, config)
+    if split is None and key.startswith(PREFIX):
+        raise JaxpartError(
+            f"{key} has no part patches: state the feature with its keypoints in "
+            "config.data.tfds.keypoints, and their names in config.data.tfds.parts"
+        )
+    if split is None:
         raise JaxpartError(
             f"{key} has no part patches; choose from {', '.join((*PART_SETS, *ALIASES))}"
         )
-    return key, entry
+    return key, entry, split
 
 
 def selected_parts(entry: DataSet, source: Source, root: str) -> PartSelection:

@@ -1,4 +1,4 @@
-"""Any data set of images and classes that tensorflow-datasets has prepared as array_record, by its name.
+"""Any data set that tensorflow-datasets has prepared as array_record, by its name.
 
 `tfds:NAME/CONFIG:VERSION` is read from NAME/CONFIG/VERSION in a data directory, by tensorflow-datasets and
 without TensorFlow. The builder's code is not needed: its features are described in the folder.
@@ -6,62 +6,67 @@ without TensorFlow. The builder's code is not needed: its features are described
 
 from __future__ import annotations
 
-import os
+import io
 import pathlib
-import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
-from jaxpart.data.folders import NotThere, check_split, fingerprint, read_file
+from jaxpart.data.annotations import AnnotationTable
+from jaxpart.data.folders import NotThere, check_split, fingerprint
+from jaxpart.data.images import read_header
+from jaxpart.data.indexes import kept_annotations
+from jaxpart.data.sets.tfds_features import (
+    LabelMapFeature,
+    Stated,
+    find_class,
+    find_image,
+    only,
+    tree_of,
+)
+from jaxpart.data.sets.tfds_folders import check_features, check_shards, damaged, find_folder
+from jaxpart.data.sets.tfds_keypoints import KeypointFeature
 from jaxpart.data.source import Annotation, DatasetInfo, Record
-from jaxpart.errors import JaxpartError, first_line
-from jaxpart.io.files import parse_json
+from jaxpart.errors import JaxpartError
 
-PREFIX = "tfds:"
 SPLITS = ("train", "test")
-ADVICE = "prepare it with tensorflow-datasets, with file_format='array_record'"
-_NAME = re.compile(r"tfds:([a-zA-Z]\w*)(?:/(\w[\w.=+-]*))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
-_VERSION = re.compile(r"\d+\.\d+\.\d+", re.ASCII)
-_FEATURES = "tensorflow_datasets.core.features."
 _CHUNK = 256
-_MAX_CLASSES = 1_000_000  # a number in a file of a stranger, which becomes a list of names
+_READING = threading.Lock()
 
 
 class Tfds:
     """A split of a data set prepared by tensorflow-datasets as a `Source`, in the order of its shards.
 
     Its image and its class are those of the data set's `supervised_keys`, else its only `Image` and its
-    only `ClassLabel`. Images stay encoded until they are used. To know the classes, all records are read
-    once when it is opened.
+    only `ClassLabel`; with label maps it may have no class. Images stay encoded until they are used.
     """
 
     info: DatasetInfo
 
-    def __init__(self, name: str, root: str, split: str) -> None:
-        """Finds the folder and reads the classes.
+    def __init__(self, name: str, root: str, split: str, stated: Stated | None = None) -> None:
+        """Finds the folder, its features and its shards; of the images it reads the first.
 
         Args:
           name: `tfds:NAME`, `tfds:NAME/CONFIG` or either with `:VERSION`; the newest version by default.
           root: The data directory; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.
           split: "train", or "test": the split test, or validation where there is no test split whose
             classes are known.
+          stated: What else is read, and what it means; label maps are masks of kind "object".
 
         Raises:
           NotThere: There is no such split.
           JaxpartError: The name, its folder or its format is not one that is read, or a file is damaged.
         """
         check_split(name, split, SPLITS)
-        self._folder = _find_folder(name, root)
-        _check_features(self._folder)
+        self._folder = find_folder(name, root)
+        check_features(self._folder)
         import tensorflow_datasets as tfds
 
         try:
             builder = tfds.builder_from_directory(self._folder)
             file_format = builder.info.file_format.value
         except Exception as error:  # damaged JSON raises many types
-            raise _damaged(self._folder, error) from error
+            raise damaged(self._folder, error) from error
         if file_format != "array_record":
             raise JaxpartError(
                 f"{self._folder} is prepared as {file_format}, which needs TensorFlow; convert it by `tfds "
@@ -69,14 +74,19 @@ class Tfds:
                 f"--out_dir=OTHER_DATA_DIR/{builder.info.full_name}` where TensorFlow is installed, or "
                 "prepare it as array_record"
             )
-        self._image, self._label = _keys(name, builder.info, tfds.features)
-        skip = {self._image: tfds.decode.SkipDecoding()}
+        self._read_features(name, builder.info, tfds.features, stated or Stated())
+        skipped, features = tfds.decode.SkipDecoding(), builder.info.features
+        encoded = [self._image, *([self._map.path] if self._map else [])]
+        decoded = [self._label, self._points.path if self._points else ""]
+        self._skip = tree_of(encoded, skipped)
+        self._features = only(features, [*encoded, *filter(None, decoded)])
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
 
         def open_split(real: str) -> Any:
             try:
-                return builder.as_data_source(split=real, decoders=skip)
+                return builder.as_data_source(split=real, deserialize_method=raw)
             except Exception as error:
-                raise _damaged(self._folder, error) from error
+                raise damaged(self._folder, error) from error
 
         self._split = split
         if split not in builder.info.splits or (
@@ -89,146 +99,118 @@ class Tfds:
                 f"{', '.join(builder.info.splits) or 'none'}"
             )
         self._records = open_split(self._split)
-        self._labels = np.fromiter(self._read_labels(), np.int64)
-        classes = tuple(builder.info.features[self._label].names)
-        if self._labels.size and not -1 <= self._labels.min() <= self._labels.max() < len(classes):
-            raise _damaged(self._folder, f"a label of {self._split} is not one of {len(classes)}")
         shards = builder.info.splits[self._split]
+        check_shards(self._folder, shards.filepaths, shards.shard_lengths)
         files = [pathlib.Path(path).stat() for path in shards.filepaths]
         self._shards = fingerprint(*(f"{f.st_size} {f.st_mtime_ns} {f.st_ctime_ns}" for f in files))
+        sizes = " ".join(str(file.st_size) for file in files)
+        self._table: AnnotationTable | None = None
         self.info = DatasetInfo(
             name=name,
             split=split,
             version=fingerprint(
-                builder.info.full_name, self._split, "\n".join(classes), self._labels.tobytes()
+                builder.info.full_name, self._split, "\n".join(self._classes), sizes, repr(stated)
             ),
-            class_names=classes,
+            part_names=self._points.part_names if self._points else {},
+            class_names=self._classes,
+            mask_names={"object": self._map.names} if self._map else {},
             notes=(f"its split {self._split} is read",) if self._split != split else (),
         )
+        if len(self):
+            self[0]  # tells at once what cannot be read at all
+
+    def _read_features(self, name: str, info: Any, features: Any, stated: Stated) -> None:
+        """Finds the features that are read, and what they mean."""
+        if not isinstance(info.features, features.FeaturesDict):
+            raise JaxpartError(
+                f"{name} has no named features; choose a data set of images with classes"
+            )
+        self._image = find_image(name, info, features, stated.label_map)
+        self._map = None
+        if stated.label_map:
+            kinds = features.Image, features.LabeledImage
+            self._map = LabelMapFeature(name, info.features, stated, kinds)
+        self._points = None
+        if stated.keypoints:
+            self._points = KeypointFeature(name, info.features, stated)
+        self._label, self._classes = "", tuple[str, ...]()
+        try:
+            self._label, self._classes = find_class(name, info, features)
+        except JaxpartError:
+            if self._map is None and self._points is None:
+                raise
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self._labels)
+        return len(self._records)
 
     def annotation(self, index: int) -> Annotation:
-        """The split and number of an image, and its class; None where the data set withholds it."""
-        label = int(self._labels[index])
+        """The split and number of an image, its class (None where it is withheld) and its keypoints.
+
+        The first time, all records are read, unless the user's cache has their annotations.
+        """
         place = range(len(self))[index]
-        return Annotation(f"{self._split}/{place}", label=None if label < 0 else label)
+        if not self._label and self._points is None:
+            return Annotation(self._id(place))
+        if self._table is None:
+            with _READING:
+                self._table = self._table or kept_annotations(
+                    f"{self._folder.resolve()} {self.info.version} {self._shards}",
+                    lambda: map(self._annotated, range(len(self)), self._examples()),
+                )
+        return self._table[place]
+
+    def _id(self, place: int) -> str:
+        return f"{self._split}/{place}"
+
+    def _annotated(self, place: int, example: dict[str, Any]) -> Annotation:
+        """What an example says of its image."""
+        key, label, points, size = self._id(place), -1, None, None
+        if self._label:
+            label = int(example[self._label])
+            if not -1 <= label < len(self._classes):
+                count = len(self._classes)
+                raise damaged(self._folder, f"{key} has the label {label} of {count} classes")
+        if self._points is not None:
+            where = f"{self.info.name}, {key}"
+            points = self._points.read(example, where)
+            header = read_header(io.BytesIO(bytes(example[self._image])), where)
+            size = header.width, header.height
+        return Annotation(key, points, None if label < 0 else label, size)
 
     def origin(self, index: int) -> str:
         """Sizes and times of the split's files, and the image's number."""
         return f"{self._shards} {range(len(self))[index]}"
 
     def __getitem__(self, index: int) -> Record:
-        """An image with its class."""
-        annotation = self.annotation(index)
+        """An image with what is stated of it."""
+        place = range(len(self))[index]
+        (example,) = self._read([place])
+        annotation, image = self._annotated(place, example), bytes(example[self._image])
+        if self._map is None:
+            return Record(annotation, image)
+        mask = self._map.read(example, f"{self.info.name}, {annotation.id}")
+        return Record(annotation, image, {"object": mask})
+
+    def _read(self, places: list[int]) -> list[dict[str, Any]]:
+        """Some examples; images in them stay encoded."""
         try:
-            image = self._records[range(len(self))[index]][self._image]
+            return [self._example(record) for record in self._records.__getitems__(places)]
         except Exception as error:
-            raise _damaged(self._folder, f"{annotation.id}: {error}") from error
-        return Record(annotation, bytes(image))
+            raise damaged(self._folder, f"{self._id(places[0])}: {error}") from error
+
+    def _example(self, record: bytes) -> dict[str, Any]:
+        return self._features.deserialize_example_np(record, decoders=self._skip)
+
+    def _examples(self) -> Iterator[dict[str, Any]]:
+        for first in range(0, len(self), _CHUNK):
+            yield from self._read(list(range(first, min(first + _CHUNK, len(self)))))
 
     def _is_labelled(self, records: Any) -> bool:
+        """Whether a split's classes are known, if it is for them that it is read."""
+        if not self._label or self._map or self._points:
+            return True
         try:
-            return len(records) > 0 and int(records[0][self._label]) >= 0
+            return len(records) > 0 and int(self._example(records[0])[self._label]) >= 0
         except Exception as error:
-            raise _damaged(self._folder, error) from error
-
-    def _read_labels(self) -> Iterator[int]:
-        try:
-            for first in range(0, len(self._records), _CHUNK):
-                chunk = range(first, min(first + _CHUNK, len(self._records)))
-                for record in self._records.__getitems__(list(chunk)):
-                    yield int(record[self._label])
-        except Exception as error:
-            raise _damaged(self._folder, error) from error
-
-
-def _damaged(folder: pathlib.Path, error: object) -> JaxpartError:
-    said = first_line(error) if isinstance(error, Exception) else error
-    return JaxpartError(f"{folder} is damaged or incomplete ({said}); prepare it again")
-
-
-def _find_folder(name: str, root: str) -> pathlib.Path:
-    """The folder of a version. Raises `JaxpartError` if there is none, or several configurations."""
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise JaxpartError(f"{name!r} is not a data set; write tfds:NAME/CONFIG:VERSION")
-    base = pathlib.Path(root or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
-    base = base.expanduser()
-    folder, config, version = base / match[1], match[2], match[3]
-    if config is None and folder.is_dir() and not _versions(folder):
-        configs = sorted(path.name for path in folder.iterdir() if _versions(path))
-        if len(configs) > 1:
-            raise JaxpartError(
-                f"{folder} has several configurations; choose {name} with one of {', '.join(configs)}: "
-                f"tfds:{match[1]}/{configs[0]}"
-            )
-        config = configs[0] if configs else None
-    folder = folder / config if config else folder
-    versions = _versions(folder)
-    if version is None and versions:
-        version = versions[-1]
-    if version not in versions:
-        known = f"; it has {', '.join(versions)}" if versions else ""
-        raise JaxpartError(
-            f"{folder} holds no prepared data set{f' of version {version}' if version else ''}{known}; "
-            f"{ADVICE}, or pass its data directory as --config.data.root or TFDS_DATA_DIR"
-        )
-    return folder / version
-
-
-def _versions(folder: pathlib.Path) -> list[str]:
-    """Names of the version folders, oldest first."""
-    if not folder.is_dir():
-        return []
-    names = [path.name for path in folder.iterdir() if _VERSION.fullmatch(path.name)]
-    return sorted(names, key=lambda name: [int(number) for number in name.split(".")])
-
-
-def _check_features(folder: pathlib.Path) -> None:
-    """Refuses features for which a module other than tensorflow-datasets' own would be imported."""
-    path = folder / "features.json"
-    try:
-        pending = [parse_json(read_file(path))]
-    except ValueError as error:
-        raise _damaged(path, error) from error
-    while pending:
-        tree = pending.pop()
-        if isinstance(tree, dict):
-            # protocol buffers' JSON has both spellings, and the older files have "type"
-            for key in ("pythonClassName", "python_class_name", "type"):
-                kind = tree.get(key)
-                if isinstance(kind, str) and not kind.startswith(_FEATURES):
-                    raise JaxpartError(
-                        f"{path} names a feature {kind!r}, which is not of tensorflow-datasets; "
-                        "prepare the data set with its features alone"
-                    )
-            pending += tree.values()
-        elif isinstance(tree, list):
-            pending += tree
-
-
-def _keys(name: str, info: Any, features: Any) -> tuple[str, str]:
-    """Names of the image and of the class among the features."""
-    supervised = info.supervised_keys or ()
-    if not isinstance(info.features, features.FeaturesDict):
-        raise JaxpartError(
-            f"{name} has no named features; choose a data set of images with classes"
-        )
-    found = []
-    for kind, what in ((features.Image, "image"), (features.ClassLabel, "class")):
-        keys = [key for key, feature in info.features.items() if type(feature) is kind]
-        chosen = [key for key in keys if key in supervised] or keys
-        if len(chosen) != 1:
-            raise JaxpartError(
-                f"{name} has {len(chosen)} features that could be its {what}"
-                f"{': ' + ', '.join(chosen) if chosen else ''}; choose a data set with one"
-            )
-        found += chosen
-    if not 0 < (info.features[found[1]].num_classes or 0) <= _MAX_CLASSES:
-        raise JaxpartError(
-            f"{name} does not tell the number of its classes, or more than {_MAX_CLASSES:,}; choose another"
-        )
-    return found[0], found[1]
+            raise damaged(self._folder, error) from error

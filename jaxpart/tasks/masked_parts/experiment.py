@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
 from jaxpart.data.parts import PartSelection
-from jaxpart.data.sets import find_set, open_set, retrieval_set
+from jaxpart.data.sets import find_set, open_set, part_split, retrieval_set
 from jaxpart.data.source import Source
 from jaxpart.encoders.configured import encoder_folder
 from jaxpart.encoders.encoder import Encoder
@@ -122,7 +122,7 @@ def _predictor(encoder: FrozenEncoder, config: Any, progress: Progress) -> Predi
 def _opened(name: str, config: Any) -> tuple[Source, PartSelection | None]:
     """The split where parts are retrieved, else the last, with the selected keypoints."""
     key, entry = find_set(name)
-    if entry.retrieval:
+    if part_split(name, config.data):
         return retrieval_set(name, config.data)
     return open_set(key, entry.splits[-1], config.data), None
 

@@ -49,7 +49,7 @@ from jaxpart.tasks.segmentation.heads import (
     window_logits,
 )
 from jaxpart.tasks.segmentation.inputs import SegmentationSet, segmentation_set
-from jaxpart.tasks.segmentation.options import check_options
+from jaxpart.tasks.segmentation.options import check_options, setting_of
 from jaxpart.tasks.segmentation.pictures import picture
 from jaxpart.tasks.segmentation.rules import decays_bias, described
 from jaxpart.tasks.segmentation.sliding import (
@@ -90,13 +90,13 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[S
     chosen = readouts(options.readouts, encoder.depth)
     devices.check_batch(options.batch_size, "config.segmentation.batch_size")
     for name in options.sets:
-        crop, _ = crop_size(encoder, options.settings[name].crop, name)
+        crop, _ = crop_size(encoder, setting_of(options, name).crop, name)
         check_grids(encoder, chosen, crop, incontext=bool(options.incontext.images))
     for name in options.sets:
         with progress.bar(f"{name}: opening", None):
             data = segmentation_set(name, config)
         survey(data, progress)
-        published = options.settings[name].classes
+        published = setting_of(options, name).classes
         if published and published != len(data.classes):
             progress.say(
                 f"{name} has {len(data.classes)} classes here and {published} in the paper: results "

@@ -32,6 +32,7 @@ from jaxpart.probes.pixel import (
     patch_map,
     training,
 )
+from jaxpart.tasks.segmentation.options import setting_name
 from jaxpart.tasks.segmentation.rules import for_segmentation
 from jaxpart.tasks.segmentation.sliding import WindowLogits
 
@@ -256,6 +257,6 @@ def crop_size(encoder: FrozenEncoder, crop: int, name: str) -> tuple[int, int]:
         encoder.check_size(crop, crop)
     except JaxpartError as error:
         raise JaxpartError(
-            f"config.segmentation.settings.{name}.crop is {crop}, and {error}"
+            f"config.segmentation.settings.{setting_name(name)}.crop is {crop}, and {error}"
         ) from error
     return crop, crop

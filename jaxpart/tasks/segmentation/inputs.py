@@ -12,6 +12,7 @@ from jaxpart.data.sets import ade20k_object, open_set, partimagenet, pascal
 from jaxpart.data.source import Source
 from jaxpart.data.subset import InMemory, random_subset
 from jaxpart.errors import JaxpartError
+from jaxpart.tasks.segmentation.options import setting_of
 
 _OBJECTS = {
     **dict.fromkeys(("pascal_part", "pascal_part_58", "pascal_part_116"), pascal.OBJECTS),
@@ -99,7 +100,7 @@ def segmentation_set(name: str, config: Any) -> SegmentationSet:
     Raises:
       JaxpartError: It cannot be opened.
     """
-    chosen, seed = config.segmentation.settings[name], config.seed
+    chosen, seed = setting_of(config.segmentation, name), config.seed
 
     def opened(split: str, count: int) -> Source:
         source = open_set(chosen.data, split, config.data)

@@ -5,12 +5,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from jaxpart.data.resizing import check_resize
 from jaxpart.data.sets import find_set
+from jaxpart.data.sets.tfds_folders import PREFIX
 from jaxpart.errors import JaxpartError
 
 _PLACE = "config.segmentation"
 _MOST = 10**9
+TFDS = "tfds"
+
+
+def setting_name(name: str) -> str:
+    """The entry of `segmentation.settings` for a data set: those of tensorflow-datasets share one."""
+    return TFDS if name.startswith(PREFIX) else name
+
+
+def setting_of(options: Any, name: str) -> Any:
+    """The sizes and splits of a data set, with its name as `data`."""
+    setting = options.settings[setting_name(name)]
+    return ConfigDict({**setting, "data": name}) if name.startswith(PREFIX) else setting
 
 
 def check_options(options: Any) -> None:
@@ -29,12 +44,12 @@ def check_options(options: Any) -> None:
         if twice is not None:
             raise JaxpartError(f"{_PLACE}.{field} names {twice} twice; name it once")
     for name in options.sets:
-        if name not in options.settings:
+        if setting_name(name) not in options.settings:
             raise JaxpartError(
                 f"there is no segmentation set {name!r}; choose from "
-                f"{', '.join(sorted(options.settings))}"
+                f"{', '.join(sorted({*options.settings} - {TFDS}))}, tfds:NAME"
             )
-        _check_setting(options.settings[name], f"{_PLACE}.settings.{name}")
+        _check_setting(setting_of(options, name), f"{_PLACE}.settings.{setting_name(name)}")
     for name, least in (
         ("iterations", 1),
         ("batch_size", 1),

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jaxpart.data.sets import PART_SETS, find_set, same_parts
+from jaxpart.data.sets import PART_SETS, find_set, part_split, same_parts
 from jaxpart.data.squares import square_view
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.positions import Grid
@@ -68,7 +68,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[U
     grids = {name: tokens_grid(encoder, name, side) for name in (*names, last)}
     for alias in config.data.sets:
         name, entry = find_set(alias)
-        if entry.retrieval is None:
+        if part_split(name, config.data) is None:
             raise JaxpartError(
                 f"{name} has no keypoints to compare parts with; choose from {', '.join(PART_SETS)}"
             )

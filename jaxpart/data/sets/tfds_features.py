@@ -1,0 +1,216 @@
+"""What features of tensorflow-datasets mean: image, class, and what a user states of others."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxpart.data.images import decode_indices
+from jaxpart.data.label_maps import check_names, encode_labels
+from jaxpart.errors import JaxpartError, shown
+from jaxpart.labels import IGNORE
+
+_MAX_CLASSES = 1_000_000  # a number in a file of a stranger, which becomes a list of names
+_NAMED = re.compile(r"(\d{1,3})=(.*\S.*)")
+_UNKNOWN = -1
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stated:
+    """What a user says of a data set, as nothing in it does: the configuration's `data.tfds`.
+
+    Attributes:
+      label_map: Path of the feature that holds label maps, "a/b" for b in a; "": none.
+      classes: "VALUE=NAME" of each class in them, in the order that the classes get; none: those of a
+        `LabeledImage`.
+      ignored: Values in them, 0 to 255, that count for nothing.
+      keypoints: Path of the feature that holds keypoints in COCO's form; "": none.
+      parts: Name of each keypoint, in their order.
+    """
+
+    label_map: str = ""
+    classes: tuple[str, ...] = ()
+    ignored: tuple[int, ...] = ()
+    keypoints: str = ""
+    parts: tuple[str, ...] = ()
+
+
+def stated_in(config: Any) -> Stated:
+    """What a configuration's `data`, or a command line, states."""
+    given = getattr(config, "tfds", None) or {}  # runs from before there was such a field lack it
+    return Stated(
+        label_map=given.get("label_map", ""),
+        classes=tuple(given.get("classes", ())),
+        ignored=tuple(given.get("ignored", ())),
+        keypoints=given.get("keypoints", ""),
+        parts=tuple(given.get("parts", ())),
+    )
+
+
+def find_image(name: str, info: Any, features: Any, without: str) -> str:
+    """Name of the image among the features; `without` is not it, nor part of it."""
+    return _only(name, info, features.Image, "image", without)
+
+
+def find_class(name: str, info: Any, features: Any) -> tuple[str, tuple[str, ...]]:
+    """Name of the class among the features, and of each label.
+
+    Raises:
+      JaxpartError: There is none, or several.
+    """
+    key = _only(name, info, features.ClassLabel, "class")
+    if not 0 < (info.features[key].num_classes or 0) <= _MAX_CLASSES:
+        raise JaxpartError(
+            f"{name} does not tell the number of its classes, or more than {_MAX_CLASSES:,}; choose another"
+        )
+    return key, tuple(info.features[key].names)
+
+
+def _only(name: str, info: Any, kind: type, what: str, without: str = "") -> str:
+    """The one feature of a kind, or the one of the `supervised_keys`."""
+    keys = [
+        key for key, feature in info.features.items() if type(feature) is kind and key != without
+    ]
+    chosen = [key for key in keys if key in (info.supervised_keys or ())] or keys
+    if len(chosen) != 1:
+        raise JaxpartError(
+            f"{name} has {len(chosen)} features that could be its {what}"
+            f"{': ' + ', '.join(chosen) if chosen else ''}; choose a data set with one"
+        )
+    return chosen[0]
+
+
+def only(features: Any, paths: Iterable[str]) -> Any:
+    """The features that some paths begin with, so that others are not decoded."""
+    return type(features)({key: features[key] for key in tree_of(paths, True)})
+
+
+def tree_of(paths: Iterable[str], leaf: Any) -> dict[str, Any]:
+    """A leaf at each path, below its keys, as tensorflow-datasets takes features."""
+    tree: dict[str, Any] = {}
+    for path in paths:
+        *above, last = path.split("/")
+        inside = tree
+        for key in above:
+            inside = inside.setdefault(key, {})
+        inside[last] = leaf
+    return tree
+
+
+def value_at(example: Mapping[str, Any], path: str) -> Any:
+    """The value of a path's feature in an example."""
+    value: Any = example
+    for key in path.split("/"):
+        value = value[key]
+    return value
+
+
+def feature_at(name: str, features: Any, path: str, field: str) -> Any:
+    """The feature of a path. Raises `JaxpartError` if there is none; `field` is where it was stated."""
+    found: Any = features
+    for key in path.split("/"):
+        found = getattr(found, "feature", found)  # of a sequence: what it is one of
+        inside = dict(found.items()) if hasattr(found, "items") else {}
+        if key not in inside:
+            raise JaxpartError(
+                f"{name} has no feature {path!r} (config.data.tfds.{field}); "
+                f"{'its features are' if found is features else 'there are'} "
+                f"{', '.join(inside) or 'none below'}"
+            )
+        found = inside[key]
+    return found
+
+
+class LabelMapFeature:
+    """A stated feature of label maps, whose labels become 0 (nothing), 1, 2, … and 255 (ignored).
+
+    Attributes:
+      path: Of the feature.
+      names: Of each new label, the background first, which no pixel has.
+    """
+
+    path: str
+    names: tuple[str, ...]
+
+    def __init__(self, name: str, features: Any, stated: Stated, kinds: tuple[type, ...]) -> None:
+        """Reads what was stated.
+
+        Args:
+          name: The data set.
+          features: Its features.
+          stated: Which of them, and what its values mean.
+          kinds: The classes of images.
+
+        Raises:
+          JaxpartError: There is no such feature, it is no image, or what was stated is incomplete.
+        """
+        self.path = stated.label_map
+        feature = feature_at(name, features, self.path, "label_map")
+        if type(feature) not in kinds:
+            raise JaxpartError(
+                f"{name}: its feature {self.path!r} (config.data.tfds.label_map) is a "
+                f"{type(feature).__name__}, but label maps are an Image; name another"
+            )
+        classes = stated.classes
+        if not classes and 0 < (getattr(feature, "num_classes", None) or 0) <= IGNORE + 1:
+            named = enumerate(feature.names)
+            classes = tuple(f"{i}={label}" for i, label in named if i not in stated.ignored)
+        self._table, names = _table(name, self.path, classes, stated.ignored)
+        self.names = ("background", *names)
+        check_names(name, self.names)
+
+    def read(self, example: Mapping[str, Any], where: str) -> bytes:
+        """The label map of an example, as an 8-bit grey PNG of the new labels.
+
+        Raises:
+          JaxpartError: It is no PNG of one channel, or holds a value that was not stated.
+        """
+        value = value_at(example, self.path)
+        where = f"{where} ({self.path})"
+        if not bytes(value[:8]) == _PNG:
+            raise JaxpartError(f"{where} is not a PNG file, which alone keeps labels as they are")
+        labels = decode_indices(bytes(value), where)
+        wide = labels.dtype != np.uint8
+        new = self._table[np.minimum(labels, IGNORE + 1) if wide else labels]
+        if (new == _UNKNOWN).any():
+            values = ", ".join(map(str, np.unique(labels[new == _UNKNOWN])[:5]))
+            raise JaxpartError(
+                f"{where} holds {values}, of which nothing is stated; name it in "
+                "config.data.tfds.classes, as '7=NAME', or in config.data.tfds.ignored"
+            )
+        return encode_labels(new.astype(np.uint8))
+
+
+def _table(
+    name: str, path: str, classes: Sequence[str], ignored: Sequence[int]
+) -> tuple[np.ndarray, list[str]]:
+    """The new label of each value, and the names of the classes."""
+    table, names = np.full(IGNORE + 2, _UNKNOWN, np.int16), list[str]()  # the last: too large
+    if not classes:
+        raise JaxpartError(
+            f"{name} does not say what the values of {path!r} mean; state them in "
+            "config.data.tfds.classes, as ('1=NAME', '2=NAME'), and in config.data.tfds.ignored"
+        )
+    for value in ignored:
+        table[value] = IGNORE
+    for label in classes:
+        match = _NAMED.fullmatch(label)
+        if match is None or int(match[1]) > IGNORE:
+            raise JaxpartError(
+                f"config.data.tfds.classes holds {shown(repr(label))}; give VALUE=NAME with a value "
+                f"of 0 to {IGNORE}, as '1=NAME'"
+            )
+        value, title = int(match[1]), match[2].strip()
+        if table[value] != _UNKNOWN or title in names:
+            what = f"the name {title!r}" if title in names else f"the value {value}"
+            raise JaxpartError(
+                f"config.data.tfds states {what} twice, in classes or in ignored; state it once"
+            )
+        names.append(title)
+        table[value] = len(names)
+    return table, names

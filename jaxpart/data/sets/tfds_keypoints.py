@@ -1,0 +1,95 @@
+"""A stated feature of keypoints of a data set of tensorflow-datasets, in COCO's form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxpart.data.coco_file import SEEN
+from jaxpart.data.sets.tfds_features import Stated, feature_at, value_at
+from jaxpart.data.source import Keypoints
+from jaxpart.errors import JaxpartError
+
+_FIELD = "config.data.tfds.keypoints"
+_APART = 100_000
+"""From an instance's id to the next, as of COCO's annotations: points of two are no neighbours."""
+
+
+class KeypointFeature:
+    """Keypoints of each instance as x, y in pixels and v (2: seen), in the order of the stated parts.
+
+    Attributes:
+      path: Of the feature.
+      part_names: Name of each part by its id, from 1.
+    """
+
+    path: str
+    part_names: dict[int, str]
+
+    def __init__(self, name: str, features: Any, stated: Stated) -> None:
+        """Reads what was stated.
+
+        Args:
+          name: The data set.
+          features: Its features.
+          stated: Which of them, and the names of its parts.
+
+        Raises:
+          JaxpartError: There is no such feature, it holds no numbers, or the parts are not named.
+        """
+        self.path = stated.keypoints
+        feature = feature_at(name, features, self.path, "keypoints")
+        dtype = getattr(getattr(feature, "feature", feature), "np_dtype", None)
+        if isinstance(dtype, (dict, type(None))) or np.dtype(dtype).kind not in "iuf":
+            raise JaxpartError(
+                f"{name}: its feature {self.path!r} ({_FIELD}) holds no numbers; name one with x, y and v "
+                "of each keypoint"
+            )
+        if not stated.parts:
+            raise JaxpartError(
+                f"{name} does not name the keypoints of {self.path!r}; state them in their order in "
+                "config.data.tfds.parts, as ('nose', 'left_eye')"
+            )
+        self.part_names = dict(enumerate(stated.parts, 1))
+
+    def read(self, example: Mapping[str, Any], where: str) -> Keypoints:
+        """The keypoints of an example.
+
+        Raises:
+          JaxpartError: Its numbers are not those of COCO's keypoints for the stated parts.
+        """
+        parts = len(self.part_names)
+        value = value_at(example, self.path)
+        try:
+            found = np.asarray(value, np.float64)
+        except (TypeError, ValueError):  # instances with unlike numbers of points
+            found = np.zeros(0)
+        is_understood = found.shape[-2:] == (parts, 3) or found.shape[-1:] == (3 * parts,)
+        if np.size(value) and not is_understood:
+            raise JaxpartError(
+                f"{where}: the feature {self.path!r} ({_FIELD}) has the shape {list(found.shape)}, which "
+                f"is not [instances, {parts}, 3]: x, y and v of the {parts} stated parts"
+            )
+        points = found.reshape(-1, 3)
+        seen, instances = points[:, 2] == SEEN, len(points) // parts
+        if not np.isin(points[:, 2], (0, 1, SEEN)).all():
+            raise JaxpartError(
+                f"{where}: the feature {self.path!r} ({_FIELD}) has a visibility v other than 0 (not "
+                "labelled), 1 (hidden) and 2 (seen); give keypoints in COCO's form"
+            )
+        xy = points[:, :2]
+        if not np.isfinite(xy[seen]).all():
+            raise JaxpartError(f"{where}: a seen keypoint of {self.path!r} is no number; fix it")
+        if seen.sum() > 1 and (np.abs(xy[seen]) <= 1).all():
+            raise JaxpartError(
+                f"{where}: the keypoints of {self.path!r} lie between 0 and 1, which are shares of the "
+                "image; give them in pixels"
+            )
+        return Keypoints(
+            part=np.tile(np.arange(1, parts + 1), instances),
+            xy=xy,
+            visible=seen,
+            instance=np.repeat(np.arange(instances) * _APART, parts),
+        )
