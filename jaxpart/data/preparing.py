@@ -18,6 +18,7 @@ from jaxpart.data.locking import locked
 from jaxpart.data.prepared import METADATA, VERSION, read_about
 from jaxpart.data.source import Source
 from jaxpart.errors import JaxpartError, first_line
+from jaxpart.io.files import on_disk
 from jaxpart.runs.progress import Progress
 
 
@@ -49,7 +50,7 @@ def prepare(
       JaxpartError: A record is wrong, an id comes twice, the disk is full or read-only, another
         process is at work there, or the folder holds other data.
     """
-    parent = pathlib.Path(out) / name
+    parent = on_disk(out, "--out") / name
     folder = parent / VERSION
     with locked(parent / ".lock", f"preparing {folder}"):
         for left in parent.glob("incomplete.*"):  # by a process that was killed

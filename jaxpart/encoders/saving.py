@@ -12,7 +12,7 @@ from flax import nnx
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import write_encoder
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import write_folder
+from jaxpart.io.files import path_of, remove_left, write_folder
 
 
 def arrays_of(encoder: Encoder) -> dict[str, np.ndarray]:
@@ -42,7 +42,8 @@ def save_encoder(
     Raises:
       JaxpartError: The folder exists or cannot be written, or the model is of another architecture.
     """
-    folder = pathlib.Path(folder)
+    folder = path_of(folder)
+    remove_left(folder.parent, folder.name)
     if folder.exists():
         raise JaxpartError(f"{folder} exists; name another folder")
     arrays = arrays_of(encoder)

@@ -27,7 +27,7 @@ import numpy as np
 
 from jaxpart.devices import user_cache
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import moved_into_place, remove_left
+from jaxpart.io.files import moved_into_place, on_disk, remove_left
 
 FORMAT = "2"
 SHARD_BYTES = 128 << 20
@@ -78,7 +78,7 @@ class Cache:
                 f"features.cache cannot be {mode!r}; choose among {', '.join(_MODES)}"
             )
         self.mode = mode
-        self.folder = pathlib.Path(folder or user_cache() / "features")
+        self.folder = on_disk(folder or user_cache() / "features", "config.features.folder")
         self._kept: dict[str, list[Shard]] = {}
 
     def read(self, address: Mapping[str, str]) -> tuple[list[Shard], list[str]]:

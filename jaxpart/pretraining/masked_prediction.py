@@ -137,7 +137,7 @@ def load_predictor(encoder: Encoder, folder: str | pathlib.Path) -> Predictor:
             f"the decoder of {folder} is {config.kind}'s, which predicts no patches; choose among "
             f"{', '.join(KINDS)}"
         )
-    if describe(pathlib.Path(folder))[0]["digest"] != encoder.digest:
+    if describe(folder)[0]["digest"] != encoder.digest:
         raise JaxpartError(f"{folder} holds another encoder than this one; load it from there")
     return Predictor(encoder, config, *nnx.split(decoder))
 

@@ -7,10 +7,10 @@ from jaxpart import terminal
 terminal.begin(__name__)
 
 import argparse
-import pathlib
 import sys
 
 from jaxpart.errors import JaxpartError
+from jaxpart.io.files import on_disk, path_of
 from jaxpart.report.build import make_report, make_slide
 from jaxpart.report.evaluate import Limits
 from jaxpart.report.pictures import make_pictures
@@ -77,8 +77,10 @@ def _parser() -> argparse.ArgumentParser:
 def _pictures(given: argparse.Namespace) -> int:
     if not given.images:
         raise JaxpartError("--images is how many --pictures are shown, so that it cannot be 0")
-    out = pathlib.Path(given.out)
-    make_pictures(pathlib.Path(given.pictures), given.encoder, out, given.images, Progress())
+    out = path_of(given.out)
+    make_pictures(
+        on_disk(given.pictures, "--pictures"), given.encoder, out, given.images, Progress()
+    )
     print(f"report: {out / 'index.html'}")
     return 0
 
@@ -99,12 +101,12 @@ def main(arguments: list[str] | None = None) -> int:
         return _pictures(given)
     if given.slide:
         sharp = Limits(given.patches, 0, given.quick, picture=720, thumbnail=140)
-        make_slide(given.workdirs, pathlib.Path(given.slide), sharp, Progress())
+        make_slide(given.workdirs, path_of(given.slide), sharp, Progress())
         print(f"slide: {given.slide}")
         return 0
     limits = None if given.tables_only else Limits(given.patches, given.images, given.quick)
-    make_report(given.workdirs, pathlib.Path(given.out), limits, Progress())
-    print(f"report: {pathlib.Path(given.out) / 'index.html'}")
+    make_report(given.workdirs, path_of(given.out), limits, Progress())
+    print(f"report: {path_of(given.out) / 'index.html'}")
     return 0
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from jaxtyping import Bool
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-
-from jaxtyping import Bool
 
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import replacing
