@@ -5,9 +5,16 @@ import json
 import pathlib
 import socket
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from jaxpart import devices
+from jaxpart.encoders.loading import load_encoder, random_encoder
+from jaxpart.encoders.saving import save_encoder
+from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
+from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.io.files import (
     moved_into_place,
     on_disk,
@@ -194,3 +201,40 @@ def test_a_connection_that_is_cut_is_told(bucket, monkeypatch):
         JaxpartError, match="cannot be read: the bucket test-bucket does not answer"
     ):
         WorkDir(bucket, CONFIG)
+
+
+def test_an_encoder_in_a_bucket_is_loaded(bucket):
+    encoder = random_encoder("mae", small_config("mae"))
+    save_encoder(encoder, str(bucket))
+    with pytest.raises(JaxpartError, match="exists; name another folder"):
+        save_encoder(encoder, str(bucket))
+    again = load_encoder(str(bucket), put=np.asarray)
+    assert again.digest == encoder.digest
+    remove_folder(bucket / "weights" / "d")
+    with pytest.raises(JaxpartError, match="are damaged"):
+        load_encoder(str(bucket))
+    remove_folder(bucket / "weights")
+    with pytest.raises(JaxpartError, match="are missing; convert the checkpoint again"):
+        load_encoder(str(bucket))
+
+
+def test_a_checkpoint_in_a_bucket_is_read_back(bucket):
+    def state(value):
+        return devices.replicate({"kernel": np.full((3, 2), value, np.float32)})
+
+    for step in (1, 2):
+        checkpointer = Checkpointer(bucket)
+        checkpointer.save(step, state(step), {"epoch": step})
+        checkpointer.wait()
+    assert [path.name for path in bucket.iterdir()] == ["2"]  # one is kept
+    (bucket / "2" / "commit_success.txt").unlink()
+    assert Checkpointer(bucket).restore(state(0)) is None  # its writer was killed
+    checkpointer = Checkpointer(bucket)
+    checkpointer.save(3, state(3), {"epoch": 3})
+    checkpointer.wait()
+    step, found, place = Checkpointer(bucket).restore(state(0))
+    assert (step, place) == (3, {"epoch": 3})
+    assert jnp.array_equal(found["kernel"], state(3)["kernel"])
+    checkpointer.delete()
+    assert not bucket.exists()
+    assert Checkpointer(bucket).restore(state(0)) is None
