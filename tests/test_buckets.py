@@ -14,6 +14,7 @@ from jaxpart.encoders.loading import load_encoder, random_encoder
 from jaxpart.encoders.saving import save_encoder
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
+from jaxpart.features.cache import Cache, Shard
 from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.io.files import (
     moved_into_place,
@@ -238,3 +239,36 @@ def test_a_checkpoint_in_a_bucket_is_read_back(bucket):
     checkpointer.delete()
     assert not bucket.exists()
     assert Checkpointer(bucket).restore(state(0)) is None
+
+
+def test_features_in_a_bucket_are_shared_by_machines(bucket, tmp_path, monkeypatch):
+    address = {"encoder": "one", "view": "patch 64"}
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+
+    def on(machine, folder=bucket):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / machine))
+        return Cache("disk", str(folder))
+
+    kept = on("first").write(address, Shard(["a", "b", "c"], rows))
+    assert isinstance(kept.rows, np.memmap)
+    (file,) = bucket.rglob("*")
+    other = on("second")
+    ((shard,), complaints) = other.read(address)
+    assert (list(shard.ids), complaints) == (["a", "b", "c"], [])
+    assert isinstance(shard.rows, np.memmap)
+    np.testing.assert_array_equal(shard.rows, rows)
+    assert other.describe().endswith(f"kept in {bucket}")
+    assert other.read({**address, "encoder": "another"}) == ([], [])
+
+    with moved_into_place(file) as temporary:
+        temporary.write_bytes(b"damaged")
+    found, complaints = on("third").read(address)
+    assert not found
+    assert "are damaged" in complaints[0]
+    assert not file.exists()  # its rows are made again
+
+    with pytest.raises(JaxpartError, match=r"written \(there is no bucket missing-bucket\);"):
+        on("third", "gs://missing-bucket/features").write(address, kept)
+    monkeypatch.setattr("jaxpart.features.cache.is_main", lambda: False)
+    on("third").write(address, kept)
+    assert not file.exists()  # the main process writes it

@@ -4,6 +4,9 @@ On disk they are safetensors files (anybody can open them) of at most `SHARD_BYT
 or not at all (`jaxpart.io.files`), and runs that write the same features at the same time do each other no
 harm. Its header holds the address of the features, the ids of its rows, and checksums; a file that does
 not fit them is deleted, and its rows are made again.
+
+A cache in a bucket is read from this machine's copies of its objects, which are never changed; the main
+process alone writes to it.
 """
 
 from __future__ import annotations
@@ -25,9 +28,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jaxpart.devices import user_cache
+from jaxpart.devices import is_main, user_cache
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import moved_into_place, on_disk, remove_left
+from jaxpart.io.files import in_bucket, moved_into_place, path_of, remove_left
 
 FORMAT = "2"
 SHARD_BYTES = 128 << 20
@@ -60,7 +63,7 @@ class Cache:
 
     Attributes:
       mode: "off" (every task encodes anew), "ram" (kept while the program runs) or "disk".
-      folder: Where files go, in mode "disk".
+      folder: Where files go, in mode "disk"; it may be in a bucket.
     """
 
     def __init__(self, mode: str, folder: str | pathlib.Path = "") -> None:
@@ -78,7 +81,7 @@ class Cache:
                 f"features.cache cannot be {mode!r}; choose among {', '.join(_MODES)}"
             )
         self.mode = mode
-        self.folder = on_disk(folder or user_cache() / "features", "config.features.folder")
+        self.folder = path_of(folder or user_cache() / "features")
         self._kept: dict[str, list[Shard]] = {}
 
     def read(self, address: Mapping[str, str]) -> tuple[list[Shard], list[str]]:
@@ -91,7 +94,7 @@ class Cache:
           JaxpartError: The folder cannot be read.
         """
         if self.mode == "disk":
-            return _Files(self.folder, address).read()
+            return self._files(address).read()
         return list(self._kept.get(_text(address), [])), []
 
     def write(self, address: Mapping[str, str], shard: Shard) -> Shard:
@@ -101,17 +104,30 @@ class Cache:
           JaxpartError: A file cannot be written, as on a full disk.
         """
         if self.mode == "disk":
-            return _Files(self.folder, address).write(shard)
+            return self._files(address).write(shard)
         if self.mode == "ram":
             self._kept.setdefault(_text(address), []).append(shard)
         return shard
+
+    def _files(self, address: Mapping[str, str]) -> _Files:
+        bucket = self.folder if in_bucket(self.folder) else None
+        return _Files(self._local(), address, bucket)
+
+    def _local(self) -> pathlib.Path:
+        """The folder on this machine."""
+        if not in_bucket(self.folder):
+            return self.folder
+        from jaxpart.io.buckets import copies_of
+
+        return copies_of(self.folder)
 
     def describe(self) -> str:
         """Where it is and how large."""
         if self.mode != "disk":
             total = sum(shard.rows.nbytes for kept in self._kept.values() for shard in kept)
             return f"{_size(total)} kept in memory" if self.mode == "ram" else "nothing kept"
-        files = self.folder.rglob(f"*{_SUFFIX}") if self.folder.is_dir() else ()
+        local = self._local()
+        files = local.rglob(f"*{_SUFFIX}") if local.is_dir() else ()
         total = 0
         for path in files:
             with contextlib.suppress(OSError):  # another run may delete it
@@ -128,13 +144,21 @@ def open_cache(mode: str, folder: str) -> Cache:
 class _Files:
     """The files of the features that share an address, in a folder of their own."""
 
-    def __init__(self, root: pathlib.Path, address: Mapping[str, str]) -> None:
+    def __init__(
+        self, root: pathlib.Path, address: Mapping[str, str], bucket: pathlib.Path | None
+    ) -> None:
         self._address = _text(address)
-        self._folder = root / hashlib.sha256(self._address.encode()).hexdigest()[:32]
+        name = hashlib.sha256(self._address.encode()).hexdigest()[:32]
+        self._folder = root / name
+        self._bucket = None if bucket is None else bucket / name
 
     def read(self) -> tuple[list[Shard], list[str]]:
         shards, complaints = [], []
         try:
+            if self._bucket is not None:
+                from jaxpart.io.buckets import copy_missing
+
+                copy_missing(self._bucket, self._folder)
             paths = sorted(self._folder.glob(f"*{_SUFFIX}")) if self._folder.is_dir() else []
             remove_left(self._folder)
         except OSError as error:
@@ -156,6 +180,8 @@ class _Files:
                 complaints.append(f"cached features {path} are damaged ({reason}): made again")
                 with contextlib.suppress(OSError):
                     path.unlink()
+                    if self._bucket is not None:
+                        (self._bucket / path.name).unlink(missing_ok=True)
         return shards, complaints
 
     def _open(self, path: pathlib.Path) -> Shard:
@@ -207,13 +233,18 @@ class _Files:
                 with temporary.open("wb") as file:
                     file.write(_LENGTH.pack(len(text)) + text)
                     file.write(raw.data)
+            if self._bucket is not None and is_main():
+                from jaxpart.io.buckets import upload
+
+                upload(path, self._bucket / path.name)
             return self._open(path)
         except OSError as error:
             raise self._failed("written", error) from error
 
     def _failed(self, done: str, error: OSError) -> JaxpartError:
+        folder = self._bucket or self._folder
         return JaxpartError(
-            f"the feature cache {self._folder} cannot be {done} ({error.strerror}); {_ADVICE}"
+            f"the feature cache {folder} cannot be {done} ({error.strerror}); {_ADVICE}"
         )
 
 

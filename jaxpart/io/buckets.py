@@ -2,21 +2,24 @@
 
 A bucket knows neither renaming nor locks nor appending; but an object is there whole or not at all, and
 all processes see it from then on. So a file is made on this machine and then written as one object, and a
-folder likewise, the files at its top last: readers look for one of them first.
+folder likewise, file by file in the order in which they were made: what says that it is whole comes last.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fnmatch
 import functools
 import logging
 import pathlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+from jaxpart.devices import user_cache
 from jaxpart.errors import JaxpartError, first_line
+from jaxpart.io.files import moved_into_place
 
 try:
     import aiohttp
@@ -37,6 +40,7 @@ fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
 
 _WRITING = ".writing"
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _CUT = (
     aiohttp.ClientError,
     requests.exceptions.ConnectionError,
@@ -150,6 +154,8 @@ def _told(bucket: str, *, writes: bool = False) -> Iterator[None]:
         missing = f"there is no bucket {bucket}" if writes else f"it is not in the bucket {bucket}"
         raise FileNotFoundError(errno.ENOENT, missing) from error
     except Exception as error:  # of four libraries
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise
         raise OSError(*_reason(bucket, error)) from error
 
 
@@ -207,8 +213,7 @@ def upload(file: pathlib.Path, path: pathlib.Path) -> None:
 def written_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A fresh folder on this machine, which takes the place of one in the bucket if nothing is raised.
 
-    While it does, an object in it says so, see `remove_left`. Files at the top of the old one are removed
-    first, those of the new one are written last.
+    While it does, an object in it says so, see `remove_left`. What was made last is written last.
 
     Raises:
       OSError: It cannot be written.
@@ -222,9 +227,37 @@ def written_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         with written_object(mark):
             pass
         _remove(path, spared=mark)
-        for file in sorted(files, key=lambda file: (file.parent == folder, file)):
+        for file in sorted(files, key=lambda file: file.stat().st_mtime_ns):
             upload(file, path / file.relative_to(folder).as_posix())
         mark.unlink()
+
+
+def copies_of(path: pathlib.Path) -> pathlib.Path:
+    """Where this machine keeps copies of a folder's objects; it may not exist."""
+    return user_cache().joinpath("buckets", *path.parts[2:])
+
+
+def copy_missing(
+    path: pathlib.Path, folder: pathlib.Path, patterns: Sequence[str] = ("*",)
+) -> None:
+    """Copies objects of a folder, which are never changed, into one of this machine that lacks them.
+
+    Args:
+      path: The folder in the bucket.
+      folder: The one of this machine, which is made.
+      patterns: Of their names.
+
+    Raises:
+      JaxpartError: The bucket cannot be read.
+      OSError: An object cannot be read, or the copy not be written.
+    """
+    for source in path.iterdir() if path.is_dir() else ():
+        copy = folder / source.name
+        if copy.exists() or not any(fnmatch.fnmatchcase(source.name, one) for one in patterns):
+            continue
+        gone = contextlib.suppress(FileNotFoundError)  # another process has removed it
+        with gone, moved_into_place(copy) as temporary, _told(_bucket_of(path)):
+            _files().get_file(str(source), str(temporary))
 
 
 def remove_left(path: pathlib.Path) -> None:
