@@ -25,7 +25,7 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import write_encoder
 from jaxpart.errors import JaxpartError, shown
-from jaxpart.io.files import write_folder
+from jaxpart.io.files import path_of, remove_left, write_folder
 from jaxpart.io.tensor_files import Checkpoint, open_checkpoint, shard_of
 from jaxpart.pretraining.decoders import write_decoder
 from jaxpart.runs.progress import Progress
@@ -59,7 +59,7 @@ def convert(
     Raises:
       JaxpartError: The file cannot be read or does not fit the family, or `out` cannot be written.
     """
-    out, auto = pathlib.Path(out), family == "auto"
+    out, auto = path_of(out), family == "auto"
     if isinstance(family, str) and not auto:
         family = find_family(family)
     if not options.get("dry_run"):
@@ -254,6 +254,7 @@ def _about(source: Checkpoint, plan: Plan, options: Options, address: str) -> di
 
 
 def _check_out(out: pathlib.Path, overwrite: bool) -> None:
+    remove_left(out.parent, out.name)
     if out.is_dir() and any(out.iterdir()):
         if not (out / "encoder.json").is_file():
             raise JaxpartError(f"{out} holds something other than an encoder; name another folder")

@@ -19,12 +19,13 @@ from ml_collections import ConfigDict, config_flags
 from jaxpart import config as configs
 from jaxpart import devices, terminal
 from jaxpart.errors import JaxpartError, first_line
+from jaxpart.io.files import path_of
 from jaxpart.runs.workdir import default_workdir
 
 _FLAGS = {
     "--config NAME": "the configuration: a file of yours, or an embedded one",
     "--config.FIELD=VALUE": "changes a field of it",
-    "--workdir FOLDER": "of the run, which goes on where it was; by default a new one in ./runs",
+    "--workdir FOLDER": "of the run, which goes on where it was; or gs://…; by default a new one in ./runs",
     "--coordinator HOST:PORT": "of process 0, where there are several",
     "--num-processes N": "how many processes there are",
     "--process-id I": "which of them this is, from 0",
@@ -59,7 +60,7 @@ def _start(example: str) -> tuple[Any, pathlib.Path]:
     name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     # One folder for all processes: each writes its part of a checkpoint.
     path = devices.from_main(str(_WORKDIR.value or default_workdir(name)))
-    return config, pathlib.Path(path)
+    return config, path_of(path)
 
 
 def _command_line(arguments: list[str]) -> list[str]:

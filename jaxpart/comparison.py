@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import parse_json
+from jaxpart.io.files import parse_json, path_of
 from jaxpart.metrics.accuracy import Difference, item_scores, paired_difference
 from jaxpart.metrics.paired import retrieval_difference, segmentation_difference
 from jaxpart.runs.items import read_items
@@ -108,7 +108,7 @@ def compare_runs(first: str | pathlib.Path, second: str | pathlib.Path) -> dict[
       JaxpartError: A folder holds no items, the runs have none in common, a file is damaged, or the items
         differ.
     """
-    folders = [pathlib.Path(first), pathlib.Path(second)]
+    folders = [path_of(first), path_of(second)]
     names = [
         {path.stem for path in folder.glob("*.npz") if _task_of(path.stem)} for folder in folders
     ]
@@ -166,7 +166,7 @@ def encoder_of(folder: str | pathlib.Path) -> str:
     Raises:
       JaxpartError: The run has not ended, or its results.json is damaged.
     """
-    file = pathlib.Path(folder) / "results.json"
+    file = path_of(folder) / "results.json"
     if not file.is_file():
         raise JaxpartError(f"{folder} has no results.json: let that run finish first")
     try:
@@ -201,7 +201,7 @@ def main() -> int:
         if rows:
             sections.append(Section((kind.title, "points", "95 % interval", "p", "items"), rows))
     print(sections_text(title, sections))
-    facts = [read_facts(pathlib.Path(f), f) for f in (arguments.first, arguments.second)]
+    facts = [read_facts(path_of(f), f) for f in (arguments.first, arguments.second)]
     for task in _KINDS:
         data = dict.fromkeys(key.data for key in found if key.task == task)
         for sentence in unlike(facts, task, list(data)) if data else ():

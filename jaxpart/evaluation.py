@@ -25,6 +25,7 @@ from jaxpart.encoders.precision import REFERENCE
 from jaxpart.encoders.sharding import put_on_devices
 from jaxpart.errors import JaxpartError, first_line
 from jaxpart.features.table import FeatureTable
+from jaxpart.io.files import path_of
 from jaxpart.runs.config_checks import check_config
 from jaxpart.runs.paper import CHECKSUMS
 from jaxpart.runs.progress import Progress
@@ -103,7 +104,7 @@ def evaluate(
     with contextlib.ExitStack() as stack:
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
         progress = Progress(shown=shown and devices.is_main())
-        results = measure_encoder(frozen, config, pathlib.Path(folder), progress, weights="yours")
+        results = measure_encoder(frozen, config, path_of(folder), progress, weights="yours")
     return read_rows(results, "results.json")
 
 

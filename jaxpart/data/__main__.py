@@ -153,9 +153,7 @@ def _opened(
     if not args.root and entry.open is not None and not name.startswith(PREFIX):
         raise JaxpartError(f"pass --root FOLDER, the folder that holds {name}; {entry.advice}")
     if name.startswith(PREFIX):
-        args.tfds = {
-            field.name: getattr(args, field.name) for field in dataclasses.fields(Stated)
-        }
+        args.tfds = {field.name: getattr(args, field.name) for field in dataclasses.fields(Stated)}
     splits = args.splits or ()
     return open_splits(name, args, splits, opener=opener, progress=Progress(), faults=faults)
 

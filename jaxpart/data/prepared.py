@@ -18,7 +18,7 @@ from jaxpart.data.annotations import AnnotationTable
 from jaxpart.data.folders import NotThere, read_file
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError, first_line
-from jaxpart.io.files import parse_json
+from jaxpart.io.files import on_disk, parse_json
 from jaxpart.io.npz import read_npz
 
 VERSION = "2.0.0"
@@ -135,7 +135,7 @@ def find_prepared(root: str | pathlib.Path, name: str) -> pathlib.Path | None:
     Raises:
       JaxpartError: An earlier jaxpart prepared it.
     """
-    root = pathlib.Path(root)
+    root = on_disk(root, "a data root")
     for folder in (root, root / VERSION, root / name / VERSION):
         if (folder / METADATA).exists():
             if folder == root / name / VERSION or read_about(folder).name == name:

@@ -19,6 +19,7 @@ from jaxpart.data.prepared import METADATA, VERSION, read_about
 from jaxpart.data.sets.tfds_folders import PREFIX
 from jaxpart.data.source import Source
 from jaxpart.errors import JaxpartError, first_line
+from jaxpart.io.files import on_disk
 from jaxpart.io.modules import module_of
 from jaxpart.runs.progress import Progress
 
@@ -51,7 +52,7 @@ def prepare(
       JaxpartError: A record is wrong, an id comes twice, the disk is full or read-only, another
         process is at work there, or the folder holds other data.
     """
-    parent = pathlib.Path(out) / name
+    parent = on_disk(out, "--out") / name
     folder = parent / VERSION
     with locked(parent / ".lock", f"preparing {folder}"):
         for left in parent.glob("incomplete.*"):  # by a process that was killed

@@ -16,6 +16,7 @@ from jaxpart.encoders.precision import REFERENCE, check_precision
 from jaxpart.encoders.sharding import put_on_devices
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
+from jaxpart.io.files import path_of
 from jaxpart.zoo import shipped_folder
 
 _SIDE = 224
@@ -32,7 +33,7 @@ def encoder_folder(config: Any) -> pathlib.Path | None:
     if config.encoder.get("callable", "") or config.encoder.get("features", ""):
         return None
     if config.encoder.checkpoint:
-        return pathlib.Path(config.encoder.checkpoint)
+        return path_of(config.encoder.checkpoint)
     if config.encoder.small == "trained":
         return shipped_folder(config.method)
     if config.encoder.small == "random":

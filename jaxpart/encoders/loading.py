@@ -24,7 +24,7 @@ from jaxpart.encoders.vit import abstract_vit
 from jaxpart.encoders.weights import matrix_shapes, with_arrays
 from jaxpart.errors import JaxpartError
 from jaxpart.io import checkpoints
-from jaxpart.io.files import CHECKSUM, checksum_of, parse_json, write_json
+from jaxpart.io.files import CHECKSUM, checksum_of, parse_json, path_of, write_json
 
 FORMAT = 2
 _ARRAYS_ALONE = 1
@@ -113,7 +113,7 @@ def read_about(folder: str | pathlib.Path) -> dict[str, Any]:
     Raises:
       JaxpartError: The folder is not a converted encoder, or the file is damaged or was modified.
     """
-    about = pathlib.Path(folder) / _ABOUT
+    about = path_of(folder) / _ABOUT
     if not about.is_file():
         raise JaxpartError(
             f"{folder} is not a converted encoder (it has no {_ABOUT}); make one with "
@@ -144,7 +144,7 @@ def describe(folder: str | pathlib.Path) -> tuple[dict[str, Any], ViTConfig]:
     Raises:
       JaxpartError: The folder is missing, or its `encoder.json` is damaged or of another version.
     """
-    folder = pathlib.Path(folder)
+    folder = path_of(folder)
     about, document = folder / _ABOUT, read_about(folder)
     try:
         if document["format"] not in (FORMAT, _ARRAYS_ALONE):
@@ -199,7 +199,7 @@ def load_encoder(
         unknown.
     """
     check_precision(precision)
-    folder = pathlib.Path(folder)
+    folder = path_of(folder)
     document, config = describe(folder)
     try:
         preprocessing = _preprocessing(document)

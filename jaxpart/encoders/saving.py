@@ -12,7 +12,7 @@ from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import shapes_of, write_encoder
 from jaxpart.encoders.weights import arrays_of
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import write_folder
+from jaxpart.io.files import path_of, remove_left, write_folder
 
 
 def save_encoder(
@@ -28,7 +28,8 @@ def save_encoder(
     Raises:
       JaxpartError: The folder exists or cannot be written, or the model has another architecture.
     """
-    folder = pathlib.Path(folder)
+    folder = path_of(folder)
+    remove_left(folder.parent, folder.name)
     if folder.exists():
         raise JaxpartError(f"{folder} exists; name another folder")
     arrays = arrays_of(encoder.vit if model is None else model)

@@ -17,7 +17,7 @@ import sys
 import numpy as np
 
 from jaxpart.encoders.loading import FORMAT, describe, load_encoder
-from jaxpart.io.files import write_json
+from jaxpart.io.files import path_of, write_json
 
 
 def seal(folder: str | pathlib.Path) -> bool:
@@ -26,7 +26,7 @@ def seal(folder: str | pathlib.Path) -> bool:
     Raises:
       JaxpartError: The folder is not an encoder, its arrays were modified, or it cannot be written.
     """
-    folder = pathlib.Path(folder)
+    folder = path_of(folder)
     document, _ = describe(folder)
     if document["format"] == FORMAT:
         return False

@@ -33,7 +33,7 @@ from jaxpart.export.formats import FORMATS, check_format, write_features
 from jaxpart.export.tables import VIEWS, LabelledView, find_views
 from jaxpart.features import extract as features
 from jaxpart.features.representations import available, check_representations
-from jaxpart.io.files import parse_json
+from jaxpart.io.files import parse_json, path_of
 from jaxpart.runs.progress import Progress
 
 _VIEWS_OF = {
@@ -47,7 +47,7 @@ _FORMAT = "jaxpart features 1"
 
 def _configuration(args: argparse.Namespace) -> tuple[ConfigDict, tuple[str, ...]]:
     """The configuration, and its views."""
-    path = pathlib.Path(args.source)
+    path = path_of(args.source)
     if (path / "encoder.json").is_file():
         if not args.data:
             raise JaxpartError(
@@ -81,7 +81,7 @@ def _names(args: argparse.Namespace, config: ConfigDict, encoder: FrozenEncoder)
     if args.representations:
         return tuple(args.representations)
     tasks = [config[task] for task in config.get("tasks", ()) if task in _VIEWS_OF]
-    if (pathlib.Path(args.source) / "config.json").is_file():
+    if (path_of(args.source) / "config.json").is_file():
         names = [
             name
             for task in tasks
@@ -172,7 +172,7 @@ def _export_view(
         about["projection"] = (
             f"{narrow[0]} channels with the inner products, so the cosines, of the projector's {wide[0]}"
         )
-    path = pathlib.Path(args.out) / f"{view.name}.{args.format}"
+    path = path_of(args.out) / f"{view.name}.{args.format}"
     if devices.is_main():
         arrays = {name: vectors.whole() for name, vectors in found.features.items()}
         ids = [view.view.ids[i] for i in found.kept]

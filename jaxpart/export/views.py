@@ -25,7 +25,7 @@ from jaxpart.data.images import Pixels
 from jaxpart.errors import JaxpartError
 from jaxpart.export.tables import VIEWS, LabelledView, find_views
 from jaxpart.features.table import item_id
-from jaxpart.io.files import write_folder
+from jaxpart.io.files import path_of, remove_left, write_folder
 from jaxpart.runs.progress import Progress
 
 _VIEWS = ("parts", "parts_train", "parts_test")
@@ -81,7 +81,8 @@ def export_views(args: argparse.Namespace) -> None:
         text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
         (folder / "items.jsonl").write_text(text, encoding="utf-8", errors="surrogateescape")
 
-    out = pathlib.Path(args.out)
+    out = path_of(args.out)
+    remove_left(out.parent, out.name)
     if out.exists():
         raise JaxpartError(f"{out} exists; name another folder")
     try:

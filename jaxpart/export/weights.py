@@ -14,7 +14,7 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import load_encoder, read_about
 from jaxpart.encoders.weights import arrays_of
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import write_safetensors
+from jaxpart.io.files import path_of, write_safetensors
 
 
 def export_weights(
@@ -35,7 +35,7 @@ def export_weights(
       JaxpartError: The encoder cannot be read, the layout has no names for it, or the file cannot be
         written.
     """
-    out = pathlib.Path(out)
+    out = path_of(out)
     if out.suffix != ".safetensors":
         raise JaxpartError(
             f"{out} is not a safetensors file; use a name that ends with .safetensors"

@@ -4,6 +4,9 @@ On disk, features are safetensors files of at most `SHARD_BYTES`. Each is writte
 (`jaxpart.io.files`), and concurrent runs may write the same features safely. The header holds the address
 of the features, the ids of the rows, and checksums; a file that does not match them is deleted, and its
 rows are recomputed.
+
+A cache in a bucket is read through local copies of its objects, which never change; only the main process
+writes to it.
 """
 
 from __future__ import annotations
@@ -25,8 +28,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from jaxpart.devices import is_main
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import moved_into_place, remove_left, user_cache
+from jaxpart.io.files import in_bucket, moved_into_place, path_of, remove_left, user_cache
 
 FORMAT = "2"
 SHARD_BYTES = 128 << 20
@@ -59,7 +63,7 @@ class Cache:
 
     Attributes:
       mode: "off" (no caching), "ram" (while the program runs) or "disk".
-      folder: Where files go, in mode "disk".
+      folder: Where files go, in mode "disk"; may be in a bucket.
     """
 
     def __init__(self, mode: str, folder: str | pathlib.Path = "") -> None:
@@ -77,7 +81,7 @@ class Cache:
                 f"features.cache cannot be {mode!r}; choose from {', '.join(_MODES)}"
             )
         self.mode = mode
-        self.folder = pathlib.Path(folder or user_cache() / "features")
+        self.folder = path_of(folder or user_cache() / "features")
         self._kept: dict[str, list[Shard]] = {}
 
     def read(self, address: Mapping[str, str]) -> tuple[list[Shard], list[str]]:
@@ -90,7 +94,7 @@ class Cache:
           JaxpartError: The folder cannot be read.
         """
         if self.mode == "disk":
-            return _Files(self.folder, address).read()
+            return self._files(address).read()
         return list(self._kept.get(_text(address), [])), []
 
     def write(self, address: Mapping[str, str], shard: Shard) -> Shard:
@@ -100,17 +104,30 @@ class Cache:
           JaxpartError: A file cannot be written, as on a full disk.
         """
         if self.mode == "disk":
-            return _Files(self.folder, address).write(shard)
+            return self._files(address).write(shard)
         if self.mode == "ram":
             self._kept.setdefault(_text(address), []).append(shard)
         return shard
+
+    def _files(self, address: Mapping[str, str]) -> _Files:
+        bucket = self.folder if in_bucket(self.folder) else None
+        return _Files(self._local(), address, bucket)
+
+    def _local(self) -> pathlib.Path:
+        """The folder on this machine."""
+        if not in_bucket(self.folder):
+            return self.folder
+        from jaxpart.io.buckets import copies_of
+
+        return copies_of(self.folder)
 
     def describe(self) -> str:
         """Its location and size, as text."""
         if self.mode != "disk":
             total = sum(shard.rows.nbytes for kept in self._kept.values() for shard in kept)
             return f"{_size(total)} kept in memory" if self.mode == "ram" else "nothing kept"
-        files = self.folder.rglob(f"*{_SUFFIX}") if self.folder.is_dir() else ()
+        local = self._local()
+        files = local.rglob(f"*{_SUFFIX}") if local.is_dir() else ()
         total = 0
         for path in files:
             with contextlib.suppress(OSError):  # another run may delete it
@@ -127,13 +144,21 @@ def open_cache(mode: str, folder: str) -> Cache:
 class _Files:
     """The files of all features that share an address, in one folder."""
 
-    def __init__(self, root: pathlib.Path, address: Mapping[str, str]) -> None:
+    def __init__(
+        self, root: pathlib.Path, address: Mapping[str, str], bucket: pathlib.Path | None
+    ) -> None:
         self._address = _text(address)
-        self._folder = root / hashlib.sha256(self._address.encode()).hexdigest()[:32]
+        name = hashlib.sha256(self._address.encode()).hexdigest()[:32]
+        self._folder = root / name
+        self._bucket = None if bucket is None else bucket / name
 
     def read(self) -> tuple[list[Shard], list[str]]:
         shards, complaints = [], []
         try:
+            if self._bucket is not None:
+                from jaxpart.io.buckets import copy_missing
+
+                copy_missing(self._bucket, self._folder)
             paths = sorted(self._folder.glob(f"*{_SUFFIX}")) if self._folder.is_dir() else []
             remove_left(self._folder)
         except OSError as error:
@@ -157,6 +182,8 @@ class _Files:
                 )
                 with contextlib.suppress(OSError):
                     path.unlink()
+                    if self._bucket is not None:
+                        (self._bucket / path.name).unlink(missing_ok=True)
         return shards, complaints
 
     def _open(self, path: pathlib.Path) -> Shard:
@@ -208,13 +235,18 @@ class _Files:
                 with temporary.open("wb") as file:
                     file.write(_LENGTH.pack(len(text)) + text)
                     file.write(raw.data)
+            if self._bucket is not None and is_main():
+                from jaxpart.io.buckets import upload
+
+                upload(path, self._bucket / path.name)
             return self._open(path)
         except OSError as error:
             raise self._failed("written", error) from error
 
     def _failed(self, done: str, error: OSError) -> JaxpartError:
+        folder = self._bucket or self._folder
         return JaxpartError(
-            f"the feature cache {self._folder} cannot be {done} ({error.strerror}); {_ADVICE}"
+            f"the feature cache {folder} cannot be {done} ({error.strerror}); {_ADVICE}"
         )
 
 

@@ -27,6 +27,7 @@ from jaxpart.encoders.loading import digest_of
 from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.precision import REFERENCE
 from jaxpart.errors import JaxpartError, first_line
+from jaxpart.io.files import on_disk
 from jaxpart.io.npz import read_npz
 
 _IDS = "ids"
@@ -131,7 +132,7 @@ def read_table(path: str | pathlib.Path, *, side: int) -> FeatureTable:
       JaxpartError: It cannot be read, has no ids or no features, has an id twice with different features,
         or a feature is NaN or infinite.
     """
-    path = pathlib.Path(path)
+    path = on_disk(path, "a file of features")
     if not path.is_file():
         raise JaxpartError(f"config.encoder.features: there is no file {path}")
     readers = {".safetensors": _safetensors, ".npz": _npz, ".parquet": _parquet}

@@ -20,6 +20,7 @@ from http.client import HTTPException, HTTPResponse
 from typing import IO
 
 from jaxpart.errors import JaxpartError
+from jaxpart.io.files import on_disk
 from jaxpart.runs.progress import Progress
 
 _CHUNK = 1 << 20
@@ -62,7 +63,7 @@ def fetch(
       JaxpartError: There is no network, the server refuses, the connection was cut off, the file has
         another size or checksum, or the disk is full or read-only.
     """
-    folder, progress = pathlib.Path(folder), progress or Progress()
+    folder, progress = on_disk(folder, "--out"), progress or Progress()
     done, part = folder / file.name, folder / f"{file.name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)

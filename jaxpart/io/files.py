@@ -3,6 +3,8 @@
 What is being written has a temporary name beside its own, and its writer holds a lock on it, which the
 system lets go of however the writer ends. So what a killed process has left is told from what another
 one is at, and the next that writes the same file, or looks into the folder, removes it.
+
+In a bucket (gs://…) it is `jaxpart.io.buckets` that sees to it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -27,6 +30,47 @@ from jaxpart.errors import JaxpartError
 CHECKSUM = "checksum"
 """Field of a JSON document: SHA-256 of all its others."""
 
+_BUCKET = "gs://"
+
+
+def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
+    """A path as a user names it: on a disk, or in a bucket of Google Cloud, gs://BUCKET/….
+
+    Raises:
+      JaxpartError: It is of another kind, names no bucket, or what reads buckets is not installed.
+    """
+    text = os.fspath(path)
+    if text.startswith(_BUCKET):
+        from jaxpart.io.buckets import bucket_path  # needs packages that are not everybody's
+
+        return bucket_path(text)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
+        raise JaxpartError(
+            f"{text} cannot be read or written; name a path on a disk, or gs://BUCKET/FOLDER of Google "
+            f"Cloud Storage"
+        )
+    return pathlib.Path(path)
+
+
+def on_disk(path: str | os.PathLike[str], what: str) -> pathlib.Path:
+    """A path as a user names it that has to be on a disk.
+
+    Args:
+      path: It.
+      what: What it is of, for the message.
+
+    Raises:
+      JaxpartError: It is in a bucket, or see `path_of`.
+    """
+    if in_bucket(path):
+        raise JaxpartError(f"{what} cannot be in a bucket ({path}); name one on a disk")
+    return path_of(path)
+
+
+def in_bucket(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is in a bucket."""
+    return os.fspath(path).startswith(_BUCKET)
+
 
 def user_cache() -> pathlib.Path:
     """jaxpart's folder among the user's caches; it may not exist."""
@@ -37,8 +81,16 @@ def user_cache() -> pathlib.Path:
 def remove_left(folder: pathlib.Path, name: str | None = None) -> None:
     """Removes what killed processes have begun to write as a file or folder of that name, or of any.
 
-    Where the file system knows no locks, nothing is removed.
+    Where the file system knows no locks, nothing is removed. In a bucket it is the folder of that name
+    that is removed, if its writer has not said that it is whole.
     """
+    if in_bucket(folder):
+        from jaxpart.io import buckets
+
+        if name is not None:
+            with contextlib.suppress(OSError):
+                buckets.remove_left(folder / name)
+        return
     pattern = "*" if name is None else glob.escape(name)
     for left in folder.glob(f".{pattern}.writing-*"):
         with contextlib.suppress(OSError), _lock(left):
@@ -98,6 +150,12 @@ def moved_into_place(path: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
       OSError: It cannot be written.
     """
+    if in_bucket(path):
+        from jaxpart.io.buckets import written_object
+
+        with written_object(path) as temporary:
+            yield temporary
+        return
     with _temporary(path, lambda temporary: temporary.touch(exist_ok=False)) as temporary:
         yield temporary
         os.replace(temporary, path)
@@ -208,6 +266,12 @@ def folder_moved_into_place(out: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
       OSError: It cannot be written.
     """
+    if in_bucket(out):
+        from jaxpart.io.buckets import written_folder
+
+        with written_folder(out) as folder:
+            yield folder
+        return
     old = out.with_name(f".{out.name}.replaced")
     with _temporary(out, lambda temporary: temporary.mkdir()) as folder:
         _settle(out, old)  # a process was killed between the two moves below, or after them
@@ -234,6 +298,12 @@ def remove_folder(folder: pathlib.Path) -> None:
 
     What a killed process has not removed is left to the next call, or to `remove_left`.
     """
+    if in_bucket(folder):
+        from jaxpart.io.buckets import remove
+
+        with contextlib.suppress(OSError):
+            remove(folder)
+        return
     aside = _temporary_name(folder)
     with contextlib.suppress(OSError):
         os.replace(folder, aside)

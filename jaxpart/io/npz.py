@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 
 from jaxpart.errors import JaxpartError
+from jaxpart.io.files import in_bucket, path_of
 
 
 def read_npz(file: str | pathlib.Path, advice: str) -> dict[str, np.ndarray]:
@@ -23,7 +24,8 @@ def read_npz(file: str | pathlib.Path, advice: str) -> dict[str, np.ndarray]:
     """
     arrays = {}
     try:
-        with zipfile.ZipFile(file) as members:
+        content = io.BytesIO(path_of(file).read_bytes()) if in_bucket(file) else file
+        with zipfile.ZipFile(content) as members:
             for name in members.namelist():
                 data = io.BytesIO(members.read(name))
                 array = np.lib.format.read_array(data, allow_pickle=False)

@@ -16,6 +16,7 @@ import sys
 from typing import Any
 
 from jaxpart import command, devices
+from jaxpart.io.files import on_disk
 from jaxpart.pretraining.recipe import check_recipe
 from jaxpart.pretraining.run import pretrain
 from jaxpart.runs.progress import Progress
@@ -25,6 +26,7 @@ from jaxpart.runs.workdir import WorkDir
 def main(config: Any, path: pathlib.Path) -> None:
     """Trains an encoder by a configuration in a work directory."""
     check_recipe(config)
+    path = on_disk(path, "the work directory of a pretraining")
     progress = Progress(shown=devices.is_main())
     workdir = WorkDir(path, json.loads(config.to_json_best_effort()), writes=devices.is_main())
     results = pretrain(config, workdir, progress)

@@ -26,6 +26,7 @@ from jaxpart.encoders.precision import REFERENCE, set_precision
 from jaxpart.encoders.weights import matrix_shapes, with_arrays
 from jaxpart.errors import JaxpartError
 from jaxpart.io import checkpoints
+from jaxpart.io.files import path_of
 
 KINDS = ("ibot", "mae", "beit", "cae")
 _ARRAYS = "decoder"
@@ -114,7 +115,7 @@ def load_decoder(folder: str | pathlib.Path) -> nnx.Module:
     Raises:
       JaxpartError: There is none, or it is damaged.
     """
-    folder = pathlib.Path(folder)
+    folder = path_of(folder)
     document, encoder = describe(folder)
     if "decoder" not in document:
         raise JaxpartError(

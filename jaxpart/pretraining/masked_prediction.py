@@ -134,7 +134,7 @@ def load_predictor(encoder: Encoder, folder: str | pathlib.Path) -> Predictor:
             f"the decoder of {folder} is {config.kind}'s, which predicts no patches; choose from "
             f"{', '.join(KINDS)}"
         )
-    if describe(pathlib.Path(folder))[0]["digest"] != encoder.digest:
+    if describe(folder)[0]["digest"] != encoder.digest:
         raise JaxpartError(f"{folder} holds a different encoder; load the encoder from there too")
     return Predictor(encoder, config, decoder)
 

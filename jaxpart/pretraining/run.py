@@ -22,7 +22,7 @@ from jaxpart.encoders.loading import describe, write_encoder
 from jaxpart.encoders.weights import arrays_of
 from jaxpart.errors import JaxpartError
 from jaxpart.io.checkpoints import Checkpointer
-from jaxpart.io.files import write_folder
+from jaxpart.io.files import on_disk, write_folder
 from jaxpart.pretraining import tokenizer
 from jaxpart.pretraining.decoders import write_decoder
 from jaxpart.pretraining.objective import Objective, Student, find
@@ -53,6 +53,7 @@ def make_supply(config: Any, workdir: WorkDir, progress: Progress) -> Supply:
         raise JaxpartError(
             "the data root is missing: pass --config.data.root=FOLDER, which holds imagenet/train"
         )
+    on_disk(data.root, "a data root")
     source = ImageNet(data.root, "train")
     workdir.reads("pretraining", source)
     return loaded_supply(source, data.image_size, config.batch_size, config.seed)

@@ -7,10 +7,10 @@ from jaxpart import terminal
 terminal.begin(__name__)
 
 import argparse
-import pathlib
 import sys
 
 from jaxpart.errors import JaxpartError
+from jaxpart.io.files import on_disk, path_of
 from jaxpart.report.build import make_report, make_slide
 from jaxpart.report.evaluate import Limits
 from jaxpart.report.pictures import make_pictures
@@ -75,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
 def _pictures(args: argparse.Namespace) -> int:
     if not args.images:
         raise JaxpartError("--images is the number of --pictures shown, so it cannot be 0")
-    out = pathlib.Path(args.out)
-    make_pictures(pathlib.Path(args.pictures), args.encoder, out, args.images, Progress())
+    out = path_of(args.out)
+    make_pictures(on_disk(args.pictures, "--pictures"), args.encoder, out, args.images, Progress())
     print(f"report: {out / 'index.html'}")
     return 0
 
@@ -97,12 +97,12 @@ def main(arguments: list[str] | None = None) -> int:
         return _pictures(args)
     if args.slide:
         sharp = Limits(args.patches, 0, args.quick, picture=720, thumbnail=140)
-        make_slide(args.workdirs, pathlib.Path(args.slide), sharp, Progress())
+        make_slide(args.workdirs, path_of(args.slide), sharp, Progress())
         print(f"slide: {args.slide}")
         return 0
     limits = None if args.tables_only else Limits(args.patches, args.images, args.quick)
-    make_report(args.workdirs, pathlib.Path(args.out), limits, Progress())
-    print(f"report: {pathlib.Path(args.out) / 'index.html'}")
+    make_report(args.workdirs, path_of(args.out), limits, Progress())
+    print(f"report: {path_of(args.out) / 'index.html'}")
     return 0
 
 

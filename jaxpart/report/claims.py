@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
-from jaxpart.io.files import parse_json
+from jaxpart.io.files import parse_json, path_of
 from jaxpart.study.claims import CLAIMS
 from jaxpart.study.entries import read_study
 from jaxpart.study.verdicts import Judged, judge
@@ -21,7 +21,7 @@ def claims_of(folders: Sequence[str | pathlib.Path]) -> list[tuple[str, list[Jud
       JaxpartError: The results of a study are damaged.
     """
     found = []
-    for folder in map(pathlib.Path, folders):
+    for folder in map(path_of, folders):
         if "entries" in parse_json((folder / "results.json").read_bytes()):
             found.append((str(folder), judge(read_study(folder).entries, CLAIMS)))
     return found

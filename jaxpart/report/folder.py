@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import folder_moved_into_place
+from jaxpart.io.files import folder_moved_into_place, remove_left
 from jaxpart.report.figures.style import Picture
 from jaxpart.runs.progress import Progress
 
@@ -24,6 +24,7 @@ def report_folder(out: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
       JaxpartError: Something else than an earlier report is there, or it cannot be written.
     """
+    remove_left(out.parent, out.name)
     if out.exists() and not (out / _MARK).is_file() and (out.is_file() or any(out.iterdir())):
         raise JaxpartError(f"{out} exists and is not an earlier report; name another --out")
     try:

@@ -10,6 +10,7 @@ from jaxpart.data.images import Pixels, decode, image_eval
 from jaxpart.encoders.configured import configured_encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
+from jaxpart.io.files import path_of
 from jaxpart.report.figures import token_figures
 from jaxpart.report.folder import mark, report_folder, save_pictures
 from jaxpart.report.match import match
@@ -79,7 +80,7 @@ def named(encoder: str) -> tuple[FrozenEncoder, str, str]:
     """
     config = part_config("", "", projector=True)
     caveat = ""
-    if pathlib.Path(encoder).is_dir():
+    if path_of(encoder).is_dir():
         config.encoder.checkpoint = encoder
     elif encoder in METHODS:
         config.method = encoder

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxpart.errors import JaxpartError, shown
-from jaxpart.io.files import parse_json
+from jaxpart.io.files import parse_json, path_of
 from jaxpart.runs.comparable import encoder_differs
 from jaxpart.runs.items import read_items
 from jaxpart.runs.paper import METHODS
@@ -82,7 +82,7 @@ def read_runs(folders: Sequence[str | pathlib.Path]) -> list[Run]:
     Raises:
       JaxpartError: One is not the folder of a finished run, or is named twice.
     """
-    paths = [path for folder in folders for path in _runs_of(pathlib.Path(folder))]
+    paths = [path for folder in folders for path in _runs_of(path_of(folder))]
     resolved = [path.resolve() for path in paths]
     for i, path in enumerate(resolved):
         if path in resolved[:i]:

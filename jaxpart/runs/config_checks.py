@@ -5,7 +5,6 @@ What stands under `segmentation`, the task's own module checks.
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -17,6 +16,7 @@ from jaxpart.encoders import families
 from jaxpart.encoders.precision import Precision
 from jaxpart.errors import JaxpartError
 from jaxpart.features.cache import PRECISIONS
+from jaxpart.io.files import path_of
 from jaxpart.labels import IGNORE
 from jaxpart.runs.config_rules import (
     BATCH,
@@ -167,7 +167,7 @@ def check_config(config: Any) -> None:
                 f"this configuration has no fields for the task {task!r}; choose from "
                 f"{', '.join(name for name in TASKS if name in config)}, or take another --config"
             )
-    folder = pathlib.Path(config.features.folder or ".")
+    folder = path_of(config.features.folder or ".")
     if folder.exists() and not folder.is_dir():
         raise JaxpartError(f"config.features.folder is {folder}, which is no folder; name another")
     _check_encoder(config.get("encoder", {}))

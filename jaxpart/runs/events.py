@@ -6,14 +6,16 @@ import pathlib
 from typing import Any
 
 from jaxpart.errors import JaxpartError
+from jaxpart.io.files import on_disk
 
 
 def event_writer(folder: pathlib.Path) -> Any:
     """A `tensorboardX.SummaryWriter` into a folder, which `tensorboard --logdir` shows.
 
     Raises:
-      JaxpartError: The package is not installed.
+      JaxpartError: The package is not installed, or the folder is in a bucket.
     """
+    on_disk(folder, "TensorBoard events")
     try:
         from tensorboardX import SummaryWriter
     except ImportError:

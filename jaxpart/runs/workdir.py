@@ -15,7 +15,14 @@ from typing import Any, TextIO
 from jaxpart.data.identity import identity_of
 from jaxpart.data.source import Source
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import from_json, moved_into_place, parse_json, sealed_json, to_json
+from jaxpart.io.files import (
+    from_json,
+    in_bucket,
+    moved_into_place,
+    parse_json,
+    sealed_json,
+    to_json,
+)
 from jaxpart.runs.events import event_writer
 from jaxpart.runs.rows import Key, Row, parse_row
 
@@ -141,7 +148,8 @@ class WorkDir:
             self.file("config.json", sealed_json(config).encode())
             self.file("versions.json", (to_json(_versions()) + "\n").encode())
             self._read_metrics()
-            self._metrics = (path / _METRICS).open("a", encoding="utf-8")
+            if not in_bucket(path):  # which knows no appending
+                self._metrics = (path / _METRICS).open("a", encoding="utf-8")
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -241,17 +249,20 @@ class WorkDir:
             self._events.add_scalar(name, value, step)
 
     def _append(self, what: Measured, fields: Mapping[str, Any]) -> None:
-        if self._metrics is None:
+        if not self._writes:
             return
         entry = {"time": round(time.time(), 3), **fields}
         entry = json.loads(to_json(entry, indent=None))  # NaN is null there
         line = to_json({**entry, _SUM: _crc(entry)}, indent=None)
+        self._measured[what] = line
+        if self._metrics is None:
+            self.file(_METRICS, self._lines().encode())
+            return
         try:
             self._metrics.write(line + "\n")
             self._metrics.flush()
         except OSError as error:
             raise self._unwritable(error) from error
-        self._measured[what] = line
 
     def measured(self) -> list[dict[str, Any]]:
         """All measurements so far, those before a resume too; the last of each."""
@@ -263,12 +274,13 @@ class WorkDir:
 
     def finish(self, results: dict[str, Any]) -> None:
         """Writes results.json, and metrics.jsonl anew without what was measured twice."""
-        if self._metrics is None:
+        if not self._writes:
             return
         if self._events is not None:
             self._events.close()
         try:
-            self._metrics.close()
+            if self._metrics is not None:
+                self._metrics.close()
             self.file(_METRICS, self._lines().encode())
             self.file("results.json", sealed_json(results).encode())
         except OSError as error:

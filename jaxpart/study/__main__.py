@@ -12,12 +12,11 @@ from jaxpart import terminal
 terminal.begin(__name__)
 
 import argparse
-import pathlib
 import sys
 from collections.abc import Sequence
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import replacing
+from jaxpart.io.files import path_of, replacing
 from jaxpart.study.document import document
 from jaxpart.study.entries import STORED, Study, merge, read_study, store
 from jaxpart.study.evaluate import study_text
@@ -32,11 +31,11 @@ def _parser() -> argparse.ArgumentParser:
     what = "work directory of a study, or a file of stored results"
     collect = commands.add_parser("collect", help="store results in the package")
     collect.add_argument("studies", nargs="+", metavar="STUDY", help=what)
-    collect.add_argument("--out", type=pathlib.Path, default=STORED, help=f"default: {STORED}")
+    collect.add_argument("--out", type=path_of, default=STORED, help=f"default: {STORED}")
     show = commands.add_parser("show", help="print the table and the claims")
     show.add_argument("studies", nargs="*", metavar="STUDY", help=f"{what}; default: the stored")
     write = commands.add_parser("write", help="write the page")
-    write.add_argument("file", type=pathlib.Path, metavar="FILE", help="docs/study.md")
+    write.add_argument("file", type=path_of, metavar="FILE", help="docs/study.md")
     write.add_argument("studies", nargs="*", metavar="STUDY", help=f"{what}; default: the stored")
     return parser
 

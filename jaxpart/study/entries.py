@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import parse_json, write_json
+from jaxpart.io.files import parse_json, path_of, write_json
 from jaxpart.runs.rows import VERSION, Row, check_version, parse_rows
 
 STORED = pathlib.Path(__file__).resolve().parent / "results.json"
@@ -73,7 +73,7 @@ def read_study(path: str | pathlib.Path) -> Study:
     Raises:
       JaxpartError: It is not there, not finished, damaged, or not of a study.
     """
-    file = pathlib.Path(path)
+    file = path_of(path)
     file = file / "results.json" if file.is_dir() else file
     if not file.is_file():
         raise JaxpartError(

@@ -12,6 +12,7 @@ from typing import Any
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import describe
 from jaxpart.errors import JaxpartError
+from jaxpart.io.files import path_of
 from jaxpart.runs.paper import METHODS
 from jaxpart.zoo import shipped_folder
 
@@ -88,7 +89,7 @@ def find_members(chosen: Sequence[str]) -> list[Member]:
 def _folders(name: str) -> list[pathlib.Path]:
     if name in METHODS:
         return [shipped_folder(name)]
-    folder = pathlib.Path(name)
+    folder = path_of(name)
     if (folder / _ABOUT).is_file():
         return [folder]
     order = {method: place for place, method in enumerate(METHODS)}

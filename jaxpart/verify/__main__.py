@@ -11,12 +11,11 @@ terminal.begin(__name__)
 
 import argparse
 import math
-import pathlib
 import re
 import sys
 from typing import Any
 
-from jaxpart.io.files import write_json
+from jaxpart.io.files import path_of, write_json
 from jaxpart.runs.progress import Progress
 
 
@@ -133,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     report = args.run(args)
     if args.json:
-        write_json(pathlib.Path(args.json), report.as_json())
+        write_json(path_of(args.json), report.as_json())
     print(report.as_text())
     return 0 if report.same else 1
 

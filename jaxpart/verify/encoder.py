@@ -14,6 +14,7 @@ import numpy as np
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import load_encoder, read_about
 from jaxpart.errors import JaxpartError
+from jaxpart.io.files import path_of
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.table import Section, sections_text
 from jaxpart.verify.comparing import TOLERANCE, Difference, compare
@@ -162,7 +163,7 @@ def verify_encoder(
     """
     checkpoint = pathlib.Path(checkpoint)
     encoder, source = load_encoder(folder), read_about(folder).get("source", {})
-    digest = _check_source(checkpoint, pathlib.Path(folder), source)
+    digest = _check_source(checkpoint, path_of(folder), source)
     trained_at = tuple(source.get("trained_at", encoder.config.image_size))
     module = load_reference(
         reference,

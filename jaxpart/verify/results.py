@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import parse_json
+from jaxpart.io.files import parse_json, path_of
 from jaxpart.runs.comparable import data_differs, encoder_differs, remark
 from jaxpart.runs.config_diff import differences
 from jaxpart.runs.paper import METHODS
@@ -216,7 +216,7 @@ def _encoders(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
 
 
 def _file(path: str | pathlib.Path) -> pathlib.Path:
-    path = pathlib.Path(path)
+    path = path_of(path)
     return path / "results.json" if path.is_dir() else path
 
 

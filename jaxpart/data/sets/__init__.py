@@ -31,6 +31,7 @@ from jaxpart.data.sets.tfds_folders import ADVICE, PREFIX
 from jaxpart.data.source import Source
 from jaxpart.data.subset import RenumberedParts
 from jaxpart.errors import JaxpartError
+from jaxpart.io.files import on_disk
 from jaxpart.runs.progress import Progress
 
 
@@ -276,6 +277,7 @@ def open_official(name: str, split: str, config: Any) -> Source:
             f"the data root is missing: pass --config.data.root=FOLDER, the folder that holds {name} "
             f"({entry.advice})"
         )
+    on_disk(config.root, "a data root")
     return entry.open(config.root, split)
 
 

@@ -14,6 +14,7 @@ from jaxpart.data.sets.pf_pascal import pf_pascal
 from jaxpart.data.sets.spair import spair
 from jaxpart.data.source import Source
 from jaxpart.errors import JaxpartError
+from jaxpart.io.files import on_disk
 
 PAIR_SETS = {
     "critters": "",
@@ -64,6 +65,7 @@ def open_pairs(name: str, data: Any, *, most: int, seed: int) -> PairSet:
         raise JaxpartError(
             f"the data root is missing: pass --config.data.root=FOLDER, the folder that holds {name}"
         )
+    on_disk(data.root, "a data root")
     split = PAIR_SETS[name]
     if name == "cub_parts":
         cub = Cub(data.root, split)

@@ -1,0 +1,274 @@
+"""Paths that begin with gs://, against an emulator of Google Cloud Storage on this machine."""
+
+import asyncio
+import json
+import pathlib
+import socket
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpart import devices
+from jaxpart.encoders.loading import load_encoder, random_encoder
+from jaxpart.encoders.saving import save_encoder
+from jaxpart.encoders.small import small_config
+from jaxpart.errors import JaxpartError
+from jaxpart.features.cache import Cache, Shard
+from jaxpart.io.checkpoints import Checkpointer
+from jaxpart.io.files import (
+    moved_into_place,
+    on_disk,
+    path_of,
+    remove_folder,
+    remove_left,
+    write_folder,
+    write_json,
+)
+from jaxpart.report.build import make_report
+from jaxpart.report.runs import read_runs
+from jaxpart.runs.progress import Progress
+from jaxpart.runs.rows import Row
+from jaxpart.runs.workdir import WorkDir
+
+server = pytest.importorskip("gcp_storage_emulator.server")
+gcsfs = pytest.importorskip("gcsfs")
+
+BUCKET = "gs://test-bucket"
+CONFIG = {"seed": 0, "data": {}, "encoder": {}, "features": {}}
+ROW = Row("cub_parts", "retrieval", "AP", 0.25, representation="embedding")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def emulator():
+    """The environment of processes that are to write to it."""
+    port = free_port()
+    running = server.create_server("127.0.0.1", port, in_memory=True, default_bucket=BUCKET[5:])
+    running.start()
+    address = f"http://127.0.0.1:{port}"
+    environment = {"STORAGE_EMULATOR_HOST": address, "TENSORSTORE_GCS_HTTP_URL": address}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield environment
+    running.stop()
+
+
+@pytest.fixture
+def bucket(emulator, request):
+    """A folder in a bucket, of the test's own."""
+    return path_of(f"{BUCKET}/{request.node.originalname}")
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("path", ["gs://", "s3://bucket/run", "https://host/run"])
+def test_what_is_no_path_of_a_bucket_is_told(path):
+    with pytest.raises(JaxpartError, match="gs://BUCKET/FOLDER"):
+        path_of(path)
+
+
+def test_paths_on_a_disk_are_as_they_were():
+    assert type(path_of("runs/one")) is type(pathlib.Path("runs/one"))
+    assert path_of("c:/d") == pathlib.Path("c:/d")
+    with pytest.raises(JaxpartError, match="a file of features cannot be in a bucket"):
+        on_disk("gs://bucket/features.npz", "a file of features")
+
+
+def test_a_path_is_used_as_one_on_a_disk(bucket):
+    assert not (bucket / "a").exists()
+    assert not bucket.is_dir()
+    assert list(bucket.glob("*")) == []
+    write_json(bucket / "a" / "one.json", {"one": 1})
+    write_json(bucket / "two.json", {"two": "é"})
+    assert bucket.is_dir()
+    assert (bucket / "a" / "one.json").is_file()
+    assert not (bucket / "a").is_file()
+    assert names(bucket) == ["a/one.json", "two.json"]
+    assert [path.name for path in bucket.glob("*.json")] == ["two.json"]
+    assert sorted(path.name for path in bucket.iterdir()) == ["a", "two.json"]
+    assert json.loads((bucket / "two.json").read_text(encoding="utf-8"))["two"] == "é"
+    assert str(bucket.resolve() / "a") == f"{bucket}/a"
+    (bucket / "two.json").unlink()
+    remove_folder(bucket)
+    remove_folder(bucket)
+    assert not bucket.exists()
+
+
+def test_nothing_is_written_where_something_is_raised(bucket):
+    def write(folder):
+        (folder / "inner").mkdir()
+        (folder / "inner" / "array").write_text("new")
+        raise OSError(28, "No space left on device")
+
+    write_folder(bucket / "out", lambda folder: (folder / "array").write_text("old"))
+    with pytest.raises(JaxpartError, match="No space left"):
+        write_folder(bucket / "out", write)
+    with pytest.raises(NotADirectoryError), moved_into_place(bucket / "file") as temporary:
+        (temporary / "none").write_text("")
+    assert names(bucket) == ["out/array"]
+
+
+def test_a_folder_whose_writer_was_killed_is_removed(bucket, monkeypatch):
+    from jaxpart.io import buckets
+
+    def write(folder):
+        (folder / "figures").mkdir()
+        (folder / "figures" / "a.png").write_text("a")
+        (folder / "report.json").write_text("{}")
+
+    def killed(file, path):
+        if path.name == "report.json":
+            raise KeyboardInterrupt
+        upload(file, path)
+
+    write_folder(bucket / "out", lambda folder: (folder / "old").write_text("old"))
+    upload = buckets.upload
+    monkeypatch.setattr(buckets, "upload", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(bucket / "out", write)
+    monkeypatch.undo()
+    assert names(bucket) == ["out/.writing", "out/figures/a.png"]  # what readers look for is last
+    remove_left(bucket, "out")
+    assert not (bucket / "out").exists()
+    write_folder(bucket / "out", write)
+    remove_left(bucket, "out")
+    assert names(bucket) == ["out/figures/a.png", "out/report.json"]
+
+
+def test_a_run_in_a_bucket_goes_on_and_is_reported(bucket):
+    run = WorkDir(bucket / "run", CONFIG)
+    run.row(ROW)
+    again = WorkDir(bucket / "run", CONFIG)
+    again.belongs_to("the encoder", "one")
+    assert [entry["value"] for entry in again.measured()] == [0.25]
+    about = {"name": "mae", "trained": True, "digest": "0" * 64, "weights": "yours"}
+    again.finish({"encoder": about, "tasks": ["retrieval"], "rules": {}, "rows": [ROW.fields()]})
+    with pytest.raises(JaxpartError, match="another configuration"):
+        WorkDir(bucket / "run", CONFIG | {"seed": 1})
+    assert read_runs([str(bucket / "run")])[0].rows[0].value == 0.25
+    for _ in range(2):  # an earlier report is replaced
+        make_report([str(bucket / "run")], bucket / "report", None, Progress(shown=False))
+    assert (bucket / "report" / "index.html").is_file()
+    with pytest.raises(JaxpartError, match="no earlier report"):
+        make_report([str(bucket / "run")], bucket / "run", None, Progress(shown=False))
+
+
+def test_what_needs_a_disk_says_so(bucket):
+    with pytest.raises(JaxpartError, match="TensorBoard events cannot be in a bucket"):
+        WorkDir(bucket, CONFIG, tensorboard=True)
+
+
+def test_a_bucket_that_is_missing_is_told(emulator):
+    with pytest.raises(JaxpartError, match="written: there is no bucket missing-bucket;"):
+        WorkDir(path_of("gs://missing-bucket/run"), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, "permission for the bucket test-bucket is denied"),
+        (403, "permission for the bucket test-bucket is denied"),
+        (503, "the bucket test-bucket does not answer"),
+        (400, "the bucket test-bucket refuses it"),
+    ],
+)
+def test_a_refusal_is_told(bucket, monkeypatch, status, said):
+    async def refuse(self, method, path, *args, **kwargs):
+        gcsfs.retry.validate_response(status, b'{"error": {"message": "so"}}', "path")
+
+    monkeypatch.setattr(gcsfs.GCSFileSystem, "_request", refuse)
+    with pytest.raises(JaxpartError, match=f"{bucket}/identity.json cannot be read: {said}"):
+        WorkDir(bucket, CONFIG)
+    with pytest.raises(JaxpartError, match=f"cannot be written: {said}"):
+        write_json(bucket / "file.json", {})
+
+
+def test_a_connection_that_is_cut_is_told(bucket, monkeypatch):
+    async def at_once(seconds):
+        pass
+
+    monkeypatch.setattr(asyncio, "sleep", at_once)  # of the half minute for which it tries again
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(
+        JaxpartError, match="cannot be read: the bucket test-bucket does not answer"
+    ):
+        WorkDir(bucket, CONFIG)
+
+
+def test_an_encoder_in_a_bucket_is_loaded(bucket):
+    encoder = random_encoder("mae", small_config("mae"))
+    save_encoder(encoder, str(bucket))
+    with pytest.raises(JaxpartError, match="exists; name another folder"):
+        save_encoder(encoder, str(bucket))
+    again = load_encoder(str(bucket), put=np.asarray)
+    assert again.digest == encoder.digest
+    remove_folder(bucket / "weights" / "d")
+    with pytest.raises(JaxpartError, match="are damaged"):
+        load_encoder(str(bucket))
+    remove_folder(bucket / "weights")
+    with pytest.raises(JaxpartError, match="are missing; convert the checkpoint again"):
+        load_encoder(str(bucket))
+
+
+def test_a_checkpoint_in_a_bucket_is_read_back(bucket):
+    def state(value):
+        return devices.replicate({"kernel": np.full((3, 2), value, np.float32)})
+
+    for step in (1, 2):
+        checkpointer = Checkpointer(bucket)
+        checkpointer.save(step, state(step), {"epoch": step})
+        checkpointer.wait()
+    assert [path.name for path in bucket.iterdir()] == ["2"]  # one is kept
+    (bucket / "2" / "commit_success.txt").unlink()
+    assert Checkpointer(bucket).restore(state(0)) is None  # its writer was killed
+    checkpointer = Checkpointer(bucket)
+    checkpointer.save(3, state(3), {"epoch": 3})
+    checkpointer.wait()
+    step, found, place = Checkpointer(bucket).restore(state(0))
+    assert (step, place) == (3, {"epoch": 3})
+    assert jnp.array_equal(found["kernel"], state(3)["kernel"])
+    checkpointer.delete()
+    assert not bucket.exists()
+    assert Checkpointer(bucket).restore(state(0)) is None
+
+
+def test_features_in_a_bucket_are_shared_by_machines(bucket, tmp_path, monkeypatch):
+    address = {"encoder": "one", "view": "patch 64"}
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+
+    def on(machine, folder=bucket):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / machine))
+        return Cache("disk", str(folder))
+
+    kept = on("first").write(address, Shard(["a", "b", "c"], rows))
+    assert isinstance(kept.rows, np.memmap)
+    (file,) = bucket.rglob("*")
+    other = on("second")
+    ((shard,), complaints) = other.read(address)
+    assert (list(shard.ids), complaints) == (["a", "b", "c"], [])
+    assert isinstance(shard.rows, np.memmap)
+    np.testing.assert_array_equal(shard.rows, rows)
+    assert other.describe().endswith(f"kept in {bucket}")
+    assert other.read({**address, "encoder": "another"}) == ([], [])
+
+    with moved_into_place(file) as temporary:
+        temporary.write_bytes(b"damaged")
+    found, complaints = on("third").read(address)
+    assert not found
+    assert "are damaged" in complaints[0]
+    assert not file.exists()  # its rows are made again
+
+    with pytest.raises(JaxpartError, match=r"written \(there is no bucket missing-bucket\);"):
+        on("third", "gs://missing-bucket/features").write(address, kept)
+    monkeypatch.setattr("jaxpart.features.cache.is_main", lambda: False)
+    on("third").write(address, kept)
+    assert not file.exists()  # the main process writes it
