@@ -17,9 +17,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from jaxpart.io.files import user_cache
 from jaxpart.errors import JaxpartError, first_line
-from jaxpart.io.files import moved_into_place
+from jaxpart.io.files import moved_into_place, user_cache
 
 try:
     import aiohttp
