@@ -21,7 +21,7 @@ function drawImages(state) {
   const from = page * PAGE + 1;
   byId("found").textContent = found.length
     ? `${from}–${from + shown.length - 1} of ${found.length.toLocaleString("en")} images`
-    : "No image fits; search for less.";
+    : "No matching image.";
   byId("before").disabled = page === 0;
   byId("after").disabled = (page + 1) * PAGE >= found.length;
 }
