@@ -2,7 +2,7 @@ r"""Part tasks with BEiT.
 
     python -m jaxpart.main --config configs/beit_part.py
 
-runs on the embedded data set with the small BEiT encoder that came with jaxpart; under 3 minutes on
+runs on the bundled data set with the bundled small BEiT encoder; under 3 minutes on
 2 cores.
 
     python -m convert beit CHECKPOINT checkpoints/beit_vitb16

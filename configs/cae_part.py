@@ -2,7 +2,7 @@ r"""Part tasks with CAE.
 
     python -m jaxpart.main --config configs/cae_part.py
 
-runs on the embedded data set with the small CAE encoder that came with jaxpart; under 3 minutes on
+runs on the bundled data set with the bundled small CAE encoder; under 3 minutes on
 2 cores.
 
     python -m convert cae CHECKPOINT checkpoints/cae_vitb16

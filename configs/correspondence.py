@@ -2,7 +2,7 @@ r"""Semantic correspondence: a keypoint of one image found in another of its cla
 
     python -m jaxpart.main --config configs/correspondence.py
 
-runs on critters with the small iBOT encoder that came with jaxpart.
+runs on critters with the bundled small iBOT encoder.
 
     python -m jaxpart.main --config configs/correspondence.py:spair \
         --config.method=dinov2 --config.encoder.checkpoint=checkpoints/dinov2 --config.data.root=DATA

@@ -2,7 +2,7 @@ r"""Part tasks with DeiT.
 
     python -m jaxpart.main --config configs/deit_part.py
 
-runs on the embedded data set with the small DeiT encoder that came with jaxpart; under 3 minutes on
+runs on the bundled data set with the bundled small DeiT encoder; under 3 minutes on
 2 cores.
 
     python -m convert deit CHECKPOINT checkpoints/deit_vitb16

@@ -2,7 +2,7 @@ r"""Part tasks with DINO.
 
     python -m jaxpart.main --config configs/dino_part.py
 
-runs on the embedded data set with the small DINO encoder that came with jaxpart; under 3 minutes on
+runs on the bundled data set with the bundled small DINO encoder; under 3 minutes on
 2 cores.
 
     python -m convert dino CHECKPOINT checkpoints/dino_vitb16

@@ -2,7 +2,7 @@ r"""Part tasks with iBOT.
 
     python -m jaxpart.main --config configs/ibot_part.py
 
-runs on the embedded data set with the small iBOT encoder that came with jaxpart; under 3 minutes on
+runs on the bundled data set with the bundled small iBOT encoder; under 3 minutes on
 2 cores.
 
     python -m convert ibot CHECKPOINT checkpoints/ibot_vitb16

@@ -2,7 +2,7 @@ r"""Part tasks with MAE.
 
     python -m jaxpart.main --config configs/mae_part.py
 
-runs on the embedded data set with the small MAE encoder that came with jaxpart; under 3 minutes on
+runs on the bundled data set with the bundled small MAE encoder; under 3 minutes on
 2 cores.
 
     python -m convert mae CHECKPOINT checkpoints/mae_vitb16

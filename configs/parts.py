@@ -2,7 +2,7 @@ r"""Unsupervised parts: clusters of patch tokens within the foreground, by every
 
     python -m jaxpart.main --config configs/parts.py
 
-runs on critters with the small iBOT encoder that came with jaxpart.
+runs on critters with the bundled small iBOT encoder.
 
     python -m jaxpart.main --config configs/parts.py:cub \
         --config.method=dinov2 --config.encoder.checkpoint=checkpoints/dinov2 --config.data.root=DATA

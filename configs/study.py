@@ -2,7 +2,7 @@ r"""The paper's comparison in miniature: seven small encoders, all tasks, one ta
 
     python -m jaxpart.main --config configs/study.py
 
-measures the seven encoders that came with jaxpart on the embedded data set; under 10 minutes on 2 cores.
+measures the seven encoders bundled with jaxpart on the bundled data set; under 10 minutes on 2 cores.
 A study that was ended goes on with the encoder it was at, if --workdir names its folder.
 
     python -m jaxpart.main --config configs/study.py --config.seeds=3

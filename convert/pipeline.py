@@ -16,7 +16,7 @@ import numpy as np
 from convert import decoders
 from convert.families import FAMILIES, find_family
 from convert.family import Family
-from convert.hints import explain, preprocessing_of
+from convert.hints import explain, hint, preprocessing_of
 from convert.options import Options
 from convert.plan import Faults, Plan, make_plan
 from convert.sources import Stated, find_source
@@ -67,7 +67,7 @@ def convert(
     name = family.name if isinstance(family, Family) else None
     path, stated = find_source(str(checkpoint), name)
     if not isinstance(family, Family):
-        family = find_family(_stated_family(stated, checkpoint, path))
+        family = find_family(_stated_family(stated, checkpoint, path, str(out)))
         say(f"family, as the checkpoint states: {family.name}")
     chosen = stated.completed(options)
     family.layout(chosen.layout)
@@ -151,7 +151,7 @@ def notes(plan: Plan, options: Options) -> list[str]:
         by_reason[reason].append(key)
     lines += [f"left out: {_some(keys)} ({shown(why)})" for why, keys in by_reason.items()]
     assumed = ", ".join(_assumed(plan, options))
-    return [*lines, f"taken for granted, no array tells: {assumed}"]
+    return [*lines, f"assumed, not stored in the checkpoint: {assumed}"]
 
 
 def _assumed(plan: Plan, options: Options) -> list[str]:
@@ -213,13 +213,17 @@ def _preprocessing(family: Family, options: Options) -> Preprocessing:
     return Preprocessing(options.mean or known.mean, options.std or known.std)
 
 
-def _stated_family(stated: Stated, checkpoint: str | pathlib.Path, path: pathlib.Path) -> str:
+def _stated_family(
+    stated: Stated, checkpoint: str | pathlib.Path, path: pathlib.Path, out: str
+) -> str:
     if stated.family is None:
         if not path.exists():
             raise JaxpartError(f"{checkpoint} does not exist; give the checkpoint")
+        contents = open_checkpoint(path).contents
+        found = hint(FAMILIES["vit"], contents, Options(), str(checkpoint), out)
         raise JaxpartError(
             f"{checkpoint} does not state its family; name it instead of auto, one of "
-            f"{', '.join(FAMILIES)}"
+            f"{', '.join(FAMILIES)}{f'; {found}' if found else ''}"
         )
     return stated.family
 

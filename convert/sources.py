@@ -169,7 +169,7 @@ def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:
         from huggingface_hub import errors
     except ImportError:
         raise JaxpartError(
-            "this needs huggingface_hub, which is not installed: pip install 'jaxpart[hub]'"
+            "this needs huggingface_hub, which is not installed: pip install huggingface_hub"
         ) from None
     owner_and_name, revision, file = found.groups()
 

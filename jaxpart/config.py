@@ -25,11 +25,11 @@ _PART_TASKS = (
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _FOLDERS = (_HERE / "configs", _HERE.parent / "configs")
-"""Of the embedded configurations: installed, or in the source tree."""
+"""Of the bundled configurations: installed, or in the source tree."""
 
 
 def locate(argument: str) -> str:
-    """Path of a configuration file, which may be one of those that came with jaxpart.
+    """Path of a configuration file, which may be one of those bundled with jaxpart.
 
     Args:
       argument: What follows --config: "configs/ibot_part.py" or "configs/ibot_part.py:paper".
@@ -48,7 +48,7 @@ def locate(argument: str) -> str:
 
 
 def embedded() -> list[str]:
-    """Names of the configurations that came with jaxpart."""
+    """Names of the configurations bundled with jaxpart."""
     return sorted(
         {
             f"configs/{file.relative_to(folder).as_posix()}"
@@ -76,7 +76,7 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
 
     Args:
       method: "ibot", …
-      argument: "" for the embedded data set and a small encoder; "paper" for CUB-200-2011 and COCO
+      argument: "" for the bundled data set and a small encoder; "paper" for CUB-200-2011 and COCO
         with the released ViT-B/16.
       projector: Whether the method's released checkpoint has a projector to compare with.
     """
@@ -88,7 +88,7 @@ def part_config(method: str, argument: str | None, *, projector: bool) -> Config
 
 
 def _embedded(method: str) -> ConfigDict:
-    """The experiment on the embedded data set, with the small encoder that came with jaxpart."""
+    """The experiment on the bundled data set, with the bundled small encoder."""
     config = ConfigDict()
     config.method = method
     config.seed = 0
@@ -100,7 +100,7 @@ def _embedded(method: str) -> ConfigDict:
     # Your word that the checkpoint was converted from the file that the method's authors released: tables
     # print it, and the paper's figures stand beside results of such weights alone.
     config.encoder.released = False
-    # Without a checkpoint: the small encoder that came with jaxpart, or "random" weights in its place.
+    # Without a checkpoint: the bundled small encoder, or "random" weights in its place.
     config.encoder.small = "trained"
     config.encoder.precision = "float32-highest"  # or "float32", JAX's default, or "bfloat16"
     # "permuted": against positions, as MAE's published retrieval and part classification do.
@@ -176,7 +176,7 @@ def correspondence_config(argument: str | None) -> ConfigDict:
     """Semantic correspondence.
 
     Args:
-      argument: "" for the embedded data set and a small encoder; "spair" or "cub" for a converted
+      argument: "" for the bundled data set and a small encoder; "spair" or "cub" for a converted
         checkpoint on these data.
     """
     variant = variant_of(argument, ["spair", "cub"])
@@ -206,7 +206,7 @@ def parts_config(argument: str | None) -> ConfigDict:
     """Unsupervised parts.
 
     Args:
-      argument: "" for the embedded data set and a small encoder; "cub" for a converted checkpoint on
+      argument: "" for the bundled data set and a small encoder; "cub" for a converted checkpoint on
         CUB-200-2011.
     """
     variant = variant_of(argument, ["cub"])
@@ -235,11 +235,11 @@ def parts_config(argument: str | None) -> ConfigDict:
 
 
 def study_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
-    """All tasks on the embedded data set, sized for many encoders: see `jaxpart.study`.
+    """All tasks on the bundled data set, sized for many encoders: see `jaxpart.study`.
 
     Args:
       argument: "": there are no variants.
-      methods: The encoders that came with jaxpart.
+      methods: The encoders bundled with jaxpart.
     """
     variant_of(argument, [])
     config = part_config("", "", projector=True)
@@ -343,7 +343,7 @@ def _paper_segmentation() -> ConfigDict:
 
 
 def _embedded_classification() -> ConfigDict:
-    """Part classification, sized for the embedded data set."""
+    """Part classification, sized for the bundled data set."""
     config = ConfigDict()
     config.heads = ("linear", "attentive")
     config.references = ("knn", "logistic")  # without learning rates, on the linear head's features
@@ -397,7 +397,7 @@ def object_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
     """Object classification.
 
     Args:
-      argument: "" for the embedded data set and a small encoder; a method for ImageNet-1k with its
+      argument: "" for the bundled data set and a small encoder; a method for ImageNet-1k with its
         released ViT-B/16.
       methods: Those there are.
     """

@@ -273,7 +273,7 @@ def test_what_cannot_be_measured_is_left_out_and_said():
         ("linear",),
         ("knn", "logistic"),
     )
-    assert "returns embedding: without segmentation, layers, masked_parts" in said[-1]
+    assert "returns embedding: skipping segmentation, layers, masked_parts" in said[-1]
     assert config.tasks[-1] == "masked_parts"
     config.tasks = ("layers",)
     with pytest.raises(JaxpartError, match=r"none of config\.tasks \(layers\) can be measured"):

@@ -143,7 +143,7 @@ def pretrain_config(
 
 
 def critters_config(method: str) -> ConfigDict:
-    """The small encoder on the embedded data set.
+    """The small encoder on the bundled data set.
 
     All methods see the same images, for at most 20 minutes on 2 cores.
     """

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--encoder",
         metavar="ENCODER",
-        help="whose pictures: a converted folder, a method whose small encoder came with jaxpart "
+        help="whose pictures: a converted folder, a method with a bundled small encoder "
         "(ibot), or timm:NAME",
     )
     limits = Limits()

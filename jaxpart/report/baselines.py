@@ -57,7 +57,7 @@ def not_above(run: Run, keys: Sequence[Key]) -> str:
         row = one(run.rows, *key)
         if best and row and row.value <= best[1]:
             told.append(
-                f"{key.representation} on {key.data} ({100 * row.value:.1f}) than {best[0]} "
+                f"{key.representation} on {key.data} ({100 * row.value:.1f}) is not above {best[0]} "
                 f"({100 * best[1]:.1f})"
             )
-    return f"{run.label} retrieves no better by {', '.join(told)}." if told else ""
+    return f"{run.label}: {'; '.join(told)}." if told else ""

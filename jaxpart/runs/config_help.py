@@ -50,7 +50,7 @@ MEANINGS: Mapping[str, str] = {
     "tensorboard": "also write TensorBoard events (needs tensorboardX)",
     "encoder.checkpoint": "folder of a converted encoder, written by `python -m convert`",
     "encoder.released": "your word that the checkpoint is the file that the method's authors released",
-    "encoder.small": "without a checkpoint: the small encoder that came with jaxpart, or random weights",
+    "encoder.small": "without a checkpoint: the bundled small encoder, or random weights",
     "encoder.precision": "of matrix products",
     "encoder.patch_order": "permuted: patches against positions, a slip of the published code for MAE",
     "encoder.model_devices": "devices that share the weights, where one cannot hold them",

@@ -1,6 +1,6 @@
 """How a claim is decided: comparisons of figures, each with the interval of its difference.
 
-The rules were written before any result of a trained encoder was seen:
+Rules:
 
 - A comparison tests the difference of two figures against a bound, which is 0 unless the claim states a
   size. It holds if the 95 % interval of the difference lies on the claimed side of the bound, does not hold

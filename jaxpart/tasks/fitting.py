@@ -1,5 +1,5 @@
-"""What of a configuration can be measured with a function or a file of features, which may hold little of
-what a ViT returns."""
+"""Fits a configuration to what an encoder returns: functions and files of features may return little, and
+many ViTs have no projector."""
 
 from __future__ import annotations
 
@@ -17,19 +17,24 @@ from jaxpart.tasks.segmentation.options import setting_of
 
 
 def fitted(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> Any:
-    """A configuration without what a function cannot be asked for.
+    """The configuration without whatever the encoder does not return.
 
     Args:
-      config: The whole configuration; it is left as it is.
-      encoder: A converted ViT is asked for all that the configuration says.
-      say: Is told what is left out.
+      config: The whole configuration; it is not modified.
+      encoder: Of a converted ViT, only a missing projection is dropped; anything else is an error later.
+      say: Receives messages about what is dropped.
 
     Raises:
       JaxpartError: Nothing is left.
     """
-    if isinstance(encoder, Encoder):
-        return config
     config = copy.deepcopy(config)
+    if isinstance(encoder, Encoder):
+        wanted = config.get("retrieval", {}).get("representations", ())
+        if "projection" in wanted and len(wanted) > 1 and not has(encoder, "projection"):
+            kept = tuple(name for name in wanted if name != "projection")
+            say(f"{encoder.name} has no projection: retrieval uses {', '.join(kept)}")
+            config.retrieval.representations = kept
+        return config
     left = tuple(task for task in config.tasks if _FITTED[task](config, encoder, say))
     if not left:
         raise JaxpartError(
@@ -38,7 +43,9 @@ def fitted(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> A
         )
     without = [task for task in config.tasks if task not in left]
     if without:
-        say(f"{encoder.name} returns {', '.join(_returned(encoder))}: without {', '.join(without)}")
+        say(
+            f"{encoder.name} returns {', '.join(_returned(encoder))}: skipping {', '.join(without)}"
+        )
     config.tasks = left
     return config
 
@@ -56,12 +63,12 @@ def _keep(
     *,
     tokens: bool = False,
 ) -> bool:
-    """Takes representations that the encoder does not have out of a field; returns whether any is left."""
+    """Drops representations that the encoder does not have from a field; returns whether any is left."""
     wanted: Sequence[str] = options[field]
     kept = tuple(name for name in wanted if has(encoder, name, tokens=tokens))
     if kept and len(kept) < len(wanted):
         gone = ", ".join(name for name in wanted if name not in kept)
-        say(f"{encoder.name} has no {gone}: {where} goes by {', '.join(kept)}")
+        say(f"{encoder.name} has no {gone}: {where} uses {', '.join(kept)}")
     if kept:
         options[field] = kept
     return bool(kept)
@@ -87,7 +94,7 @@ def _heads(task: str) -> Callable[[Any, FrozenEncoder, Callable[[str], None]], b
         if not linear and vectors:
             wished = ", ".join(options.linear.representations)
             options.linear.representations, linear = tuple(vectors[:1]), True
-            say(f"{encoder.name} has no {wished}: {task}.linear goes by {vectors[0]}")
+            say(f"{encoder.name} has no {wished}: {task}.linear uses {vectors[0]}")
         heads, wanted = ["linear"] if linear else [], options.attentive
         if _keep(wanted, "representations", encoder, f"{task}.attentive", say, tokens=True):
             shapes = check_representations(encoder, wanted.representations, tokens=True)

@@ -92,7 +92,7 @@ class EncoderReport:
     def as_text(self) -> str:
         """What is taken for granted; a table for each size, and what is to be said of it."""
         rows = [(one.name, f"{one.value}; {one.note}") for one in self.granted]
-        granted = sections_text(None, [Section(("taken for granted", ""), rows)])
+        granted = sections_text(None, [Section(("assumptions", ""), rows)])
         return "\n".join([granted, *(self._size_text(size) for size in self.sizes)])
 
     def _size_text(self, size: SizeReport) -> str:

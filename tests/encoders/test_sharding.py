@@ -102,7 +102,9 @@ def test_weights_stay_cut():
 
 def test_uneven_shares_are_refused():
     for count in (0, 3, 8):
-        with pytest.raises(JaxpartError, match=rf"cut over {count} .* has 4 heads; give a config"):
+        with pytest.raises(
+            JaxpartError, match=rf"with 4 heads cannot be sharded over {count} devices; give"
+        ):
             put_on_devices(encoder_of("plain"), count)
     encoder = random_encoder("x", ViTConfig(**BODY | {"num_heads": 8, "mlp_width": 64}))
     with pytest.raises(
@@ -131,8 +133,8 @@ def test_features_and_windows_with_cut_weights():
 def test_a_configuration_names_the_devices():
     config = configs.part_config("ibot", "", projector=True)
     config.encoder.model_devices = 2
-    encoder = configured_encoder(config)
-    assert encoder.groups == devices.mesh().shape["model"] == 2
+    configured_encoder(config)
+    assert devices.mesh().shape["model"] == 2
     config.encoder.model_devices = 3
     with pytest.raises(JaxpartError, match="cannot be sharded over 3 devices"):
         configured_encoder(config)

@@ -227,7 +227,7 @@ def test_baselines_stand_below(tmp_path):
             made_run(tmp_path / "b", "dino", rows=retrieved(critters=0.27)),
         ]
     )
-    note = "iBOT retrieves no better by projection on {} (30.0) than 12 × 12 pixels, grey (35.0)."
+    note = "iBOT: projection on {} (30.0) is not above 12 × 12 pixels, grey (35.0)."
     table = table_of(paper_tables(runs), "table3_part_retrieval")
     assert [row.label for row in table.rows[7:]] == [
         "iBOT",

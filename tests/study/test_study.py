@@ -68,7 +68,7 @@ def test_a_study(config, folders, tmp_path, monkeypatch, capsys):
     assert not select(ibot.values(), task="masked_parts")  # its decoder predicts no patches
     document = json.loads((path / "results.json").read_text())
     assert document["runs"] == ["mae-0", "ibot-0"]
-    assert [claim["number"] for claim in document["claims"]] == [1, 2, 3, 4]
+    assert [claim["number"] for claim in document["claims"]] == [1, 2, 3, 4, 5]
     assert document["claims"][0]["verdict"] == "undecided"  # DeiT is not there
     text = running.study_text(study)
     assert "claim 3" in text

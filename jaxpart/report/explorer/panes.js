@@ -60,7 +60,7 @@ function pane(state, column) {
   const list = element("ol", {}, ...near.map((one, rank) => element("li", {}, tile(set, one, rank, state))));
   rove(list);
   const facts = element("p", { className: "score" });
-  if (ap !== null) facts.append(element("b", { textContent: `AP ${percent(ap)}` }), ` mean ${percent(pair.meanAp)}`);
+  if (ap !== null) facts.append(element("b", { textContent: `query AP ${percent(ap)}` }), ` mean AP ${percent(pair.meanAp)}`);
   if (set.named) facts.append(element("span", { textContent: `${right} of ${near.length} right` }));
   const made = element(
     "article",

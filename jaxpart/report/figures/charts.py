@@ -203,7 +203,7 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
         axis.set_xlabel(f"block, from 0{right}")
         axis.set_ylabel(f"{title.rsplit('(', 1)[1].rstrip(')')} (%)")
         axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    caption = "What each block's output alone gives."
+    caption = "Score of each block's output alone."
     if any(title in found for title, _ in behind):
         caption += (
             " Hollow: each layer of the projector (of MoCo v3's predictor too), and its output."

@@ -80,9 +80,9 @@ def principal_components(seen: Sequence[Seen]) -> Picture:
     return Picture(
         "principal_components",
         "Patch tokens as colours: red, green and blue are their first three principal components, "
-        "one basis for all images of an encoder, so that the same part has the same colour where the "
-        "encoder knows it. Below, the same of the foreground alone: patches on one side of the first "
-        "component, cut where it parts them best. Which side, the images' borders tell: it may be wrong.",
+        "one basis for all images of an encoder, so similar tokens have similar colours. Below, the same "
+        "for the foreground alone: patches on one side of the first component, split automatically; the "
+        "side less common at the image borders is taken as foreground, which can be wrong.",
         figure,
     )
 
