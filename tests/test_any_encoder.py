@@ -12,6 +12,8 @@ import jaxpart
 from convert.pipeline import convert
 from jaxpart.config import part_config
 from jaxpart.encoders.callables import named_encoder, of_function
+from jaxpart.encoders.loading import random_encoder
+from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
 from jaxpart.export.__main__ import main as export
 from jaxpart.features.table import read_table
@@ -276,8 +278,17 @@ def test_what_cannot_be_measured_is_left_out_and_said():
     assert "returns embedding: skipping segmentation, layers, masked_parts" in said[-1]
     assert config.tasks[-1] == "masked_parts"
     config.tasks = ("layers",)
-    with pytest.raises(JaxpartError, match=r"none of config\.tasks \(layers\) can be measured"):
+    with pytest.raises(JaxpartError, match=r"none of config\.tasks \(layers\) can use"):
         fitted(config, made(pooled), said.append)
+
+
+def test_a_vit_without_a_projector_is_retrieved_by_the_rest():
+    config, said = part_config("ibot", "", projector=True), []
+    left = fitted(config, random_encoder("mae", small_config("mae")), said.append)
+    assert left.retrieval.representations == ("embedding", "cls_token")
+    assert said == ["mae has no projection: retrieval uses embedding, cls_token"]
+    config.retrieval.representations = ("projection",)  # nothing else is wanted: an error, later
+    assert fitted(config, random_encoder("mae", small_config("mae")), said.append) == config
 
 
 def test_blocks_of_several_grids_are_segmented_by_those_of_the_last(tmp_path):

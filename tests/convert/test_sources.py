@@ -271,7 +271,10 @@ def test_sharded_on_the_hub(hub, folder, tmp_path):
 def test_a_file_does_not_say_what_it_is(tmp_path, capsys):
     save_file(plain_vit(), tmp_path / "model.safetensors")
     assert main(["auto", str(tmp_path / "model.safetensors"), str(tmp_path / "out")]) == 2
-    assert "does not state its family; name it instead of auto" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "does not state its family; name it instead of auto" in said
+    assert "this looks like" in said
+    assert "python -m convert" in said
     assert main(["auto", str(tmp_path / "none.pth"), str(tmp_path / "out")]) == 2
     assert "none.pth does not exist" in capsys.readouterr().err
     with pytest.raises(jaxpart.JaxpartError, match="holds no weights by the name of"):
