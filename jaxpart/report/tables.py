@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from jaxpart.report.baselines import baseline_rows, not_above
 from jaxpart.report.layouts import LAYOUTS, Column, Layout
@@ -119,15 +120,44 @@ ABREAST = 8
 """Columns that fit beside each other."""
 _LONGEST = 60
 """Characters of a data set in the name of a file."""
-_ELSEWHERE = {
-    "retrieval": ("Part retrieval, AP", {"metric": "AP", "head": ""}),
-    "classification": ("Part classification, top-1 of the best epoch", {"metric": "best"}),
-    "object_classification": (
-        "Object classification, top-1 of the best epoch",
-        {"metric": "best"},
+
+
+class _Other(NamedTuple):
+    """Tables beside the paper's, one per data set.
+
+    Attributes:
+      name: Suffix of the files' names.
+      task: Whose results they show.
+      title: Title, without the data set.
+      metrics: A column for each.
+      everywhere: Whether to show the paper's data sets too.
+      head: Of the results; None: any.
+    """
+
+    name: str
+    task: str
+    title: str
+    metrics: tuple[str, ...]
+    everywhere: bool = False
+    head: str | None = None
+
+
+_UNSELECTED = "at the last epoch, and chosen on held-out training images"
+_OTHERS = (
+    _Other("retrieval", "retrieval", "Part retrieval, AP", ("AP",), head=""),
+    *(
+        table
+        for task, title in (
+            ("classification", "Part classification, top-1"),
+            ("object_classification", "Object classification, top-1"),
+        )
+        for table in (
+            _Other(task, task, f"{title} of the best epoch", ("best",)),
+            _Other(f"{task}_chosen", task, f"{title} {_UNSELECTED}", ("last", "chosen"), True),
+        )
     ),
-    "segmentation": ("Segmentation, mIoU", {"metric": "mIoU"}),
-}
+    _Other("segmentation", "segmentation", "Segmentation, mIoU", ("mIoU",)),
+)
 
 
 def paper_tables(runs: Sequence[Run]) -> list[Table]:
@@ -179,14 +209,16 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
 
 
 def other_tables(runs: Sequence[Run]) -> list[Table]:
-    """The same measurements on data that the paper does not have, one table per task and data set."""
+    """Tables beside the paper's: other data sets, and accuracies not chosen on the test set."""
     known = {fields["data"] for la in LAYOUTS for c in la.columns for fields in c.results}
     tables: list[Table] = []
-    for task, (title, fields) in _ELSEWHERE.items():
+    for other in _OTHERS:
+        task = other.task
         found: dict[str, dict[Key, None]] = {}
         for run in runs:
-            for row in select(run.rows, task=task, group="", **fields):
-                if row.data not in known:
+            for row in select(run.rows, task=task, group=""):
+                shown = row.metric in other.metrics and other.head in (None, row.head)
+                if shown and (other.everywhere or row.data not in known):
                     found.setdefault(row.data, {})[row.key] = None
         for data, columns in found.items():
             keys = list(columns)
@@ -204,11 +236,12 @@ def other_tables(runs: Sequence[Run]) -> list[Table]:
             notes = [note for run in measured if (note := not_above(run, keys))]
             notes += [note for run in measured for note in _rules(run, task)]
             notes += unlike([run.facts for run in measured], task, [data])
-            name = re.sub(r"\W+", "_", f"{data[:_LONGEST]}_{task}")
+            name = re.sub(r"\W+", "_", f"{data[:_LONGEST]}_{other.name}")
             if any(table.name == name for table in tables):
                 name += f"_{len(tables)}"
-            headings = [_heading(key) for key in keys]
-            tables.append(Table(name, f"{title}, on {data}", headings, rows, False, notes))
+            several = len(other.metrics) > 1
+            headings = [_heading(key) + (f", {key.metric}" if several else "") for key in keys]
+            tables.append(Table(name, f"{other.title}, on {data}", headings, rows, False, notes))
     return tables
 
 

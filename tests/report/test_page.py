@@ -116,7 +116,7 @@ def test_the_claims_of_a_study(browser, tmp_path):
     page = browser.new_page(viewport={"width": 390, "height": 800})
     page.goto((tmp_path / "out" / "index.html").as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.locator("#summary + #claims .claim").count() == 4
+    assert page.locator("#summary + #claims .claim").count() == 5
     first = page.locator(".claim").first
     assert first.locator(".verdict").inner_text() in ("holds", "does not hold", "undecided")
     first.locator("summary").click()

@@ -176,6 +176,21 @@ def test_other_data_and_several_runs(tmp_path):
     assert next(iter(runs[0].curves().values())).shape == (5,)
 
 
+def test_accuracies_that_were_not_chosen_on_the_test_set(tmp_path):
+    rows = [
+        *ROWS,
+        Row(CUB, "classification", "last", 0.93, "linear", "cls_token"),
+        Row(CUB, "classification", "chosen", 0.92, "linear", "cls_token"),
+        Row(CUB, "classification", "chosen", 0.9, "knn", "cls_token"),
+    ]
+    tables = other_tables(read_runs([made_run(tmp_path / "run", rows=rows)]))
+    table = table_of(tables, f"{CUB}_classification_chosen")
+    headings = ["linear, cls_token, last", "linear, cls_token, chosen", "knn, cls_token, chosen"]
+    assert table.columns == headings
+    assert [cell.ours for cell in table.rows[0].cells] == pytest.approx([93, 92, 90])
+    assert not any(table.name == f"{CUB}_classification" for table in tables)  # the paper's table
+
+
 def test_what_runs_of_a_table_do_not_share_stands_below(tmp_path):
     folders = [made_run(tmp_path / "a", rows=ROWS)]
     folders.append(made_run(tmp_path / "b", rows=ROWS, precision="bfloat16"))
