@@ -185,7 +185,7 @@ def test_accuracies_that_were_not_chosen_on_the_test_set(tmp_path):
     ]
     tables = other_tables(read_runs([made_run(tmp_path / "run", rows=rows)]))
     table = table_of(tables, f"{CUB}_classification_chosen")
-    headings = ["linear, cls_token, last", "linear, cls_token, chosen", "knn, cls_token, chosen"]
+    headings = ["linear/cls_token, last", "linear/cls_token, chosen", "knn/cls_token, chosen"]
     assert table.columns == headings
     assert [cell.ours for cell in table.rows[0].cells] == pytest.approx([93, 92, 90])
     assert not any(table.name == f"{CUB}_classification" for table in tables)  # the paper's table

@@ -163,14 +163,14 @@ def _draw_levels(figure: Figure, run: Run, data: str) -> None:
         if row.interval:
             axis.plot([100 * end for end in row.interval], [line, line], color=_INK, lw=3)
         axis.text(0, line - 0.3, name, size=20, va="bottom")
-        right = max(100 * (row.high or row.value), theirs or 0) + 2 * most
+        right = max(100 * (row.high or row.value), theirs or 0) + 5 * most
         axis.text(right, line, f"{value:.1f}", size=27, va="center", weight="bold")
         if theirs is not None:
             axis.plot([theirs, theirs], [line - 0.27, line + 0.27], color=QUERY, lw=4)
             axis.text(theirs, line + 0.28, f"paper {theirs:.1f}", size=18, color=QUERY,
                       ha="center", va="top")  # fmt: skip
     axis.set_ylim(len(levels) - 0.5, -0.7)
-    axis.set_xlim(0, 130 * most)
+    axis.set_xlim(0, 140 * most)
     axis.set_axis_off()
     counted = one(run.rows, data, "retrieval", "patches")
     of = f"percent, of {counted.value:,.0f} patches" if counted else "percent"
