@@ -1,4 +1,4 @@
-"""Frozen features: an encoder sees every fixed view of an item once."""
+"""Extracts frozen features: every fixed view of an item is encoded once."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from jaxpart.features.table import FeatureTable
 from jaxpart.runs.progress import Progress
 
 _BLOCK_VALUES = 1 << 20
-"""Of features, copied at a time."""
+"""Bytes of features copied at a time."""
 _SECONDS_PER_SHARD = 60.0
-"""An interrupted run loses no more than this."""
+"""Seconds between saves: an interrupted run loses no more than this."""
 
 _step = jax.jit(represent, static_argnames="names")
 
 
 class Features:
-    """One representation of the items of a view, in their order, wherever it lies.
+    """One representation of the items of a view, in order, in memory or on disk.
 
     Attributes:
       shape: [item, …].
@@ -42,7 +42,7 @@ class Features:
     """
 
     def __init__(self, shards: Sequence[Shard], ids: Sequence[str]) -> None:
-        """Finds each item among shards that hold them all."""
+        """Locates each item in the shards."""
         self._rows = [shard.rows for shard in shards]
         location: dict[str, tuple[int, int]] = {}
         for number, shard in enumerate(shards):
@@ -53,7 +53,7 @@ class Features:
         self.dtype = self._rows[0].dtype
 
     def __getitem__(self, items: slice | Int[np.ndarray, "*rows"]) -> np.ndarray:
-        """Those of some items, `[*rows, …]`, as an array has them; from disk, only they are read."""
+        """Features of some items, `[*rows, …]`; only these are read from disk."""
         indices = np.arange(len(self._place))[items]
         number, row = self._place[indices.reshape(-1)].T
         if len(self._rows) == 1:
@@ -65,7 +65,7 @@ class Features:
         return np.asarray(found).reshape(*indices.shape, *self.shape[1:])
 
     def whole(self) -> np.ndarray:
-        """All of them, float32: an array of its own, made without a second one beside it."""
+        """All features as a new float32 array, without another copy in memory."""
         found = np.empty(self.shape, np.float32)
         step = max(1, _BLOCK_VALUES // max(1, math.prod(self.shape[1:])))
         for start in range(0, len(found), step):
@@ -75,14 +75,14 @@ class Features:
 
 @dataclasses.dataclass(frozen=True)
 class Extracted:
-    """What came of the images of a view.
+    """The features of a view.
 
     Attributes:
-      features: By representation, of the items kept.
-      kept: Numbers of the items that could be read.
-      skipped: The errors of the others.
-      encoded: How many items the encoder saw now; the others were in the cache.
-      rounding: Largest error of storing a feature in bfloat16, as a share of the largest feature; of
+      features: By representation, for the items kept.
+      kept: Indices of the readable items.
+      skipped: Errors of the other items.
+      encoded: Number of items encoded now; the others were cached.
+      rounding: Largest error of storing features in bfloat16, relative to the largest feature, of
         those encoded now.
     """
 
@@ -102,22 +102,22 @@ def extract(
     *,
     batch_size: int,
 ) -> Extracted:
-    """Features of a view, from the cache as far as they are there.
+    """Features of a view, from the cache where available.
 
-    Pixels travel as uint8 and are normalised on the devices, over which each batch is cut. The last
-    batch is padded, so that one program serves all; the devices work on a batch while the next is read.
+    Pixels are transferred as uint8 and normalised on the devices, over which each batch is sharded. The last
+    batch is padded, so there is a single program; the next batch is read while the devices compute.
 
     Args:
       encoder: The frozen encoder.
       view: The images.
       names: Representations, see `jaxpart.features.representations.represent`.
       config: The configuration's `features`: `cache`, `folder` and `precision`.
-      progress: Shows how far it is, what was damaged, and how large the cache is.
+      progress: Shows progress, damaged files, and the size of the cache.
       batch_size: Images per step; rounded up to what the devices share evenly.
 
     Raises:
-      JaxpartError: There are no images, they cannot be cut into the encoder's patches, one cannot be
-        read, a feature is NaN or infinite, or the cache cannot be written.
+      JaxpartError: There are no images, they do not fit the encoder's patches, one cannot be read, a
+        feature is NaN or infinite, or the cache cannot be written.
     """
     if config.precision not in PRECISIONS:
         raise JaxpartError(
@@ -135,7 +135,7 @@ def extract(
     writer = _Writer(cache, addresses, PRECISIONS[config.precision])
     errors: dict[int, JaxpartError] = {}
     total = 0
-    # Items lack all of the representations as a rule, or some, if these were not asked for before.
+    # Items usually lack all representations, or those that were not requested before.
     lacking = np.stack([absent[name] for name in names], axis=1)
     for pattern in np.unique(lacking[lacking.any(axis=1)], axis=0):
         wanted = tuple(name for name, lacks in zip(names, pattern, strict=True) if lacks)
@@ -168,14 +168,14 @@ def extract(
 def count_absent(
     encoder: FrozenEncoder, view: View, names: Sequence[str], config: Any, progress: Progress
 ) -> int:
-    """How many images of a view `extract` would show the encoder now, since the cache lacks them.
+    """Number of images of a view that `extract` would encode, since they are not cached.
 
     Args:
-      encoder: See `extract`, as all arguments.
+      encoder: See `extract` for all arguments.
       view: The images.
       names: Representations.
       config: The configuration's `features`.
-      progress: Is told what was damaged.
+      progress: Receives messages about damaged files.
     """
     if isinstance(encoder, FeatureTable):
         return 0
@@ -187,7 +187,7 @@ def count_absent(
 def seconds_per_image(
     encoder: FrozenEncoder, size: int, names: Sequence[str], *, batch_size: int
 ) -> float:
-    """How long an encoder takes for an image, measured on the second of two batches; the first compiles.
+    """Seconds per image, measured on the second of two batches; the first one compiles.
 
     Args:
       encoder: The frozen encoder.
@@ -212,8 +212,8 @@ def _cached(
 ) -> tuple[
     Cache, dict[str, dict[str, str]], dict[str, list[Shard]], dict[str, Bool[np.ndarray, " item"]]
 ]:
-    """The cache, and of each representation its address, its shards, and which items are not in them."""
-    # An encoder without a digest may be another one tomorrow.
+    """The cache and, for each representation, its address, its shards, and the items missing from them."""
+    # An encoder without a digest may change unnoticed.
     cache = open_cache(config.cache if encoder.digest else "off", config.folder)
     addresses = {name: _address(encoder, view, name, config.precision) for name in names}
     shards: dict[str, list[Shard]] = {}
@@ -242,7 +242,7 @@ def _looked_up(
     *,
     pixels: bool,
 ) -> Extracted:
-    """Features of a file, beside the images' pixels if these are wanted."""
+    """Features from a file, and the images' pixels if requested."""
     if pixels:
         seen = extract(table, view, [PIXELS], config, progress, batch_size=batch_size)
     else:
@@ -255,7 +255,7 @@ def _looked_up(
 
 def _address(encoder: FrozenEncoder, view: View, name: str, precision: str) -> dict[str, str]:
     order = "" if view.permuted is None else f", patches permuted by seed {view.permuted}"
-    if name == PIXELS:  # all encoders share them
+    if name == PIXELS:  # shared by all encoders
         made_by, order = {"encoder": "", "encoder_precision": "", "representation": name}, ""
     else:
         made_by = encoder.cache_key(name)
@@ -268,15 +268,15 @@ def _address(encoder: FrozenEncoder, view: View, name: str, precision: str) -> d
 
 
 def orders(view: View, numbers: Sequence[int], patches: int) -> Int[np.ndarray, "item patch"]:
-    """The permutation of each item's patches, drawn by the view's seed and the item alone.
+    """The permutation of each item's patches, drawn from the view's seed and the item.
 
-    The published MAE draws it anew in every forward pass, so that no feature could be kept. Drawn once
-    for each item it gives retrieval the published distribution, and probes one draw for all epochs.
+    The published MAE code draws it in every forward pass, so no feature could be cached. Drawing it once
+    per item gives retrieval the published distribution, and probes a single draw for all epochs.
 
     Args:
       view: The images, whose patches are permuted.
-      numbers: Of the items.
-      patches: How many an image has.
+      numbers: Indices of the items.
+      patches: Patches per image.
     """
 
     def order(number: int) -> np.ndarray:
@@ -297,7 +297,7 @@ def _encode(
     errors: dict[int, JaxpartError],
     advance: Any,
 ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
-    """Numbers and features of some items, batch by batch; those that cannot be read are left out."""
+    """Indices and features of some items, batch by batch, without unreadable ones."""
     size = devices.round_up(batch_size)
     share = size // devices.num_processes()
     batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
@@ -351,7 +351,7 @@ def _encode(
 
 
 class _Writer:
-    """Gathers rows into shards and keeps these."""
+    """Collects rows into shards and stores them."""
 
     def __init__(
         self, cache: Cache, addresses: Mapping[str, Mapping[str, str]], dtype: np.dtype[Any]

@@ -1,4 +1,4 @@
-"""Representations of images by their names: "embedding", "block3/tokens", "cls_token+embedding", …"""
+"""Named representations of images: "embedding", "block3/tokens", "cls_token+embedding", …"""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _LAYER = re.compile(r"(projector|predictor)([1-9]\d*)")
 def check_representations(
     encoder: FrozenEncoder, names: Sequence[str], *, tokens: bool = False
 ) -> dict[str, tuple[int, ...]]:
-    """The shapes of representations, for one image of the encoder's own size.
+    """Shapes of representations, for one image of the encoder's native size.
 
     Args:
       encoder: The encoder.
       names: See `represent`.
-      tokens: Whether they shall be all tokens of an image, or else one vector.
+      tokens: Whether they must be all tokens of an image, or else a single vector.
 
     Raises:
-      JaxpartError: The encoder does not have one of them, or names joined by a plus differ in their
-        number of tokens.
+      JaxpartError: The encoder lacks one of them, or names joined by a plus differ in their number of
+        tokens.
     """
     outputs = encoder.shapes(*encoder.image_size)
     shapes = {}
@@ -67,26 +67,26 @@ def has(encoder: FrozenEncoder, name: str, *, tokens: bool = False) -> bool:
 
 
 def tokens_grid(encoder: FrozenEncoder, name: str, side: int) -> Grid:
-    """Patch tokens along (height, width) that a representation has of square images.
+    """Patch tokens along (height, width) of a representation of square images.
 
     Args:
       encoder: The encoder.
-      name: All tokens of an image; `check_representations` has seen that joined ones have one grid.
-      side: Of the images, pixels.
+      name: A representation with all tokens, already checked by `check_representations`.
+      side: Side of the images in pixels.
 
     Raises:
-      JaxpartError: The encoder does not take such images, or does not say where its tokens lie.
+      JaxpartError: The encoder does not accept such images, or its tokens have no known grid.
     """
     block = re.match(r"block(\d+)/", name)
     return encoder.grid_of(side, side, int(block[1]) if block else None)
 
 
 def available(encoder: FrozenEncoder, *, tokens: bool = False) -> list[str]:
-    """Names of an encoder's representations, the first and the last standing for those of its blocks.
+    """Names of an encoder's representations, abbreviating those of its blocks.
 
     Args:
       encoder: The encoder.
-      tokens: Whether they are all tokens of an image, or else one vector.
+      tokens: Whether to list those with all tokens of an image, or else those with a single vector.
     """
     out = encoder.shapes(*encoder.image_size)
     kinds = [*(["tokens"] if tokens else ["embedding", *(f"{t}_token" for t in encoder.prefix)])]
@@ -100,7 +100,7 @@ def available(encoder: FrozenEncoder, *, tokens: bool = False) -> list[str]:
 
 
 def projector_layers(encoder: FrozenEncoder) -> list[str]:
-    """Names of the outputs of its projector's layers, and of its predictor's, in their order."""
+    """Names of the outputs of its projector's layers, and of its predictor's, in order."""
     out = encoder.shapes(*encoder.image_size)
     kinds = ("projector", "predictor")
     return [f"{kind}{i}" for kind in kinds for i in range(1, len(out[kind]) + 1)]
@@ -124,8 +124,8 @@ def represent(
         "block3/tokens" for the output of block 3, before the final norm, counted from 0. "projector1"
         is the output of the projector's first layer, "predictor1" that of MoCo v3's predictor, as the
         next layer sees it (after BN and ReLU, or GELU; the bottleneck l2-normalised); the last ones
-        are "projection" and "prediction". With a plus, as in "cls_token+embedding", several are put
-        behind each other. "pixels12" needs no encoder: see `jaxpart.features.pixels`.
+        are "projection" and "prediction". A plus concatenates several, as in
+        "cls_token+embedding". "pixels12" needs no encoder: see `jaxpart.features.pixels`.
 
     Raises:
       KeyError: The encoder has no such representation.
@@ -140,7 +140,7 @@ def represent(
 
 
 def _read(out: Mapping[str, Any], name: str, prefix: Sequence[str]) -> Float[Array, "batch ..."]:
-    """One representation of an encoder's outputs. Raises `KeyError` if they have no such one."""
+    """One representation from an encoder's outputs. Raises `KeyError` if it is missing."""
     parts = [_pick(out, part, prefix) for part in name.split("+")]
     if len({part.ndim for part in parts}) > 1:
         raise KeyError(name)

@@ -1,10 +1,10 @@
-"""Features that were made elsewhere: a file with a row for each item, by its id.
+"""Features computed elsewhere: a file with a row per item, matched by id.
 
-`python -m jaxpart.export views` lists the items of a data set and their ids. A file is one of
+`python -m jaxpart.export views` lists the items of a data set and their ids. Accepted files:
 
-- .safetensors: arrays by the name of their representation, and "ids" in the metadata, a JSON list of texts;
-- .npz: arrays by name, and "ids", an array of texts;
-- .parquet: a column "id", and a column of lists of floats for each representation.
+- .safetensors: arrays by representation, and "ids" in the metadata, a JSON list of strings;
+- .npz: arrays by representation, and "ids", an array of strings;
+- .parquet: a column "id", and a column of lists of floats per representation.
 
 Arrays are [item, width], or [item, token, width] for all tokens of an image.
 """
@@ -32,29 +32,29 @@ from jaxpart.io.npz import read_npz
 
 _IDS = "ids"
 _NOT_FEATURES = ("labels", "label", "metadata")
-"""What `jaxpart.export` writes beside features."""
+"""Other arrays that `jaxpart.export` writes."""
 
 
 def item_id(view: View, name: str) -> str:
-    """Names an item among those of all data sets and views: "cub_parts/patch eval/001.jpg [4, 10, 30, 40]".
+    """Identifies an item across data sets and views: "cub_parts/patch eval/001.jpg [4, 10, 30, 40]".
 
     Args:
       view: The images.
-      name: Of its ids.
+      name: The item's id in the view.
     """
     return f"{view.data.split()[0]}/{view.kind}/{name}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FeatureTable:
-    """A file of features in place of an encoder (`jaxpart.encoders.frozen.FrozenEncoder`).
+    """A file of features that takes the place of an encoder (`jaxpart.encoders.frozen.FrozenEncoder`).
 
     Attributes:
       path: The file.
       arrays: Representations by name, [item, …] float32.
       row_of: The row of each item by its id.
       digest: sha256 of ids and arrays.
-      image_size: (height, width) in pixels at which baselines see the images.
+      image_size: (height, width) in pixels of the images for baselines.
     """
 
     path: pathlib.Path
@@ -79,14 +79,14 @@ class FeatureTable:
         return self.digest
 
     def cache_key(self, name: str) -> dict[str, str]:
-        """The digest and a representation; its features are in the file and are not kept again."""
+        """The digest and a representation; nothing is cached, since the file has the features."""
         return {"encoder": self.digest, "representation": name}
 
     def check_size(self, height: int, width: int) -> None:
-        """Any size is as good as another."""
+        """Accepts any size."""
 
     def grid_of(self, height: int, width: int, block: int | None = None) -> NoReturn:
-        """Raises `JaxpartError`: a file does not say where its tokens lie."""
+        """Raises `JaxpartError`: the grid of the tokens is unknown."""
         raise JaxpartError(f"{self.path} holds features of whole images, not of positions in them")
 
     def shapes(self, height: int, width: int) -> dict[str, Any]:
@@ -98,11 +98,11 @@ class FeatureTable:
         return found | {"blocks": (), "projector": (), "predictor": ()}
 
     def normalize(self, images: Array) -> NoReturn:
-        """Raises `JaxpartError`: there is nothing that would see images."""
+        """Raises `JaxpartError`: a file of features cannot encode images."""
         raise JaxpartError(f"{self.path} holds features, not an encoder of images")
 
     def __call__(self, images: Any, **options: Any) -> NoReturn:
-        """Raises `JaxpartError`: there is nothing that would see images."""
+        """Raises `JaxpartError`: a file of features cannot encode images."""
         self.normalize(images)
 
     def check(self, view: View) -> None:
@@ -116,21 +116,21 @@ class FeatureTable:
             )
 
     def rows(self, view: View, names: Sequence[str], kept: Sequence[int]) -> dict[str, np.ndarray]:
-        """Features of some items of a view that it has, by representation, [item, …]."""
+        """Features of some items of a view, by representation, [item, …]."""
         rows = np.array([self.row_of[item_id(view, view.ids[number])] for number in kept])
         return {name: self.arrays[name][rows] for name in names}
 
 
 def read_table(path: str | pathlib.Path, *, side: int) -> FeatureTable:
-    """Reads a file of features.
+    """Reads a feature file.
 
     Args:
       path: The file.
-      side: Of the images that baselines see, in pixels.
+      side: Side in pixels of the images for baselines.
 
     Raises:
-      JaxpartError: It cannot be read, has no ids or no features, has an id twice with different features,
-        or a feature is NaN or infinite.
+      JaxpartError: It cannot be read, has no ids or features, repeats an id with different features, or
+        has a feature that is NaN or infinite.
     """
     path = on_disk(path, "a file of features")
     if not path.is_file():
@@ -217,7 +217,7 @@ def _parquet(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
             if name not in _NOT_FEATURES:
                 rows = [np.asarray(row) for row in column.to_pylist()]
                 named[name] = np.stack(rows)
-    except Exception as error:  # pyarrow raises its own, of many kinds
+    except Exception as error:  # pyarrow raises many kinds of errors
         raise JaxpartError(
             f"{path} cannot be read ({type(error).__name__}: {first_line(error)}); write it again"
         ) from error

@@ -1,4 +1,4 @@
-"""Labelled features and batches of them: whole on the devices where they fit, else piece by piece."""
+"""Labelled features in batches: resident on the devices if they fit, else streamed."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from jaxpart.features.extract import Features
 from jaxpart.probes.recipe import Recipe
 
 TEST_BATCH = 256
-"""Items tested at once, as in the published code: it matters to BatchNorm's batch statistics."""
+"""Items per test batch, as in the published code; affects BatchNorm's batch statistics."""
 
 PIECE_BYTES = 256 << 20
-"""Features sent to the devices at once where not all of them fit."""
+"""Bytes of features sent to the devices at once when streaming."""
 
 
 class TrainPiece(NamedTuple):
-    """Steps of training that one call takes, on the devices.
+    """The training steps of one call, on the devices.
 
     Attributes:
-      batches: What `gather` of the source makes a batch of, leading with the step.
+      batches: Inputs of the source's `gather`, with a leading axis of steps.
       rates: The learning rates of each step.
-      valid: False for items that only fill a step up to the size of the others; None: all are valid.
+      valid: False for padding; None: no padding.
     """
 
     batches: Any
@@ -37,12 +37,12 @@ class TrainPiece(NamedTuple):
 
 
 class EvalPiece(NamedTuple):
-    """Test items that one call tests, on the devices.
+    """The test items of one call, on the devices.
 
     Attributes:
-      features: Theirs.
+      features: Their features.
       epoch: Number of the epoch, from 0.
-      start: Number of the first of them.
+      start: Index of the first.
     """
 
     features: Shaped[Array, "representation item ..."]
@@ -51,10 +51,10 @@ class EvalPiece(NamedTuple):
 
 
 class Items:
-    """Labelled items with one or more features of one shape; on the devices once they were asked for.
+    """Labelled items with one or more features of the same shape; moved to the devices on first use.
 
     Attributes:
-      features: One per representation: `Features`, which may lie on disk, or arrays [row, …].
+      features: One per representation: `Features`, possibly on disk, or arrays [row, …].
       labels: Classes, from 0.
     """
 
@@ -67,9 +67,9 @@ class Items:
         """Copies nothing.
 
         Args:
-          features: Of the items, or of more.
-          labels: Of the items.
-          rows: The items' rows in the features; by default those are of the items alone.
+          features: Features of the items, possibly of more.
+          labels: Labels of the items.
+          rows: The items' rows in the features; default: all rows, in order.
         """
         self.features, self.labels = tuple(features), labels.astype(np.int32)
         self._rows = np.arange(len(labels)) if rows is None else rows
@@ -80,7 +80,7 @@ class Items:
 
     @property
     def nbytes(self) -> int:
-        """Size of all features."""
+        """Size of all features in bytes."""
         sizes = (math.prod(rows.shape[1:]) * rows.dtype.itemsize for rows in self.features)
         return len(self) * sum(sizes)
 
@@ -90,17 +90,17 @@ class Items:
         return found[0][None] if len(found) == 1 else np.stack(found)
 
     def subset(self, items: Int[np.ndarray, " item"]) -> Items:
-        """Some of them; copies no feature."""
+        """A subset; features are not copied."""
         return Items(self.features, self.labels[items], self._rows[items])
 
     @functools.cached_property
     def resident(self) -> tuple[jax.Array, jax.Array]:
-        """All features [representation, item, …] and labels, whole on every device."""
+        """All features [representation, item, …] and labels, replicated."""
         return devices.replicate((self.take(np.arange(len(self))), self.labels))
 
     @functools.cached_property
     def dealt(self) -> tuple[jax.Array, jax.Array]:
-        """All features [representation, item, …], each device with its share of items, and labels whole."""
+        """All features [representation, item, …], sharded by item, and replicated labels."""
         rows = self.features[0]
         shape = len(self.features), len(self), *rows.shape[1:]
         every = np.arange(len(self))
@@ -110,12 +110,12 @@ class Items:
     def batches(
         self, items: Int[np.ndarray, " item"], recipe: Recipe, seeds: Sequence[int], memory: int
     ) -> FeatureBatches:
-        """Batches of some of them, in an order that each seed draws anew for every epoch.
+        """Batches of some items, in an order that each seed draws for every epoch.
 
         Args:
-          items: Which.
-          recipe: Says how large batches are, and the learning rates.
-          seeds: Of the orders.
+          items: Indices of the items.
+          recipe: Sets batch size and learning rates.
+          seeds: Draw the orders.
           memory: Bytes of features that may stay on the devices.
         """
         stays = self.nbytes <= memory * devices.mesh().shape["data"]
@@ -123,12 +123,12 @@ class Items:
 
 
 class Batches:
-    """Where the batches of a training come from, in pieces.
+    """A source of training batches, in pieces.
 
     Attributes:
-      pieces: How many make an epoch.
-      arrays: What stays on the devices: features, or the encoder.
-      nbytes: The size of features there.
+      pieces: Pieces per epoch.
+      arrays: Resident arrays: features, or the encoder.
+      nbytes: Bytes of resident features.
       gather: (arrays, a step of `TrainPiece.batches`) → features [representation, seed, batch, …] and
         labels [seed, batch]; the axis of seeds may be 1, where all see the same.
     """
@@ -139,22 +139,22 @@ class Batches:
     gather: Callable[[Any, Any], tuple[Array, Array]]
 
     def piece(self, epoch: int, number: int) -> tuple[TrainPiece, tuple[str, ...]]:
-        """A piece of an epoch, which are asked for in order, and names of its items for messages."""
+        """A piece of an epoch, requested in order, and names of its items for messages."""
         raise NotImplementedError
 
     def get_state(self) -> dict[str, Any]:
-        """The place after the pieces given out, where their numbers do not tell it."""
+        """The position after the pieces returned, if their index does not determine it."""
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes to a place."""
+        """Restores a position."""
 
     def close(self) -> None:
-        """Ends what was opened."""
+        """Closes what was opened."""
 
 
 class FeatureBatches(Batches):
-    """Batches of cached features: in one piece an epoch, where they stay on the devices."""
+    """Batches of cached features: one piece per epoch if they are resident."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class FeatureBatches(Batches):
         return TrainPiece(batches, rates, valid), (f"those of epoch {epoch}",)
 
     def _draw(self, epoch: int) -> Int[np.ndarray, "step seed batch"]:
-        count = self._count * self._batch  # of the last batch, items from the beginning fill up
+        count = self._count * self._batch  # the last batch is padded with the first items
         orders = [
             np.resize(shuffled(seed, epoch, len(self._chosen)), count) for seed in self._seeds
         ]
@@ -214,7 +214,7 @@ class FeatureBatches(Batches):
         return batches[..., devices.process_index() * size :][..., :size]
 
     def _place(self, array: np.ndarray, *, axis: int) -> jax.Array:
-        """Batches on the devices: cut where these divide them, else whole on each."""
+        """Batches on the devices: sharded if divisible, else replicated."""
         if self._batch % devices.count():
             return devices.replicate(array)
         return devices.shard(array, axis=axis)
@@ -238,15 +238,15 @@ class _Piece(NamedTuple):
 
 
 class Pieces:
-    """All pieces of a run, for `training.fit`: an epoch's training, then its test.
+    """All pieces of a run, for `training.fit`: each epoch's training, then its test.
 
     Attributes:
-      per_epoch: How many pieces an epoch has.
+      per_epoch: Pieces per epoch.
     """
 
     def __init__(self, batches: Batches, test: Items, memory: int) -> None:
-        """Tests in one piece, if the features fit into so many bytes of the devices; they stay there."""
-        # Pieces are whole test batches, so that batch statistics are those of the published code.
+        """Tests in one piece if the features fit into the given memory, where they stay."""
+        # Pieces are full test batches, so batch statistics match the published code's.
         batch_bytes = test.nbytes // len(test) * TEST_BATCH
         self._stays = test.nbytes <= memory
         self._size = len(test) if self._stays else max(1, PIECE_BYTES // batch_bytes) * TEST_BATCH
@@ -268,17 +268,17 @@ class Pieces:
         return _Piece(EvalPiece(features, *place_in_run), ())
 
     def get_state(self) -> dict[str, Any]:
-        """Where the run is, as JSON."""
+        """The position as JSON."""
         return {"number": self._number, "steps": self._batches.get_state()}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes there."""
+        """Restores a position."""
         self._number = state["number"]
         self._batches.set_state(state["steps"])
 
 
 def shuffled(seed: int, epoch: int, count: int) -> Int[np.ndarray, " item"]:
-    """The order of so many items that a seed draws for an epoch."""
+    """The order of `count` items that a seed draws for an epoch."""
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 

@@ -1,6 +1,6 @@
-"""What a sweep comes to: its state, and one probe read in three ways.
+"""The result of a sweep: its state, and three readings of each probe.
 
-The readings are the best test epoch (the paper's), the last epoch, and the one chosen without the test
+The readings are the best test epoch (the paper's), the last epoch, and the epoch chosen without the test
 set.
 """
 
@@ -16,19 +16,19 @@ from flax import nnx
 from jaxtyping import Bool, Float64, Int, Shaped
 
 _HELD_OUT = 0.1
-"""Share of the training set on which learning rate and epoch are chosen."""
+"""Share of the training set held out to choose learning rate and epoch."""
 
 
 class Scores(NamedTuple):
-    """What was seen on the N test items, on the devices or as NumPy arrays.
+    """Scores on the N test items, on the devices or as NumPy arrays.
 
     Attributes:
       right: Items classified right after each epoch, [epoch, representation, seed, rate]; -1 before.
-      best_right: The most over epochs.
-      best_epoch: The first epoch that had it, from 0; -1 before.
+      best_right: The maximum over epochs.
+      best_epoch: The first epoch with that maximum, from 0; -1 before.
       best: Its predictions, [representation, seed, rate, N]; -1 where logits are not finite.
-      chosen: Predictions after the epoch that the caller chose.
-      last: Predictions after the last epoch tested, or half way through testing the next.
+      chosen: Predictions after the epoch chosen by the caller.
+      last: Predictions after the last tested epoch, or midway through the next test.
     """
 
     right: Int[Any, "epoch representation seed rate"]
@@ -40,10 +40,10 @@ class Scores(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """All heads of a sweep, as they were after some epoch.
+    """All heads of a sweep after some epoch.
 
     Attributes:
-      parameters: What is trained.
+      parameters: Trained parameters.
       statistics: Running statistics of BatchNorm.
     """
 
@@ -52,14 +52,14 @@ class Heads(NamedTuple):
 
 
 class Training(NamedTuple):
-    """State of a sweep; a pytree. What was best is part of it, so that any checkpoint holds both.
+    """State of a sweep; a pytree. It includes the best heads, so every checkpoint has them.
 
     Attributes:
-      heads: As they are.
-      optimizer: State of the optimiser, momentum above all.
+      heads: The current heads.
+      optimizer: State of the optimiser, mainly momentum.
       scores: See `Scores`.
-      best: Each head as it was after its `Scores.best_epoch`; zeros before.
-      chosen: Each head after the epoch that the caller chose; zeros before.
+      best: Each head after its `Scores.best_epoch`; zeros before.
+      chosen: Each head after the epoch chosen by the caller; zeros before.
     """
 
     heads: Heads
@@ -71,16 +71,16 @@ class Training(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a sweep came to, for one representation; arrays lead with the seed.
+    """The result of a sweep for one representation; arrays have a leading axis of seeds.
 
     Attributes:
       accuracy: Share of test items classified right after each epoch, [seed, rate, epoch].
       best: Predictions of the rate and epoch with the highest test accuracy (the paper's reading), [seed,
-        item]; the first of those that share it; -1 where the head had diverged.
-      last: Predictions after the last epoch, at the chosen rate where one was chosen, else at the first.
-      chosen: Predictions at the rate and epoch that did best on the held-out items, or None.
-      rate: Index of the chosen rate, [seed]; zeros where none was chosen.
-      epoch: The chosen epoch, from 0, [seed]; -1 where none was chosen.
+        item]; the first in case of ties; -1 where the head diverged.
+      last: Predictions after the last epoch, at the chosen rate if there is one, else at the first.
+      chosen: Predictions at the rate and epoch that were best on the held-out items, or None.
+      rate: Index of the chosen rate, [seed]; zeros if none was chosen.
+      epoch: The chosen epoch, from 0, [seed]; -1 if none was chosen.
       best_rate: Index of the rate of `best`, [seed].
       best_epoch: The epoch of `best`, from 0, [seed].
       heads: The head behind each of these predictions: its arrays by dotted path, [seed, …].
@@ -97,20 +97,20 @@ class Outcome:
     heads: Mapping[str, Mapping[str, np.ndarray]]
 
     def predictions(self) -> dict[str, Int[np.ndarray, "seed item"]]:
-        """Of each reading that there is, by its name."""
+        """Predictions of each available reading, by name."""
         readings = {"best": self.best, "last": self.last, "chosen": self.chosen}
         return {name: found for name, found in readings.items() if found is not None}
 
 
 def held_out(groups: Shaped[np.ndarray, " item"], seed: int) -> Bool[np.ndarray, " item"]:
-    """A tenth of the items, or a little less: whole groups (images), so that none is on both sides.
+    """About a tenth of the items, in whole groups (images), so that no group is on both sides.
 
     Args:
       groups: The image of each item.
-      seed: Decides which.
+      seed: Draws the groups.
 
     Returns:
-      True for the items held out: at least one group, and never all.
+      True for held-out items: at least one group, never all.
     """
     _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(counts))
@@ -127,10 +127,10 @@ def read(
     """The outcome for one representation.
 
     Args:
-      trained: After the last epoch, as NumPy arrays.
-      i: The representation's number.
-      rate: Index of the rate chosen for each seed; zeros where none was chosen.
-      epoch: The epoch chosen for each seed, which the sweep was told; -1 where none was chosen.
+      trained: State after the last epoch, as NumPy arrays.
+      i: Index of the representation.
+      rate: Index of the rate chosen for each seed; zeros if none was chosen.
+      epoch: The epoch chosen for each seed, as passed to the sweep; -1 if none was chosen.
     """
     scores = trained.scores
     best_rate = scores.best_right[i].argmax(axis=-1)
@@ -159,6 +159,6 @@ def read(
 
 
 def at_rate(array: np.ndarray, rate: np.ndarray) -> np.ndarray:
-    """The entries of an array `[*lead, rate, …]` at a rate for each lead, `[*lead, …]`."""
+    """Selects a rate for each leading index: `[*lead, rate, …]` → `[*lead, …]`."""
     index = rate.reshape(*rate.shape, *[1] * (array.ndim - rate.ndim))
     return np.take_along_axis(array, index, axis=rate.ndim).squeeze(rate.ndim)

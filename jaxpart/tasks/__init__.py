@@ -1,4 +1,4 @@
-"""The experiments: each a function of a frozen encoder and data sets that yields rows."""
+"""The tasks: each evaluates a frozen encoder on data sets and yields rows."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Task:
 
     Attributes:
       plans: Takes the encoder, the whole configuration and the progress; opens and checks everything,
-        and yields what there is to do on each data set. Nothing is encoded or written.
-      section: Its part of the result table, from the results of all tasks.
-      check: Refuses a whole configuration with a `JaxpartError`, before anything is opened.
-      rules: Takes the encoder and the whole configuration; what was decided for this encoder without
-        being asked, in words by name, to stand in the result.
+        and yields a plan per data set. Nothing is encoded or written.
+      section: Its section of the result table, from the rows of all tasks.
+      check: Raises `JaxpartError` for an invalid configuration, before anything is opened.
+      rules: Takes the encoder and the whole configuration; returns the rules applied to this encoder by
+        default, by name, to be recorded in the results.
     """
 
     plans: Callable[[FrozenEncoder, Any, Progress], Iterator[Plan]]
@@ -51,7 +51,7 @@ TASKS = {
 
 
 def find(name: str) -> Task:
-    """The task of that name.
+    """The task of this name.
 
     Raises:
       JaxpartError: There is none.
@@ -67,7 +67,7 @@ def chosen(config: Any) -> dict[str, Task]:
     """A configuration's tasks by name.
 
     Raises:
-      JaxpartError: There is no such task, or the configuration is not one for it.
+      JaxpartError: A task is unknown, or the configuration lacks its options.
     """
     found = {name: find(name) for name in config.tasks}
     for task in found.values():

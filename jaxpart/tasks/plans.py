@@ -1,4 +1,4 @@
-"""What tasks need, and how each view of a data set is encoded once for all that want it."""
+"""The needs of tasks, and encoding each view of a data set once for all tasks that need it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from jaxpart.runs.workdir import WorkDir
 
 @dataclasses.dataclass(frozen=True)
 class Need:
-    """A view that an encoder is to see.
+    """A view to encode.
 
     Attributes:
       encoder: The frozen encoder.
       view: The images.
       names: Representations, see `jaxpart.features.representations.represent`.
       batch_size: Images per step.
-      on_error: What the view does with images that cannot be read, "raise" or "skip".
+      on_error: How the view handles unreadable images, "raise" or "skip".
     """
 
     encoder: FrozenEncoder
@@ -38,25 +38,25 @@ class Need:
     on_error: str
 
     def kind(self) -> Hashable:
-        """Equal for views that are read and encoded alike, whatever their items."""
+        """Equal for views that are read and encoded in the same way, whatever their items."""
         view = self.view
         images = view.data, view.kind, view.size, view.permuted, self.on_error
         return self.encoder.identity, images
 
     def check(self) -> None:
-        """Raises `JaxpartError` if the encoder is a file of features that lacks an item."""
+        """Raises `JaxpartError` if the encoder is a feature file that lacks an item."""
         if isinstance(self.encoder, FeatureTable):
             self.encoder.check(self.view)
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A task on a data set: all is opened and checked, and nothing encoded or written.
+    """A task on a data set, with everything opened and checked, but nothing encoded or written yet.
 
     Attributes:
-      what: What reads the data set, "cub_parts/retrieval".
-      sources: The splits that it reads.
-      needs: What it wants encoded, by the names under which `rows` is given the features.
+      what: Data set and task, "cub_parts/retrieval".
+      sources: Its splits.
+      needs: Views to encode, by the names under which `rows` receives their features.
     """
 
     what: str
@@ -69,9 +69,9 @@ class Plan:
         """Yields the results.
 
         Args:
-          features: Of `needs`; more representations may be among them.
-          workdir: Where files beside the rows go.
-          progress: Shows how far it is.
+          features: Features for `needs`, possibly with more representations.
+          workdir: Receives files other than the rows.
+          progress: Shows progress.
         """
         raise NotImplementedError
 
@@ -79,16 +79,16 @@ class Plan:
 def carry_out(
     plans: Iterable[Plan], options: Any, workdir: WorkDir, progress: Progress
 ) -> Iterator[Row]:
-    """The results of plans, in their order.
+    """The results of plans, in order.
 
-    Views of a kind are encoded with the representations that any plan wants of it, so that the encoder
-    sees an image once; equal views are even read once.
+    Views of one kind are encoded with all representations that any plan needs, so every image is encoded
+    once; equal views are also read only once.
 
     Args:
-      plans: They may be of several tasks.
+      plans: Possibly of several tasks.
       options: The configuration's `features`.
-      workdir: Where files beside the rows go.
-      progress: Shows how far it is.
+      workdir: Receives files other than the rows.
+      progress: Shows progress.
     """
     plans = list(plans)
     needs = [need for plan in plans for need in plan.needs.values()]
@@ -122,15 +122,15 @@ def _encoded(need: Need, names: tuple[str, ...], options: Any, progress: Progres
 
 
 def side_of(encoder: FrozenEncoder, side: int, field: str) -> int:
-    """The side of the images that an encoder is shown, in pixels.
+    """Side in pixels of the images for an encoder.
 
     Args:
       encoder: The encoder.
-      side: What the configuration says; 0: what the encoder was made for.
-      field: Where it says so, "config.retrieval.patch_pixels".
+      side: The configured side; 0: the encoder's native size.
+      field: Name of the option, "config.retrieval.patch_pixels".
 
     Raises:
-      JaxpartError: The encoder does not take such images.
+      JaxpartError: The encoder does not accept such images.
     """
     if side:
         try:
@@ -141,11 +141,11 @@ def side_of(encoder: FrozenEncoder, side: int, field: str) -> int:
 
 
 def check_kept_order(config: Any, task: str) -> None:
-    """Refuses permuted patches, whose tokens are of no place, with a `JaxpartError`.
+    """Raises `JaxpartError` for permuted patches, whose tokens have no position.
 
     Args:
       config: The whole configuration.
-      task: What reads tokens by their place.
+      task: The task that reads tokens by position.
     """
     if permutation_seed(config) is not None:
         raise JaxpartError(

@@ -1,4 +1,4 @@
-"""Part retrieval (paper, section 4.1; docs/protocol.md): does a part find that of other objects?"""
+"""Part retrieval (paper, section 4.1; docs/protocol.md): are the nearest neighbours of a part the same part of other objects?"""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[R
 
 
 def rules(encoder: FrozenEncoder, config: Any) -> dict[str, str]:
-    """What was retrieved otherwise than the paper does, see `jaxpart.tasks.Task`."""
+    """Deviations from the paper's retrieval, see `jaxpart.tasks.Task`."""
     excluded = config.retrieval.exclude_self
     return {"queries": "do not retrieve themselves (the paper's do)"} if excluded else {}
 
@@ -62,7 +62,7 @@ def plan(
 
     Args:
       encoder: The frozen encoder.
-      data: What rows call the data set.
+      data: Name of the data set in rows.
       source: The data set.
       selection: Its parts.
       config: The whole configuration, of which `retrieval` has `representations`, `exclude_self` and
@@ -92,7 +92,7 @@ def plan(
 
 
 def section(rows: Sequence[Row]) -> Section:
-    """A row for each data set and representation, in percent; then its baselines."""
+    """A row per data set and representation, in percent, followed by baselines."""
     shown = []
     of_parts: dict[Key, list[str]] = {}
     for row in select(rows, task=_TASK, metric="AP"):
@@ -124,14 +124,14 @@ def section(rows: Sequence[Row]) -> Section:
 
 @dataclasses.dataclass(frozen=True)
 class Retrieval(Plan):
-    """Every part patch of a data set retrieved with every other.
+    """Retrieval among all part patches of a data set.
 
     Attributes:
-      data: What rows call the data set.
-      names: Representations to retrieve by.
+      data: Name of the data set in rows.
+      names: Representations.
       patches: All part patches.
-      parts: Name of each one's part.
-      exclude_self: Whether a query does not retrieve itself.
+      parts: Part name of each patch.
+      exclude_self: Whether to exclude the query from its own ranking.
     """
 
     data: str
@@ -152,7 +152,7 @@ class Retrieval(Plan):
         representation (`jaxpart.runs.items`).
 
         Raises:
-          JaxpartError: The untrained encoder could read other images.
+          JaxpartError: Other images could be read for the untrained encoder.
         """
         seen = features["trained"]
         patches = [self.patches[i] for i in seen.kept]

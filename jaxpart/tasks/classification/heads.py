@@ -1,4 +1,4 @@
-"""All heads of a configuration on labelled features: what part and object classification share."""
+"""Heads on labelled features, shared by part and object classification."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _REFERENCES: dict[str, Callable[..., np.ndarray]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The items of one side.
+    """The items of a split.
 
     Attributes:
       features: By representation.
       labels: Class of each item, from 0.
       ids: Name of each item.
       groups: The image of each item.
-      skipped: How many more there are that could not be read.
+      skipped: Number of unreadable items.
     """
 
     features: Mapping[str, Features]
@@ -60,19 +60,19 @@ class Split:
     skipped: int
 
     def items(self, names: Sequence[str]) -> Items:
-        """With some of the representations, which are of one shape."""
+        """The split with some representations, which have the same shape."""
         return Items([self.features[name] for name in names], self.labels)
 
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """A data set to train and test heads on.
+    """A data set for training and testing heads.
 
     Attributes:
-      name: As the configuration calls it.
+      name: Its name in the configuration.
       classes: Names by label.
-      train: To train on.
-      test: To test on.
+      train: Training split.
+      test: Test split.
     """
 
     name: str
@@ -85,8 +85,8 @@ def check_heads(encoder: FrozenEncoder, options: Any) -> tuple[str, ...]:
     """The representations that a configuration's heads need.
 
     Raises:
-      JaxpartError: A head or reference is unknown, an option is out of its range, or the encoder does not
-        have a representation.
+      JaxpartError: A head or reference is unknown, an option is out of range, or the encoder lacks a
+        representation.
     """
     for chosen, known in ((options.heads, _HEADS), (options.references, tuple(_REFERENCES))):
         for name in chosen:
@@ -133,11 +133,11 @@ def probe_all(
       data: Training and test items.
       task: Name of the task, whose options the configuration holds under it.
       config: The whole configuration.
-      workdir: Where predictions and the place in training go.
+      workdir: Receives predictions and training checkpoints.
       progress: Shows how far it is.
-      views: Of the training items, with representations by name, to train heads on; by default they
-        are trained on the items' features.
-      own: Predictions of the encoder's own classifier, for the same test items.
+      views: Random views of the training items, by representations; default: train on the items'
+        features.
+      own: Predictions of the encoder's own classifier for the test items.
 
     Yields:
       "train", "test", "skipped", "classes"; for each head and representation the accuracies "best",
@@ -212,7 +212,7 @@ def _without_training(
 
 
 def _alike(features: Mapping[str, Features], names: Sequence[str]) -> list[list[str]]:
-    """Representations of one shape together: they are trained in one program."""
+    """Groups representations by shape; each group trains in one program."""
     groups: dict[tuple[int, ...], list[str]] = {}
     for name in names:
         groups.setdefault(features[name].shape[1:], []).append(name)
@@ -294,19 +294,19 @@ def learnable(
     test: Int[np.ndarray, " item"],
     progress: Progress,
 ) -> list[int]:
-    """The labels of the classes that can be learned, since there is something to train on.
+    """Labels of the classes with training items.
 
-    Says which classes are excluded, and which are learned but not tested.
+    Reports which classes are excluded, and which are trained but not tested.
 
     Args:
       data: The data set, for messages.
       names: Classes by label.
-      train: Labels of the items to train on.
-      test: Labels of the items to test on.
-      progress: Says so.
+      train: Labels of the training items.
+      test: Labels of the test items.
+      progress: Receives the messages.
 
     Raises:
-      JaxpartError: Fewer than two classes are left, or none that is tested.
+      JaxpartError: Fewer than two classes remain, or none can be tested.
     """
     trained, tested = (np.bincount(labels, minlength=len(names)) > 0 for labels in (train, test))
     if trained.sum() < 2 or not (trained & tested).any():
@@ -324,14 +324,14 @@ def learnable(
 
 
 def _some(names: Sequence[str], chosen: Bool[np.ndarray, " class"]) -> str:
-    """The first of the chosen names, and how many there are more."""
+    """The first chosen names, and the number of others."""
     of_them = [name for name, wanted in zip(names, chosen, strict=True) if wanted]
     more = f" and {len(of_them) - 5} more" if of_them[5:] else ""
     return (", ".join(of_them[:5]) + more) or "no class"
 
 
 def classification_section(title: str, task: str, rows: Sequence[Row]) -> Section:
-    """A row for each data set, head and representation, in percent; the interval of the rightmost.
+    """A row per data set, head and representation, in percent; the interval is the rightmost accuracy's.
 
     Args:
       title: Heading.
