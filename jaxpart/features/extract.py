@@ -104,8 +104,8 @@ def extract(
 ) -> Extracted:
     """Features of a view, from the cache where available.
 
-    Pixels are transferred as uint8 and normalised on the devices, over which each batch is sharded. The last
-    batch is padded, so there is a single program; the next batch is read while the devices compute.
+    Pixels are transferred as uint8 and normalised on the devices, over which each batch is sharded. The
+    last batch is padded, so there is a single program; the next one is read while the devices compute.
 
     Args:
       encoder: The frozen encoder.

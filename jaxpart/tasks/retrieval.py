@@ -1,4 +1,4 @@
-"""Part retrieval (paper, section 4.1; docs/protocol.md): are the nearest neighbours of a part the same part of other objects?"""
+"""Part retrieval (paper, section 4.1; docs/protocol.md): do parts retrieve the same part of other objects?"""
 
 from __future__ import annotations
 
