@@ -4,16 +4,20 @@ Both read the files, decode, transform and batch. "usual": torchvision ends in T
 Normalize, float32 on the host, as its users run it; jaxpart sends uint8 and normalises on the
 device. "like for like": torchvision too stops at uint8. One core: everything in one process pinned
 to one core. All cores: threads here, as many worker processes there, their start included. Crops for
-segmentation have no counterpart here: their rate is what docs/performance.md reckons with.
+segmentation have no counterpart there: worker processes are compared with threads, once both have
+started.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import os
 import pathlib
+import statistics
 import tempfile
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -107,17 +111,57 @@ def run_theirs(paths: list[pathlib.Path], steps: tuple, workers: int) -> None:
     assert sum(len(images) for images, _ in loader) == len(paths)
 
 
+class Masked(Ours):
+    """The files with label maps of 209 classes in rectangles."""
+
+    info = DatasetInfo("masked photographs", "all", "1", mask_names={"part": ("",) * 210})
+
+    def __init__(self, paths: list[pathlib.Path]) -> None:
+        super().__init__(paths)
+        random = np.random.default_rng(0)
+        self._masks = []
+        for path in paths:
+            with Image.open(path) as image:
+                small = Image.fromarray(random.integers(0, 210, (8, 8)).astype(np.uint8))
+                mask, file = small.resize(image.size, Image.Resampling.NEAREST), io.BytesIO()
+            mask.save(file, "png")
+            self._masks.append(file.getvalue())
+
+    def __getitem__(self, index: int) -> Record:
+        return dataclasses.replace(super().__getitem__(index), masks={"part": self._masks[index]})
+
+
+CROP = SegmentationTrain("part", 210, (2048, 512), crop=512)
+"""Crops for segmentation as on ADE20K-Part."""
+
+
 def crops(paths: list[pathlib.Path]) -> Callable[[], object]:
-    """Crops of the images for segmentation as on ADE20K-Part, masks of 209 classes in rectangles."""
-    random, records = np.random.default_rng(0), []
-    for path in paths:
-        with Image.open(path) as image:
-            small = Image.fromarray(random.integers(0, 210, (8, 8)).astype(np.uint8))
-            mask, file = small.resize(image.size, Image.Resampling.NEAREST), io.BytesIO()
-        mask.save(file, "png")
-        records.append(Record(Annotation(path.name), read_file(path), {"part": file.getvalue()}))
-    transform = SegmentationTrain("part", 210, (2048, 512), crop=512)
-    return lambda: [transform(record, random) for record in records]
+    """Makes a crop of each image, alone."""
+    records, random = list(Masked(paths)), np.random.default_rng(0)
+    return lambda: [CROP(record, random) for record in records]
+
+
+def loaded_crops(source: Masked, workers: int, batches: int) -> float:
+    """Crops a second that a loader gives once it has started, in batches of 16 as in training."""
+    loader = load(source, CROP, batch_size=16, shuffle=True, epochs=None, workers=workers)
+    with contextlib.closing(loader):
+        for _ in range(2 + 2 * workers):  # what was made ahead while the workers started
+            next(loader)
+        begun = time.perf_counter()
+        for _ in range(batches):
+            next(loader)
+        return 16 * batches / (time.perf_counter() - begun)
+
+
+def crop_rates(paths: list[pathlib.Path], cores: int, runs: int, batches: int) -> Row:
+    """Worker processes beside threads, in turns."""
+    source, rates = Masked(paths), {0: list[float](), cores: list[float]()}
+    for _ in range(runs):
+        for workers, found in rates.items():
+            found.append(loaded_crops(source, workers, batches))
+    threads, processes = map(statistics.median, rates.values())
+    what = f"segmentation crops of 512, {cores} worker processes"
+    return faster(what, processes, threads, "threads", goal=0.9, unit="crops/s")
 
 
 def rates(paths: list[pathlib.Path], where: str, workers: int, runs: int) -> list[Row]:
@@ -149,4 +193,5 @@ def rows(quick: bool) -> list[Row]:
         rows.append(value("segmentation crops of 512, one core", images / seconds, "images/s"))
         os.sched_setaffinity(0, cores)
         rows += rates(paths * 2, f"all {len(cores)} cores", len(cores), runs)
+        rows.append(crop_rates(paths, len(cores), runs, 2 if quick else 24))
     return rows

@@ -285,6 +285,7 @@ def _embedded_segmentation() -> ConfigDict:
     config.warmup = 10
     config.resize = "opencv"  # as published; or "pillow", which antialiases
     config.window_batch = 16  # test windows that the encoder sees at a time
+    config.workers = 0  # processes that make training crops; 0: threads
     config.pictures = 8  # test images drawn with truth and prediction
 
     config.incontext = ConfigDict()

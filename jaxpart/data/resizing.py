@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import functools
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,6 +19,15 @@ Resize = Literal["opencv", "pillow"]
 """
 
 RESIZES: tuple[str, ...] = get_args(Resize)
+
+
+@functools.cache
+def opencv() -> Any:
+    """The module cv2, slow to import, without threads of its own: images are read on all cores already."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    return cv2
 
 
 def check_resize(rule: str, where: str) -> None:
@@ -38,8 +48,7 @@ def resize_image(
     """
     if rule == "pillow":
         return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-    import cv2  # slow to import
-
+    cv2 = opencv()
     return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
 
 
@@ -49,6 +58,5 @@ def resize_labels(
     """A label map at another size; as `resize_image`."""
     if rule == "pillow":
         return np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
-    import cv2
-
+    cv2 = opencv()
     return cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)

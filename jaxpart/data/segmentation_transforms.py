@@ -14,7 +14,7 @@ from jaxtyping import Bool, UInt8
 
 from jaxpart.data.images import decode
 from jaxpart.data.masks import Labels, ignore_background, read_mask
-from jaxpart.data.resizing import Resize, resize_image, resize_labels
+from jaxpart.data.resizing import Resize, opencv, resize_image, resize_labels
 from jaxpart.data.source import Record
 from jaxpart.errors import JaxpartError
 from jaxpart.labels import IGNORE
@@ -188,7 +188,7 @@ def distort_colours(pixels: Picture, random: np.random.Generator) -> Picture:
       pixels: RGB, contiguous.
       random: Source of randomness.
     """
-    import cv2  # slow to import
+    cv2 = opencv()
 
     def chosen() -> bool:
         return random.random() < 0.5

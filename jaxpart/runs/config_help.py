@@ -98,6 +98,7 @@ MEANINGS: Mapping[str, str] = {
     "segmentation.warmup": "steps in which the rate rises",
     "segmentation.resize": "opencv, as published; or pillow, which antialiases",
     "segmentation.window_batch": "test windows the encoder sees at a time",
+    "segmentation.workers": "processes that make training crops; 0: threads",
     "segmentation.pictures": "test images drawn with truth and prediction",
     "segmentation.incontext.images": "training crops whose labelled patches are compared with; 0: without",
     "segmentation.incontext.neighbours": "nearest patches that vote",

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import dataclasses
 import io
+import json
 import os
 import signal
 
@@ -220,6 +221,25 @@ def changed_experiment(encoder, folder, change, **sizes):
         "critters_part", with_masks(train, change), with_masks(test, change), "part", **setting
     )
     return config, Segmentation(encoder, data, config.segmentation, 0, WorkDir(folder, {}), Quiet())
+
+
+def test_crops_do_not_depend_on_the_number_of_workers(encoder, tmp_path):
+    def made(workers, count, state=None):
+        one = experiment(encoder, tmp_path, workers=workers, in_memory=False)
+        loader = one.batches(one.data.train, epochs=None)
+        with contextlib.closing(loader):
+            if state is not None:
+                loader.set_state(state)
+            batches = [next(loader) for _ in range(count)]
+            return batches, json.loads(json.dumps(loader.get_state()))
+
+    threads, _ = made(0, 4)
+    workers, state = made(2, 2)
+    rest, _ = made(0, 2, state)
+    for ours, theirs in zip([*workers, *rest], threads, strict=True):
+        assert ours.ids == theirs.ids
+        for name, array in theirs.arrays.items():
+            np.testing.assert_array_equal(ours.arrays[name], array)
 
 
 def test_label_that_is_no_class(encoder, tmp_path):

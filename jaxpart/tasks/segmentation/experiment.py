@@ -244,6 +244,7 @@ class Segmentation:
             shuffle=True,
             epochs=epochs,
             seed=self.seed,
+            workers=self.config.workers,
             process_index=devices.process_index(),
             process_count=devices.num_processes(),
         )

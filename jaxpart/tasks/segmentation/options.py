@@ -62,6 +62,7 @@ def check_options(options: Any) -> None:
         ("incontext.neighbours", 1),
     ):
         _check_whole(_value(options, name), f"{_PLACE}.{name}", least)
+    _check_whole(options.workers, f"{_PLACE}.workers", 0, most=1024)
     if options.warmup > options.iterations:
         raise JaxpartError(
             f"{_PLACE}.warmup is {options.warmup}, more than the {options.iterations} iterations; give 0 "
@@ -117,9 +118,9 @@ def _value(options: Any, name: str) -> Any:
     return options
 
 
-def _check_whole(value: Any, where: str, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not (least <= value <= _MOST):
-        raise JaxpartError(f"{where} is {value}; give a whole number, {least} to {_MOST}")
+def _check_whole(value: Any, where: str, least: int, most: int = _MOST) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not (least <= value <= most):
+        raise JaxpartError(f"{where} is {value}; give a whole number, {least} to {most}")
 
 
 def _is_finite(value: Any) -> bool:
