@@ -20,6 +20,17 @@ SHARED = HERE.parent.parent / "shared"
 SUBSET = HERE / "golden"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """What is compiled is kept, between tests, workers and runs: most of the suite's time went there.
+
+    Programs that are killed get a folder of their own, as JAX may leave half an entry. `--cache-clear`
+    empties it.
+    """
+    if config.pluginmanager.hasplugin("cacheprovider"):
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("xla")))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=22, help="in all, of tests/test_kills.py")
     parser.addoption("--kill-seed", default="0", help="of the points at which it kills")

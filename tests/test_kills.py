@@ -141,6 +141,7 @@ class ForkServer:
         (folder / "tmp").mkdir()
         environment = {
             **os.environ,
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
             "XDG_CACHE_HOME": str(folder / "cache"),
             "TMPDIR": str(folder / "tmp"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
