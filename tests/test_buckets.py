@@ -8,12 +8,17 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxpart import devices
+from jaxpart.data.critters import Critters
+from jaxpart.data.prepared import Prepared, find_prepared
+from jaxpart.data.preparing import prepare
+from jaxpart.data.sets import open_set
 from jaxpart.encoders.loading import load_encoder, random_encoder
 from jaxpart.encoders.saving import save_encoder
 from jaxpart.encoders.small import small_config
@@ -103,7 +108,7 @@ def test_paths_on_a_disk_are_as_they_were():
 def test_a_path_is_used_as_one_on_a_disk(bucket):
     assert not (bucket / "a").exists()
     assert not bucket.is_dir()
-    assert list(bucket.glob("*")) == []
+    assert list(bucket.iterdir()) == list(bucket.glob("*")) == []
     write_json(bucket / "a" / "one.json", {"one": 1})
     write_json(bucket / "two.json", {"two": "é"})
     assert bucket.is_dir()
@@ -289,6 +294,24 @@ def test_features_in_a_bucket_are_shared_by_machines(bucket, tmp_path, monkeypat
     monkeypatch.setattr("jaxpart.features.cache.is_main", lambda: False)
     on("third").write(address, kept)
     assert not file.exists()  # the main process writes it
+
+
+def test_prepared_data_in_a_bucket_are_read(bucket):
+    drawn = {split: Critters(split, 3, image_size=32) for split in ("train", "test")}
+    folder, summaries = prepare("critters", drawn, str(bucket), workers=1)
+    assert summaries.keys() == drawn.keys()
+    assert prepare("critters", drawn, str(bucket)) == (folder, {})
+    assert not (folder / ".writing").exists()
+    found = find_prepared(str(bucket), "critters")
+    assert found == folder
+    source = Prepared(found, "test")
+    assert [source[i].image for i in range(3)] == [drawn["test"][i].image for i in range(3)]
+    assert find_prepared(str(bucket), "lip") is None
+    with pytest.raises(JaxpartError, match="holds no prepared lip; of a bucket only that is read"):
+        open_set("lip", "train", types.SimpleNamespace(root=str(bucket)))
+    (folder / "annotations-train.npz").unlink()
+    with pytest.raises(JaxpartError, match=r"annotations-train\.npz"):
+        Prepared(found, "train")
 
 
 @pytest.mark.slow
