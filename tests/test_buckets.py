@@ -2,14 +2,23 @@
 
 import asyncio
 import json
+import os
 import pathlib
 import socket
+import subprocess
+import sys
+import time
+import types
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxpart import devices
+from jaxpart.data.critters import Critters
+from jaxpart.data.prepared import Prepared, find_prepared
+from jaxpart.data.preparing import prepare
+from jaxpart.data.sets import open_set
 from jaxpart.encoders.loading import load_encoder, random_encoder
 from jaxpart.encoders.saving import save_encoder
 from jaxpart.encoders.small import small_config
@@ -28,7 +37,7 @@ from jaxpart.io.files import (
 from jaxpart.report.build import make_report
 from jaxpart.report.runs import read_runs
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.rows import Row
+from jaxpart.runs.rows import Row, read_rows
 from jaxpart.runs.workdir import WorkDir
 
 server = pytest.importorskip("gcp_storage_emulator.server")
@@ -36,6 +45,19 @@ gcsfs = pytest.importorskip("gcsfs")
 
 BUCKET = "gs://test-bucket"
 CONFIG = {"seed": 0, "data": {}, "encoder": {}, "features": {}}
+RUN = (
+    "--config=configs/ibot_part.py",
+    "--config.tasks=('retrieval','classification')",
+    "--config.data.num_images=10",
+    "--config.data.image_size=64",
+    "--config.retrieval.batch_size=16",
+    "--config.classification.references=()",
+    "--config.classification.selection=False",
+    "--config.classification.heads=('linear',)",
+    "--config.classification.linear.epochs=2",
+    "--config.classification.linear.batch_size=16",
+    "--config.classification.encoder_batch_size=16",
+)
 ROW = Row("cub_parts", "retrieval", "AP", 0.25, representation="embedding")
 
 
@@ -86,7 +108,7 @@ def test_paths_on_a_disk_are_as_they_were():
 def test_a_path_is_used_as_one_on_a_disk(bucket):
     assert not (bucket / "a").exists()
     assert not bucket.is_dir()
-    assert list(bucket.glob("*")) == []
+    assert list(bucket.iterdir()) == list(bucket.glob("*")) == []
     write_json(bucket / "a" / "one.json", {"one": 1})
     write_json(bucket / "two.json", {"two": "é"})
     assert bucket.is_dir()
@@ -272,3 +294,78 @@ def test_features_in_a_bucket_are_shared_by_machines(bucket, tmp_path, monkeypat
     monkeypatch.setattr("jaxpart.features.cache.is_main", lambda: False)
     on("third").write(address, kept)
     assert not file.exists()  # the main process writes it
+
+
+def test_prepared_data_in_a_bucket_are_read(bucket):
+    drawn = {split: Critters(split, 3, image_size=32) for split in ("train", "test")}
+    folder, summaries = prepare("critters", drawn, str(bucket), workers=1)
+    assert summaries.keys() == drawn.keys()
+    assert prepare("critters", drawn, str(bucket)) == (folder, {})
+    assert not (folder / ".writing").exists()
+    found = find_prepared(str(bucket), "critters")
+    assert found == folder
+    source = Prepared(found, "test")
+    assert [source[i].image for i in range(3)] == [drawn["test"][i].image for i in range(3)]
+    assert find_prepared(str(bucket), "lip") is None
+    with pytest.raises(JaxpartError, match="holds no prepared lip; of a bucket only that is read"):
+        open_set("lip", "train", types.SimpleNamespace(root=str(bucket)))
+    (folder / "annotations-train.npz").unlink()
+    with pytest.raises(JaxpartError, match=r"annotations-train\.npz"):
+        Prepared(found, "train")
+
+
+@pytest.mark.slow
+def test_two_machines_without_a_shared_disk_are_killed_and_go_on(emulator, bucket, tmp_path):
+    def start(machine, *arguments):
+        (tmp_path / machine).mkdir(exist_ok=True)
+        environment = os.environ | {
+            "XDG_CACHE_HOME": str(tmp_path / machine / "cache"),
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
+        command = [sys.executable, "-m", "jaxpart.main", *RUN, *arguments]
+        return subprocess.Popen(
+            command,
+            cwd=tmp_path / machine,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def together():
+        port = free_port()
+        return [
+            start(
+                f"machine{i}",
+                f"--workdir={bucket}/run",
+                f"--config.features.folder={bucket}/features",
+                f"--coordinator=127.0.0.1:{port}",
+                "--num-processes=2",
+                f"--process-id={i}",
+            )
+            for i in (0, 1)
+        ]
+
+    def values(file):
+        return {row.key: row.value for row in read_rows(json.loads(file.read_text()), file)}
+
+    killed = together()
+    until = time.monotonic() + 120
+    while not (bucket / "run" / "metrics.jsonl").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    for process in killed:
+        process.kill()
+    for process in killed:
+        process.communicate()
+    assert not (bucket / "run" / "results.json").exists()
+
+    alone = start("alone", "--workdir=run")
+    processes = [alone, *together()]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], outputs
+    assert "(patch eval): 0 images encoded" in outputs[1]  # they were kept
+    expected = values(tmp_path / "alone" / "run" / "results.json")
+    assert values(bucket / "run" / "results.json") == pytest.approx(expected, abs=1e-5)
+    for machine in ("machine0", "machine1"):
+        assert os.listdir(tmp_path / machine) == ["cache"]

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import hashlib
 import itertools
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxpart.data.annotations import AnnotationTable
 from jaxpart.data.folders import NotThere, read_file
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError, first_line
-from jaxpart.io.files import on_disk, parse_json
+from jaxpart.io.files import in_bucket, parse_json, path_of
 from jaxpart.io.npz import read_npz
 
 VERSION = "2.0.0"
@@ -135,7 +136,7 @@ def find_prepared(root: str | pathlib.Path, name: str) -> pathlib.Path | None:
     Raises:
       JaxpartError: An earlier jaxpart prepared it.
     """
-    root = on_disk(root, "a data root")
+    root = path_of(root)
     for folder in (root, root / VERSION, root / name / VERSION):
         if (folder / METADATA).exists():
             if folder == root / name / VERSION or read_about(folder).name == name:
@@ -148,6 +149,20 @@ def find_prepared(root: str | pathlib.Path, name: str) -> pathlib.Path | None:
     return None
 
 
+def _copied(folder: pathlib.Path, name: str, split: str, names: Sequence[str]) -> pathlib.Path:
+    """This machine's copy of what is read of a split in a bucket; other data have another metadata.json."""
+    from jaxpart.io.buckets import copies_of, copy_missing
+
+    content = hashlib.sha256(read_file(folder / METADATA)).hexdigest()[:16]
+    copy = copies_of(folder) / content
+    shards = [f"{name}-{tfds_split(one)}.array_record-*" for one in names]
+    try:
+        copy_missing(folder, copy, [*shards, *map(annotations_file, names), order_file(split)])
+    except OSError as error:
+        raise JaxpartError(f"{folder} cannot be copied to {copy}: {error.strerror}") from error
+    return copy
+
+
 class Prepared:
     """A split of a prepared data set as a `Source`, with the `info` and records of its origin."""
 
@@ -157,14 +172,14 @@ class Prepared:
         """Reads what the folder holds, and the annotations.
 
         Args:
-          folder: The folder that holds metadata.json.
+          folder: The folder that holds metadata.json; of one in a bucket this machine keeps a copy.
           split: One of its splits.
 
         Raises:
           NotThere: There is no such split.
           JaxpartError: A file is missing, cut off, or of another version.
         """
-        self._folder = pathlib.Path(folder)
+        self._folder = path_of(folder)
         about = read_about(self._folder)
         whole = about.wholes.get(split)
         if whole is None and split not in about.splits:
@@ -172,6 +187,8 @@ class Prepared:
             raise NotThere(f"{folder} has no split {split!r}; it has {known}")
         names = (split,) if whole is None else whole.of
         self.info = about.splits[split].info if whole is None else whole.info
+        if in_bucket(folder):
+            self._folder = _copied(self._folder, about.name, split, names)
         self._table = AnnotationTable(
             [(str(path), read_file(path)) for path in map(self._annotations, names)]
         )

@@ -19,7 +19,7 @@ from jaxpart.data.prepared import METADATA, VERSION, read_about
 from jaxpart.data.sets.tfds_folders import PREFIX
 from jaxpart.data.source import Source
 from jaxpart.errors import JaxpartError, first_line
-from jaxpart.io.files import on_disk
+from jaxpart.io.files import in_bucket, on_disk, path_of, write_folder
 from jaxpart.io.modules import module_of
 from jaxpart.runs.progress import Progress
 
@@ -52,7 +52,11 @@ def prepare(
       JaxpartError: A record is wrong, an id comes twice, the disk is full or read-only, another
         process is at work there, or the folder holds other data.
     """
-    parent = on_disk(out, "--out") / name
+    if in_bucket(out):
+        return _prepare_in_bucket(
+            name, sources, path_of(out) / name / VERSION, whole, skip, workers, progress
+        )
+    parent = pathlib.Path(out) / name
     folder = parent / VERSION
     with locked(parent / ".lock", f"preparing {folder}"):
         for left in parent.glob("incomplete.*"):  # by a process that was killed
@@ -75,6 +79,34 @@ def prepare(
     return folder, builder.summaries
 
 
+def _prepare_in_bucket(
+    name: str,
+    sources: Mapping[str, Source],
+    folder: pathlib.Path,
+    whole: Source | None,
+    skip: bool,
+    workers: int | None,
+    progress: Progress | None,
+) -> tuple[pathlib.Path, dict[str, Summary]]:
+    """As `prepare`, on this machine's disk first."""
+    if (folder / METADATA).exists():
+        _check_finished(folder, sources, whole)
+        return folder, {}
+    found: dict[str, Summary] = {}
+
+    def write(scratch: pathlib.Path) -> None:
+        made, summaries = prepare(
+            name, sources, scratch, whole=whole, skip=skip, workers=workers, progress=progress
+        )
+        found.update(summaries)
+        for file in made.iterdir():
+            shutil.move(file, scratch)
+        shutil.rmtree(scratch / name)
+
+    write_folder(folder, write)
+    return folder, found
+
+
 def prepare_own(name: str, out: str | pathlib.Path) -> tuple[pathlib.Path, str]:
     """Has a user's own builder write its data set as array_record, which is read without TensorFlow.
 
@@ -90,6 +122,7 @@ def prepare_own(name: str, out: str | pathlib.Path) -> tuple[pathlib.Path, str]:
     """
     import tensorflow_datasets as tfds
 
+    out = on_disk(out, "--out")
     path, _, attribute = name.rpartition(":")
     try:
         builder = getattr(module_of(path), attribute)

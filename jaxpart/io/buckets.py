@@ -86,9 +86,12 @@ class BucketPath(PosixGPath):
                 return None
 
     def iterdir(self) -> Iterator[BucketPath]:
-        """What is directly below it."""
+        """What is directly below it; nothing if it is missing, as an empty folder is."""
         with _seen(self):
-            return iter(list(super().iterdir()))
+            try:
+                return iter(list(super().iterdir()))
+            except FileNotFoundError:
+                return iter(())
 
     def glob(self, pattern: str) -> Iterator[BucketPath]:
         """What is below it by such a name."""
@@ -250,7 +253,7 @@ def copy_missing(
       JaxpartError: The bucket cannot be read.
       OSError: An object cannot be read, or the copy not be written.
     """
-    for source in path.iterdir() if path.is_dir() else ():
+    for source in path.iterdir():
         copy = folder / source.name
         if copy.exists() or not any(fnmatch.fnmatchcase(source.name, one) for one in patterns):
             continue

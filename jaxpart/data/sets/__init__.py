@@ -31,7 +31,7 @@ from jaxpart.data.sets.tfds_folders import ADVICE, PREFIX
 from jaxpart.data.source import Source
 from jaxpart.data.subset import RenumberedParts
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import on_disk
+from jaxpart.io.files import in_bucket
 from jaxpart.runs.progress import Progress
 
 
@@ -277,7 +277,11 @@ def open_official(name: str, split: str, config: Any) -> Source:
             f"the data root is missing: pass --config.data.root=FOLDER, the folder that holds {name} "
             f"({entry.advice})"
         )
-    on_disk(config.root, "a data root")
+    if in_bucket(config.root):
+        raise JaxpartError(
+            f"{config.root} holds no prepared {name}; of a bucket only that is read; write it with "
+            f"`python -m jaxpart.data prepare {name} --out {config.root}`"
+        )
     return entry.open(config.root, split)
 
 
