@@ -8,6 +8,7 @@ import tracemalloc
 
 import hypothesis
 import hypothesis.strategies as st
+import jax
 import numpy as np
 import pytest
 
@@ -15,13 +16,15 @@ import jaxpart
 from jaxpart.cpu.ranking import average_precision_of, symmetric_products
 from jaxpart.features.cache import Shard
 from jaxpart.features.extract import Features
-from jaxpart.metrics.average_precision import device_queries
+from jaxpart.metrics.average_precision import _scores, device_queries
 from jaxpart.metrics.similarities import unit_rows
 
 NAMES = {
     "cub": {11: "right_eye", 12: "right_leg", 9: "left_wing", 14: "tail"},
     "coco": {1: "nose", 11: "right_wrist", 16: "left_ankle"},
 }
+
+_device_scores = jax.jit(_scores, static_argnums=(3, 4))
 
 
 def sklearn_ap(similarities, positives):
@@ -89,6 +92,26 @@ def test_device_arithmetic_is_exact_where_similarities_are():
     labels = rng.integers(0, 4, 200).astype(np.int32)
     expected = sklearn_ap(rows @ rows.T, labels[:, None] == labels)
     assert np.abs(device_queries(rows, labels, False) - expected).max() <= 1e-6
+
+
+@hypothesis.given(
+    seed=st.integers(0, 10_000), levels=st.integers(1, 40), exclude_self=st.booleans()
+)
+@hypothesis.settings(deadline=None, max_examples=50)
+def test_device_ties_as_scikit_learn(seed, levels, exclude_self):
+    rng = np.random.default_rng(seed)
+    padded, items = 48, 45
+    similarities = (rng.integers(-levels, levels + 1, (8, padded)) / levels).astype(np.float32)
+    similarities[rng.random((8, padded)) < 0.1] = -0.0
+    labels = np.where(np.arange(padded) < items, rng.integers(0, 5, padded), -1)
+    queries = rng.integers(0, items, 8)
+    ours = _device_scores(similarities, labels, queries, items, exclude_self)
+    for query, row, found in zip(queries, similarities, ours, strict=True):
+        kept = np.arange(padded) < items
+        kept[query] &= not exclude_self
+        positives = labels[kept] == labels[query]
+        expected = sklearn_ap(row[None, kept], positives[None])
+        np.testing.assert_allclose(found, expected[0], rtol=0, atol=1e-6)
 
 
 def test_golden_retrieval(golden):

@@ -8,7 +8,10 @@ from carried_out import carried_out
 
 import jaxpart
 from convert.pipeline import convert
+from jaxpart import devices
 from jaxpart.config import part_config
+from jaxpart.encoders.configured import configured_encoder
+from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import one, select
 from jaxpart.tasks.masked_parts import experiment as masked_parts
 from jaxpart.tasks.masked_parts.regions import draw_masks
@@ -47,3 +50,23 @@ def test_released_layouts_on_real_birds(name, space, golden, samples, tmp_path):
     assert ap("part_less_other_image") == pytest.approx(ap("part") - ap("other_image"))
     (row,) = masked_parts.section(rows).rows
     assert row[0] == f"cub_parts, {space}"
+
+
+def test_processes_share_the_parts(monkeypatch):
+    config = part_config("mae", "", projector=False)
+    config.data.sets, config.data.num_images = ("critters",), 12
+    config.masked_parts.images = 6
+    (plan,) = masked_parts.plans(configured_encoder(config), config, Progress(shown=False))
+
+    def vectors(start, stop):
+        """What a process adds that predicts these parts."""
+        monkeypatch.setattr(devices, "my_share", lambda items: range(start, min(stop, items)))
+        progress = Progress(shown=False)
+        return masked_parts._vectors(plan.predictor, plan.regions, 0, "critters", progress)
+
+    parts = len(plan.regions.parts)
+    alone, *shared = (vectors(*share) for share in [(0, parts), (0, 5), (5, parts), (0, 0)])
+    for query, expected in alone["pixels"].items():
+        rows = [of_one["pixels"][query] for of_one in shared]
+        np.testing.assert_allclose(sum(rows), expected, rtol=0, atol=1e-5)
+        assert not rows[2].any()

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
+from jaxpart import devices
 from jaxpart.data.parts import PartSelection
 from jaxpart.data.sets import find_set, open_set, part_split, retrieval_set
 from jaxpart.data.source import Source
@@ -171,17 +172,29 @@ def _summary(
 def _vectors(
     predictor: Predictor, regions: Regions, seed: int, what: str, progress: Progress
 ) -> dict[str, dict[str, Float[np.ndarray, "part channel"]]]:
-    """The vector of every part, by space and by query."""
+    """The vector of every part, by space and by query; each process predicts its share of the parts."""
+    frozen = devices.replicate((predictor.encoder, predictor.decoder), local=True)
+    predictor = Predictor(frozen[0], predictor.config, frozen[1])
     whole, random = draw_masks(regions.touched, seed)
     other = other_images(regions, seed)
     order = np.argsort(whole.sum(axis=1), kind="stable")  # one program serves neighbours
-    rows: dict[str, dict[str, list[np.ndarray]]] = {}
-    with progress.bar(f"{what}: predicting masked parts", len(order)) as advance:
-        for start in range(0, len(order), _CHUNK):
-            count = min(_CHUNK, len(order) - start)
-            chosen = np.resize(order[start : start + count], min(_CHUNK, len(order)))  # one shape
+    mine = order[devices.my_share(len(order))]
+    size = min(_CHUNK, len(order))  # one shape, in every process
+    rows: dict[str, dict[str, np.ndarray]] = {}
+
+    def keep(space: str, query: str, chosen: np.ndarray, vectors: np.ndarray) -> None:
+        by_query = rows.setdefault(space, {})
+        if query not in by_query:
+            by_query[query] = np.zeros((len(order), vectors.shape[-1]), vectors.dtype)
+        by_query[query][chosen] = vectors[: len(chosen)]
+
+    with progress.bar(f"{what}: predicting masked parts", len(mine)) as advance:
+        for start in range(0, max(len(mine), 1), _CHUNK):
+            share = mine[start : start + _CHUNK]
+            # A process without parts predicts others' and keeps none: it needs the shapes.
+            chosen = np.resize(share if len(share) else order, size)
             own = regions.images[regions.image[chosen]]
-            mine = regions.touched[chosen]
+            touched = regions.touched[chosen]
             asked = {
                 "part": (own, whole[chosen]),
                 "random_mask": (own, random[chosen]),
@@ -190,15 +203,13 @@ def _vectors(
             for query, (images, mask) in asked.items():
                 found = predictor(images, mask)
                 for space, predicted in _predicted(found).items():
-                    pooled = _mean(predicted, mine & mask)[:count]
-                    rows.setdefault(space, {}).setdefault(query, []).append(pooled)
+                    keep(space, query, share, _mean(predicted, touched & mask))
                 if query == "part":
                     for space, truth in _true(predictor, found, own).items():
-                        rows[space].setdefault("seen", []).append(_mean(truth, mine)[:count])
-            advance(count)
-    back = np.argsort(order)
+                        keep(space, "seen", share, _mean(truth, touched))
+            advance(len(share))
     return {
-        space: {query: np.concatenate(found)[back] for query, found in by_query.items()}
+        space: {query: devices.add_up(found) for query, found in by_query.items()}
         for space, by_query in rows.items()
         if "seen" in by_query  # not the tokens of a release, whose tokenizer is not there
     }
