@@ -189,5 +189,13 @@ def abstract_vit(config: ViTConfig) -> ViT:
 
 
 def with_architecture(vit: ViT, config: ViTConfig) -> ViT:
-    """A ViT with the same weights in another architecture that has weights of these shapes."""
-    return nnx.merge(_structure(config), nnx.state(vit))
+    """A ViT with the same weights in another architecture, whose weights must have the same numbers of
+    values: the number of heads may differ.
+    """
+    state = nnx.state(vit)
+    for (_, leaf), (_, wanted) in zip(
+        nnx.to_flat_state(state), nnx.to_flat_state(nnx.state(abstract_vit(config))), strict=True
+    ):
+        if leaf.shape != wanted.shape:
+            leaf.set_value(leaf[...].reshape(wanted.shape))
+    return nnx.merge(_structure(config), state)

@@ -107,10 +107,10 @@ def _stored(config: Any, given: dict[str, Any]) -> list[Study]:
     seeds = {entry.seed for entry in found.entries} if found else set()
     wanted = set(range(config.seeds))
     if found is None or not wanted <= seeds:
-        there = f"those of {len(seeds)} are" if seeds else "none are"
+        stored = f"those of {len(seeds)}" if seeds else "none"
         raise JaxpartError(
-            f"results of {config.seeds} pretrainings of each method are requested, but only "
-            f"{there} are stored; train encoders with other seeds using `python -m "
+            f"results of {config.seeds} pretrainings of each method are requested, but {stored} are "
+            f"stored; train encoders with other seeds using `python -m "
             "jaxpart.pretraining.zoo --rebuild --seed N "
             f"--out FOLDER` and name their folders in --config.encoders"
         )

@@ -179,11 +179,12 @@ def _project(attention: Any, function: Callable[[jax.Array, int], jax.Array]) ->
     qkv, biased = attention.qkv, attention.has_qv_bias
 
     def project(tokens: jax.Array) -> jax.Array:
-        values = qkv(tokens)
+        parts = qkv(tokens)
+        values = parts.reshape(*tokens.shape[:2], -1)
         if biased:
             q, v = attention.q_bias[...], attention.v_bias[...]
             values = values + jax.numpy.concatenate([q, jax.numpy.zeros_like(q), v])
-        return function(values, attention.num_heads)
+        return function(values, attention.num_heads).reshape(parts.shape)
 
     return project
 

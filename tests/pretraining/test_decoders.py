@@ -122,7 +122,7 @@ def test_a_changed_decoder_is_told(golden, tmp_path):
     about = json.loads(file.read_text())
     for change, sentence in (
         ({"out": 3}, "does not fit"),
-        ({"digest": "0"}, "was changed"),
+        ({"digest": "0"}, "was modified"),
         ({"kind": "os"}, "damaged"),
         ({"colour": 1}, "damaged"),
     ):

@@ -250,8 +250,8 @@ def half_precision(source, target, monkeypatch):
     size = zoo.store(source, target)
     assert size < 0.8 * zoo.bytes_of(source)
     whole, half = jaxpart.load_encoder(source), jaxpart.load_encoder(target)
-    assert {leaf.dtype for leaf in jax.tree.leaves(half.state)} == {np.dtype(np.float32)}
-    for ours, theirs in zip(jax.tree.leaves(half.state), jax.tree.leaves(whole.state), strict=True):
+    assert {leaf.dtype for leaf in jax.tree.leaves(half.vit)} == {np.dtype(np.float32)}
+    for ours, theirs in zip(jax.tree.leaves(half.vit), jax.tree.leaves(whole.vit), strict=True):
         np.testing.assert_array_equal(ours, np.asarray(theirs, np.float16))
     about = json.loads((target / "encoder.json").read_text())
     assert 0 < about["storage"]["change_of_tokens"]["typical"] < 1e-3
