@@ -70,6 +70,7 @@ def test_embedded_run_from_any_folder(tmp_path):
     assert {ap.key, segmented} < compare_runs(folder, folder).keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ibot", "dino"])
 def test_real_images_give_the_published_codes_results(method, golden, samples, tmp_path):
     (source,) = (golden / f"encoders/{method}_full").glob("*.pth")
@@ -217,6 +218,7 @@ def test_every_method_has_its_files():
         assert {f"configs/{method}_part.py", f"configs/pretrain/{method}.py"} <= set(FILES)
 
 
+@pytest.mark.slow
 def test_blocks_as_representations(tmp_path):
     names = "('block0/embedding','block5/cls_token')"
     done = run(
@@ -264,6 +266,7 @@ def test_workdir_of_another_run_is_refused(tmp_path):
         WorkDir(tmp_path / "file" / "run", {})
 
 
+@pytest.mark.slow
 def test_nothing_needs_pytorch_or_tensorflow(tmp_path):
     code = f"""
 import sys
