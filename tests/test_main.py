@@ -70,6 +70,7 @@ def test_embedded_run_from_any_folder(tmp_path):
     assert {ap.key, segmented} < compare_runs(folder, folder).keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ibot", "dino"])
 def test_real_images_give_the_published_codes_results(method, golden, samples, tmp_path):
     (source,) = (golden / f"encoders/{method}_full").glob("*.pth")
@@ -100,66 +101,81 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
                 assert abs(ours[key._replace(group=part)] - value) <= 1e-5
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ([], "pass --config"),
-        (["--config", "configs/none.py"], "bundled ones are configs/beit_part.py"),
-        (["--config", "configs/ibot_part.py:papre"], "choose from paper"),
-        (["--config", "configs/ibot_part.py:paper"], "python -m convert ibot"),
-        (["--config", "configs/ibot_part.py", "--config.tasks=('x',)"], "config.tasks holds 'x'"),
-        (
-            ["--config", "configs/ibot_part.py", "--config.data.sets=('x',)"],
-            "choose from critters",
-        ),
-        (["--config", "configs/ibot_part.py", "--config.data.sets=('cub',)"], "--config.data.root"),
-        (
-            [
-                "--config",
-                "configs/mae_part.py",
-                "--config.retrieval.representations=('projection',)",
-            ],
-            "no representation 'projection'",
-        ),
-        (["--config", "configs/ibot_part.py", "--config.encoder.checkpoint=x"], "not a converted"),
-        (
-            ["--config", "configs/ibot_part.py", "--config.encoder.small=x"],
-            "choose from '', trained, random",
-        ),
-        (
-            ["--config", "configs/ibot_part.py", "--config.data.imges=3"],
-            "--config.data.imges: config.data has no field 'imges'; did you mean num_images?",
-        ),
-        (
-            ["--config=configs/ibot_part.py", "--config.q=3"],
-            "config has no field 'q'; it has attention, classification, data,",
-        ),
-        (["-config=configs/ibot_part.py", "-config.q=3"], "-config.q: config has no field 'q'"),
-        (
-            ["--config", "configs/ibot_part.py", "--config.tasks.x=3"],
-            "config.tasks has no field 'x'; it has none",
-        ),
-        (
-            ["--config", "configs/ibot_part.py", "config.seed=3"],
-            "'config.seed=3' is not an option: options begin with two dashes",
-        ),
-        (
-            ["--config", "configs/ibot_part.py", "--config.seed=x"],
-            "--config.seed=x: invalid literal for int()",
-        ),
-        (
-            ["--config", "configs/study.py", "--config.classification.linear.rates=(1e400,)"],
-            "config.classification.linear.rates holds inf; give a finite number, above 0",
-        ),
-    ],
-)
-def test_mistakes_get_one_sentence(arguments, sentence, tmp_path):
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert sentence in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert not (tmp_path / "runs").exists()
+MISTAKES = [
+    ([], "pass --config"),
+    (["--config", "configs/none.py"], "bundled ones are configs/beit_part.py"),
+    (["--config", "configs/ibot_part.py:papre"], "choose from paper"),
+    (["--config", "configs/ibot_part.py:paper"], "python -m convert ibot"),
+    (["--config", "configs/ibot_part.py", "--config.tasks=('x',)"], "config.tasks holds 'x'"),
+    (
+        ["--config", "configs/ibot_part.py", "--config.data.sets=('x',)"],
+        "choose from critters",
+    ),
+    (["--config", "configs/ibot_part.py", "--config.data.sets=('cub',)"], "--config.data.root"),
+    (
+        [
+            "--config",
+            "configs/mae_part.py",
+            "--config.retrieval.representations=('projection',)",
+        ],
+        "no representation 'projection'",
+    ),
+    (["--config", "configs/ibot_part.py", "--config.encoder.checkpoint=x"], "not a converted"),
+    (
+        ["--config", "configs/ibot_part.py", "--config.encoder.small=x"],
+        "choose from '', trained, random",
+    ),
+    (
+        ["--config", "configs/ibot_part.py", "--config.data.imges=3"],
+        "--config.data.imges: config.data has no field 'imges'; did you mean num_images?",
+    ),
+    (
+        ["--config=configs/ibot_part.py", "--config.q=3"],
+        "config has no field 'q'; it has attention, classification, data,",
+    ),
+    (["-config=configs/ibot_part.py", "-config.q=3"], "-config.q: config has no field 'q'"),
+    (
+        ["--config", "configs/ibot_part.py", "--config.tasks.x=3"],
+        "config.tasks has no field 'x'; it has none",
+    ),
+    (
+        ["--config", "configs/ibot_part.py", "config.seed=3"],
+        "'config.seed=3' is not an option: options begin with two dashes",
+    ),
+    (
+        ["--config", "configs/ibot_part.py", "--config.seed=x"],
+        "--config.seed=x: invalid literal for int()",
+    ),
+    (
+        ["--config", "configs/study.py", "--config.classification.linear.rates=(1e400,)"],
+        "config.classification.linear.rates holds inf; give a finite number, above 0",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """Exit status, output and files of each of MISTAKES, in forks of one process."""
+    orders = [[str(i), "main", arguments] for i, (arguments, _) in enumerate(MISTAKES)]
+    forked = pathlib.Path(__file__).with_name("forked.py")
+    done = subprocess.run(
+        [sys.executable, str(forked), str(tmp_path_factory.mktemp("mistakes"))],
+        input=json.dumps(orders),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)))
+def test_mistakes_get_one_sentence(number, answers):
+    status, output, files = answers[str(number)]
+    assert status == 2, output
+    assert output.startswith("error: ")
+    assert MISTAKES[number][1] in output
+    assert len(output.strip().splitlines()) == 1, output
+    assert not files
 
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -202,6 +218,7 @@ def test_every_method_has_its_files():
         assert {f"configs/{method}_part.py", f"configs/pretrain/{method}.py"} <= set(FILES)
 
 
+@pytest.mark.slow
 def test_blocks_as_representations(tmp_path):
     names = "('block0/embedding','block5/cls_token')"
     done = run(
@@ -249,6 +266,7 @@ def test_workdir_of_another_run_is_refused(tmp_path):
         WorkDir(tmp_path / "file" / "run", {})
 
 
+@pytest.mark.slow
 def test_nothing_needs_pytorch_or_tensorflow(tmp_path):
     code = f"""
 import sys

@@ -14,6 +14,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HERE = pathlib.Path(__file__).resolve().parent
 PART = ["--config", "configs/ibot_part.py"]
 PROGRAMS = {

@@ -91,5 +91,6 @@ def test_operations_of_the_papers_encoder():
     assert flops.encoder_flops(ViTConfig(), 512) > 6 * flops.encoder_flops(ViTConfig(), 224)
 
 
+@pytest.mark.slow
 def test_the_document_holds_the_tables_of_the_calculation():
     assert scaling.tables() in (ROOT / "docs" / "performance.md").read_text()

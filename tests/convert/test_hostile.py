@@ -149,6 +149,7 @@ PICKLES = {
 }
 
 
+@pytest.mark.slow
 def test_each_ends_in_a_short_sentence(tmp_path):
     for name, data in PICKLES.items():
         archive(tmp_path / f"{name}.pth", data, [("data/0", bytes(16))])
@@ -174,6 +175,7 @@ def test_each_ends_in_a_short_sentence(tmp_path):
 CASES = 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_mutated_goldens(golden, tmp_path, seed):
     """Bytes of released checkpoints changed, taken out and put in, in PyTorch's formats and others."""

@@ -42,6 +42,7 @@ TIMM_MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TIMM_MODELS)
 def test_timm(name, twin):
     """At another size timm's own interpolation; what has relative biases is built at that size."""
@@ -112,6 +113,7 @@ def transformers_model(name, **changes):
     return model(model.config_class(attn_implementation="eager", **settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRANSFORMERS_MODELS)
 def test_transformers(name, twin):
     family, _, outputs, _ = TRANSFORMERS_MODELS[name]

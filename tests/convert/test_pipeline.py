@@ -120,6 +120,7 @@ def test_image_size_moves_the_same_interpolation_to_conversion(folder, golden, t
         assert np.abs(np.asarray(tokens) - expected[f"tokens_{name}"]).max() <= TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["beit", "beit_finetuned", "deit", "cae", "mocov3", "mae"])
 def test_image_size_at_conversion_equals_resizing_in_the_forward_pass(folder, golden, tmp_path):
     source, family = checkpoint_of(golden, folder), FOLDERS[folder]
@@ -160,6 +161,7 @@ MANIFESTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_every_released_checkpoint_is_accounted_for(name, shared):
     file = shared / "reference" / "checkpoints" / f"{name}.json"
@@ -182,6 +184,7 @@ ALIKE = {("beit_finetuned", "data2vec"), *itertools.product(("dino", "ibot", "ma
 ALIKE |= {("deit", family) for family in ("dino", "ibot", "mae")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("family", [*dict.fromkeys(FOLDERS.values()), "data2vec", "dinov2"])
 def test_a_wrong_family_is_told(folder, family, golden, tmp_path):

@@ -55,6 +55,7 @@ def pictures():
     return np.random.default_rng(0).normal(size=(1, 224, 224, 3)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_clip(tmp_path):
     path, transformers = file("clip_vitb16.safetensors"), pytest.importorskip("transformers")
     config = transformers.CLIPVisionConfig(patch_size=16, projection_dim=512)
@@ -66,6 +67,7 @@ def test_clip(tmp_path):
     check(encoder, images, blocks, {"tokens": tokens, "projection": out.image_embeds})
 
 
+@pytest.mark.slow
 def test_dinov2(tmp_path):
     path, transformers = file("dinov2_small.safetensors"), pytest.importorskip("transformers")
     config = transformers.Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=518)

@@ -39,6 +39,7 @@ def test_outputs(method):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(out))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_other_sizes(method):
     encoder = random_encoder(method, small_config(method))
@@ -53,6 +54,7 @@ def test_compiled_once_per_shape(ibot):
     assert encoder_module._forward._cache_size() == before + 1
 
 
+@pytest.mark.slow
 def test_inside_a_users_own_jit(ibot):
     embed = jax.jit(lambda encoder, images: encoder(images)["embedding"])
     np.testing.assert_allclose(embed(ibot, IMAGES), ibot(IMAGES)["embedding"], atol=1e-5)
@@ -111,6 +113,7 @@ def test_random_weights_follow_the_seed():
     assert digests[0] == digests[1] != digests[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "depth", "heads", "millions"),
     [(192, 12, 3, 5.5), (384, 12, 6, 21.7), (768, 12, 12, 85.8), (1024, 24, 16, 303.3),

@@ -64,6 +64,7 @@ def outputs(encoder):
     return encoder(encoder.normalize(pixels), blocks=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [None, 5])
 @pytest.mark.parametrize("kind", WIDE)
 def test_inner_products_are_the_same(kind, rank):

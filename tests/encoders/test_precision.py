@@ -113,6 +113,7 @@ def test_the_users_own_setting_decides_nothing(exact, precision, wanted):
         assert {one.params["precision"] for one in multiplied} == {(wanted, wanted)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("height", [32, 48])
 def test_every_product_of_the_module_states_the_reference(variant, height):
@@ -154,6 +155,7 @@ def test_it_is_chosen_on_loading(exact, tmp_path):
         load_encoder(tmp_path, precision="fp16")
 
 
+@pytest.mark.slow
 def test_a_run_says_its_precision(tmp_path):
     config = configs.part_config("ibot", "", projector=True)
     config.tasks, config.retrieval.representations = ("retrieval",), ("embedding",)

@@ -56,6 +56,7 @@ def encoder_of(variant):
     return make_encoder("x", config, Preprocessing(), arrays, digest="", trained=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_two_by_two_devices_give_the_same_tokens(variant):
     encoder = encoder_of(variant)

@@ -17,6 +17,7 @@ TOLERANCE = 1e-5
 GIVEN = {"mae": ("pixels",), "beit": ("logits",), "cae": ("logits", "latents", "targets")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GIVEN)
 def test_images_are_independent(kind, tmp_path):
     folder = tiny_folder(tmp_path / kind, kind)

@@ -10,6 +10,7 @@ from jaxpart.cpu.products import train_products
 from jaxpart.encoders.precision import set_precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", [6, 11])
 @pytest.mark.parametrize("shape", [(5, 8), (3, 5, 8), (2, 3, 5, 7)])
 def test_gradients(shape, out):

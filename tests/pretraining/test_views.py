@@ -145,6 +145,7 @@ def test_random_masks_hide_exactly_and_evenly():
     np.testing.assert_array_equal(several.sum(axis=1), [0, 5, 16])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exact", [True, False])
 def test_block_masks(exact):
     mask = np.asarray(

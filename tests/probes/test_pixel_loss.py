@@ -41,6 +41,7 @@ def assert_same(ours, theirs):
     np.testing.assert_allclose(ours[1], theirs[1], atol=1e-5 * size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block_rows", [None, 1, 3, 1000])
 def test_any_block_gives_the_plain_loss_and_gradient(block_rows):
     logits, labels = sample()
@@ -52,6 +53,7 @@ def test_any_block_gives_the_plain_loss_and_gradient(block_rows):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("grid", "size", "block_rows"),
     [((1, 1), (1, 1), 1), ((1, 6), (40, 7), 9), ((6, 1), (5, 33), 2), ((5, 3), (23, 40), 4)],

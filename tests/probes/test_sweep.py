@@ -78,6 +78,7 @@ def in_order(seed, epoch, count):
     return np.arange(count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["linear", "attentive"])
 def test_golden(kind, golden, monkeypatch):
     monkeypatch.setattr("jaxpart.probes.items.shuffled", in_order)
@@ -141,6 +142,7 @@ def swept(both):
     return run(*both, seeds=(0, 1))
 
 
+@pytest.mark.slow
 def test_seeds_and_rates_in_one_program_are_those_one_by_one(both, swept):
     state, scores = swept, swept.scores
     alone = run(*both, Recipe((1.0,), epochs=3, batch_size=12), seeds=(1,))
@@ -164,6 +166,7 @@ def test_streaming_is_training_on_what_stays(both, swept, monkeypatch):
         np.testing.assert_array_equal(ours, value)
 
 
+@pytest.mark.slow
 def test_one_device_and_four_agree(tmp_path):
     """Batches that 4 devices share, and such as they cannot."""
     code = """
@@ -274,6 +277,7 @@ KINDS = ("linear", "attentive", "cae linear", "cae attentive")
 """Part classification's, and CAE's on ImageNet."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_pytorch_twin(kind):
     """40 items in batches of 16: part classification keeps the last 8, CAE drops them."""

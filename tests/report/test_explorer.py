@@ -210,6 +210,7 @@ def test_the_policy_forbids_network_and_other_scripts(browser, tmp_path):
     page.close()
 
 
+@pytest.mark.slow
 def test_two_thousand_patches_and_four_pairs(visit, tmp_path, screenshots):
     one = patch_set(images=1000, each=2, pairs=4, side=224)
     page = visit([one], viewport={"width": 1440, "height": 1000})

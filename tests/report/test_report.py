@@ -159,6 +159,7 @@ NAMES = (b"=1+1", b"-1", b"@x", b"a" * 250, b"new\nline", b"\xff\xfe", b" ", b"$
          b"<script>alert(1)", "ünï ☃ 漢字".encode())  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 17, 60])
 def test_any_number_of_runs_under_any_names(count, tmp_path):
     names = [*map(os.fsdecode, NAMES), *(f"run{i}" for i in range(60))][-count:]

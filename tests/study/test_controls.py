@@ -1,5 +1,7 @@
 """Critters of version 2 are as hard as they shall be for pixels, and version 1 is not."""
 
+import pytest
+
 from jaxpart.data.__main__ import main
 from jaxpart.data.critters import Critters
 from jaxpart.encoders.loading import random_encoder
@@ -8,6 +10,7 @@ from jaxpart.runs.progress import Progress
 from jaxpart.study import controls
 
 
+@pytest.mark.slow
 def test_neither_pixels_nor_an_untrained_encoder_solve_version_2():
     found = controls.untrained_controls(Critters("test", 240, version=2), Progress(shown=False))
     assert len(found) == 7
@@ -15,6 +18,7 @@ def test_neither_pixels_nor_an_untrained_encoder_solve_version_2():
     assert sum(control.high is not None for control in found) == 6
 
 
+@pytest.mark.slow
 def test_trained_controls_learn_from_one_split_what_they_tell_of_the_other(monkeypatch):
     learnt = []
 

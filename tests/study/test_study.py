@@ -49,6 +49,7 @@ def config(folders):
     return made
 
 
+@pytest.mark.slow
 def test_a_study(config, folders, tmp_path, monkeypatch, capsys):
     path = tmp_path / "run"
     study = running.run_study(config, path, QUIET)

@@ -226,6 +226,7 @@ def test_two_encoders_are_compared_item_by_item(embedded):
         compare_runs(folder / "run", folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["linear", "attentive"])
 def test_real_images_train_as_in_pytorch(kind, golden, samples, tmp_path):
     pytest.importorskip("torch")
@@ -294,6 +295,7 @@ def objects(folder, method, **changes):
     return config
 
 
+@pytest.mark.slow
 def test_objects_on_random_views(tmp_path):
     config = objects(tmp_path, "ibot", heads=("linear",), references=("knn",))
     config.object_classification.linear.epochs = 1

@@ -340,6 +340,7 @@ def test_task_is_what_plain_loops_find(measured):
     assert found.value == pytest.approx(right / total)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(CONVENTIONS))
 def test_task_by_every_convention(measured, name):
     encoder = measured[0]
@@ -407,6 +408,7 @@ def test_confusions():
     assert placed.same_position().tolist() == points[0].tolist()
 
 
+@pytest.mark.slow
 def test_overlapping_patches(measured):
     """By plain loops: a stride of half a patch, and the points of the denser grid."""
     encoder = measured[0]

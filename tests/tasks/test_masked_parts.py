@@ -26,6 +26,7 @@ def test_masks():
     assert (random & touched).any(axis=1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "space"), [("mae_full", "pixels"), ("beit", "tokens"), ("cae", "representation")]
 )

@@ -95,6 +95,7 @@ def experiment(encoder, folder, progress=None, **changes):
     )
 
 
+@pytest.mark.slow
 def test_run_on_critters_leaves_values_tables_and_pictures(encoder, tmp_path):
     config = small_config(sets=("critters_part",))
     rows = carried_out(segmentation, encoder, config, WorkDir(tmp_path, {}), Quiet())
@@ -129,6 +130,7 @@ def test_run_on_critters_leaves_values_tables_and_pictures(encoder, tmp_path):
     assert "critters_part, incontext" in said
 
 
+@pytest.mark.slow
 def test_one_device_and_four_agree(encoder, tmp_path, monkeypatch):
     def result(folder):
         rows = experiment(
@@ -256,6 +258,7 @@ def test_label_of_another_size_than_its_image(encoder, tmp_path):
         list(one.run())
 
 
+@pytest.mark.slow
 def test_image_smaller_than_the_crop(encoder, tmp_path):
     _, one = changed_experiment(
         encoder, tmp_path, lambda mask: mask, train_scale=(20, 20), test_scale=(20, 20)

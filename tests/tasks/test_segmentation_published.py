@@ -87,6 +87,7 @@ def scores(one, heads):
     return segmentation_scores(matrices[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "name", "split", "iterations"),
     [

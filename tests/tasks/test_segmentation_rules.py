@@ -20,6 +20,7 @@ from jaxpart.tasks.segmentation.heads import feature_maps
 from jaxpart.tasks.segmentation.rules import decays_bias, described, for_segmentation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_golden_blocks_at_larger_crops(method, golden, tmp_path):
     """Every block of the published backbones; what training and the sliding test both read."""
@@ -48,6 +49,7 @@ def stored(method):
     return random_encoder(method, small_config(method))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_stored_positions_are_resized_whatever_the_method_does_itself(method):
     encoder = stored(method)
@@ -92,6 +94,7 @@ def test_beit_mae_and_cae_spare_the_bias():
     assert spared == {"beit", "mae", "cae"}
 
 
+@pytest.mark.slow
 def test_rules_stand_in_the_result_and_are_shown(tmp_path):
     config = configs.part_config("mocov3", None, projector=True)
     config.tasks = ("segmentation",)

@@ -156,6 +156,7 @@ def test_the_encoder_sees_one_shape_and_rows_are_compiled_per_bucket():
     assert merging.count_rows._cache_size() == 2
 
 
+@pytest.mark.slow
 def test_one_device_and_four_give_the_same(monkeypatch):
     window_logits, _, _ = make_heads()
     four = evaluate(window_logits, make_images(SIZES), SETTING)
