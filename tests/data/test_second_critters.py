@@ -132,5 +132,5 @@ def test_wrong_version_or_split(arguments):
         Critters(**arguments)
 
 
-PLACES = [[46.15, 24.81], [30.05, 18.84]]
-PICTURE = "7549544aa50950d4"
+PLACES = [[43.89, 25.85], [27.79, 19.92]]
+PICTURE = "4a5544d3456e241c"

@@ -46,7 +46,7 @@ def _limb(
 ) -> Place:
     """A limb from its root in about a direction: stretched, tapered, bent, and of either side."""
     long, broad, taper, bend, swing = rng.uniform(
-        (0.9, 0.8, -0.3, -0.25, -0.35), (1.15, 1.2, 0.3, 0.25, 0.35)
+        (0.9, 0.8, -0.25, -0.2, -0.3), (1.15, 1.2, 0.25, 0.2, 0.3)
     )
     scale = length * np.array([long, broad * rng.choice([-1.0, 1.0])])
     turn = rotation(direction + swing)
@@ -84,14 +84,14 @@ def make_creature(rng: np.random.Generator, kind: int) -> tuple[list[Shape], dic
     wing = _limb(rng, (-0.33, -0.37), -2.3, 0.8)
     leg = _limb(rng, (0.3, 0.4), 0.95, 0.78)
     behind = np.array([-0.18, 0.03])
-    gait = rotation(rng.uniform(-0.35, 0.35))
-    trunk = np.diag(0.56 * rng.uniform(0.85, 1.15, 2)) @ rotation(rng.uniform(-0.35, 0.35))
+    gait = rotation(rng.uniform(-0.25, 0.25))
+    trunk = np.diag(0.56 * rng.uniform(0.85, 1.15, 2)) @ rotation(rng.uniform(-0.2, 0.2))
     neck = np.array([0.7, -0.7]) + rng.normal(0, 0.05, 2)
-    face = _placed(0.33 * rng.uniform(0.88, 1.15) * rotation(rng.uniform(-0.5, 0.3)), neck)
+    face = _placed(0.33 * rng.uniform(0.88, 1.15) * rotation(rng.uniform(-0.3, 0.2)), neck)
     mouth = _placed(np.diag(rng.uniform((0.9, 0.85), (1.2, 1.15))), (0.8, 0.15))
     gaze = _placed(
-        rng.uniform(0.3, 0.75) * rotation(rng.uniform(0, 2 * np.pi)),
-        np.array([0.2, -0.1]) + rng.uniform(-0.35, 0.35, 2),
+        rng.uniform(0.45, 0.75) * rotation(rng.uniform(0, 2 * np.pi)),
+        np.array([0.2, -0.1]) + rng.uniform(-0.25, 0.25, 2),
     )
 
     add("tail", outlines.tail(form["tail"]), tail)

@@ -1,20 +1,21 @@
 """Which shape of each part the 24 kinds of version 2 have: a code in which no part tells the kind.
 
-Every part has four shapes, each of six kinds. Two kinds share at most three of their seven parts, so
-a kind is known by any four of its parts and never by one.
+Every part has three shapes, each of eight kinds. Two kinds share at most three of their seven parts, so
+a kind is known by any four of its parts and never by one. The words are those of a linear ternary code
+of length 7 and distance 4, less three that differ in every part.
 """
 
 from __future__ import annotations
 
 from jaxpart.data.critters.species import MASK_PARTS
 
-SHAPES = 4
+SHAPES = 3
 """Shapes of each part, numbered from 0."""
 
 _CODE = (
-    "0011233", "0102032", "0221302", "0230131", "0301021", "0332103", "1013010", "1020132",
-    "1100211", "1122100", "1210003", "1330320", "2003331", "2123012", "2211111", "2233200",
-    "2302310", "2331232", "3010321", "3023203", "3103120", "3112313", "3231023", "3322222",
+    "0011221", "0022112", "0101011", "0112202", "0120120", "0202022", "0210210", "0221101",
+    "1002201", "1010122", "1021010", "1100212", "1111100", "1122021", "1201220", "1220002",
+    "2001102", "2012020", "2020211", "2102110", "2110001", "2200121", "2211012", "2222200",
 )  # fmt: skip
 
 

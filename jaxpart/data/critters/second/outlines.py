@@ -40,13 +40,10 @@ def _star(tips: int, inner: float) -> Points:
 
 @functools.cache
 def body(shape: int) -> list[Points]:
-    """Round, a bean, a diamond, or three balls in a row."""
+    """Round, a diamond, or three balls in a row."""
     if shape == 0:
         return [ellipse(0, 0, 0.92, 0.92)]
     if shape == 1:
-        return [ribbon([(-1.1, 0.25), (-0.9, 0.1), (-0.4, -0.1), (0.4, -0.1), (0.9, 0.1), (1.1, 0.25)],
-                       [0.2, 0.46, 0.56, 0.56, 0.46, 0.2])]  # fmt: skip
-    if shape == 2:
         return [
             np.array(
                 [(-1.15, 0), (-0.2, -0.85), (0.2, -0.85), (1.15, 0), (0.2, 0.85), (-0.2, 0.85)]
@@ -57,59 +54,48 @@ def body(shape: int) -> list[Points]:
 
 @functools.cache
 def head(shape: int) -> list[Points]:
-    """Plain, with two ears, with a comb of three, or with feelers; the face looks along x."""
+    """Plain, with two ears, or with feelers; the face looks along x."""
     skull = ellipse(0, 0, 0.95, 0.9)
     if shape == 0:
         return [skull]
     if shape == 1:
-        return [np.array([(-0.9, -0.2), (-0.95, -1.5), (-0.1, -0.8)]),
-                np.array([(0.0, -0.8), (0.6, -1.5), (0.85, -0.3)]), skull]  # fmt: skip
-    if shape == 2:
-        comb = ((-0.85, -0.6), (-0.25, -1.0), (0.45, -0.95))
-        return [*(ellipse(x, y, 0.36, 0.36) for x, y in comb), skull]
+        return [np.array([(-0.95, -0.1), (-1.15, -1.7), (-0.1, -0.8)]),
+                np.array([(0.0, -0.8), (0.7, -1.7), (0.9, -0.3)]), skull]  # fmt: skip
     feelers = [
-        ribbon([(x, -0.7), (1.3 * x, -1.2), (2.4 * x, -1.6)], [0.1, 0.08, 0.08])
+        ribbon([(x, -0.7), (1.3 * x, -1.2), (2.4 * x, -1.7)], [0.12, 0.1, 0.1])
         for x in (-0.35, 0.3)
     ]
-    return [*feelers, *(ellipse(x, -1.62, 0.22, 0.22) for x in (-0.84, 0.72)), skull]
+    return [*feelers, *(ellipse(x, -1.75, 0.32, 0.32) for x in (-0.9, 0.8)), skull]
 
 
 @functools.cache
 def beak(shape: int) -> list[Points]:
-    """A cone, a needle, a hook, or a spoon."""
+    """A needle, a hook, or a spoon."""
     if shape == 0:
-        return [np.array([(0, -0.42), (0.85, 0), (0, 0.42)])]
+        return [np.array([(0, -0.25), (1.8, 0), (0, 0.25)])]
     if shape == 1:
-        return [np.array([(0, -0.2), (1.6, 0), (0, 0.2)])]
-    if shape == 2:
-        return [np.array([(0, -0.4), (0.6, -0.4), (1.0, -0.1), (0.95, 0.6), (0.65, 0.2), (0, 0.3)])]
-    return [np.array([(0, -0.18), (0.5, -0.18), (0.8, -0.45), (1.15, -0.3), (1.15, 0.3), (0.8, 0.45),
-                      (0.5, 0.18), (0, 0.18)])]  # fmt: skip
+        return [
+            np.array([(0, -0.5), (0.7, -0.5), (1.2, -0.1), (1.15, 0.9), (0.75, 0.3), (0, 0.35)])
+        ]
+    return [np.array([(0, -0.2), (0.5, -0.2), (0.8, -0.6), (1.4, -0.45), (1.4, 0.45), (0.8, 0.6),
+                      (0.5, 0.2), (0, 0.2)])]  # fmt: skip
 
 
 @functools.cache
 def eye(shape: int) -> list[Points]:
-    """Rings within each other: round in round, slit in almond, three rings, or a star in a square."""
+    """Shapes within each other: slit in almond, three rings, or a star in a square."""
     if shape == 0:
-        return [ellipse(0, 0, 1, 1), ellipse(0.18, 0, 0.52, 0.52)]
-    if shape == 1:
         corner = [(-1.2, 0), (-0.6, 0), (0, 0), (0.6, 0), (1.2, 0)]
         return [ribbon(corner, [0.02, 0.6, 0.8, 0.6, 0.02]), ellipse(0, 0, 0.2, 0.75)]
-    if shape == 2:
+    if shape == 1:
         return [ellipse(0, 0, radius, radius) for radius in (1, 0.72, 0.42)]
     return [np.array([(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]), _star(4, 0.28) * 0.85]
 
 
 @functools.cache
 def wing(shape: int) -> list[Points]:
-    """Three rounded feathers, a bat's, a comb of five fingers, or two long ovals."""
+    """A bat's, a comb of four fingers, or two long ovals."""
     if shape == 0:
-        widths = [0.1, 0.18, 0.2, 0.16, 0.05]
-        return [
-            ribbon([(0, 0), (0.3, y / 3), (0.7, 0.8 * y), (0.95, y), (1.05, 1.08 * y)], widths)
-            for y in (0.55, 0.18, -0.18)
-        ]
-    if shape == 1:
         tips, gaps = [(1.1, -0.42), (1.0, 0.22), (0.5, 0.58)], [(0.8, -0.06), (0.6, 0.24)]
         root = (0.0, 0.05)
         return [
@@ -117,7 +103,7 @@ def wing(shape: int) -> list[Points]:
             np.array([root, gaps[0], tips[1], gaps[1]]),
             np.array([root, gaps[1], tips[2], (0.2, 0.36)]),
         ]
-    if shape == 2:
+    if shape == 1:
         fingers = [
             ribbon([(x, -0.12), (x + 0.04, 0.2), (x + 0.14, 0.52)], [0.085, 0.08, 0.04])
             for x in (0.14, 0.36, 0.58, 0.8)
@@ -134,7 +120,7 @@ def wing(shape: int) -> list[Points]:
 
 @functools.cache
 def leg(shape: int) -> list[Points]:
-    """A knee and three toes, a stump on a web, a crank in a boot, or a ham on a stilt and a ball."""
+    """A knee and three toes, a stump on a web, or a ham on a stilt and a ball."""
     if shape == 0:
         knee = (0.45, 0.26)
         toes = [ribbon([(0.9, 0), (1.15, y)], [0.06, 0.04]) for y in (-0.28, 0.0, 0.28)]
@@ -143,17 +129,13 @@ def leg(shape: int) -> list[Points]:
     if shape == 1:
         web = [(0.85, 0), (1.15, -0.38), (1.1, -0.1), (1.2, 0.02), (1.1, 0.12), (1.15, 0.4)]
         return [np.array(web), ribbon([(0, 0), (0.5, 0), (0.95, 0)], [0.24, 0.18, 0.12])]
-    if shape == 2:
-        boot = [(0.82, -0.1), (1.14, -0.1), (1.14, 0.5), (0.98, 0.5), (0.94, 0.2), (0.82, 0.2)]
-        crank = [(0, 0), (0.3, 0.26), (0.6, -0.2), (0.92, 0.06)]
-        return [np.array(boot), ribbon(crank, [0.1, 0.1, 0.09, 0.08])]
     stilt = ribbon([(0.4, 0), (0.95, 0)], [0.08, 0.08])
     return [ellipse(1.02, 0, 0.2, 0.2), stilt, ellipse(0.26, 0, 0.3, 0.24)]
 
 
 @functools.cache
 def tail(shape: int) -> list[Points]:
-    """A fork, an arrow, a curl, or a rattle."""
+    """A fork, a curl, or a rattle."""
     if shape == 0:
         return [
             ribbon(
@@ -163,9 +145,6 @@ def tail(shape: int) -> list[Points]:
             for s in (-1, 1)
         ]
     if shape == 1:
-        return [ribbon([(0, 0), (0.4, 0), (0.75, 0)], [0.09, 0.07, 0.06]),
-                np.array([(1.15, 0), (0.6, -0.34), (0.72, 0), (0.6, 0.34)])]  # fmt: skip
-    if shape == 2:
         angle = np.linspace(-0.5 * np.pi, 1.25 * np.pi, 14)[1:, None]
         radius = np.linspace(0.42, 0.16, 14)[1:, None]
         spiral = (0.62, 0.02) + radius * np.concatenate([np.cos(angle), np.sin(angle)], 1)
@@ -176,11 +155,11 @@ def tail(shape: int) -> list[Points]:
 
 
 KEYPOINTS = {
-    "head": ((-0.55, 0.55),) * 4,
-    "beak": ((0.4, 0.0),) * 4,
-    "eye": ((0.0, 0.0),) * 4,
-    "wing": ((0.6, 0.18), (0.6, 0.0), (0.5, -0.18), (0.55, 0.27)),
-    "leg": ((0.66, 0.14), (0.6, 0.0), (0.45, 0.03), (0.66, 0.0)),
-    "tail": ((0.56, 0.15), (0.62, 0.0), (0.42, 0.03), (0.6, 0.0)),
+    "head": ((-0.55, 0.55),) * 3,
+    "beak": ((0.4, 0.0),) * 3,
+    "eye": ((0.0, 0.0),) * 3,
+    "wing": ((0.6, 0.0), (0.5, -0.18), (0.55, 0.27)),
+    "leg": ((0.66, 0.14), (0.6, 0.0), (0.66, 0.0)),
+    "tail": ((0.56, 0.15), (0.42, 0.03), (0.6, 0.0)),
 }
 """Where the keypoint of each part lies, by its shape."""

@@ -16,7 +16,7 @@ from jaxpart.data.critters.second.texture import Paint, pattern, random_paint
 from jaxpart.data.critters.species import PARTS, Colour
 
 _SUPERSAMPLING = 3
-_LEAN = 0.45
+_LEAN = 0.35
 _OCCLUDED = 0.25
 _SHADE = 100
 
