@@ -1,8 +1,9 @@
-"""What critters can be solved by: by pixels, by no training, and by training on labels.
+"""Controls of critters: how well pixels, an untrained encoder, and encoders trained on labels do.
 
-`python -m jaxpart.data check critters --version 2 --baselines` shows it, beside what is required of version
-2: pixels and an untrained encoder are to find next to no parts, and an encoder that was shown the parts'
-labels nearly all; one that was shown the kinds is to know them by the whole critter and not by one part.
+`python -m jaxpart.data check critters --version 2 --baselines` prints them beside the requirements of
+version 2: pixels and an untrained encoder must find next to no parts, and an encoder trained with part
+labels nearly all; an encoder trained with kinds must recognise them from the whole critter, but not from
+one part.
 """
 
 from __future__ import annotations
@@ -36,9 +37,8 @@ from jaxpart.tasks.plans import carry_out
 from jaxpart.tasks.retrieval import plan
 
 _BATCH = 100
-_SIDE = 64
-_PATCH_VIEWS = 108_000
-_WHOLE_VIEWS = 192_000
+_PATCH_SIDE, _WHOLE_SIDE = 64, 96
+_PATCH_VIEWS, _WHOLE_VIEWS = 108_000, 1_280_000
 
 
 class Control(NamedTuple):
@@ -126,8 +126,8 @@ def part_controls(train: Critters, test: Critters, progress: Progress) -> list[C
 def kind_controls(train: Critters, test: Critters, progress: Progress) -> list[Control]:
     """Accuracy on a split of encoders that were trained with the kinds of another.
 
-    One is trained on part patches, each with the kind of its critter: it knows what a part tells of the
-    kind. The other is trained on whole critters.
+    One is trained on part patches labelled with the kind of their critter, which shows what a part reveals
+    of the kind. The other is trained on whole critters.
 
     Args:
       train: Trained on.
@@ -138,9 +138,9 @@ def kind_controls(train: Critters, test: Critters, progress: Progress) -> list[C
     encoder = _train(patches.pixels, patches.kinds, len(NAMES), progress)
     patches = labelled_patches(test)
     part = _accuracy(_scores(encoder, patches.pixels), patches.kinds)
-    wholes = read_pool(train, len(train.draw(0).image))
+    wholes = read_pool(train, _WHOLE_SIDE)
     encoder = _train(wholes.images, wholes.labels, len(NAMES), progress, whole=True)
-    wholes = read_pool(test, _SIDE)
+    wholes = read_pool(test, _WHOLE_SIDE)
     whole = _accuracy(_scores(encoder, wholes.images), wholes.labels)
     return [
         Control("trained with kinds on one part, accuracy", part, high=0.35),
@@ -157,11 +157,11 @@ class Patches(NamedTuple):
 
 
 def labelled_patches(source: Critters) -> Patches:
-    """All part patches of a split, brought to 64 pixels."""
+    """All part patches of a split, resized to 64 pixels."""
     patches = part_patches(source, CRITTER_PARTS)
     if not patches:
         raise JaxpartError("these critters have no part patches; draw more or larger images")
-    view = patch_view(source, patches, size=_SIDE)
+    view = patch_view(source, patches, size=_PATCH_SIDE)
     order = list(CRITTER_PARTS.parts)
     pixels: list[Any] = list(view.read(range(len(patches))))
     return Patches(
@@ -184,22 +184,25 @@ def _accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
 def _train(
     images: np.ndarray, labels: np.ndarray, classes: int, progress: Progress, *, whole: bool = False
 ) -> Encoder:
-    """Supervised training of a small ViT behind MoCo v3's convolutions, seen at 64 pixels.
+    """Supervised training of a small ViT with MoCo v3's convolutional stem.
 
-    Whole critters get more views, smaller crops and other hues: there are few of them, and an encoder
-    would learn them by heart.
+    A kind is a combination of part shapes, which takes many more views to learn than a part. Whole critters
+    are classified by their mean patch token, and get random hues so that they are not memorised.
     """
     config = critters_config("deit")
-    views = _WHOLE_VIEWS if whole else _PATCH_VIEWS
-    config.epochs = max(2, round(views / len(images)))
-    config.optimizer.lr, config.optimizer.b2 = 8e-3, 0.99
+    config.epochs = max(2, round((_WHOLE_VIEWS if whole else _PATCH_VIEWS) / len(images)))
+    config.optimizer.lr, config.optimizer.b2 = (4e-3 if whole else 8e-3), 0.99
     config.optimizer.clip, config.optimizer.clip_norm = "global", 1.0
     config.encoder.update(
         stem="conv", patch_size=16, width=128, depth=2, num_heads=4, mlp_width=512
     )
     config.projector.out = classes
-    config.views.view = {"size": _SIDE, "scale": (0.7 if whole else 0.8, 1.0)}
+    side = _WHOLE_SIDE if whole else _PATCH_SIDE
+    config.encoder.image_size = (side, side)
+    config.views.view = {"size": side, "scale": (0.8, 1.0)}
+    config.log_every = 100
     if whole:
+        config.encoder.pooled_norm = True
         config.views.view.update(jitter=(0.4, 0.4, 0.4, 0.5), jitter_chance=0.8)
     config.objective.update(rand_augment=0.0, rand_augment_layers=2, erase=0.0)
     config.objective.update(mixup=0.0, cutmix=0.0, smoothing=0.0)
