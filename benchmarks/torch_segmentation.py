@@ -48,7 +48,10 @@ class Backbone:
         return {
             name: (tensor(norm.scale[...]), tensor(norm.bias[...])) for name, norm in norms.items()
         } | {
-            name: (tensor(one.kernel[...]).T.contiguous(), tensor(one.bias[...]))
+            name: (
+                tensor(one.kernel[...]).reshape(one.kernel.shape[0], -1).T.contiguous(),
+                tensor(one.bias[...]).flatten(),
+            )
             for name, one in maps.items()
         }
 

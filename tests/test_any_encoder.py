@@ -317,7 +317,7 @@ def test_a_function_without_a_version_keeps_nothing_and_goes_on_nowhere(tmp_path
 
     measured(workdir=tmp_path / "run")
     assert not (tmp_path / "cache").exists()
-    with pytest.raises(JaxpartError, match="belongs to a run with a different encoder"):
+    with pytest.raises(JaxpartError, match="belongs to a run for which the encoder was different"):
         measured(workdir=tmp_path / "run")
     named = values(measured(workdir=tmp_path / "named", version="1"))
     assert list((tmp_path / "cache").rglob("*.safetensors"))

@@ -103,7 +103,7 @@ def test_a_folder_belongs_to_its_encoder_and_data_wherever_they_lie(tmp_path):
     second.belongs_to("the encoder", "0123456789abcdef")
     second.reads("critters/retrieval", critters)
     third = WorkDir(tmp_path, CONFIG)
-    with pytest.raises(JaxpartError, match=r"with a different encoder \(0123.* then, f.*now"):
+    with pytest.raises(JaxpartError, match=r"the encoder was different \(0123.* then, f.*now"):
         third.belongs_to("the encoder", "f" * 16)
     with pytest.raises(
         JaxpartError, match=r"the data of critters/retrieval \(train\) as .* another"
@@ -131,7 +131,7 @@ def test_a_changed_measurement_is_named(tmp_path):
         workdir.metric("loss", 0.5, step=step)
     file = tmp_path / "metrics.jsonl"
     file.write_text(file.read_text().replace('"step": 1, "value": 0.5', '"step": 1, "value": 0.1'))
-    with pytest.raises(JaxpartError, match=r"metrics\.jsonl, line 2 is damaged \(it was changed"):
+    with pytest.raises(JaxpartError, match=r"metrics\.jsonl, line 2 is damaged \(it was modified"):
         WorkDir(tmp_path, {})
 
 

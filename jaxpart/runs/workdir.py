@@ -188,7 +188,7 @@ class WorkDir:
             return
         if what in self._identity:
             raise JaxpartError(
-                f"{self.path} belongs to a run with a different {what} "
+                f"{self.path} belongs to a run for which {what} was different "
                 f"({self._identity[what][:12]} then, {identity[:12]} now); restore it, or name "
                 "another --workdir"
             )

@@ -37,7 +37,7 @@ from jaxpart.tasks.plans import carry_out
 from jaxpart.tasks.retrieval import plan
 
 _BATCH = 100
-_PATCH_SIDE, _WHOLE_SIDE = 64, 96
+_PATCH_SIDE, _WHOLE_SIDE = 64, 48
 _PATCH_VIEWS, _WHOLE_VIEWS = 108_000, 1_280_000
 
 
@@ -193,8 +193,11 @@ def _train(
     config.epochs = max(2, round((_WHOLE_VIEWS if whole else _PATCH_VIEWS) / len(images)))
     config.optimizer.lr, config.optimizer.b2 = (4e-3 if whole else 8e-3), 0.99
     config.optimizer.clip, config.optimizer.clip_norm = "global", 1.0
+    config.encoder.update(stem="conv", patch_size=16, num_heads=4)
     config.encoder.update(
-        stem="conv", patch_size=16, width=128, depth=2, num_heads=4, mlp_width=512
+        {"width": 256, "depth": 1, "mlp_width": 1024}
+        if whole
+        else {"width": 128, "depth": 2, "mlp_width": 512}
     )
     config.projector.out = classes
     side = _WHOLE_SIDE if whole else _PATCH_SIDE

@@ -86,7 +86,7 @@ def test_heads_are_said():
     assert "3 heads (by width 12" in notes(plan, Options("timm"))[-1]
     with pytest.raises(JaxpartError, match="--num-heads must be at least 1, not 0"):
         Options(num_heads=0)
-    with pytest.raises(JaxpartError, match="no released dino of width 12"):
+    with pytest.raises(JaxpartError, match="no released dino has width 12"):
         make_plan(FAMILIES["dino"], STATE, Options("timm"))
 
 

@@ -252,7 +252,7 @@ def test_existing_folders_are_kept(golden, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "precious.txt").write_text("mine")
-    with pytest.raises(jaxpart.JaxpartError, match="something else"):
+    with pytest.raises(jaxpart.JaxpartError, match="something other than"):
         convert("mae", source, other, num_heads=3, overwrite=True)
     assert (other / "precious.txt").read_text() == "mine"
 

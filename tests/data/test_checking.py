@@ -198,7 +198,7 @@ def test_lists_that_begin_with_the_background(tmp_path, lines, names):
         ("beak\nbackground\n", "line 2 is 'background', which is not a class"),
         ("background\n", "line 1 is 'background', which is not a class"),
         ("beak\n\nwing\n", "line 2 is empty, but each line names a label"),
-        ("\n\n", "lists nothing"),
+        ("\n\n", "is an empty list"),
         ("beak\nbeak\n", "line 2: the id 'beak' appears twice"),
     ],
 )

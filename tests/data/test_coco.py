@@ -146,7 +146,7 @@ def _drop(section, row, field):
         (_set("images", 3, "file_name", " "), r"file_name is empty"),
         (
             _set("images", 3, "height", float("inf")),
-            r"images\[3\] has the size .*, inf\), which are",
+            r"images\[3\] has the size .*, inf\), which is not",
         ),
         (_set("images", 3, "id", 2**63), r"images holds the number of a id that does not fit"),
         (
@@ -154,7 +154,7 @@ def _drop(section, row, field):
             r"annotations\[3\]\.category_id is \[\], not an integer",
         ),
         (_set("categories", 0, "id", {}), r"categories\[0\]\.id is \{\}, which is not an integer"),
-        (_set("images", 3, "file_name", 3), r"images\[3\]\.file_name is no text: 3"),
+        (_set("images", 3, "file_name", 3), r"images\[3\]\.file_name is not a string: 3"),
         (
             _set("annotations", 3, "id", "14"),
             r"annotations\[3\].id is '14', which is not an integer",

@@ -80,7 +80,7 @@ def test_runs_are_those_of_pycocotools(pixels):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (None, "is None, neither a list of polygons nor runs"),
+        (None, "is None, neither polygons nor run lengths"),
         ("x" * 10**5, "is 'x+…x+', neither"),
         (["x"], "holds 'x', which is not a polygon"),
         ([[1, 2, 3, 4, 5, "6"]], "holds '6', which is not a number"),

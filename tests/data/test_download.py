@@ -138,7 +138,7 @@ def changed_zip(offset, byte):
         (tarred({"../SET/evil": b"x"}), "'../SET/evil' in it points outside"),
         (tarred(link="/etc"), "SET/link in it is not a regular file"),
         (linked(), "SET/link in it is not a regular file"),
-        (zipped({"OTHER/a": b"x"}), "does not hold SET"),
+        (zipped({"OTHER/a": b"x"}), "does not contain SET"),
         (zipped()[:-30], "is damaged"),
         (zipped().replace(b"two", b"owt", 1), "is damaged"),
         (tarred()[:-60], "is damaged"),

@@ -198,7 +198,7 @@ def test_broken_pairs_are_told(tmp_path):
     layouts.paper(tmp_path, 19)
     (tmp_path / "ann/val/val0.png").rename(tmp_path / "ann/val/val2.png")
     with pytest.raises(
-        JaxpartError, match=r"img/val/val0\.jpg has no partner in ann/val \(1 files"
+        JaxpartError, match=r"img/val/val0\.jpg has no counterpart in ann/val \(1 files"
     ):
         lip(tmp_path, "val")
     (tmp_path / "ann/val/val2.png").rename(tmp_path / "ann/val/val0.png")

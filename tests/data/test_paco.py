@@ -117,7 +117,7 @@ def test_the_samples_are_drawn_as_by_pycocotools(samples):
         ),
         (
             lambda d: d["images"][0].update(file_name="train2017/../5.jpg"),
-            "lists .*/5.jpg, which is not",
+            "lists .*/5.jpg, which does not",
         ),
         (
             lambda d: d["images"][0].update(file_name="train2017/9.jpg"),

@@ -177,7 +177,7 @@ def test_the_16_shots_of_ov_parts(tmp_path):
         ("[]", "is not a list of images"),
         ('[{"file_name": "train0.jpg"}, 3]', "entry 1 has no file_name"),
         ('[{"file_name": []}]', "entry 0 has no file_name"),
-        ('[{"file_name": "../../x.jpg"}]', r"lists \.\./\.\./x\.jpg, which is not there"),
+        ('[{"file_name": "../../x.jpg"}]', r"lists \.\./\.\./x\.jpg, which does not exist"),
         ("[" * 10**5, "is damaged"),
     ):
         file.write_text(text)

@@ -162,7 +162,7 @@ def test_begins_with_encoded_against_projected(visit):
 
 def test_nothing_to_show(visit):
     page = visit([])
-    assert "no patches to look at" in page.locator("#empty").inner_text()
+    assert "no patches to show" in page.locator("#empty").inner_text()
     alone = patch_set(images=1, each=1)
     page = visit([alone], fragment="#set=x&patch=-3&pair=y&part=z")
     assert "no other patch" in page.locator(".pane").first.inner_text()
