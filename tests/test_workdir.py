@@ -106,7 +106,7 @@ def test_a_folder_belongs_to_its_encoder_and_data_wherever_they_lie(tmp_path):
     with pytest.raises(JaxpartError, match=r"the encoder was different \(0123.* then, f.*now"):
         third.belongs_to("the encoder", "f" * 16)
     with pytest.raises(
-        JaxpartError, match=r"the data of critters/retrieval \(train\) as .* another"
+        JaxpartError, match=r"the data of critters/retrieval \(train\) was .* another"
     ):
         third.reads("critters/retrieval", Subset(critters, [0, 1]))
     WorkDir(tmp_path, moved).belongs_to(

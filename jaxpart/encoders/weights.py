@@ -10,13 +10,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
-
-Module = TypeVar("Module", bound=nnx.Module)
 
 _SPLIT = re.compile(r"(.+\.)?(attention\.qkv|mlp\.fc1)\.(kernel|bias)")
 
@@ -48,8 +46,8 @@ def arrays_of(module: nnx.Module) -> dict[str, np.ndarray]:
 
 
 def with_arrays(
-    module: Module, arrays: Mapping[str, ArrayLike], put: Callable[[str, np.ndarray], ArrayLike]
-) -> Module:
+    module: nnx.Module, arrays: Mapping[str, ArrayLike], put: Callable[[str, np.ndarray], ArrayLike]
+) -> Any:
     """A module of the same structure with other weights, which must be exactly those that it has.
 
     Args:
