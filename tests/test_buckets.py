@@ -180,7 +180,7 @@ def test_a_run_in_a_bucket_goes_on_and_is_reported(bucket):
     for _ in range(2):  # an earlier report is replaced
         make_report([str(bucket / "run")], bucket / "report", None, Progress(shown=False))
     assert (bucket / "report" / "index.html").is_file()
-    with pytest.raises(JaxpartError, match="no earlier report"):
+    with pytest.raises(JaxpartError, match="not an earlier report"):
         make_report([str(bucket / "run")], bucket / "run", None, Progress(shown=False))
 
 
