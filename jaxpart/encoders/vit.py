@@ -179,8 +179,10 @@ class ViT(nnx.Module):
 
 
 @functools.cache
-def _structure(config: ViTConfig) -> nnx.GraphDef[ViT]:
-    return nnx.graphdef(abstract_vit(config))
+def _structure(config: ViTConfig) -> tuple[nnx.GraphDef[ViT], list[tuple[int, ...]]]:
+    """The structure of `ViT(config)`, and the shapes of its weights."""
+    graph, state = nnx.split(abstract_vit(config))
+    return graph, [leaf.shape for leaf in jax.tree.leaves(state)]
 
 
 def abstract_vit(config: ViTConfig) -> ViT:
@@ -192,10 +194,10 @@ def with_architecture(vit: ViT, config: ViTConfig) -> ViT:
     """A ViT with the same weights in another architecture, whose weights must have the same numbers of
     values: the number of heads may differ.
     """
-    state = nnx.state(vit)
-    for (_, leaf), (_, wanted) in zip(
-        nnx.to_flat_state(state), nnx.to_flat_state(nnx.state(abstract_vit(config))), strict=True
-    ):
-        if leaf.shape != wanted.shape:
-            leaf.set_value(leaf[...].reshape(wanted.shape))
-    return nnx.merge(_structure(config), state)
+    graph, shapes = _structure(config)
+    weights, tree = jax.tree.flatten(nnx.state(vit))
+    reshaped = [
+        weight if weight.shape == shape else weight.reshape(shape)
+        for weight, shape in zip(weights, shapes, strict=True)
+    ]
+    return nnx.merge(graph, jax.tree.unflatten(tree, reshaped))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
@@ -56,6 +57,9 @@ def with_arrays(
       put: Brings a weight, float32 and in the module's shape, to a device, by its path.
     """
     graph, state = nnx.split(module)
+    state = jax.tree.map(
+        lambda leaf: leaf, state
+    )  # variables of its own: `module` keeps its weights
     for path, leaf in variables_of(state).items():
         leaf.set_value(put(path, np.asarray(arrays[path], np.float32).reshape(leaf.shape)))
     return nnx.merge(graph, state)

@@ -1,4 +1,4 @@
-"""Fetches files: gone on with where they were cut off, checked, and safe beside others that fetch them.
+"""Downloads files: resumes interrupted ones, checks them, and tolerates other processes doing the same.
 
 A file comes under the name FILE.part and takes its own name when it is whole and what it should be.
 Whoever fetches it holds the lock of that part, which the system lets go of when the process ends,

@@ -1,5 +1,7 @@
 """Weights cut over several devices: the same numbers, each device its part, two sums per block."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from jaxpart import config as configs
 from jaxpart import devices
 from jaxpart.data.views import View
 from jaxpart.encoders.configured import configured_encoder
-from jaxpart.encoders.encoder import _forward
+from jaxpart.encoders.encoder import _forward, with_config
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import make_encoder, random_encoder, shapes_of
 from jaxpart.encoders.sharding import put_on_devices, sharded_axis
@@ -91,6 +93,14 @@ def test_a_device_holds_its_part():
         whole, parts = whole + weight.nbytes, parts + 1
     assert parts == DEPTH * 6  # kernels of qkv, out, fc1, fc2; biases of qkv and fc1
     assert whole == DEPTH * 4 * (32 * 96 + 32 * 32 + 2 * 32 * 48 + 96 + 48)
+
+
+def test_an_encoder_keeps_its_own_weights():
+    encoder = encoder_of("plain")
+    kernel = encoder.vit.blocks[0].attention.qkv.kernel[...]
+    put_on_devices(encoder, 2)
+    with_config(encoder, dataclasses.replace(encoder.config, num_heads=2))
+    assert encoder.vit.blocks[0].attention.qkv.kernel[...] is kernel
 
 
 def test_weights_stay_cut():
