@@ -76,6 +76,7 @@ def fit(
     put: Callable[[Any], Any],
     checkpointer: Checkpointer | None = None,
     log: Callable[[int, dict[str, np.ndarray]], None] = lambda step, metrics: None,
+    watch: Callable[[int, State], None] = lambda taken, state: None,
 ) -> State:
     """Runs the training loop.
 
@@ -89,6 +90,8 @@ def fit(
       checkpointer: Where the state is saved; None for runs of seconds.
       log: Called after every step with its number, from 0, and its measurements on the host. They are
         read one step late, so that the devices never wait.
+      watch: Called after every step with the number of steps taken and the state, which the next step
+        uses up.
 
     Returns:
       The state after the last step.
@@ -120,6 +123,7 @@ def fit(
             state, metrics = step(state, put(batch.arrays))
             settle()
             waiting = number, metrics, batch.ids
+            watch(number + 1, state)
             due = checkpointer is not None and checkpointer.is_due()
             stop, due = _agreed(number, bool(asked_to_stop()), due)
             if checkpointer is not None and (stop or due):

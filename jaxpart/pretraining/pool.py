@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Array, Int32, UInt8
 
 from jaxpart import devices
 from jaxpart.data import input
 from jaxpart.data.images import center_crop, decode, resize_shorter
+from jaxpart.data.parallel import over_tasks
 from jaxpart.data.source import Record, Source
 from jaxpart.errors import JaxpartError
 from jaxpart.training import Batches
 
 _SAMPLE = 1024
 """Images for the tokenizer."""
+_READ_AT_ONCE = 50
+_CHUNKS_READ_HERE = 20
+"""With more, other processes are worth their start of some seconds."""
 
 
 class PoolBatch(NamedTuple):
-    """A batch: "image" (uint8) and "label" (int32)."""
+    """A batch by its places in the pool: "row" (int32)."""
 
     arrays: dict[str, np.ndarray]
     ids: tuple[str, ...]
@@ -48,19 +54,36 @@ class Pool:
 
 
 def read_pool(
-    source: Source, size: int, progress: Callable[[int], None] = lambda count: None
+    source: Source, size: int, advance: Callable[[int], None] = lambda count: None
 ) -> Pool:
-    """Reads a data set: shorter sides brought to `size`, the middle square kept."""
+    """Reads a data set on all cores: shorter sides brought to `size`, the middle square kept.
+
+    Args:
+      source: The data set.
+      size: Side of the squares in pixels.
+      advance: Is told how many more are read.
+    """
     images = np.empty((len(source), size, size, 3), np.uint8)
     labels, ids = np.zeros(len(source), np.int32), []
-    random = np.random.default_rng(0)
-    for i in range(len(source)):
-        record = source[i]
-        made = _square(record, random, size=size)
-        images[i], labels[i] = made["image"], made["label"]
-        ids.append(record.annotation.id)
-        progress(1)
+    starts = range(0, len(source), _READ_AT_ONCE)
+    read = functools.partial(_read_squares, size=size)
+    workers = None if len(starts) > _CHUNKS_READ_HERE else 1
+    with contextlib.closing(over_tasks(read, {"": source}, starts, workers)) as chunks:
+        for start, squares in chunks:
+            stop = start + len(squares)
+            images[start:stop] = [square["image"] for _, square in squares]
+            labels[start:stop] = [square["label"] for _, square in squares]
+            ids += [name for name, _ in squares]
+            advance(len(squares))
     return Pool(images, labels, tuple(ids))
+
+
+def _read_squares(
+    sources: Mapping[str, Source], start: int, *, size: int
+) -> list[tuple[str, dict[str, np.ndarray]]]:
+    source, random = sources[""], np.random.default_rng(0)  # `_square` draws nothing
+    records = (source[i] for i in range(start, min(start + _READ_AT_ONCE, len(source))))
+    return [(record.annotation.id, _square(record, random, size=size)) for record in records]
 
 
 class PoolBatches:
@@ -80,8 +103,7 @@ class PoolBatches:
             self._order = epoch, order
         rows = self._order[1][index * self._size : (index + 1) * self._size]
         self._number += 1
-        arrays = {"image": self._pool.images[rows], "label": self._pool.labels[rows]}
-        return PoolBatch(arrays, tuple(self._pool.ids[row] for row in rows))
+        return PoolBatch({"row": rows.astype(np.int32)}, tuple(self._pool.ids[row] for row in rows))
 
     def get_state(self) -> dict[str, Any]:
         """The number of batches given out."""
@@ -97,25 +119,33 @@ class Supply(NamedTuple):
 
     Attributes:
       batches: For `jaxpart.training.fit`.
+      put: Makes "image" (uint8) and "label" (int32) on the devices of the arrays of a batch.
       per_epoch: Batches that show each image once.
       sample: Some images, for the tokenizer.
     """
 
     batches: Batches
+    put: Callable[[dict[str, np.ndarray]], dict[str, Array]]
     per_epoch: int
     sample: UInt8[np.ndarray, "images size size 3"]
 
 
 def pool_supply(pool: Pool, batch_size: int, seed: int) -> Supply:
-    """Batches from memory.
+    """Batches from memory: the images lie on every device, and a batch names its rows.
 
     Raises:
       JaxpartError: The pool does not fill a batch.
     """
     _check_batch(batch_size, len(pool))
     rows = np.sort(np.random.default_rng(seed).permutation(len(pool))[:_SAMPLE])
+    resident = devices.replicate({"image": pool.images, "label": pool.labels})
+    gather = jax.jit(lambda arrays, rows: jax.tree.map(lambda array: array[rows], arrays))
+
+    def put(batch: dict[str, np.ndarray]) -> dict[str, Array]:
+        return gather(resident, devices.shard(batch["row"]))
+
     batches = PoolBatches(pool, batch_size, seed)
-    return Supply(batches, len(pool) // batch_size, pool.images[rows])
+    return Supply(batches, put, len(pool) // batch_size, pool.images[rows])
 
 
 def loaded_supply(source: Source, size: int, batch_size: int, seed: int) -> Supply:
@@ -133,7 +163,7 @@ def loaded_supply(source: Source, size: int, batch_size: int, seed: int) -> Supp
     first = loader(min(_SAMPLE, len(source)))
     sample = next(first).arrays["image"]
     first.close()
-    return Supply(loader(batch_size), len(source) // batch_size, sample)
+    return Supply(loader(batch_size), devices.shard, len(source) // batch_size, sample)
 
 
 def _check_batch(size: int, images: int) -> None:

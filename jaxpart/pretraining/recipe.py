@@ -57,6 +57,8 @@ RULES = {
     "optimizer.clip": one_of("", "global", "array"),
     "optimizer.clip_norm": POSITIVE,
     "log_every": COUNT,
+    "validation.points": COUNT_OR_NONE,
+    "validation.images": Rule("whole", low=72),
     "checkpoint_seconds": NOT_NEGATIVE,
 }
 """What the fields that all methods share may be, by dotted path."""
@@ -181,6 +183,10 @@ def critters_config(method: str) -> ConfigDict:
     config.views = ConfigDict()  # fields of ViewConfig by kind of view
     config.objective = ConfigDict()  # the method's own
 
+    config.validation = ConfigDict()
+    config.validation.points = 20  # how often the encoder is measured, in equal distances
+    config.validation.images = 1080  # critters
+
     config.log_every = 1  # steps
     config.checkpoint_seconds = 60.0
     return config
@@ -192,6 +198,7 @@ def imagenet_config(method: str) -> ConfigDict:
     config.data.name = "imagenet"
     config.data.image_size = 256
     config.encoder = ConfigDict(_BASE)
+    config.validation.points = 0  # it has no part labels
     config.log_every = 50
     config.checkpoint_seconds = 600.0
     return config

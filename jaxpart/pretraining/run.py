@@ -6,7 +6,7 @@ import json
 import pathlib
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, UInt8
 from jaxpart import devices
 from jaxpart.data.critters import Critters
 from jaxpart.data.sets.imagenet import ImageNet
+from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import describe, write_encoder
 from jaxpart.encoders.weights import arrays_of
@@ -28,12 +29,14 @@ from jaxpart.pretraining.decoders import write_decoder
 from jaxpart.pretraining.objective import Objective, Student, find
 from jaxpart.pretraining.pool import Pool, Supply, loaded_supply, pool_supply, read_pool
 from jaxpart.pretraining.recipe import architecture
-from jaxpart.pretraining.step import make_optimizer, make_step, result, start
+from jaxpart.pretraining.step import State, make_optimizer, make_step, result, start
+from jaxpart.pretraining.validation import MEASURES, Validation
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.training import fit
 
 _CURVE_POINTS = 100
+_VALIDATION = "validation/"
 
 
 def make_supply(config: Any, workdir: WorkDir, progress: Progress) -> Supply:
@@ -120,6 +123,7 @@ def pretrain(
         codebook = make_codebook(objective, supply.sample)
     graph, state = start(objective, optimizer, config.seed, codebook)
     taken = min(steps, max_steps or steps)
+    measure = make_measure(config, objective, graph, taken, workdir)
     began = time.monotonic()
     with progress.bar(f"{config.method}: images", taken * config.batch_size) as advance:
 
@@ -134,9 +138,10 @@ def pretrain(
             devices.replicate(state),
             supply.batches,
             steps=taken,
-            put=devices.shard,
+            put=supply.put,
             checkpointer=checkpointer,
             log=log,
+            watch=measure,
         )
     results = {
         "config": json.loads(config.to_json_best_effort()),
@@ -145,11 +150,51 @@ def pretrain(
         "seconds": round(time.monotonic() - began, 1),  # since the last resume
         "commit": commit(),
         "curve": curve_of(workdir.measured()),
+        "validation": validation_of(workdir.measured()),
     }
     made = result(objective, graph, devices.fetch(state))
     write(folder, config, objective, made, {"pretraining": results})
     checkpointer.delete()
     return results
+
+
+def make_measure(
+    config: Any, objective: Objective, graph: Any, steps: int, workdir: WorkDir
+) -> Callable[[int, State], None]:
+    """Measures the encoder at equal distances along a run, into the run's folder; see `Validation`."""
+    points = min(config.validation.points, steps)
+    if not points:
+        return lambda taken, state: None
+    data, size = config.data, objective.encoder.image_size[0]
+    source = Critters(
+        "test" if data.version == 1 else "train",  # not seen by the encoder
+        config.validation.images,
+        image_size=data.image_size,
+        seed=data.seed,
+        version=data.version,
+    )
+    validation = Validation(source, size)
+    when = {round(steps * point / points) for point in range(1, points + 1)}
+
+    def measure(taken: int, state: State) -> None:
+        if taken in when:
+            vit = result(objective, graph, devices.fetch(state)).vit
+            encoder = Encoder(config.method, vit, Preprocessing(), "", trained=True)
+            for name, value in validation(encoder).items():
+                workdir.metric(f"{_VALIDATION}{name}", value, step=taken)
+
+    return measure
+
+
+def validation_of(measured: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """The validation's measurements by name, "step" too; empty where there was none."""
+    values: dict[str, list[float]] = {}
+    for name in MEASURES:
+        rows = [entry for entry in measured if entry["name"] == _VALIDATION + name]
+        if rows:
+            values["step"] = [row["step"] for row in rows]
+            values[name] = [float(f"{row['value']:.4g}") for row in rows]
+    return values
 
 
 def make_codebook(
@@ -193,10 +238,10 @@ def write(
 
 
 def curve_of(measured: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """What was measured along the run by name, "step" too: means over at most 100 stretches."""
+    """The log by name, "step" too, as means over at most 100 stretches."""
     steps: dict[int, dict[str, float]] = {}
     for entry in measured:
-        if entry.get("step") is not None:
+        if entry.get("step") is not None and not entry["name"].startswith(_VALIDATION):
             steps.setdefault(entry["step"], {"step": entry["step"]})[entry["name"]] = entry["value"]
     rows = [steps[step] for step in sorted(steps)]
     if not rows:

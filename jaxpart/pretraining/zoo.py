@@ -36,15 +36,17 @@ from jaxpart.encoders.loading import (
 from jaxpart.encoders.weights import arrays_of
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import write_folder
+from jaxpart.pretraining.curves import draw, save
 from jaxpart.pretraining.decoders import load_decoder, write_decoder
 from jaxpart.pretraining.pool import Supply, pool_supply
 from jaxpart.pretraining.run import draw_pool, pretrain
+from jaxpart.pretraining.validation import levelled_off
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.zoo import SHIPPED
 
-LIMIT = 3_000_000
+LIMIT = 4_000_000
 """Bytes that one may take."""
 
 
@@ -149,6 +151,29 @@ def rebuild(
         jax.clear_caches()
 
 
+def _list(zoo: pathlib.Path, target: pathlib.Path | None) -> None:
+    """Prints what the encoders of a zoo have seen and tell apart, and draws it into a file."""
+    curves = {}
+    for method, name in METHODS.items():
+        if not (zoo / method).is_dir():
+            continue
+        run = describe(zoo / method)[0]["pretraining"]
+        line = f"{method}: {run['images_seen']} images, loss {run['curve']['loss'][-1]}"
+        if validation := run.get("validation"):  # none is stored of encoders from before it
+            batch = run["config"]["batch_size"]
+            curves[name] = validation | {"images": [batch * step for step in validation["step"]]}
+            line += (
+                f", kinds {100 * validation['kinds'][-1]:.1f} %, AP {100 * validation['parts'][-1]:.1f}, "
+                f"rank {validation['rank'][-1]:.1f}"
+                + (", levelled off" if levelled_off(validation) else ", not levelled off")
+            )
+        print(line)
+    if target is not None:
+        if not curves:
+            raise JaxpartError(f"no encoder in {zoo} holds validation curves; rebuild one")
+        save(draw(curves), target)
+
+
 @terminal.told
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
@@ -164,12 +189,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the training, 0 for those shipped")
     parser.add_argument("--out", type=pathlib.Path, default=SHIPPED, help="folder of the zoo")
     parser.add_argument("--max-steps", type=int, help="stop every run early, for a trial")
+    parser.add_argument(
+        "--draw", type=pathlib.Path, metavar="FILE", help="draw their validation curves: .png, .svg"
+    )
     args = parser.parse_args(arguments)
+    if args.draw and args.draw.suffix not in (".png", ".svg"):
+        raise JaxpartError(f"--draw {args.draw} must end in .png or .svg")
     if args.rebuild is None:
-        for method in METHODS:
-            if (args.out / method).is_dir():
-                run = describe(args.out / method)[0]["pretraining"]
-                print(f"{method}: {run['images_seen']} images, loss {run['curve']['loss'][-1]}")
+        _list(args.out, args.draw)
         return 0
     unknown = [method for method in args.rebuild if method not in METHODS]
     if unknown:

@@ -78,7 +78,7 @@ class Trained:
     def __init__(self, method, pool):
         self.config = tiny(method)
         supply = pool_supply(pool, BATCH, 0)
-        self.pool = pool
+        self.pool, self.put = pool, supply.put
         self.steps = self.config.epochs * supply.per_epoch
         plan = architecture(self.config)
         self.objective = find(method)(*plan, self.config, self.steps, supply.per_epoch)
@@ -87,7 +87,8 @@ class Trained:
         self.graph, state = start(self.objective, optimizer, 0, codebook)
         self.first = jax.device_get(state)
         self.jitted = make_step(self.objective, self.graph, optimizer, rate, 0)
-        self.batch = next(PoolBatches(pool, BATCH, 0)).arrays
+        rows = next(PoolBatches(pool, BATCH, 0)).arrays["row"]
+        self.batch = {"image": pool.images[rows], "label": pool.labels[rows]}
         self.step = self.compiled(self.fresh(), devices.shard(self.batch))
         self.losses = []
 
@@ -106,7 +107,7 @@ class Trained:
             self.fresh(),
             PoolBatches(self.pool, BATCH, 0),
             steps=steps,
-            put=devices.shard,
+            put=self.put,
             checkpointer=checkpointer,
             log=lambda number, metrics: self.losses.append(metrics),
         )
@@ -119,7 +120,7 @@ def learns(one):
     assert np.isfinite(losses).all()
     untrained, state, batches = [], one.fresh(), PoolBatches(one.pool, BATCH, 0)
     for _ in range(STEPS):
-        state, metrics = one.step(state, devices.shard(next(batches).arrays))
+        state, metrics = one.step(state, one.put(next(batches).arrays))
         untrained.append(float(metrics["loss"]))
         state = one.fresh()._replace(step=state.step, memory=state.memory)
     assert np.mean(losses[-4:]) < np.mean(untrained[-4:]) - 0.01, (losses, untrained)
@@ -222,6 +223,7 @@ def test_collapse_is_seen():
 
 def leaves_an_encoders_folder(one, tmp_path, monkeypatch):
     config, pool = one.config, one.pool
+    config.validation.update(points=2, images=72)
     monkeypatch.setattr(run, "make_step", lambda *_: one.step)  # compiled already
     workdir = WorkDir(tmp_path, json.loads(config.to_json_best_effort()))
     supply = pool_supply(pool, BATCH, 0)
@@ -236,6 +238,8 @@ def leaves_an_encoders_folder(one, tmp_path, monkeypatch):
     assert about == json.loads(json.dumps(results))
     assert about["images_seen"] == 2 * BATCH
     assert len(about["curve"]["loss"]) == 2
+    assert about["validation"]["step"] == [1, 2]
+    assert 0 < about["validation"]["parts"][-1] < 1
     assert about["config"]["seed"] == 0
     assert not (tmp_path / "place").exists()
     again = run.pretrain(config, workdir, Progress(shown=False), supply=supply)
@@ -244,6 +248,8 @@ def leaves_an_encoders_folder(one, tmp_path, monkeypatch):
     with pytest.raises(JaxpartError, match="the run is done"):
         run.pretrain(config, workdir, Progress(shown=False), supply=supply)
     half_precision(tmp_path / "encoder", tmp_path / "zoo" / "beit", monkeypatch)
+    assert zoo.main(["--out", str(tmp_path / "zoo"), "--draw", str(tmp_path / "curves.svg")]) == 0
+    assert "BEiT" in (tmp_path / "curves.svg").read_text()
 
 
 def half_precision(source, target, monkeypatch):
@@ -284,6 +290,9 @@ def test_zoo_mistakes(tmp_path, capsys):
     assert zoo.main(["--rebuild", "simclr"]) == 2
     assert "no method 'simclr'; choose from deit" in capsys.readouterr().err
     assert zoo.main(["--out", str(tmp_path)]) == 0
+    assert zoo.main(["--out", str(tmp_path), "--draw", str(tmp_path / "curves.png")]) == 2
+    assert "holds validation curves" in capsys.readouterr().err
+    assert zoo.main(["--draw", str(tmp_path / "curves.gif")]) == 2
     with pytest.raises(JaxpartError, match="--rebuild simclr"):
         shipped_folder("simclr")
 
@@ -291,12 +300,15 @@ def test_zoo_mistakes(tmp_path, capsys):
 def test_batches_of_a_pool(pool):
     batches = PoolBatches(pool, 12, seed=3)
     first = [next(batches) for _ in range(5)]
-    rows = np.concatenate([batch.arrays["label"] for batch in first[:2]])
-    assert len(rows) == 24
+    rows = np.concatenate([batch.arrays["row"] for batch in first[:2]])
+    assert len(np.unique(rows)) == 24
     assert first[0].ids != first[2].ids
     again = PoolBatches(pool, 12, seed=3)
     again.set_state({"batch": 3})
-    np.testing.assert_array_equal(next(again).arrays["image"], first[3].arrays["image"])
+    np.testing.assert_array_equal(next(again).arrays["row"], first[3].arrays["row"])
+    made = pool_supply(pool, 12, seed=3).put(first[3].arrays)
+    np.testing.assert_array_equal(made["image"], pool.images[first[3].arrays["row"]])
+    np.testing.assert_array_equal(made["label"], pool.labels[first[3].arrays["row"]])
     with pytest.raises(JaxpartError, match="are fewer than a batch of 64"):
         pool_supply(pool, 64, 0)
     with pytest.raises(JaxpartError, match="batch_size is 6, which 4 devices cannot share evenly"):

@@ -1,0 +1,52 @@
+"""A figure of what encoders told apart while they were trained."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from jaxpart.io.files import replacing
+from jaxpart.pretraining.validation import MEASURES
+from jaxpart.report.figures.style import house_style, legend_height, marks, panels
+
+_TITLES = {
+    "kinds": "linear probe on kinds (accuracy, %)",
+    "parts": "part retrieval (AP, %)",
+    "rank": "effective rank of embeddings",
+}
+
+
+def draw(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Three panels with a line per encoder.
+
+    Args:
+      curves: By the name in the legend, "images" (seen so far) and the values of each of
+        `jaxpart.pretraining.validation.MEASURES`.
+    """
+    with house_style():
+        height = max(2.8, legend_height(curves))
+        figure, axes = panels([_TITLES[measure] for measure in MEASURES], width=3.6, height=height)
+        for axis, measure in zip(axes, MEASURES, strict=True):
+            unit = 1 if measure == "rank" else 100
+            for (name, curve), (colour, marker) in zip(curves.items(), marks(), strict=False):
+                thousands = [images / 1000 for images in curve["images"]]
+                values = [unit * value for value in curve[measure]]
+                axis.plot(
+                    thousands, values, color=colour, marker=marker, markersize=3.5, label=name
+                )
+            axis.set_xlabel("thousand images seen")
+        axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def save(figure: Figure, path: pathlib.Path) -> None:
+    """Writes a figure as its name ends: .png or .svg.
+
+    Raises:
+      JaxpartError: It cannot be written.
+    """
+    about = {"Date": None} if path.suffix == ".svg" else None
+    with house_style(), replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=about)
