@@ -35,6 +35,8 @@ class ViewConfig:
     Attributes:
       size: Side in pixels.
       scale: Least and largest share of the image's area that a crop takes.
+      log_scale: Whether the logarithm of that share is uniform instead of the share, so that crops
+        of a part are as frequent as crops of a whole.
       flip: Chance of a horizontal flip.
       jitter: Strengths of brightness, contrast, saturation and hue.
       jitter_chance: Chance of colour jitter.
@@ -46,6 +48,7 @@ class ViewConfig:
 
     size: int
     scale: tuple[float, float]
+    log_scale: bool = False
     flip: float = 0.5
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     jitter_chance: float = 0.0
@@ -93,7 +96,7 @@ def make_view(
     """
     crop, rest = draws[:_CROP_DRAWS], draws[_CROP_DRAWS:]
     flips, jitters, grays, blurs, strength, solarizes, *factors = rest
-    view = random_resized_crop(crop, image, config.size, config.scale)
+    view = random_resized_crop(crop, image, config.size, config.scale, log_scale=config.log_scale)
     view = jnp.where(flips < config.flip, view[:, ::-1], view)
     if config.jitter_chance:
         changed = color_jitter(jnp.stack(factors), view, config.jitter)
@@ -110,15 +113,25 @@ def make_view(
 
 
 def crop_box(
-    draws: Float[Array, " draws"], height: int, width: int, scale: tuple[float, float]
+    draws: Float[Array, " draws"],
+    height: int,
+    width: int,
+    scale: tuple[float, float],
+    *,
+    log_scale: bool = False,
 ) -> Float[Array, " box"]:
     """(top, left, height, width) of torchvision's RandomResizedCrop, not rounded to pixels.
 
-    The area is a share of the image's within `scale`, the aspect ratio within [3/4, 4/3]; of ten
-    draws the first that lies inside is taken, else the whole image as far as its aspect ratio allows.
+    The area is a share of the image's within `scale` (uniform, or with `log_scale` its logarithm), the
+    aspect ratio within [3/4, 4/3]; of ten draws the first that lies inside is taken, else the whole image
+    as far as its aspect ratio allows.
     """
     shares, ratios = draws[:_CROP_ATTEMPTS], draws[_CROP_ATTEMPTS : 2 * _CROP_ATTEMPTS]
-    area = height * width * (scale[0] + (scale[1] - scale[0]) * shares)
+    least, largest = scale
+    share = least + (largest - least) * shares
+    if log_scale:
+        share = least * (largest / least) ** shares
+    area = height * width * share
     ratio = jnp.exp(math.log(4 / 3) * (2 * ratios - 1))
     widths, heights = jnp.sqrt(area * ratio), jnp.sqrt(area / ratio)
     fits = (widths <= width) & (heights <= height)
@@ -130,11 +143,16 @@ def crop_box(
 
 
 def random_resized_crop(
-    draws: Float[Array, " draws"], image: Image, size: int, scale: tuple[float, float]
+    draws: Float[Array, " draws"],
+    image: Image,
+    size: int,
+    scale: tuple[float, float],
+    *,
+    log_scale: bool = False,
 ) -> Float[Array, "size size 3"]:
-    """A random crop, resized bicubically with antialiasing, clipped to 0 to 1."""
+    """A random crop (`crop_box`), resized bicubically with antialiasing, clipped to 0 to 1."""
     height, width, _ = image.shape
-    top, left, h, w = crop_box(draws, height, width, scale)
+    top, left, h, w = crop_box(draws, height, width, scale, log_scale=log_scale)
     zoom = size / jnp.stack([h, w])
     shift = -jnp.stack([top, left]) * zoom
     view = jax.image.scale_and_translate(

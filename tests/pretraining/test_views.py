@@ -38,6 +38,11 @@ def test_crops_lie_inside_and_have_the_shares_asked_for():
     share = h * w / 96**2
     assert share.min() >= 0.199
     assert 0.5 < share.mean() < 0.6  # large shares of a square fit with few aspect ratios
+    boxes = jax.vmap(lambda d: crops.crop_box(d, 96, 96, (0.02, 0.5), log_scale=True))(draws)
+    share = np.asarray(boxes)[:, 2:].prod(axis=1) / 96**2
+    assert np.median(share) == pytest.approx(0.1, rel=0.2)  # the geometric mean of both ends
+    assert share.min() >= 0.0199
+    assert share.max() <= 0.501
     impossible = crops.crop_box(draws[0], 10, 100, (0.9, 1.0))
     assert np.asarray(impossible)[2:] == pytest.approx([10, 40 / 3])
 
