@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 def memory_limit(root: pathlib.Path = pathlib.Path("/")) -> int:
-    """Bytes of memory of this machine, or of the cgroup (of either version) that limits the process to less.
+    """Bytes of memory of this machine, or of the cgroup (version 1 or 2) that limits the process to less.
 
     Args:
       root: Where /proc and /sys are.

@@ -39,10 +39,7 @@ _CODES = {"F32": PRECISIONS["float32"], "BF16": PRECISIONS["bfloat16"]}
 _SUFFIX = ".safetensors"
 _LENGTH = struct.Struct("<Q")
 _MODES = ("off", "ram", "disk")
-_ADVICE = (
-    "make room there, name another folder with --config.features.folder=FOLDER, or pass "
-    "--config.features.cache=ram"
-)
+_ADVICE = "make room there, or name another folder with --config.features.folder=FOLDER"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,18 +118,28 @@ class Cache:
 
         return copies_of(self.folder)
 
+    def free_bytes(self) -> int | None:
+        """Bytes free where files go; None in other modes, or where nobody can tell."""
+        if self.mode != "disk":
+            return None
+        folder = self._local().absolute()
+        existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(existing).free
+        return None
+
     def describe(self) -> str:
         """Its location and size, as text."""
         if self.mode != "disk":
             total = sum(shard.rows.nbytes for kept in self._kept.values() for shard in kept)
-            return f"{_size(total)} kept in memory" if self.mode == "ram" else "nothing kept"
+            return f"{size_text(total)} kept in memory" if self.mode == "ram" else "nothing kept"
         local = self._local()
         files = local.rglob(f"*{_SUFFIX}") if local.is_dir() else ()
         total = 0
         for path in files:
             with contextlib.suppress(OSError):  # another run may delete it
                 total += path.stat().st_size
-        return f"{_size(total)} kept in {self.folder}"
+        return f"{size_text(total)} kept in {self.folder}"
 
 
 @functools.cache
@@ -230,8 +237,8 @@ class _Files:
         try:
             with moved_into_place(path) as temporary:
                 if (free := shutil.disk_usage(self._folder).free) < len(text) + rows.nbytes:
-                    needed = _size(len(text) + rows.nbytes)
-                    raise OSError(errno.ENOSPC, f"{needed} are needed and {_size(free)} free")
+                    needed = size_text(len(text) + rows.nbytes)
+                    raise OSError(errno.ENOSPC, f"{needed} are needed and {size_text(free)} free")
                 with temporary.open("wb") as file:
                     file.write(_LENGTH.pack(len(text)) + text)
                     file.write(raw.data)
@@ -258,5 +265,6 @@ def _crc(data: Any) -> str:
     return f"{zlib.crc32(data):08x}"
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """Bytes in MiB or GiB."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -165,10 +165,10 @@ def extract(
     return Extracted(found, kept, list(errors.values()), total, rounding)
 
 
-def count_absent(
+def absent_items(
     encoder: FrozenEncoder, view: View, names: Sequence[str], config: Any, progress: Progress
-) -> int:
-    """Number of images of a view that `extract` would encode, since they are not cached.
+) -> dict[str, tuple[Hashable, set[str]]]:
+    """What `extract` would encode, since it is not cached.
 
     Args:
       encoder: See `extract` for all arguments.
@@ -176,12 +176,26 @@ def count_absent(
       names: Representations.
       config: The configuration's `features`.
       progress: Receives messages about damaged files.
+
+    Returns:
+      By representation: its address in the cache, and the keys of the items that it lacks.
     """
     if isinstance(encoder, FeatureTable):
-        return 0
-    cache, _, _, absent = _cached(encoder, view, names, config, progress)
-    lacking = np.any([absent[name] for name in names], axis=0)
-    return len(set(itertools.compress(_keys(cache, view), lacking)))
+        names = [name for name in names if name == PIXELS]
+    cache, addresses, _, absent = _cached(encoder, view, names, config, progress)
+    keys = _keys(cache, view)
+    return {
+        name: (tuple(addresses[name].items()), set(itertools.compress(keys, absent[name])))
+        for name in names
+    }
+
+
+def count_absent(
+    encoder: FrozenEncoder, view: View, names: Sequence[str], config: Any, progress: Progress
+) -> int:
+    """Number of images of a view that `extract` would encode, see `absent_items`."""
+    found = absent_items(encoder, view, names, config, progress)
+    return len(set().union(*(keys for _, keys in found.values())))
 
 
 def seconds_per_image(
