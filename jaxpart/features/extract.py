@@ -21,6 +21,7 @@ from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features.cache import PRECISIONS, SHARD_BYTES, Cache, Shard, open_cache
 from jaxpart.features.pixels import PIXELS
+from jaxpart.features.reading import take_rows
 from jaxpart.features.representations import represent
 from jaxpart.features.table import FeatureTable
 from jaxpart.runs.progress import Progress
@@ -56,13 +57,7 @@ class Features:
         """Features of some items, `[*rows, …]`; only these are read from disk."""
         indices = np.arange(len(self._place))[items]
         number, row = self._place[indices.reshape(-1)].T
-        if len(self._rows) == 1:
-            found = self._rows[0].take(row, axis=0)
-        else:
-            found = np.empty((len(row), *self.shape[1:]), self.dtype)
-            for i in np.unique(number):
-                found[number == i] = self._rows[i].take(row[number == i], axis=0)
-        return np.asarray(found).reshape(*indices.shape, *self.shape[1:])
+        return take_rows(self._rows, number, row).reshape(*indices.shape, *self.shape[1:])
 
     def whole(self) -> np.ndarray:
         """All features as a new float32 array, without another copy in memory."""
