@@ -26,6 +26,7 @@ _FLAGS = {
     "--config NAME": "the configuration: a file of yours, or an embedded one",
     "--config.FIELD=VALUE": "changes a field of it",
     "--workdir FOLDER": "of the run, which goes on where it was; or gs://…; by default a new one in ./runs",
+    "--dry-run": "says what jaxpart.main would encode, store, and take, and ends",
     "--coordinator HOST:PORT": "of process 0, where there are several",
     "--num-processes N": "how many processes there are",
     "--process-id I": "which of them this is, from 0",
@@ -35,6 +36,7 @@ _HELP = {"-h", "-help", "--help", "--helpfull"}
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: a new one in ./runs.")
+_DRY_RUN = flags.DEFINE_boolean("dry-run", False, "Say what the run takes, and end.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
 _NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, "How many processes there are.")
 _PROCESS_ID = flags.DEFINE_integer("process-id", None, "Which of them this is, from 0.")
@@ -173,7 +175,12 @@ def _check_field(flag: str) -> None:
         fields = fields[name]
 
 
-def entry(main: Callable[[Any, pathlib.Path], None], example: str) -> int:
+def entry(
+    main: Callable[[Any, pathlib.Path], None],
+    example: str,
+    *,
+    dry_run: Callable[[Any], None] | None = None,
+) -> int:
     """Runs a command with its configuration and work directory; returns the exit status.
 
     A user's mistake is reported in one sentence.
@@ -181,7 +188,17 @@ def entry(main: Callable[[Any, pathlib.Path], None], example: str) -> int:
     Args:
       main: Takes the configuration and the work directory.
       example: A configuration to name if none is given, and whose fields --help lists.
+      dry_run: Takes the configuration in place of `main` with --dry-run; None: it has none.
     """
+
+    def start() -> None:
+        config, path = _start(example)
+        if not _DRY_RUN.value:
+            main(config, path)
+        elif dry_run is not None:
+            dry_run(config)
+        else:
+            raise JaxpartError("--dry-run is an option of `python -m jaxpart.main`; leave it out")
 
     @terminal.told
     def run() -> int:
@@ -190,7 +207,7 @@ def entry(main: Callable[[Any, pathlib.Path], None], example: str) -> int:
                 sys.argv
             )  # where ml_collections looks for --config.field=value
             app.run(
-                lambda _: main(*_start(example)),
+                lambda _: start(),
                 flags_parser=functools.partial(_parse, example=example),
             )
         except JaxpartError as error:

@@ -26,6 +26,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, Num
 
 from jaxpart.cpu import pages
+from jaxpart.cpu.memory import memory_limit
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import user_cache
 from jaxpart.ring import in_ring
@@ -127,11 +128,11 @@ def count() -> int:
 
 
 def memory() -> int:
-    """Bytes of memory per device; on a CPU, of the machine."""
+    """Bytes of memory per device; on a CPU, those that the process may use."""
     if _described:
         return _HBM_BYTES[_described[0].device_kind]
     if backend() == "cpu":
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return memory_limit()
     return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 16 << 30)
 
 

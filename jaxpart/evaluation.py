@@ -32,8 +32,9 @@ from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import VERSION, Row, read_rows
 from jaxpart.runs.table import results_table, rules_line
 from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.estimate import Estimate, announce, estimate
 from jaxpart.tasks.fitting import fitted
-from jaxpart.tasks.plans import carry_out
+from jaxpart.tasks.plans import Plan, carry_out
 
 
 def evaluate(
@@ -148,6 +149,28 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     return measure_encoder(encoder, config, path, progress, weights=weights)
 
 
+def expected(config: Any, progress: Progress) -> list[Estimate]:
+    """What the tasks of a configuration take: see `jaxpart.tasks.estimate`. Nothing is written.
+
+    Raises:
+      JaxpartError: As `measure` does before it begins, or the features do not fit.
+    """
+    check_config(config)
+    experiments.chosen(config)
+    encoder = configured_encoder(config)
+    config = fitted(config, encoder, progress.say)
+    return estimate(_plans(encoder, config, progress), config.features, progress)
+
+
+def _plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> list[Plan]:
+    """The plans of a fitted configuration: everything is opened and checked, nothing encoded or written."""
+    chosen = experiments.chosen(config)
+    plans = [plan for task in chosen.values() for plan in task.plans(encoder, config, progress)]
+    for need in (need for plan in plans for need in plan.needs.values()):
+        need.check()
+    return plans
+
+
 def measure_encoder(
     encoder: FrozenEncoder, config: Any, path: pathlib.Path, progress: Progress, *, weights: str
 ) -> dict[str, Any]:
@@ -161,11 +184,8 @@ def measure_encoder(
       weights: Describes the origin of its weights.
     """
     config = fitted(config, encoder, progress.say)
-    chosen = experiments.chosen(config)
-    # Every check runs before anything is encoded or written.
-    plans = [plan for task in chosen.values() for plan in task.plans(encoder, config, progress)]
-    for need in (need for plan in plans for need in plan.needs.values()):
-        need.check()
+    plans = _plans(encoder, config, progress)
+    announce(plans, config.features, progress)
     workdir = WorkDir(
         path,
         json.loads(config.to_json_best_effort()),
@@ -197,7 +217,9 @@ def measure_encoder(
     if encoder.precision != REFERENCE:
         about["precision"] = encoder.precision
     rules = {
-        name: said for name, task in chosen.items() if (said := dict(task.rules(encoder, config)))
+        name: said
+        for name, task in experiments.chosen(config).items()
+        if (said := dict(task.rules(encoder, config)))
     }
     results = {
         "version": VERSION,

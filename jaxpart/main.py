@@ -3,6 +3,7 @@
 Runs the tasks of a configuration with its encoder, or with each of the encoders of a study
 (configs/study.py), prints a table, and writes everything to the work directory; `python -m jaxpart.report
 WORKDIR` makes a page of it. Override any value on the command line, as in --config.data.num_images=200.
+With --dry-run it only says how many images it would encode, and what disk and time that takes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 from typing import Any
 
 from jaxpart import command, devices
-from jaxpart.evaluation import measure, results_text
+from jaxpart.evaluation import expected, measure, results_text
 from jaxpart.runs.progress import Progress
 
 
@@ -44,9 +45,25 @@ def main(config: Any, path: pathlib.Path) -> None:
         print(f"to view it: python -m jaxpart.report {shlex.quote(str(path))} --out report")
 
 
+def dry_run(config: Any) -> None:
+    """Prints what `main` would take."""
+    from jaxpart.tasks.estimate import lines
+
+    progress = Progress(shown=devices.is_main())
+    if "encoders" in config:
+        from jaxpart.study.evaluate import expected_of_study  # Not needed otherwise.
+
+        estimates = list(expected_of_study(config, progress))
+    else:
+        estimates = expected(config, progress)
+    said = lines(estimates)
+    if devices.is_main():
+        print("\n".join(said))
+
+
 def entry() -> int:
-    """Runs `main`; returns the exit status."""
-    return command.entry(main, "configs/ibot_part.py")
+    """Runs `main`, or `dry_run`; returns the exit status."""
+    return command.entry(main, "configs/ibot_part.py", dry_run=dry_run)
 
 
 if __name__ == "__main__":

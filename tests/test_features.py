@@ -322,7 +322,7 @@ def test_a_full_disk_is_told_in_one_sentence(tmp_path, monkeypatch):
         extract(Pictures(range(2)), tmp_path)
     assert not files(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(JaxpartError, match=r"features\.cache=ram"):
+    with pytest.raises(JaxpartError, match=r"features\.folder=FOLDER"):
         Cache("disk", tmp_path / "file").write({}, Shard(["a"], np.zeros((1, 2), np.float32)))
 
 

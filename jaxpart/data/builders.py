@@ -39,6 +39,7 @@ from jaxpart.data.checking import (
 )
 from jaxpart.data.folders import fingerprint
 from jaxpart.data.identity import identity_of
+from jaxpart.data.label_maps import encoded, mask_files
 from jaxpart.data.parallel import over_tasks
 from jaxpart.data.prepared import (
     FORMAT,
@@ -163,7 +164,7 @@ class SourceBuilder(  # type: ignore[call-arg]
                 if isinstance(record, str):
                     skipped.append((index, record))
                     continue
-                for data in (record.image, *record.masks.values()):
+                for data in (record.image, *mask_files(record).values()):
                     content.update(data)
                 annotations.append(record.annotation)
                 headers.append(look_at(record))
@@ -229,7 +230,7 @@ def read_checked(sources: Mapping[str, Source], task: tuple[str, int, int]) -> l
         try:
             record = source[index]
             fault = next(record_faults(record, source.info), None)
-            found.append(record if fault is None else fault)
+            found.append(encoded(record) if fault is None else fault)
         except JaxpartError as error:
             found.append(str(error))
     return found
@@ -272,7 +273,8 @@ def example_of(record: Record, info: DatasetInfo) -> dict[str, Any]:
             "instance": empty if points is None else points.instance,
         }
     if info.mask_names:
-        example["masks"] = {kind: io.BytesIO(record.masks[kind]) for kind in info.mask_names}
+        files = mask_files(record)
+        example["masks"] = {kind: io.BytesIO(files[kind]) for kind in info.mask_names}
     return example
 
 

@@ -273,16 +273,22 @@ def match_files(names: Sequence[str], existing: Sequence[str], where: object) ->
 
 
 def named_files(folder: pathlib.Path, names: Sequence[str], where: object) -> list[str]:
-    """The files below a folder that names mean; a name itself where there is none, which reading tells.
+    """The files below a folder that names mean, see `matched`."""
+    return matched(names, existing_files(folder), where)
 
-    See `match_files`.
-    """
-    try:
-        existing = walk_images(folder)
-    except (NotThere, NoImages):
-        return list(names)
+
+def matched(names: Sequence[str], existing: Sequence[str], where: object) -> list[str]:
+    """The files that names mean (`match_files`); a name itself where there is none, which reading tells."""
     found = match_files(names, existing, where)
     return [file or name for file, name in zip(found, names, strict=True)]
+
+
+def existing_files(folder: pathlib.Path) -> list[str]:
+    """The sorted paths of the images below a folder, see `walk_images`; none if there is no such folder."""
+    try:
+        return walk_images(folder)
+    except (NotThere, NoImages):
+        return []
 
 
 class Stamp(NamedTuple):

@@ -1,14 +1,15 @@
-"""Annotations that take a pass over all images to read, kept in the user's cache beside features."""
+"""What takes a pass over all images or annotations to read, kept in the user's cache beside features."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from jaxpart.data.annotations import AnnotationTable, encode_annotations
 from jaxpart.data.source import Annotation
-from jaxpart.errors import JaxpartError
 from jaxpart.io.files import moved_into_place, user_cache
 
 _DIGEST = 32
@@ -27,14 +28,24 @@ def kept_annotations(key: str, read: Callable[[], Iterable[Annotation]]) -> Anno
     Raises:
       JaxpartError: As `read` does.
     """
-    path = user_cache() / "annotations" / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
-    with contextlib.suppress(OSError, JaxpartError):
+    content = _kept(key, lambda: encode_annotations(list(read())))
+    return AnnotationTable([("the annotations in the user's cache", content)])
+
+
+def kept_document(key: str, read: Callable[[], Any]) -> Any:
+    """What JSON holds, kept as `kept_annotations` keeps annotations; tuples become lists."""
+    return json.loads(_kept(key, lambda: json.dumps(read()).encode()))
+
+
+def _kept(key: str, make: Callable[[], bytes]) -> bytes:
+    path = user_cache() / "annotations" / hashlib.sha256(key.encode()).hexdigest()
+    with contextlib.suppress(OSError):
         content = path.read_bytes()
         if hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]:
-            return AnnotationTable([(str(path), content[_DIGEST:])])
-    content = encode_annotations(list(read()))
+            return content[_DIGEST:]
+    content = make()
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with moved_into_place(path) as temporary:
             temporary.write_bytes(hashlib.sha256(content).digest() + content)
-    return AnnotationTable([(str(path), content)])
+    return content

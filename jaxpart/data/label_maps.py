@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import pathlib
 from collections.abc import Sequence
@@ -112,18 +113,29 @@ class LabelMaps:
     def __getitem__(self, index: int) -> Record:
         """An image with its label map."""
         image_path, label_path = self._pairs[index]
-        label = read_file(self._root / label_path)
+        image, label = read_file(self._root / image_path), read_file(self._root / label_path)
         if self._renumbered is None:
-            label = grey_png(label, label_path)
+            mask = grey_png(label, label_path)
         else:
             labels = decode_indices(label, label_path)
             check_labels(labels, len(self._renumbered), where=label_path)
             table = np.full(IGNORE + 1, IGNORE, np.uint8)
             table[: len(self._renumbered)] = self._renumbered
-            label = encode_labels(table[labels])
-        return Record(
-            self.annotation(index), read_file(self._root / image_path), {self._kind: label}
-        )
+            mask = table[labels]
+        return Record(self.annotation(index), image, {self._kind: mask})
+
+
+def encoded(record: Record) -> Record:
+    """The record with files in place of label maps that were drawn."""
+    return dataclasses.replace(record, masks=mask_files(record))
+
+
+def mask_files(record: Record) -> dict[str, bytes]:
+    """The label maps of a record as PNG files."""
+    return {
+        kind: encode_labels(mask) if isinstance(mask, np.ndarray) else mask
+        for kind, mask in record.masks.items()
+    }
 
 
 def encode_labels(labels: Labels) -> bytes:

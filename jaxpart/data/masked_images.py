@@ -13,7 +13,7 @@ from jaxpart.data.coco_file import CocoFile
 from jaxpart.data.coco_masks import Mask, draw, read_masks
 from jaxpart.data.folders import fingerprint, read_file
 from jaxpart.data.images import MAX_PIXELS, check_size, read_header
-from jaxpart.data.label_maps import check_names, encode_labels
+from jaxpart.data.label_maps import check_names
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
 
@@ -155,4 +155,4 @@ class MaskedImages:
                     f"{self._file}: the segmentation of the annotation with id {one.annotation} "
                     f"{error}; fix or remove it"
                 ) from None
-        return Record(annotation, image, {self._kind: encode_labels(labels)})
+        return Record(annotation, image, {self._kind: labels})

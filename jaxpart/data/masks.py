@@ -36,7 +36,8 @@ def read_mask(
         raise JaxpartError(f"{name} is missing; choose a data set with {kind} masks")
     if not 1 <= labels <= IGNORE:
         raise JaxpartError(f"{name} cannot have {labels} labels; 1 to {IGNORE} fit into a byte")
-    mask = decode_indices(record.masks[kind], name)
+    found = record.masks[kind]
+    mask = found if isinstance(found, np.ndarray) else decode_indices(found, name)
     if size is not None and mask.shape != tuple(size) and turn_of(record.image) is not None:
         raise JaxpartError(
             f"{name} is {mask.shape[1]} × {mask.shape[0]} pixels, its image {size[1]} × {size[0]} once the "

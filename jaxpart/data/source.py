@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int64, UInt8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +84,15 @@ class Record:
     Attributes:
       annotation: See `Annotation`.
       image: The encoded file (JPEG, PNG), bytes as published.
-      masks: Encoded PNG label maps of the image's size by kind ("part", "object").
+      masks: Label maps of the image's size by kind ("part", "object"): encoded PNG files, or the labels
+        themselves where they are drawn.
     """
 
     annotation: Annotation
     image: bytes
-    masks: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    masks: Mapping[str, bytes | UInt8[np.ndarray, "height width"]] = dataclasses.field(
+        default_factory=dict
+    )
 
 
 class Source(Protocol):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jaxpart.data.label_maps import encoded
 from jaxpart.data.source import Annotation, Record, Source
 from jaxpart.errors import JaxpartError
 
@@ -165,5 +166,5 @@ class InMemory:
     def __getitem__(self, index: int) -> Record:
         """The image, see `Source`."""
         if index not in self._records:  # two threads may read one at once; they read the same
-            self._records[index] = self._source[index]
+            self._records[index] = encoded(self._source[index])
         return self._records[index]

@@ -11,6 +11,7 @@ writes to it.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import errno
@@ -39,10 +40,7 @@ _CODES = {"F32": PRECISIONS["float32"], "BF16": PRECISIONS["bfloat16"]}
 _SUFFIX = ".safetensors"
 _LENGTH = struct.Struct("<Q")
 _MODES = ("off", "ram", "disk")
-_ADVICE = (
-    "make room there, name another folder with --config.features.folder=FOLDER, or pass "
-    "--config.features.cache=ram"
-)
+_ADVICE = "make room there, or name another folder with --config.features.folder=FOLDER"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,24 +119,38 @@ class Cache:
 
         return copies_of(self.folder)
 
+    def free_bytes(self) -> int | None:
+        """Bytes free where files go; None in other modes, or where nobody can tell."""
+        if self.mode != "disk":
+            return None
+        folder = self._local().absolute()
+        existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(existing).free
+        return None
+
     def describe(self) -> str:
         """Its location and size, as text."""
         if self.mode != "disk":
             total = sum(shard.rows.nbytes for kept in self._kept.values() for shard in kept)
-            return f"{_size(total)} kept in memory" if self.mode == "ram" else "nothing kept"
+            return f"{size_text(total)} kept in memory" if self.mode == "ram" else "nothing kept"
         local = self._local()
         files = local.rglob(f"*{_SUFFIX}") if local.is_dir() else ()
         total = 0
         for path in files:
             with contextlib.suppress(OSError):  # another run may delete it
                 total += path.stat().st_size
-        return f"{_size(total)} kept in {self.folder}"
+        return f"{size_text(total)} kept in {self.folder}"
 
 
 @functools.cache
 def open_cache(mode: str, folder: str) -> Cache:
     """The cache for a mode and folder, one per process, so that tasks share features in memory."""
     return Cache(mode, folder)
+
+
+_intact: set[tuple[Any, ...]] = set()
+"""Versions of files whose checksum this process has computed and found to be right."""
 
 
 class _Files:
@@ -163,9 +175,11 @@ class _Files:
             remove_left(self._folder)
         except OSError as error:
             raise self._failed("read", error) from error
-        for path in paths:
+        with concurrent.futures.ThreadPoolExecutor() as pool:  # checksums take their time
+            opened = [pool.submit(self._open, path) for path in paths]
+        for path, result in zip(paths, opened, strict=True):
             try:
-                shards.append(self._open(path))
+                shards.append(result.result())
             except FileNotFoundError:
                 continue  # another run found it damaged and deleted it
             except (
@@ -188,7 +202,8 @@ class _Files:
 
     def _open(self, path: pathlib.Path) -> Shard:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+            state = os.fstat(file.fileno())
+            size = state.st_size
             start = file.read(_LENGTH.size)
             if len(start) < _LENGTH.size or (length := _LENGTH.unpack(start)[0]) > size:
                 raise ValueError("it is cut off")
@@ -202,8 +217,13 @@ class _Files:
             rows = np.memmap(file, _CODES[tensor["dtype"]], "r", _LENGTH.size + length, shape)
         if rows.nbytes + _LENGTH.size + length != size or len(ids) != len(rows):
             raise ValueError("its shape does not fit its size")
-        if about["rows_crc32"] != _crc(rows.view(np.uint8).reshape(-1)):
-            raise ValueError("its rows were changed")
+        checksum = about["rows_crc32"]
+        # Changing a file, or putting another in its place, changes one of these.
+        version = path, state.st_ino, state.st_mtime_ns, state.st_ctime_ns, size, checksum
+        if version not in _intact:
+            if checksum != _crc(rows.view(np.uint8).reshape(-1)):
+                raise ValueError("its rows were changed")
+            _intact.add(version)
         return Shard(ids, rows)
 
     def write(self, shard: Shard) -> Shard:
@@ -230,8 +250,8 @@ class _Files:
         try:
             with moved_into_place(path) as temporary:
                 if (free := shutil.disk_usage(self._folder).free) < len(text) + rows.nbytes:
-                    needed = _size(len(text) + rows.nbytes)
-                    raise OSError(errno.ENOSPC, f"{needed} are needed and {_size(free)} free")
+                    needed = size_text(len(text) + rows.nbytes)
+                    raise OSError(errno.ENOSPC, f"{needed} are needed and {size_text(free)} free")
                 with temporary.open("wb") as file:
                     file.write(_LENGTH.pack(len(text)) + text)
                     file.write(raw.data)
@@ -258,5 +278,6 @@ def _crc(data: Any) -> str:
     return f"{zlib.crc32(data):08x}"
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """Bytes in MiB or GiB."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

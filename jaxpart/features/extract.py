@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features.cache import PRECISIONS, SHARD_BYTES, Cache, Shard, open_cache
 from jaxpart.features.pixels import PIXELS
+from jaxpart.features.reading import take_rows
 from jaxpart.features.representations import represent
 from jaxpart.features.table import FeatureTable
 from jaxpart.runs.progress import Progress
@@ -56,13 +57,7 @@ class Features:
         """Features of some items, `[*rows, …]`; only these are read from disk."""
         indices = np.arange(len(self._place))[items]
         number, row = self._place[indices.reshape(-1)].T
-        if len(self._rows) == 1:
-            found = self._rows[0].take(row, axis=0)
-        else:
-            found = np.empty((len(row), *self.shape[1:]), self.dtype)
-            for i in np.unique(number):
-                found[number == i] = self._rows[i].take(row[number == i], axis=0)
-        return np.asarray(found).reshape(*indices.shape, *self.shape[1:])
+        return take_rows(self._rows, number, row).reshape(*indices.shape, *self.shape[1:])
 
     def whole(self) -> np.ndarray:
         """All features as a new float32 array, without another copy in memory."""
@@ -165,10 +160,10 @@ def extract(
     return Extracted(found, kept, list(errors.values()), total, rounding)
 
 
-def count_absent(
+def absent_items(
     encoder: FrozenEncoder, view: View, names: Sequence[str], config: Any, progress: Progress
-) -> int:
-    """Number of images of a view that `extract` would encode, since they are not cached.
+) -> dict[str, tuple[Hashable, set[str]]]:
+    """What `extract` would encode, since it is not cached.
 
     Args:
       encoder: See `extract` for all arguments.
@@ -176,12 +171,26 @@ def count_absent(
       names: Representations.
       config: The configuration's `features`.
       progress: Receives messages about damaged files.
+
+    Returns:
+      By representation: its address in the cache, and the keys of the items that it lacks.
     """
     if isinstance(encoder, FeatureTable):
-        return 0
-    cache, _, _, absent = _cached(encoder, view, names, config, progress)
-    lacking = np.any([absent[name] for name in names], axis=0)
-    return len(set(itertools.compress(_keys(cache, view), lacking)))
+        names = [name for name in names if name == PIXELS]
+    cache, addresses, _, absent = _cached(encoder, view, names, config, progress)
+    keys = _keys(cache, view)
+    return {
+        name: (tuple(addresses[name].items()), set(itertools.compress(keys, absent[name])))
+        for name in names
+    }
+
+
+def count_absent(
+    encoder: FrozenEncoder, view: View, names: Sequence[str], config: Any, progress: Progress
+) -> int:
+    """Number of images of a view that `extract` would encode, see `absent_items`."""
+    found = absent_items(encoder, view, names, config, progress)
+    return len(set().union(*(keys for _, keys in found.values())))
 
 
 def seconds_per_image(

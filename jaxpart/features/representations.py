@@ -57,6 +57,27 @@ def check_representations(
     return shapes
 
 
+def item_shapes(
+    encoder: FrozenEncoder, names: Sequence[str], side: int
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of representations that the encoder has, for one image.
+
+    Args:
+      encoder: The encoder.
+      names: See `represent`.
+      side: Side of the image in pixels.
+    """
+    outputs, shapes = encoder.shapes(side, side), {}
+    for name in names:
+        if name == PIXELS:
+            images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
+            found = jax.eval_shape(cell_means, images)
+        else:
+            found = jax.eval_shape(lambda out, name=name: _read(out, name, encoder.prefix), outputs)
+        shapes[name] = found.shape[1:]
+    return shapes
+
+
 def has(encoder: FrozenEncoder, name: str, *, tokens: bool = False) -> bool:
     """Whether an encoder has a representation, see `check_representations`."""
     try:

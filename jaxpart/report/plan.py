@@ -9,7 +9,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.features.extract import count_absent, seconds_per_image
 from jaxpart.report.evaluate import Looker, Work
 from jaxpart.report.patch_sets import PatchSet
-from jaxpart.runs.progress import Progress
+from jaxpart.runs.progress import Progress, duration
 
 _PROBE = 8
 """Images that an encoder is timed on: few, for a ViT-B takes a third of a second for one on a CPU."""
@@ -89,16 +89,3 @@ def _announce(steps: Sequence[Step], progress: Progress) -> None:
     progress.say(
         f"encoding takes about {duration(seconds)}, as measured on a few images; --quick leaves it out"
     )
-
-
-def duration(seconds: float) -> str:
-    """About how long: "40 seconds", "8 minutes", "2.5 hours".
-
-    Args:
-      seconds: How long.
-    """
-    if seconds < 100:
-        return f"{max(1, round(seconds))} second{'s' if round(seconds) > 1 else ''}"
-    if seconds < 100 * 60:
-        return f"{round(seconds / 60)} minutes"
-    return f"{seconds / 3600:.1f} hours"

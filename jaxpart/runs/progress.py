@@ -1,8 +1,9 @@
-"""What a run shows while it works: bars on a terminal; elsewhere what one should know, and no more."""
+"""What a run shows while it works: bars on a terminal, and elsewhere a line a minute."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
@@ -10,18 +11,22 @@ import rich.console
 import rich.progress
 import rich.text
 
+_SECONDS_PER_LINE = 60.0
+
 
 class Progress:
     """Shows progress on standard error."""
 
     _said: ClassVar[set[str]] = set()
 
-    def __init__(self, *, shown: bool = True) -> None:
+    def __init__(self, *, shown: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         """Finds out whether standard error is a terminal.
 
         Args:
           shown: False for processes beside the main one, which are silent.
+          clock: Returns the time in seconds.
         """
+        self._clock = clock
         self._console = rich.console.Console(stderr=True, highlight=False, quiet=not shown)
 
     def say(self, line: str) -> None:
@@ -41,9 +46,10 @@ class Progress:
 
         A terminal shows how many are done, how many a second, and how long the others take. Where
         `total` is None, since nobody can tell, it shows the time so far, and nothing in the end.
+        Elsewhere a line is printed every minute, if there is a total.
         """
         if not self._console.is_terminal or self._console.quiet:
-            yield lambda count: None
+            yield self._lines(what, total)
             return
         counted = (
             rich.progress.MofNCompleteColumn(),
@@ -59,6 +65,35 @@ class Progress:
         with rich.progress.Progress(*columns, console=self._console, transient=gone) as bars:
             task = bars.add_task(what, total=total)
             yield lambda count: bars.advance(task, count)
+
+    def _lines(self, what: str, total: int | None) -> Callable[[int], None]:
+        """A function that takes the number of items done since its last call, and prints the lines."""
+        done, before, since = 0, 0, self._clock()
+
+        def advance(count: int) -> None:
+            nonlocal done, before, since
+            done, now = done + count, self._clock()
+            if total is None or done >= total or now - since < _SECONDS_PER_LINE:
+                return
+            # By the last minute: a resumed run begins with all that it did before.
+            left = (total - done) * (now - since) / max(1, done - before)
+            self.say(f"{what}: {done:,} of {total:,}, about {duration(left)} left")
+            before, since = done, now
+
+        return advance
+
+
+def duration(seconds: float) -> str:
+    """About how long: "40 seconds", "8 minutes", "2.5 hours".
+
+    Args:
+      seconds: How long.
+    """
+    if seconds < 100:
+        return f"{max(1, round(seconds))} second{'s' if round(seconds) > 1 else ''}"
+    if seconds < 100 * 60:
+        return f"{round(seconds / 60)} minutes"
+    return f"{seconds / 3600:.1f} hours"
 
 
 class _Rate(rich.progress.ProgressColumn):

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -14,7 +15,7 @@ from jaxpart import devices, tasks
 from jaxpart.data.folders import NotThere
 from jaxpart.data.sets import find_set, open_set
 from jaxpart.errors import JaxpartError
-from jaxpart.evaluation import measure
+from jaxpart.evaluation import expected, measure
 from jaxpart.io.files import parse_json
 from jaxpart.runs.config_checks import check_config
 from jaxpart.runs.progress import Progress
@@ -26,6 +27,7 @@ from jaxpart.study.entries import Entry, Study, merge, options_of, stored_study
 from jaxpart.study.figures import baseline_figures, figures_of, interval_note, table_section
 from jaxpart.study.members import Member, find_members
 from jaxpart.study.verdicts import claims_section, judge
+from jaxpart.tasks.estimate import Estimate
 from jaxpart.tasks.segmentation.options import setting_name, setting_of
 
 
@@ -74,6 +76,14 @@ def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
     runs = [member.label for member in members]
     workdir.finish(study.document() | {"figures": figures, "claims": judged, "runs": runs})
     return study
+
+
+def expected_of_study(config: Any, progress: Progress) -> Iterator[Estimate]:
+    """What the tasks of each encoder take: see `jaxpart.evaluation.expected`."""
+    check_config(config)
+    for member in find_members(config.encoders):
+        for one in expected(member_config(config, member), progress):
+            yield one._replace(what=f"{member.label}, {one.what}")
 
 
 def _note_data(config: Any, workdir: WorkDir) -> None:

@@ -63,6 +63,14 @@ class Plan:
     sources: tuple[Source, ...]
     needs: Mapping[str, Need] = dataclasses.field(default_factory=dict, kw_only=True)
 
+    def passes(self) -> Iterator[tuple[FrozenEncoder, int, int]]:
+        """What `rows` encodes beside `needs`: encoder, side of the images in pixels, and their number."""
+        yield from ()
+
+    def epochs(self) -> Mapping[str, int]:
+        """How often `rows` reads all features of the need "train", by representation."""
+        return {}
+
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
     ) -> Iterator[Row]:
@@ -91,23 +99,28 @@ def carry_out(
       progress: Shows progress.
     """
     plans = list(plans)
-    needs = [need for plan in plans for need in plan.needs.values()]
-    names: dict[Hashable, dict[str, None]] = collections.defaultdict(dict)
-    for need in needs:
-        names[need.kind()] |= dict.fromkeys(need.names)
-    left = collections.Counter(map(_exactly, needs))
+    names = names_by_kind(plans)
+    left = collections.Counter(_exactly(need) for plan in plans for need in plan.needs.values())
     encoded: dict[Hashable, Extracted] = {}
     for plan in plans:
         found = {}
         for name, need in plan.needs.items():
             key = _exactly(need)
             if key not in encoded:
-                encoded[key] = _encoded(need, tuple(names[need.kind()]), options, progress)
+                encoded[key] = _encoded(need, names[need.kind()], options, progress)
             found[name] = encoded[key]
             left[key] -= 1
             if not left[key]:
                 del encoded[key]
         yield from plan.rows(found, workdir, progress)
+
+
+def names_by_kind(plans: Iterable[Plan]) -> dict[Hashable, tuple[str, ...]]:
+    """All representations that plans need of each kind of view (`Need.kind`)."""
+    names: dict[Hashable, tuple[str, ...]] = collections.defaultdict(tuple)
+    for need in (need for plan in plans for need in plan.needs.values()):
+        names[need.kind()] = tuple(dict.fromkeys((*names[need.kind()], *need.names)))
+    return names
 
 
 def _exactly(need: Need) -> Hashable:

@@ -1,6 +1,5 @@
 """LIP, ADE20K, ADE20K-Object and ADE20K-Part in small copies of their official and prepared folders."""
 
-import io
 import json
 
 import layouts
@@ -9,15 +8,17 @@ import pytest
 from PIL import Image
 
 from jaxpart.data.folders import NotThere
+from jaxpart.data.masks import read_mask
 from jaxpart.data.sets.ade20k import ade20k
 from jaxpart.data.sets.ade20k_object import OBJECTS, ade20k_object
 from jaxpart.data.sets.ade20k_part import ade20k_part
 from jaxpart.data.sets.lip import PARTS, lip
 from jaxpart.errors import JaxpartError
+from jaxpart.labels import IGNORE
 
 
 def labels(record, kind):
-    return np.asarray(Image.open(io.BytesIO(record.masks[kind])))
+    return read_mask(record, kind, IGNORE)
 
 
 def ids(source):

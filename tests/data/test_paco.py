@@ -1,23 +1,22 @@
 """PACO-LVIS from a small copy, from the synthetic samples, and from broken files."""
 
 import copy
-import io
 import json
 
 import layouts
 import numpy as np
 import pytest
-from PIL import Image
 from test_coco import STRANGE, places
 
 from jaxpart.data.checking import record_faults
 from jaxpart.data.folders import NotThere
+from jaxpart.data.masks import read_mask
 from jaxpart.data.sets.paco import SPLITS, paco_object, paco_part
 from jaxpart.errors import JaxpartError
 
 
 def labels(source, index, kind):
-    return np.asarray(Image.open(io.BytesIO(source[index].masks[kind])))
+    return read_mask(source[index], kind, len(source.info.mask_names[kind]))
 
 
 def test_parts_of_one_name_are_one_class(tmp_path):

@@ -1,18 +1,17 @@
 """PartImageNet from small copies of both releases, from the synthetic samples, and from broken files."""
 
 import copy
-import io
 import json
 
 import layouts
 import numpy as np
 import pytest
-from PIL import Image
 from test_coco import STRANGE, places
 
 from jaxpart.data.checking import record_faults
 from jaxpart.data.folders import NotThere
 from jaxpart.data.label_maps import numbered
+from jaxpart.data.masks import read_mask
 from jaxpart.data.sets.partimagenet import PARTS, SPLITS, partimagenet_object, partimagenet_part
 from jaxpart.errors import JaxpartError
 
@@ -20,7 +19,7 @@ FISH_HEAD, FISH_FIN = PARTS.index("Fish Head") + 1, PARTS.index("Fish Fin") + 1
 
 
 def labels(source, index, kind="part"):
-    return np.asarray(Image.open(io.BytesIO(source[index].masks[kind])))
+    return read_mask(source[index], kind, len(source.info.mask_names[kind]))
 
 
 def test_parts_have_the_official_ids():

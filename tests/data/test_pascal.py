@@ -1,15 +1,14 @@
 """Pascal-Part and Pascal-Object from .mat files, and from the paper's folders."""
 
-import io
 import shutil
 
 import layouts
 import numpy as np
 import pytest
-from PIL import Image
 
 from jaxpart.data.checking import record_faults
 from jaxpart.data.folders import NotThere
+from jaxpart.data.masks import read_mask
 from jaxpart.data.sets.pascal import NUM_PARTS, OBJECTS, pascal_object, pascal_part
 from jaxpart.errors import JaxpartError
 
@@ -44,8 +43,8 @@ PARTS = {
 
 
 def labels(source, index, kind):
-    data = source[index].masks[kind]
-    return np.asarray(Image.open(io.BytesIO(data)))[:, 0].tolist()
+    record = source[index]
+    return read_mask(record, kind, len(source.info.mask_names[kind]))[:, 0].tolist()
 
 
 def test_parts_are_the_sorted_pairs_of_both_splits(tmp_path):
@@ -115,7 +114,7 @@ def test_the_samples_are_drawn_as_annotated(samples):
     names = source.info.mask_names["part"]
     assert len(source) == 11
     for record in source:
-        found = np.asarray(Image.open(io.BytesIO(record.masks["part"])))
+        found = read_mask(record, "part", len(source.info.mask_names["part"]))
         name = record.annotation.id.rpartition("/")[2].replace(".jpg", ".mat")
         anno = scipy.io.loadmat(samples / "pascal_part/Annotations_Part" / name)["anno"]
         expected = np.zeros_like(found)

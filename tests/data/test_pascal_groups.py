@@ -1,15 +1,13 @@
 """Pascal-Part merged into 58 and 116 classes, from its annotations and from OV-PARTS' label maps."""
 
-import io
-
 import layouts
 import numpy as np
 import pytest
-from PIL import Image
 from test_pascal import PARTS
 
 from jaxpart.data.folders import NotThere
 from jaxpart.data.label_maps import numbered
+from jaxpart.data.masks import read_mask
 from jaxpart.data.sets.pascal import pascal_part
 from jaxpart.data.sets.pascal_groups import (
     GROUPING_58,
@@ -21,7 +19,7 @@ from jaxpart.errors import JaxpartError
 
 
 def labels(source, index):
-    return np.asarray(Image.open(io.BytesIO(source[index].masks["part"])))
+    return read_mask(source[index], "part", len(source.info.mask_names["part"]))
 
 
 def test_the_classes_are_the_published_ones():

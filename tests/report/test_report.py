@@ -16,7 +16,7 @@ from jaxpart.io.files import write_json
 from jaxpart.report.__main__ import main
 from jaxpart.report.figures.style import file_name
 from jaxpart.report.figures.tokens import foreground, principal_colours
-from jaxpart.report.plan import duration
+from jaxpart.runs.progress import duration
 from jaxpart.runs.rows import Row
 
 ROWS = [

@@ -23,11 +23,11 @@ from jaxpart.data.folders import (
     walk_images,
 )
 from jaxpart.data.images import decode_channels
+from jaxpart.data.indexes import kept_document
 from jaxpart.data.label_maps import (
     PAPER,
     SPLITS,
     LabelMaps,
-    encode_labels,
     numbered,
     paper_layout,
     paper_pairs,
@@ -42,6 +42,8 @@ from jaxpart.io.text import decode_text
 NUM_PARTS = 209
 _CODES = 256 * 26
 """Class numbers of a colour-coded map are below this."""
+_OF_RED = (np.arange(256) // 10 * 256).astype(np.uint16)
+"""What red adds to a class number."""
 ADVICE = (
     "unpack the full ADE20K release (ADE20K_2021_17_01, https://ade20k.csail.mit.edu, registration) or "
     f"{PAPER} there"
@@ -101,7 +103,15 @@ class Ade20kParts:
         codes = _chosen_pairs(folder, file_stamps(folder, notes))
         if not codes:
             raise JaxpartError(f"{folder} has no annotated part of the {len(OBJECTS)} objects")
-        self._labels = {code: label for label, code in enumerate(codes.values(), 1)}
+        # The label of a pair, 0 for others, by the numbers of its object and its part among those of pairs.
+        wholes, whole = np.unique([whole for whole, _ in codes.values()], return_inverse=True)
+        parts, part = np.unique([part for _, part in codes.values()], return_inverse=True)
+        self._wholes, self._parts = np.zeros((2, _CODES), np.int16)
+        self._wholes[wholes], self._parts[parts] = (
+            np.arange(1, 1 + len(c)) for c in (wholes, parts)
+        )
+        self._labels = np.zeros((1 + len(wholes), 1 + len(parts)), np.uint8)
+        self._labels[whole + 1, part + 1] = np.arange(1, 1 + len(codes))
         names = ("background", *(f"{_first(whole)} {_first(part)}" for whole, part in codes))
         files = file_sizes(
             folder, (f"{scene}{end}" for scene in self._scenes for end in (".jpg", "_seg.png"))
@@ -135,33 +145,37 @@ class Ade20kParts:
             part = self._codes(index, "_parts_1.png")
             if part.shape != whole.shape:
                 raise JaxpartError(f"the maps of objects and parts of {path} differ in size")
-            both = np.where(part > 0, whole * _CODES + part, 0)
-            for code in np.unique(both).tolist():
-                labels[both == code] = self._labels.get(divmod(code, _CODES), 0)
-        return Record(annotation, image, {"part": encode_labels(labels)})
+            shown = part > 0
+            labels[shown] = self._labels[self._wholes[whole[shown]], self._parts[part[shown]]]
+        return Record(annotation, image, {"part": labels})
 
     def _codes(self, index: int, end: str) -> np.ndarray:
-        """Class numbers of a colour-coded map: red / 10 · 256 + green, int32 [height, width]."""
+        """Class numbers of a colour-coded map: red / 10 · 256 + green, uint16 [height, width]."""
         path = self._root / f"{self._scenes[index]}{end}"
-        pixels = decode_channels(read_file(path), str(path)).astype(np.int32)
+        pixels = decode_channels(read_file(path), str(path))
         if pixels.ndim != 3:
             raise JaxpartError(
                 f"{path} has no colours, so it is not an ADE20K map; unpack it again"
             )
-        return pixels[..., 0] // 10 * 256 + pixels[..., 1]
+        return _OF_RED[pixels[..., 0]] + pixels[..., 1]
 
 
 @functools.lru_cache(maxsize=1)  # both splits ask the same, one after the other
 def _chosen_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> dict[Pair, tuple[int, int]]:
-    """Class numbers of the pairs that the rule chooses, sorted by pair."""
-    counts: collections.Counter[Pair] = collections.Counter()
-    codes: dict[Pair, tuple[int, int]] = {}
-    for stamp in stamps:
-        found = read_parts(folder / stamp.name)
-        counts.update(found.keys())
-        codes.update(found)
-    most = sorted(counts, key=lambda pair: (-counts[pair], pair))[:NUM_PARTS]
-    return {pair: codes[pair] for pair in sorted(most)}
+    """Class numbers of the pairs that the rule chooses, sorted by pair; kept in the user's cache."""
+
+    def choose() -> list[tuple[Pair, tuple[int, int]]]:
+        counts: collections.Counter[Pair] = collections.Counter()
+        codes: dict[Pair, tuple[int, int]] = {}
+        for stamp in stamps:
+            found = read_parts(folder / stamp.name)
+            counts.update(found.keys())
+            codes.update(found)
+        most = sorted(counts, key=lambda pair: (-counts[pair], pair))[:NUM_PARTS]
+        return [(pair, codes[pair]) for pair in sorted(most)]
+
+    kept = kept_document(f"ADE20K's pairs {folder.resolve()} {stamps}", choose)
+    return {(whole, part): (first, second) for (whole, part), (first, second) in kept}
 
 
 def _scenes(folder: pathlib.Path, split: str) -> list[str]:
@@ -214,5 +228,8 @@ def _parts(objects: Sequence[dict[str, Any]]) -> dict[Pair, tuple[int, int]]:
             whole = by_id[of]
             if _first(whole["name"]) in _OBJECTS:
                 pair = whole["name"], part["name"]
-                pairs[pair] = whole["name_ndx"], part["name_ndx"]
+                codes = whole["name_ndx"], part["name_ndx"]
+                if not all(type(code) is int and 0 <= code < _CODES for code in codes):
+                    raise ValueError(f"name_ndx is {codes}")
+                pairs[pair] = codes
     return pairs

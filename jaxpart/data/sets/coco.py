@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from jaxpart.data.coco_file import SEEN, CocoFile
-from jaxpart.data.folders import NotThere, fingerprint, named_files, read_file
+from jaxpart.data.folders import NotThere, existing_files, fingerprint, matched, read_file
+from jaxpart.data.indexes import kept_annotations, kept_document
 from jaxpart.data.layouts import Layout, only_folder, the_one, unpacked
 from jaxpart.data.parts import COCO_PARTS, PartSelection
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record
@@ -57,61 +60,69 @@ class CocoPersons:
         images = image_folder(folder, split)
         self._root = images.parent
         data = read_file(file)
-        document = CocoFile(file, data)
-        found = document.instances(known=_NAMES)
+        version = fingerprint(
+            data, repr((sorted(selection.parts), selection.min_parts_per_instance))
+        )
+        existing = existing_files(images)
+        read = functools.cache(lambda: _read(file, data, split, selection, existing))
+        key = f"{fingerprint(data, *existing)} {version} {file.resolve()}"
+        names, notes = kept_document(f"{key} names", lambda: read()[:2])
         self.info = DatasetInfo(
             name="coco_person_parts",
             split=split,
-            version=fingerprint(
-                data, repr((sorted(selection.parts), selection.min_parts_per_instance))
-            ),
-            part_names=found.part_names,
-            notes=found.notes(),
+            version=version,
+            part_names={part: name for part, name in names},
+            notes=tuple(notes),
         )
         selection.check(self.info)
-        visible = found.points[:, 2] == SEEN
-        counted = found.row[visible & np.isin(found.part, list(selection.parts))]
-        selected = np.bincount(counted, minlength=len(found.image))
-        contributing = found.image[selected >= selection.min_parts_per_instance]
-        order = dict.fromkeys(itertools.chain(contributing.tolist(), found.image.tolist()))
-        names = named_files(images, document.file_names(order), file)
-        self._ids = [f"{split}/{name}" for name in names]
-        stated = document.sizes()
-        self._sizes = [stated[key] for key in order]
-        rank = {key: index for index, key in enumerate(order)}
-        index = np.array([rank[key] for key in found.image.tolist()])[found.row]
-        rows = np.argsort(index, kind="stable")
-        self._part, self._xy, self._visible = (
-            values[rows] for values in (found.part, found.points[:, :2], visible)
-        )
-        self._person = found.instance[found.row[rows]]
-        self._starts = [0, *np.cumsum(np.bincount(index, minlength=len(order))).tolist()]
+        self._annotations = kept_annotations(key, lambda: read()[2])
 
     def __len__(self) -> int:
         """Number of images with annotated persons."""
-        return len(self._ids)
+        return len(self._annotations)
 
     def annotation(self, index: int) -> Annotation:
         """Keypoints of all persons of an image."""
-        name = self._ids[index]
-        index %= len(self._ids)
-        rows = slice(self._starts[index], self._starts[index + 1])
-        keypoints = Keypoints(
-            part=self._part[rows],
-            xy=self._xy[rows],
-            visible=self._visible[rows],
-            instance=self._person[rows],
-        )
-        return Annotation(name, keypoints, size=self._sizes[index])
+        return self._annotations[range(len(self))[index]]
 
     def origin(self, index: int) -> tuple[str, ...]:
         """The image's file."""
-        return (f"{self._root}/{self._ids[index]}",)
+        return (f"{self._root}/{self.annotation(index).id}",)
 
     def __getitem__(self, index: int) -> Record:
         """An image with its annotation."""
         annotation = self.annotation(index)
         return Record(annotation, read_file(self._root / annotation.id))
+
+
+def _read(
+    file: pathlib.Path,
+    data: bytes,
+    split: str,
+    selection: PartSelection,
+    existing: Sequence[str],
+) -> tuple[list[tuple[int, str]], tuple[str, ...], list[Annotation]]:
+    """Names of the parts by id, notes, and the annotations of `CocoPersons`, from the content of a file."""
+    document = CocoFile(file, data)
+    found = document.instances(known=_NAMES)
+    visible = found.points[:, 2] == SEEN
+    counted = found.row[visible & np.isin(found.part, list(selection.parts))]
+    selected = np.bincount(counted, minlength=len(found.image))
+    contributing = found.image[selected >= selection.min_parts_per_instance]
+    order = dict.fromkeys(itertools.chain(contributing.tolist(), found.image.tolist()))
+    names = matched(document.file_names(order), existing, file)
+    sizes = document.sizes()
+    rank = {key: index for index, key in enumerate(order)}
+    index = np.array([rank[key] for key in found.image.tolist()])[found.row]
+    rows = np.argsort(index, kind="stable")
+    starts = np.cumsum(np.bincount(index, minlength=len(order)))[:-1]
+    columns = found.part, found.points[:, :2], visible, found.instance[found.row]
+    groups = zip(*(np.split(values[rows], starts) for values in columns), strict=True)
+    annotations = [
+        Annotation(f"{split}/{name}", Keypoints(*keypoints), size=sizes[key])
+        for key, name, keypoints in zip(order, names, groups, strict=True)
+    ]
+    return list(found.part_names.items()), found.notes(), annotations
 
 
 def _annotation_file(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:

@@ -25,7 +25,6 @@ from jaxpart.data.label_maps import (
     SPLITS,
     LabelMaps,
     check_names,
-    encode_labels,
     numbered,
     paper_layout,
     paper_pairs,
@@ -240,7 +239,7 @@ class Pascal:
                 if label is not None:
                     labels[part.mask] = label
         image = read_file(self._folder / annotation.id)
-        return Record(annotation, image, {self._classes.kind: encode_labels(labels)})
+        return Record(annotation, image, {self._classes.kind: labels})
 
 
 def _voc_folder(folder: pathlib.Path) -> pathlib.Path:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxpart.data.folders import Stamp, read_file
+from jaxpart.data.indexes import kept_document
 from jaxpart.errors import JaxpartError
 
 _NUMBER = re.compile(r"_\d+$")
@@ -78,18 +79,24 @@ def _region(entry: Any, name: str) -> Region:
 
 @functools.lru_cache(maxsize=1)  # both splits, parts and objects, ask the same one after the other
 def all_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> list[tuple[str, str]]:
-    """All (object, part) pairs of annotation files, sorted; threads, since most of it is inflating."""
+    """All (object, part) pairs of annotation files, sorted; kept in the user's cache."""
     files = [folder / stamp.name for stamp in stamps]
-    pairs: set[tuple[str, str]] = set()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for group in _groups(files, _READ_AHEAD):
-            for found in pool.map(_pairs, group):
-                pairs |= found
-    if not pairs:
-        raise JaxpartError(
-            f"{files[0].parent} has no annotated part; unpack Annotations_Part again"
-        )
-    return sorted(pairs)
+
+    def read() -> list[tuple[str, str]]:
+        pairs: set[tuple[str, str]] = set()
+        # Threads, since most of it is inflating.
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for group in _groups(files, _READ_AHEAD):
+                for found in pool.map(_pairs, group):
+                    pairs |= found
+        if not pairs:
+            raise JaxpartError(
+                f"{files[0].parent} has no annotated part; unpack Annotations_Part again"
+            )
+        return sorted(pairs)
+
+    kept = kept_document(f"Pascal-Part's pairs {folder.resolve()} {stamps}", read)
+    return [(whole, part) for whole, part in kept]
 
 
 def _pairs(file: pathlib.Path) -> set[tuple[str, str]]:

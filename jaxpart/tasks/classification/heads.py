@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -209,6 +210,15 @@ def _without_training(
             with progress.bar(f"{data.name}: {reference} on {name}, {unit}", total) as advance:
                 found = _REFERENCES[reference](train, data.train.labels, test, advance=advance)
             yield reference, name, found
+
+
+def epochs_of(options: Any) -> dict[str, int]:
+    """How often heads are trained on the features of all training items, by representation."""
+    read: collections.Counter[str] = collections.Counter()
+    for head in options.heads:
+        for name in options[head].representations:
+            read[name] += options[head].epochs * (2 if options.selection else 1)
+    return read
 
 
 def _alike(features: Mapping[str, Features], names: Sequence[str]) -> list[list[str]]:

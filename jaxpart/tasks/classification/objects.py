@@ -29,6 +29,7 @@ from jaxpart.tasks.classification.heads import (
     Split,
     check_heads,
     classification_section,
+    epochs_of,
     learnable,
     probe_all,
 )
@@ -110,6 +111,19 @@ class ObjectClassification(Plan):
     encoder: FrozenEncoder
     size: int
     config: Any
+
+    def passes(self) -> Iterator[tuple[FrozenEncoder, int, int]]:
+        """Random views, anew in every epoch of each head."""
+        options = self.config[_TASK]
+        if options.views == "random":
+            epochs = sum(options[head].epochs for head in options.heads)
+            again = 2 if options.selection else 1
+            yield self.encoder, self.size, again * epochs * len(self.sides[0].labels)
+
+    def epochs(self) -> Mapping[str, int]:
+        """Of heads on fixed views."""
+        options = self.config[_TASK]
+        return epochs_of(options) if options.views == "eval" else {}
 
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress

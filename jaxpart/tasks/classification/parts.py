@@ -27,6 +27,7 @@ from jaxpart.tasks.classification.heads import (
     Split,
     check_heads,
     classification_section,
+    epochs_of,
     learnable,
     probe_all,
 )
@@ -91,6 +92,10 @@ class PartClassification(Plan):
     classes: tuple[str, ...]
     sides: tuple[_Patches, _Patches]
     config: Any
+
+    def epochs(self) -> Mapping[str, int]:
+        """Of heads."""
+        return epochs_of(self.config[_TASK])
 
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress

@@ -123,6 +123,16 @@ class SegmentationPlan(Plan):
     options: Any
     seed: int
 
+    def passes(self) -> Iterator[tuple[FrozenEncoder, int, int]]:
+        """Training crops of all heads, those of the memory, and some two windows of each test image."""
+        options = self.options
+        crops = options.iterations * options.batch_size * (1 + len(options.shares))
+        yield (
+            self.encoder,
+            self.data.crop,
+            crops + options.incontext.images + 2 * len(self.data.test),
+        )
+
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
     ) -> Iterator[Row]:
