@@ -31,7 +31,7 @@ from jaxpart.probes.incontext import Memory
 from jaxpart.probes.items import Items, TrainPiece, free_memory
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.pixel import PixelHeads
-from jaxpart.probes.random_views import RandomViews
+from jaxpart.probes.random_views import ViewBatches, encoded
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
 from jaxpart.tasks.segmentation.heads import Readers, readouts, training_program, window_logits
@@ -99,20 +99,29 @@ def attentive(items: int, *, memory: int | None = None) -> Step:
     return _probe(make, (items, 197, 768), Recipe((0.01,), batch_size=1024), memory)
 
 
-def random_views(head: str, batch: int) -> Step:
-    """A step of a head on ImageNet's images, of which every epoch sees another random view."""
-    made = _encoder(REFERENCE)
-    make, name = {
-        "linear": (functools.partial(LinearHead, 768, 1000, batch_norm=True), "cls_token"),
-        "attentive": (functools.partial(AttentiveHead, 768, 1000), "tokens"),
+def views_encoded() -> Step:
+    """ImageNet's random views for a step of both heads."""
+    share = 1024 // devices.num_processes()
+    pixels = devices.shard(np.broadcast_to(np.uint8(0), (share, 224, 224, 3)))
+    names = (("cls_token",), ("tokens",))
+    return Step(encoded, (_encoder(REFERENCE), pixels), {"names": names})
+
+
+def views_step(head: str, batch: int) -> Step:
+    """A head's step on such views, of which each part has 1024."""
+    make: Any = {
+        "linear": functools.partial(LinearHead, 768, 1000, batch_norm=True),
+        "attentive": functools.partial(AttentiveHead, 768, 1000),
     }[head]
-    views = RandomViews(made, [], (name,), 224, 0, 0, lambda items: Items([], items))  # type: ignore[arg-type]
+    shape = {"linear": (768,), "attentive": (197, 768)}[head]
     sweep = Sweep(make, Recipe((0.1,), batch_size=batch), [0])
-    share = batch // devices.num_processes()
-    pixels = np.broadcast_to(np.uint8(0), (1, share, 224, 224, 3))
-    images = devices.shard((pixels, np.zeros((1, share), np.int32)), axis=1)
-    piece = TrainPiece(images, devices.replicate(np.zeros((1, 1), np.float32)), None)
-    return Step(sweep.train, (_start(sweep, 1, 50_000), made, piece), {"gather": views.gather})
+    share = 1024 // devices.num_processes()
+    features = np.broadcast_to(np.float32(0), (1, 1, 1, share, *shape))
+    part = devices.shard(features, axis=3), devices.shard(np.zeros((1, 1, share), np.int32), axis=2)
+    rates = devices.replicate(np.zeros((1, 1), np.float32))
+    piece = TrainPiece((part,) * (batch // 1024), rates, None)
+    state = _start(sweep, 1, 50_000)
+    return Step(sweep.train, (state, None, piece), {"gather": ViewBatches.gather})
 
 
 def segmentation_training(precision: Precision) -> Step:
@@ -213,8 +222,9 @@ STEPS: dict[str, Callable[[], Step]] = {
     "linear probe, 50 000 × 768 streamed": lambda: linear(50_000, memory=0),
     "attentive probe, 13 900 × 197 × 768 resident": lambda: attentive(13_900),
     "attentive probe, streamed": lambda: attentive(50_000, memory=0),
-    "random views, attentive, batch 1024": lambda: random_views("attentive", 1024),
-    "random views, linear, batch 16 384": lambda: random_views("linear", 16_384),
+    "random views, 1024 encoded for both heads": views_encoded,
+    "random views, attentive, batch 1024": lambda: views_step("attentive", 1024),
+    "random views, linear, batch 16 384": lambda: views_step("linear", 16_384),
     "segmentation training, 512², 13 heads": lambda: segmentation_training(REFERENCE),
     "segmentation training, bfloat16": lambda: segmentation_training("bfloat16"),
     "segmentation windows, 8 a chip": lambda: segmentation_windows(8, memory=False),

@@ -40,6 +40,7 @@ from jaxpart.probes.attentive import AttentiveHead
 from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.pixel import PixelHeads
+from jaxpart.probes.probe import fit
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
 from jaxpart.tasks.segmentation.heads import readouts, training_program
@@ -159,8 +160,11 @@ def _probe(name: str, make: Callable[..., nnx.Module], shape: tuple[int, ...]) -
     test = Items([few], labels[: len(few)])
     ends: dict[int, float] = {}
     recipe = Recipe((0.1,), epochs=3, batch_size=min(1024, shape[0]))
-    Sweep(make, recipe, [0]).fit(
-        train, test, log=lambda epoch, metrics: ends.update({epoch: time.perf_counter()})
+    fit(
+        [Sweep(make, recipe, [0])],
+        train,
+        [test],
+        log=lambda sweep, epoch, metrics: ends.update({epoch: time.perf_counter()}),
     )
     size = " × ".join(map(str, shape))
     yield value(f"{name} probe, {size}, an epoch", ends[2] - ends[1], "s")

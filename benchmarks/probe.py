@@ -34,6 +34,7 @@ def rows(quick: bool) -> list[Row]:
     from jaxpart.features.representations import represent
     from jaxpart.probes.items import Items, shuffled
     from jaxpart.probes.linear import LinearHead
+    from jaxpart.probes.probe import fit
     from jaxpart.probes.recipe import Recipe
     from jaxpart.probes.sweep import Sweep
 
@@ -44,14 +45,14 @@ def rows(quick: bool) -> list[Row]:
         """Seconds of compilation and first epoch, and of all epochs."""
         first: list[float] = []
 
-        def log(epoch: int, metrics: object) -> None:
+        def log(sweep: int, epoch: int, metrics: object) -> None:
             if epoch == 1 and not first:
                 first.append(time.perf_counter())
 
         width, recipe = train_items.features[0].shape[1], Recipe(rates, epochs, size)
         make = functools.partial(LinearHead, width, CLASSES)
         start = time.perf_counter()
-        Sweep(make, recipe, [0]).fit(train_items, test_items, log=log)
+        fit([Sweep(make, recipe, [0])], train_items, [test_items], log=log)
         end = time.perf_counter()
         # The first piece of epoch 1 is logged when it is done: all but an epoch and that piece are timed.
         return [first[0] - start, (end - first[0]) * epochs / (epochs - 1.5)]

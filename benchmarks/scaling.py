@@ -161,7 +161,7 @@ def imagenet() -> tuple[Part, Part]:
     """On random views, as the methods' recipes have it; and on features cached once."""
     train, test, files = 1_281_167, 50_000, 144e9
     encode, heads = encoder_flops(VIT_B), attentive_flops(train, test)
-    images = 2 * EPOCHS * train + test
+    images = EPOCHS * train + test  # both heads train on the same views
     random = Part(
         "ImageNet, random views",
         images * encode + EPOCHS * heads,
@@ -169,7 +169,7 @@ def imagenet() -> tuple[Part, Part]:
         TRAIN_RATE,
         ALL,
         files,
-        2 * EPOCHS,
+        EPOCHS,
         encoders=6,
     )
     kept = (train + test) * (TOKEN_BYTES + VECTOR_BYTES)

@@ -10,8 +10,8 @@ random crops; under 2 minutes on 2 cores.
         --config.encoder.checkpoint=checkpoints/mae_vitb16 --config.data.root=DATA
 
 probes on ImageNet-1k (DATA holds imagenet/train and imagenet/val) with the method's own published recipe
-of linear probing: 50 to 100 passes of the encoder over the training set for each kind of head. Where the
-recipe sweeps the learning rate, so does the variant, in one pass. What is known, and from where:
+of linear probing: 90 to 100 passes of the encoder over the training set, in which both kinds of head are
+trained, each with all its learning rates. What is known, and from where:
 
 mae      LARS, base rate 0.1, batch 16384, 90 epochs, 10 of warm-up, cosine by step, no weight decay,
          BatchNorm without affine and with epsilon 1e-6 before the layer, the last incomplete batch

@@ -23,7 +23,8 @@ from jaxpart.metrics.average_precision import device_queries
 from jaxpart.probes.items import EvalPiece, FeatureBatches, Items, TrainPiece
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.pixel import PixelHeads
-from jaxpart.probes.random_views import RandomViews
+from jaxpart.probes.probe import fit
+from jaxpart.probes.random_views import RandomViews, ViewBatches, encoded
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
 from jaxpart.runs.progress import Progress
@@ -81,7 +82,7 @@ class Watched:
     def __init__(self):
         self.stack = contextlib.ExitStack()
 
-    def log(self, epoch, metrics):
+    def log(self, sweep, epoch, metrics):
         if epoch == 0 and "losses" not in metrics:  # its test, the last thing that is new
             self.stack.enter_context(steady())
 
@@ -98,7 +99,7 @@ def test_a_probes_epoch():
     items = Items([RANDOM.normal(size=(16, 16)).astype(np.float32)], LABELS)
     watched = Watched()
     with watched.stack:
-        Sweep(head, RECIPE, [0]).fit(items, items, log=watched.log)
+        fit([Sweep(head, RECIPE, [0])], items, [items], log=watched.log)
         assert watched.stack._exit_callbacks
 
     sweep, state = sweep_and_state(items)
@@ -145,16 +146,20 @@ class Loader:
 
 def test_a_step_on_random_views(encoder, monkeypatch):
     monkeypatch.setattr("jaxpart.data.input.load", lambda *args, **options: Loader())
-    views = RandomViews(encoder, LABELS, ("embedding",), SIDE, seed=0, workers=0, subset=None)
+    names = (("embedding",),)
+    views = RandomViews(encoder, LABELS, names, SIDE, seed=0, workers=0, tests=None)
     items = Items([RANDOM.normal(size=(16, 16)).astype(np.float32)], LABELS)
     sweep, state = sweep_and_state(items)
     watched = Watched()
     with watched.stack:
-        sweep.fit(views, items, log=watched.log)
+        fit([sweep], views, [items], log=watched.log)
         assert watched.stack._exit_callbacks
-    arrays = devices.shard((PIXELS[None, :8], LABELS[None, :8].astype(np.int32)), axis=1)
-    piece = TrainPiece(arrays, devices.replicate(np.ones((1, 2), np.float32)), None)
-    program = sweep.train.lower(state, encoder, piece, gather=views.gather).compile()
+    pixels = devices.shard(PIXELS[:8])
+    assert not exchanges(encoded.lower(encoder, pixels, names=names).compile())
+    (features,) = encoded(encoder, pixels, names=names)
+    labels = devices.shard(LABELS[None, None, :8].astype(np.int32), axis=2)
+    piece = TrainPiece(((features, labels),), devices.replicate(np.ones((1, 2), np.float32)), None)
+    program = sweep.train.lower(state, None, piece, gather=ViewBatches.gather).compile()
     assert gradients_alone(program, state)
     assert taken_over(program) == len(jax.tree.leaves(state))
 

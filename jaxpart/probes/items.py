@@ -138,6 +138,11 @@ class Batches:
     nbytes = 0
     gather: Callable[[Any, Any], tuple[Array, Array]]
 
+    @property
+    def due(self) -> int:
+        """Where the next piece ends in the stream of items, if that is shared with other sweeps."""
+        return 0
+
     def piece(self, epoch: int, number: int) -> tuple[TrainPiece, tuple[str, ...]]:
         """A piece of an epoch, requested in order, and names of its items for messages."""
         raise NotImplementedError
@@ -230,51 +235,6 @@ def _taken_evenly(arrays: tuple[Array, Array], batch: Array) -> tuple[Array, Arr
 
 def _taken(arrays: tuple[Array, Array], batch: Array) -> tuple[Array, Array]:
     return devices.take_dealt(arrays[0], batch, even=False), arrays[1][batch]
-
-
-class _Piece(NamedTuple):
-    arrays: TrainPiece | EvalPiece
-    ids: tuple[str, ...]
-
-
-class Pieces:
-    """All pieces of a run, for `training.fit`: each epoch's training, then its test.
-
-    Attributes:
-      per_epoch: Pieces per epoch.
-    """
-
-    def __init__(self, batches: Batches, test: Items, memory: int) -> None:
-        """Tests in one piece if the features fit into the given memory, where they stay."""
-        # Pieces are full test batches, so batch statistics match the published code's.
-        batch_bytes = test.nbytes // len(test) * TEST_BATCH
-        self._stays = test.nbytes <= memory
-        self._size = len(test) if self._stays else max(1, PIECE_BYTES // batch_bytes) * TEST_BATCH
-        self._batches, self._test, self._number = batches, test, 0
-        self.per_epoch = batches.pieces + -(-len(test) // self._size)
-
-    def __next__(self) -> _Piece:
-        """The next piece."""
-        epoch, index = divmod(self._number, self.per_epoch)
-        self._number += 1
-        if index < self._batches.pieces:
-            return _Piece(*self._batches.piece(epoch, index))
-        start = (index - self._batches.pieces) * self._size
-        items = np.arange(start, min(start + self._size, len(self._test)))
-        features = (
-            self._test.resident[0] if self._stays else devices.replicate(self._test.take(items))
-        )
-        place_in_run = devices.replicate((np.int32(epoch), np.int32(start)))
-        return _Piece(EvalPiece(features, *place_in_run), ())
-
-    def get_state(self) -> dict[str, Any]:
-        """The position as JSON."""
-        return {"number": self._number, "steps": self._batches.get_state()}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Restores a position."""
-        self._number = state["number"]
-        self._batches.set_state(state["steps"])
 
 
 def shuffled(seed: int, epoch: int, count: int) -> Int[np.ndarray, " item"]:

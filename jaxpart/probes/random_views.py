@@ -1,15 +1,17 @@
-"""Images under a new random view in every epoch: encoding is part of the training step."""
+"""Images under a new random view in every epoch, each encoded once for all heads that train on it."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 from jaxpart import devices
 from jaxpart.data.augment import ImageTrain
@@ -21,69 +23,140 @@ from jaxpart.probes.items import Batches, Items, TrainPiece
 from jaxpart.probes.recipe import Recipe
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class RandomViews:
-    """Labelled images for training heads, like `Items`, under random crops and flips.
+    """Labelled images under random crops and flips, for training the heads of several sweeps.
 
     Attributes:
       encoder: The frozen encoder, on all devices.
       source: The images.
-      names: Representations of one shape, see `represent`.
+      names: Representations of one shape for each sweep, see `represent`.
       size: Side of a crop in pixels.
       seed: Draws order and crops, shared by all heads; the heads' own seeds only initialise them.
       workers: See `jaxpart.data.input.load`.
-      subset: Computes test features of the given images, skipping unreadable ones.
+      tests: Computes each sweep's test features of the given images, skipping unreadable ones.
     """
 
     encoder: FrozenEncoder
     source: Source
-    names: tuple[str, ...]
+    names: tuple[tuple[str, ...], ...]
     size: int
     seed: int
     workers: int
-    subset: Callable[[Int[np.ndarray, " item"]], Items]
+    tests: Callable[[Int[np.ndarray, " item"]], Sequence[Items]]
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.source)
 
-    @functools.cached_property
-    def gather(self) -> Callable[[FrozenEncoder, tuple[Array, Array]], tuple[Array, Array]]:
-        """Pixels and labels → features [representation, 1, batch, …] and labels [1, batch]."""
-        return functools.partial(_encoded, names=self.names)
-
     def batches(
-        self, items: Int[np.ndarray, " item"], recipe: Recipe, seeds: Sequence[int], memory: int
-    ) -> ViewBatches:
-        """Batches of views of some images; the arguments are those of `Items.batches`.
+        self, items: Int[np.ndarray, " item"], recipes: Sequence[Recipe]
+    ) -> list[ViewBatches]:
+        """Each sweep's batches of views of some images.
+
+        All see the same views in the same order. A view is encoded once for all sweeps whose batches are
+        multiples of the smallest one; other sizes have it encoded again.
+
+        Args:
+          items: Indices of the images.
+          recipes: Of the sweeps.
 
         Raises:
           JaxpartError: The devices cannot share a batch evenly.
         """
         every = len(items) == len(self)
         source = self.source if every else Subset(self.source, items.tolist())
-        return ViewBatches(self, source, recipe)
+        sizes = [min(recipe.batch_size, len(source)) for recipe in recipes]
+        streams: list[_Stream] = []
+        for size in sorted(set(sizes)):
+            devices.check_batch(size, "a head's batch_size")
+            if not any(size % stream.size == 0 for stream in streams):
+                streams.append(_Stream(self, source, size))
+        return [
+            ViewBatches(next(s for s in streams if size % s.size == 0), names, recipe, size)
+            for names, recipe, size in zip(self.names, recipes, sizes, strict=True)
+        ]
 
 
 class ViewBatches(Batches):
-    """Batches of images from a loader.
+    """A sweep's batches of encoded views.
 
     An epoch is as many whole batches as the data set has, and the next goes on where it ends, so that no
     image is left out for good.
+
+    Attributes:
+      names: Representations that the sweep is trained on.
+      read: How many parts of the stream it has had, and holds for its next batch.
+      total: How many it will have had in the end.
     """
 
-    def __init__(self, views: RandomViews, source: Source, recipe: Recipe) -> None:
-        """Opens the images; see `RandomViews.batches`."""
+    def __init__(self, stream: _Stream, names: tuple[str, ...], recipe: Recipe, size: int) -> None:
+        """Takes batches of a size from a stream; see `RandomViews.batches`."""
+        self._stream, self._recipe, self.names = stream, recipe, names
+        self._parts, self.pieces = size // stream.size, stream.images // size
+        self._held: collections.deque[tuple[Array, Array, tuple[str, ...]]] = collections.deque()
+        self.read, self.total = 0, recipe.epochs * self.pieces * self._parts
+        stream.readers.append(self)
+
+    @staticmethod
+    def gather(arrays: None, parts: tuple[tuple[Array, Array], ...]) -> tuple[Array, Array]:
+        """Features [representation, 1, batch, …] and labels [1, batch] of a batch in parts."""
+        features, labels = zip(*parts, strict=True)
+        return jnp.concatenate(features, axis=2), jnp.concatenate(labels, axis=1)
+
+    @property
+    def due(self) -> int:
+        """The number of images before the end of the next batch."""
+        return (self.read - len(self._held) + self._parts) * self._stream.size
+
+    def hold(self, features: Array, labels: Array, ids: tuple[str, ...]) -> None:
+        """Takes the next part of the stream."""
+        self._held.append((features, labels, ids))
+        self.read += 1
+
+    def piece(self, epoch: int, number: int) -> tuple[TrainPiece, tuple[str, ...]]:
+        """The next step of an epoch, and names of its images for messages."""
+        while len(self._held) < self._parts:
+            self._stream.read()
+        parts = [self._held.popleft() for _ in range(self._parts)]
+        rates = self._recipe.rates_at(epoch, range(number, number + 1), self.pieces)
+        batches = tuple((features, labels) for features, labels, _ in parts)
+        ids = tuple(name for _, _, names in parts for name in names)
+        return TrainPiece(batches, devices.replicate(rates), None), ids
+
+    def get_state(self) -> dict[str, Any]:
+        """Its position in the stream."""
+        return self._stream.state(self.read - len(self._held))
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Moves to a position; the stream goes back to that of the last of its readers."""
+        self._held.clear()
+        self.read = int(state["next_batch"])
+        self._stream.rewind(state)
+
+    def close(self) -> None:
+        """Ends the loader's threads and processes."""
+        self._stream.close()
+
+
+class _Stream:
+    """Views in the loader's order, encoded part by part.
+
+    Attributes:
+      images: Number of images in an epoch.
+      size: Images of a part.
+      readers: Those who take their batches from it.
+    """
+
+    def __init__(self, views: RandomViews, source: Source, size: int) -> None:
         from jaxpart.data.input import load  # Slow to import, and not needed with cached features.
 
-        batch = min(recipe.batch_size, len(source))
-        devices.check_batch(batch, "a head's batch_size")
-        self._recipe, self.pieces = recipe, len(source) // batch
-        self.arrays, self.gather = views.encoder, views.gather
+        self.images, self.size, self.readers = len(source), size, list[ViewBatches]()
+        self._encoder, self._next = views.encoder, 0
         self._loader = load(
             source,
             ImageTrain(views.size),
-            batch_size=batch,
+            batch_size=size,
             shuffle=True,
             epochs=None,
             seed=views.seed,
@@ -92,30 +165,43 @@ class ViewBatches(Batches):
             process_count=devices.num_processes(),
         )
 
-    def piece(self, epoch: int, number: int) -> tuple[TrainPiece, tuple[str, ...]]:
-        """The next step of an epoch, and names of its images for messages."""
+    def read(self) -> None:
+        """Encodes the next part, and gives it to all who have not had it.
+
+        It is encoded for all alike, so that it is the same to the bit after a stop at any point.
+        """
         batch = next(self._loader)
-        arrays = batch.arrays["image"][None], batch.arrays["label"][None]
-        rates = self._recipe.rates_at(epoch, range(number, number + 1), self.pieces)
-        piece = TrainPiece(devices.shard(arrays, axis=1), devices.replicate(rates), None)
-        return piece, batch.ids
+        images = devices.shard(batch.arrays["image"])
+        labels = devices.shard(batch.arrays["label"][None, None], axis=2)
+        readers = [one for one in self.readers if self._next < one.total]
+        found = encoded(self._encoder, images, names=tuple(one.names for one in readers))
+        for one, features in zip(readers, found, strict=True):
+            if one.read == self._next:
+                one.hold(features, labels, batch.ids)
+        self._next += 1
 
-    def get_state(self) -> dict[str, Any]:
-        """The loader's position."""
-        return self._loader.get_state()
+    def state(self, position: int) -> dict[str, Any]:
+        """What the loader would say after so many parts."""
+        return {**self._loader.get_state(), "next_batch": position}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Moves the loader to a position."""
-        self._loader.set_state(state)
+    def rewind(self, state: dict[str, Any]) -> None:
+        """Goes to the position of the reader that has had the least of what it will have."""
+        left = [one.read for one in self.readers if one.read < one.total]
+        self._next = min(left, default=0)
+        self._loader.set_state({**state, "next_batch": self._next})
 
     def close(self) -> None:
-        """Ends the loader's threads and processes."""
+        """Ends the loader."""
         self._loader.close()
 
 
-def _encoded(
-    encoder: FrozenEncoder, batch: tuple[Array, Array], *, names: tuple[str, ...]
-) -> tuple[Float[Array, "representation 1 batch ..."], Int[Array, "1 batch"]]:
-    images, labels = batch
-    found = represent(encoder, images, names=names)
-    return jnp.stack([found[name] for name in names])[:, None], labels[None]
+@functools.partial(jax.jit, static_argnames="names")
+def encoded(
+    encoder: FrozenEncoder,
+    images: UInt8[Array, "batch height width 3"],
+    *,
+    names: tuple[tuple[str, ...], ...],
+) -> list[Float[Array, "1 representation 1 batch ..."]]:
+    """Features of images, for each group of names: those of one step, the same for all seeds."""
+    found = represent(encoder, images, names=tuple({n: None for group in names for n in group}))
+    return [jnp.stack([found[name] for name in group])[None, :, None] for group in names]

@@ -1,7 +1,4 @@
-"""From features to accuracy: many heads trained and tested in one program.
-
-`Sweep.probe` trains, selects and tests; `Sweep.fit` runs one training, each epoch of which is some training
-pieces (`Sweep.train`) followed by test pieces (`Sweep.test`). The result is an `Outcome`.
+"""The steps of many heads, trained and tested in one program; `jaxpart.probes.probe` takes them.
 
 Every array of the state has three leading axes: representations × seeds × learning rates. Heads that differ
 only in learning rate see the same features, so their products are one matrix product; each seed draws its
@@ -10,27 +7,29 @@ own order of items.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int
 
-from jaxpart import devices, training
-from jaxpart.io.checkpoints import Checkpointer
-from jaxpart.probes.items import TEST_BATCH, EvalPiece, Items, Pieces, TrainPiece, free_memory
-from jaxpart.probes.outcome import Heads, Outcome, Scores, Training, at_rate, held_out, read
-from jaxpart.probes.random_views import RandomViews
+from jaxpart.probes.items import TEST_BATCH, EvalPiece, TrainPiece
+from jaxpart.probes.outcome import Heads, Scores, Training
 from jaxpart.probes.recipe import Recipe
 
 
 class Sweep:
-    """The heads of one shape: one per representation, seed and learning rate."""
+    """The heads of one shape: one per representation, seed and learning rate.
+
+    Attributes:
+      recipe: How they are trained.
+      seeds: Each draws a head and the order of items; the first also the held-out items.
+      train: Some training steps, see `_train`.
+      test: A test of some items, see `_test`.
+    """
 
     def __init__(
         self, make_head: Callable[..., nnx.Module], recipe: Recipe, seeds: Sequence[int]
@@ -41,127 +40,13 @@ class Sweep:
           make_head: Creates a head from `rngs=`; the head is called with features, `statistics=` and
             `valid=` (see `BatchNorm`).
           recipe: How heads are trained.
-          seeds: Each seed draws a head and the order of items; the first also the held-out items.
+          seeds: See `Sweep`.
         """
-        self._make_head, self._recipe, self._seeds = make_head, recipe, seeds
+        self._make_head, self.recipe, self.seeds = make_head, recipe, seeds
         self._transform = recipe.transform()
         self._graph = nnx.split(nnx.eval_shape(lambda: make_head(rngs=nnx.Rngs(0))))[0]
         self.train = jax.jit(self._train, static_argnames="gather", donate_argnums=0)
         self.test = jax.jit(self._test, donate_argnums=0)
-
-    def probe(
-        self,
-        train: Items | RandomViews,
-        test: Items,
-        *,
-        groups: Shaped[np.ndarray, " item"] | None,
-        checkpointer: Callable[[str], Checkpointer | None] = lambda stage: None,
-        log: Callable[[int], None] = lambda epoch: None,
-    ) -> list[Outcome]:
-        """Trains, selects hyperparameters, and tests.
-
-        For the selection, all heads are trained once without a held-out tenth of the training items, and
-        each seed picks the rate and epoch that are best on that tenth. The heads trained on the full
-        training set are then tested once, at that rate and epoch.
-
-        Args:
-          train: Training items.
-          test: Test items, with the same representations.
-          groups: The image of each training item; None: no selection.
-          checkpointer: Makes the checkpointer of a stage, "choosing" or "final".
-          log: Called with the epoch after each piece; the second stage continues the
-            count.
-
-        Returns:
-          An outcome per representation.
-
-        Raises:
-          JaxpartError: All heads have diverged.
-        """
-        heads = len(test.features), len(self._seeds), len(self._recipe.rates)
-        rate, epoch = np.zeros(heads[:2], np.int64), np.full(heads[:2], -1)
-        chosen_epoch = np.full(heads, -1, np.int32)
-        before = 0
-        if groups is not None and len(np.unique(groups)) > 1:
-            held = held_out(groups, self._seeds[0])
-            scores = self.fit(
-                train,
-                train.subset(np.flatnonzero(held)),
-                items=np.flatnonzero(~held),
-                checkpointer=checkpointer("choosing"),
-                log=lambda epoch, metrics: log(epoch),
-            ).scores
-            rate = scores.best_right.argmax(axis=-1)
-            epoch = at_rate(scores.best_epoch, rate)
-            np.put_along_axis(chosen_epoch, rate[..., None], epoch[..., None], axis=-1)
-            before = self._recipe.epochs
-        trained = self.fit(
-            train,
-            test,
-            chosen_epoch=chosen_epoch,
-            checkpointer=checkpointer("final"),
-            log=lambda epoch, metrics: log(before + epoch),
-        )
-        return [read(trained, i, rate[i], epoch[i]) for i in range(heads[0])]
-
-    def fit(
-        self,
-        train: Items | RandomViews,
-        test: Items,
-        *,
-        items: Int[np.ndarray, " item"] | None = None,
-        chosen_epoch: Int[np.ndarray, "representation seed rate"] | None = None,
-        checkpointer: Checkpointer | None = None,
-        memory: int | None = None,
-        log: Callable[[int, dict[str, np.ndarray]], None] = lambda epoch, metrics: None,
-    ) -> Training:
-        """Trains all heads, resuming from a checkpoint if there is one; tests after every epoch.
-
-        Args:
-          train: Training items.
-          test: Test items.
-          items: Training items to use; default: all.
-          chosen_epoch: For each head, the epoch whose predictions go to `Scores.chosen`; default: none.
-          checkpointer: Where the state is saved.
-          memory: Bytes of features that may stay on the devices; the rest is streamed. Default: a
-            share of the free memory.
-          log: Called after every piece with its epoch and measurements: of a training piece the
-            "losses" of its steps, [step, representation, seed, rate].
-
-        Returns:
-          The state after the last epoch, as NumPy arrays.
-
-        Raises:
-          JaxpartError: The loss of all heads is not finite.
-        """
-        items = np.arange(len(train)) if items is None else items
-        memory = free_memory() if memory is None else memory
-        state = self.start(representations=len(test.features), items=len(test))
-        if chosen_epoch is None:
-            chosen_epoch = np.full(state.scores.best_right.shape, -1, np.int32)
-        labels, chosen_epoch = devices.replicate((test.labels, chosen_epoch))
-        with contextlib.closing(train.batches(items, self._recipe, self._seeds, memory)) as batches:
-            pieces = Pieces(batches, test, memory - batches.nbytes)
-
-            def step(state: Training, piece: Any) -> tuple[Training, dict[str, Array]]:
-                if isinstance(piece, EvalPiece):
-                    return self.test(state, piece, labels, chosen_epoch)
-                return self.train(state, batches.arrays, piece, gather=batches.gather)
-
-            total = self._recipe.epochs * pieces.per_epoch
-            state = training.fit(
-                step,
-                devices.replicate(state),
-                pieces,
-                steps=total,
-                put=lambda piece: piece,  # on the devices already
-                checkpointer=checkpointer,
-                log=lambda number, metrics: log(number // pieces.per_epoch, metrics),
-            )
-            if checkpointer is not None and checkpointer.is_due():  # too long to redo
-                checkpointer.save(total, state, pieces.get_state())
-                checkpointer.wait()
-        return devices.fetch(state)
 
     def start(self, *, representations: int, items: int) -> Training:
         """Fresh heads: one per seed, the same for every representation and learning rate.
@@ -170,8 +55,8 @@ class Sweep:
           representations: Number of representations.
           items: Number of test items.
         """
-        drawn = [nnx.state(self._make_head(rngs=nnx.Rngs(seed))) for seed in self._seeds]
-        lead = representations, len(self._seeds), len(self._recipe.rates)
+        drawn = [nnx.state(self._make_head(rngs=nnx.Rngs(seed))) for seed in self.seeds]
+        lead = representations, len(self.seeds), len(self.recipe.rates)
 
         def spread(*leaves: Array) -> Array:
             return jnp.broadcast_to(jnp.stack(leaves)[None, :, None], (*lead, *leaves[0].shape))
@@ -182,7 +67,7 @@ class Sweep:
             return jnp.full(shape, -1, jnp.int32)
 
         scores = Scores(
-            right=unseen(self._recipe.epochs, *lead),
+            right=unseen(self.recipe.epochs, *lead),
             best_right=unseen(*lead),
             best_epoch=unseen(*lead),
             best=unseen(*lead, items),
@@ -250,7 +135,7 @@ class Sweep:
         def step(carry, inputs):
             batch, rate, valid = inputs
             features, labels = gather(arrays, batch)
-            seeds = len(self._seeds)
+            seeds = len(self.seeds)
             features = jnp.broadcast_to(features, (len(features), seeds, *features.shape[2:]))
             labels = jnp.broadcast_to(labels, (seeds, *labels.shape[1:]))
             *carry, value = every(*carry, rate, features, labels, valid)
@@ -280,7 +165,7 @@ class Sweep:
         """
 
         def classify(heads, features):
-            logits, _ = self._logits(heads, features, self._recipe.bn_test)
+            logits, _ = self._logits(heads, features, self.recipe.bn_test)
             finite = jnp.isfinite(logits).all(axis=-1)
             return jnp.where(finite, logits.argmax(axis=-1), -1).astype(jnp.int32)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.outcome import Heads, Scores, Training, held_out
+from jaxpart.probes.probe import probe
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
 
@@ -54,9 +55,9 @@ def trained(right, chosen_epoch, items):
 def probed(fit, groups, monkeypatch, *, rates, seeds):
     """The outcomes of a sweep whose training is made up; 40 training items and 50 test items."""
     sweep = Sweep(functools.partial(LinearHead, 2, 3), Recipe((0.1,) * rates, epochs=3), seeds)
-    monkeypatch.setattr(sweep, "fit", fit)
+    monkeypatch.setattr("jaxpart.probes.probe.fit", fit)
     train, test = (Items([np.zeros((count, 2))], np.zeros(count)) for count in (40, 50))
-    return sweep.probe(train, test, groups=groups)
+    return probe([sweep], train, [test], groups=groups)[0]
 
 
 def test_rate_and_epoch_are_chosen_on_the_held_out_items(monkeypatch):
@@ -65,11 +66,11 @@ def test_rate_and_epoch_are_chosen_on_the_held_out_items(monkeypatch):
     held = np.array([[[[3, 4], [2, 2]]], [[[4, 6], [2, 2]]], [[[5, 6], [7, 7]]]])
     test = np.array([[[[30, 9], [20, 9]]], [[[12, 40], [20, 9]]], [[[30, 3], [10, 50]]]])
 
-    def fit(train, tested, *, items=None, chosen_epoch=None, **options):
-        calls.append((items, len(tested), chosen_epoch))
+    def fit(sweeps, train, tests, *, items=None, chosen_epochs=(None,), **options):
+        calls.append((items, len(tests[0]), chosen_epochs[0]))
         if items is not None:
-            return trained(held, -1, 50)
-        return trained(test, chosen_epoch, 50)
+            return [trained(held, -1, 50)]
+        return [trained(test, chosen_epochs[0], 50)]
 
     (outcome,) = probed(fit, groups, monkeypatch, rates=2, seeds=[3, 4])
     out = np.flatnonzero(held_out(groups, 3))
@@ -94,8 +95,8 @@ def test_nothing_is_chosen_where_nothing_is_held_out(monkeypatch):
     test = np.arange(3).reshape(3, 1, 1, 1)
     for groups in (None, np.zeros(40)):
 
-        def fit(train, tested, *, chosen_epoch, **options):
-            return trained(test, chosen_epoch, 9)
+        def fit(sweeps, train, tests, *, chosen_epochs, **options):
+            return [trained(test, chosen_epochs[0], 9)]
 
         (outcome,) = probed(fit, groups, monkeypatch, rates=1, seeds=[0])
         assert outcome.chosen is None

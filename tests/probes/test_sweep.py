@@ -24,6 +24,7 @@ from jaxpart.probes.attentive import AttentiveHead
 from jaxpart.probes.items import Items, shuffled
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.normalization import BatchNorm
+from jaxpart.probes.probe import fit
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
 from jaxpart.training import Stopped
@@ -95,10 +96,11 @@ def test_golden(kind, golden, monkeypatch):
     losses = []
     base = 0.04 if kind == "attentive" else 0.4
     recipe = Recipe((base * 4,), epochs=5, batch_size=64, bn_test="batch")
-    state = Sweep(make, recipe, [0]).fit(
+    (state,) = fit(
+        [Sweep(make, recipe, [0])],
         Items([features[:192]], labels[:192]),
-        Items([features[192:]], labels[192:]),
-        log=lambda epoch, metrics: losses.extend(metrics.get("losses", [])),
+        [Items([features[192:]], labels[192:])],
+        log=lambda sweep, epoch, metrics: losses.extend(metrics.get("losses", [])),
     )
     np.testing.assert_allclose(np.ravel(losses), arrays["losses"], rtol=0, atol=1e-4)
     final = flat(*state.heads)
@@ -129,7 +131,8 @@ def batch_normed(rngs):
 
 def run(train, test, recipe=RECIPE, seeds=(0,), **options):
     sweep = Sweep(batch_normed, recipe, seeds)
-    return sweep.fit(Items([train[0]], train[1]), Items([test[0]], test[1]), **options)
+    train, test = (Items([features], labels) for features, labels in (train, test))
+    return fit([sweep], train, [test], **options)[0]
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +214,7 @@ def test_the_heads_that_are_kept_give_their_predictions(both, swept):
 
 
 def test_resumed_training_is_the_undisturbed_one(both, swept, tmp_path):
-    def terminate(epoch, metrics):
+    def terminate(sweep, epoch, metrics):
         if epoch == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -223,7 +226,7 @@ def test_resumed_training_is_the_undisturbed_one(both, swept, tmp_path):
         *both,
         seeds=(0, 1),
         checkpointer=Checkpointer(tmp_path),
-        log=lambda epoch, metrics: epochs.append(epoch),
+        log=lambda sweep, epoch, metrics: epochs.append(epoch),
     )
     assert min(epochs) >= 1
     for ours, value in zip(jax.tree.leaves(state), jax.tree.leaves(swept), strict=True):
@@ -236,19 +239,23 @@ def test_a_head_that_diverges_does_not_end_the_others():
     recipe = Recipe((0.1, 1e40), epochs=2, batch_size=12)
     items = Items([features], labels)
     make = functools.partial(LinearHead, 8, 3)
-    scores = Sweep(make, recipe, [0]).fit(items, items).scores
+    scores = fit([Sweep(make, recipe, [0])], items, [items])[0].scores
     assert (scores.last[0, 0, 1] == -1).all()
     assert scores.best_right[0, 0, 0] > 10
     with pytest.raises(JaxpartError, match="the loss is"):
-        Sweep(make, Recipe((1e40,), 2, batch_size=12), [0]).fit(items, items)
+        fit([Sweep(make, Recipe((1e40,), 2, batch_size=12), [0])], items, [items])
 
 
 def test_a_small_training_set_is_one_batch():
     features, labels = data(7)
     losses = []
     items = Items([features], labels)
-    Sweep(functools.partial(LinearHead, 8, 3), Recipe((0.1,), epochs=2, batch_size=1024), [0]).fit(
-        items, items, log=lambda epoch, metrics: losses.append(metrics.get("losses"))
+    sweep = Sweep(functools.partial(LinearHead, 8, 3), Recipe((0.1,), 2, batch_size=1024), [0])
+    fit(
+        [sweep],
+        items,
+        [items],
+        log=lambda sweep, epoch, metrics: losses.append(metrics.get("losses")),
     )
     assert [loss.shape[0] for loss in losses if loss is not None] == [1, 1]
 
@@ -330,9 +337,8 @@ def test_pytorch_twin(kind):
         order=lambda epoch, count: shuffled(7, epoch, count),
         **options,
     )
-    state = Sweep(lambda rngs: head, recipe, [7]).fit(
-        Items([features[:40]], labels[:40]), Items([features[40:]], labels[40:])
-    )
+    train, test = (Items([features[part]], labels[part]) for part in (slice(40), slice(40, None)))
+    (state,) = fit([Sweep(lambda rngs: head, recipe, [7])], train, [test])
     scores, final = state.scores, flat(*state.heads)
     theirs = module.state_dict()
     norm = "fc_norm" if attentive else "0" if cae else ""

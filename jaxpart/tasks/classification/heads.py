@@ -26,6 +26,7 @@ from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.logistic import ITERATIONS, logistic_regression
 from jaxpart.probes.neighbours import nearest_neighbours
 from jaxpart.probes.outcome import Outcome
+from jaxpart.probes.probe import probe
 from jaxpart.probes.random_views import RandomViews
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
@@ -120,7 +121,7 @@ def probe_all(
     workdir: WorkDir,
     progress: Progress,
     *,
-    views: Callable[[Sequence[str]], RandomViews] | None = None,
+    views: Callable[[Sequence[Sequence[str]]], RandomViews] | None = None,
     own: Int[np.ndarray, " item"] | None = None,
 ) -> Iterator[Row]:
     """Trains and tests every head and reference of a configuration.
@@ -136,8 +137,8 @@ def probe_all(
       config: The whole configuration.
       workdir: Receives predictions and training checkpoints.
       progress: Shows how far it is.
-      views: Random views of the training items, by representations; default: train on the items'
-        features.
+      views: Random views of the training items, by the representations of each sweep; default: train on
+        the items' features.
       own: Predictions of the encoder's own classifier for the test items.
 
     Yields:
@@ -161,30 +162,38 @@ def probe_all(
     }
     heads: dict[str, np.ndarray] = {}
     keepers: list[Checkpointer] = []
-    for head in options.heads:
-        for names in _alike(data.test.features, options[head].representations):
-            stem = f"{task}-{data.name}-{head}-{names[0].replace('/', '-')}"
+    groups = [
+        (head, tuple(names))
+        for head in options.heads
+        for names in _alike(data.test.features, options[head].representations)
+    ]
+    # Random views are encoded once for all heads.
+    for together in [groups] if views is not None and groups else [[group] for group in groups]:
+        head, names = together[0]
+        rest = "views" if len(together) > 1 else f"{head}-{names[0].replace('/', '-')}"
+        stem = f"{task}-{data.name}-{rest}"
 
-            def keeper(stage: str, stem: str = stem) -> Checkpointer:
-                keepers.append(Checkpointer(workdir.path / "checkpoints" / f"{stem}-{stage}"))
-                return keepers[-1]
+        def keeper(stage: str, stem: str = stem) -> Checkpointer:
+            keepers.append(Checkpointer(workdir.path / "checkpoints" / f"{stem}-{stage}"))
+            return keepers[-1]
 
-            outcomes = _probe(head, names, data, options, seeds, keeper, progress, views)
+        found = _probe(together, data, options, seeds, keeper, progress, views)
+        for (head, names), outcomes in zip(together, found, strict=True):
             for name, outcome in zip(names, outcomes, strict=True):
                 mine = functools.partial(row, head=head, representation=name)
                 yield mine("bn_test_batch", int(_recipe(head, options).bn_test == "batch"))
                 yield from _rows(mine, outcome, data.test.labels, options[head].rates, seeds)
-                for metric, found in outcome.predictions().items():
-                    kept[key(metric, head, name)] = found
+                for metric, predictions in outcome.predictions().items():
+                    kept[key(metric, head, name)] = predictions
                 kept[key("accuracy_by_epoch", head, name)] = outcome.accuracy
                 if head == "attentive":
                     heads[f"{head}/{name}/num_heads"] = np.array(options.attentive.num_heads)
                 for reading, arrays in outcome.heads.items():
                     heads |= {f"{head}/{name}/{reading}/{path}": a for path, a in arrays.items()}
-    for head, name, found in _without_training(data, options, own, progress):
-        kept[key("chosen", head, name)] = found[None].astype(np.int32)
+    for head, name, predicted in _without_training(data, options, own, progress):
+        kept[key("chosen", head, name)] = predicted[None].astype(np.int32)
         mine = functools.partial(row, head=head, representation=name)
-        yield _accuracy(mine, "chosen", found[None], data.test.labels)
+        yield _accuracy(mine, "chosen", predicted[None], data.test.labels)
     file = items_file(task, data.name)
     if heads:
         workdir.file(f"heads/{file}", npz(heads))
@@ -237,30 +246,34 @@ def _maker(head: str, width: int, classes: int, options: Any) -> Callable[..., n
 
 
 def _probe(
-    head: str,
-    names: Sequence[str],
+    groups: Sequence[tuple[str, tuple[str, ...]]],
     data: Labelled,
     options: Any,
     seeds: Sequence[int],
     keeper: Callable[[str], Checkpointer],
     progress: Progress,
-    views: Callable[[Sequence[str]], RandomViews] | None,
-) -> list[Outcome]:
-    recipe, test = _recipe(head, options), data.test.items(names)
-    train = data.train.items(names) if views is None else views(names)
-    make_head = _maker(head, test.features[0].shape[-1], len(data.classes), options)
-    groups = data.train.groups if options.selection else None
-    what = f"{data.name}: {head} on {', '.join(names)}, epochs"
-    done = 0
-    with progress.bar(what, recipe.epochs * (2 if options.selection else 1)) as advance:
+    views: Callable[[Sequence[Sequence[str]]], RandomViews] | None,
+) -> list[list[Outcome]]:
+    """The outcomes of each kind of head and the representations that it is trained on: one, or several
+    on the same random views."""
+    tests = [data.test.items(names) for _, names in groups]
+    train = data.train.items(groups[0][1]) if views is None else views([n for _, n in groups])
+    recipes = [_recipe(head, options) for head, _ in groups]
+    sweeps = [
+        Sweep(_maker(head, test.features[0].shape[-1], len(data.classes), options), recipe, seeds)
+        for (head, _), test, recipe in zip(groups, tests, recipes, strict=True)
+    ]
+    what = "; ".join(f"{head} on {', '.join(names)}" for head, names in groups)
+    stages = 2 if options.selection else 1
+    total, done = stages * sum(recipe.epochs for recipe in recipes), [0] * len(groups)
+    with progress.bar(f"{data.name}: {what}, epochs", total) as advance:
 
-        def log(epoch: int) -> None:
-            nonlocal done
-            advance(epoch + 1 - done)
-            done = epoch + 1
+        def log(sweep: int, epoch: int) -> None:
+            advance(epoch + 1 - done[sweep])
+            done[sweep] = epoch + 1
 
-        sweep = Sweep(make_head, recipe, seeds)
-        return sweep.probe(train, test, groups=groups, checkpointer=keeper, log=log)
+        chosen_on = data.train.groups if options.selection else None
+        return probe(sweeps, train, tests, groups=chosen_on, checkpointer=keeper, log=log)
 
 
 def _rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -150,31 +151,31 @@ class ObjectClassification(Plan):
             own=own,
         )
 
-    def _random_views(self, progress: Progress, names: Sequence[str]) -> RandomViews:
-        """Random views of the training images, to train heads on."""
+    def _random_views(self, progress: Progress, names: Sequence[Sequence[str]]) -> RandomViews:
+        """Random views of the training images, to train sweeps on."""
         options, images = self.config[_TASK], self.sides[0]
         view = image_view(images.source, size=self.size, on_error=options.on_error)
 
-        def subset(numbers: Int[np.ndarray, " item"]) -> Items:
+        def tests(numbers: Int[np.ndarray, " item"]) -> list[Items]:
             found = extract(
                 self.encoder,
                 view.subset(numbers.tolist()),
-                names,
+                list(dict.fromkeys(itertools.chain(*names))),
                 self.config.features,
                 progress,
                 batch_size=options.encoder_batch_size,
             )
             labels = images.labels[numbers][found.kept]
-            return Items([found.features[name] for name in names], labels)
+            return [Items([found.features[name] for name in some], labels) for some in names]
 
         return RandomViews(
             self.encoder,
             images.source,
-            tuple(names),
+            tuple(map(tuple, names)),
             size=self.size,
             seed=self.config.seed,
             workers=options.workers,
-            subset=subset,
+            tests=tests,
         )
 
 

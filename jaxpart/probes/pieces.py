@@ -1,0 +1,114 @@
+"""What sweeps do piece by piece: they train and test, in turns where they train on the same views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxpart import devices
+from jaxpart.probes.items import PIECE_BYTES, TEST_BATCH, Batches, EvalPiece, Items, TrainPiece
+
+
+class Work(NamedTuple):
+    """A piece of a sweep.
+
+    Attributes:
+      sweep: Index of the sweep.
+      epoch: Number of the sweep's epoch, from 0.
+      piece: The items, on the devices.
+    """
+
+    sweep: int
+    epoch: int
+    piece: TrainPiece | EvalPiece
+
+
+class _Piece(NamedTuple):
+    arrays: Work
+    ids: tuple[str, ...]
+
+
+class Pieces:
+    """All pieces of a sweep: each epoch's training, then its test.
+
+    Attributes:
+      per_epoch: Pieces per epoch.
+      nbytes: Bytes of test features that stay on the devices.
+    """
+
+    def __init__(self, batches: Batches, test: Items, memory: int) -> None:
+        """Tests in one piece if the features fit into the given memory, where they stay."""
+        # Pieces are full test batches, so batch statistics match the published code's.
+        batch_bytes = test.nbytes // len(test) * TEST_BATCH
+        self._stays = test.nbytes <= memory
+        self.nbytes = test.nbytes if self._stays else 0
+        self._size = len(test) if self._stays else max(1, PIECE_BYTES // batch_bytes) * TEST_BATCH
+        self._batches, self._test, self._number = batches, test, 0
+        self.per_epoch = batches.pieces + -(-len(test) // self._size)
+
+    @property
+    def due(self) -> int:
+        """See `Batches`; a test is due at once."""
+        return self._batches.due if self._number % self.per_epoch < self._batches.pieces else -1
+
+    @property
+    def epoch(self) -> int:
+        """Number of the next piece's epoch, from 0."""
+        return self._number // self.per_epoch
+
+    def __next__(self) -> tuple[TrainPiece | EvalPiece, tuple[str, ...]]:
+        """The next piece, and names of its items for messages."""
+        epoch, index = divmod(self._number, self.per_epoch)
+        self._number += 1
+        if index < self._batches.pieces:
+            return self._batches.piece(epoch, index)
+        start = (index - self._batches.pieces) * self._size
+        items = np.arange(start, min(start + self._size, len(self._test)))
+        features = (
+            self._test.resident[0] if self._stays else devices.replicate(self._test.take(items))
+        )
+        place_in_run = devices.replicate((np.int32(epoch), np.int32(start)))
+        return EvalPiece(features, *place_in_run), ()
+
+    def get_state(self) -> dict[str, Any]:
+        """The position as JSON."""
+        return {"number": self._number, "steps": self._batches.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores a position."""
+        self._number = state["number"]
+        self._batches.set_state(state["steps"])
+
+
+class Turns:
+    """The pieces of several sweeps, for `training.fit`.
+
+    Next is the sweep whose piece ends first in the stream of items, so that few wait for the others.
+
+    Attributes:
+      total: Number of all pieces.
+    """
+
+    def __init__(self, sweeps: Sequence[Pieces], epochs: Sequence[int]) -> None:
+        """Takes the pieces of each sweep, and its number of epochs."""
+        self._sweeps, self._epochs = sweeps, epochs
+        self.total = sum(one.per_epoch * count for one, count in zip(sweeps, epochs, strict=True))
+
+    def __next__(self) -> _Piece:
+        """The next piece of any."""
+        left = (i for i, one in enumerate(self._sweeps) if one.epoch < self._epochs[i])
+        turn = min(left, key=lambda i: self._sweeps[i].due)
+        epoch = self._sweeps[turn].epoch
+        piece, ids = next(self._sweeps[turn])
+        return _Piece(Work(turn, epoch, piece), ids)
+
+    def get_state(self) -> dict[str, Any]:
+        """The position as JSON."""
+        return {"sweeps": [one.get_state() for one in self._sweeps]}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores a position."""
+        for one, its in zip(self._sweeps, state["sweeps"], strict=True):
+            one.set_state(its)
