@@ -26,11 +26,10 @@ _NAMES = ("nose", *(f"{side}_{part}" for part in _SIDED for side in ("left", "ri
 class CocoPersons:
     """The images of COCO that have annotated persons, as a `Source`.
 
-    Images come in the published loader's order: by the first person in the annotation file that
+    Images are in the published loader's order: by the first person in the annotation file that
     contributes to the selected parts; images without such a person follow, by their first person.
     Within an image, persons keep the file's order. Part ids are the official ones (1 nose … 17 right
-    ankle) by name, in whatever order a file lists them; instances are annotation ids, and only points with
-    v = 2 are visible.
+    ankle), matched by name; instances are annotation ids, and only points with v = 2 are visible.
     """
 
     info: DatasetInfo
@@ -44,12 +43,12 @@ class CocoPersons:
         """Reads the annotations.
 
         Args:
-          root: The folder that holds `annotations` and the image folders, or one above it ("coco").
+          root: The folder with `annotations` and the image folders, or one above it ("coco").
           split: "train2017" or "val2017".
           selection: The parts that decide the order of the images; all keypoints are kept.
 
         Raises:
-          JaxpartError: The layout is wrong, or a field of the annotation file is.
+          JaxpartError: The layout is wrong, or a field of the annotation file is invalid.
         """
         if split not in SPLITS:
             raise JaxpartError(f"COCO has no person keypoints {split!r}; choose one of {SPLITS}")
@@ -58,33 +57,33 @@ class CocoPersons:
         self._root = images.parent
         data = read_file(file)
         document = CocoFile(file, data)
-        found = document.instances(known=_NAMES)
+        instances = document.instances(known=_NAMES)
         self.info = DatasetInfo(
             name="coco_person_parts",
             split=split,
             version=fingerprint(
                 data, repr((sorted(selection.parts), selection.min_parts_per_instance))
             ),
-            part_names=found.part_names,
-            notes=found.notes(),
+            part_names=instances.part_names,
+            notes=instances.notes(),
         )
         selection.check(self.info)
-        visible = found.points[:, 2] == SEEN
-        counted = found.row[visible & np.isin(found.part, list(selection.parts))]
-        selected = np.bincount(counted, minlength=len(found.image))
-        contributing = found.image[selected >= selection.min_parts_per_instance]
-        order = dict.fromkeys(itertools.chain(contributing.tolist(), found.image.tolist()))
+        visible = instances.points[:, 2] == SEEN
+        counted = instances.row[visible & np.isin(instances.part, list(selection.parts))]
+        selected = np.bincount(counted, minlength=len(instances.image))
+        contributing = instances.image[selected >= selection.min_parts_per_instance]
+        order = dict.fromkeys(itertools.chain(contributing.tolist(), instances.image.tolist()))
         names = named_files(images, document.file_names(order), file)
         self._ids = [f"{split}/{name}" for name in names]
         stated = document.sizes()
         self._sizes = [stated[key] for key in order]
         rank = {key: index for index, key in enumerate(order)}
-        index = np.array([rank[key] for key in found.image.tolist()])[found.row]
+        index = np.array([rank[key] for key in instances.image.tolist()])[instances.row]
         rows = np.argsort(index, kind="stable")
         self._part, self._xy, self._visible = (
-            values[rows] for values in (found.part, found.points[:, :2], visible)
+            values[rows] for values in (instances.part, instances.points[:, :2], visible)
         )
-        self._person = found.instance[found.row[rows]]
+        self._person = instances.instance[instances.row[rows]]
         self._starts = [0, *np.cumsum(np.bincount(index, minlength=len(order))).tolist()]
 
     def __len__(self) -> int:
@@ -115,25 +114,25 @@ class CocoPersons:
 
 
 def _annotation_file(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
-    """The folder of COCO, and the file of the persons of a split in it."""
+    """COCO's folder, and a split's file of person keypoints in it."""
     name = f"person_keypoints_{split}.json"
-    for place in ("annotations", "annotations/annotations"):
-        layout = Layout(("coco", "COCO", "coco2017"), (f"{place}/{name}",), distinctive=True)
+    for parent in ("annotations", "annotations/annotations"):
+        layout = Layout(("coco", "COCO", "coco2017"), (f"{parent}/{name}",), distinctive=True)
         folder = layout.folder(root, "COCO")
         if folder is not None:
-            return folder, folder / place / name
+            return folder, folder / parent / name
     raise NotThere(f"{root} holds no coco: annotations/{name} is missing; {ADVICE}")
 
 
 def image_folder(folder: pathlib.Path, split: str) -> pathlib.Path:
-    """Where the images of a split lie, in COCO's folder or beside it; the usual place if nowhere.
+    """The folder with a split's images, in COCO's folder or beside it; folder/split if there is none.
 
     Raises:
-      JaxpartError: There are several.
+      JaxpartError: Several folders match.
     """
     candidates = (folder, folder / "images", folder.parent, folder.parent / "images")
     for near in (candidates[:2], candidates[2:]):
-        found = [unpacked(place, split) for place in near if (place / split).is_dir()]
-        if found:
-            return the_one(found, folder, f"the images of {split}")
+        matches = [unpacked(parent, split) for parent in near if (parent / split).is_dir()]
+        if matches:
+            return the_one(matches, folder, f"the images of {split}")
     return only_folder(folder, lambda f: f.name == split, split) or folder / split
