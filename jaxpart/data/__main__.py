@@ -87,11 +87,11 @@ def _check(args: argparse.Namespace) -> int:
     lines, wrong = compare_splits(entry, sources, args.root)
     for split, source in sources.items():
         with Progress().bar(f"{name} ({split}): checking", len(source)) as advance:
-            summary, found = check_source(source, workers=args.workers, progress=advance)
-        print(f"{name} ({split}): {summary}{_names(source.info)}; {len(found)} faults")
+            summary, problems = check_source(source, workers=args.workers, progress=advance)
+        print(f"{name} ({split}): {summary}{_names(source.info)}; {len(problems)} faults")
         for line in (*source.info.remarks, *unseen_labels(source.info, summary.labels)):
             print(f"  {line}")
-        faults += found
+        faults += problems
     for line in lines:
         print(f"  {line}")
     faults += wrong
@@ -104,7 +104,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _controls(name: str, args: argparse.Namespace) -> bool:
-    """Shows what critters can be solved by; whether that is not as required of version 2."""
+    """Prints how well pixels and simple models solve critters; returns whether a target is missed."""
     from jaxpart.study import controls  # needs JAX, which is slow
 
     if name != "critters":
@@ -117,17 +117,17 @@ def _controls(name: str, args: argparse.Namespace) -> bool:
         return Critters(split, images, image_size=size, seed=seed, version=version)
 
     test = critters("test", args.num_images)
-    found = controls.untrained_controls(test, Progress())
+    scores = controls.untrained_controls(test, Progress())
     if args.train:
         trained = controls.kind_controls if args.labels == "kinds" else controls.part_controls
-        found += trained(critters("train", args.train), test, Progress())
-    for control in found:
+        scores += trained(critters("train", args.train), test, Progress())
+    for control in scores:
         low, high = control.low, control.high
-        wanted = "" if low is None else f"at least {100 * low:.1f}"
-        wanted += "" if high is None else f"at most {100 * high:.1f}"
-        verdict = "" if not wanted else "ok" if control.passed else "MISSED"
-        print(f"  {control.name:48} {100 * control.value:5.1f}  {wanted:14} {verdict}".rstrip())
-    return not all(control.passed for control in found)
+        target = "" if low is None else f"at least {100 * low:.1f}"
+        target += "" if high is None else f"at most {100 * high:.1f}"
+        verdict = "" if not target else "ok" if control.passed else "MISSED"
+        print(f"  {control.name:48} {100 * control.value:5.1f}  {target:14} {verdict}".rstrip())
+    return not all(control.passed for control in scores)
 
 
 def _download(args: argparse.Namespace) -> int:
@@ -148,7 +148,7 @@ def _opened(
     opener: Callable[[str, str, argparse.Namespace], Source],
     faults: list[str] | None = None,
 ) -> dict[str, Source]:
-    """The splits of a command line, see `open_splits`."""
+    """The splits that the command line asks for, see `open_splits`."""
     entry = find_set(name)[1]
     if not args.root and entry.open is not None and not name.startswith(PREFIX):
         raise JaxpartError(f"pass --root FOLDER, the folder that holds {name}; {entry.advice}")
@@ -159,7 +159,7 @@ def _opened(
 
 
 def _names(info: DatasetInfo) -> str:
-    """How many names of each kind a data set has, as text."""
+    """The number of keypoints, classes and labels of a data set, as text."""
     counts = {
         "kinds of keypoint": len(info.part_names),
         "classes": len(info.class_names),
@@ -169,7 +169,7 @@ def _names(info: DatasetInfo) -> str:
 
 
 def _count(least: int) -> Callable[[str], int]:
-    """A whole number of a command line, which argparse refuses below the least."""
+    """An argparse type: a whole number of at least `least`."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= 10**9:
@@ -195,11 +195,11 @@ def _parser() -> argparse.ArgumentParser:
     fetching = commands.add_parser("download", help="download and unpack, where allowed")
     fetching.set_defaults(run=_download)
     for command in (preparing, checking, fetching):
-        own = "; or your own builder of tensorflow-datasets, path.py:CLASS" * (command is preparing)
+        own = "; or your own tensorflow-datasets builder, path.py:CLASS" * (command is preparing)
         command.add_argument("name", metavar="NAME", help=", ".join(SETS) + own)
     for command in (preparing, checking):
-        command.add_argument("--root", default="", metavar="FOLDER", help="where the data set lies")
-        command.add_argument("--splits", nargs="+", metavar="SPLIT", help="default: all there are")
+        command.add_argument("--root", default="", metavar="FOLDER", help="folder of the data set")
+        command.add_argument("--splits", nargs="+", metavar="SPLIT", help="default: all")
         command.add_argument("--workers", type=_count(1), metavar="N", help="default: one per core")
         command.add_argument(
             "--num-images", type=_count(1), default=2000, metavar="N", help="critters"
@@ -226,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument(
         "--labels", choices=("parts", "kinds"), default="parts", help="labels for --train"
     )
-    stating = checking.add_argument_group("what is said of a set of tensorflow-datasets")
+    stating = checking.add_argument_group("how to read a data set of tensorflow-datasets")
     stating.add_argument(
         "--label-map", default="", metavar="FEATURE", help="the feature that holds label maps"
     )
@@ -234,7 +234,7 @@ def _parser() -> argparse.ArgumentParser:
         "--classes", nargs="+", default=(), metavar="VALUE=NAME", help="the classes in them"
     )
     stating.add_argument(
-        "--ignored", nargs="+", type=_count(0), default=(), metavar="VALUE", help="values left out"
+        "--ignored", nargs="+", type=_count(0), default=(), metavar="VALUE", help="values to ignore"
     )
     stating.add_argument(
         "--keypoints", default="", metavar="FEATURE", help="the feature that holds keypoints"
@@ -243,7 +243,7 @@ def _parser() -> argparse.ArgumentParser:
         "--parts", nargs="+", default=(), metavar="NAME", help="their names, in order"
     )
     for command in (preparing, fetching):
-        command.add_argument("--out", required=True, metavar="FOLDER", help="where it is put")
+        command.add_argument("--out", required=True, metavar="FOLDER", help="output folder")
     preparing.add_argument("--skip-bad", action="store_true", help="skip and list invalid records")
     return parser
 

@@ -1,4 +1,4 @@
-"""The annotations of many images as a few arrays: what a prepared data set keeps beside its shards."""
+"""Annotations of many images packed into a few arrays, stored beside a prepared data set's shards."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _FIELDS = ("ids", "label", "starts", "has_keypoints", "part", "xy", "visible", "
 
 
 def encode_annotations(annotations: Sequence[Annotation]) -> bytes:
-    """An .npz file; the same annotations give the same bytes."""
+    """Packs annotations into an .npz file; deterministic."""
     empty = Keypoints(
         np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0, bool), np.zeros(0, np.int64)
     )
     points = [annotation.keypoints or empty for annotation in annotations]
-    joined = [empty, *points]  # so that no annotation at all is a file too
+    joined = [empty, *points]  # concatenation needs at least one array
     file = io.BytesIO()
     np.savez(
         file,
@@ -39,17 +39,12 @@ def encode_annotations(annotations: Sequence[Annotation]) -> bytes:
     return file.getvalue()
 
 
-def annotation_ids(name: str, data: bytes) -> list[str]:
-    """The ids alone, of the content of a file. Raises `JaxpartError` if it is damaged."""
-    return _split_ids(_load(name, data, ("ids", "label")))
-
-
 class AnnotationTable:
-    """Annotations read back from files of `encode_annotations`, one after the other."""
+    """Annotations read back from files written by `encode_annotations`, concatenated."""
 
     def __init__(self, files: Sequence[tuple[str, bytes]]) -> None:
         """Joins (name, content) of files. Raises `JaxpartError` if one is damaged."""
-        tables = [_load(name, data, _FIELDS) for name, data in files]
+        tables = [_load(name, data) for name, data in files]
         self._ids = [key for table in tables for key in _split_ids(table)]
         joined = {
             field: np.concatenate([table[field] for table in tables])
@@ -69,7 +64,7 @@ class AnnotationTable:
         return len(self._ids)
 
     def __getitem__(self, index: int) -> Annotation:
-        """The annotation of an image, by its place in the files."""
+        """The annotation of an image, by its position in the files."""
         keypoints = None
         if self._has_keypoints[index]:
             rows = slice(self._starts[index], self._starts[index + 1])
@@ -88,10 +83,10 @@ def _split_ids(table: Mapping[str, np.ndarray]) -> list[str]:
     return bytes(table["ids"]).decode().split(_END) if len(table["label"]) else []
 
 
-def _load(name: str, data: bytes, fields: Sequence[str]) -> dict[str, np.ndarray]:
+def _load(name: str, data: bytes) -> dict[str, np.ndarray]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            there = (*fields, *((_SIZE,) if _SIZE in arrays.files and fields == _FIELDS else ()))
-            return {field: arrays[field] for field in there}
+            fields = (*_FIELDS, _SIZE) if _SIZE in arrays.files else _FIELDS
+            return {field: arrays[field] for field in fields}
     except Exception as error:  # damaged bytes raise a dozen types
         raise JaxpartError(f"{name} is damaged ({error}); prepare the data set again") from error

@@ -1,4 +1,4 @@
-"""Fetch the data sets that anybody may fetch: resumed where it was cut off, checked, unpacked safely."""
+"""Download of data sets that need no registration: resumable, verified and unpacked safely."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _CHUNK = 1 << 20
 _ENCRYPTED = 1
 _GZIP = b"\x1f\x8b"
 _LEAST, _RATIO = 64 << 20, 100
-"""An archive unpacks to no more than so many bytes, and so many times its own. Those that are wanted hold
-images, which are packed already, and JSON, some ten times as large as it is packed."""
+"""An archive may unpack to `_LEAST` bytes plus `_RATIO` times its size. Ours hold images, which do not
+compress, and JSON, which compresses about tenfold."""
 _DAMAGED = (
     *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error),
     *(EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error),
 )
-"""What zipfile and tarfile raise at bytes that are no archive, or packed by a method they do not know."""
+"""What zipfile and tarfile raise for damaged archives and unknown compression methods."""
 _CLASHES = (FileExistsError, NotADirectoryError, IsADirectoryError)
-"""An archive has a file where it has a folder."""
+"""Raised where an archive has a file and a folder of the same name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Archive:
     Attributes:
       url: Where it is.
       sha256: Its published SHA-256 in hexadecimal, or "" where none is published.
-      members: Top folders and files in it to unpack; others are left out.
-      into: Folder below the output that they are put in.
+      members: Top-level folders and files to unpack; others are skipped.
+      into: Folder below the output to unpack into.
     """
 
     url: str
@@ -95,28 +95,28 @@ ARCHIVES: Mapping[str, tuple[Archive, ...]] = {
     "ade20k": (_CHALLENGE,),
     "ade20k_object": (_CHALLENGE,),
 }
-"""What each data set is made of. The checksums are those that tensorflow-datasets lists; for
-ADEChallengeData2016.zip none is published, so that only its own CRC-32s are checked."""
+"""The archives of each data set, with the checksums that tensorflow-datasets lists. None is published for
+ADEChallengeData2016.zip, so only its CRC-32s are checked."""
 
 
 def download(
     archives: tuple[Archive, ...], out: str | pathlib.Path, progress: Progress | None = None
 ) -> list[pathlib.Path]:
-    """Fetches and unpacks archives, smallest first; what is there already is left as it is.
+    """Downloads and unpacks archives in order, except those that are already unpacked.
 
     Args:
       archives: See `ARCHIVES`.
-      out: The folder to unpack in. An archive that was cut off stays there as FILE.part, and the next
-        call goes on from its end.
-      progress: Shows how far it is.
+      out: The folder to unpack into. An interrupted download stays there as FILE.part; the next call
+        resumes it.
+      progress: Shows the progress.
 
     Returns:
-      The folders, whether they were unpacked now or before.
+      The unpacked folders, old and new.
 
     Raises:
-      JaxpartError: Another process is downloading there, there is no network, the server refuses, the
-        file has another checksum, the archive is damaged, encrypted or another one, leads out of its
-        folder or unpacks to more than is sane (it is removed then), or the disk is full or read-only.
+      JaxpartError: Another process is downloading to `out`, the network or the server fails, the disk is
+        full or read-only; or the archive has another checksum, is damaged, encrypted or a different one,
+        has paths outside its folder, or unpacks to too many bytes (it is then removed).
     """
     out = pathlib.Path(out)
     progress = progress or Progress()
@@ -141,9 +141,9 @@ def download(
 def _unpack(
     file: pathlib.Path, archive: Archive, into: pathlib.Path, advance: Callable[[int], None]
 ) -> None:
-    """Unpacks beside the goal, then moves: a folder that is there is whole.
+    """Unpacks to a temporary folder and then moves the members, so that none is ever incomplete.
 
-    `advance` is told how many more bytes of the archive are done.
+    `advance` is called with the number of bytes of the archive just processed.
     """
     temporary = into / f".unpacking-{archive.file.name}"
     shutil.rmtree(temporary, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""Whole images for object classification: random crops for training, the middle for testing.
+"""Whole-image transforms for object classification: random crops to train, centre crops to test.
 
-Given the same crop and flip, the pixels are those of torchvision on Pillow images.
+For the same crop and flip, the pixels equal those of torchvision on Pillow images.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _CROP_TRIES = 10
 
 @dataclasses.dataclass(frozen=True)
 class ImageTrain:
-    """A random crop, resized and flipped or not (torchvision's RandomResizedCrop and flip).
+    """Random resized crop and random horizontal flip, as torchvision's.
 
-    Gives "image" uint8 [size, size, 3], and "label" int32 [] where the record has a class.
+    Returns "image" uint8 [size, size, 3], and "label" int32 [] where the record has a class.
 
     Attributes:
       size: Side of the result in pixels.
@@ -45,9 +45,9 @@ class ImageTrain:
 
 @dataclasses.dataclass(frozen=True)
 class ImageEval:
-    """The middle of the resized image, see `image_eval`.
+    """Resize and centre crop, see `image_eval`.
 
-    Gives "image" uint8 [size, size, 3], and "label" int32 [] where the record has a class.
+    Returns "image" uint8 [size, size, 3], and "label" int32 [] where the record has a class.
 
     Attributes:
       size: Side of the result in pixels.
@@ -99,8 +99,8 @@ def random_box(
 ) -> tuple[int, int, int, int]:
     """A box by torchvision's `RandomResizedCrop.get_params`.
 
-    The area is uniform, the logarithm of the ratio too, and so is the place; what does not fit is
-    drawn again. After ten tries it is the largest box in the middle with an allowed ratio.
+    Area, log aspect ratio and position are uniform; boxes that do not fit are redrawn. After ten
+    tries, returns the largest centred box with an allowed ratio.
 
     Args:
       size: (width, height) of the image.

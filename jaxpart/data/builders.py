@@ -7,9 +7,9 @@
     builder.download_and_prepare()
 
 `root` is the folder that holds the official files; nothing is downloaded. Images and label maps are stored
-as published, in the order of the official lists. Beside what tensorflow-datasets writes there are each
-split's annotations (`jaxpart.data.annotations`), which are needed without its images, and in metadata.json
-what `jaxpart.data.prepared` reads.
+as published, in the order of the official lists. In addition to what tensorflow-datasets writes, the folder
+holds each split's annotations (`jaxpart.data.annotations`), so that they can be read without the images,
+and in metadata.json what `jaxpart.data.prepared` reads.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ from jaxpart.runs.progress import Progress
 
 _RECORDS_PER_TASK = 16
 DRAWN = {"num_images": 2000, "image_size": 96, "seed": 0, "version": CRITTERS_VERSION}
-"""Of critters, which have no root; others are drawn as `sources`."""
+"""Options of critters when no `sources` are passed."""
 
 
 class _Info(tfds.core.DatasetInfo):
     def initialize_from_bucket(self) -> None:
-        """Asks no bucket: it has none of these data, and each question leaves an empty folder in /tmp."""
+        """Does nothing: the public bucket lacks these data, and each query leaves a folder in /tmp."""
 
 
 class SourceBuilder(  # type: ignore[call-arg]
@@ -71,7 +71,7 @@ class SourceBuilder(  # type: ignore[call-arg]
     """A data set whose records are those of a `Source` for each split.
 
     Attributes:
-      summaries: What each split holds, once it is written.
+      summaries: Summary of each split, once it is written.
     """
 
     VERSION = tfds.core.Version(VERSION)
@@ -82,9 +82,7 @@ class SourceBuilder(  # type: ignore[call-arg]
         }
     )
     HOMEPAGE, CITATION = "", ""
-    url_infos: ClassVar[
-        dict[str, Any]
-    ] = {}  # nothing is downloaded, and no list of checksums is looked for
+    url_infos: ClassVar[dict[str, Any]] = {}  # nothing is downloaded, so there are no checksums
 
     def __init__(
         self,
@@ -100,24 +98,24 @@ class SourceBuilder(  # type: ignore[call-arg]
         """Opens the official files.
 
         Args:
-          root: Folder that holds the official files; needed unless there are sources, or to read what is
-            prepared.
-          sources: The splits by name; by default all that lie below the root.
-          whole: The union of all splits in an order of its own, which is kept.
-          skip: Whether records that are wrong are left out and listed, instead of ending the work.
+          root: Folder that holds the official files; not needed with `sources`, or to read a data set that
+            is already prepared.
+          sources: The splits by name; by default all below the root.
+          whole: The union of all splits; its order is stored.
+          skip: Whether to leave out and list invalid records instead of raising.
           workers: Processes that read and check; by default one per core.
-          progress: Shows how far it is.
+          progress: Shows the progress.
           **options: Those of `tfds.core.DatasetBuilder`: data_dir, …
 
         Raises:
-          JaxpartError: The files are not there or broken.
+          JaxpartError: The files are missing or damaged.
         """
         if sources is None and self.name != "critters" and not root:
-            sources = {}  # what is prepared can be read
+            sources = {}  # only reads what is prepared
         elif sources is None:
-            given = types.SimpleNamespace(root=root, **DRAWN)
-            sources = open_splits(self.name, given, opener=open_official, progress=progress)
-            whole = open_whole(self.name, sources, given)
+            config = types.SimpleNamespace(root=root, **DRAWN)
+            sources = open_splits(self.name, config, opener=open_official, progress=progress)
+            whole = open_whole(self.name, sources, config)
         self._sources, self._whole = sources, whole
         self._skip, self._workers = skip, workers
         self._progress = progress or Progress(shown=False)
@@ -190,11 +188,11 @@ class SourceBuilder(  # type: ignore[call-arg]
             self._finish()
 
     def _records(self, split: str) -> Iterator[tuple[int, Record | str]]:
-        """The records in their order; of those that are left out, what is wrong with them."""
+        """Yields (index, record), or (index, error message) for records that are left out."""
         starts = range(0, len(self._sources[split]), _RECORDS_PER_TASK)
         tasks = [(split, start, start + _RECORDS_PER_TASK) for start in starts]
         work = over_tasks(read_checked, self._sources, tasks, self._workers)
-        with contextlib.closing(work) as results:  # whoever writes them may stop
+        with contextlib.closing(work) as results:  # the writer may stop early
             for (_, start, _), records in results:
                 for index, record in enumerate(records, start):
                     if isinstance(record, str) and not self._skip:
@@ -202,7 +200,7 @@ class SourceBuilder(  # type: ignore[call-arg]
                     yield index, record
 
     def _finish(self) -> None:
-        """Notes what the folder holds, which is written with it or not at all."""
+        """Adds our metadata, which tensorflow-datasets writes together with its own."""
         wholes = {}
         if self._whole is not None:
             info = self._whole.info
@@ -218,26 +216,26 @@ class SourceBuilder(  # type: ignore[call-arg]
         self.info.metadata.update(json.loads(sealed_json(about)))
 
     def _write(self, name: str, data: bytes) -> None:
-        # While data are generated this is a temporary folder, which takes its place at the end.
+        # While data are generated this is a temporary folder, which is renamed at the end.
         (pathlib.Path(self.data_dir) / name).write_bytes(data)
 
 
 def read_checked(sources: Mapping[str, Source], task: tuple[str, int, int]) -> list[Record | str]:
-    """The records [first, last) of a split, or of each what is wrong with it, in a sentence."""
+    """Reads and checks the records [first, last) of a split; an error message replaces invalid ones."""
     split, first, last = task
-    source, found = sources[split], list[Record | str]()
+    source, records = sources[split], list[Record | str]()
     for index in range(first, min(last, len(source))):
         try:
             record = source[index]
             fault = next(record_faults(record, source.info), None)
-            found.append(encoded(record) if fault is None else fault)
+            records.append(encoded(record) if fault is None else fault)
         except JaxpartError as error:
-            found.append(str(error))
-    return found
+            records.append(str(error))
+    return records
 
 
 def features_of(info: DatasetInfo) -> tfds.features.FeaturesDict:
-    """What records of a data set hold, in the terms of tensorflow-datasets."""
+    """The features of a data set's records, for tensorflow-datasets."""
     features: dict[str, Any] = {
         "id": tfds.features.Text(),
         "image": tfds.features.Image(shape=(None, None, 3)),
@@ -279,7 +277,7 @@ def example_of(record: Record, info: DatasetInfo) -> dict[str, Any]:
 
 
 def _left_out(info: DatasetInfo, skipped: Sequence[tuple[int, str]]) -> DatasetInfo:
-    """The info without some records, which are part of its version."""
+    """The info with the skipped records in its version."""
     if not skipped:
         return info
     indices = repr([index for index, _ in skipped])
@@ -287,10 +285,10 @@ def _left_out(info: DatasetInfo, skipped: Sequence[tuple[int, str]]) -> DatasetI
 
 
 def _order(whole: Source, ids: Sequence[str]) -> np.ndarray:
-    """Of the images of the whole, the places in the splits laid end to end."""
-    place = {key: i for i, key in enumerate(ids)}
-    order = (place.get(whole.annotation(i).id) for i in range(len(whole)))
-    return np.array([at for at in order if at is not None], np.int64)
+    """For each image of the whole, its position in the concatenated splits."""
+    position_of = {key: i for i, key in enumerate(ids)}
+    positions = (position_of.get(whole.annotation(i).id) for i in range(len(whole)))
+    return np.array([position for position in positions if position is not None], np.int64)
 
 
 _HOMES = {
@@ -350,7 +348,7 @@ _HOMES = {
 
 
 def builder_class(name: str, *, registered: bool = False) -> type[SourceBuilder]:
-    """The builder of a data set by its name, which need not be one of `SETS`."""
+    """Makes the builder class of a data set, whose name need not be in `SETS`."""
     home, citation = _HOMES.get(name, ("", ""))
     title = "".join(word.capitalize() for word in name.split("_"))
     fields = {"name": name, "HOMEPAGE": home, "CITATION": citation, "__module__": __name__}
@@ -358,5 +356,5 @@ def builder_class(name: str, *, registered: bool = False) -> type[SourceBuilder]
 
 
 globals().update(
-    {made.__name__: made for made in (builder_class(name, registered=True) for name in SETS)}
+    {builder.__name__: builder for builder in (builder_class(n, registered=True) for n in SETS)}
 )

@@ -1,4 +1,4 @@
-"""What can be wrong with a record, and reading a whole data set once to list it all."""
+"""Checks of single records, and of a whole data set in one pass."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from jaxpart.errors import JaxpartError
 _RECORDS_PER_TASK = 64
 _PLAIN = "RGB"
 _NARROW = 100
-"""An image so many times as long as it is wide gives no crop."""
+"""Images with a larger aspect ratio cannot be cropped."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What was found in many records.
+    """Statistics of many records.
 
     Attributes:
-      records: Their number.
+      records: Number of records.
       shortest: Shortest side in pixels.
       longest: Longest side in pixels.
-      modes: How many images are not plain RGB, by Pillow's colour mode; all are read as RGB.
-      several: How many files hold more than one picture, of which the first is read.
-      turned: How many have an EXIF orientation, which is applied beside label maps alone.
+      modes: Number of images that are not plain RGB, by Pillow's colour mode; all are read as RGB.
+      several: Number of files with several frames, of which the first is read.
+      turned: Number with an EXIF orientation, which is applied only to images with label maps.
       labels: Every value in the label maps, by kind.
     """
 
@@ -54,7 +54,7 @@ class Summary:
             + (f", {modes} (read as RGB)" if modes else "")
             + (f", {self.several} of several frames (the first is read)" if self.several else "")
             + (
-                f", {self.turned} with an EXIF orientation (applied beside label maps alone)"
+                f", {self.turned} with an EXIF orientation (applied only with label maps)"
                 if self.turned
                 else ""
             )
@@ -97,19 +97,19 @@ def summarize(pictures: Sequence[Header], labels: Mapping[str, set[int]] | None 
 
 
 def look_at(record: Record) -> Header:
-    """What the header of a record's image states. Raises `JaxpartError` if it is none."""
+    """Reads the header of a record's image. Raises `JaxpartError` if it is not an image."""
     return read_header(io.BytesIO(record.image), record.annotation.id)
 
 
 def record_faults(
     record: Record, info: DatasetInfo, labels: dict[str, set[int]] | None = None
 ) -> Iterator[str]:
-    """A sentence for everything that is wrong with a record: all of it is decoded.
+    """Decodes a record and yields a sentence for each problem.
 
     Args:
       record: The record.
-      info: Of its data set.
-      labels: Takes the values of its label maps by kind, where they are right.
+      info: Its data set's.
+      labels: Collects the values of valid label maps by kind.
     """
     annotation = record.annotation
     try:
@@ -133,11 +133,11 @@ def record_faults(
         if unknown:
             yield f"{annotation.id} has keypoints of the unknown parts {unknown}"
         if not np.isfinite(annotation.keypoints.xy).all():
-            yield f"{annotation.id} has a keypoint that is no number"
+            yield f"{annotation.id} has a keypoint that is not a number"
 
 
 def _misfits(annotation: Annotation, picture: Header) -> Iterator[str]:
-    """A sentence for what can be read and prepared, but is hardly meant."""
+    """Yields a sentence for each thing that is readable but probably a mistake."""
     size, points = (picture.width, picture.height), annotation.keypoints
     if points is None:
         if max(size) > _NARROW * min(size):
@@ -161,7 +161,7 @@ class Found(NamedTuple):
 
 
 def check_records(sources: Mapping[str, Source], task: tuple[str, int, int]) -> Found:
-    """Reads the records [first, last) of a split; one that cannot be read is a fault too."""
+    """Reads and checks the records [first, last) of a split."""
     split, first, last = task
     source = sources[split]
     ids: list[str] = []
@@ -192,8 +192,8 @@ def check_source(
       progress: Called with the number of records just read.
 
     Returns:
-      What was found, and a sentence for everything that is wrong, in the order of the records;
-      an id that comes again is wrong too.
+      The statistics, and a sentence for each problem in the order of the records; then one for each
+      repeated id.
     """
     starts = range(0, len(source), _RECORDS_PER_TASK)
     tasks = [("", start, min(start + _RECORDS_PER_TASK, len(source))) for start in starts]
@@ -212,6 +212,6 @@ def check_source(
 
 
 def repeated(ids: Iterable[str]) -> list[str]:
-    """A sentence for each id that comes more than once."""
+    """A sentence for each repeated id."""
     counts = collections.Counter(ids)
     return [f"the id {key} comes {count} times" for key, count in counts.items() if count > 1]

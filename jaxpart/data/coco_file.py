@@ -1,4 +1,4 @@
-"""Annotation files in COCO's format (images, annotations, categories as json), and their keypoints."""
+"""Annotation files in COCO's JSON format, and their keypoints."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from jaxpart.errors import JaxpartError, shown
 from jaxpart.io.text import decode_json
 
 _LARGEST_SIDE = 2**63
-"""Of a box, in pixels."""
+"""Limit for the sides of a box, in pixels."""
 HIDDEN, SEEN = 1, 2
 """Visibility: 0 not labelled, 1 labelled but hidden, 2 labelled and seen."""
 
 _LONGEST = 1 << 31
-"""Pixels of a side that a file may state."""
+"""Limit for the sides of an image, in pixels."""
 
 
 @contextlib.contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Spares a parser the search for cycles: 40 % of the time of the train2017 file."""
+    """Turns off the garbage collector, which takes 40 % of the time to parse train2017."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -42,9 +42,9 @@ class Instances(NamedTuple):
     Attributes:
       image: Image id of each object, int64 [objects].
       instance: Annotation id of each object, int64 [objects].
-      row: Number of the object that each keypoint belongs to, rising, int64 [points].
+      row: Index of the object that each keypoint belongs to, ascending, int64 [points].
       part: Part id of each keypoint, int64 [points].
-      points: Its (x, y, v), float64 [points, 3].
+      points: (x, y, v) of each keypoint, float64 [points, 3].
       part_names: Names by part id.
     """
 
@@ -56,7 +56,7 @@ class Instances(NamedTuple):
     part_names: Mapping[int, str]
 
     def notes(self) -> tuple[str, ...]:
-        """What is to be said of the visibility of all (`DatasetInfo.notes`)."""
+        """A note for `DatasetInfo.notes` if no keypoint is visible."""
         hidden, seen = (int((self.points[:, 2] == v).sum()) for v in (HIDDEN, SEEN))
         if seen or not hidden:
             return ()
@@ -71,9 +71,9 @@ def _is_length(value: Any) -> bool:
 
 
 class CocoFile:
-    """An annotation file, checked field by field as it is asked for.
+    """An annotation file whose fields are checked when they are accessed.
 
-    Every method raises `JaxpartError` naming the file, the entry and the field that is wrong.
+    Every method raises `JaxpartError`, which names the file, the entry and the invalid field.
 
     Attributes:
       path: The file.
@@ -94,29 +94,29 @@ class CocoFile:
             self._tables[section] = rows
 
     def instances(self, known: Sequence[str] = ()) -> Instances:
-        """The annotated objects with their keypoints, by the name list of each one's own category.
+        """The annotated objects with their keypoints, named by the list of each object's category.
 
-        Keypoints of one name are one part, whatever their category and their place in its list.
-        An object without keypoints (a box alone, an empty list, null) is an object without points; points
-        that are not labelled (v is 0 or null) may have NaN or null as their place.
+        Keypoints with the same name are the same part, whatever their category and position in its list.
+        Objects may lack keypoints (a box only, an empty list, null); unlabelled points (v is 0 or null) may
+        have NaN or null coordinates.
 
         Args:
-          known: Names that have the ids 1, 2, …; all others follow in the order of the file.
+          known: Names that get the ids 1, 2, …; other names follow in the order of the file.
         """
         image = self.annotated_images()
         lists = self._name_lists()
         id_of = {name: i for i, name in enumerate(known, 1)}
         for name in itertools.chain.from_iterable(lists.values()):
             id_of.setdefault(name, len(id_of) + 1)
-        found = []
+        groups = []
         for category, group in self._rows_by_category(lists).items():
             names = lists[category]
             parts = np.tile(np.array([id_of[name] for name in names]), len(group))
             points = self._points(group, len(names)).reshape(-1, 3)
-            found.append((np.repeat(group, len(names)), parts, points))
-        row, part, point = found[0]
-        if len(found) > 1:  # else they are in order, and COCO's are spared the copies
-            row, part, point = (np.concatenate(values) for values in zip(*found, strict=True))
+            groups.append((np.repeat(group, len(names)), parts, points))
+        row, part, point = groups[0]
+        if len(groups) > 1:  # one category is already in order: COCO needs no copies
+            row, part, point = (np.concatenate(values) for values in zip(*groups, strict=True))
             order = np.argsort(row, kind="stable")
             row, part, point = row[order], part[order], point[order]
         existing = set(itertools.chain.from_iterable(lists.values()))
@@ -130,7 +130,7 @@ class CocoFile:
         )
 
     def _name_lists(self) -> dict[int | None, list[str]]:
-        """Names of the keypoints of each category that has some, by its id."""
+        """Keypoint names of each category that has keypoints, by category id."""
         lists: dict[int | None, list[str]] = {}
         for row, category in enumerate(self._tables["categories"]):
             names = category.get("keypoints") if isinstance(category, dict) else None
@@ -154,7 +154,7 @@ class CocoFile:
     def _rows_by_category(
         self, lists: Mapping[int | None, Sequence[str]]
     ) -> dict[int | None, np.ndarray]:
-        """Numbers of the annotations that have keypoints, by their category."""
+        """Indices of the annotations that have keypoints, by category."""
         only = next(iter(lists)) if len(lists) == 1 else None
         rows: dict[int | None, list[int]] = {}
         for row, annotation in enumerate(self._tables["annotations"]):
@@ -220,12 +220,12 @@ class CocoFile:
         return points
 
     def boxes(self) -> np.ndarray | None:
-        """Width and height of the box of each annotation, float64; None where no annotation has a box."""
-        found = [row.get("bbox") for row in self._tables["annotations"]]
-        if not any(found):
+        """Width and height of each annotation's box, float64 [annotations, 2]; None if none has a box."""
+        boxes = [row.get("bbox") for row in self._tables["annotations"]]
+        if not any(boxes):
             return None
         sides = []
-        for row, box in enumerate(found):
+        for row, box in enumerate(boxes):
             numbers = [n for n in box if type(n) in (int, float)] if isinstance(box, list) else []
             if len(numbers) != 4 or not all(0 < side < _LARGEST_SIDE for side in numbers[2:]):
                 raise JaxpartError(
@@ -236,7 +236,7 @@ class CocoFile:
         return np.array(sides, np.float64)
 
     def category_names(self, field: str = "name") -> list[str]:
-        """The name of each annotation's category, or another of the category's fields."""
+        """The name, or another field, of each annotation's category."""
         names = dict(
             zip(
                 self.integers("categories", "id").tolist(),
@@ -254,7 +254,7 @@ class CocoFile:
         return [names[category] for category in chosen]
 
     def sizes(self) -> dict[int, tuple[int, int] | None]:
-        """(width, height) in pixels that the file states of each image, by its id, or None."""
+        """(width, height) in pixels of each image by its id; None where the file does not state it."""
         stated = {}
         for row, (key, image) in enumerate(
             zip(self.unique_ids("images").tolist(), self._tables["images"], strict=True)
@@ -286,7 +286,7 @@ class CocoFile:
         return [names[key] for key in image_ids]
 
     def image_ids(self) -> list[int]:
-        """Ids of all images, in the order of the file."""
+        """Ids of all images, in file order."""
         return self.unique_ids("images").tolist()
 
     def unique_ids(self, section: str) -> np.ndarray:
@@ -315,7 +315,7 @@ class CocoFile:
             ) from None
 
     def column(self, section: str, field: str) -> list[Any]:
-        """A field of each entry of a section, whatever it is."""
+        """A field of each entry of a section, of any type."""
         rows = self._tables[section]
         try:
             return [row[field] for row in rows]

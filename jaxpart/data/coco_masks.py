@@ -1,7 +1,7 @@
-"""Masks in COCO's annotation format, polygons and run-length codes, drawn to the pixel as pycocotools does.
+"""Masks in COCO's format (polygons and run-length codes), drawn pixel by pixel as pycocotools does.
 
-pycocotools itself (2.0.11) is not used: one corner at 1e9 makes it take all memory, and a code that is cut
-off makes it read and write beyond its arrays.
+We do not use pycocotools (2.0.11) itself, because untrusted files can crash it: a corner at 1e9 exhausts
+the memory, and a truncated code makes it read and write out of bounds.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from jaxpart.errors import JaxpartError, shown
 _STEPS = 5
 """Outlines are followed in fifths of a pixel."""
 _LONGEST_OUTLINE = 2**22
-"""Of one polygon, in fifths of a pixel: 840 000 pixels."""
+"""Limit for one polygon, in fifths of a pixel: 840 000 pixels."""
 _MORE, _SIGN, _BITS = 0x20, 0x10, 0x1F
 _LONGEST_NUMBER = 6
-"""Characters of a number in a code: 30 bits."""
+"""Limit for the characters of one number in a code: 30 bits."""
 
 Outline = Float64[np.ndarray, "corner 2"]
 """x and y of the corners of a polygon, in pixels."""
 
 
 class Mask(NamedTuple):
-    """A mask that is not drawn yet: either polygons, whose union it is, or runs.
+    """A mask that is not drawn yet: a union of polygons, or run lengths.
 
     Attributes:
-      polygons: Each with three corners or more; those with fewer cover no pixel.
-      runs: COCO's code of the lengths of runs, as a text or as numbers, or None.
-      size: (height, width) that the runs state, or None.
+      polygons: Polygons of three or more corners.
+      runs: COCO's run-length code, compressed or as numbers, or None.
+      size: (height, width) of the runs, or None.
     """
 
     polygons: tuple[Outline, ...] = ()
@@ -42,15 +42,15 @@ class Mask(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to draw."""
+        """Whether the mask has neither polygons nor runs."""
         return not self.polygons and self.runs is None
 
 
 def read_masks(document: CocoFile) -> list[Mask]:
-    """The `segmentation` of each annotation, in the order of the file.
+    """The `segmentation` of each annotation, in file order.
 
     Raises:
-      JaxpartError: One, which the sentence names, is neither a list of polygons nor runs with their size.
+      JaxpartError: A segmentation is neither a list of polygons nor run lengths with a size.
     """
     masks = []
     for row, value in enumerate(document.column("annotations", "segmentation")):
@@ -65,7 +65,8 @@ def read_masks(document: CocoFile) -> list[Mask]:
 
 def _mask(value: Any) -> Mask:
     if isinstance(value, list):
-        return Mask(tuple(one for one in map(_polygon, value) if len(one) > 2))
+        polygons = map(_polygon, value)  # with fewer than three corners they cover no pixel
+        return Mask(tuple(polygon for polygon in polygons if len(polygon) > 2))
     if not isinstance(value, dict):
         raise ValueError(f"is {shown(repr(value))}, neither polygons nor run lengths")
     size, counts = value.get("size"), value.get("counts")
@@ -113,8 +114,8 @@ def draw(mask: Mask, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
       size: (height, width) of the image.
 
     Raises:
-      ValueError: A polygon reaches further from the image than the image is long, or its outline is longer
-        than any; or the runs are of another size, damaged, or do not add up.
+      ValueError: A polygon lies farther from the image than the image's longer side or has too long an
+        outline; or the runs are damaged, for another size, or do not add up.
     """
     height, width = size
     if mask.runs is not None:
@@ -139,7 +140,7 @@ def draw(mask: Mask, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
 
 
 def _decoded(text: bytes) -> Int64[np.ndarray, " runs"]:
-    """The lengths of runs of COCO's text: numbers of 5 bits a character, differences from the third on."""
+    """Decodes COCO's compressed run lengths: 5 bits a character, differences from the third number on."""
     codes = np.frombuffer(text, np.uint8).astype(np.int64) - ord("0")
     ends = np.flatnonzero((codes & _MORE) == 0)
     if (codes < 0).any() or (codes > _MORE + _BITS).any() or ends[-1:].tolist() != [len(codes) - 1]:
@@ -158,10 +159,10 @@ def _decoded(text: bytes) -> Int64[np.ndarray, " runs"]:
 
 
 def _crossings(polygon: Outline, height: int, width: int) -> Int64[np.ndarray, " crossings"]:
-    """Where the outline of a polygon passes from one column of pixels to the next, in rising order.
+    """The sorted pixels where a polygon's outline crosses from one column of pixels to the next.
 
-    Its corners are rounded to fifths of a pixel, and each side is followed one fifth at a time along its
-    longer direction. Places count down the columns, from 0 to height · width.
+    Corners are rounded to fifths of a pixel, and each side is followed in steps of one fifth along its
+    longer direction. Pixels are numbered down the columns, from 0 to height · width.
     """
     reach = max(height, width)
     if (polygon < -reach).any() or (polygon > 2 * reach).any():
@@ -175,7 +176,7 @@ def _crossings(polygon: Outline, height: int, width: int) -> Int64[np.ndarray, "
         raise ValueError(
             f"has a polygon with an outline of more than {_LONGEST_OUTLINE // _STEPS} pixels"
         )
-    # Sides are followed from their left end, or their upper one if they are steep, in either direction.
+    # Sides start at their left end, or at their upper end if they are steep.
     steep = across < down
     backwards = np.where(steep, start[:, 1] > end[:, 1], start[:, 0] > end[:, 0])
     low = np.where(backwards[:, None], end, start)

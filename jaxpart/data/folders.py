@@ -1,4 +1,4 @@
-"""What the readers of official folders share."""
+"""Listing and reading the files of a data set's folder."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from jaxpart.errors import JaxpartError, shown
 from jaxpart.io.text import text_lines
 
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm")
-"""Endings of label maps, in any case: formats that keep every number."""
+"""Suffixes of label maps, in any case: lossless formats."""
 
 _OTHER_PICTURES = (
     ".heic", ".heif", ".jxl", ".svg", ".eps", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw",
 )  # fmt: skip
 _JUNK = ("__MACOSX", "@eaDir", "lost+found")
-"""Folders that systems and archives leave beside a user's."""
+"""Folders that operating systems and archivers create."""
 
 
 class NotThere(JaxpartError):
-    """A data set or one of its splits is not in the folder at all, rather than broken."""
+    """A data set or one of its splits is missing from the folder, rather than damaged."""
 
 
 class NoImages(JaxpartError):
@@ -33,7 +33,7 @@ class NoImages(JaxpartError):
 
 
 LONGEST_NAME = 255
-"""Bytes of a file's name."""
+"""Limit for a file name, in bytes."""
 
 
 def check_split(dataset: str, split: str, splits: Sequence[str]) -> None:
@@ -43,11 +43,7 @@ def check_split(dataset: str, split: str, splits: Sequence[str]) -> None:
 
 
 def read_file(path: pathlib.Path) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-      JaxpartError: It cannot be read, or is a link to nothing; the sentence names it.
-    """
+    """The bytes of a file. Raises `JaxpartError` naming it if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -59,7 +55,7 @@ def read_file(path: pathlib.Path) -> bytes:
 
 
 def unreadable(path: pathlib.Path, error: OSError) -> JaxpartError:
-    """The sentence for a file that cannot be read."""
+    """The error for a file that cannot be read."""
     if os.path.islink(path) and not os.path.exists(path):
         return JaxpartError(
             f"{path} is a broken link to {os.readlink(path)}; fix or remove the link"
@@ -68,18 +64,18 @@ def unreadable(path: pathlib.Path, error: OSError) -> JaxpartError:
 
 
 def unusable_name(name: str) -> str:
-    """Why a file named in another file cannot be looked for, to follow its name; else ""."""
+    """Why a name found in a list cannot be a file name, as a predicate ("is empty"); "" if it can."""
     if not name.strip():
         return "is empty"
     if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
-        return "holds what no name of a file can"
+        return "has characters that are not allowed in file names"
     if max(len(part.encode()) for part in name.split("/")) > LONGEST_NAME:
-        return "is longer than a name of a file can be"
+        return "is too long for a file name"
     return ""
 
 
 def composed(name: str) -> str:
-    """A name in one form of Unicode (NFC), since macOS writes another one than most programs."""
+    """A name in Unicode's composed form (NFC); macOS writes the decomposed one."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -92,7 +88,7 @@ def read_lines(path: pathlib.Path) -> list[str]:
 
 
 def read_ids(path: pathlib.Path) -> list[str]:
-    """The ids that a text file lists, one a line; blank lines are passed over.
+    """The ids in a text file, one per line; blank lines are skipped.
 
     Raises:
       JaxpartError: The file cannot be read, lists nothing, or lists an id twice.
@@ -110,13 +106,14 @@ def read_ids(path: pathlib.Path) -> list[str]:
 
 
 def list_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[str]:
-    """The sorted names of the images in a folder; hidden files and other kinds are passed over.
+    """The sorted names of the images in a folder; hidden and other files are skipped.
 
-    Broken links are listed too: reading them tells so.
+    Broken links are listed too; reading them raises.
 
     Raises:
-      NotThere: There is no such folder.
-      JaxpartError: It cannot be read, holds no image, or holds a picture in a format that is not read.
+      NotThere: The folder does not exist.
+      NoImages: It holds no image.
+      JaxpartError: It cannot be read, or holds an image in an unsupported format.
     """
     if not folder.exists():
         raise NotThere(f"{folder} is missing; unpack the data set there")
@@ -144,7 +141,7 @@ def list_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) 
 
 
 def list_folders(folder: pathlib.Path) -> list[str]:
-    """The sorted names of the folders in a folder, linked ones too; no hidden ones, no loops."""
+    """The sorted names of the folders in a folder, links included; hidden ones and loops are skipped."""
     try:
         with os.scandir(folder) as entries:
             return sorted(
@@ -160,19 +157,20 @@ def list_folders(folder: pathlib.Path) -> list[str]:
 
 
 def _is_loop(folder: pathlib.Path, link: str) -> bool:
-    """Whether a link in a folder leads to the folder or one above it."""
+    """Whether a link in a folder points to the folder or one above it."""
     inside = pathlib.Path(os.path.realpath(folder))
     return pathlib.Path(os.path.realpath(link)) in (inside, *inside.parents)
 
 
 def walk_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[str]:
-    """The sorted paths below a folder of the images in it and in the folders below it.
+    """The sorted relative paths of all images below a folder.
 
-    Linked folders are followed; one that is met again, as in a loop of links, is passed over.
+    Links to folders are followed, each folder once.
 
     Raises:
-      NotThere: There is no such folder.
-      JaxpartError: A folder cannot be read, or none holds an image.
+      NotThere: The folder does not exist.
+      NoImages: There is no image.
+      JaxpartError: A folder cannot be read.
     """
     if not folder.is_dir():
         raise NotThere(f"{folder} is missing; unpack the data set there")
@@ -196,16 +194,16 @@ def walk_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) 
 
 
 def list_pairs(root: pathlib.Path, images: str, labels: str) -> list[tuple[str, str]]:
-    """Paths below `root` of (image, label map) files with the same name, sorted by name.
+    """Relative paths of (image, label map) files with the same stem, sorted by stem.
 
     Args:
       root: The data set's folder.
-      images: The folder of images in it.
-      labels: The folder of label maps in it.
+      images: Its folder of images.
+      labels: Its folder of label maps.
 
     Raises:
-      JaxpartError: A folder is missing or empty, two images differ only in their suffix, or a file
-        of either folder has no partner in the other.
+      JaxpartError: A folder is missing or empty, two files differ only in their suffix, or a file
+        has no counterpart in the other folder.
     """
     image_of = by_stem(images, walk_images(root / images))
     label_of = by_stem(labels, walk_images(root / labels, LABEL_SUFFIXES))
@@ -223,7 +221,7 @@ def list_pairs(root: pathlib.Path, images: str, labels: str) -> list[tuple[str, 
 
 
 def by_stem(folder: str, names: Sequence[str]) -> dict[str, str]:
-    """Path "folder/name" of each file by its name without the suffix.
+    """The path "folder/name" of each file by its stem.
 
     Raises:
       JaxpartError: Two names differ only in their suffix.
@@ -240,18 +238,21 @@ def by_stem(folder: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def match_files(names: Sequence[str], existing: Sequence[str], where: object) -> list[str | None]:
-    """The file that each name means: itself, or what is left of it without its first folders; or None.
+    """Matches names in an annotation file to files: by the whole path, else without leading folders.
 
-    Exports write "images/0001.jpg", "./0001.jpg" or the whole path on another machine, with slashes or
+    Exports write "images/0001.jpg", "./0001.jpg" or an absolute path of another machine, with slashes or
     backslashes, and names in either form of Unicode.
 
     Args:
-      names: As an annotation file has them.
-      there: Paths of the files that there are, with "/".
+      names: The names in the annotation file.
+      existing: Paths of the existing files, with "/".
       where: The annotation file, for the error.
 
+    Returns:
+      The file of each name, None where none matches.
+
     Raises:
-      JaxpartError: Two names mean one file.
+      JaxpartError: Two names match the same file.
     """
     path_of = {composed(path): path for path in existing}
 
@@ -262,14 +263,14 @@ def match_files(names: Sequence[str], existing: Sequence[str], where: object) ->
         tails = ("/".join(steps[start:]) for start in range(len(steps)))
         return next((path_of[tail] for tail in tails if tail in path_of), None)
 
-    found = [find(name) for name in names]
+    files = [find(name) for name in names]
     name_of: dict[str, str] = {}
-    for name, file in zip(names, found, strict=True):
+    for name, file in zip(names, files, strict=True):
         if file is not None and name_of.setdefault(file, name) != name:
             raise JaxpartError(
                 f"{where} lists {name_of[file]} and {name}, both of which are {file}"
             )
-    return found
+    return files
 
 
 def named_files(folder: pathlib.Path, names: Sequence[str], where: object) -> list[str]:
@@ -278,9 +279,9 @@ def named_files(folder: pathlib.Path, names: Sequence[str], where: object) -> li
 
 
 def matched(names: Sequence[str], existing: Sequence[str], where: object) -> list[str]:
-    """The files that names mean (`match_files`); a name itself where there is none, which reading tells."""
-    found = match_files(names, existing, where)
-    return [file or name for file, name in zip(found, names, strict=True)]
+    """As `match_files`; keeps names without a match, which fail when they are read."""
+    files = match_files(names, existing, where)
+    return [file or name for file, name in zip(files, names, strict=True)]
 
 
 def existing_files(folder: pathlib.Path) -> list[str]:
@@ -292,7 +293,7 @@ def existing_files(folder: pathlib.Path) -> list[str]:
 
 
 class Stamp(NamedTuple):
-    """A file below a folder, with what tells that it changed: size in bytes, time in nanoseconds."""
+    """A file's path below a folder, its size in bytes and modification time in nanoseconds."""
 
     name: str
     size: int
@@ -312,7 +313,7 @@ def file_stamps(root: pathlib.Path, names: Iterable[str]) -> tuple[Stamp, ...]:
 
 
 def file_sizes(root: pathlib.Path, names: Iterable[str]) -> str:
-    """Names and sizes of files below `root`, to fingerprint a folder without reading it all.
+    """Names and sizes of files below `root`, to fingerprint them without reading them.
 
     Raises:
       JaxpartError: A file is missing.
@@ -321,7 +322,7 @@ def file_sizes(root: pathlib.Path, names: Iterable[str]) -> str:
 
 
 def fingerprint(*parts: bytes | str) -> str:
-    """A short name for what was read: the first 12 hex digits of its SHA-256."""
+    """The first 12 hex digits of the SHA-256 of all parts."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode() if isinstance(part, str) else part)

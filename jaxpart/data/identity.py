@@ -1,9 +1,8 @@
-"""What tells a picture from every other that has its name: the content of its files.
+"""Content identities of images, so that an image with the same name but other content is noticed.
 
-Up to `READ_FIRST` bytes in all, files are read for it. More would take minutes, so that sizes and times
-decide there: that of the last change of the content, and for features that of the last change of anything
-too, which nobody can set. A file that is only touched or copied counts as another one then; never the other
-way round.
+Files of up to `READ_FIRST` bytes in total are hashed. Larger data sets would take minutes, so sizes and
+modification times are used instead; for cached features also the inode change time, which users cannot set.
+A file that was only touched or copied then counts as changed; a changed file never counts as unchanged.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ _MISSING = "missing"
 
 
 def identities(source: Source, indices: Sequence[int]) -> list[str]:
-    """The identity of some images, with their label maps; each file is looked at once.
+    """The identities of some images with their label maps; each file is read once.
 
     Args:
       source: The data set.
-      indices: Of its images; they may repeat.
+      indices: Indices of images; they may repeat.
     """
     origins = {index: source.origin(index) for index in dict.fromkeys(indices)}
     of_file = _of_files(origins.values(), moved_counts=True)
@@ -33,7 +32,7 @@ def identities(source: Source, indices: Sequence[int]) -> list[str]:
 
 
 def identity_of(source: Source) -> str:
-    """The identity of a data set split with all its images, wherever it lies: a SHA-256."""
+    """The identity of a whole split, independent of its location: a SHA-256."""
     origins = [source.origin(index) for index in range(len(source))]
     of_file = _of_files(origins, moved_counts=False)
     digest = hashlib.sha256(f"{source.info.name} {source.info.version}".encode())
@@ -52,11 +51,11 @@ def _of_files(origins: Iterable[Sequence[str] | str], *, moved_counts: bool) -> 
 
     Args:
       origins: See `Source.origin`.
-      moved_counts: Whether a copy of a large data set is another one.
+      moved_counts: Whether a copy of a large data set has another identity.
     """
     paths = dict.fromkeys(p for origin in origins if not isinstance(origin, str) for p in origin)
-    found = {path: _status(path) for path in paths}
-    existing = {path: status for path, status in found.items() if status is not None}
+    statuses = {path: _status(path) for path in paths}
+    existing = {path: status for path, status in statuses.items() if status is not None}
     if sum(size for size, _, _ in existing.values()) <= READ_FIRST:
         with concurrent.futures.ThreadPoolExecutor() as pool:
             contents = pool.map(_content, existing, existing.values())
@@ -70,17 +69,17 @@ def _of_files(origins: Iterable[Sequence[str] | str], *, moved_counts: bool) -> 
 
 
 def _status(path: str) -> tuple[int, int, int] | None:
-    """Size in bytes, and nanoseconds of the last change of its content and of anything."""
+    """Size in bytes, modification time and change time in nanoseconds."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
-        return None  # whoever reads it says what is wrong
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return None  # reading it will raise
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @functools.lru_cache(maxsize=1 << 20)
 def _content(path: str, status: tuple[int, int, int]) -> str:
-    """SHA-256 of a file, read once while its status stays."""
+    """SHA-256 of a file; cached by its status."""
     del status
     try:
         with open(path, "rb") as file:

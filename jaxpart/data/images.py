@@ -1,7 +1,7 @@
-"""Pixels: decoding, cropping and resizing exactly as the published loaders do, with Pillow.
+"""Decoding, cropping and resizing of images with Pillow, exactly as in the published loaders.
 
 Resizing is Pillow's bicubic with antialiasing on uint8 RGB; sizes follow torchvision's `Resize` and
-`CenterCrop`. On the device normalisation is `Encoder.normalize`; `normalize` here is its reference.
+`CenterCrop`. `normalize` is the NumPy reference of `Encoder.normalize`.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ IMAGE_SUFFIXES = (
     ".jpf", ".jpx", ".blp", ".mpo", ".msp", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm",
     ".psd", ".pxr", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".vda", ".vst", ".xbm", ".xpm",
 )  # fmt: skip
-"""Endings of image files, in any case: what Pillow opens, but for `NOT_READ`."""
+"""Suffixes of image files, in any case: all that Pillow opens, except `NOT_READ`."""
 
 NOT_READ = ("EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5")
-"""Pillow's formats that are never opened: they run another program, or Pillow has no decoder."""
+"""Formats that are never opened: Pillow runs another program for them, or has no decoder."""
 
 MAX_PIXELS = 2**28
-"""The most pixels of an image that is read (268 million): 0.8 GB as RGB."""
+"""Limit for the pixels of an image (268 million): 0.8 GB as RGB."""
 
 _USUAL = ("JPEG", "PNG")
 _SIDEWAYS = (5, 6, 7, 8)
 
-# Pillow's own limits would call good files bombs or damaged: pictures beyond 89 million pixels, PNG files
-# with a colour profile or text beyond 1 MB. Ours take their place; the text of a file stays below 64 MB.
+# Pillow's limits reject valid files: images above 89 million pixels, PNG files with a colour profile or
+# text above 1 MB. We use MAX_PIXELS, and 64 MB for text.
 Image.MAX_IMAGE_PIXELS = 2 * MAX_PIXELS
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 
 class Header(NamedTuple):
-    """What an image file says of itself before its pixels are decoded.
+    """The header of an image file, read without decoding its pixels.
 
     Attributes:
       width: Columns as stored.
       height: Rows as stored.
       mode: Pillow's colour mode.
-      orientation: The EXIF orientation, 1 to 8; 1 where there is none.
-      frames: Number of pictures in it; the first is read.
+      orientation: The EXIF orientation, 1 to 8; 1 if missing.
+      frames: Number of frames; the first is read.
     """
 
     width: int
@@ -68,22 +68,22 @@ class Header(NamedTuple):
 def decode(
     data: bytes, name: str, size: tuple[int, int] | None = None, *, upright: bool = False
 ) -> Image.Image:
-    """An encoded file (JPEG, PNG…) of any colour mode as RGB.
+    """Decodes an image file (JPEG, PNG…) of any colour mode to RGB.
 
-    As Pillow's `convert("RGB")` does it, which the published loaders call: alpha is dropped, not
-    blended, colour profiles and an EXIF orientation are not applied. Greys of 16 bits are scaled to 8
-    (value / 257, rounded), where Pillow would cut them off at white; numbers without a range (32-bit
-    integers, floating point) are refused. Of several frames it is the first.
+    As Pillow's `convert("RGB")`, which the published loaders call: alpha is dropped, not blended; colour
+    profiles and the EXIF orientation are not applied. Unlike Pillow, which clips them, 16-bit greys are
+    scaled to 8 bits (value / 257, rounded), and modes without a range (32-bit integers, floating point)
+    raise. Of several frames the first is decoded.
 
     Args:
       data: The file's bytes.
       name: The file, for the error.
-      size: The (width, height) that annotations state, which the file must have.
-      upright: Whether to apply an EXIF orientation after all, as OpenCV does: see `turn_of`.
+      size: (width, height) that the annotations state, which the file must have.
+      upright: Whether to apply the EXIF orientation, as OpenCV does: see `turn_of`.
 
     Raises:
-      JaxpartError: The bytes are no image, cut off or damaged, have more than `MAX_PIXELS` pixels or
-        another size than stated, or hold numbers that are no colours.
+      JaxpartError: The bytes are not an image, truncated or damaged, have more than `MAX_PIXELS` pixels,
+        another size than stated, or a mode without a range.
     """
     with _opened(io.BytesIO(data), name) as image:
         check_size(name, _header(image), size)
@@ -101,14 +101,13 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each EXIF orientation; 1 stands for upright."""
+"""The transpose that undoes each EXIF orientation; 1 is upright."""
 
 
 def turn_of(data: bytes) -> Image.Transpose | None:
-    """What turns a decoded file upright, by its EXIF orientation; None where nothing is to be done.
+    """The transpose that turns a decoded file upright; None if it already is.
 
-    Read of JPEG, PNG and WebP files, as OpenCV does; one that cannot be read counts for nothing there
-    either.
+    As OpenCV, only looks at JPEG, PNG and WebP files and ignores damaged EXIF data.
     """
     try:
         with Image.open(io.BytesIO(data), formats=(*_USUAL, "WEBP")) as image:
@@ -119,19 +118,19 @@ def turn_of(data: bytes) -> Image.Transpose | None:
             exif = Image.Exif()
             exif.load(image.info.get("exif", b""))
             return _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged EXIF raises a dozen types; a damaged file is `decode`'s to refuse
+    except Exception:  # damaged EXIF raises a dozen types; `decode` raises for damaged files
         return None
 
 
 def upright_size(data: bytes, name: str) -> tuple[int, int]:
-    """(width, height) of what `decode(data, name, upright=True)` gives, of the header alone."""
+    """(width, height) of `decode(data, name, upright=True)`, read from the header."""
     header = read_header(io.BytesIO(data), name)
     sideways = turn_of(data) in [_TURNS[orientation] for orientation in _SIDEWAYS]
     return (header.height, header.width) if sideways else (header.width, header.height)
 
 
 def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"]:
-    """An encoded file of one channel as the numbers that it holds: palette indices, not colours.
+    """Decodes a single-channel image file to its raw numbers: palette indices, not colours.
 
     Args:
       data: The file's bytes.
@@ -149,22 +148,22 @@ def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"
 
 
 def decode_channels(data: bytes, name: str) -> np.ndarray:
-    """The numbers that a file holds, [height, width] or [height, width, channel]; raises as `decode`."""
+    """The raw numbers of an image file, [height, width] or [height, width, channel]; raises as `decode`."""
     with _opened(io.BytesIO(data), name) as image:
         return np.asarray(image)
 
 
 def read_header(file: BinaryIO, name: str) -> Header:
-    """What an open file says of itself. Raises `JaxpartError` as `decode`, but for later damage."""
+    """Reads the header of an open file. Raises `JaxpartError` as `decode`, but not for damaged pixels."""
     with _opened(file, name, load=False) as image:
         header = _header(image)
-        if image.format == "MPO":  # a camera's picture with a preview
+        if image.format == "MPO":  # a camera's image with a preview
             return header
         return header._replace(frames=getattr(image, "n_frames", 1))
 
 
 def check_size(name: str, header: Header, size: tuple[int, int] | None) -> None:
-    """Raises `JaxpartError` if a file has another (width, height) than annotations state of it."""
+    """Raises `JaxpartError` if a file does not have the (width, height) that its annotations state."""
     real = header.width, header.height
     if size is None or size == real:
         return
@@ -182,7 +181,7 @@ def check_size(name: str, header: Header, size: tuple[int, int] | None) -> None:
 
 @contextlib.contextmanager
 def _opened(file: BinaryIO, name: str, *, load: bool = True) -> Iterator[Image.Image]:
-    """The file with Pillow, its first frame decoded; what is raised inside is told as damage."""
+    """Opens a file with Pillow; any exception in the body is reported as damage."""
     if not file.read(1):
         raise JaxpartError(f"{name} is an empty file; replace it")
     try:
@@ -205,7 +204,7 @@ def _opened(file: BinaryIO, name: str, *, load: bool = True) -> Iterator[Image.I
 
 
 def _identified(file: BinaryIO) -> Image.Image:
-    """The file with Pillow, its header read."""
+    """Opens a file with Pillow, common formats first."""
     try:
         return Image.open(file, formats=_USUAL)
     except UnidentifiedImageError:
@@ -220,15 +219,13 @@ def _other_formats() -> tuple[str, ...]:
 
 def _header(image: Image.Image) -> Header:
     try:
-        if (
-            image.format == "PNG"
-        ):  # `getexif` would decode the pixels, after which the chunk may come
+        if image.format == "PNG":  # `getexif` would decode the pixels
             exif = Image.Exif()
             exif.load(image.info.get("exif", b""))
         else:
             exif = image.getexif()
         orientation = exif.get(ExifTags.Base.Orientation, 1)
-    except Exception:  # EXIF of any damage is none
+    except Exception:  # damaged EXIF data are ignored
         orientation = 1
     known = isinstance(orientation, int) and 1 <= orientation <= 8
     return Header(*image.size, image.mode, orientation if known else 1, 1)
@@ -256,12 +253,12 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def crop(image: Image.Image, box: Box) -> Image.Image:
-    """The part of the image in a box; what lies outside the image is black.
+    """Crops an image to a box; pixels outside the image are black.
 
-    Non-integer coordinates are rounded half to even, as Pillow's `crop` does.
+    Coordinates are rounded half to even, as in Pillow's `crop`.
 
     Raises:
-      JaxpartError: No pixel is left in the rounded box.
+      JaxpartError: The rounded box is empty.
     """
     left, top, right, bottom = (round(edge) for edge in box)
     if left >= right or top >= bottom:
@@ -272,10 +269,10 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
 def resize_shorter(
     image: Image.Image, size: int, how: Image.Resampling = Image.Resampling.BICUBIC
 ) -> Image.Image:
-    """The image with its shorter side brought to `size`, as `torchvision.transforms.Resize`.
+    """Resizes the shorter side to `size` pixels, as `torchvision.transforms.Resize`.
 
     Raises:
-      JaxpartError: It is so narrow that the result would have more than `MAX_PIXELS` pixels.
+      JaxpartError: The image is so narrow that the result would have more than `MAX_PIXELS` pixels.
     """
     shorter = min(image.size)
     target = int(size * image.width / shorter), int(size * image.height / shorter)
@@ -288,10 +285,7 @@ def resize_shorter(
 
 
 def center_crop(image: Image.Image, size: int) -> Pixels:
-    """The middle `size` × `size` pixels, as `torchvision.transforms.CenterCrop(size)`.
-
-    The image is at least as large.
-    """
+    """The central `size` × `size` pixels of an image at least as large, as torchvision's `CenterCrop`."""
     width, height = image.size
     left, top = round((width - size) / 2.0), round((height - size) / 2.0)
     return np.asarray(image.crop((left, top, left + size, top + size)))
@@ -300,21 +294,20 @@ def center_crop(image: Image.Image, size: int) -> Pixels:
 def patch_eval(image: Image.Image, box: Box, size: int = 224) -> Pixels:
     """A part patch for retrieval and testing: cropped (black outside) and resized to `size`.
 
-    A keypoint's box has an even whole side, and two numbers that differ by an even whole number
-    are rounded the same way, so the crop is square. Any other box (as a user may give) is cut to
-    the middle square after the resize, so that the result always has the same shape.
+    The side of a keypoint's box is an even integer, so its edges are rounded alike and the crop is
+    square. Any other box is centre-cropped after the resize, so the result always has the same shape.
 
     Raises:
-      JaxpartError: No pixel is left in the rounded box.
+      JaxpartError: The rounded box is empty.
     """
     return center_crop(resize_shorter(crop(image, box), size), size)
 
 
 def patch_train(image: Image.Image, box: Box, size: int = 224) -> Pixels:
-    """A part patch for training a probe: resized to 256 / 224 of `size`, then centre cropped.
+    """A part patch for training a probe: cropped, resized to 256 / 224 of `size`, then centre-cropped.
 
     Raises:
-      JaxpartError: No pixel is left in the rounded box.
+      JaxpartError: The rounded box is empty.
     """
     return image_eval(crop(image, box), size)
 
@@ -322,7 +315,7 @@ def patch_train(image: Image.Image, box: Box, size: int = 224) -> Pixels:
 def image_eval(
     image: Image.Image, size: int = 224, how: Image.Resampling = Image.Resampling.BICUBIC
 ) -> Pixels:
-    """A whole image for testing: shorter side to 256 / 224 of `size`, then centre cropped."""
+    """A whole image for testing: shorter side resized to 256 / 224 of `size`, then centre-cropped."""
     return center_crop(resize_shorter(image, round(size * 256 / 224), how), size)
 
 
@@ -330,12 +323,12 @@ PATCH_TRANSFORMS: dict[str, Callable[[Image.Image, Box, int], Pixels]] = {
     "eval": patch_eval,
     "train": patch_train,
 }
-"""The two fixed views of a part patch; neither is random."""
+"""The two deterministic transforms of a part patch."""
 
 
 def normalize(
     images: UInt8[np.ndarray, "*batch height width 3"], mean: Sequence[float], std: Sequence[float]
 ) -> Float32[np.ndarray, "*batch height width 3"]:
-    """(images / 255 − mean) / std per channel in float32, in torchvision's order of operations."""
+    """(images / 255 − mean) / std per channel in float32, in torchvision's order."""
     scaled = images.astype(np.float32) / np.float32(255)
     return (scaled - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)

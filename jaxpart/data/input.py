@@ -1,10 +1,9 @@
-"""Loading a data set for training and testing: shuffled, shared out, transformed ahead, resumable.
+"""Data loading for training and testing: shuffled, sharded over processes, prefetched and resumable.
 
-A run is one stream of records, epoch after epoch, cut into batches; an epoch need not end where a
-batch does, and only the run's last batch is padded. What stands where in the stream, and the random
-numbers of each record's transform, follow from the seed, the epoch and the record alone. So batches
-do not depend on how many processes, workers or threads there are, and a run goes on exactly from
-any batch, also with other numbers of them.
+A run is one stream of records, epoch after epoch, divided into batches; batches may span two epochs, and
+only the run's last batch is padded. The order of the stream and the random numbers of each record's
+transform depend only on the seed, the epoch and the record. So batches do not depend on the number of
+processes, workers or threads, and a run can resume at any batch with other numbers of them.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from jaxpart.data.source import Record, Source
 from jaxpart.errors import JaxpartError
 
 Transform = Callable[[Record, np.random.Generator], dict[str, np.ndarray]]
-"""What is made of a record, all at random drawn from the generator; picklable for `workers`."""
+"""Makes arrays of a record, with random numbers from the generator; picklable for `workers`."""
 
 State = dict[str, Any]
-"""A position in a run, as JSON takes it."""
+"""A position in a run, serializable to JSON."""
 
 
 class Batch(NamedTuple):
     """This process's rows of a batch.
 
     Attributes:
-      arrays: What the transform gave, stacked; all 0 where `valid` is False.
+      arrays: The transform's arrays, stacked; 0 where `valid` is False.
       valid: False for padding after the last record, and for records that could not be read.
       ids: Record ids, for messages; "" for padding.
     """
@@ -46,12 +45,11 @@ class Batch(NamedTuple):
 
 
 class Loader(Iterator[Batch]):
-    """The batches of a run, made by `load`. To be closed if left before its end.
+    """The batches of a run, made by `load`. Close it unless it is exhausted.
 
     Attributes:
-      num_batches: Batches in the whole run, the same in every process; None without an end.
-      skipped: Why each record that could not be read was left out, by id, as far as this process
-        has come.
+      num_batches: Batches in the whole run, the same in every process; None if endless.
+      skipped: Error message of each unreadable record that this process has skipped so far, by id.
     """
 
     num_batches: int | None
@@ -66,9 +64,9 @@ class Loader(Iterator[Batch]):
         """Reads nothing yet.
 
         Args:
-          start: The data set of all batches from the one with the given index.
-          num_batches: In the whole run.
-          identity: What a state must agree on to be of the same run.
+          start: Makes the data set of all batches from a given index on.
+          num_batches: Batches in the whole run.
+          identity: Settings that a saved state must share to belong to the same run.
         """
         self.num_batches, self.skipped = num_batches, {}
         self._start, self._identity = start, identity
@@ -90,14 +88,14 @@ class Loader(Iterator[Batch]):
         return batch
 
     def get_state(self) -> State:
-        """The position after the last batch given, the same in every process."""
+        """The position after the last returned batch, the same in every process."""
         return {"next_batch": self._next, **self._identity}
 
     def set_state(self, state: State) -> None:
-        """Goes to a position, however many processes and workers there were.
+        """Moves to a saved position, also of other numbers of processes and workers.
 
         Raises:
-          JaxpartError: The state is of another run.
+          JaxpartError: The state belongs to another run.
         """
         for key, mine in self._identity.items():
             if state.get(key) != mine:
@@ -109,7 +107,7 @@ class Loader(Iterator[Batch]):
         self._next = int(state["next_batch"])
 
     def close(self) -> None:
-        """Ends threads and workers; the next batch starts them again."""
+        """Stops threads and workers; the next batch restarts them."""
         if self._iterator is not None:
             self._iterator.close()
         self._iterator = None
@@ -132,19 +130,18 @@ def load(
 
     Args:
       source: The data set.
-      transform: What to make of a record: arrays whose shapes agree within a batch.
-      batch_size: Rows of a batch over all processes, a multiple of `process_count`.
-      shuffle: Whether every epoch has an order of its own, else that of the source.
-      epochs: How often each record comes; None: without end.
-      seed: Of the order and of the transforms, 0 to 2³² − 1.
-      workers: Processes that make whole batches; 0: threads of this process, one per core. Pillow
-        works in parallel in threads, but a fifth of ImageNet's transforms is Python, so that
-        threads fill some five cores. Workers are spawned: a script that asks for them needs
-        `if __name__ == "__main__":`.
-      process_index: Which part of each batch is this process's.
+      transform: Makes arrays of a record; their shapes must agree within a batch.
+      batch_size: Global batch size over all processes, a multiple of `process_count`.
+      shuffle: Whether to shuffle every epoch; else the order is that of the source.
+      epochs: Number of epochs; None: endless.
+      seed: Seed of the order and of the transforms, 0 to 2³² − 1.
+      workers: Worker processes; 0: threads of this process, one per core. Pillow releases the GIL, but
+        a fifth of ImageNet's transforms is Python, so threads scale to about five cores. Workers are
+        spawned, so scripts need `if __name__ == "__main__":`.
+      process_index: Index of this process.
       process_count: Number of processes that share each batch.
-      on_error: What a record that cannot be read does: "raise" its error, or "skip": its row is
-        not valid, and the reason is in `Loader.skipped`.
+      on_error: For unreadable records: "raise", or "skip": the row is not valid, and the reason is in
+        `Loader.skipped`.
 
     Raises:
       JaxpartError: An argument is out of its range, or the source is empty.
@@ -213,7 +210,7 @@ def load(
 
 
 class _Row(NamedTuple):
-    """A record as the transform made it, or the reason why not, or (without an id) padding."""
+    """A transformed record, or the error of an unreadable one, or (without an id) padding."""
 
     id: str = ""
     arrays: dict[str, np.ndarray] | None = None
@@ -222,7 +219,7 @@ class _Row(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Reader:
-    """Reads and transforms the record of an index."""
+    """Reads and transforms the record at an index."""
 
     source: Source
     transform: Transform
@@ -243,10 +240,10 @@ class _Reader:
 
 @dataclasses.dataclass(frozen=True)
 class _Rows(grain.transforms.DatasetSelectionMap):
-    """Which record each row of this process is: the same part of each batch.
+    """Maps each row of this process to a record: the process's share of each batch.
 
-    It selects from two data sets: the epochs one after another, each in the source's order, and the
-    padding. Shuffling is NumPy's, as grain's takes half a millisecond a record where they are few.
+    Selects from two data sets: all epochs in the source's order, and padding. We shuffle with NumPy, since
+    grain takes half a millisecond per record for small data sets.
     """
 
     records: int
@@ -262,23 +259,23 @@ class _Rows(grain.transforms.DatasetSelectionMap):
 
     def __getitem__(self, index: int) -> tuple[int, int]:
         batch, row = divmod(index, self.share)
-        place = (batch * self.process_count + self.process_index) * self.share + row
-        if place >= self.length:
+        position = (batch * self.process_count + self.process_index) * self.share + row
+        if position >= self.length:
             return 1, 0
         if self.seed is None:
-            return 0, place
-        epoch, place = divmod(place, self.records)
-        return 0, epoch * self.records + int(_order(self.records, self.seed, epoch)[place])
+            return 0, position
+        epoch, position = divmod(position, self.records)
+        return 0, epoch * self.records + int(_order(self.records, self.seed, epoch)[position])
 
 
 @functools.lru_cache(maxsize=4)
 def _order(records: int, seed: int, epoch: int) -> Int64[np.ndarray, " records"]:
-    """The shuffled records of an epoch; threads may be at work on two epochs."""
+    """The shuffled order of an epoch; cached, since threads may work on two epochs at once."""
     return np.random.default_rng((seed, epoch)).permutation(records)
 
 
 class _Collate:
-    """Makes a batch of rows, and the reasons for those that could not be read, by record id."""
+    """Stacks rows to a batch, and collects the errors of unreadable records by id."""
 
     def __init__(self, read: _Reader, records: int, name: str) -> None:
         self._read, self._records, self._name = read, records, name
@@ -291,20 +288,20 @@ class _Collate:
             key: np.zeros((len(rows), *np.shape(value)), np.asarray(value).dtype)
             for key, value in example.arrays.items()
         }
-        for place, row in enumerate(rows):
+        for number, row in enumerate(rows):
             for key, value in (row.arrays or {}).items():
                 if np.shape(value) != arrays[key].shape[1:]:
                     raise JaxpartError(
                         f"{key!r} is {np.shape(value)} for {row.id} and {arrays[key].shape[1:]} for "
                         f"{example.id}; use batches of 1, or a transform that gives one size"
                     )
-                arrays[key][place] = value
+                arrays[key][number] = value
         valid = np.array([row.arrays is not None for row in rows])
         errors = {row.id: row.error for row in rows if row.error}
         return Batch(arrays, valid, tuple(row.id for row in rows)), errors
 
     def _any_row(self) -> _Row:
-        """A record that can be read: its shapes are those of a batch in which there is none."""
+        """Any readable record, for the shapes of a batch without one."""
         if self._example is None:
             for index in range(self._records):
                 row = self._read(index, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""Images with label maps: a `Source` over (image, PNG) files, and how label maps are read."""
+"""Images with label maps as a `Source` over (image, PNG) files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from PIL import Image
 from jaxpart.data.folders import file_sizes, fingerprint, list_pairs, read_file
 from jaxpart.data.images import decode_indices
 from jaxpart.data.layouts import Layout
+from jaxpart.data.listed_images import ListedImages
 from jaxpart.data.masks import Labels
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
@@ -22,15 +23,15 @@ _GREY, _EIGHT_BITS = 0, 8
 _SCALED = ((2, _GREY), (4, _GREY))
 
 SPLITS = ("train", "val")
-"""Splits of every segmentation set, whatever its folders call them."""
+"""Splits of every segmentation data set, whatever its folders are called."""
 
 
 PAPER = "the paper's folder (https://github.com/JiePKU/understand-ssl-part-aware)"
-"""Where the prepared folders are, for advice."""
+"""Source of the prepared folders, for error messages."""
 
 
 def paper_layout(*places: str) -> Layout:
-    """The folders that the paper's authors give away: img/{train,val} and ann/{train,val}."""
+    """The layout of the folders published by the paper's authors: img/{train,val} and ann/{train,val}."""
     return Layout(places, ("ann/train", "ann/val"))
 
 
@@ -40,7 +41,7 @@ def paper_pairs(folder: pathlib.Path, split: str) -> list[tuple[str, str]]:
 
 
 def check_names(where: object, names: Sequence[str]) -> None:
-    """Raises `JaxpartError` if there are more labels, the background included, than a byte holds."""
+    """Raises `JaxpartError` if there are more labels, background included, than fit into a byte."""
     if len(names) > IGNORE:
         raise JaxpartError(
             f"{where} has {len(names) - 1} classes; a label map holds {IGNORE - 1} and the background"
@@ -52,14 +53,12 @@ def numbered(count: int) -> tuple[str, ...]:
     return ("background", *(f"class {i}" for i in range(1, count + 1)))
 
 
-class LabelMaps:
+class LabelMaps(ListedImages):
     """Pairs of image and label map files as a `Source`.
 
-    A record has one mask, an 8-bit grey PNG of the image's size. Files that are that already keep
-    their bytes; palette, 1-bit and 16-bit PNGs are stored anew with the same labels.
+    A record has one mask, an 8-bit grey PNG of the image's size. Palette, 1-bit and 16-bit PNGs are
+    re-encoded with the same labels.
     """
-
-    info: DatasetInfo
 
     def __init__(
         self,
@@ -72,39 +71,31 @@ class LabelMaps:
         renumbered: Sequence[int] | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        """Looks at the sizes of the files, for the version; reads none.
+        """Takes the sizes of the files for the version; reads none.
 
         Args:
           name: The data set.
           split: Its split.
-          root: The folder that the paths of `pairs` start from.
+          root: The folder that the paths in `pairs` are relative to.
           pairs: Paths of (image, label map).
           kind: Kind of the mask, "part" or "object".
           class_names: Name of each label, from label 0.
-          renumbered: New label of each label in the files; None if they stay.
+          renumbered: New label of each label in the files; None to keep them.
           notes: See `DatasetInfo`.
 
         Raises:
           JaxpartError: A file is missing.
         """
-        self._root, self._pairs, self._kind = root, tuple(pairs), kind
-        self._renumbered = renumbered
+        self._pairs, self._kind, self._renumbered = tuple(pairs), kind, renumbered
         files = file_sizes(root, (path for pair in self._pairs for path in pair))
-        self.info = DatasetInfo(
+        info = DatasetInfo(
             name=name,
             split=split,
             version=fingerprint(files, repr(tuple(class_names)), repr(renumbered)),
             mask_names={kind: tuple(class_names)},
             notes=notes,
         )
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._pairs)
-
-    def annotation(self, index: int) -> Annotation:
-        """The image's path."""
-        return Annotation(self._pairs[index][0])
+        super().__init__(root, [Annotation(image) for image, _ in self._pairs], info)
 
     def origin(self, index: int) -> tuple[str, ...]:
         """The image and its label map."""
@@ -112,8 +103,8 @@ class LabelMaps:
 
     def __getitem__(self, index: int) -> Record:
         """An image with its label map."""
-        image_path, label_path = self._pairs[index]
-        image, label = read_file(self._root / image_path), read_file(self._root / label_path)
+        label_path = self._pairs[index][1]
+        label = read_file(self._root / label_path)
         if self._renumbered is None:
             mask = grey_png(label, label_path)
         else:
@@ -122,11 +113,11 @@ class LabelMaps:
             table = np.full(IGNORE + 1, IGNORE, np.uint8)
             table[: len(self._renumbered)] = self._renumbered
             mask = table[labels]
-        return Record(self.annotation(index), image, {self._kind: mask})
+        return dataclasses.replace(super().__getitem__(index), masks={self._kind: mask})
 
 
 def encoded(record: Record) -> Record:
-    """The record with files in place of label maps that were drawn."""
+    """The record with PNG files in place of label maps that were drawn."""
     return dataclasses.replace(record, masks=mask_files(record))
 
 
@@ -139,17 +130,17 @@ def mask_files(record: Record) -> dict[str, bytes]:
 
 
 def encode_labels(labels: Labels) -> bytes:
-    """An 8-bit grey PNG file of labels."""
+    """Encodes labels as an 8-bit grey PNG file."""
     file = io.BytesIO()
     Image.fromarray(labels).save(file, "png")
     return file.getvalue()
 
 
 def grey_png(data: bytes, name: str) -> bytes:
-    """A label map as an 8-bit grey PNG: the same bytes if it is one.
+    """A label map as an 8-bit grey PNG; the same bytes if it already is one.
 
     Raises:
-      JaxpartError: It is no label map, or a label is above 255.
+      JaxpartError: It is not a label map, or a label is above 255.
     """
     header = _png_header(data)
     if header == (_EIGHT_BITS, _GREY):
@@ -164,7 +155,7 @@ def grey_png(data: bytes, name: str) -> bytes:
 
 
 def _png_header(data: bytes) -> tuple[int, int] | None:
-    """(bits, colour type) of a PNG file; None if it is none."""
+    """(bits, colour type) of a PNG file; None for other files."""
     if len(data) < 26 or data[:8] != b"\x89PNG\r\n\x1a\n":
         return None
     return data[24], data[25]

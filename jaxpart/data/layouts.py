@@ -1,4 +1,4 @@
-"""Where a data set lies: its own folder, given that folder or one above it, as archives unpack."""
+"""Finding a data set's folder in a root, which may be that folder or one above it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from jaxpart.errors import JaxpartError
 
 _DEPTH = 4
 _MAX_FOLDERS = 5000
-"""How far below a root, and in how many folders, a data set is looked for."""
+"""Limits of the search for a data set: levels below the root, and number of folders."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """One way in which a data set lies on a disk.
+    """A folder structure of a data set.
 
     Attributes:
-      places: Where it may lie below what the user gave, which is itself tried first.
-      marks: Paths in it that tell it from other layouts; one is enough.
+      places: Usual paths below the root, tried after the root itself.
+      marks: Paths in it that identify it; one is enough.
       absent: A path that must not be in it.
-      distinctive: Whether the marks tell it from every other data set, so that it is found in a folder of
-        any name; otherwise only in one that is called as the last folder of a place.
+      distinctive: Whether the marks identify it among all data sets, so that it is found in a folder of any
+        name; otherwise only in one named like the last folder of a place.
     """
 
     places: tuple[str, ...]
@@ -33,10 +33,10 @@ class Layout:
     distinctive: bool = False
 
     def folder(self, root: pathlib.Path, dataset: str) -> pathlib.Path | None:
-        """`root`, or else the usual place that looks like it, or else the only such folder below.
+        """The root, else the matching usual place, else the only matching folder below; or None.
 
         Raises:
-          JaxpartError: There are several.
+          JaxpartError: Several folders match.
         """
         if self._is(root):
             return root
@@ -59,35 +59,35 @@ class Layout:
 def find_layout(
     root: str | pathlib.Path, dataset: str, layouts: Mapping[str, Layout], advice: str
 ) -> tuple[str, pathlib.Path]:
-    """(name of the layout, the data set's own folder) of the first layout found.
+    """(name of the layout, the data set's folder) of the first layout that matches.
 
     Raises:
-      NotThere: None is there.
-      JaxpartError: There are several, see `Layout.folder`.
+      NotThere: No layout matches.
+      JaxpartError: Several folders match, see `Layout.folder`.
     """
     root = pathlib.Path(root)
     for name, layout in layouts.items():
         folder = layout.folder(root, dataset)
         if folder is not None:
             return name, folder
-    wanted = " or ".join(layout.marks[0] for layout in layouts.values())
-    raise NotThere(f"{root} holds no {dataset}: {wanted} is missing; {advice}")
+    marks = " or ".join(layout.marks[0] for layout in layouts.values())
+    raise NotThere(f"{root} holds no {dataset}: {marks} is missing; {advice}")
 
 
 def dataset_folder(
     root: str | pathlib.Path, name: str, needed: Sequence[str], advice: str
 ) -> pathlib.Path:
-    """The data set's own folder, given itself or a folder above it.
+    """The data set's folder at or below a root.
 
     Args:
-      root: What the user gave.
+      root: The folder that the user named.
       name: Name of the folder in the official archive.
-      needed: Files that must lie in it; the first tells it from other folders.
+      needed: Files that must be in it; the first identifies it.
       advice: Where to get the data set, for the error.
 
     Raises:
       NotThere: One of `needed` is missing.
-      JaxpartError: There are several such folders.
+      JaxpartError: Several folders match.
     """
     root = pathlib.Path(root)
     folder = Layout((name,), (needed[0],), distinctive=True).folder(root, name) or root
@@ -98,26 +98,26 @@ def dataset_folder(
 
 
 def unpacked(folder: pathlib.Path, name: str) -> pathlib.Path:
-    """The folder `name` in a folder, or the one of the same name in it, as some archives unpack."""
-    found = folder / name
+    """The innermost of nested folders called `name` (folder/name/name/…), as some archives unpack."""
+    inner = folder / name
     for _ in range(_DEPTH):
-        if not (found / name).is_dir():
+        if not (inner / name).is_dir():
             break
-        found /= name
-    return found
+        inner /= name
+    return inner
 
 
 def only_folder(
     root: pathlib.Path, has: Callable[[pathlib.Path], bool], dataset: str
 ) -> pathlib.Path | None:
-    """The one folder below `root` of which `has` is true, or None; what lies in it is not looked at.
+    """The only folder below `root` for which `has` is true, or None; matches are not searched further.
 
-    Linked folders are followed, each folder once.
+    Links are followed, each folder once.
 
     Raises:
-      JaxpartError: There are several.
+      JaxpartError: Several folders match.
     """
-    found: list[pathlib.Path] = []
+    matches: list[pathlib.Path] = []
     seen = {os.path.realpath(root)}
     level = [root]
     for _ in range(_DEPTH):
@@ -130,15 +130,15 @@ def only_folder(
                     continue
                 seen.add(real)
                 if has(child):
-                    found.append(child)
+                    matches.append(child)
                 else:
                     below.append(child)
         level = below
-    return the_one(found, root, dataset) if found else None
+    return the_one(matches, root, dataset) if matches else None
 
 
 def the_one(folders: Sequence[pathlib.Path], root: pathlib.Path, dataset: str) -> pathlib.Path:
-    """The folder, if all are the same by way of links. Raises `JaxpartError` if they are several."""
+    """The folder, if all paths resolve to the same one; else raises `JaxpartError`."""
     different = list({os.path.realpath(folder): folder for folder in reversed(folders)}.values())
     if len(different) > 1:
         raise JaxpartError(

@@ -1,4 +1,4 @@
-"""One process at a time: a lock that the system lets go of when its process ends, however it ends."""
+"""A file lock that the operating system releases when the process ends."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from jaxpart.errors import JaxpartError
 
 @contextlib.contextmanager
 def locked(path: pathlib.Path, work: str) -> Iterator[None]:
-    """Holds the lock of a file, which is made and stays.
+    """Holds an exclusive lock on a file, which is created and not removed.
 
     Args:
       path: The file.
-      work: What nobody else may do meanwhile, for the error: "preparing data/lip".
+      work: The protected work, for the error: "preparing data/lip".
 
     Raises:
-      JaxpartError: Another process holds it, or the file cannot be made or locked.
+      JaxpartError: Another process holds the lock, or the file cannot be created or locked.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

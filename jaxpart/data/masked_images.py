@@ -1,4 +1,4 @@
-"""Images whose masks stand in a COCO-style file, as a `Source` with one label map each."""
+"""Images with masks in a COCO-style file, as a `Source` with one label map per image."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ class Labelled(NamedTuple):
 def labelled(
     document: CocoFile, labels: Mapping[int, int | None]
 ) -> tuple[dict[int, list[Labelled]], int]:
-    """The annotations of each image that has one to draw, by image id, in the order of the file.
+    """The annotations with a non-empty mask by image id, in file order.
 
     Args:
       document: The file.
-      labels: Label of each category by its id; None: annotations of it are left out.
+      labels: Label of each category by its id; None leaves the category out.
 
     Returns:
-      The annotations, and how many have nothing to draw: no polygon of three corners.
+      The annotations of each image that has one, and the number of empty masks.
 
     Raises:
-      JaxpartError: A field of the file is wrong.
+      JaxpartError: A field of the file is invalid.
     """
     images, ids = document.annotated_images().tolist(), document.unique_ids("annotations").tolist()
     categories, masks = (
         document.integers("annotations", "category_id").tolist(),
         read_masks(document),
     )
-    found: dict[int, list[Labelled]] = {image: [] for image in document.image_ids()}
+    of_image: dict[int, list[Labelled]] = {image: [] for image in document.image_ids()}
     empty = 0
     for row, (image, key, category, mask) in enumerate(
         zip(images, ids, categories, masks, strict=True)
@@ -60,14 +60,14 @@ def labelled(
         if label is not None:
             empty += mask.empty
             if not mask.empty:
-                found[image].append(Labelled(key, label, mask))
-    return {image: drawn for image, drawn in found.items() if drawn}, empty
+                of_image[image].append(Labelled(key, label, mask))
+    return {image: drawn for image, drawn in of_image.items() if drawn}, empty
 
 
 class MaskedImages:
-    """Images of a COCO-style file as a `Source` with one mask, drawn when it is asked for.
+    """Images of a COCO-style file as a `Source` with one mask, drawn on access.
 
-    Later annotations lie above earlier ones. Images without any to draw are left out, which is noted.
+    Later annotations cover earlier ones. Images without a mask are left out, with a note.
     """
 
     info: DatasetInfo
@@ -83,20 +83,20 @@ class MaskedImages:
         kind: str,
         names: tuple[str, ...],
     ) -> None:
-        """Takes what was read of a file.
+        """Takes the parsed file.
 
         Args:
           name: The data set.
           split: Its split.
           document: The file.
           content: Its bytes, for the version.
-          annotations: See `labelled`; in the order in which they are drawn.
+          annotations: See `labelled`; in drawing order.
           images: Id and file of each image by the file's image id.
           kind: Kind of the mask, "part" or "object".
           names: Name of each label, the background first.
 
         Raises:
-          JaxpartError: The size of an image is missing, or there are more labels than a byte holds.
+          JaxpartError: The size of an image is missing, or there are more labels than fit into a byte.
         """
         check_names(document.path, names)
         drawn, empty = annotations
@@ -142,17 +142,17 @@ class MaskedImages:
         return str(self._images[index][1]), str(self._file)
 
     def __getitem__(self, index: int) -> Record:
-        """An image with its mask; nothing is drawn if it is not of the size that the file states."""
+        """An image with its mask. Raises `JaxpartError` if its size is not the one the file states."""
         annotation, image = self.annotation(index), read_file(self._images[index][1])
         width, height = size = self._sizes[index]
         check_size(annotation.id, read_header(io.BytesIO(image), annotation.id), size)
         labels = np.zeros((height, width), np.uint8)
-        for one in self._drawn[index]:
+        for annotated in self._drawn[index]:
             try:
-                labels[draw(one.mask, (height, width))] = one.label
+                labels[draw(annotated.mask, (height, width))] = annotated.label
             except ValueError as error:
                 raise JaxpartError(
-                    f"{self._file}: the segmentation of the annotation with id {one.annotation} "
+                    f"{self._file}: the segmentation of the annotation with id {annotated.annotation} "
                     f"{error}; fix or remove it"
                 ) from None
         return Record(annotation, image, {self._kind: labels})

@@ -1,4 +1,4 @@
-"""Label maps of records: decoded and checked."""
+"""Decoding and checking of label maps."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Labels = UInt8[np.ndarray, "height width"]
 def read_mask(
     record: Record, kind: str, labels: int, size: tuple[int, int] | None = None
 ) -> Labels:
-    """The label map of a record, as the file numbers it: 0 is the background.
+    """The label map of a record; 0 is the background.
 
     Args:
       record: The record.
       kind: "part" or "object".
-      labels: How many labels there are, the background included: `len(info.mask_names[kind])`.
-      size: (height, width) of the image, where it is known; that of the upright one, since an EXIF
-        orientation is applied to images, as OpenCV does, and not to label maps, which Pillow reads.
+      labels: Number of labels, background included: `len(info.mask_names[kind])`.
+      size: (height, width) of the upright image, if known: the EXIF orientation is applied to images, as
+        OpenCV does, but not to label maps, which Pillow reads.
 
     Raises:
-      JaxpartError: There is no such mask, it cannot be read, is not of the image's size, or holds
-        a label that is neither 0 … labels − 1 nor 255.
+      JaxpartError: The mask is missing, cannot be read, has another size than the image, or holds a
+        label that is neither in 0 … labels − 1 nor 255.
     """
     name = f"{record.annotation.id} ({kind} mask)"
     if kind not in record.masks:
@@ -48,15 +48,15 @@ def read_mask(
     return mask.astype(np.uint8, copy=False)
 
 
-def no_labels(where: str, found: Iterable[int], labels: int) -> str:
-    """The sentence for label maps in which no pixel belongs to a class; "" where one does.
+def no_labels(where: str, values: Iterable[int], labels: int) -> str:
+    """The error message for label maps in which no pixel belongs to a class; "" if one does.
 
     Args:
       where: The data set and split.
-      found: Every value in the label maps.
-      labels: How many labels there are, the background included.
+      values: Every value in the label maps.
+      labels: Number of labels, background included.
     """
-    values = sorted(found)
+    values = sorted(values)
     if any(0 < value < labels for value in values):
         return ""
     return (
@@ -67,5 +67,5 @@ def no_labels(where: str, found: Iterable[int], labels: int) -> str:
 
 
 def ignore_background(mask: Labels) -> Labels:
-    """The background 0 as 255, which counts for nothing, and every other class one lower."""
+    """Maps the background 0 to 255 (ignored) and shifts every other label down by one."""
     return np.where(mask == IGNORE, mask, mask - np.uint8(1))

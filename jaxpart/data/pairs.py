@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from jaxpart.data.folders import read_file
 from jaxpart.data.images import read_header
-from jaxpart.data.source import Annotation, DatasetInfo, Record, Source
+from jaxpart.data.source import Source
 from jaxpart.data.subset import Subset
 from jaxpart.errors import JaxpartError
 
@@ -24,21 +22,21 @@ Groups = Mapping[str, tuple[tuple[int, ...], ...]]
 
 @dataclasses.dataclass(frozen=True)
 class PairSet:
-    """Images, pairs of them, and the points of each pair.
+    """Images, pairs of images, and the points of each pair.
 
     Attributes:
       source: The images.
-      sizes: (width, height) of each in pixels.
-      pairs: Numbers of the source and the target image.
-      source_xy: x and y of the points in the source image, pixels; any where not visible.
-      target_xy: In the target image; column by column the same points.
-      source_visible: Whether each can be seen.
-      target_visible: The same of the target image.
+      sizes: (width, height) of each image in pixels.
+      pairs: Indices of the source and the target image.
+      source_xy: x and y of the points in the source image, pixels; arbitrary where not visible.
+      target_xy: x and y of the same points in the target image.
+      source_visible: Whether each point is visible in the source image.
+      target_visible: Whether each point is visible in the target image.
       side: The reference length of each pair, in pixels of its target image.
-      reference: What that is: the longer side of the object's "box" or of the "image".
+      reference: Definition of that length: the longer side of the object's "box" or of the "image".
       classes: The class of each pair.
-      groups: Number of the group of interchangeable parts that each point is of; -1: alone.
-      rule: Which pairs these are, in words.
+      groups: Index of each point's group of interchangeable parts; -1: none.
+      rule: How the pairs were chosen, in words.
     """
 
     source: Source
@@ -60,49 +58,20 @@ class PairSet:
         return self.source_visible & self.target_visible
 
 
-class ListedImages:
-    """Images of a folder as a `Source`, with annotations that were read before."""
-
-    info: DatasetInfo
-
-    def __init__(
-        self, root: pathlib.Path, annotations: Sequence[Annotation], info: DatasetInfo
-    ) -> None:
-        """Takes them as they are; ids are paths below `root`."""
-        self._root, self._annotations, self.info = root, tuple(annotations), info
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._annotations)
-
-    def annotation(self, index: int) -> Annotation:
-        """What was read of an image."""
-        return self._annotations[index]
-
-    def origin(self, index: int) -> tuple[str, ...]:
-        """The image's file."""
-        return (f"{self._root}/{self._annotations[index].id}",)
-
-    def __getitem__(self, index: int) -> Record:
-        """An image with its annotation."""
-        annotation = self.annotation(index)
-        return Record(annotation, read_file(self._root / annotation.id))
-
-
 def class_pairs(
     labels: Sequence[str], most: int, seed: int
 ) -> tuple[Int64[np.ndarray, "pair 2"], tuple[str, ...], str]:
-    """Ordered pairs of different images of one class, and the class of each.
+    """Ordered pairs of different images of one class.
 
     Args:
       labels: The class of each image.
-      most: Of each class, drawn without replacement; 0: all.
-      seed: Of the drawing.
+      most: Limit for each class, sampled without replacement; 0: all.
+      seed: Seed of the sampling.
 
     Returns:
-      The pairs in the order of classes by name, then of images; their classes; and the rule in words.
+      The pairs, sorted by class name and image; the class of each; and the rule in words.
     """
-    found: list[np.ndarray] = []
+    sampled: list[np.ndarray] = []
     classes: list[str] = []
     of_class = np.asarray(labels)
     for number, name in enumerate(sorted(set(labels))):
@@ -110,26 +79,26 @@ def class_pairs(
         chosen = _drawn(len(members) * (len(members) - 1), most, (seed, number))
         source, other = np.divmod(chosen, max(1, len(members) - 1))
         target = other + (other >= source)
-        found.append(np.stack([members[source], members[target]], axis=1))
+        sampled.append(np.stack([members[source], members[target]], axis=1))
         classes += [name] * len(chosen)
     drawn_by = f"at most {most} of each class, drawn by seed {seed}" if most else "all"
-    pairs = np.concatenate(found) if found else np.zeros((0, 2), np.int64)
+    pairs = np.concatenate(sampled) if sampled else np.zeros((0, 2), np.int64)
     return pairs, tuple(classes), f"ordered pairs of images of one class, {drawn_by}"
 
 
 def species_pairs(
     species: Sequence[str], families: Sequence[str], most: int, seed: int
 ) -> tuple[Int64[np.ndarray, "pair 2"], tuple[str, ...], str]:
-    """Ordered pairs of images of two species of one family, and that family.
+    """Ordered pairs of images of two species of one family, which is the class of the pair.
 
     Args:
       species: The species of each image.
       families: The family of each image.
-      most: Of each family, drawn without replacement; 0: all.
-      seed: Of the drawing.
+      most: Limit for each family, sampled without replacement; 0: all.
+      seed: Seed of the sampling.
 
     Returns:
-      As `class_pairs`, in the order of families and species by name.
+      As `class_pairs`, sorted by family and species.
     """
     members = _members(list(zip(families, species, strict=True)))
     units = []
@@ -144,15 +113,15 @@ def species_pairs(
 def family_pairs(
     families: Sequence[str], most: int, seed: int
 ) -> tuple[Int64[np.ndarray, "pair 2"], tuple[str, ...], str]:
-    """Ordered pairs of images of two families, and the family of the source image.
+    """Ordered pairs of images of two families; the source's family is the class of the pair.
 
     Args:
       families: The family of each image.
-      most: Of each ordered pair of families, drawn without replacement; 0: all.
-      seed: Of the drawing.
+      most: Limit for each ordered pair of families, sampled without replacement; 0: all.
+      seed: Seed of the sampling.
 
     Returns:
-      As `class_pairs`, in the order of families by name.
+      As `class_pairs`, sorted by family.
     """
     units = [
         (source[0], [(source[1], target[1])])
@@ -164,39 +133,39 @@ def family_pairs(
 
 
 def _members(labels: Sequence[Any]) -> dict[Any, Int64[np.ndarray, " image"]]:
-    """The images of each label, by label in order."""
-    found: dict[Any, list[int]] = {label: [] for label in sorted(set(labels))}
+    """The indices of the images of each label; sorted by label."""
+    members: dict[Any, list[int]] = {label: [] for label in sorted(set(labels))}
     for image, label in enumerate(labels):
-        found[label].append(image)
-    return {label: np.array(images) for label, images in found.items()}
+        members[label].append(image)
+    return {label: np.array(images) for label, images in members.items()}
 
 
 def _between(
     units: Sequence[tuple[str, Sequence[tuple[np.ndarray, np.ndarray]]]], most: int, seed: int
 ) -> tuple[Int64[np.ndarray, "pair 2"], tuple[str, ...]]:
-    """Pairs of a source and a target image, at most `most` of each unit, and the names of their units.
+    """Pairs of a source and a target image, and the name of each pair's unit.
 
     Args:
-      units: Name of each, and its groups of source images with the target images of each group.
-      most: 0: all.
-      seed: Of the drawing.
+      units: Name of each unit, and its groups of (source images, target images).
+      most: Limit for each unit; 0: all.
+      seed: Seed of the sampling.
     """
-    found, classes = [np.zeros((0, 2), np.int64)], list[str]()
+    pairs, classes = [np.zeros((0, 2), np.int64)], list[str]()
     for number, (name, groups) in enumerate(units):
         ends = np.cumsum([len(sources) * len(targets) for sources, targets in groups], dtype=int)
         chosen = _drawn(int(ends[-1]) if len(ends) else 0, most, (seed, number))
         of = np.searchsorted(ends, chosen, side="right")
         for group in np.unique(of).tolist():
             sources, targets = groups[group]
-            place = chosen[of == group] - (ends[group] - len(sources) * len(targets))
-            source, target = np.divmod(place, len(targets))
-            found.append(np.stack([sources[source], targets[target]], axis=1))
+            index = chosen[of == group] - (ends[group] - len(sources) * len(targets))
+            source, target = np.divmod(index, len(targets))
+            pairs.append(np.stack([sources[source], targets[target]], axis=1))
         classes += [name] * len(chosen)
-    return np.concatenate(found), tuple(classes)
+    return np.concatenate(pairs), tuple(classes)
 
 
 def _drawn(count: int, most: int, seed: tuple[int, int]) -> Int64[np.ndarray, " chosen"]:
-    """Numbers below `count` in rising order: all, or `most` of them drawn without replacement."""
+    """Sorted numbers below `count`: all, or `most` of them sampled without replacement."""
     if not most or count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
@@ -211,18 +180,18 @@ def paired(
     boxes: Float64[np.ndarray, "image 2"] | None = None,
     groups: Groups | None = None,
 ) -> PairSet:
-    """The pairs of images whose annotations have the keypoints of one object each.
+    """A `PairSet` of images whose annotations have the keypoints of one object each.
 
     Args:
       source: The images.
-      pairs: Numbers of source and target images.
+      pairs: Indices of source and target images.
       classes: The class of each pair.
-      rule: Which pairs these are, in words.
+      rule: How the pairs were chosen, in words.
       boxes: Width and height of the object's box in each image, pixels; None: the image is the reference.
       groups: Interchangeable parts of each class.
 
     Raises:
-      JaxpartError: There are no pairs, or an image cannot be read or has a damaged header.
+      JaxpartError: There are no pairs, or the header of an image cannot be read.
     """
     if not len(pairs):
         raise JaxpartError(
@@ -230,18 +199,18 @@ def paired(
         )
     used, numbered = np.unique(pairs, return_inverse=True)
     pairs = numbered.reshape(-1, 2)
-    few = Subset(source, used.tolist())
+    images = Subset(source, used.tolist())
     ids = sorted(source.info.part_names)
     column = {part: number for number, part in enumerate(ids)}
     xy = np.zeros((len(used), len(ids), 2))
     visible = np.zeros((len(used), len(ids)), bool)
     for image in range(len(used)):
-        points = few.annotation(image).keypoints
+        points = images.annotation(image).keypoints
         if points is None:
             continue
         at = [column[part] for part in points.part.tolist()]
         xy[image, at], visible[image, at] = points.xy, points.visible
-    sizes = np.array([image_size(few, image) for image in range(len(used))], np.int64)
+    sizes = np.array([image_size(images, image) for image in range(len(used))], np.int64)
     if boxes is None:
         side = sizes.max(axis=1).astype(np.float64)
     else:
@@ -255,7 +224,7 @@ def paired(
     }
     first, second = pairs.T
     return PairSet(
-        source=few,
+        source=images,
         sizes=sizes,
         pairs=pairs,
         source_xy=xy[first],
@@ -271,7 +240,7 @@ def paired(
 
 
 def image_size(source: Source, index: int) -> tuple[int, int]:
-    """(width, height) of an image: as annotated, or of its header."""
+    """(width, height) of an image: as annotated, else from its header."""
     annotation = source.annotation(index)
     if annotation.size is not None:
         return annotation.size

@@ -1,9 +1,7 @@
 """Colours of pixel classes: the published ones where a data set has them, else our own.
 
-ADE20K's are those that the scene parsing challenge shows its 150 classes in, LIP's those of its
-published visualisations, Pascal-Object's those of the VOC colour map. Nobody has published colours
-for ADE20K-Part and Pascal-Part, so these, like the other sets of parts, critters and readers' own data,
-get ours.
+ADE20K's are those of the scene parsing challenge, LIP's those of its published visualisations,
+Pascal-Object's those of the VOC colour map. The data sets of parts have no published colours.
 """
 
 from __future__ import annotations
@@ -45,16 +43,16 @@ Colours = UInt8[np.ndarray, "classes 3"]
 
 
 def palette(data: str, classes: Sequence[str]) -> Colours:
-    """Red, green and blue of each class: as published if the data set is in `PUBLISHED`, else our own.
+    """RGB of each class: as published if the data set is in `PUBLISHED`, else our own.
 
     Args:
       data: Name of the data set, "ade20k".
       classes: Names of its classes, without the background.
     """
-    return PUBLISHED.get(data, lambda classes: told_apart(len(classes)))(classes)
+    return PUBLISHED.get(data, lambda classes: distinct_colours(len(classes)))(classes)
 
 
-def told_apart(classes: int) -> Colours:
+def distinct_colours(classes: int) -> Colours:
     """One colour per class; neighbours differ most in hue, then in brightness."""
     return np.array(
         [
@@ -91,4 +89,4 @@ PUBLISHED: dict[str, Callable[[Sequence[str]], Colours]] = {
         [voc_colour(_VOC.index(name) + 1) for name in classes], np.uint8
     ),
 }
-"""How to colour the classes of the data sets whose colours are known."""
+"""The colours of the classes of each data set that has published ones."""

@@ -1,4 +1,4 @@
-"""Work on the records of data sets by all cores: processes, since decoding is not all that it takes."""
+"""Parallel work on the records of data sets, in processes since much of it holds the GIL."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 
 _AHEAD = 4
-"""Tasks for each process that are at work or wait for those before them: they bound memory."""
+"""Tasks in flight per process, which bounds the memory."""
 
 _sources: Mapping[str, Source] = {}
-"""The data sets of this process, by split; sent once, not with every task."""
+"""The data sets of this worker process, by split; sent once, not with every task."""
 
 
 def _start(sources: Mapping[str, Source], alive: Connection) -> None:
     global _sources
     _sources = sources
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
 
 
 def _end_with(alive: Connection) -> None:
-    """Ends this process at once when the main one closes the pipe, or is killed."""
+    """Exits this process as soon as the main process closes the pipe or dies."""
     with contextlib.suppress(EOFError, OSError):
         alive.recv_bytes()
     os._exit(1)
@@ -52,18 +52,18 @@ def over_tasks(
     tasks: Sequence[_Task],
     workers: int | None = None,
 ) -> Generator[tuple[_Task, _Result], None, None]:
-    """Yields (task, `function(sources, task)`) in the order of the tasks, a few of which run ahead.
+    """Yields (task, `function(sources, task)`) in the order of the tasks, computed a few tasks ahead.
 
-    To be closed if left before its end, which ends the processes in the midst of their tasks.
+    Close the generator unless it is exhausted; this kills the processes.
 
     Args:
-      function: A function of a module, which another process can find.
+      function: A module-level function.
       sources: Data sets by split.
-      tasks: What to do.
-      workers: Processes; by default one per core. With one, or one task, all is done here.
+      tasks: Arguments of the function.
+      workers: Processes; by default one per core. One worker, or one task, runs in this process.
 
     Raises:
-      JaxpartError: What `function` raises first, which ends the others too, or a process died.
+      JaxpartError: A process died. The first error of `function` is passed on.
     """
     workers = os.cpu_count() or 1 if workers is None else workers
     if workers < 1:

@@ -1,6 +1,6 @@
-"""Part patches: a square around each selected keypoint, sized by the distance to its neighbour.
+"""Part patches: a square around each selected keypoint, sized by the distance to the nearest other one.
 
-The rule of the published loaders (docs/protocol.md, "Part patches"), for any set of keypoints.
+As in the published loaders (docs/protocol.md, "Part patches"), for any set of keypoints.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ class PartSelection:
 
     Attributes:
       parts: Name of each selected part by its official id; at least one.
-      min_parts_per_instance: An instance contributes only if it has at least so many visible
-        selected parts.
-      min_dist: Patches need more than this half distance (pixels) to the next selected keypoint,
-        so that at 1 or more every patch has a pixel…
-      max_dist: …and less than this.
-      beyond: Whether points outside the picture give patches: the published loaders do not look where
-        a point lies, so that those of the official sets do.
+      min_parts_per_instance: Number of visible selected parts that an instance needs to contribute.
+      min_dist: Exclusive lower limit of half the distance to the nearest selected keypoint, in pixels;
+        at least 1, so that no patch is empty.
+      max_dist: Exclusive upper limit.
+      beyond: Whether keypoints outside the image give patches. The published loaders do not check, so
+        they do in the official data sets.
 
     Raises:
-      JaxpartError: No part is selected, or no distance lies between the limits.
+      JaxpartError: No part is selected, or the limits are out of range.
     """
 
     parts: Mapping[int, str]
@@ -42,7 +41,7 @@ class PartSelection:
     beyond: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses a selection that could give no patch, or one without a pixel."""
+        """Checks the fields."""
         if not self.parts:
             raise JaxpartError("a part selection needs at least one part id")
         if not 1 <= self.min_dist < self.max_dist:
@@ -52,7 +51,7 @@ class PartSelection:
             )
 
     def check(self, info: DatasetInfo) -> None:
-        """Raises `JaxpartError` if a selected part does not exist in the data set, or has another name."""
+        """Raises `JaxpartError` if the data set lacks a selected part or calls it differently."""
         for part, name in self.parts.items():
             if part not in info.part_names:
                 raise JaxpartError(
@@ -99,7 +98,7 @@ class Patch:
 
     @property
     def box(self) -> Box:
-        """(left, top, right, bottom) of the crop in pixels; may reach beyond the image."""
+        """(left, top, right, bottom) of the crop in pixels; may extend beyond the image."""
         return (self.x - self.half, self.y - self.half, self.x + self.half, self.y + self.half)
 
 
@@ -107,9 +106,9 @@ def part_patches(source: Source, selection: PartSelection) -> list[Patch]:
     """All part patches of a data set, in the order of its images and their annotations.
 
     Args:
-      source: A data set with keypoints. `CocoPersons` must have been given the same selection,
+      source: A data set with keypoints. `CocoPersons` must have been opened with the same selection,
         since the published order of its images depends on it.
-      selection: Which keypoints to take.
+      selection: The keypoints.
 
     Raises:
       JaxpartError: A selected part does not exist in the data set, or an image has no keypoints.
@@ -128,7 +127,7 @@ def unseen_parts(patches: Sequence[Patch], selection: PartSelection) -> list[str
 
 
 def no_patches(source: Source, selection: PartSelection) -> str:
-    """Why a data set has no part patches, in a sentence."""
+    """The error message for a data set without part patches."""
     where, names = f"{source.info.name} ({source.info.split})", ", ".join(selection.parts.values())
     for index in range(len(source)):
         annotation = source.annotation(index)
@@ -148,11 +147,11 @@ def image_patches(index: int, annotation: Annotation, selection: PartSelection) 
 
     Args:
       index: Index of the image in its source, for `Patch.index`.
-      annotation: What is known of the image.
-      selection: Which keypoints to take.
+      annotation: The image's annotation.
+      selection: The keypoints.
 
     Raises:
-      JaxpartError: The image has no keypoints at all (`None`; an empty set gives no patches).
+      JaxpartError: The annotation's keypoints are `None`.
     """
     if annotation.keypoints is None:
         raise JaxpartError(f"image {annotation.id} has no keypoints; choose a data set of parts")
@@ -173,20 +172,20 @@ def image_patches(index: int, annotation: Annotation, selection: PartSelection) 
 def outside(
     xy: Float64[np.ndarray, "points 2"], size: tuple[int, int]
 ) -> Bool[np.ndarray, " points"]:
-    """Which points lie beyond the edges of a picture of (width, height) pixels; on an edge is inside."""
+    """Which points lie outside an image of (width, height) pixels; points on its edge are inside."""
     return np.any((xy < 0) | (xy > size), axis=1)
 
 
 def _selected(
     annotation: Annotation, keypoints: Keypoints, selection: PartSelection
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(part, instance, x, y) of the visible selected keypoints of the instances with enough."""
+    """(part, instance, x, y) of the visible selected keypoints, of instances with enough of them."""
     counted = keypoints.visible
     if annotation.size is not None and not selection.beyond:
         counted = counted & ~outside(keypoints.xy, annotation.size)
     rows = np.flatnonzero(counted)
-    wanted = [part in selection.parts for part in keypoints.part[rows].tolist()]
-    rows = rows[np.array(wanted, bool)]
+    selected = [part in selection.parts for part in keypoints.part[rows].tolist()]
+    rows = rows[np.array(selected, bool)]
     instance = keypoints.instance[rows]
     counts = collections.Counter(ids := instance.tolist())
     enough = np.array([counts[i] >= selection.min_parts_per_instance for i in ids], bool)
@@ -197,10 +196,10 @@ def _selected(
 def _half_distances(
     x: Float64[np.ndarray, " points"], y: np.ndarray, instance: np.ndarray
 ) -> Float64[np.ndarray, " points"]:
-    """Half the smallest non-zero distance of each point to another; infinite if there is none.
+    """Half the smallest non-zero distance from each point to another; infinite if there is none.
 
-    Measured over (x, y, instance id), as the published COCO loader does: keypoints of two persons
-    are almost never each other's nearest. With one instance it is the plain distance (CUB).
+    The distance is over (x, y, instance id), as in the published COCO loader, so keypoints of two persons
+    are almost never nearest neighbours. For a single instance (CUB) it is the plain distance.
     """
     squares = np.zeros((len(x), len(x)))
     for axis in (x, y, instance.astype(np.float64)):

@@ -1,4 +1,4 @@
-"""The pixels of part patches: every image is read and decoded once, however many patches it has."""
+"""The pixels of part patches; each image is read and decoded once for all its patches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxpart.errors import JaxpartError
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 _IMAGES_AHEAD = 4
-"""Images in work per thread: enough to keep all busy, few enough to hold in memory."""
+"""Items in flight per thread, which bounds the memory."""
 
 
 def read_patches(
@@ -31,23 +31,23 @@ def read_patches(
     on_error: Literal["raise", "skip"] = "raise",
     workers: int | None = None,
 ) -> Iterator[tuple[int, Pixels | JaxpartError]]:
-    """The pixels of each patch, in order, decoded by threads (Pillow works in parallel).
+    """The pixels of each patch, in order, decoded by threads (Pillow releases the GIL).
 
     Args:
-      source: The data set that the patches were made of.
-      patches: Patches of the same image next to each other, as `part_patches` lists them; an image
-        that comes back later is decoded again.
+      source: The data set of the patches.
+      patches: Patches, grouped by image as `part_patches` lists them; an image that reappears later is
+        decoded again.
       size: Side of the result in pixels.
       transform: "eval" or "train", see `jaxpart.data.images`.
-      on_error: What an image that cannot be read does: "raise" its error, or "skip": the error
-        takes the place of the pixels of each of its patches, for the caller to count and report.
+      on_error: For unreadable images: "raise", or "skip": yield the error in place of the pixels of each
+        patch.
       workers: Threads; by default one per core.
 
     Returns:
       An iterator over (index into `patches`, uint8 [size, size, 3] or the error).
 
     Raises:
-      JaxpartError: An option is wrong; while iterating: an image cannot be read ("raise").
+      JaxpartError: An option is invalid; while iterating: an image cannot be read ("raise").
     """
     if transform not in PATCH_TRANSFORMS:
         raise JaxpartError(f"there is no transform {transform!r}; choose eval or train")
@@ -92,11 +92,11 @@ def read_patches(
 def in_order(
     function: Callable[[_Item], _T], items: Iterable[_Item], workers: int | None = None
 ) -> Iterator[_T]:
-    """What a function makes of each item, worked on by threads a bounded way ahead.
+    """Maps a function over items with threads, in order and a bounded number of items ahead.
 
     Args:
       function: Called in threads.
-      items: Looked at as far as the work goes.
+      items: Its arguments.
       workers: Threads; by default one per core.
     """
     workers = workers or os.cpu_count() or 1

@@ -1,7 +1,7 @@
 """A prepared data set as a `Source`: the records of the official folder, from array_record shards.
 
-Records are parsed by the protocol buffers of tensorflow-datasets. Its own `as_data_source` takes 1.6 times
-as long for the same (`python -m benchmarks prepare`), and tells annotations by reading the images.
+Records are parsed with the protocol buffers of tensorflow-datasets. Its `as_data_source` takes 1.6 times as
+long (`python -m benchmarks prepare`), and must read the images for the annotations.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jaxpart.io.files import in_bucket, parse_json, path_of
 from jaxpart.io.npz import read_npz
 
 VERSION = "2.0.0"
-"""Of the format, and name of its folder; readers refuse any other."""
+"""Version of the format, and name of its folder."""
 FORMAT = 2
 METADATA = "metadata.json"
 _EARLIER = "1.0.0/jaxpart.json"
@@ -33,7 +33,7 @@ _BUFFER = 32768
 
 
 def tfds_split(split: str) -> str:
-    """The split's name in tensorflow-datasets, where "all" means every split."""
+    """The split's name in tensorflow-datasets, where "all" is reserved."""
     return "full" if split == "all" else split
 
 
@@ -45,20 +45,20 @@ def annotations_file(split: str) -> str:
 def order_file(split: str) -> str:
     """Name of the file with the order of a split that is the union of all others.
 
-    It holds int64 places in these, laid end to end.
+    It holds int64 positions in their concatenation.
     """
     return f"order-{split}.npz"
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """What is known of a split.
+    """The metadata of a split.
 
     Attributes:
-      info: Names; its version tells which records were left out.
-      records: Their number.
-      skipped: (index, reason) of what was left out.
-      identity: Of the source, see `jaxpart.data.identity.identity_of`.
+      info: Its info; the version depends on the skipped records.
+      records: Number of records.
+      skipped: (index, reason) of each record that was left out.
+      identity: Identity of the source, see `jaxpart.data.identity.identity_of`.
       content: SHA-256 of all images and label maps.
     """
 
@@ -71,7 +71,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Whole:
-    """A split that is the union of others, in an order of its own, see `order_file`."""
+    """A split that is the union of others, in its own order, see `order_file`."""
 
     info: DatasetInfo
     of: tuple[str, ...]
@@ -79,7 +79,7 @@ class Whole:
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """What metadata.json holds."""
+    """The content of metadata.json."""
 
     name: str
     splits: Mapping[str, Split]
@@ -87,10 +87,10 @@ class About:
 
 
 def read_about(folder: pathlib.Path) -> About:
-    """What a prepared folder holds.
+    """Reads the metadata of a prepared folder.
 
     Raises:
-      JaxpartError: metadata.json is missing, damaged or of another version.
+      JaxpartError: metadata.json is missing, damaged or of another format.
     """
     path = folder / METADATA
     try:
@@ -150,12 +150,12 @@ def find_prepared(root: str | pathlib.Path, name: str) -> pathlib.Path | None:
 
 
 def _copied(folder: pathlib.Path, name: str, split: str, names: Sequence[str]) -> pathlib.Path:
-    """This machine's copy of what is read of a split in a bucket; other data have another metadata.json."""
+    """Copies a split's files from a bucket to a local folder named by the hash of metadata.json."""
     from jaxpart.io.buckets import copies_of, copy_missing
 
     content = hashlib.sha256(read_file(folder / METADATA)).hexdigest()[:16]
     copy = copies_of(folder) / content
-    shards = [f"{name}-{tfds_split(one)}.array_record-*" for one in names]
+    shards = [f"{name}-{tfds_split(part)}.array_record-*" for part in names]
     try:
         copy_missing(folder, copy, [*shards, *map(annotations_file, names), order_file(split)])
     except OSError as error:
@@ -164,20 +164,20 @@ def _copied(folder: pathlib.Path, name: str, split: str, names: Sequence[str]) -
 
 
 class Prepared:
-    """A split of a prepared data set as a `Source`, with the `info` and records of its origin."""
+    """A split of a prepared data set as a `Source`, with the original `info` and records."""
 
     info: DatasetInfo
 
     def __init__(self, folder: str | pathlib.Path, split: str) -> None:
-        """Reads what the folder holds, and the annotations.
+        """Reads the metadata and the annotations.
 
         Args:
-          folder: The folder that holds metadata.json; of one in a bucket this machine keeps a copy.
+          folder: The folder with metadata.json; from a bucket it is first copied to this machine.
           split: One of its splits.
 
         Raises:
-          NotThere: There is no such split.
-          JaxpartError: A file is missing, cut off, or of another version.
+          NotThere: The folder does not have this split.
+          JaxpartError: A file is missing, truncated, or of another version.
         """
         self._folder = path_of(folder)
         about = read_about(self._folder)
@@ -207,13 +207,13 @@ class Prepared:
         return self._folder / annotations_file(split)
 
     def _shards_of(self, about: About, split: str) -> list[tuple[str, int, str]]:
-        """(file, records, content and first record) of each shard of a split, in their order."""
+        """(file, number of records, content and first record) of each shard of a split, in order."""
         pattern = f"{about.name}-{tfds_split(split)}.array_record-*-of-*"
         files = sorted(path.name for path in self._folder.glob(pattern))
         counts = [self._reader(file).num_records() for file in files]
         entry = about.splits[split]
-        told = re.search(r"-of-(\d+)$", files[0]) if files else None
-        if told is None or int(told[1]) != len(files) or sum(counts) != entry.records:
+        match = re.search(r"-of-(\d+)$", files[0]) if files else None
+        if match is None or int(match[1]) != len(files) or sum(counts) != entry.records:
             raise JaxpartError(
                 f"{self._folder} has {sum(counts)} of {entry.records} records of {split}, in "
                 f"{len(files)} shards; {_ADVICE}"
@@ -225,39 +225,40 @@ class Prepared:
         ]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the open files, which every process opens for itself."""
+        """Drops the open files, which every process reopens."""
         return {**self.__dict__, "_readers": {}}
 
     def __len__(self) -> int:
         """Number of images."""
         return self._starts[-1]
 
-    def _place(self, index: int) -> int:
+    def _row(self, index: int) -> int:
+        """The row of an image in the concatenated shards."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         index %= len(self)
         return index if self._order is None else int(self._order[index])
 
-    def _position(self, place: int) -> tuple[int, int]:
-        """(shard, record in it)."""
-        shard = bisect.bisect_right(self._starts, place) - 1
-        return shard, place - self._starts[shard]
+    def _position(self, row: int) -> tuple[int, int]:
+        """(shard, record in it) of a row."""
+        shard = bisect.bisect_right(self._starts, row) - 1
+        return shard, row - self._starts[shard]
 
     def annotation(self, index: int) -> Annotation:
-        """What is known of an image, from memory."""
-        return self._table[self._place(index)]
+        """The annotation of an image, from memory."""
+        return self._table[self._row(index)]
 
     def origin(self, index: int) -> str:
-        """The checksum of all that the split holds, and the image's place in it."""
-        shard, position = self._position(self._place(index))
+        """The checksum of the whole split, and the image's position in it."""
+        shard, position = self._position(self._row(index))
         return f"{self._shards[shard][2]} {position}"
 
     def __getitem__(self, index: int) -> Record:
-        """An image with everything known of it."""
+        """An image with its annotation and masks."""
         from tensorflow_datasets.proto import tf_example_pb2
 
-        place = self._place(index)
-        shard, position = self._position(place)
+        row = self._row(index)
+        shard, position = self._position(row)
         file = self._shards[shard][0]
         try:
             data = self._reader(file).read([position])[0]
@@ -266,7 +267,7 @@ class Prepared:
             def value(name: str) -> bytes:
                 return features[name].bytes_list.value[0]
 
-            annotation = self._table[place]
+            annotation = self._table[row]
             if value("id").decode() != annotation.id:
                 raise ValueError(f"the image is {value('id')!r} instead of {annotation.id}")
             masks = {kind: value(f"masks/{kind}") for kind in self.info.mask_names}

@@ -1,7 +1,7 @@
-"""Prepare a data set: array_record shards, written by tensorflow-datasets.
+"""Preparation of data sets as array_record shards, written by tensorflow-datasets.
 
-The folder OUT/NAME/2.0.0 is made whole or not at all: a preparation that was killed is begun anew. The same
-data set gives the same bytes, by however many processes it was read.
+The folder OUT/NAME/2.0.0 is either complete or missing: an interrupted preparation starts over. The bytes
+depend only on the data set, not on the number of processes.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ def prepare(
     Args:
       name: The data set.
       sources: Its splits by name.
-      out: The folder that NAME/2.0.0 is made in.
-      whole: The union of all splits in an order of its own, which is kept, without its records.
-      skip: Whether records that are wrong are left out and listed, instead of ending the work.
+      out: The folder in which to create NAME/2.0.0.
+      whole: The union of all splits; only its order is stored.
+      skip: Whether to leave out and list invalid records instead of raising.
       workers: Processes that read and check; by default one per core.
-      progress: Shows how far it is.
+      progress: Shows the progress.
 
     Returns:
-      The finished folder, and what each split holds; empty where it was finished before.
+      The folder, and a summary of each split; none if the folder was already complete.
 
     Raises:
-      JaxpartError: A record is wrong, an id comes twice, the disk is full or read-only, another
-        process is at work there, or the folder holds other data.
+      JaxpartError: A record is invalid, an id appears twice, the disk is full or read-only, another
+        process is preparing the folder, or it holds other data.
     """
     if in_bucket(out):
         return _prepare_in_bucket(
@@ -74,7 +74,7 @@ def prepare(
             progress=progress or Progress(),
             data_dir=str(out),
         )
-        with _told(folder):
+        with _write_errors(folder):
             builder.download_and_prepare()
     return folder, builder.summaries
 
@@ -88,37 +88,37 @@ def _prepare_in_bucket(
     workers: int | None,
     progress: Progress | None,
 ) -> tuple[pathlib.Path, dict[str, Summary]]:
-    """As `prepare`, on this machine's disk first."""
+    """As `prepare`, first to this machine's disk and then to the bucket."""
     if (folder / METADATA).exists():
         _check_finished(folder, sources, whole)
         return folder, {}
-    found: dict[str, Summary] = {}
+    summaries: dict[str, Summary] = {}
 
     def write(scratch: pathlib.Path) -> None:
-        made, summaries = prepare(
+        prepared, summary_of_split = prepare(
             name, sources, scratch, whole=whole, skip=skip, workers=workers, progress=progress
         )
-        found.update(summaries)
-        for file in made.iterdir():
+        summaries.update(summary_of_split)
+        for file in prepared.iterdir():
             shutil.move(file, scratch)
         shutil.rmtree(scratch / name)
 
     write_folder(folder, write)
-    return folder, found
+    return folder, summaries
 
 
 def prepare_own(name: str, out: str | pathlib.Path) -> tuple[pathlib.Path, str]:
-    """Has a user's own builder write its data set as array_record, which is read without TensorFlow.
+    """Prepares a data set with a user's own builder as array_record, which is read without TensorFlow.
 
     Args:
-      name: Its class as "module:CLASS" or "path.py:CLASS", whose code is run.
+      name: The builder class as "module:CLASS" or "path.py:CLASS"; its code is executed.
       out: The data directory.
 
     Returns:
-      The finished folder, and the name that the data set is opened by.
+      The prepared folder, and the name to open the data set with.
 
     Raises:
-      JaxpartError: There is no such builder, its code raises an error, or the folder cannot be written.
+      JaxpartError: The builder does not exist or fails, or the folder cannot be written.
     """
     import tensorflow_datasets as tfds
 
@@ -128,21 +128,21 @@ def prepare_own(name: str, out: str | pathlib.Path) -> tuple[pathlib.Path, str]:
         builder = getattr(module_of(path), attribute)
         if not (isinstance(builder, type) and issubclass(builder, tfds.core.GeneratorBasedBuilder)):
             raise TypeError("it is not a GeneratorBasedBuilder")
-        made = builder(data_dir=str(out), file_format="array_record")
-        with _told(pathlib.Path(made.data_path)):
-            made.download_and_prepare()
+        instance = builder(data_dir=str(out), file_format="array_record")
+        with _write_errors(pathlib.Path(instance.data_path)):
+            instance.download_and_prepare()
     except JaxpartError:
         raise
-    except Exception as error:  # it is the user's own code
+    except Exception as error:  # of the user's own code
         raise JaxpartError(
             f"{name} cannot be prepared ({type(error).__name__}: {first_line(error)}); fix the builder"
         ) from error
-    return pathlib.Path(made.data_path), f"{PREFIX}{made.info.full_name.rpartition('/')[0]}"
+    return pathlib.Path(instance.data_path), f"{PREFIX}{instance.info.full_name.rpartition('/')[0]}"
 
 
 @contextlib.contextmanager
-def _told(folder: pathlib.Path) -> Iterator[None]:
-    """Silences tensorflow-datasets, and turns what it raises for a bad disk into one sentence."""
+def _write_errors(folder: pathlib.Path) -> Iterator[None]:
+    """Silences tensorflow-datasets, and turns its disk errors into `JaxpartError`."""
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
@@ -158,7 +158,7 @@ def _told(folder: pathlib.Path) -> Iterator[None]:
 def _check_finished(
     folder: pathlib.Path, sources: Mapping[str, Source], whole: Source | None
 ) -> None:
-    """Raises `JaxpartError` unless the finished folder is of these data."""
+    """Raises `JaxpartError` unless the finished folder holds these data."""
     about = read_about(folder)
     wholes = set() if whole is None else {whole.info.split}
     if about.splits.keys() != sources.keys() or about.wholes.keys() != wholes:

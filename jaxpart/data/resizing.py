@@ -1,4 +1,4 @@
-"""Resizing for segmentation: OpenCV's, as the published pipeline, or Pillow's."""
+"""Resizing for segmentation: OpenCV's, as in the published pipeline, or Pillow's."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from PIL import Image
 from jaxpart.errors import JaxpartError
 
 Resize = Literal["opencv", "pillow"]
-"""Whose rules images and label maps are resized by.
+"""Library that resizes images and label maps.
 
-- opencv: bilinear without antialiasing, in OpenCV's fixed point; labels from floor(i · source / target).
-- pillow: bilinear, antialiased where it shrinks; labels from floor((i + ½) · source / target).
+- opencv: bilinear without antialiasing, in fixed point; labels from floor(i · source / target).
+- pillow: bilinear, antialiased when shrinking; labels from floor((i + ½) · source / target).
 """
 
 RESIZES: tuple[str, ...] = get_args(Resize)
@@ -23,7 +23,7 @@ RESIZES: tuple[str, ...] = get_args(Resize)
 
 @functools.cache
 def opencv() -> Any:
-    """The module cv2, slow to import, without threads of its own: images are read on all cores already."""
+    """The module cv2, imported late since it is slow, with a single thread: loading is parallel already."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -31,7 +31,7 @@ def opencv() -> Any:
 
 
 def check_resize(rule: str, where: str) -> None:
-    """Raises `JaxpartError` if there is no such rule."""
+    """Raises `JaxpartError` for an unknown rule."""
     if rule not in RESIZES:
         raise JaxpartError(f"{where} cannot be {rule!r}; choose between {' and '.join(RESIZES)}")
 
@@ -39,11 +39,11 @@ def check_resize(rule: str, where: str) -> None:
 def resize_image(
     pixels: UInt8[np.ndarray, "height width 3"], size: tuple[int, int], rule: Resize
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """An image at another size.
+    """Resizes an image.
 
     Args:
       pixels: RGB.
-      size: (width, height) wanted.
+      size: (width, height) of the result.
       rule: See `Resize`.
     """
     if rule == "pillow":
@@ -55,7 +55,7 @@ def resize_image(
 def resize_labels(
     labels: UInt8[np.ndarray, "height width"], size: tuple[int, int], rule: Resize
 ) -> UInt8[np.ndarray, "rows columns"]:
-    """A label map at another size; as `resize_image`."""
+    """Resizes a label map; see `resize_image`."""
     if rule == "pillow":
         return np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
     cv2 = opencv()

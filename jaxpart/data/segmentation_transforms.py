@@ -1,7 +1,7 @@
-"""Images and label maps to train and test pixel heads (docs/protocol.md, "Part and object segmentation").
+"""Transforms of images and label maps for segmentation (docs/protocol.md, "Part and object segmentation").
 
-The published pipeline is mmsegmentation's on mmcv, whose pixels are OpenCV's: resizing, colours, and an
-EXIF orientation that is applied to the image alone.
+The published pipeline is mmsegmentation's, which uses OpenCV for resizing, colours and EXIF orientation
+(applied to the image only).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CROP_TRIES = 10
 _BRIGHTNESS = 32.0
 _CONTRAST = _SATURATION = 0.5, 1.5
 _HUE, _CIRCLE = 18, 180
-"""In OpenCV's unit of 2 degrees."""
+"""In OpenCV's units of 2 degrees."""
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels."""
@@ -35,15 +35,15 @@ Picture = UInt8[np.ndarray, "height width 3"]
 
 @dataclasses.dataclass(frozen=True)
 class _Segmentation:
-    """What both transforms need to know.
+    """Options of both transforms.
 
     Attributes:
-      kind: Which masks: "part" or "object".
-      labels: How many labels the masks have, the background included.
-      scale: (longest, shortest) side into which an image is fitted.
-      ignore_background: Whether label 0 is ignored and the others count from 0, as in all data
+      kind: Kind of the masks: "part" or "object".
+      labels: Number of labels in the masks, background included.
+      scale: (longest, shortest) side that an image is resized to fit.
+      ignore_background: Whether label 0 is ignored and the others shifted down by one, as for all data
         sets of the paper.
-      resize: By whose rules images and labels are resized.
+      resize: Library that resizes images and labels.
     """
 
     kind: str
@@ -60,9 +60,9 @@ class _Segmentation:
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationTest(_Segmentation):
-    """The whole image, resized with its ratio kept; labels keep the original size.
+    """The whole image, resized with its aspect ratio kept; labels keep the original size.
 
-    Gives "image" uint8 [height, width, 3] and "label" uint8 [original height, original width].
+    Returns "image" uint8 [height, width, 3] and "label" uint8 [original height, original width].
     """
 
     def __call__(self, record: Record, random: np.random.Generator) -> dict[str, np.ndarray]:
@@ -74,14 +74,14 @@ class SegmentationTest(_Segmentation):
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationTrain(_Segmentation):
-    """A random crop of the randomly scaled image: flipped or not, its colours distorted, padded.
+    """A random crop of the randomly scaled image, with random flip and colour distortion, padded.
 
-    Gives "image" uint8 [crop, crop, 3], "label" uint8 [crop, crop] and "size" int32 [2], the
-    (height, width) that the picture fills. Below and to the right of it the label is 255, and the
-    image must be 0 *after* normalisation: `jnp.where(inside(size, shape), normalised, 0)`.
+    Returns "image" uint8 [crop, crop, 3], "label" uint8 [crop, crop] and "size" int32 [2], the
+    (height, width) before padding. The padding, below and to the right, has label 255, and the image
+    must be 0 there *after* normalisation: `jnp.where(inside(size, shape), normalised, 0)`.
 
     Attributes:
-      crop: Side in pixels; the encoder runs at this size.
+      crop: Side in pixels, the encoder's input size.
     """
 
     crop: int = dataclasses.field(kw_only=True)
@@ -111,10 +111,10 @@ class SegmentationTrain(_Segmentation):
 
 
 def inside(size: Any, shape: tuple[int, int]) -> Bool[Any, "batch height width 1"]:
-    """Which pixels the picture fills: False where it is padded below and to the right.
+    """Which pixels belong to the image: False in the padding.
 
     Args:
-      size: (height, width) of each picture, int [batch, 2]; of NumPy or of JAX, also when traced.
+      size: (height, width) of each image before padding, int [batch, 2]; NumPy or (traced) JAX array.
       shape: (height, width) of the padded images.
     """
     rows, columns = (np.arange(side, dtype=np.int32) for side in shape)
@@ -122,17 +122,17 @@ def inside(size: Any, shape: tuple[int, int]) -> Bool[Any, "batch height width 1
 
 
 def fit_size(size: tuple[int, int], scale: tuple[int, int]) -> tuple[int, int]:
-    """The size to which an image grows or shrinks to fit into a scale, its ratio kept.
+    """The size of an image resized to fit into a scale, with its aspect ratio kept.
 
     Args:
       size: (width, height) of the image.
-      scale: Sides of which the longer bounds the image's longer and the shorter its shorter one.
+      scale: Limits of the longer and of the shorter side, in any order.
 
     Returns:
       (width, height), rounded as mmcv's `rescale_size`.
 
     Raises:
-      JaxpartError: Nothing would be left of a side.
+      JaxpartError: A side would have no pixels.
     """
     factor = min(max(scale) / max(size), min(scale) / min(size))
     width, height = (int(side * factor + 0.5) for side in size)
@@ -144,16 +144,15 @@ def fit_size(size: tuple[int, int], scale: tuple[int, int]) -> tuple[int, int]:
 
 
 def smallest_scale(scale: tuple[int, int]) -> tuple[int, int]:
-    """The least of the scales that `SegmentationTrain` draws around a scale."""
+    """The smallest scale that `SegmentationTrain` samples."""
     return int(scale[0] * _RATIOS[0]), int(scale[1] * _RATIOS[0])
 
 
 def choose_crop(label: Labels, crop: int, random: np.random.Generator) -> Box:
-    """A random square, or all of a side that is shorter, in which no class has over 75 %.
+    """A random crop in which no class covers 75 % or more; the whole of a side that is shorter.
 
-    As mmsegmentation's `RandomCrop`: places are drawn uniformly and ten are looked at; one will do
-    if it has at least two classes and each less than 75 % of its labelled pixels. After ten that
-    will not, the next is taken as it comes.
+    As mmsegmentation's `RandomCrop`: positions are uniform. A crop is accepted if it has at least two
+    classes, each on less than 75 % of its labelled pixels; the eleventh is accepted in any case.
 
     Args:
       label: Classes, or 255 for ignored pixels.
@@ -178,11 +177,11 @@ def choose_crop(label: Labels, crop: int, random: np.random.Generator) -> Box:
 
 
 def distort_colours(pixels: Picture, random: np.random.Generator) -> Picture:
-    """Brightness, contrast, saturation and hue, each changed with probability one half.
+    """Changes brightness, contrast, saturation and hue, each with probability ½.
 
-    As mmsegmentation's `PhotoMetricDistortion`, with OpenCV's HSV of 8 bits: brightness by up to ±32
-    levels, contrast and saturation by a factor of 0.5 to 1.5, hue by −36 to 34 degrees in steps of 2;
-    contrast comes with equal chance right after brightness or last.
+    As mmsegmentation's `PhotoMetricDistortion`, with OpenCV's 8-bit HSV: brightness by up to ±32 levels,
+    contrast and saturation by a factor of 0.5 to 1.5, hue by −36 to 34 degrees in steps of 2; contrast
+    either right after brightness or last, with equal probability.
 
     Args:
       pixels: RGB, contiguous.
@@ -213,6 +212,6 @@ def distort_colours(pixels: Picture, random: np.random.Generator) -> Picture:
 
 
 def _levels(factor: float, offset: float) -> UInt8[np.ndarray, " 256"]:
-    """Level · factor + offset of each level, clipped and cut to whole ones as the published code does."""
+    """Lookup table of level · factor + offset, clipped and truncated as in the published code."""
     moved = np.arange(256, dtype=np.float32) * np.float32(factor) + np.float32(offset)
     return np.clip(moved, 0, 255).astype(np.uint8)

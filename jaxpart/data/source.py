@@ -1,7 +1,7 @@
-"""What every data set looks like to the tasks: records by index, in one fixed order.
+"""The interface of all data sets: records by index, in a fixed order.
 
-A `Source` may read the official folders of a data set, prepared shards, or draw its images. It
-is random access and stateless, so any loader can shard, shuffle and resume it.
+A `Source` may read official folders or prepared shards, or draw its images. It is stateless and has random
+access, so any loader can shard, shuffle and resume it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """Names that belong to a data set as a whole.
+    """Metadata of a data set split.
 
     Attributes:
       name: The data set, "cub_parts".
-      split: The split as the data set calls it, "train2017"; "all" where it has none.
+      split: The data set's own name of the split, "train2017"; "all" if it has no splits.
       version: Changes whenever the same index could mean another record.
       part_names: Keypoint name by the official part id, which need not be contiguous.
-      class_names: Name of each image-level class, by label; empty where there are none.
+      class_names: Name of each image-level class, by label; empty if there are none.
       mask_names: Name of each pixel class by mask kind and label; label 0 is the background.
-      notes: What was left out, matched or taken for granted when it was opened, without which its numbers
-        may be misunderstood; no paths, so that the same data have the same.
+      notes: What was left out, matched or assumed on opening, which affects how to read its numbers;
+        without paths, so that they depend on the data only.
     """
 
     name: str
@@ -39,18 +39,18 @@ class DatasetInfo:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """The notes as sentences that say of what they are."""
+        """The notes, each with the data set and split."""
         return tuple(f"{self.name} ({self.split}): {note}" for note in self.notes)
 
 
 @dataclasses.dataclass(frozen=True)
 class Keypoints:
-    """The annotated points of one image, of all its instances, in the order of the annotation.
+    """The annotated points of all instances in one image, in the order of the annotation.
 
     Attributes:
       part: Official part id of each point.
       xy: Position in pixels of the original image, x to the right and y down.
-      visible: Whether the point can be seen.
+      visible: Whether the point is visible.
       instance: Id of the object that the point belongs to (COCO: the annotation id).
     """
 
@@ -62,13 +62,13 @@ class Keypoints:
 
 @dataclasses.dataclass(frozen=True)
 class Annotation:
-    """What is known of an image without opening it.
+    """The annotation of an image, available without opening it.
 
     Attributes:
       id: Unique in the data set; for folders the image's path below the root.
-      keypoints: The image's keypoints, or None where the data set has none.
+      keypoints: The image's keypoints, or None if the data set has none.
       label: The image-level class, an index into `DatasetInfo.class_names`, or None.
-      size: (width, height) in pixels of the image that was annotated, or None where nothing states it.
+      size: (width, height) in pixels of the annotated image, or None if not stated.
     """
 
     id: str
@@ -79,7 +79,7 @@ class Annotation:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One image with everything known of it.
+    """One image with its annotation and masks.
 
     Attributes:
       annotation: See `Annotation`.
@@ -105,17 +105,16 @@ class Source(Protocol):
         ...
 
     def annotation(self, index: int) -> Annotation:
-        """What is known of image `index`, without reading it: cheap enough for a full pass."""
+        """The annotation of an image, without reading the image: cheap enough for a full pass."""
         ...
 
     def origin(self, index: int) -> Sequence[str] | str:
-        """Paths of all files that image `index` is read from, opening none.
+        """Paths of all files that an image is read from, without opening them.
 
-        Where it has no files of its own: a text that is another wherever its content is another, unless
-        `info.version` is.
+        If it has no files of its own: a text that, together with `info.version`, changes with its content.
         """
         ...
 
     def __getitem__(self, index: int) -> Record:
-        """Image `index`, read now. Raises `JaxpartError` naming the file if it cannot be read."""
+        """Reads an image. Raises `JaxpartError` naming the file if it cannot be read."""
         ...

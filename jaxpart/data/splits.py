@@ -1,4 +1,4 @@
-"""What the splits of a data set say together: names that differ, parts and classes that one lacks."""
+"""Comparison of a data set's splits: different names, missing parts and classes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SHOWN = 10
 def compare_splits(
     entry: DataSet, sources: Mapping[str, Source], root: str
 ) -> tuple[list[str], list[str]]:
-    """What is to be said of splits together, and what is wrong, in sentences.
+    """Remarks on the splits of a data set, and problems, as sentences.
 
     Args:
       entry: The data set's entry.
-      sources: The splits that there are, by name; the first is for training.
-      root: Where the data set lies, for messages.
+      sources: The existing splits by name; the first is for training.
+      root: The data set's root, for messages.
     """
     lines: list[str] = []
     faults: list[str] = []
@@ -43,9 +43,9 @@ def compare_splits(
     return lines, faults
 
 
-def unseen_labels(info: DatasetInfo, found: Mapping[str, set[int]]) -> Iterator[str]:
-    """A sentence for each kind of mask some of whose labels no pixel has."""
-    for kind, values in found.items():
+def unseen_labels(info: DatasetInfo, values_of: Mapping[str, set[int]]) -> Iterator[str]:
+    """A sentence for each kind of mask with unused labels; `values_of` has the values of all pixels."""
+    for kind, values in values_of.items():
         names = [
             name
             for label, name in enumerate(info.mask_names[kind])
@@ -56,7 +56,7 @@ def unseen_labels(info: DatasetInfo, found: Mapping[str, set[int]]) -> Iterator[
 
 
 def _patches(entry: DataSet, source: Source, root: str) -> Iterator[str]:
-    """How many patches each part gives. Raises `JaxpartError` if there is none at all."""
+    """The number of part patches, and the parts without any. Raises `JaxpartError` if there are none."""
     selection = selected_parts(entry, source, root)
     patches = part_patches(source, selection)
     if not patches:
@@ -67,7 +67,7 @@ def _patches(entry: DataSet, source: Source, root: str) -> Iterator[str]:
 
 
 def _other_names(first: DatasetInfo, other: DatasetInfo) -> Iterator[str]:
-    """A sentence for each list of names that another split has otherwise."""
+    """A sentence for each list of names that differs between two splits."""
     lists = {"classes": (first.class_names, other.class_names)}
     for kind in (*first.mask_names, *other.mask_names):
         names = first.mask_names.get(kind, ()), other.mask_names.get(kind, ())
@@ -81,7 +81,7 @@ def _other_names(first: DatasetInfo, other: DatasetInfo) -> Iterator[str]:
 
 
 def _classes(first: Source, other: Source) -> Iterator[str]:
-    """A sentence for each side that has no image of a class that the other side has."""
+    """A sentence for each split that lacks classes of the other split."""
     if not first.info.class_names or first.info.class_names != other.info.class_names:
         return
     ours, theirs = ({s.annotation(i).label for i in range(len(s))} for s in (first, other))

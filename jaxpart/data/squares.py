@@ -1,4 +1,4 @@
-"""Whole images as squares of one size, so that their points can be found again in both directions."""
+"""Whole images resized to squares, with the inverse mapping of their points."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from jaxpart.data.views import View
 from jaxpart.errors import JaxpartError
 
 Layout = Literal["centred", "squashed", "corner"]
-"""How an image comes into a square.
+"""How to make an image square.
 
-- centred: longest side resized to the square's (Lanczos), centred on black, as GeoAware-SC does;
-- squashed: both sides resized to the square's (bicubic), as DIFT does;
-- corner: longest side resized to the square's (bicubic), white to the right or below, as probe3d does.
+- centred: longer side resized (Lanczos), centred on black, as in GeoAware-SC;
+- squashed: both sides resized (bicubic), as in DIFT;
+- corner: longer side resized (bicubic), padded with white to the right or below, as in probe3d.
 """
 
 
 def resized(size: tuple[int, int], side: int, layout: Layout) -> tuple[int, int, int, int]:
-    """Width and height of an image in the square, and its left and upper edge there.
+    """Width, height, left and top edge of an image in its square.
 
     Args:
       size: (width, height) of the image, pixels.
-      side: Of the square, pixels.
+      side: Side of the square, pixels.
       layout: See `Layout`.
     """
     if layout == "squashed":
@@ -43,7 +43,7 @@ def resized(size: tuple[int, int], side: int, layout: Layout) -> tuple[int, int,
 
 
 def squared(image: Image.Image, side: int, layout: Layout) -> Pixels:
-    """An RGB image in a square of `side` pixels."""
+    """Makes an RGB image square with `side` pixels."""
     width, height, left, top = resized(image.size, side, layout)
     how = Image.Resampling.LANCZOS if layout == "centred" else Image.Resampling.BICUBIC
     pixels = np.full((side, side, 3), 255 if layout == "corner" else 0, np.uint8)
@@ -52,15 +52,15 @@ def squared(image: Image.Image, side: int, layout: Layout) -> Pixels:
 
 
 def square_view(source: Source, *, size: int, layout: Layout) -> View:
-    """All images of a data set in squares of `size` pixels."""
+    """All images of a data set as squares of `size` pixels."""
 
-    def one(number: int) -> Pixels:
+    def read_image(number: int) -> Pixels:
         record = source[number]
         annotation = record.annotation
         return squared(decode(record.image, annotation.id, annotation.size), size, layout)
 
     def read(numbers: Sequence[int]) -> Iterator[Pixels | JaxpartError]:
-        return in_order(one, numbers)
+        return in_order(read_image, numbers)
 
     ids = [source.annotation(number).id for number in range(len(source))]
     data = f"{source.info.name} {source.info.version}"

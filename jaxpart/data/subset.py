@@ -1,4 +1,4 @@
-"""A data set's images, some of them, numbered anew or kept in memory, as a data set."""
+"""Data sets made of others: subsets, renumbered labels or parts, and copies in memory."""
 
 from __future__ import annotations
 
@@ -14,15 +14,10 @@ from jaxpart.errors import JaxpartError
 
 
 class Subset:
-    """Chosen images of a `Source`, in the order given."""
+    """Some images of a `Source`, in the order of their indices."""
 
     def __init__(self, source: Source, indices: Sequence[int]) -> None:
-        """Reads nothing.
-
-        Args:
-          source: The whole.
-          indices: Which of its images.
-        """
+        """Reads nothing."""
         self._source, self._indices = source, tuple(map(int, indices))
         chosen = zlib.crc32(repr(self._indices).encode())
         version = f"{source.info.version}-{chosen:08x}"
@@ -33,11 +28,11 @@ class Subset:
         return len(self._indices)
 
     def annotation(self, index: int) -> Annotation:
-        """What is known of the image, see `Source`."""
+        """The image's annotation, see `Source`."""
         return self._source.annotation(self._indices[index])
 
     def origin(self, index: int) -> Sequence[str] | str:
-        """Where the image is from, see `Source`."""
+        """The image's origin, see `Source`."""
         return self._source.origin(self._indices[index])
 
     def __getitem__(self, index: int) -> Record:
@@ -46,24 +41,19 @@ class Subset:
 
 
 def random_subset(source: Source, count: int, seed: int) -> Subset:
-    """`count` images, drawn without replacement, at least one and at most all.
+    """`count` random images, at least one and at most all.
 
-    Of one seed, a smaller subset is part of every larger one.
+    With the same seed, larger subsets contain smaller ones.
     """
     order = np.random.default_rng(seed).permutation(len(source))
     return Subset(source, sorted(order[: max(count, 1)].tolist()))
 
 
 class Classes(Subset):
-    """The images of some classes of a `Source`, which are numbered in the order given."""
+    """The images of some classes of a `Source`, relabelled 0, 1, … in the order of `labels`."""
 
     def __init__(self, source: Source, labels: Sequence[int]) -> None:
-        """Reads nothing.
-
-        Args:
-          source: The whole; its images have labels.
-          labels: Labels of the classes that stay.
-        """
+        """Reads the annotations only."""
         self._label_of = {old: new for new, old in enumerate(labels)}
         kept = [i for i in range(len(source)) if source.annotation(i).label in self._label_of]
         super().__init__(source, kept)
@@ -74,7 +64,7 @@ class Classes(Subset):
         return dataclasses.replace(annotation, label=self._label_of[annotation.label or 0])
 
     def annotation(self, index: int) -> Annotation:
-        """What is known of the image, see `Source`."""
+        """The image's annotation, see `Source`."""
         return self._renumbered(super().annotation(index))
 
     def __getitem__(self, index: int) -> Record:
@@ -84,17 +74,17 @@ class Classes(Subset):
 
 
 class RenumberedParts(Subset):
-    """A `Source` whose keypoints have the part ids of another one, by name."""
+    """A `Source` whose keypoints get the part ids of another one, by name."""
 
     def __init__(self, source: Source, part_names: Mapping[int, str]) -> None:
         """Reads nothing.
 
         Args:
           source: The data set.
-          part_names: Names by the ids that its keypoints get.
+          part_names: Names by the new ids.
 
         Raises:
-          JaxpartError: The names are not the same.
+          JaxpartError: The names differ.
         """
         missing, extra = (
             ", ".join(sorted({*names.values()} - {*others.values()}))
@@ -130,7 +120,7 @@ class RenumberedParts(Subset):
         return dataclasses.replace(annotation, keypoints=dataclasses.replace(keypoints, part=part))
 
     def annotation(self, index: int) -> Annotation:
-        """What is known of the image, see `Source`."""
+        """The image's annotation, see `Source`."""
         return self._renumbered(super().annotation(index))
 
     def __getitem__(self, index: int) -> Record:
@@ -140,14 +130,10 @@ class RenumberedParts(Subset):
 
 
 class InMemory:
-    """A `Source` whose images are read (or drawn) once: for small sets that are passed often."""
+    """Keeps the encoded images of a small `Source` in memory, so that each is read or drawn once."""
 
     def __init__(self, source: Source) -> None:
-        """Reads nothing yet.
-
-        Args:
-          source: What is kept, encoded as it is.
-        """
+        """Reads nothing yet."""
         self._source, self.info = source, source.info
         self._records: dict[int, Record] = {}
 
@@ -156,15 +142,15 @@ class InMemory:
         return len(self._source)
 
     def annotation(self, index: int) -> Annotation:
-        """What is known of the image, see `Source`."""
+        """The image's annotation, see `Source`."""
         return self._source.annotation(index)
 
     def origin(self, index: int) -> Sequence[str] | str:
-        """Where the image is from, see `Source`."""
+        """The image's origin, see `Source`."""
         return self._source.origin(index)
 
     def __getitem__(self, index: int) -> Record:
         """The image, see `Source`."""
-        if index not in self._records:  # two threads may read one at once; they read the same
+        if index not in self._records:  # threads may read an image twice, which is harmless
             self._records[index] = encoded(self._source[index])
         return self._records[index]

@@ -1,5 +1,4 @@
-"""Fixed views: pixels that are the same whenever they are read, with names by which what an encoder made of
-them can be found again."""
+"""Deterministic views of images, with keys under which an encoder's features of them are cached."""
 
 from __future__ import annotations
 
@@ -22,18 +21,18 @@ _BATCH = 32
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """Images that are the same whenever they are read.
+    """Images with deterministic pixels.
 
     Attributes:
-      data: The data set with its version, whatever the split.
-      kind: How they are cut and resized, "patch eval".
+      data: The data set and its version, without the split.
+      kind: How images are cropped and resized, "patch eval".
       size: Side in pixels.
-      ids: Name of each item; for messages too.
-      identify: What tells the pictures of the items with the given numbers from others of that name.
-      read: Pixels of the items with the given numbers, in that order; an error in place of those that
-        cannot be read, where the view was asked to skip them.
-      permuted: None: an encoder gets the patches of an image in their order. Else the seed of the
-        permutation, one for each item, in which it gets them against positions that stay.
+      ids: Name of each item, also for messages.
+      identify: Content identities of the items with the given indices.
+      read: Pixels of the items with the given indices, in that order; if the view skips unreadable items,
+        an error in their place.
+      permuted: If not None, the seed of a random permutation for each item, in which an encoder gets the
+        patches of an image while their positions stay.
     """
 
     data: str
@@ -46,12 +45,12 @@ class View:
 
     @functools.cached_property
     def keys(self) -> list[str]:
-        """Of each item, its name and what its picture holds: with `data`, equal keys are equal pixels."""
-        found = self.identify(range(len(self.ids)))
-        return [f"{item} {identity}" for item, identity in zip(self.ids, found, strict=True)]
+        """Name and content identity of each item: with equal `data`, equal keys mean equal pixels."""
+        identities = self.identify(range(len(self.ids)))
+        return [f"{item} {identity}" for item, identity in zip(self.ids, identities, strict=True)]
 
     def subset(self, numbers: Sequence[int]) -> View:
-        """Of some items alone."""
+        """The view of some of the items."""
         ids = [self.ids[number] for number in numbers]
 
         def identify(chosen: Sequence[int]) -> Sequence[str]:
@@ -76,8 +75,10 @@ def patch_view(
 
     def read(numbers: Sequence[int]) -> Iterator[Pixels | JaxpartError]:
         chosen = [patches[number] for number in numbers]
-        found = read_patches(source, chosen, size=size, transform=transform, on_error=on_error)
-        return (pixels for _, pixels in found)
+        patch_pixels = read_patches(
+            source, chosen, size=size, transform=transform, on_error=on_error
+        )
+        return (pixels for _, pixels in patch_pixels)
 
     def identify(numbers: Sequence[int]) -> list[str]:
         return identities(source, [patches[number].index for number in numbers])
@@ -87,15 +88,15 @@ def patch_view(
 
 
 def patch_ids(patches: Sequence[Patch]) -> list[str]:
-    """The name of each patch: its image's and its box."""
+    """The name of each patch: its image and its box."""
     return [f"{patch.image} {list(patch.box)}" for patch in patches]
 
 
 def image_view(source: Source, *, size: int, on_error: Literal["raise", "skip"] = "raise") -> View:
-    """Whole images as they are tested: see `ImageEval`."""
+    """Whole images for testing: see `ImageEval`."""
 
     def read(numbers: Sequence[int]) -> Iterator[Pixels | JaxpartError]:
-        from jaxpart.data.input import load  # Slow to import, and patches need none of it.
+        from jaxpart.data.input import load  # slow to import, and not needed for patches
 
         loader = load(
             Subset(source, numbers),
@@ -109,7 +110,7 @@ def image_view(source: Source, *, size: int, on_error: Literal["raise", "skip"] 
             for pixels, valid, item in zip(
                 batch.arrays["image"], batch.valid, batch.ids, strict=True
             ):
-                if item:  # the others are padding
+                if item:  # not padding
                     yield pixels if valid else JaxpartError(loader.skipped[item])
 
     ids = [source.annotation(number).id for number in range(len(source))]

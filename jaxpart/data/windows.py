@@ -1,4 +1,4 @@
-"""Overlapping windows of whole images, for the patch retrieval pictures (docs/protocol.md)."""
+"""Overlapping windows of whole images, for the figures of patch retrieval (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from jaxpart.data.views import View
 
 PER_SIDE = 7
 ENLARGED = 4
-"""The enlarged image is so many windows wide; a window begins every half of its side."""
+"""Width of the enlarged image in windows; the stride is half a window."""
 
 
 def window_picture(source: Source, index: int, size: int) -> Image.Image:
-    """The image that windows are cut from: resized and cropped as for testing, then enlarged.
+    """The image that windows are cropped from: resized and cropped as for testing, then enlarged.
 
     Args:
       source: The data set.
-      index: Of its image.
-      size: Side of a window in pixels; the picture's is four times that.
+      index: Index of the image.
+      size: Side of a window in pixels; the enlarged image's side is four times that.
 
     Raises:
       JaxpartError: The image cannot be read.
@@ -36,18 +36,18 @@ def window_picture(source: Source, index: int, size: int) -> Image.Image:
 
 
 def window_view(source: Source, images: Sequence[int], *, size: int) -> View:
-    """The 7 × 7 windows of some images, row by row, one image after the other.
+    """The 7 × 7 windows of some images, in row-major order, one image after the other.
 
     Args:
       source: The data set.
-      images: Numbers of its images.
+      images: Indices of its images.
       size: Side of a window in pixels, even.
     """
     count = PER_SIDE**2
     ids = [
-        f"{source.annotation(image).id} window {place // PER_SIDE},{place % PER_SIDE}"
+        f"{source.annotation(image).id} window {number // PER_SIDE},{number % PER_SIDE}"
         for image in images
-        for place in range(count)
+        for number in range(count)
     ]
 
     def read(numbers: Sequence[int]) -> Iterator[Pixels]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -67,15 +67,22 @@ class RandomViews:
         every = len(items) == len(self)
         source = self.source if every else Subset(self.source, items.tolist())
         sizes = [min(recipe.batch_size, len(source)) for recipe in recipes]
-        streams: list[_Stream] = []
-        for size in sorted(set(sizes)):
+        for size in sizes:
             devices.check_batch(size, "a head's batch_size")
-            if not any(size % stream.size == 0 for stream in streams):
-                streams.append(_Stream(self, source, size))
+        parts = shared_parts(sizes)
+        streams = {part: _Stream(self, source, part) for part in set(parts.values())}
         return [
-            ViewBatches(next(s for s in streams if size % s.size == 0), names, recipe, size)
+            ViewBatches(streams[parts[size]], names, recipe, size)
             for names, recipe, size in zip(self.names, recipes, sizes, strict=True)
         ]
+
+
+def shared_parts(sizes: Iterable[int]) -> dict[int, int]:
+    """For each batch size, the number of views that are encoded at once: the least size that divides it."""
+    parts: dict[int, int] = {}
+    for size in sorted(set(sizes)):
+        parts[size] = next((part for part in parts.values() if size % part == 0), size)
+    return parts
 
 
 class ViewBatches(Batches):

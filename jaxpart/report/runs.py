@@ -92,7 +92,7 @@ def read_runs(folders: Sequence[str | pathlib.Path]) -> list[Run]:
     return [
         dataclasses.replace(
             run,
-            label=run.method if names.count(run.method) == 1 else _told_apart(run, runs),
+            label=run.method if names.count(run.method) == 1 else _distinct_colours(run, runs),
         )
         for run in runs
     ]
@@ -105,7 +105,7 @@ def _runs_of(path: pathlib.Path) -> list[pathlib.Path]:
     return [path / name for name in names] or [path]
 
 
-def _told_apart(run: Run, runs: Sequence[Run]) -> str:
+def _distinct_colours(run: Run, runs: Sequence[Run]) -> str:
     """The method and the folder's name; its whole path where two folders share that.
 
     What of it is no text, as line ends and bytes that are not UTF-8, is a "?".

@@ -49,7 +49,7 @@ def test_every_fault_is_named():
     wrong = faults(annotation=Annotation("a", points))
     assert wrong == [
         "a has keypoints of the unknown parts [9]",
-        "a has a keypoint that is no number",
+        "a has a keypoint that is not a number",
     ]
 
 

@@ -205,8 +205,8 @@ def test_an_exif_orientation_that_sizes_cannot_settle_is_said(tmp_path, orientat
     change = (lambda d: None) if stated else every("images", width=None)
     source = part_folder(folder(tmp_path, change, kind="jpeg", orientation=orientation))
     (note,) = source.info.notes
-    assert "pictures with an EXIF orientation: 2 (the first images/3.jpeg)" in note
-    assert "2 with an EXIF orientation (applied beside label maps alone)" in str(
+    assert "images with an EXIF orientation: 2 (the first images/3.jpeg)" in note
+    assert "2 with an EXIF orientation (applied only with label maps)" in str(
         check_source(source, workers=1)[0]
     )
 
@@ -228,7 +228,7 @@ def test_points_outside_the_picture_are_faults_and_give_no_patches(tmp_path, sta
     root = folder(tmp_path / "a", change)
     source = part_folder(root)
     assert (
-        "visible keypoints outside their pictures: 1 (the first of images/3.png)"
+        "visible keypoints outside their images: 1 (the first in images/3.png)"
         in source.info.notes[0]
     )
     assert "beak" not in {name for image, name, *_ in patches(root) if image == "images/3.png"}

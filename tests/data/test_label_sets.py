@@ -49,8 +49,8 @@ def test_lip_with_folders_nested_and_no_list(tmp_path):
 @pytest.mark.parametrize(
     ("listed", "message"),
     [
-        ("77_2\n1_1\n", "train_id.txt lists 1_1, which is not there"),
-        ("77_2\n", "train_id.txt lists 1 images, but 2 are there"),
+        ("77_2\n1_1\n", "train_id.txt lists 1_1, which does not exist"),
+        ("77_2\n", "train_id.txt lists 1 images, but 2 exist"),
         ("77_2\n77_2\n", "train_id.txt, line 2: the id '77_2' appears twice"),
         ("", "train_id.txt is empty"),
     ],

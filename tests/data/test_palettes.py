@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxpart.data.palettes import PUBLISHED, palette, told_apart, voc_colour
+from jaxpart.data.palettes import PUBLISHED, distinct_colours, palette, voc_colour
 from jaxpart.data.sets import SETS
 from jaxpart.data.sets.ade20k_object import OBJECTS as ADE20K_OBJECTS
 from jaxpart.data.sets.lip import PARTS
@@ -53,5 +53,5 @@ def test_known_classes_have_their_colours():
 
 def test_own_colours_differ():
     colours = palette("pascal_part", ["a"] * 193)
-    assert np.array_equal(colours, told_apart(193))
-    assert len(np.unique(told_apart(209), axis=0)) == 209
+    assert np.array_equal(colours, distinct_colours(193))
+    assert len(np.unique(distinct_colours(209), axis=0)) == 209

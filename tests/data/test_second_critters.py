@@ -9,7 +9,7 @@ import pytest
 
 from jaxpart.data.critters import CRITTER_PARTS, PRETRAINING_KINDS, Critters
 from jaxpart.data.critters.second import outlines
-from jaxpart.data.critters.second.kinds import SHAPES, shapes_of
+from jaxpart.data.critters.second.kinds import shapes_of
 from jaxpart.data.critters.second.texture import random_paint
 from jaxpart.data.critters.species import MASK_PARTS, NAMES, PARTS
 from jaxpart.data.parts import part_patches
@@ -41,14 +41,14 @@ def test_no_part_tells_the_kind_and_four_parts_do():
     words = {kind: shapes_of(kind) for kind in KINDS}
     for part in MASK_PARTS:
         shared = collections.Counter(word[part] for word in words.values())
-        assert shared == {shape: len(NAMES) // SHAPES for shape in range(SHAPES)}
+        assert shared == {shape: len(NAMES) // 3 for shape in range(3)}
     for a, b in itertools.combinations(words.values(), 2):
         assert sum(a[part] == b[part] for part in MASK_PARTS) <= 3
 
 
 def test_shapes_of_a_part_differ():
     for part in MASK_PARTS:
-        drawn = [np.concatenate(getattr(outlines, part)(shape)) for shape in range(SHAPES)]
+        drawn = [np.concatenate(getattr(outlines, part)(shape)) for shape in range(3)]
         assert not any(
             a.shape == b.shape and np.allclose(a, b) for a, b in itertools.combinations(drawn, 2)
         )
@@ -106,7 +106,7 @@ def test_keypoint_lies_in_each_shape_of_its_part():
         annotation = critters.annotation(i)
         for part, visible in zip(PARTS, annotation.keypoints.visible, strict=True):
             seen[part, shapes_of(annotation.label)[part]].append(visible)
-    assert len(seen) == len(PARTS) * SHAPES
+    assert len(seen) == len(PARTS) * 3
     assert min(map(np.mean, seen.values())) > 0.7
 
 

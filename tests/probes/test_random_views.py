@@ -20,7 +20,7 @@ from jaxpart.probes.attentive import AttentiveHead
 from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.probe import fit
-from jaxpart.probes.random_views import RandomViews
+from jaxpart.probes.random_views import RandomViews, shared_parts
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
 from jaxpart.training import Stopped
@@ -135,3 +135,9 @@ def test_stopped_between_two_heads_and_resumed(train, tmp_path):
             train(*heads, checkpointer=Checkpointer(folder), log=terminate)
         resumed, _ = train(*heads, checkpointer=Checkpointer(folder))
         assert_same(resumed, undisturbed)
+
+
+def test_parts_of_batches_of_several_sizes():
+    assert shared_parts([8, 16, 8]) == {8: 8, 16: 8}
+    assert shared_parts([12, 8, 24]) == {8: 8, 12: 12, 24: 8}
+    assert shared_parts([1024, 256]) == {256: 256, 1024: 256}

@@ -5,14 +5,14 @@ import io
 import numpy as np
 from PIL import Image
 
-from jaxpart.data.palettes import told_apart
+from jaxpart.data.palettes import distinct_colours
 from jaxpart.tasks.segmentation.pictures import picture
 
 
 def drawn(truth, prediction, names):
     image = Image.new("RGB", truth.shape[::-1], (1, 2, 3))
     with Image.open(
-        io.BytesIO(picture(image, truth, prediction, names, told_apart(len(names))))
+        io.BytesIO(picture(image, truth, prediction, names, distinct_colours(len(names))))
     ) as result:
         return np.asarray(result)
 
@@ -21,7 +21,7 @@ def test_image_truth_and_prediction_lie_side_by_side():
     truth = np.zeros((256, 256), np.uint8)
     truth[128:] = 255
     result = drawn(truth, np.ones_like(truth), ["a", "b"])
-    first, second = told_apart(2).astype(int)
+    first, second = distinct_colours(2).astype(int)
     row, columns = 8 + 20 + 10, [8 + i * 264 + 100 for i in range(3)]
     assert result[row, columns].tolist() == [[1, 2, 3], first.tolist(), second.tolist()]
     ignored = result[row + 200, columns]

@@ -1,8 +1,8 @@
-"""Critters: a drawn data set of 24 kinds that share part variants, with keypoints and masks.
+"""Critters: a synthetic data set of 24 kinds that share part variants, with keypoints and masks.
 
-There are two versions. In the first, colours tell parts as well as shapes do. In the second only
-shapes and places do: see `jaxpart.data.critters.second`. Image i of a version, seed and split is the
-same everywhere: each is drawn from random numbers of its own.
+There are two versions. In the first, colours identify parts as well as shapes do. In the second only
+shapes and positions do: see `jaxpart.data.critters.second`. Every image has its own random seed, so
+image i of a version, seed and split is the same on every machine.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record
 from jaxpart.errors import JaxpartError
 
 PRETRAINING_KINDS = 22
-"""Version 2: the split "pretrain" has the first so many kinds, and never shows the others."""
+"""Version 2: the split "pretrain" has only the first 22 kinds."""
 
 _DRAWERS: dict[int, Any] = {1: first, 2: second}
 _SPLITS = {1: ("train", "test"), 2: ("train", "test", "pretrain")}
 _SIZES = (32, 1024)
 
 CRITTER_PARTS = PartSelection({3: "eye", 4: "wing", 5: "leg", 6: "tail"}, min_dist=4.0)
-"""The parts of the embedded study; the distance limit is for pictures of 96 pixels."""
+"""The parts of the bundled study; the distance limit suits images of 96 pixels."""
 
 
 class Drawing(NamedTuple):
-    """A picture with its masks: RGB, part labels and object labels (0: background)."""
+    """An RGB image with its masks of part and object labels (0: background)."""
 
     image: UInt8[np.ndarray, "size size 3"]
     part_mask: UInt8[np.ndarray, "size size"]
@@ -41,7 +41,7 @@ class Drawing(NamedTuple):
 
 
 class Critters:
-    """Drawn critters as a `Source`; every kind of a split is equally frequent."""
+    """Drawn critters as a `Source`; all kinds of a split are equally frequent."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class Critters:
         """Draws nothing yet.
 
         Args:
-          split: "train" or "test", or "pretrain" of version 2, which lacks the last two kinds; they
-            share no picture, and in version 2 no individual.
-          num_images: Number of pictures.
+          split: "train" or "test"; in version 2 also "pretrain", which lacks the last two kinds. Splits
+            share no image, and in version 2 no individual.
+          num_images: Number of images.
           image_size: Side in pixels, 32 to 1024.
           seed: Not negative.
           version: 1 or 2.
@@ -95,7 +95,7 @@ class Critters:
         )
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return self._num_images
 
     def _scene(self, index: int) -> Any:
@@ -121,14 +121,14 @@ class Critters:
         return Annotation(name, keypoints, scene.kind)
 
     def annotation(self, index: int) -> Annotation:
-        """Keypoints and kind; a keypoint is visible where its part is seen at its place."""
+        """Keypoints and kind; a keypoint is visible where the part mask shows its part."""
         scene = self._scene(index)
         return self._annotation(
             index, scene, _DRAWERS[self._version].draw_part_mask(scene, self._size)
         )
 
     def draw(self, index: int) -> Drawing:
-        """The picture and its masks as arrays."""
+        """The image and its masks as arrays."""
         return self._draw(self._scene(index))
 
     def _draw(self, scene: Any) -> Drawing:
@@ -139,12 +139,12 @@ class Critters:
         )
 
     def origin(self, index: int) -> str:
-        """The version says all."""
+        """Constant: `info.version` determines the content."""
         del index
         return "drawn"
 
     def __getitem__(self, index: int) -> Record:
-        """The picture and its masks as PNG files."""
+        """The image and its masks as PNG files."""
         scene = self._scene(index)
         image, part_mask, object_mask = self._draw(scene)
         return Record(

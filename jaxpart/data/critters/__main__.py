@@ -1,6 +1,6 @@
-"""A picture of the data set for documents: python -m jaxpart.data.critters FILE [--version N]
+"""`python -m jaxpart.data.critters FILE [--version N]`: draws a figure of the data set.
 
-Some critters of the test split and, below them, their part patches as the encoders see them, a row for each
+It shows critters of the test split and, below them, part patches as the encoders see them, one row per
 part.
 """
 
@@ -29,7 +29,7 @@ _PATCH = 60
 
 
 def sheet(version: int) -> Image.Image:
-    """The picture."""
+    """Draws the figure."""
     columns = _COLUMNS * _SIDE // _PATCH
     critters = Critters("test", 2 * columns, image_size=_SIDE, version=version)
     drawn = [critters.draw(i).image for i in range(_COLUMNS * _ROWS)]

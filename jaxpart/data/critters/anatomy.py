@@ -1,6 +1,6 @@
-"""Outlines of a critter's parts, in its own coordinates: body at (0, 0), facing right, y down.
+"""Outlines of a critter's parts in its own coordinates: body at (0, 0), facing right, y down.
 
-A critter is about two units long. Outlines are polygons [points, 2]; what lies behind comes first.
+A critter is about two units long. Outlines are polygons [points, 2], ordered back to front.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KEYPOINTS = {
     "leg": (0.16, 0.60),
     "tail": (-0.92, -0.10),
 }
-"""Where the keypoint of each part stands, at rest."""
+"""Keypoint (x, y) of each part at rest."""
 
 _ELLIPSE = np.stack([f(np.linspace(0, 2 * np.pi, 28, endpoint=False)) for f in (np.cos, np.sin)], 1)
 
@@ -31,7 +31,7 @@ class Outline:
     Attributes:
       points: Corners [points, 2].
       colour: RGB.
-      label: Its label in the part mask; None if it only decorates what lies below it.
+      label: Its label in the part mask; None for decoration, which keeps the label below it.
       edge: Whether a darker line is drawn around it.
     """
 
@@ -139,7 +139,7 @@ def outlines(kind: int, swing: float) -> list[Outline]:
 
     Args:
       kind: Class label.
-      swing: How far the legs are apart, −0.15 to 0.15.
+      swing: How far the legs are spread, −0.15 to 0.15.
     """
     label = {part: i for i, part in enumerate(MASK_PARTS, 1)}
     looks = {part: variant(kind, part) for part in MASK_PARTS}

@@ -1,4 +1,4 @@
-"""One picture: a critter in a random pose before a random background, partly hidden at times."""
+"""One image: a critter in a random pose in front of a random background, sometimes partly hidden."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _LEAVES = ((86, 130, 74), (122, 146, 66), (62, 108, 92), (150, 120, 72), (134, 9
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """Everything that is drawn, in units of the image's side, y down.
+    """All elements of an image, in units of its side, y down.
 
     Attributes:
       kind: Class label of the critter.
       behind: Leaves behind the critter.
       critter: Its outlines, back to front.
-      before: Leaves that may hide it.
+      before: Leaves in front, which may hide it.
       keypoints: Position of each part's keypoint [parts, 2].
       sky: Colour at the top.
       ground: Colour at the bottom.
       horizon: Height of the horizon, 0 to 1.
       texture: Brightness changes of the background, [grid, grid], around 0.
-      light: Direction (x, y) that the light comes from, with its strength as length.
+      light: Direction (x, y) of the light source; its length is the strength.
     """
 
     kind: int
@@ -63,7 +63,7 @@ def _leaf(rng: np.random.Generator, centre: np.ndarray, length: float) -> Outlin
 
 
 def make_scene(rng: np.random.Generator, kind: int) -> Scene:
-    """Draws lots for everything in a picture of a critter of a kind."""
+    """A random scene with a critter of a kind."""
     scale = rng.uniform(0.30, 0.40)
     turn = rng.uniform(-0.3, 0.3)
     side = rng.choice([-1.0, 1.0])
@@ -100,7 +100,7 @@ def make_scene(rng: np.random.Generator, kind: int) -> Scene:
 
 
 def draw_image(scene: Scene, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The picture in RGB."""
+    """The RGB image."""
     large = size * _SUPERSAMPLING
     image = Image.fromarray(_background(scene, size)).resize(
         (large, large), Image.Resampling.BILINEAR
@@ -130,7 +130,7 @@ def _background(scene: Scene, size: int) -> np.ndarray:
 
 
 def draw_part_mask(scene: Scene, size: int) -> UInt8[np.ndarray, "size size"]:
-    """The label of the part at each pixel, 0 for background and what hides the critter."""
+    """The part label of each pixel, 0 for the background and for occluders."""
     mask = Image.new("L", (size, size), 0)
     pencil = ImageDraw.Draw(mask)
     for outline in (*scene.critter, *scene.before):

@@ -1,7 +1,7 @@
-"""What the 24 kinds of critter are made of: part variants that several kinds share.
+"""The 24 kinds of critters of version 1, as combinations of shared part variants.
 
-Each part has eight variants, a shape (0 to 3) with a colour, and each variant belongs to three
-kinds. So knowing a part never tells the kind, and the same part looks different on other kinds.
+Each part has eight variants (a shape from 0 to 3 with a colour), and three kinds share each variant. So
+no single part identifies the kind, and a part looks different on other kinds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAMES = (
 _VARIANTS = 8
 _SHAPES = 4
 
-# Odd steps reach all eight variants; the shifts keep two kinds that share one part apart in others.
+# Odd steps reach all eight variants; the shifts make kinds that share one part differ in others.
 _STEP = {"head": 1, "beak": 3, "eye": 5, "wing": 7, "leg": 3, "tail": 5, "body": 1}
 _SHIFT = {"head": 0, "beak": 1, "eye": 3, "wing": 2, "leg": 5, "tail": 6, "body": 4}
 
@@ -48,18 +48,18 @@ Colour = tuple[int, int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """One look of a part: an outline (0 to 3) and an RGB colour. A body's shape is its texture."""
+    """An outline (0 to 3) and an RGB colour of a part. A body's shape is its texture."""
 
     shape: int
     colour: Colour
 
 
 def variant_index(kind: int, part: str) -> int:
-    """Which of the eight variants of a part a kind has."""
+    """The index (0 to 7) of a kind's variant of a part."""
     return (_STEP[part] * kind + _SHIFT[part] * (kind // _VARIANTS)) % _VARIANTS
 
 
 def variant(kind: int, part: str) -> Variant:
-    """The look of a part of a kind."""
+    """A kind's variant of a part."""
     index = variant_index(kind, part)
     return Variant(index % _SHAPES, _PALETTES[part][index])

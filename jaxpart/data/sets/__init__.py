@@ -1,4 +1,4 @@
-"""All data sets by name: their splits, what they are for, and where they come from."""
+"""All data sets by name, with their splits, terms and sources."""
 
 from __future__ import annotations
 
@@ -37,20 +37,19 @@ from jaxpart.runs.progress import Progress
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """What is known of a data set before it is opened.
+    """A data set's entry.
 
     Attributes:
-      open: Opens a split of it from its folder or one above: (root, split) to `Source`. None for
+      open: Opens a split from the data set's folder or one above: (root, split) to `Source`. None for
         critters, which are drawn.
-      splits: Splits in the order in which they are prepared; the first is for training.
+      splits: Splits in the order of preparation; the first is for training.
       content: Its classes and their number.
-      licence: Whose it is, and on what terms.
+      licence: Owner and terms.
       advice: Where to get it and how to unpack it.
-      whole: A split that is the union of `splits` in an order of its own, or None.
+      whole: A split that is the union of `splits` in its own order, or None.
       instead: A split for folders that have none of `splits`, or None.
-      parts: The parts that retrieval and classification measure; None where there are none, or where
-        they are all that the data set has.
-      retrieval: The split in which parts are retrieved, or None.
+      parts: The parts for retrieval and classification; None for all keypoints of the data set, if any.
+      retrieval: The split for part retrieval, or None.
     """
 
     open: Callable[[str, str], Source] | None
@@ -65,7 +64,7 @@ class DataSet:
 
     @property
     def all_splits(self) -> tuple[str, ...]:
-        """Every split that it can be opened with."""
+        """Every split that can be opened."""
         return (*self.splits, *(split for split in (self.whole, self.instead) if split))
 
 
@@ -208,17 +207,17 @@ SETS = {
         retrieval="all",
     ),
 }
-"""Every data set by the name that a configuration gives it."""
+"""Every data set by its name in configurations."""
 
 ALIASES = {"cub": "cub_parts", "coco": "coco_person_parts"}
-"""Shorter names, which configurations may use too."""
+"""Shorter names for configurations."""
 
 PART_SETS = tuple(name for name, entry in SETS.items() if entry.retrieval)
-"""Data sets of part patches."""
+"""Data sets with part patches."""
 
 
 def find_set(name: str) -> tuple[str, DataSet]:
-    """The canonical name and the entry of a data set. Raises `JaxpartError` if there is none."""
+    """The canonical name and the entry of a data set. Raises `JaxpartError` for an unknown name."""
     if name.startswith(PREFIX):
         return name, DataSet(
             open=functools.partial(tfds.Tfds, name),
@@ -238,18 +237,17 @@ def find_set(name: str) -> tuple[str, DataSet]:
 def open_set(name: str, split: str, config: Any) -> Source:
     """Opens a split of a data set.
 
-    A folder written by `python -m jaxpart.data prepare` is taken in place of the official one where
-    `config.root`, or NAME in it, holds one. Critters are drawn.
+    A prepared data set (`python -m jaxpart.data prepare`) at `config.root`, or at NAME in it, has
+    precedence over the official folder. Critters are drawn.
 
     Args:
       name: A key of `SETS` or `ALIASES`, or `tfds:NAME/CONFIG:VERSION`.
       split: One of the data set's own splits.
       config: The configuration's `data`: root; for critters seed, num_images, image_size and version;
-        for `tfds:` what is stated of it.
+        for `tfds:` see `Stated`.
 
     Raises:
-      JaxpartError: The name or the split is unknown, the root is not given, or the data set is not
-        there or broken.
+      JaxpartError: The name or the split is unknown, or the root or the data set is missing or damaged.
     """
     name, entry = find_set(name)
     if entry.open is not None and config.root:
@@ -268,9 +266,9 @@ def open_official(name: str, split: str, config: Any) -> Source:
             config.num_images,
             image_size=config.image_size,
             seed=config.seed,
-            version=getattr(config, "version", 1),  # runs from before there were two do not say
+            version=getattr(config, "version", 1),  # old runs do not state it
         )
-    if name.startswith(PREFIX):  # has a usual place
+    if name.startswith(PREFIX):  # its root has a default
         return tfds.Tfds(name, config.root, split, stated_in(config))
     if not config.root:
         raise JaxpartError(
@@ -279,8 +277,8 @@ def open_official(name: str, split: str, config: Any) -> Source:
         )
     if in_bucket(config.root):
         raise JaxpartError(
-            f"{config.root} holds no prepared {name}; of a bucket only that is read; write it with "
-            f"`python -m jaxpart.data prepare {name} --out {config.root}`"
+            f"{config.root} holds no prepared {name}, and only prepared data sets can be read from a "
+            f"bucket; write it with `python -m jaxpart.data prepare {name} --out {config.root}`"
         )
     return entry.open(config.root, split)
 
@@ -294,22 +292,22 @@ def open_splits(
     progress: Progress | None = None,
     faults: list[str] | None = None,
 ) -> dict[str, Source]:
-    """The splits of a data set by name: those that are asked for, or else all that are there.
+    """Opens splits of a data set: the requested ones, or all that exist.
 
     Args:
       name: A key of `SETS` or `ALIASES`, or `tfds:NAME/CONFIG:VERSION`.
       config: See `open_set`.
-      splits: Those that are asked for.
+      splits: The requested splits.
       opener: `open_set`, or `open_official`.
-      progress: Is told which are not there.
-      faults: Takes the errors of splits that cannot be opened; without it they are raised.
+      progress: Shows the progress and the missing splits.
+      faults: Collects the errors of splits that cannot be opened; by default they are raised.
 
     Raises:
-      JaxpartError: A split is unknown or not there, or all are not.
+      JaxpartError: A requested split is unknown or missing, or all splits are missing.
     """
     name, entry = find_set(name)
     progress = progress or Progress(shown=False)
-    found: dict[str, Source] = {}
+    sources: dict[str, Source] = {}
     missing: list[NotThere] = []
 
     def try_all(splits: Sequence[str]) -> None:
@@ -319,7 +317,7 @@ def open_splits(
                     source = opener(name, split, config)
                 if len(source) == 0:
                     raise JaxpartError(f"{name} ({split}) holds no image; unpack it again")
-                found[split] = source
+                sources[split] = source
             except NotThere as error:
                 missing.append(error)
             except JaxpartError as error:
@@ -336,17 +334,17 @@ def open_splits(
     if splits and missing:
         raise missing[0]
     first = list(missing)
-    if missing and not found and not faults and entry.instead:
+    if missing and not sources and not faults and entry.instead:
         try_all((entry.instead,))
-    if first and not found and not faults:
+    if first and not sources and not faults:
         raise first[0]
     for error in first:
         progress.say(f"left out: {error}")
-    return found
+    return sources
 
 
 def open_whole(name: str, sources: Mapping[str, Source], config: Any) -> Source | None:
-    """The union of all splits from the official folder; None where it has none, or a split is missing."""
+    """The union of all splits from the official folder; None if it has none or a split is missing."""
     name, entry = find_set(name)
     if entry.whole is None or tuple(sources) != entry.splits:
         return None
@@ -354,10 +352,9 @@ def open_whole(name: str, sources: Mapping[str, Source], config: Any) -> Source 
 
 
 def retrieval_set(name: str, config: Any) -> tuple[Source, PartSelection]:
-    """The data set on which the paper measures part retrieval, and its parts.
+    """The data set for part retrieval, and its parts.
 
-    CUB-200-2011: both splits; COCO: train2017; critters: one drawn split; a part folder: all of its
-    parts.
+    As in the paper, both splits of CUB-200-2011 and train2017 of COCO.
 
     Args:
       name: One of `PART_SETS` or its alias, or a `tfds:` set whose keypoints are stated.
@@ -372,7 +369,7 @@ def retrieval_set(name: str, config: Any) -> tuple[Source, PartSelection]:
 
 
 def classification_sets(name: str, config: Any) -> tuple[Source, Source, PartSelection]:
-    """The training and test sets on which the paper measures part classification, and their parts.
+    """The training and test sets for part classification, and their parts.
 
     Args:
       name: One of `PART_SETS` or its alias, or a `tfds:` set whose keypoints are stated.
@@ -387,10 +384,10 @@ def classification_sets(name: str, config: Any) -> tuple[Source, Source, PartSel
 
 
 def same_parts(source: Source, train: Source) -> Source:
-    """The source with its keypoints numbered as those of the training split, by name.
+    """The source with its keypoints renumbered, by name, as in the training split.
 
     Raises:
-      JaxpartError: The names are not the same.
+      JaxpartError: The names differ.
     """
     if dict(source.info.part_names) == dict(train.info.part_names):
         return source
@@ -398,7 +395,7 @@ def same_parts(source: Source, train: Source) -> Source:
 
 
 def part_split(name: str, config: Any) -> str | None:
-    """The split of a data set in which parts are retrieved; None where it has no keypoints.
+    """The split of a data set for part retrieval; None if it has no keypoints.
 
     Args:
       name: See `find_set`.
@@ -426,7 +423,7 @@ def _part_set(name: str, config: Any) -> tuple[str, DataSet, str]:
 
 
 def selected_parts(entry: DataSet, source: Source, root: str) -> PartSelection:
-    """The parts that are measured on a source. Raises `JaxpartError` if it has no keypoints."""
+    """The parts to evaluate on a source. Raises `JaxpartError` if it has no keypoints."""
     if entry.parts is not None:
         return entry.parts
     if not source.info.part_names:

@@ -13,7 +13,7 @@ CLASSES = 150
 ADVICE = "unpack ADEChallengeData2016.zip (http://sceneparsing.csail.mit.edu) there"
 NAMES_FILE = "objectInfo150.txt"
 FOLDERS = {"train": "training", "val": "validation"}
-"""What the official folders call the splits."""
+"""The splits' names in the official folders."""
 
 PLACES = ("ADEChallengeData2016", "ade20k/ADEChallengeData2016", "ADE20K/ADEChallengeData2016")
 MARKS = ("annotations/training", "annotations/validation")
@@ -27,8 +27,8 @@ def ade20k(root: str | pathlib.Path, split: str) -> LabelMaps:
       split: "train" or "val".
 
     Raises:
-      JaxpartError: The layout is wrong, an image and its label map do not both exist, or a line of
-        objectInfo150.txt is wrong. Without that file classes are called "class 1" to "class 150".
+      JaxpartError: The layout is wrong, an image or label map has no counterpart, or a line of
+        objectInfo150.txt is invalid. Without that file classes are called "class 1" to "class 150".
     """
     check_split("ADE20K", split, SPLITS)
     _, folder = find_layout(root, "ADE20K", {"challenge": Layout(PLACES, MARKS)}, ADVICE)

@@ -21,11 +21,10 @@ OBJECTS = {
     125: "microwave", 130: "dishwasher", 131: "screen", 134: "hood", 135: "sconce",
     137: "traffic light", 140: "fan", 148: "glass", 149: "clock",
 }  # fmt: skip
-"""Name of each class by its label among the 150, in the order of its own labels, from 1.
+"""Name of each class by its label among the 150, in the order of the new labels from 1.
 
-Names and order are those that the paper's published code lists, beside a remark that its class names
-are not right: the authors' own list and order are not public. mIoU, mAcc and aAcc do not depend on
-the order.
+Names and order are those in the paper's published code, which remarks that its class names are wrong;
+the authors' list is not public. mIoU, mAcc and aAcc do not depend on the order.
 """
 
 _LAYOUTS = {
@@ -41,17 +40,16 @@ _LAYOUTS = {
 def ade20k_object(root: str | pathlib.Path, split: str) -> LabelMaps:
     """ADE20K's 59 objects as a `Source`, with a mask "object".
 
-    In the challenge's release the other 91 classes become background; images without any of the 59
-    stay, all background.
+    With the challenge's release the other 91 classes become background; images with none of the 59 are
+    kept.
 
     Args:
       root: The paper's folder (images and annotations with training and validation, 0 = background,
-        no objectInfo150.txt) or one above it ("ade_59object"), or the challenge's, which is told by
-        its objectInfo150.txt.
+        no objectInfo150.txt), the challenge's (with objectInfo150.txt), or one above ("ade_59object").
       split: "train" or "val".
 
     Raises:
-      JaxpartError: The layout is wrong, or an image and its label map do not both exist.
+      JaxpartError: The layout is wrong, or an image or label map has no counterpart.
     """
     check_split("ADE20K-Object", split, SPLITS)
     layout, folder = find_layout(root, "ADE20K-Object", _LAYOUTS, ADVICE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import json
 import pathlib
@@ -33,6 +34,7 @@ from jaxpart.data.label_maps import (
     paper_pairs,
 )
 from jaxpart.data.layouts import Layout, find_layout
+from jaxpart.data.listed_images import ListedImages
 from jaxpart.data.sets.ade20k import FOLDERS
 from jaxpart.data.sets.ade20k_object import OBJECTS
 from jaxpart.data.source import Annotation, DatasetInfo, Record
@@ -41,9 +43,9 @@ from jaxpart.io.text import decode_text
 
 NUM_PARTS = 209
 _CODES = 256 * 26
-"""Class numbers of a colour-coded map are below this."""
+"""Exclusive limit of the class codes in a colour-coded map."""
 _OF_RED = (np.arange(256) // 10 * 256).astype(np.uint16)
-"""What red adds to a class number."""
+"""What red adds to a class code."""
 ADVICE = (
     "unpack the full ADE20K release (ADE20K_2021_17_01, https://ade20k.csail.mit.edu, registration) or "
     f"{PAPER} there"
@@ -55,7 +57,7 @@ _LAYOUTS = {
 }
 
 Pair = tuple[str, str]
-"""Names of an object and of its part, as the annotations write them."""
+"""Names of an object and of its part, as in the annotations."""
 
 
 _ENDS = (".jpg", "_seg.png", "_parts_1.png")
@@ -64,13 +66,12 @@ _ENDS = (".jpg", "_seg.png", "_parts_1.png")
 def ade20k_part(root: str | pathlib.Path, split: str) -> Ade20kParts | LabelMaps:
     """ADE20K's parts of objects as a `Source`, with a mask "part".
 
-    The paper's 209 classes and their order are not public: its folder has "class 1" to "class 209".
-    From the full release classes are chosen by this rule, so figures are not the paper's: of all
-    (object, part) pairs of the 59 objects of `ade20k_object` (told by the first of an object's names),
-    parts of first level only, the 209 that are seen in most images of both splits (ties by name),
-    sorted. A pixel has a part's label where the part map shows the part and the object map shows its
-    object; all others are background. Opening the release reads every annotation once for the list; a
-    prepared set has it.
+    The paper's 209 classes and their order are not public: in its folder they are "class 1" to "class 209".
+    From the full release we choose 209 classes by a rule, so numbers are not the paper's: the first-level
+    (object, part) pairs of the 59 objects of `ade20k_object` (by an object's first name) that appear in
+    most images of both splits (ties by name), sorted. A pixel gets a part's label where the part map shows
+    the part and the object map shows its object; all others are background. Opening the release reads every
+    annotation once to list the classes; a prepared data set stores the list.
 
     Args:
       root: ADE20K_2021_17_01 (with images/ADE), or the paper's folder (img and ann), or one above.
@@ -87,14 +88,11 @@ def ade20k_part(root: str | pathlib.Path, split: str) -> Ade20kParts | LabelMaps
     return LabelMaps("ade20k_part", split, folder, pairs, "part", numbered(NUM_PARTS))
 
 
-class Ade20kParts:
-    """The full release as a `Source` with a mask "part", drawn when it is asked for."""
-
-    info: DatasetInfo
+class Ade20kParts(ListedImages):
+    """The full release as a `Source` with a mask "part", drawn on access."""
 
     def __init__(self, split: str, folder: pathlib.Path) -> None:
-        """Reads every annotation, for the list of classes (see `ade20k_part`)."""
-        self._root = folder
+        """Reads every annotation to list the classes (see `ade20k_part`)."""
         scenes = {name: _scenes(folder, name) for name in FOLDERS.values()}
         self._scenes = scenes[FOLDERS[split]]
         if not self._scenes:
@@ -116,41 +114,33 @@ class Ade20kParts:
         files = file_sizes(
             folder, (f"{scene}{end}" for scene in self._scenes for end in (".jpg", "_seg.png"))
         )
-        self.info = DatasetInfo(
+        info = DatasetInfo(
             name="ade20k_part",
             split=split,
             version=fingerprint(files, repr(codes)),
             mask_names={"part": names},
         )
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._scenes)
-
-    def annotation(self, index: int) -> Annotation:
-        """The image's path."""
-        return Annotation(f"{self._scenes[index]}.jpg")
+        super().__init__(folder, [Annotation(f"{scene}.jpg") for scene in self._scenes], info)
 
     def origin(self, index: int) -> tuple[str, ...]:
-        """The image and its maps, of which that of parts may be missing."""
+        """The image and its maps; the map of parts may not exist."""
         return tuple(f"{self._root}/{self._scenes[index]}{end}" for end in _ENDS)
 
     def __getitem__(self, index: int) -> Record:
         """An image with its mask."""
-        annotation = self.annotation(index)
-        path = self._root / annotation.id
-        image, whole = read_file(path), self._codes(index, "_seg.png")
+        record, whole = super().__getitem__(index), self._codes(index, "_seg.png")
         labels = np.zeros(whole.shape, np.uint8)
         if (self._root / f"{self._scenes[index]}_parts_1.png").exists():
             part = self._codes(index, "_parts_1.png")
             if part.shape != whole.shape:
+                path = self._root / record.annotation.id
                 raise JaxpartError(f"the maps of objects and parts of {path} differ in size")
             shown = part > 0
             labels[shown] = self._labels[self._wholes[whole[shown]], self._parts[part[shown]]]
-        return Record(annotation, image, {"part": labels})
+        return dataclasses.replace(record, masks={"part": labels})
 
     def _codes(self, index: int, end: str) -> np.ndarray:
-        """Class numbers of a colour-coded map: red / 10 · 256 + green, uint16 [height, width]."""
+        """Class codes of a colour-coded map: red / 10 · 256 + green, uint16 [height, width]."""
         path = self._root / f"{self._scenes[index]}{end}"
         pixels = decode_channels(read_file(path), str(path))
         if pixels.ndim != 3:
@@ -160,17 +150,17 @@ class Ade20kParts:
         return _OF_RED[pixels[..., 0]] + pixels[..., 1]
 
 
-@functools.lru_cache(maxsize=1)  # both splits ask the same, one after the other
+@functools.lru_cache(maxsize=1)  # both splits need it
 def _chosen_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> dict[Pair, tuple[int, int]]:
-    """Class numbers of the pairs that the rule chooses, sorted by pair; kept in the user's cache."""
+    """Class codes of the pairs that the rule chooses, sorted by pair; kept in the user's cache."""
 
     def choose() -> list[tuple[Pair, tuple[int, int]]]:
         counts: collections.Counter[Pair] = collections.Counter()
         codes: dict[Pair, tuple[int, int]] = {}
         for stamp in stamps:
-            found = read_parts(folder / stamp.name)
-            counts.update(found.keys())
-            codes.update(found)
+            codes_of_image = read_parts(folder / stamp.name)
+            counts.update(codes_of_image.keys())
+            codes.update(codes_of_image)
         most = sorted(counts, key=lambda pair: (-counts[pair], pair))[:NUM_PARTS]
         return [(pair, codes[pair]) for pair in sorted(most)]
 
@@ -180,13 +170,13 @@ def _chosen_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> dict[Pair,
 
 def _scenes(folder: pathlib.Path, split: str) -> list[str]:
     """Paths below `folder`, without suffix, of a split's images, sorted."""
-    place = f"images/ADE/{split}"
+    images = f"images/ADE/{split}"
     try:
-        found = walk_images(folder / place, (".png",))
+        paths = walk_images(folder / images, (".png",))
     except (NotThere, NoImages):
         return []
-    maps = (path for path in found if path.endswith("_seg.png"))
-    return sorted(f"{place}/{path.removesuffix('_seg.png')}" for path in maps)
+    maps = (path for path in paths if path.endswith("_seg.png"))
+    return sorted(f"{images}/{path.removesuffix('_seg.png')}" for path in maps)
 
 
 def _first(names: str) -> str:
@@ -197,7 +187,7 @@ _OBJECTS = frozenset(OBJECTS.values())
 
 
 def read_parts(path: pathlib.Path) -> dict[Pair, tuple[int, int]]:
-    """Class numbers (object, part) of each pair of an annotation file that the rule may choose.
+    """Class codes (object, part) of each pair in an annotation file that the rule may choose.
 
     Raises:
       JaxpartError: The file cannot be read, is damaged or lacks a field.
@@ -205,7 +195,7 @@ def read_parts(path: pathlib.Path) -> dict[Pair, tuple[int, int]]:
     data = read_file(path)
     try:
         text = decode_text(data, path)
-    except JaxpartError:  # some of the official files
+    except JaxpartError:  # some official files are not UTF-8
         text = data.decode("latin-1")
     try:
         document = json.loads(text)
@@ -223,9 +213,9 @@ def _parts(objects: Sequence[dict[str, Any]]) -> dict[Pair, tuple[int, int]]:
     by_id = {entry["id"]: entry for entry in objects}
     pairs = {}
     for part in objects:
-        of = part["parts"]["ispartof"]  # an id, or an empty list
-        if part["parts"]["part_level"] == 1 and isinstance(of, int) and of in by_id:
-            whole = by_id[of]
+        owner = part["parts"]["ispartof"]  # an id, or an empty list
+        if part["parts"]["part_level"] == 1 and isinstance(owner, int) and owner in by_id:
+            whole = by_id[owner]
             if _first(whole["name"]) in _OBJECTS:
                 pair = whole["name"], part["name"]
                 codes = whole["name_ndx"], part["name_ndx"]

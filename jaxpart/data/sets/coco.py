@@ -29,11 +29,10 @@ _NAMES = ("nose", *(f"{side}_{part}" for part in _SIDED for side in ("left", "ri
 class CocoPersons:
     """The images of COCO that have annotated persons, as a `Source`.
 
-    Images come in the published loader's order: by the first person in the annotation file that
+    Images are in the published loader's order: by the first person in the annotation file that
     contributes to the selected parts; images without such a person follow, by their first person.
     Within an image, persons keep the file's order. Part ids are the official ones (1 nose … 17 right
-    ankle) by name, in whatever order a file lists them; instances are annotation ids, and only points with
-    v = 2 are visible.
+    ankle), matched by name; instances are annotation ids, and only points with v = 2 are visible.
     """
 
     info: DatasetInfo
@@ -47,12 +46,12 @@ class CocoPersons:
         """Reads the annotations.
 
         Args:
-          root: The folder that holds `annotations` and the image folders, or one above it ("coco").
+          root: The folder with `annotations` and the image folders, or one above it ("coco").
           split: "train2017" or "val2017".
           selection: The parts that decide the order of the images; all keypoints are kept.
 
         Raises:
-          JaxpartError: The layout is wrong, or a field of the annotation file is.
+          JaxpartError: The layout is wrong, or a field of the annotation file is invalid.
         """
         if split not in SPLITS:
             raise JaxpartError(f"COCO has no person keypoints {split!r}; choose one of {SPLITS}")
@@ -104,47 +103,47 @@ def _read(
 ) -> tuple[list[tuple[int, str]], tuple[str, ...], list[Annotation]]:
     """Names of the parts by id, notes, and the annotations of `CocoPersons`, from the content of a file."""
     document = CocoFile(file, data)
-    found = document.instances(known=_NAMES)
-    visible = found.points[:, 2] == SEEN
-    counted = found.row[visible & np.isin(found.part, list(selection.parts))]
-    selected = np.bincount(counted, minlength=len(found.image))
-    contributing = found.image[selected >= selection.min_parts_per_instance]
-    order = dict.fromkeys(itertools.chain(contributing.tolist(), found.image.tolist()))
+    instances = document.instances(known=_NAMES)
+    visible = instances.points[:, 2] == SEEN
+    counted = instances.row[visible & np.isin(instances.part, list(selection.parts))]
+    selected = np.bincount(counted, minlength=len(instances.image))
+    contributing = instances.image[selected >= selection.min_parts_per_instance]
+    order = dict.fromkeys(itertools.chain(contributing.tolist(), instances.image.tolist()))
     names = matched(document.file_names(order), existing, file)
     sizes = document.sizes()
     rank = {key: index for index, key in enumerate(order)}
-    index = np.array([rank[key] for key in found.image.tolist()])[found.row]
+    index = np.array([rank[key] for key in instances.image.tolist()])[instances.row]
     rows = np.argsort(index, kind="stable")
     starts = np.cumsum(np.bincount(index, minlength=len(order)))[:-1]
-    columns = found.part, found.points[:, :2], visible, found.instance[found.row]
+    columns = instances.part, instances.points[:, :2], visible, instances.instance[instances.row]
     groups = zip(*(np.split(values[rows], starts) for values in columns), strict=True)
     annotations = [
         Annotation(f"{split}/{name}", Keypoints(*keypoints), size=sizes[key])
         for key, name, keypoints in zip(order, names, groups, strict=True)
     ]
-    return list(found.part_names.items()), found.notes(), annotations
+    return list(instances.part_names.items()), instances.notes(), annotations
 
 
 def _annotation_file(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
-    """The folder of COCO, and the file of the persons of a split in it."""
+    """COCO's folder, and a split's file of person keypoints in it."""
     name = f"person_keypoints_{split}.json"
-    for place in ("annotations", "annotations/annotations"):
-        layout = Layout(("coco", "COCO", "coco2017"), (f"{place}/{name}",), distinctive=True)
+    for parent in ("annotations", "annotations/annotations"):
+        layout = Layout(("coco", "COCO", "coco2017"), (f"{parent}/{name}",), distinctive=True)
         folder = layout.folder(root, "COCO")
         if folder is not None:
-            return folder, folder / place / name
+            return folder, folder / parent / name
     raise NotThere(f"{root} holds no coco: annotations/{name} is missing; {ADVICE}")
 
 
 def image_folder(folder: pathlib.Path, split: str) -> pathlib.Path:
-    """Where the images of a split lie, in COCO's folder or beside it; the usual place if nowhere.
+    """The folder with a split's images, in COCO's folder or beside it; folder/split if there is none.
 
     Raises:
-      JaxpartError: There are several.
+      JaxpartError: Several folders match.
     """
     candidates = (folder, folder / "images", folder.parent, folder.parent / "images")
     for near in (candidates[:2], candidates[2:]):
-        found = [unpacked(place, split) for place in near if (place / split).is_dir()]
-        if found:
-            return the_one(found, folder, f"the images of {split}")
+        matches = [unpacked(parent, split) for parent in near if (parent / split).is_dir()]
+        if matches:
+            return the_one(matches, folder, f"the images of {split}")
     return only_folder(folder, lambda f: f.name == split, split) or folder / split

@@ -9,9 +9,10 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float64
 
-from jaxpart.data.folders import fingerprint, named_files, read_file, read_lines
+from jaxpart.data.folders import check_split, fingerprint, named_files, read_file, read_lines
 from jaxpart.data.layouts import dataset_folder
-from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record
+from jaxpart.data.listed_images import ListedImages
+from jaxpart.data.source import Annotation, DatasetInfo, Keypoints
 from jaxpart.errors import JaxpartError
 
 ADVICE = (
@@ -28,31 +29,28 @@ _FILES = (
 _T = TypeVar("_T")
 
 
-class Cub:
+class Cub(ListedImages):
     """CUB-200-2011 as a `Source`, in the order of images.txt.
 
     Keypoints are in pixels with the part ids of parts/parts.txt (1 to 15); each image is one
     instance, with id 0. Labels are the species, from 0.
     """
 
-    info: DatasetInfo
-
     def __init__(self, root: str | pathlib.Path, split: str = "all") -> None:
         """Reads the annotations.
 
         Args:
-          root: The folder CUB_200_2011, or the one that contains it.
+          root: The folder CUB_200_2011, or one above it.
           split: "train", "test" (of train_test_split.txt) or "all".
 
         Raises:
-          JaxpartError: The layout is wrong, or a line of an annotation file is.
+          JaxpartError: The layout is wrong, or a line of an annotation file is invalid.
         """
-        if split not in ("all", "train", "test"):
-            raise JaxpartError(f"CUB has no split {split!r}; choose all, train or test")
-        self._root = dataset_folder(root, "CUB_200_2011", _FILES, ADVICE)
-        images, in_train, labels, classes, parts, locations = (self._root / file for file in _FILES)
+        check_split("CUB", split, ("all", "train", "test"))
+        folder = dataset_folder(root, "CUB_200_2011", _FILES, ADVICE)
+        images, in_train, labels, classes, parts, locations = (folder / file for file in _FILES)
         names, species, part_names = _names(images), _names(classes), _names(parts)
-        files = named_files(self._root / "images", list(names.values()), images)
+        files = named_files(folder / "images", list(names.values()), images)
         names = dict(zip(names, files, strict=True))
         label = dict(zip(species, range(len(species)), strict=True))
         labelled = _for_each(names, labels, _table(labels, lambda word: label[int(word)]))
@@ -61,32 +59,21 @@ class Cub:
         self._numbers = [
             image for image in names if split == "all" or train[image] == (split == "train")
         ]
-        self._annotations = [
+        annotations = [
             Annotation(f"images/{names[image]}", keypoints[image], labelled[image])
             for image in self._numbers
         ]
-        self.info = DatasetInfo(
+        info = DatasetInfo(
             name="cub_parts",
             split=split,
-            version=fingerprint(*(read_file(self._root / file) for file in _FILES)),
+            version=fingerprint(*(read_file(folder / file) for file in _FILES)),
             part_names={part: name.replace(" ", "_") for part, name in part_names.items()},
             class_names=tuple(species.values()),
         )
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._annotations)
-
-    def annotation(self, index: int) -> Annotation:
-        """Keypoints and species of an image."""
-        return self._annotations[index]
-
-    def origin(self, index: int) -> tuple[str, ...]:
-        """The image's file."""
-        return (f"{self._root}/{self._annotations[index].id}",)
+        super().__init__(folder, annotations, info)
 
     def boxes(self) -> Float64[np.ndarray, "image 4"]:
-        """x and y of the corner, width and height of the box of each bird, pixels, from bounding_boxes.txt.
+        """(left, top, width, height) of each bird's box in pixels, from bounding_boxes.txt.
 
         Raises:
           JaxpartError: The file or a line is missing, or a line is not a box.
@@ -102,16 +89,11 @@ class Cub:
 
     @property
     def segmentations(self) -> pathlib.Path | None:
-        """The folder of segmentations.tgz, in CUB_200_2011 or beside it; None: there is none."""
+        """The folder of segmentations.tgz, in CUB_200_2011 or beside it; None if missing."""
         for folder in (self._root / "segmentations", self._root.parent / "segmentations"):
             if folder.is_dir():
                 return folder
         return None
-
-    def __getitem__(self, index: int) -> Record:
-        """An image with its annotation."""
-        annotation = self.annotation(index)
-        return Record(annotation, read_file(self._root / annotation.id))
 
 
 def _flag(word: str) -> bool:
@@ -154,7 +136,7 @@ def _names(path: pathlib.Path) -> dict[int, str]:
 
 
 def _for_each(names: dict[int, str], path: pathlib.Path, table: dict[int, _T]) -> dict[int, _T]:
-    """The table, once it is known to have a line for each image."""
+    """Returns the table after checking that it has a line for each image."""
     for image in names:
         if image not in table:
             raise JaxpartError(
@@ -209,7 +191,7 @@ def _locations(path: pathlib.Path) -> np.ndarray:
 
 
 def _refuse(path: pathlib.Path, wrong: np.ndarray, values: np.ndarray, fault: str) -> None:
-    """Raises for the first line that is wrong."""
+    """Raises for the first line marked as wrong."""
     if wrong.any():
         row = int(np.argmax(wrong))
         raise JaxpartError(f"{path}, line {row + 1}: {fault.format(values[row])}")

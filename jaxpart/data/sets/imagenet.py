@@ -36,11 +36,10 @@ _PLACES = (
 
 
 class ImageNet:
-    """The images of class folders as a `Source`, by class and name.
+    """The images of class folders as a `Source`, sorted by class and name.
 
-    A label is the place of the class folder among all class folders of both splits, sorted: the
-    usual labels of ImageNet-1k where all 1000 are there. `class_names` are the folders' names (WordNet
-    ids); the class folders hold no others.
+    A label is the index of the class folder in the sorted class folders of both splits: ImageNet-1k's
+    usual labels if all 1000 exist. `class_names` are the folders' names (WordNet ids).
     """
 
     info: DatasetInfo
@@ -49,7 +48,7 @@ class ImageNet:
         """Lists the folders; reads no image.
 
         Args:
-          root: The folder that holds train and val, or one above it ("imagenet", "ILSVRC2012").
+          root: The folder with train and val, or one above it ("imagenet", "ILSVRC2012").
           split: "train" or "val".
 
         Raises:

@@ -1,4 +1,4 @@
-"""Pairs of images from a COCO-style keypoint file: one's own, or AP-10K."""
+"""Pairs of images from a COCO-style keypoint file: AP-10K, or the user's own."""
 
 from __future__ import annotations
 
@@ -10,27 +10,20 @@ import numpy as np
 from jaxpart.data.coco_file import SEEN, CocoFile
 from jaxpart.data.folders import check_split, fingerprint, named_files, read_file
 from jaxpart.data.layouts import dataset_folder
-from jaxpart.data.pairs import (
-    Groups,
-    ListedImages,
-    PairSet,
-    class_pairs,
-    family_pairs,
-    paired,
-    species_pairs,
-)
+from jaxpart.data.listed_images import ListedImages
+from jaxpart.data.pairs import Groups, PairSet, class_pairs, family_pairs, paired, species_pairs
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints
 from jaxpart.errors import JaxpartError
 
 AP10K_ADVICE = "unpack ap-10k.zip (https://github.com/AlexTheBad/AP-10K) there"
 AP10K_SPLITS = ("train", "val", "test")
 AP10K_GROUPS = ((5, 8), (6, 9, 12, 15), (7, 10, 13, 16), (11, 14))
-"""Interchangeable keypoints of AP-10K, numbered from 0 in the order of its list (GeoAware-SC)."""
+"""Interchangeable keypoints of AP-10K, as indices into its list of names (GeoAware-SC)."""
 LEAST_COMMON = 3
-"""Visible keypoints that an image must have, and that a pair must share, as in GeoAware-SC."""
+"""Minimum of visible keypoints in an image, and of those that a pair shares, as in GeoAware-SC."""
 
 Across = Literal["", "species", "families"]
-"""What the two images of a pair differ in."""
+"""What differs between the two images of a pair."""
 
 
 def ap10k(
@@ -38,15 +31,15 @@ def ap10k(
 ) -> PairSet:
     """Pairs of images of a split of AP-10K's first partition; see `keypoint_pairs`.
 
-    GeoAware-SC merges the splits and divides each species anew in the order of the file system, and drops
-    images by a list of its own: these are not its pairs, and need no list.
+    These are not the pairs of GeoAware-SC, which re-splits each species in file system order and excludes
+    images by its own list.
 
     Args:
       root: The folder ap-10k, or one above it.
       split: "train", "val" or "test".
-      most: Pairs of each species; of each family across species; of each two families across families;
-        drawn by the seed; 0: all.
-      seed: Of the drawing.
+      most: Limit of pairs for each species; across species for each family; across families for each
+        two families; 0: all.
+      seed: Seed of the sampling.
       across: See `keypoint_pairs`.
     """
     check_split("AP-10K", split, AP10K_SPLITS)
@@ -65,7 +58,7 @@ def ap10k(
 
 
 def own_pairs(root: str, most: int = 0, seed: int = 0) -> PairSet:
-    """Pairs of a folder of `images` with their keypoints.json; see `keypoint_pairs`."""
+    """Pairs from a folder with `images` and keypoints.json; see `keypoint_pairs`."""
     folder = pathlib.Path(root)
     for needed in ("keypoints.json", "images"):
         if not (folder / needed).exists():
@@ -88,55 +81,55 @@ def keypoint_pairs(
 ) -> PairSet:
     """Ordered pairs of images that share at least 3 visible keypoints.
 
-    Of an image it is the first object in the file that has as many; only points with v = 2 are visible.
-    The reference length is the longer side of the target's bbox; of the image where no object has one.
+    An image's object is the first in the file with 3 visible keypoints (v = 2). The reference length is the
+    longer side of the target's bbox, or of the image if no object has a bbox.
 
     Args:
       file: The annotations.
-      images: The folder of the images that it names.
-      name: What the data set is called.
-      split: What its split is called.
-      most: Pairs of each class, drawn by the seed before looking at what they share; 0: all.
-      seed: Of the drawing.
-      interchangeable: Keypoints, by their place in the list of names, that each other could be taken for.
+      images: The folder of the images.
+      name: Name of the data set.
+      split: Name of the split.
+      most: Limit of pairs for each class, sampled before those with too few keypoints are removed; 0: all.
+      seed: Seed of the sampling.
+      interchangeable: Groups of interchangeable keypoints, as indices into the list of names.
       across: "": both images are of one category, the class of the pair. "species": of two categories of
         one supercategory, the class. "families": of two supercategories; the source's is the class.
 
     Raises:
-      JaxpartError: A field of the file is wrong, or no pair is left.
+      JaxpartError: A field of the file is invalid, or no pair is left.
     """
     data = read_file(file)
     document = CocoFile(file, data)
-    found, boxes, kinds = document.instances(), document.boxes(), document.category_names()
-    seen = found.points[:, 2] == SEEN
-    enough = np.bincount(found.row[seen], minlength=len(found.image)) >= LEAST_COMMON
+    instances, boxes, kinds = document.instances(), document.boxes(), document.category_names()
+    seen = instances.points[:, 2] == SEEN
+    enough = np.bincount(instances.row[seen], minlength=len(instances.image)) >= LEAST_COMMON
     chosen: dict[int, int] = {}
     for number in np.flatnonzero(enough).tolist():
-        chosen.setdefault(int(found.image[number]), number)
+        chosen.setdefault(int(instances.image[number]), number)
     if not chosen:
         raise JaxpartError(f"{file}: no object has {LEAST_COMMON} visible keypoints (v = 2)")
     names = named_files(images, document.file_names(chosen), file)
     stated = document.sizes()
     classes = sorted({kinds[number] for number in chosen.values()})
-    starts = np.searchsorted(found.row, np.arange(len(found.image) + 1))
+    starts = np.searchsorted(instances.row, np.arange(len(instances.image) + 1))
     annotations = []
-    for (image, number), place in zip(chosen.items(), names, strict=True):
+    for (image, number), path in zip(chosen.items(), names, strict=True):
         rows = slice(starts[number], starts[number + 1])
         points = Keypoints(
-            part=found.part[rows],
-            xy=found.points[rows, :2],
+            part=instances.part[rows],
+            xy=instances.points[rows, :2],
             visible=seen[rows],
-            instance=np.full(starts[number + 1] - starts[number], found.instance[number]),
+            instance=np.full(starts[number + 1] - starts[number], instances.instance[number]),
         )
         label = classes.index(kinds[number])
-        annotations.append(Annotation(place, points, label, stated[image]))
+        annotations.append(Annotation(path, points, label, stated[image]))
     info = DatasetInfo(
         name=name,
         split=split,
         version=fingerprint(data),
-        part_names=found.part_names,
+        part_names=instances.part_names,
         class_names=tuple(classes),
-        notes=found.notes(),
+        notes=instances.notes(),
     )
     species = [kinds[number] for number in chosen.values()]
     if across:
@@ -148,7 +141,7 @@ def keypoint_pairs(
         pairs, of, rule = family_pairs(families, most, seed)
     else:
         pairs, of, rule = class_pairs(species, most, seed)
-    visible = np.zeros((len(annotations), max(found.part_names) + 1), bool)
+    visible = np.zeros((len(annotations), max(instances.part_names) + 1), bool)
     for image, annotation in enumerate(annotations):
         if (known := annotation.keypoints) is not None:
             visible[image, known.part[known.visible]] = True

@@ -31,17 +31,15 @@ _LAYOUTS = {
 def lip(root: str | pathlib.Path, split: str) -> LabelMaps:
     """LIP's single persons as a `Source`, with a mask "part".
 
-    Images come in the order of train_id.txt or val_id.txt where that file is there, otherwise by
-    name.
+    Images are in the order of train_id.txt or val_id.txt if that file exists, else sorted by name.
 
     Args:
-      root: The folder that holds TrainVal_images and TrainVal_parsing_annotations (each may hold a
-        folder of its own name once more, as the archives unpack), or img and ann of the paper's
-        prepared folder, or the one above it ("LIP").
+      root: The folder with TrainVal_images and TrainVal_parsing_annotations (also nested, as the archives
+        unpack), or with img and ann of the paper's folder, or one above it ("LIP").
       split: "train" or "val".
 
     Raises:
-      JaxpartError: The layout is wrong, or an image and its label map do not both exist.
+      JaxpartError: The layout is wrong, or an image or label map has no counterpart.
     """
     check_split("LIP", split, SPLITS)
     layout, folder = find_layout(root, "LIP", _LAYOUTS, ADVICE)
@@ -60,9 +58,9 @@ def lip(root: str | pathlib.Path, split: str) -> LabelMaps:
         wrong = next((key for key in listed if key not in pair_of), None)
         if wrong is not None or len(listed) != len(pairs):
             fault = (
-                f"lists {wrong}, which is not there"
+                f"lists {wrong}, which does not exist"
                 if wrong is not None
-                else f"lists {len(listed)} images, but {len(pairs)} are there"
+                else f"lists {len(listed)} images, but {len(pairs)} exist"
             )
             raise JaxpartError(f"{ids / f'{split}_id.txt'} {fault}; unpack LIP again")
         pairs = [pair_of[key] for key in listed]

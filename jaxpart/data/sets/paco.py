@@ -18,24 +18,23 @@ ADVICE = (
 )
 SPLITS = ("train", "val", "test")
 _IMAGES = ("train2017", "val2017")
-"""Folders of COCO that the names of images begin with."""
+"""COCO's folders, with which image names start."""
 
 
 def paco_part(root: str | pathlib.Path, split: str) -> MaskedImages:
     """PACO-LVIS as a `Source` with a mask "part", whose classes are the 200 names of parts, sorted.
 
-    The 456 pairs of object and part do not fit into label maps of a byte, so the handle of a mug and that
-    of a knife are one class. PACO publishes instances: where they overlap, that with the greater id lies
-    above. Not every part of an image is annotated, so pixels without one are background only by default;
-    images without a mask are left out.
+    The 456 (object, part) pairs do not fit into 8-bit label maps, so a mug's handle and a knife's handle
+    are one class. Where instances overlap, the one with the larger id wins. Not every part of an image is
+    annotated, so background pixels may be unannotated parts; images without a mask are left out.
 
     Args:
-      root: The folder that holds annotations/paco_lvis_v1_*.json, with COCO's images in it or beside it; or
-        one above.
+      root: The folder with annotations/paco_lvis_v1_*.json, with COCO's images in it or beside it; or one
+        above.
       split: "train", "val" or "test".
 
     Raises:
-      JaxpartError: The layout is wrong, a file is missing, or a field of the json is wrong.
+      JaxpartError: The layout is wrong, a file is missing, or a field of the json is invalid.
     """
     return _open("paco_part", "part", root, split)
 
@@ -43,7 +42,7 @@ def paco_part(root: str | pathlib.Path, split: str) -> MaskedImages:
 def paco_object(root: str | pathlib.Path, split: str) -> MaskedImages:
     """PACO-LVIS as a `Source` with a mask "object" of its 75 objects, in the order of their ids.
 
-    See `paco_part` for arguments, errors and what lies above.
+    See `paco_part` for arguments, errors and overlaps.
     """
     return _open("paco_object", "object", root, split)
 
@@ -51,7 +50,7 @@ def paco_object(root: str | pathlib.Path, split: str) -> MaskedImages:
 def _open(name: str, kind: str, root: str | pathlib.Path, split: str) -> MaskedImages:
     check_split("PACO-LVIS", split, SPLITS)
     root = pathlib.Path(root)
-    files = {one: f"annotations/paco_lvis_v1_{one}.json" for one in SPLITS}
+    files = {key: f"annotations/paco_lvis_v1_{key}.json" for key in SPLITS}
     layout = Layout(("paco", "PACO", "paco_lvis_v1"), tuple(files.values()), distinctive=True)
     folder = layout.folder(root, "PACO-LVIS")
     if folder is None:
@@ -62,8 +61,8 @@ def _open(name: str, kind: str, root: str | pathlib.Path, split: str) -> MaskedI
     content = read_file(file)
     document = CocoFile(file, content)
     labels, names = _labels(document, kind)
-    found, empty = labelled(document, labels)
-    drawn = {key: sorted(masks) for key, masks in found.items()}
+    masks_of_image, empty = labelled(document, labels)
+    drawn = {key: sorted(masks) for key, masks in masks_of_image.items()}
     keys = list(drawn)
     paths = _images(document.file_names(keys), (folder, root), file)
     images = dict(zip(keys, paths, strict=True))
@@ -71,7 +70,7 @@ def _open(name: str, kind: str, root: str | pathlib.Path, split: str) -> MaskedI
 
 
 def _labels(document: CocoFile, kind: str) -> tuple[dict[int, int | None], tuple[str, ...]]:
-    """The label of each category that is of a kind, None for others; and the names of the labels."""
+    """The label of each category of a kind, None for the others; and the names of the labels."""
     ids = document.unique_ids("categories").tolist()
     names, groups = (document.column("categories", field) for field in ("name", "supercategory"))
     chosen: dict[int, str] = {}
@@ -94,14 +93,14 @@ def _labels(document: CocoFile, kind: str) -> tuple[dict[int, int | None], tuple
         sorted(chosen.values()) if kind == "part" else [chosen[key] for key in sorted(chosen)]
     )
     labels = list(dict.fromkeys(in_order))
-    found = {name: label for label, name in enumerate(labels, 1)}
-    return {key: found.get(chosen.get(key, "")) for key in ids}, ("background", *labels)
+    label_of = {name: label for label, name in enumerate(labels, 1)}
+    return {key: label_of.get(chosen.get(key, "")) for key in ids}, ("background", *labels)
 
 
 def _images(
     names: Sequence[str], roots: Sequence[pathlib.Path], where: pathlib.Path
 ) -> list[tuple[str, pathlib.Path]]:
-    """(name, file) of images whose names begin with a folder of COCO."""
+    """(name, file) of images whose names start with one of COCO's folders."""
     existing: dict[str, pathlib.Path] = {}
     for folder in {name.partition("/")[0] for name in names}:
         if folder not in _IMAGES:
@@ -109,8 +108,7 @@ def _images(
                 f"{where} lists an image in {shown(repr(folder))}; PACO-LVIS has those of "
                 "train2017 and val2017"
             )
-        found = _walk(folder, roots)
-        existing |= {f"{folder}/{path}": file for path, file in found.items()}
+        existing |= {f"{folder}/{path}": file for path, file in _walk(folder, roots).items()}
     missing = next((name for name in names if name not in existing), None)
     if missing is not None:
         raise JaxpartError(f"{where} lists {shown(missing)}, which does not exist; {ADVICE}")
@@ -118,9 +116,9 @@ def _images(
 
 
 def _walk(folder: str, roots: Sequence[pathlib.Path]) -> Mapping[str, pathlib.Path]:
-    """The images of a folder of COCO in or beside the first root that has it, by name."""
+    """The images of one of COCO's folders, in or beside the first root that has it, by name."""
     for root in roots:
-        place = image_folder(root, folder)
-        if place.is_dir():
-            return {path: place / path for path in walk_images(place)}
+        images = image_folder(root, folder)
+        if images.is_dir():
+            return {path: images / path for path in walk_images(images)}
     raise NotThere(f"{roots[0]} has no images {folder} in it or beside it; {ADVICE}")

@@ -1,4 +1,4 @@
-"""Data sets of corresponding keypoints by name."""
+"""Opening data sets of corresponding keypoints by name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAIR_SETS = {
     "ap10k_cross_family": "test",
     "own": "",
 }
-"""The split of each whose pairs are measured."""
+"""The evaluated split of each data set."""
 
 _ACROSS: dict[str, Across] = {
     "ap10k": "",
@@ -46,11 +46,11 @@ def open_pairs(name: str, data: Any, *, most: int, seed: int) -> PairSet:
     Args:
       name: A key of `PAIR_SETS`.
       data: The configuration's `data`, see `jaxpart.data.sets.open_set`.
-      most: Pairs of each class, drawn by the seed; 0: all. Official lists of pairs are never cut.
-      seed: Of the drawing.
+      most: Limit of pairs for each class; 0: all. Official lists of pairs are always complete.
+      seed: Seed of the sampling.
 
     Raises:
-      JaxpartError: The data set is not there or broken, or has no pairs.
+      JaxpartError: The data set is missing or damaged, or has no pairs.
     """
     if name == "critters":
         source = critters.Critters(
@@ -85,7 +85,7 @@ def _of_classes(
     boxes: np.ndarray | None = None,
     groups: Any = None,
 ) -> PairSet:
-    """Pairs of the images of each class of a source."""
+    """Pairs of images of the same class."""
     names = source.info.class_names
     labels = [names[source.annotation(i).label or 0] for i in range(len(source))]
     pairs, classes, rule = class_pairs(labels, most, seed)

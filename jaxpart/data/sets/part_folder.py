@@ -1,4 +1,4 @@
-"""Your own pictures: images with a COCO-style keypoint file, or images with label maps."""
+"""The user's own images, with a COCO-style keypoint file or with label maps."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from jaxpart.data.folders import (
 )
 from jaxpart.data.images import read_header
 from jaxpart.data.label_maps import LabelMaps, check_names
+from jaxpart.data.listed_images import ListedImages
 from jaxpart.data.parts import outside
-from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record, Source
+from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Source
 from jaxpart.errors import JaxpartError
 
 ADVICE = (
@@ -30,24 +31,24 @@ ADVICE = (
 _KEYPOINTS = "keypoints.json"
 _CLASSES = "classes.txt"
 _SPECIAL = {"background": "background", "bg": "background", "ignore": "ignored"}
-"""Lines of class lists that are no classes, without underscores."""
+"""Lines of class lists that are not classes, without underscores."""
 
 
 def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
-    """A folder of the reader's own pictures as a `Source`.
+    """A folder of the user's own images as a `Source`.
 
-    With keypoints.json: all of its images, in its order, with the keypoints of all their instances, by
-    the names of each one's own category; part ids are 1-based, instances are annotation ids, and only
-    points with v = 2 are visible. Images may lie in folders of images. With labels: all images by name,
-    with a mask "part" whose label 0 is the background.
+    With keypoints.json: its images in its order, with the keypoints of all instances, named by the list of
+    each instance's category; part ids count from 1, instances are annotation ids, and only points with
+    v = 2 are visible. With labels: all images by name, with a mask "part" whose label 0 is the
+    background. Images may be in subfolders.
 
     Args:
-      root: The folder that holds images; where there are splits, the folder that holds theirs.
-      split: "all" is `root` itself; any other is the folder of that name in it.
+      root: The folder with images, or with one folder for each split.
+      split: "all" for `root` itself; any other is a folder in it.
 
     Raises:
-      JaxpartError: The layout is wrong, a field of keypoints.json is, or an image and its label map
-        do not both exist.
+      JaxpartError: The layout is wrong, a field of keypoints.json is invalid, or an image or label map
+        has no counterpart.
     """
     folder = pathlib.Path(root) if split == "all" else pathlib.Path(root) / split
     if not (folder / "images").is_dir():
@@ -69,12 +70,12 @@ def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
 
 
 def _class_names(file: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the labels, the background first, and what is to be said of the list.
+    """The names of the labels, background first, and notes.
 
-    A list that begins with the background, as label tools write it, counts from label 0.
+    A list that starts with the background, as label tools write it, counts from label 0.
 
     Raises:
-      JaxpartError: A line between names is empty, a name comes twice, or the background comes later.
+      JaxpartError: A line between names is empty, a name appears twice, or the background comes later.
     """
     ids = read_ids(file)
     lines = [line.strip() for line in read_lines(file)]
@@ -103,103 +104,85 @@ def _class_names(file: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return names, (f"{file.name}: left out {left_out}; label 1 is {names[1]!r}",)
 
 
-class KeypointFolder:
+class KeypointFolder(ListedImages):
     """Images with a COCO-style keypoint file as a `Source`; see `part_folder`."""
 
-    info: DatasetInfo
-
     def __init__(self, folder: pathlib.Path, split: str) -> None:
-        """Reads the keypoints, and the headers of the images, which must be there."""
-        self._folder = folder
+        """Reads the keypoints and the headers of the images."""
         path = folder / _KEYPOINTS
         data = read_file(path)
         document = CocoFile(path, data)
-        found = document.instances()
+        instances = document.instances()
         ids = document.image_ids()
         paths = _paths(path, document.file_names(ids), walk_images(folder / "images"))
         stated = document.sizes()
         turned: list[str] = []
         rows: dict[int, list[int]] = {key: [] for key in ids}
-        for row, key in enumerate(found.image[found.row].tolist()):
+        for row, key in enumerate(instances.image[instances.row].tolist()):
             rows[key].append(row)
-        self._annotations = [
+        annotations = [
             Annotation(
                 f"images/{name}",
                 Keypoints(
-                    part=found.part[rows[key]],
-                    xy=found.points[rows[key], :2].reshape(-1, 2),
-                    visible=found.points[rows[key], 2] == SEEN,
-                    instance=found.instance[found.row[rows[key]]],
+                    part=instances.part[rows[key]],
+                    xy=instances.points[rows[key], :2].reshape(-1, 2),
+                    visible=instances.points[rows[key], 2] == SEEN,
+                    instance=instances.instance[instances.row[rows[key]]],
                 ),
                 size=_size(folder / "images" / name, stated[key], turned),
             )
             for key, name in zip(ids, paths, strict=True)
         ]
-        files = file_sizes(folder, (annotation.id for annotation in self._annotations))
-        self.info = DatasetInfo(
+        files = file_sizes(folder, (annotation.id for annotation in annotations))
+        info = DatasetInfo(
             name="part_folder",
             split=split,
             version=fingerprint(data, files),
-            part_names=found.part_names,
-            notes=(*found.notes(), *self._notes(turned)),
+            part_names=instances.part_names,
+            notes=(*instances.notes(), *_notes(annotations, turned)),
         )
+        super().__init__(folder, annotations, info)
 
-    def _notes(self, turned: Sequence[str]) -> Iterator[str]:
-        """What is to be said of pictures and keypoints together."""
-        if turned:
-            yield (
-                f"pictures with an EXIF orientation: {len(turned)} (the first {turned[0]}); it is not "
-                "applied, keypoints are taken to be of the picture as it is stored"
-            )
-        beyond = {
-            annotation.id: int((outside(points.xy, annotation.size) & points.visible).sum())
-            for annotation in self._annotations
-            if annotation.size and (points := annotation.keypoints)
-        }
-        first = next((name for name, count in beyond.items() if count), None)
-        if first is not None:
-            yield (
-                f"visible keypoints outside their pictures: {sum(beyond.values())} (the first of {first}); "
-                "they give no patches"
-            )
 
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._annotations)
-
-    def annotation(self, index: int) -> Annotation:
-        """The image's keypoints."""
-        return self._annotations[index]
-
-    def origin(self, index: int) -> tuple[str, ...]:
-        """The image's file."""
-        return (f"{self._folder}/{self._annotations[index].id}",)
-
-    def __getitem__(self, index: int) -> Record:
-        """An image with its keypoints."""
-        annotation = self._annotations[index]
-        return Record(annotation, read_file(self._folder / annotation.id))
+def _notes(annotations: Sequence[Annotation], turned: Sequence[str]) -> Iterator[str]:
+    """Notes on images with an EXIF orientation, and on keypoints outside their images."""
+    if turned:
+        yield (
+            f"images with an EXIF orientation: {len(turned)} (the first {turned[0]}); it is not "
+            "applied, keypoints are assumed to refer to the image as stored"
+        )
+    beyond = {
+        annotation.id: int((outside(points.xy, annotation.size) & points.visible).sum())
+        for annotation in annotations
+        if annotation.size and (points := annotation.keypoints)
+    }
+    first = next((name for name, count in beyond.items() if count), None)
+    if first is not None:
+        yield (
+            f"visible keypoints outside their images: {sum(beyond.values())} (the first in {first}); "
+            "they give no patches"
+        )
 
 
 def _paths(path: pathlib.Path, names: Sequence[str], existing: Sequence[str]) -> list[str]:
-    """The file of each name that keypoints.json lists, below images."""
-    found = []
+    """The file below images of each name that keypoints.json lists."""
+    files = []
     for name, file in zip(names, match_files(names, existing, path), strict=True):
         if file is None:
             raise JaxpartError(f"{path} lists {name}, which is not in {path.parent / 'images'}")
-        found.append(file)
-    return found
+        files.append(file)
+    return files
 
 
 def _size(
     file: pathlib.Path, stated: tuple[int, int] | None, turned: list[str]
 ) -> tuple[int, int] | None:
-    """The size of the picture that was annotated; notes the file if nobody can tell which way round."""
+    """The annotated image's size; adds the file to `turned` if its orientation is ambiguous."""
     try:
         with file.open("rb") as opened:
             header = read_header(opened, str(file))
     except (OSError, JaxpartError):
-        return stated  # reading it will tell
+        return stated  # reading it will raise
     real = header.width, header.height
     sideways = header.orientation > 4 and stated is not None and real[0] != real[1]
     if header.orientation > 1 and not sideways:

@@ -34,14 +34,14 @@ _PARTS = {
     "Bottle": ("Mouth", "Body"),
 }
 OBJECTS = tuple(_PARTS)
-"""The 11 kinds of object whose parts are told apart."""
+"""The 11 objects whose parts are annotated."""
 PARTS = tuple(f"{whole} {part}" for whole, parts in _PARTS.items() for part in parts)
-"""The 40 parts in the order of their official ids, spelled as there ("Tier" is a tyre)."""
+"""The 40 parts in the order of their official ids, with the official spelling ("Tier" is a tyre)."""
 NUM_OBJECTS = 158
 
 _NAMES = ("background", *PARTS)
 _WORDNET_ID = 9
-"""Characters of the class at the front of an image's name."""
+"""Length of the class id, with which image names start."""
 _SEG = Layout(
     ("PartImageNet_Seg", "PartImageNet", "partimagenet"),
     tuple(f"annotations/{split}_whole" for split in SPLITS),
@@ -56,23 +56,23 @@ _OOD = Layout(
 def partimagenet_part(root: str | pathlib.Path, split: str) -> LabelMaps | MaskedImages:
     """PartImageNet as a `Source` with a mask "part" of 40 classes, in the order of the official ids.
 
-    Where annotations of the json release overlap, the later in the file lies above, as in the label maps
-    of the other one; polygons with fewer than three corners, which the official file has, cover no pixel;
-    images without a mask are left out.
+    In the json release, the later of overlapping annotations wins, as in the other release's label maps;
+    polygons with fewer than three corners, which the official file has, cover no pixel; images without a
+    mask are left out.
 
     Args:
       root: PartImageNet_Seg (images, and label maps in annotations), PartImageNet_OOD (train.json beside
-        train, whose splits share no class of ImageNet), or a folder above; of two, PartImageNet_Seg.
+        train; its splits share no ImageNet class), or a folder above; Seg is preferred if both exist.
       split: "train", "val" or "test".
 
     Raises:
-      JaxpartError: The layout is wrong, a file is missing, or a field of the json is.
+      JaxpartError: The layout is wrong, a file is missing, or a field of the json is invalid.
     """
     check_split("PartImageNet", split, SPLITS)
     layout, folder = find_layout(root, "PartImageNet", {"Seg": _SEG, "OOD": _OOD}, ADVICE)
     if layout == "Seg":
         pairs = list_pairs(folder, f"images/{split}", f"annotations/{split}")
-        labels = (*range(1, len(_NAMES)), 0)  # the background comes last there
+        labels = (*range(1, len(_NAMES)), 0)  # its last label is the background
         return LabelMaps("partimagenet_part", split, folder, pairs, "part", _NAMES, labels)
     file = folder / f"{split}.json"
     if not file.exists():
@@ -81,12 +81,12 @@ def partimagenet_part(root: str | pathlib.Path, split: str) -> LabelMaps | Maske
     document = CocoFile(file, content)
     annotations = labelled(document, _labels(document))
     keys = document.image_ids()
-    # The official names have no folder, where files lie in one for each class.
+    # The official names lack the folder of the class.
     names = document.file_names(keys)
     existing = walk_images(folder / split)
-    found = match_files([f"{name[:_WORDNET_ID]}/{name}" for name in names], existing, file)
+    paths = match_files([f"{name[:_WORDNET_ID]}/{name}" for name in names], existing, file)
     images = {}
-    for key, name, path in zip(keys, names, found, strict=True):
+    for key, name, path in zip(keys, names, paths, strict=True):
         if path is None:
             raise JaxpartError(
                 f"{file} lists {shown(name)}, which is not in {folder / split}; unpack the images again"
@@ -103,7 +103,7 @@ def partimagenet_object(root: str | pathlib.Path, split: str) -> LabelMaps:
     The order of the classes is not published, so they are numbered.
 
     Args:
-      root: PartImageNet_Seg, or a folder above; the other release has no masks of objects.
+      root: PartImageNet_Seg, or a folder above; the other release has no object masks.
       split: "train", "val" or "test".
 
     Raises:

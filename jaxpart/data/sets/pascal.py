@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -17,7 +18,6 @@ from jaxpart.data.folders import (
     file_stamps,
     fingerprint,
     list_images,
-    read_file,
     read_ids,
 )
 from jaxpart.data.label_maps import (
@@ -30,6 +30,7 @@ from jaxpart.data.label_maps import (
     paper_pairs,
 )
 from jaxpart.data.layouts import Layout, find_layout, only_folder, unpacked
+from jaxpart.data.listed_images import ListedImages
 from jaxpart.data.sets.pascal_annotations import all_pairs, read_annotation
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
@@ -49,7 +50,7 @@ NUM_PARTS = 193
 
 _ANNOTATIONS = "Annotations_Part"
 OFFICIAL = Layout(("pascal_part", "Pascal-Part"), (_ANNOTATIONS,), distinctive=True)
-"""How the annotations and VOC 2010 unpack."""
+"""The layout of the unpacked annotations and VOC 2010."""
 
 _LAYOUTS = {
     "part": {"official": OFFICIAL, "paper": paper_layout("pascal_part")},
@@ -61,18 +62,17 @@ _VOC = ("VOCdevkit/VOC2010", "VOC2010", ".", "../VOCdevkit/VOC2010", "../VOC2010
 def pascal_part(root: str | pathlib.Path, split: str) -> Pascal | LabelMaps:
     """Pascal-Part as a `Source`, with a mask "part".
 
-    Classes are all (object, part) pairs found in the annotations of both splits, sorted by object
-    and part: 193 in the full set. Parts that are numbered per object ("wheel_1", "wheel_2") are one
-    class. Where parts overlap, the later in the annotation lies above. Objects without parts are
-    background. Opening the folder reads every annotation once for the list; a prepared set has it.
+    Classes are all (object, part) pairs in the annotations of both splits, sorted: 193 in the full data
+    set. Numbered parts ("wheel_1", "wheel_2") are one class. Where parts overlap, the later in the
+    annotation wins. Objects without parts are background. Opening the folder reads every annotation once to
+    list the classes; a prepared data set stores the list.
 
     Args:
       root: The folder that holds Annotations_Part and VOCdevkit/VOC2010, or img and ann of the
         paper's folder, whose order of the 193 classes is not public ("class 1" to "class 193"); or
-        the folder above it ("pascal_part").
-      split: "train" or "val", or "all" annotated images, sorted (official folder only). VOC's own
-        lists (VOCdevkit/VOC2010/ImageSets/Main) tell train from val; how the paper split is known
-        from its folder only.
+        a folder above ("pascal_part").
+      split: "train" or "val", or "all" annotated images, sorted (official folder only). The splits are
+        VOC's own (VOCdevkit/VOC2010/ImageSets/Main); the paper's splits are only in its folder.
 
     Raises:
       JaxpartError: The layout is wrong, a file is missing, or an annotation is damaged.
@@ -83,10 +83,9 @@ def pascal_part(root: str | pathlib.Path, split: str) -> Pascal | LabelMaps:
 def pascal_object(root: str | pathlib.Path, split: str) -> Pascal | LabelMaps:
     """Pascal-Object as a `Source`, with a mask "object": the whole masks of the same annotations.
 
-    Classes are the objects that have parts somewhere in the annotations, sorted: 16 in the full set,
-    the order that the paper's published code lists too. Where objects overlap, the later in the
-    annotation lies above. Arguments and errors are those of `pascal_part`; the paper's folder may
-    lie in "pascal_semantic".
+    Classes are the objects that have parts somewhere in the annotations, sorted: 16 in the full data
+    set, as in the paper's published code. Where objects overlap, the later in the annotation wins.
+    Arguments and errors are those of `pascal_part`; the paper's folder is called "pascal_semantic".
     """
     return _open("pascal_object", "object", root, split, ("background", *OBJECTS))
 
@@ -103,22 +102,22 @@ def _open(
 
 
 class Classes(Protocol):
-    """Which label the objects and parts of the annotations have.
+    """Maps annotated objects and parts to labels.
 
     Attributes:
       kind: Kind of the mask, "part" or "object".
-      names: Name of each label, the background first.
+      names: Name of each label, background first.
     """
 
     kind: str
     names: tuple[str, ...]
 
     def of_object(self, whole: str) -> int | None:
-        """The label of an object's pixels, above which its parts lie; None: they stay as they are."""
+        """The label of an object's pixels, before its parts are drawn; None leaves them unchanged."""
         ...
 
     def of_part(self, whole: str, part: str) -> int | None:
-        """The label of a part; None: its pixels stay as they are."""
+        """The label of a part; None leaves its pixels unchanged."""
         ...
 
 
@@ -153,10 +152,8 @@ class _AnnotatedObjects:
         return None
 
 
-class Pascal:
-    """The images annotated in .mat files as a `Source` with one mask, drawn when it is asked for."""
-
-    info: DatasetInfo
+class Pascal(ListedImages):
+    """The images annotated in .mat files as a `Source` with one mask, drawn on access."""
 
     def __init__(
         self,
@@ -165,24 +162,23 @@ class Pascal:
         folder: pathlib.Path,
         classes: Classes | Callable[[Sequence[tuple[str, str]]], Classes],
     ) -> None:
-        """Looks at the files.
+        """Lists the files.
 
         Args:
           name: The data set.
           split: "train", "val" or "all".
           folder: The folder of `OFFICIAL`.
-          classes: What is labelled; or a function of all annotated pairs of object and part, for which
-            every annotation is read.
+          classes: The classes; or a function of all annotated pairs of object and part, for which every
+            annotation is read.
 
         Raises:
           JaxpartError: See `pascal_part`.
         """
         check_split(name, split, (*SPLITS, "all"))
-        self._folder = folder
         annotations = unpacked(folder, _ANNOTATIONS)
-        found = by_stem(str(annotations.relative_to(folder)), list_images(annotations, (".mat",)))
+        mats = by_stem(str(annotations.relative_to(folder)), list_images(annotations, (".mat",)))
         voc = _voc_folder(folder)
-        ids = sorted(found)
+        ids = sorted(mats)
         if split != "all":
             list_file = voc / "ImageSets" / "Main" / f"{split}.txt"
             if not list_file.exists():
@@ -191,43 +187,35 @@ class Pascal:
                     "VOC 2010 there, or use the split 'all'"
                 )
             ids = read_ids(list_file)
-            alone = next((key for key in ids if key not in found), None)
+            alone = next((key for key in ids if key not in mats), None)
             if alone is not None:
                 raise JaxpartError(
                     f"{list_file} lists {alone}, but {annotations / alone}.mat is missing; "
                     "unpack Annotations_Part again"
                 )
-        candidate = os.path.relpath(voc, folder)
-        self._images = [f"{candidate}/JPEGImages/{key}.jpg".removeprefix("./") for key in ids]
-        self._mats = [found[key] for key in ids]
+        images = os.path.join(os.path.relpath(voc, folder), "JPEGImages").removeprefix("./")
+        paths = [f"{images}/{key}.jpg" for key in ids]
+        self._mats = [mats[key] for key in ids]
         if callable(classes):
-            classes = classes(all_pairs(folder, file_stamps(folder, found.values())))
+            classes = classes(all_pairs(folder, file_stamps(folder, mats.values())))
         self._classes = classes
         check_names(folder, classes.names)
-        files = file_sizes(folder, (*self._images, *self._mats))
-        self.info = DatasetInfo(
+        files = file_sizes(folder, (*paths, *self._mats))
+        info = DatasetInfo(
             name=name,
             split=split,
             version=fingerprint(files, repr(classes.names)),
             mask_names={classes.kind: classes.names},
         )
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._images)
-
-    def annotation(self, index: int) -> Annotation:
-        """The image's path."""
-        return Annotation(self._images[index])
+        super().__init__(folder, [Annotation(path) for path in paths], info)
 
     def origin(self, index: int) -> tuple[str, ...]:
         """The image and its annotation."""
-        return f"{self._folder}/{self._images[index]}", f"{self._folder}/{self._mats[index]}"
+        return *super().origin(index), f"{self._root}/{self._mats[index]}"
 
     def __getitem__(self, index: int) -> Record:
         """An image with its mask."""
-        annotation = self.annotation(index)
-        objects = read_annotation(self._folder / self._mats[index])
+        objects = read_annotation(self._root / self._mats[index])
         labels = np.zeros(objects[0].whole.mask.shape, np.uint8)
         for whole, _ in objects:
             label = self._classes.of_object(whole.name)
@@ -238,12 +226,11 @@ class Pascal:
                 label = self._classes.of_part(whole.name, part.name)
                 if label is not None:
                     labels[part.mask] = label
-        image = read_file(self._folder / annotation.id)
-        return Record(annotation, image, {self._classes.kind: labels})
+        return dataclasses.replace(super().__getitem__(index), masks={self._classes.kind: labels})
 
 
 def _voc_folder(folder: pathlib.Path) -> pathlib.Path:
-    """The folder of VOC 2010, in or beside the one of the annotations."""
+    """The folder of VOC 2010, in or beside the folder of the annotations."""
     candidates = (folder / candidate for candidate in _VOC)
     voc = next((candidate for candidate in candidates if (candidate / "JPEGImages").is_dir()), None)
     if voc is None:

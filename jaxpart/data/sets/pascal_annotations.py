@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
 import io
-import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +13,10 @@ from jaxtyping import Bool
 
 from jaxpart.data.folders import Stamp, read_file
 from jaxpart.data.indexes import kept_document
+from jaxpart.data.patch_images import in_order
 from jaxpart.errors import JaxpartError
 
 _NUMBER = re.compile(r"_\d+$")
-_READ_AHEAD = 64
 
 
 class Region(NamedTuple):
@@ -39,7 +36,7 @@ class AnnotatedObject(NamedTuple):
 def read_annotation(path: pathlib.Path) -> list[AnnotatedObject]:
     """The objects of an annotation file, in its order; at least one.
 
-    Part names are without the number that tells several of an object apart ("wheel_2" is "wheel").
+    Numbers of parts are dropped ("wheel_2" is "wheel").
 
     Raises:
       JaxpartError: The file cannot be read, is damaged, lacks a field or has masks of two sizes.
@@ -77,18 +74,13 @@ def _region(entry: Any, name: str) -> Region:
     return Region(_NUMBER.sub("", str(text.flat[0])), entry["mask"] != 0)
 
 
-@functools.lru_cache(maxsize=1)  # both splits, parts and objects, ask the same one after the other
+@functools.lru_cache(maxsize=1)  # both splits need it, for parts and for objects
 def all_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> list[tuple[str, str]]:
     """All (object, part) pairs of annotation files, sorted; kept in the user's cache."""
     files = [folder / stamp.name for stamp in stamps]
 
     def read() -> list[tuple[str, str]]:
-        pairs: set[tuple[str, str]] = set()
-        # Threads, since most of it is inflating.
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for group in _groups(files, _READ_AHEAD):
-                for found in pool.map(_pairs, group):
-                    pairs |= found
+        pairs: set[tuple[str, str]] = set().union(*in_order(_pairs, files))  # zlib releases the GIL
         if not pairs:
             raise JaxpartError(
                 f"{files[0].parent} has no annotated part; unpack Annotations_Part again"
@@ -101,8 +93,3 @@ def all_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> list[tuple[str
 
 def _pairs(file: pathlib.Path) -> set[tuple[str, str]]:
     return {(whole.name, part.name) for whole, parts in read_annotation(file) for part in parts}
-
-
-def _groups(files: Sequence[pathlib.Path], size: int) -> Iterator[Sequence[pathlib.Path]]:
-    for start in range(0, len(files), size):
-        yield files[start : start + size]

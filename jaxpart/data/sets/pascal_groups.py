@@ -1,4 +1,4 @@
-"""Pascal-Part with its parts merged, into 57 classes and the background or into 116."""
+"""Pascal-Part with parts merged to 57 or 116 classes, as two other benchmarks do."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ train: headlight, head, front ?frontside, side ?leftside ?rightside, back ?backs
     coach
 tvmonitor: screen
 """
-"""An object a line: its classes in order, each with the annotated parts that it takes beside the one of its
-own name. "?" and "*" stand for one letter and for any; "." for pixels of the object without a part."""
+"""One object per line: its classes in order, each followed by the annotated parts that it also includes.
+"?" and "*" are wildcards for one letter and for any; "." stands for the object's pixels without a part."""
 
 
 class Grouping(Classes):
-    """A table of merged parts, as labels."""
+    """The labels of a table of merged parts."""
 
     kind = "part"
 
@@ -92,17 +92,16 @@ class Grouping(Classes):
         self.names = tuple(names)
 
     def of_object(self, whole: str) -> int | None:
-        """The class that takes pixels without a part; 255 where none does."""
+        """The class that includes pixels without a part; 255 if none does."""
         rules = self._rules.get(whole, ())
-        return next((label for label, taken in rules if "." in taken), IGNORE)
+        return next((label for label, patterns in rules if "." in patterns), IGNORE)
 
     def of_part(self, whole: str, part: str) -> int | None:
-        """The first class that takes a part; None if none does, which leaves the object's label."""
-        rules = self._rules.get(whole, ())
-        taking = (
-            label for label, taken in rules if any(fnmatch.fnmatchcase(part, one) for one in taken)
-        )
-        return next(taking, None)
+        """The first class that includes a part; None if none does, which keeps the object's label."""
+        for label, patterns in self._rules.get(whole, ()):
+            if any(fnmatch.fnmatchcase(part, pattern) for pattern in patterns):
+                return label
+        return None
 
 
 GROUPING_58, GROUPING_116 = Grouping(_PARTS_58), Grouping(_PARTS_116)
@@ -111,13 +110,13 @@ GROUPING_58, GROUPING_116 = Grouping(_PARTS_58), Grouping(_PARTS_116)
 def pascal_part_58(root: str | pathlib.Path, split: str) -> Pascal:
     """Pascal-Part as a `Source` with a mask "part" of 57 classes, in the order of GMNet (ECCV 2020).
 
-    Merged as panoptic_parts does (Zhao et al., 2019): left and right, front and back are one, eyes and
+    Merged as in panoptic_parts (Zhao et al., 2019): left and right, front and back are one class; eyes and
     ears belong to the head, feet to the lower leg; boat, chair, table and sofa are one class each, and so
-    are all parts of a train. Pixels of an object that no class takes are 255. Where parts overlap, the
-    later in the annotation lies above.
+    are all parts of a train. Pixels of an object that belong to no class are 255. Where parts overlap, the
+    later in the annotation wins.
 
     Args:
-      root: As for `pascal_part`; the paper's folder, whose order of parts is not public, will not do.
+      root: As for `pascal_part`, except the paper's folder, whose order of parts is not public.
       split: "train", "val" or "all".
 
     Raises:
@@ -130,14 +129,14 @@ def pascal_part_58(root: str | pathlib.Path, split: str) -> Pascal:
 def pascal_part_116(root: str | pathlib.Path, split: str) -> Pascal | LabelMaps:
     """Pascal-Part as a `Source` with a mask "part" of 116 classes, in the order of OV-PARTS (NeurIPS 2023).
 
-    Left and right, front and back, upper and lower leg are one; the sides of a train's head and coaches are
-    merged by name, which OV-PARTS does not state. Pixels without a part are 255; from Pascal-Part's own
-    annotations those of no object are background.
+    Left and right, front and back, upper and lower leg are one class; we merge the sides of a train's head
+    and coaches by name, which OV-PARTS does not document. Pixels without a part are 255; with Pascal-Part's
+    own annotations, pixels without an object are background.
 
     Args:
-      root: The folder PascalPart116 of OV-PARTS, or that of `pascal_part`, or one above either.
-      split: "train" or "val"; "train_16shot", the training images of OV-PARTS' list, in its folder only;
-        "all" from Pascal-Part's own annotations only.
+      root: OV-PARTS' folder PascalPart116, or that of `pascal_part`, or one above either.
+      split: "train" or "val"; "train_16shot" only with OV-PARTS' folder; "all" only with Pascal-Part's own
+        annotations.
 
     Raises:
       JaxpartError: The layout is wrong, a file is missing, or an annotation is damaged.
@@ -149,8 +148,8 @@ def pascal_part_116(root: str | pathlib.Path, split: str) -> Pascal | LabelMaps:
             raise NotThere(f"{folder} has no list of the split {FEW}; {ADVICE_116}")
         return Pascal("pascal_part_116", split, folder, GROUPING_116)
     check_split("pascal_part_116 of OV-PARTS", split, SPLITS_116)
-    place = "train" if split == FEW else split
-    pairs = list_pairs(folder, f"images/{place}", f"annotations_detectron2_part/{place}")
+    files = "train" if split == FEW else split
+    pairs = list_pairs(folder, f"images/{files}", f"annotations_detectron2_part/{files}")
     if split == FEW:
         listed = set(_listed(folder / f"{FEW}.json", [image for image, _ in pairs]))
         pairs = [pair for pair in pairs if pair[0] in listed]
@@ -159,7 +158,7 @@ def pascal_part_116(root: str | pathlib.Path, split: str) -> Pascal | LabelMaps:
 
 
 def _listed(file: pathlib.Path, existing: Sequence[str]) -> list[str]:
-    """The images that a list of OV-PARTS names, [{"file_name": "…/images/train/2008_000003.jpg"}, …]."""
+    """The images in a list of OV-PARTS, [{"file_name": "…/images/train/2008_000003.jpg"}, …]."""
     if not file.exists():
         raise NotThere(f"{file} is missing; {ADVICE_116}")
     rows = decode_json(read_file(file), file)
@@ -171,11 +170,11 @@ def _listed(file: pathlib.Path, existing: Sequence[str]) -> list[str]:
         if not isinstance(name, str):
             raise JaxpartError(f"{file}: entry {row} has no file_name; unpack it again")
         names.append(name)
-    found: list[str] = []
+    paths: list[str] = []
     for name, path in zip(names, match_files(names, existing, file), strict=True):
         if path is None:
             raise JaxpartError(
                 f"{file} lists {shown(name)}, which does not exist; unpack the images again"
             )
-        found.append(path)
-    return found
+        paths.append(path)
+    return paths

@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxpart.data.folders import check_split, fingerprint, named_files, read_file, read_lines
 from jaxpart.data.layouts import dataset_folder
-from jaxpart.data.pairs import ListedImages, PairSet, image_size
+from jaxpart.data.listed_images import ListedImages
+from jaxpart.data.pairs import PairSet, image_size
 from jaxpart.data.source import Annotation, DatasetInfo
 from jaxpart.errors import JaxpartError
 
@@ -28,9 +29,9 @@ _POINTS = 20
 
 
 def pf_pascal(root: str, split: str = "test") -> PairSet:
-    """The pairs of a list, in its order, with the points that it states.
+    """The pairs of an official list, in its order, with their points.
 
-    Neither boxes nor ids of points are stated: the reference length is the longer side of the target
+    The list has neither boxes nor ids of points: the reference length is the longer side of the target
     image, and no points count as interchangeable.
 
     Args:
@@ -38,7 +39,7 @@ def pf_pascal(root: str, split: str = "test") -> PairSet:
       split: "val" or "test"; the list of the training pairs has no points.
 
     Raises:
-      JaxpartError: The layout is wrong, or a line of the list is.
+      JaxpartError: The layout is wrong, or a line of the list is invalid.
     """
     check_split("PF-PASCAL", split, SPLITS)
     name = f"{split}_pairs_pf_pascal.csv"
@@ -47,14 +48,14 @@ def pf_pascal(root: str, split: str = "test") -> PairSet:
     rows = [_row(listed, line, number) for number, line in enumerate(_lines(listed), 2)]
     if not rows:
         raise JaxpartError(f"{listed} lists no pairs; unpack it again")
-    places = dict.fromkeys(place for row in rows for place in row[0])
-    files = named_files(folder, list(places), listed)
+    names = dict.fromkeys(image for row in rows for image in row[0])
+    files = named_files(folder, list(names), listed)
     info = DatasetInfo(
         name="pf_pascal", split=split, version=fingerprint(read_file(listed)), class_names=CLASSES
     )
     source = ListedImages(folder, [Annotation(file) for file in files], info)
-    number = {place: i for i, place in enumerate(places)}
-    pairs = np.array([[number[place] for place in row[0]] for row in rows], np.int64)
+    number = {image: i for i, image in enumerate(names)}
+    pairs = np.array([[number[image] for image in row[0]] for row in rows], np.int64)
     xy = np.zeros((2, len(rows), _POINTS, 2))
     visible = np.zeros((len(rows), _POINTS), bool)
     for i, (_, _, *points) in enumerate(rows):
@@ -87,7 +88,7 @@ def _lines(listed: pathlib.Path) -> list[list[str]]:
 def _row(
     listed: pathlib.Path, cells: list[str], number: int
 ) -> tuple[tuple[str, str], int, np.ndarray, np.ndarray]:
-    """Both images, the class from 0, and the points in each, of a line of the list."""
+    """The images, the class from 0, and the points in each image, from a line of the list."""
     try:
         xs, ys, xt, yt = ([float(n) for n in cell.split(";")] for cell in cells[3:7])
         points = np.array([xs, ys]).T, np.array([xt, yt]).T

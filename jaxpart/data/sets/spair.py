@@ -11,7 +11,8 @@ import numpy as np
 
 from jaxpart.data.folders import check_split, fingerprint, read_file, read_ids
 from jaxpart.data.layouts import dataset_folder
-from jaxpart.data.pairs import ListedImages, PairSet, paired
+from jaxpart.data.listed_images import ListedImages
+from jaxpart.data.pairs import PairSet, paired
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints
 from jaxpart.errors import JaxpartError, shown
 from jaxpart.io.text import decode_text
@@ -54,15 +55,15 @@ GROUPS = {
 def spair(root: str, split: str = "test") -> PairSet:
     """The official pairs of a split, in the order of its list.
 
-    Read are Layout/large/SPLIT.txt and both images' own annotations, which know the points that are
-    visible in one image alone. The reference length is the longer side of the target's box.
+    Points come from the images' own annotations, not from the pairs', since only the former include points
+    visible in one image only. The reference length is the longer side of the target's box.
 
     Args:
       root: The folder SPair-71k, or one above it.
       split: "trn", "val" or "test".
 
     Raises:
-      JaxpartError: The layout is wrong, or a list or an annotation is.
+      JaxpartError: The layout is wrong, or a list or an annotation is invalid.
     """
     check_split("SPair-71k", split, SPLITS)
     folder = dataset_folder(root, "SPair-71k", (f"Layout/large/{split}.txt",), ADVICE)
@@ -103,8 +104,8 @@ def spair(root: str, split: str = "test") -> PairSet:
 
 
 def _parts(name: str) -> tuple[str, list[str], str]:
-    """Of a pair's name: itself, the stems of its images, and its class."""
-    mark = ":" if ":" in name else "_"  # which some copies have in the colon's place
+    """A pair's name, the stems of its images, and its class."""
+    mark = ":" if ":" in name else "_"  # which replaces the colon in some copies
     images, _, category = name.removesuffix(".json").rpartition(mark)
     return name, images.split("-")[1:], category
 
@@ -112,7 +113,7 @@ def _parts(name: str) -> tuple[str, list[str], str]:
 def _annotation(
     file: pathlib.Path, data: bytes, category: str
 ) -> tuple[Annotation, tuple[float, float]]:
-    """The keypoints of an image, and width and height of its object's box."""
+    """The keypoints of an image, and (width, height) of its object's box."""
     try:
         document: Any = json.loads(decode_text(data, file))
         points = [document["kps"].get(str(i)) for i in range(_POINTS)]
@@ -133,9 +134,8 @@ def _annotation(
         ) from error
     if not (np.isfinite(xy).all() and x1 < x2 and y1 < y2 and math.isfinite(x2 - x1 + y2 - y1)):
         raise JaxpartError(
-            f"{file}: its box {[x1, y1, x2, y2]} is empty or a keypoint is not a number; unpack "
-            "the data set "
-            "again"
+            f"{file}: its box {[x1, y1, x2, y2]} is empty or a keypoint is not a number; unpack the "
+            "data set again"
         )
     if min(size) < 1:
         raise JaxpartError(f"{file}: the image size {size[0]} × {size[1]} is invalid")

@@ -1,7 +1,7 @@
-"""Any data set that tensorflow-datasets has prepared as array_record, by its name.
+"""Any data set prepared by tensorflow-datasets as array_record.
 
-`tfds:NAME/CONFIG:VERSION` is read from NAME/CONFIG/VERSION in a data directory, by tensorflow-datasets and
-without TensorFlow. The builder's code is not needed: its features are described in the folder.
+`tfds:NAME/CONFIG:VERSION` is read from NAME/CONFIG/VERSION in a data directory, with tensorflow-datasets
+but without TensorFlow or the builder's code: the folder describes its features.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ _READING = threading.Lock()
 class Tfds:
     """A split of a data set prepared by tensorflow-datasets as a `Source`, in the order of its shards.
 
-    Its image and its class are those of the data set's `supervised_keys`, else its only `Image` and its
-    only `ClassLabel`; with label maps it may have no class. Images stay encoded until they are used.
+    Image and class are the data set's `supervised_keys`, else its only `Image` and its only `ClassLabel`;
+    with label maps the class may be missing. Images stay encoded until they are used.
     """
 
     info: DatasetInfo
 
     def __init__(self, name: str, root: str, split: str, stated: Stated | None = None) -> None:
-        """Finds the folder, its features and its shards; of the images it reads the first.
+        """Finds the folder, its features and its shards, and reads the first image.
 
         Args:
           name: `tfds:NAME`, `tfds:NAME/CONFIG` or either with `:VERSION`; the newest version by default.
           root: The data directory; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.
-          split: "train", or "test": the split test, or validation where there is no test split whose
-            classes are known.
-          stated: What else is read, and what it means; label maps are masks of kind "object".
+          split: "train", or "test": the split test, or validation if there is no test split with known
+            classes.
+          stated: Other features to read; label maps become masks of kind "object".
 
         Raises:
-          NotThere: There is no such split.
-          JaxpartError: The name, its folder or its format is not one that is read, or a file is damaged.
+          NotThere: The split does not exist.
+          JaxpartError: The name, its folder or its format is not supported, or a file is damaged.
         """
         check_split(name, split, SPLITS)
         self._folder = find_folder(name, root)
@@ -117,10 +117,10 @@ class Tfds:
             notes=(f"its split {self._split} is read",) if self._split != split else (),
         )
         if len(self):
-            self[0]  # tells at once what cannot be read at all
+            self[0]  # raises early if nothing can be read
 
     def _read_features(self, name: str, info: Any, features: Any, stated: Stated) -> None:
-        """Finds the features that are read, and what they mean."""
+        """Finds the features to read."""
         if not isinstance(info.features, features.FeaturesDict):
             raise JaxpartError(
                 f"{name} has no named features; choose a data set of images with classes"
@@ -145,27 +145,27 @@ class Tfds:
         return len(self._records)
 
     def annotation(self, index: int) -> Annotation:
-        """The split and number of an image, its class (None where it is withheld) and its keypoints.
+        """The split and number of an image, its class (None if withheld) and its keypoints.
 
-        The first time, all records are read, unless the user's cache has their annotations.
+        The first call reads all records, unless the user's cache has their annotations.
         """
-        place = range(len(self))[index]
+        row = range(len(self))[index]
         if not self._label and self._points is None:
-            return Annotation(self._id(place))
+            return Annotation(self._id(row))
         if self._table is None:
             with _READING:
                 self._table = self._table or kept_annotations(
                     f"{self._folder.resolve()} {self.info.version} {self._shards}",
                     lambda: map(self._annotated, range(len(self)), self._examples()),
                 )
-        return self._table[place]
+        return self._table[row]
 
-    def _id(self, place: int) -> str:
-        return f"{self._split}/{place}"
+    def _id(self, row: int) -> str:
+        return f"{self._split}/{row}"
 
-    def _annotated(self, place: int, example: dict[str, Any]) -> Annotation:
-        """What an example says of its image."""
-        key, label, points, size = self._id(place), -1, None, None
+    def _annotated(self, row: int, example: dict[str, Any]) -> Annotation:
+        """The annotation of a decoded example."""
+        key, label, points, size = self._id(row), -1, None, None
         if self._label:
             label = int(example[self._label])
             if not -1 <= label < len(self._classes):
@@ -179,25 +179,25 @@ class Tfds:
         return Annotation(key, points, None if label < 0 else label, size)
 
     def origin(self, index: int) -> str:
-        """Sizes and times of the split's files, and the image's number."""
+        """Sizes and times of the split's files, and the image's index."""
         return f"{self._shards} {range(len(self))[index]}"
 
     def __getitem__(self, index: int) -> Record:
-        """An image with what is stated of it."""
-        place = range(len(self))[index]
-        (example,) = self._read([place])
-        annotation, image = self._annotated(place, example), bytes(example[self._image])
+        """An image with its annotation and mask."""
+        row = range(len(self))[index]
+        (example,) = self._read([row])
+        annotation, image = self._annotated(row, example), bytes(example[self._image])
         if self._map is None:
             return Record(annotation, image)
         mask = self._map.read(example, f"{self.info.name}, {annotation.id}")
         return Record(annotation, image, {"object": mask})
 
-    def _read(self, places: list[int]) -> list[dict[str, Any]]:
-        """Some examples; images in them stay encoded."""
+    def _read(self, rows: list[int]) -> list[dict[str, Any]]:
+        """Decodes examples, except their images."""
         try:
-            return [self._example(record) for record in self._records.__getitems__(places)]
+            return [self._example(record) for record in self._records.__getitems__(rows)]
         except Exception as error:
-            raise damaged(self._folder, f"{self._id(places[0])}: {error}") from error
+            raise damaged(self._folder, f"{self._id(rows[0])}: {error}") from error
 
     def _example(self, record: bytes) -> dict[str, Any]:
         return self._features.deserialize_example_np(record, decoders=self._skip)
@@ -207,7 +207,7 @@ class Tfds:
             yield from self._read(list(range(first, min(first + _CHUNK, len(self)))))
 
     def _is_labelled(self, records: Any) -> bool:
-        """Whether a split's classes are known, if it is for them that it is read."""
+        """Whether a split's classes are known, or not needed."""
         if not self._label or self._map or self._points:
             return True
         try:

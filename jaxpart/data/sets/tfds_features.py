@@ -1,4 +1,4 @@
-"""What features of tensorflow-datasets mean: image, class, and what a user states of others."""
+"""The features of tensorflow-datasets that are read: image, class, and those that the user describes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxpart.data.label_maps import check_names, encode_labels
 from jaxpart.errors import JaxpartError, shown
 from jaxpart.labels import IGNORE
 
-_MAX_CLASSES = 1_000_000  # a number in a file of a stranger, which becomes a list of names
+_MAX_CLASSES = 1_000_000  # an untrusted number, which becomes a list of names
 _NAMED = re.compile(r"(\d{1,3})=(.*\S.*)")
 _UNKNOWN = -1
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -22,15 +22,15 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclasses.dataclass(frozen=True)
 class Stated:
-    """What a user says of a data set, as nothing in it does: the configuration's `data.tfds`.
+    """The user's description of a data set: the configuration's `data.tfds`.
 
     Attributes:
-      label_map: Path of the feature that holds label maps, "a/b" for b in a; "": none.
-      classes: "VALUE=NAME" of each class in them, in the order that the classes get; none: those of a
-        `LabeledImage`.
-      ignored: Values in them, 0 to 255, that count for nothing.
-      keypoints: Path of the feature that holds keypoints in COCO's form; "": none.
-      parts: Name of each keypoint, in their order.
+      label_map: Path of the feature with label maps, "a/b" for b in a; "": none.
+      classes: "VALUE=NAME" of each class in the label maps, in the order of the new labels; by default
+        those of a `LabeledImage`.
+      ignored: Values in the label maps to ignore, 0 to 255.
+      keypoints: Path of the feature with keypoints in COCO's format; "": none.
+      parts: Name of each keypoint, in order.
     """
 
     label_map: str = ""
@@ -41,27 +41,27 @@ class Stated:
 
 
 def stated_in(config: Any) -> Stated:
-    """What a configuration's `data`, or a command line, states."""
-    given = getattr(config, "tfds", None) or {}  # runs from before there was such a field lack it
+    """The description in a configuration's `data`, or in command-line arguments."""
+    fields = getattr(config, "tfds", None) or {}  # old runs lack it
     return Stated(
-        label_map=given.get("label_map", ""),
-        classes=tuple(given.get("classes", ())),
-        ignored=tuple(given.get("ignored", ())),
-        keypoints=given.get("keypoints", ""),
-        parts=tuple(given.get("parts", ())),
+        label_map=fields.get("label_map", ""),
+        classes=tuple(fields.get("classes", ())),
+        ignored=tuple(fields.get("ignored", ())),
+        keypoints=fields.get("keypoints", ""),
+        parts=tuple(fields.get("parts", ())),
     )
 
 
 def find_image(name: str, info: Any, features: Any, without: str) -> str:
-    """Name of the image among the features; `without` is not it, nor part of it."""
+    """Name of the image feature, other than `without`."""
     return _only(name, info, features.Image, "image", without)
 
 
 def find_class(name: str, info: Any, features: Any) -> tuple[str, tuple[str, ...]]:
-    """Name of the class among the features, and of each label.
+    """Name of the class feature, and of each label.
 
     Raises:
-      JaxpartError: There is none, or several.
+      JaxpartError: There is none, or there are several.
     """
     key = _only(name, info, features.ClassLabel, "class")
     if not 0 < (info.features[key].num_classes or 0) <= _MAX_CLASSES:
@@ -72,7 +72,7 @@ def find_class(name: str, info: Any, features: Any) -> tuple[str, tuple[str, ...
 
 
 def _only(name: str, info: Any, kind: type, what: str, without: str = "") -> str:
-    """The one feature of a kind, or the one of the `supervised_keys`."""
+    """The only feature of a kind, or the one in `supervised_keys`."""
     keys = [
         key for key, feature in info.features.items() if type(feature) is kind and key != without
     ]
@@ -86,12 +86,12 @@ def _only(name: str, info: Any, kind: type, what: str, without: str = "") -> str
 
 
 def only(features: Any, paths: Iterable[str]) -> Any:
-    """The features that some paths begin with, so that others are not decoded."""
+    """The top-level features that contain some paths, so that others are not decoded."""
     return type(features)({key: features[key] for key in tree_of(paths, True)})
 
 
 def tree_of(paths: Iterable[str], leaf: Any) -> dict[str, Any]:
-    """A leaf at each path, below its keys, as tensorflow-datasets takes features."""
+    """A nested dictionary with a leaf at each path, as for tensorflow-datasets."""
     tree: dict[str, Any] = {}
     for path in paths:
         *above, last = path.split("/")
@@ -103,7 +103,7 @@ def tree_of(paths: Iterable[str], leaf: Any) -> dict[str, Any]:
 
 
 def value_at(example: Mapping[str, Any], path: str) -> Any:
-    """The value of a path's feature in an example."""
+    """The value at a path of an example."""
     value: Any = example
     for key in path.split("/"):
         value = value[key]
@@ -111,43 +111,43 @@ def value_at(example: Mapping[str, Any], path: str) -> Any:
 
 
 def feature_at(name: str, features: Any, path: str, field: str) -> Any:
-    """The feature of a path. Raises `JaxpartError` if there is none; `field` is where it was stated."""
-    found: Any = features
+    """The feature at a path. Raises `JaxpartError` naming the configuration's `field` if there is none."""
+    feature: Any = features
     for key in path.split("/"):
-        found = getattr(found, "feature", found)  # of a sequence: what it is one of
-        inside = dict(found.items()) if hasattr(found, "items") else {}
+        feature = getattr(feature, "feature", feature)  # the element of a sequence
+        inside = dict(feature.items()) if hasattr(feature, "items") else {}
         if key not in inside:
             raise JaxpartError(
                 f"{name} has no feature {path!r} (config.data.tfds.{field}); "
-                f"{'its features are' if found is features else 'there are'} "
+                f"{'its features are' if feature is features else 'there are'} "
                 f"{', '.join(inside) or 'none below'}"
             )
-        found = inside[key]
-    return found
+        feature = inside[key]
+    return feature
 
 
 class LabelMapFeature:
-    """A stated feature of label maps, whose labels become 0 (nothing), 1, 2, … and 255 (ignored).
+    """A feature with label maps, whose values become 1, 2, … (classes) and 255 (ignored).
 
     Attributes:
-      path: Of the feature.
-      names: Of each new label, the background first, which no pixel has.
+      path: Path of the feature.
+      names: Name of each new label, background first, which no pixel has.
     """
 
     path: str
     names: tuple[str, ...]
 
     def __init__(self, name: str, features: Any, stated: Stated, kinds: tuple[type, ...]) -> None:
-        """Reads what was stated.
+        """Checks the description.
 
         Args:
           name: The data set.
           features: Its features.
-          stated: Which of them, and what its values mean.
-          kinds: The classes of images.
+          stated: The description.
+          kinds: Types of image features.
 
         Raises:
-          JaxpartError: There is no such feature, it is no image, or what was stated is incomplete.
+          JaxpartError: The feature does not exist or is not an image, or the classes are missing.
         """
         self.path = stated.label_map
         feature = feature_at(name, features, self.path, "label_map")
@@ -168,7 +168,7 @@ class LabelMapFeature:
         """The label map of an example, as an 8-bit grey PNG of the new labels.
 
         Raises:
-          JaxpartError: It is no PNG of one channel, or holds a value that was not stated.
+          JaxpartError: It is not a PNG of one channel, or holds a value that was not stated.
         """
         value = value_at(example, self.path)
         where = f"{where} ({self.path})"
@@ -189,8 +189,8 @@ class LabelMapFeature:
 def _table(
     name: str, path: str, classes: Sequence[str], ignored: Sequence[int]
 ) -> tuple[np.ndarray, list[str]]:
-    """The new label of each value, and the names of the classes."""
-    table, names = np.full(IGNORE + 2, _UNKNOWN, np.int16), list[str]()  # the last: too large
+    """The new label of each value, int16 [257] (the last: larger values), and the names of the classes."""
+    table, names = np.full(IGNORE + 2, _UNKNOWN, np.int16), list[str]()
     if not classes:
         raise JaxpartError(
             f"{name} does not say what the values of {path!r} mean; state them in "

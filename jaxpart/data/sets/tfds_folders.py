@@ -1,4 +1,4 @@
-"""Folders that tensorflow-datasets prepared: where one lies, and whether it is safe to open."""
+"""Finding folders prepared by tensorflow-datasets, and checking that they are safe to open."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _FEATURES = "tensorflow_datasets.core.features."
 
 
 def damaged(folder: pathlib.Path, error: object) -> JaxpartError:
-    """The error for a folder that cannot be read as its files say."""
-    said = first_line(error) if isinstance(error, Exception) else error
-    return JaxpartError(f"{folder} is damaged or incomplete ({said}); prepare it again")
+    """The error for a folder that cannot be read."""
+    reason = first_line(error) if isinstance(error, Exception) else error
+    return JaxpartError(f"{folder} is damaged or incomplete ({reason}); prepare it again")
 
 
 def find_folder(name: str, root: str) -> pathlib.Path:
-    """The folder of a version. Raises `JaxpartError` if there is none, or several configurations."""
+    """The folder of a version. Raises `JaxpartError` if it is missing or the configuration is ambiguous."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise JaxpartError(f"{name!r} is not a data set; write tfds:NAME/CONFIG:VERSION")
@@ -62,7 +62,7 @@ def _versions(folder: pathlib.Path) -> list[str]:
 
 
 def check_features(folder: pathlib.Path) -> None:
-    """Refuses features for which a module other than tensorflow-datasets' own would be imported."""
+    """Raises `JaxpartError` if a feature would import a module outside tensorflow-datasets."""
     path = folder / "features.json"
     try:
         pending = [parse_json(read_file(path))]
@@ -71,7 +71,7 @@ def check_features(folder: pathlib.Path) -> None:
     while pending:
         tree = pending.pop()
         if isinstance(tree, dict):
-            # protocol buffers' JSON has both spellings, and the older files have "type"
+            # protocol buffers' JSON has both spellings; older files have "type"
             for key in ("pythonClassName", "python_class_name", "type"):
                 kind = tree.get(key)
                 if isinstance(kind, str) and not kind.startswith(_FEATURES):
@@ -85,7 +85,7 @@ def check_features(folder: pathlib.Path) -> None:
 
 
 def check_shards(folder: pathlib.Path, files: Sequence[str], lengths: Sequence[int]) -> None:
-    """Raises `JaxpartError` if a shard cannot be opened, or has not as many records as the folder says."""
+    """Raises `JaxpartError` if a shard cannot be opened, or has another number of records than stated."""
     from array_record.python import array_record_module
 
     for file, length in zip(files, lengths, strict=True):

@@ -1,4 +1,4 @@
-"""A stated feature of keypoints of a data set of tensorflow-datasets, in COCO's form."""
+"""A keypoint feature in COCO's format of a data set of tensorflow-datasets."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from jaxpart.errors import JaxpartError
 
 _FIELD = "config.data.tfds.keypoints"
 _APART = 100_000
-"""From an instance's id to the next, as of COCO's annotations: points of two are no neighbours."""
+"""Gap between instance ids, as large as COCO's: keypoints of two instances are never neighbours."""
 
 
 class KeypointFeature:
-    """Keypoints of each instance as x, y in pixels and v (2: seen), in the order of the stated parts.
+    """Keypoints of each instance as x, y in pixels and v (2: visible), in the order of the stated parts.
 
     Attributes:
-      path: Of the feature.
+      path: Path of the feature.
       part_names: Name of each part by its id, from 1.
     """
 
@@ -29,15 +29,15 @@ class KeypointFeature:
     part_names: dict[int, str]
 
     def __init__(self, name: str, features: Any, stated: Stated) -> None:
-        """Reads what was stated.
+        """Checks the description.
 
         Args:
           name: The data set.
           features: Its features.
-          stated: Which of them, and the names of its parts.
+          stated: The description.
 
         Raises:
-          JaxpartError: There is no such feature, it holds no numbers, or the parts are not named.
+          JaxpartError: The feature does not exist or is not numeric, or the parts are not named.
         """
         self.path = stated.keypoints
         feature = feature_at(name, features, self.path, "keypoints")
@@ -58,21 +58,21 @@ class KeypointFeature:
         """The keypoints of an example.
 
         Raises:
-          JaxpartError: Its numbers are not those of COCO's keypoints for the stated parts.
+          JaxpartError: They are not COCO keypoints of the stated parts.
         """
         parts = len(self.part_names)
         value = value_at(example, self.path)
         try:
-            found = np.asarray(value, np.float64)
-        except (TypeError, ValueError):  # instances with unlike numbers of points
-            found = np.zeros(0)
-        is_understood = found.shape[-2:] == (parts, 3) or found.shape[-1:] == (3 * parts,)
-        if np.size(value) and not is_understood:
+            numbers = np.asarray(value, np.float64)
+        except (TypeError, ValueError):  # instances with different numbers of points
+            numbers = np.zeros(0)
+        is_valid = numbers.shape[-2:] == (parts, 3) or numbers.shape[-1:] == (3 * parts,)
+        if np.size(value) and not is_valid:
             raise JaxpartError(
-                f"{where}: the feature {self.path!r} ({_FIELD}) has the shape {list(found.shape)}, which "
+                f"{where}: the feature {self.path!r} ({_FIELD}) has the shape {list(numbers.shape)}, which "
                 f"is not [instances, {parts}, 3]: x, y and v of the {parts} stated parts"
             )
-        points = found.reshape(-1, 3)
+        points = numbers.reshape(-1, 3)
         seen, instances = points[:, 2] == SEEN, len(points) // parts
         if not np.isin(points[:, 2], (0, 1, SEEN)).all():
             raise JaxpartError(
@@ -81,10 +81,12 @@ class KeypointFeature:
             )
         xy = points[:, :2]
         if not np.isfinite(xy[seen]).all():
-            raise JaxpartError(f"{where}: a seen keypoint of {self.path!r} is no number; fix it")
+            raise JaxpartError(
+                f"{where}: a visible keypoint of {self.path!r} is not a number; fix it"
+            )
         if seen.sum() > 1 and (np.abs(xy[seen]) <= 1).all():
             raise JaxpartError(
-                f"{where}: the keypoints of {self.path!r} lie between 0 and 1, which are shares of the "
+                f"{where}: the keypoints of {self.path!r} lie between 0 and 1, as if relative to the "
                 "image; give them in pixels"
             )
         return Keypoints(

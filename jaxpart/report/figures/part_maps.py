@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from jaxpart.data.palettes import told_apart
+from jaxpart.data.palettes import distinct_colours
 from jaxpart.errors import JaxpartError
 from jaxpart.report.figures.style import Picture, file_name, new_figure, plain
 from jaxpart.report.runs import Run
@@ -108,6 +108,6 @@ def coloured(
         for pixels, cells in zip(image.shape[:2], labels.shape, strict=True)
     )
     of_pixels = labels[np.ix_(down, across)]
-    colours = np.vstack([told_apart(background), [[255] * 3]]) / 255
+    colours = np.vstack([distinct_colours(background), [[255] * 3]]) / 255
     grey = np.repeat(image.mean(axis=2, keepdims=True) / 255, 3, axis=2)
     return (1 - _COLOUR) * grey + _COLOUR * colours[of_pixels]

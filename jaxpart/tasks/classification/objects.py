@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import itertools
@@ -20,7 +21,7 @@ from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features.extract import Extracted, extract
 from jaxpart.probes.items import Items
-from jaxpart.probes.random_views import RandomViews
+from jaxpart.probes.random_views import RandomViews, shared_parts
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Row
 from jaxpart.runs.table import Section
@@ -114,12 +115,16 @@ class ObjectClassification(Plan):
     config: Any
 
     def passes(self) -> Iterator[tuple[FrozenEncoder, int, int]]:
-        """Random views, anew in every epoch of each head."""
+        """Random views, new in every epoch, which heads share if one batch size divides the other."""
         options = self.config[_TASK]
         if options.views == "random":
-            epochs = sum(options[head].epochs for head in options.heads)
+            images = len(self.sides[0].labels)
+            sizes = {head: min(options[head].batch_size, images) for head in options.heads}
+            parts, epochs = shared_parts(sizes.values()), collections.Counter[int]()
+            for head, size in sizes.items():
+                epochs[parts[size]] = max(epochs[parts[size]], options[head].epochs)
             again = 2 if options.selection else 1
-            yield self.encoder, self.size, again * epochs * len(self.sides[0].labels)
+            yield self.encoder, self.size, again * epochs.total() * images
 
     def epochs(self) -> Mapping[str, int]:
         """Of heads on fixed views."""

@@ -1,7 +1,7 @@
-"""Version 2 of critters, which only parts can solve.
+"""Version 2 of critters, which needs shapes and positions of parts.
 
-A part is known by its shape and its place in a body, and by nothing else: colours and textures are drawn
-anew for every individual and every part of it, for the background, and for what lies about, all from one
-distribution. Bodies turn, flip and foreshorten; parts swing, bend, taper and stretch, are lit from any
-side, and some are hidden. A kind is a combination of shapes (`kinds`), each of which eight kinds have.
+Nothing else identifies a part: colours and textures are drawn from one distribution, anew for every
+individual, every part of it, the background and the clutter. Bodies are rotated, flipped and foreshortened;
+parts swing, bend, taper and stretch, are lit from any side, and some are hidden. A kind is a combination of
+shapes (see `kinds`), and each shape is shared by eight kinds.
 """

@@ -1,4 +1,4 @@
-"""A critter of version 2 at rest: the plan of its body, and the lots drawn for one individual."""
+"""The body of a critter of version 2, with the random traits of one individual."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from jaxpart.data.critters.second.texture import Paint, random_paint
 from jaxpart.data.critters.species import MASK_PARTS
 
 Place = Callable[[np.ndarray], np.ndarray]
-"""Brings points [points, 2] of a part's coordinates to where the part is."""
+"""Maps points [points, 2] from a part's coordinates to the body's."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """Polygons that are painted as one.
+    """Polygons that are painted together.
 
     Attributes:
       polygons: The corners [points, 2] of each, back to front.
       paint: How they are filled.
-      label: Their label in the part mask, 0 for what is no part.
+      label: Their label in the part mask; 0 for clutter.
     """
 
     polygons: list[np.ndarray]
@@ -32,7 +32,7 @@ class Shape:
 
 
 def rotation(angle: float) -> np.ndarray:
-    """Matrix [2, 2] that row vectors are multiplied with."""
+    """Rotation matrix [2, 2] for row vectors: points @ rotation(angle)."""
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.array([[cosine, sine], [-sine, cosine]])
 
@@ -44,7 +44,7 @@ def _placed(matrix: np.ndarray, shift: Sequence[float] | np.ndarray) -> Place:
 def _limb(
     rng: np.random.Generator, root: tuple[float, float], direction: float, length: float
 ) -> Place:
-    """A limb from its root in about a direction: stretched, tapered, bent, and of either side."""
+    """A random placement of a limb near a root and direction: stretched, tapered, bent, mirrored."""
     long, broad, taper, bend, swing = rng.uniform(
         (0.9, 0.8, -0.25, -0.2, -0.3), (1.15, 1.2, 0.25, 0.2, 0.3)
     )
@@ -61,10 +61,10 @@ def _limb(
 
 
 def make_creature(rng: np.random.Generator, kind: int) -> tuple[list[Shape], dict[str, np.ndarray]]:
-    """An individual that faces right: its body at (0, 0), about 2.7 wide, y down.
+    """A random individual that faces right: its body at (0, 0), about 2.7 wide, y down.
 
     Returns:
-      Its shapes, back to front, and the place of each keypoint by the part's name.
+      Its shapes, back to front, and its keypoints [2] by the part's name.
     """
     form = shapes_of(kind)
     paints = {part: random_paint(rng) for part in MASK_PARTS}

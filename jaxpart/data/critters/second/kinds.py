@@ -1,16 +1,13 @@
-"""Which shape of each part the 24 kinds of version 2 have: a code in which no part tells the kind.
+"""The shapes of the 24 kinds of version 2: a code in which no single part identifies the kind.
 
-Every part has three shapes, each of eight kinds. Two kinds share at most three of their seven parts, so
-a kind is known by any four of its parts and never by one. The words are those of a linear ternary code
-of length 7 and distance 4, less three that differ in every part.
+Every part has three shapes, each shared by eight kinds. Two kinds have at most three of seven shapes in
+common, so any four parts identify a kind. The words are those of a linear ternary code of length 7 and
+distance 4, without three that differ in every part.
 """
 
 from __future__ import annotations
 
 from jaxpart.data.critters.species import MASK_PARTS
-
-SHAPES = 3
-"""Shapes of each part, numbered from 0."""
 
 _CODE = (
     "0011221", "0022112", "0101011", "0112202", "0120120", "0202022", "0210210", "0221101",
@@ -20,5 +17,5 @@ _CODE = (
 
 
 def shapes_of(kind: int) -> dict[str, int]:
-    """The shape of each part of a kind by the part's name."""
+    """The shape (0 to 2) of each part of a kind, by the part's name."""
     return dict(zip(MASK_PARTS, map(int, _CODE[kind]), strict=True))

@@ -1,8 +1,7 @@
-"""Outlines of the parts of version 2, each in coordinates of its own.
+"""Outlines of the parts of version 2, each in its own coordinates and ordered back to front.
 
-A limb (wing, leg, tail, beak, what stands on a head) has its root at (0, 0) and points along x to
-about (1, 0). Bodies, heads and eyes have their middle at (0, 0) and a radius of about 1. What lies
-behind comes first.
+A limb (wing, leg, tail, beak) has its root at (0, 0) and points along x to about (1, 0). Bodies, heads
+and eyes have their centre at (0, 0) and a radius of about 1.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ def ellipse(x: float, y: float, rx: float, ry: float) -> Points:
 
 
 def ribbon(spine: ArrayLike, widths: ArrayLike) -> Points:
-    """The outline of a line through some points whose half width changes along it."""
+    """The outline of a line through the points of `spine` with the given half widths."""
     line, half = np.array(spine), np.array(widths)[:, None]
     steps = np.diff(line, axis=0)
     along = np.concatenate([steps[:1], steps[1:] + steps[:-1], steps[-1:]])
@@ -54,7 +53,7 @@ def body(shape: int) -> list[Points]:
 
 @functools.cache
 def head(shape: int) -> list[Points]:
-    """Plain, with two ears, or with feelers; the face looks along x."""
+    """Plain, with two ears, or with feelers; facing along x."""
     skull = ellipse(0, 0, 0.95, 0.9)
     if shape == 0:
         return [skull]
@@ -83,7 +82,7 @@ def beak(shape: int) -> list[Points]:
 
 @functools.cache
 def eye(shape: int) -> list[Points]:
-    """Shapes within each other: slit in almond, three rings, or a star in a square."""
+    """Nested shapes: a slit in an almond, three rings, or a star in a square."""
     if shape == 0:
         corner = [(-1.2, 0), (-0.6, 0), (0, 0), (0.6, 0), (1.2, 0)]
         return [ribbon(corner, [0.02, 0.6, 0.8, 0.6, 0.02]), ellipse(0, 0, 0.2, 0.75)]
@@ -162,4 +161,4 @@ KEYPOINTS = {
     "leg": ((0.66, 0.14), (0.6, 0.0), (0.66, 0.0)),
     "tail": ((0.56, 0.15), (0.42, 0.03), (0.6, 0.0)),
 }
-"""Where the keypoint of each part lies, by its shape."""
+"""Keypoint (x, y) of each part, by its shape."""

@@ -1,4 +1,4 @@
-"""One picture of version 2: a critter in some pose, among other things that are painted as it is."""
+"""One image of version 2: a critter in a random pose, among clutter with the same colours and textures."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _SHADE = 100
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """Everything that is drawn, in units of the image's side, y down.
+    """All elements of an image, in units of its side, y down.
 
     Attributes:
       kind: Class label of the critter.
-      ground: How the background is painted.
-      shapes: What stands before it, back to front.
+      ground: Paint of the background.
+      shapes: Critter and clutter, back to front.
       keypoints: Position of each part's keypoint [parts, 2].
-      light: How far (x, y) from its rim a shape is in the shade.
+      light: Offset (x, y) of the lit area of each shape; the rest is in shade.
     """
 
     kind: int
@@ -61,7 +61,7 @@ def _thing(rng: np.random.Generator, middle: np.ndarray, size: float) -> Shape:
 
 
 def make_scene(rng: np.random.Generator, kind: int) -> Scene:
-    """Draws lots for everything in a picture of a critter of a kind."""
+    """A random scene with a critter of a kind."""
     creature, keypoints = make_creature(rng, kind)
     axis = rotation(rng.uniform(0, np.pi))
     foreshortened = axis @ np.diag([1, rng.uniform(0.8, 1.0)]) @ axis.T
@@ -76,7 +76,7 @@ def make_scene(rng: np.random.Generator, kind: int) -> Scene:
         _thing(rng, middle + rng.normal(0, 0.26, 2), rng.uniform(0.06, 0.12)) for _ in range(hiding)
     ]
 
-    # Rounded: the last bit of a sine, which differs between machines, shall change no pixel.
+    # Rounded, so that the last bit of a sine, which differs between machines, changes no pixel.
     def put(points: np.ndarray) -> np.ndarray:
         return (points @ place + middle).round(6)
 
@@ -98,7 +98,7 @@ def _rounded(shape: Shape) -> Shape:
 
 
 def draw_image(scene: Scene, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The picture in RGB."""
+    """The RGB image."""
     large = size * _SUPERSAMPLING
     whole = (0, 0, large, large)
     image = Image.new("RGB", whole[2:], scene.ground.colours[0])
@@ -113,7 +113,7 @@ def draw_image(scene: Scene, size: int) -> UInt8[np.ndarray, "size size 3"]:
 def _paint(
     image: Image.Image, pencil: ImageDraw.ImageDraw, shape: Shape, light: np.ndarray
 ) -> None:
-    """Fills polygons with their pattern, shades what is turned from the light, and draws their edges."""
+    """Fills polygons with their pattern, shades the side away from the light, and draws their edges."""
     large = image.width
     corners = np.concatenate(shape.polygons) * large
     left, top = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int).tolist()
@@ -143,7 +143,7 @@ def _paint(
 
 
 def draw_part_mask(scene: Scene, size: int) -> UInt8[np.ndarray, "size size"]:
-    """The label of the part at each pixel, 0 for background and what hides the critter."""
+    """The part label of each pixel, 0 for the background and for occluders."""
     mask = Image.new("L", (size, size), 0)
     pencil = ImageDraw.Draw(mask)
     for shape in scene.shapes:

@@ -1,4 +1,4 @@
-"""Patterns of two colours, and how a shape is painted with them."""
+"""Two-coloured patterns, which fill shapes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Paint:
     """Two colours in a pattern.
 
     Attributes:
-      colours: Ground and figure.
-      pattern: Number of the pattern; None for the ground alone.
-      turn: How far in the pattern, in pixels along x and y, one side of the image leads.
-      edge: Colour of the line around it.
+      colours: Background and foreground.
+      pattern: Index of the pattern; None for the background colour only.
+      turn: The pattern's (x, y) offset in pixels along one side of the image: rotation and scale.
+      edge: Colour of the outline.
     """
 
     colours: tuple[Colour, Colour]
@@ -35,11 +35,11 @@ class Paint:
 
 
 def _colour(hue: float, saturation: float, value: float) -> Colour:
-    """The colour of a hue of 0 to 6, a saturation and a brightness of 0 to 1."""
+    """RGB of a hue of 0 to 6, a saturation and a value of 0 to 1."""
 
     def channel(start: int) -> int:
-        place = (start + hue) % 6
-        return round(255 * value * (1 - saturation * max(0.0, min(place, 4 - place, 1.0))))
+        angle = (start + hue) % 6
+        return round(255 * value * (1 - saturation * max(0.0, min(angle, 4 - angle, 1.0))))
 
     return channel(5), channel(3), channel(1)
 
@@ -50,7 +50,7 @@ def _mixed(one: Colour, other: Colour, share: float) -> Colour:
 
 
 def random_paint(rng: np.random.Generator) -> Paint:
-    """Draws lots for colours, from pale to full and from dark to bright, and for a pattern."""
+    """Random colours, from pale to saturated and from dark to bright, and a random pattern."""
     lots = rng.random(11).tolist()
     ground, figure = (
         _colour(6 * hue, 0.1 + 0.75 * saturation, 0.2 + 0.8 * value)
@@ -71,10 +71,10 @@ def random_paint(rng: np.random.Generator) -> Paint:
 
 
 def pattern(paint: Paint, box: tuple[int, int, int, int], size: int) -> Image.Image:
-    """The part of a pattern in a box of an image: mode "L", 255 where the figure is.
+    """The pattern inside a box of an image: mode "L", 255 for the foreground.
 
     Args:
-      paint: Has a pattern.
+      paint: A paint with a pattern.
       box: Left, top, right and bottom in pixels.
       size: Side of the image in pixels.
     """
@@ -92,7 +92,7 @@ def pattern(paint: Paint, box: tuple[int, int, int, int], size: int) -> Image.Im
 
 @functools.cache
 def _patterns() -> tuple[Image.Image, ...]:
-    """Binary tiles, repeated over an area that no shape reaches beyond."""
+    """Binary tiles, large enough for any shape."""
     side = 3 * _SIDE
     y, x = np.mgrid[:side, :side]
     made = []
