@@ -25,6 +25,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
+from benchmarks.stand_ins import photographs
 from benchmarks.timing import Row, faster, medians, value
 from jaxpart.data.augment import ImageEval, ImageTrain
 from jaxpart.data.folders import read_file
@@ -48,19 +49,9 @@ OURS: dict[str, Transform] = {"train": ImageTrain(), "eval": ImageEval()}
 
 
 def write_images(folder: pathlib.Path, images: int) -> list[pathlib.Path]:
-    """JPEG files of about 500 × 375 pixels and 50 kB: noise with the spectrum of photographs."""
-    random = np.random.default_rng(0)
-    paths = []
-    for i in range(images):
-        width, height = random.integers(440, 561), random.integers(330, 421)
-        pixels = np.full((height, width, 3), 128.0)
-        for step in (2, 4, 8, 16, 32, 64, 128):
-            coarse = random.normal(0, 4 * step**0.5, (height // step + 2, width // step + 2, 3))
-            layer = Image.fromarray(np.clip(coarse + 128, 0, 255).astype(np.uint8))
-            pixels += np.asarray(layer.resize((width, height), Image.Resampling.BICUBIC)) - 128.0
-        paths.append(folder / f"{i}.jpg")
-        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(paths[-1], quality=90)
-    return paths
+    """JPEG files of about 500 × 375 pixels and 50 kB."""
+    sides = np.random.default_rng(0).integers((440, 330), (561, 421), (images, 2))
+    return photographs(folder, map(tuple, sides.tolist()))
 
 
 class Ours:

@@ -25,6 +25,7 @@ NAMES = (
     "convert",
     "input",
     "prepare",
+    "rehearsal",
     "critters",
     "explorer",
 )

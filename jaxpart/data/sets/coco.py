@@ -64,7 +64,7 @@ class CocoPersons:
         )
         existing = existing_files(images)
         read = functools.cache(lambda: _read(file, data, split, selection, existing))
-        key = f"{fingerprint(data, *existing)} {version} {file.resolve()}"
+        key = f"{version} {fingerprint(*existing)} {file.resolve()}"
         names, notes = kept_document(f"{key} names", lambda: read()[:2])
         self.info = DatasetInfo(
             name="coco_person_parts",
