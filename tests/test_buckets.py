@@ -307,7 +307,9 @@ def test_prepared_data_in_a_bucket_are_read(bucket):
     source = Prepared(found, "test")
     assert [source[i].image for i in range(3)] == [drawn["test"][i].image for i in range(3)]
     assert find_prepared(str(bucket), "lip") is None
-    with pytest.raises(JaxpartError, match="no prepared lip, and only prepared data sets can be read"):
+    with pytest.raises(
+        JaxpartError, match="no prepared lip, and only prepared data sets can be read"
+    ):
         open_set("lip", "train", types.SimpleNamespace(root=str(bucket)))
     (folder / "annotations-train.npz").unlink()
     with pytest.raises(JaxpartError, match=r"annotations-train\.npz"):

@@ -1,4 +1,4 @@
-"""What stands in each of the paper's tables: which of our results."""
+"""The layout of each of the paper's tables: which of our results its columns show."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Column:
-    """Where a column's numbers are.
+    """The source of a column's numbers.
 
     Attributes:
-      heading: Above it.
-      results: Fields of results (`jaxpart.runs.rows.select`), the first that a run has count.
+      heading: Its heading.
+      results: Fields of results (`jaxpart.runs.rows.select`); the first that a run has is used.
       table: The paper's table in paper_results.json, or "".
       column: Its column there.
     """
@@ -28,10 +28,10 @@ class Layout:
     """One of the paper's tables.
 
     Attributes:
-      name: Of its files.
-      title: Above it.
+      name: File name without suffix.
+      title: Its heading.
       task: Name of the task that measures it.
-      columns: In order.
+      columns: Its columns in order.
     """
 
     name: str

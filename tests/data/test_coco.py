@@ -141,8 +141,14 @@ def _drop(section, row, field):
             r"images\[3\]\.file_name is another image's too",
         ),
         (_set("images", 3, "file_name", "a\0b"), r"file_name has characters that are not allowed"),
-        (_set("images", 3, "file_name", "\ud800"), r"file_name has characters that are not allowed"),
-        (_set("images", 3, "file_name", "x" * 300), r"file_name is too long for a file name: 'x+…x+'"),
+        (
+            _set("images", 3, "file_name", "\ud800"),
+            r"file_name has characters that are not allowed",
+        ),
+        (
+            _set("images", 3, "file_name", "x" * 300),
+            r"file_name is too long for a file name: 'x+…x+'",
+        ),
         (_set("images", 3, "file_name", " "), r"file_name is empty"),
         (
             _set("images", 3, "height", float("inf")),
