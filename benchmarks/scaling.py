@@ -251,11 +251,12 @@ def seconds(part: Part, machine: Machine, peak: float) -> dict[str, float]:
 def tables() -> str:
     """Both tables, in Markdown."""
     work = [
-        "| part, of one encoder | PFLOP | images decoded | read, GB | cached, GB | read back, GB |",
+        "| part, for one encoder | PFLOP | images decoded | read, GB | cached, GB | read back, GB |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     hours = [
-        "| part, of all encoders | v4-128, float32 | v4-128, bf16 | 8 × H100, float32 | 8 × H100, bf16 |",
+        "| part, for all encoders, hours | v4-128, float32 | v4-128, bf16 "
+        "| 8 × H100, float32 | 8 × H100, bf16 |",
         "|---|--:|--:|--:|--:|",
     ]
     columns = [(m, peak) for m in MACHINES for peak in (m.float32, m.bfloat16)]
@@ -273,7 +274,7 @@ def tables() -> str:
             cells.append(f"{needed[limit] / 3600:.2g} ({limit})")
         hours.append(f"| {part.name} | " + " | ".join(cells) + " |")
     summed = " | ".join(f"**{total / 3600:.3g}**" for total in totals)
-    hours.append(f"| **all, one after the other** | {summed} |")
+    hours.append(f"| **all, in sequence** | {summed} |")
     return "\n".join([*work, "", *hours])
 
 

@@ -30,7 +30,7 @@ from jaxpart.runs.config_checks import check_config
 from jaxpart.runs.paper import CHECKSUMS
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import VERSION, Row, read_rows
-from jaxpart.runs.table import results_table, rules_line
+from jaxpart.runs.table import encoder_name, rules_line, sections_text
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.estimate import Estimate, announce, estimate
 from jaxpart.tasks.fitting import fitted
@@ -268,4 +268,4 @@ def results_text(results: Mapping[str, Any]) -> str:
     rows = read_rows(results, "results.json")
     sections = [experiments.find(name).section(rows) for name in results["tasks"]]
     rules = [rules_line(name, said) for name, said in results["rules"].items()]
-    return "\n".join([results_table(results["encoder"], sections), *rules])
+    return "\n".join([sections_text(encoder_name(results["encoder"]), sections), *rules])

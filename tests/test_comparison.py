@@ -111,7 +111,7 @@ def test_what_was_not_alike_is_told(runs, monkeypatch, capsys):
     stride = "segmentation.settings.pascal_part.stride"
     assert told.split(". ") == [
         "part retrieval: They differ in retrieval.exclude_self: False (A); True (B)",
-        "part classification: They did not see the same pictures and annotations, "
+        "part classification: They did not use the same images and annotations, "
         "cub_parts/classification (test): A against B",
         f"segmentation: They differ in {stride}: 161 (A); 322 (B).",
     ]

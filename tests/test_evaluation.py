@@ -10,7 +10,7 @@ from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import shapes_of, write_encoder
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
-from jaxpart.runs.table import Section, results_table
+from jaxpart.runs.table import Section, encoder_name, sections_text
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_the_title_of_the_table():
 
     def title(**about):
         return (
-            results_table({"name": "mae", "trained": True} | about, sections)
+            sections_text(encoder_name({"name": "mae", "trained": True} | about), sections)
             .splitlines()[0]
             .strip()
         )

@@ -18,7 +18,7 @@ from jaxpart.data.sets import find_set
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import parse_json
 from jaxpart.runs.paper import METHODS
-from jaxpart.runs.rows import Key, one, read_rows
+from jaxpart.runs.rows import Key, find_row, read_rows
 from jaxpart.runs.workdir import WorkDir
 
 RETRIEVAL = "--config.tasks=('retrieval',)"
@@ -60,13 +60,13 @@ def test_embedded_run_from_any_folder(tmp_path):
     rows = read_rows(results, folder)
     assert json.loads((folder / "config.json").read_text())["data"]["num_images"] == 12
     retrieved = np.load(folder / "retrieval_critters.npz")
-    ap = one(rows, "critters", "retrieval", "AP", representation="projection")
+    ap = find_row(rows, "critters", "retrieval", "AP", representation="projection")
     assert retrieved["projection/AP"].mean() == pytest.approx(ap.value)
     counts = np.load(folder / "segmentation_critters_part.npz")["paper/counts"].sum(axis=0)
     iou = counts[0] / np.maximum(counts[1] + counts[2] - counts[0], 1)
     miou = iou[counts[1] + counts[2] > 0].mean()
     segmented = Key("critters_part", "segmentation", "mIoU", "paper")
-    assert miou == pytest.approx(one(rows, *segmented).value)
+    assert miou == pytest.approx(find_row(rows, *segmented).value)
     assert {ap.key, segmented} < compare_runs(folder, folder).keys()
 
 

@@ -296,7 +296,7 @@ def test_wrong_results_are_told(compare, tmp_path):
     (tmp_path / "bad.json").write_text("{")
     assert "bad.json is damaged" in told(tmp_path / "bad.json", good)
     (tmp_path / "bad.json").write_text("[]")
-    assert "no JSON object" in told(tmp_path / "bad.json", good)
+    assert "not a JSON object" in told(tmp_path / "bad.json", good)
     wrong = results(tmp_path / "wrong", [encoded("high")])
     assert "row 0: value is 'high', not a number" in told(wrong, good)
     (tmp_path / "bad.json").write_text('{"values": {"cub/retrieval/embedding/AP": 0.5}}')

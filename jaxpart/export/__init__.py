@@ -1,1 +1,1 @@
-"""Features and labels as files that anybody can read: safetensors, .npz or parquet."""
+"""Exports features and labels as files for other tools: safetensors, .npz or parquet."""

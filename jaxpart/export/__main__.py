@@ -41,12 +41,12 @@ _VIEWS_OF = {
     "classification": ("parts_train", "parts_test"),
     "object_classification": ("images_train", "images_test"),
 }
-"""What each task looks at."""
+"""The views that each task uses."""
 _FORMAT = "jaxpart features 1"
 
 
 def _configuration(args: argparse.Namespace) -> tuple[ConfigDict, tuple[str, ...]]:
-    """The configuration, and its views."""
+    """The configuration of the source, and the views to export."""
     path = path_of(args.source)
     if (path / "encoder.json").is_file():
         if not args.data:
@@ -77,7 +77,7 @@ def _configuration(args: argparse.Namespace) -> tuple[ConfigDict, tuple[str, ...
 
 
 def _names(args: argparse.Namespace, config: ConfigDict, encoder: FrozenEncoder) -> tuple[str, ...]:
-    """The representations: those that are asked for, or the run's vectors, or all vectors."""
+    """The representations to export: those requested, or the run's vectors, or all vectors."""
     if args.representations:
         return tuple(args.representations)
     tasks = [config[task] for task in config.get("tasks", ()) if task in _VIEWS_OF]
@@ -101,13 +101,13 @@ def export(args: argparse.Namespace) -> Iterator[pathlib.Path]:
     progress = Progress(shown=devices.is_main())
     try:
         encoder = configured_encoder(config)
-        few = narrowed(encoder)
+        narrow = narrowed(encoder)
         names = _names(args, config, encoder)
         size = args.pixels or encoder.image_size[0]
-        shapes = _shapes(few, names)
+        shapes = _shapes(narrow, names)
         check_format(args.format, shapes)
         with progress.bar("opening", None):
-            found = list(
+            views = list(
                 find_views(
                     kinds,
                     config.data,
@@ -120,10 +120,10 @@ def export(args: argparse.Namespace) -> Iterator[pathlib.Path]:
         raise JaxpartError(
             f"{args.source}/config.json was written by another version of jaxpart ({error}); run again"
         ) from error
-    if not found:
+    if not views:
         raise JaxpartError(f"name what to export: --views {'|'.join(VIEWS)}")
-    for view in found:
-        yield _export_view(encoder, few, view, names, config, args, progress)
+    for view in views:
+        yield _export_view(encoder, narrow, view, names, config, args, progress)
 
 
 def _shapes(encoder: FrozenEncoder, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -136,18 +136,20 @@ def _shapes(encoder: FrozenEncoder, names: Sequence[str]) -> dict[str, tuple[int
 
 def _export_view(
     encoder: FrozenEncoder,
-    few: FrozenEncoder,
+    narrow: FrozenEncoder,
     view: LabelledView,
     names: Sequence[str],
     config: ConfigDict,
     args: argparse.Namespace,
     progress: Progress,
 ) -> pathlib.Path:
-    found = features.extract(
-        few, view.view, names, config.features, progress, batch_size=args.batch_size
+    extracted = features.extract(
+        narrow, view.view, names, config.features, progress, batch_size=args.batch_size
     )
-    if found.skipped:
-        progress.say(f"{view.name}: {len(found.skipped)} skipped; the first: {found.skipped[0]}")
+    if extracted.skipped:
+        progress.say(
+            f"{view.name}: {len(extracted.skipped)} skipped; the first: {extracted.skipped[0]}"
+        )
     about = {
         "format": _FORMAT,
         "jaxpart": importlib.metadata.version("jaxpart"),
@@ -165,19 +167,19 @@ def _export_view(
     }
     if view.view.permuted is not None:
         about["patches"] = f"permuted by seed {view.view.permuted}"
-    if "projection" in names and few.identity != encoder.identity:
-        wide, narrow = (
-            check_representations(e, ["projection"])["projection"] for e in (encoder, few)
+    if "projection" in names and narrow.identity != encoder.identity:
+        full, kept = (
+            check_representations(e, ["projection"])["projection"] for e in (encoder, narrow)
         )
         about["projection"] = (
-            f"{narrow[0]} channels with the inner products, so the cosines, of the projector's {wide[0]}"
+            f"{kept[0]} channels with the inner products, so the cosines, of the projector's {full[0]}"
         )
     path = path_of(args.out) / f"{view.name}.{args.format}"
     if devices.is_main():
-        arrays = {name: vectors.whole() for name, vectors in found.features.items()}
-        ids = [view.view.ids[i] for i in found.kept]
+        arrays = {name: vectors.whole() for name, vectors in extracted.features.items()}
+        ids = [view.view.ids[i] for i in extracted.kept]
         with progress.bar(f"{view.name}: writing", None):
-            write_features(path, arrays, view.labels[found.kept], ids, about)
+            write_features(path, arrays, view.labels[extracted.kept], ids, about)
     return path
 
 

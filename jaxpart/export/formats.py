@@ -1,4 +1,4 @@
-"""The three kinds of files. Each holds the features by name, "labels", "ids", and what is known of them."""
+"""The three file formats. Each holds the features by name, "labels", "ids", and metadata."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FORMATS = ("safetensors", "npz", "parquet")
 
 
 def check_format(kind: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Says what will not go before anything is computed.
+    """Checks, before anything is computed, that a format can hold the features.
 
     Args:
-      kind: Of `FORMATS`.
-      shapes: Of the features of one item.
+      kind: One of `FORMATS`.
+      shapes: Shapes of the features of one item.
 
     Raises:
       JaxpartError: There is no such format, its library is missing, or it does not hold such features.
@@ -45,7 +45,7 @@ def write_features(
     ids: Sequence[str],
     about: Mapping[str, Any],
 ) -> None:
-    """Writes a file of the kind that its name ends with.
+    """Writes a file in the format of its suffix.
 
     - safetensors: tensors by name; `ids` and `about` as JSON text in the metadata, each key its own;
     - npz: arrays by name, `ids` as text, and `metadata`, one JSON text;
@@ -57,7 +57,7 @@ def write_features(
       features: float32 [item, …] by name.
       labels: Class of each item.
       ids: Name of each item.
-      about: What is known of them; plain values.
+      about: Metadata of plain values.
 
     Raises:
       JaxpartError: It cannot be written, or a library is missing.
@@ -71,8 +71,8 @@ def write_features(
         if path.suffix == ".npz":
             document = np.array(json.dumps(dict(about), ensure_ascii=False))
             with temporary.open("wb") as file:
-                named = dict[str, Any](features, labels=labels, ids=np.array(ids))
-                np.savez(file, **named, metadata=document)
+                arrays = dict[str, Any](features, labels=labels, ids=np.array(ids))
+                np.savez(file, **arrays, metadata=document)
         else:
             _write_parquet(temporary, features, labels, ids, texts)
 

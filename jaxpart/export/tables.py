@@ -1,4 +1,4 @@
-"""What can be exported: the fixed views of a data set, with a label for each item."""
+"""The views that can be exported, with a label for each item."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from jaxpart.data.views import View, image_view, patch_view
 from jaxpart.errors import JaxpartError
 
 VIEWS = ("parts", "parts_train", "parts_test", "images_train", "images_test")
-"""Part patches as they are retrieved, and as part classification trains and tests on them; whole images
-with their classes, as they are tested."""
+"""Part patches of retrieval and of the training and testing of part classification; whole images
+with their classes, transformed as for testing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +25,11 @@ class LabelledView:
     """A view to export.
 
     Attributes:
-      name: "cub_parts_train": data set and view; names the file.
-      split: Of the data set.
+      name: Data set and view, "cub_parts_train"; the file name.
+      split: Split of the data set.
       view: The images.
       labels: Class of each item, from 0.
-      classes: Their names.
+      classes: Class names.
     """
 
     name: str
@@ -50,23 +50,23 @@ def find_views(
     """The views of every data set of a configuration.
 
     Args:
-      kinds: Of `VIEWS`.
+      kinds: Some of `VIEWS`.
       data: The configuration's `data`: sets, root and the like.
       size: Side of the images in pixels.
-      on_error: What images that cannot be read do.
-      permuted: Of part patches, see `View.permuted`.
+      on_error: Whether to raise for images that cannot be read, or to skip them.
+      permuted: See `View.permuted`; applies to part patches.
 
     Raises:
-      JaxpartError: A view or data set is unknown, or the data set is not there or has no such view.
+      JaxpartError: A view or data set is unknown, or the data set is missing or has no such view.
     """
     for kind in kinds:
         if kind not in VIEWS:
             raise JaxpartError(f"there is no view {kind!r}; choose from {', '.join(VIEWS)}")
     for name in data.sets:
         for kind in kinds:
-            found = _find(name, kind, data, size, on_error)
+            view = _find(name, kind, data, size, on_error)
             order = permuted if kind.startswith("parts") else None
-            yield dataclasses.replace(found, view=dataclasses.replace(found.view, permuted=order))
+            yield dataclasses.replace(view, view=dataclasses.replace(view.view, permuted=order))
 
 
 def _find(
@@ -87,8 +87,8 @@ def _find(
             f"{source.info.name} ({source.info.split}) has no class for each image; export its parts"
         )
     view = image_view(source, size=size, on_error=on_error)
-    found = np.array(labels, np.int64)
-    return LabelledView(f"{name}_{kind}", source.info.split, view, found, source.info.class_names)
+    classes = np.array(labels, np.int64)
+    return LabelledView(f"{name}_{kind}", source.info.split, view, classes, source.info.class_names)
 
 
 def _parts(

@@ -33,14 +33,14 @@ _PICTURES = ("png", "array_record")
 
 
 def _lines(views: Sequence[LabelledView]) -> Iterator[tuple[LabelledView, int, dict[str, Any]]]:
-    """Of each item its view, its number there and its line; items that two views share, once."""
-    seen: set[str] = set()
+    """Yields each item's view, its number in the view, and its line; an item in two views appears once."""
+    written: set[str] = set()
     for view in views:
         for number, name in enumerate(view.view.ids):
             item = item_id(view.view, name)
-            if item in seen:
+            if item in written:
                 continue
-            seen.add(item)
+            written.add(item)
             image, box = name, None
             if view.view.kind.startswith("patch"):
                 image, _, corners = name.rpartition(" [")
@@ -58,7 +58,7 @@ def _lines(views: Sequence[LabelledView]) -> Iterator[tuple[LabelledView, int, d
 
 
 def export_views(args: argparse.Namespace) -> None:
-    """Writes the list, and the pictures if they are asked for."""
+    """Writes the list, and the pictures if requested."""
     if not 1 <= args.pixels <= 4096:
         raise JaxpartError("--pixels must be from 1 to 4096")
     config = part_config("", "", projector=False)
@@ -100,7 +100,7 @@ def _pictures(
         start = 0
         while start < len(items):
             view = items[start][0]
-            numbers = [number for of, number, _ in items[start:] if of is view]
+            numbers = [number for other, number, _ in items[start:] if other is view]
             for pixels in view.view.read(numbers):
                 if isinstance(pixels, JaxpartError):
                     raise pixels
@@ -125,7 +125,7 @@ def _records(path: pathlib.Path, records: Iterator[bytes]) -> None:
                 writer.write(record)
         finally:
             writer.close()
-    except RuntimeError as error:  # what array_record raises for a full or read-only disk
+    except RuntimeError as error:  # array_record's error for a full or read-only disk
         raise OSError(str(error).split(";")[0]) from error
 
 

@@ -25,11 +25,11 @@ def export_weights(
     Args:
       encoder: A converted encoder.
       out: The file, "….safetensors".
-      layout: Whose names: "timm", "transformers" or "original".
-      family: Whose family's, if not that which it was converted as.
+      layout: The naming scheme: "timm", "transformers" or "original".
+      family: The family whose names to use, if not the one it was converted as.
 
     Returns:
-      Lines about what the PyTorch model has to be made with, and what was left out.
+      Lines on how to create the PyTorch model, and on what was left out.
 
     Raises:
       JaxpartError: The encoder cannot be read, the layout has no names for it, or the file cannot be
@@ -42,7 +42,7 @@ def export_weights(
         )
     about = read_about(encoder)
     loaded = load_encoder(encoder)
-    # Only `convert` knows PyTorch's names; it is asked for here alone.
+    # imported only here: `convert` knows PyTorch's names
     families = importlib.import_module("convert.families")
     writing = importlib.import_module("convert.state_dict")
     name = family or about.get("source", {}).get("family") or loaded.name

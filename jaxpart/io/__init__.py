@@ -1,1 +1,1 @@
-"""Files that are whole or not at all, checkpoints, tensor files and downloads."""
+"""Atomic file writes, checkpoints, tensor files and downloads."""

@@ -1,8 +1,8 @@
-"""Folders in a bucket of Google Cloud Storage, gs://BUCKET/FOLDER, by etils.epath and gcsfs.
+"""Folders in Google Cloud Storage, gs://BUCKET/FOLDER, with etils.epath and gcsfs.
 
-A bucket knows neither renaming nor locks nor appending; but an object is there whole or not at all, and
-all processes see it from then on. So a file is made on this machine and then written as one object, and a
-folder likewise, file by file in the order in which they were made: what says that it is whole comes last.
+A bucket has no renaming, locks or appending, but objects are written atomically and immediately visible to
+all processes. So a file is first written on this machine and then uploaded as one object; a folder
+likewise, file by file in the order of creation, so that the file that marks it as complete comes last.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ try:
     from gcsfs.retry import HttpError
 except ImportError as error:
     raise JaxpartError(
-        f"paths that begin with gs:// need gcsfs, which is not installed: pip install 'jaxpart[gcs]' "
+        f"paths starting with gs:// need gcsfs, which is not installed: pip install 'jaxpart[gcs]' "
         f"({error})"
     ) from error
 
-# What is listed once would not be looked at again, and other processes write meanwhile.
+# No cache of listings, since other processes write too.
 fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
-# What fails is raised, and need not be logged with its stack trace too.
+# Errors are raised, so they need not be logged with a stack trace.
 logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
 
 _WRITING = ".writing"
@@ -50,7 +50,7 @@ _CUT = (
 
 
 class BucketPath(PosixGPath):
-    """A path in a bucket, with the methods of `pathlib.Path`; what goes wrong is an `OSError`."""
+    """A path in a bucket with the methods of `pathlib.Path`; errors are `OSError`."""
 
     @property
     def bucket(self) -> str:
@@ -66,11 +66,11 @@ class BucketPath(PosixGPath):
         return self
 
     def exists(self) -> bool:
-        """Whether it is an object, or objects are below it."""
+        """Whether it is an object, or a prefix of objects."""
         return self._kind() is not None
 
     def is_dir(self) -> bool:
-        """Whether objects are below it."""
+        """Whether it is a prefix of objects."""
         return self._kind() == "folder"
 
     def is_file(self) -> bool:
@@ -78,35 +78,35 @@ class BucketPath(PosixGPath):
         return self._kind() == "file"
 
     def _kind(self) -> str | None:
-        """ "file", "folder" or None; the library takes all that fails for the latter."""
-        with _seen(self):
+        """ "file", "folder" or None; the library returns None for every error, we only if it is missing."""
+        with _read_errors(self):
             try:
                 return "folder" if super().stat().is_directory else "file"
             except FileNotFoundError:
                 return None
 
     def iterdir(self) -> Iterator[BucketPath]:
-        """What is directly below it; nothing if it is missing, as an empty folder is."""
-        with _seen(self):
+        """Its direct children; none if it is missing, since empty folders do not exist."""
+        with _read_errors(self):
             try:
                 return iter(list(super().iterdir()))
             except FileNotFoundError:
                 return iter(())
 
     def glob(self, pattern: str) -> Iterator[BucketPath]:
-        """What is below it by such a name."""
-        with _seen(self):
+        """The paths below it that match a pattern."""
+        with _read_errors(self):
             return iter(list(super().glob(pattern)))
 
     def rglob(self, pattern: str) -> Iterator[BucketPath]:
-        """Objects by such a name, however deep below it."""
-        with _seen(self):
-            found = [type(self)(f"gs://{name}") for name in _files().find(str(self))]
-        return (path for path in found if path.match(pattern))
+        """All objects below it whose names match a pattern."""
+        with _read_errors(self):
+            objects = [type(self)(f"gs://{name}") for name in _files().find(str(self))]
+        return (path for path in objects if path.match(pattern))
 
     def read_bytes(self) -> bytes:
         """The content of an object."""
-        with _told(self.bucket):
+        with _as_os_error(self.bucket):
             return _files().cat_file(str(self))
 
     def read_text(self, encoding: str | None = None, errors: str = "strict") -> str:
@@ -115,18 +115,18 @@ class BucketPath(PosixGPath):
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Removes an object."""
-        with _told(self.bucket):
+        with _as_os_error(self.bucket):
             super().unlink(missing_ok=missing_ok)
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing: folders are where objects are."""
+        """Does nothing: folders exist where objects do."""
 
     def rmdir(self) -> None:
-        """Nothing, as `mkdir`."""
+        """Does nothing, as `mkdir`."""
 
 
 def bucket_path(text: str) -> pathlib.Path:
-    """The path gs://BUCKET/…, used as a `pathlib.Path`, of which it is none.
+    """The path gs://BUCKET/…, typed as the `pathlib.Path` that it imitates.
 
     Raises:
       JaxpartError: It names no bucket.
@@ -139,16 +139,16 @@ def bucket_path(text: str) -> pathlib.Path:
 
 @functools.cache
 def _files() -> Any:
-    return fsspec.filesystem("gcs", finalize_on_close=True)  # the one that epath uses
+    return fsspec.filesystem("gcs", finalize_on_close=True)  # the instance that epath uses
 
 
 @contextlib.contextmanager
-def _told(bucket: str, *, writes: bool = False) -> Iterator[None]:
-    """Turns whatever the libraries raise into an `OSError` whose `strerror` says what is wrong.
+def _as_os_error(bucket: str, *, writes: bool = False) -> Iterator[None]:
+    """Turns the libraries' exceptions into an `OSError` with a readable `strerror`.
 
     Args:
       bucket: The bucket's name.
-      writes: Whether a file is written, so that what is missing can only be the bucket.
+      writes: Whether a file is written, so that only the bucket can be missing.
     """
     try:
         yield
@@ -162,10 +162,10 @@ def _told(bucket: str, *, writes: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _seen(path: BucketPath) -> Iterator[None]:
-    """Raises `JaxpartError` where a disk would just say no, so that nobody expects more."""
+def _read_errors(path: BucketPath) -> Iterator[None]:
+    """Raises `JaxpartError` for errors in methods that do not raise on a disk, such as `exists`."""
     try:
-        with _told(path.bucket):
+        with _as_os_error(path.bucket):
             yield
     except FileNotFoundError:
         raise
@@ -189,7 +189,7 @@ def _reason(bucket: str, error: Exception) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def written_object(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """An empty file on this machine, which is written as an object if nothing is raised.
+    """An empty local file, which is uploaded as an object unless the body raises.
 
     Raises:
       OSError: It cannot be written.
@@ -202,20 +202,20 @@ def written_object(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def upload(file: pathlib.Path, path: pathlib.Path) -> None:
-    """Writes a file of this machine as an object.
+    """Uploads a local file as an object.
 
     Raises:
       OSError: It cannot be written.
     """
-    with _told(_bucket_of(path), writes=True):
+    with _as_os_error(_bucket_of(path), writes=True):
         _files().put_file(str(file), str(path))
 
 
 @contextlib.contextmanager
 def written_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A fresh folder on this machine, which takes the place of one in the bucket if nothing is raised.
+    """An empty local folder, which replaces the one in the bucket unless the body raises.
 
-    While it does, an object in it says so, see `remove_left`. What was made last is written last.
+    During the upload a marker object exists, see `remove_left`. Files are uploaded in order of creation.
 
     Raises:
       OSError: It cannot be written.
@@ -228,42 +228,42 @@ def written_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         mark = path / _WRITING
         with written_object(mark):
             pass
-        _remove(path, spared=mark)
+        _remove(path, keep=mark)
         for file in sorted(files, key=lambda file: file.stat().st_mtime_ns):
             upload(file, path / file.relative_to(folder).as_posix())
         mark.unlink()
 
 
 def copies_of(path: pathlib.Path) -> pathlib.Path:
-    """Where this machine keeps copies of a folder's objects; it may not exist."""
+    """The local folder for copies of a folder's objects; it may not exist."""
     return user_cache().joinpath("buckets", *path.parts[2:])
 
 
 def copy_missing(
     path: pathlib.Path, folder: pathlib.Path, patterns: Sequence[str] = ("*",)
 ) -> None:
-    """Copies objects of a folder, which are never changed, into one of this machine that lacks them.
+    """Copies the objects of a folder that a local folder lacks; objects are assumed never to change.
 
     Args:
       path: The folder in the bucket.
-      folder: The one of this machine, which is made.
-      patterns: Of their names.
+      folder: The local folder, which is created.
+      patterns: Patterns of their names.
 
     Raises:
       JaxpartError: The bucket cannot be read.
-      OSError: An object cannot be read, or the copy not be written.
+      OSError: An object cannot be read, or its copy cannot be written.
     """
     for source in path.iterdir():
         copy = folder / source.name
-        if copy.exists() or not any(fnmatch.fnmatchcase(source.name, one) for one in patterns):
+        if copy.exists() or not any(fnmatch.fnmatchcase(source.name, p) for p in patterns):
             continue
         gone = contextlib.suppress(FileNotFoundError)  # another process has removed it
-        with gone, moved_into_place(copy) as temporary, _told(_bucket_of(path)):
+        with gone, moved_into_place(copy) as temporary, _as_os_error(_bucket_of(path)):
             _files().get_file(str(source), str(temporary))
 
 
 def remove_left(path: pathlib.Path) -> None:
-    """Removes a folder that a killed process has begun to write.
+    """Removes an incomplete folder, left by a killed process.
 
     Raises:
       JaxpartError: The bucket cannot be read.
@@ -274,19 +274,19 @@ def remove_left(path: pathlib.Path) -> None:
 
 
 def remove(path: pathlib.Path) -> None:
-    """Removes a folder if it exists, the files at its top first.
+    """Removes a folder if it exists, its top-level files first.
 
     Raises:
       OSError: It cannot be removed.
     """
-    _remove(path, spared=path)
+    _remove(path, keep=path)
 
 
-def _remove(path: pathlib.Path, *, spared: pathlib.Path) -> None:
-    found = [file for file in path.rglob("*") if file != spared]
-    top = [str(file) for file in found if file.parent == path]
-    rest = [str(file) for file in found if file.parent != path]
-    with _told(_bucket_of(path)):
+def _remove(path: pathlib.Path, *, keep: pathlib.Path) -> None:
+    files = [file for file in path.rglob("*") if file != keep]
+    top = [str(file) for file in files if file.parent == path]
+    rest = [str(file) for file in files if file.parent != path]
+    with _as_os_error(_bucket_of(path)):
         for names in filter(None, (top, rest)):
             _files().rm(names)
 

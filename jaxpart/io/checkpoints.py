@@ -1,4 +1,4 @@
-"""Arrays on disk. The only file that knows Orbax."""
+"""Checkpoints. The only file that uses Orbax."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 from jax.typing import ArrayLike
 
 from jaxpart import devices
@@ -23,10 +24,10 @@ from jaxpart.io.files import CHECKSUM, checksum_of, remove_folder, remove_left
 
 @functools.cache
 def _orbax() -> Any:
-    """Orbax, which is slow to import.
+    """Orbax, imported late since it is slow.
 
-    Where it fails, it raises, and need not print stack traces too: neither its own nor those of the other
-    reads and writes, which then end with nobody waiting for them and their event loop closed.
+    Its errors are raised, so this silences the stack traces that it also logs: its own, and those of the
+    other pending reads and writes, which end without a waiter or with a closed event loop.
     """
     import orbax.checkpoint as ocp
 
@@ -34,54 +35,33 @@ def _orbax() -> Any:
     logging.getLogger("asyncio").addFilter(
         lambda record: "never retrieved" not in record.getMessage()
     )
-    others = sys.unraisablehook
+    original = sys.unraisablehook
 
-    def unraisable(what: sys.UnraisableHookArgs) -> None:
-        if not str(what.exc_value).startswith(("Event loop is closed", "Encountered error while")):
-            others(what)
+    def unraisable(args: sys.UnraisableHookArgs) -> None:
+        if not str(args.exc_value).startswith(("Event loop is closed", "Encountered error while")):
+            original(args)
 
     sys.unraisablehook = unraisable
     return ocp
-
-
-def _nested(arrays: Mapping[str, ArrayLike]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for path, array in arrays.items():
-        *parents, name = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = array
-    return tree
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            arrays |= _flat(value, f"{prefix}{name}.")
-        else:
-            arrays[f"{prefix}{name}"] = value
-    return arrays
 
 
 def save_arrays(folder: pathlib.Path, arrays: Mapping[str, ArrayLike]) -> None:
     """Writes arrays by dotted path into a new folder, atomically."""
     ocp = _orbax()
     handlers = ocp.type_handlers
-    # Nothing else writes to the arrays meanwhile: Orbax need not copy them all first.
+    # Nothing else writes to the arrays meanwhile, so Orbax need not copy them first.
     registry = handlers.create_type_handler_registry(
         (jax.Array, handlers.ArrayHandler()),
         (np.ndarray, handlers.NumpyHandler(deepcopy_host_arrays=False)),
     )
-    # Weights hardly compress (8 %), and the buffers would cost as much memory as the weights.
+    # Weights hardly compress (8 %), and the buffers take as much memory as the weights.
     handler = ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=registry)
     with ocp.Checkpointer(handler) as checkpointer:
-        checkpointer.save(folder.absolute(), _nested(arrays))
+        checkpointer.save(folder.absolute(), traverse_util.unflatten_dict(arrays, sep="."))
 
 
 def load_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads what `save_arrays` wrote, into host memory.
+    """Reads arrays written by `save_arrays` into host memory.
 
     Raises:
       JaxpartError: The folder is missing or damaged.
@@ -93,9 +73,10 @@ def load_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         with ocp.PyTreeCheckpointer() as checkpointer:
             tree = checkpointer.metadata(folder.absolute()).item_metadata.tree
-            arguments = _as_numpy(tree, ocp.RestoreArgs(restore_type=np.ndarray))
-            restore = ocp.args.PyTreeRestore(restore_args=arguments)
-            return _flat(checkpointer.restore(folder.absolute(), args=restore))
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+            restore = ocp.args.PyTreeRestore(restore_args=as_numpy)
+            arrays = checkpointer.restore(folder.absolute(), args=restore)
+            return traverse_util.flatten_dict(arrays, sep=".")
     except Exception as error:  # damaged bytes raise a dozen types
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise JaxpartError(
@@ -103,32 +84,24 @@ def load_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _as_numpy(tree: Any, leaf: Any) -> Any:
-    if isinstance(tree, Mapping):
-        return {name: _as_numpy(value, leaf) for name, value in tree.items()}
-    return leaf
-
-
 class Checkpointer:
-    """Keeps the place of a training run: the last step, saved in the background, written atomically.
+    """Saves the last state of a training run, atomically and in the background.
 
-    The state may be any pytree of arrays; it is read back onto the devices and shardings of a fresh
-    one, whatever they were when it was written. What was best so far is part of the state where there
-    is such a thing (`jaxpart.probes.outcome.Training`): heads that train together are best at epochs of
-    their own, so that no one checkpoint would be the best of them all. Randomness follows from the seed
-    and the step, and what was measured is in metrics.jsonl.
+    The state may be any pytree of arrays; it is restored to the devices and shardings of a fresh state.
+    Best weights so far, if any, are part of the state (`jaxpart.probes.outcome.Training`): heads that train
+    together have different best epochs, so no single checkpoint is best for all. Randomness depends on the
+    seed and the step only, and measurements are in metrics.jsonl.
 
-    Orbax does not notice a changed bit. So checksums of the values are written beside them, and what is
-    read back must have them.
+    Orbax does not notice flipped bits, so we save checksums of the values and verify them on reading.
     """
 
     def __init__(self, folder: pathlib.Path, *, every_seconds: float = 60.0, keep: int = 1) -> None:
         """Writes nothing yet.
 
         Args:
-          folder: Where checkpoints go; made when the first is written.
-          every_seconds: Time between two of them.
-          keep: How many of the last ones stay.
+          folder: Folder for checkpoints, created with the first.
+          every_seconds: Time between two checkpoints.
+          keep: Number of checkpoints to keep.
         """
         self._folder = folder.absolute()
         self._every, self._keep = every_seconds, keep
@@ -136,7 +109,7 @@ class Checkpointer:
         self._manager: Any = None
 
     def is_due(self) -> bool:
-        """Whether it is time for the next checkpoint."""
+        """Whether the next checkpoint is due."""
         return time.monotonic() - self._saved >= self._every
 
     def save(self, step: int, state: Any, place: dict[str, Any]) -> None:
@@ -145,7 +118,7 @@ class Checkpointer:
         Args:
           step: Number of steps taken.
           state: Arrays on the devices.
-          place: JSON: where the data is, and whatever else belongs to the run.
+          place: JSON: the position in the data, and other state of the run.
 
         Raises:
           JaxpartError: The folder cannot be written.
@@ -154,7 +127,7 @@ class Checkpointer:
 
         leaves = {f"{i:05d}": leaf for i, leaf in enumerate(jax.tree.leaves(state))}
         about = {"step": step, "place": place, "sums": _sums(leaves)}
-        with _told(self._folder, "written", "make room, or name another --workdir"):
+        with _orbax_errors(self._folder, "written", "make room, or name another --workdir"):
             self._open().save(
                 step,
                 args=ocp.args.Composite(
@@ -168,7 +141,7 @@ class Checkpointer:
         """Reads the last checkpoint.
 
         Args:
-          like: A state of the same structure, shapes and dtypes, placed as the result shall be.
+          like: A state of the same structure, shapes, dtypes and shardings as the result.
 
         Returns:
           (steps taken, state, place), or None if there is no checkpoint.
@@ -181,7 +154,7 @@ class Checkpointer:
             return None
         ocp = _orbax()
 
-        with _told(self._folder, "read", "delete it to start anew"):
+        with _orbax_errors(self._folder, "read", "delete it to start anew"):
             manager = self._open()
             step = manager.latest_step()
             if step is None:
@@ -191,30 +164,30 @@ class Checkpointer:
                 f"{i:05d}": jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
                 for i, x in enumerate(leaves)
             }
-            found = manager.restore(
+            restored = manager.restore(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardRestore(target), place=ocp.args.JsonRestore()
                 ),
             )
-            about = found.place
+            about = restored.place
             if about.pop(CHECKSUM, None) != checksum_of(about) or about["step"] != step:
                 raise ValueError("its position in the data was modified or has no checksum")
-            if _sums(found.state) != about["sums"]:
+            if _sums(restored.state) != about["sums"]:
                 raise ValueError("its values were modified after they were written")
             for older in sorted(manager.all_steps())[: -self._keep]:
                 manager.delete(older)  # the process was killed between writing and removing
-        state = jax.tree.unflatten(structure, [found.state[name] for name in target])
+        state = jax.tree.unflatten(structure, [restored.state[name] for name in target])
         return step, state, about["place"]
 
     def wait(self) -> None:
-        """Returns when what was saved is on the disk."""
+        """Waits until the last checkpoint is on the disk."""
         if self._manager is not None:
-            with _told(self._folder, "written", "make room, or name another --workdir"):
+            with _orbax_errors(self._folder, "written", "make room, or name another --workdir"):
                 self._manager.wait_until_finished()
 
     def delete(self) -> None:
-        """Removes all checkpoints: the run is done and its result is kept elsewhere."""
+        """Removes all checkpoints, after the run."""
         if self._manager is not None:
             self.wait()
             self._manager.close()
@@ -244,8 +217,8 @@ def _sums(leaves: Mapping[str, Any]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _told(folder: pathlib.Path, done: str, advice: str) -> Iterator[None]:
-    """Turns what Orbax raises for a bad disk or a bad checkpoint into one sentence."""
+def _orbax_errors(folder: pathlib.Path, done: str, advice: str) -> Iterator[None]:
+    """Turns Orbax's exceptions into a `JaxpartError`."""
     try:
         yield
     except Exception as error:  # damaged bytes raise a dozen types

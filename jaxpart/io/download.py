@@ -1,8 +1,8 @@
-"""Downloads files: resumes interrupted ones, checks them, and tolerates other processes doing the same.
+"""Downloads files: resumable, verified, and safe with several processes.
 
-A file comes under the name FILE.part and takes its own name when it is whole and what it should be.
-Whoever fetches it holds the lock of that part, which the system lets go of when the process ends,
-however it ends; another process waits, and finds the file there or goes on with the part.
+A file is downloaded as FILE.part and renamed when it is complete and verified. The downloading process
+holds a lock on the part, which the operating system releases when the process ends; other processes wait,
+and then find the file or resume the part.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ _NO_SUCH_RANGE = 416
 
 @dataclasses.dataclass(frozen=True)
 class RemoteFile:
-    """A file that a server offers.
+    """A file on a server.
 
     Attributes:
-      url: Where it is.
-      sha256: Its published SHA-256 in hexadecimal, or its first digits if no more are published, or
-        "" where none are.
-      size: Its published size in bytes, or None where none is.
+      url: Its address.
+      sha256: Its published SHA-256 in hexadecimal, or the first digits of it, or "".
+      size: Its published size in bytes, or None.
     """
 
     url: str
@@ -52,25 +51,28 @@ class RemoteFile:
 def fetch(
     file: RemoteFile, folder: str | pathlib.Path, progress: Progress | None = None
 ) -> pathlib.Path:
-    """The file on the disk, whole and as published; one that is there is not fetched again.
+    """Downloads a file unless it exists; verifies it in any case.
 
     Args:
-      file: What to fetch.
-      folder: Where it goes; it is made.
-      progress: Shows how far it is.
+      file: The file.
+      folder: The folder to download to, which is created.
+      progress: Shows the progress.
+
+    Returns:
+      The path of the file.
 
     Raises:
-      JaxpartError: There is no network, the server refuses, the connection was cut off, the file has
-        another size or checksum, or the disk is full or read-only.
+      JaxpartError: The network or the server fails, the file has another size or checksum, or the disk is
+        full or read-only.
     """
     folder, progress = on_disk(folder, "--out"), progress or Progress()
     done, part = folder / file.name, folder / f"{file.name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if _is_there(file, done, progress):
+        if _is_complete(file, done, progress):
             return done
         with _alone(part, progress):
-            if not _is_there(file, done, progress):
+            if not _is_complete(file, done, progress):
                 _receive(file, part, progress)
                 fault = _fault(file, part)
                 if fault:
@@ -82,7 +84,7 @@ def fetch(
     return done
 
 
-def _is_there(file: RemoteFile, done: pathlib.Path, progress: Progress) -> bool:
+def _is_complete(file: RemoteFile, done: pathlib.Path, progress: Progress) -> bool:
     if not done.exists():
         return False
     fault = _fault(file, done)
@@ -93,21 +95,21 @@ def _is_there(file: RemoteFile, done: pathlib.Path, progress: Progress) -> bool:
 
 
 def _fault(file: RemoteFile, path: pathlib.Path) -> str:
-    """What is wrong with a file that came, as the end of a sentence; else ""."""
+    """What is wrong with a downloaded file, as a predicate; "" if nothing is."""
     size = path.stat().st_size
     if file.size not in (None, size):
         return f"has {size} bytes instead of {file.size}"
     if file.sha256:
         with path.open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
-        if not found.startswith(file.sha256):
-            return f"has the SHA-256 {found} instead of {file.sha256}"
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        if not digest.startswith(file.sha256):
+            return f"has the SHA-256 {digest} instead of {file.sha256}"
     return ""
 
 
 @contextlib.contextmanager
 def _alone(part: pathlib.Path, progress: Progress) -> Iterator[None]:
-    """Holds the lock of the part; leaves no empty one."""
+    """Holds the lock of the part; removes it if it is empty in the end."""
     while True:
         with part.open("ab") as file:
             try:
@@ -135,17 +137,17 @@ def _is_at(file: IO[bytes], path: pathlib.Path) -> bool:
 
 
 def _tag(part: pathlib.Path) -> pathlib.Path:
-    """Where the server's name of the version that a part belongs to is kept."""
+    """The file with the server's ETag of the version that a part belongs to."""
     return part.with_name(f"{part.name}.etag")
 
 
 def _receive(file: RemoteFile, part: pathlib.Path, progress: Progress) -> None:
-    """Fetches what is still missing of a file; the part that came stays where the connection fails."""
+    """Downloads the rest of a file; if the connection fails, the part is kept."""
     url, start = file.url, part.stat().st_size
     headers = {}
     if start:
         headers["Range"] = f"bytes={start}-"
-        if _tag(part).exists():  # of another version the server sends all
+        if _tag(part).exists():  # the server sends the whole file if its version changed
             headers["If-Range"] = _tag(part).read_text(encoding="latin-1")
     try:
         with urllib.request.urlopen(
@@ -161,14 +163,14 @@ def _receive(file: RemoteFile, part: pathlib.Path, progress: Progress) -> None:
                     _keep_tag(response, part)
                 with progress.bar(part.name, size) as advance:
                     advance(start)
-                    got = start + _copy(response, opened, advance)
+                    received = start + _copy(response, opened, advance)
     except urllib.error.HTTPError as error:
         if error.code != _NO_SUCH_RANGE:
             raise JaxpartError(
                 f"{url} cannot be downloaded: {error.code} {error.reason}"
             ) from error
         if error.headers.get("Content-Range", "") == f"bytes */{start}":
-            return  # all of it had come before
+            return  # the part was complete
         part.unlink()
         raise JaxpartError(f"{part} is longer than {url}; it was removed, try again") from error
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
@@ -176,22 +178,22 @@ def _receive(file: RemoteFile, part: pathlib.Path, progress: Progress) -> None:
         raise JaxpartError(
             f"{url} cannot be downloaded ({reason}); check the network and rerun the command to resume"
         ) from error
-    if got != size:
+    if received != size:
         raise JaxpartError(
-            f"{url} was cut off after {got} of {size} bytes; rerun the command to resume"
+            f"{url} was cut off after {received} of {size} bytes; rerun the command to resume"
         )
 
 
 def _keep_tag(response: HTTPResponse, part: pathlib.Path) -> None:
     tag = response.headers.get("ETag", "")
-    if tag.startswith('"'):  # a weak one does not vouch for bytes
+    if tag.startswith('"'):  # weak ETags do not guarantee equal bytes
         _tag(part).write_text(tag, encoding="latin-1")
     else:
         _tag(part).unlink(missing_ok=True)
 
 
 def _extent(response: HTTPResponse, start: int, url: str) -> tuple[int, int]:
-    """(first byte that comes, bytes of the whole file); a server may send all of it again."""
+    """(offset of the response, size of the whole file); servers may send the whole file again."""
     length = response.headers.get("Content-Length", "")
     if not length.isdigit():
         raise JaxpartError(f"{url} sends no length, so a complete download could not be recognised")
@@ -204,7 +206,7 @@ def _extent(response: HTTPResponse, start: int, url: str) -> tuple[int, int]:
 
 
 def _copy(response: HTTPResponse, file: IO[bytes], advance: Callable[[int], None]) -> int:
-    """Writes all that comes; returns the number of bytes."""
+    """Writes the response to a file; returns the number of bytes."""
     count = 0
     while data := response.read1(_CHUNK):
         file.write(data)

@@ -1,10 +1,10 @@
-"""Files that are there whole or not at all.
+"""Atomic writes of files and folders.
 
-What is being written has a temporary name beside its own, and its writer holds a lock on it, which the
-system lets go of however the writer ends. So what a killed process has left is told from what another
-one is at, and the next that writes the same file, or looks into the folder, removes it.
+They are written under a temporary name beside the final one, and the writer holds a lock, which the
+operating system releases when the writer ends. So remains of a killed process can be told from the work of
+a live one, and are removed by the next process that writes the same file or reads the folder.
 
-In a bucket (gs://…) it is `jaxpart.io.buckets` that sees to it.
+In buckets (gs://…) see `jaxpart.io.buckets`.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ import numpy as np
 from jaxpart.errors import JaxpartError
 
 CHECKSUM = "checksum"
-"""Field of a JSON document: SHA-256 of all its others."""
+"""Field of a JSON document with the SHA-256 of all other fields."""
 
 _BUCKET = "gs://"
 
 
 def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
-    """A path as a user names it: on a disk, or in a bucket of Google Cloud, gs://BUCKET/….
+    """The user's path: on a disk, or in a bucket of Google Cloud, gs://BUCKET/….
 
     Raises:
-      JaxpartError: It is of another kind, names no bucket, or what reads buckets is not installed.
+      JaxpartError: It has another scheme, names no bucket, or gcsfs is not installed.
     """
     text = os.fspath(path)
     if text.startswith(_BUCKET):
-        from jaxpart.io.buckets import bucket_path  # needs packages that are not everybody's
+        from jaxpart.io.buckets import bucket_path  # needs optional packages
 
         return bucket_path(text)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
@@ -53,11 +53,11 @@ def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def on_disk(path: str | os.PathLike[str], what: str) -> pathlib.Path:
-    """A path as a user names it that has to be on a disk.
+    """The user's path, which must be on a disk.
 
     Args:
-      path: It.
-      what: What it is of, for the message.
+      path: The path.
+      what: What it is for, for the message.
 
     Raises:
       JaxpartError: It is in a bucket, or see `path_of`.
@@ -73,16 +73,16 @@ def in_bucket(path: str | os.PathLike[str]) -> bool:
 
 
 def user_cache() -> pathlib.Path:
-    """jaxpart's folder among the user's caches; it may not exist."""
+    """jaxpart's folder in the user's cache; it may not exist."""
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(home) / "jaxpart"
 
 
 def remove_left(folder: pathlib.Path, name: str | None = None) -> None:
-    """Removes what killed processes have begun to write as a file or folder of that name, or of any.
+    """Removes temporary files and folders of killed processes, of that name or of any.
 
-    Where the file system knows no locks, nothing is removed. In a bucket it is the folder of that name
-    that is removed, if its writer has not said that it is whole.
+    Does nothing if the file system has no locks. In a bucket, removes the folder of that name if it is
+    incomplete.
     """
     if in_bucket(folder):
         from jaxpart.io import buckets
@@ -106,7 +106,7 @@ def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 @contextlib.contextmanager
 def _lock(path: pathlib.Path) -> Iterator[None]:
-    """Holds the lock of a file or folder. Raises `OSError` if another process does, or there are none."""
+    """Locks a file or folder. Raises `OSError` if it is locked or the file system has no locks."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -129,7 +129,7 @@ def _temporary_name(path: pathlib.Path) -> pathlib.Path:
 
 @contextlib.contextmanager
 def _temporary(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> Iterator[pathlib.Path]:
-    """What is made beside `path` under a name of its own, until it is moved; else it is removed."""
+    """A temporary file or folder beside `path`, removed at the end unless it was moved."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left(path.parent, path.name)
     temporary = _temporary_name(path)
@@ -145,7 +145,7 @@ def _temporary(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> Iter
 
 @contextlib.contextmanager
 def moved_into_place(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """An empty temporary file beside `path` to write to, which takes its place if nothing is raised.
+    """An empty temporary file, which replaces `path` unless the body raises.
 
     Raises:
       OSError: It cannot be written.
@@ -163,11 +163,7 @@ def moved_into_place(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """As `moved_into_place`.
-
-    Raises:
-      JaxpartError: It cannot be written.
-    """
+    """As `moved_into_place`, but raises `JaxpartError` if the file cannot be written."""
     try:
         with moved_into_place(path) as temporary:
             yield temporary
@@ -179,9 +175,9 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def write_safetensors(
     path: pathlib.Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Writes a .safetensors file, which appears whole or not at all; the same content, the same bytes.
+    """Writes a .safetensors file atomically and deterministically.
 
-    The library's own order of the metadata is another every time.
+    The library writes the metadata in random order, so we rewrite the header.
 
     Raises:
       JaxpartError: It cannot be written.
@@ -201,7 +197,7 @@ def write_safetensors(
 
 
 def to_json(document: Any, *, indent: int | None = 1) -> str:
-    """A document as JSON. JSON has no NaN: a number that is none, or infinite, is null there."""
+    """A document as JSON, with null for NaN and infinite numbers."""
     return json.dumps(_finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
@@ -214,24 +210,24 @@ def _finite(tree: Any) -> Any:
 
 
 def from_json(number: float | None) -> float:
-    """A number that `to_json` wrote: null is NaN."""
+    """A number written by `to_json`: NaN for null."""
     return math.nan if number is None else number
 
 
 def checksum_of(document: Mapping[str, Any]) -> str:
-    """SHA-256 of a JSON document without its checksum, whatever its whitespace and order."""
+    """SHA-256 of a JSON document without its checksum, independent of whitespace and order."""
     rest = {str(key): value for key, value in document.items() if key != CHECKSUM}
-    plain = json.loads(to_json(rest, indent=None))  # tuples are lists there, and keys text
+    plain = json.loads(to_json(rest, indent=None))  # tuples become lists, and keys strings
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def sealed_json(document: Mapping[str, Any]) -> str:
-    """A document as JSON with its checksum, which `parse_json` looks at."""
+    """A document as JSON with its checksum, which `parse_json` verifies."""
     return to_json({**document, CHECKSUM: checksum_of(document)}) + "\n"
 
 
 def parse_json(text: str | bytes) -> dict[str, Any]:
-    """A document without its checksum, which must be right if there is one: older files have none.
+    """A document without its checksum, which is verified; older files have none.
 
     Raises:
       ValueError: It is not a JSON object, or was modified after it was written.
@@ -241,13 +237,13 @@ def parse_json(text: str | bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(document, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     if CHECKSUM in document:
         changed = document.pop(CHECKSUM) != checksum_of(document)
     else:
         last = next(reversed(document), "")
         rest = {key: value for key, value in document.items() if key != last}
-        changed = bool(document) and document[last] == checksum_of(rest)  # it lost its name
+        changed = bool(document) and document[last] == checksum_of(rest)  # its name was changed
     if changed:
         raise ValueError("it was modified after it was written")
     return document
@@ -261,7 +257,7 @@ def write_json(path: pathlib.Path, document: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def folder_moved_into_place(out: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A fresh folder beside `out`, which takes its place if nothing is raised; else `out` stays.
+    """An empty temporary folder, which replaces `out` unless the body raises.
 
     Raises:
       OSError: It cannot be written.
@@ -274,7 +270,7 @@ def folder_moved_into_place(out: pathlib.Path) -> Iterator[pathlib.Path]:
         return
     old = out.with_name(f".{out.name}.replaced")
     with _temporary(out, lambda temporary: temporary.mkdir()) as folder:
-        _settle(out, old)  # a process was killed between the two moves below, or after them
+        _settle(out, old)  # in case a process was killed between or after the moves below
         try:
             yield folder
             if out.exists():
@@ -285,7 +281,7 @@ def folder_moved_into_place(out: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _settle(out: pathlib.Path, old: pathlib.Path) -> None:
-    """Gives the old folder its place back, or removes it if the new one is there."""
+    """Removes the old folder if the new one exists, else restores it."""
     if old.exists():
         if out.exists():
             _remove(old)
@@ -294,9 +290,9 @@ def _settle(out: pathlib.Path, old: pathlib.Path) -> None:
 
 
 def remove_folder(folder: pathlib.Path) -> None:
-    """Removes a folder if it exists. It is renamed first: nobody ever reads one that is half removed.
+    """Removes a folder if it exists; it is renamed first, so that nobody reads a partly removed one.
 
-    What a killed process has not removed is left to the next call, or to `remove_left`.
+    If the process is killed, the next call, or `remove_left`, removes the rest.
     """
     if in_bucket(folder):
         from jaxpart.io.buckets import remove
@@ -312,7 +308,7 @@ def remove_folder(folder: pathlib.Path) -> None:
 
 
 def write_folder(out: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
-    """Lets `write` fill a folder, which takes the place of `out`, whole or not at all.
+    """Atomically replaces the folder `out` by one that `write` fills.
 
     Raises:
       JaxpartError: It cannot be written.

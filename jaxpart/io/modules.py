@@ -1,4 +1,4 @@
-"""Python files that users name on a command line."""
+"""Python modules and files that users name on a command line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from types import ModuleType
 
 
 def run_file(path: pathlib.Path) -> ModuleType:
-    """A module of a Python file, which is run.
+    """Runs a Python file as a module.
 
     Raises:
-      FileNotFoundError: There is none.
-      Exception: Whatever the file raises.
+      FileNotFoundError: The file does not exist.
+      Exception: Any exception of the file.
     """
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
@@ -26,18 +26,18 @@ def run_file(path: pathlib.Path) -> ModuleType:
 
 
 def module_of(name: str) -> ModuleType:
-    """A module by its name, as under `python -m`, or that of a file "path.py", which is run.
+    """Imports a module by name, as `python -m` does, or runs a file "path.py".
 
     Raises:
-      FileNotFoundError: There is no such file.
-      Exception: Whatever its code raises.
+      FileNotFoundError: The file does not exist.
+      Exception: Any exception of its code.
     """
     if not name.endswith(".py"):
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())
         return importlib.import_module(name)
     path = pathlib.Path(name)
-    sys.path.insert(0, str(path.parent.resolve()))  # for what it imports beside itself
+    sys.path.insert(0, str(path.parent.resolve()))  # for imports of its neighbours
     try:
         return run_file(path)
     finally:

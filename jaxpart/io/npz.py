@@ -1,4 +1,4 @@
-"""Reads .npz files whole: `numpy.load` stops at what a header names, before zip looks at its checksum."""
+"""Reading of .npz files with their checksums, which `numpy.load` skips: it stops before a member's end."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from jaxpart.io.files import in_bucket, path_of
 
 
 def read_npz(file: str | pathlib.Path, advice: str) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file by name, each member's checksum looked at.
+    """All arrays of an .npz file by name, with their checksums verified.
 
     Args:
-      file: What `numpy.savez` wrote.
+      file: The file.
       advice: What to do if it is damaged, for the message.
 
     Raises:
-      JaxpartError: It cannot be read, or was changed.
+      JaxpartError: It cannot be read, or is damaged.
     """
     arrays = {}
     try:

@@ -1,4 +1,4 @@
-"""Opens PyTorch, safetensors and numpy checkpoints, safely and without PyTorch."""
+"""Safe reading of PyTorch, safetensors and NumPy checkpoints, without PyTorch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.\w+)")
 _MAX_HEADER = 32 << 20
 _MAX_TENSORS = 100_000
 _MAX_PACKED = 10
-"""How many times its size a file may hold, unpacked: weights hardly compress."""
+"""Limit for the compression ratio of a file: weights hardly compress."""
 _SLACK = 1 << 20
 _SAFE_DTYPES = {
     "F64": np.float64,
@@ -60,10 +60,9 @@ class Checkpoint:
 
     Attributes:
       path: The file.
-      contents: What it holds: nested dictionaries, lists and plain values. Tensors are read-only
-        arrays that lie in the file (memory-mapped) until they are touched.
-      mapped: The memory maps of the file or its shards, where there are some.
-      size: How many bytes it holds, unpacked.
+      contents: Nested dictionaries, lists and plain values. Tensors are read-only memory-mapped arrays.
+      mapped: The memory maps of the file or its shards.
+      size: Its size in bytes, uncompressed.
     """
 
     path: pathlib.Path
@@ -72,36 +71,33 @@ class Checkpoint:
     size: int = 0
 
     def release(self) -> None:
-        """Lets the memory of touched arrays go; touching them again reads the file again."""
+        """Frees the memory of arrays that were read; they are read again on access."""
         for mapped in self.mapped if hasattr(mmap, "MADV_DONTNEED") else ():
             mapped.madvise(mmap.MADV_DONTNEED)
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Hash of the whole file (of a sharded checkpoint: of its index), as hex digits."""
+        """SHA-256 of the whole file (of a sharded checkpoint: of its index), as hex digits."""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_checkpoint(path: str | pathlib.Path, *, allow_torch: bool = False) -> Checkpoint:
-    """Opens a `.pth`, `.pth.tar`, `.bin`, `.safetensors`, `.npz` or `.npy` file, by its content.
+def open_checkpoint(path: str | pathlib.Path) -> Checkpoint:
+    """Opens a `.pth`, `.pth.tar`, `.bin`, `.safetensors`, `.npz` or `.npy` file, recognised by content.
 
-    The index of a sharded checkpoint (`model.safetensors.index.json`) opens its shards. Nothing of a file
-    is run, see `jaxpart/io/unpickler.py`, and work and memory stay within a small multiple of its size.
-
-    Args:
-      path: The file.
-      allow_torch: Has no effect any more: the format before PyTorch 1.6 is read without PyTorch.
+    The index of a sharded checkpoint (`model.safetensors.index.json`) opens its shards. Nothing in a file
+    is executed, see `jaxpart/io/unpickler.py`, and work and memory are bounded by a small multiple of its
+    size.
 
     Raises:
-      JaxpartError: The file is missing, damaged, of another kind, or asks for more than data.
+      JaxpartError: The file is missing, damaged, of another kind, or holds more than data.
     """
     path = pathlib.Path(path)
     named = shown(str(path), 120)
     try:
         if not path.is_file():
-            found = "is a folder" if path.is_dir() else "does not exist"
-            raise JaxpartError(f"{named} {found}; give the checkpoint file")
+            fault = "is a folder" if path.is_dir() else "does not exist"
+            raise JaxpartError(f"{named} {fault}; give the checkpoint file")
         with path.open("rb") as file:
             head = file.read(64)
     except OSError as error:
@@ -112,7 +108,7 @@ def open_checkpoint(path: str | pathlib.Path, *, allow_torch: bool = False) -> C
         return _open(path, head)
     except JaxpartError as error:
         raise JaxpartError(f"{named}: {error}") from None
-    except Exception as error:  # Whatever hostile or damaged bytes lead to in zip, pickle or numpy.
+    except Exception as error:  # hostile or damaged bytes raise many types in zip, pickle and numpy
         reason = shown(f"{type(error).__name__}: {error}", 80)
         raise JaxpartError(
             f"{named} is damaged or not a checkpoint ({reason}); download it again"
@@ -144,7 +140,7 @@ def _open(path: pathlib.Path, head: bytes) -> Checkpoint:
 
 
 def _mapped(path: pathlib.Path) -> tuple[mmap.mmap, np.ndarray]:
-    """A file in memory, and the same as bytes of an array."""
+    """The memory map of a file, and the same as an array of bytes."""
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return mapped, np.frombuffer(mapped, np.uint8)
@@ -156,7 +152,7 @@ def _is_safetensors(path: pathlib.Path, head: bytes) -> bool:
 
 
 def _read_safetensors(path: pathlib.Path) -> Checkpoint:
-    """The library checks the header; it does not say where arrays lie, so that is read here."""
+    """The library checks the header, but does not expose the arrays' offsets, so we parse them."""
     from safetensors import safe_open
 
     mapped, whole = _mapped(path)
@@ -181,14 +177,14 @@ def _read_safetensors(path: pathlib.Path) -> Checkpoint:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
         raise JaxpartError("two of its entries have the same name")
-    return found
+    return entries
 
 
 def _read_index(path: pathlib.Path) -> Checkpoint:
-    """A sharded checkpoint by its index: {"weight_map": {array: file beside it}}."""
+    """A sharded checkpoint from its index: {"weight_map": {array: file beside it}}."""
     if path.stat().st_size > _MAX_HEADER:
         raise JaxpartError("it is a text file too large for an index")
     try:
@@ -232,15 +228,13 @@ def _open_shard(path: pathlib.Path) -> Checkpoint:
 
 
 def shard_of(path: pathlib.Path) -> str:
-    """What to say of a file that is one shard of several; "" if it is none, or the only one."""
-    found = _SHARD.fullmatch(path.name)
-    if not found or int(found[3]) < 2:
+    """Advice on a file that is one shard of several; "" for other files."""
+    match = _SHARD.fullmatch(path.name)
+    if not match or int(match[3]) < 2:
         return ""
-    index = f"{found[1]}{found[4]}.index.json"
-    there = (
-        "" if (path.parent / index).is_file() else ", which lies beside it where it was published"
-    )
-    return f"it is shard {int(found[2])} of {int(found[3])}; give the index, {index}{there}"
+    index = f"{match[1]}{match[4]}.index.json"
+    where = "" if (path.parent / index).is_file() else ", which is published beside it"
+    return f"it is shard {int(match[2])} of {int(match[3])}; give the index, {index}{where}"
 
 
 def _read_zip(path: pathlib.Path) -> Checkpoint:
@@ -292,7 +286,7 @@ def _read_zip(path: pathlib.Path) -> Checkpoint:
 
 
 def _member(archive: zipfile.ZipFile, whole: np.ndarray, member: zipfile.ZipInfo) -> np.ndarray:
-    """Bytes of a member: where they lie in the file if stored plainly, as torch.save does."""
+    """Bytes of a member, memory-mapped if it is uncompressed, as in torch.save's files."""
     if member.compress_type != zipfile.ZIP_STORED:
         return np.frombuffer(archive.read(member), np.uint8)
     local = bytes(whole[member.header_offset : member.header_offset + 30])
@@ -305,7 +299,7 @@ def _member(archive: zipfile.ZipFile, whole: np.ndarray, member: zipfile.ZipInfo
 
 
 def _npy(data: np.ndarray) -> np.ndarray:
-    """An array that numpy saved; bfloat16, which numpy does not know, is told by its two raw bytes."""
+    """An array saved by NumPy; bfloat16, which NumPy lacks, is recognised by its dtype V2."""
     file = io.BytesIO(data[: 1 << 16].tobytes())
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0
@@ -322,9 +316,9 @@ def _npy(data: np.ndarray) -> np.ndarray:
 
 
 def _read_legacy(path: pathlib.Path) -> Checkpoint:
-    """The format before PyTorch 1.6: five pickles, and then the storages that the fifth lists.
+    """The format before PyTorch 1.6: five pickles, then the storages listed in the fifth.
 
-    Each storage is its number of values, eight bytes, and the values.
+    Each storage is its number of values, in eight bytes, and the values.
     """
     mapped, whole = _mapped(path)
     sizes: dict[str, int] = {}
@@ -332,19 +326,19 @@ def _read_legacy(path: pathlib.Path) -> Checkpoint:
     def remember(key: str, count: int, dtype: np.dtype | None) -> None:
         sizes[key] = dtype.itemsize if dtype is not None else 1
 
-    for _ in range(3):  # magic number, version of the format, the machine it was written on
+    for _ in range(3):  # magic number, format version, properties of the machine
         RestrictedUnpickler(mapped, remember).load()  # type: ignore[arg-type]
     start = mapped.tell()
     RestrictedUnpickler(mapped, remember).load()  # type: ignore[arg-type]
     keys = RestrictedUnpickler(mapped, remember).load()  # type: ignore[arg-type]
     storages: dict[str, np.ndarray] = {}
-    at = mapped.tell()
+    offset = mapped.tell()
     for key in keys:
-        count = int.from_bytes(whole[at : at + 8].tobytes(), "little")
-        end = at + 8 + count * sizes.get(key, 0)
-        if key not in sizes or end > whole.size or at + 8 > whole.size:
+        count = int.from_bytes(whole[offset : offset + 8].tobytes(), "little")
+        end = offset + 8 + count * sizes.get(key, 0)
+        if key not in sizes or end > whole.size or offset + 8 > whole.size:
             raise JaxpartError("the end of the file is missing (cut off?); download it again")
-        storages[key], at = whole[at + 8 : end], end
+        storages[key], offset = whole[offset + 8 : end], end
     mapped.seek(start)
     reader = RestrictedUnpickler(mapped, lambda key, *_: storages[key])  # type: ignore[arg-type]
     return Checkpoint(path, reader.load(), (mapped,), whole.size)
@@ -354,10 +348,10 @@ _MAX_VALUES = 500_000
 
 
 def flatten(contents: Any) -> Iterator[tuple[str, Any]]:
-    """Every value of nested dictionaries and lists under its dotted path, in the file's order.
+    """Yields (dotted path, value) for each value in nested dictionaries and lists, in the file's order.
 
     Raises:
-      JaxpartError: There are far more of them than a checkpoint has: the same containers over and over.
+      JaxpartError: There are far more values than in any checkpoint, as when containers are repeated.
     """
     waiting, seen = [("", contents)], 0
     while waiting:

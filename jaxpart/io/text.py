@@ -1,4 +1,4 @@
-"""Text files that users bring, in UTF-8 or UTF-16 with any line ends: lines and JSON; and tables as CSV."""
+"""Reading of the user's text and JSON files, in UTF-8 or UTF-16 with any line ends; writing of CSV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxpart.errors import JaxpartError
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is a prefix of it
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
@@ -25,16 +25,16 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 
 
 def decode_text(data: bytes, name: object) -> str:
-    r"""The text of a file, without byte order mark and with "\n" at the end of each line.
+    r"""Decodes a text file; removes the byte order mark and converts line ends to "\n".
 
-    UTF-16 without a mark is told by its zero bytes, which no text in UTF-8 has.
+    UTF-16 without a mark is recognised by its zero bytes, which UTF-8 text lacks.
 
     Args:
       data: The file's bytes.
       name: The file, for the error.
 
     Raises:
-      JaxpartError: The bytes are no text in UTF-8, UTF-16 or UTF-32.
+      JaxpartError: The bytes are not text in UTF-8, UTF-16 or UTF-32.
     """
     mark, encoding = next(((m, e) for m, e in _MARKS if data.startswith(m)), (b"", ""))
     try:
@@ -56,14 +56,14 @@ def text_lines(data: bytes, name: object) -> list[str]:
 
 
 def decode_json(data: bytes, name: object) -> Any:
-    """The value of a JSON file in any of the encodings of `decode_text`.
+    """Parses a JSON file in any encoding of `decode_text`.
 
     Args:
       data: The file's bytes.
       name: The file, for the error.
 
     Raises:
-      JaxpartError: It is no text or no JSON, or is nested deeper than Python can follow.
+      JaxpartError: It is not text, not JSON, or nested too deeply for Python.
     """
     try:
         return json.loads(decode_text(data, name))
@@ -78,11 +78,11 @@ def decode_json(data: bytes, name: object) -> Any:
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table as CSV.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe before it; numbers stay.
+    Text that a spreadsheet would execute as a formula gets a leading apostrophe; numbers do not.
 
     Args:
       header: Names of the columns.
-      rows: Their cells.
+      rows: Cells of each row.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -92,7 +92,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _guarded(text: str) -> str:
-    text = text.replace("\r\n", "\n").replace("\r", "\n")  # csv quotes line feeds alone
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # csv quotes only line feeds
     return f"'{text}" if text[:1] in _FORMULAS and not _NUMBER.fullmatch(text) else text
 
 

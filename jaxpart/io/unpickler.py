@@ -1,11 +1,11 @@
-"""A pickle reader that can build nothing but arrays and inert plain values.
+"""A pickle reader that can build only arrays and inert plain values.
 
-A checkpoint is untrusted input: unpickling it the ordinary way runs whatever it names. Here no name
-of the pickle is ever resolved: each is looked up in the table below, which holds this file's own
-builders. What is not in the table is refused by name before anything runs.
+A checkpoint is untrusted input, and ordinary unpickling executes the code that it names. Here names are
+never imported: each is looked up in the table below, which maps to builders in this file; any other name
+raises before anything runs.
 
-The machine is this file's own too, since Python's takes memory for indices that a file makes up, and
-hashes whatever it is given as a key, for ever or until the stack ends. Work and memory here are
+We also implement the pickle machine ourselves, since Python's allocates memory for indices that a file
+makes up, and hashes arbitrary keys, which may never end or overflow the stack. Work and memory here are
 proportional to the pickle's length.
 """
 
@@ -65,42 +65,42 @@ STORAGES: Mapping[str, str] = {
 
 
 class Refused(JaxpartError):
-    """The pickle asks for something that is not data."""
+    """The pickle holds something that is not data."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Inert:
-    """Something that the checkpoint names and that carries no data: a dtype, a type, a device."""
+    """A name in the checkpoint that carries no data: a dtype, a type, a device."""
 
     name: str
 
 
 @dataclasses.dataclass(frozen=True)
 class _Builder:
-    """What the file may call."""
+    """A function that the file may call."""
 
     build: Callable[..., Any]
 
 
 class Namespace:
-    """An `argparse.Namespace` as data: its attributes lie in `values` and nowhere else."""
+    """An `argparse.Namespace` as data: its attributes are in `values`."""
 
     values: Mapping[Any, Any] = {}
 
     def set_state(self, state: Any) -> None:
-        """Takes the attributes."""
+        """Sets the attributes."""
         self.values = _expect(state, dict, "argparse.Namespace")
 
 
 class _Dict(dict):
-    """OrderedDict and defaultdict; the attributes that PyTorch hangs on a state dict are dropped."""
+    """OrderedDict or defaultdict; attributes, which PyTorch adds to state dicts, are dropped."""
 
     def set_state(self, state: Any) -> None:
         pass
 
 
 class _Dtype:
-    """A numpy dtype while it is read."""
+    """A NumPy dtype under construction."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         code = _expect(code, str, "numpy.dtype")[:16]
@@ -118,7 +118,7 @@ class _Dtype:
 
 
 class _Ndarray:
-    """A numpy array while it is read."""
+    """A NumPy array under construction."""
 
     value: np.ndarray
 
@@ -131,8 +131,8 @@ class _Ndarray:
 
 def _expect(value: Any, kind: Any, where: str) -> Any:
     if not isinstance(value, kind):
-        wanted = getattr(kind, "__name__", str(kind))
-        raise Refused(f"its {where} is built from {type(value).__name__}, not {wanted}")
+        expected = getattr(kind, "__name__", str(kind))
+        raise Refused(f"its {where} is built from {type(value).__name__}, not {expected}")
     return value
 
 
@@ -157,7 +157,7 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
 
 
 def _bytearray(*arguments: Any) -> bytes:
-    # Never bytearray(n), which would take n bytes for an n of the file's choosing.
+    # Never bytearray(n), which would allocate n bytes for any n in the file.
     return (
         _encode(*arguments)
         if arguments and isinstance(arguments[0], str)
@@ -170,11 +170,11 @@ def _path(*parts: Any) -> pathlib.PurePath:
 
 
 def _key(value: Any) -> Any:
-    """A key of a dictionary or an item of a set: hashed in constant time, whatever the file holds."""
+    """A key of a dictionary or an item of a set that is hashed in constant time."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, int) and abs(value) >> 60:
-        return f"{value:#x}"  # integers beyond the hash's modulus can be made to collide
+        return f"{value:#x}"  # integers above the hash's modulus can collide on purpose
     if isinstance(value, str | bytes | int | float | None | Inert):
         return value
     if isinstance(value, tuple) and len(value) <= 8:
@@ -221,14 +221,14 @@ def _reconstructor(kind: Any, base: Any, state: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """Bytes that tensors are views of (None: not needed), with their dtype in the file (None: untyped)."""
+    """Bytes of tensors (None: not needed), with their dtype in the file (None: untyped)."""
 
     data: np.ndarray | None
     dtype: np.dtype | None
 
 
 _REPEATED = 1 << 16
-"""Elements that a tensor may have even where its storage is smaller and they share memory."""
+"""Limit for the elements of a tensor that is larger than its storage, as after `expand`."""
 
 
 def _tensor(storage: Any, dtype: np.dtype, offset: Any, size: Any, stride: Any) -> Any:
@@ -322,13 +322,13 @@ def _builders() -> dict[str, Any]:
 _BUILDERS = _builders()
 
 
-_NO_STORAGE = "it refers to something outside that is not a tensor's storage"
+_NO_STORAGE = "it has a persistent id that is not a tensor's storage"
 
 
 class RestrictedUnpickler:
-    """Reads one pickle of a PyTorch checkpoint; tensors' bytes come from `storage(key, count, dtype)`.
+    """Reads one pickle of a PyTorch checkpoint; `storage(key, count, dtype)` returns the tensors' bytes.
 
-    `count` is the number of values and `dtype` their type, None where the file does not say it.
+    `count` is the number of values and `dtype` their type, None if the file does not state it.
     """
 
     def __init__(
@@ -336,17 +336,17 @@ class RestrictedUnpickler:
         file: IO[bytes],
         storage: Callable[[str, int, np.dtype | None], np.ndarray | None],
     ) -> None:
-        """Reads from `file`, a protocol 0 to 5 pickle."""
+        """Reads nothing yet; `file` is a pickle of protocol 0 to 5."""
         self._file, self._storage = file, storage
         self._stack: list[Any] = []
         self._marked: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
 
     def load(self) -> Any:
-        """The value, of plain containers, arrays and `Inert` names; leaves `file` behind the pickle.
+        """Reads the pickle to plain containers, arrays and `Inert` names, and `file` up to its end.
 
         Raises:
-          JaxpartError: It asks for more than data.
+          JaxpartError: It holds more than data.
         """
         for operation, argument, _ in pickletools.genops(self._file):
             name = operation.name
@@ -368,7 +368,7 @@ class RestrictedUnpickler:
         raise Refused("its pickle has no end")
 
     def _top(self, count: int) -> list[Any]:
-        """Takes the last values off the stack."""
+        """Pops the last values from the stack."""
         values = self._stack[-count:]
         if len(values) < count:
             raise Refused("its pickle takes more values than it holds")
@@ -467,7 +467,7 @@ class RestrictedUnpickler:
         self._put(self._since_mark())
 
     def _named(self, name: str) -> Any:
-        """This file's builder for a name. Raises `Refused` for any other."""
+        """The builder of a name. Raises `Refused` for unknown names."""
         if name not in _BUILDERS:
             raise Refused(
                 f"it asks for {shown(name)}, which is not data; none of it was run (if it is a whole "
@@ -486,21 +486,19 @@ class RestrictedUnpickler:
         self._call(self._named(names.replace(" ", ".", 1)), self._since_mark())
 
     def _obj(self, _: Any) -> None:
-        what, *arguments = self._since_mark()
-        self._call(what, arguments)
+        function, *arguments = self._since_mark()
+        self._call(function, arguments)
 
     def _reduce(self, _: Any) -> None:
-        what, arguments = self._top(2)
-        self._call(what, _expect(arguments, tuple, "call"))
+        function, arguments = self._top(2)
+        self._call(function, _expect(arguments, tuple, "call"))
 
-    def _newobj(self, _: Any) -> None:
-        what, arguments = self._top(2)
-        self._call(what, _expect(arguments, tuple, "call"))
+    _newobj = _reduce
 
-    def _call(self, what: Any, arguments: Any) -> None:
-        if not isinstance(what, _Builder):
-            raise Refused(f"it calls a {type(what).__name__}, which plain data does not")
-        self._stack.append(what.build(*arguments))
+    def _call(self, function: Any, arguments: Any) -> None:
+        if not isinstance(function, _Builder):
+            raise Refused(f"it calls a {type(function).__name__}, which plain data does not")
+        self._stack.append(function.build(*arguments))
 
     def _build(self, _: Any) -> None:
         (state,) = self._top(1)
@@ -525,23 +523,10 @@ class RestrictedUnpickler:
         self._stack.append(Storage(self._storage(key, count, dtype), dtype))
 
 
-_PUSHED = frozenset(
-    [
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "BINFLOAT",
-        "FLOAT",
-        "STRING",
-        "UNICODE",
-        "BINUNICODE",
-        "SHORT_BINUNICODE",
-        "BINUNICODE8",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "BINBYTES8",
-    ]
-)
+_PUSHED = (
+    "BININT", "BININT1", "BININT2", "BINFLOAT", "FLOAT", "STRING", "UNICODE", "BINUNICODE",
+    "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+)  # fmt: skip
 _CONSTANTS: Mapping[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -556,12 +541,9 @@ _MAX_DEPTH = 64
 
 
 def finished(value: Any) -> Any:
-    """A read value with plain containers and arrays in place of what was needed to read it.
-
-    What the file shares is shared in the result too.
-    """
+    """Replaces values under construction by plain containers and arrays; shared values stay shared."""
     done: dict[int, Any] = {}
-    kept: list[Any] = []  # ids are those of living objects
+    kept: list[Any] = []  # keeps objects alive, so that ids stay unique
 
     def finish(value: Any, depth: int) -> Any:
         if isinstance(value, _Ndarray | _Dtype):

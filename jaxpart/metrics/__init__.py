@@ -1,1 +1,1 @@
-"""Pure functions on arrays: nothing here knows of encoders, data or tasks."""
+"""Metrics as pure functions on arrays, independent of encoders, data sets and tasks."""

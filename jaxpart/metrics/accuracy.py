@@ -1,7 +1,7 @@
 """Accuracy with its uncertainty, and the paired comparison of two classifiers on the same items.
 
-An item's score is the share of seeds that classified it right: 0 or 1 with one seed. Both resampling
-procedures need no resampling of items one by one, since items of the same score are interchangeable.
+An item's score is the share of seeds that classified it correctly: 0 or 1 with one seed. Items with equal
+scores are interchangeable, so we resample their counts instead of the items.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _RESAMPLES = 20_000
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """A share of items, with the middle 95 % of its bootstrap distribution over items."""
+    """An accuracy from 0 to 1, with its 95 % bootstrap interval over items."""
 
     value: float
     low: float
@@ -28,16 +28,16 @@ class Accuracy:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """What a first encoder or classifier reaches minus what a second does, on the same items.
+    """The score of a first encoder or classifier minus that of a second, on the same items.
 
     Attributes:
       value: The difference.
-      low: 2.5 % of its bootstrap distribution over items.
-      high: 97.5 % of it.
-      p: Two-sided: how often at least such a difference comes about if each item's scores are swapped
-        by the toss of a coin. With one seed this is McNemar's exact test.
-      first_only: Items on which the first is better.
-      second_only: Items on which the second is better.
+      low: 2.5 % quantile of its bootstrap distribution over items.
+      high: 97.5 % quantile.
+      p: Two-sided p value of the permutation test that swaps each item's scores with probability ½. With
+        one seed this is McNemar's exact test.
+      first_only: Number of items on which the first is better.
+      second_only: Number of items on which the second is better.
     """
 
     value: float
@@ -51,7 +51,7 @@ class Difference:
 def item_scores(
     predictions: Int[np.ndarray, "seed item"], labels: Int[np.ndarray, " item"]
 ) -> Float64[np.ndarray, " item"]:
-    """Share of the seeds that classified each item right."""
+    """Share of the seeds that classified each item correctly."""
     return (predictions == labels).mean(axis=0)
 
 
@@ -60,7 +60,7 @@ def accuracy(scores: Float[np.ndarray, " item"], *, seed: int = 0) -> Accuracy:
 
     Args:
       scores: See `item_scores`.
-      seed: Of the resampling.
+      seed: Seed of the resampling.
 
     Raises:
       JaxpartError: There are no items.
@@ -74,7 +74,7 @@ def paired_difference(
     """Compares two classifiers by their scores on the same items, in the same order.
 
     Raises:
-      JaxpartError: There are no items, or not equally many.
+      JaxpartError: There are no items, or different numbers of them.
     """
     if first.shape != second.shape:
         raise JaxpartError(
@@ -91,7 +91,7 @@ def paired_difference(
 
 
 def _bootstrap(scores: Float[np.ndarray, " item"], seed: int) -> tuple[float, float, float]:
-    """Mean, and 2.5 % and 97.5 % of the means of resampled items."""
+    """Mean, and 2.5 % and 97.5 % quantiles of the means of resampled items."""
     if not len(scores):
         raise JaxpartError("there are no test items; check the data set and its options")
     values, counts = np.unique(scores, return_counts=True)
@@ -102,11 +102,11 @@ def _bootstrap(scores: Float[np.ndarray, " item"], seed: int) -> tuple[float, fl
 
 
 def _swap_test(differences: Float64[np.ndarray, " item"], seed: int) -> float:
-    """Two-sided p of the sum of differences, their signs being random."""
+    """Two-sided p value of the sum of differences under random signs."""
     sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
     if not len(sizes):
         return 1.0
-    if len(sizes) == 1:  # one size: a binomial test, exactly
+    if len(sizes) == 1:  # an exact binomial test
         wins = int((differences > 0).sum())
         return float(stats.binomtest(wins, int(counts[0])).pvalue)
     heads = np.random.default_rng(seed).binomial(counts, 0.5, (_RESAMPLES, len(counts)))

@@ -1,9 +1,9 @@
 """Average precision of all-pairs retrieval, with scikit-learn's rule for ties, in blocks of queries.
 
 AP of a query is the mean, over its positives, of the precision at the similarity of that positive:
-the share of positives among all items at least as similar. That is `sklearn.metrics.
-average_precision_score` (items of equal similarity share one threshold) without its curve. `_scores`
-computes just that, on the devices; `jaxpart.cpu.ranking` has the same for NumPy.
+the share of positives among all items at least as similar. This equals `sklearn.metrics.
+average_precision_score`, where items of equal similarity share a threshold. `_scores` computes it on the
+devices, `jaxpart.cpu.ranking` in NumPy.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from jaxpart.errors import JaxpartError
 from jaxpart.metrics.similarities import Rows, unit_rows
 
 _DEVICE_BLOCK_VALUES = 64 << 20
-"""Similarities held at once on an accelerator."""
+"""Number of similarities in memory at once on an accelerator."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RetrievalResult:
-    """Average precision of every item as a query against all.
+    """Average precision of every item as a query against all items.
 
     Attributes:
       ap: Mean over queries (the paper's "AP").
       mean_ap: Mean over parts of each part's mean (the paper's "mAP").
       per_part: Mean over the queries of each part, by its name.
-      per_query: AP of each query, [items]; NaN where a query has no positive.
-      without_positives: Number of such queries (only with `exclude_self`); the means leave them out.
+      per_query: AP of each query, [items]; NaN for queries without positives.
+      without_positives: Number of such queries (only with `exclude_self`), which the means exclude.
     """
 
     ap: float
@@ -53,18 +53,18 @@ def average_precision(
     exclude_self: bool = False,
     advance: Callable[[int], None] = lambda count: None,
 ) -> RetrievalResult:
-    """Retrieves every item with every other by cosine similarity (docs/protocol.md, "Part retrieval").
+    """All-pairs retrieval by cosine similarity (docs/protocol.md, "Part retrieval").
 
-    On an accelerator everything stays on the device; on CPU it runs in NumPy, whose sort is faster
-    than XLA's. Memory grows with the number of items, not with its square: beside the features there is
-    one float32 copy of them, on the host or on the devices, and some 100 MB.
+    On accelerators everything runs on the devices; on CPUs in NumPy, whose sort is faster than XLA's.
+    Memory is linear in the number of items: one float32 copy of the features, on the host or on the
+    devices, and about 100 MB.
 
     Args:
-      features: `[items, channels]`, float32: an array, or `jaxpart.features.extract.Features`, of which
-        some are read at a time.
-      parts: The part of each item: numbers or names. Positives of a query are the items of its part.
+      features: `[items, channels]`, float32: an array, or `jaxpart.features.extract.Features`, which is
+        read in blocks.
+      parts: The part of each item, as numbers or names. Items of a query's part are its positives.
       exclude_self: Whether a query does not retrieve itself (the paper's does).
-      advance: Is told how many more queries are done.
+      advance: Called with the number of queries just done.
 
     Raises:
       JaxpartError: There are no items, lengths differ, or a feature is NaN or infinite.
@@ -90,12 +90,12 @@ def average_precision(
 def summary(
     per_query: Float64[np.ndarray, " items"], names: np.ndarray, labels: np.ndarray
 ) -> RetrievalResult:
-    """The means of AP by query.
+    """The means of AP over queries.
 
     Args:
-      per_query: AP of each query; NaN where it has no positive.
+      per_query: AP of each query; NaN for queries without positives.
       names: Names of the parts.
-      labels: The part of each query, as an index of `names`.
+      labels: The part of each query, as an index into `names`.
 
     Raises:
       JaxpartError: No query has a positive.
@@ -124,9 +124,8 @@ def device_queries(
 ) -> Float64[np.ndarray, " items"]:
     """AP of every query in one compiled program on all devices.
 
-    Each device keeps an equal share of the rows, as queries and as keys; keys go round from device to
-    device, so that none holds them all. Counts are exact; precisions are averaged in float32, which
-    costs less than 1e-6.
+    The rows are sharded, both as queries and as keys; keys are passed around a ring of devices, so that
+    none holds them all. Counts are exact; precisions are averaged in float32 (error below 1e-6).
     """
     arrays, options = placed(features, labels, exclude_self=exclude_self)
     scores = ring_queries(*arrays, **options)
@@ -136,7 +135,7 @@ def device_queries(
 def placed(
     features: Rows, labels: Int[np.ndarray, " items"], *, exclude_self: bool
 ) -> tuple[tuple[Array, Array], dict[str, Any]]:
-    """What `ring_queries` is called with: arrays on the devices, and options."""
+    """The arguments of `ring_queries`: arrays on the devices, and options."""
     items = len(labels)
     padded = devices.round_up(items)
     block = max(1, min(padded // devices.count(), _DEVICE_BLOCK_VALUES // padded))
@@ -154,7 +153,7 @@ def ring_queries(
     block: int,
     exclude_self: bool,
 ) -> Float[Array, " padded"]:
-    """AP of every query, cut over the devices as the rows are; see `placed`."""
+    """AP of every query, sharded as the rows are; see `placed`."""
 
     def share(
         rows: Float[Array, "share channels"], labels: Int[Array, " padded"]
@@ -169,7 +168,7 @@ def ring_queries(
             return _scores(similarities, labels, queries + share * len(rows), items, exclude_self)
 
         blocks = -(-len(rows) // block)
-        queries = jnp.arange(blocks * block) % len(rows)  # the last block wraps round
+        queries = jnp.arange(blocks * block) % len(rows)  # the last block wraps around
         return jax.lax.map(score, queries.reshape(blocks, block)).reshape(-1)[: len(rows)]
 
     return devices.on_shares(share)(rows, labels)
@@ -184,25 +183,25 @@ def _scores(
 ) -> Float[Array, " block"]:
     """AP of some queries from their similarities to all items.
 
-    Each row is sorted once, as 32-bit integers: the cosine as an integer that falls where it rises,
-    and in the lowest bit whether the item is positive. Sorting floats with a payload takes longer.
+    Each row is sorted once, as 32-bit integers: the cosine mapped to a decreasing integer, with the lowest
+    bit marking positives. Sorting floats with a payload takes longer.
     """
-    place = jnp.arange(len(labels))
-    there = jnp.broadcast_to(place < items, similarities.shape)
+    index = jnp.arange(len(labels))
+    valid = jnp.broadcast_to(index < items, similarities.shape)
     if exclude_self:
-        there &= queries[:, None] != place
-    positives = there & (labels[queries][:, None] == labels)
+        valid &= queries[:, None] != index
+    positives = valid & (labels[queries][:, None] == labels)
     similarities = jnp.where(similarities == 0, 0.0, similarities)  # -0.0 ties with 0.0
     bits = jax.lax.bitcast_convert_type(similarities, jnp.int32)
     bits = ~(bits ^ (bits >> 31 & np.int32(2**31 - 1)))
-    # Between -2 and 2 the two highest bits are equal: one makes room. Absent items come last.
-    keys = jnp.where(there, bits << 1 | positives, np.int32(2**31 - 2))
+    # Between -2 and 2 the two highest bits are equal, so one can be dropped. Invalid items come last.
+    keys = jnp.where(valid, bits << 1 | positives, np.int32(2**31 - 2))
     keys = jax.lax.sort(keys, is_stable=False)
-    found = jnp.cumsum(keys & 1, axis=1)
+    hits = jnp.cumsum(keys & 1, axis=1)
     similarity = keys >> 1
     ends_tie = jnp.diff(similarity, axis=1, append=similarity[:, -1:] + 1) != 0
     # All positives of a tie have the precision at its end.
-    before = jax.lax.cummax(jnp.where(ends_tie, found, 0), axis=1)
-    of_tie = found - jnp.pad(before[:, :-1], ((0, 0), (1, 0)))
-    precision = found / (place + 1)
-    return jnp.where(ends_tie, of_tie * precision, 0).sum(axis=1) / found[:, -1]
+    before = jax.lax.cummax(jnp.where(ends_tie, hits, 0), axis=1)
+    of_tie = hits - jnp.pad(before[:, :-1], ((0, 0), (1, 0)))
+    precision = hits / (index + 1)
+    return jnp.where(ends_tie, of_tie * precision, 0).sum(axis=1) / hits[:, -1]

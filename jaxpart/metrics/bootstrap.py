@@ -1,7 +1,7 @@
-"""95 % intervals by resampling images: what comes of one image is not independent.
+"""95 % bootstrap intervals over images, since items of one image are not independent.
 
-Whole images are drawn with replacement, as often as there are. All that the statistics need is a sum per
-image, so that a resample is a product of counts with these sums.
+Whole images are drawn with replacement. The statistics depend on sums over images only, so a resample is a
+product of counts with the sums of each image.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from jaxpart.metrics.confusion import mean_of_numbers, ratio
 _RESAMPLES = 2000
 _ENDS = (0.025, 0.975)
 _BLOCK = 1 << 22
-"""Images drawn at a time."""
+"""Number of images drawn at once."""
 
 
 class Interval(NamedTuple):
-    """The middle 95 % of a bootstrap distribution; NaN where no resample gives a number."""
+    """The central 95 % of a bootstrap distribution; NaN if all resamples are NaN."""
 
     low: float
     high: float
@@ -33,8 +33,8 @@ def resampled_sums(
     """Sums over the images of each resample.
 
     Args:
-      table: What each image adds.
-      seed: Of the resampling.
+      table: The contribution of each image.
+      seed: Seed of the resampling.
     """
     images = len(table)
     random = np.random.default_rng(seed)
@@ -57,13 +57,13 @@ def retrieval_intervals(
     *,
     seed: int = 0,
 ) -> tuple[Interval, Interval]:
-    """Of AP and mAP over queries; what is retrieved stays the same.
+    """Intervals of AP and mAP over queries; the retrieved items are not resampled.
 
     Args:
-      per_query: AP of each query; NaN where it has no positive, as in `RetrievalResult.per_query`.
+      per_query: AP of each query; NaN without positives, as in `RetrievalResult.per_query`.
       parts: Part of each query.
       images: Image of each query.
-      seed: Of the resampling.
+      seed: Seed of the resampling.
     """
     counted = ~np.isnan(per_query)
     _, part = np.unique(np.asarray(parts)[counted], return_inverse=True)
@@ -79,11 +79,11 @@ def retrieval_intervals(
 
 
 def ratio_interval(table: Num[np.ndarray, "image 2"], *, seed: int = 0) -> Interval:
-    """Of a ratio of sums over images.
+    """The interval of a ratio of sums over images.
 
     Args:
-      table: What each image adds to the numerator and to the denominator.
-      seed: Of the resampling.
+      table: Each image's contribution to the numerator and to the denominator.
+      seed: Seed of the resampling.
     """
     if not len(table):
         return Interval(float("nan"), float("nan"))
@@ -92,7 +92,7 @@ def ratio_interval(table: Num[np.ndarray, "image 2"], *, seed: int = 0) -> Inter
 
 
 class SegmentationIntervals(NamedTuple):
-    """Of the means of `jaxpart.metrics.confusion.SegmentationScores`."""
+    """Intervals of the means in `jaxpart.metrics.confusion.SegmentationScores`."""
 
     mean_iou: Interval
     mean_accuracy: Interval
@@ -102,24 +102,24 @@ class SegmentationIntervals(NamedTuple):
 def segmentation_intervals(
     counts: Int[np.ndarray, "image 3 class"], *, seed: int = 0
 ) -> SegmentationIntervals:
-    """Of mIoU, mAcc and aAcc over images.
+    """Intervals of mIoU, mAcc and aAcc over images.
 
     Args:
-      counts: Of each image and class the pixels found, labelled and predicted, see `image_counts`.
-      seed: Of the resampling.
+      counts: Correct, labelled and predicted pixels of each image and class, see `image_counts`.
+      seed: Seed of the resampling.
     """
     images, _, classes = counts.shape
     sums = resampled_sums(counts.reshape(images, -1), seed=seed).reshape(-1, 3, classes)
-    found, labelled, predicted = sums.swapaxes(0, 1)
+    correct, labelled, predicted = sums.swapaxes(0, 1)
     return SegmentationIntervals(
-        middle(mean_of_numbers(ratio(found, labelled + predicted - found))),
-        middle(mean_of_numbers(ratio(found, labelled))),
-        middle(ratio(found.sum(axis=1), labelled.sum(axis=1))),
+        middle(mean_of_numbers(ratio(correct, labelled + predicted - correct))),
+        middle(mean_of_numbers(ratio(correct, labelled))),
+        middle(ratio(correct.sum(axis=1), labelled.sum(axis=1))),
     )
 
 
 def middle(values: Float64[np.ndarray, " resample"]) -> Interval:
-    """The middle 95 % of the resamples that give a number."""
+    """The central 95 % of the resamples, without NaN."""
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(float("nan"), float("nan"))

@@ -1,4 +1,4 @@
-"""Average precision that a random order gives, exactly."""
+"""Exact expectation of average precision for a random order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxpart.metrics.average_precision import RetrievalResult, summary
 
 
 def chance_level(query_parts: Sequence[Hashable], key_parts: Sequence[Hashable]) -> float:
-    """Mean AP expected of queries that are not among the keys.
+    """Expected mean AP of queries that are not among the keys.
 
     Args:
       query_parts: The part of each query.
@@ -25,11 +25,11 @@ def chance_level(query_parts: Sequence[Hashable], key_parts: Sequence[Hashable])
 
 
 def chance_retrieval(parts: Sequence[Any], *, exclude_self: bool = False) -> RetrievalResult:
-    """What `average_precision` gives in the mean over all orders of the other items.
+    """Expectation of `average_precision` over all orders of the other items.
 
     Args:
       parts: The part of each item.
-      exclude_self: Whether a query does not retrieve itself; else it is the first that it retrieves.
+      exclude_self: Whether a query does not retrieve itself; else it retrieves itself first.
 
     Raises:
       JaxpartError: With `exclude_self`: no item has another one of its part.
@@ -44,7 +44,7 @@ def chance_retrieval(parts: Sequence[Any], *, exclude_self: bool = False) -> Ret
 
 
 def _expected(right: int, total: int) -> float:
-    """The precision at each rank if a positive is there, times how likely one is; over the positives."""
+    """Expected AP: the mean over ranks of the expected precision, given a positive at that rank."""
     if not right or total == 1:
         return float(right > 0)
     rank = np.arange(1, total + 1)
@@ -53,7 +53,7 @@ def _expected(right: int, total: int) -> float:
 
 
 def _expected_behind_itself(right: int, total: int) -> float:
-    """The same where the query itself comes first and is one of the positives."""
+    """Expected AP if the query itself comes first and is one of the positives."""
     if right == 1:
         return 1.0
     rank = np.arange(2, total + 1)

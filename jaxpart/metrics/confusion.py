@@ -1,7 +1,7 @@
 """Segmentation metrics from one confusion matrix over a whole data set: mIoU, mAcc, aAcc.
 
-Matrices are counts, so they add up over batches, devices and processes without loss; the ratios
-are taken once, in float64, at the end (mmseg `mean_iou` and `eval_metrics`).
+Matrices are counts, so they add up exactly over batches, devices and processes; ratios are taken once, in
+float64, at the end (mmseg `mean_iou` and `eval_metrics`).
 """
 
 from __future__ import annotations
@@ -29,21 +29,20 @@ def confusion_matrix(
 
     Args:
       prediction: 0 … classes − 1.
-      label: Of the same shape; pixels that are no class (255, and whatever
-        `jaxpart.labels.check_labels` would refuse) are left out.
-      classes: How many classes there are.
+      label: Of the same shape; 255 and other values that are not classes are ignored.
+      classes: Number of classes.
 
     Returns:
       Entry [t, p]: pixels of class t predicted as p. Exact for fewer than 2³¹ pixels; see
       `ConfusionCounter` for more.
 
     Raises:
-      JaxpartError: If the shapes differ.
+      JaxpartError: The shapes differ.
     """
     if prediction.shape != label.shape:
         raise JaxpartError(
-            f"Predictions of shape {prediction.shape} cannot be compared with labels of shape "
-            f"{label.shape}: predict at the size of the label map."
+            f"predictions of shape {prediction.shape} cannot be compared with labels of shape "
+            f"{label.shape}; predict at the size of the label map"
         )
     label = label.astype(jnp.int32)
     counted = (label >= 0) & (label < classes) & (label != IGNORE)
@@ -55,7 +54,7 @@ def confusion_matrix(
 def image_counts(
     matrix: Int32[Array, "*heads classes classes"],
 ) -> Int32[Array, "*heads 3 classes"]:
-    """Of each class the pixels found, labelled and predicted: all that IoU and accuracy need."""
+    """Correct, labelled and predicted pixels of each class, which determine IoU and accuracy."""
     return jnp.stack(
         [jnp.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1), matrix.sum(axis=-2)],
         axis=-2,
@@ -63,17 +62,18 @@ def image_counts(
 
 
 class ConfusionCounter:
-    """Adds up confusion matrices exactly: int32 on the device, int64 on the host before it is full.
+    """Adds up confusion matrices exactly: in int32 on the device, moved to int64 on the host before
+    overflow.
 
-    Adding never waits for the device, but for once in two billion pixels.
+    So adding waits for the device only once in two billion pixels.
     """
 
     def __init__(self, classes: int, *, heads: tuple[int, ...] = ()):
         """Starts from zero.
 
         Args:
-          classes: How many classes there are.
-          heads: Leading axes of the matrices, where several predictions are counted side by side.
+          classes: Number of classes.
+          heads: Leading axes of the matrices, to count several predictions at once.
         """
         self._host = np.zeros((*heads, classes, classes), np.int64)
         self._device: Int32[Array, "*heads classes classes"] | None = None
@@ -83,16 +83,16 @@ class ConfusionCounter:
         """Adds a matrix.
 
         Args:
-          matrix: From `confusion_matrix`, of the same classes and leading axes.
-          pixels: A bound on the sum of its entries, below 2³¹: the pixels it was made from.
+          matrix: From `confusion_matrix`, with the same classes and leading axes.
+          pixels: An upper bound of the sum of its entries, below 2³¹: the number of pixels.
 
         Raises:
-          JaxpartError: If the matrix is of other classes.
+          JaxpartError: The matrix has another shape.
         """
         if matrix.shape != self._host.shape:
             raise JaxpartError(
-                f"Confusion matrices of shape {matrix.shape} cannot be added to those of shape "
-                f"{self._host.shape}: use one class list throughout."
+                f"confusion matrices of shape {matrix.shape} cannot be added to those of shape "
+                f"{self._host.shape}; use one class list throughout"
             )
         if self._pixels + pixels > _INT32_PIXELS:
             self._flush()
@@ -112,14 +112,14 @@ class ConfusionCounter:
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationScores:
-    """What a confusion matrix says, as fractions of 1.
+    """Scores of a confusion matrix, from 0 to 1.
 
     Attributes:
-      iou: Per class, intersection over union; NaN where neither a label nor a prediction is.
-      accuracy: Per class, the share of its labelled pixels found; NaN where none is labelled.
-      mean_iou: mIoU, the mean of `iou` without its NaN; NaN if all are.
-      mean_accuracy: mAcc, the mean of `accuracy` without its NaN; NaN if all are.
-      pixel_accuracy: aAcc, the share of all labelled pixels found; NaN if none is labelled.
+      iou: Intersection over union of each class; NaN for classes neither labelled nor predicted.
+      accuracy: Share of each class's labelled pixels that is correct; NaN without labelled pixels.
+      mean_iou: mIoU, the mean of `iou` without NaN.
+      mean_accuracy: mAcc, the mean of `accuracy` without NaN.
+      pixel_accuracy: aAcc, the share of all labelled pixels that is correct; NaN without any.
     """
 
     iou: Float64[np.ndarray, " classes"]
@@ -130,49 +130,41 @@ class SegmentationScores:
 
 
 def segmentation_scores(matrix: Int[np.ndarray, "classes classes"]) -> SegmentationScores:
-    """mIoU, mAcc and aAcc with their per-class parts.
+    """mIoU, mAcc and aAcc, and the scores of each class.
 
     Args:
       matrix: Pixels by true class (rows) and predicted class (columns), over the whole data set.
     """
     matrix = np.asarray(matrix, np.int64)
-    found = np.diagonal(matrix)
+    correct = np.diagonal(matrix)
     labelled, predicted = matrix.sum(1), matrix.sum(0)
-    iou = ratio(found, labelled + predicted - found)
-    accuracy = ratio(found, labelled)
+    iou = ratio(correct, labelled + predicted - correct)
+    accuracy = ratio(correct, labelled)
     return SegmentationScores(
         iou=iou,
         accuracy=accuracy,
         mean_iou=float(mean_of_numbers(iou)),
         mean_accuracy=float(mean_of_numbers(accuracy)),
-        pixel_accuracy=float(ratio(found.sum(), labelled.sum())),
+        pixel_accuracy=float(ratio(correct.sum(), labelled.sum())),
     )
 
 
 def check_names(names: Sequence[str], classes: int) -> None:
-    """Checks that a class list belongs to a head or to a confusion matrix.
-
-    Args:
-      names: One per class.
-      classes: Of the head or of the matrix.
-
-    Raises:
-      JaxpartError: If their numbers differ.
-    """
+    """Raises `JaxpartError` unless there are as many names as a head or a confusion matrix has classes."""
     if len(names) != classes:
         raise JaxpartError(
-            f"The class list has {len(names)} names, but the head or confusion matrix has "
-            f"{classes} classes: use the class list that the head was trained with."
+            f"the class list has {len(names)} names, but the head or confusion matrix has {classes} "
+            "classes; use the class list that the head was trained with"
         )
 
 
 def ratio(numerator, denominator) -> np.ndarray:
-    """Elementwise quotient in float64, NaN where the denominator is 0."""
+    """Elementwise quotient in float64; NaN where the denominator is 0."""
     denominator = np.asarray(denominator, np.float64)
     return np.asarray(numerator, np.float64) / np.where(denominator == 0, np.nan, denominator)
 
 
 def mean_of_numbers(values: Float64[np.ndarray, "*rows column"]) -> Float64[np.ndarray, "*rows"]:
-    """Mean over the last axis of what is not NaN; NaN, without a warning, where nothing is left."""
+    """Mean over the last axis without NaN; NaN, without a warning, if all values are."""
     defined = ~np.isnan(values)
     return ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1))

@@ -1,4 +1,4 @@
-"""What a confusion matrix shows besides its means: classes one by one, parts within an object."""
+"""Tables of a confusion matrix: scores of each class, and confusion of parts within an object."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ClassScore:
       name: The class.
       iou: See `SegmentationScores`.
       accuracy: See `SegmentationScores`.
-      pixels: Labelled pixels of the class.
+      pixels: Number of labelled pixels.
     """
 
     name: str
@@ -31,14 +31,14 @@ class ClassScore:
 def class_scores(
     matrix: Int[np.ndarray, "classes classes"], names: Sequence[str]
 ) -> list[ClassScore]:
-    """The per-class table, best IoU first, classes without one last (equal ones in class order).
+    """The per-class table, sorted by falling IoU with NaN last (ties in class order).
 
     Args:
       matrix: As in `segmentation_scores`.
-      names: Of the classes, by label.
+      names: Names of the classes, by label.
 
     Raises:
-      JaxpartError: If there are more or fewer names than classes.
+      JaxpartError: The numbers of names and classes differ.
     """
     check_names(names, len(matrix))
     scores = segmentation_scores(matrix)
@@ -54,14 +54,14 @@ def class_scores(
 
 @dataclasses.dataclass(frozen=True)
 class PartConfusion:
-    """How often one part is taken for another part of the same object.
+    """How often one part is confused with another part of the same object.
 
     Attributes:
-      object: The object that both belong to.
+      object: The object of both parts.
       part: Name of the true class.
       predicted: Name of the predicted class.
-      share: Of the true part's labelled pixels, 0 … 1.
-      pixels: Their number.
+      share: Share of the true part's labelled pixels, 0 … 1.
+      pixels: Number of these pixels.
     """
 
     object: str
@@ -74,15 +74,15 @@ class PartConfusion:
 def part_confusions(
     matrix: Int[np.ndarray, "classes classes"], names: Sequence[str], objects: Sequence[str]
 ) -> list[PartConfusion]:
-    """Every confusion between two parts of one object that occurs, the most frequent share first.
+    """All confusions between two parts of one object, sorted by falling share.
 
     Args:
       matrix: As in `segmentation_scores`.
-      names: Of the classes (parts), by label.
-      objects: The object that each class belongs to, by label.
+      names: Names of the classes (parts), by label.
+      objects: The object of each class, by label.
 
     Raises:
-      JaxpartError: If there are more or fewer names or objects than classes.
+      JaxpartError: The numbers of names, objects and classes differ.
     """
     check_names(names, len(matrix))
     check_names(objects, len(matrix))
@@ -99,10 +99,10 @@ def part_confusions(
 
 @dataclasses.dataclass(frozen=True)
 class ErrorShares:
-    """Where the labelled pixels go, as shares that add up to 1; NaN where there are none.
+    """Shares of the labelled pixels, which add up to 1; NaN without labelled pixels.
 
     Attributes:
-      right: Predicted as what they are.
+      right: Correctly predicted.
       same_object: Predicted as another part of the same object.
       other_object: Predicted as a part of another object.
     """
@@ -113,14 +113,14 @@ class ErrorShares:
 
 
 def error_shares(matrix: Int[np.ndarray, "classes classes"], objects: Sequence[str]) -> ErrorShares:
-    """Tells confusion of parts from confusion of objects.
+    """Separates confusion of parts from confusion of objects.
 
     Args:
       matrix: As in `segmentation_scores`.
-      objects: The object that each class belongs to, by label.
+      objects: The object of each class, by label.
 
     Raises:
-      JaxpartError: If there are more or fewer objects than classes.
+      JaxpartError: The numbers of objects and classes differ.
     """
     check_names(objects, len(matrix))
     matrix = np.asarray(matrix, np.int64)
@@ -131,6 +131,6 @@ def error_shares(matrix: Int[np.ndarray, "classes classes"], objects: Sequence[s
 
 
 def _same_object(objects: Sequence[str]) -> Bool[np.ndarray, "classes classes"]:
-    """Whether two classes belong to one object."""
+    """Whether two classes belong to the same object."""
     names = np.asarray(objects)
     return names[:, None] == names[None]

@@ -1,4 +1,4 @@
-"""Average precision of queries that retrieve other items."""
+"""Average precision of queries against a separate set of items."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.metrics.similarities import unit_rows
 
 _BLOCK_VALUES = 4 << 20
-"""Similarities held at once."""
+"""Number of similarities in memory at once."""
 
 
 def cross_average_precision(
@@ -21,15 +21,15 @@ def cross_average_precision(
     query_parts: Sequence[Hashable],
     key_parts: Sequence[Hashable],
 ) -> Float64[np.ndarray, " queries"]:
-    """AP of each query, which retrieves the keys by cosine similarity.
+    """AP of each query, retrieving the keys by cosine similarity.
 
-    The rule is that of `average_precision` (ties share a threshold); no query is among the keys.
+    As `average_precision` (ties share a threshold), but queries are not among the keys.
 
     Args:
       queries: Features of the queries.
-      keys: Features of the items.
+      keys: Features of the keys.
       query_parts: The part of each query.
-      key_parts: The part of each item; positives of a query are those of its part.
+      key_parts: The part of each key; keys of a query's part are its positives.
 
     Raises:
       JaxpartError: Lengths differ, there are no keys, or a feature is NaN or infinite.
@@ -42,12 +42,12 @@ def cross_average_precision(
     if len(query_parts) != len(queries) or len(key_parts) != len(keys):
         raise JaxpartError("give one part per feature")
     left, right = unit_rows(queries), unit_rows(keys)
-    mine, theirs = np.asarray(query_parts), np.asarray(key_parts)
+    parts, others = np.asarray(query_parts), np.asarray(key_parts)
     block = max(1, _BLOCK_VALUES // len(keys))
-    found = [
+    scores = [
         average_precision_of(
-            left[start : start + block] @ right.T, mine[start : start + block, None] == theirs
+            left[start : start + block] @ right.T, parts[start : start + block, None] == others
         )
         for start in range(0, len(left), block)
     ]
-    return np.concatenate(found) if found else np.zeros(0)
+    return np.concatenate(scores) if scores else np.zeros(0)

@@ -1,6 +1,6 @@
-"""Keypoint regression: how well the centres of discovered parts tell where annotated keypoints lie.
+"""Keypoint regression: how well the centres of discovered parts predict annotated keypoints.
 
-A linear map without intercept is fitted from the centres of the parts of an image to each keypoint, as in
+A linear map without intercept is fitted from the centres of an image's parts to each keypoint, as in
 PDiscoNet (ICCV 2023), pdiscoformer (2024), unsup-parts (2021) and SCOPS (CVPR 2019).
 """
 
@@ -21,40 +21,40 @@ def keypoint_errors(
     fit_active: Bool[np.ndarray, "fit part"] | None = None,
     active: Bool[np.ndarray, "image part"] | None = None,
 ) -> Float64[np.ndarray, "image point"]:
-    """How far each keypoint of some images lies from where the parts put it.
+    """Distance of each keypoint from its prediction by the parts.
 
-    By least squares, one keypoint at a time, over the images that show it; inputs and targets are
-    standardised by mean and population standard deviation of those of the fit. The mean over all visible
-    keypoints, times 100, is the published figure.
+    Least squares, one keypoint at a time, over the images that show it; inputs and targets are standardised
+    by mean and population standard deviation of the training images. The mean over all visible keypoints,
+    times 100, is the published metric.
 
     Args:
-      fit_centres: x and y of each part in the images that are fitted; as a rule from the corner of the
-        object's box, as shares of its width and height.
-      fit_points: The annotated keypoints, in the same unit.
-      fit_visible: Which of them count.
-      centres: Of the images that are measured.
-      points: Of the same.
-      visible: Which of these count.
-      fit_active: Which parts an image shows: inputs of the others are 0 after standardising, as in
-        PDiscoNet. None: all, as in unsup-parts.
-      active: The same of the images that are measured.
+      fit_centres: x and y of each part in the training images; usually relative to the object's box.
+      fit_points: The annotated keypoints of the training images, in the same unit.
+      fit_visible: Which of these keypoints count.
+      centres: x and y of each part in the test images.
+      points: The annotated keypoints of the test images.
+      visible: Which of these keypoints count.
+      fit_active: Which parts each training image shows: inputs of the others are 0 after standardising, as
+        in PDiscoNet. None: all, as in unsup-parts.
+      active: Which parts each test image shows.
 
     Returns:
-      Euclidean distances in the unit of the points; NaN where a keypoint does not count, or no image of
-      the fit shows it.
+      Euclidean distances in the unit of the points; NaN for keypoints that do not count or that no training
+      image shows.
     """
     errors = np.full(visible.shape, np.nan)
     for point in range(points.shape[1]):
-        seen, asked = fit_visible[:, point], visible[:, point]
-        if not (seen.any() and asked.any()):
+        train, test = fit_visible[:, point], visible[:, point]
+        if not (train.any() and test.any()):
             continue
-        inputs, targets = _flat(fit_centres[seen]), np.asarray(fit_points[seen, point], np.float64)
+        inputs = _flat(fit_centres[train])
+        targets = np.asarray(fit_points[train, point], np.float64)
         (mean, scale), (middle, length) = _moments(inputs), _moments(targets)
-        fitted = _kept((inputs - mean) / scale, fit_active, seen)
+        fitted = _active_only((inputs - mean) / scale, fit_active, train)
         weights = np.linalg.lstsq(fitted, (targets - middle) / length, rcond=None)[0]
-        measured = _kept((_flat(centres[asked]) - mean) / scale, active, asked)
-        found = measured @ weights * length + middle
-        errors[asked, point] = np.linalg.norm(found - points[asked, point], axis=1)
+        test_inputs = _active_only((_flat(centres[test]) - mean) / scale, active, test)
+        predicted = test_inputs @ weights * length + middle
+        errors[test, point] = np.linalg.norm(predicted - points[test, point], axis=1)
     return errors
 
 
@@ -64,26 +64,26 @@ def landmark_errors(
     centres: Float[np.ndarray, "image part 2"],
     points: Float[np.ndarray, "image point 2"],
 ) -> Float64[np.ndarray, "image point"]:
-    """The same for faces, as in SCOPS: one regression to all landmarks.
+    """Errors of face landmarks as in SCOPS: one regression to all landmarks, relative to the eyes.
 
-    It has no intercept, but centres and landmarks are standardised, which comes to one.
+    It has no intercept either, but centres and landmarks are standardised, which has the same effect.
 
     Args:
-      fit_centres: x and y of each part in the images that are fitted.
+      fit_centres: x and y of each part in the training images.
       fit_points: Their landmarks, all visible.
-      centres: Of the images that are measured.
-      points: Of the same; the first two are the eyes.
+      centres: x and y of each part in the test images.
+      points: Their landmarks; the first two are the eyes.
 
     Returns:
-      Euclidean distances as shares of that of the eyes. The mean over landmarks, then images, is the
-      published figure.
+      Euclidean distances divided by the distance of the eyes. The mean over landmarks, then images, is the
+      published metric.
     """
     inputs, targets = _flat(fit_centres), _flat(fit_points)
     (mean, scale), (middle, length) = _moments(inputs), _moments(targets)
     weights = np.linalg.lstsq((inputs - mean) / scale, (targets - middle) / length, rcond=None)[0]
-    found = ((_flat(centres) - mean) / scale @ weights * length + middle).reshape(points.shape)
+    predicted = ((_flat(centres) - mean) / scale @ weights * length + middle).reshape(points.shape)
     eyes = np.linalg.norm(points[:, 0] - points[:, 1], axis=1)
-    return np.linalg.norm(found - points, axis=2) / eyes[:, None]
+    return np.linalg.norm(predicted - points, axis=2) / eyes[:, None]
 
 
 def _flat(values: Float[np.ndarray, "image part 2"]) -> Float64[np.ndarray, "image parts_by_2"]:
@@ -91,15 +91,15 @@ def _flat(values: Float[np.ndarray, "image part 2"]) -> Float64[np.ndarray, "ima
 
 
 def _moments(values: Float64[np.ndarray, "image column"]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column, 1 where it is constant."""
+    """Mean and standard deviation of each column, the latter 1 for constant columns."""
     deviation = values.std(axis=0)
     return values.mean(axis=0), np.where(deviation > 0, deviation, 1)
 
 
-def _kept(
+def _active_only(
     values: Float64[np.ndarray, "image column"],
     active: Bool[np.ndarray, "all_images part"] | None,
     chosen: Bool[np.ndarray, " all_images"],
 ) -> Float64[np.ndarray, "image column"]:
-    """Values with 0 in place of those of parts that are not active."""
+    """Sets the values of inactive parts to 0."""
     return values if active is None else np.where(np.repeat(active[chosen], 2, axis=1), values, 0)

@@ -1,4 +1,4 @@
-"""How well a clustering agrees with labels: NMI and ARI, as papers on part discovery report them."""
+"""Agreement of a clustering with labels: NMI and ARI, as reported by papers on part discovery."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from jaxpart.metrics.bootstrap import Interval, middle, resampled_sums
 
 
 class Agreement(NamedTuple):
-    """Shares of 1, with 95 % intervals over images.
+    """NMI and ARI with 95 % intervals over images.
 
     Attributes:
-      nmi: Normalised mutual information, by the arithmetic mean of both entropies; two constant
-        labellings have 1.
-      ari: Adjusted Rand index: 0 as by chance, 1 for the same partition; it may be below 0.
-      nmi_interval: Of `nmi`.
-      ari_interval: Of `ari`.
+      nmi: Normalised mutual information, 0 to 1, normalised by the arithmetic mean of both entropies; 1 for
+        two constant labellings.
+      ari: Adjusted Rand index: 0 at chance, 1 for equal partitions; may be negative.
+      nmi_interval: Interval of `nmi`.
+      ari_interval: Interval of `ari`.
     """
 
     nmi: float
@@ -37,36 +37,38 @@ def agreement(
 ) -> Agreement:
     """NMI and ARI of all items together, by scikit-learn.
 
-    The plug-in NMI of a resample lies higher than that of the items, since some count twice; so both
-    intervals are shifted by what the mean of the resamples differs.
+    Repeated items raise the plug-in NMI of resamples, so both intervals are shifted by the bias: the mean
+    of the resamples minus the value.
 
     Args:
       labels: The true label of each item, any integers.
-      clusters: The cluster of each, any integers.
-      images: The image that each lies in.
-      seed: Of the resampling.
+      clusters: The cluster of each item, any integers.
+      images: The image of each item.
+      seed: Seed of the resampling.
     """
     nmi, ari = scores(labels, clusters)
-    (rows, of), (columns, to), (many, image) = (
+    (rows, row), (columns, column), (all_images, image) = (
         np.unique(values, return_inverse=True) for values in (labels, clusters, images)
     )
-    shape = len(many), len(rows) * len(columns)
-    cell = image * shape[1] + of * len(columns) + to
+    shape = len(all_images), len(rows) * len(columns)
+    cell = image * shape[1] + row * len(columns) + column
     table = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
-    drawn = resampled_sums(table, seed=seed).reshape(-1, len(rows), len(columns))
-    found = _of_tables(drawn)
-    ends = (middle(v - v.mean() + at) for v, at in zip(found, (nmi, ari), strict=True))
-    (low, high), of_ari = ends
-    return Agreement(nmi, ari, Interval(max(low, 0.0), min(high, 1.0)), of_ari)
+    tables = resampled_sums(table, seed=seed).reshape(-1, len(rows), len(columns))
+    intervals = (
+        middle(resampled - resampled.mean() + value)
+        for resampled, value in zip(_of_tables(tables), (nmi, ari), strict=True)
+    )
+    (low, high), ari_interval = intervals
+    return Agreement(nmi, ari, Interval(max(low, 0.0), min(high, 1.0)), ari_interval)
 
 
 def scores(
     labels: Int[np.ndarray, " item"], clusters: Int[np.ndarray, " item"]
 ) -> tuple[float, float]:
-    """NMI and ARI as shares of 1, by scikit-learn; see `Agreement`."""
+    """NMI and ARI by scikit-learn; see `Agreement`."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score  # slow to import
 
-    with warnings.catch_warnings():  # of many labels for few items, which is no mistake here
+    with warnings.catch_warnings():  # many labels for few items are no mistake here
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         return (
             float(normalized_mutual_info_score(labels, clusters)),
@@ -77,7 +79,7 @@ def scores(
 def _of_tables(
     tables: Num[np.ndarray, "table label cluster"],
 ) -> tuple[Float64[np.ndarray, " table"], Float64[np.ndarray, " table"]]:
-    """NMI and ARI of contingency tables: scikit-learn has no function of many tables at once."""
+    """NMI and ARI of many contingency tables at once, which scikit-learn cannot compute."""
     total = tables.sum(axis=(1, 2))
     joint, label, cluster = tables, tables.sum(axis=2), tables.sum(axis=1)
     entropies = [_entropy(v.reshape(len(v), -1), total) for v in (joint, label, cluster)]

@@ -1,7 +1,7 @@
-"""Two encoders on the same items: the difference of what they reach, images being independent.
+"""Paired comparison of two encoders on the same items.
 
-Whole images are resampled, as in `jaxpart.metrics.bootstrap`; p is how often at least such a difference
-comes about if the two encoders are swapped on each image by the toss of a coin.
+Whole images are resampled, as in `jaxpart.metrics.bootstrap`; p is that of the permutation test that swaps
+the encoders on each image with probability ½.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jaxpart.metrics.confusion import mean_of_numbers, ratio
 
 _TOSSES = 2000
 _BLOCK = 1 << 24
-"""Coins times columns held at a time."""
+"""Number of coins times columns in memory at once."""
 
 
 def retrieval_difference(
@@ -30,10 +30,10 @@ def retrieval_difference(
     """AP of a first encoder minus that of a second.
 
     Args:
-      first: AP of each query; NaN where it has no positive, in both.
-      second: The same of the same queries.
+      first: AP of each query; NaN, in both, for queries without positives.
+      second: AP of the same queries by the second encoder.
       images: Image of each query.
-      seed: Of the resampling.
+      seed: Seed of the resampling.
     """
     counted = ~np.isnan(first)
     _, image = np.unique(images[counted], return_inverse=True)
@@ -57,15 +57,15 @@ def segmentation_difference(
     """mIoU of a first encoder minus that of a second.
 
     Args:
-      first: Of each image and class the pixels found, labelled and predicted.
-      second: The same of the same images.
-      seed: Of the resampling.
+      first: Correct, labelled and predicted pixels of each image and class.
+      second: The same counts by the second encoder.
+      seed: Seed of the resampling.
     """
     images, _, classes = first.shape
 
     def mean_iou(sums: Float64[np.ndarray, "draw column"]) -> Float64[np.ndarray, " draw"]:
-        found, labelled, predicted = sums.reshape(-1, 3, classes).swapaxes(0, 1)
-        return mean_of_numbers(ratio(found, labelled + predicted - found))
+        correct, labelled, predicted = sums.reshape(-1, 3, classes).swapaxes(0, 1)
+        return mean_of_numbers(ratio(correct, labelled + predicted - correct))
 
     tables = [counts.reshape(images, -1) for counts in (first, second)]
     better = np.nan_to_num(np.round(mean_iou(tables[0]) - mean_iou(tables[1]), 9))
@@ -79,16 +79,17 @@ def _difference(
     better: Float64[np.ndarray, " item"],
     seed: int,
 ) -> Difference:
-    """Of a statistic of sums over images.
+    """The difference of a statistic of sums over images.
 
     Args:
-      first: What each image adds to the sums, [image, column].
-      second: The same by the other encoder.
-      statistic: Of sums, [draw, column].
+      first: Each image's contribution to the sums, [image, column].
+      second: The contributions by the second encoder.
+      statistic: Maps sums [draw, column] to a value per draw.
       better: By how much the first is better on each item.
-      seed: Of the resampling.
+      seed: Seed of the resampling.
     """
-    drawn = [statistic(resampled_sums(table, seed=seed)) for table in (first, second)]  # alike
+    # The same seed resamples the same images.
+    drawn = [statistic(resampled_sums(table, seed=seed)) for table in (first, second)]
     differences = drawn[0] - drawn[1]
     low, high = np.nanquantile(differences, (0.025, 0.975))
     total = first.sum(axis=0, keepdims=True), second.sum(axis=0, keepdims=True)
@@ -110,7 +111,7 @@ def _swapped(
     value: float,
     seed: int,
 ) -> float:
-    """Share of random swaps whose difference is at least as large, counting what was found as one."""
+    """Share of random swaps with a difference at least as large, counting the observed one as well."""
     left, right = (np.asarray(table, np.float64) for table in (first, second))
     random = np.random.default_rng(seed)
     whole, extreme = left.sum(axis=0) + right.sum(axis=0), 0

@@ -1,4 +1,4 @@
-"""PCK: the share of keypoints that are found within a distance."""
+"""PCK: percentage of correct keypoints, those predicted within a distance."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from jaxpart.metrics.bootstrap import Interval, ratio_interval
 
 
 class Pck(NamedTuple):
-    """Shares of 1; NaN where no point counts.
+    """PCK from 0 to 1; NaN if no point counts.
 
     Attributes:
-      by_point: Of all points together.
-      by_image: Mean over pairs of each one's share; pairs without a point that counts are left out.
-      per_pair: Each pair's share; NaN where none of its points counts.
-      points: How many count.
+      by_point: Share of all points.
+      by_image: Mean of the pairs' shares, without pairs that have no counted point.
+      per_pair: Each pair's share; NaN if none of its points counts.
+      points: Number of counted points.
     """
 
     by_point: float
@@ -30,16 +30,16 @@ def pck(right: Bool[np.ndarray, "pair point"], counted: Bool[np.ndarray, "pair p
     """PCK by point and by image.
 
     Args:
-      right: Whether each point was found.
-      counted: Which points count: as a rule those visible in both images.
+      right: Whether each point was predicted correctly.
+      counted: Which points count: usually those visible in both images.
     """
-    found, count = (right & counted).sum(axis=1), counted.sum(axis=1)
+    correct, count = (right & counted).sum(axis=1), counted.sum(axis=1)
     per_pair = np.full(len(count), np.nan)
-    np.divide(found, count, out=per_pair, where=count > 0)
+    np.divide(correct, count, out=per_pair, where=count > 0)
     total = int(count.sum())
     if not total:
         return Pck(float("nan"), float("nan"), per_pair, 0)
-    return Pck(float(found.sum() / total), float(np.nanmean(per_pair)), per_pair, total)
+    return Pck(float(correct.sum() / total), float(np.nanmean(per_pair)), per_pair, total)
 
 
 def pck_intervals(
@@ -49,13 +49,13 @@ def pck_intervals(
     *,
     seed: int = 0,
 ) -> tuple[Interval, Interval]:
-    """95 % intervals of PCK by point and by image, over target images: their pairs are not independent.
+    """95 % intervals of PCK by point and by image, over target images, since their pairs are dependent.
 
     Args:
-      right: Whether each point was found.
+      right: Whether each point was predicted correctly.
       counted: Which points count.
       images: Target image of each pair.
-      seed: Of the resampling.
+      seed: Seed of the resampling.
     """
     per_pair = pck(right, counted).per_pair
     defined = ~np.isnan(per_pair)
@@ -74,18 +74,18 @@ def pck_intervals(
 def interchangeable(
     visible: Bool[np.ndarray, "pair point"], groups: Int[np.ndarray, "pair point"]
 ) -> Bool[np.ndarray, "pair point"]:
-    """The points that one of the same image could be taken for (GeoAware-SC's subset, by keypoint id).
+    """Points that could be confused with another in the same image (GeoAware-SC's subset, by keypoint id).
 
     Args:
       visible: Which points are visible in the target image.
-      groups: Number of each point's group of interchangeable parts; -1: alone.
+      groups: Index of each point's group of interchangeable parts; -1: none.
 
     Returns:
-      Of each point, whether it has a group of which at least two points are visible in the target.
+      Whether at least two points of each point's group are visible in the target.
     """
-    found = np.zeros(visible.shape, bool)
+    confusable = np.zeros(visible.shape, bool)
     for group in np.unique(groups[groups >= 0]):
         members = groups == group
         several = (visible & members).sum(axis=1) >= 2
-        found |= members & several[:, None]
-    return found
+        confusable |= members & several[:, None]
+    return confusable

@@ -10,31 +10,29 @@ from jaxtyping import Float32
 from jaxpart.errors import JaxpartError
 
 _COSINE_EPSILON = 1e-8
-"""Smallest norm that a feature is divided by, as in `torch.nn.functional.cosine_similarity`."""
+"""Lower limit of the norm, as in `torch.nn.functional.cosine_similarity`."""
 
 _BLOCK_VALUES = 1 << 20
-"""Of features, brought to length 1 at a time."""
+"""Number of values normalised at once."""
 
 
 class Rows(Protocol):
-    """A feature per item, of which some neighbouring ones are asked for at a time: `[items, channels]`."""
+    """Features `[items, channels]` that are read in slices."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """[items, channels]."""
 
     def __getitem__(self, rows: slice) -> Any:
-        """Those of some items."""
+        """The features of some items."""
 
 
 def unit_rows(features: Rows, *, padded: int = 0) -> Float32[np.ndarray, "items channels"]:
-    """Features of length 1, whose products are cosines, in an array of their own.
-
-    Beside it no more than a few MB are held.
+    """A copy of the features, normalised to length 1; needs only a few MB besides.
 
     Args:
       features: An array, or `jaxpart.features.extract.Features`, of any float dtype.
-      padded: To how many rows zeros are added.
+      padded: Number of rows to pad to with zeros.
 
     Raises:
       JaxpartError: A feature is NaN or infinite.

@@ -1,1 +1,1 @@
-"""Finished runs as something to look at: tables with the paper's figures, pictures, and the explorer."""
+"""Reports on finished runs: tables beside the paper's numbers, pictures, and the explorer."""

@@ -1,4 +1,4 @@
-"""`python -m jaxpart.report WORKDIR [WORKDIR …] --out report/`: finished runs as a page."""
+"""`python -m jaxpart.report WORKDIR [WORKDIR …] --out report/`: a web page about finished runs."""
 
 from __future__ import annotations
 

@@ -1,63 +1,63 @@
-"""Beside encoders that retrieve: what chance and pixels give, and who does not do better."""
+"""Baselines of retrieval, chance and raw pixels, and which encoders do not beat them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from jaxpart.report.runs import Run
-from jaxpart.runs.rows import Key, Row, one
+from jaxpart.runs.rows import Key, Row, find_row
 from jaxpart.tasks.baselines import BASELINE, BASELINES, UNTRAINED, UNTRAINED_LABEL, strongest
 
 _TASK = "retrieval"
 
 
 def baseline_keys(key: Key) -> dict[str, Key]:
-    """What stands below a result of retrieval: each baseline's result by its label.
+    """The baselines of a retrieval result: each baseline's result by its label.
 
     Args:
-      key: The AP of a representation; of other results there are none.
+      key: The AP of a representation; other results have no baselines.
     """
     if (key.task, key.metric, key.head) != (_TASK, "AP", ""):
         return {}
-    found = {
+    by_label = {
         label: key._replace(head=BASELINE, representation=name) for name, label in BASELINES.items()
     }
-    return found | {UNTRAINED_LABEL: key._replace(head=UNTRAINED)}
+    return by_label | {UNTRAINED_LABEL: key._replace(head=UNTRAINED)}
 
 
 def baseline_rows(
     runs: Sequence[Run], keys: Sequence[Key]
 ) -> Iterator[tuple[str, list[Row | None]]]:
-    """Rows for below a table: their label, and the result in each column.
+    """The baseline rows of a table: their label, and the result in each column.
 
     Runs on the same patches have the same baselines and share a row.
 
     Args:
-      runs: Those of the table.
-      keys: The result in each column.
+      runs: The runs in the table.
+      keys: The result that each column shows.
     """
     columns = [baseline_keys(key) for key in keys]
     for title in (*BASELINES.values(), UNTRAINED_LABEL):
         groups: dict[tuple[float | None, ...], list[tuple[Run, list[Row | None]]]] = {}
         for run in runs:
-            mine = [one(run.rows, *c[title]) if title in c else None for c in columns]
-            if any(mine):
-                same = tuple(None if row is None else round(row.value, 9) for row in mine)
-                groups.setdefault(same, []).append((run, mine))
+            results = [find_row(run.rows, *c[title]) if title in c else None for c in columns]
+            if any(results):
+                values = tuple(None if row is None else round(row.value, 9) for row in results)
+                groups.setdefault(values, []).append((run, results))
         for members in groups.values():
-            of = ", ".join(run.label for run, _ in members)
-            yield title if len(groups) == 1 else f"{title}, of {of}", members[0][1]
+            labels = ", ".join(run.label for run, _ in members)
+            yield title if len(groups) == 1 else f"{title}, of {labels}", members[0][1]
 
 
 def not_above(run: Run, keys: Sequence[Key]) -> str:
     """A sentence on the results of a run that are no better than a baseline; "" if all are."""
-    told = []
+    sentences = []
     for key in keys:
         best = strongest(run.rows, key.data, _TASK) if key.task == _TASK else None
-        row = one(run.rows, *key)
+        row = find_row(run.rows, *key)
         if best and row and row.value <= best[1]:
-            told.append(
+            sentences.append(
                 f"{key.representation} on {key.data} ({100 * row.value:.1f}) is not above {best[0]} "
                 f"({100 * best[1]:.1f})"
             )
-    return f"{run.label}: {'; '.join(told)}." if told else ""
+    return f"{run.label}: {'; '.join(sentences)}." if sentences else ""

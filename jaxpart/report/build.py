@@ -1,4 +1,4 @@
-"""A report from beginning to end: read runs, fill tables, draw, and leave all in one folder."""
+"""Makes a whole report: reads runs, fills tables, draws figures, and writes them all to one folder."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from jaxpart.data.sets import find_set
 from jaxpart.errors import JaxpartError
 from jaxpart.report import formats
 from jaxpart.report.claims import claims_of
-from jaxpart.report.evaluate import Limits, Looker, Work, prepared
+from jaxpart.report.encoded_images import SHOWN, EncodedImages, encode_runs
+from jaxpart.report.evaluate import Limits, OpenedRun, Work, prepared
 from jaxpart.report.explorer import explorer
-from jaxpart.report.figures import run_figures, seen_figures, slide
+from jaxpart.report.figures import encoder_figures, run_figures, slide
 from jaxpart.report.figures.style import Picture
 from jaxpart.report.folder import mark, report_folder, save_pictures
 from jaxpart.report.match import match
@@ -20,7 +21,6 @@ from jaxpart.report.patch_sets import PatchSet
 from jaxpart.report.plan import patch_sets
 from jaxpart.report.runs import Run, read_runs
 from jaxpart.report.seeds import averaged
-from jaxpart.report.seen import SHOWN, Seen, look_at_runs
 from jaxpart.report.summary import summaries
 from jaxpart.report.tables import other_tables, paper_tables
 from jaxpart.runs.progress import Progress
@@ -36,9 +36,9 @@ def make_report(
 
     Args:
       folders: Work directories of finished runs.
-      out: Where to; an earlier report there is replaced.
+      out: The folder to write; an earlier report there is replaced.
       limits: How much is shown of encoders and data; None: neither is opened.
-      progress: Shows how far it is, and what was skipped.
+      progress: Shows the progress, and what was skipped.
 
     Raises:
       JaxpartError: A folder is not that of a finished run, or the report cannot be written.
@@ -57,40 +57,42 @@ def make_report(
             ):
                 path = folder / "tables" / f"{table.name}.{suffix}"
                 path.write_text(text, encoding="utf-8", errors="replace")
-        found: list[Picture | str] = []
+        figures: list[Picture | str] = []
         sets: list[PatchSet] = []
-        seen: list[Seen] = []
+        encoded: list[EncodedImages] = []
         if limits is not None:
-            lookers = [Looker(run) for run in runs]
+            opened_runs = [OpenedRun(run) for run in runs]
             works: list[Work] = []
-            for work, why in prepared(lookers, limits, progress):
-                found += [why] if work is None else []
+            for work, why in prepared(opened_runs, limits, progress):
+                figures += [why] if work is None else []
                 works += [] if work is None else [work]
             if not limits.quick:
                 progress.say(f"to encode: {SHOWN} whole images, by each encoder")
-            for one, why in patch_sets(works, progress, quick=limits.quick):
-                found += [why] if one is None else []
-                sets += [] if one is None else [one]
+            for patches, why in patch_sets(works, progress, quick=limits.quick):
+                figures += [why] if patches is None else []
+                sets += [] if patches is None else [patches]
             if limits.quick:
-                found.append("attention, PCA of tokens, two images matched: left out by --quick")
+                figures.append("attention, PCA of tokens, two images matched: left out by --quick")
             else:
-                seen, missing = look_at_runs(lookers, progress)
-                found += missing
-            found += seen_figures(lookers, sets, seen, progress, quick=limits.quick)
-            if seen:
-                (folder / "match.html").write_text(match(seen), encoding="utf-8", errors="replace")
-            total = sum(len(one.images) + len(one.thumbnails or ()) for one in sets)
+                encoded, missing = encode_runs(opened_runs, progress)
+                figures += missing
+            figures += encoder_figures(opened_runs, sets, encoded, progress, quick=limits.quick)
+            if encoded:
+                (folder / "match.html").write_text(
+                    match(encoded), encoding="utf-8", errors="replace"
+                )
+            total = sum(len(patches.images) + len(patches.thumbnails or ()) for patches in sets)
             with progress.bar("explorer: packing pictures", total) as advance:
                 text = explorer(sets, "Nearest patches", advance)
             (folder / "explorer.html").write_text(text, encoding="utf-8", errors="replace")
-        found += run_figures(runs)  # charts, below what is to be seen
-        pictures = [one for one in found if isinstance(one, Picture)]
-        skipped = [one for one in found if isinstance(one, str)]
+        figures += run_figures(runs)  # charts, below the pictures
+        pictures = [patches for patches in figures if isinstance(patches, Picture)]
+        skipped = [patches for patches in figures if isinstance(patches, str)]
         shown = save_pictures(pictures, folder, progress)
         for line in skipped:
             progress.say(line)
         text = page(
-            runs, first, tables, claims, shown, skipped, explorer=bool(sets), match=bool(seen)
+            runs, first, tables, claims, shown, skipped, explorer=bool(sets), match=bool(encoded)
         )
         (folder / "index.html").write_text(text, encoding="utf-8", errors="replace")
         mark(folder, {"workdirs": [str(run.path) for run in runs], "skipped": skipped})
@@ -99,17 +101,17 @@ def make_report(
 def make_slide(
     folders: Sequence[str | pathlib.Path], out: pathlib.Path, limits: Limits, progress: Progress
 ) -> None:
-    """Writes one picture of part-to-whole for a lecture.
+    """Writes one figure of the part-to-whole task, for a talk.
 
     Args:
-      folders: Work directories of finished runs; the first is shown that retrieved parts by encoded and
-        by projected features.
+      folders: Work directories of finished runs; shows the first that retrieved parts by both encoded
+        and projected features.
       out: A .png or .svg file.
-      limits: How many patches are looked at.
-      progress: Shows how far it is, and what was skipped.
+      limits: How many patches are encoded.
+      progress: Shows the progress, and what was skipped.
 
     Raises:
-      JaxpartError: No run has what it takes, or the file cannot be written.
+      JaxpartError: No run is suitable, or the file cannot be written.
     """
     if out.suffix not in (".png", ".svg"):
         raise JaxpartError(f"a slide is written as .png or .svg, not as {out}; name such a file")
@@ -128,14 +130,14 @@ def make_slide(
 def _part_patches(run: Run, data: str, limits: Limits, progress: Progress) -> PatchSet:
     """Part patches of a data set with the run's neighbours."""
     why = f"the configuration of {run.path} does not name {data}"
-    looker = Looker(run)
-    looker.config.data.sets = tuple(
-        name for name in looker.config.data.sets if find_set(name)[0] == data
+    opened = OpenedRun(run)
+    opened.config.data.sets = tuple(
+        name for name in opened.config.data.sets if find_set(name)[0] == data
     )
-    for work, missing in prepared([looker], limits, progress):
-        for one, complaint in patch_sets([work] if work else [], progress, quick=limits.quick):
-            if one is not None:
-                return one
-            why = complaint
+    for work, missing in prepared([opened], limits, progress):
+        for patches, reason in patch_sets([work] if work else [], progress, quick=limits.quick):
+            if patches is not None:
+                return patches
+            why = reason
         why = missing or why
     raise JaxpartError(why)

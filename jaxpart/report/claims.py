@@ -1,4 +1,4 @@
-"""What becomes of the paper's claims in the studies that a report is of."""
+"""The verdicts on the paper's claims in the studies of a report."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from jaxpart.study.verdicts import Judged, judge
 
 
 def claims_of(folders: Sequence[str | pathlib.Path]) -> list[tuple[str, list[Judged]]]:
-    """The claims as each study among work directories decides them; runs of one encoder decide none.
+    """The verdicts of each study among the work directories; a run of a single encoder has none.
 
     Returns:
-      The study's folder, and its claims.
+      Each study's folder and its verdicts.
 
     Raises:
       JaxpartError: The results of a study are damaged.

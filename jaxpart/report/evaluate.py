@@ -1,4 +1,4 @@
-"""Patch sets of finished runs: their own data again, through their own encoders (or the feature cache)."""
+"""Patch sets of finished runs: each run's data encoded again by its encoder, or read from the cache."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _BATCH = 64
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """How much is shown, drawn by the run's data seed.
+    """How much of a run's data is shown; the sample is drawn by the run's data seed.
 
     Attributes:
-      patches: Part patches of a data set; 0: all.
-      images: Images of a data set that are cut into windows; 0: none.
-      quick: Whether nothing is encoded: what the feature cache lacks is left out.
-      picture: Longest side of the shown images in pixels.
+      patches: Part patches per data set; 0: all.
+      images: Images per data set that are cut into windows; 0: none.
+      quick: Whether to encode nothing, and leave out what the feature cache lacks.
+      picture: Longer side of the shown images in pixels.
       thumbnail: Side of the shown patches in pixels.
     """
 
@@ -53,17 +53,17 @@ class Limits:
     thumbnail: int = 64
 
 
-class Looker:
-    """A run whose encoder and data are at hand."""
+class OpenedRun:
+    """A run with its encoder and its data, both opened when needed."""
 
     def __init__(self, run: Run) -> None:
-        """Opens nothing yet."""
+        """Opens nothing."""
         self.run = run
         self.config = ConfigDict(dict(run.config))
 
     @functools.cached_property
     def encoder(self) -> FrozenEncoder:
-        """Its encoder. Raises `JaxpartError` if it is gone, or is another one now."""
+        """The run's encoder. Raises `JaxpartError` if it is missing or has changed since."""
         encoder = configured_encoder(self.config)
         if not encoder.digest:
             raise JaxpartError(
@@ -78,12 +78,12 @@ class Looker:
 
     @functools.cached_property
     def retriever(self) -> FrozenEncoder:
-        """The same, with a projection of few channels."""
+        """The encoder, with its projection cut to few channels."""
         return narrowed(self.encoder)
 
     @property
     def representations(self) -> tuple[str, ...]:
-        """What it retrieved with, or else what its encoder has."""
+        """The representations it retrieved with, or else all that its encoder has."""
         names = ("embedding", "projection")
         if "retrieval" in self.config:
             names = tuple(self.config.retrieval.representations)
@@ -93,7 +93,7 @@ class Looker:
 
     @property
     def data_set(self) -> str:
-        """Its first data set. Raises `JaxpartError` if it has none but those of its task."""
+        """Its first data set. Raises `JaxpartError` if it only has data sets made for its task."""
         if not self.config.data.sets:
             raise JaxpartError("its config.data.sets is empty, so there are no images to show")
         return self.config.data.sets[0]
@@ -105,7 +105,7 @@ class Looker:
         return chosen or self.encoder.image_size[0]
 
     def pairs(self, view: View, parts: Sequence[str] | None, progress: Progress) -> Iterator[Pair]:
-        """What each of its representations takes for neighbours among the items of a view."""
+        """The nearest neighbours among the items of a view, for each of its representations."""
         found = features.extract(
             self.retriever,
             view,
@@ -127,64 +127,64 @@ class Looker:
                             vectors, parts, exclude_self=own, advance=advance
                         )
                     ap, mean = result.per_query, result.ap
-                except JaxpartError:  # with exclude_self: no part has two patches
+                except JaxpartError:  # with exclude_self, if no part has two patches
                     pass
             yield Pair(self.run.label, name, self.run.caveat, index, similarity, ap, mean)
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """A patch set whose neighbours are still to be found.
+    """A patch set whose neighbours are not computed yet.
 
     Attributes:
       shown: The set, without pairs.
       names: Each patch's part; None for windows.
-      views: What each run's encoder has to see.
+      views: The inputs of each run's encoder.
     """
 
     shown: PatchSet
     names: Sequence[str] | None
-    views: Sequence[tuple[Looker, View]]
+    views: Sequence[tuple[OpenedRun, View]]
 
     def done(self, progress: Progress) -> PatchSet:
-        """The set with its pairs. Raises `JaxpartError` where features cannot be made."""
+        """The set with its pairs. Raises `JaxpartError` if features cannot be computed."""
         pairs = [
-            pair for looker, view in self.views for pair in looker.pairs(view, self.names, progress)
+            pair for opened, view in self.views for pair in opened.pairs(view, self.names, progress)
         ]
         return dataclasses.replace(self.shown, pairs=pairs)
 
 
 def prepared(
-    lookers: Sequence[Looker], limits: Limits, progress: Progress
+    opened_runs: Sequence[OpenedRun], limits: Limits, progress: Progress
 ) -> Iterator[tuple[Work | None, str]]:
-    """All patch sets of runs, before anything is encoded; runs on the same data share one.
+    """Yields all patch sets of runs before anything is encoded; runs on the same data share one.
 
     Yields:
-      A patch set to work on and "", or None and why there is none.
+      A patch set and "", or None and the reason why there is none.
     """
-    groups: dict[str, list[Looker]] = {}
-    for looker in lookers:
-        data = {key: value for key, value in looker.config.data.to_dict().items() if key != "sets"}
-        for name in looker.config.data.sets:
-            groups.setdefault(json.dumps([name, data], default=str), []).append(looker)
+    groups: dict[str, list[OpenedRun]] = {}
+    for opened in opened_runs:
+        data = {key: value for key, value in opened.config.data.to_dict().items() if key != "sets"}
+        for name in opened.config.data.sets:
+            groups.setdefault(json.dumps([name, data], default=str), []).append(opened)
     for key, members in groups.items():
         name = json.loads(key)[0]
         several = sum(json.loads(other)[0] == name for other in groups) > 1
         title = f"{name} of {', '.join(m.run.label for m in members)}" if several else name
         makers = [("part patches", _parts), ("windows", _windows)]
-        for what, make in makers:
-            if (what == "windows" and not limits.images) or (
-                what == "part patches" and not part_split(name, members[0].config.data)
+        for kind, make in makers:
+            if (kind == "windows" and not limits.images) or (
+                kind == "part patches" and not part_split(name, members[0].config.data)
             ):
                 continue
             try:
-                yield make(f"{title}, {what}", name, members, limits, progress), ""
+                yield make(f"{title}, {kind}", name, members, limits, progress), ""
             except JaxpartError as error:
-                yield None, f"{title}, {what}: skipped, {error}"
+                yield None, f"{title}, {kind}: skipped, {error}"
 
 
 def _parts(
-    title: str, name: str, members: Sequence[Looker], limits: Limits, progress: Progress
+    title: str, name: str, members: Sequence[OpenedRun], limits: Limits, progress: Progress
 ) -> Work:
     data = members[0].config.data
     with progress.bar(f"{title}: opening, finding part patches", None):
@@ -199,7 +199,7 @@ def _parts(
     with progress.bar(f"{title}: pictures", len(patches)) as advance:
         for patch, pixels in zip(patches, small.read(range(len(patches))), strict=True):
             advance(1)
-            if not isinstance(pixels, JaxpartError):  # else the run has told of it
+            if not isinstance(pixels, JaxpartError):  # otherwise the run has reported it
                 thumbnails.append(pixels)
                 good.append(patch)
     patches = good
@@ -219,8 +219,8 @@ def _parts(
     label = {part: slot for slot, part in enumerate(selection.parts)}
     names = [selection.parts[patch.part] for patch in patches]
     views = [
-        patch_view(source, patches, size=one.size, permuted=permutation_seed(one.config))
-        for one in members
+        patch_view(source, patches, size=opened.size, permuted=permutation_seed(opened.config))
+        for opened in members
     ]
     shown = PatchSet(
         name=title,
@@ -239,25 +239,25 @@ def _parts(
 
 
 def _drawn(patches: Sequence[Patch], limit: int, seed: int) -> list[Patch]:
-    """All patches of images drawn until there are as many as wanted, in their order."""
+    """Draws images until they have enough patches; returns all their patches, in order."""
     if not limit or len(patches) <= limit:
         return list(patches)
-    of: dict[int, list[Patch]] = {}
+    by_image: dict[int, list[Patch]] = {}
     for patch in patches:
-        of.setdefault(patch.index, []).append(patch)
-    images = list(of)
+        by_image.setdefault(patch.index, []).append(patch)
+    images = list(by_image)
     chosen: list[int] = []
     count = 0
     for slot in np.random.default_rng(seed).permutation(len(images)).tolist():
-        count += len(of[images[slot]])
+        count += len(by_image[images[slot]])
         if count > limit:
             break
         chosen.append(images[slot])
-    return [patch for image in sorted(chosen) for patch in of[image]]
+    return [patch for image in sorted(chosen) for patch in by_image[image]]
 
 
 def _windows(
-    title: str, name: str, members: Sequence[Looker], limits: Limits, progress: Progress
+    title: str, name: str, members: Sequence[OpenedRun], limits: Limits, progress: Progress
 ) -> Work:
     source = picture_source(name, members[0].config.data)
     numbers = drawn_images(source, limits.images, members[0].config.data.seed)
@@ -265,7 +265,7 @@ def _windows(
     slot = np.arange(each)
     corner = np.stack([slot % PER_SIDE, slot // PER_SIDE], axis=1) / (2 * ENLARGED)
     box = np.concatenate([corner, corner + 1 / ENLARGED], axis=1)
-    views = [window_view(source, numbers, size=looker.encoder.image_size[0]) for looker in members]
+    views = [window_view(source, numbers, size=opened.encoder.image_size[0]) for opened in members]
     size = members[0].encoder.image_size[0]
     pictures = []
     with progress.bar(f"{title}: images", len(numbers)) as advance:
@@ -292,15 +292,15 @@ def _windows(
 
 
 def picture_source(name: str, data: Any) -> Source:
-    """The split of a data set that pictures are drawn from: where it retrieves, or its last."""
+    """The split that pictures are drawn from: the one it retrieves in, or its last."""
     key, entry = find_set(name)
     return open_set(key, entry.retrieval or entry.splits[-1], data)
 
 
 def drawn_images(source: Source, count: int, seed: int) -> list[int]:
-    """Numbers of some images, rising."""
+    """Numbers of a random sample of images, ascending."""
     order = np.random.default_rng(seed).permutation(len(source))
     return sorted(order[:count].tolist())
 
 
-__all__ = ["Limits", "Looker", "Work", "drawn_images", "picture_source", "prepared"]
+__all__ = ["Limits", "OpenedRun", "Work", "drawn_images", "picture_source", "prepared"]

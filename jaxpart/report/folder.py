@@ -1,4 +1,4 @@
-"""The folder that a report is left in."""
+"""The folder of a report."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from jaxpart.report.figures.style import Picture
 from jaxpart.runs.progress import Progress
 
 _MARK = "report.json"
-"""Tells a folder that was written here, which may be replaced, from any other."""
+"""Marks a folder as a report, which may be replaced."""
 
 
 @contextlib.contextmanager
 def report_folder(out: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A fresh folder that takes the place of `out` at the end, whole or not at all.
+    """A new folder that replaces `out` at the end, completely or not at all.
 
     Raises:
-      JaxpartError: Something else than an earlier report is there, or it cannot be written.
+      JaxpartError: `out` is something other than an earlier report, or cannot be written.
     """
     remove_left(out.parent, out.name)
     if out.exists() and not (out / _MARK).is_file() and (out.is_file() or any(out.iterdir())):
@@ -38,14 +38,14 @@ def report_folder(out: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def mark(folder: pathlib.Path, about: Mapping[str, Any]) -> None:
-    """Says in a folder that it is a report, and of what."""
+    """Marks a folder as a report and records its sources."""
     (folder / _MARK).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def save_pictures(
     pictures: Sequence[Picture], folder: pathlib.Path, progress: Progress
 ) -> list[tuple[Picture, tuple[int, int]]]:
-    """Writes all figures; returns each with its width and height in a page's pixels."""
+    """Writes all figures; returns each with its width and height in CSS pixels."""
     (folder / "figures").mkdir()
     shown = []
     with progress.bar("drawing", len(pictures)) as advance:

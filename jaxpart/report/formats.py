@@ -1,4 +1,4 @@
-"""Tables as Markdown, LaTeX (booktabs) and CSV; the page has them as HTML."""
+"""Tables as Markdown, LaTeX (booktabs) and CSV. The page shows them as HTML."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
 
 
 def number(value: float | None) -> str:
-    """With one decimal; empty where there is none."""
+    """A number with one decimal; "" for None."""
     return "" if value is None else f"{value:.1f}".replace("-", "−")
 
 
 def signed(value: float | None) -> str:
-    """With one decimal and its sign; empty where there is none."""
+    """A number with its sign and one decimal; "" for None."""
     return "" if value is None else f"{value:+.1f}".replace("-", "−")
 
 
 def interval(cell: Cell) -> str:
-    """The 95 % interval, "91.2–93.4"; empty where there is none."""
+    """The 95 % interval, "91.2–93.4"; "" if the cell has none."""
     if cell.low is None or cell.high is None:
         return ""
     return f"{number(cell.low)}–{number(cell.high)}"
 
 
 def deviation(cell: Cell) -> str:
-    """The standard deviation over seeds, " ± 0.4"; empty where there is none."""
+    """The standard deviation over seeds, " ± 0.4"; "" if the cell has none."""
     return "" if cell.deviation is None else f" ± {number(cell.deviation)}"
 
 
 def markdown(table: Table) -> str:
-    """A table for a README: ours with its interval; the paper's and the difference where it has them."""
+    """A table for a README: our numbers with intervals, the paper's numbers, and the differences."""
     head = ["encoder"]
     for column in table.columns:
         head += [column, "paper", "difference"] if table.compared else [column]
@@ -70,7 +70,7 @@ def _md(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """A table for a paper; needs the package booktabs."""
+    """A table for a paper; needs the LaTeX package booktabs."""
     each = 3 if table.compared else 1
     lines = [
         "% \\usepackage{booktabs}; percent; small: 95 % intervals; plus-minus: deviation over seeds",
@@ -117,7 +117,7 @@ def _tex(text: str) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """Every number on a line of its own; empty where there is none. With more digits than shown."""
+    """Each number on its own line, with more digits than the other formats show; empty if missing."""
     head = (
         "encoder",
         "caveat",

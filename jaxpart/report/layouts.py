@@ -1,4 +1,4 @@
-"""What stands in each of the paper's tables: which of our results."""
+"""The layout of each of the paper's tables: which of our results its columns show."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Column:
-    """Where a column's numbers are.
+    """The source of a column's numbers.
 
     Attributes:
-      heading: Above it.
-      results: Fields of results (`jaxpart.runs.rows.select`), the first that a run has count.
+      heading: Its heading.
+      results: Fields of results (`jaxpart.runs.rows.select`); the first that a run has is used.
       table: The paper's table in paper_results.json, or "".
       column: Its column there.
     """
@@ -28,10 +28,10 @@ class Layout:
     """One of the paper's tables.
 
     Attributes:
-      name: Of its files.
-      title: Above it.
+      name: File name without suffix.
+      title: Its heading.
       task: Name of the task that measures it.
-      columns: In order.
+      columns: Its columns in order.
     """
 
     name: str
@@ -43,27 +43,36 @@ class Layout:
 _REPRESENTATIONS = {"encoded": "embedding", "projected": "projection"}
 _HEADS = {"linear": "cls_token", "attentive": "tokens"}
 _SETS = {"cub": ("cub_parts", "CUB"), "coco": ("coco_person_parts", "COCO")}
-_SCORES = ("mIoU", "mAcc", "aAcc")
 
 
-def _paper_head(data: str, score: str) -> dict[str, str]:
-    return {"data": data, "task": "segmentation", "metric": score, "head": "paper"}
-
-
-def _imagenet(head: str, metric: str) -> dict[str, str]:
-    return {
-        "data": "imagenet",
-        "task": "object_classification",
-        "metric": metric,
-        "head": head,
-    }
+def _fields(task: str, data: str, metric: str, head: str, **more: str) -> dict[str, str]:
+    return {"data": data, "task": task, "metric": metric, "head": head, **more}
 
 
 def _segmentation(sets: Mapping[str, tuple[str, str]]) -> list[Column]:
     return [
-        Column(f"{title} {score}", (_paper_head(data, score),), table, score)
+        Column(f"{title} {score}", (_fields("segmentation", data, score, "paper"),), table, score)
         for data, (title, table) in sets.items()
-        for score in _SCORES
+        for score in ("mIoU", "mAcc", "aAcc")
+    ]
+
+
+def _imagenet(head: str) -> Column:
+    task = "object_classification"
+    results = (_fields(task, "imagenet", "best", head), _fields(task, "imagenet", "chosen", "own"))
+    return Column(head, results, "imagenet_classification", head)
+
+
+def _parts(task: str, metric: str, table: str, representations: Mapping[str, str]) -> list[Column]:
+    return [
+        Column(
+            f"{title} {word}",
+            (_fields(task, data, metric, word if word in _HEADS else "", representation=name),),
+            table,
+            f"{short}_{word}",
+        )
+        for short, (data, title) in _SETS.items()
+        for word, name in representations.items()
     ]
 
 
@@ -72,15 +81,7 @@ LAYOUTS = (
         "table1_imagenet_probing",
         "Table 1: ImageNet-1k probing, top-1",
         "object_classification",
-        [
-            Column(
-                head,
-                (_imagenet(head, "best"), _imagenet("own", "chosen")),
-                "imagenet_classification",
-                head,
-            )
-            for head in _HEADS
-        ],
+        [_imagenet(head) for head in _HEADS],
     ),
     Layout(
         "table2_object_segmentation",
@@ -92,47 +93,13 @@ LAYOUTS = (
         "table3_part_retrieval",
         "Table 3: part retrieval, AP",
         "retrieval",
-        [
-            Column(
-                f"{title} {word}",
-                (
-                    {
-                        "data": data,
-                        "task": "retrieval",
-                        "metric": "AP",
-                        "head": "",
-                        "representation": representation,
-                    },
-                ),
-                "part_retrieval_ap",
-                f"{short}_{word}",
-            )
-            for short, (data, title) in _SETS.items()
-            for word, representation in _REPRESENTATIONS.items()
-        ],
+        _parts("retrieval", "AP", "part_retrieval_ap", _REPRESENTATIONS),
     ),
     Layout(
         "table3_part_classification",
         "Table 3: part classification, top-1 of the best epoch",
         "classification",
-        [
-            Column(
-                f"{title} {head}",
-                (
-                    {
-                        "data": data,
-                        "task": "classification",
-                        "metric": "best",
-                        "head": head,
-                        "representation": representation,
-                    },
-                ),
-                "part_classification_top1",
-                f"{short}_{head}",
-            )
-            for short, (data, title) in _SETS.items()
-            for head, representation in _HEADS.items()
-        ],
+        _parts("classification", "best", "part_classification_top1", _HEADS),
     ),
     Layout(
         "table4_part_segmentation",
@@ -151,7 +118,7 @@ LAYOUTS = (
         "Figure 6: object against part segmentation, mIoU",
         "segmentation",
         [
-            Column(title, (_paper_head(data, "mIoU"),), table, "mIoU")
+            Column(title, (_fields("segmentation", data, "mIoU", "paper"),), table, "mIoU")
             for data, title, table in (
                 ("ade20k_object", "ADE20K-Object", ""),
                 ("ade20k_part", "ADE20K-Part", "ade20k_part_segmentation"),

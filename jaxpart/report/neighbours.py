@@ -1,4 +1,4 @@
-"""Every patch's nearest patches by cosine similarity, exactly, in blocks on the device."""
+"""Exact nearest neighbours by cosine similarity, computed in blocks on the device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxpart.probes.incontext import nearest
 
 _QUERIES = 2048
 _KEYS = 8192
-"""Similarities held at once: 64 MB."""
+"""Similarities in memory at once: 64 MB."""
 
 _search = jax.jit(nearest, static_argnames=("neighbours", "block"))
 
@@ -25,15 +25,15 @@ def nearest_patches(
     count: int,
     advance: Callable[[int], None] = lambda count: None,
 ) -> tuple[Int32[np.ndarray, "patch neighbour"], Float32[np.ndarray, "patch neighbour"]]:
-    """The nearest other patches of every patch. Memory grows with the patches, not with their square.
+    """The nearest other patches of every patch. Memory is linear in the number of patches.
 
     Args:
-      features: Of the patches, `[patch, channel]`.
-      count: Neighbours per patch; all others where there are fewer.
-      advance: Is told how many more patches are done.
+      features: Features, `[patch, channel]`.
+      count: Neighbours per patch; if there are fewer patches, all others.
+      advance: Called with the number of patches just done.
 
     Returns:
-      Their numbers and cosine similarities, most similar first; of equal ones the lower number first.
+      The neighbours' numbers and cosine similarities, most similar first; ties by lower number.
     """
     rows = unit_rows(features)
     total = len(rows)
@@ -45,7 +45,7 @@ def nearest_patches(
     similarity = np.zeros((total, count), np.float32)
     for begin in range(0, total, queries):
         advance(min(queries, total - begin))
-        start = min(begin, total - queries)  # the last block overlaps: one program serves all
+        start = min(begin, total - queries)  # the last block overlaps, so that all have one shape
         found = jax.device_get(search(rows[start : start + queries]))
         own = found[1] == np.arange(start, start + queries)[:, None]
         own[~own.any(axis=1), -1] = True  # as similar ones stand before it: the last one goes

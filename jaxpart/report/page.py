@@ -1,4 +1,4 @@
-"""The report's first page: the summary and the claims, the pictures, the tables, and what is missing."""
+"""The main page of a report: summary, claims, pictures, tables, and what is missing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import jinja2
 import markupsafe
 
 from jaxpart.report import formats
+from jaxpart.report.encoded_images import EncodedImages
 from jaxpart.report.figures.style import Picture
 from jaxpart.report.runs import Run
-from jaxpart.report.seen import Seen
 from jaxpart.report.static import digest
 from jaxpart.report.tables import Table
 from jaxpart.study.verdicts import Judged, numbers
@@ -31,17 +31,17 @@ def page(
     explorer: bool,
     match: bool,
 ) -> str:
-    """index.html; names are escaped, and it may load nothing but the pictures beside it.
+    """The text of index.html. Names are escaped, and the page may load only the pictures beside it.
 
     Args:
-      runs: What the report is of.
-      summaries: Shown first.
-      tables: All others in order; those in which nothing was measured are folded up.
-      claims: Of each study, its folder and what became of the paper's claims.
-      pictures: Shown in order, each with its width and height in pixels of the page.
+      runs: The runs of the report.
+      summaries: The tables shown first.
+      tables: All other tables in order; those without a measurement are collapsed.
+      claims: Each study's folder and its verdicts on the paper's claims.
+      pictures: The pictures in order, each with its width and height in CSS pixels.
       skipped: Lines that say what is missing.
-      explorer: Whether there is one to link to.
-      match: Whether there is a page of two images to link to.
+      explorer: Whether to link to explorer.html.
+      match: Whether to link to match.html.
     """
     return _render(
         "page.html",
@@ -64,19 +64,19 @@ def page(
 
 
 def pictures_page(
-    seen: Seen, folder: str, available: int, pictures: Pictures, skipped: Sequence[str]
+    encoded: EncodedImages, folder: str, available: int, pictures: Pictures, skipped: Sequence[str]
 ) -> str:
-    """index.html of a folder of images without annotations; as `page`.
+    """The text of index.html for a folder of images without annotations; see `page`.
 
     Args:
-      seen: The images.
-      folder: Where they lie.
+      encoded: The images with their tokens.
+      folder: The images' folder.
       available: How many images the folder has.
       pictures: See `page`.
       skipped: See `page`.
     """
-    title = f"What {seen.label} sees"
-    values = {"seen": seen, "folder": folder, "available": available}
+    title = f"What {encoded.label} sees"
+    values = {"encoded": encoded, "folder": folder, "available": available}
     return _render("pictures.html", title, pictures, skipped, **values)
 
 

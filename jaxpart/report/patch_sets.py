@@ -1,4 +1,4 @@
-"""Patches to look at, with what each encoder and representation takes for their neighbours."""
+"""Patches and their nearest neighbours in each encoder's representations, as the explorer shows them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from jaxpart.data.images import Pixels
 
 NEIGHBOURS = 24
-"""Shown of each patch, as in the paper's figures 2 and 4."""
+"""Neighbours shown per patch, as in the paper's figures 2 and 4."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Pair:
       neighbours: Numbers of the nearest other patches, most similar first.
       similarities: Their cosine similarities.
       ap: Average precision of each patch as a query over the shown patches; None without part names.
-      mean_ap: Mean of it.
+      mean_ap: Mean of `ap`.
     """
 
     encoder: str
@@ -39,7 +39,7 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """As it is called on the page and in its address."""
+        """Its name on the page and in the page's address."""
         return f"{self.encoder} · {word(self.representation)}"
 
 
@@ -48,17 +48,17 @@ class PatchSet:
     """Patches of the images of one data set.
 
     Attributes:
-      name: Names it on the page: "critters, part patches".
-      kind: "parts", or "windows" of whole images, which have no names.
-      available: How many patches the data set has; the shown ones are some of them.
+      name: Its name on the page: "critters, part patches".
+      kind: "parts", or "windows" of whole images, which have no part names.
+      available: How many patches the data set has, of which some are shown.
       images: Name of each image.
       pictures: The images.
       image: Number of each patch's image.
-      box: (left, top, right, bottom) of each patch, as shares of its image's sides; may reach beyond.
+      box: (left, top, right, bottom) of each patch, as fractions of its image's sides; may reach outside.
       parts: Names of the parts.
       part: Each patch's part; -1 for windows.
-      thumbnails: Each patch's pixels; None where they are cut from the pictures.
-      pairs: What is compared.
+      thumbnails: Each patch's pixels; None if they are cut from `pictures`.
+      pairs: The encoders and representations to compare.
     """
 
     name: str
@@ -75,8 +75,8 @@ class PatchSet:
 
     @property
     def first(self) -> list[int]:
-        """Numbers of the pairs to begin with: encoded against projected of one encoder that has both, or
-        else the first two."""
+        """Numbers of the pairs shown first: encoded and projected of an encoder that has both, else the
+        first two."""
         index = {(pair.encoder, pair.representation): i for i, pair in enumerate(self.pairs)}
         for encoder, _ in index:
             both = [index.get((encoder, name)) for name in ("embedding", "projection")]
@@ -94,7 +94,7 @@ class PatchSet:
 
 
 def word(representation: str) -> str:
-    """The paper's word for a representation, or its own name."""
+    """The paper's name of a representation, or else jaxpart's."""
     return {"embedding": "encoded", "projection": "projected", "cls_token": "cls token"}.get(
         representation, representation
     )

@@ -1,4 +1,4 @@
-"""A page of a folder of images without any annotation: what an encoder makes of them."""
+"""A report on a folder of images without annotations: how an encoder sees them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from jaxpart.encoders.configured import configured_encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import path_of
+from jaxpart.report.encoded_images import encode_images
 from jaxpart.report.figures import token_figures
 from jaxpart.report.folder import mark, report_folder, save_pictures
 from jaxpart.report.match import match
 from jaxpart.report.page import pictures_page
-from jaxpart.report.seen import look
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.progress import Progress
 
 _ATTENDED = 12
-"""Images whose attention is shown."""
+"""Number of images whose attention is shown."""
 
 
 def make_pictures(
@@ -29,11 +29,11 @@ def make_pictures(
     """Writes index.html, match.html and figures of a folder's images.
 
     Args:
-      images: A folder of images, or of folders of them; phone pictures are turned upright.
+      images: A folder of images, or of folders of images; phone pictures are turned upright.
       encoder: See `named`.
-      out: Where to; an earlier report there is replaced.
-      most: Images that are shown, the first by name.
-      progress: Shows how far it is, and what was skipped.
+      out: The folder to write; an earlier report there is replaced.
+      most: How many images are shown, the first by name.
+      progress: Shows the progress, and what was skipped.
 
     Raises:
       JaxpartError: There are no images, none can be read, the encoder is wrong, or the report cannot be
@@ -55,25 +55,25 @@ def make_pictures(
     if not pixels:
         raise JaxpartError(f"no image of {images} can be read; the first: {skipped[0]}")
     progress.say(f"to encode: {len(pixels)} of the {len(paths)} images in {images}, by {label}")
-    seen = look(frozen, pixels, names, label, caveat)
+    encoded = encode_images(frozen, pixels, names, label, caveat)
     with report_folder(out) as folder:
-        shown = save_pictures(token_figures([seen], attended=_ATTENDED), folder, progress)
+        shown = save_pictures(token_figures([encoded], attended=_ATTENDED), folder, progress)
         for line in skipped:
             progress.say(line)
         for name, text in (
-            ("match.html", match([seen])),
-            ("index.html", pictures_page(seen, str(images), len(paths), shown, skipped)),
+            ("match.html", match([encoded])),
+            ("index.html", pictures_page(encoded, str(images), len(paths), shown, skipped)),
         ):
             (folder / name).write_text(text, encoding="utf-8", errors="replace")
         mark(folder, {"images": str(images), "skipped": skipped})
 
 
 def named(encoder: str) -> tuple[FrozenEncoder, str, str]:
-    """An encoder by what a command line calls it, its label, and what is to be said of it.
+    """The encoder that a command line names, with its label and its caveat.
 
     Args:
       encoder: A folder written by `convert`; a method of the paper, "ibot", for the small encoder that
-        came with jaxpart; or else a callable, "timm:resnet50", as `--config.encoder.callable` has it.
+        comes with jaxpart; or a callable, "timm:resnet50", as in `--config.encoder.callable`.
 
     Raises:
       JaxpartError: There is no such encoder, or it cannot be read.

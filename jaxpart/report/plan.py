@@ -1,4 +1,4 @@
-"""What a report has to encode, and about how long that takes: said before it begins."""
+"""Announces what a report has to encode, and about how long that takes."""
 
 from __future__ import annotations
 
@@ -7,62 +7,62 @@ from collections.abc import Iterator, Sequence
 
 from jaxpart.errors import JaxpartError
 from jaxpart.features.extract import count_absent, seconds_per_image
-from jaxpart.report.evaluate import Looker, Work
+from jaxpart.report.evaluate import OpenedRun, Work
 from jaxpart.report.patch_sets import PatchSet
 from jaxpart.runs.progress import Progress, duration
 
 _PROBE = 8
-"""Images that an encoder is timed on: few, for a ViT-B takes a third of a second for one on a CPU."""
+"""Images that an encoder is timed on: few, because a ViT-B takes a third of a second each on a CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """Images of a patch set that the cache lacks.
+    """Images of a patch set that are not in the cache.
 
     Attributes:
-      looker: Whose encoder has to see them.
+      opened: The run whose encoder needs them.
       size: Their side in pixels.
-      count: How many they are.
-      what: "critters, windows".
+      count: Number of images.
+      name: The patch set, "critters, windows".
     """
 
-    looker: Looker
+    opened: OpenedRun
     size: int
     count: int
-    what: str
+    name: str
 
 
 def patch_sets(
     works: Sequence[Work], progress: Progress, *, quick: bool
 ) -> Iterator[tuple[PatchSet | None, str]]:
-    """Patch sets with their neighbours; says first what is encoded for them, and about how long it takes.
+    """Patch sets with their neighbours; first prints what they need encoded, and about how long it takes.
 
     Args:
-      works: What is to be done.
-      progress: Shows how far it is.
-      quick: Whether what has to be encoded is left out.
+      works: The patch sets to compute.
+      progress: Shows the progress.
+      quick: Whether to leave out whatever has to be encoded.
 
     Yields:
-      A patch set and "", or None and why there is none, or what is left out of one.
+      A patch set and "", or None and the reason why there is none or what is left out of one.
     """
     ready: list[Work] = []
     steps: list[Step] = []
     for work in works:
         views = []
-        for looker, view in work.views:
+        for opened, view in work.views:
             count = count_absent(
-                looker.retriever, view, looker.representations, looker.config.features, progress
+                opened.retriever, view, opened.representations, opened.config.features, progress
             )
             if count and quick:
                 yield (
                     None,
-                    f"{work.shown.name} of {looker.run.label}: left out by --quick, the feature cache "
+                    f"{work.shown.name} of {opened.run.label}: left out by --quick, the feature cache "
                     f"lacks {count:,} of {len(view.ids):,}",
                 )
                 continue
-            views.append((looker, view))
+            views.append((opened, view))
             if count:
-                steps.append(Step(looker, view.size, count, work.shown.name))
+                steps.append(Step(opened, view.size, count, work.shown.name))
         if views:
             ready.append(dataclasses.replace(work, views=views))
     if steps:
@@ -75,15 +75,15 @@ def patch_sets(
 
 
 def _announce(steps: Sequence[Step], progress: Progress) -> None:
-    """Says what is encoded, then measures each encoder and says how long it takes."""
+    """Prints what will be encoded, then times each encoder and prints an estimate."""
     for step in steps:
-        progress.say(f"to encode: {step.count:,} of {step.what}, by {step.looker.run.label}")
+        progress.say(f"to encode: {step.count:,} of {step.name}, by {step.opened.run.label}")
     speeds: dict[tuple[str, int], float] = {}
     seconds = 0.0
     for step in steps:
-        key = step.looker.run.label, step.size
+        key = step.opened.run.label, step.size
         if key not in speeds:
-            encoder, names = step.looker.retriever, step.looker.representations
+            encoder, names = step.opened.retriever, step.opened.representations
             speeds[key] = seconds_per_image(encoder, step.size, names, batch_size=_PROBE)
         seconds += step.count * speeds[key]
     progress.say(

@@ -23,17 +23,17 @@ from jaxpart.runs.workdir import read_metrics
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a work directory says of a run.
+    """A finished run, as its work directory describes it.
 
     Attributes:
       path: The work directory.
-      label: Names it in tables and pictures; unique among the runs of a report.
-      encoder: As results.json has it: name, trained, digest, and width and depth where recorded.
+      label: Its name in tables and pictures; unique among the runs of a report.
+      encoder: From results.json: name, trained, digest, and width and depth if recorded.
       config: The whole configuration.
       rows: Results.
-      steps: What was measured during training: (step, value) by name, rising.
-      rules: What was decided for its encoder without being asked, in words, by task and name.
-      identity: What its encoder and data were, see `jaxpart.runs.unlike.Facts`.
+      steps: Training curves: (step, value) by name, steps ascending.
+      rules: Choices made automatically for its encoder, in words, by task and name.
+      identity: Its encoder and data, see `jaxpart.runs.unlike.Facts`.
     """
 
     path: pathlib.Path
@@ -47,26 +47,26 @@ class Run:
 
     @property
     def method(self) -> str:
-        """Name of its method as the paper writes it, or its own."""
+        """Its method's name as the paper writes it, or the encoder's own name."""
         return METHODS.get(self.encoder["name"], self.encoder["name"])
 
     @property
     def caveat(self) -> str:
-        """In what its encoder differs from the paper's; empty where it is that."""
+        """How its encoder differs from the paper's; "" if it is the paper's."""
         return "; ".join(encoder_differs(self.encoder))
 
     @property
     def facts(self) -> Facts:
-        """What it was made with."""
+        """The seed it was run with."""
         return Facts(self.label, self.config, self.identity)
 
     @property
     def arithmetic(self) -> str:
-        """ "in bfloat16", where its encoder did not compute in the reference precision; else ""."""
+        """ "in bfloat16", if its encoder did not compute in the reference precision; else ""."""
         return f"in {self.encoder['precision']}" if "precision" in self.encoder else ""
 
     def curves(self) -> dict[Key, Float[np.ndarray, " epoch"]]:
-        """Test accuracy after every epoch of each trained head, mean over seeds, best rate."""
+        """Test accuracy after every epoch for each trained head: mean over seeds, at the best rate."""
         found = {}
         for file in sorted(self.path.glob("*classification_*.npz")):
             for key, array in read_items(file, "copy it again")[1].items():
@@ -77,10 +77,10 @@ class Run:
 
 
 def read_runs(folders: Sequence[str | pathlib.Path]) -> list[Run]:
-    """Reads work directories; that of a study (configs/study.py) stands for its encoders'.
+    """Reads work directories; a study's (configs/study.py) stands for those of its encoders.
 
     Raises:
-      JaxpartError: One is not the folder of a finished run, or is named twice.
+      JaxpartError: A folder is not that of a finished run, or is given twice.
     """
     paths = [path for folder in folders for path in _runs_of(path_of(folder))]
     resolved = [path.resolve() for path in paths]
@@ -92,28 +92,28 @@ def read_runs(folders: Sequence[str | pathlib.Path]) -> list[Run]:
     return [
         dataclasses.replace(
             run,
-            label=run.method if names.count(run.method) == 1 else _distinct_colours(run, runs),
+            label=run.method if names.count(run.method) == 1 else _unique_label(run, runs),
         )
         for run in runs
     ]
 
 
 def _runs_of(path: pathlib.Path) -> list[pathlib.Path]:
-    """The work directories of a study's encoders; the folder itself, if it is of one run."""
+    """The work directories of a study's encoders; for a single run, the folder itself."""
     file = path / "results.json"
     names = _json(file).get("runs", ()) if file.is_file() else ()
     return [path / name for name in names] or [path]
 
 
-def _distinct_colours(run: Run, runs: Sequence[Run]) -> str:
-    """The method and the folder's name; its whole path where two folders share that.
+def _unique_label(run: Run, runs: Sequence[Run]) -> str:
+    """The method and the folder's name, or its whole path if two folders share the name.
 
-    What of it is no text, as line ends and bytes that are not UTF-8, is a "?".
+    Line ends and bytes that are not UTF-8 become "?".
     """
     name = run.path.resolve().name
     others = [other for other in runs if other.path.resolve().name == name]
-    said = name if len(others) == 1 else str(run.path)
-    return f"{run.method} ({shown(said, most=len(said))})"
+    folder = name if len(others) == 1 else str(run.path)
+    return f"{run.method} ({shown(folder, most=len(folder))})"
 
 
 def _read(path: pathlib.Path) -> Run:
@@ -143,7 +143,7 @@ def _read(path: pathlib.Path) -> Run:
         config=config,
         rows=read_rows(results, path / "results.json"),
         steps=_steps(path / "metrics.jsonl"),
-        rules=results.get("rules", {}),  # older runs say nothing
+        rules=results.get("rules", {}),  # missing in older runs
         identity=read_facts(path, "").identity,
     )
 
@@ -158,11 +158,11 @@ def _json(file: pathlib.Path) -> dict[str, Any]:
 
 
 def _steps(file: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
-    """What metrics.jsonl holds of each step; what has no value is left out."""
-    found: dict[str, list[tuple[int, float]]] = {}
-    for what, line in (read_metrics(file) if file.exists() else {}).items():
+    """The curves in metrics.jsonl, without missing values."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for key, line in (read_metrics(file) if file.exists() else {}).items():
         value = json.loads(line)["value"]
-        if not isinstance(what, Key) and value is not None:
-            name, step = what
-            found.setdefault(name, []).append((step, float(value)))
-    return {name: sorted(points) for name, points in found.items()}
+        if not isinstance(key, Key) and value is not None:
+            name, step = key
+            curves.setdefault(name, []).append((step, float(value)))
+    return {name: sorted(points) for name, points in curves.items()}

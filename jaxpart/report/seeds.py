@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, as one: means, with intervals over the runs."""
+"""Merges runs that differ only in their seed: means, with intervals over the runs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _NOT_OF_THE_MEASUREMENT = ("seed", "report", "tensorboard")
 
 
 def averaged(runs: Sequence[Run]) -> list[Run]:
-    """A run in place of every two or more of one configuration whose seeds differ.
+    """Replaces two or more runs of one configuration with different seeds by their mean.
 
-    Their encoders may be of several pretrainings. Its results are those that all have: means, with the
-    95 % interval of Student's t over the runs, cut off at 0 and 1, whatever the runs' own were.
+    Their encoders may come from several pretrainings. The merged run has the results that all runs
+    have: means, with the 95 % interval of Student's t over the runs, clipped to [0, 1].
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(_alike(run), []).append(run)
-    found = []
+    means = []
     for members in groups.values():
         seeds = {run.config.get("seed") for run in members}
         if len(members) > 1 and len(seeds) == len(members):
@@ -34,8 +34,8 @@ def averaged(runs: Sequence[Run]) -> list[Run]:
             names = ", ".join(run.path.resolve().name for run in members)
             names = shown(names, most=len(names))
             label = f"{first.method}, mean of {len(members)} seeds ({names})"
-            found.append(dataclasses.replace(first, label=label, rows=_means(members), steps={}))
-    return found
+            means.append(dataclasses.replace(first, label=label, rows=_means(members), steps={}))
+    return means
 
 
 def _alike(run: Run) -> str:
@@ -53,13 +53,13 @@ def _means(runs: Sequence[Run]) -> list[Row]:
     others = [by_key(run.rows) for run in runs[1:]]
     means = []
     for row in runs[0].rows:
-        if not all(row.key in mine for mine in others):
+        if not all(row.key in rows_of for rows_of in others):
             continue
-        each = np.array([row.value, *(mine[row.key].value for mine in others)])
-        mean = float(each.mean())
+        values = np.array([row.value, *(rows_of[row.key].value for rows_of in others)])
+        mean = float(values.mean())
         low = high = None
-        if each.min() >= 0 and each.max() <= 1:  # else a count, which has no interval
-            half = float(reach * each.std(ddof=1))
+        if values.min() >= 0 and values.max() <= 1:  # otherwise a count, without an interval
+            half = float(reach * values.std(ddof=1))
             low, high = max(0.0, mean - half), min(1.0, mean + half)
         means.append(dataclasses.replace(row, value=mean, low=low, high=high, sd=None))
     return means

@@ -1,4 +1,4 @@
-"""Pages of one file that need no server: script, style and data within, and nothing else allowed."""
+"""Web pages in one file that need no server: script, style and data are inside, nothing else may load."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ import numpy as np
 
 
 def static_page(package: str, scripts: Sequence[str], title: str, data: Any, **values: Any) -> str:
-    """A page of a package's page.html and style.css.
+    """Makes a page from a package's page.html and style.css.
 
-    Nothing in the data is trusted: it comes as JSON, and the content security policy allows no script
-    and no style but the ones of this page, and no connection.
+    The data is not trusted: it is embedded as JSON, and the content security policy allows only this
+    page's script and style, and no connection.
 
     Args:
-      package: Where the files lie, as `__package__` has it.
-      scripts: Files of the package `jaxpart.report`, "match/match.js", in the order in which they are
-        joined.
-      title: Of the page.
-      data: What the scripts find as JSON in the element "data".
-      **values: More for the template, which escapes them.
+      package: The package with the files, its `__package__`.
+      scripts: Scripts in the package `jaxpart.report`, "match/match.js", in the order to join them.
+      title: Title of the page.
+      data: The data that the scripts read as JSON from the element "data".
+      **values: More values for the template, which escapes them.
     """
     script = "\n".join(_text("jaxpart.report", name) for name in scripts)
     script = f'"use strict";\n(() => {{\n{script}\n}})();\n'
@@ -47,12 +46,12 @@ def static_page(package: str, scripts: Sequence[str], title: str, data: Any, **v
 
 
 def digest(text: str) -> str:
-    """A script or a style as a content security policy names it."""
+    """The hash of a script or a style, as a content security policy writes it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def numbers(values: np.ndarray, dtype: str) -> str:
-    """Numbers as base64 of their bytes."""
+    """The bytes of an array as base64."""
     return base64.b64encode(np.ascontiguousarray(values).astype(dtype).tobytes()).decode()
 
 
@@ -61,5 +60,5 @@ def _text(package: str, name: str) -> str:
 
 
 def _json(data: Any) -> str:
-    """As JSON that may stand in a script element: nothing in it can end the element."""
+    """JSON for a script element: nothing in it can end the element."""
     return json.dumps(data, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")

@@ -1,4 +1,4 @@
-"""The first table of a report: every run's main results in one row."""
+"""The first table of a report: the main results of every run in one row."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from jaxpart.report.baselines import baseline_rows
 from jaxpart.report.runs import Run
 from jaxpart.report.tables import ABREAST, Line, Table, cell_of, joined
-from jaxpart.runs.rows import Key, one, select
+from jaxpart.runs.rows import Key, find_row, select
 from jaxpart.tasks.baselines import UNTRAINED_LABEL, strongest
 
 _MAIN = {
@@ -20,20 +20,21 @@ _MAIN = {
     "mIoU": ("segmentation", "mIoU", "paper", ""),
     "correspondence, PCK@0.10": ("correspondence", "PCK@0.10", "", "tokens"),
 }
-"""What a column is called, and the task, metric, head and representation of its results."""
+"""A column's heading, and the task, metric, head and representation of its results."""
 
 
 def summaries(runs: Sequence[Run]) -> list[Table]:
-    """A row for each run, and below them what retrieves without an encoder; the paper's figures are not
-    in it. What does not fit beside each other is in several tables, a data set in one of them."""
-    found: dict[str, dict[str, Key]] = {}
+    """A row for each run, and below them the retrieval baselines, without the paper's numbers.
+
+    Columns that do not fit side by side are split into several tables, each data set in one."""
+    by_data: dict[str, dict[str, Key]] = {}
     for heading, (task, metric, head, representation) in _MAIN.items():
-        wanted = {"task": task, "metric": metric, "head": head, "representation": representation}
+        fields = {"task": task, "metric": metric, "head": head, "representation": representation}
         for run in runs:
-            for row in select(run.rows, group="", **wanted):
-                found.setdefault(row.data, {})[f"{heading} ({row.data})"] = row.key
+            for row in select(run.rows, group="", **fields):
+                by_data.setdefault(row.data, {})[f"{heading} ({row.data})"] = row.key
     tables: list[dict[str, Key]] = []
-    for columns in found.values():
+    for columns in by_data.values():
         if tables and len(tables[-1]) + len(columns) <= ABREAST:
             tables[-1] |= columns
         else:
@@ -43,35 +44,37 @@ def summaries(runs: Sequence[Run]) -> list[Table]:
 
 def _summary(runs: Sequence[Run], columns: Mapping[str, Key], number: int) -> Table:
     keys = list(columns.values())
-    runs = [run for run in runs if any(one(run.rows, *key) for key in keys)]
+    runs = [run for run in runs if any(find_row(run.rows, *key) for key in keys)]
     caveats = [joined(run.caveat, run.arithmetic) for run in runs]
     shared = caveats[0] if len(set(caveats)) == 1 and len(runs) > 1 else ""
     rows = [
         Line(
-            run.label, "" if shared else said, [cell_of(one(run.rows, *key), None) for key in keys]
+            run.label,
+            "" if shared else caveat,
+            [cell_of(find_row(run.rows, *key), None) for key in keys],
         )
-        for run, said in zip(runs, caveats, strict=True)
+        for run, caveat in zip(runs, caveats, strict=True)
     ]
-    for label, found in baseline_rows(runs, keys):
+    for label, baselines in baseline_rows(runs, keys):
         if not label.startswith(UNTRAINED_LABEL):
-            rows.append(Line(f"baseline: {label}", "", [cell_of(row, None) for row in found]))
+            rows.append(Line(f"baseline: {label}", "", [cell_of(row, None) for row in baselines]))
     notes = [f"All encoders: {shared}."] if shared else []
     name = "summary" if number == 1 else f"summary_{number}"
     return Table(name, "Summary", list(columns), rows, False, notes + _beaten(runs, columns))
 
 
 def _beaten(runs: Sequence[Run], columns: Mapping[str, Key]) -> list[str]:
-    """Which encoders retrieve no better than the best baseline of their patches, a line for each."""
+    """A line for each encoder that retrieves no better than the best baseline of its patches."""
     notes = []
     for heading, key in columns.items():
-        measured = [run for run in runs if key.task == "retrieval" and one(run.rows, *key)]
+        measured = [run for run in runs if key.task == "retrieval" and find_row(run.rows, *key)]
         groups: dict[tuple[str, float], list[str]] = {}
         for run in measured:
-            best, row = strongest(run.rows, key.data, key.task), one(run.rows, *key)
+            best, row = strongest(run.rows, key.data, key.task), find_row(run.rows, *key)
             if best and row and row.value <= best[1]:
                 groups.setdefault(best, []).append(run.label)
         for (label, value), beaten in groups.items():
             many = len(beaten) == len(measured) > 1
-            who = "no encoder is" if many else f"{', '.join(beaten)} not"
-            notes.append(f"{heading}: {who} above {label} ({100 * value:.1f}).")
+            subject = "no encoder is" if many else f"{', '.join(beaten)} not"
+            notes.append(f"{heading}: {subject} above {label} ({100 * value:.1f}).")
     return notes

@@ -1,4 +1,4 @@
-"""The paper's tables, filled from runs; and the same measurements on other data."""
+"""The paper's tables filled from runs, and tables of the same measurements on other data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxpart.report.runs import Run
 from jaxpart.runs import paper
 from jaxpart.runs.comparable import data_differs, remark
 from jaxpart.runs.config_diff import differences
-from jaxpart.runs.rows import Key, Row, one, select
+from jaxpart.runs.rows import Key, Row, find_row, select
 from jaxpart.runs.table import rules_line
 from jaxpart.runs.unlike import unlike
 
@@ -23,11 +23,11 @@ class Cell:
     """One number, in percent.
 
     Attributes:
-      ours: None: not run.
-      low: Lower end of its 95 % interval, where there is one.
+      ours: Our result; None: not run.
+      low: Lower end of its 95 % interval, if it has one.
       high: Upper end.
-      deviation: Standard deviation over the seeds of a run, where it has several.
-      paper: The paper's figure; None where it has none or may not stand beside ours.
+      deviation: Standard deviation over the seeds of a run, if it has several.
+      paper: The paper's number; None if it has none, or none comparable with ours.
     """
 
     ours: float | None = None
@@ -38,19 +38,19 @@ class Cell:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the paper's."""
+        """Our number minus the paper's."""
         return None if self.ours is None or self.paper is None else self.ours - self.paper
 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One encoder.
+    """The row of an encoder.
 
     Attributes:
-      label: The method, or the run where several are of one method.
-      caveat: What is to be said of it, or "".
+      label: The method, or the run's label if several runs are of one method.
+      caveat: A caveat of the run, or "".
       cells: One per column.
-      apart: Whether it differs from what the paper measured, in encoder or data.
+      apart: Whether its encoder or data differ from the paper's.
     """
 
     label: str
@@ -64,13 +64,13 @@ class Table:
     """A table.
 
     Attributes:
-      name: Of its files.
-      title: Above it.
-      columns: Headings.
-      rows: In order.
-      compared: Whether the paper has figures for it.
-      notes: Below it.
-      corner: What stands above the rows' labels.
+      name: File name without suffix.
+      title: Its heading.
+      columns: Column headings.
+      rows: Rows in order.
+      compared: Whether the paper has numbers for it.
+      notes: Notes below it.
+      corner: Heading of the rows' labels.
     """
 
     name: str
@@ -83,14 +83,14 @@ class Table:
 
     @property
     def measured(self) -> bool:
-        """Whether any run fills a cell of it."""
+        """Whether any cell has a result of a run."""
         return any(cell.ours is not None for row in self.rows for cell in row.cells)
 
     @property
     def shown(self) -> list[tuple[int, list[str]]]:
-        """Numbers of the columns worth a place on a page, with which of "ours", "paper" and
-        "difference" have values in them. Of a measured table, columns that no run fills are left out."""
-        found = []
+        """The columns to show on a page: each one's number, and which of "ours", "paper" and
+        "difference" have values in it. A measured table leaves out columns without a result."""
+        columns = []
         for number in range(len(self.columns)):
             cells = [row.cells[number] for row in self.rows]
             filled = [
@@ -99,12 +99,12 @@ class Table:
                 if any(getattr(cell, name) is not None for cell in cells)
             ]
             if "ours" in filled or (filled and not self.measured):
-                found.append((number, filled))
-        return found
+                columns.append((number, filled))
+        return columns
 
     @property
     def upright(self) -> Table:
-        """The same for a page: with encoders as columns, where it is wide rather than high."""
+        """The table for a page: transposed, with encoders as columns, if it is wider than high."""
         columns = [number for number, _ in self.shown]
         if self.compared or len(columns) <= max(ABREAST, len(self.rows)):
             return self
@@ -117,21 +117,21 @@ class Table:
 
 
 ABREAST = 8
-"""Columns that fit beside each other."""
+"""Columns that fit side by side."""
 _LONGEST = 60
-"""Characters of a data set in the name of a file."""
+"""Characters of a data set's name in a file name."""
 
 
 class _Other(NamedTuple):
-    """Tables beside the paper's, one per data set.
+    """The layout of tables that the paper does not have, one per data set.
 
     Attributes:
-      name: Suffix of the files' names.
-      task: Whose results they show.
+      name: Suffix of the file names.
+      task: The task whose results they show.
       title: Title, without the data set.
-      metrics: A column for each.
-      everywhere: Whether to show the paper's data sets too.
-      head: Of the results; None: any.
+      metrics: The metrics, a column for each.
+      everywhere: Whether to include the paper's data sets.
+      head: Head of the results; None: any.
     """
 
     name: str
@@ -161,10 +161,10 @@ _OTHERS = (
 
 
 def paper_tables(runs: Sequence[Run]) -> list[Table]:
-    """The paper's tables, a row for each of its methods, whether it was run or not.
+    """The paper's tables, with a row for each of its methods, run or not.
 
-    Runs of other weights than the paper's stand below them without its figures, and runs on data of
-    another size without its figures of that data.
+    Runs of other weights than the paper's follow below, without its numbers. Runs on data of another
+    size than the paper's are shown without its numbers for that data.
     """
     return [_paper_table(layout, runs) for layout in LAYOUTS]
 
@@ -172,16 +172,16 @@ def paper_tables(runs: Sequence[Run]) -> list[Table]:
 def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
     rows = []
     for method in paper.METHODS.values():
-        mine = [run for run in runs if run.method == method and not run.caveat]
-        mine = [run for run in mine if _has(run, layout)] or mine[:1]
-        mine = [run for run in mine if not _data_differs(run, layout)]
-        said = remark(method, layout.task)
-        if not mine:
+        own = [run for run in runs if run.method == method and not run.caveat]
+        own = [run for run in own if _has(run, layout)] or own[:1]
+        own = [run for run in own if not _data_differs(run, layout)]
+        caveat = remark(method, layout.task)
+        if not own:
             cells = [Cell(paper=_paper(column, method)) for column in layout.columns]
-            rows.append(Line(method, said, cells))
-        for run in mine:
+            rows.append(Line(method, caveat, cells))
+        for run in own:
             cells = [cell_of(_find(run, c), _paper(c, method)) for c in layout.columns]
-            rows.append(Line(run.label, joined(said, run.arithmetic), cells))
+            rows.append(Line(run.label, joined(caveat, run.arithmetic), cells))
     for run in runs:
         differing = _data_differs(run, layout)
         if (run.caveat or differing) and _has(run, layout):
@@ -191,8 +191,8 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
                 cell_of(_find(run, c), _paper(c, run.method) if c in same else None)
                 for c in layout.columns
             ]
-            said = joined(run.caveat, run.arithmetic, *dict.fromkeys(differing.values()))
-            rows.append(Line(run.label, said, cells, apart=True))
+            caveat = joined(run.caveat, run.arithmetic, *dict.fromkeys(differing.values()))
+            rows.append(Line(run.label, caveat, cells, apart=True))
     keys = [_key(column) for column in layout.columns]
     rows += _baselines(runs, keys)
     notes = [f"The paper's figures: {paper.results()['source']}."]
@@ -203,26 +203,26 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
     measured = [run for run in runs if _has(run, layout)]
     if not measured:
         notes.append("None of these runs measured it.")
-    data = [found.data for run in measured for c in layout.columns if (found := _find(run, c))]
+    data = [row.data for run in measured for c in layout.columns if (row := _find(run, c))]
     notes += unlike([run.facts for run in measured], layout.task, list(dict.fromkeys(data)))
     return Table(layout.name, layout.title, [c.heading for c in layout.columns], rows, True, notes)
 
 
 def other_tables(runs: Sequence[Run]) -> list[Table]:
-    """Tables beside the paper's: other data sets, and accuracies not chosen on the test set."""
+    """Tables that the paper does not have: other data sets, and accuracies not chosen on the test set."""
     known = {fields["data"] for la in LAYOUTS for c in la.columns for fields in c.results}
     tables: list[Table] = []
     for other in _OTHERS:
         task = other.task
-        found: dict[str, dict[Key, None]] = {}
+        by_data: dict[str, dict[Key, None]] = {}
         for run in runs:
             for row in select(run.rows, task=task, group=""):
                 shown = row.metric in other.metrics and other.head in (None, row.head)
                 if shown and (other.everywhere or row.data not in known):
-                    found.setdefault(row.data, {})[row.key] = None
-        for data, columns in found.items():
+                    by_data.setdefault(row.data, {})[row.key] = None
+        for data, columns in by_data.items():
             keys = list(columns)
-            cells = {run.label: [one(run.rows, *key) for key in keys] for run in runs}
+            cells = {run.label: [find_row(run.rows, *key) for key in keys] for run in runs}
             measured = [run for run in runs if any(cells[run.label])]
             rows = [
                 Line(
@@ -246,20 +246,20 @@ def other_tables(runs: Sequence[Run]) -> list[Table]:
 
 
 def _baselines(runs: Sequence[Run], keys: Sequence[Key]) -> list[Line]:
-    """Rows without a trained encoder, below those of encoders that retrieve."""
+    """Rows of the baselines, which follow the encoders that retrieve."""
     return [
-        Line(label, "baseline", [cell_of(row, None) for row in found])
-        for label, found in baseline_rows(runs, keys)
+        Line(label, "baseline", [cell_of(row, None) for row in row_of])
+        for label, row_of in baseline_rows(runs, keys)
     ]
 
 
-def joined(*said: str) -> str:
-    """Caveats as one; empty ones are left out."""
-    return "; ".join(filter(None, said))
+def joined(*caveats: str) -> str:
+    """Joins caveats, without the empty ones."""
+    return "; ".join(filter(None, caveats))
 
 
 def _heading(key: Key) -> str:
-    """Above a column; "paper" is what segmentation calls the head on the paper's blocks."""
+    """A column's heading; "paper" is segmentation's name for the head on the paper's blocks."""
     if key.task != "segmentation" or not key.head.startswith("paper"):
         return key.series
     _, _, share = key.head.partition("@")
@@ -267,14 +267,14 @@ def _heading(key: Key) -> str:
 
 
 def _data_differs(run: Run, layout: Layout) -> dict[Column, str]:
-    """In what the data of a run's columns differs from the paper's; of those that do."""
-    found = {}
+    """The columns whose data differs from the paper's, and how."""
+    differing = {}
     for column in layout.columns:
         row = _find(run, column)
-        said = data_differs(run.rows, row.key) if row and column.table else ""
-        if row and said:
-            found[column] = f"{row.data}: {said}"
-    return found
+        difference = data_differs(run.rows, row.key) if row and column.table else ""
+        if row and difference:
+            differing[column] = f"{row.data}: {difference}"
+    return differing
 
 
 def _has(run: Run, layout: Layout) -> bool:
@@ -282,7 +282,7 @@ def _has(run: Run, layout: Layout) -> bool:
 
 
 def _find(run: Run, column: Column) -> Row | None:
-    """The result that fills a column; of several that match, the largest."""
+    """A column's result; of several that match, the largest."""
     for fields in column.results:
         rows = select(run.rows, group="", **fields)
         if rows:
@@ -291,7 +291,7 @@ def _find(run: Run, column: Column) -> Row | None:
 
 
 def _key(column: Column) -> Key:
-    """What the first of a column's results is of."""
+    """The key of the first of a column's results."""
     return Key(**column.results[0])
 
 
@@ -300,7 +300,7 @@ def _paper(column: Column, method: str) -> float | None:
 
 
 def cell_of(row: Row | None, theirs: float | None) -> Cell:
-    """A result, or none, with the paper's figure in percent where that may stand beside it."""
+    """A result, or none, in percent, with the paper's number if they are comparable."""
     if row is None:
         return Cell(paper=theirs)
 
@@ -311,11 +311,13 @@ def cell_of(row: Row | None, theirs: float | None) -> Cell:
 
 
 def _notes(run: Run, task: str) -> list[str]:
-    said = [] if run.caveat else differences(run.config, task)
-    notes = [f"{run.label} was not run as the paper's: {', '.join(said)}."] if said else []
+    differing = [] if run.caveat else differences(run.config, task)
+    notes = (
+        [f"{run.label} was not run as the paper's: {', '.join(differing)}."] if differing else []
+    )
     return notes + _rules(run, task)
 
 
 def _rules(run: Run, task: str) -> list[str]:
-    """What was decided for the run's encoder without being asked."""
+    """Notes on choices made automatically for the run's encoder."""
     return [f"{run.label}, {rules_line(task, run.rules[task])}."] if task in run.rules else []

@@ -1,1 +1,1 @@
-"""A run on disk: its work directory, tables, progress and events."""
+"""Runs: work directories, results, tables, progress and events."""

@@ -1,4 +1,4 @@
-"""Whether the paper's figure may stand beside a result: of the released weights, on data of its size."""
+"""Whether a result is comparable with the paper's: same weights, same size of the data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxpart.runs.paper import METHODS
-from jaxpart.runs.rows import Key, Row, one
+from jaxpart.runs.rows import Key, Row, find_row
 
 _SIZE = {"width": 768, "depth": 12, "patch_size": 16}
 _RELEASED = "released"
@@ -15,13 +15,13 @@ _RELEASED = "released"
 
 @dataclasses.dataclass(frozen=True)
 class _Count:
-    """How many images a result of the paper was made with.
+    """The number of images behind a result of the paper.
 
     Attributes:
-      key: The metric of our own count.
-      low: The fewest that count as the paper's size.
-      high: The most.
-      what: In a sentence.
+      key: The metric with our number.
+      low: The smallest number that counts as the paper's.
+      high: The largest.
+      what: What is counted, for messages.
     """
 
     key: str
@@ -40,7 +40,7 @@ def _exactly(key: str, number: int, what: str = "images") -> _Count:
 
 
 def _splits(train: int, test: int, share: float = 1) -> list[_Count]:
-    """Counts of a training and a test split, of which so large a share is enough."""
+    """Counts of a training and a test split, of which `share` is enough."""
     return [
         _Count("train_images", round(share * train), train, "training images"),
         _Count("test_images", round(share * test), test, "test images"),
@@ -51,7 +51,7 @@ _CLASSES = {"ade20k": 150, "ade20k_part": 209, "pascal_part": 193, "lip": 19}
 _COUNTS: Mapping[tuple[str, str], Sequence[_Count]] = {
     ("cub_parts", "retrieval"): [_exactly("images", 11_788)],
     ("cub_parts", "classification"): _splits(5_994, 5_794),
-    # Of train2017 and val2017, those with annotated persons; readers differ a little in counting them.
+    # Images with annotated persons, which readers count slightly differently.
     ("coco_person_parts", "retrieval"): [_Count("images", 63_500, 64_115, "images with persons")],
     ("coco_person_parts", "classification"): _splits(64_115, 2_693, share=0.99),
     ("imagenet", "object_classification"): [
@@ -59,7 +59,7 @@ _COUNTS: Mapping[tuple[str, str], Sequence[_Count]] = {
         _exactly("test", 50_000, "test images"),
     ],
     ("ade20k", "segmentation"): _splits(20_210, 2_000),
-    # How many images the paper's own copies of these two have is not known: at least half is asked for.
+    # The size of the paper's copies of these two is unknown, so half of the images is enough.
     ("ade20k_part", "segmentation"): _splits(20_210, 2_000, share=0.5),
     ("pascal_part", "segmentation"): _splits(4_998, 5_105, share=0.5),
     ("lip", "segmentation"): _splits(30_462, 10_000),
@@ -67,17 +67,17 @@ _COUNTS: Mapping[tuple[str, str], Sequence[_Count]] = {
 """The official splits' sizes, by data set and task."""
 
 _PATCHES = {("cub_parts", "retrieval"): "some 24 000 patches"}
-"""How many patches the published loader makes, where that is known."""
+"""Number of patches of the published loader, where known."""
 
 
 def encoder_differs(encoder: Mapping[str, Any]) -> list[str]:
-    """In what an encoder differs from the paper's of its method, as "your weights".
+    """Differences of an encoder from the paper's encoder of its method, as "your weights".
 
     Args:
-      encoder: What results.json says of it.
+      encoder: Its entry in results.json.
 
     Returns:
-      Nothing where the paper's figures may stand beside its results.
+      The differences; empty if its results are comparable with the paper's.
     """
     said = [] if encoder.get("trained") else ["UNTRAINED, random weights"]
     if encoder.get("name") not in METHODS:
@@ -98,17 +98,17 @@ def encoder_differs(encoder: Mapping[str, Any]) -> list[str]:
 
 
 def data_differs(rows: Sequence[Row], key: Key) -> str:
-    """In what the data of a result differs from the paper's, as "120 of 11 788 images"; else "".
+    """Differences of a result's data from the paper's, as "120 of 11 788 images"; "" if there are none.
 
     Args:
-      rows: All results of its run.
-      key: The result.
+      rows: All results of the run.
+      key: The result's key.
     """
     data, task = key.data, key.task
 
     def counted(metric: str) -> float | None:
-        found = one(rows, data, task, metric)
-        return None if found is None else found.value
+        row = find_row(rows, data, task, metric)
+        return None if row is None else row.value
 
     said = []
     for count in _COUNTS.get((data, task), ()):
@@ -130,17 +130,17 @@ def data_differs(rows: Sequence[Row], key: Key) -> str:
 
 
 def remark(method: str, task: str) -> str:
-    """What is to be said of the paper's own figures of a method, or "".
+    """A remark on the paper's results of a method, or "".
 
     Args:
-      method: "mae", or as the paper writes it.
+      method: "mae", or its name in the paper.
       task: Name of the task.
     """
     method = METHODS.get(method, method)
     if method == METHODS["mae"] and task in ("retrieval", "classification"):
         return "the paper's with patches permuted against positions"
     if method == METHODS["deit"]:
-        return "which DeiT file made the paper's figures is not known"
+        return "which DeiT file gave the paper's results is not known"
     return ""
 
 

@@ -1,6 +1,6 @@
-"""The table of what every field of a configuration may be, checked before a run makes anything.
+"""The allowed values of all configuration fields, checked at the start of a run.
 
-What stands under `segmentation`, the task's own module checks.
+Fields of `segmentation` are checked by the task's own module.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ RULES: dict[str, Rule] = {
     "unsupervised_parts.pixels": COUNT_OR_NONE,
     "unsupervised_parts.batch_size": BATCH,
 }
-"""By the field's dotted path."""
+"""Rules by the field's dotted path."""
 
 
 def check_config(config: Any) -> None:
@@ -155,8 +155,8 @@ def check_config(config: Any) -> None:
       config: See `jaxpart.config`.
 
     Raises:
-      JaxpartError: A field's value is not one that it may have, fields contradict each other, or nothing
-        would be measured.
+      JaxpartError: The value of a field is not allowed, fields contradict each other, or there is nothing
+        to evaluate.
     """
     check_fields(config, RULES)
     if "tasks" not in config or not config.tasks:
@@ -169,7 +169,9 @@ def check_config(config: Any) -> None:
             )
     folder = path_of(config.features.folder or ".")
     if folder.exists() and not folder.is_dir():
-        raise JaxpartError(f"config.features.folder is {folder}, which is no folder; name another")
+        raise JaxpartError(
+            f"config.features.folder is {folder}, which is not a folder; name another"
+        )
     _check_encoder(config.get("encoder", {}))
     for path in _needed(config):
         value = config
@@ -186,7 +188,7 @@ _OF_FUNCTIONS = ("weights", "image_size", "pixels", "version")
 
 
 def _check_encoder(encoder: Any) -> None:
-    """Refuses options of an encoder that another kind of encoder than the named one has."""
+    """Raises `JaxpartError` for options that do not apply to the kind of encoder."""
     kinds = [name for name in ("checkpoint", "callable", "features") if encoder.get(name, "")]
     if len(kinds) > 1:
         raise JaxpartError(
@@ -210,7 +212,7 @@ def _check_encoder(encoder: Any) -> None:
 
 
 def _needed(config: Any) -> Iterator[str]:
-    """The lists that a configuration's tasks must find something in."""
+    """The fields that must not be empty for a configuration's tasks."""
     if "encoders" in config:
         yield "encoders"
     if set(config.tasks) - {"segmentation", "correspondence"}:

@@ -1,4 +1,4 @@
-"""In what a run's configuration departs from the paper's."""
+"""Differences of a run's configuration from the paper's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxpart.config import object_config, part_config
+from jaxpart.runs.config_rules import fields_of
 from jaxpart.runs.paper import METHODS
 
 _OPTIONS = {
@@ -25,7 +26,7 @@ _OPTIONS = {
         "settings",
     ),
 }
-"""What decides a result, by task; all else is how it is computed, or what is measured beside it."""
+"""The options that affect a result, by task; others affect only how it is computed, or other results."""
 
 _IGNORED = ("representations",)
 
@@ -47,37 +48,28 @@ def differences(config: Mapping[str, Any], task: str) -> list[str]:
             else part_config(method, "paper", projector=True)
         ).to_json_best_effort()
     )
-    found, missing = [], []
+    changes, missing = [], []
     for option in _OPTIONS[task]:
-        ours = _leaves(config[task][option], f"{task}.{option}") if option in config[task] else {}
-        for name, value in _leaves(theirs[task].get(option), f"{task}.{option}").items():
+        prefix = f"{task}."
+        ours = dict(fields_of({option: config[task].get(option, {})}, prefix))
+        for name, value in fields_of({option: theirs[task].get(option)}, prefix):
             if name.endswith(_IGNORED):
                 continue
             if name not in ours:
                 missing.append(name)
             elif ours[name] != value:
-                found.append(f"{name} = {ours[name]} (paper: {value})")
+                changes.append(f"{name} = {ours[name]} (paper: {value})")
     if missing:
-        found.append(f"of an older jaxpart, without {', '.join(missing)}")
+        changes.append(f"of an older jaxpart, without {', '.join(missing)}")
     exact = theirs["encoder"]["precision"]
     precision = (config.get("encoder") or {}).get("precision", exact)
     if precision != exact:
-        found.append(f"encoder.precision = {precision} (paper: float32)")
+        changes.append(f"encoder.precision = {precision} (paper: float32)")
     if method == "mae" and task in ("retrieval", "classification"):
         order = (config.get("encoder") or {}).get("patch_order", "kept")
         how = "anew in every pass" if order == "kept" else "anew in every pass, not once per image"
-        found.append(f"encoder.patch_order = {order} (paper: permuted, {how})")
+        changes.append(f"encoder.patch_order = {order} (paper: permuted, {how})")
     precision = (config.get("features") or {}).get("precision", "float32")
     if precision != "float32" and task != "segmentation":
-        found.append(f"features.precision = {precision} (paper: float32)")
-    return found
-
-
-def _leaves(tree: Any, name: str) -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {name: tree}
-    return {
-        path: value
-        for key, branch in tree.items()
-        for path, value in _leaves(branch, f"{name}.{key}").items()
-    }
+        changes.append(f"features.precision = {precision} (paper: float32)")
+    return changes

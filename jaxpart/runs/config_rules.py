@@ -1,4 +1,4 @@
-"""What a field of a configuration may be, and how a value that it may not be is told."""
+"""Rules for the values of configuration fields, and messages for values that break them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from jaxpart.errors import JaxpartError
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What a field may be.
+    """The allowed values of a field.
 
     Attributes:
       kind: A "whole" number, a finite "number", a "text", or a "switch" (True or False).
-      low: The least number.
-      high: The largest.
-      above: All numbers are larger than this one.
-      below: All are smaller than this one.
-      choices: The texts there are; none: any.
+      low: Inclusive lower limit.
+      high: Inclusive upper limit.
+      above: Exclusive lower limit.
+      below: Exclusive upper limit.
+      choices: The allowed texts; empty: any.
       aliases: Other names for choices.
-      prefix: Texts that begin with it are allowed beside the choices; "": none.
-      many: Whether the field is a tuple of such values, each named once; it may be empty.
+      prefix: Texts with this prefix are allowed besides the choices; "": none.
+      many: Whether the field is a tuple of such values without repetitions; it may be empty.
     """
 
     kind: Literal["whole", "number", "text", "switch"]
@@ -37,20 +37,20 @@ class Rule:
     many: bool = False
 
     def fault(self, value: Any) -> str | None:
-        """What is wrong with a value, to follow the field's name; None if nothing is."""
+        """What is wrong with a value, as a predicate; None if it is allowed."""
         if not self.many:
             return None if self._allows(value) else f"is {value!r}; {self.advice()}"
         if not isinstance(value, (tuple, list)):
             return f"is {value!r}; give a tuple, as ({value!r},)"
         seen: dict[Any, Any] = {}
-        for one in value:
-            if not self._allows(one):
-                return f"holds {one!r}; {self.advice()}"
-            same = self.aliases.get(one, one)
-            if same in seen:
-                also = "" if one == seen[same] else f" (as {seen[same]!r} and {one!r})"
-                return f"names {same!r} twice{also}; name it once"
-            seen[same] = one
+        for item in value:
+            if not self._allows(item):
+                return f"holds {item!r}; {self.advice()}"
+            name = self.aliases.get(item, item)
+            if name in seen:
+                also = "" if item == seen[name] else f" (as {seen[name]!r} and {item!r})"
+                return f"names {name!r} twice{also}; name it once"
+            seen[name] = item
         return None
 
     def _allows(self, value: Any) -> bool:
@@ -69,11 +69,11 @@ class Rule:
         return self.low <= value <= self.high and self.above < value < self.below
 
     def advice(self) -> str:
-        """What to give, as the end of a message."""
+        """The allowed values, as the end of a message."""
         if self.kind == "switch":
             return "choose between True and False"
         if self.kind == "text":
-            known = [one or "''" for one in (*self.choices, *self.aliases)]
+            known = [choice or "''" for choice in (*self.choices, *self.aliases)]
             known += [f"{self.prefix}NAME"] if self.prefix else []
             return f"choose from {', '.join(known)}" if known else "give a text"
         said = [
@@ -91,7 +91,7 @@ class Rule:
 
 
 def fields_of(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every field of a configuration by its dotted path, with its value."""
+    """Yields (dotted path, value) of every field of a configuration."""
     for name in config:
         value = config[name]
         if isinstance(value, Mapping) or hasattr(value, "to_dict"):
@@ -101,14 +101,14 @@ def fields_of(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def check_fields(config: Any, rules: Mapping[str, Rule]) -> None:
-    """Checks every field that there is a rule for.
+    """Checks every field that has a rule.
 
     Args:
       config: The configuration.
-      rules: By the field's dotted path.
+      rules: Rules by the field's dotted path.
 
     Raises:
-      JaxpartError: A field's value is not one that it may have.
+      JaxpartError: The value of a field is not allowed.
     """
     for path, value in fields_of(config):
         fault = rules[path].fault(value) if path in rules else None
@@ -128,14 +128,14 @@ NOT_NEGATIVE = Rule("number", low=0)
 SWITCH = Rule("switch")
 TEXT = Rule("text")
 TEXTS = Rule("text", many=True)
-"""Rules that many fields share."""
+"""Common rules."""
 
 
 def one_of(*choices: str) -> Rule:
-    """One of some texts."""
+    """A rule for one of some texts."""
     return Rule("text", choices=choices)
 
 
 def some_of(*choices: str) -> Rule:
-    """A tuple of some of these texts."""
+    """A rule for a tuple of some texts."""
     return Rule("text", choices=choices, many=True)

@@ -10,7 +10,7 @@ from jaxpart.io.files import on_disk
 
 
 def event_writer(folder: pathlib.Path) -> Any:
-    """A `tensorboardX.SummaryWriter` into a folder, which `tensorboard --logdir` shows.
+    """A `tensorboardX.SummaryWriter` for a folder, to be shown by `tensorboard --logdir`.
 
     Raises:
       JaxpartError: The package is not installed, or the folder is in a bucket.

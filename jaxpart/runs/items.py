@@ -1,4 +1,4 @@
-"""What a run keeps of single test items, TASK_DATA.npz: an array for each result, found by its key."""
+"""Results of a run for each test item, in TASK_DATA.npz: one array per result."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ _KEYS = "keys"
 
 
 def items_file(task: str, data: str) -> str:
-    """The name of the file that holds a task's results item by item.
+    """The name of the file with a task's results for each item.
 
     Args:
-      task: Its name.
-      data: The data set's; that of a configuration of tensorflow-datasets has a slash.
+      task: The task.
+      data: The data set; names of tensorflow-datasets may contain a slash.
     """
     return f"{task}_{data}.npz".replace("/", "_")
 
 
 def items_npz(items: Mapping[str, np.ndarray], results: Mapping[Key, np.ndarray]) -> bytes:
-    """The file.
+    """The file's content: arrays on the items by name, each result's array by its key's label, and "keys".
 
-    It holds the arrays of the items by name; each result's array under its key's label; and "keys",
-    [result, field], the fields of each result's `Key`.
+    "keys" [result, field] has the fields of each result's `Key`.
 
     Args:
-      items: What the items are: ids, labels, …
-      results: What came out for each.
+      items: Arrays on the items: ids, labels, …
+      results: The result of each item, by key.
     """
     keys = np.array([list(key) for key in results], np.str_).reshape(-1, len(Key._fields))
     return npz({**items, **{key.label: array for key, array in results.items()}, _KEYS: keys})
@@ -42,7 +41,7 @@ def items_npz(items: Mapping[str, np.ndarray], results: Mapping[Key, np.ndarray]
 def read_items(
     path: pathlib.Path, advice: str
 ) -> tuple[dict[str, np.ndarray], dict[Key, np.ndarray]]:
-    """The items' arrays and the results of what `items_npz` wrote.
+    """Reads a file written by `items_npz`: arrays on the items, and results by key.
 
     Args:
       path: The file.

@@ -1,4 +1,4 @@
-"""The figures of the paper's tables, as it published them."""
+"""The results in the paper's tables."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ METHODS = {
     "cae": "CAE",
     "ibot": "iBOT",
 }
-"""How the paper writes the methods, in the order of its tables."""
+"""Names of the methods in the paper, in the order of its tables."""
 
 CHECKSUMS = {"deit": ("b5f2ef4d", "80ecf9dd")}
-"""First digits of the SHA-256 of released files, by method, where their publishers give any: DeiT's own
-and timm's vit_base_patch16_224, one of which made the paper's DeiT figures. A file's name has them."""
+"""First digits of the SHA-256 of released files, by method, as in the names of the files: DeiT's own and
+timm's vit_base_patch16_224, one of which gave the paper's DeiT results."""
 
 
 @functools.cache
 def results() -> Mapping[str, Any]:
-    """Every figure of the paper's tables in percent, with its "source"."""
+    """All results in the paper's tables in percent, with their "source"."""
     file = importlib.resources.files("jaxpart") / "assets" / "paper_results.json"
     return json.loads(file.read_text(encoding="utf-8"))
 
 
 def figure(table: str, method: str, column: str) -> float | None:
-    """A figure of the paper, in percent; None where it has none.
+    """A result in the paper, in percent; None if it has none.
 
     Args:
-      table: Its key in `results`.
-      method: As the paper writes it.
-      column: Key in the table's row.
+      table: Key of the table in `results`.
+      method: The method's name in the paper.
+      column: Key of the column.
     """
     return results().get(table, {}).get(method, {}).get(column)

@@ -1,6 +1,6 @@
-"""Results as rows: every value with what it is of, in plain fields.
+"""Results as rows: every value with its data set, task, metric and so on, in plain fields.
 
-results.json holds a list of them under "rows"; a data frame of it is one line:
+results.json has a list of them under "rows", which opens as a data frame in one line:
 
     pandas.DataFrame(json.load(open("RUN/results.json"))["rows"])
 """
@@ -16,11 +16,11 @@ from jaxpart.errors import JaxpartError
 from jaxpart.io.files import from_json
 
 VERSION = 2
-"""Of results.json. The first one had names in place of rows."""
+"""Version of results.json. Version 1 had names instead of rows."""
 
 
 class Key(NamedTuple):
-    """What a value is of; see `Row`."""
+    """Identifies a result; see `Row`."""
 
     data: str
     task: str
@@ -31,17 +31,17 @@ class Key(NamedTuple):
 
     @property
     def series(self) -> str:
-        """Head and representation for a table or a legend, "linear/cls_token"."""
+        """Head and representation, for tables and legends: "linear/cls_token"."""
         return "/".join(filter(None, (self.head, self.representation)))
 
     @property
     def label(self) -> str:
-        """What tells it from other results of the task, "linear/cls_token/best"."""
+        """Identifies the result within its task: "linear/cls_token/best"."""
         return "/".join(filter(None, (self.series, self.metric, self.group)))
 
     @property
     def name(self) -> str:
-        """All of it for a reader, "cub_parts/classification/linear/cls_token/best"."""
+        """The whole key: "cub_parts/classification/linear/cls_token/best"."""
         return "/".join((self.data, self.task, self.label))
 
 
@@ -50,20 +50,19 @@ class Row:
     """One result.
 
     Attributes:
-      data: Canonical name of the data set: "critters", "cub_parts"; of segmentation, of its setting.
+      data: Canonical name of the data set ("critters", "cub_parts"), or of the segmentation setting.
       task: "retrieval", "classification", …
       metric: "AP", "mIoU", "best", "patches", …
-      value: A share of 1, or a count, which is an integer.
-      head: What reads or asks: "linear", "knn", "own" (the encoder's classifier), "paper@5%",
-        "incontext", "kmeans@8"; of masked parts the query. "baseline" and "untrained": without a trained
-        encoder.
-      representation: "embedding", "block5/embedding"; of masked parts the space, "pixels"; of the head
-        "baseline" which one, "chance".
-      group: What it is restricted to: a part, a class, "seed 1", "rate 0.1"; of the task layers what is
-        looked for, "parts" or "objects". Empty: everything.
-      low: Lower end of its 95 % interval.
-      high: Upper end.
-      sd: Standard deviation over the run's seeds, where there are several.
+      value: A score from 0 to 1, or an integer count.
+      head: "linear", "knn", "own" (the encoder's classifier), "paper@5%", "incontext", "kmeans@8"; for
+        masked parts the query. "baseline" and "untrained": without a trained encoder.
+      representation: "embedding", "block5/embedding"; for masked parts the space, "pixels"; for baselines
+        their name, "chance".
+      group: A subset: a part, a class, "seed 1", "rate 0.1"; for the task layers "parts" or "objects".
+        Empty: everything.
+      low: Lower end of the 95 % interval.
+      high: Upper end of the 95 % interval.
+      sd: Standard deviation over the run's seeds, if there are several.
     """
 
     data: str
@@ -79,16 +78,16 @@ class Row:
 
     @property
     def key(self) -> Key:
-        """What the value is of."""
+        """The key, without values."""
         return Key(self.data, self.task, self.metric, self.head, self.representation, self.group)
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Both ends of its 95 % interval; None where there is none."""
+        """Both ends of the 95 % interval; None if there is none."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
     def fields(self) -> dict[str, Any]:
-        """Its fields for JSON, without those that have their default."""
+        """The fields for JSON, without defaults."""
         return {
             field.name: value
             for field in dataclasses.fields(self)
@@ -97,40 +96,40 @@ class Row:
 
 
 def select(rows: Iterable[Row], **fields: str) -> list[Row]:
-    """The rows whose fields have these values, in their order; a field that is not named may be any."""
-    return [row for row in rows if all(getattr(row, name) == is_ for name, is_ in fields.items())]
+    """The rows whose fields have these values, in order."""
+    return [row for row in rows if all(getattr(row, k) == value for k, value in fields.items())]
 
 
-def one(rows: Iterable[Row], *key: str, **fields: str) -> Row | None:
-    """The row of a key, or None; fields of `Key` that are not given are empty.
+def find_row(rows: Iterable[Row], *key: str, **fields: str) -> Row | None:
+    """The row with a key, or None; fields of `Key` default to "".
 
-    >>> one(rows, "critters", "retrieval", "AP", representation="embedding")
+    >>> find_row(rows, "critters", "retrieval", "AP", representation="embedding")
     """
-    wanted = Key(*key, **fields)
-    return next((row for row in rows if row.key == wanted), None)
+    target = Key(*key, **fields)
+    return next((row for row in rows if row.key == target), None)
 
 
 def by_key(rows: Iterable[Row]) -> dict[Key, Row]:
-    """Rows by what they are of."""
+    """Rows by their keys."""
     return {row.key: row for row in rows}
 
 
 def read_rows(document: Mapping[str, Any], where: object) -> list[Row]:
-    """The rows of a document, as results.json is one.
+    """The rows of a document such as results.json.
 
     Args:
-      document: As JSON has it: "version" and "rows".
+      document: The parsed JSON with "version" and "rows".
       where: The file, for the message.
 
     Raises:
-      JaxpartError: It is of another version, or does not hold rows.
+      JaxpartError: It has another version, or no rows.
     """
     check_version(document, where)
     return parse_rows(document.get("rows"), where)
 
 
 def check_version(document: Mapping[str, Any], where: object) -> None:
-    """Refuses results that another version of jaxpart wrote, with a `JaxpartError`."""
+    """Raises `JaxpartError` for results in another version of the format."""
     version = document.get("version")
     if version is None and ("values" in document or "entries" in document):
         raise JaxpartError(
@@ -143,12 +142,12 @@ def check_version(document: Mapping[str, Any], where: object) -> None:
         )
 
 
-def parse_rows(found: Any, where: object) -> list[Row]:
-    """Rows of what JSON has of them; see `read_rows`."""
-    if not isinstance(found, list):
-        raise JaxpartError(f"{where} is not what a run writes as results.json: it has no rows")
+def parse_rows(entries: Any, where: object) -> list[Row]:
+    """Parses the "rows" of a document; see `read_rows`."""
+    if not isinstance(entries, list):
+        raise JaxpartError(f"{where} is not a run's results.json: it has no rows")
     rows = []
-    for i, fields in enumerate(found):
+    for i, fields in enumerate(entries):
         try:
             rows.append(parse_row(fields))
         except ValueError as error:
@@ -157,10 +156,10 @@ def parse_rows(found: Any, where: object) -> list[Row]:
 
 
 def parse_row(fields: Any) -> Row:
-    """A row of its `fields`; null is NaN, a field that is left out has its default.
+    """Parses a row from its `fields`: null is NaN, and missing fields have their defaults.
 
     Raises:
-      ValueError: They are not those of a row.
+      ValueError: The fields are invalid.
     """
     if not isinstance(fields, dict):
         raise ValueError(f"{fields!r} is not a row")
@@ -179,7 +178,7 @@ def parse_row(fields: Any) -> Row:
 
 @functools.cache
 def _fields() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """Names of the fields of a row: of those that are texts, of those that have no default, of all."""
+    """Names of a row's fields: of the texts, of those without a default, and of all."""
     fields = dataclasses.fields(Row)
     texts = frozenset(Key._fields)
     needed = frozenset(f.name for f in fields if f.default is dataclasses.MISSING)

@@ -1,4 +1,4 @@
-"""The table that a run prints at its end: a section per task."""
+"""The table that a run prints at the end, with one section per task."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import rich.table
 from jaxpart.runs.rows import Row
 
 _WIDTHS = 40, 100
-"""Columns that a table takes at least and at most."""
+"""Minimum and maximum width of a table, in characters."""
 
 
 def line_width() -> int:
-    """Columns of the terminal, within bounds; elsewhere the most."""
+    """The width of the terminal within these limits; the maximum without a terminal."""
     least, most = _WIDTHS
     if sys.stdout is None or not sys.stdout.isatty():
         return most
@@ -29,11 +29,11 @@ def line_width() -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """What a task has to show.
+    """The results of a task.
 
     Attributes:
-      columns: Headings, the task's name first; numbers are to the right of it, the last is prose.
-      rows: Cells under them.
+      columns: Headings: the task's name, columns of numbers, and a column of text.
+      rows: Cells of each row.
     """
 
     columns: Sequence[str]
@@ -41,31 +41,20 @@ class Section:
 
 
 def percent(share: float) -> str:
-    """A share of 1 in percent, with one decimal."""
+    """A number in percent, with one decimal."""
     return f"{100 * share:.1f}"
 
 
 def interval(row: Row | None) -> str:
-    """The 95 % interval of a result in percent, "91.2 to 93.4"; empty where there is none."""
+    """The 95 % interval of a result in percent, "91.2 to 93.4"; "" if there is none."""
     if row is None or row.interval is None:
         return ""
     low, high = row.interval
     return f"{percent(low)} to {percent(high)}"
 
 
-def results_table(encoder: Mapping[str, Any], sections: Sequence[Section]) -> str:
-    """All sections under one title, as text.
-
-    Args:
-      encoder: What results.json says of the encoder: its name, whether it is trained, whose weights it
-        has, and its precision where that is not the reference.
-      sections: One per task.
-    """
-    return sections_text(encoder_name(encoder), sections)
-
-
 def encoder_name(encoder: Mapping[str, Any]) -> str:
-    """An encoder in a title, with what has to be said of it, from what results.json says."""
+    """An encoder's title from its entry in results.json: name, precision, weights, and so on."""
     trained = (
         "" if encoder["trained"] else " (UNTRAINED, random weights: says nothing of the method)"
     )
@@ -81,12 +70,12 @@ def encoder_name(encoder: Mapping[str, Any]) -> str:
 
 
 def rules_line(task: str, rules: Mapping[str, str]) -> str:
-    """What was decided for an encoder without being asked, "segmentation: resize opencv"."""
+    """The options that were chosen automatically for an encoder, "segmentation: resize opencv"."""
     return f"{task}: {'; '.join(f'{name}: {value}' for name, value in rules.items())}"
 
 
 def sections_text(title: str | None, sections: Sequence[Section]) -> str:
-    """Sections below each other, the first under a title, as text."""
+    """Sections below one another as text, with a title above the first."""
     parts: list[str] = []
     for i, section in enumerate(sections):
         table = rich.table.Table(title=title if i == 0 else None, box=rich.box.SIMPLE)

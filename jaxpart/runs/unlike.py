@@ -1,4 +1,4 @@
-"""In what runs differ whose results stand beside each other: options, arithmetic, pictures."""
+"""Differences between compared runs that affect their results: options, precision, images."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ _BESIDE_ENDS = (
     ".own_classifier",
     ".encoder_batch_size",
 )
-"""Fields of tasks that decide what is measured and how it is computed, and no figure."""
+"""Fields of tasks that do not affect single results, only which are computed and how."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What a run was made with.
+    """The configuration and inputs of a run.
 
     Attributes:
-      label: Names it in a sentence.
-      config: Its whole configuration; empty: not known.
-      identity: What its encoder and data were, by what `WorkDir.belongs_to` calls them.
+      label: Its name in messages.
+      config: Its whole configuration; empty if unknown.
+      identity: Identities of its encoder and data, see `WorkDir.belongs_to`.
     """
 
     label: str
@@ -60,19 +60,19 @@ class Facts:
 
 
 def read_facts(folder: pathlib.Path, label: str) -> Facts:
-    """What a work directory says of its run; nothing where the files are not there.
+    """Reads the facts of a work directory; missing files count as empty.
 
     Raises:
-      JaxpartError: One is damaged.
+      JaxpartError: A file is damaged.
     """
     return Facts(label, _json(folder / "config.json"), _json(folder / IDENTITY))
 
 
 def unlike(runs: Sequence[Facts], task: str, data: Sequence[str]) -> list[str]:
-    """A sentence for everything that decides a result of a task and is not alike in all runs.
+    """A sentence for each difference between runs that affects the results of a task.
 
     Args:
-      runs: Those whose results stand beside each other.
+      runs: The compared runs.
       task: Name of the task.
       data: The results' data sets.
     """
@@ -92,14 +92,14 @@ def unlike(runs: Sequence[Facts], task: str, data: Sequence[str]) -> list[str]:
         if what.startswith(of_data) and (groups := _groups(values)):
             shown = " against ".join(", ".join(labels) for labels in groups.values())
             said.append(
-                f"They did not see the same pictures and annotations, {what.removeprefix('the data of ')}: "
+                f"They did not use the same images and annotations, {what.removeprefix('the data of ')}: "
                 f"{shown}."
             )
     return said
 
 
 def _groups(values: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Labels by the value that they share; nothing where it is one."""
+    """Labels by value; empty if all have the same value."""
     groups: dict[str, list[str]] = {}
     for label, value in values.items():
         groups.setdefault(str(value), []).append(label)
@@ -109,7 +109,7 @@ def _groups(values: Mapping[str, Any]) -> dict[str, list[str]]:
 def _deciding(
     config: Mapping[str, Any], task: str, data: Sequence[str]
 ) -> Iterator[tuple[str, Any]]:
-    """The fields that decide a task's results, with their values."""
+    """Yields the fields that affect a task's results, with their values."""
     drawn = any(name.startswith("critters") for name in data)
     settings = tuple(f"segmentation.settings.{setting_name(name)}." for name in data)
     tasks = (f"{task}.", "retrieval.") if task == "layers" else (f"{task}.",)

@@ -1,4 +1,4 @@
-"""The folder of a run: everything that is needed to repeat it, and what came out."""
+"""The folder of a run: everything needed to repeat it, and its results."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from jaxpart.io.files import (
     sealed_json,
     to_json,
 )
+from jaxpart.runs.config_rules import fields_of
 from jaxpart.runs.events import event_writer
 from jaxpart.runs.rows import Key, Row, parse_row
 
 _METRICS = "metrics.jsonl"
 IDENTITY = "identity.json"
-_PLACES = ("data.root", "encoder.checkpoint", "encoders", "features.folder")
+_PATHS = ("data.root", "encoder.checkpoint", "encoders", "features.folder")
 _SUM = "crc32"
 Measured = Key | tuple[str, int]
-"""What a line of metrics.jsonl is of: a result, or a name and a step of training."""
+"""Identifies a line of metrics.jsonl: the key of a result, or a name and a training step."""
 
 _PACKAGES = (
     "jaxpart",
@@ -46,7 +47,7 @@ _PACKAGES = (
 
 
 def default_workdir(name: str) -> pathlib.Path:
-    """A fresh folder under ./runs."""
+    """A new folder name below ./runs."""
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     base = pathlib.Path("runs") / f"{name}-{now}"
     return next(
@@ -57,12 +58,12 @@ def default_workdir(name: str) -> pathlib.Path:
 
 
 def read_metrics(file: pathlib.Path) -> dict[Measured, str]:
-    """The lines of metrics.jsonl by what they are of, the last of each; one that was cut off is dropped.
+    """The lines of metrics.jsonl by what they measure, the last of each; a truncated last line is dropped.
 
     Raises:
       JaxpartError: A line is damaged.
     """
-    found: dict[Measured, str] = {}
+    line_of: dict[Measured, str] = {}
     try:
         *lines, rest = file.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError as error:
@@ -71,7 +72,7 @@ def read_metrics(file: pathlib.Path) -> dict[Measured, str]:
         try:
             entry = json.loads(line)
             if not isinstance(entry, dict):
-                raise ValueError("no measurement")
+                raise ValueError("it is not a measurement")
             if _SUM in entry and entry.pop(_SUM) != _crc(entry):
                 raise ValueError("it was modified after it was written")
             entry.pop("time", None)
@@ -85,14 +86,14 @@ def read_metrics(file: pathlib.Path) -> dict[Measured, str]:
                     f"another --workdir"
                 )
             else:
-                raise ValueError("no measurement")
+                raise ValueError("it is not a measurement")
         except (ValueError, TypeError, RecursionError) as error:
             raise JaxpartError(
                 f"{file}, line {number} is damaged ({error}); copy the file again, or start over "
                 "with another --workdir"
             ) from error
-        found[what] = line
-    return found
+        line_of[what] = line
+    return line_of
 
 
 def _crc(entry: Mapping[str, Any]) -> str:
@@ -102,14 +103,12 @@ def _crc(entry: Mapping[str, Any]) -> str:
 class WorkDir:
     """Writes config.json, identity.json, versions.json, metrics.jsonl and results.json.
 
-    What has no value, as the mIoU of images whose pixels are all ignored, is null there. Files that are
-    read back have checksums, which are looked at then.
+    Undefined values, such as the mIoU of images whose pixels are all ignored, are null. Files that are read
+    back have checksums.
 
-    A folder belongs to a configuration, and to the encoder and the data that it was begun with, wherever
-    these lie: see `belongs_to`.
+    A folder belongs to one configuration, encoder and data, independent of their paths: see `belongs_to`.
 
-    A run that was ended goes on in the same folder: what it measured stays, and what is measured again
-    takes the place of what was.
+    An interrupted run resumes in the same folder: measurements are kept, and replaced if they are repeated.
     """
 
     def __init__(
@@ -120,13 +119,13 @@ class WorkDir:
         writes: bool = True,
         tensorboard: bool = False,
     ) -> None:
-        """Makes the folder.
+        """Creates or reopens the folder.
 
         Args:
           path: The folder.
           config: The whole configuration.
-          writes: False for processes beside the main one, which leave the files to it.
-          tensorboard: Whether what is measured is also written as TensorBoard events.
+          writes: False for processes other than the main one, which do not write.
+          tensorboard: Whether to also write TensorBoard events.
 
         Raises:
           JaxpartError: The folder cannot be written, or belongs to a run with another configuration.
@@ -148,7 +147,7 @@ class WorkDir:
             self.file("config.json", sealed_json(config).encode())
             self.file("versions.json", (to_json(_versions()) + "\n").encode())
             self._read_metrics()
-            if not in_bucket(path):  # which knows no appending
+            if not in_bucket(path):  # buckets cannot append
                 self._metrics = (path / _METRICS).open("a", encoding="utf-8")
         except OSError as error:
             raise self._unwritable(error) from error
@@ -160,7 +159,7 @@ class WorkDir:
         )
 
     def _read_identity(self) -> None:
-        """Reads whose folder it is, or notes that it is nobody's, before anything else is written."""
+        """Reads the identities of the folder, or creates an empty file before any other."""
         file = self.path / IDENTITY
         if file.exists():
             self._identity = _read_json(file)
@@ -175,14 +174,14 @@ class WorkDir:
             self.file(IDENTITY, sealed_json({}).encode())
 
     def belongs_to(self, what: str, identity: str) -> None:
-        """Says what a run is of; the folder takes no other of that name from now on.
+        """Binds the folder to an encoder or data set.
 
         Args:
           what: "the encoder", "the data cub_parts (test)".
-          identity: What tells it from any other, not where it lies: a digest, say.
+          identity: Identifies its content, independent of its path; usually a hash.
 
         Raises:
-          JaxpartError: The folder belongs to another one, or cannot be written.
+          JaxpartError: The folder is bound to another identity, or cannot be written.
         """
         if not self._writes or self._identity.get(what) == identity:
             return
@@ -196,10 +195,10 @@ class WorkDir:
         self.file(IDENTITY, sealed_json(self._identity).encode())
 
     def reads(self, task: str, *sources: Source) -> None:
-        """Says what a run reads: it `belongs_to` these pictures and annotations.
+        """Binds the folder to images and annotations, see `belongs_to`.
 
         Args:
-          task: What they are for, "cub_parts/classification".
+          task: Their use, "cub_parts/classification".
           sources: Data set splits.
 
         Raises:
@@ -209,7 +208,7 @@ class WorkDir:
             self.belongs_to(f"the data of {task} ({source.info.split})", identity_of(source))
 
     def _read_metrics(self) -> None:
-        """Reads what an earlier process measured."""
+        """Reads the measurements of earlier processes."""
         file = self.path / _METRICS
         if file.exists():
             self._measured = read_metrics(file)
@@ -224,25 +223,25 @@ class WorkDir:
             return
         changes = config_changes(_read_json(file), config)
         if changes:
-            shown = "; ".join(f"{k}: {there} there, {now} now" for k, (there, now) in changes[:5])
+            shown = "; ".join(f"{k}: {old} there, {new} now" for k, (old, new) in changes[:5])
             raise JaxpartError(
                 f"{self.path} belongs to a run with another configuration ({shown}); name another "
                 f"--workdir"
             )
 
     def row(self, row: Row) -> None:
-        """Appends a result to metrics.jsonl: its fields, and when it was measured."""
+        """Appends a result and the time to metrics.jsonl."""
         self._append(row.key, row.fields())
         if self._events is not None:
             self._events.add_scalar(row.key.name, row.value, 0)
 
     def metric(self, name: str, value: float, *, step: int) -> None:
-        """Appends a measurement of a training to metrics.jsonl.
+        """Appends a measurement during training to metrics.jsonl.
 
         Args:
-          name: What is measured.
+          name: Name of the metric.
           value: Its value.
-          step: When.
+          step: Training step.
         """
         self._append((name, step), {"name": name, "step": step, "value": value})
         if self._events is not None:
@@ -265,7 +264,7 @@ class WorkDir:
             raise self._unwritable(error) from error
 
     def measured(self) -> list[dict[str, Any]]:
-        """All measurements so far, those before a resume too; the last of each."""
+        """The last of each measurement so far, including those before a resume."""
         entries = (json.loads(line) for line in self._measured.values())
         return [
             {k: v for k, v in entry.items() if k != _SUM} | {"value": from_json(entry["value"])}
@@ -273,7 +272,7 @@ class WorkDir:
         ]
 
     def finish(self, results: dict[str, Any]) -> None:
-        """Writes results.json, and metrics.jsonl anew without what was measured twice."""
+        """Writes results.json, and rewrites metrics.jsonl without repeated measurements."""
         if not self._writes:
             return
         if self._events is not None:
@@ -287,10 +286,10 @@ class WorkDir:
             raise self._unwritable(error) from error
 
     def file(self, name: str, content: bytes) -> None:
-        """Writes a file of the run, whole or not at all; only the main process does.
+        """Writes a file of the run atomically; only in the main process.
 
         Args:
-          name: Its path below the folder; folders on the way are made.
+          name: Its path below the folder; parent folders are created.
           content: Its bytes.
 
         Raises:
@@ -310,12 +309,12 @@ def config_changes(
 ) -> list[tuple[str, tuple[Any, Any]]]:
     """Fields of two configurations that differ: (name, (before, now)).
 
-    Where the encoder and the data lie is left out: `WorkDir.belongs_to` says whether they are the same.
+    Paths of the encoder and the data are ignored, since `WorkDir.belongs_to` compares their content.
     """
-    theirs, ours = _leaves(before), _leaves(json.loads(json.dumps(now)))
-    names = sorted(ours.keys() | theirs.keys())
-    pairs = ((name, (theirs.get(name), ours.get(name))) for name in names if name not in _PLACES)
-    return [(name, (there, here)) for name, (there, here) in pairs if there != here]
+    old, new = dict(fields_of(before)), dict(fields_of(json.loads(json.dumps(now))))
+    names = sorted((old.keys() | new.keys()) - set(_PATHS))
+    changes = ((name, (old.get(name), new.get(name))) for name in names)
+    return [(name, (then, now)) for name, (then, now) in changes if then != now]
 
 
 def _read_json(file: pathlib.Path) -> dict[str, Any]:
@@ -323,16 +322,6 @@ def _read_json(file: pathlib.Path) -> dict[str, Any]:
         return parse_json(file.read_bytes())
     except ValueError as error:
         raise JaxpartError(f"{file} is damaged ({error}); name another --workdir") from error
-
-
-def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {
-        path: value
-        for key, branch in tree.items()
-        for path, value in _leaves(branch, f"{prefix}.{key}" if prefix else key).items()
-    }
 
 
 def _versions() -> dict[str, str]:

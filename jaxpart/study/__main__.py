@@ -1,4 +1,4 @@
-"""Results of studies put together: python -m jaxpart.study collect|show|write
+"""Combines the results of studies: python -m jaxpart.study collect|show|write
 
 collect STUDY …      stores the results of studies' work directories in the package
 show [STUDY …]       prints their table and claims; without a name, of the stored results

@@ -23,10 +23,10 @@ _OBJECT = (_LINEAR[0], _ATTENTIVE[0], segmented("object"))
 _PART = (_ENCODED, _LINEAR[1], _ATTENTIVE[1], segmented("part"))
 
 _FAR = 0.05
-"""What "far better" is at least: points of AP, as a share of 1."""
+"""The smallest difference in AP that counts as "far better", as a fraction."""
 
 _TRAILS = 0.02
-"""What "does not trail" may still be behind, as a share of 1."""
+"""The largest deficit that still counts as "does not trail", as a fraction."""
 
 _SPACES = (("mae", "pixels"), ("beit", "tokens"), ("cae", "tokens"), ("cae", "representation"))
 
@@ -165,4 +165,4 @@ def _fifth() -> Claim:
 
 
 CLAIMS = (_first(), _second(), _third(), _fourth(), _fifth())
-"""In the paper's order."""
+"""The claims in the paper's order."""

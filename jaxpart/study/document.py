@@ -1,4 +1,4 @@
-"""docs/study.md: the study's results as a page, made of them and of nothing else."""
+"""Writes docs/study.md from a study's results."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def document(study: Study) -> str:
     """The page, as Markdown.
 
     Args:
-      study: What is shown.
+      study: The study.
     """
     parts = [
         _HEAD,
@@ -118,7 +118,7 @@ def _table(entries: Sequence[Entry]) -> str:
 
 def _claims(entries: Sequence[Entry]) -> str:
     judged = verdicts.judge(entries, claims.CLAIMS)
-    # What the modules say of themselves, without their headings.
+    # the modules' docstrings without their first lines
     said, rules = ((m.__doc__ or "").split("\n\n", 1)[1].strip() for m in (claims, verdicts))
     text = [f"## The claims\n\n{said}\n\n{rules}"]
     text.append(
@@ -146,12 +146,12 @@ def _claims(entries: Sequence[Entry]) -> str:
 
 
 def _layers(entries: Sequence[Entry]) -> str:
-    """From part to whole, one row per layer."""
+    """The section on part-to-whole, a row per layer."""
     rows = by_row(entries)
     layers = dict.fromkeys(
         row.key
-        for mine in rows.values()
-        for entry in mine
+        for members in rows.values()
+        for entry in members
         for row in select(entry.rows, data=DATA, task="layers", metric="AP", group="parts")
     )
     if not layers:
@@ -159,14 +159,16 @@ def _layers(entries: Sequence[Entry]) -> str:
     table = []
     for layer in layers:
         cells = []
-        for mine in rows.values():
-            found = [figure_of(mine, layer._replace(group=what)) for what in ("parts", "objects")]
-            if layer.head:  # a baseline: of the data alone
-                found = [figure and Figure(figure.value, None, None, 1) for figure in found]
+        for members in rows.values():
+            figures = [
+                figure_of(members, layer._replace(group=group)) for group in ("parts", "objects")
+            ]
+            if layer.head:  # a baseline, which depends on the data alone
+                figures = [figure and Figure(figure.value, None, None, 1) for figure in figures]
             cells.append(
                 "–"
-                if found[0] is None
-                else " / ".join(written(figure, between=" ") for figure in found if figure)
+                if figures[0] is None
+                else " / ".join(written(figure, between=" ") for figure in figures if figure)
             )
         table.append([label(layer) if layer.head else f"`{label(layer)}`", *cells])
     return (
@@ -179,17 +181,17 @@ def _layers(entries: Sequence[Entry]) -> str:
 
 
 def _hidden(entries: Sequence[Entry]) -> str:
-    """From part to part, one row per method and space."""
+    """The section on part-to-part, a row per method and space."""
     table = []
-    wanted = {"data": DATA, "task": "masked_parts", "metric": "AP", "group": ""}
-    for name, mine in by_row(entries).items():
+    fields = {"data": DATA, "task": "masked_parts", "metric": "AP", "group": ""}
+    for name, members in by_row(entries).items():
         asked = dict.fromkeys(
-            row.key for entry in mine for row in select(entry.rows, **wanted, head="part")
+            row.key for entry in members for row in select(entry.rows, **fields, head="part")
         )
         for key in asked:
             chance = key._replace(head=BASELINE, representation="chance")
             keys = [chance, *(key._replace(head=query) for query in QUERIES)]
-            cells = [written(figure_of(mine, key), between=" ") for key in keys]
+            cells = [written(figure_of(members, key), between=" ") for key in keys]
             table.append([f"{_named(name)}, {key.representation}", *cells])
     if not table:
         return ""
@@ -214,8 +216,8 @@ def _training(entries: Sequence[Entry]) -> str:
             str(entry.pretraining.get("commit", ""))[:10] or "–",
             f"`{entry.encoder['digest'][:12]}`",
         ]
-        for mine in by_row(entries).values()
-        for entry in mine
+        for members in by_row(entries).values()
+        for entry in members
     ]
     heading = ["encoder", "seed", "images seen", "seconds", "commit", "weights"]
     return "## The encoders\n\n" + _grid(heading, table)

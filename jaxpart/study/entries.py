@@ -1,4 +1,4 @@
-"""What a study measured: an entry per encoder; those that were run once by us lie in the package."""
+"""The results of a study, an entry per encoder; some are stored in the package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STORED = pathlib.Path(__file__).resolve().parent / "results.json"
 """Results of several pretrainings of each method, run once and stored."""
 
 _ELSEWHERE = ("encoders", "encoder", "method", "seeds", "features", "report", "tensorboard")
-"""Fields of a configuration that do not decide what a figure means."""
+"""Fields of a configuration that do not affect the meaning of a number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Entry:
 
     Attributes:
       row: Its row in the table.
-      seed: Of its pretraining, or None.
-      encoder: As results.json of its run has it: name, trained, digest, width, depth.
-      pretraining: Images seen, seconds and commit, as far as they are known.
+      seed: Seed of its pretraining, or None.
+      encoder: From its results.json: name, trained, digest, width, depth.
+      pretraining: Images seen, seconds and commit, as far as known.
       rows: Results.
     """
 
@@ -39,10 +39,10 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Entries that may stand in one table.
+    """Entries that are comparable in one table.
 
     Attributes:
-      options: The configuration's fields that decide what a figure means; the same for all entries.
+      options: The configuration's fields that affect the results; the same for all entries.
       entries: In the order of their rows.
     """
 
@@ -50,7 +50,7 @@ class Study:
     entries: Sequence[Entry]
 
     def document(self) -> dict[str, Any]:
-        """What results.json holds of them."""
+        """The contents of results.json."""
         return {
             "version": VERSION,
             "options": dict(self.options),
@@ -63,7 +63,7 @@ class Study:
 
 
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration, as JSON has it, that decide what a figure means."""
+    """The fields of a JSON configuration that affect the results."""
     return {key: value for key, value in config.items() if key not in _ELSEWHERE}
 
 
@@ -71,7 +71,7 @@ def read_study(path: str | pathlib.Path) -> Study:
     """Reads the results of a study: its work directory, or a file of stored results.
 
     Raises:
-      JaxpartError: It is not there, not finished, damaged, or not of a study.
+      JaxpartError: It is missing, not finished, damaged, or not of a study.
     """
     file = path_of(path)
     file = file / "results.json" if file.is_dir() else file
@@ -81,13 +81,13 @@ def read_study(path: str | pathlib.Path) -> Study:
             f"configs/study.py --workdir {path}` to its end"
         )
     try:
-        found = parse_json(file.read_bytes())
-        check_version(found, file)
+        document = parse_json(file.read_bytes())
+        check_version(document, file)
         entries = [
             Entry(**entry | {"rows": parse_rows(entry.get("rows"), f"{file}, entry {i}")})
-            for i, entry in enumerate(found["entries"])
+            for i, entry in enumerate(document["entries"])
         ]
-        return Study(dict(found["options"]), entries)
+        return Study(dict(document["options"]), entries)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise JaxpartError(
             f"{file} is not the results of a study ({error!r}); name the work directory of one"
@@ -95,12 +95,12 @@ def read_study(path: str | pathlib.Path) -> Study:
 
 
 def stored_study() -> Study | None:
-    """The stored results, or None where none came with jaxpart."""
+    """The results stored in the package, or None."""
     return read_study(STORED) if STORED.is_file() else None
 
 
 def merge(studies: Iterable[Study]) -> Study:
-    """All entries, of equal options; where one encoder is there twice, the first counts.
+    """Merges studies with equal options; of equal entries the first is kept.
 
     Raises:
       JaxpartError: Options differ, or two encoders have the same row and seed.
@@ -130,5 +130,5 @@ def merge(studies: Iterable[Study]) -> Study:
 
 
 def store(study: Study, path: pathlib.Path) -> None:
-    """Writes results for the package. Raises `JaxpartError` if the file cannot be written."""
+    """Writes results to store in the package. Raises `JaxpartError` if the file cannot be written."""
     write_json(path, study.document())

@@ -1,4 +1,4 @@
-"""A study from beginning to end: every encoder measured in a work directory of its own, then one table."""
+"""Runs a study: measures every encoder in its own work directory, then makes one table."""
 
 from __future__ import annotations
 
@@ -34,28 +34,27 @@ from jaxpart.tasks.segmentation.options import setting_name, setting_of
 def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
     """Measures every encoder that a configuration names; writes results.json of each and of all.
 
-    A study that was ended goes on with the encoder it was at: those that have results are not run
-    again.
+    An interrupted study resumes: encoders that have results are not run again.
 
     Args:
       config: See `jaxpart.config.study_config`.
-      path: The study's work directory; an encoder's is a folder in it.
-      progress: Shows how far it is.
+      path: The study's work directory; each encoder's is a folder in it.
+      progress: Shows the progress.
 
     Returns:
-      What was measured; with `config.seeds` above 1, with the stored results of the other seeds.
+      The results; with `config.seeds` above 1, including the stored results of the other seeds.
 
     Raises:
-      JaxpartError: A user's mistake, in one sentence.
+      JaxpartError: The configuration, an encoder or a work directory is wrong.
     """
-    check_config(config)  # told before anything is made
+    check_config(config)  # reports mistakes before anything is written
     tasks.chosen(config)
     members = find_members(config.encoders)
     for member in members:
         check_config(member_config(config, member))
-    given = json.loads(config.to_json_best_effort())
-    stored = _stored(config, given)
-    workdir = WorkDir(path, given, writes=devices.is_main())
+    options = json.loads(config.to_json_best_effort())
+    stored = _stored(config, options)
+    workdir = WorkDir(path, options, writes=devices.is_main())
     workdir.belongs_to("the list of encoders", ", ".join(sorted(m.label for m in members)))
     for member in members:
         workdir.belongs_to(f"the encoder {member.label}", member.digest)
@@ -64,13 +63,13 @@ def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
     for number, member in enumerate(members, 1):
         progress.say(f"encoder {number} of {len(members)}: {member.label}")
         results = _measured(config, member, path / member.label, progress)
-        about = results["encoder"]
+        encoder = results["encoder"]
         rows = read_rows(results, path / member.label)
-        entries.append(Entry(member.row, member.seed, about, member.pretraining, rows))
-    study = merge([Study(options_of(given), entries), *stored])
+        entries.append(Entry(member.row, member.seed, encoder, member.pretraining, rows))
+    study = merge([Study(options_of(options), entries), *stored])
     figures = {
-        row: [key._asdict() | dataclasses.asdict(figure) for key, figure in mine.items()]
-        for row, mine in figures_of(study.entries).items()
+        row: [key._asdict() | dataclasses.asdict(figure) for key, figure in figures_of_row.items()]
+        for row, figures_of_row in figures_of(study.entries).items()
     }
     judged = [dataclasses.asdict(claim) for claim in judge(study.entries, CLAIMS)]
     runs = [member.label for member in members]
@@ -87,7 +86,7 @@ def expected_of_study(config: Any, progress: Progress) -> Iterator[Estimate]:
 
 
 def _note_data(config: Any, workdir: WorkDir) -> None:
-    """Says what a study reads, since results that are there already are not measured again."""
+    """Records the data that a study reads, since existing results are not measured again."""
     names = list(config.data.sets) if set(config.tasks) != {"segmentation"} else []
     if "segmentation" in config.tasks:
         options = config.segmentation
@@ -100,7 +99,7 @@ def _note_data(config: Any, workdir: WorkDir) -> None:
 
 
 def study_text(study: Study) -> str:
-    """The table and the claims."""
+    """The table and the claims as text."""
     count = len(study.entries)
     title = f"{count} encoder{'s' if count > 1 else ''}; {interval_note(study.entries)}"
     if baseline_figures(study.entries):
@@ -109,14 +108,14 @@ def study_text(study: Study) -> str:
     return sections_text(title, sections)
 
 
-def _stored(config: Any, given: dict[str, Any]) -> list[Study]:
-    """The stored results of the other seeds that a configuration asks for."""
+def _stored(config: Any, options: dict[str, Any]) -> list[Study]:
+    """The stored results of the other seeds that a configuration requests."""
     if config.seeds == 1:
         return []
-    found = stored_study()
-    seeds = {entry.seed for entry in found.entries} if found else set()
-    wanted = set(range(config.seeds))
-    if found is None or not wanted <= seeds:
+    study = stored_study()
+    seeds = {entry.seed for entry in study.entries} if study else set()
+    seeds_wanted = set(range(config.seeds))
+    if study is None or not seeds_wanted <= seeds:
         stored = f"those of {len(seeds)}" if seeds else "none"
         raise JaxpartError(
             f"results of {config.seeds} pretrainings of each method are requested, but {stored} are "
@@ -124,9 +123,9 @@ def _stored(config: Any, given: dict[str, Any]) -> list[Study]:
             "jaxpart.pretraining.zoo --rebuild --seed N "
             f"--out FOLDER` and name their folders in --config.encoders"
         )
-    now = options_of(given)
+    own = options_of(options)
     differing = [
-        k for k in sorted(now.keys() | found.options) if now.get(k) != found.options.get(k)
+        k for k in sorted(own.keys() | study.options) if own.get(k) != study.options.get(k)
     ]
     if differing:
         raise JaxpartError(
@@ -134,14 +133,14 @@ def _stored(config: Any, given: dict[str, Any]) -> list[Study]:
             f"{', '.join(differing)} than this study has; leave out config.seeds, or name folders of "
             f"encoders of all seeds in --config.encoders to measure them anew"
         )
-    chosen = [entry for entry in found.entries if entry.seed in wanted]
-    return [dataclasses.replace(found, entries=chosen)]
+    chosen = [entry for entry in study.entries if entry.seed in seeds_wanted]
+    return [dataclasses.replace(study, entries=chosen)]
 
 
 def _measured(
     config: Any, member: Member, path: pathlib.Path, progress: Progress
 ) -> dict[str, Any]:
-    """An encoder's results: those that are there, or else measured now."""
+    """An encoder's results, measured now unless they exist."""
     own = member_config(config, member)
     file = path / "results.json"
     if not file.is_file():
@@ -163,10 +162,10 @@ def _measured(
 
 
 def member_config(config: Any, member: Member) -> ConfigDict:
-    """The configuration of one encoder of a study: what it lacks is left out.
+    """The configuration of one encoder of a study, without the representations that it lacks.
 
-    The seed of its pretraining is that of its heads too, and the images stay the same: an interval over
-    seeds is one over all else that is left to chance.
+    The heads have the seed of the pretraining, and the images are the same for all seeds: an interval over
+    seeds covers everything random except the images.
     """
     own = ConfigDict(config.to_dict())
     del own.encoders

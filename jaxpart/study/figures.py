@@ -1,8 +1,8 @@
-"""The study's table: a figure per method and task, with its interval over pretrainings.
+"""The study's table: a number per method and task, with its interval over pretrainings.
 
-A figure is the mean over the pretraining seeds that there are, with the 95 % interval of Student's t. Of a
-single pretraining only the sampling of test items is known: then the interval is that of the task's own
-bootstrap, and says nothing of another training; tasks without one leave the figure without interval.
+A number is the mean over the pretraining seeds, with the 95 % interval of Student's t. For a single
+pretraining, the interval is the task's bootstrap over test items, if it has one; it does not cover the
+variation between trainings.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from jaxpart.runs.paper import METHODS
-from jaxpart.runs.rows import Key, one, select
+from jaxpart.runs.rows import Key, find_row, select
 from jaxpart.runs.table import Section
 from jaxpart.study.entries import Entry
 from jaxpart.tasks.baselines import BASELINE, label
@@ -27,7 +27,7 @@ class Column:
 
     Attributes:
       level: "object" or "part".
-      heading: Task and what varies within it.
+      heading: Task and variant.
       key: The result.
     """
 
@@ -37,26 +37,26 @@ class Column:
 
 
 DATA = "critters"
-"""What a study measures on."""
+"""The data set of a study."""
 
 
 def retrieved(representation: str) -> Key:
-    """Part retrieval by a representation."""
+    """The result of part retrieval by a representation."""
     return Key(DATA, "retrieval", "AP", representation=representation)
 
 
 def linear(task: str) -> Key:
-    """Linear probing of a task of classification."""
+    """The result of linear probing in a classification task."""
     return Key(DATA, task, "best", "linear", "cls_token")
 
 
 def attentive(task: str) -> Key:
-    """Attentive probing of a task of classification."""
+    """The result of attentive probing in a classification task."""
     return Key(DATA, task, "best", "attentive", "tokens")
 
 
 def segmented(level: str) -> Key:
-    """Segmentation at the level "object" or "part"."""
+    """The result of segmentation at the level "object" or "part"."""
     return Key(f"{DATA}_{level}", "segmentation", "mIoU", "paper")
 
 
@@ -71,18 +71,18 @@ COLUMNS = (
     Column("part", ("class.", "attent."), attentive("classification")),
     Column("part", ("segm.", "mIoU"), segmented("part")),
 )
-"""In the order of the table."""
+"""The columns of the table."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A mean, as a share of 1.
+    """A mean over pretrainings, as a fraction.
 
     Attributes:
       value: The mean.
-      low: Lower end of its 95 % interval; None where nothing is known of it.
+      low: Lower end of its 95 % interval; None if it has none.
       high: Upper end.
-      seeds: How many pretrainings it is the mean of. Of one, the interval is over test items.
+      seeds: Number of pretrainings. With one, the interval is over test items.
     """
 
     value: float
@@ -101,13 +101,13 @@ def over_seeds(values: Sequence[float]) -> Figure:
 
 
 def figure_of(entries: Sequence[Entry], key: Key) -> Figure | None:
-    """A result of one row's pretrainings; None where none of them has it."""
-    found = [row for entry in entries if (row := one(entry.rows, *key))]
-    if not found:
+    """A result over the pretrainings of one row; None if none of them has it."""
+    rows = [row for entry in entries if (row := find_row(entry.rows, *key))]
+    if not rows:
         return None
-    if len(found) > 1:
-        return over_seeds([row.value for row in found])
-    return Figure(found[0].value, found[0].low, found[0].high, 1)
+    if len(rows) > 1:
+        return over_seeds([row.value for row in rows])
+    return Figure(rows[0].value, rows[0].low, rows[0].high, 1)
 
 
 def by_row(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
@@ -115,39 +115,39 @@ def by_row(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     rows: dict[str, list[Entry]] = {row: [] for row in METHODS}
     for entry in entries:
         rows.setdefault(entry.row, []).append(entry)
-    return {row: mine for row, mine in rows.items() if mine}
+    return {row: members for row, members in rows.items() if members}
 
 
 def figures_of(entries: Sequence[Entry]) -> dict[str, dict[Key, Figure]]:
-    """Every figure of the table by row and by the result."""
+    """All numbers of the table by row and result."""
     return {
         row: {
-            column.key: found
+            column.key: figure
             for column in COLUMNS
-            if (found := figure_of(mine, column.key)) is not None
+            if (figure := figure_of(members, column.key)) is not None
         }
-        for row, mine in by_row(entries).items()
+        for row, members in by_row(entries).items()
     }
 
 
 def best_rows(figures: Mapping[str, Mapping[Key, Figure]]) -> dict[Key, str]:
-    """The row with the highest figure of each column that any row has."""
+    """The row with the highest number in each column."""
     best = {}
     for column in COLUMNS:
-        there = [row for row, mine in figures.items() if column.key in mine]
-        if there:
-            best[column.key] = max(there, key=lambda row: figures[row][column.key].value)
+        measured = [row for row, row_figures in figures.items() if column.key in row_figures]
+        if measured:
+            best[column.key] = max(measured, key=lambda row: figures[row][column.key].value)
     return best
 
 
 def baseline_figures(entries: Sequence[Entry]) -> dict[str, dict[Key, Figure]]:
-    """Of columns of retrieval what chance and pixels give, by label and by the column's result.
+    """The baselines of the retrieval columns, chance and pixels, by label and result.
 
-    They are of the data alone, which all entries share: the first that has them counts.
+    They depend only on the data, which all entries share, so they come from the first entry that has them.
     """
     columns = [c.key for c in COLUMNS if c.key.task == "retrieval"]
-    wanted = {"data": DATA, "task": "retrieval", "metric": "AP", "head": BASELINE, "group": ""}
-    rows = next(filter(None, (select(entry.rows, **wanted) for entry in entries)), [])
+    fields = {"data": DATA, "task": "retrieval", "metric": "AP", "head": BASELINE, "group": ""}
+    rows = next(filter(None, (select(entry.rows, **fields) for entry in entries)), [])
     return {
         label(row.key): dict.fromkeys(columns, Figure(row.value, row.low, row.high, 1))
         for row in rows
@@ -157,15 +157,15 @@ def baseline_figures(entries: Sequence[Entry]) -> dict[str, dict[Key, Figure]]:
 def beaten_by(
     figure: Figure | None, column: Column, baselines: Mapping[str, Mapping[Key, Figure]]
 ) -> bool:
-    """Whether a figure of retrieval is not above every baseline."""
-    levels = [mine[column.key].value for mine in baselines.values() if column.key in mine]
+    """Whether a retrieval result is not above every baseline."""
+    levels = [row[column.key].value for row in baselines.values() if column.key in row]
     return figure is not None and figure.value <= max(levels, default=-math.inf)
 
 
 def written(
     figure: Figure | None, *, best: bool = False, beaten: bool = False, between: str = "\n"
 ) -> str:
-    """A figure in percent with the half width of its interval; with a star, or a ring if it is beaten."""
+    """A number in percent with the half width of its interval, * if best and ° if beaten by a baseline."""
     if figure is None:
         return "–"
     text = f"{100 * figure.value:.1f}" + ("*" if best else "") + ("°" if beaten else "")
@@ -175,29 +175,29 @@ def written(
 
 
 def interval_note(entries: Sequence[Entry]) -> str:
-    """What ± means in a table of these entries."""
-    counts = sorted({len(mine) for mine in by_row(entries).values()})
+    """A note on the meaning of ± in a table of these entries."""
+    counts = sorted({len(members) for members in by_row(entries).values()})
     if counts == [1]:
         return (
             "one pretraining each: ± is half the 95 % interval over test items, where there is one"
         )
-    said = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    note = f"mean of {said} pretrainings each: ± is half the 95 % t-interval over them"
+    number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    note = f"mean of {number} pretrainings each: ± is half the 95 % t-interval over them"
     return note + ("; of one, over test items" if counts[0] == 1 else "")
 
 
 def table_section(entries: Sequence[Entry]) -> Section:
-    """The table, methods as rows, and what retrieves without an encoder below them."""
+    """The table, with methods as rows, and the retrieval baselines below them."""
     figures, baselines = figures_of(entries), baseline_figures(entries)
     best = best_rows(figures)
     rows = []
-    for row, mine in by_row(entries).items():
+    for row, members in by_row(entries).items():
         cells = []
         for column in COLUMNS:
             figure = figures[row].get(column.key)
             beaten = beaten_by(figure, column, baselines)
             cells.append(written(figure, best=best.get(column.key) == row, beaten=beaten))
-        untrained = any(not entry.encoder["trained"] for entry in mine)
+        untrained = any(not entry.encoder["trained"] for entry in members)
         rows.append((METHODS.get(row, row), *cells, "UNTRAINED" if untrained else ""))
     for name, levels in baselines.items():
         cells = [f"{100 * levels[c.key].value:.1f}" if c.key in levels else "–" for c in COLUMNS]

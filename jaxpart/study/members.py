@@ -1,4 +1,4 @@
-"""The encoders of a study: which they are, and which are pretrainings of the same recipe."""
+"""The encoders of a study, and which of them are pretrainings of one recipe."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Member:
     """An encoder of a study.
 
     Attributes:
-      row: Its row in the table: the method; where several recipes of one are compared, all but the
-        first with their folder.
-      seed: Of its pretraining; None where it is not known, as of a released checkpoint.
-      folder: Where it lies.
+      row: Its row in the table: the method; with several recipes of one method, all but the first also
+        have their folder.
+      seed: Seed of its pretraining; None if unknown, for example of a released checkpoint.
+      folder: Its folder.
       method: "ibot", …
-      digest: Of its weights.
-      architecture: Of the encoder.
-      pretraining: What is kept of how it was made: images seen, seconds, commit.
+      digest: Digest of its weights.
+      architecture: Its architecture.
+      pretraining: Facts about its pretraining: images seen, seconds, commit.
     """
 
     row: str
@@ -44,7 +44,7 @@ class Member:
 
     @property
     def label(self) -> str:
-        """Names it among the encoders of the study, and its work directory."""
+        """Its unique name in the study, and the name of its work directory."""
         plain = re.sub(r"[^\w.-]+", "_", self.row).strip("_")
         return plain if self.seed is None else f"{plain}-{self.seed}"
 
@@ -53,11 +53,11 @@ def find_members(chosen: Sequence[str]) -> list[Member]:
     """The encoders that a study names.
 
     Args:
-      chosen: Methods, whose encoders came with jaxpart; folders of encoders; or folders that hold such
-        folders, at any depth.
+      chosen: Methods whose encoders come with jaxpart, folders of encoders, or folders that contain such
+        folders at any depth.
 
     Raises:
-      JaxpartError: Nothing is named, or one is none of these, is damaged, or is there twice.
+      JaxpartError: The list is empty, or an entry is none of these, damaged, or a duplicate.
     """
     folders = [folder for name in chosen for folder in _folders(name)]
     if not folders:
@@ -66,23 +66,27 @@ def find_members(chosen: Sequence[str]) -> list[Member]:
     members: list[Member] = []
     for folder in folders:
         document, architecture = describe(folder)
-        method, made = str(document["family"]), document.get("pretraining") or {}
-        recipe = dict(made.get("config") or {})
+        method, pretraining = str(document["family"]), document.get("pretraining") or {}
+        recipe = dict(pretraining.get("config") or {})
         seed = recipe.pop("seed", None)
-        same = json.dumps([method, recipe or str(folder.resolve())], sort_keys=True)
-        if same not in rows:
-            there = {m.row for m in members}
-            rows[same] = method if method not in there else f"{method} ({folder})"
-        row = rows[same]
-        kept = {key: made[key] for key in ("images_seen", "seconds", "commit") if key in made}
-        one = Member(row, seed, folder, method, document["digest"], architecture, kept)
+        recipe_key = json.dumps([method, recipe or str(folder.resolve())], sort_keys=True)
+        if recipe_key not in rows:
+            taken = {m.row for m in members}
+            rows[recipe_key] = method if method not in taken else f"{method} ({folder})"
+        row = rows[recipe_key]
+        facts = {
+            key: pretraining[key]
+            for key in ("images_seen", "seconds", "commit")
+            if key in pretraining
+        }
+        member = Member(row, seed, folder, method, document["digest"], architecture, facts)
         for other in members:
-            if other.digest == one.digest or other.label == one.label:
+            if other.digest == member.digest or other.label == member.label:
                 raise JaxpartError(
                     f"the study names the same encoder twice: {other.folder} and {folder} are both "
-                    f"{one.label}; name it once"
+                    f"{member.label}; name it once"
                 )
-        members.append(one)
+        members.append(member)
     return members
 
 
@@ -92,7 +96,7 @@ def _folders(name: str) -> list[pathlib.Path]:
     folder = path_of(name)
     if (folder / _ABOUT).is_file():
         return [folder]
-    order = {method: place for place, method in enumerate(METHODS)}
+    order = {method: number for number, method in enumerate(METHODS)}
     inside = [path.parent for path in folder.rglob(_ABOUT)]
     inside.sort(key=lambda path: (path.parent, order.get(path.name, len(order)), path))
     if not inside:

@@ -32,11 +32,11 @@ Verdict = Literal["holds", "does not hold", "undecided"]
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """A figure: the mean over rows and results.
+    """A side of a comparison: the mean over rows and results.
 
     Attributes:
       rows: Methods.
-      keys: Of results.
+      keys: Keys of results.
     """
 
     rows: tuple[str, ...]
@@ -45,13 +45,13 @@ class Side:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """That a difference lies above a bound, or below it.
+    """The statement that a difference is above a bound, or below it.
 
     Attributes:
-      text: What is compared.
-      left: From which…
-      right: …this is taken; None: `left` is a difference already.
-      bound: See above.
+      text: The comparison in words.
+      left: The minuend.
+      right: The subtrahend; None: `left` is a difference already.
+      bound: The bound, see above.
       below: Whether the claim is that the difference is below the bound.
     """
 
@@ -67,9 +67,9 @@ class Claim:
     """One of the paper's claims.
 
     Attributes:
-      number: As in the paper's summary.
-      text: What is claimed.
-      comparisons: All of which it makes.
+      number: Its number in the paper's summary.
+      text: The claim in words.
+      comparisons: The comparisons that must hold.
     """
 
     number: int
@@ -79,19 +79,19 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """What became of a comparison; shares of 1, None where a result is missing.
+    """The outcome of a comparison, in fractions; None if a result is missing.
 
     Attributes:
       text: See `Comparison`.
-      left: The first figure.
-      right: The second.
-      difference: First less second, over the seeds that both have.
+      left: The left side's number.
+      right: The right side's number.
+      difference: Left minus right, over the seeds that both have.
       low: Lower end of its 95 % interval.
       high: Upper end.
       bound: See `Comparison`.
       below: See `Comparison`.
-      seeds: How many pretrainings were compared.
-      verdict: By the rule above.
+      seeds: Number of pretrainings that were compared.
+      verdict: The verdict by the rules above.
     """
 
     text: str
@@ -108,7 +108,7 @@ class Compared:
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """What became of a claim."""
+    """The verdict on a claim."""
 
     number: int
     text: str
@@ -120,17 +120,17 @@ def judge(entries: Sequence[Entry], claims: Sequence[Claim]) -> list[Judged]:
     """Tests claims on results.
 
     Args:
-      entries: Of a study.
-      claims: Which.
+      entries: Entries of a study.
+      claims: The claims.
     """
     rows = {
-        row: {entry.seed: by_key(entry.rows) for entry in mine}
-        for row, mine in by_row(entries).items()
+        row: {entry.seed: by_key(entry.rows) for entry in members}
+        for row, members in by_row(entries).items()
     }
     judged = []
     for claim in claims:
         compared = [_compare(comparison, rows) for comparison in claim.comparisons]
-        verdicts = {one.verdict for one in compared}
+        verdicts = {comparison.verdict for comparison in compared}
         verdict: Verdict = "undecided"
         if verdicts == {"holds"}:
             verdict = "holds"
@@ -158,8 +158,8 @@ def _compare(comparison: Comparison, rows: _Rows) -> Compared:
     low: float | None
     high: float | None
     if len(order) > 1:
-        found = over_seeds(differences)
-        low, high = found.low, found.high
+        figure = over_seeds(differences)
+        low, high = figure.low, figure.high
     else:
         low, high = _over_items(comparison, rows, order[0], differences[0])
     return Compared(
@@ -187,16 +187,16 @@ def _verdict(low: float | None, high: float | None, bound: float, below: bool) -
 
 
 def _seeds(side: Side, rows: _Rows) -> set[int | None]:
-    """Seeds of which all rows of a side have all results."""
-    found: set[int | None] | None = None
+    """The seeds for which all rows of a side have all results."""
+    seeds: set[int | None] | None = None
     for row in side.rows:
-        mine = {
+        own = {
             seed
             for seed, measured in rows.get(row, {}).items()
             if all(key in measured for key in side.keys)
         }
-        found = mine if found is None else found & mine
-    return found or set()
+        seeds = own if seeds is None else seeds & own
+    return seeds or set()
 
 
 def _value(side: Side, rows: _Rows, seed: int | None) -> float:
@@ -206,7 +206,7 @@ def _value(side: Side, rows: _Rows, seed: int | None) -> float:
 def _over_items(
     comparison: Comparison, rows: _Rows, seed: int | None, difference: float
 ) -> tuple[float | None, float | None]:
-    """The interval of a difference from those of its figures; chance is known exactly."""
+    """The interval of a difference from the intervals of its numbers; chance is exact."""
     down = up = 0.0
     for side, sign in ((comparison.left, 1), (comparison.right, -1)):
         if side is None or side.keys[0].head == BASELINE:
@@ -214,10 +214,10 @@ def _over_items(
         count = len(side.rows) * len(side.keys)
         for row in side.rows:
             for key in side.keys:
-                found = rows[row][seed][key]
-                if found.interval is None:
+                result = rows[row][seed][key]
+                if result.interval is None:
                     return None, None
-                below, above = found.value - found.interval[0], found.interval[1] - found.value
+                below, above = result.value - result.interval[0], result.interval[1] - result.value
                 if sign < 0:
                     below, above = above, below
                 down += (below / count) ** 2
@@ -225,28 +225,30 @@ def _over_items(
     return difference - math.sqrt(down), difference + math.sqrt(up)
 
 
-def numbers(one: Compared) -> str:
-    """The numbers that were compared, in percent."""
-    if one.difference is None:
+def numbers(compared: Compared) -> str:
+    """The compared numbers in percent."""
+    if compared.difference is None:
         return "not measured"
-    sides = f"{100 * one.left:.1f}" if one.left is not None else ""
-    if one.right is not None:
-        sides += f" − {100 * one.right:.1f} = {100 * one.difference:+.1f}"
-    if one.low is None or one.high is None:
+    sides = f"{100 * compared.left:.1f}" if compared.left is not None else ""
+    if compared.right is not None:
+        sides += f" − {100 * compared.right:.1f} = {100 * compared.difference:+.1f}"
+    if compared.low is None or compared.high is None:
         return f"{sides}, no interval"
-    return f"{sides} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
+    return f"{sides} [{100 * compared.low:+.1f}, {100 * compared.high:+.1f}]"
 
 
 def claims_section(judged: Sequence[Judged]) -> Section:
-    """A row for each claim, and one for each comparison that turned out otherwise."""
+    """A row for each claim, and one for each comparison that does not hold."""
     rows = []
     for claim in judged:
         count = len(claim.comparisons)
-        held = sum(one.verdict == "holds" for one in claim.comparisons)
+        held = sum(comparison.verdict == "holds" for comparison in claim.comparisons)
         rows.append((f"claim {claim.number}", claim.verdict, f"{held} of {count}", claim.text))
-        for one in claim.comparisons:
-            if one.verdict != "holds" and one.difference is not None:
-                rows.append(("", one.verdict, "", f"{one.text}: {numbers(one)}"))
-        if missing := sum(one.difference is None for one in claim.comparisons):
+        for comparison in claim.comparisons:
+            if comparison.verdict != "holds" and comparison.difference is not None:
+                rows.append(
+                    ("", comparison.verdict, "", f"{comparison.text}: {numbers(comparison)}")
+                )
+        if missing := sum(comparison.difference is None for comparison in claim.comparisons):
             rows.append(("", "undecided", "", f"{missing} of {count} comparisons not measured"))
     return Section(("the paper's claims", "at this scale", "hold", ""), rows)

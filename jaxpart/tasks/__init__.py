@@ -54,7 +54,7 @@ def find(name: str) -> Task:
     """The task of this name.
 
     Raises:
-      JaxpartError: There is none.
+      JaxpartError: The name is unknown.
     """
     if name not in TASKS:
         raise JaxpartError(f"there is no task {name!r}; choose from {', '.join(TASKS)}")
@@ -69,7 +69,7 @@ def chosen(config: Any) -> dict[str, Task]:
     Raises:
       JaxpartError: A task is unknown, or the configuration lacks its options.
     """
-    found = {name: find(name) for name in config.tasks}
-    for task in found.values():
+    tasks = {name: find(name) for name in config.tasks}
+    for task in tasks.values():
         task.check(config)
-    return found
+    return tasks

@@ -1,13 +1,13 @@
-"""What the attention heads of every block look at: how far, and which parts.
+"""Attention heads of every block: their distance, and their affinity to parts.
 
-Distance: how far from a patch the patches lie that it attends to, the mean over all patches, in shares of
-the image's side (Raghu et al., NeurIPS 2021, figure 1). Affinity: the share of the attention of the cls
-token (without one, of all patches) that falls on the patch of a part's keypoint. Both are of the weights
-on patches alone, which are brought to a sum of 1.
+Distance: the attention-weighted distance between patches, averaged over query patches, relative to the
+image's side (Raghu et al., NeurIPS 2021, figure 1). Affinity: the share of the attention of the cls token
+(without one, of all patches) on the patch of a part's keypoint. Both use the weights on patches only,
+renormalised to a sum of 1.
 
-Parts lie where images have something to look at, and a head that attends to the middle attends to parts
-too. So beside every affinity stands that of the same head at the places where another image has the part.
-Of every block and part one head is named, chosen by half of the images and measured on the other half.
+Parts are usually near the centre, so a head that attends to the centre also attends to parts. As a control,
+every affinity comes with that of the same head at the position of the part in another image. For every
+block and part one head is reported, chosen on half of the images and tested on the other half.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from jaxpart.features.extract import Extracted
 from jaxpart.metrics.bootstrap import ratio_interval
 from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.rows import Key, Row, one, select
+from jaxpart.runs.rows import Key, Row, find_row, select
 from jaxpart.runs.table import Section, percent
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.baselines import BASELINE
@@ -46,7 +46,7 @@ _TASK = "attention"
 _BATCH = 16
 UNIFORM = "uniform"
 ELSEWHERE = "affinity elsewhere"
-"""The metric of a head's affinity at the places where another image has the part."""
+"""The metric of a head's affinity at the position of the part in another image."""
 
 
 def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[Attention]:
@@ -65,20 +65,20 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[A
         if len(numbers) < 4:
             raise JaxpartError(
                 f"{name} has {len(numbers)} images; attention needs at least 4, since heads are "
-                "chosen on one half and measured on the other"
+                "chosen on one half and tested on the other"
             )
-        few = Subset(source, numbers)
-        yield Attention(f"{name}/{_TASK}", (source,), name, encoder, few, selection)
+        images = Subset(source, numbers)
+        yield Attention(f"{name}/{_TASK}", (source,), name, encoder, images, selection)
 
 
 @dataclasses.dataclass(frozen=True)
 class Attention(Plan):
-    """The heads of an encoder on the images of a data set; see the module.
+    """The attention heads of an encoder on the images of a data set.
 
     Attributes:
-      data: What rows call the data set.
+      data: Name of the data set in rows.
       encoder: The frozen ViT.
-      images: Those that are looked at.
+      images: The images.
       selection: The parts.
     """
 
@@ -90,9 +90,9 @@ class Attention(Plan):
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
     ) -> Iterator[Row]:
-        """Yields the "distance" of every block (mean over its heads) and every head ("head0"…), and of
-        uniform attention; of every block and part the head of the largest affinity, with "affinity", its
-        95 % interval over images, and `ELSEWHERE`.
+        """Yields the "distance" of every block (mean over its heads), of every head ("head0"…) and of
+        uniform attention; and for every block and part, of the head with the largest affinity, "affinity"
+        with its 95 % interval over images, and `ELSEWHERE`.
 
         Writes attention_DATA.npz: distances by image, block and head.
         """
@@ -134,7 +134,7 @@ class Attention(Plan):
         workdir.file(items_file(_TASK, self.data), items_npz({"ids": np.array(ids)}, kept))
 
     def _cells(self, grid: Grid) -> Int32[np.ndarray, "image part"]:
-        """The patch of each part's first visible keypoint; -1 where it has none."""
+        """The patch of each part's first visible keypoint; -1 if it has none."""
         convention = CONVENTIONS["jaxpart"]
         parts = {part: column for column, part in enumerate(self.selection.parts)}
         cells = np.full((len(self.images), len(parts)), -1, np.int32)
@@ -162,7 +162,7 @@ class Attention(Plan):
         view = square_view(self.images, size=grid.side, layout="centred")
         distances = jnp.asarray(_distances(grid.cells))
         positions = np.stack([cells, _elsewhere(cells)], axis=1)
-        found = []
+        batches = []
         with progress.bar(f"{self.data}: attention", len(positions)) as advance:
             for start in range(0, len(positions), _BATCH):
                 numbers = range(start, min(start + _BATCH, len(positions)))
@@ -174,24 +174,26 @@ class Attention(Plan):
                 padded = np.resize(
                     np.stack(pixels), (min(_BATCH, len(positions)), *pixels[0].shape)
                 )
-                asked = np.resize(
+                cells_of_batch = np.resize(
                     positions[start : start + len(pixels)], (len(padded), *positions.shape[1:])
                 )
-                batch = jax.device_get(_look(self.encoder, padded, np.maximum(asked, 0), distances))
-                found.append([array[: len(pixels)] for array in batch])
+                batch = jax.device_get(
+                    _heads(self.encoder, padded, np.maximum(cells_of_batch, 0), distances)
+                )
+                batches.append([array[: len(pixels)] for array in batch])
                 advance(len(pixels))
-        distance, affinity = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        distance, affinity = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
         return distance, affinity[..., 0, :], affinity[..., 1, :]
 
 
 def _distances(cells: int) -> Float32[np.ndarray, "patch patch"]:
-    """Between the centres of patches, in shares of the image's side."""
-    at = np.stack(np.divmod(np.arange(cells * cells), cells), axis=1) / cells
-    return np.linalg.norm(at[:, None] - at, axis=-1).astype(np.float32)
+    """Distances between the centres of patches, relative to the image's side."""
+    centres = np.stack(np.divmod(np.arange(cells * cells), cells), axis=1) / cells
+    return np.linalg.norm(centres[:, None] - centres, axis=-1).astype(np.float32)
 
 
 def _elsewhere(cells: Int32[np.ndarray, "image part"]) -> Int32[np.ndarray, "image part"]:
-    """For each image the patches at which the next image that shows the part has it."""
+    """For each image, the patch of each part in the next image that shows the part."""
     other = cells.copy()
     for part in range(cells.shape[1]):
         seen = np.flatnonzero(cells[:, part] >= 0)
@@ -200,13 +202,13 @@ def _elsewhere(cells: Int32[np.ndarray, "image part"]) -> Int32[np.ndarray, "ima
 
 
 @jax.jit
-def _look(
+def _heads(
     encoder: Encoder,
     images: UInt8[Array, "batch side side 3"],
     positions: Int[Array, "batch which part"],
     distances: Float[Array, "patch patch"],
 ) -> tuple[Float[Array, "batch block head"], Float[Array, "batch block head which part"]]:
-    """Distance and affinities of every head; the attention weights themselves stay on the device."""
+    """Distance and affinities of every head; the attention weights stay on the device."""
     vit, prefix = encoder.model, len(encoder.prefix)
     tokens, grid = vit.embed(encoder.normalize(images))
     _, weights = vit.transform(tokens, grid)
@@ -216,9 +218,9 @@ def _look(
         on_patches = on_patches / on_patches.sum(axis=-1, keepdims=True)
         from_patches = on_patches[:, :, prefix:]
         far = (from_patches * distances).sum(axis=-1).mean(axis=-1)
-        asking = on_patches[:, :, 0] if prefix else from_patches.mean(axis=2)
+        query = on_patches[:, :, 0] if prefix else from_patches.mean(axis=2)
         flat = jnp.reshape(positions, (len(positions), 1, -1))
-        on_parts = jnp.take_along_axis(asking, flat, axis=2)
+        on_parts = jnp.take_along_axis(query, flat, axis=2)
         return far, on_parts.reshape(*on_parts.shape[:2], *positions.shape[1:])
 
     far, on_parts = zip(*map(of_block, weights), strict=True)
@@ -226,7 +228,7 @@ def _look(
 
 
 def section(rows: Sequence[Row]) -> Section:
-    """A row for each block: how far it looks, and what it attends to most."""
+    """A row for each block: its distance, and its largest affinities."""
     shown = []
     for row in select(rows, task=_TASK, metric="distance", group=""):
         if row.head and row.head != BASELINE:
@@ -246,7 +248,7 @@ def section(rows: Sequence[Row]) -> Section:
         for best in select(
             rows, data=row.data, task=_TASK, metric="affinity", representation=row.representation
         ):
-            other = one(rows, *best.key._replace(metric=ELSEWHERE))
+            other = find_row(rows, *best.key._replace(metric=ELSEWHERE))
             beside = f" ({best.head}; elsewhere {percent(other.value)})" if other else ""
             parts.append(f"{best.group} {percent(best.value)}{beside}".strip())
         shown.append(

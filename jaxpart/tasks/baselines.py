@@ -1,9 +1,8 @@
-"""What part patches retrieve without a trained encoder: by chance, and by their pixels.
+"""Baselines of part retrieval without a trained encoder: chance, and pixels.
 
-Of the very patches that the encoder saw. Pixels are their means in 12 × 12 cells
-(`jaxpart.features.pixels`), in colour (432 values) or grey (the mean of red, green and blue), less
-their mean over the patches; "mean_colour" is that of the whole patch, less its mean over the patches
-too. An encoder that does not retrieve better says nothing of parts.
+On the same patches as the encoder. Pixels are means over 12 × 12 cells (`jaxpart.features.pixels`), in
+colour (432 values) or grey (mean of red, green and blue); "mean_colour" is the mean of the patch. All are
+centred by subtracting their mean over the patches. An encoder that is not better shows no part-awareness.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ BASELINES = {
     "pixels12_colour": "12 × 12 pixels, colour",
     "pixels12_grey": "12 × 12 pixels, grey",
 }
-"""What retrieves without an encoder, as a row's representation has it, and what tables call it."""
+"""Names of the baselines in tables, by the `representation` of their rows."""
 
 BASELINE = "baseline"
 """The head of rows of `BASELINES`."""
@@ -39,7 +38,7 @@ PIXEL_BASELINES = ("mean_colour", "pixels12_colour", "pixels12_grey")
 def pixel_baselines(
     pixels: Features,
 ) -> Iterator[tuple[str, Float32[np.ndarray, "patch channel"]]]:
-    """What is retrieved by, with its name.
+    """Yields name and vectors of each pixel baseline.
 
     Args:
       pixels: The patches' "pixels12".
@@ -57,7 +56,7 @@ def _centred(rows: Float32[np.ndarray, "patch channel"]) -> Float32[np.ndarray, 
 
 
 def label(key: Key) -> str:
-    """What tables call who retrieves: "embedding", "chance", "untrained encoder, embedding"."""
+    """The name of a representation in tables: "embedding", "chance", "untrained encoder, embedding"."""
     if key.head == BASELINE:
         return BASELINES[key.representation]
     return ", ".join(filter(None, (key.head and UNTRAINED_LABEL, key.representation)))
@@ -66,7 +65,7 @@ def label(key: Key) -> str:
 def strongest(
     rows: Sequence[Row], data: str, task: str, group: str = ""
 ) -> tuple[str, float] | None:
-    """The label and the AP of the best baseline without an encoder; None where none was measured.
+    """The label and the AP of the best baseline; None if there are no baselines.
 
     Args:
       rows: Results.
@@ -74,8 +73,8 @@ def strongest(
       task: "retrieval" or "layers".
       group: See `Row`.
     """
-    found = select(rows, data=data, task=task, metric="AP", head=BASELINE, group=group)
-    if not found:
+    results = select(rows, data=data, task=task, metric="AP", head=BASELINE, group=group)
+    if not results:
         return None
-    best = max(found, key=lambda row: row.value)
+    best = max(results, key=lambda row: row.value)
     return label(best.key), best.value

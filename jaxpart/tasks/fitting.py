@@ -29,9 +29,9 @@ def fitted(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> A
     """
     config = copy.deepcopy(config)
     if isinstance(encoder, Encoder):
-        wanted = config.get("retrieval", {}).get("representations", ())
-        if "projection" in wanted and len(wanted) > 1 and not has(encoder, "projection"):
-            kept = tuple(name for name in wanted if name != "projection")
+        names = config.get("retrieval", {}).get("representations", ())
+        if "projection" in names and len(names) > 1 and not has(encoder, "projection"):
+            kept = tuple(name for name in names if name != "projection")
             say(f"{encoder.name} has no projection: retrieval uses {', '.join(kept)}")
             config.retrieval.representations = kept
         return config
@@ -64,11 +64,11 @@ def _keep(
     tokens: bool = False,
 ) -> bool:
     """Drops representations that the encoder does not have from a field; returns whether any is left."""
-    wanted: Sequence[str] = options[field]
-    kept = tuple(name for name in wanted if has(encoder, name, tokens=tokens))
-    if kept and len(kept) < len(wanted):
-        gone = ", ".join(name for name in wanted if name not in kept)
-        say(f"{encoder.name} has no {gone}: {where} uses {', '.join(kept)}")
+    names: Sequence[str] = options[field]
+    kept = tuple(name for name in names if has(encoder, name, tokens=tokens))
+    if kept and len(kept) < len(names):
+        missing = ", ".join(name for name in names if name not in kept)
+        say(f"{encoder.name} has no {missing}: {where} uses {', '.join(kept)}")
     if kept:
         options[field] = kept
     return bool(kept)
@@ -77,7 +77,7 @@ def _keep(
 def _retrieval(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
     if _keep(config.retrieval, "representations", encoder, "retrieval", say):
         return True
-    config.retrieval.representations = tuple(available(encoder))  # by names of its own
+    config.retrieval.representations = tuple(available(encoder))
     return bool(config.retrieval.representations)
 
 
@@ -92,18 +92,18 @@ def _heads(task: str) -> Callable[[Any, FrozenEncoder, Callable[[str], None]], b
         linear = _keep(options.linear, "representations", encoder, f"{task}.linear", say)
         vectors = available(encoder)
         if not linear and vectors:
-            wished = ", ".join(options.linear.representations)
+            missing = ", ".join(options.linear.representations)
             options.linear.representations, linear = tuple(vectors[:1]), True
-            say(f"{encoder.name} has no {wished}: {task}.linear uses {vectors[0]}")
-        heads, wanted = ["linear"] if linear else [], options.attentive
-        if _keep(wanted, "representations", encoder, f"{task}.attentive", say, tokens=True):
-            shapes = check_representations(encoder, wanted.representations, tokens=True)
-            if all(width % wanted.num_heads == 0 for _, width in shapes.values()):
+            say(f"{encoder.name} has no {missing}: {task}.linear uses {vectors[0]}")
+        heads, attentive = ["linear"] if linear else [], options.attentive
+        if _keep(attentive, "representations", encoder, f"{task}.attentive", say, tokens=True):
+            shapes = check_representations(encoder, attentive.representations, tokens=True)
+            if all(width % attentive.num_heads == 0 for _, width in shapes.values()):
                 heads.append("attentive")
-        gone = [head for head in options.heads if head not in heads]
-        if gone:
+        dropped = [head for head in options.heads if head not in heads]
+        if dropped:
             say(
-                f"{task}: without the {', '.join(gone)} head, which would read features that it "
+                f"{task}: without the {', '.join(dropped)} head, which needs features that the encoder "
                 "does not return"
             )
         options.heads = tuple(head for head in options.heads if head in heads)
@@ -125,17 +125,17 @@ def _segmentation(config: Any, encoder: FrozenEncoder, say: Callable[[str], None
     crops = {setting_of(options, name).crop for name in options.sets}
     grids = [[encoder.grid_of(c, c, block) for c in crops] for block in range(encoder.depth)]
     chosen = readouts(options.readouts, encoder.depth)
-    alike = {
+    kept = {
         name: blocks
         for name, blocks in chosen.items()
         if all(grids[block] == grids[-1] for block in blocks)
     }
-    if len(alike) < len(chosen):
-        gone = ", ".join(name for name in chosen if name not in alike)
-        options.readouts = tuple(alike) or (f"block{encoder.depth - 1}",)
+    if len(kept) < len(chosen):
+        dropped = ", ".join(name for name in chosen if name not in kept)
+        options.readouts = tuple(kept) or (f"block{encoder.depth - 1}",)
         say(
-            f"the blocks of {encoder.name} have several grids, and heads read those of the last one: "
-            f"segmentation without {gone}"
+            f"the blocks of {encoder.name} have different grids, and heads read only those with the last "
+            f"block's grid: segmentation without {dropped}"
         )
     return True
 

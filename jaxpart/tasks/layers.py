@@ -1,7 +1,7 @@
-"""From part to whole: what part patches retrieve by every block and every layer of the projector.
+"""From part to whole: part retrieval by every block and every layer of the projector.
 
-Of the same patches, and by the same features, two questions: does a part find the same part of other
-objects, and does it find parts of the same kind of object?
+The same patches and features are evaluated twice: does a part retrieve the same part of other objects, and
+does it retrieve parts of the same kind of object?
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jaxpart.metrics.average_precision import average_precision
 from jaxpart.metrics.chance import chance_retrieval
 from jaxpart.metrics.similarities import Rows
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.rows import Row, one, select
+from jaxpart.runs.rows import Row, find_row, select
 from jaxpart.runs.table import Section, percent
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.baselines import BASELINE, PIXEL_BASELINES, label, pixel_baselines, strongest
@@ -58,12 +58,12 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[L
 
 @dataclasses.dataclass(frozen=True)
 class Layers(Plan):
-    """Part patches retrieved by each layer.
+    """Part retrieval by each layer.
 
     Attributes:
-      data: What rows call the data set.
+      data: Name of the data set in rows.
       names: The layers, see `layer_names`.
-      labels: Of each patch, its part and, where images have a class, the kind of its object.
+      labels: Each patch's part ("parts") and, if images have classes, its image's class ("objects").
       exclude_self: Whether a query does not retrieve itself.
     """
 
@@ -75,21 +75,20 @@ class Layers(Plan):
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
     ) -> Iterator[Row]:
-        """Yields "patches"; and in the order of the layers the "AP" of the group "parts", and where
-        images have a class that of "objects", whose positives are all patches of objects of the query's
-        kind, its own image's too; both as shares of 1. Before them the same of each of
-        `jaxpart.tasks.baselines`.
+        """Yields "patches"; and for `jaxpart.tasks.baselines` and each layer the "AP" of the group "parts"
+        and, if images have classes, of "objects", where all patches of the query's class are positives, its
+        own image's too.
         """
-        seen = features["patches"]
-        labels = {what: [every[i] for i in seen.kept] for what, every in self.labels.items()}
+        extracted = features["patches"]
+        labels = {what: [of[i] for i in extracted.kept] for what, of in self.labels.items()}
         ap = functools.partial(Row, self.data, _TASK, "AP")
-        yield Row(self.data, _TASK, "patches", len(seen.kept))
+        yield Row(self.data, _TASK, "patches", len(extracted.kept))
         for what, names in labels.items():
             level = chance_retrieval(names, exclude_self=self.exclude_self).ap
             yield ap(level, head=BASELINE, representation="chance", group=what)
         ranked: Iterator[tuple[str, str, Rows]] = itertools.chain(
-            ((BASELINE, k, vectors) for k, vectors in pixel_baselines(seen.features[PIXELS])),
-            (("", layer, seen.features[layer]) for layer in self.names),
+            ((BASELINE, k, vectors) for k, vectors in pixel_baselines(extracted.features[PIXELS])),
+            (("", layer, extracted.features[layer]) for layer in self.names),
         )
         count = len(self.names) + len(PIXEL_BASELINES)
         with progress.bar(f"{self.data}: retrieving by layers", count) as advance:
@@ -104,11 +103,11 @@ def section(rows: Sequence[Row]) -> Section:
     """A row for each data set and layer, in percent; baselines first."""
     shown = []
     for row in select(rows, task=_TASK, metric="AP", group="parts"):
-        objects = one(rows, *row.key._replace(group="objects"))
+        objects = find_row(rows, *row.key._replace(group="objects"))
         beaten = [
-            mine.group
-            for mine in filter(None, (row, objects))
-            if (best := strongest(rows, row.data, _TASK, mine.group)) and mine.value <= best[1]
+            result.group
+            for result in filter(None, (row, objects))
+            if (best := strongest(rows, row.data, _TASK, result.group)) and result.value <= best[1]
         ]
         shown.append(
             (

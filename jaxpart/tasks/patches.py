@@ -1,4 +1,4 @@
-"""Part patches as retrieval sees them, and the representations of an encoder by layer."""
+"""Part patches for retrieval, and the representations of an encoder by layer."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from jaxpart.tasks.plans import Need, side_of
 
 
 def layer_names(encoder: FrozenEncoder, tokens: Sequence[str]) -> tuple[str, ...]:
-    """Representations from the first block to the last layer of the projector, in their order.
+    """Representations from the first block to the last layer of the projector, in order.
 
     Args:
       encoder: The encoder.
-      tokens: What is taken of every block's output, and after the final norm: "embedding",
-        "cls_token", … Those that the encoder does not have are left out.
+      tokens: Features of every block's output and of the final norm's: "embedding", "cls_token", … Those
+        that the encoder lacks are left out.
 
     Raises:
-      JaxpartError: It has none of them.
+      JaxpartError: The encoder has none of them.
     """
     available = {"embedding", *(f"{name}_token" for name in encoder.prefix)}
     kept = [name for name in tokens if name in available]
@@ -39,10 +39,10 @@ def layer_names(encoder: FrozenEncoder, tokens: Sequence[str]) -> tuple[str, ...
 
 
 def find_patches(source: Source, selection: PartSelection, progress: Progress) -> list[Patch]:
-    """All part patches of a data set.
+    """All part patches of a data set; reports parts without patches.
 
     Raises:
-      JaxpartError: There are none.
+      JaxpartError: There are no patches.
     """
     with progress.bar(f"{source.info.name}: finding part patches", None):
         patches = part_patches(source, selection)
@@ -64,15 +64,15 @@ def need_patches(
     names: Sequence[str],
     config: Any,
 ) -> Need:
-    """Part patches as retrieval reads them.
+    """The view of part patches for retrieval.
 
     Args:
       encoder: The frozen encoder.
       source: The data set.
-      patches: Of it.
+      patches: Its part patches.
       names: Representations.
-      config: The whole configuration, of which `retrieval` says how patches are read: `batch_size`,
-        `patch_pixels` (0: the encoder's own) and `on_error`.
+      config: The whole configuration, of which `retrieval` has `batch_size`, `patch_pixels` (0: the
+        encoder's input size) and `on_error`.
 
     Raises:
       JaxpartError: The encoder lacks a representation, or cannot take images of that size.

@@ -38,7 +38,7 @@ class Need:
     on_error: str
 
     def kind(self) -> Hashable:
-        """Equal for views that are read and encoded in the same way, whatever their items."""
+        """Equal for views that are read and encoded in the same way, independent of their items."""
         view = self.view
         images = view.data, view.kind, view.size, view.permuted, self.on_error
         return self.encoder.identity, images
@@ -103,16 +103,16 @@ def carry_out(
     left = collections.Counter(_exactly(need) for plan in plans for need in plan.needs.values())
     encoded: dict[Hashable, Extracted] = {}
     for plan in plans:
-        found = {}
+        features = {}
         for name, need in plan.needs.items():
             key = _exactly(need)
             if key not in encoded:
-                encoded[key] = _encoded(need, names[need.kind()], options, progress)
-            found[name] = encoded[key]
+                encoded[key] = _encode(need, names[need.kind()], options, progress)
+            features[name] = encoded[key]
             left[key] -= 1
             if not left[key]:
                 del encoded[key]
-        yield from plan.rows(found, workdir, progress)
+        yield from plan.rows(features, workdir, progress)
 
 
 def names_by_kind(plans: Iterable[Plan]) -> dict[Hashable, tuple[str, ...]]:
@@ -127,11 +127,13 @@ def _exactly(need: Need) -> Hashable:
     return need.kind(), tuple(need.view.ids)
 
 
-def _encoded(need: Need, names: tuple[str, ...], options: Any, progress: Progress) -> Extracted:
-    found = extract(need.encoder, need.view, names, options, progress, batch_size=need.batch_size)
-    if found.skipped:
-        progress.say(f"{len(found.skipped)} images skipped; the first: {found.skipped[0]}")
-    return found
+def _encode(need: Need, names: tuple[str, ...], options: Any, progress: Progress) -> Extracted:
+    features = extract(
+        need.encoder, need.view, names, options, progress, batch_size=need.batch_size
+    )
+    if features.skipped:
+        progress.say(f"{len(features.skipped)} images skipped; the first: {features.skipped[0]}")
+    return features
 
 
 def side_of(encoder: FrozenEncoder, side: int, field: str) -> int:

@@ -1,4 +1,4 @@
-"""Part retrieval (paper, section 4.1; docs/protocol.md): does a part retrieve the same part elsewhere?"""
+"""Part retrieval (paper, section 4.1; docs/protocol.md): does a part retrieve the same part of others?"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from jaxpart.metrics.chance import chance_retrieval
 from jaxpart.metrics.similarities import Rows
 from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.rows import Key, Row, one, select
+from jaxpart.runs.rows import Key, Row, find_row, select
 from jaxpart.runs.table import Section, interval, percent
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks import baselines
@@ -67,15 +67,15 @@ def plan(
       selection: Its parts.
       config: The whole configuration, of which `retrieval` has `representations`, `exclude_self` and
         `untrained`; see `need_patches` too.
-      progress: Shows how far it is.
+      progress: Shows the progress.
 
     Raises:
       JaxpartError: There are no patches, or the encoder lacks a representation.
     """
     names = tuple(config.retrieval.representations)
     patches = find_patches(source, selection, progress)
-    few = narrowed(encoder)
-    needs = {"trained": need_patches(few, source, patches, (*names, PIXELS), config)}
+    narrow = narrowed(encoder)
+    needs = {"trained": need_patches(narrow, source, patches, (*names, PIXELS), config)}
     if config.retrieval.untrained:
         twin = narrowed(untrained_twin(encoder, config))
         needs["untrained"] = need_patches(twin, source, patches, names, config)
@@ -101,12 +101,12 @@ def section(rows: Sequence[Row]) -> Section:
                 f"{row.group} {percent(row.value)}"
             )
     for row in select(rows, task=_TASK, metric="AP", group=""):
-        said = ", ".join(of_parts.get(row.key, ()))
+        remark = ", ".join(of_parts.get(row.key, ()))
         best = None if row.head else baselines.strongest(rows, row.data, _TASK)
         if best and row.value <= best[1]:
-            said = f"NOT ABOVE {best[0]} ({percent(best[1])}); {said}"
-        patches = one(rows, row.data, _TASK, "patches")
-        mean = one(rows, *row.key._replace(metric="mAP"))
+            remark = f"NOT ABOVE {best[0]} ({percent(best[1])}); {remark}"
+        patches = find_row(rows, row.data, _TASK, "patches")
+        mean = find_row(rows, *row.key._replace(metric="mAP"))
         shown.append(
             (
                 f"{row.data}, {baselines.label(row.key)}",
@@ -114,7 +114,7 @@ def section(rows: Sequence[Row]) -> Section:
                 percent(row.value),
                 interval(row) or "exact",
                 percent(mean.value) if mean else "–",
-                said,
+                remark,
             )
         )
     return Section(
@@ -144,24 +144,23 @@ class Retrieval(Plan):
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
     ) -> Iterator[Row]:
         """Yields "images" of the data set, "patches", "skipped" and, for each representation, "AP" and
-        "mAP" as shares of 1 with 95 % intervals over the images that queries are of, and the "AP" of
-        each part. Then the same of each of `jaxpart.tasks.baselines`; that of chance is exact, without
-        interval.
+        "mAP" with 95 % intervals over the queries' images, and the "AP" of each part. Then the same for
+        each of `jaxpart.tasks.baselines`; chance is exact, without interval.
 
-        Writes retrieval_DATA.npz: ids, parts and images of the queries, and the AP of each by every
-        representation (`jaxpart.runs.items`).
+        Writes retrieval_DATA.npz (`jaxpart.runs.items`): ids, parts and images of the queries, and each
+        query's AP by every representation.
 
         Raises:
-          JaxpartError: Other images could be read for the untrained encoder.
+          JaxpartError: Different images were readable for the untrained encoder.
         """
-        seen = features["trained"]
-        patches = [self.patches[i] for i in seen.kept]
-        parts = [self.parts[i] for i in seen.kept]
+        trained = features["trained"]
+        patches = [self.patches[i] for i in trained.kept]
+        parts = [self.parts[i] for i in trained.kept]
         images = [patch.index for patch in patches]
         of_each: dict[Key, np.ndarray] = {}
         yield Row(self.data, _TASK, "images", len(self.sources[0]))
         yield Row(self.data, _TASK, "patches", len(patches))
-        yield Row(self.data, _TASK, "skipped", len(seen.skipped))
+        yield Row(self.data, _TASK, "skipped", len(trained.skipped))
 
         def retrieved(vectors: Rows, representation: str, head: str = "") -> Iterator[Row]:
             key = Key(self.data, _TASK, "AP", head, representation)
@@ -173,19 +172,19 @@ class Retrieval(Plan):
             return _rows(key, result, parts, images)
 
         for name in self.names:
-            yield from retrieved(seen.features[name], name)
+            yield from retrieved(trained.features[name], name)
         chance = Key(self.data, _TASK, "AP", baselines.BASELINE, "chance")
         yield from _rows(chance, chance_retrieval(parts, exclude_self=self.exclude_self))
-        for name, vectors in baselines.pixel_baselines(seen.features[PIXELS]):
+        for name, vectors in baselines.pixel_baselines(trained.features[PIXELS]):
             yield from retrieved(vectors, name, baselines.BASELINE)
         if "untrained" in features:
-            twin = features["untrained"]
-            if not np.array_equal(twin.kept, seen.kept):
+            untrained = features["untrained"]
+            if not np.array_equal(untrained.kept, trained.kept):
                 raise JaxpartError(
-                    f"other images of {self.data} can be read than before; run again"
+                    f"not the same images of {self.data} can be read as before; run again"
                 )
             for name in self.names:
-                yield from retrieved(twin.features[name], name, baselines.UNTRAINED)
+                yield from retrieved(untrained.features[name], name, baselines.UNTRAINED)
         items = {
             "ids": np.array(patch_ids(patches)),
             "parts": np.array(parts),
@@ -201,8 +200,7 @@ def _rows(
     parts: Sequence[str] = (),
     images: Sequence[int] = (),
 ) -> Iterator[Row]:
-    """The results of a representation, whose AP has the key; with intervals where the queries' images are
-    given."""
+    """Yields the rows of a representation, whose AP has the key; with intervals if `images` are passed."""
     row = functools.partial(
         Row, key.data, key.task, head=key.head, representation=key.representation
     )

@@ -1,1 +1,1 @@
-"""Is it the same? Encoders against PyTorch, feature files and results against each other."""
+"""Compares encoders with PyTorch, feature files with each other, and results with each other."""

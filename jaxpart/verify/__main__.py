@@ -1,6 +1,6 @@
-"""`python -m jaxpart.verify encoder | features | results`: is it the same?
+"""`python -m jaxpart.verify encoder | features | results`: are two sides the same?
 
-The exit status is 0 if it is, 1 if something departs, and 2 if nothing could be compared.
+The exit status is 0 if they are, 1 if something differs, and 2 if nothing could be compared.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from jaxpart.runs.progress import Progress
 
 
 def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
-    if not found:
+    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
+    if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is neither N nor HEIGHTxWIDTH")
-    return int(found.group(1)), int(found.group(2) or found.group(1))
+    return int(match.group(1)), int(match.group(2) or match.group(1))
 
 
 def _tolerance(text: str) -> float:
@@ -44,7 +44,7 @@ def _stage(text: str) -> tuple[str, str]:
 
 
 def _encoder(args: argparse.Namespace) -> Any:
-    from jaxpart.verify.encoder import verify_encoder  # PyTorch is asked for there alone
+    from jaxpart.verify.encoder import verify_encoder  # imports PyTorch
 
     return verify_encoder(
         args.checkpoint,
@@ -55,7 +55,6 @@ def _encoder(args: argparse.Namespace) -> Any:
         count=args.count,
         tolerance=args.tolerance,
         named=dict(args.stage),
-        allow_torch=args.use_torch,
         progress=Progress(),
     )
 
@@ -99,8 +98,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STAGE=MODULE",
         help="submodule whose output is blocks, tokens, projection…; may be repeated",
     )
-    encoder.add_argument(
-        "--use-torch", action="store_true", help="let PyTorch read its pre-1.6 file format"
+    encoder.add_argument(  # has no effect since old files are read without PyTorch
+        "--use-torch", action="store_true", help=argparse.SUPPRESS
     )
 
     features = commands.add_parser("features", help="two feature files, row by row")

@@ -1,4 +1,4 @@
-"""Two arrays that should be the same: how far apart they are."""
+"""Compares two arrays that should be equal."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 from jaxtyping import Float
 
 TOLERANCE = 1e-4
-"""Largest absolute error of a correct port in float32, whose outputs are of the order of 1."""
+"""Largest absolute error of a correct float32 port with outputs of the order of 1."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How far an array is from its reference.
+    """The difference of an array from its reference.
 
     Attributes:
-      stage: What they are, "block3".
+      stage: The stage of both, "block3".
       error: Largest absolute error; infinite if the shapes differ or a value is not finite, None if
-        they were not compared.
+        not compared.
       cosine: Smallest cosine similarity of two rows (all axes but the last), or None.
       scale: Root mean square of the reference, or None.
-      note: What is to be said of it.
+      note: A remark, or "".
     """
 
     stage: str
@@ -33,20 +33,19 @@ class Difference:
 
     @property
     def weight(self) -> float:
-        """The error, in proportion to values that are small as a whole; 0 if not compared."""
+        """The error, relative to the reference's scale if that is below 1; 0 if not compared."""
         return 0.0 if self.error is None else self.error / min(self.scale or 1, 1)
 
     def departs(self, tolerance: float) -> bool:
-        """Whether they were compared and are not the same.
+        """Whether they were compared and differ.
 
         Args:
-          tolerance: Largest absolute error of what is the same; in proportion for values that are
-            small as a whole, of which it would be a large share.
+          tolerance: Largest error of equal arrays, see `weight`.
         """
         return not self.weight <= tolerance
 
     def as_json(self) -> dict[str, Any]:
-        """For a file: JSON has no infinity, which becomes text."""
+        """The fields as JSON, which has no infinity: it becomes text."""
         values = dataclasses.asdict(self)
         return values | {"error": "inf" if self.error == np.inf else self.error}
 

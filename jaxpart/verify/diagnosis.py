@@ -1,7 +1,7 @@
-"""Which known mistakes explain a difference.
+"""Finds the known mistakes that explain a difference.
 
-Where a reference departs, the Flax encoder is run with each mistake: the one that brings the error down
-is what the two implementations do differently. If the error is not gone, there may be another.
+If a reference differs, the Flax encoder is run with each known mistake: the one that reduces the error is
+the difference between the implementations. If an error remains, there may be another mistake.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jaxpart.verify.mistakes import Mistake, mistakes
 from jaxpart.verify.stages import Stages, run_changed
 
 _REDUCTION = 0.5
-"""A mistake is taken for one of several if the error falls to this share of what it was."""
+"""A mistake counts as one of several if it reduces the error to this share."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Finding:
     """A mistake that explains a difference.
 
     Attributes:
-      mistake: It.
-      stage: The first stage that departed.
-      before: Largest error up to there without it, see `Difference.weight`.
-      after: And with it.
-      also: Others that bring it below the tolerance too: these images do not tell them apart.
+      mistake: The mistake.
+      stage: The first stage that differed.
+      before: Largest error up to that stage without the mistake, see `Difference.weight`.
+      after: Largest error with it.
+      also: Other mistakes that explain the difference as well; these images do not tell them apart.
     """
 
     mistake: Mistake
@@ -58,18 +58,18 @@ def diagnose(
     ours: Stages,
     tolerance: float,
 ) -> tuple[list[Finding], bool]:
-    """Names what a reference does otherwise.
+    """Finds what a reference does differently.
 
     Args:
-      encoder: The Flax encoder, which departs from it.
+      encoder: The Flax encoder, which differs from the reference.
       images: float32 [batch, height, width, 3], normalised.
-      reference: The reference's stages, those that can be compared.
-      ours: The encoder's.
-      tolerance: Largest absolute error of what is the same.
+      reference: The stages of the reference that can be compared.
+      ours: The encoder's stages.
+      tolerance: Largest absolute error of equal stages.
 
     Returns:
-      The mistakes, in the order in which they show, and whether all stages agree with them; if not,
-      the last is the nearest guess, or there is none.
+      The mistakes, in the order of the stages, and whether all stages agree with them. If not, the last
+      mistake is the best guess, or there is none.
     """
     known, findings = list(mistakes(encoder.config)), list[Finding]()
     last = list(reference)[-1]
@@ -112,7 +112,7 @@ def _first(reference: Mapping[str, np.ndarray], ours: Stages, tolerance: float) 
 
 
 def _error(reference: Mapping[str, np.ndarray], ours: Stages, last: str) -> float:
-    """Largest error of all stages up to one, see `Difference.weight`."""
+    """Largest error up to and including a stage, see `Difference.weight`."""
     names = list(reference)
     return max(
         compare(name, reference[name], ours[name]).weight for name in names[: names.index(last) + 1]

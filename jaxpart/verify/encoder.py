@@ -1,4 +1,4 @@
-"""An encoder against PyTorch: the same images through both, stage by stage."""
+"""Compares an encoder with PyTorch, stage by stage on the same images."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _NOT_COMPARED = "not compared: "
 
 @dataclasses.dataclass(frozen=True)
 class SizeReport:
-    """What was found at one image size.
+    """The comparison at one image size.
 
     Attributes:
       size: (height, width) in pixels.
       stages: Every stage, in the order of computation.
-      findings: What the reference does otherwise, where a stage departs.
-      explained: Whether that explains all differences.
+      findings: What the reference does differently, if a stage differs.
+      explained: Whether the findings explain all differences.
     """
 
     size: tuple[int, int]
@@ -45,19 +45,19 @@ class SizeReport:
     explained: bool
 
     def first_departing(self, tolerance: float) -> str | None:
-        """The first stage that departs."""
+        """The first stage that differs."""
         return next((stage.stage for stage in self.stages if stage.departs(tolerance)), None)
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderReport:
-    """What was found of an encoder.
+    """The comparison of an encoder.
 
     Attributes:
-      about: What was compared: files, digests, images.
-      tolerance: Largest absolute error of what is the same, see `Difference.departs`.
+      about: The files, digests and images that were compared.
+      tolerance: Largest absolute error of equal stages, see `Difference.departs`.
       sizes: One report for each image size.
-      granted: What the comparison rests on.
+      granted: The assumptions of the comparison.
     """
 
     about: Mapping[str, Any]
@@ -67,7 +67,7 @@ class EncoderReport:
 
     @property
     def same(self) -> bool:
-        """Whether no stage departs."""
+        """Whether no stage differs."""
         return all(size.first_departing(self.tolerance) is None for size in self.sizes)
 
     def as_json(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class EncoderReport:
             **self.about,
             "tolerance": self.tolerance,
             "same": self.same,
-            "granted": [dataclasses.asdict(one) for one in self.granted],
+            "granted": [dataclasses.asdict(assumption) for assumption in self.granted],
             "sizes": [
                 {
                     "size": list(size.size),
@@ -90,8 +90,11 @@ class EncoderReport:
         }
 
     def as_text(self) -> str:
-        """What is taken for granted; a table for each size, and what is to be said of it."""
-        rows = [(one.name, f"{one.value}; {one.note}") for one in self.granted]
+        """The assumptions, and for each size a table and its conclusions."""
+        rows = [
+            (assumption.name, f"{assumption.value}; {assumption.note}")
+            for assumption in self.granted
+        ]
         granted = sections_text(None, [Section(("assumptions", ""), rows)])
         return "\n".join([granted, *(self._size_text(size) for size in self.sizes)])
 
@@ -109,10 +112,14 @@ class EncoderReport:
         first = size.first_departing(self.tolerance)
         if first is None:
             left_out = [stage.stage for stage in size.stages if stage.error is None]
-            unchecked = [f"{one.name} not checked" for one in self.granted if not one.checked]
-            but = [f"not compared: {', '.join(left_out)}"] if left_out else []
-            said = "; ".join(but + unchecked)
-            lines.append(f"same: no stage differs{f' ({said})' if said else ''}")
+            unchecked = [
+                f"{assumption.name} not checked"
+                for assumption in self.granted
+                if not assumption.checked
+            ]
+            remarks = [f"not compared: {', '.join(left_out)}"] if left_out else []
+            note = "; ".join(remarks + unchecked)
+            lines.append(f"same: no stage differs{f' ({note})' if note else ''}")
         else:
             lines.append(f"NOT THE SAME: the first stage that differs is {first}")
         for finding in size.findings:
@@ -140,26 +147,24 @@ def verify_encoder(
     count: int = 4,
     tolerance: float = TOLERANCE,
     named: Mapping[str, str] | None = None,
-    allow_torch: bool = False,
     progress: Progress | None = None,
 ) -> EncoderReport:
-    """Runs the same images through PyTorch and through Flax.
+    """Compares PyTorch and Flax on the same images.
 
     Args:
       checkpoint: The PyTorch file.
-      folder: The encoder that was converted from it.
+      folder: The encoder converted from it.
       reference: The PyTorch model, see `jaxpart.verify.reference`.
-      sizes: (height, width) in pixels; by default that of the encoder alone.
-      images: A folder of images; by default drawn ones.
-      count: How many images.
-      tolerance: Largest absolute error of what is the same, see `Difference.departs`.
-      named: Submodules of the reference by stage, where the usual places are wrong.
-      allow_torch: Whether PyTorch may read checkpoints in its old format.
-      progress: Shows how far it is.
+      sizes: (height, width) in pixels; by default the encoder's.
+      images: A folder of images; by default generated images.
+      count: Number of images.
+      tolerance: Largest absolute error of equal stages, see `Difference.departs`.
+      named: Submodules of the reference by stage, if the automatic choice is wrong.
+      progress: Shows the progress.
 
     Raises:
-      JaxpartError: A file is missing or of another encoder, PyTorch is not installed, or the reference
-        cannot be made or run.
+      JaxpartError: A file is missing or belongs to another encoder, PyTorch is not installed, or the
+        reference cannot be created or run.
     """
     checkpoint = pathlib.Path(checkpoint)
     encoder, source = load_encoder(folder), read_about(folder).get("source", {})
@@ -170,7 +175,6 @@ def verify_encoder(
         checkpoint,
         image_size=(trained_at[0], trained_at[1]),
         checkpoint_key=source.get("checkpoint_key"),
-        allow_torch=allow_torch,
     )
     stated = stated_normalization(module, reference, checkpoint)
     ours = encoder.preprocessing.mean, encoder.preprocessing.std
@@ -234,7 +238,7 @@ def _compare_size(
     stages, comparable = list(before), dict[str, np.ndarray]()
     for name in stage_names(encoder):
         if name == "tokens" and not encoder.config.final_norm and "tokens" not in theirs:
-            continue  # they are what leaves the last block
+            continue  # the tokens are the last block's output
         if name not in theirs:
             stages.append(Difference(name, None, note=_NOT_COMPARED + absent.get(name, "")))
             continue
@@ -249,7 +253,7 @@ def _compare_size(
             continue
         comparable[name] = value
         stages.append(compare(name, value, ours[name]))
-    after = stages[len(before) :]  # both sides are given the same inputs
+    after = stages[len(before) :]  # both sides have the same inputs
     if not any(stage.departs(tolerance) for stage in after):
         return SizeReport(size, stages, (), True)
     findings, explained = diagnose(encoder, inputs, comparable, ours, tolerance)
@@ -257,7 +261,7 @@ def _compare_size(
 
 
 def _same_axes(value: np.ndarray, ours: np.ndarray) -> np.ndarray:
-    """Tokens that a reference keeps [token, batch, width] (OpenAI's CLIP) as we do."""
+    """Transposes tokens that a reference stores as [token, batch, width], like OpenAI's CLIP."""
     swapped = value.ndim == 3 and value.shape != ours.shape
     if swapped and value.swapaxes(0, 1).shape == ours.shape:
         return value.swapaxes(0, 1)

@@ -1,4 +1,4 @@
-"""Two files of features, row by row."""
+"""Compares two files of features row by row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NPY = b"\x93NUMPY"
 
 @dataclasses.dataclass(frozen=True)
 class FeatureFile:
-    """What a file holds.
+    """The contents of a file.
 
     Attributes:
       path: The file.
@@ -38,11 +38,11 @@ class FeatureFile:
 
 @dataclasses.dataclass(frozen=True)
 class ArrayReport:
-    """What was found of one array.
+    """The comparison of one array.
 
     Attributes:
-      name: Its name, or that in A and in B.
-      rows: The compared rows' names or numbers.
+      name: Its name, or its names in A and B.
+      rows: Names or numbers of the compared rows.
       errors: Largest absolute error of each row.
       cosines: Cosine similarity of each row.
     """
@@ -72,14 +72,14 @@ class ArrayReport:
 
 @dataclasses.dataclass(frozen=True)
 class FeatureReport:
-    """What was found of two files.
+    """The comparison of two files.
 
     Attributes:
       files: Their paths.
-      tolerance: Largest absolute error of what is the same.
-      arrays: One report for each array that both have.
-      notes: Rows and arrays that only one of them has.
-      alone: How many rows only one of them has.
+      tolerance: Largest absolute error of equal values.
+      arrays: One report for each array in both files.
+      notes: Remarks on rows and arrays that are in one file only.
+      alone: Number of rows that are in one file only.
     """
 
     files: tuple[str, str]
@@ -90,7 +90,7 @@ class FeatureReport:
 
     @property
     def same(self) -> bool:
-        """Whether both have the same rows and no value departs."""
+        """Whether both have the same rows and no value differs."""
         return not self.alone and all(a.error <= self.tolerance for a in self.arrays)
 
     def as_json(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class FeatureReport:
         }
 
     def as_text(self) -> str:
-        """A row for each array, and the worst rows of those that depart."""
+        """A row for each array, and the worst rows of arrays that differ."""
         rows = []
         for array in self.arrays:
             departs = not array.error <= self.tolerance
@@ -137,14 +137,14 @@ def verify_features(
     key: str | None = None,
     tolerance: float = TOLERANCE,
 ) -> FeatureReport:
-    """Compares two files of features: rows of the same id where both have ids, else of the same number.
+    """Compares two files of features, matching rows by id, or by number if a file has no ids.
 
     Args:
-      a: `.npz`, `.npy`, `.safetensors` or `.pt`; nothing of it is run.
-      b: The same.
-      key: Name of the array in both, or "that in A=that in B"; by default all that both have, or
-        the only one of each.
-      tolerance: Largest absolute error of what is the same.
+      a: `.npz`, `.npy`, `.safetensors` or `.pt`; no code in it is run.
+      b: The other file.
+      key: The array's name in both files, or "NAME_IN_A=NAME_IN_B"; by default all arrays in both, or
+        the only array of each.
+      tolerance: Largest absolute error of equal values.
 
     Raises:
       JaxpartError: A file cannot be read, or nothing in it can be compared.
@@ -210,7 +210,7 @@ def _is_npy(path: pathlib.Path) -> bool:
 
 
 def _array_of(path: pathlib.Path) -> np.ndarray:
-    """A `.npy` file's array, which lies in the file."""
+    """The array of a `.npy` file, memory-mapped."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -218,14 +218,14 @@ def _array_of(path: pathlib.Path) -> np.ndarray:
 
 
 def _ids(path: pathlib.Path, contents: Any) -> list[str] | None:
-    found = contents.get("ids") if isinstance(contents, dict) else None
-    if found is None and path.suffix == ".safetensors":
+    ids = contents.get("ids") if isinstance(contents, dict) else None
+    if ids is None and path.suffix == ".safetensors":
         from safetensors import safe_open
 
         with safe_open(path, "numpy") as file:
             text = (file.metadata() or {}).get("ids")
-        found = decode_json(text.encode(), f"the ids of {path}") if text else None
-    return None if found is None else [str(name) for name in np.asarray(found).reshape(-1).tolist()]
+        ids = decode_json(text.encode(), f"the ids of {path}") if text else None
+    return None if ids is None else [str(name) for name in np.asarray(ids).reshape(-1).tolist()]
 
 
 def _pairs(a: FeatureFile, b: FeatureFile, key: str | None) -> list[tuple[str, str]]:
@@ -252,7 +252,7 @@ def _pairs(a: FeatureFile, b: FeatureFile, key: str | None) -> list[tuple[str, s
 def _align(
     a: FeatureFile, b: FeatureFile, rows_a: int, rows_b: int
 ) -> tuple[list[str], tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"]], int]:
-    """Names of the rows to compare, where they stand in both files, and how many are in one alone."""
+    """Names of the rows to compare, their numbers in both files, and how many rows are in one only."""
     if a.ids is None or b.ids is None:
         if rows_a != rows_b:
             raise JaxpartError(
@@ -264,19 +264,19 @@ def _align(
     for file, rows in ((a, rows_a), (b, rows_b)):
         if len(file.ids or ()) != rows:
             raise JaxpartError(f"{file.path} has {rows} rows but {len(file.ids or ())} ids")
-    places = [_places(file.ids or ()) for file in (a, b)]
-    common = [row for row in places[0] if row in places[1]]
+    row_of = [_rows_by_id(file.ids or ()) for file in (a, b)]
+    common = [row for row in row_of[0] if row in row_of[1]]
     if not common:
         raise JaxpartError(f"{a.path} and {b.path} have no row of the same id")
-    left, right = (np.array([place[row] for row in common]) for place in places)
+    left, right = (np.array([place[row] for row in common]) for place in row_of)
     return [row[0] for row in common], (left, right), rows_a + rows_b - 2 * len(common)
 
 
-def _places(ids: Sequence[str]) -> dict[tuple[str, int], int]:
-    """Where each id stands; one that comes again is another row."""
+def _rows_by_id(ids: Sequence[str]) -> dict[tuple[str, int], int]:
+    """The row of each id; repeated ids are numbered."""
     seen = collections.Counter[str]()
-    places = {}
+    rows = {}
     for row, name in enumerate(ids):
-        places[name, seen[name]] = row
+        rows[name, seen[name]] = row
         seen[name] += 1
-    return places
+    return rows

@@ -1,4 +1,4 @@
-"""What a comparison takes for granted: what the arrays do not hold, or the reference does not state."""
+"""The assumptions of a comparison: facts that neither the arrays nor the reference state."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from jaxpart.encoders.encoder import Encoder
 
 Normalization = tuple[Sequence[float], Sequence[float]]
-"""(mean, std) of pixels of 0 to 1."""
+"""(mean, std) of pixels in [0, 1]."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Granted:
-    """Something that a comparison rests on.
+    """An assumption of a comparison.
 
     Attributes:
       name: "grid", "heads", "pixels", "epsilon" or "activation".
-      value: What the converted encoder has.
+      value: The converted encoder's value.
       note: How far it is checked.
       checked: False if the comparison would come out the same with another value.
     """
@@ -35,14 +35,13 @@ def taken_for_granted(
     *,
     reference_takes_grid: bool,
 ) -> list[Granted]:
-    """Grid, heads, pixels, epsilon and activation of an encoder, each with how far it is checked.
+    """The assumptions on an encoder's grid, heads, pixels, epsilon and activation.
 
     Args:
       encoder: The converted encoder.
-      trained_at: (height, width) in pixels that the checkpoint's positions were taken to belong to.
+      trained_at: (height, width) in pixels that the checkpoint was assumed to be trained at.
       stated: Mean and std that the reference states, or None.
-      reference_takes_grid: Whether the reference was made for `trained_at` rather than for a size of its
-        own.
+      reference_takes_grid: Whether the reference was created for `trained_at`, not for its own size.
     """
     config = encoder.config
     own = "not in the arrays; the reference has its own"
@@ -84,6 +83,6 @@ def _pixels(encoder: Encoder, stated: Normalization | None) -> Granted:
 
 
 def _three(values: Sequence[float]) -> str:
-    """The three channels' value, once where it is the same."""
+    """The values of three channels; one value if they are equal."""
     shown = [f"{value:.4g}" for value in values]
     return shown[0] if len(set(shown)) == 1 else f"({', '.join(shown)})"

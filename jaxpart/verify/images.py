@@ -1,4 +1,4 @@
-"""The images that both sides see, and whether both see the same pixels."""
+"""The images of a comparison, and whether both sides preprocess them alike."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from jaxpart.verify.comparing import Difference, compare
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _CROP = 224 / 256
-"""Share of the shorter side that is kept, see `image_eval`."""
+"""Fraction of the shorter side that the crop keeps, see `image_eval`."""
 
 
 def read_images(folder: str | pathlib.Path | None, count: int) -> dict[str, bytes]:
-    """Encoded images by name: the first of a folder, or drawn ones.
+    """Image files by name: the first of a folder, or generated images.
 
     Raises:
-      JaxpartError: The folder holds none, or none are asked for.
+      JaxpartError: The folder holds no images, or the count is 0.
     """
     if count < 1:
         raise JaxpartError(f"--count cannot be {count}; compare at least 1 image")
@@ -43,7 +43,7 @@ def read_images(folder: str | pathlib.Path | None, count: int) -> dict[str, byte
 def pixels(
     images: dict[str, bytes], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "image height width 3"]:
-    """Decoded, resized and cropped as for testing; to a size that is not square, squeezed."""
+    """Decodes, resizes and crops images as for testing; sizes that are not square distort them."""
     height, width = size
     return np.stack([_pixels(decode(d, name), height, width) for name, d in images.items()])
 
@@ -61,14 +61,14 @@ def compare_pixels(
     preprocessing: tuple[Sequence[float], Sequence[float]],
     stated: tuple[Sequence[float], Sequence[float]] | None,
 ) -> list[Difference]:
-    """The stages "pixels" and "normalised": torchvision on the same files.
+    """Compares preprocessing with torchvision's: the stages "pixels" and "normalised".
 
     Args:
       images: Encoded images.
       ours: Our uint8 pixels.
-      normalized: What our encoder is given.
-      preprocessing: Our (mean, std), of values of 0 to 1.
-      stated: The reference's, where it states them.
+      normalized: Our encoder's inputs.
+      preprocessing: Our (mean, std), of values in [0, 1].
+      stated: The reference's, if it states them.
     """
     try:
         transforms = importlib.import_module("torchvision.transforms")
@@ -85,9 +85,9 @@ def compare_pixels(
     finish = transforms.Compose(
         [transforms.ToTensor(), transforms.Normalize(*(stated or preprocessing))]
     )
-    seen = [resize(Image.open(io.BytesIO(data)).convert("RGB")) for data in images.values()]
-    theirs = np.stack([np.asarray(image) for image in seen])
-    values = np.stack([finish(image).numpy().transpose(1, 2, 0) for image in seen])
+    pictures = [resize(Image.open(io.BytesIO(data)).convert("RGB")) for data in images.values()]
+    theirs = np.stack([np.asarray(image) for image in pictures])
+    values = np.stack([finish(image).numpy().transpose(1, 2, 0) for image in pictures])
     note = "mean and std not checked: the reference states none" if stated is None else ""
     if stated is not None and stated != preprocessing:
         note = f"mean and std: {stated} in the reference, {preprocessing} here"
@@ -102,9 +102,9 @@ def compare_pixels(
 def stated_normalization(
     module: object, reference: str, checkpoint: pathlib.Path
 ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """(mean, std) that a reference itself states, or None.
+    """The (mean, std) that a reference states, or None.
 
-    timm's do where the name has a tag (vit_base_patch16_224.mae): without one they are a default.
+    timm states them if the name has a tag (vit_base_patch16_224.mae); without a tag they are defaults.
     """
     if reference.startswith("timm:"):
         if "." not in reference.partition(",")[0]:

@@ -1,4 +1,4 @@
-"""The known mistakes of ports, by name: each is a change that makes the Flax encoder do the same."""
+"""Known mistakes of ports, each a change that makes the Flax encoder behave the same."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _HEAD_WIDTHS = range(16, 129, 8)
 
 @dataclasses.dataclass(frozen=True)
 class Mistake:
-    """What a reference may do otherwise.
+    """Something that a reference may do differently.
 
     Attributes:
-      name: "GELU", "LayerNorm epsilon"; a reference does one thing of each name otherwise.
-      sentence: What the reference does, and what the encoder.
-      stages: Kinds of stages in which it may show first: "embed", "block", "tokens", "output".
-      change: What makes the encoder do the same.
+      name: "GELU", "LayerNorm epsilon"; at most one mistake of each name is found.
+      sentence: What the reference does, and what the encoder does.
+      stages: Kinds of stages that may differ first: "embed", "block", "tokens", "output".
+      change: The change that makes the encoder behave like the reference.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Mistake:
 
 
 def mistakes(config: ViTConfig) -> Iterator[Mistake]:
-    """All known mistakes that an encoder of this configuration may meet."""
+    """All known mistakes that are possible with an encoder of this configuration."""
     for name in get_args(Activation):
         if name != config.activation:
             yield _field(config, "GELU", "activation", name, ("block",))
@@ -64,7 +64,7 @@ def mistakes(config: ViTConfig) -> Iterator[Mistake]:
         if epsilon != config.norm_epsilon:
             stages = ("embed", "block", "tokens", "output")
             yield _field(config, "LayerNorm epsilon", "norm_epsilon", epsilon, stages)
-    if config.relative_bias == config.rotary == "none":  # both are made for a number of heads
+    if config.relative_bias == config.rotary == "none":  # both depend on the number of heads
         for channels in _HEAD_WIDTHS:
             heads = config.width // channels
             if heads * channels == config.width and heads != config.num_heads:
@@ -89,20 +89,20 @@ def mistakes(config: ViTConfig) -> Iterator[Mistake]:
 def _field(
     config: ViTConfig, name: str, field: str, value: Any, stages: tuple[str, ...]
 ) -> Mistake:
-    here = getattr(config, field)
-    shown = [f"{v:g}" if isinstance(v, float) else str(v) for v in (value, here)]
+    ours = getattr(config, field)
+    shown = [f"{v:g}" if isinstance(v, float) else str(v) for v in (value, ours)]
     sentence = f"{name}: {shown[0]} in the reference, {shown[1]} here"
     return Mistake(name, sentence, stages, Change({field: value}))
 
 
 def _grids(config: ViTConfig) -> Iterator[Mistake]:
-    """Other grids of as many patches as there are positions."""
+    """Other grids with as many patches as there are positions."""
     rows, columns = config.grid
     for other in range(1, rows * columns + 1):
         if rows * columns % other == 0 and other != rows:
             grid = other, rows * columns // other
-            there, here = (f"{r} × {c}" for r, c in (grid, config.grid))
-            sentence = f"grid of the positions: {there} in the reference, {here} here"
+            theirs, ours = (f"{r} × {c}" for r, c in (grid, config.grid))
+            sentence = f"grid of the positions: {theirs} in the reference, {ours} here"
             size = grid[0] * config.patch_size, grid[1] * config.patch_size
             yield Mistake("grid", sentence, ("embed",), Change({"image_size": size}))
 
@@ -111,13 +111,13 @@ def _edit_tables(model: ViT, matrix: Callable[[int, int], np.ndarray]) -> None:
     shared = model.config.relative_bias == "shared"
     for owner in (model,) if shared else model.blocks:
         bias = functools.partial(_relative_bias, owner.relative_bias, matrix)
-        setattr(owner, "relative_bias", bias)  # noqa: B010 - a function in place of a module
+        setattr(owner, "relative_bias", bias)  # noqa: B010 - replaces a module by a function
 
 
 def _relative_bias(
     bias: RelativeBias, matrix: Callable[[int, int], np.ndarray], grid: Grid
 ) -> jax.Array:
-    """What the module computes, its table brought to another grid by another rule."""
+    """The module's output, with its table resized to another grid by another rule."""
     source, target = ([2 * side - 1 for side in sides] for sides in (bias.grid, grid))
     rows, columns = (matrix(s, t) for s, t in zip(source, target, strict=True))
     table = bias.table[...]
@@ -139,7 +139,7 @@ _TABLE_RULES: Mapping[str, Callable[[int, int], np.ndarray]] = {
     "bilinear": _bilinear_matrix,
     "bicubic": bicubic_matrix,
 }
-"""How others bring BEiT's tables to another grid: transformers, and timm's simple rule."""
+"""How transformers, and timm by its simple rule, resize BEiT's tables to another grid."""
 
 
 def _qkv_orders() -> Iterator[Mistake]:
@@ -154,14 +154,14 @@ def _qkv_orders() -> Iterator[Mistake]:
 
 
 def _reordered(qkv: jax.Array, heads: int, order: tuple[int, ...]) -> jax.Array:
-    """What a reference that reads the thirds in another order takes for q, k and v."""
+    """Weights as a reference reads them that takes q, k and v in another order."""
     del heads
     thirds = jax.numpy.split(qkv, 3, axis=-1)
     return jax.numpy.concatenate([thirds[order.index(i)] for i in range(3)], axis=-1)
 
 
 def _per_head(qkv: jax.Array, heads: int) -> jax.Array:
-    """The same of one that finds q, k and v of the first head first, then of the second …"""
+    """Weights as a reference reads them that stores q, k and v head by head."""
     return rearrange(qkv, "... (h three d) -> ... (three h d)", h=heads, three=3)
 
 
@@ -170,7 +170,7 @@ def _edit_qkv(function: Callable[[jax.Array, int], jax.Array]) -> Callable[[ViT]
         for block in model.blocks:
             attention = block.attention
             attention.qkv = _project(attention, function)
-            attention.has_qv_bias = False  # it is added before
+            attention.has_qv_bias = False  # it is added earlier
 
     return edit
 
@@ -190,8 +190,8 @@ def _project(attention: Any, function: Callable[[jax.Array, int], jax.Array]) ->
 
 
 def _norms(config: ViTConfig) -> Iterator[Mistake]:
-    """Each norm left out, and each applied twice."""
-    places = [
+    """Each norm left out, or applied twice."""
+    norms = [
         ("first norm of the blocks", "norm1", True, "block"),
         ("second norm of the blocks", "norm2", True, "block"),
         ("norm after the patch embedding", "stem_norm", config.stem_norm, "embed"),
@@ -199,12 +199,12 @@ def _norms(config: ViTConfig) -> Iterator[Mistake]:
         ("final norm", "norm", config.final_norm, "tokens"),
         ("norm of the pooled token", "pooled_norm", config.pooled_norm, "output"),
     ]
-    for place, attribute, there, stage in places:
-        for what, function in (("missing", _left_out), ("doubled", _doubled)):
-            if there:
-                sentence = f"{what} in the reference: the {place}"
+    for name, attribute, exists, stage in norms:
+        for fault, function in (("missing", _left_out), ("doubled", _doubled)):
+            if exists:
+                sentence = f"{fault} in the reference: the {name}"
                 change = Change(edit=_edit_norm(attribute, stage == "block", function))
-                yield Mistake(f"{what} norm", sentence, (stage,), change)
+                yield Mistake(f"{fault} norm", sentence, (stage,), change)
 
 
 def _edit_norm(

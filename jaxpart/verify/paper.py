@@ -1,66 +1,44 @@
-"""Where the paper's tables have the figure that a result is to be compared with."""
+"""The paper's numbers, by the keys of our results."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from jaxpart.report.layouts import LAYOUTS, Column
 from jaxpart.runs.paper import METHODS, figure
 from jaxpart.runs.rows import Key
 
-_PART_SETS = {"cub": "cub_parts", "coco": "coco_person_parts"}
-_RETRIEVED = {"encoded": "embedding", "projected": "projection"}
-_CLASSIFIED = {"linear": "cls_token", "attentive": "tokens"}
-_SEGMENTED = {
-    "ade20k": "ade20k_150_object_segmentation",
-    "ade20k_part": "ade20k_part_segmentation",
-    "pascal_part": "pascal_part_segmentation",
-    "lip": "lip_part_segmentation",
+_PROBED = {"linear": "cls_token", "attentive": "tokens"}
+
+
+def _key(column: Column) -> Key:
+    """The key of a column's results; the columns of ImageNet leave the representation open."""
+    key = Key(**column.results[0])
+    return (
+        key if key.task == "retrieval" else key._replace(representation=_PROBED.get(key.head, ""))
+    )
+
+
+_COLUMNS = {
+    _key(column): (column.table, column.column)
+    for layout in LAYOUTS
+    for column in layout.columns
+    if column.table
 }
-_PLACES = {
-    **{
-        Key(data, "retrieval", "AP", representation=name): (
-            "part_retrieval_ap",
-            f"{short}_{column}",
-        )
-        for short, data in _PART_SETS.items()
-        for column, name in _RETRIEVED.items()
-    },
-    **{
-        Key(data, "classification", "best", head, name): (
-            "part_classification_top1",
-            f"{short}_{head}",
-        )
-        for short, data in _PART_SETS.items()
-        for head, name in _CLASSIFIED.items()
-    },
-    **{
-        Key("imagenet", "object_classification", "best", head, name): (
-            "imagenet_classification",
-            head,
-        )
-        for head, name in _CLASSIFIED.items()
-    },
-    **{
-        Key(data, "segmentation", score, "paper"): (table, score)
-        for data, table in _SEGMENTED.items()
-        for score in ("mIoU", "mAcc", "aAcc")
-    },
-}
-"""What a result is of → table and column."""
+"""Table and column of each result that the paper has."""
 
 
 def paper_values(method: str, keys: Iterable[Key]) -> dict[Key, float]:
-    """The paper's figures, as shares of 1, by the keys of those results that it has.
+    """The paper's numbers, as fractions, for those results that it has.
 
     Args:
-      method: "ibot".
-      keys: Of results.
+      method: The method, "ibot".
+      keys: The results.
     """
-    found = {}
+    values = {}
     for key in keys:
-        if key in _PLACES:
-            table, column = _PLACES[key]
-            theirs = figure(table, METHODS.get(method, ""), column)
-            if theirs is not None:
-                found[key] = theirs / 100
-    return found
+        if key in _COLUMNS:
+            percent = figure(_COLUMNS[key][0], METHODS.get(method, ""), _COLUMNS[key][1])
+            if percent is not None:
+                values[key] = percent / 100
+    return values

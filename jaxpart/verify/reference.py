@@ -1,10 +1,10 @@
-"""The PyTorch side: a model that is not ours, with the checkpoint's weights, stage by stage.
+"""Creates the PyTorch reference with the checkpoint's weights.
 
-Three kinds of references are known, and PyTorch is imported only when one is made:
+There are three kinds of references, and PyTorch is imported only when one is created:
 
 - `timm:NAME` or `timm:NAME,key=value,…`: `timm.create_model` at the size that the checkpoint was
   trained at, and the checkpoint's weights under timm's names;
-- `transformers:CLASS`: `CLASS.from_pretrained` of the folder that the checkpoint lies in;
+- `transformers:CLASS`: `CLASS.from_pretrained` of the folder that the checkpoint is in;
 - `module:path.to.module:callable`: your own; the callable takes the checkpoint's path and returns a
   `torch.nn.Module` with its weights.
 """
@@ -31,16 +31,14 @@ def load_reference(
     *,
     image_size: tuple[int, int],
     checkpoint_key: str | None = None,
-    allow_torch: bool = False,
 ) -> Any:
     """A `torch.nn.Module` in evaluation mode with the checkpoint's weights.
 
     Args:
-      text: See above.
+      text: The reference, see above.
       checkpoint: The PyTorch checkpoint.
-      image_size: (height, width) in pixels that its positions belong to.
-      checkpoint_key: Its network, where it holds several.
-      allow_torch: Whether PyTorch may read files in its old format.
+      image_size: (height, width) in pixels that it was trained at.
+      checkpoint_key: The network to use, if it holds several.
 
     Raises:
       JaxpartError: A library is missing, there is no such model, or the weights do not fit it.
@@ -48,7 +46,7 @@ def load_reference(
     torch = library("torch", "comparing with PyTorch")
     kind, _, name = text.partition(":")
     if kind == "timm" and name:
-        module = _timm(name, checkpoint, image_size, checkpoint_key, allow_torch)
+        module = _timm(name, checkpoint, image_size, checkpoint_key)
     elif kind == "transformers" and name:
         module = _transformers(name, checkpoint)
     elif kind == "module" and ":" in name:
@@ -74,7 +72,7 @@ def _own(name: str, checkpoint: pathlib.Path) -> Any:
         ) from error
     try:
         return make(str(checkpoint))
-    except Exception as error:  # it is not ours
+    except Exception as error:  # a foreign callable may raise anything
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise JaxpartError(
             f"the reference module:{name} fails ({reason}); it takes the checkpoint's path and returns "
@@ -87,11 +85,10 @@ def _timm(
     checkpoint: pathlib.Path,
     image_size: tuple[int, int],
     checkpoint_key: str | None,
-    allow_torch: bool,
 ) -> Any:
     timm = library("timm", "comparing with timm")
     name, *pairs = _split(text)
-    weights = _weights(checkpoint, checkpoint_key, allow_torch)
+    weights = _weights(checkpoint, checkpoint_key)
     head = weights.get("head.weight")
     settings: dict[str, Any] = {
         "img_size": image_size,
@@ -105,30 +102,28 @@ def _timm(
             module = timm.create_model(name, **settings, dynamic_img_size=True)
         except TypeError:
             module = timm.create_model(name, **settings)
-    except Exception as error:  # timm raises its own, of many kinds
+    except Exception as error:  # timm raises many kinds of errors
         raise JaxpartError(f"timm cannot make {text}: {error}") from error
     fill(module, weights, f"timm:{name}")
     return module
 
 
 def _split(text: str) -> list[str]:
-    """The parts between commas, those inside brackets left alone: "NAME", "img_size=(32,128)"."""
+    """Splits at commas outside brackets: "NAME", "img_size=(32,128)"."""
     return re.split(r",(?![^(\[]*[)\]])", text)
 
 
 def takes_grid(text: str) -> bool:
-    """Whether a reference is made for the size that the checkpoint was taken to be trained at."""
+    """Whether a reference is created for the size that the checkpoint was assumed to be trained at."""
     kind, _, name = text.partition(":")
     return kind == "timm" and not any(part.startswith("img_size=") for part in _split(name))
 
 
-def _weights(
-    path: pathlib.Path, checkpoint_key: str | None, allow_torch: bool
-) -> dict[str, np.ndarray]:
+def _weights(path: pathlib.Path, checkpoint_key: str | None) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint's network below the prefix of its blocks."""
     values = {
         key: value
-        for key, value in flatten(open_checkpoint(path, allow_torch=allow_torch).contents)
+        for key, value in flatten(open_checkpoint(path).contents)
         if isinstance(value, np.ndarray)
     }
     sign = "blocks.0.norm1.weight"
@@ -162,7 +157,7 @@ def _transformers(name: str, checkpoint: pathlib.Path) -> Any:
         module, report = getattr(transformers, name).from_pretrained(
             checkpoint.parent, local_files_only=True, output_loading_info=True
         )
-    except Exception as error:  # transformers raises its own, of many kinds
+    except Exception as error:  # transformers raises many kinds of errors
         reason = first_line(error)
         raise JaxpartError(f"transformers cannot load {checkpoint} as {name}: {reason}") from error
     missing = [key for key in report["missing_keys"] if not key.startswith("pooler.")]

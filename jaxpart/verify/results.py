@@ -1,4 +1,4 @@
-"""Two results.json, or one and the paper's figures."""
+"""Compares two results.json, or one with the paper's numbers."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from jaxpart.verify.paper import paper_values
 
 PAPER = "paper"
 _ROUNDING = 0.0005
-"""Half of the last digit that the paper prints, as a share of 1."""
+"""Half of the last digit that the paper prints, as a fraction."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One result in both.
+    """A result that both have.
 
     Attributes:
-      key: What it is of.
-      a: Its value there: a share of 1 or a count.
-      b: The other.
-      interval_a: Its 95 % interval, or None.
-      interval_b: The other's.
+      key: Its key.
+      a: Its value in A, a fraction or a count.
+      b: Its value in B.
+      interval_a: The 95 % interval in A, or None.
+      interval_b: The 95 % interval in B, or None.
     """
 
     key: Key
@@ -42,7 +42,7 @@ class Pair:
     interval_b: tuple[float, float] | None
 
     def agrees(self, tolerance: float) -> str:
-        """Why they agree: "equal", "tolerance" or "interval"; "" if they do not.
+        """The reason why they agree: "equal", "tolerance" or "interval"; "" if they do not.
 
         Args:
           tolerance: In percent points; counts must be equal.
@@ -61,14 +61,14 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class ResultReport:
-    """What was found of two results.
+    """The comparison of two results.
 
     Attributes:
-      files: What was compared.
-      tolerance: In percent points.
+      files: The compared files.
+      tolerance: In percentage points.
       rows: Every result that both have.
-      alone: Results that only the first or only the second has; with the paper left out.
-      notes: What else is to be said, as of results beside which the paper's figures do not belong.
+      alone: Results in the first or the second only; not for the paper.
+      notes: Remarks, for example on results that are not comparable with the paper's.
     """
 
     files: tuple[str, str]
@@ -79,7 +79,7 @@ class ResultReport:
 
     @property
     def same(self) -> bool:
-        """Whether all that both have agrees."""
+        """Whether all results that both have agree."""
         return all(row.agrees(self.tolerance) for row in self.rows)
 
     def as_json(self) -> dict[str, Any]:
@@ -139,19 +139,19 @@ def _shown(value: float, interval: tuple[float, float] | None) -> str:
 def verify_results(
     a: str | pathlib.Path, b: str | pathlib.Path, *, tolerance: float = 0.1
 ) -> ResultReport:
-    """Compares results of the same things.
+    """Compares the results that two runs have in common.
 
-    Two agree if they are within the tolerance, or if their 95 % intervals (where they have some; the
-    paper's figures are rounded) overlap. Counts must be equal.
+    Two results agree if they are within the tolerance, or if their 95 % intervals overlap (the paper's
+    numbers have the interval of their rounding). Counts must be equal.
 
     Args:
       a: results.json, or the folder of a run.
-      b: The same, or "paper" for the paper's figures of the same method.
-      tolerance: In percent points.
+      b: The same, or "paper" for the paper's numbers of the same method.
+      tolerance: In percentage points.
 
     Raises:
-      JaxpartError: A file cannot be read, both have nothing in common, or the paper is asked about an
-        encoder that is not of its methods with the released weights.
+      JaxpartError: A file cannot be read, the two have no result in common, or B is the paper and the
+        encoder is not one of its methods with the released weights.
     """
     first = _read(a)
     ours = by_key(read_rows(first, a))
@@ -174,8 +174,8 @@ def verify_results(
         if (other := theirs.get(key)) is not None
     ]
     if not pairs:
-        said = "".join(f"; {note}" for note in notes)
-        raise JaxpartError(f"{a} and {b} have no result in common{said}")
+        remarks = "".join(f"; {note}" for note in notes)
+        raise JaxpartError(f"{a} and {b} have no result in common{remarks}")
     if str(b) != PAPER:
         notes = _encoders(first, second)
         facts = [_facts(path, label) for path, label in ((a, "A"), (b, "B"))]
@@ -186,25 +186,25 @@ def verify_results(
 
 
 def _facts(path: str | pathlib.Path, label: str) -> Facts:
-    """What lies beside results.json."""
+    """The facts in the folder of results.json."""
     return read_facts(_file(path).parent, label)
 
 
 def _not_as_published(facts: Facts, figures: Mapping[Key, float]) -> list[str]:
-    """In what a run departs from the paper's, task by task."""
+    """How a run differs from the paper's, task by task."""
     if not facts.config:
         return ["no config.json beside it: whether it was run as the paper's is not known"]
     tasks = dict.fromkeys(key.task for key in figures)
-    said = {task: differences(facts.config, task) for task in tasks}
+    by_task = {task: differences(facts.config, task) for task in tasks}
     return [
-        f"{task} was not run as the paper's: {', '.join(found)}"
-        for task, found in said.items()
-        if found
+        f"{task} was not run as the paper's: {', '.join(differing)}"
+        for task, differing in by_task.items()
+        if differing
     ]
 
 
 def _encoders(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """Both encoders by name and digest, where they are not the same in the same arithmetic."""
+    """A note with both encoders' names and digests, if their weights or precision differ."""
     try:
         a, b = (
             f"{encoder_name(document['encoder'])} {document['encoder']['digest'][:12]}"
@@ -236,7 +236,7 @@ def _read(path: str | pathlib.Path) -> Mapping[str, Any]:
 def _of_paper(
     document: Mapping[str, Any], ours: Mapping[Key, Row], path: str | pathlib.Path
 ) -> tuple[dict[Key, float], list[str]]:
-    """The paper's figures that belong beside results, and what is to be said of them and of the others."""
+    """The paper's numbers that are comparable with the results, and notes on all of them."""
     encoder = document.get("encoder", {})
     method = encoder.get("name")
     if method not in METHODS:
@@ -257,9 +257,12 @@ def _of_paper(
             "file, pass --config.encoder.released=True when you run it"
         )
     rows = list(ours.values())
-    found = paper_values(method, ours)
-    apart = {key: said for key in found if (said := data_differs(rows, key))}
-    notes = [f"not beside the paper's: {key.name} ({said})" for key, said in apart.items()]
-    beside = {key: value for key, value in found.items() if key not in apart}
-    remarks = dict.fromkeys(remark(method, key.task) for key in beside)
-    return beside, notes + [f"{METHODS[method]}: {said}" for said in remarks if said]
+    values = paper_values(method, ours)
+    incomparable = {key: difference for key in values if (difference := data_differs(rows, key))}
+    notes = [
+        f"not beside the paper's: {key.name} ({difference})"
+        for key, difference in incomparable.items()
+    ]
+    comparable = {key: value for key, value in values.items() if key not in incomparable}
+    remarks = dict.fromkeys(remark(method, key.task) for key in comparable)
+    return comparable, notes + [f"{METHODS[method]}: {note}" for note in remarks if note]

@@ -1,4 +1,4 @@
-"""A Flax encoder stage by stage: as it is, or with something about it changed."""
+"""Runs a Flax encoder stage by stage, unchanged or with a change."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from jaxpart.encoders.precision import REFERENCE, set_precision
 from jaxpart.encoders.vit import ViT, with_architecture
 
 OUTPUTS = ("tokens", "pooled", "projection", "patch_projection", "prediction")
-"""What comes after the last block, of which an encoder has some."""
+"""Outputs after the last block; an encoder has some of them."""
 
 Stages = dict[str, np.ndarray]
-"""Arrays by stage, in their order: "embed", "block0" …, and the outputs."""
+"""Arrays by stage, in order: "embed", "block0", …, and the outputs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """Something that another implementation may do otherwise.
+    """A change to an encoder.
 
     Attributes:
-      fields: Fields of `ViTConfig` that are set.
-      edit: What is done to the model.
+      fields: Fields of `ViTConfig` to set.
+      edit: Edits the model.
     """
 
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -36,7 +36,7 @@ class Change:
 
 
 def stage_names(encoder: Encoder) -> list[str]:
-    """All stages of an encoder."""
+    """Names of all stages of an encoder."""
     images = jax.ShapeDtypeStruct((1, *encoder.config.image_size, 3), np.float32)
     out = jax.eval_shape(lambda images: encoder(images), images)
     blocks = [f"block{i}" for i in range(encoder.config.depth)]
@@ -44,13 +44,13 @@ def stage_names(encoder: Encoder) -> list[str]:
 
 
 def run(encoder: Encoder, images: Float[np.ndarray, "batch height width 3"]) -> Stages:
-    """Every stage of an encoder as its users run it, compiled."""
+    """Every stage of an encoder, compiled as in normal use."""
     pixels = jax.numpy.asarray(images)
     out = encoder(pixels, blocks=True)
-    found = {"embed": _embed(encoder, pixels)}
-    found |= {f"block{i}": tokens for i, tokens in enumerate(out["blocks"])}
-    found |= {name: out[name] for name in OUTPUTS if name in out}
-    return jax.device_get(found)
+    stages = {"embed": _embed(encoder, pixels)}
+    stages |= {f"block{i}": tokens for i, tokens in enumerate(out["blocks"])}
+    stages |= {name: out[name] for name in OUTPUTS if name in out}
+    return jax.device_get(stages)
 
 
 @jax.jit
@@ -64,9 +64,9 @@ def run_changed(
     changes: list[Change],
     last: str,
 ) -> Stages:
-    """The stages of a changed encoder, up to the last that is asked for.
+    """The stages of a changed encoder, up to the last one requested.
 
-    Not compiled: a program for each change would take longer than running it a few times.
+    Not compiled: compiling each change would take longer than running it a few times.
     """
     config = encoder.config
     for change in changes:

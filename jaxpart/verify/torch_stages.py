@@ -1,11 +1,11 @@
-"""A PyTorch model stage by stage: hooks take what enters and leaves its blocks.
+"""Runs a PyTorch model stage by stage: hooks record the inputs and outputs of its blocks.
 
 A module is called in evaluation mode with normalised float32 images [batch, 3, height, width]. Its
-blocks are the one `ModuleList` as long as the encoder is deep, found by its usual names; what enters the
-first is the stage "embed", what leaves each is "block0" …. Tokens are what leaves the norm beside the
-blocks, or else what the module returns; the projection is what leaves its head. A module that returns
-a dictionary by our names ("tokens", "projection", …) says so itself, and `--stage NAME=MODULE` names the
-submodule whose output a stage is (`--stage blocks=MODULE` that of the blocks).
+blocks are the one `ModuleList` as long as the encoder is deep, found by its usual names. The first block's
+input is the stage "embed", the blocks' outputs are "block0", …. Tokens are the output of the norm beside
+the blocks, or else of the module; the projection is the output of the head. A module may also return
+a dictionary with our names ("tokens", "projection", …), and `--stage NAME=MODULE` sets the submodule
+whose output a stage is (`--stage blocks=MODULE` sets the blocks).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BLOCKS = ("blocks", "encoder.layer", "encoder.layers", "resblocks", "layers", "
 _NORMS = ("norm", "layernorm", "post_layernorm", "ln_post", "final_layernorm", "post_trunk_norm")
 _HEADS = ("head", "projector", "projection_head", "classifier")
 OTHER_NETWORKS = ("decod", "predictor", "text", "momentum", "teacher_")
-"""Parts of names of what is not the encoder."""
+"""Parts of the names of other networks, such as decoders."""
 
 
 def run_reference(
@@ -34,16 +34,16 @@ def run_reference(
     depth: int,
     named: Mapping[str, str],
 ) -> tuple[Stages, dict[str, str]]:
-    """What a module computes, by our names.
+    """Runs a module and returns its stages by our names.
 
     Args:
       module: The PyTorch module.
       images: Normalised float32 images.
       depth: Number of blocks.
-      named: Submodule by stage ("blocks", "tokens", "projection", …), where the usual places are wrong.
+      named: Submodule by stage ("blocks", "tokens", "projection", …), if the automatic choice is wrong.
 
     Returns:
-      The stages that it has, and for others why not.
+      The stages that it has, and the reasons why it lacks others.
 
     Raises:
       JaxpartError: Its blocks cannot be found, or it cannot be run.
@@ -57,15 +57,19 @@ def run_reference(
                 f"--stage {stage}={path}: the reference has no such submodule; it has "
                 f"{', '.join(list(modules)[1:9])} …"
             )
-    place = named.get("blocks") or _find_blocks(modules, depth)
-    blocks = list(modules[place].children())
-    seen: dict[str, Any] = {}
-    hooks = [blocks[0].register_forward_pre_hook(_keep_input(seen), with_kwargs=True)]
+    blocks_path = named.get("blocks") or _find_blocks(modules, depth)
+    blocks = list(modules[blocks_path].children())
+    kept: dict[str, Any] = {}
+    hooks = [blocks[0].register_forward_pre_hook(_keep_input(kept), with_kwargs=True)]
     hooks += [
-        block.register_forward_hook(_keep(seen, f"block{i}")) for i, block in enumerate(blocks)
+        block.register_forward_hook(_keep(kept, f"block{i}")) for i, block in enumerate(blocks)
     ]
-    places = _places(modules, place) | {k: v for k, v in named.items() if k != "blocks"}
-    hooks += [modules[p].register_forward_hook(_keep(seen, stage)) for stage, p in places.items()]
+    modules_of = _norm_and_head(modules, blocks_path) | {
+        k: v for k, v in named.items() if k != "blocks"
+    }
+    hooks += [
+        modules[p].register_forward_hook(_keep(kept, stage)) for stage, p in modules_of.items()
+    ]
     options = {}
     if "interpolate_pos_encoding" in inspect.signature(module.forward).parameters:
         options["interpolate_pos_encoding"] = True
@@ -73,7 +77,7 @@ def run_reference(
         with torch.no_grad():
             inputs = torch.from_numpy(np.array(images, np.float32).transpose(0, 3, 1, 2).copy())
             returned = module(inputs, **options)
-    except Exception as error:  # it is not ours
+    except Exception as error:  # a foreign module may raise anything
         height, width = images.shape[1:3]
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise JaxpartError(
@@ -82,25 +86,27 @@ def run_reference(
     finally:
         for hook in hooks:
             hook.remove()
-    found = {stage: _array(value) for stage, value in seen.items()}
+    stages = {stage: _array(value) for stage, value in kept.items()}
     if hasattr(returned, "items"):
         names = {"last_hidden_state": "tokens", "logits": "projection"}
-        own = {names.get(key, key): value for key, value in returned.items()}
-        own = {
-            key: value for key, value in own.items() if key in OUTPUTS and hasattr(value, "detach")
+        outputs = {names.get(key, key): value for key, value in returned.items()}
+        outputs = {
+            key: value
+            for key, value in outputs.items()
+            if key in OUTPUTS and hasattr(value, "detach")
         }
-        stated = isinstance(returned, dict) and type(returned) is dict
-        for key, value in own.items():
-            if (stated or key not in found) and key not in named:
-                found[key] = _array(value)
+        ours = isinstance(returned, dict) and type(returned) is dict
+        for key, value in outputs.items():
+            if (ours or key not in stages) and key not in named:
+                stages[key] = _array(value)
     elif hasattr(returned, "detach"):
-        found.setdefault("tokens" if returned.ndim == 3 else "projection", _array(returned))
+        stages.setdefault("tokens" if returned.ndim == 3 else "projection", _array(returned))
     absent = {
         stage: f"not in the reference; name its submodule: --stage {stage}=…"
         for stage in OUTPUTS
-        if stage not in found
+        if stage not in stages
     }
-    return found, absent
+    return stages, absent
 
 
 def _find_blocks(modules: Mapping[str, Any], depth: int) -> str:
@@ -118,40 +124,40 @@ def _find_blocks(modules: Mapping[str, Any], depth: int) -> str:
         return usual[0]
     if not usual and len(lists) == 1:
         return lists[0]
-    which = "several lists" if usual or lists else "no list"
+    how_many = "several lists" if usual or lists else "no list"
     raise JaxpartError(
-        f"the reference has {which} of {depth} modules {' and '.join(usual or lists)}; name its "
+        f"the reference has {how_many} of {depth} modules {' and '.join(usual or lists)}; name its "
         f"blocks: --stage blocks=MODULE"
     )
 
 
-def _places(modules: Mapping[str, Any], blocks: str) -> dict[str, str]:
-    """Where the norm and the head are, beside the blocks or above them; one that does nothing last."""
+def _norm_and_head(modules: Mapping[str, Any], blocks: str) -> dict[str, str]:
+    """Paths of the norm and the head, beside the blocks or above; an identity only if there is no other."""
     import torch
 
-    found: dict[str, list[str]] = {"tokens": [], "projection": []}
+    candidates: dict[str, list[str]] = {"tokens": [], "projection": []}
     parent = blocks
     while parent:
         parent = parent.rpartition(".")[0]
         for stage, names in (("tokens", _NORMS), ("projection", _HEADS)):
             for name in names:
                 path = f"{parent}.{name}" if parent else name
-                found[stage] += [path] * (path in modules)
-    for paths in found.values():
+                candidates[stage] += [path] * (path in modules)
+    for paths in candidates.values():
         paths.sort(key=lambda path: isinstance(modules[path], torch.nn.Identity))
-    return {stage: paths[0] for stage, paths in found.items() if paths}
+    return {stage: paths[0] for stage, paths in candidates.items() if paths}
 
 
-def _keep_input(seen: dict[str, Any]) -> Any:
-    def hook(module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        seen["embed"] = inputs[0] if inputs else named.get("hidden_states", named.get("x"))
+def _keep_input(kept: dict[str, Any]) -> Any:
+    def hook(module: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        kept["embed"] = inputs[0] if inputs else keywords.get("hidden_states", keywords.get("x"))
 
     return hook
 
 
-def _keep(seen: dict[str, Any], stage: str) -> Any:
+def _keep(kept: dict[str, Any], stage: str) -> Any:
     def hook(module: Any, inputs: Any, output: Any) -> None:
-        seen[stage] = output[0] if isinstance(output, tuple | list) else output
+        kept[stage] = output[0] if isinstance(output, tuple | list) else output
 
     return hook
 

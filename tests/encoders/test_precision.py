@@ -19,7 +19,7 @@ from jaxpart.encoders.weights import arrays_of
 from jaxpart.errors import JaxpartError
 from jaxpart.evaluation import measure
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.table import Section, results_table
+from jaxpart.runs.table import Section, encoder_name, sections_text
 
 BODY = {"image_size": (32, 32), "patch_size": 8, "depth": 2, "num_heads": 2, "mlp_width": 128}
 BODY |= {"width": 64}
@@ -168,7 +168,8 @@ def test_a_run_says_its_precision(tmp_path):
     assert "precision" not in results["float32-highest"]
     assert results["bfloat16"]["precision"] == "bfloat16"
     titles = [
-        results_table(about, [Section(("a", "b"), [("1", "2")])]) for about in results.values()
+        sections_text(encoder_name(about), [Section(("a", "b"), [("1", "2")])])
+        for about in results.values()
     ]
     assert ["in bfloat16" in " ".join(title.split()) for title in titles] == [False, True]
     config.encoder.precision = "half"

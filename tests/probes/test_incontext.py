@@ -64,7 +64,7 @@ def test_memory_leaves_out_patches_without_a_labelled_pixel():
     np.testing.assert_array_equal(memory.values, [[1, 0], [0.5, 0.5], [0, 1]])
 
 
-def test_patches_of_distinct_classes_are_distinct_colours():
+def test_patches_of_distinct_classes_are_told_apart():
     random = np.random.default_rng(2)
     centres = random.normal(size=(4, 16))
     labels = random.integers(0, 4, (3, 5, 5))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxpart.report.encoded_images import EncodedImages
 from jaxpart.report.match import in_bytes, match
-from jaxpart.report.seen import Seen
 
 ROWS = COLUMNS = 4
 
@@ -18,7 +18,7 @@ def seen(images=3, width=32, side=64, rows=ROWS, label="iBOT", caveat="", names=
     names = names or [f"test/{i:06d}.jpg" for i in range(images)]
     pixels = rng.integers(0, 256, (images, side, side, 3), dtype=np.uint8)
     tokens = rng.standard_normal((images, rows, rows, width)).astype(np.float32)
-    return Seen(label, caveat, names, pixels, tokens, None)
+    return EncodedImages(label, caveat, names, pixels, tokens, None)
 
 
 def cosines(one, left, patch, right):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from jaxpart.errors import JaxpartError
-from jaxpart.report import seen
+from jaxpart.report import encoded_images
 from jaxpart.report.__main__ import main
 from jaxpart.report.pictures import named
 
@@ -91,8 +91,8 @@ def test_wrong_input(arguments, said, tmp_path, capsys, monkeypatch):
 def test_images_in_batches_are_the_encoder_s(monkeypatch):
     frozen, *_ = named("ibot")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
-    monkeypatch.setattr(seen, "_IMAGES", 2)
-    found = seen.look(frozen, list(pixels), "abc", "iBOT", "")
+    monkeypatch.setattr(encoded_images, "_IMAGES", 2)
+    found = encoded_images.encode_images(frozen, list(pixels), "abc", "iBOT", "")
     out = frozen(frozen.normalize(jnp.asarray(pixels)), attention=True)
     np.testing.assert_allclose(found.tokens.reshape(3, 64, -1), out["tokens"][:, 1:], atol=1e-5)
     weights = out["attention"][:, :, 0, 1:]

@@ -11,7 +11,7 @@ from jaxpart.encoders.loading import load_encoder
 from jaxpart.io.files import write_json
 from jaxpart.pretraining.crops import patches_of
 from jaxpart.pretraining.masked_prediction import Hidden, load_predictor
-from jaxpart.report.evaluate import Looker
+from jaxpart.report.evaluate import OpenedRun
 from jaxpart.report.figures.reconstructions import drawn, reconstructions
 from jaxpart.report.runs import read_runs
 from jaxpart.runs.progress import Progress
@@ -84,8 +84,8 @@ def test_who_has_a_decoder_gets_a_picture(folders, tmp_path):
         config["encoder"]["checkpoint"] = str(there or "")
         write_json(folder / "config.json", config)
         runs.append(folder)
-    lookers = [Looker(run) for run in read_runs(runs)]
-    picture, *lines = reconstructions(lookers, Progress(shown=False))
+    opened_runs = [OpenedRun(run) for run in read_runs(runs)]
+    picture, *lines = reconstructions(opened_runs, Progress(shown=False))
     assert picture.name == "reconstructions_BEiT"
     assert picture.caption.startswith("BEiT (miniature, 12 blocks of width 24): every patch")
     axes = picture.figure.axes

@@ -157,7 +157,7 @@ def test_rules_that_nobody_asked_for_stand_below(tmp_path):
     assert other_tables(runs)[0].notes == [note]
 
 
-def test_an_older_segmentation_is_distinct_colours(tmp_path):
+def test_an_older_segmentation_is_told_apart(tmp_path):
     folder = made_run(tmp_path / "a", rows=[Row("lip", "segmentation", "mIoU", 0.4, "paper")])
     config = json.loads((folder / "config.json").read_text())
     del config["segmentation"]["resize"]

@@ -10,7 +10,7 @@ from jaxpart.data.squares import square_view
 from jaxpart.encoders.configured import configured_encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.runs.config_checks import check_config
-from jaxpart.runs.rows import one, select
+from jaxpart.runs.rows import find_row, select
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks import attention
 
@@ -46,9 +46,9 @@ def test_it_is_what_the_weights_say(measured):
     config, encoder, rows, folder = measured
     far, asking, annotations, selection = last_block(config, encoder)
     for head in range(4):
-        row = one(rows, "critters", "attention", "distance", f"head{head}", "block5")
+        row = find_row(rows, "critters", "attention", "distance", f"head{head}", "block5")
         assert row.value == pytest.approx(far[:, head].mean(), abs=1e-6)
-    row = one(rows, "critters", "attention", "distance", representation="block5")
+    row = find_row(rows, "critters", "attention", "distance", representation="block5")
     assert row.value == pytest.approx(far.mean(), abs=1e-6)
     for part, name in selection.parts.items():
         own, where = {}, {}
@@ -75,12 +75,14 @@ def test_it_is_what_the_weights_say(measured):
 
 def test_uniform_attention_and_the_table(measured):
     rows = measured[2]
-    uniform = one(rows, "critters", "attention", "distance", "baseline", "uniform").value
+    uniform = find_row(rows, "critters", "attention", "distance", "baseline", "uniform").value
     cells = np.stack(np.divmod(np.arange(64), 8), axis=1) / 8
     assert uniform == pytest.approx(
         np.linalg.norm(cells[:, None] - cells, axis=-1).mean(), abs=1e-6
     )
-    assert one(rows, "critters", "attention", "affinity", "baseline", "uniform").value == 1 / 64
+    assert (
+        find_row(rows, "critters", "attention", "affinity", "baseline", "uniform").value == 1 / 64
+    )
     shown = attention.section(rows).rows
     assert [cells[0] for cells in shown] == [
         "critters, uniform",

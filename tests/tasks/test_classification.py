@@ -27,7 +27,7 @@ from jaxpart.probes.attentive import AttentiveHead
 from jaxpart.probes.items import shuffled
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.trained import load_head
-from jaxpart.runs.rows import Key, by_key, one
+from jaxpart.runs.rows import Key, by_key, find_row
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks import retrieval
 from jaxpart.tasks.classification import objects as object_classification
@@ -192,7 +192,7 @@ def test_mae_permuted_as_published_and_not_mixed(tmp_path):
         assert found[order] == rows
         run(classification, encoder, config, tmp_path / f"classification-{len(found)}-{order}")
     kept, permuted = (
-        one(rows, "critters", "retrieval", "AP", representation="embedding")
+        find_row(rows, "critters", "retrieval", "AP", representation="embedding")
         for rows in found.values()
     )
     assert kept.value != permuted.value
@@ -209,7 +209,7 @@ def test_two_encoders_are_compared_item_by_item(embedded):
     other = run(classification, small(), config, folder / "other")
     found = compare_runs(folder / "run", folder / "other")
     key = probed("last", "linear", "embedding")
-    pair = [one(results, *key).value for results in (rows, other)]
+    pair = [find_row(results, *key).value for results in (rows, other)]
     assert found[key].value == pytest.approx(pair[0] - pair[1])
     assert found[probed("chosen", "knn", "cls_token")].p == 1
 
@@ -281,7 +281,7 @@ def test_real_images_train_as_in_pytorch(kind, golden, samples, tmp_path):
         )
         top1 = (predictions == sides[1][1]).mean(axis=1)
         best, last = (
-            one(rows, find_set(data)[0], "classification", reading, kind, name).value
+            find_row(rows, find_set(data)[0], "classification", reading, kind, name).value
             for reading in ("best", "last")
         )
         assert (best, last) == (top1.max(), top1[-1])
@@ -301,7 +301,7 @@ def test_objects_on_random_views(tmp_path):
     config.object_classification.linear.epochs = 1
     rows = run(object_classification, small(), config, tmp_path / "run")
     for reading, head in (("best", "linear"), ("chosen", "linear"), ("chosen", "knn")):
-        row = one(rows, "critters", "object_classification", reading, head, "cls_token")
+        row = find_row(rows, "critters", "object_classification", reading, head, "cls_token")
         assert 0 <= row.value <= 1
     assert len(object_classification.section(rows).rows) == 2
 
@@ -312,7 +312,7 @@ def test_fixed_views_and_the_encoders_own_classifier(tmp_path):
     rows = run(object_classification, small("deit"), config, tmp_path / "run")
     arrays = np.load(tmp_path / "run" / "object_classification_critters.npz")
     right = (arrays["own/classifier/chosen"] == arrays["labels"]).mean()
-    own = one(rows, "critters", "object_classification", "chosen", "own", "classifier")
+    own = find_row(rows, "critters", "object_classification", "chosen", "own", "classifier")
     assert own.value == right
 
 
@@ -337,4 +337,4 @@ def test_bad_input_gets_one_sentence(tmp_path):
         small_config("deit"), projector=ProjectorConfig("classifier", out=7)
     )
     deit = random_encoder("deit", shape)
-    refused("tells 7 classes apart, but critters has 24", object_classification, deit, own)
+    refused("has 7 classes, but critters has 24", object_classification, deit, own)

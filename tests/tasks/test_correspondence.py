@@ -15,7 +15,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.features.representations import represent
 from jaxpart.metrics.pck import interchangeable, pck, pck_intervals
 from jaxpart.runs.config_checks import check_config
-from jaxpart.runs.rows import Key, one, select
+from jaxpart.runs.rows import Key, find_row, select
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.correspondence import experiment, matching
 from jaxpart.tasks.correspondence.matching import match, match_pixels
@@ -299,7 +299,7 @@ def test_task(measured):
     assert found == ["same_position", "pixels12", *names, "tokens"]
     for row in rows:
         assert row.low is None or row.low <= row.value <= row.high
-    assert one(rows, "critters", "correspondence", "pairs").value == 48
+    assert find_row(rows, "critters", "correspondence", "pairs").value == 48
     shown = experiment.section(rows).rows
     assert [cells[0] for cells in shown[:2]] == ["critters, same position", "critters, pixels"]
     assert sum(cells[-1] == "best" for cells in shown) == 1
@@ -307,7 +307,7 @@ def test_task(measured):
     key = Key("critters", "correspondence", "PCK@0.10 by image", "", "tokens")
     assert difference[key].value == 0
     per_class = select(rows, metric="PCK@0.10", representation="tokens")
-    mean = one(
+    mean = find_row(
         rows,
         "critters",
         "correspondence",
@@ -336,7 +336,7 @@ def test_task_is_what_plain_loops_find(measured):
             point = (np.array([best % grid, best // grid]) + 0.5) / grid * 64
             right += np.linalg.norm(point - pairs.target_xy[i, p]) < 0.1 * 64
             total += 1
-    found = one(rows, "critters", "correspondence", "PCK@0.10", representation="tokens")
+    found = find_row(rows, "critters", "correspondence", "PCK@0.10", representation="tokens")
     assert found.value == pytest.approx(right / total)
 
 
@@ -350,7 +350,7 @@ def test_task_by_every_convention(measured, name):
         (row,) = select(rows, metric=metric, group="", representation="block2/tokens+tokens")
         assert 0 <= row.value <= 1
     # Points of an image find themselves where they are: same position is blind to the convention.
-    same = one(rows, "critters", "correspondence", "PCK@0.15", "baseline", "same_position")
+    same = find_row(rows, "critters", "correspondence", "PCK@0.15", "baseline", "same_position")
     assert same.value > 0.2
 
 
@@ -429,5 +429,5 @@ def test_overlapping_patches(measured):
             best = int(np.argmax(tokens[target] @ tokens[source, row * 15 + column]))
             point = centres[best % 15], centres[best // 15]
             right.append(np.linalg.norm(point - pairs.target_xy[i, p]) < 0.1 * 64)
-    found = one(rows, "critters", "correspondence", "PCK@0.10", representation="block3/tokens")
+    found = find_row(rows, "critters", "correspondence", "PCK@0.10", representation="block3/tokens")
     assert found.value == pytest.approx(np.mean(right))

@@ -12,7 +12,7 @@ from jaxpart import devices
 from jaxpart.config import part_config
 from jaxpart.encoders.configured import configured_encoder
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.rows import one, select
+from jaxpart.runs.rows import find_row, select
 from jaxpart.tasks.masked_parts import experiment as masked_parts
 from jaxpart.tasks.masked_parts.regions import draw_masks
 
@@ -45,7 +45,7 @@ def test_released_layouts_on_real_birds(name, space, golden, samples, tmp_path):
     assert spaces == {space}  # DALL-E's tokens of the releases are not known
 
     def ap(query, space=space):
-        return one(rows, "cub_parts", "masked_parts", "AP", query, space).value
+        return find_row(rows, "cub_parts", "masked_parts", "AP", query, space).value
 
     assert 0 < ap("baseline", "chance") < ap("seen") <= 1
     assert ap("part_less_other_image") == pytest.approx(ap("part") - ap("other_image"))

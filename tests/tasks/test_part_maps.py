@@ -8,7 +8,6 @@ from jaxpart.metrics.label_agreement import scores
 from jaxpart.probes.upsampling import upsample
 from jaxpart.tasks.unsupervised_parts.part_maps import (
     centres,
-    labels_of_pixels,
     pixel_centres,
     shown_parts,
     values_at,
@@ -76,14 +75,6 @@ def test_unsup_parts(case):
     found = values_at(whole, image, xy, size).argmax(axis=1)
     np.testing.assert_array_equal(found, case["unsup/part_with_bg"])
     assert 100 * scores(point, found)[1] == pytest.approx(float(case["unsup/full_ari_percent"]))
-
-
-def test_pixels(arrays):
-    truth = arrays["pixels/true"]
-    found = np.stack([labels_of_pixels(m, truth.shape[1:]) for m in arrays["pixels/maps"]])
-    nmi, ari = scores(truth.ravel(), found.ravel())
-    assert 100 * nmi == pytest.approx(float(arrays["pixels/nmi_percent"]), abs=1e-6)
-    assert 100 * ari == pytest.approx(float(arrays["pixels/ari_percent"]), abs=1e-6)
 
 
 def test_corners():

@@ -21,7 +21,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.features import extract as features
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.metrics.chance import chance_retrieval
-from jaxpart.runs.rows import Key, Row, by_key, one
+from jaxpart.runs.rows import Key, Row, by_key, find_row
 from jaxpart.tasks import layers, retrieval
 from jaxpart.tasks.plans import carry_out
 
@@ -181,7 +181,7 @@ def test_pictures_are_read_once_and_encoders_share_their_pixels(encoder, config,
     assert asked[2:] == []  # this encoder is untrained, and of the same seed
     for name in config.retrieval.representations:
         untrained = third[retrieved(name, head="untrained")]
-        assert untrained.value == one(first, *retrieved(name)).value
+        assert untrained.value == find_row(first, *retrieved(name)).value
 
 
 def test_an_untrained_twin_is_another_encoder(encoder, config):

@@ -20,7 +20,7 @@ from jaxpart.report.figures.part_maps import coloured, part_maps
 from jaxpart.report.runs import Run
 from jaxpart.runs.config_checks import check_config
 from jaxpart.runs.items import items_npz, read_items
-from jaxpart.runs.rows import Key, one, select
+from jaxpart.runs.rows import Key, find_row, select
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.fitting import fitted
 from jaxpart.tasks.unsupervised_parts import clustering, experiment
@@ -73,10 +73,10 @@ def test_task(rows):
     assert metrics == {"NMI", "ARI", "FG-NMI", "FG-ARI", "keypoint error, image"}
     for row in rows:
         assert row.low is None or row.low <= row.value <= row.high
-    assert 0.1 < one(rows, "critters", "unsupervised_parts", "foreground", "masks").value < 0.9
+    assert 0.1 < find_row(rows, "critters", "unsupervised_parts", "foreground", "masks").value < 0.9
     # Where a critter stands tells of its parts, as long as they stand alike.
     for metric in ("NMI", "ARI", "FG-NMI"):
-        row = one(rows, "critters", "unsupervised_parts", metric, "kmeans@4", "same_position")
+        row = find_row(rows, "critters", "unsupervised_parts", metric, "kmeans@4", "same_position")
         assert row.value > 0.15
     shown = experiment.section(rows).rows
     assert [cells[0] for cells in shown[:2]] == [
@@ -119,7 +119,7 @@ def test_comparison(encoder, rows, folder, tmp_path):
     others = carried_out(experiment, encoder, config, WorkDir(tmp_path, {}))
     key = KEY._replace(metric="keypoint error, image")
     difference = compare_runs(folder, tmp_path)[key]
-    ours, theirs = (one(of, *key).value for of in (rows, others))
+    ours, theirs = (find_row(of, *key).value for of in (rows, others))
     assert difference.value == pytest.approx(ours - theirs)
     assert difference.low <= difference.value <= difference.high
     assert difference.first_only + difference.second_only > 50
@@ -159,10 +159,10 @@ def test_spectral_foreground(encoder, rows):
     config = small_config(foreground="spectral", representations=("tokens",), methods=("kmeans",))
     found = carried_out(experiment, encoder, config)
     key = "critters", "unsupervised_parts"
-    assert 0 < one(found, *key, "foreground", "spectral").value < 1
-    assert one(found, *key, "foreground IoU", "spectral").value > 0.2
-    masks = one(rows, *key, "NMI", "kmeans@4", "tokens")
-    assert one(found, *key, "NMI", "kmeans@4", "tokens") != masks
+    assert 0 < find_row(found, *key, "foreground", "spectral").value < 1
+    assert find_row(found, *key, "foreground IoU", "spectral").value > 0.2
+    masks = find_row(rows, *key, "NMI", "kmeans@4", "tokens")
+    assert find_row(found, *key, "NMI", "kmeans@4", "tokens") != masks
 
 
 def test_blocks_of_several_grids():
@@ -182,9 +182,9 @@ def test_blocks_of_several_grids():
         assert named[2:] == ["block0/tokens", "block1/tokens", "tokens"]
         heads = ("critters", "unsupervised_parts", "NMI", "kmeans@4")
         assert (
-            one(found, *heads, "block1/tokens").value
-            == one(found, *heads, "tokens").value
-            != one(found, *heads, "block0/tokens").value
+            find_row(found, *heads, "block1/tokens").value
+            == find_row(found, *heads, "tokens").value
+            != find_row(found, *heads, "block0/tokens").value
         )
 
 
@@ -236,7 +236,7 @@ def test_cub(tmp_path):
     mask[:, :90] = 204  # not all annotators agreed
     for name in ("1.Gull/b", "0.Auk/d"):
         layouts.write(root / f"segmentations/{name}.png", layouts.png(mask))
-    opened = open_annotated("cub_parts", "test", config.data).some(np.array([1]))
+    opened = open_annotated("cub_parts", "test", config.data).subset(np.array([1]))
     found = annotated(opened, 90, [(9, 9), (3, 2)], lambda count: None)
     np.testing.assert_array_equal(found.pictures, [[0, 30, 90, 30]])
     np.testing.assert_array_equal(found.boxes, [[9, 33, 45, 15]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jaxpart.data import critters
@@ -68,10 +69,36 @@ class DataSet:
         return (*self.splits, *(split for split in (self.whole, self.instead) if split))
 
 
-_ADE20K_TERMS = "MIT: images for research and teaching only, annotations BSD-3"
 _IMAGENET_TERMS = "ImageNet: non-commercial research and teaching, on registration"
-_PACO_TERMS = "annotations: see PACO's repository; images of COCO: Flickr's terms"
-_PASCAL_TERMS = "VOC images: Flickr's terms; annotations of Pascal-Part: research"
+_ADE20K = DataSet(
+    open=ade20k.ade20k,
+    splits=ade20k.SPLITS,
+    content="150 classes",
+    licence="MIT: images for research and teaching only, annotations BSD-3",
+    advice=ade20k.ADVICE,
+)
+_PASCAL = DataSet(
+    open=pascal.pascal_part,
+    splits=pascal.SPLITS,
+    content="193 parts",
+    licence="VOC images: Flickr's terms; annotations of Pascal-Part: research",
+    advice=pascal.ADVICE,
+    instead="all",
+)
+_PARTIMAGENET = DataSet(
+    open=partimagenet.partimagenet_part,
+    splits=partimagenet.SPLITS,
+    content="40 parts",
+    licence=_IMAGENET_TERMS,
+    advice=partimagenet.ADVICE,
+)
+_PACO = DataSet(
+    open=paco.paco_part,
+    splits=paco.SPLITS,
+    content="200 parts",
+    licence="annotations: see PACO's repository; images of COCO: Flickr's terms",
+    advice=paco.ADVICE,
+)
 
 SETS = {
     "critters": DataSet(
@@ -109,87 +136,30 @@ SETS = {
         licence="Sun Yat-sen University: non-commercial research",
         advice=lip.ADVICE,
     ),
-    "ade20k": DataSet(
-        open=ade20k.ade20k,
-        splits=ade20k.SPLITS,
-        content="150 classes",
-        licence=_ADE20K_TERMS,
-        advice=ade20k.ADVICE,
-    ),
-    "ade20k_object": DataSet(
-        open=ade20k_object.ade20k_object,
-        splits=ade20k.SPLITS,
-        content="59 objects",
-        licence=_ADE20K_TERMS,
-        advice=ade20k.ADVICE,
-    ),
-    "ade20k_part": DataSet(
+    "ade20k": _ADE20K,
+    "ade20k_object": replace(_ADE20K, open=ade20k_object.ade20k_object, content="59 objects"),
+    "ade20k_part": replace(
+        _ADE20K,
         open=ade20k_part.ade20k_part,
-        splits=ade20k.SPLITS,
         content="209 parts (from the full release: chosen by a rule, not the paper's)",
-        licence=_ADE20K_TERMS,
         advice=ade20k_part.ADVICE,
     ),
-    "pascal_part": DataSet(
-        open=pascal.pascal_part,
-        splits=pascal.SPLITS,
-        content="193 parts",
-        licence=_PASCAL_TERMS,
-        advice=pascal.ADVICE,
-        instead="all",
-    ),
-    "pascal_object": DataSet(
-        open=pascal.pascal_object,
-        splits=pascal.SPLITS,
-        content="16 objects",
-        licence=_PASCAL_TERMS,
-        advice=pascal.ADVICE,
-        instead="all",
-    ),
-    "pascal_part_58": DataSet(
-        open=pascal_groups.pascal_part_58,
-        splits=pascal.SPLITS,
-        content="57 parts",
-        licence=_PASCAL_TERMS,
-        advice=pascal.ADVICE,
-        instead="all",
-    ),
-    "pascal_part_116": DataSet(
+    "pascal_part": _PASCAL,
+    "pascal_object": replace(_PASCAL, open=pascal.pascal_object, content="16 objects"),
+    "pascal_part_58": replace(_PASCAL, open=pascal_groups.pascal_part_58, content="57 parts"),
+    "pascal_part_116": replace(
+        _PASCAL,
         open=pascal_groups.pascal_part_116,
         splits=pascal_groups.SPLITS_116,
         content="116 parts",
-        licence=_PASCAL_TERMS,
         advice=pascal_groups.ADVICE_116,
-        instead="all",
     ),
-    "partimagenet_part": DataSet(
-        open=partimagenet.partimagenet_part,
-        splits=partimagenet.SPLITS,
-        content="40 parts",
-        licence=_IMAGENET_TERMS,
-        advice=partimagenet.ADVICE,
+    "partimagenet_part": _PARTIMAGENET,
+    "partimagenet_object": replace(
+        _PARTIMAGENET, open=partimagenet.partimagenet_object, content="158 classes"
     ),
-    "partimagenet_object": DataSet(
-        open=partimagenet.partimagenet_object,
-        splits=partimagenet.SPLITS,
-        content="158 classes",
-        licence=_IMAGENET_TERMS,
-        advice=partimagenet.ADVICE,
-    ),
-    "paco_part": DataSet(
-        open=paco.paco_part,
-        splits=paco.SPLITS,
-        content="200 parts",
-        licence=_PACO_TERMS,
-        advice=paco.ADVICE,
-    ),
-    "paco_object": DataSet(
-        open=paco.paco_object,
-        splits=paco.SPLITS,
-        content="75 objects",
-        licence=_PACO_TERMS,
-        advice=paco.ADVICE,
-    ),
+    "paco_part": _PACO,
+    "paco_object": replace(_PACO, open=paco.paco_object, content="75 objects"),
     "imagenet": DataSet(
         open=imagenet.ImageNet,
         splits=imagenet.SPLITS,

@@ -1,4 +1,4 @@
-"""The explorer: one HTML file, without a server or a request to anywhere, to look at neighbours in."""
+"""The explorer: one HTML file, without a server or network access, to browse nearest neighbours."""
 
 from __future__ import annotations
 
@@ -12,43 +12,42 @@ from jaxpart.report.patch_sets import Pair, PatchSet
 from jaxpart.report.static import numbers, static_page
 
 _SCRIPTS = ("bytes", "data", "state", "elements", "picture", "panes", "browse", "keys", "main")
-"""Modules in the order in which they are joined."""
+"""Scripts in the order to join them."""
 
 _BYTES = 18_000_000
-"""Of all pictures, so that a page stays below 25 MB with them in base64."""
+"""Size of all pictures: in base64 they keep a page below 25 MB."""
 
 
 def explorer(
     sets: Sequence[PatchSet], title: str, advance: Callable[[int], None] = lambda count: None
 ) -> str:
-    """The page.
-
-    Nothing in it is trusted: names become text nodes, see `static_page`.
+    """The explorer's page. Names are not trusted: they become text nodes, see `static_page`.
 
     Args:
-      sets: What can be looked at; may be empty.
-      title: Of the page.
-      advance: Is told how many more pictures are in it, or less where it takes them smaller.
+      sets: The patch sets to browse; may be empty.
+      title: Title of the page.
+      advance: Called with the number of pictures just packed; negative when it starts over with smaller
+        pictures.
     """
-    data = {"sets": [_set(one, _BYTES // len(sets), advance) for one in sets]}
+    data = {"sets": [_set(patches, _BYTES // len(sets), advance) for patches in sets]}
     return static_page(__package__, [f"explorer/{name}.js" for name in _SCRIPTS], title, data)
 
 
-def _set(one: PatchSet, limit: int, advance: Callable[[int], None]) -> dict[str, Any]:
-    pictures, small = sheets(one.pictures, one.thumbnails, limit, advance)
+def _set(patches: PatchSet, limit: int, advance: Callable[[int], None]) -> dict[str, Any]:
+    pictures, small = sheets(patches.pictures, patches.thumbnails, limit, advance)
     return {
-        "name": one.name,
-        "kind": one.kind,
-        "available": one.available,
-        "images": list(one.images),
-        "parts": list(one.parts),
-        "image": numbers(one.image, "<i4"),
-        "part": numbers(one.part, "<i4"),
-        "box": numbers(one.box, "<f4"),
+        "name": patches.name,
+        "kind": patches.kind,
+        "available": patches.available,
+        "images": list(patches.images),
+        "parts": list(patches.parts),
+        "image": numbers(patches.image, "<i4"),
+        "part": numbers(patches.part, "<i4"),
+        "box": numbers(patches.box, "<f4"),
         "pictures": pictures,
         "thumbnails": small,
-        "pairs": [_pair(pair) for pair in one.pairs],
-        "first": one.first,
+        "pairs": [_pair(pair) for pair in patches.pairs],
+        "first": patches.first,
     }
 
 

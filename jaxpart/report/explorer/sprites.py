@@ -1,4 +1,4 @@
-"""Many small pictures in a few large ones, as a page loads them fastest."""
+"""Sprite sheets: many small pictures in a few large ones, which a page loads faster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHEET = 2048
 """Side of a sheet in pixels."""
 
 _ATTEMPTS = ((224, 82), (224, 65), (176, 65), (144, 60), (112, 50), (80, 35))
-"""Largest side of a picture, and WebP quality: the best that is small enough is taken."""
+"""Longer side of a picture, and WebP quality: the first that is small enough is used."""
 
 
 def sheets(
@@ -24,29 +24,33 @@ def sheets(
     limit: int,
     advance: Callable[[int], None],
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Pictures and thumbnails as sheets: see `_pack`. Both together have at most `limit` bytes in base64,
-    or are as small as they get."""
+    """Pictures and thumbnails as sheets, see `_pack`.
+
+    Together they have at most `limit` bytes in base64, or the smallest size there is.
+    """
     small = None if thumbnails is None else [Image.fromarray(pixels) for pixels in thumbnails]
     done = 0
     for side, quality in _ATTEMPTS:
         advance(-done)
         packed = _pack(pictures, side, quality, advance)
-        few = None if small is None else _pack(small, side, quality, advance)
+        packed_small = None if small is None else _pack(small, side, quality, advance)
         done = len(pictures) + len(small or ())
-        used = sum(len(sheet) for pack in (packed, few) if pack for sheet in pack["sheets"])
+        used = sum(
+            len(sheet) for pack in (packed, packed_small) if pack for sheet in pack["sheets"]
+        )
         if used <= limit:
             break
-    return packed, few
+    return packed, packed_small
 
 
 def _pack(
     pictures: Sequence[Image.Image], side: int, quality: int, advance: Callable[[int], None]
 ) -> dict[str, Any]:
-    """Sheets of equal cells, row by row.
+    """Packs pictures into sheets of equal cells, row by row.
 
     Returns:
       "cell", its side in pixels; "columns" and "rows" of a sheet; "sizes", [width, height] of each
-      picture, from the left upper corner of its cell; "sheets", WebP in base64.
+      picture, at the upper left of its cell; "sheets", WebP in base64.
     """
     shown = []
     for picture in pictures:

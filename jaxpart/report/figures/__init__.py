@@ -1,64 +1,64 @@
-"""All pictures of a report."""
+"""All figures of a report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxpart.report.evaluate import Looker
+from jaxpart.report.encoded_images import EncodedImages
+from jaxpart.report.evaluate import OpenedRun
 from jaxpart.report.figures import charts, galleries, part_maps, reconstructions, tokens
 from jaxpart.report.figures.style import Picture, house_style
 from jaxpart.report.patch_sets import PatchSet
 from jaxpart.report.runs import Run
-from jaxpart.report.seen import Seen
 from jaxpart.runs.progress import Progress
 
 
 def run_figures(runs: Sequence[Run]) -> list[Picture | str]:
-    """What the numbers of runs give: pictures, and lines that say what is missing."""
+    """Figures of the results of runs, and lines that say what is missing."""
     makers = (charts.levels, charts.per_part, charts.depth, charts.learning, part_maps.part_maps)
     with house_style():
-        return [found for chart in makers for found in chart(runs)]
+        return [figure for chart in makers for figure in chart(runs)]
 
 
-def seen_figures(
-    lookers: Sequence[Looker],
+def encoder_figures(
+    opened_runs: Sequence[OpenedRun],
     sets: Sequence[PatchSet],
-    seen: Sequence[Seen],
+    encoded: Sequence[EncodedImages],
     progress: Progress,
     *,
     quick: bool,
 ) -> list[Picture | str]:
-    """What the encoders and the data of runs give: pictures, and lines that say what is missing.
+    """Figures of the runs' encoders and data, and lines that say what is missing.
 
     Args:
-      lookers: The runs.
+      opened_runs: The runs.
       sets: Their patch sets.
-      seen: Whole images of theirs.
-      progress: Shows how far it is.
-      quick: Whether that is left out for which an encoder has to see images.
+      encoded: Whole images of each run.
+      progress: Shows the progress.
+      quick: Whether to leave out figures that need images encoded.
     """
-    found: list[Picture | str] = []
+    figures: list[Picture | str] = []
     with house_style():
-        for one in sets:
-            found += galleries.galleries(one)
+        for patches in sets:
+            figures += galleries.galleries(patches)
         if not sets:
-            found.append("patch galleries: skipped, there are no patches to look at")
-        found += token_figures(seen)
+            figures.append("patch galleries: skipped, there are no patches to look at")
+        figures += token_figures(encoded)
         if quick:
-            found.append("masked-part reconstructions: left out by --quick")
+            figures.append("masked-part reconstructions: left out by --quick")
         else:
-            found += reconstructions.reconstructions(lookers, progress)
-    return found
+            figures += reconstructions.reconstructions(opened_runs, progress)
+    return figures
 
 
-def token_figures(seen: Sequence[Seen], attended: int = 4) -> list[Picture]:
+def token_figures(encoded: Sequence[EncodedImages], attended: int = 4) -> list[Picture]:
     """Attention and principal components of whole images.
 
     Args:
-      seen: Images as encoders saw them.
-      attended: Images of each whose attention is shown.
+      encoded: Whole images of each encoder.
+      attended: Number of images whose attention is shown, per encoder.
     """
     with house_style():
-        found = [tokens.attention(one, attended) for one in seen]
-        pictures: list[Picture] = [tokens.principal_components(seen)] if seen else []
-        return pictures + [picture for picture in found if picture is not None]
+        maps = [tokens.attention(images, attended) for images in encoded]
+        pictures: list[Picture] = [tokens.principal_components(encoded)] if encoded else []
+        return pictures + [picture for picture in maps if picture is not None]

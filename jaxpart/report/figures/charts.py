@@ -1,4 +1,4 @@
-"""Charts of what runs measured."""
+"""Charts of the results of runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jaxpart.report.figures.style import (
 )
 from jaxpart.report.patch_sets import word
 from jaxpart.report.runs import Run
-from jaxpart.runs.rows import Row, one, select
+from jaxpart.runs.rows import Row, find_row, select
 from jaxpart.tasks.baselines import UNTRAINED
 
 _LEVELS = (
@@ -31,45 +31,45 @@ _SHOWN = ("AP", "mIoU", "chosen", "PCK@0.10", "NMI", "distance", "affinity")
 """Metrics of the curves over blocks."""
 
 _LONGEST = 20
-"""Characters of what a legend says of an encoder; its table says all."""
+"""Characters of an encoder's caveat in a legend; the tables have all of it."""
 
 Ends = tuple[float, ...]
-"""A result in percent, and the ends of its interval where it has one."""
+"""A result in percent, and the ends of its interval if it has one."""
 
 
 def levels(runs: Sequence[Run]) -> Iterator[Picture | str]:
-    """Object level against part level per encoder, as the paper's figure 6."""
-    found: list[tuple[str, list[tuple[Run, Ends, Ends]]]] = []
+    """Object level against part level for each encoder, as in the paper's figure 6."""
+    by_data: list[tuple[str, list[tuple[Run, Ends, Ends]]]] = []
     for *pair, title in _LEVELS:
         rows = []
         for run in runs:
             at_object, at_part = (
-                one(run.rows, data, "segmentation", "mIoU", "paper") for data in pair
+                find_row(run.rows, data, "segmentation", "mIoU", "paper") for data in pair
             )
             if at_object and at_part:
                 rows.append((run, _ends(at_object), _ends(at_part)))
         if rows:
-            found.append((title, rows))
-    if not found:
+            by_data.append((title, rows))
+    if not by_data:
         yield (
             "object against part level: skipped, no run segmented the objects and the parts of a set"
         )
         return
-    most = max(len(rows) for _, rows in found)
-    figure, axes = panels([title for title, _ in found], width=5, height=1.3 + 0.5 * most)
-    for axis, (_, rows) in zip(axes, found, strict=True):
-        for place, (run, whole, part) in enumerate(rows):
-            axis.plot([whole[0], part[0]], [place, place], color="#c3c8d0", linewidth=1.5, zorder=1)
+    most = max(len(rows) for _, rows in by_data)
+    figure, axes = panels([title for title, _ in by_data], width=5, height=1.3 + 0.5 * most)
+    for axis, (_, rows) in zip(axes, by_data, strict=True):
+        for line, (run, whole, part) in enumerate(rows):
+            axis.plot([whole[0], part[0]], [line, line], color="#c3c8d0", linewidth=1.5, zorder=1)
             for (value, *ends), colour, marker in (
                 (whole, COLOURS[0], "o"),
                 (part, COLOURS[1], "s"),
             ):
                 face = "white" if run.caveat else colour
-                axis.plot(ends, [place] * len(ends), color=colour, linewidth=1, zorder=1)
+                axis.plot(ends, [line] * len(ends), color=colour, linewidth=1, zorder=1)
                 axis.scatter(
-                    value, place, 55, face, marker=marker, edgecolors=colour, linewidths=1.8
+                    value, line, 55, face, marker=marker, edgecolors=colour, linewidths=1.8
                 )
-        axis.set_yticks(range(len(rows)), [_named(run) for run, *_ in rows])
+        axis.set_yticks(range(len(rows)), [_run_name(run) for run, *_ in rows])
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.set_xlim(0, 1.1 * max(max(*whole, *part) for _, whole, part in rows))
         axis.set_xlabel("mIoU (%)")
@@ -86,25 +86,26 @@ def levels(runs: Sequence[Run]) -> Iterator[Picture | str]:
 
 
 def per_part(runs: Sequence[Run]) -> Iterator[Picture | str]:
-    """AP of each part, for every representation that was compared."""
-    found: dict[str, dict[tuple[str, str], dict[str, float]]] = {}
+    """AP of each part for every representation."""
+    by_data: dict[str, dict[tuple[str, str], dict[str, float]]] = {}
     for run in runs:
         for row in select(run.rows, task="retrieval", metric="AP", head=""):
             if row.group and not row.representation.startswith(("block", "projector", "predictor")):
-                series = (_named(run, short=True), word(row.representation))
-                parts_of = found.setdefault(row.data, {}).setdefault(series, {})
-                parts_of[row.group] = 100 * row.value
-    if not found:
+                series = (_run_name(run, short=True), word(row.representation))
+                values = by_data.setdefault(row.data, {}).setdefault(series, {})
+                values[row.group] = 100 * row.value
+    if not by_data:
         yield "AP per part: skipped, no run retrieved parts"
         return
     parts = {
-        data: list(dict.fromkeys(p for s in of.values() for p in s)) for data, of in found.items()
+        data: list(dict.fromkeys(part for values in groups.values() for part in values))
+        for data, groups in by_data.items()
     }
-    height = max(1.2 + 0.42 * max(map(len, parts.values())), *map(legend_height, found.values()))
-    figure, axes = panels(list(found), width=5.4, height=height)
-    for axis, (data, of) in zip(axes, found.items(), strict=True):
+    height = max(1.2 + 0.42 * max(map(len, parts.values())), *map(legend_height, by_data.values()))
+    figure, axes = panels(list(by_data), width=5.4, height=height)
+    for axis, (data, groups) in zip(axes, by_data.items(), strict=True):
         styles = marks()
-        for (run_name, representation), values in of.items():
+        for (run_name, representation), values in groups.items():
             colour, marker = next(styles)
             axis.scatter(
                 [values.get(part) for part in parts[data]],
@@ -126,53 +127,53 @@ def per_part(runs: Sequence[Run]) -> Iterator[Picture | str]:
 
 
 _PLACE = re.compile(r"block(\d+)(?:/(\w+))?|(projector|predictor)(\d+)|(projection|prediction)")
-"""A representation of one block, or of one layer behind them; a head of segmentation is called so too."""
+"""Names of representations of one block or of one layer after the blocks; also segmentation heads."""
 
 
 _STAGES = ("block", "projector", "projection", "predictor", "prediction")
-"""In the order in which features go through them."""
+"""Stages in the order of the forward pass."""
 
 
 def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
-    """How a measurement changes from block to block, and from layer to layer of the projector."""
-    found: dict[str, dict[tuple[str, str], dict[tuple[int, int], float]]] = {}
-    behind: dict[tuple[str, str], dict[tuple[int, int], float]] = {}
+    """Curves of a metric over the blocks and the layers of the projector."""
+    by_title: dict[str, dict[tuple[str, str], dict[tuple[int, int], float]]] = {}
+    projectors: dict[tuple[str, str], dict[tuple[int, int], float]] = {}
     for run in runs:
         for row in run.rows:
-            what = row.group if row.task in ("layers", "attention") else ""
+            group = row.group if row.task in ("layers", "attention") else ""
             match = _PLACE.fullmatch(row.representation or row.head)
-            if not match or row.metric not in _SHOWN or row.group != what or row.head == UNTRAINED:
+            if not match or row.metric not in _SHOWN or row.group != group or row.head == UNTRAINED:
                 continue
             if row.task == "attention" and row.metric == "distance" and row.head:
-                continue  # a block's is the mean over its heads
+                continue  # a block's value is the mean over its heads
             block, kind, module, layer, end = match.groups()
             value = row.value
             head = row.head if row.representation and row.task != "attention" else ""
-            named = " ".join(filter(None, (head, row.task.replace("_", " "), what)))
-            title = f"{row.data}, {named} ({row.metric})"
-            name = _named(run, short=True)
-            if block is None:  # the projector takes cls: its layers go on where cls tokens end
+            measurement = " ".join(filter(None, (head, row.task.replace("_", " "), group)))
+            title = f"{row.data}, {measurement} ({row.metric})"
+            name = _run_name(run, short=True)
+            if block is None:  # the projector's input is cls: its layers continue the curve of cls
                 place = (_STAGES.index(end or module), int(layer or 0))
-                behind.setdefault((title, name), {})[place] = 100 * value
+                projectors.setdefault((title, name), {})[place] = 100 * value
             else:
-                series = found.setdefault(title, {}).setdefault((name, kind or ""), {})
+                series = by_title.setdefault(title, {}).setdefault((name, kind or ""), {})
                 series[0, int(block)] = 100 * value
-    if not found:
+    if not by_title:
         yield (
             "curves over blocks: skipped, no run measured single blocks; name them, as in "
             "--config.retrieval.representations=\"('block0/embedding','block5/embedding')\""
         )
         return
     figure, axes = panels(
-        list(found), width=4.6, height=max(3, *map(legend_height, found.values()))
+        list(by_title), width=4.6, height=max(3, *map(legend_height, by_title.values()))
     )
-    for axis, (title, of) in zip(axes, found.items(), strict=True):
+    for axis, (title, curves) in zip(axes, by_title.items(), strict=True):
         styles = marks()
-        layers = {place for (t, _), points in behind.items() if t == title for place in points}
-        places = sorted({place for points in of.values() for place in points} | layers)
+        layers = {place for (t, _), points in projectors.items() if t == title for place in points}
+        places = sorted({place for points in curves.values() for place in points} | layers)
         column = {place: i for i, place in enumerate(places)}
         drawn = set()
-        for (name, kind), points in of.items():
+        for (name, kind), points in curves.items():
             colour, marker = next(styles)
             style: Any = {"color": colour, "marker": marker, "markersize": 5}
             blocks = sorted(points)
@@ -182,8 +183,8 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
                 label=plain(shortened(f"{name}, {word(kind)}" if kind else name)),
                 **style,
             )
-            further = behind.get((title, name))
-            from_here = kind == "cls_token" or (name, "cls_token") not in of
+            further = projectors.get((title, name))
+            from_here = kind == "cls_token" or (name, "cls_token") not in curves
             if further and from_here and name not in drawn:
                 drawn.add(name)
                 line = {blocks[-1]: points[blocks[-1]], **further}
@@ -204,7 +205,7 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
         axis.set_ylabel(f"{title.rsplit('(', 1)[1].rstrip(')')} (%)")
         axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
     caption = "Score of each block's output alone."
-    if any(title in found for title, _ in behind):
+    if any(title in by_title for title, _ in projectors):
         caption += (
             " Hollow: each layer of the projector (of MoCo v3's predictor too), and its output."
         )
@@ -212,31 +213,31 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
 
 
 def _place_name(place: tuple[int, int]) -> str:
-    """Under the axis: a block, a layer of projector or predictor, or the output of one."""
+    """The tick label of a block, of a layer of projector or predictor, or of the output of one."""
     stage, number = place
     return (f"{number}", f"p{number}", "out", f"q{number}", "out")[stage]
 
 
 def learning(runs: Sequence[Run]) -> Iterator[Picture | str]:
-    """Test accuracy over epochs, and whatever was measured step by step."""
-    found: dict[tuple[str, str], dict[str, tuple[Sequence[float], Sequence[float]]]] = {}
+    """Test accuracy over epochs, and training curves over steps."""
+    by_title: dict[tuple[str, str], dict[str, tuple[Sequence[float], Sequence[float]]]] = {}
     for run in runs:
         for key, accuracy in run.curves().items():
             title = f"{key.task}, {key.data}".replace("_", " ")
-            series = f"{_named(run, short=True)}, {key.series}"
+            series = f"{_run_name(run, short=True)}, {key.series}"
             epochs = list(range(1, len(accuracy) + 1))
-            found.setdefault((title, "epoch"), {})[series] = epochs, (100 * accuracy).tolist()
+            by_title.setdefault((title, "epoch"), {})[series] = epochs, (100 * accuracy).tolist()
         for name, points in run.steps.items():
             curve = [step for step, _ in points], [value for _, value in points]
-            found.setdefault((name, "step"), {})[_named(run, short=True)] = curve
-    if not found:
+            by_title.setdefault((name, "step"), {})[_run_name(run, short=True)] = curve
+    if not by_title:
         yield "learning curves: skipped, no run kept its accuracy over epochs"
         return
-    height = max(3, *map(legend_height, found.values()))
-    figure, axes = panels([title for title, _ in found], width=4, height=height)
-    for axis, ((_, unit), of) in zip(axes, found.items(), strict=True):
+    height = max(3, *map(legend_height, by_title.values()))
+    figure, axes = panels([title for title, _ in by_title], width=4, height=height)
+    for axis, ((_, unit), curves) in zip(axes, by_title.items(), strict=True):
         styles = marks()
-        for series, (steps, values) in of.items():
+        for series, (steps, values) in curves.items():
             colour, marker = next(styles)
             every = max(1, len(steps) // 8)
             axis.plot(
@@ -259,11 +260,11 @@ def _ends(row: Row) -> Ends:
     return tuple(100 * share for share in (row.value, *(row.interval or ())))
 
 
-def _named(run: Run, *, short: bool = False) -> str:
-    """A run's label, with its caveat in a line below or, short, with one word."""
+def _run_name(run: Run, *, short: bool = False) -> str:
+    """A run's label with its caveat on a line below; if short, with the first words of the caveat."""
     if short:
-        told = re.split("[,;]", run.caveat)[0]
-        return f"{run.label} {told}".rstrip() if len(told) <= _LONGEST else run.label
+        caveat = re.split("[,;]", run.caveat)[0]
+        return f"{run.label} {caveat}".rstrip() if len(caveat) <= _LONGEST else run.label
     if not run.caveat:
         return plain(shortened(run.label))
     return plain("\n".join([shortened(run.label), *textwrap.wrap(f"({run.caveat})", 30)]))

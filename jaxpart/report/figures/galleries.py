@@ -1,4 +1,4 @@
-"""Patch galleries, as the paper's figures 2 and 4: a query and its nearest patches."""
+"""Patch galleries, as in the paper's figures 2 and 4: a query and its nearest patches."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _QUERIES = 4
 _COLUMNS = NEIGHBOURS // 2
 
 
-def galleries(one: PatchSet) -> Iterator[Picture]:
+def galleries(patches: PatchSet) -> Iterator[Picture]:
     """A gallery for every encoder: each query's neighbours, encoded above projected."""
-    encoders = list(dict.fromkeys(pair.encoder for pair in one.pairs))
+    encoders = list(dict.fromkeys(pair.encoder for pair in patches.pairs))
     for encoder in encoders:
-        pairs = [pair for pair in one.pairs if pair.encoder == encoder]
+        pairs = [pair for pair in patches.pairs if pair.encoder == encoder]
         chosen = [p for p in pairs if p.representation in ("embedding", "projection")] or pairs[:2]
-        yield _gallery(one, encoder, chosen)
+        yield _gallery(patches, encoder, chosen)
 
 
-def _gallery(one: PatchSet, encoder: str, pairs: Sequence[Pair]) -> Picture:
-    queries = _queries(one)
+def _gallery(patches: PatchSet, encoder: str, pairs: Sequence[Pair]) -> Picture:
+    queries = _queries(patches)
     lines = len(pairs)
     figure = new_figure(9.6, len(queries) * (0.3 + 1.33 * lines) + 0.4)
     grid = figure.add_gridspec(
@@ -35,19 +35,19 @@ def _gallery(one: PatchSet, encoder: str, pairs: Sequence[Pair]) -> Picture:
     )
     for row, query in enumerate(queries):
         axis = figure.add_subplot(grid[row * lines : (row + 1) * lines, 0])
-        picture = one.pictures[int(one.image[query])]
+        picture = patches.pictures[int(patches.image[query])]
         axis.imshow(picture)
-        left, top, right, bottom = one.box[query] * np.array(picture.size * 2)
+        left, top, right, bottom = patches.box[query] * np.array(picture.size * 2)
         axis.add_patch(
             Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=QUERY, lw=2.5)
         )
         axis.set(**square(picture.size, (left, top, right, bottom)))
         axis.set_axis_off()
-        if one.kind == "parts":
-            axis.set_title(plain(one.parts[one.part[query]].replace("_", " ")), loc="left")
+        if patches.kind == "parts":
+            axis.set_title(plain(patches.parts[patches.part[query]].replace("_", " ")), loc="left")
         for line, pair in enumerate(pairs):
             axis = figure.add_subplot(grid[row * lines + line, 1])
-            axis.imshow(montage(one, pair, query))
+            axis.imshow(montage(patches, pair, query))
             title = word(pair.representation)
             if pair.ap is not None:
                 title += f", AP {100 * pair.ap[query]:.1f} %"
@@ -56,47 +56,48 @@ def _gallery(one: PatchSet, encoder: str, pairs: Sequence[Pair]) -> Picture:
     caveat = pairs[0].caveat
     if caveat:
         figure.suptitle(plain(f"{encoder} ({caveat})"), x=0.01, ha="left", fontsize=9)
-    shown = f"{len(one.part):,} patches"
+    shown = f"{len(patches.part):,} patches"
     marked = (
         "Solid blue: the same part; dashed orange: another."
-        if one.kind == "parts"
+        if patches.kind == "parts"
         else "7 × 7 overlapping windows of each image."
     )
     return Picture(
-        file_name("gallery", f"{one.name} {encoder}"),
-        f"{encoder}{f' ({caveat})' if caveat else ''}, {one.name}: queries boxed in red and their "
+        file_name("gallery", f"{patches.name} {encoder}"),
+        f"{encoder}{f' ({caveat})' if caveat else ''}, {patches.name}: queries boxed in red and their "
         f"{NEIGHBOURS} nearest among {shown}. {marked}",
         figure,
     )
 
 
-def _queries(one: PatchSet) -> list[int]:
-    """Middle windows of several images, or a patch of each part, images apart."""
-    if one.kind == "windows":
-        per_image = [np.flatnonzero(one.image == i) for i in range(len(one.images))][:_QUERIES]
-        return [int(patches[len(patches) // 2]) for patches in per_image]
-    found = []
-    for number in range(len(one.parts))[:_QUERIES]:
-        mine = np.flatnonzero(one.part == number)
-        if len(mine):
-            found.append(int(mine[len(mine) * (number + 1) // (len(one.parts) + 1)]))
-    return found
+def _queries(patches: PatchSet) -> list[int]:
+    """The middle windows of several images, or a patch of each part, from different images."""
+    if patches.kind == "windows":
+        images = range(len(patches.images))[:_QUERIES]
+        per_image = [np.flatnonzero(patches.image == i) for i in images]
+        return [int(windows[len(windows) // 2]) for windows in per_image]
+    queries = []
+    for number in range(len(patches.parts))[:_QUERIES]:
+        of_part = np.flatnonzero(patches.part == number)
+        if len(of_part):
+            queries.append(int(of_part[len(of_part) * (number + 1) // (len(patches.parts) + 1)]))
+    return queries
 
 
 def square(
     size: tuple[int, int], box: tuple[float, float, float, float]
 ) -> dict[str, tuple[float, float]]:
-    """Limits of the axes of a query's picture: a square of it round the box, so that all are of one size.
+    """Axis limits of a query's picture: a square round the box, so that all queries have one size.
 
     Args:
       size: Width and height of the picture.
-      box: The query, in its pixels; may reach beyond it.
+      box: The query in pixels; may reach outside.
     """
     left, top, right, bottom = box
     side = max(min(size), right - left, bottom - top)
 
     def within(middle: float, length: int) -> float:
-        """Where the square begins: within the picture, if the box is."""
+        """The start of the square; it lies within the picture if the box does."""
         low, high = 0.0, max(0.0, length - side)
         return min(max(middle - side / 2, low), high)
 
@@ -105,7 +106,7 @@ def square(
 
 
 def montage(
-    one: PatchSet,
+    patches: PatchSet,
     pair: Pair,
     query: int,
     *,
@@ -114,14 +115,14 @@ def montage(
     tile: int = _TILE,
     edge: int = _EDGE,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Lines of a query's neighbours, nearest first; outlined where they have part names.
+    """An image of a query's neighbours in rows, nearest first; with part names, outlined.
 
     Args:
-      one: The patches.
-      pair: What they are near by.
+      patches: The patches.
+      pair: The encoder and representation that give the neighbours.
       query: Number of the query.
-      columns: Neighbours in a line.
-      lines: How many lines.
+      columns: Neighbours in a row.
+      lines: Number of rows.
       tile: Side of a neighbour in pixels.
       edge: Width of its outline.
     """
@@ -130,12 +131,12 @@ def montage(
     for slot, other in enumerate(pair.neighbours[query][: columns * lines].tolist()):
         top, left = (slot // columns) * side, (slot % columns) * side
         outer = canvas[top : top + tile + 2 * edge, left : left + tile + 2 * edge]
-        if one.kind == "parts":
-            right = one.part[other] == one.part[query]
+        if patches.kind == "parts":
+            right = patches.part[other] == patches.part[query]
             outer[:] = (255 * np.array(colors.to_rgb(RIGHT if right else WRONG))).astype(np.uint8)
-            if not right:  # dashes, for those who cannot tell the colours apart
+            if not right:  # dashes, for readers who cannot tell the colours apart
                 dash = (np.arange(len(outer)) // (tile // 9)) % 2 == 1
                 dash[:edge] = dash[-edge:] = False
                 outer[dash] = outer[:, dash] = 255
-        outer[edge:-edge, edge:-edge] = np.asarray(one.thumbnail(other, tile))
+        outer[edge:-edge, edge:-edge] = np.asarray(patches.thumbnail(other, tile))
     return canvas

@@ -1,4 +1,4 @@
-"""Unsupervised parts over images: every token in the colour of its part."""
+"""Maps of unsupervised parts: every token in the colour of its part."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from jaxpart.errors import JaxpartError
 from jaxpart.report.figures.style import Picture, file_name, new_figure, plain
 from jaxpart.report.runs import Run
 from jaxpart.runs.items import read_items
-from jaxpart.runs.rows import Key, one
+from jaxpart.runs.rows import Key, find_row
 
 _TASK = "unsupervised_parts"
 _COLOUR = 0.6
-"""Of a part over the grey picture; what is left of white over the background is the same."""
+"""Opacity of the colours over the grey picture."""
 
 
 def part_maps(runs: Sequence[Run]) -> Iterator[Picture]:
-    """Of each run and data set some images, and by each method the parts of the representation that tells
-    most of keypoints.
+    """Maps for each run and data set: for each method, the representation with the highest NMI.
 
     Args:
-      runs: Those that divided tokens into parts; the others give nothing.
+      runs: The runs; those without unsupervised parts have no maps.
 
     Raises:
       JaxpartError: A file of parts is damaged.
@@ -62,12 +61,14 @@ def _picture(
     maps: dict[Key, Int[np.ndarray, "image row column"]],
 ) -> Picture:
     def nmi(key: Key) -> float:
-        row = one(run.rows, *key._replace(metric="NMI"))
+        row = find_row(run.rows, *key._replace(metric="NMI"))
         return row.value if row else 0.0
 
     heads = dict.fromkeys(key.head for key in maps)
-    own = [key for key in maps if "tokens" in key.representation]
-    shown = [max((k for k in own if k.head == head), key=nmi, default=None) for head in heads]
+    with_tokens = [key for key in maps if "tokens" in key.representation]
+    shown = [
+        max((k for k in with_tokens if k.head == head), key=nmi, default=None) for head in heads
+    ]
     rows = [key for key in shown if key is not None]
     size = 1.05
     figure = new_figure(size * len(images) + 0.2, (size + 0.2) * (len(rows) + 1))
@@ -96,12 +97,12 @@ def coloured(
     labels: Int[np.ndarray, "row column"],
     background: int,
 ) -> Float[np.ndarray, "height width 3"]:
-    """A picture in grey under the colours of its parts, from 0 to 1; the background is pale.
+    """Colours a picture by its parts, in [0, 1]; the background is pale.
 
     Args:
       image: The picture.
-      labels: The part of each of its cells.
-      background: The label that is no part.
+      labels: The part of each cell.
+      background: The label of the background.
     """
     down, across = (
         np.arange(pixels) * cells // pixels

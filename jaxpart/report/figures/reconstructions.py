@@ -1,4 +1,4 @@
-"""Masked parts as decoders draw them: a whole annotated part is hidden, and predicted from the rest."""
+"""Masked parts reconstructed by decoders: an annotated part is hidden and predicted from the rest."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from jaxpart.errors import JaxpartError
 from jaxpart.pretraining.crops import patches_of
 from jaxpart.pretraining.masked_prediction import KINDS, Predictor, load_predictor
 from jaxpart.pretraining.tokenizer import nearest
-from jaxpart.report.evaluate import Looker, drawn_images, picture_source
+from jaxpart.report.evaluate import OpenedRun, drawn_images, picture_source
 from jaxpart.report.figures.style import QUERY, Picture, file_name, new_figure, plain
 from jaxpart.runs.progress import Progress
 
 _COLUMNS = 8
 _LOOKED_AT = 4 * _COLUMNS
 _HIDDEN_SHARES = (0.02, 0.6)
-"""A part that takes less or more of an image's patches is not shown."""
+"""Parts that cover a smaller or larger share of an image's patches are not shown."""
 
 _GREY = 0.55
 _EPSILON = 1e-6
@@ -38,10 +38,10 @@ class Examples:
     """Images with one part each.
 
     Attributes:
-      images: As encoders see them.
-      names: The parts.
-      regions: Their pixels.
-      mask: The patches that they lie in.
+      images: The encoder's inputs.
+      names: The parts' names.
+      regions: The parts' pixels.
+      mask: The patches with a pixel of the part.
     """
 
     images: UInt8[np.ndarray, "image size size 3"]
@@ -50,24 +50,26 @@ class Examples:
     mask: Bool[np.ndarray, "image patch"]
 
 
-def reconstructions(lookers: Sequence[Looker], progress: Progress) -> Iterator[Picture | str]:
-    """A picture for every encoder with a decoder that can be drawn."""
+def reconstructions(
+    opened_runs: Sequence[OpenedRun], progress: Progress
+) -> Iterator[Picture | str]:
+    """A picture for every encoder whose decoder predicts pixels or tokens with known pixels."""
     missing: dict[str, list[str]] = {}
-    with progress.bar("predicting masked parts", len(lookers)) as advance:
-        for looker in lookers:
+    with progress.bar("predicting masked parts", len(opened_runs)) as advance:
+        for opened in opened_runs:
             try:
-                yield _picture(looker)
+                yield _picture(opened)
             except JaxpartError as error:
-                missing.setdefault(str(error), []).append(looker.run.label)
+                missing.setdefault(str(error), []).append(opened.run.label)
             advance(1)
     for why, labels in missing.items():
         yield f"masked-part reconstructions of {', '.join(labels)}: skipped, {why}"
 
 
-def _picture(looker: Looker) -> Picture:
-    predictor = _predictor(looker)
-    examples = _examples(looker, predictor.encoder.config)
-    predicted, best, undone = drawn(predictor, examples.images, examples.mask)
+def _picture(opened: OpenedRun) -> Picture:
+    predictor = _predictor(opened)
+    examples = _examples(opened, predictor.encoder.config)
+    predicted, best, denormalized = drawn(predictor, examples.images, examples.mask)
     truth = _patches(examples.images, predictor.encoder.config.patch_size)
     greyed = _with(truth, np.full_like(truth, _GREY), examples.mask, len(examples.images[0]))
     rows = (examples.images, greyed, predicted, best)
@@ -88,29 +90,29 @@ def _picture(looker: Looker) -> Picture:
                 axis.contour(examples.regions[column], [0.5], colors=[QUERY], linewidths=1.2)
                 axis.set_title(plain(examples.names[column].replace("_", " ")), fontsize=8)
         axes[row, 0].set_ylabel(word, fontsize=9)
-    run = looker.run
+    run = opened.run
     label = f"{run.label} ({run.caveat})" if run.caveat else run.label
     figure.suptitle(plain(label), x=0.01, ha="left", fontsize=9)
-    how = {
+    note = {
         True: "Each patch is predicted without its mean and contrast, which are put back from the truth.",
         False: "The decoder predicts pixels.",
         None: "The decoder names tokens, which are drawn as their k-means centres, in the truth as well.",
-    }[undone]
+    }[denormalized]
     return Picture(
         file_name("reconstructions", run.label),
         f"{label}: every patch that holds a pixel of the part (outlined in red) is hidden, and predicted "
-        f"from the others. {how}",
+        f"from the others. {note}",
         figure,
     )
 
 
-def _predictor(looker: Looker) -> Predictor:
-    if looker.run.encoder["name"] not in KINDS or not isinstance(looker.encoder, Encoder):
+def _predictor(opened: OpenedRun) -> Predictor:
+    if opened.run.encoder["name"] not in KINDS or not isinstance(opened.encoder, Encoder):
         raise JaxpartError("the method does not predict patches")
-    folder = encoder_folder(looker.config)
+    folder = encoder_folder(opened.config)
     if folder is None:
         raise JaxpartError("there is no decoder with random weights")
-    predictor = load_predictor(looker.encoder, folder)
+    predictor = load_predictor(opened.encoder, folder)
     if predictor.config.kind != "mae" and predictor.codebook is None:
         raise JaxpartError(
             "its tokens are DALL-E's, whose decoder is not stored with the checkpoint"
@@ -118,16 +120,16 @@ def _predictor(looker: Looker) -> Predictor:
     return predictor
 
 
-def _examples(looker: Looker, config: ViTConfig) -> Examples:
-    """Images of a run's first data set, drawn by its seed, and of each a part seldom shown so far."""
-    name, data = looker.data_set, looker.config.data
+def _examples(opened: OpenedRun, config: ViTConfig) -> Examples:
+    """Random images of a run's first data set, each with the part that was shown least so far."""
+    name, data = opened.data_set, opened.config.data
     source = picture_source(name, data)
     selection = find_set(name)[1].parts
     if selection is None and source.info.part_names:
         selection = PartSelection(source.info.part_names)
     size, least, most = config.image_size[0], *_HIDDEN_SHARES
     shown: dict[str, int] = {}
-    found = []
+    examples = []
     for number in drawn_images(source, _LOOKED_AT, data.seed):
         image, regions = part_regions(source, number, selection, size=size)
         masks = {
@@ -137,12 +139,12 @@ def _examples(looker: Looker, config: ViTConfig) -> Examples:
         if fit:
             part = min(fit, key=lambda part: shown.get(part, 0))
             shown[part] = shown.get(part, 0) + 1
-            found.append((image, part, regions[part], masks[part]))
-        if len(found) == _COLUMNS:
+            examples.append((image, part, regions[part], masks[part]))
+        if len(examples) == _COLUMNS:
             break
-    if not found:
+    if not examples:
         raise JaxpartError(f"no part of {name} has a suitable size to be hidden")
-    images, names, regions, masks = zip(*found, strict=True)
+    images, names, regions, masks = zip(*examples, strict=True)
     return Examples(np.stack(images), names, np.stack(regions), np.stack(masks))
 
 
@@ -151,35 +153,35 @@ def drawn(
     images: UInt8[np.ndarray, "image size size 3"],
     mask: Bool[np.ndarray, "image patch"],
 ) -> tuple[np.ndarray, np.ndarray, bool | None]:
-    """Images with their hidden patches as predicted, and as the method would have them at best.
+    """Images with their hidden patches as predicted, and as the best possible prediction.
 
     Args:
-      predictor: Of pixels, or of tokens that are stored as pixels.
-      images: As the encoder sees them.
+      predictor: Predicts pixels, or tokens that are stored as pixels.
+      images: The encoder's inputs.
       mask: True where hidden.
 
     Returns:
-      Both, values of 0 to 1, and whether the patches' own mean and deviation were put back; None where
-      tokens are predicted.
+      Both, in [0, 1], and whether each patch's true mean and deviation were put back; None if the
+      predictor predicts tokens.
     """
     encoder, preprocessing = predictor.encoder, predictor.encoder.preprocessing
     side = encoder.config.patch_size
-    found = predictor(images, mask)
+    output = predictor(images, mask)
     truth = _patches(images, side)
-    undone = None
-    if found.pixels is not None:
-        given = np.asarray(patches_of(encoder.normalize(jnp.asarray(images)), side))
-        pixels, undone = _denormalized(found.pixels, given, mask)
+    denormalized = None
+    if output.pixels is not None:
+        targets = np.asarray(patches_of(encoder.normalize(jnp.asarray(images)), side))
+        pixels, denormalized = _denormalized(output.pixels, targets, mask)
         std, mean = (_tiled(v, side) for v in (preprocessing.std, preprocessing.mean))
         predicted, best = pixels * std + mean, truth
     else:
         codebook = predictor.codebook
-        assert found.logits is not None
+        assert output.logits is not None
         assert codebook is not None
-        predicted = codebook[np.where(mask[..., None], found.logits, 0).argmax(axis=-1)]
+        predicted = codebook[np.where(mask[..., None], output.logits, 0).argmax(axis=-1)]
         best = codebook[np.asarray(nearest(jnp.asarray(truth), jnp.asarray(codebook)))]
     size = images.shape[1]
-    return _with(truth, predicted, mask, size), _with(truth, best, mask, size), undone
+    return _with(truth, predicted, mask, size), _with(truth, best, mask, size), denormalized
 
 
 def _with(
@@ -188,7 +190,7 @@ def _with(
     mask: Bool[np.ndarray, "image patch"],
     size: int,
 ) -> Float[np.ndarray, "image size size 3"]:
-    """Images of patches, those where the mask is True taken from others; values of 0 to 1."""
+    """Images whose patches come from `others` where the mask is True; values in [0, 1]."""
     chosen = np.clip(np.where(mask[..., None], others, patches), 0, 1)
     side = round((chosen.shape[-1] / 3) ** 0.5)
     form = "image (row column) (y x rgb) -> image (row y) (column x) rgb"
@@ -198,7 +200,7 @@ def _with(
 def _patches(
     images: UInt8[np.ndarray, "image size size 3"], side: int
 ) -> Float[np.ndarray, "image patch pixel"]:
-    """Pixels of each patch, 0 to 1."""
+    """Pixels of each patch, in [0, 1]."""
     return np.asarray(patches_of(jnp.asarray(images, jnp.float32) / 255, side))
 
 
@@ -209,17 +211,20 @@ def _tiled(values: Sequence[float], side: int) -> Float[np.ndarray, " pixel"]:
 
 def _denormalized(
     pixels: Float[np.ndarray, "image patch pixel"],
-    given: Float[np.ndarray, "image patch pixel"],
+    targets: Float[np.ndarray, "image patch pixel"],
     mask: Bool[np.ndarray, "image patch"],
 ) -> tuple[Float[np.ndarray, "image patch pixel"], bool]:
-    """Predicted pixels on the scale of the given ones, and whether they were normalised patch by patch.
+    """Predicted pixels on the scale of the true ones, and whether the targets were normalised per patch.
 
-    A checkpoint does not say which targets its decoder was trained for: those that it misses less,
-    measured by their variance.
+    A checkpoint does not say how its decoder's targets were scaled, so the scale with the smaller error
+    relative to its variance is chosen.
     """
-    mean, deviation = given.mean(axis=-1, keepdims=True), given.std(axis=-1, ddof=1, keepdims=True)
+    mean, deviation = (
+        targets.mean(axis=-1, keepdims=True),
+        targets.std(axis=-1, ddof=1, keepdims=True),
+    )
     deviation = np.sqrt(deviation**2 + _EPSILON)
-    normal = (given - mean) / deviation
-    misses = [np.square((pixels - t)[mask]).mean() / t[mask].var() for t in (normal, given)]
-    undone = bool(misses[0] <= misses[1])
-    return (pixels * deviation + mean if undone else pixels), undone
+    normal = (targets - mean) / deviation
+    errors = [np.square((pixels - t)[mask]).mean() / t[mask].var() for t in (normal, targets)]
+    normalized = bool(errors[0] <= errors[1])
+    return (pixels * deviation + mean if normalized else pixels), normalized

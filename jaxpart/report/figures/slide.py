@@ -1,4 +1,4 @@
-"""One 16:9 picture for a lecture, in large type: what encoded and projected features retrieve."""
+"""A 16:9 slide in large type: the parts that encoded and projected features retrieve."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from jaxpart.report.patch_sets import Pair, PatchSet, word
 from jaxpart.report.runs import Run
 from jaxpart.runs import paper
 from jaxpart.runs.comparable import data_differs
-from jaxpart.runs.rows import Key, Row, one
+from jaxpart.runs.rows import Key, Row, find_row
 from jaxpart.tasks.baselines import BASELINE, strongest
 
 _REPRESENTATIONS = ("embedding", "projection")
 _DOTS = 100
-"""Per inch, of 19.2 × 10.8 inches: 1920 × 1080 pixels."""
+"""Dots per inch; the slide has 19.2 × 10.8 inches, 1920 × 1080 pixels."""
 _INK, _QUIET = "#16191f", "#565d6b"
 _BARS = {"embedding": "#4b5563", "projection": "#9aa1ad", "": "#d7dbe1"}
 _COLUMNS, _LINES, _TILE, _EDGE = 5, 2, 140, 8
@@ -36,19 +36,19 @@ _SHOWN = _COLUMNS * _LINES
 def keys_of(run: Run, data: str) -> list[Key]:
     """Keys of a run's AP by encoded and by projected features on a data set; empty if it lacks either."""
     keys = [Key(data, "retrieval", "AP", representation=name) for name in _REPRESENTATIONS]
-    return keys if all(one(run.rows, *key) for key in keys) else []
+    return keys if all(find_row(run.rows, *key) for key in keys) else []
 
 
 def slide(run: Run, data: str, patches: PatchSet) -> Figure:
     """A query part with its nearest patches by both representations, beside their AP and baselines.
 
-    The query is a typical one, see `_typical`. The paper's AP are shown only beside comparable results:
+    The query is a typical one, see `_typical`. The paper's AP is shown only if it is comparable, see
     `jaxpart.runs.comparable`.
 
     Args:
       run: A run that retrieved by both representations.
       data: Canonical name of the data set.
-      patches: Part patches of it, with the run's neighbours by both representations.
+      patches: Its part patches, with the run's neighbours by both representations.
 
     Raises:
       JaxpartError: No patch has an AP, or the neighbours are missing.
@@ -60,9 +60,9 @@ def slide(run: Run, data: str, patches: PatchSet) -> Figure:
     query = _typical(patches, pairs)
     figure = Figure(figsize=(19.2, 10.8), dpi=_DOTS, facecolor="white")
     figure.text(0.035, 0.925, "Which patches look most like this part?", size=38, weight="bold")
-    about = f"{run.label} ({run.caveat})" if run.caveat else run.label
+    label = f"{run.label} ({run.caveat})" if run.caveat else run.label
     figure.text(
-        0.035, 0.868, plain(shortened(f"{about} on {data}", most=90)), size=21, color=_QUIET
+        0.035, 0.868, plain(shortened(f"{label} on {data}", most=90)), size=21, color=_QUIET
     )
     _draw_query(figure, patches, query)
     for row, pair in enumerate(pairs):
@@ -72,10 +72,10 @@ def slide(run: Run, data: str, patches: PatchSet) -> Figure:
     if not all(_same_part(patches, pair)[query].all() for pair in pairs):
         figure.text(0.035, 0.19, "dashed: another part", size=23, color=WRONG, weight="bold")
     shown, available = len(patches.part), patches.available
-    among = f"{shown:,}" if shown == available else f"{shown:,} of the {available:,}"
+    number = f"{shown:,}" if shown == available else f"{shown:,} of the {available:,}"
     figure.text(
         0.035, 0.035,
-        f"The {_SHOWN} nearest among {among} patches, for a query close to the average. Thin lines: 95 % "
+        f"The {_SHOWN} nearest among {number} patches, for a query close to the average. Thin lines: 95 % "
         "intervals.",
         size=17, color=_QUIET,
     )  # fmt: skip
@@ -83,15 +83,15 @@ def slide(run: Run, data: str, patches: PatchSet) -> Figure:
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes a slide as its name ends: .png of 1920 × 1080 pixels, or .svg.
+    """Writes a slide as .png of 1920 × 1080 pixels or as .svg, by the file's suffix.
 
     Raises:
       JaxpartError: It cannot be written.
     """
-    exact: Any = {"savefig.bbox": "standard"}
-    about: Any = {"Date": None} if path.suffix == ".svg" else None
-    with house_style(), matplotlib.rc_context(exact), replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], dpi=_DOTS, metadata=about)
+    settings: Any = {"savefig.bbox": "standard"}
+    metadata: Any = {"Date": None} if path.suffix == ".svg" else None
+    with house_style(), matplotlib.rc_context(settings), replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], dpi=_DOTS, metadata=metadata)
 
 
 def _same_part(patches: PatchSet, pair: Pair) -> Bool[np.ndarray, "patch shown"]:
@@ -100,8 +100,10 @@ def _same_part(patches: PatchSet, pair: Pair) -> Bool[np.ndarray, "patch shown"]
 
 
 def _typical(patches: PatchSet, pairs: Sequence[Pair]) -> int:
-    """The patch that is nearest to the mean in what the slide shows of each representation: its AP, and the
-    share of its shown neighbours that are of its part. Neither the best nor the worst example.
+    """The patch closest to the mean, so neither the best nor the worst example.
+
+    Compared are the numbers on the slide: for each representation, the AP and the share of shown
+    neighbours of the same part.
     """
     shown = [pair.ap for pair in pairs if pair.ap is not None]
     if len(shown) < len(pairs) or np.isnan(shown).all():
@@ -128,8 +130,8 @@ def _draw_query(figure: Figure, patches: PatchSet, query: int) -> None:
 def _draw_neighbours(
     figure: Figure, patches: PatchSet, pair: Pair, query: int, *, top: float
 ) -> None:
-    said = word(pair.representation).capitalize()
-    figure.text(0.315, top, said, size=27, weight="bold")
+    title = word(pair.representation).capitalize()
+    figure.text(0.315, top, title, size=27, weight="bold")
     if pair.ap is not None:
         right = _same_part(patches, pair)[query].sum()
         figure.text(0.71, top, f"{right} of {_SHOWN} right · AP {100 * pair.ap[query]:.0f} %", size=21,
@@ -145,11 +147,11 @@ def _draw_levels(figure: Figure, run: Run, data: str) -> None:
     """Bars of AP: both representations, the best baseline and chance."""
     levels: list[tuple[str, str, Row, float | None]] = []
     for key in keys_of(run, data):
-        row = one(run.rows, *key)
+        row = find_row(run.rows, *key)
         assert row is not None
         levels.append((word(key.representation), _BARS[key.representation], row, _paper(run, key)))
     best = strongest(run.rows, data, "retrieval")
-    chance = one(run.rows, data, "retrieval", "AP", BASELINE, "chance")
+    chance = find_row(run.rows, data, "retrieval", "AP", BASELINE, "chance")
     if best and chance is not None and best[1] > chance.value:
         row = Row(data, "retrieval", "AP", best[1])
         levels.append((f"baseline: {best[0]}", _BARS[""], row, None))
@@ -172,14 +174,14 @@ def _draw_levels(figure: Figure, run: Run, data: str) -> None:
     axis.set_ylim(len(levels) - 0.5, -0.7)
     axis.set_xlim(0, 140 * most)
     axis.set_axis_off()
-    counted = one(run.rows, data, "retrieval", "patches")
-    of = f"percent, of {counted.value:,.0f} patches" if counted else "percent"
+    patches = find_row(run.rows, data, "retrieval", "patches")
+    unit = f"percent, of {patches.value:,.0f} patches" if patches else "percent"
     figure.text(0.76, 0.79, "Average precision", size=27, weight="bold", color=_INK)
-    figure.text(0.76, 0.752, of, size=21, color=_QUIET)
+    figure.text(0.76, 0.752, unit, size=21, color=_QUIET)
 
 
 def _paper(run: Run, key: Key) -> float | None:
-    """The paper's AP in percent, if it may stand beside the run's."""
+    """The paper's AP in percent, if it is comparable with the run's."""
     if run.caveat or data_differs(run.rows, key):
         return None
     for layout in LAYOUTS:

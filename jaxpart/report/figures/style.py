@@ -1,4 +1,4 @@
-"""How all pictures look: readable in print, and with every kind of colour vision."""
+"""The style of all figures: readable in print, and with every kind of colour vision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Okabe and Ito's, darkest first."""
+"""The palette of Okabe and Ito."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -25,7 +25,7 @@ QUERY = "#d3122f"
 RIGHT, WRONG = COLOURS[0], COLOURS[1]
 
 _DOTS = 200
-"""Per inch."""
+"""Dots per inch."""
 
 _SETTINGS: Any = {
     "font.family": "DejaVu Sans",
@@ -47,7 +47,7 @@ _SETTINGS: Any = {
 
 
 _LONGEST = 80
-"""Characters of a label in a figure, or of the name of its files."""
+"""Characters of a label in a figure, or of a file name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Picture:
     """A figure.
 
     Attributes:
-      name: Of its files.
-      caption: What it shows, for the page and for those who cannot see it.
+      name: File name without suffix.
+      caption: Caption on the page, and alternative text.
       figure: The figure itself.
-      chart: Whether it is without photographs, so that a dark page may show it inverted.
+      chart: Whether it has no photographs, so that a dark page may invert it.
     """
 
     name: str
@@ -67,9 +67,9 @@ class Picture:
     chart: bool = False
 
     def save(self, folder: pathlib.Path) -> tuple[int, int]:
-        """Writes NAME.svg and NAME.png; returns its width and height in a page's pixels, 96 an inch."""
+        """Writes NAME.svg and NAME.png; returns its width and height in CSS pixels."""
         with house_style(), warnings.catch_warnings():
-            # Of labels that are long, or in letters that the font lacks.
+            # about labels that are too long, or have letters that the font lacks
             warnings.simplefilter("ignore", UserWarning)
             self.figure.savefig(folder / f"{self.name}.svg", metadata={"Date": None})
             self.figure.savefig(folder / f"{self.name}.png", dpi=_DOTS)
@@ -78,17 +78,17 @@ class Picture:
 
 
 def house_style() -> AbstractContextManager[None]:
-    """In it figures are drawn and saved."""
+    """A context in which figures are drawn and saved in this style."""
     return matplotlib.rc_context(_SETTINGS)
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure; inches. Not pyplot's: it belongs to nobody else and needs no screen."""
+    """An empty figure, sizes in inches. It is not registered with pyplot, so it needs no display."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def panels(titles: Sequence[str], *, width: float, height: float) -> tuple[Figure, list[Any]]:
-    """A figure with a panel of that size for each title, at most three in a row."""
+    """A figure with a panel for each title, at most three in a row; sizes in inches."""
     columns = min(len(titles), 3)
     rows = -(-len(titles) // columns)
     figure = new_figure(width * columns, height * rows)
@@ -101,34 +101,34 @@ def panels(titles: Sequence[str], *, width: float, height: float) -> tuple[Figur
 
 
 def marks() -> Iterator[tuple[str, str]]:
-    """Colours with markers without end, never the same twice before all have been."""
+    """Cycles endlessly through all combinations of colours and markers."""
     for shift in itertools.cycle(range(len(MARKERS))):
         for i, colour in enumerate(COLOURS):
             yield colour, MARKERS[(i + shift) % len(MARKERS)]
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib does not take for mathematics; of very long lines the two ends."""
+    """Escapes text for matplotlib, which would read $ as mathematics, and shortens very long lines."""
     lines = (shortened(line, most=_LONGEST) for line in text.split("\n"))
     return re.sub(r"(?<!\\)\$", r"\$", "\n".join(lines))
 
 
 def shortened(text: str, *, most: int = 44) -> str:
-    """Of a text that is too long, for a legend say, its two ends."""
+    """Shortens a text, for example for a legend, to its two ends."""
     return text if len(text) <= most else f"{text[: most // 2]}…{text[1 - most // 2 :]}"
 
 
 def legend_height(entries: Sized) -> float:
-    """Of a panel that has room for a legend beside it; inches."""
+    """Height of a panel with room for a legend beside it, in inches."""
     return 0.6 + 0.2 * len(entries)
 
 
 def file_name(what: str, label: str) -> str:
-    """The name of a figure's files, which no other has.
+    """A unique file name of a figure, without suffix.
 
     Args:
       what: The kind of figure.
-      label: Whose it is: a run, say, with a folder's name of any length and content.
+      label: The label of its run, say, of any length and content.
     """
     stem = re.sub(r"\W+", "_", f"{what}_{label}").strip("_")
     if len(stem) <= _LONGEST and re.fullmatch(r"[A-Za-z0-9 ,]+( \([A-Za-z0-9]+\))?", label):

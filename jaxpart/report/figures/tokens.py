@@ -1,4 +1,4 @@
-"""What tokens of whole images show: attention of the last block, and their principal components."""
+"""Figures of whole images: attention of the last block, and principal components of the tokens."""
 
 from __future__ import annotations
 
@@ -8,43 +8,42 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from jaxpart.report.encoded_images import EncodedImages
 from jaxpart.report.figures.style import Picture, file_name, new_figure, plain
-from jaxpart.report.seen import Seen
 
 _ABREAST = 8
 _OUTSIDE = 0.9
-"""Grey of what is not meant."""
+"""Grey of patches that are left out."""
 
 
-def attention(seen: Seen, count: int) -> Picture | None:
-    """Attention from cls to the patches laid over the image, the heads' mean and each head; None where it
-    is not known.
+def attention(encoded: EncodedImages, count: int) -> Picture | None:
+    """Attention of cls to the patches over each image: the mean of the heads, and each head.
 
     Args:
-      seen: Images as an encoder saw them.
-      count: How many of them are shown.
+      encoded: The images with their attention; without it, the figure is None.
+      count: Number of images.
     """
-    if seen.attention is None:
+    if encoded.attention is None:
         return None
-    heads = seen.attention.shape[1]
-    rows = min(count, len(seen.images))
+    heads = encoded.attention.shape[1]
+    rows = min(count, len(encoded.images))
     figure = new_figure(0.95 * (heads + 2) + 0.3, 0.95 * rows + 0.5)
     axes = figure.subplots(rows, heads + 2, squeeze=False)
     for row in range(rows):
-        axes[row, 0].imshow(seen.images[row])
+        axes[row, 0].imshow(encoded.images[row])
         for column, weights in enumerate(
-            [seen.attention[row].mean(axis=0), *seen.attention[row]], start=1
+            [encoded.attention[row].mean(axis=0), *encoded.attention[row]], start=1
         ):
-            _lay_over(axes[row, column], seen.images[row], weights)
+            _lay_over(axes[row, column], encoded.images[row], weights)
             if row == 0:
                 title = f"head {column - 1}" if column > 1 else "mean"
                 axes[row, column].set_title(title, fontsize=8)
     for axis in axes.ravel():
         axis.set_axis_off()
     return Picture(
-        file_name("attention", seen.label),
-        f"{seen.said}: attention of cls to the patches in the last block, laid over the image: the mean of "
-        "the heads, and each head, from 0 (dark) to its largest weight (bright).",
+        file_name("attention", encoded.label),
+        f"{encoded.title}: attention of cls to the patches in the last block, laid over the image: the "
+        "mean of the heads, and each head, from 0 (dark) to its largest weight (bright).",
         figure,
     )
 
@@ -52,7 +51,7 @@ def attention(seen: Seen, count: int) -> Picture | None:
 def _lay_over(
     axis: Any, image: UInt8[np.ndarray, "size size 3"], weights: Float[np.ndarray, "row column"]
 ) -> None:
-    """A map of patches over a grey image."""
+    """Draws a map of patches over a grey image."""
     size = image.shape[0]
     axis.imshow(image.mean(axis=-1), cmap="gray", vmin=0, vmax=255)
     axis.imshow(
@@ -60,17 +59,21 @@ def _lay_over(
     )
 
 
-def principal_components(seen: Sequence[Seen]) -> Picture:
-    """Patch tokens as colours: the same colour is the same direction in all images of an encoder."""
-    lines = [-(-len(one.images) // _ABREAST) for one in seen]
-    columns = min(_ABREAST, max(len(one.images) for one in seen))
-    figure = new_figure(1.05 * columns + 0.2, 1.05 * 3 * sum(lines) + 0.3 * len(seen))
-    blocks = figure.subfigures(len(seen), 1, squeeze=False, height_ratios=lines)[:, 0]
-    for block, one, count in zip(blocks, seen, lines, strict=True):
-        block.suptitle(plain(one.said), x=0.01, ha="left", fontsize=9)
+def principal_components(encoded: Sequence[EncodedImages]) -> Picture:
+    """Patch tokens as colours: one colour is one direction in all images of an encoder."""
+    lines = [-(-len(images.images) // _ABREAST) for images in encoded]
+    columns = min(_ABREAST, max(len(images.images) for images in encoded))
+    figure = new_figure(1.05 * columns + 0.2, 1.05 * 3 * sum(lines) + 0.3 * len(encoded))
+    blocks = figure.subfigures(len(encoded), 1, squeeze=False, height_ratios=lines)[:, 0]
+    for block, images, count in zip(blocks, encoded, lines, strict=True):
+        block.suptitle(plain(images.title), x=0.01, ha="left", fontsize=9)
         axes = block.subplots(3 * count, columns, squeeze=False)
-        mask = foreground(one.tokens)
-        rows = (one.images, principal_colours(one.tokens), principal_colours(one.tokens, mask))
+        mask = foreground(images.tokens)
+        rows = (
+            images.images,
+            principal_colours(images.tokens),
+            principal_colours(images.tokens, mask),
+        )
         for number, shown in enumerate(zip(*rows, strict=True)):
             for row, pixels in enumerate(shown):
                 axis = axes[3 * (number // _ABREAST) + row, number % _ABREAST]
@@ -90,9 +93,11 @@ def principal_components(seen: Sequence[Seen]) -> Picture:
 def foreground(
     tokens: Float[np.ndarray, "image row column width"],
 ) -> Bool[np.ndarray, "image row column"]:
-    """Which patches are foreground, as far as the first principal component tells (as Oquab et al. 2023
-    show DINOv2's tokens): those on the side of Otsu's threshold that has the smaller share of the patches
-    at the images' borders."""
+    """Which patches are foreground, by the first principal component, as Oquab et al. 2023 show DINOv2's.
+
+    Otsu's threshold splits the patches; the side with the smaller share of patches at the images' borders
+    is the foreground.
+    """
     first = _components(tokens, tokens.reshape(-1, tokens.shape[-1]), 1)[..., 0]
     high = first > _threshold(first.ravel())
     border = np.ones(first.shape[1:], bool)
@@ -101,7 +106,7 @@ def foreground(
 
 
 def _threshold(values: Float[np.ndarray, " value"]) -> float:
-    """Otsu's: parts values so that the variance between the two sides is largest."""
+    """Otsu's threshold: it maximises the variance between the two sides."""
     ordered = np.sort(values)
     below = np.arange(1, len(ordered))
     total = np.cumsum(ordered)
@@ -115,11 +120,11 @@ def principal_colours(
     tokens: Float[np.ndarray, "image row column width"],
     mask: Bool[np.ndarray, "image row column"] | None = None,
 ) -> Float[np.ndarray, "image row column 3"]:
-    """The first three principal components over all images, from 0 to 1.
+    """The first three principal components over all images, in [0, 1].
 
     Args:
       tokens: Patch tokens.
-      mask: The patches whose components are meant; the others are light grey.
+      mask: The patches to use; the others are light grey.
     """
     chosen = np.ones(tokens.shape[:-1], bool) if mask is None or not mask.any() else mask
     parts = _components(tokens, tokens[chosen], 3)
@@ -134,11 +139,13 @@ def _components(
     rows: Float[np.ndarray, "patch width"],
     count: int,
 ) -> Float[np.ndarray, "image row column count"]:
-    """Tokens along the first principal components of some rows."""
+    """Projects tokens onto the first principal components of some rows."""
     mean = rows.mean(axis=0, dtype=np.float64)
     centred = rows - mean
-    _, vectors = np.linalg.eigh(centred.T @ centred)  # rising
+    _, vectors = np.linalg.eigh(centred.T @ centred)  # ascending
     basis = vectors[:, : -count - 1 : -1]
     largest = np.abs(basis).argmax(axis=0)
-    basis = basis * np.sign(basis[largest, np.arange(basis.shape[1])])  # else its sign is arbitrary
+    basis = basis * np.sign(
+        basis[largest, np.arange(basis.shape[1])]
+    )  # fixes the sign, which is arbitrary
     return (tokens - mean) @ basis

@@ -1,4 +1,4 @@
-"""Two images matched: one HTML file; a click on a patch of one shows what resembles it in the other."""
+"""Matching two images in one HTML file: a click on a patch shows the similar patches of the other image."""
 
 from __future__ import annotations
 
@@ -12,57 +12,57 @@ from jaxtyping import Float, Int8
 from PIL import Image
 
 from jaxpart.data.images import Pixels
-from jaxpart.report.seen import Seen
+from jaxpart.report.encoded_images import EncodedImages
 from jaxpart.report.static import numbers, static_page
 
 _SCRIPTS = ("explorer/bytes.js", "explorer/elements.js", "match/match.js")
 
 _BYTES = 12_000_000
-"""Of the tokens of all encoders, so that a page stays below some 20 MB with them in base64."""
+"""Size of all encoders' tokens: in base64 they keep a page below some 20 MB."""
 _FEWEST = 2
-"""Images of an encoder that are shown whatever they take."""
+"""Images shown per encoder whatever their size."""
 _QUALITY = 82
 
 
-def match(seen: Sequence[Seen], title: str = "Match two images") -> str:
-    """The page.
+def match(encoded: Sequence[EncodedImages], title: str = "Match two images") -> str:
+    """The page for matching images.
 
-    Similarities are the browser's, from tokens whose directions are rounded to bytes: see `in_bytes`.
-    Encoders with large tokens are shown with fewer images.
+    The browser computes similarities, from tokens rounded to bytes, see `in_bytes`. Encoders with large
+    tokens are shown with fewer images.
 
     Args:
-      seen: Images as encoders saw them, an entry for each encoder.
-      title: Of the page.
+      encoded: Whole images, an entry for each encoder.
+      title: Title of the page.
     """
-    models = [_model(one, _BYTES // len(seen)) for one in seen]
+    models = [_model(images, _BYTES // len(encoded)) for images in encoded]
     return static_page(__package__, _SCRIPTS, title, {"models": models})
 
 
 def in_bytes(
     tokens: Float[np.ndarray, "*token width"],
 ) -> Int8[np.ndarray, "*token width"]:
-    """Tokens of which only the direction is kept, each scaled to its largest value.
+    """Tokens as bytes, each scaled by its largest value, so that only its direction is kept.
 
-    The cosine similarity of two such tokens is within 0.01 of their own, as a test says.
+    Cosine similarities change by less than 0.01, which a test checks.
     """
     largest = np.abs(tokens).max(axis=-1, keepdims=True)
     return np.rint(127 * tokens / np.maximum(largest, 1e-30)).astype(np.int8)
 
 
-def _model(one: Seen, limit: int) -> dict[str, Any]:
-    _, rows, columns, width = one.tokens.shape
-    count = min(len(one.images), max(_FEWEST, limit // (rows * columns * width)))
+def _model(encoded: EncodedImages, limit: int) -> dict[str, Any]:
+    _, rows, columns, width = encoded.tokens.shape
+    count = min(len(encoded.images), max(_FEWEST, limit // (rows * columns * width)))
     return {
-        "name": one.label,
-        "caveat": one.caveat,
+        "name": encoded.label,
+        "caveat": encoded.caveat,
         "rows": rows,
         "columns": columns,
         "width": width,
         "images": [
             {"name": name, "pixels": _webp(pixels)}
-            for name, pixels in zip(one.names[:count], one.images[:count], strict=True)
+            for name, pixels in zip(encoded.names[:count], encoded.images[:count], strict=True)
         ],
-        "tokens": numbers(in_bytes(one.tokens[:count]), "i1"),
+        "tokens": numbers(in_bytes(encoded.tokens[:count]), "i1"),
     }
 
 

@@ -32,7 +32,7 @@ from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
 from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.rows import Key, Row, one, select
+from jaxpart.runs.rows import Key, Row, find_row, select
 from jaxpart.runs.table import Section, interval, percent
 from jaxpart.runs.workdir import WorkDir
 
@@ -98,9 +98,9 @@ def check_heads(encoder: FrozenEncoder, options: Any) -> tuple[str, ...]:
     for head in _HEADS:
         if head in options.heads or (head == "linear" and options.references):
             _recipe(head, options)
-            wanted = options[head].representations
-            shapes = check_representations(encoder, wanted, tokens=head == "attentive")
-            names += wanted
+            representations = options[head].representations
+            shapes = check_representations(encoder, representations, tokens=head == "attentive")
+            names += representations
             if head == "attentive":
                 check_initial(options.attentive.initial)
                 for _, width in shapes.values():
@@ -109,8 +109,8 @@ def check_heads(encoder: FrozenEncoder, options: Any) -> tuple[str, ...]:
 
 
 def _recipe(head: str, options: Any) -> Recipe:
-    """How a head is trained; `bn_test` is about the attentive one: no published code tests the BatchNorm
-    of a linear one with statistics of the batch."""
+    """The recipe of a head. `bn_test` applies to the attentive head only: no published code tests a linear
+    head's BatchNorm with batch statistics."""
     return Recipe.of(options[head], options.bn_test if head == "attentive" else "running")
 
 
@@ -126,25 +126,24 @@ def probe_all(
 ) -> Iterator[Row]:
     """Trains and tests every head and reference of a configuration.
 
-    Writes TASK_DATA.npz (`jaxpart.runs.items`): ids, labels and classes of the test items, and of each
-    result its predictions, [seed, item], and its accuracy after every epoch. Writes
-    heads/TASK_DATA.npz: the arrays of the head behind each result, [seed, …], as
-    "linear/cls_token/best/kernel"; `jaxpart.probes.trained.load_head` makes a head of them.
+    Writes TASK_DATA.npz (`jaxpart.runs.items`): ids, labels and classes of the test items, and for each
+    result its predictions [seed, item] and its accuracy after every epoch. Writes heads/TASK_DATA.npz: the
+    arrays of each result's head, [seed, …], as "linear/cls_token/best/kernel";
+    `jaxpart.probes.trained.load_head` restores a head from them.
 
     Args:
       data: Training and test items.
-      task: Name of the task, whose options the configuration holds under it.
+      task: Name of the task and of its options in the configuration.
       config: The whole configuration.
       workdir: Receives predictions and training checkpoints.
-      progress: Shows how far it is.
+      progress: Shows the progress.
       views: Random views of the training items, by the representations of each sweep; default: train on
         the items' features.
       own: Predictions of the encoder's own classifier for the test items.
 
     Yields:
       "train", "test", "skipped", "classes"; for each head and representation the accuracies "best",
-      "last" and "chosen" as shares of 1 (see `Outcome`) with their 95 % intervals, and the rates and
-      epochs behind them.
+      "last" and "chosen" (see `Outcome`) with their 95 % intervals, and their rates and epochs.
     """
     options = config[task]
     seeds = range(config.seed, config.seed + config.seeds)
@@ -180,9 +179,9 @@ def probe_all(
         found = _probe(together, data, options, seeds, keeper, progress, views)
         for (head, names), outcomes in zip(together, found, strict=True):
             for name, outcome in zip(names, outcomes, strict=True):
-                mine = functools.partial(row, head=head, representation=name)
-                yield mine("bn_test_batch", int(_recipe(head, options).bn_test == "batch"))
-                yield from _rows(mine, outcome, data.test.labels, options[head].rates, seeds)
+                of_head = functools.partial(row, head=head, representation=name)
+                yield of_head("bn_test_batch", int(_recipe(head, options).bn_test == "batch"))
+                yield from _rows(of_head, outcome, data.test.labels, options[head].rates, seeds)
                 for metric, predictions in outcome.predictions().items():
                     kept[key(metric, head, name)] = predictions
                 kept[key("accuracy_by_epoch", head, name)] = outcome.accuracy
@@ -192,8 +191,8 @@ def probe_all(
                     heads |= {f"{head}/{name}/{reading}/{path}": a for path, a in arrays.items()}
     for head, name, predicted in _without_training(data, options, own, progress):
         kept[key("chosen", head, name)] = predicted[None].astype(np.int32)
-        mine = functools.partial(row, head=head, representation=name)
-        yield _accuracy(mine, "chosen", predicted[None], data.test.labels)
+        of_head = functools.partial(row, head=head, representation=name)
+        yield _accuracy(of_head, "chosen", predicted[None], data.test.labels)
     file = items_file(task, data.name)
     if heads:
         workdir.file(f"heads/{file}", npz(heads))
@@ -217,8 +216,8 @@ def _without_training(
                 (len(test), "items") if reference == "knn" else (ITERATIONS, "at most, steps")
             )
             with progress.bar(f"{data.name}: {reference} on {name}, {unit}", total) as advance:
-                found = _REFERENCES[reference](train, data.train.labels, test, advance=advance)
-            yield reference, name, found
+                predicted = _REFERENCES[reference](train, data.train.labels, test, advance=advance)
+            yield reference, name, predicted
 
 
 def epochs_of(options: Any) -> dict[str, int]:
@@ -304,10 +303,10 @@ def _accuracy(
     predictions: Int[np.ndarray, "seed item"],
     labels: Int[np.ndarray, " item"],
 ) -> Row:
-    found = accuracy(item_scores(predictions, labels))
+    score = accuracy(item_scores(predictions, labels))
     several = len(predictions) > 1
     sd = float((predictions == labels).mean(axis=1).std(ddof=1)) if several else None
-    return row(metric, found.value, low=found.low, high=found.high, sd=sd)
+    return row(metric, score.value, low=score.low, high=score.high, sd=sd)
 
 
 def learnable(
@@ -348,9 +347,9 @@ def learnable(
 
 def _some(names: Sequence[str], chosen: Bool[np.ndarray, " class"]) -> str:
     """The first chosen names, and the number of others."""
-    of_them = [name for name, wanted in zip(names, chosen, strict=True) if wanted]
-    more = f" and {len(of_them) - 5} more" if of_them[5:] else ""
-    return (", ".join(of_them[:5]) + more) or "no class"
+    listed = [name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen]
+    more = f" and {len(listed) - 5} more" if listed[5:] else ""
+    return (", ".join(listed[:5]) + more) or "no class"
 
 
 def classification_section(title: str, task: str, rows: Sequence[Row]) -> Section:
@@ -359,26 +358,27 @@ def classification_section(title: str, task: str, rows: Sequence[Row]) -> Sectio
     Args:
       title: Heading.
       task: The task's name.
-      rows: Of all tasks.
+      rows: The rows of all tasks.
     """
     shown = []
-    mine = select(rows, task=task, group="")
-    for row in mine:
+    of_task = select(rows, task=task, group="")
+    for row in of_task:
         readings = [
-            one(mine, *row.key._replace(metric=metric)) for metric in ("best", "last", "chosen")
+            find_row(of_task, *row.key._replace(metric=metric))
+            for metric in ("best", "last", "chosen")
         ]
         if row is not (readings[0] or readings[2]):
             continue
         note = interval(readings[2] or readings[1])
-        batch = one(mine, *row.key._replace(metric="bn_test_batch"))
+        batch = find_row(of_task, *row.key._replace(metric="bn_test_batch"))
         if batch and batch.value:
             note += "; BatchNorm of the test batch"
-        tested = one(mine, row.data, task, "test")
+        tested = find_row(of_task, row.data, task, "test")
         shown.append(
             (
                 f"{row.data}, {row.head}, {row.representation}",
                 str(tested.value) if tested else "–",
-                *("–" if found is None else percent(found.value) for found in readings),
+                *("–" if reading is None else percent(reading.value) for reading in readings),
                 note,
             )
         )

@@ -1,4 +1,4 @@
-"""Object classification (paper, section 4.2; docs/protocol.md): what is in the whole image?"""
+"""Object classification of whole images by probes (paper, section 4.2; docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def plans(
             train, test = train.of(kept), test.of(kept)
         else:
             kept = list(range(len(classes)))
-        # What heads see of the training images without random views.
+        # Representations of the training images, apart from random views.
         fixed = names if options.views == "eval" and options.heads else ()
         fixed = fixed or (options.linear.representations if options.references else ())
         tested = (*names, _LOGITS) if options.own_classifier else names
-        wanted = {"train": (train, fixed), "test": (test, tested)}
+        splits = {"train": (train, fixed), "test": (test, tested)}
         yield ObjectClassification(
             f"{name}/{_TASK}",
             tuple(sources),
@@ -86,7 +86,7 @@ def plans(
                     options.encoder_batch_size,
                     options.on_error,
                 )
-                for side, (images, chosen) in wanted.items()
+                for side, (images, chosen) in splits.items()
                 if chosen
             },
         )
@@ -97,10 +97,10 @@ class ObjectClassification(Plan):
     """Heads on the images of a data set, and the encoder's own classifier.
 
     Attributes:
-      data: What rows call the data set.
+      data: Name of the data set in rows.
       classes: Names of all classes.
-      kept: Those that can be learned and tested.
-      sides: Images to train on, and to test on.
+      kept: Labels of the classes that have training images.
+      sides: Training and test images.
       encoder: The frozen encoder.
       size: Side of the images in pixels.
       config: The whole configuration.
@@ -134,14 +134,14 @@ class ObjectClassification(Plan):
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
     ) -> Iterator[Row]:
-        """Yields what `probe_all` does."""
+        """Yields the rows of `probe_all`."""
         options = self.config[_TASK]
         train, test = self.sides
         right = test.split(features["test"])
         left = train.split(features["train"]) if "train" in features else train.unseen()
         own = None
         if options.own_classifier:
-            label_of = np.full(len(self.classes), -1)  # a class that is left out is a mistake
+            label_of = np.full(len(self.classes), -1)  # classes that are left out count as errors
             label_of[self.kept] = np.arange(len(self.kept))
             own = label_of[right.features[_LOGITS].whole().argmax(axis=1)]
         views = functools.partial(self._random_views, progress)
@@ -162,7 +162,7 @@ class ObjectClassification(Plan):
         view = image_view(images.source, size=self.size, on_error=options.on_error)
 
         def tests(numbers: Int[np.ndarray, " item"]) -> list[Items]:
-            found = extract(
+            extracted = extract(
                 self.encoder,
                 view.subset(numbers.tolist()),
                 list(dict.fromkeys(itertools.chain(*names))),
@@ -170,8 +170,8 @@ class ObjectClassification(Plan):
                 progress,
                 batch_size=options.encoder_batch_size,
             )
-            labels = images.labels[numbers][found.kept]
-            return [Items([found.features[name] for name in some], labels) for some in names]
+            labels = images.labels[numbers][extracted.kept]
+            return [Items([extracted.features[name] for name in some], labels) for some in names]
 
         return RandomViews(
             self.encoder,
@@ -202,22 +202,23 @@ class _Images:
         self.source, self.labels = source, np.array(labels, np.int64)
 
     def of(self, labels: Sequence[int]) -> _Images:
-        """Those of some classes, which are numbered in the order given."""
-        every = len(labels) == len(self.source.info.class_names)
-        return self if every else _Images(Classes(self.source, labels))
+        """The images of some classes, relabelled 0, 1, … in that order."""
+        is_all = len(labels) == len(self.source.info.class_names)
+        return self if is_all else _Images(Classes(self.source, labels))
 
-    def split(self, found: Extracted) -> Split:
-        """Those that could be read, with their features."""
-        ids = tuple(self.source.annotation(i).id for i in found.kept)
-        return Split(found.features, self.labels[found.kept], ids, found.kept, len(found.skipped))
+    def split(self, extracted: Extracted) -> Split:
+        """The readable images, with their features."""
+        kept = extracted.kept
+        ids = tuple(self.source.annotation(i).id for i in kept)
+        return Split(extracted.features, self.labels[kept], ids, kept, len(extracted.skipped))
 
     def unseen(self) -> Split:
-        """Without features."""
+        """The images, without features."""
         return Split({}, self.labels, (), np.arange(len(self.labels)), 0)
 
 
 def _check_classifier(encoder: FrozenEncoder, test: _Images) -> None:
-    """Refuses to take anything else for the logits of these classes."""
+    """Raises `JaxpartError` unless the encoder has a classifier of the data set's classes."""
     projector = encoder.config.projector if isinstance(encoder, Encoder) else None
     classes = len(test.source.info.class_names)
     if projector is None or projector.kind != "classifier":
@@ -227,6 +228,6 @@ def _check_classifier(encoder: FrozenEncoder, test: _Images) -> None:
         )
     if projector.out != classes:
         raise JaxpartError(
-            f"the classifier of the {encoder.name} encoder tells {projector.out} classes apart, but "
-            f"{test.source.info.name} has {classes}; give the data set that it was trained on, whole"
+            f"the classifier of the {encoder.name} encoder has {projector.out} classes, but "
+            f"{test.source.info.name} has {classes}; give the data set that it was trained on, complete"
         )

@@ -1,4 +1,4 @@
-"""Part classification (paper, section 4.1; docs/protocol.md): can a small head tell the parts apart?"""
+"""Part classification of part patches by probes (paper, section 4.1; docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[P
 
 
 def _by_channel(options: Any) -> bool:
-    """Whether projections are read channel by channel, so that inner products are not all that counts.
+    """Whether results depend on the channels of projections, not only on their inner products.
 
-    Logistic regression and BatchNorm standardise each channel, and LARS goes by the norm of all weights.
+    Logistic regression and BatchNorm standardise each channel, and LARS uses the norm of all weights.
     """
     linear = options.linear
     read = any("projection" in name for name in linear.representations)
@@ -82,9 +82,9 @@ class PartClassification(Plan):
     """Heads on the part patches of a data set.
 
     Attributes:
-      data: What rows call the data set.
+      data: Name of the data set in rows.
       classes: Names of the parts.
-      sides: Patches to train on, and to test on.
+      sides: Training and test patches.
       config: The whole configuration.
     """
 
@@ -100,7 +100,7 @@ class PartClassification(Plan):
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
     ) -> Iterator[Row]:
-        """Yields "train_images", "test_images" and what `probe_all` does."""
+        """Yields "train_images", "test_images" and the rows of `probe_all`."""
         for side, source in zip(("train", "test"), self.sources, strict=True):
             yield Row(self.data, _TASK, f"{side}_images", len(source))
         train, test = (
@@ -112,7 +112,7 @@ class PartClassification(Plan):
 
 
 class _Patches:
-    """All patches of a data set's split, with their parts."""
+    """All part patches of a split, with their labels."""
 
     def __init__(self, source: Source, selection: PartSelection) -> None:
         self._source, self._patches = source, part_patches(source, selection)
@@ -122,7 +122,7 @@ class _Patches:
         self.labels = np.array([label_of[patch.part] for patch in self._patches], np.int64)
 
     def of(self, labels: Sequence[int]) -> _Patches:
-        """Those with some labels, which are numbered in the order given."""
+        """The patches with some labels, relabelled 0, 1, … in that order."""
         label_of = {old: new for new, old in enumerate(labels)}
         kept = [i for i, label in enumerate(self.labels.tolist()) if label in label_of]
         chosen = copy.copy(self)
@@ -137,7 +137,7 @@ class _Patches:
         transform: Literal["eval", "train"],
         config: Any,
     ) -> Need:
-        """Their features."""
+        """The patches' view and representations."""
         options = config[_TASK]
         view = patch_view(
             self._source,
@@ -149,15 +149,15 @@ class _Patches:
         )
         return Need(encoder, view, tuple(names), options.encoder_batch_size, options.on_error)
 
-    def split(self, found: Extracted) -> Split:
-        """Those that could be read, with their features."""
-        patches = [self._patches[i] for i in found.kept]
+    def split(self, extracted: Extracted) -> Split:
+        """The readable patches, with their features."""
+        patches = [self._patches[i] for i in extracted.kept]
         return Split(
-            features=found.features,
-            labels=self.labels[found.kept],
+            features=extracted.features,
+            labels=self.labels[extracted.kept],
             ids=tuple(patch_ids(patches)),
             groups=np.array([patch.index for patch in patches]),
-            skipped=len(found.skipped),
+            skipped=len(extracted.skipped),
         )
 
 

@@ -1,1 +1,1 @@
-"""Semantic correspondence: a keypoint of one image found in another of its class."""
+"""Semantic correspondence: matching keypoints between images of one class."""

@@ -1,4 +1,4 @@
-"""Semantic correspondence by every block: PCK of keypoints found by the most similar token."""
+"""Semantic correspondence by every block: PCK of keypoints matched to the most similar token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from jaxpart.features.representations import check_representations, tokens_grid
 from jaxpart.metrics.pck import interchangeable, pck, pck_intervals
 from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.rows import Key, Row, one, select
+from jaxpart.runs.rows import Key, Row, find_row, select
 from jaxpart.runs.table import Section, interval, percent
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.baselines import BASELINE
@@ -32,7 +32,7 @@ from jaxpart.tasks.plans import Need, Plan, check_kept_order, side_of
 
 _TASK = "correspondence"
 GEOMETRY_AWARE = "geometry-aware"
-"""The group of rows of points that another visible one of the target could be taken for."""
+"""The group of rows of points that could be confused with another visible point of the target."""
 SAME_POSITION = "same_position"
 _LABELS = {SAME_POSITION: "same position", PIXELS: "pixels"}
 
@@ -59,7 +59,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[C
         progress.say_once(pairs.source.info.remarks)
         if not pairs.counted.any():
             raise JaxpartError(
-                f"no keypoint of {name} is visible in both images of a pair; there is nothing to measure"
+                f"no keypoint of {name} is visible in both images of a pair; there is nothing to evaluate"
             )
         if options.reference == "image":
             target = pairs.sizes[pairs.pairs[:, 1]]
@@ -87,10 +87,10 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[C
 
 
 def _with_stride(encoder: FrozenEncoder, options: Any) -> FrozenEncoder:
-    """The encoder with patches that lie `config.correspondence.stride` pixels apart.
+    """The encoder with patches at a stride of `config.correspondence.stride` pixels.
 
     Raises:
-      JaxpartError: They cannot, or the convention does not say where such cells lie.
+      JaxpartError: The stride cannot be changed, or the convention does not define overlapping patches.
     """
     stride, field = options.stride, "config.correspondence.stride"
     if not stride:
@@ -111,7 +111,7 @@ def _with_stride(encoder: FrozenEncoder, options: Any) -> FrozenEncoder:
 
 
 def _grid(encoder: FrozenEncoder, name: str, side: int, stride: int) -> Grid:
-    """Of a representation's patch tokens."""
+    """The grid of a representation's patch tokens."""
     rows, columns = tokens_grid(encoder, name, side)
     if rows != columns:
         raise JaxpartError(
@@ -123,7 +123,7 @@ def _grid(encoder: FrozenEncoder, name: str, side: int, stride: int) -> Grid:
 
 
 def rules(encoder: FrozenEncoder, config: Any) -> Mapping[str, str]:
-    """How points are matched, see `jaxpart.tasks.Task`."""
+    """The matching rules, see `jaxpart.tasks.Task`."""
     options = config.correspondence
     how = f"window soft-argmax of {options.soft_window} cells" if options.soft_window else "argmax"
     return {"convention": options.convention, "match": how}
@@ -134,16 +134,16 @@ class Correspondence(Plan):
     """Keypoints of pairs of images.
 
     Attributes:
-      data: What rows call the data set.
+      data: Name of the data set in rows.
       pairs: The pairs.
       names: Representations, all tokens of an image.
-      grids: Of the patch tokens of each representation.
-      side: Of the square images, in pixels.
-      prefix: Tokens before those of patches.
+      grids: Grid of the patch tokens of each representation.
+      side: Side of the square images, in pixels.
+      prefix: Number of tokens before the patch tokens.
       convention: See `Convention`.
       window: See `jaxpart.tasks.correspondence.matching.match`.
-      alphas: Shares of the reference length.
-      options: What two runs must have in common to be compared.
+      alphas: Thresholds as shares of the reference length.
+      options: Options that must agree between compared runs.
     """
 
     data: str
@@ -160,16 +160,16 @@ class Correspondence(Plan):
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
     ) -> Iterator[Row]:
-        """Yields "images", "pairs", "points" and "geometry-aware points"; and of each representation, after
-        those of `same_position` and of pixels, "PCK@0.10" (by point) and "PCK@0.10 by image" for every
-        alpha, with 95 % intervals over target images; the first also of each class, as their plain "mean
-        of classes", and of the group "geometry-aware"; and of that group "confused", the share of points
-        nearer to another visible point of their group than to their own.
+        """Yields "images", "pairs", "points" and "geometry-aware points"; and for `same_position`, pixels
+        and each representation "PCK@0.10" (by point) and "PCK@0.10 by image" for every alpha, with 95 %
+        intervals over target images; the first also for each class, as the "mean of classes", and for the
+        group "geometry-aware"; and for that group "confused", the share of points matched nearer to
+        another visible point of their group than to their own.
 
-        Writes correspondence_DATA.npz: the pairs, and of each representation every pair's share of points
-        found, by `jaxpart.runs.items`.
+        Writes correspondence_DATA.npz (`jaxpart.runs.items`): the pairs, and each pair's share of correct
+        points by each representation.
         """
-        pairs, seen = self.pairs, features["images"].features
+        pairs, extracted = self.pairs, features["images"].features
         points = PairPoints(pairs, self.convention, self.side)
         row = functools.partial(Row, self.data, _TASK)
         yield row("images", len(pairs.sizes))
@@ -180,13 +180,14 @@ class Correspondence(Plan):
         yield from self._scored(points, points.same_position(), BASELINE, SAME_POSITION, kept)
         cells = Grid(SIDE, self.side)
         with progress.bar(f"{self.data}: matching", len(self.names) + 1) as advance:
-            found = points.match(lambda i: neighbourhoods(seen[PIXELS][i]), cells, self.window)
-            yield from self._scored(points, found, BASELINE, PIXELS, kept)
+            colours = extracted[PIXELS]
+            matches = points.match(lambda i: neighbourhoods(colours[i]), cells, self.window)
+            yield from self._scored(points, matches, BASELINE, PIXELS, kept)
             advance(1)
             for name in self.names:
-                read = functools.partial(self._tokens, seen[name])
-                found = points.match(read, self.grids[name], self.window)
-                yield from self._scored(points, found, "", name, kept)
+                read = functools.partial(self._tokens, extracted[name])
+                matches = points.match(read, self.grids[name], self.window)
+                yield from self._scored(points, matches, "", name, kept)
                 advance(1)
         ids = np.array([pairs.source.annotation(i).id for i in range(len(pairs.sizes))])
         items = {
@@ -200,31 +201,33 @@ class Correspondence(Plan):
         return np.asarray(features[images][:, self.prefix :], np.float32)
 
     def _ambiguous(self) -> np.ndarray:
-        found = interchangeable(self.pairs.target_visible, self.pairs.groups)
-        return found & self.pairs.counted
+        confusable = interchangeable(self.pairs.target_visible, self.pairs.groups)
+        return confusable & self.pairs.counted
 
     def _scored(
         self,
         points: PairPoints,
-        found: np.ndarray,
+        matches: np.ndarray,
         head: str,
         name: str,
         kept: dict[Key, np.ndarray],
     ) -> Iterator[Row]:
         pairs, row = self.pairs, functools.partial(Row, self.data, _TASK)
         row = functools.partial(row, head=head, representation=name)
-        classes, of = np.unique(pairs.classes, return_inverse=True)
+        classes, labels = np.unique(pairs.classes, return_inverse=True)
         ambiguous = self._ambiguous()
         for alpha in self.alphas:
             metric = f"PCK@{alpha:.2f}"
-            right = points.right(found, alpha)
+            right = points.right(matches, alpha)
             score = pck(right, points.counted)
             by_point, by_image = pck_intervals(right, points.counted, pairs.pairs[:, 1])
             yield row(metric, score.by_point, low=by_point.low, high=by_point.high)
             by = f"{metric} by image"
             yield row(by, score.by_image, low=by_image.low, high=by_image.high)
             kept[Key(self.data, _TASK, by, head, name)] = score.per_pair
-            shares = [pck(right, points.counted & (of == i)[:, None]) for i in range(len(classes))]
+            shares = [
+                pck(right, points.counted & (labels == i)[:, None]) for i in range(len(classes))
+            ]
             measured = [share.by_point for share in shares if share.points]
             yield row(f"{metric}, mean of classes", float(np.mean(measured)))
             for kind, share in zip(classes.tolist(), shares, strict=True):
@@ -235,7 +238,7 @@ class Correspondence(Plan):
                 low, high = pck_intervals(right, ambiguous, pairs.pairs[:, 1])[0]
                 yield row(metric, share.by_point, group=GEOMETRY_AWARE, low=low, high=high)
         if ambiguous.any():
-            confused = points.confused(found)
+            confused = points.confused(matches)
             yield row("confused", pck(confused, ambiguous).by_point, group=GEOMETRY_AWARE)
 
 
@@ -249,9 +252,9 @@ def section(rows: Sequence[Row]) -> Section:
     )
     middle = "PCK@0.10" if "PCK@0.10" in metrics else next(iter(metrics), "")
     for row in select(rows, task=_TASK, metric=middle, group=""):
-        others = [one(rows, *row.key._replace(metric=metric)) for metric in metrics]
-        by_image = one(rows, *row.key._replace(metric=f"{middle} by image"))
-        aware = one(rows, *row.key._replace(group=GEOMETRY_AWARE))
+        others = [find_row(rows, *row.key._replace(metric=metric)) for metric in metrics]
+        by_image = find_row(rows, *row.key._replace(metric=f"{middle} by image"))
+        aware = find_row(rows, *row.key._replace(group=GEOMETRY_AWARE))
         beside = select(rows, data=row.data, task=_TASK, metric=middle, group="")
         best = max((r for r in beside if not r.head), key=lambda r: r.value, default=None)
         shown.append(

@@ -1,4 +1,4 @@
-"""The most similar tokens: every image's are made once, and all points that ask one image ask together."""
+"""Matching of points to the most similar tokens, batched by target image."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from jaxtyping import Array, Float, Float32, Int, Int32
 from jaxpart.tasks.correspondence.places import Sampled, upsampling
 
 _BLOCK = 64
-"""Points that ask one image at a time; the last ones of an image are padded to as many."""
+"""Points per block; all points of a block have the same target image, and blocks are padded."""
 _BLOCKS = 256
 TEMPERATURE = 0.02
-"""Of the window soft-argmax."""
+"""Temperature of the window soft-argmax."""
 
 _EXACT = jax.lax.Precision.HIGHEST
 
@@ -28,22 +28,22 @@ def match(
     *,
     window: int | None = None,
 ) -> Float32[np.ndarray, "point 2"]:
-    """Where in the target image each point's feature is met again, by cosine similarity.
+    """Matches each point's feature to the target image by cosine similarity.
 
-    Equal similarities: the first token, row by row.
+    Ties go to the first token in row-major order.
 
     Args:
-      tokens: Of square grids.
-      source: The image that each point lies in.
-      at: Of which tokens, at length 1, its feature is made.
-      target: The image that it is looked for in.
-      window: None: the most similar token. Else the expected place under a softmax of temperature 0.02
-        over all tokens, where similarities further than `window` cells from the best one, along either
-        side, count as 0; 0: none does. As published (GeoAware-SC), tokens outside the window keep that
+      tokens: Tokens of square grids.
+      source: The image of each point.
+      at: The tokens, normalised to length 1, and weights that make up each point's feature.
+      target: The image to match each point in.
+      window: None: the most similar token. Else the expected position under a softmax of temperature 0.02
+        over all tokens, where similarities more than `window` cells (along either axis) from the best one
+        are set to 0; 0: no window. As published (GeoAware-SC), tokens outside the window keep their softmax
         weight.
 
     Returns:
-      Column and row, from 0; whole numbers without `window`.
+      Column and row from 0; integers without `window`.
     """
     count = len(source)
     if not count:
@@ -52,7 +52,7 @@ def match(
     slots = np.where(blocks < 0, 0, blocks)
     placed = jnp.asarray(tokens, jnp.float32)
     scale = _scale(placed)
-    found = np.empty((count, 2), np.float32)
+    matches = np.empty((count, 2), np.float32)
     length = min(_BLOCKS, 1 << (len(slots) - 1).bit_length())
     for start in range(0, len(slots), length):
         part = slots[start : start + length]
@@ -69,19 +69,19 @@ def match(
             )
         )
         known = blocks[start : start + length] >= 0
-        found[blocks[start : start + length][known]] = out[: len(known)][known]
-    return found
+        matches[blocks[start : start + length][known]] = out[: len(known)][known]
+    return matches
 
 
 def _blocks(target: Int[np.ndarray, " point"]) -> Int[np.ndarray, "block slot"]:
-    """Numbers of the points, those of one target image together; -1 where a block is not full."""
+    """Indices of the points, grouped by target image; -1 for padding."""
     order = np.argsort(target, kind="stable")
     _, starts = np.unique(target[order], return_index=True)
     rows = []
     for group in np.split(order, starts[1:]):
         padded = np.full(-(-len(group) // _BLOCK) * _BLOCK, -1)
         padded[: len(group)] = group
-        # The first of a block is never empty, since groups are cut from their start.
+        # The first slot of a block is never padding.
         rows.append(padded.reshape(-1, _BLOCK))
     return np.concatenate(rows)
 
@@ -97,7 +97,7 @@ def _match(
     *,
     window: int | None,
 ) -> Float32[Array, "block slot 2"]:
-    def one(args: tuple[Array, Array, Array, Array]) -> Array:
+    def match_block(args: tuple[Array, Array, Array, Array]) -> Array:
         source, cells, weights, target = args
         source = source[:, None]
         weights = weights * scale[source, cells]
@@ -105,18 +105,18 @@ def _match(
         if weights.shape[1] > 1:  # else its length is 1
             query *= _scale(query)[:, None]
         similarity = jnp.matmul(query, tokens[target].T, precision=_EXACT) * scale[target]
-        return _places(similarity, window)
+        return _positions(similarity, window)
 
-    return jax.lax.map(one, (source, cells, weights, target))
+    return jax.lax.map(match_block, (source, cells, weights, target))
 
 
 @jax.jit
 def _scale(vectors: Float32[Array, "*row channel"]) -> Float32[Array, "*row"]:
-    """What makes them of length 1; that is cheaper to apply to products than to a copy of all tokens."""
+    """The inverse norms; scaling products is cheaper than normalising a copy of all tokens."""
     return 1 / jnp.maximum(jnp.linalg.norm(vectors, axis=-1), 1e-10)
 
 
-def _places(
+def _positions(
     similarity: Float32[Array, "point cell"], window: int | None
 ) -> Float32[Array, "point 2"]:
     grid = round(similarity.shape[1] ** 0.5)
@@ -126,7 +126,7 @@ def _places(
         return jnp.stack([column, row], axis=1).astype(jnp.float32)
     cell = jnp.arange(grid)
     if window:
-        near = [jnp.abs(cell - at[:, None]) <= window for at in (row, column)]
+        near = [jnp.abs(cell - index[:, None]) <= window for index in (row, column)]
         inside = near[0][:, :, None] & near[1][:, None, :]
         similarity = similarity * inside.reshape(similarity.shape)
     weight = jax.nn.softmax(similarity / TEMPERATURE, axis=1).reshape(-1, grid, grid)
@@ -143,17 +143,17 @@ def match_pixels(
     *,
     normalised: bool = False,
 ) -> Int[np.ndarray, "point 2"]:
-    """As `match`, in target tokens upsampled bilinearly to pixels: the best pixel.
+    """As `match`, but finds the best pixel of target tokens upsampled bilinearly.
 
-    Upsampled edges are flat, so that many pixels there are equal but for rounding.
+    Near the borders upsampled tokens are constant, so many pixels there differ by rounding errors only.
 
     Args:
-      tokens: Of square grids.
-      source: The image that each point lies in.
-      at: Of which tokens its feature is made.
-      target: The image that it is looked for in.
-      sizes: (width, height) that each image's tokens are upsampled to.
-      normalised: Whether tokens get length 1 before, and pixels are not made as long afterwards.
+      tokens: Tokens of square grids.
+      source: The image of each point.
+      at: The tokens and weights that make up each point's feature.
+      target: The image to match each point in.
+      sizes: (width, height) to upsample each image's tokens to.
+      normalised: Whether to normalise tokens before upsampling instead of pixels after it.
 
     Returns:
       Column and row of the pixel.
@@ -163,18 +163,18 @@ def match_pixels(
         tokens = tokens / np.maximum(np.linalg.norm(tokens, axis=-1, keepdims=True), 1e-10)
     grid = round(tokens.shape[1] ** 0.5)
     query = np.einsum("pkc,pk->pc", tokens[source[:, None], at.cells], at.weights)
-    found = np.empty((len(source), 2), np.int64)
+    matches = np.empty((len(source), 2), np.int64)
     for image in np.unique(target):
-        asking = np.flatnonzero(target == image)
+        points = np.flatnonzero(target == image)
         width, height = (int(v) for v in sizes[image])
         columns, rows = upsampling(grid, width), upsampling(grid, height)
         field = tokens[image].reshape(grid, grid, -1)
-        product = (query[asking] @ tokens[image].T).reshape(-1, grid, grid)
+        product = (query[points] @ tokens[image].T).reshape(-1, grid, grid)
         similarity = rows @ product @ columns.T
         if not normalised:
             across = (columns @ np.tensordot(row, field, 1) for row in rows)
             length = np.stack([np.linalg.norm(row, axis=1) for row in across])
             similarity /= np.maximum(length, 1e-10)
-        best = similarity.reshape(len(asking), -1).argmax(axis=1)
-        found[asking] = np.stack([best % width, best // width], axis=1)
-    return found
+        best = similarity.reshape(len(points), -1).argmax(axis=1)
+        matches[points] = np.stack([best % width, best // width], axis=1)
+    return matches

@@ -1,4 +1,4 @@
-"""The points of pairs of images among tokens: matched, measured, and what they are confused with."""
+"""The points of image pairs: matching, errors and confusions."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from jaxpart.tasks.correspondence.places import (
 )
 
 Read = Callable[[Int64[np.ndarray, " image"]], Float32[np.ndarray, "image cell channel"]]
-"""The tokens of some images."""
+"""Reads the tokens of some images."""
 
 
 class PairPoints:
-    """Points that count, pair by pair, in pixels of the square; of the image where matches are its pixels.
+    """The counted points of all pairs, in pixels of the square or, if matches are, of the original image.
 
     Attributes:
-      counted: Which points count: visible in both images.
+      counted: Which points count: those visible in both images.
     """
 
     counted: Bool[np.ndarray, "pair point"]
 
     def __init__(self, pairs: PairSet, convention: Convention, side: int) -> None:
-        """Places all points.
+        """Transforms all points to the square.
 
         Args:
           pairs: The pairs.
           convention: See `Convention`.
-          side: Of the square, pixels.
+          side: Side of the square, pixels.
         """
         self._pairs, self._convention, self._side = pairs, convention, side
         self.counted = pairs.counted
@@ -58,61 +58,61 @@ class PairPoints:
         return placed
 
     def _by_size(self, which: int) -> list[tuple[np.ndarray, tuple[int, int]]]:
-        """Pairs whose source (0) or target (1) image has one size, with it."""
+        """(indices of pairs, size) for each size of source (0) or target (1) images."""
         sizes = self._pairs.sizes[self._pairs.pairs[:, which]]
-        found, of = np.unique(sizes, axis=0, return_inverse=True)
-        of = of.reshape(-1)
-        return [(np.flatnonzero(of == i), (int(w), int(h))) for i, (w, h) in enumerate(found)]
+        distinct, group = np.unique(sizes, axis=0, return_inverse=True)
+        group = group.reshape(-1)
+        return [(np.flatnonzero(group == i), (int(w), int(h))) for i, (w, h) in enumerate(distinct)]
 
     def same_position(self) -> Float64[np.ndarray, "point 2"]:
-        """What finds points without looking: their own place in the square, or share of the image."""
+        """The baseline that ignores images: the same (relative) position in the square or in the image."""
         if not self._original:
             return self._source[self.counted]
         sizes = self._pairs.sizes[self._pairs.pairs].astype(np.float64)
         return (self._source / sizes[:, :1] * sizes[:, 1:])[self.counted]
 
     def match(self, read: Read, grid: Grid, window: int | None) -> Float64[np.ndarray, "point 2"]:
-        """Where each point that counts is found, pairs in their order and points in theirs.
+        """Matches the counted points, in the order of pairs and points.
 
         Only the tokens of one class are in memory at a time.
 
         Args:
-          read: The tokens of some images.
-          grid: Of the tokens.
+          read: Reads the tokens of some images.
+          grid: Grid of the tokens.
           window: See `jaxpart.tasks.correspondence.matching.match`.
         """
         pair, _ = np.nonzero(self.counted)
         source, target = self._pairs.pairs[pair].T
         at = self._sampled(grid)
-        found = np.empty((len(pair), 2))
-        names, of = np.unique(self._pairs.classes, return_inverse=True)
-        used = [np.unique(self._pairs.pairs[of == i]) for i in range(len(names))]
+        matches = np.empty((len(pair), 2))
+        names, label = np.unique(self._pairs.classes, return_inverse=True)
+        used = [np.unique(self._pairs.pairs[label == i]) for i in range(len(names))]
         most = max(map(len, used))
         for number, images in enumerate(used):
-            mine = np.flatnonzero(of[pair] == number)
+            rows = np.flatnonzero(label[pair] == number)
             tokens = read(images)
-            ends = np.searchsorted(images, source[mine]), np.searchsorted(images, target[mine])
-            those = Sampled(at.cells[mine], at.weights[mine])
+            ends = np.searchsorted(images, source[rows]), np.searchsorted(images, target[rows])
+            sampled_rows = Sampled(at.cells[rows], at.weights[rows])
             if self._convention.target == "cells":
-                # As many images for every class, so that one program serves all.
+                # Padded to one number of images, so that one compiled program serves all classes.
                 tokens = np.pad(tokens, ((0, most - len(images)), (0, 0), (0, 0)))
-                matched = match(tokens, ends[0], those, ends[1], window=window)
-                found[mine] = points_of(matched, grid, self._convention)
+                matched = match(tokens, ends[0], sampled_rows, ends[1], window=window)
+                matches[rows] = points_of(matched, grid, self._convention)
                 continue
             sizes = self._pairs.sizes[images]
             if not self._original:
                 sizes = np.full_like(sizes, self._side)
             normalised = self._convention.normalised
-            found[mine] = match_pixels(
-                tokens, ends[0], those, ends[1], sizes, normalised=normalised
+            matches[rows] = match_pixels(
+                tokens, ends[0], sampled_rows, ends[1], sizes, normalised=normalised
             )
-        return found
+        return matches
 
     def _sampled(self, grid: Grid) -> Sampled:
-        """Of which tokens the feature at each point is made."""
-        many = 1 if self._convention.source == "cell" else 4
-        cells = np.zeros((*self.counted.shape, many), np.int32)
-        weights = np.zeros((*self.counted.shape, many), np.float32)
+        """The tokens and weights that make up each point's feature."""
+        count = 1 if self._convention.source == "cell" else 4
+        cells = np.zeros((*self.counted.shape, count), np.int32)
+        weights = np.zeros((*self.counted.shape, count), np.float32)
         for rows, size in self._by_size(0):
             flat = sampled(self._source[rows].reshape(-1, 2), grid, self._convention, size)
             cells[rows] = flat.cells.reshape(cells[rows].shape)
@@ -120,23 +120,23 @@ class PairPoints:
         return Sampled(cells[self.counted], weights[self.counted])
 
     def right(
-        self, found: Float64[np.ndarray, "point 2"], alpha: float
+        self, matches: Float64[np.ndarray, "point 2"], alpha: float
     ) -> Bool[np.ndarray, "pair point"]:
-        """Which points were found within `alpha` of the reference length; False where they do not count."""
-        error = np.linalg.norm(found - self._target[self.counted], axis=1)
+        """Which counted points were matched within `alpha` times the reference length."""
+        error = np.linalg.norm(matches - self._target[self.counted], axis=1)
         length = np.broadcast_to(self._length[:, None], self.counted.shape)[self.counted]
         right = np.zeros(self.counted.shape, bool)
         right[self.counted] = within(error, length, alpha, self._convention)
         return right
 
-    def confused(self, found: Float64[np.ndarray, "point 2"]) -> Bool[np.ndarray, "pair point"]:
-        """Which points were found nearer to another visible point of their group than to their own."""
+    def confused(self, matches: Float64[np.ndarray, "point 2"]) -> Bool[np.ndarray, "pair point"]:
+        """Which points were matched nearer to another visible point of their group than to their own."""
         pair, point = np.nonzero(self.counted)
         target, groups = self._target[pair], self._pairs.groups[pair]
         own = groups[np.arange(len(pair)), point]
         others = (groups == own[:, None]) & (own >= 0)[:, None] & self._pairs.target_visible[pair]
         others[np.arange(len(pair)), point] = False
-        distance = np.linalg.norm(target - found[:, None], axis=2)
+        distance = np.linalg.norm(target - matches[:, None], axis=2)
         nearest = np.where(others, distance, np.inf).min(axis=1)
         confused = np.zeros(self.counted.shape, bool)
         confused[self.counted] = nearest < distance[np.arange(len(pair)), point]

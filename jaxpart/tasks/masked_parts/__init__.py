@@ -1,1 +1,1 @@
-"""Masked parts: what a method predicts of a part that it cannot see."""
+"""Masked parts: prediction of a hidden part."""

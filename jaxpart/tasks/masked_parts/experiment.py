@@ -1,19 +1,18 @@
-"""From part to part: hide one whole annotated part, predict it from the rest, and see what the prediction
-retrieves among all true parts.
+"""From part to part: hide one annotated part, predict it from the rest, and retrieve true parts with the
+prediction.
 
-A part is a vector: the mean over the patches that it touches of what the method predicts of a patch.
-MAE predicts pixels (each patch brought to mean 0 and variance 1), BEiT the probabilities of tokens, CAE
-both tokens and representations; true parts are the same of the image itself. Every method is asked four
-ways, always for the same parts:
+A part is a vector: the mean prediction over the patches that it touches. MAE predicts pixels (each patch
+normalised to mean 0 and variance 1), BEiT the probabilities of tokens, CAE both tokens and representations;
+true parts are computed from the image itself. There are four kinds of query, for the same parts:
 
-- part: the part is hidden, the rest of the image is seen.
-- random_mask: as many patches are hidden, but at random: of the part one for certain. So the part itself
-  may be seen beside the hidden patch. Only the hidden ones of the part are predicted.
-- other_image: the part's place is hidden in another image: what place alone tells.
-- seen: the true part retrieves; what could be reached.
+- part: the part is hidden, the rest of the image is visible.
+- random_mask: the same number of random patches is hidden, at least one of them of the part, so most of the
+  part may be visible. Only hidden patches of the part are predicted.
+- other_image: the part's patches are hidden in another image, to see what position alone predicts.
+- seen: the true part, as an upper bound.
 
-So that few programs are compiled, the number of hidden patches is brought to a power of two (at least
-4): some other patches, drawn by the seed, are hidden with the part. It is the same for each of the four.
+To compile few programs, the number of hidden patches is rounded up to a power of two (at least 4) by hiding
+other random patches too. It is the same for all four.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from jaxpart.pretraining import beit, tokenizer
 from jaxpart.pretraining.crops import patches_of
 from jaxpart.pretraining.masked_prediction import KINDS, Hidden, Predictor, load_predictor
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.rows import Row, one, select
+from jaxpart.runs.rows import Row, find_row, select
 from jaxpart.runs.table import Section, percent
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.baselines import BASELINE
@@ -52,17 +51,17 @@ from jaxpart.tasks.masked_parts.regions import Regions, draw_masks, other_images
 from jaxpart.tasks.plans import Plan
 
 QUERIES = ("part", "random_mask", "other_image", "seen")
-"""How a part is asked for, see above."""
+"""The kinds of query, see above."""
 
 _TASK = "masked_parts"
 _CHUNK = 32
-"""Parts predicted at once: BEiT's 8192 logits of each patch fill memory."""
+"""Batch size: BEiT's 8192 logits per patch need much memory."""
 
 
 def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[MaskedParts]:
     """Masked parts on every data set of a configuration: see `jaxpart.tasks.Task`.
 
-    Encoders without a decoder that predicts patches are passed over with a line.
+    Encoders without a decoder of patches are skipped with a message.
     """
     predictor = _predictor(encoder, config, progress)
     if predictor is None:
@@ -85,13 +84,13 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[M
 
 @dataclasses.dataclass(frozen=True)
 class MaskedParts(Plan):
-    """Parts predicted from the rest of their images; see the module.
+    """Prediction of hidden parts of a data set.
 
     Attributes:
-      data: What rows call the data set.
+      data: Name of the data set in rows.
       predictor: The encoder with its decoder.
-      regions: The parts that are hidden.
-      seed: Draws what is hidden.
+      regions: The parts.
+      seed: Seed of the masks.
     """
 
     data: str
@@ -102,15 +101,15 @@ class MaskedParts(Plan):
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
     ) -> Iterator[Row]:
-        """Yields "images", "parts" and the "AP" of chance; for each space ("pixels", "tokens",
-        "representation"), which is the row's representation, and each of `QUERIES`, which is its head,
-        "AP" with its 95 % interval over images, "mAP" and the "AP" of each part; and the "AP" of the
-        difference of "part" and another, the head "part_less_other_image"."""
+        """Yields "images", "parts" and the "AP" of chance; for each space (the row's representation:
+        "pixels", "tokens" or "representation") and each of `QUERIES` (its head) "AP" with its 95 % interval
+        over images, "mAP" and the "AP" of each part; and the difference in "AP" of "part" and each other
+        query (the heads "part_less_other_image", …)."""
         yield from masked_parts(self.predictor, self.regions, self.seed, self.data, progress)
 
 
 def _predictor(encoder: FrozenEncoder, config: Any, progress: Progress) -> Predictor | None:
-    """The encoder with its decoder; None if there is none, which is told."""
+    """The encoder with its decoder; None, with a message, if there is none."""
     if isinstance(encoder, Encoder) and (folder := encoder_folder(config)):
         about = describe(folder)[0].get("decoder", {})
         if about.get("kind") in KINDS:
@@ -121,7 +120,7 @@ def _predictor(encoder: FrozenEncoder, config: Any, progress: Progress) -> Predi
 
 
 def _opened(name: str, config: Any) -> tuple[Source, PartSelection | None]:
-    """The split where parts are retrieved, else the last, with the selected keypoints."""
+    """The split for part retrieval, else the last, with the selected keypoints."""
     key, entry = find_set(name)
     if part_split(name, config.data):
         return retrieval_set(name, config.data)
@@ -131,7 +130,7 @@ def _opened(name: str, config: Any) -> tuple[Source, PartSelection | None]:
 def masked_parts(
     predictor: Predictor, regions: Regions, seed: int, data: str, progress: Progress
 ) -> Iterator[Row]:
-    """Asks for every part in every way; yields as `run` does."""
+    """Evaluates all queries; yields the rows of `MaskedParts.rows`."""
     parts = list(regions.parts)
     yield Row(data, _TASK, "images", len(regions.images))
     yield Row(data, _TASK, "parts", len(parts))
@@ -161,7 +160,7 @@ def _mean_ap(
 def _summary(
     data: str, query: str, space: str, values: Float[np.ndarray, " part"], regions: Regions
 ) -> Iterator[Row]:
-    """The mean over parts, and each part."""
+    """Yields the mean over parts, and each part."""
     names = np.array(regions.parts)
     each = {name: float(values[names == name].mean()) for name in sorted(set(regions.parts))}
     yield Row(data, _TASK, "mAP", float(np.mean(list(each.values()))), query, space)
@@ -172,14 +171,14 @@ def _summary(
 def _vectors(
     predictor: Predictor, regions: Regions, seed: int, what: str, progress: Progress
 ) -> dict[str, dict[str, Float[np.ndarray, "part channel"]]]:
-    """The vector of every part, by space and by query; each process predicts its share of the parts."""
+    """The vectors of all parts, by space and query; each process predicts its share of the parts."""
     frozen = devices.replicate((predictor.encoder, predictor.decoder), local=True)
     predictor = Predictor(frozen[0], predictor.config, frozen[1])
     whole, random = draw_masks(regions.touched, seed)
     other = other_images(regions, seed)
     order = np.argsort(whole.sum(axis=1), kind="stable")  # one program serves neighbours
-    mine = order[devices.my_share(len(order))]
-    size = min(_CHUNK, len(order))  # one shape, in every process
+    share = order[devices.my_share(len(order))]
+    size = min(_CHUNK, len(order))  # one shape in all processes
     rows: dict[str, dict[str, np.ndarray]] = {}
 
     def keep(space: str, query: str, chosen: np.ndarray, vectors: np.ndarray) -> None:
@@ -188,30 +187,30 @@ def _vectors(
             by_query[query] = np.zeros((len(order), vectors.shape[-1]), vectors.dtype)
         by_query[query][chosen] = vectors[: len(chosen)]
 
-    with progress.bar(f"{what}: predicting masked parts", len(mine)) as advance:
-        for start in range(0, max(len(mine), 1), _CHUNK):
-            share = mine[start : start + _CHUNK]
-            # A process without parts predicts others' and keeps none: it needs the shapes.
-            chosen = np.resize(share if len(share) else order, size)
+    with progress.bar(f"{what}: predicting masked parts", len(share)) as advance:
+        for start in range(0, max(len(share), 1), _CHUNK):
+            batch = share[start : start + _CHUNK]
+            # A process without parts needs the shapes, so it predicts others' and keeps none.
+            chosen = np.resize(batch if len(batch) else order, size)
             own = regions.images[regions.image[chosen]]
             touched = regions.touched[chosen]
-            asked = {
+            inputs = {
                 "part": (own, whole[chosen]),
                 "random_mask": (own, random[chosen]),
                 "other_image": (regions.images[other[chosen]], whole[chosen]),
             }
-            for query, (images, mask) in asked.items():
-                found = predictor(images, mask)
-                for space, predicted in _predicted(found).items():
-                    keep(space, query, share, _mean(predicted, touched & mask))
+            for query, (images, mask) in inputs.items():
+                hidden = predictor(images, mask)
+                for space, predicted in _predicted(hidden).items():
+                    keep(space, query, batch, _mean(predicted, touched & mask))
                 if query == "part":
-                    for space, truth in _true(predictor, found, own).items():
-                        keep(space, "seen", share, _mean(truth, touched))
-            advance(len(share))
+                    for space, truth in _true(predictor, hidden, own).items():
+                        keep(space, "seen", batch, _mean(truth, touched))
+            advance(len(batch))
     return {
-        space: {query: devices.add_up(found) for query, found in by_query.items()}
+        space: {query: devices.add_up(vectors) for query, vectors in by_query.items()}
         for space, by_query in rows.items()
-        if "seen" in by_query  # not the tokens of a release, whose tokenizer is not there
+        if "seen" in by_query  # not the tokens of releases, which lack the tokenizer
     }
 
 
@@ -222,30 +221,30 @@ def _mean(
     return total / where.sum(axis=1, keepdims=True)
 
 
-def _predicted(found: Hidden) -> dict[str, Float[np.ndarray, "part patch channel"]]:
-    """What was predicted of the hidden patches, by space."""
+def _predicted(hidden: Hidden) -> dict[str, Float[np.ndarray, "part patch channel"]]:
+    """The predictions of the hidden patches, by space."""
     spaces = {}
-    if found.pixels is not None:
-        spaces["pixels"] = _standard(found.pixels)
-    if found.logits is not None:
-        spaces["tokens"] = np.asarray(jax.nn.softmax(found.logits, axis=-1))
-    if found.latents is not None:
-        spaces["representation"] = found.latents
+    if hidden.pixels is not None:
+        spaces["pixels"] = _standard(hidden.pixels)
+    if hidden.logits is not None:
+        spaces["tokens"] = np.asarray(jax.nn.softmax(hidden.logits, axis=-1))
+    if hidden.latents is not None:
+        spaces["representation"] = hidden.latents
     return spaces
 
 
 def _true(
-    predictor: Predictor, found: Hidden, images: UInt8[np.ndarray, "part size size 3"]
+    predictor: Predictor, hidden: Hidden, images: UInt8[np.ndarray, "part size size 3"]
 ) -> dict[str, Float[np.ndarray, "part patch channel"]]:
-    """What the patches of images are in truth, by space.
+    """The true values of all patches, by space.
 
-    BEiT without its tokenizer: the probabilities that it gives where it sees the patch.
+    For BEiT without its tokenizer: its probabilities for visible patches.
     """
     kind, side = predictor.config.kind, predictor.encoder.config.patch_size
     if kind == "mae":
         pixels = patches_of(predictor.encoder.normalize(jnp.asarray(images)), side)
         return {"pixels": _standard(np.asarray(pixels))}
-    spaces = {} if found.targets is None else {"representation": found.targets}
+    spaces = {} if hidden.targets is None else {"representation": hidden.targets}
     codebook = predictor.codebook
     if codebook is not None:
         tokens = tokenizer.tokens_of(jnp.asarray(codebook), jnp.asarray(images) / 255, side)
@@ -260,14 +259,14 @@ def _true(
 def _seen_tokens(
     encoder: Encoder, decoder: beit.Decoder, images: UInt8[Array, "part size size 3"]
 ) -> Float[Array, "part patch token"]:
-    """BEiT's probabilities of tokens where nothing is hidden."""
+    """BEiT's probabilities of tokens without masking."""
     nothing = jnp.zeros((len(images), math.prod(encoder.config.grid)), bool)
     logits = beit.masked_logits(encoder.model, decoder, encoder.normalize(images), nothing)
     return jax.nn.softmax(logits, axis=-1)
 
 
 def _standard(patches: Float[np.ndarray, "*patch pixel"]) -> Float[np.ndarray, "*patch pixel"]:
-    """Patches brought to mean 0 and variance 1, whether they were before or not."""
+    """Patches normalised to mean 0 and variance 1."""
     centred = patches - patches.mean(axis=-1, keepdims=True)
     return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6)
 
@@ -276,13 +275,13 @@ def section(rows: Sequence[Row]) -> Section:
     """A row for each data set and space, in percent."""
     shown = []
     for row in select(rows, task=_TASK, metric="AP", head="part", group=""):
-        asked = [one(rows, *row.key._replace(head=query)) for query in QUERIES]
-        chance = one(rows, row.data, _TASK, "AP", head=BASELINE, representation="chance")
-        parts = one(rows, row.data, _TASK, "parts")
+        results = [find_row(rows, *row.key._replace(head=query)) for query in QUERIES]
+        chance = find_row(rows, row.data, _TASK, "AP", head=BASELINE, representation="chance")
+        parts = find_row(rows, row.data, _TASK, "parts")
         shown.append(
             (
                 f"{row.data}, {row.representation}",
-                *("–" if found is None else percent(found.value) for found in (chance, *asked)),
+                *("–" if ap is None else percent(ap.value) for ap in (chance, *results)),
                 f"of {parts.value} parts" if parts else "",
             )
         )

@@ -1,4 +1,4 @@
-"""Which patches are hidden: those of whole annotated parts, and as many at random."""
+"""Masks: the patches of whole annotated parts, and as many at random."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.errors import JaxpartError
 
 _FEWEST = 4
-"""Patches hidden at least."""
+"""Minimum of hidden patches."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Regions:
     """Annotated parts of some images.
 
     Attributes:
-      images: As `image_eval` makes them.
-      labels: Class of each image, -1 where the data set has none.
-      image: Which of them each part is in.
+      images: Images transformed by `image_eval`.
+      labels: Class of each image, -1 if the data set has no classes.
+      image: Index of each part's image.
       parts: Name of each part.
-      touched: The patches that it touches, row by row.
+      touched: The patches that each part touches, in row-major order.
     """
 
     images: UInt8[np.ndarray, "image size size 3"]
@@ -49,21 +49,21 @@ def read_regions(
 
     Args:
       source: The data set.
-      numbers: Which of its images.
-      selection: The keypoints that are parts, where there are no part masks.
-      config: Says how large images and patches are.
-      largest_share: Of the patches; parts that touch more are left out.
+      numbers: Indices of its images.
+      selection: The keypoints to use where there are no part masks.
+      config: Determines the sizes of images and patches.
+      largest_share: Parts that touch a larger share of the patches are left out.
 
     Raises:
-      JaxpartError: An image cannot be read, nothing says where parts are, or no part is left.
+      JaxpartError: An image cannot be read, has neither masks nor keypoints, or no part is left.
     """
     images, labels, image, parts, touched = [], [], [], [], []
     for item, number in enumerate(numbers):
-        pixels, found = part_regions(source, number, selection, size=config.image_size[0])
+        pixels, regions = part_regions(source, number, selection, size=config.image_size[0])
         label = source.annotation(number).label
         images.append(pixels)
         labels.append(-1 if label is None else label)
-        for name, region in found.items():
+        for name, region in regions.items():
             patches = patches_of_region(region, config.patch_size)
             if patches.mean() <= largest_share:
                 image.append(item)
@@ -81,33 +81,33 @@ def read_regions(
 def draw_masks(
     touched: Bool[np.ndarray, "part patch"], seed: int
 ) -> tuple[Bool[np.ndarray, "part patch"], Bool[np.ndarray, "part patch"]]:
-    """What is hidden for "part" and for "random_mask": equally many patches, a power of two.
+    """The masks for "part" and "random_mask", with the same number of patches, a power of two.
 
-    Where that would be more than half of the patches, the part alone is hidden.
+    If that is more than half of all patches, only the part's number of patches is hidden.
     """
     rng = np.random.default_rng(seed)
     whole, random = touched.copy(), np.zeros_like(touched)
     patches = touched.shape[1]
-    for row, mine in enumerate(touched):
-        count = max(_FEWEST, 1 << (int(mine.sum()) - 1).bit_length())
+    for row, part in enumerate(touched):
+        count = max(_FEWEST, 1 << (int(part.sum()) - 1).bit_length())
         if count > patches // 2:
-            count = int(mine.sum())
-        others = rng.permutation(np.flatnonzero(~mine))
-        whole[row, others[: count - mine.sum()]] = True
-        one = rng.choice(np.flatnonzero(mine))
-        rest = rng.permutation(np.setdiff1d(np.arange(patches), one))
-        random[row, [one, *rest[: count - 1]]] = True
+            count = int(part.sum())
+        others = rng.permutation(np.flatnonzero(~part))
+        whole[row, others[: count - part.sum()]] = True
+        first = rng.choice(np.flatnonzero(part))
+        rest = rng.permutation(np.setdiff1d(np.arange(patches), first))
+        random[row, [first, *rest[: count - 1]]] = True
     return whole, random
 
 
 def other_images(regions: Regions, seed: int) -> np.ndarray:
-    """For each part another image, of another class where there are several."""
+    """For each part another image, of another class if there are several."""
     rng = np.random.default_rng(seed)
-    labels, everything = regions.labels, np.arange(len(regions.images))
+    labels, images = regions.labels, np.arange(len(regions.images))
     chosen = []
     for own in regions.image:
-        candidates = everything[labels != labels[own]]
+        candidates = images[labels != labels[own]]
         if not len(candidates):
-            candidates = everything[everything != own]
+            candidates = images[images != own]
         chosen.append(rng.choice(candidates) if len(candidates) else own)
     return np.array(chosen)

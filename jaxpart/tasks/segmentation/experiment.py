@@ -1,7 +1,7 @@
 """Part and object segmentation (docs/protocol.md): one 1×1 convolution on the frozen encoder's patches.
 
-Heads on the paper's blocks and on every block alone train in one pass; heads that saw few images, and
-the nearest labelled patches without any training, are tested beside them on the same features.
+Heads on the paper's blocks and on every single block train in one pass. Few-shot heads, and in-context
+segmentation by the nearest labelled patches, are tested with them on the same features.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ from jaxpart.training import fit
 __all__ = ["Segmentation", "SegmentationPlan", "check", "plans", "rules", "section"]
 
 INCONTEXT = "incontext"
-"""Name of the segmentation without training, beside the heads'."""
+"""The head in rows of segmentation without training."""
 
 
 def check(config: Any) -> None:
-    """Refuses options that no result can come of: see `jaxpart.tasks.Task`."""
+    """Checks the options: see `jaxpart.tasks.Task`."""
     if "segmentation" not in config:
         raise JaxpartError(
             "this configuration has no segmentation; use one that has, such as configs/ibot_part.py"
@@ -79,7 +79,7 @@ def check(config: Any) -> None:
 
 
 def rules(encoder: FrozenEncoder, config: Any) -> dict[str, str]:
-    """How positions came to the crop, what decayed and who resized: see `jaxpart.tasks.Task`."""
+    """Rules for positions, weight decay and resizing: see `jaxpart.tasks.Task`."""
     return described(encoder, config.segmentation)
 
 
@@ -109,7 +109,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[S
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationPlan(Plan):
-    """Pixel heads on a data set: see `Segmentation`, which encodes the crops as it trains.
+    """Pixel heads on a data set: see `Segmentation`, which encodes crops during training.
 
     Attributes:
       encoder: The frozen encoder.
@@ -136,7 +136,7 @@ class SegmentationPlan(Plan):
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
     ) -> Iterator[Row]:
-        """Yields what `Segmentation.run` does."""
+        """Yields the rows of `Segmentation.run`."""
         experiment = Segmentation(
             self.encoder, self.data, self.options, self.seed, workdir, progress
         )
@@ -161,12 +161,12 @@ class Segmentation:
           encoder: The frozen encoder.
           data: The data set.
           config: The configuration's `segmentation`.
-          seed: Of fresh heads, of the order of images and of their augmentation, and of subsets.
-          workdir: Where tables, pictures and the place in the training go.
-          progress: Shows how far it is.
+          seed: Seed of initial heads, of the order and augmentation of images, and of subsets.
+          workdir: Receives tables, pictures and training checkpoints.
+          progress: Shows the progress.
 
         Raises:
-          JaxpartError: Batch, crop or readouts do not fit.
+          JaxpartError: Batch size, crop or readouts do not fit.
         """
         devices.check_batch(config.batch_size, "config.segmentation.batch_size")
         self.encoder, self.data, self.config = devices.replicate(encoder), data, config
@@ -176,7 +176,7 @@ class Segmentation:
         self.readouts = readouts(config.readouts, encoder.depth)
 
     def run(self) -> Iterator[Row]:
-        """Trains, tests, and yields what was found: see `run`."""
+        """Trains and tests all heads, and yields the results."""
         data, config = self.data, self.config
         yield Row(data.name, TASK, "train_images", len(data.train))
         yield Row(data.name, TASK, "test_images", len(data.test))
@@ -184,10 +184,10 @@ class Segmentation:
         heads = [self.train("all", data.train, self.readouts)]
         names = list(self.readouts)
         for share in config.shares:
-            few = random_subset(data.train, round(share * len(data.train)), self.seed)
+            subset = random_subset(data.train, round(share * len(data.train)), self.seed)
             first = next(iter(self.readouts))
             names.append(f"{first}@{100 * share:g}%")
-            heads.append(self.train(names[-1], few, {first: self.readouts[first]}))
+            heads.append(self.train(names[-1], subset, {first: self.readouts[first]}))
         memory = self.memory() if config.incontext.images else None
         if memory is not None:
             names.append(INCONTEXT)
@@ -206,10 +206,7 @@ class Segmentation:
             self.draw(logits)
 
     def train(self, name: str, source: Source, chosen: Mapping[str, tuple[int, ...]]) -> PixelHeads:
-        """Heads trained on the images of a source.
-
-        The work directory keeps them, so that a run started again goes on where it was.
-        """
+        """Trains heads on the images of a source, with checkpoints in the work directory."""
         config, data = self.config, self.data
         rngs = nnx.Rngs(self.seed)
         heads = PixelHeads(chosen, widths(self.encoder, data.crop), len(data.classes), rngs=rngs)
@@ -239,7 +236,7 @@ class Segmentation:
                 checkpointer=keeper,
                 log=log,
             )
-        if losses:  # else there was nothing left to do
+        if losses:  # else training was already complete
             keeper.save(config.iterations, state, batches.get_state())
             keeper.wait()
         batches.close()
@@ -260,14 +257,14 @@ class Segmentation:
         )
 
     def memory(self) -> Memory:
-        """The labelled patches of as many training crops as the configuration says."""
+        """The labelled patches of `incontext.images` training crops."""
         crops = self.config.incontext.images
-        wanted = -(-crops // self.config.batch_size)
+        count = -(-crops // self.config.batch_size)
         batches = self.batches(self.data.train, epochs=None)
-        with self.progress.bar(f"{self.data.name}: keeping labelled patches", wanted) as advance:
+        with self.progress.bar(f"{self.data.name}: encoding labelled patches", count) as advance:
             memory = labelled_patches(
                 self.encoder,
-                _counted((devices.shard(next(batches).arrays) for _ in range(wanted)), advance),
+                _counted((devices.shard(next(batches).arrays) for _ in range(count)), advance),
                 len(self.data.classes),
             )
         batches.close()
@@ -278,9 +275,9 @@ class Segmentation:
     ) -> tuple[
         Int64[np.ndarray, "heads classes classes"], Int32[np.ndarray, "image heads 3 classes"]
     ]:
-        """Confusion matrices over all test images, and the `image_counts` of each.
+        """Confusion matrices over all test images, and the `image_counts` of each image.
 
-        Each process tests its share of them.
+        Each process tests its share of the images.
         """
         classes = len(self.data.classes)
         share = -(-len(self.data.test) // devices.num_processes())
@@ -320,8 +317,8 @@ class Segmentation:
         matrices: Mapping[str, Int64[np.ndarray, "classes classes"]],
         counts: Int32[np.ndarray, "image heads 3 classes"],
     ) -> Iterator[Row]:
-        """mIoU, mAcc and aAcc of every head with their 95 % intervals over images; of the first one also
-        each class and where it errs."""
+        """Yields mIoU, mAcc and aAcc of every head with 95 % intervals over images; for the first head also
+        each class and its kinds of error."""
         row = functools.partial(Row, self.data.name, TASK)
         for number, (name, matrix) in enumerate(matrices.items()):
             scores = segmentation_scores(matrix)
@@ -342,7 +339,7 @@ class Segmentation:
             yield row("taken for a part of another object", shares.other_object, head=first)
 
     def write_tables(self, matrices: Mapping[str, Int64[np.ndarray, "classes classes"]]) -> None:
-        """Leaves classes.csv and confusions.csv (of the first head) in the work directory."""
+        """Writes classes.csv and confusions.csv (of the first head) to the work directory."""
         classes = self.data.classes
         self.keep("classes.csv", class_table(matrices, classes))
         matrix = next(iter(matrices.values()))
@@ -351,24 +348,24 @@ class Segmentation:
     def write_items(
         self, heads: Sequence[str], counts: Int32[np.ndarray, "image heads 3 classes"]
     ) -> None:
-        """Leaves segmentation_DATA.npz in the work directory, for `jaxpart.comparison`.
+        """Writes segmentation_DATA.npz (`jaxpart.runs.items`) to the work directory.
 
-        It holds ids and labelled pixels of the test images, the classes, and of each head the "counts": of
-        each image and class the pixels found, labelled and predicted (`jaxpart.runs.items`).
+        It has ids and labelled pixels of the test images, the classes, and each head's "counts": correct,
+        labelled and predicted pixels of each image and class.
         """
         items = {
             "ids": np.array([self.data.test.annotation(i).id for i in range(len(self.data.test))]),
             "classes": np.array(self.data.classes),
             "labelled": counts[:, 0, 1],
         }
-        found = {
+        counts_of = {
             Key(self.data.name, TASK, "counts", head): counts[:, number]
             for number, head in enumerate(heads)
         }
-        self.workdir.file(items_file(TASK, self.data.name), items_npz(items, found))
+        self.workdir.file(items_file(TASK, self.data.name), items_npz(items, counts_of))
 
     def draw(self, logits: WindowLogits) -> None:
-        """Leaves pictures of the first head's predictions for the first test images."""
+        """Draws the first head's predictions for the first test images."""
         images = itertools.islice(self.images(), self.config.pictures)
         colours = palette(self.data.test.info.name, self.data.classes)
         for index, (image, predictions) in enumerate(predict(logits, images, self.sliding)):
@@ -380,7 +377,7 @@ class Segmentation:
             self.keep(f"pictures/{index:02d}_{name}.png", content)
 
     def keep(self, name: str, content: bytes) -> None:
-        """Writes a file into this set's folder of the work directory."""
+        """Writes a file to this data set's folder in the work directory."""
         self.workdir.file(f"segmentation/{self.data.name}/{name}", content)
 
 
@@ -388,7 +385,7 @@ _T = TypeVar("_T")
 
 
 def _counted(items: Iterator[_T], advance: Callable[[int], None]) -> Iterator[_T]:
-    """The items, each told to a progress bar when the next is asked for."""
+    """Yields the items and advances a progress bar after each."""
     for item in items:
         yield item
         advance(1)

@@ -1,7 +1,7 @@
-"""Pixel heads on a frozen encoder: trained in one program with it, and applied to windows.
+"""Pixel heads on a frozen encoder: training in one compiled program with it, and application to windows.
 
-What a program is made of: uint8 pixels are normalised on the device, padding becomes 0 after that, the
-encoder runs at the size of the crop, and heads read the patch tokens of blocks before the final norm.
+In the program, uint8 pixels are normalised and padding is then set to 0, the encoder runs at the size of
+the crop, and heads read the patch tokens of blocks before the final norm.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from jaxpart.tasks.segmentation.sliding import WindowLogits
 
 _BLOCK = re.compile(r"block(\d+)")
 _MEAN_COLOUR = tuple(round(255 * value) for value in IMAGENET_MEAN)
-"""Of padding, for encoders that take pixels of 0 to 255."""
+"""Colour of padding for encoders with uint8 input."""
 
 
 def readouts(names: Sequence[str], depth: int) -> dict[str, tuple[int, ...]]:
@@ -46,12 +46,12 @@ def readouts(names: Sequence[str], depth: int) -> dict[str, tuple[int, ...]]:
 
     Args:
       names: "paper" for one head on the paper's four blocks (see `paper_blocks`), "block3" for one on
-        block 3 alone, counted from 0, "blocks" for one on every block alone.
-      depth: Number of blocks of the encoder; 0: it returns the tokens of its last layer alone, which one
-        head reads, "tokens".
+        block 3, counted from 0, "blocks" for one on each block.
+      depth: Number of the encoder's blocks; 0: it returns only the tokens of its last layer, and there is
+        one head, "tokens".
 
     Raises:
-      JaxpartError: A name is unknown or the encoder has no such block.
+      JaxpartError: A name is unknown or the encoder lacks the block.
     """
     if not depth:
         return {"tokens": (0,)}
@@ -77,14 +77,13 @@ def feature_maps(
     sizes: Int32[Array, "batch 2"],
     blocks: Iterable[int],
 ) -> dict[int, FeatureMap]:
-    """Patch tokens of some blocks as maps, by block; no gradient flows into them.
+    """Patch tokens of some blocks as maps, by block, without gradients.
 
     Args:
-      encoder: The frozen encoder; its positions come to the images' grid as `for_segmentation` says.
+      encoder: The frozen encoder; positions are resized by `for_segmentation`.
       images: Pixels of 0 to 255.
-      sizes: (height, width) that the picture fills of each image; the rest is padding.
-      blocks: Indices of the blocks; 0 for the tokens of the last layer of an encoder that returns no
-        blocks.
+      sizes: (height, width) of each image without padding.
+      blocks: Indices of the blocks; 0 for the last layer of an encoder that returns no blocks.
     """
     height, width = images.shape[1:3]
     pixels = encoder.normalize(images)
@@ -105,15 +104,15 @@ def feature_maps(
 def training_program(
     encoder: FrozenEncoder, heads: PixelHeads, transform: optax.GradientTransformation
 ) -> tuple[PixelState, Callable[[PixelState, dict[str, Array]], tuple[PixelState, dict]]]:
-    """The state before the first step, on all devices, and the step, as `jaxpart.training.fit` takes it.
+    """The initial state, on all devices, and the training step for `jaxpart.training.fit`.
 
     Args:
       encoder: The frozen encoder, on all devices.
-      heads: Fresh heads.
-      transform: Their optimiser.
+      heads: Initial heads.
+      transform: The optimiser.
 
     Returns:
-      The state, and a step that takes over its buffers and expects batches of `SegmentationTrain`.
+      The state, and a step that donates it and takes batches of `SegmentationTrain`.
     """
     state, update = training(heads, transform)
 
@@ -130,11 +129,11 @@ def training_program(
 
 
 class Readers(NamedTuple):
-    """What reads the frozen features of a window; each gives one map of logits per head.
+    """Heads that predict logits from the frozen features of a window.
 
     Attributes:
-      heads: Trained heads; their states are on all devices.
-      memory: Labelled patches of the last block, for segmentation without training, or None.
+      heads: Trained heads, on all devices.
+      memory: Labelled patches of the last block for in-context segmentation, or None.
     """
 
     heads: Sequence[PixelHeads]
@@ -144,11 +143,11 @@ class Readers(NamedTuple):
 def window_logits(
     encoder: FrozenEncoder, readers: Readers, *, neighbours: int = 30, temperature: float = 0.02
 ) -> WindowLogits:
-    """The function that the sliding-window test calls: one pass of the encoder for all readers.
+    """The function that the sliding-window test calls, with one pass of the encoder for all readers.
 
     Args:
       encoder: The frozen encoder.
-      readers: The heads in the order of the result; the memory, if there is one, comes last.
+      readers: The heads in the order of the result; the memory comes last.
       neighbours: See `nearest_labels`.
       temperature: See `nearest_labels`.
     """
@@ -161,13 +160,15 @@ def window_logits(
         return read(states, memory, feature_maps(encoder, images, sizes, sorted(needed)))
 
     def read(states, memory, maps):
-        found = [nnx.merge(graph, state)(maps) for graph, state in zip(graphs, states, strict=True)]
+        outputs = [
+            nnx.merge(graph, state)(maps) for graph, state in zip(graphs, states, strict=True)
+        ]
         if memory is not None:
             shares = nearest_labels(
                 memory, maps[last], neighbours=neighbours, temperature=temperature
             )
-            found.append(shares[None])
-        return jnp.concatenate(found)
+            outputs.append(shares[None])
+        return jnp.concatenate(outputs)
 
     if encoder.jittable:
         logits = jax.jit(logits)
@@ -180,12 +181,12 @@ def window_logits(
 def labelled_patches(
     encoder: FrozenEncoder, batches: Iterable[Mapping[str, Any]], classes: int
 ) -> Memory:
-    """The last block's features of training crops with what their pixels show.
+    """The last block's patch features of training crops, with the share of each class in each patch.
 
     Args:
       encoder: The frozen encoder, on all devices.
-      batches: Of `SegmentationTrain`, on all devices.
-      classes: How many classes there are.
+      batches: Batches of `SegmentationTrain`, on all devices.
+      classes: Number of classes.
 
     Raises:
       JaxpartError: No pixel is labelled.
@@ -198,13 +199,13 @@ def labelled_patches(
 
     if encoder.jittable:
         patches = jax.jit(patches)
-    found = [devices.fetch(patches(encoder, batch)) for batch in batches]
-    features, shares = (jnp.concatenate(part) for part in zip(*found, strict=True))
+    results = [devices.fetch(patches(encoder, batch)) for batch in batches]
+    features, shares = (jnp.concatenate(arrays) for arrays in zip(*results, strict=True))
     return make_memory(features, shares)
 
 
 def widths(encoder: FrozenEncoder, crop: int) -> list[int]:
-    """Channels of each block that heads may read."""
+    """Number of channels of each block."""
     out = encoder.shapes(crop, crop)
     return [layer.shape[-1] for layer in (out["blocks"] or (out["tokens"],))]
 
@@ -216,13 +217,13 @@ def check_grids(
     *,
     incontext: bool,
 ) -> None:
-    """Refuses heads that read blocks of different grids: one program makes one map of all.
+    """Checks that all heads read blocks of one grid, since one program makes one map of all.
 
     Args:
       encoder: The encoder.
       chosen: See `readouts`.
       crop: Side of a crop, pixels.
-      incontext: Whether the last block's patches are compared too.
+      incontext: Whether in-context segmentation also reads the last block.
 
     Raises:
       JaxpartError: The grids differ, or the encoder returns no tokens.
@@ -243,15 +244,15 @@ def check_grids(
 
 
 def last_block(encoder: FrozenEncoder) -> int:
-    """The block whose patches are compared without training; 0 where an encoder returns none."""
+    """The block for in-context segmentation; 0 if the encoder returns no blocks."""
     return max(encoder.depth - 1, 0)
 
 
 def crop_size(encoder: FrozenEncoder, crop: int, name: str) -> tuple[int, int]:
-    """The crop as (height, width), checked against what the encoder takes.
+    """The crop as (height, width).
 
     Raises:
-      JaxpartError: The encoder does not take such images.
+      JaxpartError: The encoder does not accept images of this size.
     """
     try:
         encoder.check_size(crop, crop)

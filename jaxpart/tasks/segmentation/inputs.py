@@ -1,4 +1,4 @@
-"""The data sets of segmentation, each with the sizes that the protocol gives it."""
+"""The data sets of segmentation, with the sizes of the protocol."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _OBJECTS = {
     "ade20k_part": tuple(ade20k_object.OBJECTS.values()),
     "partimagenet_part": partimagenet.OBJECTS,
 }
-"""Objects that the parts of a data set belong to; elsewhere all belong to one."""
+"""Objects of the data sets of parts; in other data sets all parts belong to one object."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationSet:
-    """A data set with what the protocol says of it.
+    """A data set with the options of the protocol.
 
     Attributes:
-      name: As the configuration calls it, "lip".
-      train: Images that heads learn from.
-      test: Images that they are tested on.
-      kind: Which masks: "part" or "object".
-      crop: Side of training crops and of test windows.
-      stride: From one test window to the next.
-      train_scale: (longest, shortest) side that training images are fitted into, times a random ratio.
-      test_scale: The same for test images, without a ratio.
-      resize: By whose rules images and label maps are resized.
+      name: Its name in the configuration, "lip".
+      train: Training images.
+      test: Test images.
+      kind: Kind of the masks: "part" or "object".
+      crop: Side of training crops and test windows, pixels.
+      stride: Stride of the test windows, pixels.
+      train_scale: (longest, shortest) side to fit training images into, times a random ratio.
+      test_scale: (longest, shortest) side to fit test images into.
+      resize: Library that resizes images and label maps.
     """
 
     name: str
@@ -49,7 +49,7 @@ class SegmentationSet:
     resize: Resize = "opencv"
 
     def __post_init__(self) -> None:
-        """Refuses splits that do not have the same classes."""
+        """Raises `JaxpartError` if the splits have different classes or none."""
         for source in (self.train, self.test):
             if len(source.info.mask_names.get(self.kind, ())) < 2:
                 raise JaxpartError(
@@ -60,13 +60,13 @@ class SegmentationSet:
         if names[0] != names[1]:
             raise JaxpartError(
                 f"{self.name} has {len(names[0]) - 1} classes in {self.train.info.split}, but "
-                f"{len(names[1]) - 1} others in {self.test.info.split}: a head cannot be tested "
+                f"{len(names[1]) - 1} others in {self.test.info.split}, and a head cannot be tested "
                 "on classes that it was not trained on; take both splits from the same source"
             )
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the labels in the masks, the background first."""
+        """Names of the labels in the masks, background first."""
         return self.train.info.mask_names[self.kind]
 
     @property
@@ -88,14 +88,14 @@ class SegmentationSet:
 
     @property
     def objects(self) -> list[str]:
-        """The object that each class belongs to."""
+        """The object of each class."""
         if self.kind == "object":
             return list(self.classes)
         return part_objects(self.classes, _OBJECTS.get(self.name, ()))
 
 
 def segmentation_set(name: str, config: Any) -> SegmentationSet:
-    """The data set that a configuration calls by that name.
+    """Opens the data set of a segmentation setting.
 
     Raises:
       JaxpartError: It cannot be opened.
@@ -121,14 +121,14 @@ def segmentation_set(name: str, config: Any) -> SegmentationSet:
 
 
 def part_objects(names: Sequence[str], objects: Sequence[str]) -> list[str]:
-    """The object that each part belongs to.
+    """The object of each part.
 
     Args:
       names: Parts named "OBJECT PART", as "chest of drawers handle".
-      objects: Names of objects; none: all parts belong to one.
+      objects: Names of objects; if empty, all parts belong to one.
 
     Returns:
-      The longest object name that a part's name starts with; the part itself where there is none.
+      The longest object name that a part's name starts with, else the part itself.
     """
     if not objects:
         return ["object"] * len(names)

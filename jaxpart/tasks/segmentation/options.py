@@ -1,4 +1,4 @@
-"""Refuses a configuration of segmentation that no result can come of, before anything is read."""
+"""Checks of the segmentation options, before anything is read."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ from jaxpart.data.sets import find_set
 from jaxpart.data.sets.tfds_folders import PREFIX
 from jaxpart.errors import JaxpartError
 
-_PLACE = "config.segmentation"
+_FIELD = "config.segmentation"
 _MOST = 10**9
 TFDS = "tfds"
 
 
 def setting_name(name: str) -> str:
-    """The entry of `segmentation.settings` for a data set: those of tensorflow-datasets share one."""
+    """The entry of `segmentation.settings` for a data set; all of tensorflow-datasets share one."""
     return TFDS if name.startswith(PREFIX) else name
 
 
 def setting_of(options: Any, name: str) -> Any:
-    """The sizes and splits of a data set, with its name as `data`."""
+    """The setting of a data set, with its name as `data`."""
     setting = options.settings[setting_name(name)]
     return ConfigDict({**setting, "data": name}) if name.startswith(PREFIX) else setting
 
 
 def check_options(options: Any) -> None:
-    """Looks at the configuration's `segmentation`.
+    """Checks the configuration's `segmentation`.
 
     Raises:
-      JaxpartError: A value is out of its range.
+      JaxpartError: A value is out of range.
     """
     for field, example in (("sets", "lip"), ("readouts", "paper")):
         if not options[field]:
             raise JaxpartError(
-                f"{_PLACE}.{field} is empty; name at least one, as in ({example!r},)"
+                f"{_FIELD}.{field} is empty; name at least one, as in ({example!r},)"
             )
     for field in ("sets", "readouts", "shares"):
-        twice = next((one for one in options[field] if list(options[field]).count(one) > 1), None)
-        if twice is not None:
-            raise JaxpartError(f"{_PLACE}.{field} names {twice} twice; name it once")
+        values = list(options[field])
+        repeated = next((value for value in values if values.count(value) > 1), None)
+        if repeated is not None:
+            raise JaxpartError(f"{_FIELD}.{field} names {repeated} twice; name it once")
     for name in options.sets:
         if setting_name(name) not in options.settings:
             raise JaxpartError(
                 f"there is no segmentation set {name!r}; choose from "
                 f"{', '.join(sorted({*options.settings} - {TFDS}))}, tfds:NAME"
             )
-        _check_setting(setting_of(options, name), f"{_PLACE}.settings.{setting_name(name)}")
+        _check_setting(setting_of(options, name), f"{_FIELD}.settings.{setting_name(name)}")
     for name, least in (
         ("iterations", 1),
         ("batch_size", 1),
@@ -61,31 +62,31 @@ def check_options(options: Any) -> None:
         ("incontext.images", 0),
         ("incontext.neighbours", 1),
     ):
-        _check_whole(_value(options, name), f"{_PLACE}.{name}", least)
-    _check_whole(options.workers, f"{_PLACE}.workers", 0, most=1024)
+        _check_whole(_value(options, name), f"{_FIELD}.{name}", least)
+    _check_whole(options.workers, f"{_FIELD}.workers", 0, most=1024)
     if options.warmup > options.iterations:
         raise JaxpartError(
-            f"{_PLACE}.warmup is {options.warmup}, more than the {options.iterations} iterations; give 0 "
+            f"{_FIELD}.warmup is {options.warmup}, more than the {options.iterations} iterations; give 0 "
             f"to {options.iterations}"
         )
     for name in ("learning_rate", "incontext.temperature"):
         value = _value(options, name)
         if not _is_finite(value) or value <= 0:
-            raise JaxpartError(f"{_PLACE}.{name} is {value}; give a finite number above 0")
+            raise JaxpartError(f"{_FIELD}.{name} is {value}; give a finite number above 0")
     if not _is_finite(options.weight_decay) or options.weight_decay < 0:
         raise JaxpartError(
-            f"{_PLACE}.weight_decay is {options.weight_decay}; give a finite number, 0 or more"
+            f"{_FIELD}.weight_decay is {options.weight_decay}; give a finite number, 0 or more"
         )
     for share in options.shares:
         if not _is_finite(share) or not 0 < share < 1:
             raise JaxpartError(
-                f"{_PLACE}.shares holds {share}: give shares of the training images between 0 and 1"
+                f"{_FIELD}.shares holds {share}: give shares of the training images between 0 and 1"
             )
-    check_resize(options.resize, f"{_PLACE}.resize")
+    check_resize(options.resize, f"{_FIELD}.resize")
 
 
 def _check_setting(setting: Any, prefix: str) -> None:
-    """The splits and the sizes of one data set."""
+    """Checks the splits and sizes of one data set."""
     _, entry = find_set(setting.data)
     for name in ("train_split", "test_split"):
         if setting[name] not in entry.all_splits:

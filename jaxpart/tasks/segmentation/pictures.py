@@ -1,4 +1,4 @@
-"""Pictures of segmentations: image, truth and prediction side by side, with a legend."""
+"""Figures of segmentations: image, truth and prediction side by side, with a legend."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def picture(
     names: Sequence[str],
     colours: Colours,
 ) -> bytes:
-    """A PNG with an image, its label map and the predicted one, and the classes seen in either.
+    """A PNG with an image, its label map, the prediction, and a legend of the visible classes.
 
-    Ignored pixels are black in the truth and dimmed in the prediction, where they count for nothing.
+    Ignored pixels are black in the truth and dimmed in the prediction.
 
     Args:
       image: RGB.
       truth: 0 … classes − 1, or 255.
       prediction: 0 … classes − 1.
-      names: Of the classes, by label.
-      colours: Of the classes.
+      names: Names of the classes, by label.
+      colours: Colours of the classes.
     """
     palette = np.zeros((IGNORE + 1, 3), np.uint8)
     palette[: len(names)] = colours

@@ -1,7 +1,6 @@
-"""What differs from method to method in the published segmentation: positions, and the head's bias.
+"""Rules of the published segmentation that depend on the method: positions, and decay of the head's bias.
 
-Both follow the encoder's family. An encoder of another family takes its positions to the crop by its own
-rule, and its head is trained as most of the paper's are.
+Encoders of other families use their own rule for positions, and the most common rule for the bias.
 """
 
 from __future__ import annotations
@@ -22,12 +21,13 @@ _POSITIONS: Mapping[str, PositionResize] = {
     "dino": "bicubic_offset",
     "ibot": "bicubic_offset",
 }
-"""How the published backbones resize the positions of a checkpoint; BEiT has tables instead."""
+"""How the published backbones resize a checkpoint's positions; BEiT has tables instead."""
 
 _OF_THE_PAPER = (*_POSITIONS, "beit")
 
 _SPARED = ("beit", "mae", "cae")
-"""Methods whose optimiser (`mmcv_custom/layer_decay_optimizer_constructor.py`) decays no 1-d parameter."""
+"""Methods whose optimiser (`mmcv_custom/layer_decay_optimizer_constructor.py`) does not decay 1-d
+parameters."""
 
 _WORDS = {
     "bicubic": "stored positions, bicubic",
@@ -39,10 +39,10 @@ _WORDS = {
 
 
 def for_segmentation(encoder: FrozenEncoder) -> FrozenEncoder:
-    """The encoder with the rule by which published segmentation takes its positions to another grid.
+    """The encoder with the published segmentation's rule for resizing positions.
 
-    The published loader resizes the array of a checkpoint, also where it holds sines and cosines that
-    the method itself computes anew. An encoder of another family stays as it is.
+    The published loader resizes the array in the checkpoint, even if it holds sines and cosines that the
+    method itself recomputes. Encoders of other families are unchanged.
     """
     if not isinstance(encoder, Encoder):
         return encoder
@@ -59,7 +59,7 @@ def decays_bias(encoder: FrozenEncoder) -> bool:
 
 
 def described(encoder: FrozenEncoder, config: Any) -> dict[str, str]:
-    """The rules that a result was made by, in words.
+    """The rules behind a result, in words.
 
     Args:
       encoder: The frozen encoder.
@@ -75,12 +75,12 @@ def described(encoder: FrozenEncoder, config: Any) -> dict[str, str]:
 def _positions(encoder: FrozenEncoder) -> str:
     if not isinstance(encoder, Encoder):
         return "its own rule"
-    architecture, found = encoder.config, []
+    architecture, kinds = encoder.config, []
     if architecture.positions != "none":
-        found.append(_WORDS[architecture.position_resize])
+        kinds.append(_WORDS[architecture.position_resize])
     if architecture.rotary != "none":
-        found.append("rotary")
+        kinds.append("rotary")
     if architecture.relative_bias != "none":
-        found.append("relative biases, geometrically spaced")
+        kinds.append("relative biases, geometrically spaced")
     rule = "as published" if encoder.name in _OF_THE_PAPER else "its own rule"
-    return f"{' and '.join(found) or 'none'} ({rule})"
+    return f"{' and '.join(kinds) or 'none'} ({rule})"

@@ -1,10 +1,10 @@
 """The sliding-window test over a data set: windows batched across images, pixels counted in blocks.
 
-The encoder only ever sees one shape, [window batch, crop, crop, 3], whatever the images' sizes. An
-image's predictions are made in blocks of rows whose compiled program depends on its number of
-windows and on its width rounded up (the bucket), never on its height. Every process tests images of
-its own and confusion matrices add up, so the result does not depend on how many there are. Within a
-process its devices share the windows of a batch, and then the rows of a block.
+The encoder always runs at one shape, [window batch, crop, crop, 3]. An image's predictions are computed in
+blocks of rows; the compiled program depends on the number of windows and on the width rounded up (the
+bucket), not on the height. Every process tests its own images and confusion matrices add up, so the result
+does not depend on the number of processes. Within a process, windows of a batch and rows of a block are
+sharded over its devices.
 """
 
 from __future__ import annotations
@@ -37,21 +37,20 @@ WindowLogits = Callable[
     [UInt8[Array, "window height width 3"], Int32[Array, "window 2"]],
     Float[Array, "heads window rows columns classes"],
 ]
-"""A frozen encoder with its heads: pixels of windows and the (height, width) that each fills (below
-and to the right of it is padding) in, logits at feature resolution out. Both are cut over this
-process's devices."""
+"""A frozen encoder with its heads: from pixels of windows and their (height, width) without padding to
+logits at feature resolution. Both are sharded over this process's devices."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SlidingWindow:
-    """How images are cut and batched.
+    """Options of windows and batches.
 
     Attributes:
       crop: (height, width) of a window, a multiple of the patch size.
-      stride: (down, across), 1 … crop.
-      batch: Windows per call of the encoder, rounded up to a multiple of this process's devices;
-        the last call is filled up with empty windows.
-      columns: Predictions are made at widths rounded up to a multiple of this.
+      stride: (vertical, horizontal) stride, 1 … crop.
+      batch: Windows per call of the encoder, rounded up to a multiple of this process's devices; the
+        last batch is padded with empty windows.
+      columns: Widths of predictions are rounded up to a multiple of this.
     """
 
     crop: tuple[int, int]
@@ -62,16 +61,16 @@ class SlidingWindow:
 
 @dataclasses.dataclass(frozen=True)
 class TestImage:
-    """One image of the test, as the encoder sees it.
+    """A test image, as the encoder sees it.
 
     Attributes:
       id: The file or record, for messages.
-      image: Resized with its ratio kept.
-      size: (height, width) of the original image, which the prediction has.
-      label: 0 … classes − 1 or 255 at the original size; None where only predictions are wanted.
+      image: The image, resized with its aspect ratio kept.
+      size: (height, width) of the original image and of the prediction.
+      label: 0 … classes − 1 or 255 at the original size; None if only predictions are needed.
     """
 
-    __test__ = False  # Not a class of tests, whatever pytest makes of its name.
+    __test__ = False  # not a pytest class
 
     id: str
     image: UInt8[np.ndarray, "height width 3"]
@@ -88,20 +87,20 @@ def evaluate(
     """Confusion matrices over all images, one per head.
 
     Args:
-      window_logits: Called with uint8 `[batch, *crop, 3]` only; returns at most 255 classes.
-      images: With labels; read one after another, so a generator may load them.
-      sliding: How images are cut and batched.
-      each: Is told the `image_counts` of every image, in their order.
+      window_logits: Called with uint8 `[batch, *crop, 3]`; returns at most 255 classes.
+      images: Images with labels; may be a generator.
+      sliding: Options of windows and batches.
+      each: Called with the `image_counts` of every image, in order.
 
     Returns:
-      As `segmentation_scores` takes them, exact; those of several processes add up.
+      Exact counts, for `segmentation_scores`; those of several processes add up.
 
     Raises:
-      JaxpartError: If there is no image, an image has no label, its label has another size or
-        holds values that are no class, or an image is smaller than one patch.
+      JaxpartError: There are no images, a label is missing, has another size or invalid values, or an
+        image is smaller than one patch.
     """
     counter = None
-    # Counting is not waited for, but for that of the image before: else all queued at once.
+    # Waits for the previous image, so that the device's queue stays short.
     last = None
     for image, source in _tested(window_logits, images, sliding):
         heads, _, _, classes = source.shape
@@ -112,8 +111,8 @@ def evaluate(
         for rows, down, across in _row_blocks(image, source, sliding):
             part = np.full((len(down), len(across)), IGNORE, np.uint8)
             part[: rows.stop - rows.start, : image.size[1]] = label[rows]
-            found = count_rows(source, down, across, devices.shard(part, local=True))
-            matrices = found if matrices is None else matrices + found
+            counts = count_rows(source, down, across, devices.shard(part, local=True))
+            matrices = counts if matrices is None else matrices + counts
             pixels += part.size
         assert matrices is not None  # an image has rows
         counter.add(matrices, pixels)
@@ -121,7 +120,7 @@ def evaluate(
         jax.block_until_ready(last)
         last = matrices
     if counter is None:
-        raise JaxpartError("There is no image to test on: check the split and the data root.")
+        raise JaxpartError("there are no images to test; check the split and the data root")
     return counter.total()
 
 
@@ -132,11 +131,11 @@ def predict(
 
     Args:
       window_logits: As in `evaluate`.
-      images: Labels are not looked at.
-      sliding: How images are cut and batched.
+      images: Images; labels are ignored.
+      sliding: Options of windows and batches.
 
     Raises:
-      JaxpartError: If an image is smaller than one patch.
+      JaxpartError: An image is smaller than one patch.
     """
     for image, source in _tested(window_logits, images, sliding):
         result = np.empty((source.shape[0], *image.size), np.uint8)
@@ -162,7 +161,7 @@ class _Tested:
         logits: Float[Array, "heads window rows columns classes"],
         slots: list[tuple[int, int]],
     ) -> None:
-        """Takes its windows from a batch: (number of the window, place in the batch) of each."""
+        """Takes its windows from a batch; `slots` are (index of the window, index in the batch)."""
         slot_of = np.full(self.down * self.across, -1, np.int32)
         for window, slot in slots:
             slot_of[window] = slot
@@ -170,7 +169,7 @@ class _Tested:
         self.missing -= len(slots)
 
     def source(self) -> Float32[Array, "heads i j classes"]:
-        """All its windows, in their grid."""
+        """The logits of all its windows, in their grid."""
         assert self._logits is not None
         heads, _, *rest = self._logits.shape
         return side_by_side(self._logits.reshape(heads, self.down, self.across, *rest))
@@ -182,7 +181,7 @@ def _insert(
     batch: Float[Array, "heads window rows columns classes"],
     slot_of: Int32[Array, " count"],
 ) -> Float32[Array, "heads count rows columns classes"]:
-    """An image's windows, those with a place in the batch (0 or more) taken from there; at first 0."""
+    """Updates an image's windows (0 at first) from a batch, where `slot_of` is not negative."""
     taken = batch[:, jnp.maximum(slot_of, 0)].astype(jnp.float32)
     before = jnp.zeros_like(taken) if image is None else image
     return jnp.where((slot_of >= 0)[None, :, None, None, None], taken, before)
@@ -191,13 +190,13 @@ def _insert(
 def _tested(
     window_logits: WindowLogits, images: Iterable[TestImage], sliding: SlidingWindow
 ) -> Iterator[tuple[TestImage, Float32[Array, "heads i j classes"]]]:
-    """The images in order, each with the logits of all its windows."""
+    """Yields the images in order, each with the logits of all its windows."""
     waiting: collections.deque[_Tested] = collections.deque()
     for pixels, sizes, slots in _window_batches(images, sliding, waiting):
         logits = window_logits(*devices.shard((pixels, sizes), local=True))
         logits = devices.replicate(logits, local=True)
-        for item, places in slots.items():
-            item.receive(logits, places)
+        for item, windows_of_item in slots.items():
+            item.receive(logits, windows_of_item)
         while waiting and not waiting[0].missing:
             item = waiting.popleft()
             yield item.image, item.source()
@@ -211,14 +210,14 @@ def _window_batches(
 ) -> Iterator[
     tuple[UInt8[np.ndarray, "window height width 3"], Int32[np.ndarray, "window 2"], _Slots]
 ]:
-    """Full batches of windows, how much of them is filled, and where each image's windows are.
+    """Yields batches of windows, their sizes without padding, and the slots of each image's windows.
 
-    Images join `waiting` when their first window is cut.
+    Images are appended to `waiting` before their first window.
     """
     count = devices.round_up(sliding.batch, local=True)
 
     def empty() -> tuple[np.ndarray, np.ndarray, _Slots]:
-        # New arrays, not the old ones: the device may still read those.
+        # New arrays, since the device may still read the old ones.
         pixels = np.zeros((count, *sliding.crop, 3), np.uint8)
         return pixels, np.zeros((count, 2), np.int32), collections.defaultdict(list)
 
@@ -242,9 +241,9 @@ def _window_batches(
 def _row_blocks(
     image: TestImage, source: Float32[Array, "heads i j classes"], sliding: SlidingWindow
 ) -> Iterator[tuple[slice, Float32[Array, "block i"], Float32[Array, "bucket j"]]]:
-    """Blocks of rows of a prediction: which they are, and both matrices, filled up with zeros.
+    """Yields blocks of rows of a prediction: the rows, and both weight matrices, padded with zeros.
 
-    A block's rows are cut over this process's devices.
+    A block's rows are sharded over this process's devices.
     """
     axes = zip(
         image.image.shape[:2],
@@ -270,8 +269,8 @@ def _row_blocks(
 
 
 def _checked_label(image: TestImage, classes: int) -> Int[np.ndarray, "rows columns"]:
-    """The label of an image, if it is there and right."""
+    """The checked label of an image."""
     if image.label is None:
-        raise JaxpartError(f"{image.id}: there is no label map to test against; add it.")
+        raise JaxpartError(f"{image.id} has no label map to test against; add it")
     check_labels(image.label, classes, where=image.id, size=image.size)
     return image.label

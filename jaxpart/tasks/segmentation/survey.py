@@ -1,37 +1,34 @@
-"""Looks at every label map and image size before heads are trained on them for hours."""
+"""Checks every label map and image size before hours of training."""
 
 from __future__ import annotations
 
-import concurrent.futures
-import os
 from collections.abc import Callable
 
 import numpy as np
 
 from jaxpart.data.images import upright_size
 from jaxpart.data.masks import Labels, no_labels, read_mask
+from jaxpart.data.patch_images import in_order
 from jaxpart.data.segmentation_transforms import fit_size, smallest_scale
 from jaxpart.data.source import Source
 from jaxpart.errors import JaxpartError
 from jaxpart.runs.progress import Progress
 from jaxpart.tasks.segmentation.inputs import SegmentationSet
 
-_AT_ONCE = 256
-
 
 def survey(data: SegmentationSet, progress: Progress) -> None:
-    """Reads every label map of both splits once, and the size of every image.
+    """Reads every label map of both splits, and the size of every image.
 
     Raises:
-      JaxpartError: A record cannot be read, its map holds other labels or has another size than its
+      JaxpartError: A record cannot be read, a label map has invalid labels or another size than its
         image, an image is too narrow for the scale of its split, or a split has no labelled pixel.
     """
     sides = (data.train, smallest_scale(data.train_scale)), (data.test, data.test_scale)
     for source, scale in sides:
         progress.say_once(source.info.remarks)
-        with progress.bar(f"{data.name}: looking at labels", len(source)) as advance:
-            found = _labels(source, data, scale, advance)
-        fault = no_labels(f"{data.name} ({source.info.split})", found, len(data.labels))
+        with progress.bar(f"{data.name}: checking labels", len(source)) as advance:
+            values = _labels(source, data, scale, advance)
+        fault = no_labels(f"{data.name} ({source.info.split})", values, len(data.labels))
         if fault:
             raise JaxpartError(fault)
 
@@ -44,7 +41,7 @@ def _labels(
 ) -> set[int]:
     """Every value in the label maps of a split."""
 
-    def look(index: int) -> Labels:
+    def check(index: int) -> Labels:
         record = source[index]
         name = record.annotation.id
         width, height = upright_size(record.image, name)
@@ -55,11 +52,8 @@ def _labels(
         mask = read_mask(record, data.kind, len(data.labels), (height, width))
         return np.unique(mask)
 
-    found: set[int] = set()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(source), _AT_ONCE):
-            numbers = range(start, min(start + _AT_ONCE, len(source)))
-            for values in pool.map(look, numbers):
-                found.update(values.tolist())
-                advance(1)
-    return found
+    labels: set[int] = set()
+    for values in in_order(check, range(len(source))):
+        labels.update(values.tolist())
+        advance(1)
+    return labels

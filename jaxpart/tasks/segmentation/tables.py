@@ -1,4 +1,4 @@
-"""What a segmentation shows: tables of classes and of confused parts, rows of the result table."""
+"""Tables of segmentation: classes, confused parts, and the section of the result table."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from jaxtyping import Int
 
 from jaxpart.io.text import csv_text
 from jaxpart.metrics.confusion_tables import class_scores, part_confusions
-from jaxpart.runs.rows import Row, one, select
+from jaxpart.runs.rows import Row, find_row, select
 from jaxpart.runs.table import Section, interval, percent
 
 TASK = "segmentation"
 
 _SHOWN = 2
-"""Best and worst classes in the result table."""
+"""Number of best and of worst classes in the result table."""
 
 
 def class_table(
@@ -33,10 +33,10 @@ def class_table(
 def confusion_table(
     matrix: Int[np.ndarray, "classes classes"], names: Sequence[str], objects: Sequence[str]
 ) -> bytes:
-    """Parts taken for other parts of the same object, the most frequent share first, as CSV."""
+    """Confusions of parts of the same object, sorted by falling share, as CSV."""
     rows = (
-        (one.object, one.part, one.predicted, _number(one.share), one.pixels)
-        for one in part_confusions(matrix, names, objects)
+        (pair.object, pair.part, pair.predicted, _number(pair.share), pair.pixels)
+        for pair in part_confusions(matrix, names, objects)
     )
     return csv_text(("object", "part", "predicted", "share", "pixels"), rows).encode(
         errors="replace"
@@ -45,39 +45,39 @@ def confusion_table(
 
 def section(rows: Sequence[Row]) -> Section:
     """A row for each data set and head of interest, in percent."""
-    found: dict[str, list[Row]] = {}
+    heads_of: dict[str, list[Row]] = {}
     for row in select(rows, task=TASK, metric="mIoU", group=""):
-        found.setdefault(row.data, []).append(row)
+        heads_of.setdefault(row.data, []).append(row)
     return Section(
         ("segmentation", "mIoU", "95 % interval", "mAcc", "aAcc", "classes, best and worst"),
-        [line for heads in found.values() for line in _lines(rows, heads)],
+        [line for heads in heads_of.values() for line in _lines(rows, heads)],
     )
 
 
 def _lines(rows: Sequence[Row], heads: Sequence[Row]) -> Iterator[tuple[str, ...]]:
-    """Of one data set: all heads but those on one block, and the best and last of these.
+    """Yields the lines of one data set: all heads, but of those on one block only the best and the last.
 
     Args:
       rows: All results.
       heads: The mIoU of each head.
     """
     single = [row for row in heads if row.head.startswith("block")]
-    said = {}
+    remarks = {}
     if single:
-        said[single[-1].head] = "the last block alone"
+        remarks[single[-1].head] = "the last block alone"
         best = max(single, key=lambda row: row.value)
         last = best is single[-1]
-        said[best.head] = "the best block alone" + (", the last" if last else "")
+        remarks[best.head] = "the best block alone" + (", the last" if last else "")
     for number, row in enumerate(heads):
-        if row in single and row.head not in said and number:
+        if row in single and row.head not in remarks and number:
             continue
-        others = [one(rows, *row.key._replace(metric=metric)) for metric in ("mAcc", "aAcc")]
+        others = [find_row(rows, *row.key._replace(metric=metric)) for metric in ("mAcc", "aAcc")]
         yield (
             f"{row.data}, {row.head}",
             percent(row.value),
             interval(row),
-            *("–" if found is None else percent(found.value) for found in others),
-            said.get(row.head, "") if number else _best_and_worst(rows, row),
+            *("–" if other is None else percent(other.value) for other in others),
+            remarks.get(row.head, "") if number else _best_and_worst(rows, row),
         )
 
 
@@ -92,5 +92,5 @@ def _best_and_worst(rows: Sequence[Row], head: Row) -> str:
 
 
 def _number(value: float) -> str:
-    """With six digits; empty where there is none."""
+    """Six digits; "" for NaN."""
     return "" if np.isnan(value) else f"{value:.6f}"

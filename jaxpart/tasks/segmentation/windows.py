@@ -1,12 +1,10 @@
 """Sliding windows: which windows cover an image, and how their logits become one prediction.
 
-The published test (mmseg `EncoderDecoder.slide_inference`) upsamples the logits of every window to
-the crop, adds them up in an array of the image's size, divides by the number of windows at each
-pixel and resizes the mean to the original size. All of this is linear, and since windows lie on a
-grid it is separable: the logits of the original image are `down @ Z @ across.T`, where Z holds the
-windows' logits at feature resolution side by side and `down` and `across` are small matrices of the
-sizes alone. So full-size logits are made a few rows at a time, and only as long as the argmax
-needs them.
+The published test (mmseg `EncoderDecoder.slide_inference`) upsamples the logits of every window to the
+crop, averages overlapping windows and resizes the result to the original size. All of this is linear and,
+since windows lie on a grid, separable: the logits of the original image are `down @ Z @ across.T`, where Z
+has the windows' logits at feature resolution side by side, and `down` and `across` are small matrices that
+depend only on the sizes. So full-size logits are computed a few rows at a time, just for the argmax.
 """
 
 from __future__ import annotations
@@ -27,23 +25,23 @@ _BLOCK_ELEMENTS = 8_000_000
 
 
 def spans(size: int, crop: int, stride: int) -> list[tuple[int, int]]:
-    """The windows along one axis, the last one moved back to end at the border.
+    """The windows along one axis; the last one is shifted back to end at the border.
 
     Args:
       size: Pixels along the axis.
-      crop: Pixels of a window; where the image is smaller, its one window is the whole image.
-      stride: Pixels from one window to the next, 1 … crop.
+      crop: Pixels of a window; a smaller image has one window, the whole image.
+      stride: Pixels between windows, 1 … crop.
 
     Returns:
       (start, stop) of each window, ascending; together they cover 0 … size.
 
     Raises:
-      JaxpartError: If the stride leaves gaps.
+      JaxpartError: The stride leaves gaps.
     """
     if not 1 <= stride <= crop:
         raise JaxpartError(
-            f"Windows of {crop} pixels at a stride of {stride} do not cover an image: give a "
-            f"stride of 1 to {crop}."
+            f"windows of {crop} pixels at a stride of {stride} do not cover an image; give a stride of "
+            f"1 to {crop}"
         )
     count = max(size - crop + stride - 1, 0) // stride + 1
     stops = [min(index * stride + crop, size) for index in range(count)]
@@ -53,18 +51,18 @@ def spans(size: int, crop: int, stride: int) -> list[tuple[int, int]]:
 def windows(
     size: tuple[int, int], crop: tuple[int, int], stride: tuple[int, int]
 ) -> Int64[np.ndarray, "windows 4"]:
-    """The windows of an image, row by row (mmseg's order).
+    """The windows of an image in row-major order, as in mmseg.
 
     Args:
       size: (height, width) of the image.
       crop: (height, width) of a window.
-      stride: (down, across).
+      stride: (vertical, horizontal) stride.
 
     Returns:
       (top, bottom, left, right) of each window, bottom and right exclusive.
 
     Raises:
-      JaxpartError: If a stride leaves gaps.
+      JaxpartError: A stride leaves gaps.
     """
     rows, columns = (spans(*axis) for axis in zip(size, crop, stride, strict=True))
     return np.asarray([(*row, *column) for row in rows for column in columns], np.int64)
@@ -74,24 +72,23 @@ def windows(
 def axis_weights(
     size: int, target: int, crop: int, stride: int, grid: int
 ) -> Float32[np.ndarray, "target windows*grid"]:
-    """Upsampling to the crop, mean over windows and resize to the target, as one matrix per axis.
+    """Upsampling to the crop, mean over windows and resizing to the target as one matrix per axis.
 
-    A window clipped by an image smaller than the crop has fewer patches (what is left of a patch
-    at the border belongs to none, as in a convolution of that stride); the rest of its grid has
-    zero weight.
+    A window clipped by an image smaller than the crop has fewer patches (an incomplete patch at the border
+    is dropped, as in a convolution of that stride); the rest of its grid has weight zero.
 
     Args:
       size: Pixels of the image along the axis.
       target: Pixels of the prediction.
       crop: Pixels of a window.
-      stride: Pixels from one window to the next.
+      stride: Pixels between windows.
       grid: Logits of a window along the axis.
 
     Returns:
-      Rows that sum to 1; read-only, since it is kept for the next image of this size.
+      A matrix whose rows sum to 1; read-only, since it is cached.
 
     Raises:
-      JaxpartError: If the stride leaves gaps or the image is smaller than one patch.
+      JaxpartError: The stride leaves gaps, or the image is smaller than one patch.
     """
     cover = spans(size, crop, stride)
     weights = np.zeros((size, len(cover), grid))
@@ -99,11 +96,11 @@ def axis_weights(
         used = (stop - start) * grid // crop
         if not used:
             raise JaxpartError(
-                f"An image side of {size} pixels is smaller than one patch of {crop // grid}: "
-                "leave the image out or resize it to more."
+                f"an image side of {size} pixels is smaller than one patch of {crop // grid}; remove "
+                "the image or resize it"
             )
         weights[start:stop, index, :used] = interpolation_weights(used, stop - start)
-    # Every window adds rows that sum to 1, so the sum is how many windows a pixel lies in.
+    # The rows of every window sum to 1, so the sum is the number of windows that contain a pixel.
     weights /= weights.sum((1, 2), keepdims=True).round()
     resize = interpolation_weights(size, target).astype(np.float64)
     merged = (resize @ weights.reshape(size, -1)).astype(np.float32)
@@ -115,7 +112,7 @@ def axis_weights(
 def side_by_side(
     logits: Float32[Array, "heads down across height width classes"],
 ) -> Float32[Array, "heads down*height across*width classes"]:
-    """An image's windows in their grid, as `full_logits` and what builds on it read them."""
+    """Arranges an image's windows side by side, for `full_logits`."""
     heads, down, across, height, width, classes = logits.shape
     ordered = logits.transpose(0, 1, 3, 2, 4, 5)
     return ordered.reshape(heads, down * height, across * width, classes)
@@ -130,7 +127,7 @@ def full_logits(
 
     Args:
       source: From `side_by_side`.
-      down: The wanted rows of `axis_weights` of the vertical axis.
+      down: These rows of `axis_weights` of the vertical axis.
       across: `axis_weights` of the horizontal axis.
     """
     narrow = jnp.einsum("ri,nijc->nrjc", down, source, precision=PRECISION)
@@ -143,18 +140,18 @@ def predict_rows(
     down: Float32[Array, "rows i"],
     across: Float32[Array, "columns j"],
 ) -> UInt8[Array, "heads rows columns"]:
-    """The class of every pixel of some rows: the first of the largest logits.
+    """The class with the largest logit (the first of ties) for every pixel of some rows.
 
     Args:
       source: From `side_by_side`; at most 255 classes.
-      down: The wanted rows of `axis_weights` of the vertical axis.
+      down: These rows of `axis_weights` of the vertical axis.
       across: `axis_weights` of the horizontal axis.
     """
 
-    def one_head(one):
-        return full_logits(one[None], down, across)[0].argmax(-1).astype(jnp.uint8)
+    def predict(head):
+        return full_logits(head[None], down, across)[0].argmax(-1).astype(jnp.uint8)
 
-    return jax.lax.map(one_head, source)
+    return jax.lax.map(predict, source)
 
 
 @jax.jit
@@ -170,5 +167,5 @@ def count_rows(
 
 
 def rows_per_block(columns: int, classes: int) -> int:
-    """How many rows of full-size logits to make at a time: a multiple of 8, at most 64."""
+    """Number of rows of full-size logits to compute at once: a multiple of 8, at most 64."""
     return int(np.clip(_BLOCK_ELEMENTS // (columns * classes) // 8 * 8, 8, 64))

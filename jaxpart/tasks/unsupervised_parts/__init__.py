@@ -1,1 +1,1 @@
-"""Unsupervised parts: what clusters of patch tokens have to do with annotated keypoints."""
+"""Unsupervised parts: clusters of patch tokens, evaluated with annotated keypoints."""

@@ -1,4 +1,4 @@
-"""Images of a data set in squares, with what is annotated of them: keypoints, boxes, and foreground."""
+"""Images of a data set as squares, with their keypoints, boxes and foreground."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ from jaxpart.errors import JaxpartError
 from jaxpart.labels import IGNORE
 
 MaskOf = Callable[[Record], Bool[np.ndarray, "height width"]]
-"""The pixels of the foreground of an image."""
+"""Reads the foreground of an image."""
 
 _KINDS = ("object", "part")
 LAYOUT: Layout = "centred"
 _FOREGROUND_GREY = 255
-"""Of a segmentation of CUB-200-2011; less is what not all annotators took for the bird."""
+"""Foreground in CUB-200-2011's segmentations; lower values mark pixels on which annotators disagree."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Annotated:
-    """Images in squares of `side` pixels, of which all coordinates are.
+    """Images as squares of `side` pixels, with all coordinates in these pixels.
 
     Attributes:
       source: The images.
-      side: Of the squares, pixels.
-      pictures: Left and upper edge, width and height of each picture in its square.
-      boxes: x and y of the corner, width and height of the object of each image.
-      image: The image of each visible keypoint, those of all objects together.
-      part: The number of each, from 0 in the order of the part ids.
-      xy: Where it lies.
-      points: The keypoints of each image that shows those of one object; of others 0.
-      visible: Which of these count.
-      masks: Which cells of a grid are foreground, at least by half, row by row; by (rows, columns).
-        None: the data have no masks.
+      side: Side of the squares, pixels.
+      pictures: (left, top, width, height) of each image in its square.
+      boxes: (left, top, width, height) of each image's object.
+      image: The image of each visible keypoint, of all objects.
+      part: The part of each visible keypoint, from 0 in the order of the part ids.
+      xy: Position of each visible keypoint.
+      points: The keypoints of images with keypoints of one object; 0 for other images.
+      visible: Which of `points` count.
+      masks: Cells of each grid (rows, columns) that are at least half foreground, in row-major order. None
+        if the data set has no masks.
     """
 
     source: Source
@@ -65,7 +65,7 @@ class Annotated:
     masks: Mapping[Grid, Bool[np.ndarray, "image cell"]] | None
 
     def inside(self, grid: Grid) -> Bool[np.ndarray, "image cell"]:
-        """The cells whose centre lies in the picture, and not on the black beside it."""
+        """The cells whose centre lies in the image, not in the black padding."""
         rows, columns = ((np.arange(cells) + 0.5) * (self.side / cells) for cells in grid)
         left, top, width, height = (v[:, None] for v in self.pictures.T)
         across = (columns >= left) & (columns < left + width)
@@ -75,7 +75,7 @@ class Annotated:
     def in_boxes(
         self, xy: Float64[np.ndarray, "image part 2"]
     ) -> Float64[np.ndarray, "image part 2"]:
-        """Points of each image from the corner of its object's box, in shares of its width and height."""
+        """Points of each image relative to the corner, width and height of its object's box."""
         return (xy - self.boxes[:, None, :2]) / self.boxes[:, None, 2:]
 
 
@@ -84,8 +84,8 @@ class Opened(NamedTuple):
 
     Attributes:
       source: The images.
-      boxes: x, y, width and height of the object of each, pixels; None: the object is the picture.
-      mask_of: Reads the foreground of an image; None: there are no masks.
+      boxes: (left, top, width, height) of each image's object, pixels; None: the whole image.
+      mask_of: Reads the foreground of an image; None if there are no masks.
     """
 
     source: Source
@@ -94,11 +94,11 @@ class Opened(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The data set and the split."""
+        """Data set and split."""
         return f"{self.source.info.name} ({self.source.info.split})"
 
-    def some(self, numbers: Int[np.ndarray, " image"]) -> Opened:
-        """Of some images alone."""
+    def subset(self, numbers: Int[np.ndarray, " image"]) -> Opened:
+        """A subset of the images."""
         boxes = None if self.boxes is None else self.boxes[numbers]
         return self._replace(source=Subset(self.source, numbers.tolist()), boxes=boxes)
 
@@ -106,8 +106,8 @@ class Opened(NamedTuple):
 def open_annotated(name: str, split: str, data: Any) -> Opened:
     """Opens a split of a data set.
 
-    Boxes are known of the official folder of CUB-200-2011, and masks where segmentations.tgz is unpacked
-    there; the masks of other sets are their objects', or else all their parts'.
+    Only CUB-200-2011's official folder has boxes, and masks if segmentations.tgz is unpacked there; masks
+    of other data sets are those of objects, else of all parts.
 
     Args:
       name: A key of `jaxpart.data.sets.SETS`.
@@ -141,17 +141,17 @@ def _segmentation(folder: pathlib.Path) -> MaskOf:
 def annotated(
     opened: Opened, side: int, grids: Sequence[Grid], advance: Callable[[int], None]
 ) -> Annotated:
-    """Reads what is annotated of the images of a source.
+    """Reads the annotations of images.
 
     Args:
       opened: The images.
-      side: Of the squares, pixels.
-      grids: In which the foreground is wanted.
-      advance: Is told of each image.
+      side: Side of the squares, pixels.
+      grids: Grids of the foreground.
+      advance: Called after each image.
 
     Raises:
-      JaxpartError: No keypoint is visible, an image or a mask cannot be read, or a mask is not of its
-        image's size.
+      JaxpartError: No keypoint is visible, an image or a mask cannot be read, or a mask has another size
+        than its image.
     """
     source, boxes, mask_of = opened
     column = {part: number for number, part in enumerate(sorted(source.info.part_names))}
@@ -177,23 +177,23 @@ def annotated(
             placed[index] = boxes[index] * scale
             placed[index, :2] += corner
         if mask is not None:
-            for grid, found in masks.items():
+            for grid, of_grid in masks.items():
                 cells = cv2.resize(mask, grid[::-1], interpolation=cv2.INTER_AREA)
-                found[index] = cells.ravel() >= 0.5
-        known = source.annotation(index).keypoints
-        if known is not None and known.visible.any():
-            seen = known.visible
-            points_xy = known.xy[seen] * scale + corner
-            of = np.array([column[part] for part in known.part[seen].tolist()])
-            images.append(np.full(len(of), index))
-            parts.append(of)
-            xys.append(points_xy)
-            if len(np.unique(known.instance[seen])) == 1:
-                points[index, of], visible[index, of] = points_xy, True
+                of_grid[index] = cells.ravel() >= 0.5
+        keypoints = source.annotation(index).keypoints
+        if keypoints is not None and keypoints.visible.any():
+            seen = keypoints.visible
+            xy = keypoints.xy[seen] * scale + corner
+            columns = np.array([column[part] for part in keypoints.part[seen].tolist()])
+            images.append(np.full(len(columns), index))
+            parts.append(columns)
+            xys.append(xy)
+            if len(np.unique(keypoints.instance[seen])) == 1:
+                points[index, columns], visible[index, columns] = xy, True
         advance(1)
     if not images:
         raise JaxpartError(
-            f"no keypoint of {opened.name} is visible in {len(source)} images; there is nothing to measure"
+            f"no keypoint of {opened.name} is visible in {len(source)} images; there is nothing to evaluate"
         )
     return Annotated(
         source=source,
@@ -212,7 +212,7 @@ def annotated(
 def _squared(
     mask: Bool[np.ndarray, "height width"], name: str, size: tuple[int, int], side: int
 ) -> np.ndarray:
-    """The share of each pixel of the square that is foreground, float32."""
+    """The share of foreground in each pixel of the square, float32."""
     if mask.shape != size[::-1]:
         raise JaxpartError(
             f"the mask of {name} is {mask.shape[1]} × {mask.shape[0]} pixels, and the image "

@@ -1,4 +1,4 @@
-"""What parts that nobody named are to keypoints: the part at each, and how well their centres tell them."""
+"""Scores of unsupervised parts at keypoints: agreement of labels, and regression from part centres."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from jaxpart.tasks.unsupervised_parts.part_maps import centres, shown_parts, val
 
 
 class AtKeypoints(NamedTuple):
-    """What the parts of a split are to its keypoints.
+    """The parts at the keypoints of a split.
 
     Attributes:
-      centres: x and y of each part from the corner of the box, in shares of its sides.
-      shown: Which parts an image shows.
-      whole: The label at each keypoint: a part, or after the last one the background.
-      parts: The part at each, wherever the foreground is.
+      centres: x and y of each part, relative to the object's box.
+      shown: Which parts each image shows.
+      whole: The label at each keypoint: a part, or the number of parts for the background.
+      parts: The part at each keypoint, ignoring the foreground.
     """
 
     centres: Float64[np.ndarray, "image part 2"]
@@ -41,76 +41,76 @@ def at_keypoints(
     grid: Grid,
     parts: int,
 ) -> AtKeypoints:
-    """Looks parts up at the keypoints of a split.
+    """Reads the parts at the keypoints of a split.
 
     Args:
-      images: With their keypoints.
-      labels: The part of each token, row by row.
-      foreground: Which tokens count.
-      grid: Of the tokens.
-      parts: How many there are.
+      images: The images with their keypoints.
+      labels: The part of each token, in row-major order.
+      foreground: Which tokens are foreground.
+      grid: Grid of the tokens.
+      parts: Number of parts.
     """
     size = images.side, images.side
     one_hot = np.eye(parts + 1, dtype=np.float32)
     middles, shown = np.zeros((len(labels), parts, 2)), np.zeros((len(labels), parts), bool)
     whole, alone = (np.zeros(len(images.xy), np.int64) for _ in range(2))
     each = labels.shape[1] * (parts + 1) * images.points.shape[1]  # a map for every keypoint
-    for some in blocks(len(labels), each):
-        of_cells = labels[some]
-        with_rest = np.where(foreground[some], of_cells, parts)
+    for block in blocks(len(labels), each):
+        of_cells = labels[block]
+        with_rest = np.where(foreground[block], of_cells, parts)
         maps, bare = (
             np.moveaxis(one_hot[cells].reshape(len(cells), *grid, -1), 3, 1)
             for cells in (with_rest, of_cells)
         )
-        middles[some] = centres(maps[:, :parts], size)
-        shown[some] = shown_parts(maps[:, :parts])
-        mine = (images.image >= some.start) & (images.image < some.stop)
-        for channels, found in ((maps, whole), (bare[:, :parts], alone)):
-            at = values_at(channels, images.image[mine] - some.start, images.xy[mine], size)
-            found[mine] = at.argmax(axis=1)
+        middles[block] = centres(maps[:, :parts], size)
+        shown[block] = shown_parts(maps[:, :parts])
+        points = (images.image >= block.start) & (images.image < block.stop)
+        for channels, result in ((maps, whole), (bare[:, :parts], alone)):
+            number, xy = images.image[points] - block.start, images.xy[points]
+            result[points] = values_at(channels, number, xy, size).argmax(axis=1)
     return AtKeypoints(images.in_boxes(middles), shown, whole, alone)
 
 
 def part_errors(
-    fit_images: Annotated, fit: AtKeypoints, images: Annotated, found: AtKeypoints
+    fit_images: Annotated, fit: AtKeypoints, images: Annotated, test: AtKeypoints
 ) -> Float64[np.ndarray, "image part"]:
-    """How far each keypoint lies from where the parts put it, see `keypoint_errors`.
+    """Distance of each keypoint from its prediction by the parts, see `keypoint_errors`.
 
     Args:
-      fit_images: The images to which the regression is fitted.
+      fit_images: The training images of the regression.
       fit: Their parts.
-      images: Those that are measured.
-      found: Their parts.
+      images: The test images.
+      test: Their parts.
     """
     return keypoint_errors(
         fit.centres,
         fit_images.in_boxes(fit_images.points),
         fit_images.visible,
-        found.centres,
+        test.centres,
         images.in_boxes(images.points),
         images.visible,
         fit_active=fit.shown,
-        active=found.shown,
+        active=test.shown,
     )
 
 
 def part_scores(
     row: Callable[..., Row],
     images: Annotated,
-    found: AtKeypoints,
+    parts: AtKeypoints,
     errors: Float64[np.ndarray, "image part"],
     error: str,
 ) -> Iterator[Row]:
     """Yields "NMI", "ARI", "FG-NMI", "FG-ARI" and the mean error, with 95 % intervals over images.
 
     Args:
-      row: Makes a row of a metric, a value, low and high.
-      images: The images that were measured.
-      found: Their parts.
-      errors: Of `part_errors`.
-      error: What the metric of these is called.
+      row: Makes a row from a metric, a value, low and high.
+      images: The test images.
+      parts: Their parts.
+      errors: The result of `part_errors`.
+      error: Name of the metric of the mean error.
     """
-    for prefix, labels in (("", found.whole), ("FG-", found.parts)):
+    for prefix, labels in (("", parts.whole), ("FG-", parts.parts)):
         score = agreement(images.part, labels, images.image)
         low, high = score.nmi_interval
         yield row(f"{prefix}NMI", score.nmi, low=low, high=high)

@@ -1,4 +1,4 @@
-"""Parts as clusters of patch tokens: k-means and NMF, fitted to some tokens and found in all."""
+"""Parts as clusters of patch tokens: k-means and NMF, fitted to a sample of tokens and applied to all."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ Method = Literal["kmeans", "nmf"]
 METHODS: tuple[Method, ...] = ("kmeans", "nmf")
 
 Read = Callable[[slice], Float32[np.ndarray, "image cell channel"]]
-"""The tokens of some images."""
+"""Reads the tokens of some images."""
 
 PartsOf = Callable[[Float32[np.ndarray, "token channel"]], Int[np.ndarray, " token"]]
-"""The part that each token belongs to, from 0."""
+"""Assigns each token to a part, from 0."""
 
 _Key = TypeVar("_Key", bound=Hashable)
 
 _BLOCK_VALUES = 1 << 24
-"""Of tokens, in memory at a time beside those that are fitted."""
+"""Number of values in memory at once, besides the sample for fitting."""
 _UPDATES = 200
-"""Of NMF, at most: scikit-learn's default."""
+"""Maximum of NMF updates: scikit-learn's default."""
 
 
 def blocks(images: int, values: int) -> Iterator[slice]:
-    """All images, as many at a time as memory should hold.
+    """Divides images into blocks of bounded memory.
 
     Args:
-      images: How many there are.
-      values: Of each.
+      images: Number of images.
+      values: Number of values of each image.
     """
     step = max(1, _BLOCK_VALUES // max(1, values))
     for start in range(0, images, step):
@@ -43,26 +43,26 @@ def blocks(images: int, values: int) -> Iterator[slice]:
 def drawn_tokens(
     read: Read, where: Bool[np.ndarray, "image cell"], channels: int, most: int, seed: int
 ) -> Float32[np.ndarray, "token channel"]:
-    """Tokens of the foreground, in the order of the images.
+    """A random sample of foreground tokens, in the order of the images.
 
     Args:
-      read: The tokens of all cells.
+      read: Reads the tokens of all cells.
       where: The foreground.
-      channels: Of a token.
-      most: So many are drawn by the seed, if there are more.
-      seed: Of the drawing.
+      channels: Channels of a token.
+      most: Limit of tokens.
+      seed: Seed of the sampling.
     """
     chosen = np.flatnonzero(where)
     if len(chosen) > most:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))
     cells = where.shape[1]
-    found = np.empty((len(chosen), channels), np.float32)
-    for some in blocks(len(where), cells * channels):
-        first, last = np.searchsorted(chosen, (some.start * cells, some.stop * cells))
+    sample = np.empty((len(chosen), channels), np.float32)
+    for block in blocks(len(where), cells * channels):
+        first, last = np.searchsorted(chosen, (block.start * cells, block.stop * cells))
         if last > first:
-            tokens = read(some).reshape(-1, channels)
-            found[first:last] = tokens[chosen[first:last] - some.start * cells]
-    return found
+            tokens = read(block).reshape(-1, channels)
+            sample[first:last] = tokens[chosen[first:last] - block.start * cells]
+    return sample
 
 
 def fit_parts(
@@ -73,21 +73,21 @@ def fit_parts(
     restarts: int,
     seed: int,
 ) -> PartsOf:
-    """Divides tokens into parts, by scikit-learn.
+    """Divides tokens into parts, with scikit-learn.
 
-    "kmeans": Lloyd's algorithm from k-means++, the best of several starts. "nmf": the tokens, cut off below
-    0, as non-negative weights of as many non-negative factors (multiplicative updates of the squared
-    error); a token belongs to the factor that makes up most of it.
+    "kmeans": Lloyd's algorithm from k-means++, the best of several restarts. "nmf": tokens, clipped at 0,
+    are factorised into non-negative weights and factors (multiplicative updates, squared error); a token
+    belongs to the factor with the largest contribution.
 
     Args:
-      tokens: What the parts are fitted to; at least as many as parts.
+      tokens: The tokens to fit, at least as many as parts.
       method: See above.
-      parts: How many.
-      restarts: Starts of k-means.
-      seed: Of the starts.
+      parts: Number of parts.
+      restarts: Restarts of k-means.
+      seed: Seed of the initialisation.
 
     Returns:
-      What tells the parts of any tokens.
+      A function that assigns any tokens to parts.
     """
     from sklearn.cluster import KMeans  # slow to import, as all of scikit-learn
     from sklearn.decomposition import NMF
@@ -98,7 +98,7 @@ def fit_parts(
         _quietly(model.fit, tokens)
         return model.predict
     positive = np.maximum(tokens, 0)
-    if not positive.any():  # scikit-learn refuses such tokens
+    if not positive.any():  # scikit-learn raises for such tokens
         return lambda tokens: np.zeros(len(tokens), np.int64)
     model = NMF(parts, solver="mu", max_iter=_UPDATES, random_state=seed)
     _quietly(model.fit, positive)
@@ -117,23 +117,23 @@ def labelled(
     """The part of every token by each model; tokens are read once.
 
     Args:
-      models: Of `fit_parts`.
-      read: The tokens of all cells.
-      images: How many there are.
-      grid: Of the tokens.
-      channels: Of a token.
+      models: Results of `fit_parts`.
+      read: Reads the tokens of all cells.
+      images: Number of images.
+      grid: Grid of the tokens.
+      channels: Channels of a token.
     """
     cells = grid[0] * grid[1]
-    found = {key: np.zeros((images, cells), np.int16) for key in models}
-    for some in blocks(images, cells * channels):
-        tokens = read(some).reshape(-1, channels)
+    labels = {key: np.zeros((images, cells), np.int16) for key in models}
+    for block in blocks(images, cells * channels):
+        tokens = read(block).reshape(-1, channels)
         for key, parts_of in models.items():
-            found[key][some] = parts_of(tokens).reshape(-1, cells)
-    return found
+            labels[key][block] = parts_of(tokens).reshape(-1, cells)
+    return labels
 
 
 def _quietly(function: Callable[[np.ndarray], Any], tokens: np.ndarray) -> Any:
-    """Without the warnings of tokens that are alike or 0, and of updates that stop at the limit."""
+    """Calls a function without warnings about equal or zero tokens, or about convergence."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
@@ -142,5 +142,5 @@ def _quietly(function: Callable[[np.ndarray], Any], tokens: np.ndarray) -> Any:
 
 
 def unit(tokens: Float[np.ndarray, "*token channel"]) -> Float[np.ndarray, "*token channel"]:
-    """Tokens of length 1; zeros stay."""
+    """Tokens normalised to length 1, except zeros."""
     return tokens / np.maximum(np.linalg.norm(tokens, axis=-1, keepdims=True), 1e-10)

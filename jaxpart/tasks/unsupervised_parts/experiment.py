@@ -1,8 +1,8 @@
-"""Parts that nobody named: clusters of the patch tokens of every block, against annotated keypoints.
+"""Unsupervised parts: clusters of the patch tokens of every block, evaluated with annotated keypoints.
 
-Tokens of the training split's foreground are divided into K parts; every token of the test split gets the
-nearest. How much a part at a keypoint tells of which keypoint it is (NMI, ARI), and how far the centres of
-parts tell where keypoints lie, is measured as PDiscoNet does it (docs/tasks/parts.md).
+Foreground tokens of the training split are clustered to K parts, and every token of the test split is
+assigned to one. As in PDiscoNet, the scores are the agreement of parts and keypoint labels (NMI, ARI), and
+the error of keypoints regressed from the parts' centres (docs/tasks/parts.md).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from jaxpart.features.pixels import PIXELS, SIDE, neighbourhoods
 from jaxpart.features.representations import check_representations, tokens_grid
 from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.rows import Key, Row, one, select
+from jaxpart.runs.rows import Key, Row, find_row, select
 from jaxpart.runs.table import Section, interval, percent
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.plans import Need, Plan, check_kept_order, side_of
@@ -59,9 +59,9 @@ _Cells = Bool[np.ndarray, "image cell"]
 def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[UnsupervisedParts]:
     """Unsupervised parts on every data set of a configuration: see `jaxpart.tasks.Task`."""
     options = config[_TASK]
-    every = tuple(f"block{i}/tokens" for i in range(encoder.depth))
-    names = tuple(options.representations) or (*every, "tokens")
-    last = every[-1] if every else "tokens"
+    every_block = tuple(f"block{i}/tokens" for i in range(encoder.depth))
+    names = tuple(options.representations) or (*every_block, "tokens")
+    last = every_block[-1] if every_block else "tokens"
     check_kept_order(config, "unsupervised_parts")
     check_representations(encoder, (*names, last), tokens=True)
     side = side_of(encoder, options.pixels, f"config.{_TASK}.pixels")
@@ -83,21 +83,20 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[U
             )
         cut_by = last if options.foreground == SPECTRAL or not masked else ""
         every_grid = list(dict.fromkeys((*grids.values(), _PIXEL_GRID)))
-        both = []
-        for opened in (train, test):
+        splits = {}
+        for key, opened in (("fit", train), ("test", test)):
             progress.say_once(opened.source.info.remarks)
             numbers = np.random.default_rng(config.seed).permutation(len(opened.source))
-            some = opened.some(np.sort(numbers[: options.images or None]))
-            with progress.bar(f"{some.name}: annotations", len(some.source)) as advance:
-                both.append(annotated(some, side, every_grid, advance))
-        fit, measured = both
-        wanted = tuple(dict.fromkeys((*names, *((cut_by,) if cut_by else ()), PIXELS)))
+            subset = opened.subset(np.sort(numbers[: options.images or None]))
+            with progress.bar(f"{subset.name}: annotations", len(subset.source)) as advance:
+                splits[key] = annotated(subset, side, every_grid, advance)
+        needed = tuple(dict.fromkeys((*names, *((cut_by,) if cut_by else ()), PIXELS)))
         yield UnsupervisedParts(
             what=f"{name}/{_TASK}",
-            sources=(fit.source, measured.source),
+            sources=tuple(split.source for split in splits.values()),
             data=name,
-            fit=fit,
-            test=measured,
+            fit=splits["fit"],
+            test=splits["test"],
             names=names,
             grids=grids,
             prefix=len(encoder.prefix),
@@ -110,28 +109,28 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[U
             seed=config.seed,
             pictures=options.pictures,
             needs={
-                split: Need(
+                key: Need(
                     encoder,
-                    square_view(one.source, size=side, layout=LAYOUT),
-                    wanted,
+                    square_view(split.source, size=side, layout=LAYOUT),
+                    needed,
                     options.batch_size,
                     "raise",
                 )
-                for split, one in (("fit", fit), ("test", measured))
+                for key, split in splits.items()
             },
         )
 
 
 class _Subject(NamedTuple):
-    """What is divided into parts.
+    """Tokens to divide into parts.
 
     Attributes:
-      name: A representation, or a baseline's name.
-      grid: Of its tokens.
-      channels: Of a token.
-      methods: What divides them.
-      fit: The tokens of images of the training split.
-      test: Those of the test split.
+      name: A representation or a baseline.
+      grid: Grid of its tokens.
+      channels: Channels of a token.
+      methods: Clustering methods.
+      fit: Reads the tokens of the training split.
+      test: Reads the tokens of the test split.
     """
 
     name: str
@@ -144,23 +143,23 @@ class _Subject(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class UnsupervisedParts(Plan):
-    """Clusters of tokens against keypoints.
+    """Clusters of tokens, evaluated with keypoints.
 
     Attributes:
-      data: What rows call the data set.
-      fit: The images that parts, and the regression to keypoints, are fitted to.
-      test: The images that are measured.
+      data: Name of the data set in rows.
+      fit: Training images, for parts and for the regression to keypoints.
+      test: Test images.
       names: Representations, all tokens of an image.
-      grids: Of the patch tokens of each.
-      prefix: Tokens before those of patches.
-      cut_by: The representation whose normalised cut is the foreground; "": masks are.
-      reference: What the error of a keypoint is a share of: the "box" or the "image".
-      methods: What divides tokens.
-      parts: Into how many.
-      tokens: At most so many are fitted to.
-      restarts: Starts of k-means.
-      seed: Draws tokens and starts.
-      pictures: Test images whose parts are kept to be drawn.
+      grids: Grid of the patch tokens of each representation.
+      prefix: Number of tokens before the patch tokens.
+      cut_by: The representation whose normalised cut is the foreground; "": masks.
+      reference: Unit of the keypoint errors: the "box" or the "image".
+      methods: Clustering methods.
+      parts: Numbers of parts.
+      tokens: Limit of tokens to fit.
+      restarts: Restarts of k-means.
+      seed: Seed of sampling and restarts.
+      pictures: Number of test images whose parts are stored for figures.
     """
 
     data: str
@@ -181,15 +180,15 @@ class UnsupervisedParts(Plan):
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
     ) -> Iterator[Row]:
-        """Yields "fit images", "images" and "keypoints"; "foreground", the share of tokens that are, with
-        "masks" or "spectral" as its head, and of the latter the "foreground IoU" where there are masks;
-        and of each representation, after `same_position` and pixels, for each method and number of parts
-        (the head, "kmeans@8"): "NMI" and "ARI" of parts and background at keypoints, "FG-NMI" and
-        "FG-ARI" of parts alone, and "keypoint error, box" as a share of the box ("…, image" where there
-        are none), with 95 % intervals over images.
+        """Yields "fit images", "images" and "keypoints"; the share of "foreground" tokens, with the head
+        "masks" or "spectral", and for the latter its "foreground IoU" if there are masks; and for
+        `same_position`, pixels and each representation, with each method and number of parts (the head,
+        "kmeans@8"): "NMI" and "ARI" of parts and background at keypoints, "FG-NMI" and "FG-ARI" of parts
+        only, and "keypoint error, box" relative to the box ("…, image" without boxes), with 95 %
+        intervals over images.
 
-        Writes unsupervised_parts_DATA.npz, by `jaxpart.runs.items`: the error of every keypoint of the test
-        split; and some of its "pictures" [picture, side, side, 3] with the part of each of their tokens,
+        Writes unsupervised_parts_DATA.npz (`jaxpart.runs.items`): the error of every keypoint of the test
+        split; and some of its images, "pictures" [picture, side, side, 3], with the part of each token,
         "parts" [picture, row, column], K for the background.
         """
         row = functools.partial(Row, self.data, _TASK)
@@ -229,13 +228,13 @@ class UnsupervisedParts(Plan):
                     shown = np.where(test[drawn], of_test[drawn], parts)
                     kept[key] = shown.reshape(-1, *subject.grid).astype(np.int16)
                     fitted = at_keypoints(self.fit, of_fit, fit, subject.grid, parts)
-                    found = at_keypoints(self.test, of_test, test, subject.grid, parts)
-                    errors = part_errors(self.fit, fitted, self.test, found)
-                    if not np.isnan(errors).all():  # else no image shows one object alone
+                    tested = at_keypoints(self.test, of_test, test, subject.grid, parts)
+                    errors = part_errors(self.fit, fitted, self.test, tested)
+                    if not np.isnan(errors).all():  # else no image shows a single object
                         of_keypoints = errors[self.test.image, self.test.part]
                         kept[key._replace(metric=self._error)] = of_keypoints
-                    named = functools.partial(row, head=head, representation=subject.name)
-                    yield from part_scores(named, self.test, found, errors, self._error)
+                    of_head = functools.partial(row, head=head, representation=subject.name)
+                    yield from part_scores(of_head, self.test, tested, errors, self._error)
                     advance(1)
         self._keep(workdir, kept, drawn)
 
@@ -248,7 +247,7 @@ class UnsupervisedParts(Plan):
             "images": self.test.image,
             "keypoints": self.test.part,
             "options": np.array(f"{self.reference}, {SPECTRAL if self.cut_by else MASKS}"),
-            "pictures": np.array([np.asarray(one) for one in view.read(drawn.tolist())], np.uint8),
+            "pictures": np.array(list(map(np.asarray, view.read(drawn.tolist()))), np.uint8),
         }
         workdir.file(items_file(_TASK, self.data), items_npz(items, kept))
 
@@ -265,38 +264,39 @@ class UnsupervisedParts(Plan):
             return images.masks
         own = self.grids[self.cut_by]
         inside = images.inside(own)
-        found = np.zeros(inside.shape, bool)
+        foreground = np.zeros(inside.shape, bool)
         read = self._reader(features[self.cut_by])
-        with progress.bar(f"{self.data} ({split}): foreground", len(found)) as advance:
-            for some in blocks(len(found), inside.shape[1] * features[self.cut_by].shape[-1]):
-                for number, tokens in zip(range(some.start, some.stop), read(some), strict=True):
-                    found[number] = normalised_cut(tokens, inside[number], own)
+        values = inside.shape[1] * features[self.cut_by].shape[-1]
+        with progress.bar(f"{self.data} ({split}): foreground", len(foreground)) as advance:
+            for block in blocks(len(foreground), values):
+                for number, tokens in zip(range(block.start, block.stop), read(block), strict=True):
+                    foreground[number] = normalised_cut(tokens, inside[number], own)
                     advance(1)
         return {
-            grid: regridded(found, own, grid, images.side)
+            grid: regridded(foreground, own, grid, images.side)
             for grid in (*self.grids.values(), _PIXEL_GRID)
         }
 
     def _reader(self, features: Features) -> Read:
-        return lambda some: unit(np.asarray(features[some][:, self.prefix :], np.float32))
+        return lambda images: unit(np.asarray(features[images][:, self.prefix :], np.float32))
 
     def _subjects(
         self, fit: Mapping[str, Features], test: Mapping[str, Features]
     ) -> Iterator[_Subject]:
         grid = self.grids[self.names[0]]
         baseline: tuple[Method, ...] = ("kmeans",)
-        subject_parts = (
+        positions = (
             functools.partial(_positions, images, grid) for images in (self.fit, self.test)
         )
-        yield _Subject(SAME_POSITION, grid, 2, baseline, *subject_parts)
-        colours = (lambda some, of=of: neighbourhoods(of[PIXELS][some]) for of in (fit, test))
+        yield _Subject(SAME_POSITION, grid, 2, baseline, *positions)
+        colours = (lambda images, of=of: neighbourhoods(of[PIXELS][images]) for of in (fit, test))
         yield _Subject(PIXELS, _PIXEL_GRID, 27, baseline, *colours)
         for name in self.names:
             read = (self._reader(of[name]) for of in (fit, test))
             yield _Subject(name, self.grids[name], fit[name].shape[-1], self.methods, *read)
 
     def _fitted(self, subject: _Subject, where: _Cells) -> dict[tuple[Method, int], PartsOf]:
-        """What finds the parts, by method and number of parts."""
+        """Fits the parts, by method and number of parts."""
         tokens = drawn_tokens(subject.fit, where, subject.channels, self.tokens, self.seed)
         if len(tokens) < max(self.parts):
             raise JaxpartError(
@@ -313,7 +313,7 @@ class UnsupervisedParts(Plan):
 
 
 def _positions(images: Annotated, grid: Grid, some: slice) -> np.ndarray:
-    """Where the centre of each cell lies in the picture of each image, in shares of its sides."""
+    """Position of each cell's centre relative to the sides of each image."""
     rows, columns = ((np.arange(cells) + 0.5) * (images.side / cells) for cells in grid)
     cell_centres = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(1, -1, 2)
     left, size = images.pictures[some, None, :2], images.pictures[some, None, 2:]
@@ -321,14 +321,14 @@ def _positions(images: Annotated, grid: Grid, some: slice) -> np.ndarray:
 
 
 def rules(encoder: FrozenEncoder, config: Any) -> Mapping[str, str]:
-    """How tokens are divided, see `jaxpart.tasks.Task`."""
-    said = {"kmeans": "tokens of length 1", "nmf": "tokens of length 1, cut off below 0"}
-    return {method: said[method] for method in config[_TASK].methods}
+    """Normalisation of tokens for each method, see `jaxpart.tasks.Task`."""
+    words = {"kmeans": "tokens of length 1", "nmf": "tokens of length 1, clipped at 0"}
+    return {method: words[method] for method in config[_TASK].methods}
 
 
 def section(rows: Sequence[Row]) -> Section:
-    """For each data set and head the baselines, the representation of the highest NMI, and the last one, in
-    percent."""
+    """For each data set and head the baselines, the representation with the highest NMI, and the last one,
+    in percent."""
     shown = []
     heads = dict.fromkeys((row.data, row.head) for row in select(rows, task=_TASK, metric="NMI"))
     for data, head in heads:
@@ -339,15 +339,12 @@ def section(rows: Sequence[Row]) -> Section:
             if row in own and row is not best and row is not own[-1]:
                 continue
             key = row.key
-            cells = [one(rows, *key._replace(metric=m)) for m in ("ARI", "FG-NMI")]
-            error = next(
-                (
-                    found
-                    for reference in ("box", "image")
-                    if (found := one(rows, *key._replace(metric=f"keypoint error, {reference}")))
-                ),
-                None,
+            cells = [find_row(rows, *key._replace(metric=m)) for m in ("ARI", "FG-NMI")]
+            errors = (
+                find_row(rows, *key._replace(metric=f"keypoint error, {reference}"))
+                for reference in ("box", "image")
             )
+            error = next(filter(None, errors), None)
             shown.append(
                 (
                     f"{data}, {head}, {_LABELS.get(row.representation, row.representation)}",

@@ -1,4 +1,4 @@
-"""Foreground without masks: a normalised cut of the patch tokens of an image, after TokenCut."""
+"""Foreground without masks: a normalised cut of an image's patch tokens, after TokenCut."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ _FEEBLE = 1e-5
 def normalised_cut(
     tokens: Float[np.ndarray, "cell channel"], inside: Bool[np.ndarray, " cell"], grid: Grid
 ) -> Bool[np.ndarray, " cell"]:
-    """The cells on the side of the normalised cut of one image's tokens that shuns its edges.
+    """Foreground by a normalised cut of one image's tokens: the side with fewer cells along its borders.
 
-    After TokenCut (Wang et al., CVPR 2022): tokens that are alike are linked by 1, others by 1e-5, and the
-    second generalised eigenvector of the graph's Laplacian is cut at its mean. TokenCut takes keys of DINO
-    for alike whose cosine is above 0.2, and the side with the largest absolute value for the object. The
-    tokens of other encoders may all be alike, and a few of odd length lead the eigenvector; so here tokens
-    of length 1 lose the image's mean and are alike if their cosine is positive, and the object is the side
-    that holds the smaller share of the cells along the picture's edges.
+    After TokenCut (Wang et al., CVPR 2022): edges between similar tokens have weight 1, others 1e-5, and
+    the second generalised eigenvector of the graph's Laplacian is thresholded at its mean. In TokenCut,
+    DINO's keys are similar if their cosine is above 0.2, and the object is the side with the largest
+    absolute value. With other encoders all tokens may be similar, and a few outliers may dominate the
+    eigenvector. So here tokens are normalised and centred per image and are similar if their cosine is
+    positive, and the object is the side with the smaller share of the cells along the image's borders.
 
     Args:
-      tokens: Of all cells, row by row.
-      inside: The cells of the picture, a rectangle; others are left out, and are background.
+      tokens: Tokens of all cells, in row-major order.
+      inside: The cells of the image, a rectangle; others are background.
       grid: Rows and columns.
     """
-    found = np.zeros(len(tokens), bool)
+    foreground = np.zeros(len(tokens), bool)
     count = int(inside.sum())
     if count < 3:
-        found[inside] = True
-        return found
+        foreground[inside] = True
+        return foreground
     seen = unit(np.asarray(tokens[inside], np.float64))
     seen = unit(seen - seen.mean(axis=0))
     graph = np.where(seen @ seen.T > 0, 1.0, _FEEBLE)
     root = 1 / np.sqrt(graph.sum(axis=1))
-    # (D − W) y = λ D y by the symmetric matrix of the same eigenvalues.
+    # (D − W) y = λ D y, by the symmetric matrix with the same eigenvalues.
     laplacian = np.eye(count) - root[:, None] * graph * root
     vector = root * scipy.linalg.eigh(laplacian, subset_by_index=[1, 1])[1][:, 0]
     above = vector > vector.mean()
     edge = np.zeros(count, bool)
     for coordinate in np.divmod(np.flatnonzero(inside), grid[1]):
         edge |= (coordinate == coordinate.min()) | (coordinate == coordinate.max())
-    found[inside] = above if above[edge].mean() <= 0.5 else ~above
-    return found
+    foreground[inside] = above if above[edge].mean() <= 0.5 else ~above
+    return foreground
 
 
 def regridded(
-    found: Bool[np.ndarray, "image cell"], own: Grid, grid: Grid, side: int
+    foreground: Bool[np.ndarray, "image cell"], own: Grid, grid: Grid, side: int
 ) -> Bool[np.ndarray, "image other"]:
-    """Cells of one grid as those of another, by half of their area.
+    """The foreground in another grid: cells with at least half of their area.
 
     Args:
-      found: Some cells of each image.
+      foreground: The foreground cells of each image.
       own: Rows and columns of their grid.
-      grid: Those of the other.
-      side: Of the square that both divide, pixels.
+      grid: Rows and columns of the other grid.
+      side: Side of the square that both divide, pixels.
     """
     if grid == own:
-        return found
-    other = np.zeros((len(found), grid[0] * grid[1]), bool)
-    for number, cells in enumerate(found):
+        return foreground
+    other = np.zeros((len(foreground), grid[0] * grid[1]), bool)
+    for number, cells in enumerate(foreground):
         square = cv2.resize(
             cells.reshape(own).astype(np.float32), (side, side), interpolation=cv2.INTER_NEAREST
         )

@@ -1,6 +1,6 @@
-"""Maps of parts read as published evaluations of part discovery read them: at keypoints, and as centres.
+"""Reading of part maps at keypoints and as centres, as in published evaluations of part discovery.
 
-A map has a channel for each part, and one for the background where that counts as a label.
+A map has a channel for each part, and one for the background if it counts as a label.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ def values_at(
 ) -> Float64[np.ndarray, "point channel"]:
     """Maps upsampled bilinearly to pixels (align_corners false), at the pixel nearest to each point.
 
-    That is rint(x − 0.5), half to even; a point of no pixel reads zeros, so that its first channel is the
-    largest. The argmax is the part at a keypoint.
+    The pixel is rint(x − 0.5), half to even; points outside read zeros, so that their first channel is the
+    argmax. The argmax is the part at a keypoint.
 
     Args:
-      maps: Of some images.
+      maps: Maps of some images.
       images: The image of each point.
-      xy: x and y in pixels, the corner of the image being 0.
-      size: (height, width) in pixels of the image that the maps stand for.
+      xy: x and y in pixels from the image's corner.
+      size: (height, width) in pixels of the image.
     """
     column, row = np.rint(np.asarray(xy, np.float64) - 0.5).astype(np.int64).T
     inside = (column >= 0) & (column < size[1]) & (row >= 0) & (row < size[0])
@@ -35,62 +35,51 @@ def values_at(
         for cells, pixels in zip(maps.shape[2:], size, strict=True)
     )
     across = rows[np.where(inside, row, 0)], columns[np.where(inside, column, 0)]
-    found = np.einsum("pr,pkrc,pc->pk", across[0], maps[images], across[1], optimize=True)
-    return np.where(inside[:, None], found, 0).astype(np.float64)
-
-
-def labels_of_pixels(
-    maps: Num[np.ndarray, "channel row column"], size: tuple[int, int]
-) -> Int[np.ndarray, "height width"]:
-    """The largest channel of every pixel, upsampled bilinearly to (height, width)."""
-    rows, columns = (
-        interpolation_weights(cells, pixels)
-        for cells, pixels in zip(maps.shape[1:], size, strict=True)
-    )
-    return (rows @ maps @ columns.T).argmax(axis=0)
+    values = np.einsum("pr,pkrc,pc->pk", across[0], maps[images], across[1], optimize=True)
+    return np.where(inside[:, None], values, 0).astype(np.float64)
 
 
 def centres(
     maps: Num[np.ndarray, "image part row column"], size: tuple[int, int]
 ) -> Float64[np.ndarray, "image part 2"]:
-    """Centroid of each part, as in PDiscoNet: of the numbers of cells, from 0, times pixels per cell.
+    """Centroid of each part, as in PDiscoNet: of the cells' indices from 0, times pixels per cell.
 
     Args:
-      maps: Not negative, without the background.
-      size: (height, width) in pixels of the image that the maps stand for.
+      maps: Non-negative maps, without the background.
+      size: (height, width) in pixels of the image.
 
     Returns:
-      x and y in pixels; those of the middle cell where a map is 0 everywhere.
+      x and y in pixels; those of the middle cell if a map is 0 everywhere.
     """
     maps = np.asarray(maps, np.float64)
     total = maps.sum(axis=(2, 3))
     shown = total > 0
-    found = []
+    coordinates = []
     for axis, pixels in ((3, size[1]), (2, size[0])):
         cells = maps.shape[axis]
         position = maps.sum(axis=5 - axis) @ np.arange(cells)
         middle = np.divide(position, total, out=np.full(total.shape, (cells - 1) / 2), where=shown)
-        found.append(middle * (pixels / cells))
-    return np.stack(found, axis=2)
+        coordinates.append(middle * (pixels / cells))
+    return np.stack(coordinates, axis=2)
 
 
 def shown_parts(
     maps: Num[np.ndarray, "image part row column"],
 ) -> Bool[np.ndarray, "image part"]:
-    """The parts that PDiscoNet calls active: their map exceeds 0.5 somewhere."""
+    """The active parts, as in PDiscoNet: those whose map exceeds 0.5 somewhere."""
     return maps.max(axis=(2, 3)) > 0.5
 
 
 def pixel_centres(
     shares: Float[np.ndarray, "image part height width"],
 ) -> Float64[np.ndarray, "image part 2"]:
-    """Centroid of each part, as in unsup-parts: of the numbers of pixels, from 1.
+    """Centroid of each part, as in unsup-parts: of the pixels' indices from 1.
 
     Args:
-      shares: The softmax over parts of maps that were upsampled to the image, times the foreground.
+      shares: The softmax over parts of maps upsampled to the image, times the foreground.
 
     Returns:
-      x and y; near 0 where a part is shown nowhere.
+      x and y; near 0 for parts that are not shown.
     """
     shares = np.asarray(shares, np.float64)
     total = shares.sum(axis=(2, 3)) + 1e-8

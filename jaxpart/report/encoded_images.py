@@ -1,4 +1,4 @@
-"""Whole images as an encoder sees them: their patch tokens, and where its cls token attends."""
+"""Whole images as an encoder sees them: patch tokens, and the attention of its cls token."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from jaxpart.data.images import Pixels, decode, image_eval
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
-from jaxpart.report.evaluate import Looker, drawn_images, picture_source
+from jaxpart.report.evaluate import OpenedRun, drawn_images, picture_source
 from jaxpart.runs.progress import Progress
 
 SHOWN = 8
-"""Images that are looked at of a run's data."""
+"""Images shown of a run's data."""
 _IMAGES = 8
-"""Looked at at once."""
+"""Batch size."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
-    """Images as an encoder saw them.
+class EncodedImages:
+    """Images with the tokens and attention of an encoder.
 
     Attributes:
-      label: Names the encoder.
-      caveat: What is to be said of it, or "".
-      names: Of the images.
-      images: The pixels.
+      label: The encoder's name.
+      caveat: A caveat of the encoder, or "".
+      names: The images' names.
+      images: Their pixels.
       tokens: Patch tokens after the final norm.
-      attention: Of cls to the patches, in the last block of a ViT; None of another encoder.
+      attention: Attention of cls to the patches in a ViT's last block; None for other encoders.
     """
 
     label: str
@@ -43,22 +43,22 @@ class Seen:
     attention: Float[np.ndarray, "image head row column"] | None
 
     @property
-    def said(self) -> str:
-        """The encoder with its caveat."""
+    def title(self) -> str:
+        """The encoder's label with its caveat."""
         return f"{self.label} ({self.caveat})" if self.caveat else self.label
 
 
-def look(
+def encode_images(
     encoder: FrozenEncoder, images: Sequence[Pixels], names: Sequence[str], label: str, caveat: str
-) -> Seen:
-    """Images through an encoder, a few at a time.
+) -> EncodedImages:
+    """Encodes images, a few at a time.
 
     Args:
       encoder: The encoder.
-      images: All of one size.
-      names: Of the images.
-      label: Names the encoder.
-      caveat: What is to be said of it.
+      images: Images of one size.
+      names: The images' names.
+      label: The encoder's name.
+      caveat: A caveat of the encoder, or "".
     """
     pixels = np.stack(images)
     grid, prefix = encoder.grid_of(*pixels.shape[1:3]), len(encoder.prefix)
@@ -66,7 +66,7 @@ def look(
     for start in range(0, len(pixels), _IMAGES):
         batch = pixels[start : start + _IMAGES]
         count = len(batch)
-        # Filled up, so that every batch is of one shape and compiled once.
+        # Padded, so that all batches have one shape and compile once.
         batch = np.concatenate([batch, np.zeros((_IMAGES - count, *batch.shape[1:]), np.uint8)])
         normalised = encoder.normalize(jnp.asarray(batch))
         if isinstance(encoder, Encoder) and "cls" in encoder.prefix:
@@ -78,28 +78,30 @@ def look(
         patches = np.asarray(out["tokens"], np.float32)[:count, prefix:]
         tokens.append(patches.reshape(count, *grid, -1))
     attended = np.concatenate(attention) if attention else None
-    return Seen(label, caveat, names, pixels, np.concatenate(tokens), attended)
+    return EncodedImages(label, caveat, names, pixels, np.concatenate(tokens), attended)
 
 
-def look_at_runs(lookers: Sequence[Looker], progress: Progress) -> tuple[list[Seen], list[str]]:
-    """Images of each run's first data set through its encoder, and lines that say what is missing."""
-    seen, missing = [], []
-    with progress.bar("whole images", len(lookers)) as advance:
-        for looker in lookers:
+def encode_runs(
+    opened_runs: Sequence[OpenedRun], progress: Progress
+) -> tuple[list[EncodedImages], list[str]]:
+    """Encodes images of each run's first data set; also returns lines that say what is missing."""
+    encoded, missing = [], []
+    with progress.bar("whole images", len(opened_runs)) as advance:
+        for opened in opened_runs:
             try:
-                seen.append(_look_at(looker))
+                encoded.append(_encode_run(opened))
             except JaxpartError as error:
-                missing.append(f"{looker.run.label}: attention and PCA of tokens skipped, {error}")
+                missing.append(f"{opened.run.label}: attention and PCA of tokens skipped, {error}")
             advance(1)
-    return seen, missing
+    return encoded, missing
 
 
-def _look_at(looker: Looker) -> Seen:
-    encoder, config = looker.encoder, looker.config
-    source = picture_source(looker.data_set, config.data)
+def _encode_run(opened: OpenedRun) -> EncodedImages:
+    encoder, config = opened.encoder, opened.config
+    source = picture_source(opened.data_set, config.data)
     images, names = [], []
     for number in drawn_images(source, SHOWN, config.data.seed):
         record = source[number]
         names.append(record.annotation.id)
         images.append(image_eval(decode(record.image, names[-1]), encoder.image_size[0]))
-    return look(encoder, images, names, looker.run.label, looker.run.caveat)
+    return encode_images(encoder, images, names, opened.run.label, opened.run.caveat)
