@@ -367,6 +367,11 @@ def anywhere(mask: Bool[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
     return add_up(np.asarray(mask, np.int32)) > 0
 
 
+def wait_for_main() -> None:
+    """Returns in every process when the main process has come here."""
+    from_main("")
+
+
 def from_main(text: str) -> str:
     """The main process's text, in every process."""
     letters = np.frombuffer(text.encode() if is_main() else b"", np.uint8)

@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+import jaxpart
 from jaxpart.runs.rows import read_rows
 
 pytestmark = pytest.mark.slow
@@ -41,9 +43,20 @@ RUN = [
 ]
 
 
-def start(folder, devices, *arguments):
+PRETRAINING = [
+    "--config=configs/pretrain/mocov3.py",  # its BatchNorm and its contrast see the whole batch
+    "--config.data.num_images=24",
+    "--config.batch_size=8",
+    "--config.epochs=1",
+    "--config.warmup_epochs=0",
+    "--config.validation.points=1",
+    "--config.validation.images=72",
+]
+
+
+def start(folder, devices, *arguments, module="jaxpart.main", options=RUN):
     environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    command = [sys.executable, "-m", "jaxpart.main", *RUN, f"--workdir={folder}", *arguments]
+    command = [sys.executable, "-m", module, *options, f"--workdir={folder}", *arguments]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -86,19 +99,41 @@ def test_eight_devices(alone, tmp_path):
     assert_same(values(tmp_path / "run"), alone)
 
 
-@pytest.mark.parametrize("model_devices", [1, 2])
-def test_two_processes(alone, tmp_path, model_devices):
+def two_processes(folder, *arguments, **options):
+    """What each of two processes with two devices prints; they name different work directories."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    together = (
-        f"--coordinator=127.0.0.1:{port}",
-        "--num-processes=2",
-        f"--config.encoder.model_devices={model_devices}",
+    together = (f"--coordinator=127.0.0.1:{port}", "--num-processes=2", *arguments)
+    return finish(
+        *(start(folder / f"run{i}", 2, *together, f"--process-id={i}", **options) for i in (0, 1))
     )
-    processes = [start(tmp_path / f"run{i}", 2, *together, f"--process-id={i}") for i in (0, 1)]
-    main, other = finish(*processes)
+
+
+@pytest.mark.parametrize("model_devices", [1, 2])
+def test_two_processes(alone, tmp_path, model_devices):
+    main, other = two_processes(tmp_path, f"--config.encoder.model_devices={model_devices}")
     assert_same(values(tmp_path / "run0"), alone)
     assert "part retrieval" in main
     assert "part retrieval" not in other
     assert not (tmp_path / "run1").exists()  # the main process's folder is everybody's
+
+
+def test_two_processes_pretrain(tmp_path):
+    pretraining = {"module": "jaxpart.pretraining", "options": PRETRAINING}
+    finish(start(tmp_path / "alone", 1, **pretraining))
+    main, other = two_processes(tmp_path, **pretraining)
+    assert "mocov3: 24 images" in main
+    assert "mocov3: 24 images" not in other
+    one, both = (jaxpart.load_encoder(tmp_path / name / "encoder") for name in ("alone", "run0"))
+    # Adam brings rounding to the size of a step, most of all in keys' biases, whose gradient is 0.
+    noise = one.normalize(np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8))
+    np.testing.assert_allclose(both(noise)["tokens"], one(noise)["tokens"], atol=1e-3)
+    curves = [
+        json.loads((tmp_path / name / "results.json").read_text()) for name in ("alone", "run0")
+    ]
+    assert curves[1]["curve"]["loss"] == pytest.approx(curves[0]["curve"]["loss"], abs=1e-4)
+    assert curves[1]["validation"]["parts"] == pytest.approx(
+        curves[0]["validation"]["parts"], abs=1e-3
+    )
+    assert not (tmp_path / "run1").exists()

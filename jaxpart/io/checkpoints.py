@@ -46,7 +46,7 @@ def _orbax() -> Any:
 
 
 def save_arrays(folder: pathlib.Path, arrays: Mapping[str, ArrayLike]) -> None:
-    """Writes arrays by dotted path into a new folder, atomically."""
+    """Writes arrays by dotted path into a new folder, atomically; other processes are not waited for."""
     ocp = _orbax()
     handlers = ocp.type_handlers
     # Nothing else writes to the arrays meanwhile, so Orbax need not copy them first.
@@ -54,9 +54,15 @@ def save_arrays(folder: pathlib.Path, arrays: Mapping[str, ArrayLike]) -> None:
         (jax.Array, handlers.ArrayHandler()),
         (np.ndarray, handlers.NumpyHandler(deepcopy_host_arrays=False)),
     )
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
+    )
     # Weights hardly compress (8 %), and the buffers take as much memory as the weights.
-    handler = ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=registry)
-    with ocp.Checkpointer(handler) as checkpointer:
+    handler = ocp.PyTreeCheckpointHandler(
+        use_compression=False, type_handler_registry=registry, multiprocessing_options=alone
+    )
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
         checkpointer.save(folder.absolute(), traverse_util.unflatten_dict(arrays, sep="."))
 
 

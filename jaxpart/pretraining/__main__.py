@@ -31,6 +31,8 @@ def main(config: Any, path: pathlib.Path) -> None:
     workdir = WorkDir(path, json.loads(config.to_json_best_effort()), writes=devices.is_main())
     results = pretrain(config, workdir, progress)
     workdir.finish(results)
+    if not devices.is_main():
+        return
     loss = results["curve"]["loss"]
     print(
         f"{config.method}: {results['images_seen']} images in {results['seconds']} s, loss "

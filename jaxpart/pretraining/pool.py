@@ -142,7 +142,8 @@ def pool_supply(pool: Pool, batch_size: int, seed: int) -> Supply:
     gather = jax.jit(lambda arrays, rows: jax.tree.map(lambda array: array[rows], arrays))
 
     def put(batch: dict[str, np.ndarray]) -> dict[str, Array]:
-        return gather(resident, devices.shard(batch["row"]))
+        rows = batch["row"]
+        return gather(resident, devices.shard(rows[devices.my_share(len(rows))]))
 
     batches = PoolBatches(pool, batch_size, seed)
     return Supply(batches, put, len(pool) // batch_size, pool.images[rows])
@@ -157,13 +158,23 @@ def loaded_supply(source: Source, size: int, batch_size: int, seed: int) -> Supp
     _check_batch(batch_size, len(source))
     make = functools.partial(_square, size=size)
 
-    def loader(rows: int) -> input.Loader:
-        return input.load(source, make, batch_size=rows, shuffle=True, epochs=None, seed=seed)
+    def loader(rows: int, process: int, processes: int) -> input.Loader:
+        return input.load(
+            source,
+            make,
+            batch_size=rows,
+            shuffle=True,
+            epochs=None,
+            seed=seed,
+            process_index=process,
+            process_count=processes,
+        )
 
-    first = loader(min(_SAMPLE, len(source)))
+    first = loader(min(_SAMPLE, len(source)), 0, 1)  # every process has the same tokenizer
     sample = next(first).arrays["image"]
     first.close()
-    return Supply(loader(batch_size), devices.shard, len(source) // batch_size, sample)
+    batches = loader(batch_size, devices.process_index(), devices.num_processes())
+    return Supply(batches, devices.shard, len(source) // batch_size, sample)
 
 
 def _check_batch(size: int, images: int) -> None:

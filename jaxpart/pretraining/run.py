@@ -108,10 +108,6 @@ def pretrain(
             raise JaxpartError(f"{folder} exists: the run is done; name another --workdir")
         checkpointer.delete()  # the process was killed when it had written the encoder
         return describe(folder)[0]["pretraining"]
-    if devices.num_processes() > 1:
-        raise JaxpartError(
-            "pretraining runs in one process, on all its devices; start only one process"
-        )
     supply = supply or make_supply(config, workdir, progress)
     epoch = supply.per_epoch
     steps = config.epochs * epoch
@@ -153,7 +149,9 @@ def pretrain(
         "validation": validation_of(workdir.measured()),
     }
     made = result(objective, graph, devices.fetch(state))
-    write(folder, config, objective, made, {"pretraining": results})
+    if devices.is_main():
+        write(folder, config, objective, made, {"pretraining": results})
+    devices.wait_for_main()  # another process may delete the checkpoint
     checkpointer.delete()
     return results
 
