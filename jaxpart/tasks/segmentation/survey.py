@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jaxpart.data.identity import identity_of
 from jaxpart.data.images import upright_size
+from jaxpart.data.indexes import kept_document
 from jaxpart.data.masks import Labels, no_labels, read_mask
 from jaxpart.data.segmentation_transforms import fit_size, smallest_scale
 from jaxpart.data.source import Source
@@ -20,7 +22,7 @@ _AT_ONCE = 256
 
 
 def survey(data: SegmentationSet, progress: Progress) -> None:
-    """Reads every label map of both splits once, and the size of every image.
+    """Reads every label map of both splits once, and the size of every image, unless an earlier run has.
 
     Raises:
       JaxpartError: A record cannot be read, its map holds other labels or has another size than its
@@ -29,11 +31,23 @@ def survey(data: SegmentationSet, progress: Progress) -> None:
     sides = (data.train, smallest_scale(data.train_scale)), (data.test, data.test_scale)
     for source, scale in sides:
         progress.say_once(source.info.remarks)
-        with progress.bar(f"{data.name}: looking at labels", len(source)) as advance:
-            found = _labels(source, data, scale, advance)
+        found = _kept_labels(source, data, scale, progress)
         fault = no_labels(f"{data.name} ({source.info.split})", found, len(data.labels))
         if fault:
             raise JaxpartError(fault)
+
+
+def _kept_labels(
+    source: Source, data: SegmentationSet, scale: tuple[int, int], progress: Progress
+) -> list[int]:
+    """Every value in the label maps of a split, kept in the user's cache once all is found to be right."""
+
+    def look() -> list[int]:
+        with progress.bar(f"{data.name}: looking at labels", len(source)) as advance:
+            return sorted(_labels(source, data, scale, advance))
+
+    checked = f"labels {data.kind} {len(data.labels)} {scale}"
+    return kept_document(f"{checked} {identity_of(source)}", look)
 
 
 def _labels(
