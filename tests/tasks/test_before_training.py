@@ -97,3 +97,17 @@ def test_good_labels_pass(tmp_path):
     for name in ("train", "test"):
         masks(tmp_path / name, GOOD, GOOD * 0)  # a picture may have none
     looked_at(tmp_path)
+
+
+def test_good_labels_are_looked_at_once_until_they_change(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("train", "test"):
+        masks(tmp_path / "mine" / name, GOOD)
+    looked_at(tmp_path / "mine")
+    with monkeypatch.context() as patch:
+        patch.delattr("jaxpart.tasks.segmentation.survey.read_mask")
+        looked_at(tmp_path / "mine")
+    masks(tmp_path / "mine" / "test", GOOD + 1)
+    for _ in range(2):  # what is wrong is not kept
+        with pytest.raises(JaxpartError, match="the label map holds 3"):
+            looked_at(tmp_path / "mine")

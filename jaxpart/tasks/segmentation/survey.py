@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jaxpart.data.identity import identity_of
 from jaxpart.data.images import upright_size
+from jaxpart.data.indexes import kept_document
 from jaxpart.data.masks import Labels, no_labels, read_mask
 from jaxpart.data.patch_images import in_order
 from jaxpart.data.segmentation_transforms import fit_size, smallest_scale
@@ -17,7 +19,7 @@ from jaxpart.tasks.segmentation.inputs import SegmentationSet
 
 
 def survey(data: SegmentationSet, progress: Progress) -> None:
-    """Reads every label map of both splits, and the size of every image.
+    """Reads every label map of both splits once, and the size of every image, unless an earlier run has.
 
     Raises:
       JaxpartError: A record cannot be read, a label map has invalid labels or another size than its
@@ -26,11 +28,23 @@ def survey(data: SegmentationSet, progress: Progress) -> None:
     sides = (data.train, smallest_scale(data.train_scale)), (data.test, data.test_scale)
     for source, scale in sides:
         progress.say_once(source.info.remarks)
-        with progress.bar(f"{data.name}: checking labels", len(source)) as advance:
-            values = _labels(source, data, scale, advance)
+        values = _kept_labels(source, data, scale, progress)
         fault = no_labels(f"{data.name} ({source.info.split})", values, len(data.labels))
         if fault:
             raise JaxpartError(fault)
+
+
+def _kept_labels(
+    source: Source, data: SegmentationSet, scale: tuple[int, int], progress: Progress
+) -> list[int]:
+    """Every value in the label maps of a split, kept in the user's cache once all is found to be right."""
+
+    def look() -> list[int]:
+        with progress.bar(f"{data.name}: looking at labels", len(source)) as advance:
+            return sorted(_labels(source, data, scale, advance))
+
+    checked = f"labels {data.kind} {len(data.labels)} {scale}"
+    return kept_document(f"{checked} {identity_of(source)}", look)
 
 
 def _labels(
