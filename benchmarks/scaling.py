@@ -255,7 +255,7 @@ def tables() -> str:
         "|---|--:|--:|--:|--:|--:|",
     ]
     hours = [
-        "| part, for all encoders, hours | v4-128, float32 | v4-128, bf16 | 8 × H100, float32 | 8 × H100, bf16 |",
+        "| hours for all encoders | v4-128, float32 | v4-128, bf16 | 8 × H100, float32 | 8 × H100, bf16 |",
         "|---|--:|--:|--:|--:|",
     ]
     columns = [(m, peak) for m in MACHINES for peak in (m.float32, m.bfloat16)]
