@@ -26,10 +26,10 @@ from jaxpart.runs.progress import Progress
 
 
 def _two_sides(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d{1,6})(?:[x×](\d{1,6}))?", text)
-    if not found:
+    matched = re.fullmatch(r"(\d{1,6})(?:[x×](\d{1,6}))?", text)
+    if not matched:
         raise argparse.ArgumentTypeError(f"{text!r} is neither N nor HEIGHTxWIDTH")
-    return int(found[1]), int(found[2] or found[1])
+    return int(matched[1]), int(matched[2] or matched[1])
 
 
 def _channels(text: str) -> tuple[float, float, float]:
@@ -41,8 +41,8 @@ def _channels(text: str) -> tuple[float, float, float]:
 
 
 def _tokens(text: str) -> tuple[tuple[str, int], ...]:
-    found = re.fullmatch(r"[A-Za-z_]\w*(:\d{1,3})?(,[A-Za-z_]\w*(:\d{1,3})?)*", text)
-    if not found:
+    matched = re.fullmatch(r"[A-Za-z_]\w*(:\d{1,3})?(,[A-Za-z_]\w*(:\d{1,3})?)*", text)
+    if not matched:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME[:COUNT],…, as in cls,reg:4")
     pairs = (part.partition(":") for part in text.split(","))
     known = {"reg": "registers", "register": "registers"}
@@ -154,9 +154,9 @@ def main(arguments: list[str] | None = None) -> int:
     options["ignore"] = tuple(options["ignore"])
     config = convert(family, checkpoint, out, say=print, progress=Progress(), **options)
     done = "would be written to" if options["dry_run"] else "written to"
-    what = "encoder" if family == "auto" else family
+    name = "encoder" if family == "auto" else family
     print(
-        f"{what}: depth {config.depth}, width {config.width}, {config.num_heads} heads, patch "
+        f"{name}: depth {config.depth}, width {config.width}, {config.num_heads} heads, patch "
         f"{config.patch_size}, {config.image_size[0]} × {config.image_size[1]} pixels, {done} {out}"
     )
     return 0

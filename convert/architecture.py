@@ -89,13 +89,13 @@ def _patch_size(arrays: Arrays) -> int:
 
 
 def _prefix(arrays: Arrays, family: Family, options: Options) -> tuple[str, ...]:
-    wanted = options.tokens or tuple(
+    tokens = options.tokens or tuple(
         (name, 1)
         for name in (*family.tokens, *family.optional_tokens)
         if name in family.tokens or f"prefix_tokens:{name}" in arrays
     )
     names: list[str] = []
-    for name, number in wanted:
+    for name, number in tokens:
         if name == "registers":
             stored = shape(arrays, _REGISTERS) if _REGISTERS in arrays else (0, width_of(arrays))
             number = number if options.tokens else math.prod(stored[:-1])

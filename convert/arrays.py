@@ -55,10 +55,10 @@ class Entry:
     def fault(self) -> str:
         """A message if the shapes do not fit, else ""."""
         try:
-            found = self._turned_shape(self._joined_shape())
+            shape = self._turned_shape(self._joined_shape())
         except (ValueError, IndexError):
-            found = None
-        if found == self.shape:
+            shape = None
+        if shape == self.shape:
             return ""
         named = " + ".join(
             f"{shown(key)} {list(source.shape)[:6]}"
@@ -204,21 +204,21 @@ def torch_name(target: str) -> tuple[str, str]:
     return f"{module}.{_TORCH_LEAVES[leaf]}" if leaf in _TORCH_LEAVES else target, ""
 
 
-def _choose(found: Mapping[str, str], only: str, config: ViTConfig) -> Sequence[str]:
+def _choose(parts: Mapping[str, str], only: str, config: ViTConfig) -> Sequence[str]:
     """The parts that form the array, in order; empty if some are missing."""
     if only:
-        return [only] if only in found else []
-    if set(found) == {"", "mask"}:
+        return [only] if only in parts else []
+    if set(parts) == {"", "mask"}:
         return ["", "mask"]
-    if "" in found:
+    if "" in parts:
         return [""]
-    for parts in (*_ROWS, _WEIGHT_NORM):
-        if set(found) == set(parts):
-            return parts
-    if len(found) == 1 and not found.keys() & {"q", "k", "v", "gate", *_WEIGHT_NORM}:
-        return list(found)  # the array itself, stored differently or under a gated MLP's name
-    wanted = list(token_parts(config.prefix))
-    return wanted if set(found) == set(wanted) else []
+    for names in (*_ROWS, _WEIGHT_NORM):
+        if set(parts) == set(names):
+            return names
+    if len(parts) == 1 and not parts.keys() & {"q", "k", "v", "gate", *_WEIGHT_NORM}:
+        return list(parts)  # the array itself, stored differently or under a gated MLP's name
+    tokens = list(token_parts(config.prefix))
+    return tokens if set(parts) == set(tokens) else []
 
 
 def token_parts(prefix: Sequence[str]) -> Iterator[str]:

@@ -103,8 +103,8 @@ def shape(arrays: Arrays, name: str, *axes: int) -> tuple[int, ...]:
     """
     if name not in arrays:
         raise JaxpartError(f"the array {name.replace('.weight', '')} is missing")
-    found = tuple(arrays[name].shape)
-    if math.prod(found) == 0 or (axes and len(found) not in axes):
-        wanted = " or ".join(map(str, axes)) or "some"
-        raise JaxpartError(f"{name} has the shape {list(found)[:8]}; {wanted} axes are expected")
-    return found
+    actual = tuple(arrays[name].shape)
+    if math.prod(actual) == 0 or (axes and len(actual) not in axes):
+        expected = " or ".join(map(str, axes)) or "some"
+        raise JaxpartError(f"{name} has the shape {list(actual)[:8]}; {expected} axes are expected")
+    return actual

@@ -107,5 +107,7 @@ def explain(
     family: Family, contents: Any, options: Options, source: str, out: str, error: JaxpartError
 ) -> JaxpartError:
     """The error for a checkpoint that does not fit, with a suggestion."""
-    found = hint(family, contents, options, source, out)
-    return JaxpartError(f"{source} as {family.name}: {f'{found}; ' if found else ''}{error}")
+    suggestion = hint(family, contents, options, source, out)
+    return JaxpartError(
+        f"{source} as {family.name}: {f'{suggestion}; ' if suggestion else ''}{error}"
+    )

@@ -102,13 +102,13 @@ class Names:
 
     def ours(self, key: str) -> str | None:
         """Our name, with the part, for a key in the table's spelling, or None."""
-        found = self._find(key)
+        name = self._find(key)
         module, _, parameter = key.rpartition(".")
         if self.flax:
             parameter = _FLAX_PARAMETERS.get(parameter, "")
-        if found is None and parameter in PARAMETERS:
-            found = self._find(module, f".{parameter}")
-        return found
+        if name is None and parameter in PARAMETERS:
+            name = self._find(module, f".{parameter}")
+        return name
 
     def _find(self, name: str, parameter: str = "") -> str | None:
         for form in (name, _NUMBER.sub("#", name)):

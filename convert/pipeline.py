@@ -220,10 +220,10 @@ def _stated_family(
         if not path.exists():
             raise JaxpartError(f"{checkpoint} does not exist; give the checkpoint")
         contents = open_checkpoint(path).contents
-        found = hint(FAMILIES["vit"], contents, Options(), str(checkpoint), out)
+        suggestion = hint(FAMILIES["vit"], contents, Options(), str(checkpoint), out)
         raise JaxpartError(
             f"{checkpoint} does not state its family; name it instead of auto, one of "
-            f"{', '.join(FAMILIES)}{f'; {found}' if found else ''}"
+            f"{', '.join(FAMILIES)}{f'; {suggestion}' if suggestion else ''}"
         )
     return stated.family
 

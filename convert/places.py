@@ -159,12 +159,12 @@ def _choose(flat: Flat, layout: Layout, options: Options, networks: tuple[str, .
         key = f"{options.checkpoint_key}."
         places = [place for place in places if place.whole.startswith(key)]
     if options.prefix is not None:
-        wanted = options.prefix
-        wanted += "." if wanted and wanted[-1] not in "./" else ""
-        fits = [p for p in places if wanted in (p.whole, p.network, *_below_container(p))]
+        prefix = options.prefix
+        prefix += "." if prefix and prefix[-1] not in "./" else ""
+        fits = [p for p in places if prefix in (p.whole, p.network, *_below_container(p))]
         if not fits:
             raise JaxpartError(
-                f"no encoder has the --prefix {shown(wanted)}{_found(places, contents)}"
+                f"no encoder has the --prefix {shown(prefix)}{_others(places, contents)}"
             )
         return fits[0]
     ranked: dict[int, list[Place]] = {}
@@ -176,12 +176,12 @@ def _choose(flat: Flat, layout: Layout, options: Options, networks: tuple[str, .
     if len(best) == 1:
         return best[0]
     if best:
-        raise JaxpartError(f"it holds several encoders{_found(best, contents)}")
+        raise JaxpartError(f"it holds several encoders{_others(best, contents)}")
     if places:
         raise JaxpartError(
-            f"its encoder has a prefix that is not stripped automatically{_found(places, contents)}"
+            f"its encoder has a prefix that is not stripped automatically{_others(places, contents)}"
         )
-    raise JaxpartError(f"no encoder was found in it{_found(places, contents)}")
+    raise JaxpartError(f"no encoder was found in it{_others(places, contents)}")
 
 
 def _below_container(place: Place) -> tuple[str, ...]:
@@ -189,7 +189,7 @@ def _below_container(place: Place) -> tuple[str, ...]:
     return place.whole.removeprefix(lead), place.network.removeprefix(lead)
 
 
-def _found(places: list[Place], contents: Any) -> str:
+def _others(places: list[Place], contents: Any) -> str:
     """Lists what was found instead, and the option that selects it."""
     if places:
         options = []
@@ -281,9 +281,9 @@ def _numbered_on(
     arrays: dict[str, Any], keys: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Renumbers blocks in chunks (`blocks.1.3.norm1`, FSDP) consecutively."""
-    found = {name: match for name in arrays if (match := _CHUNKED.fullmatch(name))}
-    pairs = sorted({(int(m["chunk"]), int(m["block"])) for m in found.values()})
-    if not pairs or len(found) < sum(name.startswith("blocks.") for name in arrays):
+    matches = {name: match for name in arrays if (match := _CHUNKED.fullmatch(name))}
+    pairs = sorted({(int(m["chunk"]), int(m["block"])) for m in matches.values()})
+    if not pairs or len(matches) < sum(name.startswith("blocks.") for name in arrays):
         return arrays, keys
     numbers = {pair: i for i, pair in enumerate(pairs)}
     starts_anew = all((chunk, 0) in numbers for chunk, _ in pairs)
@@ -291,7 +291,7 @@ def _numbered_on(
         raise JaxpartError("its blocks are in chunks whose numbers have gaps")
     renamed = {
         name: f"{m['list']}.{numbers[int(m['chunk']), int(m['block'])]}.{m['rest']}"
-        for name, m in found.items()
+        for name, m in matches.items()
     }
     return (
         {renamed.get(name, name): array for name, array in arrays.items()},

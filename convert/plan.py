@@ -55,13 +55,13 @@ class Faults(JaxpartError):
     def __init__(self, faults: list[str]) -> None:
         """Joins the reasons into one message."""
         self.faults = faults
-        told = ""
+        message = ""
         for number, fault in enumerate(faults):
-            if number and len(told) + len(fault) > 150:
-                told += f"; and {len(faults) - number} more (--dry-run lists all)"
+            if number and len(message) + len(fault) > 150:
+                message += f"; and {len(faults) - number} more (--dry-run lists all)"
                 break
-            told += f"; {fault}" if told else fault
-        super().__init__(f"it does not fit ({len(faults)}): {told}")
+            message += f"; {fault}" if message else fault
+        super().__init__(f"it does not fit ({len(faults)}): {message}")
 
 
 def make_plan(family: Family, contents: Any, options: Options) -> Plan:

@@ -92,19 +92,19 @@ class Stated:
     depth: int | None = None
     patch_size: int | None = None
 
-    def completed(self, given: Mapping[str, Any]) -> Options:
+    def completed(self, options: Mapping[str, Any]) -> Options:
         """The user's options, completed by the source's."""
-        said = {"layout": self.layout, "checkpoint_key": self.checkpoint_key, **self.options}
-        said |= {name: value for name, value in given.items() if value not in (None, ())}
-        return Options(**{name: value for name, value in said.items() if value is not None})
+        stated = {"layout": self.layout, "checkpoint_key": self.checkpoint_key, **self.options}
+        stated |= {name: value for name, value in options.items() if value not in (None, ())}
+        return Options(**{name: value for name, value in stated.items() if value is not None})
 
     def check(self, config: ViTConfig) -> None:
         """Raises `JaxpartError` if the arrays contradict the source's description."""
         for name in ("width", "depth", "patch_size"):
-            stated, found = getattr(self, name), getattr(config, name)
-            if stated is not None and stated != found:
+            stated, actual = getattr(self, name), getattr(config, name)
+            if stated is not None and stated != actual:
                 raise JaxpartError(
-                    f"its config.json says {name.replace('_', ' ')} {stated}, the arrays have {found}; "
+                    f"its config.json says {name.replace('_', ' ')} {stated}, the arrays have {actual}; "
                     f"one of the two belongs to another model"
                 )
 
@@ -140,8 +140,8 @@ def _of_folder(
         if path is not None:
             break
     else:
-        wanted = file or ", ".join(_WEIGHTS)
-        raise JaxpartError(f"{shown(text)} holds no weights by the name of {shown(wanted, 160)}")
+        expected = file or ", ".join(_WEIGHTS)
+        raise JaxpartError(f"{shown(text)} holds no weights by the name of {shown(expected, 160)}")
     config, pixels = (_json(find(name)) for name in ("config.json", "preprocessor_config.json"))
     return path, stated_by(config, pixels)
 

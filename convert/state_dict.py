@@ -108,17 +108,17 @@ def _names(names: Names, whole: str, only: str, config: ViTConfig) -> dict[str, 
         module = "stem.projection:conv"
     exact = names.parts(whole)
     if (only and exact) or "magnitude" in exact or parameter not in PARAMETERS:
-        found = exact
+        names_of = exact
     else:
         plain = module.endswith("mlp.fc1") and not config.gated_mlp
         parts = names.parts(module, whole=plain)
-        found = {part: f"{name}.{parameter}" for part, name in parts.items()} or exact
+        names_of = {part: f"{name}.{parameter}" for part, name in parts.items()} or exact
     if only:
-        return {only: found[only]} if only in found else {}
+        return {only: names_of[only]} if only in names_of else {}
     if whole == "prefix_tokens":
-        wanted = list(token_parts(config.prefix))
-        return {part: found[part] for part in wanted} if set(wanted) <= set(found) else {}
-    return found
+        tokens = list(token_parts(config.prefix))
+        return {part: names_of[part] for part in tokens} if set(tokens) <= set(names_of) else {}
+    return names_of
 
 
 def _torch(path: str, array: np.ndarray, config: ViTConfig) -> np.ndarray:
