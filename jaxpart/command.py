@@ -80,8 +80,8 @@ def _command_line(arguments: list[str]) -> list[str]:
 
 def _parse(arguments: list[str], example: str) -> list[str]:
     """Parses flags with absl, whose errors become one sentence."""
-    file = _config_file(arguments)
-    _check_file(file)
+    file, variant = _config_file(arguments)
+    _check_file(file, variant)
     if not _HELP.isdisjoint(arguments):
         shown = arguments if file else [*arguments, "--config", configs.locate(example)]
         _print_help([argument for argument in shown if argument not in _HELP])
@@ -127,35 +127,39 @@ def _print_help(arguments: list[str]) -> None:
     embedded = f"Embedded configurations: {', '.join(configs.embedded())}"
     print("\n".join(textwrap.wrap(embedded, line_width(), break_on_hyphens=False)))
     flags.FLAGS(arguments)
-    print(f"\nFields of {_config_file(arguments)}:")
+    print(f"\nFields of {_config_file(arguments)[0]}:")
     for line in help_lines(_CONFIG.value, RULES, line_width()):
         print(line)
 
 
-def _config_file(arguments: list[str]) -> pathlib.Path | None:
-    """The file of --config, without its variant."""
+def _config_file(arguments: list[str]) -> tuple[pathlib.Path | None, list[str]]:
+    """The file of --config, and the variant after its colon if there is one."""
     for argument, following in itertools.pairwise([*arguments, ""]):
         flag, equals, path = argument.partition("=")
         if flag in ("--config", "-config"):
-            path = (path if equals else following).partition(":")[0]
-            return pathlib.Path(path) if path else None  # absl reports that it is missing
-    return None
+            path, colon, variant = (path if equals else following).partition(":")
+            if path:
+                return pathlib.Path(path), [variant] if colon else []
+            break  # absl reports that it is missing
+    return None, []
 
 
-def _check_file(file: pathlib.Path | None) -> None:
+def _check_file(file: pathlib.Path | None, variant: list[str]) -> None:
     """Runs a configuration file, as ml_collections is about to, to report its errors."""
     if file is None:
         return
     try:
-        names = runpy.run_path(str(file))
+        get_config = runpy.run_path(str(file)).get("get_config")
+        if callable(get_config):
+            get_config(*variant)
     except JaxpartError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise JaxpartError(
             f"the configuration {file} fails ({type(error).__name__}: {first_line(error)}); give a "
             f"Python file with a function get_config, as configs/ibot_part.py"
         ) from error
-    if not callable(names.get("get_config")):
+    if not callable(get_config):
         raise JaxpartError(
             f"the configuration {file} has no function get_config; see configs/ibot_part.py"
         )

@@ -10,7 +10,7 @@ class JaxpartError(Exception):
     """
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an exception says, without its later lines; a sentence can hold it."""
     return str(error).strip().partition("\n")[0]
 

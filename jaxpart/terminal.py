@@ -5,6 +5,7 @@ Light to import, so that a command can begin with it before what is slow.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import functools
@@ -77,6 +78,17 @@ def told(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
 
 
 _OF_A_STREAM = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)
+
+
+def count(least: int) -> Callable[[str], int]:
+    """An argparse type: a whole number of at least `least`."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= 10**9:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        return int(text)
+
+    return read
 
 
 @contextlib.contextmanager

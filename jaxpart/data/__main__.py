@@ -168,17 +168,6 @@ def _names(info: DatasetInfo) -> str:
     return "".join(f", {count} {what}" for what, count in counts.items() if count)
 
 
-def _count(least: int) -> Callable[[str], int]:
-    """An argparse type: a whole number of at least `least`."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= 10**9:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
-        return int(text)
-
-    return read
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jaxpart.data", description="The data sets of the study on your disk."
@@ -200,14 +189,18 @@ def _parser() -> argparse.ArgumentParser:
     for command in (preparing, checking):
         command.add_argument("--root", default="", metavar="FOLDER", help="folder of the data set")
         command.add_argument("--splits", nargs="+", metavar="SPLIT", help="default: all")
-        command.add_argument("--workers", type=_count(1), metavar="N", help="default: one per core")
         command.add_argument(
-            "--num-images", type=_count(1), default=2000, metavar="N", help="critters"
+            "--workers", type=terminal.count(1), metavar="N", help="default: one per core"
         )
         command.add_argument(
-            "--image-size", type=_count(32), default=96, metavar="N", help="critters"
+            "--num-images", type=terminal.count(1), default=2000, metavar="N", help="critters"
         )
-        command.add_argument("--seed", type=_count(0), default=0, metavar="N", help="critters")
+        command.add_argument(
+            "--image-size", type=terminal.count(32), default=96, metavar="N", help="critters"
+        )
+        command.add_argument(
+            "--seed", type=terminal.count(0), default=0, metavar="N", help="critters"
+        )
         command.add_argument(
             "--version", type=int, choices=(1, 2), default=CRITTERS_VERSION, help="of critters"
         )
@@ -218,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     checking.add_argument(
         "--train",
-        type=_count(0),
+        type=terminal.count(0),
         default=0,
         metavar="N",
         help="critters, with --baselines: also train on the labels of N images",
@@ -234,7 +227,12 @@ def _parser() -> argparse.ArgumentParser:
         "--classes", nargs="+", default=(), metavar="VALUE=NAME", help="the classes in them"
     )
     stating.add_argument(
-        "--ignored", nargs="+", type=_count(0), default=(), metavar="VALUE", help="values to ignore"
+        "--ignored",
+        nargs="+",
+        type=terminal.count(0),
+        default=(),
+        metavar="VALUE",
+        help="values to ignore",
     )
     stating.add_argument(
         "--keypoints", default="", metavar="FEATURE", help="the feature that holds keypoints"

@@ -12,6 +12,7 @@ from jaxpart.errors import JaxpartError
 
 _NO_LABEL = -1
 _END = "\0"  # between ids: no path holds it
+_ESCAPED = "surrogateescape"  # names of files may be any bytes
 _SIZE = "size"  # not in files of earlier versions
 _FIELDS = ("ids", "label", "starts", "has_keypoints", "part", "xy", "visible", "instance")
 
@@ -26,7 +27,7 @@ def encode_annotations(annotations: Sequence[Annotation]) -> bytes:
     file = io.BytesIO()
     np.savez(
         file,
-        ids=np.frombuffer(_END.join(a.id for a in annotations).encode(), np.uint8),
+        ids=np.frombuffer(_END.join(a.id for a in annotations).encode("utf-8", _ESCAPED), np.uint8),
         label=np.array([_NO_LABEL if a.label is None else a.label for a in annotations], np.int64),
         size=np.array([a.size or (0, 0) for a in annotations], np.int64).reshape(-1, 2),
         starts=np.cumsum([0, *(len(p.part) for p in points)], dtype=np.int64),
@@ -80,7 +81,9 @@ class AnnotationTable:
 
 
 def _split_ids(table: Mapping[str, np.ndarray]) -> list[str]:
-    return bytes(table["ids"]).decode().split(_END) if len(table["label"]) else []
+    if not len(table["label"]):
+        return []
+    return bytes(table["ids"]).decode("utf-8", _ESCAPED).split(_END)
 
 
 def _load(name: str, data: bytes) -> dict[str, np.ndarray]:

@@ -325,5 +325,6 @@ def fingerprint(*parts: bytes | str) -> str:
     """The first 12 hex digits of the SHA-256 of all parts."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part.encode() if isinstance(part, str) else part)
+        # Names of files may be any bytes.
+        digest.update(part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part)
     return digest.hexdigest()[:12]

@@ -12,6 +12,8 @@ from jaxpart.data.annotations import AnnotationTable, encode_annotations
 from jaxpart.data.source import Annotation
 from jaxpart.io.files import moved_into_place, user_cache
 
+_FORMAT = 1
+"""Changes where what is kept, or a rule by which it is made, does."""
 _DIGEST = 32
 """Bytes of the SHA-256 that a file begins with, of the rest."""
 
@@ -38,7 +40,8 @@ def kept_document(key: str, read: Callable[[], Any]) -> Any:
 
 
 def _kept(key: str, make: Callable[[], bytes]) -> bytes:
-    path = user_cache() / "annotations" / hashlib.sha256(key.encode()).hexdigest()
+    stated = f"{_FORMAT} {key}".encode("utf-8", "surrogateescape")
+    path = user_cache() / "annotations" / hashlib.sha256(stated).hexdigest()
     with contextlib.suppress(OSError):
         content = path.read_bytes()
         if hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]:

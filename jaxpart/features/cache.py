@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import pathlib
+import resource
 import shutil
 import struct
 import zlib
@@ -146,8 +147,21 @@ class Cache:
 @functools.cache
 def open_cache(mode: str, folder: str) -> Cache:
     """The cache for a mode and folder, one per process, so that tasks share features in memory."""
+    with contextlib.suppress(ValueError, OSError):  # every file of features stays open
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     return Cache(mode, folder)
 
+
+_DAMAGE = (
+    ArithmeticError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
+"""What reading a damaged file raises."""
 
 _intact: set[tuple[Any, ...]] = set()
 """Versions of files whose checksum this process has computed and found to be right."""
@@ -182,23 +196,39 @@ class _Files:
                 shards.append(result.result())
             except FileNotFoundError:
                 continue  # another run found it damaged and deleted it
-            except (
-                OSError,
-                ArithmeticError,
-                LookupError,
-                ValueError,
-                TypeError,
-                AttributeError,
-            ) as error:
+            except OSError as error:  # of the system, not of the file
+                raise self._failed("read", error) from error
+            except _DAMAGE as error:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                if (again := self._copied_again(path)) is not None:
+                    shards.append(again)
+                    continue
                 reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
                 complaints.append(
                     f"cached features {path} are damaged ({reason}): recomputing them"
                 )
-                with contextlib.suppress(OSError):
-                    path.unlink()
-                    if self._bucket is not None:
-                        (self._bucket / path.name).unlink(missing_ok=True)
         return shards, complaints
+
+    def _copied_again(self, path: pathlib.Path) -> Shard | None:
+        """What the bucket has in place of a damaged copy; an object that is damaged too is deleted."""
+        if self._bucket is None:
+            return None
+        from jaxpart.io.buckets import copy_missing
+
+        try:
+            copy_missing(self._bucket, self._folder)
+            return self._open(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._failed("read", error) from error
+        except _DAMAGE:
+            with contextlib.suppress(OSError):
+                path.unlink()
+                if is_main():
+                    (self._bucket / path.name).unlink(missing_ok=True)
+            return None
 
     def _open(self, path: pathlib.Path) -> Shard:
         with path.open("rb") as file:
@@ -214,6 +244,8 @@ class _Files:
             if about["ids_crc32"] != _crc(about["ids"].encode()):
                 raise ValueError("its ids were changed")
             ids, shape = json.loads(about["ids"]), tuple(tensor["shape"])
+            if type(ids) is not list or any(type(name) is not str for name in ids):
+                raise ValueError("its ids are no texts")
             rows = np.memmap(file, _CODES[tensor["dtype"]], "r", _LENGTH.size + length, shape)
         if rows.nbytes + _LENGTH.size + length != size or len(ids) != len(rows):
             raise ValueError("its shape does not fit its size")

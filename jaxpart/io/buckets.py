@@ -129,8 +129,12 @@ def bucket_path(text: str) -> pathlib.Path:
     """The path gs://BUCKET/…, typed as the `pathlib.Path` that it imitates.
 
     Raises:
-      JaxpartError: It names no bucket.
+      JaxpartError: It names no bucket, or has a character that Google's tools take for a wildcard.
     """
+    if wildcards := sorted(set(text) & set("*?[]#")):
+        raise JaxpartError(
+            f"{text} has {' '.join(wildcards)}, which are wildcards in a bucket; choose another name"
+        )
     path = BucketPath(text)
     if len(path.parts) < 3:
         raise JaxpartError(f"{text} names no bucket; write gs://BUCKET/FOLDER")

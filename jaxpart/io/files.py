@@ -104,13 +104,25 @@ def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     return file.getvalue()
 
 
+def _is_at(path: pathlib.Path, descriptor: int) -> bool:
+    """Whether a path still names an open file or folder."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 @contextlib.contextmanager
-def _lock(path: pathlib.Path) -> Iterator[None]:
-    """Locks a file or folder. Raises `OSError` if it is locked or the file system has no locks."""
+def _lock(path: pathlib.Path) -> Iterator[int]:
+    """Locks a file or folder, and yields its descriptor.
+
+    Raises:
+      OSError: It is locked, or the file system has no locks.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -132,15 +144,22 @@ def _temporary(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> Iter
     """A temporary file or folder beside `path`, removed at the end unless it was moved."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left(path.parent, path.name)
-    temporary = _temporary_name(path)
-    try:
-        make(temporary)
-        with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):
-                stack.enter_context(_lock(temporary))
-            yield temporary
-    finally:
-        _remove(temporary)
+    while True:
+        temporary = _temporary_name(path)
+        try:
+            make(temporary)
+            with contextlib.ExitStack() as stack:
+                try:
+                    locked = stack.enter_context(_lock(temporary))
+                except (BlockingIOError, FileNotFoundError):
+                    continue  # `remove_left` of another process was faster than the lock
+                except OSError:
+                    locked = None  # the file system has no locks
+                if locked is None or _is_at(temporary, locked):
+                    yield temporary
+                    return
+        finally:
+            _remove(temporary)
 
 
 @contextlib.contextmanager

@@ -106,8 +106,12 @@ def pretrain(
     if folder.exists():
         if (workdir.path / "results.json").exists():
             raise JaxpartError(f"{folder} exists: the run is done; name another --workdir")
-        checkpointer.delete()  # the process was killed when it had written the encoder
-        return describe(folder)[0]["pretraining"]
+        # Else the process was killed when it had written the encoder.
+        done = describe(folder)[0].get("pretraining", {})
+        if done.get("config") != json.loads(config.to_json_best_effort()):
+            raise JaxpartError(f"{folder} holds another encoder; name another --workdir")
+        checkpointer.delete()
+        return done
     supply = supply or make_supply(config, workdir, progress)
     epoch = supply.per_epoch
     steps = config.epochs * epoch
@@ -118,7 +122,7 @@ def pretrain(
     with progress.bar(f"{config.method}: fitting tokens", None):
         codebook = make_codebook(objective, supply.sample)
     graph, state = start(objective, optimizer, config.seed, codebook)
-    taken = min(steps, max_steps or steps)
+    taken = steps if max_steps is None else min(steps, max_steps)
     measure = make_measure(config, objective, graph, taken, workdir)
     began = time.monotonic()
     with progress.bar(f"{config.method}: images", taken * config.batch_size) as advance:

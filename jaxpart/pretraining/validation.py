@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,8 @@ class Validation:
     def __call__(self, encoder: Encoder) -> dict[str, float]:
         """Measures an encoder by its mean patch tokens, see `MEASURES`."""
         wholes = _embed(encoder, self._wholes)
+        if not np.isfinite(wholes).all():
+            return dict.fromkeys(MEASURES, math.nan)  # the loss will tell
         train, test = np.split(wholes, [self._trained])
         known, unseen = np.split(self._kinds, [self._trained])
         predicted = logistic_regression(train, known, test)
@@ -84,14 +87,18 @@ def effective_rank(features: Float[np.ndarray, "item channel"]) -> float:
 def levelled_off(curve: Mapping[str, Sequence[float]]) -> bool:
     """Whether the last quarter of a run's measurements is no better than the quarter before it.
 
+    Fewer than four measurements do not show it.
+
     Args:
       curve: The values of each of `MEASURES`, equally spaced over the run.
     """
-    quarter = max(1, len(curve["kinds"]) // 4)
+    if len(curve["kinds"]) < 4:
+        return False
+    quarter = len(curve["kinds"]) // 4
     for measure in MEASURES:
         values = np.asarray(curve[measure])
         before, last = values[-2 * quarter : -quarter].mean(), values[-quarter:].mean()
         tolerance = _STEADY[measure] * (before if measure == "rank" else 1)
-        if last - before > tolerance:
+        if not last - before <= tolerance:  # NaN, too
             return False
     return True

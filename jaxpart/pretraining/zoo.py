@@ -186,9 +186,13 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="METHOD",
         help=f"train these again; without names, all: {', '.join(METHODS)}",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the training, 0 for those shipped")
+    parser.add_argument(
+        "--seed", type=terminal.count(0), default=0, help="of the training, 0 for those shipped"
+    )
     parser.add_argument("--out", type=pathlib.Path, default=SHIPPED, help="folder of the zoo")
-    parser.add_argument("--max-steps", type=int, help="stop every run early, for a trial")
+    parser.add_argument(
+        "--max-steps", type=terminal.count(1), help="stop every run early, for a trial"
+    )
     parser.add_argument(
         "--draw", type=pathlib.Path, metavar="FILE", help="draw their validation curves: .png, .svg"
     )
@@ -204,6 +208,8 @@ def main(arguments: list[str] | None = None) -> int:
     devices.start()
     methods = tuple(args.rebuild) or tuple(METHODS)
     rebuild(methods, args.out, Progress(), seed=args.seed, max_steps=args.max_steps)
+    if args.draw:
+        _list(args.out, args.draw)
     return 0
 
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from jaxpart import devices
 from jaxpart.cpu.memory import memory_limit
-from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features.cache import PRECISIONS, open_cache, size_text
 from jaxpart.features.extract import absent_items, seconds_per_image
@@ -17,7 +16,7 @@ from jaxpart.features.representations import item_shapes
 from jaxpart.features.table import FeatureTable
 from jaxpart.probes.items import free_memory
 from jaxpart.runs.progress import Progress, duration
-from jaxpart.tasks.plans import Need, Plan, names_by_kind
+from jaxpart.tasks.plans import Need, Pass, Plan, names_by_kind
 
 _MANY = 20_000
 """Images from which on a run says what it takes."""
@@ -35,21 +34,21 @@ class Estimate(NamedTuple):
     Attributes:
       what: Data set and task.
       items: Images or patches whose features it reads, or else images of its splits.
-      encoded: Encoder, side in pixels and number of images to encode, those of training and testing too.
+      encoded: Images to encode, those of training and testing too.
       stored: Bytes of features to be stored.
       read: Bytes of features that heads read again, since they do not stay in memory.
     """
 
     what: str
     items: int
-    encoded: Sequence[tuple[FrozenEncoder, int, int]]
+    encoded: Sequence[Pass]
     stored: int
     read: int
 
     @property
     def images(self) -> int:
         """Images to encode."""
-        return sum(images for _, _, images in self.encoded)
+        return sum(one.images for one in self.encoded)
 
 
 def estimate(plans: Sequence[Plan], options: Any, progress: Progress) -> list[Estimate]:
@@ -78,7 +77,8 @@ def estimate(plans: Sequence[Plan], options: Any, progress: Progress) -> list[Es
                 planned[address] |= new
                 lacking |= new
                 stored += len(new) * sizes[name]
-            encoded.append((need.encoder, need.view.size, len(lacking)))
+            lacked = tuple(name for name, (_, keys) in absent.items() if keys)
+            encoded.append(Pass(need.encoder, need.view.size, lacked, len(lacking)))
         read = [need.view.ids for need in plan.needs.values()] or plan.sources
         items = sum(map(len, read))
         found.append(Estimate(plan.what, items, encoded, stored, _read(plan, options)))
@@ -101,10 +101,12 @@ def lines(estimates: Iterable[Estimate]) -> list[str]:
     said, total, bytes_ = [], 0.0, 0
     for one in estimates:
         seconds = one.read / _READ
-        for encoder, side, images in one.encoded:
+        for encoder, side, names, images in one.encoded:
             key = encoder.identity, side
-            if images and key not in speeds:
-                speeds[key] = _seconds(encoder, side)
+            # A file of features encodes nothing.
+            if images and key not in speeds and not isinstance(encoder, FeatureTable):
+                batch = _PROBE * devices.count()
+                speeds[key] = seconds_per_image(encoder, side, names, batch_size=batch)
             seconds += images * speeds.get(key, 0.0)
         total, bytes_ = total + seconds, bytes_ + one.stored
         said.append(
@@ -116,11 +118,6 @@ def lines(estimates: Iterable[Estimate]) -> list[str]:
         f"in all {size_text(bytes_)} and about {duration(total)}, by the time that encoders take for a few "
         "images; what heads compute comes on top",
     ]
-
-
-def _seconds(encoder: FrozenEncoder, side: int) -> float:
-    names = ["embedding"] if "embedding" in encoder.shapes(side, side) else ["tokens"]
-    return seconds_per_image(encoder, side, names, batch_size=_PROBE * devices.count())
 
 
 def _item_bytes(need: Need, names: Sequence[str], options: Any) -> dict[str, int]:
@@ -140,8 +137,13 @@ def _read(plan: Plan, options: Any) -> int:
     need = plan.needs["train"]
     sizes, items = _item_bytes(need, need.names, options), len(need.view.ids)
     room = free_memory() * devices.count()
-    read = {name: items * sizes[name] for name in epochs}
-    return sum(epochs[name] * size for name, size in read.items() if size > room)
+    # Representations of one size are trained on together: all of them stay, or none.
+    together: collections.Counter[int] = collections.Counter(sizes[name] for name in epochs)
+    return sum(
+        count * items * sizes[name]
+        for name, count in epochs.items()
+        if items * sizes[name] * together[sizes[name]] > room
+    )
 
 
 def _check_room(estimates: Sequence[Estimate], options: Any, mode: str) -> None:

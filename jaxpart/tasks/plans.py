@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxpart.data.source import Source
 from jaxpart.data.views import View
@@ -49,6 +49,22 @@ class Need:
             self.encoder.check(self.view)
 
 
+class Pass(NamedTuple):
+    """Images that a plan encodes for itself, beside its needs.
+
+    Attributes:
+      encoder: The frozen encoder.
+      side: Side of the images in pixels.
+      names: Representations.
+      images: Number of images.
+    """
+
+    encoder: FrozenEncoder
+    side: int
+    names: tuple[str, ...]
+    images: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """A task on a data set, with everything opened and checked, but nothing encoded or written yet.
@@ -63,8 +79,8 @@ class Plan:
     sources: tuple[Source, ...]
     needs: Mapping[str, Need] = dataclasses.field(default_factory=dict, kw_only=True)
 
-    def passes(self) -> Iterator[tuple[FrozenEncoder, int, int]]:
-        """What `rows` encodes beside `needs`: encoder, side of the images in pixels, and their number."""
+    def passes(self) -> Iterator[Pass]:
+        """What `rows` encodes beside `needs`."""
         yield from ()
 
     def epochs(self) -> Mapping[str, int]:

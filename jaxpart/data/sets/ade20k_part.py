@@ -164,7 +164,8 @@ def _chosen_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> dict[Pair,
         most = sorted(counts, key=lambda pair: (-counts[pair], pair))[:NUM_PARTS]
         return [(pair, codes[pair]) for pair in sorted(most)]
 
-    kept = kept_document(f"ADE20K's pairs {folder.resolve()} {stamps}", choose)
+    key = f"ADE20K's {NUM_PARTS} pairs {folder.resolve()} {stamps}"
+    kept = kept_document(key, choose)
     return {(whole, part): (first, second) for (whole, part), (first, second) in kept}
 
 
@@ -219,7 +220,9 @@ def _parts(objects: Sequence[dict[str, Any]]) -> dict[Pair, tuple[int, int]]:
             if _first(whole["name"]) in _OBJECTS:
                 pair = whole["name"], part["name"]
                 codes = whole["name_ndx"], part["name_ndx"]
-                if not all(type(code) is int and 0 <= code < _CODES for code in codes):
+                if not all(type(code) is int and 0 < code < _CODES for code in codes):
                     raise ValueError(f"name_ndx is {codes}")
+                if not all(type(name) is str for name in pair):
+                    raise ValueError(f"name is {pair}")
                 pairs[pair] = codes
     return pairs

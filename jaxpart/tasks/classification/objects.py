@@ -35,7 +35,7 @@ from jaxpart.tasks.classification.heads import (
     learnable,
     probe_all,
 )
-from jaxpart.tasks.plans import Need, Plan, side_of
+from jaxpart.tasks.plans import Need, Pass, Plan, side_of
 
 _TASK = "object_classification"
 _LOGITS = "projection"
@@ -114,7 +114,7 @@ class ObjectClassification(Plan):
     size: int
     config: Any
 
-    def passes(self) -> Iterator[tuple[FrozenEncoder, int, int]]:
+    def passes(self) -> Iterator[Pass]:
         """Random views, new in every epoch, which heads share if one batch size divides the other."""
         options = self.config[_TASK]
         if options.views == "random":
@@ -124,7 +124,8 @@ class ObjectClassification(Plan):
             for head, size in sizes.items():
                 epochs[parts[size]] = max(epochs[parts[size]], options[head].epochs)
             again = 2 if options.selection else 1
-            yield self.encoder, self.size, again * epochs.total() * images
+            names = tuple(itertools.chain(*(options[head].representations for head in sizes)))
+            yield Pass(self.encoder, self.size, names, again * epochs.total() * images)
 
     def epochs(self) -> Mapping[str, int]:
         """Of heads on fixed views."""

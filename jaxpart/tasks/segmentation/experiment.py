@@ -37,7 +37,7 @@ from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, Row
 from jaxpart.runs.workdir import WorkDir
-from jaxpart.tasks.plans import Plan
+from jaxpart.tasks.plans import Pass, Plan
 from jaxpart.tasks.segmentation.heads import (
     Readers,
     check_grids,
@@ -123,15 +123,12 @@ class SegmentationPlan(Plan):
     options: Any
     seed: int
 
-    def passes(self) -> Iterator[tuple[FrozenEncoder, int, int]]:
+    def passes(self) -> Iterator[Pass]:
         """Training crops of all heads, those of the memory, and some two windows of each test image."""
         options = self.options
         crops = options.iterations * options.batch_size * (1 + len(options.shares))
-        yield (
-            self.encoder,
-            self.data.crop,
-            crops + options.incontext.images + 2 * len(self.data.test),
-        )
+        images = crops + options.incontext.images + 2 * len(self.data.test)
+        yield Pass(self.encoder, self.data.crop, ("tokens",), images)
 
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
