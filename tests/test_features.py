@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import errno
 import json
 import shutil
 import types
@@ -231,6 +232,17 @@ def test_damaged_files_are_made_again_and_never_used(damage, folder):
         np.testing.assert_allclose(found.features[name].whole(), expected, rtol=0, atol=1e-5)
     assert sum("damaged" in line and str(path) in line for line in progress.lines) == 1
     assert extract(Pictures(range(6)), folder).encoded == 0
+
+
+def test_a_file_that_cannot_be_opened_now_is_not_damaged(folder, monkeypatch):
+    def full(self, path):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(feature_cache._Files, "_open", full)
+    before = files(folder)
+    with pytest.raises(JaxpartError, match="cannot be read"):
+        extract(Pictures(range(6)), folder)
+    assert files(folder) == before
 
 
 def test_files_are_safetensors(folder):

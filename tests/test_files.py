@@ -1,12 +1,14 @@
 """Files and folders that are there whole or not at all."""
 
+import contextlib
 import os
 import pathlib
 
 import pytest
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import replacing, write_folder
+from jaxpart.io import files
+from jaxpart.io.files import moved_into_place, replacing, write_folder
 
 
 def test_a_folder_that_cannot_be_moved_into_place_leaves_the_old_one(tmp_path, monkeypatch):
@@ -40,3 +42,24 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
         write("bad")
     assert path.read_text() == "good"
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("when", ["before the lock", "before the path is looked at"])
+def test_a_temporary_file_that_another_process_removes_is_made_again(tmp_path, monkeypatch, when):
+    lock, removed = files._lock, []
+
+    @contextlib.contextmanager
+    def late(path):
+        if not removed and when == "before the lock":
+            removed.append(path.unlink())
+        with lock(path) as descriptor:
+            if not removed:
+                removed.append(path.unlink())
+            yield descriptor
+
+    monkeypatch.setattr(files, "_lock", late)
+    with moved_into_place(tmp_path / "file") as temporary:
+        temporary.write_text("whole")
+    assert removed == [None]
+    assert os.listdir(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == "whole"

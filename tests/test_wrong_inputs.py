@@ -47,6 +47,14 @@ def answers(tmp_path_factory):
     (folder / "bad.py").write_text("def (:\n")
     (folder / "binary.py").write_bytes(b"\x00\xff\xfe\x80" * 20)
     (folder / "raises.py").write_text("raise ValueError('x')\n")
+    (folder / "leaves.py").write_text("raise SystemExit('no')\n")
+    (folder / "misspelt.py").write_text(
+        "from configs.ibot_part import get_config as embedded\n"
+        "def get_config():\n"
+        "    config = embedded()\n"
+        "    config.retreival.batch_size = 3\n"
+        "    return config\n"
+    )
     (folder / "noconfig.py").write_text("a = 1\n")
     (folder / "returns.py").write_text("def get_config(): return 3\n")
     (folder / "empty").mkdir()

@@ -244,6 +244,9 @@ def leaves_an_encoders_folder(one, tmp_path, monkeypatch):
     assert not (tmp_path / "place").exists()
     again = run.pretrain(config, workdir, Progress(shown=False), supply=supply)
     assert again == about  # as after a kill between the encoder and the results
+    other = ConfigDict({**config, "seed": 7})
+    with pytest.raises(JaxpartError, match="holds another encoder"):
+        run.pretrain(other, workdir, Progress(shown=False), supply=supply)
     workdir.finish(results)
     with pytest.raises(JaxpartError, match="the run is done"):
         run.pretrain(config, workdir, Progress(shown=False), supply=supply)
@@ -287,6 +290,10 @@ def test_in_training(method, pool, tmp_path, monkeypatch):
 
 
 def test_zoo_mistakes(tmp_path, capsys):
+    for option in ("--seed=-1", "--max-steps=0"):
+        with pytest.raises(SystemExit):
+            zoo.main(["--rebuild", "mae", option])
+    assert "is not a whole number of 1 or more" in capsys.readouterr().err
     assert zoo.main(["--rebuild", "simclr"]) == 2
     assert "no method 'simclr'; choose from deit" in capsys.readouterr().err
     assert zoo.main(["--out", str(tmp_path)]) == 0

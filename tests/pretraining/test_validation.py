@@ -38,6 +38,8 @@ def test_levelled_off():
     assert levelled_off(steady)
     for measure in MEASURES:
         assert not levelled_off(steady | {measure: rising * (30 if measure == "rank" else 1)})
+    assert not levelled_off({measure: values[:3] for measure, values in steady.items()})
+    assert not levelled_off(steady | {"parts": np.full(20, np.nan)})
     falling = {measure: values[::-1] for measure, values in steady.items()}
     assert levelled_off(falling)  # no better than before
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pathlib
 import types
 
 import pytest
@@ -16,6 +17,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.features import cache
 from jaxpart.features.cache import size_text
 from jaxpart.features.extract import extract
+from jaxpart.features.table import FeatureTable
 from jaxpart.tasks import chosen, estimate
 
 SIDE = 32
@@ -74,7 +76,8 @@ def test_crops_and_windows_of_segmentation_are_counted(encoder, config):
     (found,) = estimate.estimate(plans_of(encoder, config), config.features, QUIET)
     options = config.segmentation
     crops = options.iterations * options.batch_size * (1 + len(options.shares))
-    assert found.encoded[0][1:] == (SIDE, crops + options.incontext.images + 2 * 8)
+    images = crops + options.incontext.images + 2 * 8
+    assert found.encoded[0][1:] == (SIDE, ("tokens",), images)
     assert found.items == 16
     assert found.stored == 0
 
@@ -92,6 +95,19 @@ def test_features_that_heads_read_again_are_counted_where_they_do_not_stay(
     names = [name for head in heads for name in head.representations]
     values = sum(map(math.prod, estimate.item_shapes(encoder, names, SIDE).values()))
     assert found.read == 2 * 2 * items * 4 * values  # epochs, trainings, items, bytes
+    # Representations that train together stay together.
+    plan = plans[0]
+    most = max(math.prod(shape) for shape in estimate.item_shapes(encoder, names, SIDE).values())
+    monkeypatch.setattr(estimate, "free_memory", lambda: items * 4 * most / devices.count())
+    alone = estimate.estimate([plan], config.features, QUIET)[0].read
+    monkeypatch.setattr(estimate, "free_memory", lambda: items * 4 * most * 3 / devices.count())
+    assert estimate.estimate([plan], config.features, QUIET)[0].read <= alone < found.read
+
+
+def test_a_file_of_features_is_not_timed():
+    table = FeatureTable(pathlib.Path("mine.npz"), {}, {}, "", (SIDE, SIDE))
+    one = estimate.Estimate("critters/retrieval", 8, [estimate.Pass(table, SIDE, (), 8)], 0, 0)
+    assert "8 images to encode" in estimate.lines([one])[0]
 
 
 def test_what_does_not_fit_is_refused_with_the_options_that_do(
@@ -125,7 +141,7 @@ def test_what_does_not_fit_is_refused_with_the_options_that_do(
 def test_much_is_announced_and_little_is_not(encoder, config, monkeypatch, capsys):
     config.tasks = ("retrieval",)
     plans, progress = plans_of(encoder, config), main.Progress()
-    monkeypatch.setattr(estimate, "_seconds", lambda encoder, side: 60.0)
+    monkeypatch.setattr(estimate, "seconds_per_image", lambda *_, batch_size: 60.0)
     estimate.announce(plans, config.features, progress)
     assert not capsys.readouterr().err
     monkeypatch.setattr(estimate, "_MANY", 1)
@@ -144,7 +160,7 @@ def test_a_dry_run_prints_what_a_run_takes_and_writes_nothing(tmp_path, monkeypa
     config = part_config("ibot", "", projector=True)
     config.data.num_images, config.tasks = 8, ("retrieval",)
     config.features.folder = str(tmp_path / "cache")
-    monkeypatch.setattr(estimate, "_seconds", lambda encoder, side: 0.5)
+    monkeypatch.setattr(estimate, "seconds_per_image", lambda *_, batch_size: 0.5)
     main.dry_run(config)
     out = capsys.readouterr().out
     assert "critters/retrieval: " in out
