@@ -1,4 +1,4 @@
-"""Average precision in NumPy: on a CPU its sort is faster than XLA's."""
+"""Average precision in NumPy: on a CPU its sort, by vector instructions, is faster than XLA's."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import threadpoolctl
 from jaxtyping import Bool, Float32, Float64, Int
 
 from jaxpart import devices
-from jaxpart.cpu.row_sort import sort_rows, width_for
 
 _BELOW_COSINES = -1.5
 """What the similarity of an item that is not there is set to."""
 
-_BLOCK_VALUES = 16 << 20
+_BLOCK_VALUES = 64 << 20
 """Similarities held at once."""
 
 _CACHED_VALUES = 512 << 10
@@ -41,31 +40,29 @@ def average_precision_of(
     Returns:
       AP per row; NaN where it has no positive.
     """
-    queries, items = similarities.shape
-    keys = np.empty((queries, width_for(items)), np.int32)
+    items = similarities.shape[1]
     # One sort of integers does all: the similarity as an integer that falls where it rises, and below
     # it one bit for "positive". Adding zero first makes -0.0 and 0.0 the same. Between -2 and 2 the
     # float's bits leave room for one more in 32.
-    bits = keys[:, :items]
-    np.add(similarities, np.float32(0), out=bits.view(np.float32))
+    bits = (similarities + np.float32(0)).view(np.int32)
     bits ^= (bits >> 31) & np.int32(2**31 - 1)
     np.invert(bits, out=bits)
     if similarities.max() < 2 and similarities.min() > -2:
         bits <<= 1
         bits |= positives
-        keys[:, items:] = np.iinfo(np.int32).max  # behind all items
-        sorted_keys = sort_rows(keys)[:, :items]
+        keys: Int[np.ndarray, "queries items"] = bits
     else:
-        sorted_keys = np.sort((bits.astype(np.int64) << 1) | positives, axis=1)
-    positive = (sorted_keys & 1).astype(np.int32, copy=False)
+        keys = (bits.astype(np.int64) << 1) | positives
+    keys.sort(axis=1)
+    positive = (keys & 1).astype(np.int32, copy=False)
     found = np.cumsum(positive, axis=1, dtype=np.int32)
     precisions = (found * positive) @ (1 / np.arange(1, items + 1))
     # Within a tie positives come last, so that one alone stands at the tie's end; two do not.
-    same = sorted_keys[:, 1:] == sorted_keys[:, :-1]
+    same = keys[:, 1:] == keys[:, :-1]
     tied = np.flatnonzero(same.any(axis=1))
     tied = tied[(same[tied] & (positive[tied, 1:] > 0)).any(axis=1)]
     if len(tied):
-        precisions[tied] = _shares_with_ties(sorted_keys[tied] >> 1, positive[tied], found[tied])
+        precisions[tied] = _shares_with_ties(keys[tied] >> 1, positive[tied], found[tied])
     counts = found[:, -1]
     return np.where(counts > 0, precisions / np.maximum(counts, 1), np.nan)
 
