@@ -371,3 +371,9 @@ def test_two_machines_without_a_shared_disk_are_killed_and_go_on(emulator, bucke
     assert values(bucket / "run" / "results.json") == pytest.approx(expected, abs=1e-5)
     for machine in ("machine0", "machine1"):
         assert os.listdir(tmp_path / machine) == ["cache"]
+
+
+def test_a_name_that_is_a_pattern_is_refused():
+    for name in ("a[1]", "a*", "a?", "a#1"):
+        with pytest.raises(JaxpartError, match="which are wildcards in a bucket"):
+            path_of(f"gs://bucket/runs/{name}")
