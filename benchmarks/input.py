@@ -3,9 +3,12 @@
 Both read the files, decode, transform and batch. "usual": torchvision ends in ToTensor and
 Normalize, float32 on the host, as its users run it; jaxpart sends uint8 and normalises on the
 device. "like for like": torchvision too stops at uint8. One core: everything in one process pinned
-to one core. All cores: threads here, as many worker processes there, their start included. Crops for
-segmentation have no counterpart there: worker processes are compared with threads, once both have
-started.
+to one core. All cores: threads here, as many worker processes there. Crops for segmentation have no
+counterpart there: worker processes are compared with threads.
+
+What is measured is the rate of an endless stream: the clock starts once threads or workers have, and
+what they made ahead meanwhile is gone. The sides take turns, alone on the machine, and the medians of
+several turns are compared.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -90,16 +93,40 @@ class Theirs(torch.utils.data.Dataset):
         return self._transform(image), index
 
 
-def run_ours(paths: list[pathlib.Path], name: str) -> None:
-    loader = load(Ours(paths), OURS[name], batch_size=BATCH, shuffle=True, epochs=1)
+def rate(batches: Iterator[object], size: int, workers: int, count: int) -> float:
+    """Items a second of a stream of batches of a size, over so many."""
+    for _ in range(2 + 2 * workers):  # what was made ahead while threads or workers started
+        next(batches)
+    begun = time.perf_counter()
+    for _ in range(count):
+        next(batches)
+    return size * count / (time.perf_counter() - begun)
+
+
+def our_rate(
+    source: Ours, transform: Transform, size: int, workers: int, cores: int, count: int
+) -> float:
+    """Of jaxpart's loader, with worker processes or, without, threads."""
+    loader = load(source, transform, batch_size=size, shuffle=True, epochs=None, workers=workers)
     with contextlib.closing(loader):
-        assert sum(len(batch.arrays["image"]) for batch in loader) >= len(paths)
+        return rate(loader, size, cores, count)
 
 
-def run_theirs(paths: list[pathlib.Path], steps: tuple, workers: int) -> None:
+def their_rate(paths: list[pathlib.Path], steps: tuple, workers: int, count: int) -> float:
+    """Of torchvision's, whose workers go on from epoch to epoch as here."""
     data = Theirs(paths, transforms.Compose(steps))
-    loader = torch.utils.data.DataLoader(data, BATCH, shuffle=True, num_workers=workers)
-    assert sum(len(images) for images, _ in loader) == len(paths)
+    endless = torch.utils.data.RandomSampler(data, num_samples=1_000_000)
+    loader = torch.utils.data.DataLoader(data, BATCH, sampler=endless, num_workers=workers)
+    return rate(iter(loader), BATCH, workers, count)
+
+
+def in_turns(turns: int, **sides: Callable[[], float]) -> dict[str, float]:
+    """The median rate of each side."""
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(turns):
+        for name, side in sides.items():
+            rates[name].append(side())
+    return {name: statistics.median(found) for name, found in rates.items()}
 
 
 class Masked(Ours):
@@ -132,57 +159,46 @@ def crops(paths: list[pathlib.Path]) -> Callable[[], object]:
     return lambda: [CROP(record, random) for record in records]
 
 
-def loaded_crops(source: Masked, workers: int, batches: int) -> float:
-    """Crops a second that a loader gives once it has started, in batches of 16 as in training."""
-    loader = load(source, CROP, batch_size=16, shuffle=True, epochs=None, workers=workers)
-    with contextlib.closing(loader):
-        for _ in range(2 + 2 * workers):  # what was made ahead while the workers started
-            next(loader)
-        begun = time.perf_counter()
-        for _ in range(batches):
-            next(loader)
-        return 16 * batches / (time.perf_counter() - begun)
-
-
-def crop_rates(paths: list[pathlib.Path], cores: int, runs: int, batches: int) -> Row:
-    """Worker processes beside threads, in turns."""
-    source, rates = Masked(paths), {0: list[float](), cores: list[float]()}
-    for _ in range(runs):
-        for workers, found in rates.items():
-            found.append(loaded_crops(source, workers, batches))
-    threads, processes = map(statistics.median, rates.values())
+def crop_rates(paths: list[pathlib.Path], cores: int, turns: int, count: int) -> Row:
+    """Worker processes beside threads, in batches of 16 as in training."""
+    source = Masked(paths)
+    found = in_turns(
+        turns,
+        threads=lambda: our_rate(source, CROP, 16, 0, cores, count),
+        processes=lambda: our_rate(source, CROP, 16, cores, cores, count),
+    )
     what = f"segmentation crops of 512, {cores} worker processes"
-    return faster(what, processes, threads, "threads", goal=0.9, unit="crops/s")
+    return faster(what, found["processes"], found["threads"], "threads", goal=0.9, unit="crops/s")
 
 
-def rates(paths: list[pathlib.Path], where: str, workers: int, runs: int) -> list[Row]:
+def rates(paths: list[pathlib.Path], where: str, workers: int, turns: int, count: int) -> list[Row]:
     rows = []
     for name, steps in THEIRS.items():
-        seconds = medians(
-            runs,
-            ours=lambda name=name: run_ours(paths, name),
-            usual=lambda steps=steps: run_theirs(paths, (*steps, *USUAL), workers),
-            like=lambda steps=steps: run_theirs(paths, (*steps, *LIKE), workers),
+        found = in_turns(
+            turns,
+            ours=lambda name=name: our_rate(Ours(paths), OURS[name], BATCH, 0, workers, count),
+            usual=lambda steps=steps: their_rate(paths, (*steps, *USUAL), workers, count),
+            like=lambda steps=steps: their_rate(paths, (*steps, *LIKE), workers, count),
         )
-        ours, usual, like = (len(paths) / taken for taken in seconds.values())
-        what, unit = f"{name}, {where}", "images/s"
-        rows.append(faster(what, ours, usual, "torchvision, usual", goal=1, unit=unit))
-        rows.append(faster(what, ours, like, "torchvision, like for like", unit=unit))
+        what, unit, ours = f"{name}, {where}", "images/s", found["ours"]
+        rows.append(faster(what, ours, found["usual"], "torchvision, usual", goal=1, unit=unit))
+        rows.append(faster(what, ours, found["like"], "torchvision, like for like", unit=unit))
     return rows
 
 
 def rows(quick: bool) -> list[Row]:
     torch.set_num_threads(1)
     cores = os.sched_getaffinity(0)
-    images, runs = (8, 1) if quick else (128, 5)
+    images, turns, count = (8, 1, 1) if quick else (128, 5, 4)
     with tempfile.TemporaryDirectory() as folder:
         paths = write_images(pathlib.Path(folder), images)
         size = sum(path.stat().st_size for path in paths) / len(paths)
         os.sched_setaffinity(0, {min(cores)})
-        rows = [value("mean size of a file", size / 1e3, "kB"), *rates(paths, "one core", 0, runs)]
-        seconds = medians(runs, crops=crops(paths))["crops"]
+        rows = [value("mean size of a file", size / 1e3, "kB")]
+        rows += rates(paths, "one core", 0, turns, count)
+        seconds = medians(turns, crops=crops(paths))["crops"]
         rows.append(value("segmentation crops of 512, one core", images / seconds, "images/s"))
         os.sched_setaffinity(0, cores)
-        rows += rates(paths * 2, f"all {len(cores)} cores", len(cores), runs)
-        rows.append(crop_rates(paths, len(cores), runs, 2 if quick else 24))
+        rows += rates(paths, f"all {len(cores)} cores", len(cores), turns, 2 * count)
+        rows.append(crop_rates(paths, len(cores), turns, 3 * count))
     return rows
