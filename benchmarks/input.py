@@ -36,7 +36,6 @@ from jaxpart.data.input import Transform, load
 from jaxpart.data.segmentation_transforms import SegmentationTrain
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 
-BATCH = 64
 BICUBIC = transforms.InterpolationMode.BICUBIC
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 USUAL = (transforms.ToTensor(), transforms.Normalize(MEAN, STD))
@@ -112,12 +111,14 @@ def our_rate(
         return rate(loader, size, cores, count)
 
 
-def their_rate(paths: list[pathlib.Path], steps: tuple, workers: int, count: int) -> float:
+def their_rate(
+    paths: list[pathlib.Path], steps: tuple, size: int, workers: int, count: int
+) -> float:
     """Of torchvision's, whose workers go on from epoch to epoch as here."""
     data = Theirs(paths, transforms.Compose(steps))
     endless = torch.utils.data.RandomSampler(data, num_samples=1_000_000)
-    loader = torch.utils.data.DataLoader(data, BATCH, sampler=endless, num_workers=workers)
-    return rate(iter(loader), BATCH, workers, count)
+    loader = torch.utils.data.DataLoader(data, size, sampler=endless, num_workers=workers)
+    return rate(iter(loader), size, workers, count)
 
 
 def in_turns(turns: int, **sides: Callable[[], float]) -> dict[str, float]:
@@ -171,14 +172,16 @@ def crop_rates(paths: list[pathlib.Path], cores: int, turns: int, count: int) ->
     return faster(what, found["processes"], found["threads"], "threads", goal=0.9, unit="crops/s")
 
 
-def rates(paths: list[pathlib.Path], where: str, workers: int, turns: int, count: int) -> list[Row]:
+def rates(
+    paths: list[pathlib.Path], where: str, size: int, workers: int, turns: int, count: int
+) -> list[Row]:
     rows = []
     for name, steps in THEIRS.items():
         found = in_turns(
             turns,
-            ours=lambda name=name: our_rate(Ours(paths), OURS[name], BATCH, 0, workers, count),
-            usual=lambda steps=steps: their_rate(paths, (*steps, *USUAL), workers, count),
-            like=lambda steps=steps: their_rate(paths, (*steps, *LIKE), workers, count),
+            ours=lambda name=name: our_rate(Ours(paths), OURS[name], size, 0, workers, count),
+            usual=lambda steps=steps: their_rate(paths, (*steps, *USUAL), size, workers, count),
+            like=lambda steps=steps: their_rate(paths, (*steps, *LIKE), size, workers, count),
         )
         what, unit, ours = f"{name}, {where}", "images/s", found["ours"]
         rows.append(faster(what, ours, found["usual"], "torchvision, usual", goal=1, unit=unit))
@@ -189,16 +192,16 @@ def rates(paths: list[pathlib.Path], where: str, workers: int, turns: int, count
 def rows(quick: bool) -> list[Row]:
     torch.set_num_threads(1)
     cores = os.sched_getaffinity(0)
-    images, turns, count = (8, 1, 1) if quick else (128, 5, 4)
+    images, turns, count, batch = (8, 1, 1, 4) if quick else (128, 5, 4, 64)
     with tempfile.TemporaryDirectory() as folder:
         paths = write_images(pathlib.Path(folder), images)
         size = sum(path.stat().st_size for path in paths) / len(paths)
         os.sched_setaffinity(0, {min(cores)})
         rows = [value("mean size of a file", size / 1e3, "kB")]
-        rows += rates(paths, "one core", 0, turns, count)
+        rows += rates(paths, "one core", batch, 0, turns, count)
         seconds = medians(turns, crops=crops(paths))["crops"]
         rows.append(value("segmentation crops of 512, one core", images / seconds, "images/s"))
         os.sched_setaffinity(0, cores)
-        rows += rates(paths, f"all {len(cores)} cores", len(cores), turns, 2 * count)
+        rows += rates(paths, f"all {len(cores)} cores", batch, len(cores), turns, 2 * count)
         rows.append(crop_rates(paths, len(cores), turns, 3 * count))
     return rows
