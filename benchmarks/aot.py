@@ -1,26 +1,34 @@
-"""Compiles every step for a TPU that is not there, and says what it would take of it.
+"""Compiles every step for absent TPUs or GPUs, and prints what it would take of each chip.
 
     pip install ".[aot]"
     python -m benchmarks.aot --topology v4:4x4x4
     python -m benchmarks.aot --topology v5e:4x4 --steps retrieval probe
 
-Nothing is executed: the compiler of `libtpu` runs on any machine. Each step is compiled in a process of its
-own. Fails if one does not fit into a chip's memory, calls back to the host, gathers weights or features
-whole on every chip (1 MiB or more), or has a float32 product whose precision is not stated.
+    pip install --no-deps jax-cuda12-plugin==VERSION jax-cuda12-pjrt==VERSION nvidia-cuda-nvcc-cu12
+    python -m benchmarks.aot --topology h100:8      # VERSION is that of jaxlib
+
+Nothing is executed: these compilers run on any machine, that for GPUs without autotuning. Each step is
+compiled in its own process. Fails if one does not fit into a chip's memory, calls back to the host, gathers
+weights or features whole on every chip (1 MiB or more), or has a float32 product whose precision is not
+stated.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.metadata
+import importlib.util
 import json
 import math
 import os
+import pathlib
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 _COLLECTIVE = re.compile(
     r"= (\(?[a-z0-9]+\[.*?) (all-reduce|all-gather|collective-permute|reduce-scatter|all-to-all)"
@@ -78,8 +86,12 @@ def compiled(name: str, topology: str, full: bool) -> tuple[Compiled, int]:
       What it says, and the bytes of memory that a chip has.
     """
     os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
+    if (generation := topology.partition(":")[0]) == "h100":
+        nvcc = _nvcc()
+        flags = os.environ.get("XLA_FLAGS", ""), "--xla_gpu_autotune_level=0"
+        os.environ["XLA_FLAGS"] = " ".join((*flags, f"--xla_gpu_cuda_data_dir={nvcc}"))
+        os.environ["PATH"] = f"{nvcc / 'bin'}{os.pathsep}{os.environ['PATH']}"
     import jax
-    from jax.experimental import topologies
 
     from benchmarks.aot_steps import STEPS
     from jaxpart import devices
@@ -87,13 +99,8 @@ def compiled(name: str, topology: str, full: bool) -> tuple[Compiled, int]:
     jax.config.update("jax_default_matmul_precision", _UNSTATED)
     if not full:
         jax.config.update("jax_optimization_level", "O0")
-    generation = topology.partition(":")[0]
-    chips = {"chip_config_name": "megacore"} if generation == "v4" else {}  # else cores are devices
-    described = topologies.get_topology_desc(
-        platform="tpu", topology_name=topology, **chips
-    ).devices
     found = Compiled(name)
-    with devices.compiling_for(described):
+    with devices.compiling_for(_absent(generation, topology)):
         memory = devices.memory()
         lowered = STEPS[name]().lower()
         text = lowered.as_text()
@@ -125,6 +132,48 @@ def compiled(name: str, topology: str, full: bool) -> tuple[Compiled, int]:
     if found.chip_bytes > memory:
         found.faults.append("does not fit")
     return found, memory
+
+
+def _absent(generation: str, topology: str) -> Sequence[Any]:
+    """The devices of a topology."""
+    from jax.experimental import topologies
+
+    if generation == "h100":
+        return topologies.get_topology_desc(
+            platform="cuda",
+            topology_name="h100",
+            topology=f"1x1x{topology.partition(':')[2]}",
+            target_config=(pathlib.Path(__file__).parent / "h100.textproto").read_text(),
+        ).devices
+    # Else the two cores of a v4 chip are devices.
+    chips = {"chip_config_name": "megacore"} if generation == "v4" else {}
+    return topologies.get_topology_desc(platform="tpu", topology_name=topology, **chips).devices
+
+
+def _nvcc() -> pathlib.Path:
+    """The folder of the package nvidia-cuda-nvcc-cu12, which has the assembler. Raises `ImportError`."""
+    found = importlib.util.find_spec("nvidia.cuda_nvcc")
+    if found is None or found.submodule_search_locations is None:
+        raise ImportError("nvidia.cuda_nvcc")
+    return pathlib.Path(found.submodule_search_locations[0])
+
+
+def _missing(topology: str) -> str | None:
+    """What to install for a topology; None: nothing."""
+    if not topology.startswith("h100"):
+        found = importlib.util.find_spec("libtpu")
+        return None if found else 'the TPU compiler is not installed; run `pip install ".[aot]"`'
+    packages = ("jax_plugins.xla_cuda12", "jax_cuda12_plugin", "nvidia.cuda_nvcc")
+    try:
+        if all(importlib.util.find_spec(name) for name in packages):
+            return None
+    except ImportError:  # of the package above
+        pass
+    version = importlib.metadata.version("jaxlib")
+    return (
+        "the compiler for GPUs is not installed; run `pip install --no-deps "
+        f"jax-cuda12-plugin=={version} jax-cuda12-pjrt=={version} nvidia-cuda-nvcc-cu12`"
+    )
 
 
 def _reason(message: str) -> str:
@@ -159,7 +208,7 @@ def _in_a_process(name: str, topology: str, full: bool) -> tuple[Compiled, int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a line for every step; returns 1 if one will not do, 2 if there is no compiler."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.aot", description=__doc__)
-    parser.add_argument("--topology", required=True, help="as v4:4x4x4 or v5e:4x4")
+    parser.add_argument("--topology", required=True, help="as v4:4x4x4, v5e:4x4 or h100:8")
     parser.add_argument(
         "--steps", nargs="*", default=[], help="words of the names of those to compile"
     )
@@ -172,10 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found, memory = compiled(options.child, options.topology, options.full)
         print(json.dumps({"compiled": dataclasses.asdict(found), "memory": memory}))
         return 0
-    try:
-        import libtpu  # type: ignore[import-not-found]  # noqa: F401
-    except ImportError:
-        print('the TPU compiler is not installed; run `pip install ".[aot]"`', file=sys.stderr)
+    if missing := _missing(options.topology):
+        print(missing, file=sys.stderr)
         return 2
     from benchmarks.aot_steps import STEPS
 

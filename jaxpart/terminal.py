@@ -121,6 +121,8 @@ def saving_first() -> Iterator[Callable[[], int]]:
 def _interruptible() -> Iterator[None]:
     """Ctrl-C raises, so that temporary files are removed; a second, or one that is swallowed, ends.
 
+    Where Python cannot raise, as in a callback of its garbage collector, it would print a trace instead.
+
     Whatever else is raised after it came of it: compiled code, as matplotlib's, that calls Python back
     raises an error of its own in its place.
     """
@@ -138,6 +140,11 @@ def _interruptible() -> Iterator[None]:
         watch.start()
         raise KeyboardInterrupt
 
+    def unraisable(args: Any) -> None:
+        if not (came and issubclass(args.exc_type, KeyboardInterrupt)):
+            hook(args)
+
+    hook, sys.unraisablehook = sys.unraisablehook, unraisable
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
@@ -147,6 +154,7 @@ def _interruptible() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = hook
 
 
 def _end() -> None:

@@ -127,6 +127,8 @@ RUNS = {
             "--config.data.num_images=24",
             "--config.batch_size=8",
             "--config.epochs=2",
+            "--config.validation.points=2",
+            "--config.validation.images=72",
         ),
         0.02,  # it compiles for long, and is killed once where few are
     ),

@@ -55,7 +55,10 @@ PRETRAINING = [
 
 
 def start(folder, devices, *arguments, module="jaxpart.main", options=RUN):
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    if module == "jaxpart.pretraining":  # compiling is what its few steps take long for
+        flags += " --xla_backend_optimization_level=0"
+    environment = os.environ | {"XLA_FLAGS": flags}
     command = [sys.executable, "-m", module, *options, f"--workdir={folder}", *arguments]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -86,6 +86,37 @@ def test_ctrl_c_ends_a_command_with_a_line(seconds, tmp_path):
     assert "Traceback" not in said
 
 
+IN_A_CALLBACK = """
+import os, signal, sys
+from jaxpart import terminal
+
+terminal.begin("__main__")
+
+
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)  # raises where Python only prints
+
+
+@terminal.told
+def main():
+    Dying()
+    while True:
+        pass
+
+
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_in_a_callback_prints_no_trace(monkeypatch):
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_CALLBACK], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 130
+    assert done.stderr == "stopped; the same command resumes from what is finished\n"
+
+
 SWALLOWS = """
 import os, signal, sys
 from jaxpart import terminal

@@ -23,6 +23,14 @@ def test_what_does_not_fit_is_said():
     assert aot._reason(message) == "does not fit: 23.82G of 15.75G"
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("jax_cuda12_plugin") is not None, reason="the compiler is installed"
+)
+def test_what_to_install_for_gpus(capsys):
+    assert aot.main(["--topology", "h100:8"]) == 2
+    assert "pip install --no-deps jax-cuda12-plugin==" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(HAS_COMPILER, reason="libtpu is installed")
 def test_without_the_compiler(capsys):
     assert aot.main(["--topology", "v5e:2x2"]) == 2
