@@ -65,11 +65,12 @@ class Compiled:
     def row(self, memory: int) -> str:
         """A line of the table."""
         size = "–" if self.chip_bytes is None else f"{self.chip_bytes / 2**30:.2f}"
+        flops = "–" if math.isnan(self.chip_flops) else f"{self.chip_flops / 1e12:.2f}"
         exchanged = ", ".join(
             f"{count} {kind} ({_bytes(total)})" for kind, (count, total) in self.collectives.items()
         )
         return (
-            f"| {self.step} | {size} of {memory / 2**30:.0f} | {self.chip_flops / 1e12:.2f} | "
+            f"| {self.step} | {size} of {memory / 2**30:.0f} | {flops} | "
             f"{exchanged or 'none'} | {self.seconds:.0f} | {'; '.join(self.faults) or 'fits'} |"
         )
 
@@ -123,7 +124,7 @@ def compiled(name: str, topology: str, full: bool) -> tuple[Compiled, int]:
         + sizes.temp_size_in_bytes
         - sizes.alias_size_in_bytes
     )
-    found.chip_flops = program.cost_analysis().get("flops", math.nan)
+    found.chip_flops = (program.cost_analysis() or {}).get("flops", math.nan)  # none for GPUs
     for kind, size in _collectives(program.as_text()):
         count, total = found.collectives.get(kind, (0, 0))
         found.collectives[kind] = count + 1, total + size

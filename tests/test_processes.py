@@ -43,8 +43,16 @@ RUN = [
 ]
 
 
+TINY = """
+from configs.pretrain import mocov3  # its BatchNorm and its contrast see the whole batch
+
+def get_config():
+    config = mocov3.get_config()
+    config.encoder.update(width=32, depth=1, num_heads=2, mlp_width=64)
+    config.projector.update(hidden=(32,), predictor=32)
+    return config
+"""
 PRETRAINING = [
-    "--config=configs/pretrain/mocov3.py",  # its BatchNorm and its contrast see the whole batch
     "--config.data.num_images=24",
     "--config.batch_size=8",
     "--config.epochs=1",
@@ -55,10 +63,7 @@ PRETRAINING = [
 
 
 def start(folder, devices, *arguments, module="jaxpart.main", options=RUN):
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    if module == "jaxpart.pretraining":  # compiling is what its few steps take long for
-        flags += " --xla_backend_optimization_level=0"
-    environment = os.environ | {"XLA_FLAGS": flags}
+    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     command = [sys.executable, "-m", module, *options, f"--workdir={folder}", *arguments]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -123,7 +128,9 @@ def test_two_processes(alone, tmp_path, model_devices):
 
 
 def test_two_processes_pretrain(tmp_path):
-    pretraining = {"module": "jaxpart.pretraining", "options": PRETRAINING}
+    (tmp_path / "tiny.py").write_text(TINY)
+    options = [f"--config={tmp_path / 'tiny.py'}", *PRETRAINING]
+    pretraining = {"module": "jaxpart.pretraining", "options": options}
     finish(start(tmp_path / "alone", 1, **pretraining))
     main, other = two_processes(tmp_path, **pretraining)
     assert "mocov3: 24 images" in main
