@@ -5,11 +5,8 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from matplotlib.figure import Figure
-
-from jaxpart.io.files import replacing
 from jaxpart.pretraining.validation import MEASURES
-from jaxpart.report.figures.style import house_style, legend_height, marks, panels
+from jaxpart.report.figures.style import house_style, legend_height, marks, panels, write_figure
 
 _TITLES = {
     "kinds": "linear probe on kinds (accuracy, %)",
@@ -18,12 +15,16 @@ _TITLES = {
 }
 
 
-def draw(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Three panels with a line per encoder.
+def draw(curves: Mapping[str, Mapping[str, Sequence[float]]], path: pathlib.Path) -> None:
+    """Draws three panels with a line per encoder.
 
     Args:
       curves: By the name in the legend, "images" (seen so far) and the values of each of
         `jaxpart.pretraining.validation.MEASURES`.
+      path: The file, which ends in .png or .svg.
+
+    Raises:
+      JaxpartError: It cannot be written.
     """
     with house_style():
         height = max(2.8, legend_height(curves))
@@ -38,15 +39,4 @@ def draw(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
                 )
             axis.set_xlabel("thousand images seen")
         axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
-
-
-def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes a figure as its name ends: .png or .svg.
-
-    Raises:
-      JaxpartError: It cannot be written.
-    """
-    about = {"Date": None} if path.suffix == ".svg" else None
-    with house_style(), replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=about)
+        write_figure(figure, path, 150)

@@ -36,7 +36,7 @@ from jaxpart.encoders.loading import (
 from jaxpart.encoders.weights import arrays_of
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import write_folder
-from jaxpart.pretraining.curves import draw, save
+from jaxpart.pretraining.curves import draw
 from jaxpart.pretraining.decoders import load_decoder, write_decoder
 from jaxpart.pretraining.pool import Supply, pool_supply
 from jaxpart.pretraining.run import draw_pool, pretrain
@@ -171,7 +171,7 @@ def _list(zoo: pathlib.Path, target: pathlib.Path | None) -> None:
     if target is not None:
         if not curves:
             raise JaxpartError(f"no encoder in {zoo} holds validation curves; rebuild one")
-        save(draw(curves), target)
+        draw(curves, target)
 
 
 @terminal.told

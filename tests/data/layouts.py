@@ -6,6 +6,8 @@ import json
 import numpy as np
 from PIL import Image
 
+from benchmarks.stand_ins import write_mat as mat
+
 SIZE = (12, 8)
 """(width, height) of every picture without keypoints."""
 
@@ -120,28 +122,6 @@ def mask(*rows):
     pixels = np.zeros((SIZE[1], SIZE[0]), np.uint8)
     pixels[list(rows)] = 1
     return pixels
-
-
-def mat(path, objects):
-    """A Pascal-Part annotation of (class, mask, [(part, mask)])."""
-    import scipy.io
-
-    def structs(rows, names):
-        array = np.empty((1 if rows else 0, len(rows)), [(name, object) for name in names])
-        for i, row in enumerate(rows):
-            array[0, i] = row
-        return array
-
-    entries = [
-        (name, np.array([[9]], np.uint8), whole, structs(parts, ("part_name", "mask")))
-        for name, whole, parts in objects
-    ]
-    anno = structs(
-        [(path.stem, structs(entries, ("class", "class_ind", "mask", "parts")))],
-        ("imname", "objects"),
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scipy.io.savemat(path, {"anno": anno}, do_compression=True)
 
 
 def pascal(root, lists=True):

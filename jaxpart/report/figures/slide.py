@@ -13,9 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import replacing
 from jaxpart.report.figures.galleries import montage, square
-from jaxpart.report.figures.style import QUERY, RIGHT, WRONG, house_style, plain, shortened
+from jaxpart.report.figures.style import (
+    QUERY,
+    RIGHT,
+    WRONG,
+    house_style,
+    plain,
+    shortened,
+    write_figure,
+)
 from jaxpart.report.layouts import LAYOUTS
 from jaxpart.report.patch_sets import Pair, PatchSet, word
 from jaxpart.report.runs import Run
@@ -89,9 +96,8 @@ def save(figure: Figure, path: pathlib.Path) -> None:
       JaxpartError: It cannot be written.
     """
     settings: Any = {"savefig.bbox": "standard"}
-    metadata: Any = {"Date": None} if path.suffix == ".svg" else None
-    with house_style(), matplotlib.rc_context(settings), replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], dpi=_DOTS, metadata=metadata)
+    with house_style(), matplotlib.rc_context(settings):
+        write_figure(figure, path, _DOTS)
 
 
 def _same_part(patches: PatchSet, pair: Pair) -> Bool[np.ndarray, "patch shown"]:

@@ -16,6 +16,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
 
+from jaxpart.io.files import replacing
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """The palette of Okabe and Ito."""
 
@@ -80,6 +82,17 @@ class Picture:
 def house_style() -> AbstractContextManager[None]:
     """A context in which figures are drawn and saved in this style."""
     return matplotlib.rc_context(_SETTINGS)
+
+
+def write_figure(figure: Figure, path: pathlib.Path, dpi: int) -> None:
+    """Writes a figure, in the style that holds, as its name ends: .png or .svg.
+
+    Raises:
+      JaxpartError: It cannot be written.
+    """
+    metadata: Any = {"Date": None} if path.suffix == ".svg" else None
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], dpi=dpi, metadata=metadata)
 
 
 def new_figure(width: float, height: float) -> Figure:
