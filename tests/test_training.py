@@ -150,7 +150,7 @@ def test_killed_while_its_checkpoints_were_removed(tmp_path, monkeypatch):
     finished.wait()
 
     def killed(path, **options):
-        (path / "3" / "place" / "metadata").unlink()
+        (path / "3" / "place.json").unlink()
         raise SystemExit
 
     with monkeypatch.context() as patch:

@@ -238,6 +238,20 @@ def written_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         mark.unlink()
 
 
+@contextlib.contextmanager
+def copied_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A temporary local copy of a folder.
+
+    Raises:
+      OSError: It cannot be copied.
+    """
+    with tempfile.TemporaryDirectory(prefix="jaxpart-") as scratch:
+        folder = pathlib.Path(scratch) / path.name
+        with _as_os_error(_bucket_of(path)):
+            _files().get(str(path), str(folder), recursive=True)
+        yield folder
+
+
 def copies_of(path: pathlib.Path) -> pathlib.Path:
     """The local folder for copies of a folder's objects; it may not exist."""
     return user_cache().joinpath("buckets", *path.parts[2:])

@@ -81,15 +81,15 @@ def user_cache() -> pathlib.Path:
 def remove_left(folder: pathlib.Path, name: str | None = None) -> None:
     """Removes temporary files and folders of killed processes, of that name or of any.
 
-    Does nothing if the file system has no locks. In a bucket, removes the folder of that name if it is
-    incomplete.
+    Does nothing if the file system has no locks. In a bucket, removes the folders of that name, or of any,
+    that are incomplete.
     """
     if in_bucket(folder):
         from jaxpart.io import buckets
 
-        if name is not None:
+        for left in folder.iterdir() if name is None else (folder / name,):
             with contextlib.suppress(OSError):
-                buckets.remove_left(folder / name)
+                buckets.remove_left(left)
         return
     pattern = "*" if name is None else glob.escape(name)
     for left in folder.glob(f".{pattern}.writing-*"):
@@ -306,6 +306,22 @@ def _settle(out: pathlib.Path, old: pathlib.Path) -> None:
             _remove(old)
         else:
             os.replace(old, out)
+
+
+@contextlib.contextmanager
+def on_this_machine(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder on a disk itself; of one in a bucket a temporary copy.
+
+    Raises:
+      OSError: It cannot be copied.
+    """
+    if not in_bucket(folder):
+        yield folder
+        return
+    from jaxpart.io.buckets import copied_folder
+
+    with copied_folder(folder) as copy:
+        yield copy
 
 
 def remove_folder(folder: pathlib.Path) -> None:
