@@ -160,8 +160,7 @@ class Checkpointer:
         with folder_moved_into_place(self._folder / str(step)) as folder:
             save_arrays(folder / _STATE, arrays)
             (folder / _PLACE).write_text(sealed_json(about), encoding="utf-8")
-        for older in self._steps()[: -self._keep]:
-            remove_folder(self._folder / str(older))
+        self._remove_older()
 
     def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """Reads the last checkpoint.
@@ -196,11 +195,14 @@ class Checkpointer:
         if devices.is_main():
             remove_left(self._folder.parent, self._folder.name)
             remove_left(self._folder)
-            *older, last = map(str, self._steps() or [""])
-            for step in older[: len(older) + 1 - self._keep]:
-                remove_folder(self._folder / step)  # the process was killed before it did
+            self._remove_older()
+            last = str(max(self._steps(), default=""))
         last = devices.from_main(last)
         return int(last) if last else None
+
+    def _remove_older(self) -> None:
+        for step in self._steps()[: -self._keep]:
+            remove_folder(self._folder / str(step))
 
     def _steps(self) -> list[int]:
         if not self._folder.is_dir():
