@@ -100,6 +100,24 @@ RUNS = {
         ),
         0.15,
     ),
+    "random views": Killed(
+        "main",
+        (
+            "--config=configs/imagenet_probe.py",
+            *RUN[1:],
+            "--config.object_classification.views=random",
+            "--config.object_classification.heads=('linear','attentive')",
+            "--config.object_classification.references=()",
+            "--config.object_classification.own_classifier=False",
+            "--config.object_classification.selection=False",
+            "--config.object_classification.encoder_batch_size=4",
+            "--config.object_classification.linear.epochs=2",
+            "--config.object_classification.linear.batch_size=4",
+            "--config.object_classification.attentive.epochs=1",
+            "--config.object_classification.attentive.batch_size=2",
+        ),
+        0.1,
+    ),
     "segmentation": Killed(
         "main",
         (
@@ -362,8 +380,8 @@ def test_resumed_on_other_devices(name, fork_server, tmp_path):
         place = next(places)
         killed = fork_server.run(one, place, at=at)
         assert killed["status"] == -9
-        seen = [str(path.relative_to(place)) for path in (place / "run").rglob("*/place")]
-        if any("tmp" not in path for path in seen):
+        seen = [str(path.relative_to(place)) for path in (place / "run").rglob("place.json")]
+        if any(".writing-" not in path for path in seen):
             break  # there is a checkpoint to resume from
     else:
         pytest.fail("no checkpoint was seen")
