@@ -15,18 +15,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+from etils.epath.gpath import PosixGPath
+
 from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.files import moved_into_place, user_cache
-
-try:
-    from etils.epath.gpath import PosixGPath
-
-    from jaxpart.io.object_stores import ObjectStore, object_store
-except ImportError as error:
-    raise JaxpartError(
-        f"paths in a bucket need packages which are not installed: pip install 'jaxpart[gcs]' for "
-        f"gs://, 'jaxpart[s3]' for s3:// ({error})"
-    ) from error
+from jaxpart.io.object_stores import ObjectStore, object_store
 
 _WRITING = ".writing"
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
