@@ -222,8 +222,8 @@ def state(folder: pathlib.Path) -> dict[str, object]:
             found[name] = {key: (a.dtype.str, a.shape, a.tobytes()) for key, a in arrays}
         elif path.is_dir() and not in_arrays:
             found[name] = "folder"
-        elif in_arrays or path.name in ("_CHECKPOINT_METADATA", "commit_success.txt"):
-            continue  # hold times
+        elif in_arrays:
+            continue
         elif path.name == "metrics.jsonl":
             lines = [json.loads(line) for line in path.read_text().splitlines()]
             found[name] = [{**line, "time": None, "crc32": None} for line in lines]

@@ -117,17 +117,15 @@ class Checkpointer:
     bits, so we save checksums of the values and verify them on reading.
     """
 
-    def __init__(self, folder: pathlib.Path, *, every_seconds: float = 60.0, keep: int = 1) -> None:
+    def __init__(self, folder: pathlib.Path, *, every_seconds: float = 60.0) -> None:
         """Writes nothing yet.
 
         Args:
           folder: Folder for checkpoints, created with the first.
           every_seconds: Time between two checkpoints.
-          keep: Number of checkpoints to keep.
         """
         self._folder = folder.absolute()
-        self._every, self._keep = every_seconds, keep
-        self._saved = time.monotonic()
+        self._every, self._saved = every_seconds, time.monotonic()
         self._writer = concurrent.futures.ThreadPoolExecutor(1)
         self._written: concurrent.futures.Future[None] | None = None
 
@@ -201,7 +199,7 @@ class Checkpointer:
         return int(last) if last else None
 
     def _remove_older(self) -> None:
-        for step in self._steps()[: -self._keep]:
+        for step in self._steps()[:-1]:
             remove_folder(self._folder / str(step))
 
     def _steps(self) -> list[int]:
