@@ -372,6 +372,55 @@ def test_prepared_data_in_a_bucket_are_read(bucket):
         Prepared(found, "train")
 
 
+SHARED = """
+import pathlib, sys
+import jax
+import numpy as np
+from jaxpart import devices
+from jaxpart.io.checkpoints import Checkpointer
+from jaxpart.io.files import path_of
+
+folder, address, index = sys.argv[1:]
+devices.start(address, 2, int(index))
+values = np.arange(16, dtype=np.float32).reshape(8, 2)
+state = devices.shard_whole(values), devices.replicate(values[:3])
+fresh = jax.tree.map(lambda x: x * 0, state)
+keeper = Checkpointer(path_of(folder))
+assert keeper.restore(fresh) is None
+for step in (1, 2):
+    keeper.save(step, state, {"step": step})
+keeper.wait()
+devices.wait_for_main()
+step, found, place = Checkpointer(path_of(folder)).restore(fresh)
+assert (step, place) == (2, {"step": 2})
+assert [x.sharding for x in found] == [x.sharding for x in state]
+np.testing.assert_array_equal(devices.fetch(found[0]), values)
+np.testing.assert_array_equal(devices.fetch(found[1]), values[:3])
+devices.wait_for_main()
+keeper.delete()
+"""
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_two_machines_is_read_back(bucket):
+    address = f"127.0.0.1:{free_port()}"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", SHARED, str(bucket), address]
+    started = [
+        subprocess.Popen(
+            [*command, index],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index in "01"
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0], outputs
+    assert not bucket.exists()
+
+
 @pytest.mark.slow
 def test_two_machines_without_a_shared_disk_are_killed_and_go_on(bucket, tmp_path):
     def start(machine, *arguments):
