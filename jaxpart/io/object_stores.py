@@ -77,8 +77,8 @@ def _amazon() -> ObjectStore:
         response = getattr(error.__cause__, "response", None) or {}
         return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
 
-    # Its own five attempts are over in five seconds; Google's take half a minute.
-    patient = {"retries": {"mode": "standard", "max_attempts": 7}}
+    # Its own five attempts are over in five seconds; Google's take half a minute, as these do on average.
+    patient = {"retries": {"mode": "standard", "max_attempts": 6}}
     fsspec.config.conf.setdefault("s3", {}).setdefault("config_kwargs", patient)
     return ObjectStore(
         files=_client("s3"),
