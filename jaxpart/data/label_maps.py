@@ -106,7 +106,7 @@ class LabelMaps(ListedImages):
         """An image with its label map."""
         if self._renumbered is None:
             path = self._pairs[index][1]
-            mask = grey_png(read_file(self._root / path), path)
+            mask: bytes | Labels = grey_png(read_file(self._root / path), path)
         else:
             mask = kept_labels(self, index, lambda: self._drawn(index))
         return dataclasses.replace(super().__getitem__(index), masks={self._kind: mask})
