@@ -23,6 +23,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 _CHANGES = frozenset(("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link"))
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -154,7 +156,7 @@ def _child(order: dict[str, Any], seen: mmap.mmap, out: int) -> int:
     os.dup2(out, 1)
     os.dup2(out, 2)
     os.close(out)
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={order['devices']}"
+    jax.config.update("jax_num_cpu_devices", order["devices"])
     os.chdir(order["folder"])
     signal.alarm(order.get("limit", 0))
     _keep_the_place_all_the_time()

@@ -63,7 +63,7 @@ PRETRAINING = [
 
 
 def start(folder, devices, *arguments, module="jaxpart.main", options=RUN):
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
     command = [sys.executable, "-m", module, *options, f"--workdir={folder}", *arguments]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
