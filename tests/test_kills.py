@@ -22,6 +22,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tiny_folders import tiny_folder
 
 from jaxpart.io.checkpoints import load_arrays
 from jaxpart.runs.rows import by_key, read_rows
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.slow
 
 RUN = (
     "--config=configs/ibot_part.py",
+    "--config.encoder.checkpoint={encoder}",
     "--workdir=run",
     "--config.data.num_images=6",
     "--config.data.image_size=64",
@@ -40,7 +42,10 @@ RUN = (
 
 @dataclasses.dataclass(frozen=True)
 class Killed:
-    """A program of the fork server, how it is called, its share of the kills, and what it begins with."""
+    """A program of the fork server, how it is called, its share of the kills, and what it begins with.
+
+    Among the arguments, {encoder} is the folder of a tiny encoder.
+    """
 
     program: str
     arguments: tuple[str, ...]
@@ -71,6 +76,21 @@ def checkpoint(path: pathlib.Path, seed: int) -> None:
 
 def two_checkpoints(folder: pathlib.Path) -> None:
     checkpoint(folder / "new.safetensors", 1)
+
+
+TINY = """
+from configs.pretrain import mae
+
+def get_config():
+    config = mae.get_config()
+    config.encoder.update(width=32, depth=1, num_heads=2, mlp_width=64)
+    config.decoder.update(width=32, depth=1, num_heads=2, mlp_width=64)
+    return config
+"""
+
+
+def tiny_configuration(folder: pathlib.Path) -> None:
+    (folder / "tiny.py").write_text(TINY)
 
 
 RUNS = {
@@ -122,7 +142,7 @@ RUNS = {
     "pretraining": Killed(
         "pretraining",
         (
-            "--config=configs/pretrain/mae.py",
+            "--config=tiny.py",
             "--workdir=run",
             "--config.data.num_images=24",
             "--config.batch_size=8",
@@ -131,6 +151,7 @@ RUNS = {
             "--config.validation.images=72",
         ),
         0.02,  # it compiles for long, and is killed once where few are
+        tiny_configuration,
     ),
 }
 
@@ -141,6 +162,7 @@ class ForkServer:
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder, self._calm = folder, {}
         (folder / "tmp").mkdir()
+        self.encoder = tiny_folder(folder / "encoder", "ibot")
         environment = {
             **os.environ,
             "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
@@ -165,7 +187,8 @@ class ForkServer:
 
     def run(self, one: Killed, folder: pathlib.Path, *, devices=1, **what):
         """Runs a program in a folder, see fork_server.py; returns what is known of it."""
-        order = {"program": one.program, "arguments": one.arguments, "folder": str(folder)}
+        arguments = [argument.format(encoder=self.encoder) for argument in one.arguments]
+        order = {"program": one.program, "arguments": arguments, "folder": str(folder)}
         self._process.stdin.write(json.dumps({**order, "devices": devices, **what}) + "\n")
         self._process.stdin.flush()
         return self._answer()

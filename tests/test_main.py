@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from small_runs import SMALL
+from tiny_folders import tiny_folder
 
 import jaxpart
 from convert.pipeline import convert
@@ -219,19 +220,34 @@ def test_every_method_has_its_files():
 
 
 @pytest.mark.slow
-def test_blocks_as_representations(tmp_path):
+def test_blocks_as_representations_without_pytorch_and_tensorflow(tmp_path):
     names = "('block0/embedding','block5/cls_token')"
-    done = run(
-        "--config",
-        "configs/mae_part.py",
-        f"--config.retrieval.representations={names}",
-        "--config.encoder.small=random",
+    options = [
         *SMALL,
         RETRIEVAL,
-        "--workdir",
-        tmp_path / "run",
-        cwd=tmp_path,
-    )
+        f"--config.retrieval.representations={names}",
+        "--config.encoder.small=random",
+        "--workdir=run",
+    ]
+    code = f"""
+import sys
+from importlib.machinery import ModuleSpec
+class Blocked:  # others may look whether they are there (etils does), but nobody can import them
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "tensorflow", "timm", "transformers"):
+            return ModuleSpec(name, self)
+    def create_module(self, spec):
+        raise ImportError(spec.name + " is asked for")
+    def exec_module(self, module):
+        pass
+sys.meta_path.insert(0, Blocked())
+import jaxpart
+from jaxpart.main import entry
+sys.argv = ["main", "--config", "configs/mae_part.py", *{options!r}]
+sys.exit(entry())
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
     assert "block5/cls_token" in {row.get("representation") for row in rows}
@@ -243,6 +259,7 @@ def test_the_report_at_once(tmp_path):
     done = run(
         "--config",
         "configs/mae_part.py",
+        f"--config.encoder.checkpoint={tiny_folder(tmp_path / 'tiny', 'mae')}",
         "--config.tasks=('retrieval',)",
         "--config.data.num_images=4",
         "--config.report=True",
@@ -264,28 +281,3 @@ def test_workdir_of_another_run_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(jaxpart.JaxpartError, match="cannot be written"):
         WorkDir(tmp_path / "file" / "run", {})
-
-
-@pytest.mark.slow
-def test_nothing_needs_pytorch_or_tensorflow(tmp_path):
-    code = f"""
-import sys
-from importlib.machinery import ModuleSpec
-class Blocked:  # others may look whether they are there (etils does), but nobody can import them
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "tensorflow", "timm", "transformers"):
-            return ModuleSpec(name, self)
-    def create_module(self, spec):
-        raise ImportError(spec.name + " is asked for")
-    def exec_module(self, module):
-        pass
-sys.meta_path.insert(0, Blocked())
-import jaxpart
-from jaxpart.main import entry
-sys.argv = ["main", "--config", "configs/mae_part.py", *{SMALL!r}, {RETRIEVAL!r}]
-sys.exit(entry())
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
