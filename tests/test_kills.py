@@ -15,12 +15,11 @@ import pathlib
 import random
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from fork_server import ForkServer
 from safetensors.numpy import load_file, save_file
 from tiny_folders import tiny_folder
 
@@ -156,42 +155,18 @@ RUNS = {
 }
 
 
-class ForkServer:
+class Programs:
     """Starts programs, and has something happen to them."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder, self._calm = folder, {}
-        (folder / "tmp").mkdir()
         self.encoder = tiny_folder(folder / "encoder", "ibot")
-        environment = {
-            **os.environ,
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-            "XDG_CACHE_HOME": str(folder / "cache"),
-            "TMPDIR": str(folder / "tmp"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
-        here = pathlib.Path(__file__).resolve().parent
-        self._process = subprocess.Popen(
-            [sys.executable, str(here / "fork_server.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        assert self._answer() == "ready"
+        self._server = ForkServer(folder, keep_the_place=True)
 
-    def _answer(self):
-        line = self._process.stdout.readline()
-        assert line, "the fork server has died"
-        return json.loads(line)
-
-    def run(self, one: Killed, folder: pathlib.Path, *, devices=1, **what):
+    def run(self, one: Killed, folder: pathlib.Path, **what):
         """Runs a program in a folder, see fork_server.py; returns what is known of it."""
         arguments = [argument.format(encoder=self.encoder) for argument in one.arguments]
-        order = {"program": one.program, "arguments": arguments, "folder": str(folder)}
-        self._process.stdin.write(json.dumps({**order, "devices": devices, **what}) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
+        return self._server.run(one.program, arguments, folder, **what)
 
     def calm(self, name: str):
         """An undisturbed run: its folder, what is known of it, and what it has left."""
@@ -205,13 +180,12 @@ class ForkServer:
         return self._calm[name]
 
     def close(self):
-        self._process.stdin.close()
-        self._process.wait()
+        self._server.close()
 
 
 @pytest.fixture(scope="module")
 def fork_server(tmp_path_factory):
-    one = ForkServer(tmp_path_factory.mktemp("fork_server"))
+    one = Programs(tmp_path_factory.mktemp("fork_server"))
     yield one
     one.close()
 
@@ -318,7 +292,8 @@ def test_a_disk_that_is_full_at_some_time(name, fork_server, tmp_path, request, 
     folders = rounds(one, tmp_path)
     read_only = fork_server.run(one, next(folders), at=1, fault=errno.EROFS)
     assert_told(read_only, "Read-only file system", name)
-    for _ in range(round(one.share * request.config.getoption("--kills") / 4)):
+    full = one.share * request.config.getoption("--kills") / 4
+    for _ in range(round(full) if full > 1 else full > 0.25):
         _, calm, expected = fork_server.calm(name)
         folder, at = next(folders), rng.randint(1, calm["changes"])
         story = f"{seed}, full at {at}"

@@ -21,9 +21,13 @@ def test_every_measurement_in_small(monkeypatch, capsys):
     """In this process: that each has one of its own is tested elsewhere."""
     alone = Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1), ("data", "model"))
     monkeypatch.setattr(devices, "mesh", lambda: alone)
-    monkeypatch.setattr(device, "in_fresh_process", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(
+        device, "in_fresh_process", lambda function, *arguments: function(*arguments)
+    )
     assert device.main(["--quick"]) == 0
-    rows = {line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if "|" in line}
+    rows = {
+        line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if "|" in line
+    }
     assert rows >= {measurement.__name__ for measurement in device.MEASUREMENTS}
 
 
