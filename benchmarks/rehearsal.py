@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import pathlib
 import sys
@@ -133,12 +134,24 @@ def patches(name: str, root: str, cache: str) -> list[Row]:
 
 
 def crops(name: str, root: str, cache: str, most: int) -> list[Row]:
-    """Training crops once the loader has started: `most` batches of 16, or those of half a minute."""
+    """Training crops once the loader has started: `most` batches of 16, or those of half a minute.
+
+    A part of the set is read, whose label maps are looked at before, as those of all are in a run.
+    """
     config = configuration(root, cache)
     from jaxpart.data.input import load
+    from jaxpart.data.subset import random_subset
+    from jaxpart.runs.progress import Progress
     from jaxpart.tasks.segmentation.inputs import segmentation_set
+    from jaxpart.tasks.segmentation.survey import survey
 
     data = segmentation_set(name, config)
+    images = min(16 * (most + 2), len(data.train))
+    some = random_subset(data.train, images, 0)
+    data = dataclasses.replace(data, train=some, test=random_subset(data.test, 1, 0))
+    with clock() as taken:
+        survey(data, Progress(shown=False))
+        looked = taken()[0]
     loader = load(data.train, data.train_transform, batch_size=16, shuffle=True, epochs=None)
     made, seconds, worked = 0, 0.0, 0.0
     with contextlib.closing(loader):
@@ -151,6 +164,7 @@ def crops(name: str, root: str, cache: str, most: int) -> list[Row]:
     cores = len(os.sched_getaffinity(0))
     whole = f"{name}, the same, by {cores} cores at work"
     return [
+        value(f"{name}: label maps looked at, once", images / looked, "images/s"),
         value(f"{name}: crops of {data.crop}", made / seconds, "crops/s", least=CROPS),
         value(whole, cores * made / worked, "crops/s", least=CROPS),
     ]

@@ -13,6 +13,9 @@ from jaxpart.errors import JaxpartError
 CRITTERS_VERSION = 1
 """On which the small encoders that come with jaxpart were trained; 2 is what only parts can solve."""
 
+CRITTERS = {"num_images": 600, "image_size": 96, "version": CRITTERS_VERSION}
+"""The fields of `data` that only critters have, with their values by default."""
+
 _PART_TASKS = (
     "retrieval",
     "classification",
@@ -118,9 +121,7 @@ def _embedded(method: str) -> ConfigDict:
     config.data.sets = ("critters",)
     config.data.root = ""  # folder that holds CUB_200_2011 and coco
     config.data.seed = 0
-    config.data.num_images = 600  # critters
-    config.data.image_size = 96  # critters
-    config.data.version = CRITTERS_VERSION  # critters
+    config.data.update(CRITTERS)
     config.data.tfds = ConfigDict()  # what is said of the features of a set of tensorflow-datasets
     config.data.tfds.label_map = ""
     config.data.tfds.classes = ()

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxpart import devices
 from jaxpart import tasks as experiments
-from jaxpart.config import part_config
+from jaxpart.config import CRITTERS, part_config
 from jaxpart.encoders.callables import of_function
 from jaxpart.encoders.configured import configured_encoder, encoder_folder
 from jaxpart.encoders.encoder import Encoder
@@ -168,6 +168,13 @@ def _plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> list[Plan
     plans = [plan for task in chosen.values() for plan in task.plans(encoder, config, progress)]
     for need in (need for plan in plans for need in plan.needs.values()):
         need.check()
+    unused = [key for key, usual in CRITTERS.items() if config.data[key] != usual]
+    read = [source.info.name for plan in plans for source in plan.sources]
+    if unused and "critters" not in read:
+        progress.say(
+            f"{' and '.join(f'config.data.{key}' for key in unused)} changes nothing: only critters have "
+            f"it, and this run reads {', '.join(dict.fromkeys(read)) or 'no images'}"
+        )
     return plans
 
 

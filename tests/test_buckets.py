@@ -427,7 +427,7 @@ def test_two_machines_without_a_shared_disk_are_killed_and_go_on(bucket, tmp_pat
         (tmp_path / machine).mkdir(exist_ok=True)
         environment = os.environ | {
             "XDG_CACHE_HOME": str(tmp_path / machine / "cache"),
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+            "JAX_NUM_CPU_DEVICES": "1",
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
         command = [sys.executable, "-m", "jaxpart.main", *RUN, *arguments]

@@ -1,5 +1,7 @@
 """What a result says of its encoder."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -77,3 +79,21 @@ def test_patches_are_permuted_for_mae_alone():
     config.encoder.patch_order = "shuffled"
     with pytest.raises(JaxpartError, match="choose between 'kept' and 'permuted'"):
         permutation_seed(config)
+
+
+@pytest.mark.parametrize(("name", "told"), [("lip", True), ("critters", False)])
+def test_fields_of_critters_are_told_where_none_are_read(monkeypatch, name, told):
+    source = types.SimpleNamespace(info=types.SimpleNamespace(name=name))
+    plan = types.SimpleNamespace(needs={}, sources=(source,))
+    task = types.SimpleNamespace(plans=lambda *given: [plan])
+    monkeypatch.setattr(evaluation.experiments, "chosen", lambda config: {"a": task})
+    config, lines = part_config("ibot", "paper", projector=False), []
+    progress = types.SimpleNamespace(say=lines.append)
+    evaluation._plans(None, config, progress)
+    assert not lines
+    config.data.num_images = 5
+    evaluation._plans(None, config, progress)
+    expected = (
+        "config.data.num_images changes nothing: only critters have it, and this run reads lip"
+    )
+    assert lines == told * [expected]

@@ -234,6 +234,29 @@ def test_damaged_files_are_made_again_and_never_used(damage, folder):
     assert extract(Pictures(range(6)), folder).encoded == 0
 
 
+def test_checksums_are_computed_once_also_by_later_processes(folder, monkeypatch):
+    computed, crc = [], feature_cache._crc
+
+    def counted(data):
+        computed.append(len(data))
+        return crc(data)
+
+    monkeypatch.setattr(feature_cache, "_crc", counted)
+
+    def opened():
+        computed.clear()
+        feature_cache._intact.clear()  # as in another process
+        return extract(Pictures(range(6)), folder).encoded, list(computed)
+
+    rows = {file.stat().st_size for file in files(folder)}
+    assert opened()[0] == 0
+    again, small = opened()
+    assert again == 0
+    assert max(small) < min(rows) // 2  # of the ids, in their headers
+    damage_bit(files(folder)[0])
+    assert opened()[0] == 6
+
+
 def test_a_file_that_cannot_be_opened_now_is_not_damaged(folder, monkeypatch):
     def full(self, path):
         raise OSError(errno.EMFILE, "Too many open files")

@@ -54,7 +54,7 @@ def _of_files(origins: Iterable[Sequence[str] | str], *, moved_counts: bool) -> 
       moved_counts: Whether a copy of a large data set has another identity.
     """
     paths = dict.fromkeys(p for origin in origins if not isinstance(origin, str) for p in origin)
-    statuses = {path: _status(path) for path in paths}
+    statuses = {path: status_of(path) for path in paths}
     existing = {path: status for path, status in statuses.items() if status is not None}
     if sum(size for size, _, _ in existing.values()) <= READ_FIRST:
         with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -68,8 +68,8 @@ def _of_files(origins: Iterable[Sequence[str] | str], *, moved_counts: bool) -> 
     return {path: named.get(path, _MISSING) for path in paths}
 
 
-def _status(path: str) -> tuple[int, int, int] | None:
-    """Size in bytes, modification time and change time in nanoseconds."""
+def status_of(path: str) -> tuple[int, int, int] | None:
+    """Size in bytes, modification time and change time in nanoseconds of a file; None if it is missing."""
     try:
         status = os.stat(path)
     except OSError:

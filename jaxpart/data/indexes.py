@@ -1,19 +1,26 @@
-"""What takes a pass over all images or annotations to read, kept in the user's cache beside features."""
+"""What takes long to read or to draw, kept in the user's cache beside features."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from jaxpart.data.annotations import AnnotationTable, encode_annotations
-from jaxpart.data.source import Annotation
+from jaxpart.data.identity import status_of
+from jaxpart.data.masks import Labels
+from jaxpart.data.source import Annotation, Source
 from jaxpart.io.files import moved_into_place, user_cache
 
 _FORMAT = 1
 """Changes where what is kept, or a rule by which it is made, does."""
+_FEW, _BLOCK = 8, 4096
+"""Images that an expected size is taken from, and what a file takes at least on most disks."""
 _DIGEST = 32
 """Bytes of the SHA-256 that a file begins with, of the rest."""
 
@@ -39,9 +46,57 @@ def kept_document(key: str, read: Callable[[], Any]) -> Any:
     return json.loads(_kept(key, lambda: json.dumps(read()).encode()))
 
 
-def _kept(key: str, make: Callable[[], bytes]) -> bytes:
-    stated = f"{_FORMAT} {key}".encode("utf-8", "surrogateescape")
-    path = user_cache() / "annotations" / hashlib.sha256(stated).hexdigest()
+def kept_labels(source: Source, index: int, draw: Callable[[], Labels]) -> Labels:
+    """The label map of an image that is read from files, kept as `kept_annotations` keeps annotations.
+
+    It is drawn anew where the data set's version, or the size or time of a file, is another.
+
+    Args:
+      source: The data set.
+      index: The image's index in it.
+      draw: Makes the label map.
+
+    Raises:
+      JaxpartError: As `draw` does.
+    """
+    info, origin = source.info, source.origin(index)
+    files = [(path, status_of(path)) for path in origin[1:]]
+    key = f"{info.name} {info.version} {source.annotation(index).id} {files}"
+    return decoded_labels(_kept(key, lambda: encoded_labels(draw()), "label_maps"))
+
+
+def expected_bytes(source: Source) -> int:
+    """About how many bytes `kept_labels` takes for a data set, by a few images; 0 if it keeps none."""
+    some = range(0, len(source), max(1, len(source) // _FEW))
+    sizes = [
+        len(encoded_labels(mask))
+        for index in some
+        if not isinstance(source.origin(index), str)
+        for mask in source[index].masks.values()
+        if isinstance(mask, np.ndarray)
+    ]
+    blocks = sum(-(-size // _BLOCK) * _BLOCK for size in sizes)
+    return blocks * len(source) // len(some)
+
+
+def encoded_labels(labels: Labels) -> bytes:
+    """A label map as it is kept: its height and width, and its labels compressed.
+
+    Level 1, since for 1.3 million pixels it takes 0.7 ms to decompress, where a PNG takes 3.1.
+    """
+    return np.array(labels.shape, "<u4").tobytes() + zlib.compress(labels.tobytes(), 1)
+
+
+def decoded_labels(content: bytes) -> Labels:
+    """The label map of `encoded_labels`; read-only."""
+    height, width = np.frombuffer(content, "<u4", 2).tolist()
+    labels = zlib.decompress(memoryview(content)[8:], bufsize=height * width)
+    return np.frombuffer(labels, np.uint8).reshape(height, width)
+
+
+def _kept(key: str, make: Callable[[], bytes], kind: str = "annotations") -> bytes:
+    digest = hashlib.sha256(f"{_FORMAT} {key}".encode("utf-8", "surrogateescape")).hexdigest()
+    path = user_cache() / kind / digest[:2] / digest
     with contextlib.suppress(OSError):
         content = path.read_bytes()
         if hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]:

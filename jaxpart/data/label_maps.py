@@ -12,6 +12,7 @@ from PIL import Image
 
 from jaxpart.data.folders import file_sizes, fingerprint, list_pairs, read_file
 from jaxpart.data.images import decode_indices
+from jaxpart.data.indexes import kept_labels
 from jaxpart.data.layouts import Layout
 from jaxpart.data.listed_images import ListedImages
 from jaxpart.data.masks import Labels
@@ -103,17 +104,22 @@ class LabelMaps(ListedImages):
 
     def __getitem__(self, index: int) -> Record:
         """An image with its label map."""
-        label_path = self._pairs[index][1]
-        label = read_file(self._root / label_path)
         if self._renumbered is None:
-            mask = grey_png(label, label_path)
+            path = self._pairs[index][1]
+            mask: bytes | Labels = grey_png(read_file(self._root / path), path)
         else:
-            labels = decode_indices(label, label_path)
-            check_labels(labels, len(self._renumbered), where=label_path)
-            table = np.full(IGNORE + 1, IGNORE, np.uint8)
-            table[: len(self._renumbered)] = self._renumbered
-            mask = table[labels]
+            mask = kept_labels(self, index, lambda: self._drawn(index))
         return dataclasses.replace(super().__getitem__(index), masks={self._kind: mask})
+
+    def _drawn(self, index: int) -> Labels:
+        """The renumbered label map."""
+        assert self._renumbered is not None
+        path = self._pairs[index][1]
+        labels = decode_indices(read_file(self._root / path), path)
+        check_labels(labels, len(self._renumbered), where=path)
+        table = np.full(IGNORE + 1, IGNORE, np.uint8)
+        table[: len(self._renumbered)] = self._renumbered
+        return table[labels]
 
 
 def encoded(record: Record) -> Record:

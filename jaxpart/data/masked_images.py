@@ -13,7 +13,9 @@ from jaxpart.data.coco_file import CocoFile
 from jaxpart.data.coco_masks import Mask, draw, read_masks
 from jaxpart.data.folders import fingerprint, read_file
 from jaxpart.data.images import MAX_PIXELS, check_size, read_header
+from jaxpart.data.indexes import kept_labels
 from jaxpart.data.label_maps import check_names
+from jaxpart.data.masks import Labels
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
 
@@ -103,7 +105,7 @@ class MaskedImages:
         sizes = document.sizes()
         self._file, self._kind = document.path, kind
         self._images = [images[key] for key in drawn]
-        self._drawn = list(drawn.values())
+        self._masks = list(drawn.values())
         self._sizes: list[tuple[int, int]] = []
         for key in drawn:
             size = sizes[key]
@@ -144,10 +146,15 @@ class MaskedImages:
     def __getitem__(self, index: int) -> Record:
         """An image with its mask. Raises `JaxpartError` if its size is not the one the file states."""
         annotation, image = self.annotation(index), read_file(self._images[index][1])
-        width, height = size = self._sizes[index]
-        check_size(annotation.id, read_header(io.BytesIO(image), annotation.id), size)
+        header = read_header(io.BytesIO(image), annotation.id)
+        check_size(annotation.id, header, annotation.size)
+        labels = kept_labels(self, index, lambda: self._drawn(index))
+        return Record(annotation, image, {self._kind: labels})
+
+    def _drawn(self, index: int) -> Labels:
+        width, height = self._sizes[index]
         labels = np.zeros((height, width), np.uint8)
-        for annotated in self._drawn[index]:
+        for annotated in self._masks[index]:
             try:
                 labels[draw(annotated.mask, (height, width))] = annotated.label
             except ValueError as error:
@@ -155,4 +162,4 @@ class MaskedImages:
                     f"{self._file}: the segmentation of the annotation with id {annotated.annotation} "
                     f"{error}; fix or remove it"
                 ) from None
-        return Record(annotation, image, {self._kind: labels})
+        return labels

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from jaxpart.data.images import decode
+from jaxpart.data.images import upright_pixels
 from jaxpart.data.masks import Labels, ignore_background, read_mask
 from jaxpart.data.resizing import Resize, opencv, resize_image, resize_labels
 from jaxpart.data.source import Record
@@ -53,7 +53,7 @@ class _Segmentation:
     resize: Resize = "opencv"
 
     def _read(self, record: Record) -> tuple[Picture, Labels]:
-        pixels = np.asarray(decode(record.image, record.annotation.id, upright=True))
+        pixels = upright_pixels(record.image, record.annotation.id)
         mask = read_mask(record, self.kind, self.labels, pixels.shape[:2])
         return pixels, ignore_background(mask) if self.ignore_background else mask
 
@@ -193,8 +193,9 @@ def distort_colours(pixels: Picture, random: np.random.Generator) -> Picture:
         return random.random() < 0.5
 
     def in_hsv(pixels: Picture, channel: int, table: np.ndarray) -> Picture:
-        hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)
-        hsv[..., channel] = table[hsv[..., channel]]
+        tables = np.tile(np.arange(256, dtype=np.uint8)[:, None], 3)
+        tables[:, channel] = table
+        hsv = cv2.LUT(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV), tables[None])
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
     if chosen():

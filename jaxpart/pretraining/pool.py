@@ -129,6 +129,11 @@ class Supply(NamedTuple):
     per_epoch: int
     sample: UInt8[np.ndarray, "images size size 3"]
 
+    def close(self) -> None:
+        """Ends the threads that read ahead; a later batch starts them again."""
+        if isinstance(self.batches, input.Loader):
+            self.batches.close()
+
 
 def pool_supply(pool: Pool, batch_size: int, seed: int) -> Supply:
     """Batches from memory: the images lie on every device, and a batch names its rows.
@@ -170,9 +175,9 @@ def loaded_supply(source: Source, size: int, batch_size: int, seed: int) -> Supp
             process_count=processes,
         )
 
-    first = loader(min(_SAMPLE, len(source)), 0, 1)  # every process has the same tokenizer
-    sample = next(first).arrays["image"]
-    first.close()
+    # Every process has the same tokenizer.
+    with contextlib.closing(loader(min(_SAMPLE, len(source)), 0, 1)) as first:
+        sample = next(first).arrays["image"]
     batches = loader(batch_size, devices.process_index(), devices.num_processes())
     return Supply(batches, devices.shard, len(source) // batch_size, sample)
 

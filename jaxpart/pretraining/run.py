@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import subprocess
@@ -125,7 +126,10 @@ def pretrain(
     taken = steps if max_steps is None else min(steps, max_steps)
     measure = make_measure(config, objective, graph, taken, workdir)
     began = time.monotonic()
-    with progress.bar(f"{config.method}: images", taken * config.batch_size) as advance:
+    with (
+        contextlib.closing(supply),
+        progress.bar(f"{config.method}: images", taken * config.batch_size) as advance,
+    ):
 
         def log(number: int, metrics: Mapping[str, np.ndarray]) -> None:
             advance(config.batch_size)

@@ -12,6 +12,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from jaxpart import devices
+from jaxpart.cpu.memory import memory_limit
+from jaxpart.errors import JaxpartError
+from jaxpart.features.cache import size_text
 from jaxpart.features.extract import Features
 from jaxpart.probes.recipe import Recipe
 
@@ -19,7 +22,10 @@ TEST_BATCH = 256
 """Items per test batch, as in the published code; affects BatchNorm's batch statistics."""
 
 PIECE_BYTES = 256 << 20
-"""Bytes of features sent to the devices at once when streaming."""
+"""Bytes of features sent to the devices at once when streaming; a step that takes more is sent alone."""
+
+_HELD = 3
+"""Steps that a CPU host holds while it streams: the one computed, the next, and what that is sent from."""
 
 
 class TrainPiece(NamedTuple):
@@ -183,6 +189,13 @@ class FeatureBatches(Batches):
         self._valid = None if full.all() else full.reshape(self._count, self._batch)
         step_bytes = items.nbytes // len(items) * self._batch * len(seeds)
         self._at_once = self._count if stays else max(1, PIECE_BYTES // step_bytes)
+        needed = _HELD * step_bytes // devices.num_processes()
+        if not stays and needed > (memory := memory_limit()):
+            raise JaxpartError(
+                f"steps of {self._batch} items take {size_text(step_bytes)} of features each, and "
+                f"{_HELD} of them do not fit into the {size_text(memory)} of memory; lower the batch_size, "
+                "or pass --config.features.precision=bfloat16"
+            )
         self.pieces = -(-self._count // self._at_once)
         self._items_of = functools.lru_cache(maxsize=1)(self._draw)
 

@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from jaxpart.cpu.memory import memory_limit
 from jaxpart.data.images import Pixels, decode
 from jaxpart.data.parts import Patch, part_patches
 from jaxpart.data.sets import find_set, open_set, part_split, retrieval_set
@@ -24,6 +25,7 @@ from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
 from jaxpart.features import extract as features
+from jaxpart.features.cache import size_text
 from jaxpart.features.representations import has
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.report.neighbours import nearest_patches
@@ -193,6 +195,7 @@ def _parts(
     patches = _drawn(everything, limits.patches, data.seed)
     if not patches:
         raise JaxpartError(f"{name} has no part patches")
+    _check_memory(patches, limits)
     small = patch_view(source, patches, size=limits.thumbnail, on_error="skip")
     thumbnails: list[Pixels] = []
     good: list[Patch] = []
@@ -236,6 +239,17 @@ def _parts(
         pairs=(),
     )
     return Work(shown, names, list(zip(members, views, strict=True)))
+
+
+def _check_memory(patches: Sequence[Patch], limits: Limits) -> None:
+    """Raises `JaxpartError` if the pictures of patches and of their images do not fit into memory."""
+    images = len({patch.index for patch in patches})
+    needed = 3 * limits.thumbnail**2 * len(patches) + 4 * limits.picture**2 * images
+    if needed > (memory := memory_limit()):
+        raise JaxpartError(
+            f"pictures of {len(patches):,} patches in {images:,} images take up to {size_text(needed)}, "
+            f"more than the {size_text(memory)} of memory; show fewer with --patches"
+        )
 
 
 def _drawn(patches: Sequence[Patch], limit: int, seed: int) -> list[Patch]:

@@ -22,6 +22,7 @@ from jaxpart.data.images import (
     patch_train,
     read_header,
     resize_shorter,
+    upright_pixels,
 )
 from jaxpart.errors import JaxpartError
 
@@ -269,8 +270,44 @@ def test_damaged_exif_turns_nothing(exif):
     assert decode(buffer.getvalue(), "a", upright=True).size == (48, 32)
 
 
+def by_pillow(data):
+    return np.asarray(decode(data, "a", upright=True))
+
+
 def test_opencv_decodes_the_samples_as_pillow(samples):
     for path in sorted(samples.rglob("*.jpg"))[::9]:
         data = path.read_bytes()
-        read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-        np.testing.assert_array_equal(decode(data, "a", upright=True), read)
+        np.testing.assert_array_equal(upright_pixels(data, "a"), by_pillow(data))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0", "4:1:1"])
+@pytest.mark.parametrize("size", [(203, 151), (16, 16), (1, 5)])
+def test_opencv_decodes_every_jpeg_as_pillow(subsampling, progressive, size):
+    buffer = io.BytesIO()
+    picture = noise(25, 19).resize(size)
+    picture.save(buffer, "JPEG", subsampling=subsampling, progressive=progressive, quality=60)
+    data = buffer.getvalue()
+    read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    np.testing.assert_array_equal(upright_pixels(data, "a"), by_pillow(data))
+    np.testing.assert_array_equal(upright_pixels(data, "a"), read)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_pixels_are_turned(orientation):
+    data = oriented(orientation, "JPEG")
+    np.testing.assert_array_equal(upright_pixels(data, "a"), by_pillow(data))
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_upright_pixels_of_other_modes_are_pillows(mode):
+    data = encoded(noise(40, 30).convert(mode), "JPEG")
+    np.testing.assert_array_equal(upright_pixels(data, "a"), by_pillow(data))
+
+
+def test_upright_pixels_of_damaged_files_are_refused():
+    data = encoded(noise(100, 80), "JPEG")
+    for damaged in (data[: len(data) // 2], data[:200] + b"\xff\xd9", data[:-2]):
+        with pytest.raises(JaxpartError, match="a is truncated or damaged"):
+            upright_pixels(damaged, "a")
+    np.testing.assert_array_equal(upright_pixels(data + b"more", "a"), by_pillow(data))

@@ -1,11 +1,23 @@
 """What was read of large annotations is kept: a second process reads it from the cache of the user."""
 
 import hashlib
+import os
 
 import layouts
+import numpy as np
 import pytest
 
-from jaxpart.data.sets import ade20k_part, coco, pascal, pascal_annotations
+from jaxpart.data import masked_images
+from jaxpart.data.indexes import expected_bytes
+from jaxpart.data.label_maps import LabelMaps
+from jaxpart.data.sets import (
+    ade20k_object,
+    ade20k_part,
+    coco,
+    paco,
+    pascal,
+    pascal_annotations,
+)
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import user_cache
 
@@ -18,6 +30,10 @@ def pascal_parts(root):
 def ade20k_parts(root):
     ade20k_part._chosen_pairs.cache_clear()
     return ade20k_part.ade20k_part(root, "train")
+
+
+def kept_files(kind):
+    return list((user_cache() / kind).glob("*/*"))
 
 
 SETS = {
@@ -45,7 +61,7 @@ def test_annotations_are_read_once_until_they_change(tmp_path, monkeypatch, name
     assert repr([second.annotation(i) for i in range(len(second))]) == repr(
         [first.annotation(i) for i in range(len(first))]
     )
-    for path in (user_cache() / "annotations").iterdir():
+    for path in kept_files("annotations"):
         path.write_bytes(path.read_bytes()[:-1])  # damaged
     assert open_(tmp_path / "set").info == first.info
     assert calls
@@ -53,8 +69,70 @@ def test_annotations_are_read_once_until_they_change(tmp_path, monkeypatch, name
     file.write_bytes(b"changed")
     with pytest.raises(JaxpartError, match=file.name):
         open_(tmp_path / "set")
-    kept = [path.read_bytes() for path in (user_cache() / "annotations").iterdir()]
+    kept = [path.read_bytes() for path in kept_files("annotations")]
     assert all(hashlib.sha256(data[32:]).digest() == data[:32] for data in kept)
+
+
+MAPS = {
+    "pascal_part": (layouts.pascal, pascal.pascal_part, pascal.Pascal, "*/*.mat"),
+    "pascal_object": (layouts.pascal, pascal.pascal_object, pascal.Pascal, "*/*.mat"),
+    "ade20k_part": (
+        layouts.ade_full,
+        ade20k_part.ade20k_part,
+        ade20k_part.Ade20kParts,
+        "**/*_seg.png",
+    ),
+    "ade20k_object": (
+        layouts.ade_challenge,
+        ade20k_object.ade20k_object,
+        LabelMaps,
+        "ann*/*/*.png",
+    ),
+    "paco_part": (layouts.paco, paco.paco_part, masked_images.MaskedImages, "**/*train*.json"),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_label_maps_are_drawn_once_until_a_file_changes(tmp_path, monkeypatch, name):
+    make, open_, kind, pattern = MAPS[name]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    make(tmp_path / "set")
+    source, drawn, draw = open_(tmp_path / "set", "train"), [], kind._drawn
+    (mask,) = source.info.mask_names
+
+    def counted(source, index):
+        drawn.append(index)
+        return draw(source, index)
+
+    def read():
+        drawn.clear()
+        return [source[i].masks[mask] for i in range(len(source))]
+
+    monkeypatch.setattr(kind, "_drawn", counted)
+    expected = read()
+    assert drawn == list(range(len(source)))
+    assert all(labels.dtype == np.uint8 for labels in expected)
+    np.testing.assert_equal(read(), expected)
+    assert not drawn
+    files = kept_files("label_maps")
+    assert expected_bytes(source) == 4096 * len(files)
+    files[0].write_bytes(files[0].read_bytes()[:-1])  # damaged
+    np.testing.assert_equal(read(), expected)
+    assert len(drawn) == 1
+    for file in (tmp_path / "set").glob(pattern):
+        os.utime(file, ns=(0, 0))
+    np.testing.assert_equal(read(), expected)
+    assert drawn == list(range(len(source)))
+
+
+def test_label_maps_are_drawn_where_no_file_can_be_kept(tmp_path, monkeypatch):
+    layouts.pascal(tmp_path / "set")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kept = pascal.pascal_part(tmp_path / "set", "train")[0].masks["part"]
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    drawn = pascal.pascal_part(tmp_path / "set", "train")[0].masks["part"]
+    np.testing.assert_equal(drawn, kept)
 
 
 def test_new_images_are_matched_anew(tmp_path, monkeypatch):

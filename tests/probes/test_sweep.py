@@ -169,6 +169,13 @@ def test_streaming_is_training_on_what_stays(both, swept, monkeypatch):
         np.testing.assert_array_equal(ours, value)
 
 
+def test_steps_that_memory_does_not_hold_are_refused(both, monkeypatch):
+    step = 2 * 12 * 4 * 8  # seeds, items, bytes, channels
+    monkeypatch.setattr("jaxpart.probes.items.memory_limit", lambda: 3 * step - 1)
+    with pytest.raises(JaxpartError, match=r"steps of 12 items take .* lower the batch_size"):
+        run(*both, seeds=(0, 1), memory=0)
+
+
 @pytest.mark.slow
 def test_one_device_and_four_agree(tmp_path):
     """Batches that 4 devices share, and such as they cannot."""
@@ -180,7 +187,7 @@ for batch in (12, 11):
     state = run(data(50), data(20, seed=1), recipe)
     np.save(f"{sys.argv[1]}/{batch}.npy", flat(state.heads.parameters, at=(0, 0, 1))["kernel"])
 """
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
     root = pathlib.Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code, tmp_path], env=environment, cwd=root, check=True)
     assert jax.device_count() == 4

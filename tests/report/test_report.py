@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from made_runs import made_run
 
+from jaxpart.data.parts import Patch
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.small import small_config
+from jaxpart.errors import JaxpartError
 from jaxpart.features import extract as features
 from jaxpart.io.files import write_json
+from jaxpart.report import evaluate
 from jaxpart.report.__main__ import main
 from jaxpart.report.figures.style import file_name
 from jaxpart.report.figures.tokens import foreground, principal_colours
@@ -191,3 +194,13 @@ def test_no_two_figures_share_a_file():
     names = [file_name("attention", label) for label in labels]
     assert len({name.lower() for name in names}) == len(labels)
     assert all(re.fullmatch(r"\w{1,100}", name, re.ASCII) for name in names)
+
+
+def test_pictures_that_memory_does_not_hold_are_refused_before_any_is_read(monkeypatch):
+    patches = [Patch(i // 2, "a", 1, 0, 0.0, 0.0, 30.0, 15) for i in range(1000)]
+    needed = 3 * 64**2 * 1000 + 4 * 224**2 * 500
+    monkeypatch.setattr(evaluate, "memory_limit", lambda: needed)
+    evaluate._check_memory(patches, evaluate.Limits())
+    monkeypatch.setattr(evaluate, "memory_limit", lambda: needed - 1)
+    with pytest.raises(JaxpartError, match=r"1,000 patches in 500 images take .* with --patches"):
+        evaluate._check_memory(patches, evaluate.Limits())

@@ -24,7 +24,7 @@ from jaxpart.data.folders import (
     walk_images,
 )
 from jaxpart.data.images import decode_channels
-from jaxpart.data.indexes import kept_document
+from jaxpart.data.indexes import kept_document, kept_labels
 from jaxpart.data.label_maps import (
     PAPER,
     SPLITS,
@@ -35,6 +35,7 @@ from jaxpart.data.label_maps import (
 )
 from jaxpart.data.layouts import Layout, find_layout
 from jaxpart.data.listed_images import ListedImages
+from jaxpart.data.masks import Labels
 from jaxpart.data.sets.ade20k import FOLDERS
 from jaxpart.data.sets.ade20k_object import OBJECTS
 from jaxpart.data.source import Annotation, DatasetInfo, Record
@@ -128,16 +129,20 @@ class Ade20kParts(ListedImages):
 
     def __getitem__(self, index: int) -> Record:
         """An image with its mask."""
-        record, whole = super().__getitem__(index), self._codes(index, "_seg.png")
+        mask = kept_labels(self, index, lambda: self._drawn(index))
+        return dataclasses.replace(super().__getitem__(index), masks={"part": mask})
+
+    def _drawn(self, index: int) -> Labels:
+        whole = self._codes(index, "_seg.png")
         labels = np.zeros(whole.shape, np.uint8)
         if (self._root / f"{self._scenes[index]}_parts_1.png").exists():
             part = self._codes(index, "_parts_1.png")
             if part.shape != whole.shape:
-                path = self._root / record.annotation.id
+                path = self._root / self.annotation(index).id
                 raise JaxpartError(f"the maps of objects and parts of {path} differ in size")
             shown = part > 0
             labels[shown] = self._labels[self._wholes[whole[shown]], self._parts[part[shown]]]
-        return dataclasses.replace(record, masks={"part": labels})
+        return labels
 
     def _codes(self, index: int, end: str) -> np.ndarray:
         """Class codes of a colour-coded map: red / 10 · 256 + green, uint16 [height, width]."""

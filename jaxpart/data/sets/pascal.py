@@ -20,6 +20,7 @@ from jaxpart.data.folders import (
     list_images,
     read_ids,
 )
+from jaxpart.data.indexes import kept_labels
 from jaxpart.data.label_maps import (
     PAPER,
     SPLITS,
@@ -31,6 +32,7 @@ from jaxpart.data.label_maps import (
 )
 from jaxpart.data.layouts import Layout, find_layout, only_folder, unpacked
 from jaxpart.data.listed_images import ListedImages
+from jaxpart.data.masks import Labels
 from jaxpart.data.sets.pascal_annotations import all_pairs, read_annotation
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError
@@ -215,6 +217,10 @@ class Pascal(ListedImages):
 
     def __getitem__(self, index: int) -> Record:
         """An image with its mask."""
+        mask = kept_labels(self, index, lambda: self._drawn(index))
+        return dataclasses.replace(super().__getitem__(index), masks={self._classes.kind: mask})
+
+    def _drawn(self, index: int) -> Labels:
         objects = read_annotation(self._root / self._mats[index])
         labels = np.zeros(objects[0].whole.mask.shape, np.uint8)
         for whole, _ in objects:
@@ -226,7 +232,7 @@ class Pascal(ListedImages):
                 label = self._classes.of_part(whole.name, part.name)
                 if label is not None:
                     labels[part.mask] = label
-        return dataclasses.replace(super().__getitem__(index), masks={self._classes.kind: labels})
+        return labels
 
 
 def _voc_folder(folder: pathlib.Path) -> pathlib.Path:

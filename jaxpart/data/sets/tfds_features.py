@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxpart.data.images import decode_indices
-from jaxpart.data.label_maps import check_names, encode_labels
+from jaxpart.data.label_maps import check_names
+from jaxpart.data.masks import Labels
 from jaxpart.errors import JaxpartError, shown
 from jaxpart.labels import IGNORE
 
@@ -164,8 +165,8 @@ class LabelMapFeature:
         self.names = ("background", *names)
         check_names(name, self.names)
 
-    def read(self, example: Mapping[str, Any], where: str) -> bytes:
-        """The label map of an example, as an 8-bit grey PNG of the new labels.
+    def read(self, example: Mapping[str, Any], where: str) -> Labels:
+        """The label map of an example, with the new labels.
 
         Raises:
           JaxpartError: It is not a PNG of one channel, or holds a value that was not stated.
@@ -183,7 +184,7 @@ class LabelMapFeature:
                 f"{where} holds {values}, of which nothing is stated; name it in "
                 "config.data.tfds.classes, as '7=NAME', or in config.data.tfds.ignored"
             )
-        return encode_labels(new.astype(np.uint8))
+        return new.astype(np.uint8)
 
 
 def _table(

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from jaxpart.data.images import Pixels
@@ -28,13 +29,12 @@ def sheets(
 
     Together they have at most `limit` bytes in base64, or the smallest size there is.
     """
-    small = None if thumbnails is None else [Image.fromarray(pixels) for pixels in thumbnails]
     done = 0
     for side, quality in _ATTEMPTS:
         advance(-done)
         packed = _pack(pictures, side, quality, advance)
-        packed_small = None if small is None else _pack(small, side, quality, advance)
-        done = len(pictures) + len(small or ())
+        packed_small = None if thumbnails is None else _pack(thumbnails, side, quality, advance)
+        done = len(pictures) + len(thumbnails or ())
         used = sum(
             len(sheet) for pack in (packed, packed_small) if pack for sheet in pack["sheets"]
         )
@@ -44,7 +44,10 @@ def sheets(
 
 
 def _pack(
-    pictures: Sequence[Image.Image], side: int, quality: int, advance: Callable[[int], None]
+    pictures: Sequence[Image.Image] | Sequence[Pixels],
+    side: int,
+    quality: int,
+    advance: Callable[[int], None],
 ) -> dict[str, Any]:
     """Packs pictures into sheets of equal cells, row by row.
 
@@ -52,19 +55,18 @@ def _pack(
       "cell", its side in pixels; "columns" and "rows" of a sheet; "sizes", [width, height] of each
       picture, at the upper left of its cell; "sheets", WebP in base64.
     """
-    shown = []
-    for picture in pictures:
-        scale = min(1.0, side / max(picture.size))
-        size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-        shown.append(picture if size == picture.size else picture.resize(size))
-    cell = max((max(picture.size) for picture in shown), default=1)
-    columns = max(1, min(_SHEET // cell, len(shown)))
-    rows = max(1, min(_SHEET // cell, -(-len(shown) // columns)))
+    sizes = [_fitted(picture, side) for picture in pictures]
+    cell = max(map(max, sizes), default=1)
+    columns = max(1, min(_SHEET // cell, len(sizes)))
+    rows = max(1, min(_SHEET // cell, -(-len(sizes) // columns)))
     encoded = []
-    for start in range(0, len(shown), columns * rows):
+    for start in range(0, len(sizes), columns * rows):
         sheet = Image.new("RGB", (columns * cell, rows * cell))
-        for slot, picture in enumerate(shown[start : start + columns * rows]):
-            sheet.paste(picture, (slot % columns * cell, slot // columns * cell))
+        for slot, size in enumerate(sizes[start : start + columns * rows]):
+            found = pictures[start + slot]
+            picture = Image.fromarray(found) if isinstance(found, np.ndarray) else found
+            shown = picture if size == picture.size else picture.resize(size)
+            sheet.paste(shown, (slot % columns * cell, slot // columns * cell))
             advance(1)
         file = io.BytesIO()
         sheet.save(file, "webp", quality=quality, method=2)
@@ -73,6 +75,13 @@ def _pack(
         "cell": cell,
         "columns": columns,
         "rows": rows,
-        "sizes": [picture.size for picture in shown],
+        "sizes": sizes,
         "sheets": encoded,
     }
+
+
+def _fitted(picture: Image.Image | Pixels, side: int) -> tuple[int, int]:
+    """(width, height) of a picture whose longer side is at most `side`."""
+    found = picture.shape[1::-1] if isinstance(picture, np.ndarray) else picture.size
+    scale = min(1.0, side / max(found))
+    return max(1, round(found[0] * scale)), max(1, round(found[1] * scale))

@@ -8,12 +8,14 @@ import numpy as np
 
 from jaxpart.data.identity import identity_of
 from jaxpart.data.images import upright_size
-from jaxpart.data.indexes import kept_document
+from jaxpart.data.indexes import expected_bytes, kept_document
 from jaxpart.data.masks import Labels, no_labels, read_mask
 from jaxpart.data.patch_images import in_order
 from jaxpart.data.segmentation_transforms import fit_size, smallest_scale
 from jaxpart.data.source import Source
 from jaxpart.errors import JaxpartError
+from jaxpart.features.cache import size_text
+from jaxpart.io.files import user_cache
 from jaxpart.runs.progress import Progress
 from jaxpart.tasks.segmentation.inputs import SegmentationSet
 
@@ -40,6 +42,11 @@ def _kept_labels(
     """Every value in the label maps of a split, kept in the user's cache once all is found to be right."""
 
     def look() -> list[int]:
+        if kept := expected_bytes(source):
+            progress.say(
+                f"{data.name} ({source.info.split}): its label maps are kept in {user_cache()}, about "
+                f"{size_text(kept)}"
+            )
         with progress.bar(f"{data.name}: looking at labels", len(source)) as advance:
             return sorted(_labels(source, data, scale, advance))
 
