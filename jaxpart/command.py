@@ -25,7 +25,7 @@ from jaxpart.runs.workdir import default_workdir
 _FLAGS = {
     "--config NAME": "the configuration: a file of yours, or an embedded one",
     "--config.FIELD=VALUE": "changes a field of it",
-    "--workdir FOLDER": "of the run, which goes on where it was; or gs://…; by default a new one in ./runs",
+    "--workdir FOLDER": "on a disk or in a bucket; goes on where it was; by default a new one in ./runs",
     "--dry-run": "says what jaxpart.main would encode, store, and take, and ends",
     "--coordinator HOST:PORT": "of process 0, where there are several",
     "--num-processes N": "how many processes there are",

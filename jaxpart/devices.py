@@ -334,6 +334,11 @@ def replicate(tree: Any, *, local: bool = False) -> Any:
     return jax.tree.map(put, tree)
 
 
+def put_like(array: np.ndarray, other: jax.Array) -> jax.Array:
+    """Moves an array that every process holds in full to the devices of another, sharded as it is."""
+    return jax.make_array_from_callback(array.shape, other.sharding, lambda index: array[index])
+
+
 def fetch(tree: Any) -> Any:
     """Full NumPy copies of device arrays, in every process."""
     if num_processes() == 1:

@@ -1,10 +1,10 @@
-"""Programs to be killed: forked from a process that has imported everything, so each start is cheap.
+"""Programs in forks of a process that has imported everything, so each start is cheap; they can be killed.
 
-`python tests/fork_server.py` reads one order per line of JSON and answers each with one line. An order
-names a program and may say what happens to it at its Nth change to the file system (an open for writing, a
-rename, a removal, a new folder), as Python's audit events tell them: it is killed, or gets another signal,
-before that, or so many seconds after, in the midst of whatever it is at; or nothing can be written from
-there on. It may also limit the seconds that the program has.
+`python tests/fork_server.py`, which `ForkServer` starts, reads one order per line of JSON and answers each
+with one line. An order names a program and may say what happens to it at its Nth change to the file system
+(an open for writing, a rename, a removal, a new folder), as Python's audit events tell them: it is killed,
+or gets another signal, before that, or so many seconds after, in the midst of whatever it is at; or nothing
+can be written from there on. It may also limit the seconds that the program has, or have it keep its place all the time.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ import pathlib
 import resource
 import signal
 import struct
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
+
+import jax
 
 _CHANGES = frozenset(("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link"))
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -62,7 +65,15 @@ def _export(arguments: list[str]) -> int:
     return __main__.main(arguments)
 
 
+def _console(arguments: list[str]) -> int:
+    from jaxpart import console
+
+    sys.argv = ["jaxpart", *arguments]
+    return console.main()
+
+
 PROGRAMS = {
+    "console": _console,
     "main": _command("main"),
     "pretraining": _command("pretraining"),
     "prepare": _prepare,
@@ -70,6 +81,62 @@ PROGRAMS = {
     "report": _report,
     "export": _export,
 }
+
+
+class ForkServer:
+    """Starts the server, and sends it orders.
+
+    The folder takes its temporary files and what is compiled: killed programs may leave half an entry.
+    """
+
+    def __init__(self, folder: pathlib.Path, *, keep_the_place: bool = False) -> None:
+        self._keep_the_place = keep_the_place
+        (folder / "tmp").mkdir()
+        environment = {
+            **os.environ,
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "TMPDIR": str(folder / "tmp"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, str(pathlib.Path(__file__).resolve())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        assert self._answer() == "ready"
+
+    def _answer(self) -> Any:
+        line = self._process.stdout.readline()
+        assert line, "the fork server has died"
+        return json.loads(line)
+
+    def run(
+        self,
+        program: str,
+        arguments: list[str],
+        folder: pathlib.Path,
+        *,
+        devices: int = 1,
+        **what: Any,
+    ) -> dict[str, Any]:
+        """Runs a program in a folder; returns its status, changes, seconds and output."""
+        order = {
+            "program": program,
+            "arguments": arguments,
+            "folder": str(folder),
+            "devices": devices,
+        }
+        order |= {"keep_the_place": self._keep_the_place, **what}
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
 
 
 def _import_everything() -> None:
@@ -154,10 +221,11 @@ def _child(order: dict[str, Any], seen: mmap.mmap, out: int) -> int:
     os.dup2(out, 1)
     os.dup2(out, 2)
     os.close(out)
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={order['devices']}"
+    jax.config.update("jax_num_cpu_devices", order["devices"])
     os.chdir(order["folder"])
     signal.alarm(order.get("limit", 0))
-    _keep_the_place_all_the_time()
+    if order["keep_the_place"]:
+        _keep_the_place_all_the_time()
     _watch(order, seen)
     if order.get("largest") is not None:  # another kind of full disk, for what is no Python
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest"],) * 2)

@@ -24,7 +24,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from test_kills import RUNS, ForkServer, Killed, assert_same, assert_told, state
+from test_kills import RUNS, Killed, Programs, assert_same, assert_told, state
 
 SECONDS = 240
 """Longer than any of these runs: what takes so long hangs."""
@@ -43,7 +43,7 @@ def done(found: dict) -> bool:
 class Soak:
     """Rounds of mishaps."""
 
-    def __init__(self, server: ForkServer, rng: random.Random) -> None:
+    def __init__(self, server: Programs, rng: random.Random) -> None:
         self.server, self.rng = server, rng
         self.story: list[str] = []
 
@@ -148,7 +148,7 @@ def main() -> int:
     rng, counts, wrong = random.Random(seed), collections.Counter(), 0
     end = time.monotonic() + 60 * given.minutes
     with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
-        server = ForkServer(pathlib.Path(scratch))
+        server = Programs(pathlib.Path(scratch))
         run = server.calm("features")[0] / "run"
         RUNS["export"] = Killed("export", (str(run), "out", "--views=parts", "--data=critters"), 0)
         RUNS["report"] = Killed("report", (str(run), "--out=report", "--tables-only"), 0)

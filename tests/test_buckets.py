@@ -1,7 +1,9 @@
-"""Paths that begin with gs://, against an emulator of Google Cloud Storage on this machine."""
+"""Paths that begin with gs:// or s3://, against emulators of both stores on this machine."""
 
 import asyncio
+import contextlib
 import json
+import logging
 import os
 import pathlib
 import socket
@@ -40,10 +42,7 @@ from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Row, read_rows
 from jaxpart.runs.workdir import WorkDir
 
-server = pytest.importorskip("gcp_storage_emulator.server")
-gcsfs = pytest.importorskip("gcsfs")
-
-BUCKET = "gs://test-bucket"
+BUCKET = "test-bucket"
 CONFIG = {"seed": 0, "data": {}, "encoder": {}, "features": {}}
 RUN = (
     "--config=configs/ibot_part.py",
@@ -67,34 +66,55 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def emulator():
-    """The environment of processes that are to write to it."""
-    port = free_port()
-    running = server.create_server("127.0.0.1", port, in_memory=True, default_bucket=BUCKET[5:])
+@contextlib.contextmanager
+def google(port):
+    server = pytest.importorskip("gcp_storage_emulator.server")
+    pytest.importorskip("gcsfs")
+    running = server.create_server("127.0.0.1", port, in_memory=True, default_bucket=BUCKET)
     running.start()
-    address = f"http://127.0.0.1:{port}"
-    environment = {"STORAGE_EMULATOR_HOST": address, "TENSORSTORE_GCS_HTTP_URL": address}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        yield environment
+    yield {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}"}
     running.stop()
 
 
+@contextlib.contextmanager
+def amazon(port):
+    moto = pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    running = moto.ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    running.start()
+    address = f"http://127.0.0.1:{port}"
+    s3fs.S3FileSystem(key="me", secret="mine", endpoint_url=address).mkdir(BUCKET)
+    yield {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "me",
+        "AWS_SECRET_ACCESS_KEY": "mine",
+    }
+    running.stop()
+
+
+@pytest.fixture(scope="module", params=[google, amazon], ids=["gs", "s3"])
+def store(request):
+    """The scheme of a store that is emulated, while processes' environment leads to it."""
+    with request.param(free_port()) as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield "gs" if request.param is google else "s3"
+
+
 @pytest.fixture
-def bucket(emulator, request):
+def bucket(store, request):
     """A folder in a bucket, of the test's own."""
-    return path_of(f"{BUCKET}/{request.node.originalname}")
+    return path_of(f"{store}://{BUCKET}/{request.node.originalname}")
 
 
 def names(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-@pytest.mark.parametrize("path", ["gs://", "s3://bucket/run", "https://host/run"])
+@pytest.mark.parametrize("path", ["gs://", "s3://", "az://bucket/run", "https://host/run"])
 def test_what_is_no_path_of_a_bucket_is_told(path):
-    with pytest.raises(JaxpartError, match="gs://BUCKET/FOLDER"):
+    with pytest.raises(JaxpartError, match=r"(gs|s3)://BUCKET/FOLDER"):
         path_of(path)
 
 
@@ -189,9 +209,9 @@ def test_what_needs_a_disk_says_so(bucket):
         WorkDir(bucket, CONFIG, tensorboard=True)
 
 
-def test_a_bucket_that_is_missing_is_told(emulator):
+def test_a_bucket_that_is_missing_is_told(store):
     with pytest.raises(JaxpartError, match="written: there is no bucket missing-bucket;"):
-        WorkDir(path_of("gs://missing-bucket/run"), CONFIG)
+        WorkDir(path_of(f"{store}://missing-bucket/run"), CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -203,27 +223,62 @@ def test_a_bucket_that_is_missing_is_told(emulator):
         (400, "the bucket test-bucket refuses it"),
     ],
 )
-def test_a_refusal_is_told(bucket, monkeypatch, status, said):
-    async def refuse(self, method, path, *args, **kwargs):
+def test_a_refusal_is_told(store, bucket, monkeypatch, status, said):
+    async def google_refuses(self, method, path, *args, **kwargs):
+        import gcsfs
+
         gcsfs.retry.validate_response(status, b'{"error": {"message": "so"}}', "path")
 
-    monkeypatch.setattr(gcsfs.GCSFileSystem, "_request", refuse)
+    async def amazon_refuses(self, operation, *args):
+        from botocore.exceptions import ClientError
+
+        answer = {"HTTPStatusCode": status, "HTTPHeaders": {}}
+        raise ClientError({"Error": {"Code": str(status)}, "ResponseMetadata": answer}, operation)
+
+    if store == "gs":
+        monkeypatch.setattr("gcsfs.GCSFileSystem._request", google_refuses)
+    else:
+        monkeypatch.setattr("aiobotocore.client.AioBaseClient._make_api_call", amazon_refuses)
     with pytest.raises(JaxpartError, match=f"{bucket}/identity.json cannot be read: {said}"):
         WorkDir(bucket, CONFIG)
     with pytest.raises(JaxpartError, match=f"cannot be written: {said}"):
         write_json(bucket / "file.json", {})
 
 
-def test_a_connection_that_is_cut_is_told(bucket, monkeypatch):
+def test_a_connection_that_is_cut_is_told(store, bucket, monkeypatch):
     async def at_once(seconds):
         pass
 
+    nobody = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setattr(asyncio, "sleep", at_once)  # of the half minute for which it tries again
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
+    if store == "gs":
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", nobody)
+    else:
+        session = pytest.importorskip("aiobotocore.httpsession").AIOHTTPSession
+        send = session.send
+
+        def elsewhere(self, request):
+            request.url = request.url.replace(os.environ["AWS_ENDPOINT_URL"], nobody)
+            return send(self, request)
+
+        monkeypatch.setattr(session, "send", elsewhere)
     with pytest.raises(
         JaxpartError, match="cannot be read: the bucket test-bucket does not answer"
     ):
         WorkDir(bucket, CONFIG)
+
+
+def test_credentials_that_are_missing_are_told(tmp_path):
+    pytest.importorskip("s3fs")
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("AWS_")}
+    environment |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
+    command = ["-m", "jaxpart.report", "s3://bucket/run", "--out", "report"]
+    done = subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "there are no credentials for the bucket bucket" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_an_encoder_in_a_bucket_is_loaded(bucket):
@@ -250,7 +305,8 @@ def test_a_checkpoint_in_a_bucket_is_read_back(bucket):
         checkpointer.save(step, state(step), {"epoch": step})
         checkpointer.wait()
     assert [path.name for path in bucket.iterdir()] == ["2"]  # one is kept
-    (bucket / "2" / "commit_success.txt").unlink()
+    with moved_into_place(bucket / "2" / ".writing"):
+        pass
     assert Checkpointer(bucket).restore(state(0)) is None  # its writer was killed
     checkpointer = Checkpointer(bucket)
     checkpointer.save(3, state(3), {"epoch": 3})
@@ -263,7 +319,7 @@ def test_a_checkpoint_in_a_bucket_is_read_back(bucket):
     assert Checkpointer(bucket).restore(state(0)) is None
 
 
-def test_features_in_a_bucket_are_shared_by_machines(bucket, tmp_path, monkeypatch):
+def test_features_in_a_bucket_are_shared_by_machines(store, bucket, tmp_path, monkeypatch):
     address = {"encoder": "one", "view": "patch 64"}
     rows = np.arange(6, dtype=np.float32).reshape(3, 2)
 
@@ -290,7 +346,7 @@ def test_features_in_a_bucket_are_shared_by_machines(bucket, tmp_path, monkeypat
     assert not file.exists()  # its rows are made again
 
     with pytest.raises(JaxpartError, match=r"written \(there is no bucket missing-bucket\);"):
-        on("third", "gs://missing-bucket/features").write(address, kept)
+        on("third", f"{store}://missing-bucket/features").write(address, kept)
     monkeypatch.setattr("jaxpart.features.cache.is_main", lambda: False)
     on("third").write(address, kept)
     assert not file.exists()  # the main process writes it
@@ -316,13 +372,62 @@ def test_prepared_data_in_a_bucket_are_read(bucket):
         Prepared(found, "train")
 
 
+SHARED = """
+import pathlib, sys
+import jax
+import numpy as np
+from jaxpart import devices
+from jaxpart.io.checkpoints import Checkpointer
+from jaxpart.io.files import path_of
+
+folder, address, index = sys.argv[1:]
+devices.start(address, 2, int(index))
+values = np.arange(16, dtype=np.float32).reshape(8, 2)
+state = devices.shard_whole(values), devices.replicate(values[:3])
+fresh = jax.tree.map(lambda x: x * 0, state)
+keeper = Checkpointer(path_of(folder))
+assert keeper.restore(fresh) is None
+for step in (1, 2):
+    keeper.save(step, state, {"step": step})
+keeper.wait()
+devices.wait_for_main()
+step, found, place = Checkpointer(path_of(folder)).restore(fresh)
+assert (step, place) == (2, {"step": 2})
+assert [x.sharding for x in found] == [x.sharding for x in state]
+np.testing.assert_array_equal(devices.fetch(found[0]), values)
+np.testing.assert_array_equal(devices.fetch(found[1]), values[:3])
+devices.wait_for_main()
+keeper.delete()
+"""
+
+
 @pytest.mark.slow
-def test_two_machines_without_a_shared_disk_are_killed_and_go_on(emulator, bucket, tmp_path):
+def test_a_checkpoint_of_two_machines_is_read_back(bucket):
+    address = f"127.0.0.1:{free_port()}"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", SHARED, str(bucket), address]
+    started = [
+        subprocess.Popen(
+            [*command, index],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index in "01"
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0], outputs
+    assert not bucket.exists()
+
+
+@pytest.mark.slow
+def test_two_machines_without_a_shared_disk_are_killed_and_go_on(bucket, tmp_path):
     def start(machine, *arguments):
         (tmp_path / machine).mkdir(exist_ok=True)
         environment = os.environ | {
             "XDG_CACHE_HOME": str(tmp_path / machine / "cache"),
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+            "JAX_NUM_CPU_DEVICES": "1",
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
         command = [sys.executable, "-m", "jaxpart.main", *RUN, *arguments]

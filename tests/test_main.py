@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from small_runs import SMALL
+from tiny_folders import tiny_folder
 
 import jaxpart
 from convert.pipeline import convert
@@ -101,83 +102,6 @@ def test_real_images_give_the_published_codes_results(method, golden, samples, t
                 assert abs(ours[key._replace(group=part)] - value) <= 1e-5
 
 
-MISTAKES = [
-    ([], "pass --config"),
-    (["--config", "configs/none.py"], "bundled ones are configs/beit_part.py"),
-    (["--config", "configs/ibot_part.py:papre"], "choose from paper"),
-    (["--config", "configs/ibot_part.py:paper"], "python -m convert ibot"),
-    (["--config", "configs/ibot_part.py", "--config.tasks=('x',)"], "config.tasks holds 'x'"),
-    (
-        ["--config", "configs/ibot_part.py", "--config.data.sets=('x',)"],
-        "choose from critters",
-    ),
-    (["--config", "configs/ibot_part.py", "--config.data.sets=('cub',)"], "--config.data.root"),
-    (
-        [
-            "--config",
-            "configs/mae_part.py",
-            "--config.retrieval.representations=('projection',)",
-        ],
-        "no representation 'projection'",
-    ),
-    (["--config", "configs/ibot_part.py", "--config.encoder.checkpoint=x"], "not a converted"),
-    (
-        ["--config", "configs/ibot_part.py", "--config.encoder.small=x"],
-        "choose from '', trained, random",
-    ),
-    (
-        ["--config", "configs/ibot_part.py", "--config.data.imges=3"],
-        "--config.data.imges: config.data has no field 'imges'; did you mean num_images?",
-    ),
-    (
-        ["--config=configs/ibot_part.py", "--config.q=3"],
-        "config has no field 'q'; it has attention, classification, data,",
-    ),
-    (["-config=configs/ibot_part.py", "-config.q=3"], "-config.q: config has no field 'q'"),
-    (
-        ["--config", "configs/ibot_part.py", "--config.tasks.x=3"],
-        "config.tasks has no field 'x'; it has none",
-    ),
-    (
-        ["--config", "configs/ibot_part.py", "config.seed=3"],
-        "'config.seed=3' is not an option: options begin with two dashes",
-    ),
-    (
-        ["--config", "configs/ibot_part.py", "--config.seed=x"],
-        "--config.seed=x: invalid literal for int()",
-    ),
-    (
-        ["--config", "configs/study.py", "--config.classification.linear.rates=(1e400,)"],
-        "config.classification.linear.rates holds inf; give a finite number, above 0",
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def answers(tmp_path_factory):
-    """Exit status, output and files of each of MISTAKES, in forks of one process."""
-    orders = [[str(i), "main", arguments] for i, (arguments, _) in enumerate(MISTAKES)]
-    forked = pathlib.Path(__file__).with_name("forked.py")
-    done = subprocess.run(
-        [sys.executable, str(forked), str(tmp_path_factory.mktemp("mistakes"))],
-        input=json.dumps(orders),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-@pytest.mark.parametrize("number", range(len(MISTAKES)))
-def test_mistakes_get_one_sentence(number, answers):
-    status, output, files = answers[str(number)]
-    assert status == 2, output
-    assert output.startswith("error: ")
-    assert MISTAKES[number][1] in output
-    assert len(output.strip().splitlines()) == 1, output
-    assert not files
-
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILES = sorted(file.relative_to(ROOT).as_posix() for file in (ROOT / "configs").rglob("*.py"))
 
@@ -219,19 +143,34 @@ def test_every_method_has_its_files():
 
 
 @pytest.mark.slow
-def test_blocks_as_representations(tmp_path):
+def test_blocks_as_representations_without_pytorch_and_tensorflow(tmp_path):
     names = "('block0/embedding','block5/cls_token')"
-    done = run(
-        "--config",
-        "configs/mae_part.py",
-        f"--config.retrieval.representations={names}",
-        "--config.encoder.small=random",
+    options = [
         *SMALL,
         RETRIEVAL,
-        "--workdir",
-        tmp_path / "run",
-        cwd=tmp_path,
-    )
+        f"--config.retrieval.representations={names}",
+        "--config.encoder.small=random",
+        "--workdir=run",
+    ]
+    code = f"""
+import sys
+from importlib.machinery import ModuleSpec
+class Blocked:  # others may look whether they are there (etils does), but nobody can import them
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "tensorflow", "timm", "transformers"):
+            return ModuleSpec(name, self)
+    def create_module(self, spec):
+        raise ImportError(spec.name + " is asked for")
+    def exec_module(self, module):
+        pass
+sys.meta_path.insert(0, Blocked())
+import jaxpart
+from jaxpart.main import entry
+sys.argv = ["main", "--config", "configs/mae_part.py", *{options!r}]
+sys.exit(entry())
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
     assert "block5/cls_token" in {row.get("representation") for row in rows}
@@ -243,6 +182,7 @@ def test_the_report_at_once(tmp_path):
     done = run(
         "--config",
         "configs/mae_part.py",
+        f"--config.encoder.checkpoint={tiny_folder(tmp_path / 'tiny', 'mae')}",
         "--config.tasks=('retrieval',)",
         "--config.data.num_images=4",
         "--config.report=True",
@@ -264,28 +204,3 @@ def test_workdir_of_another_run_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(jaxpart.JaxpartError, match="cannot be written"):
         WorkDir(tmp_path / "file" / "run", {})
-
-
-@pytest.mark.slow
-def test_nothing_needs_pytorch_or_tensorflow(tmp_path):
-    code = f"""
-import sys
-from importlib.machinery import ModuleSpec
-class Blocked:  # others may look whether they are there (etils does), but nobody can import them
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "tensorflow", "timm", "transformers"):
-            return ModuleSpec(name, self)
-    def create_module(self, spec):
-        raise ImportError(spec.name + " is asked for")
-    def exec_module(self, module):
-        pass
-sys.meta_path.insert(0, Blocked())
-import jaxpart
-from jaxpart.main import entry
-sys.argv = ["main", "--config", "configs/mae_part.py", *{SMALL!r}, {RETRIEVAL!r}]
-sys.exit(entry())
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr

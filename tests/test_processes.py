@@ -3,6 +3,7 @@
 The two of a process each hold the encoder whole, or share its weights.
 """
 
+import dataclasses
 import json
 import os
 import socket
@@ -13,12 +14,15 @@ import numpy as np
 import pytest
 
 import jaxpart
+from jaxpart.encoders.loading import random_encoder
+from jaxpart.encoders.small import small_config
 from jaxpart.runs.rows import read_rows
 
 pytestmark = pytest.mark.slow
 
 RUN = [
     "--config=configs/mocov3_part.py",
+    "--config.data.image_size=32",
     "--config.data.num_images=37",  # divisible by no number of devices, nor are its patches
     "--config.features.cache=off",
     "--config.retrieval.representations=('embedding','projection')",
@@ -63,7 +67,7 @@ PRETRAINING = [
 
 
 def start(folder, devices, *arguments, module="jaxpart.main", options=RUN):
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
     command = [sys.executable, "-m", module, *options, f"--workdir={folder}", *arguments]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -83,9 +87,19 @@ def values(folder):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def encoder(tmp_path_factory):
+    """The option that names a small MoCo v3."""
+    body = {"image_size": (32, 32), "width": 32, "depth": 2, "num_heads": 2, "mlp_width": 64}
+    config = dataclasses.replace(small_config("mocov3"), **body)
+    folder = tmp_path_factory.mktemp("encoder") / "mocov3"
+    jaxpart.save_encoder(random_encoder("mocov3", config), folder)
+    return f"--config.encoder.checkpoint={folder}"
+
+
+@pytest.fixture(scope="module")
+def alone(encoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone") / "run"
-    finish(start(folder, 1))
+    finish(start(folder, 1, encoder))
     return values(folder)
 
 
@@ -102,8 +116,8 @@ def close(found, expected, name):
     return abs(one - other) <= 1e-5 or (one != one and other != other)
 
 
-def test_eight_devices(alone, tmp_path):
-    finish(start(tmp_path / "run", 8))
+def test_eight_devices(encoder, alone, tmp_path):
+    finish(start(tmp_path / "run", 8, encoder))
     assert_same(values(tmp_path / "run"), alone)
 
 
@@ -119,8 +133,9 @@ def two_processes(folder, *arguments, **options):
 
 
 @pytest.mark.parametrize("model_devices", [1, 2])
-def test_two_processes(alone, tmp_path, model_devices):
-    main, other = two_processes(tmp_path, f"--config.encoder.model_devices={model_devices}")
+def test_two_processes(encoder, alone, tmp_path, model_devices):
+    sharded = f"--config.encoder.model_devices={model_devices}"
+    main, other = two_processes(tmp_path, encoder, sharded)
     assert_same(values(tmp_path / "run0"), alone)
     assert "part retrieval" in main
     assert "part retrieval" not in other

@@ -4,11 +4,9 @@ Each line of wrong_inputs.txt: a program, its arguments, and what it is told. An
 a dot is a field of the configuration.
 """
 
-import concurrent.futures
 import json
 import pathlib
 import shlex
-import shutil
 import subprocess
 import sys
 
@@ -17,7 +15,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 HERE = pathlib.Path(__file__).resolve().parent
-PART = ["--config", "configs/ibot_part.py"]
+PART = ["--config", "configs/ibot_part.py", "--config.data.num_images=12"]
 PROGRAMS = {
     "run": ("main", PART),
     "retrieve": ("main", [*PART, "--config.tasks=('retrieval',)"]),
@@ -69,26 +67,20 @@ def answers(tmp_path_factory):
     model = timm.create_model("vit_base_patch16_224", **small)
     torch.save(model.state_dict(), folder / "good.pth")
     orders = [[line, program, arguments] for line, program, arguments, _ in cases()]
-    other = tmp_path_factory.mktemp("other") / "wrong"
-    shutil.copytree(folder, other)
-
-    def answered(place, some):
-        command = [sys.executable, str(HERE / "forked.py"), str(place)]
-        given = json.dumps(some)
-        done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
-        return json.loads(done.stdout.splitlines()[-1])
-
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        halves = pool.map(answered, (folder, other), (orders[::2], orders[1::2]))
-        return {line: answer for half in halves for line, answer in half.items()}
+    command = [sys.executable, str(HERE / "forked.py"), str(folder)]
+    given = json.dumps(orders)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_everything_wrong_is_told(answers):
     wrong = {}
-    for line, _, _, sentence in cases():
+    for line, program, _, sentence in cases():
         status, output, left = answers[line]
         *before, last = output.strip().splitlines() or [""]
         told = "error: " in last and not any("error: " in other for other in before)
+        if program in ("main", "pretraining"):  # others print their usage before
+            told = last.startswith("error: ") and not before
         if status != 2 or not told or sentence not in last or left:
             wrong[line] = status, output[-300:], left
     assert not wrong, "\n".join(f"{line}: {found}" for line, found in wrong.items())

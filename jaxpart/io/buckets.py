@@ -1,4 +1,4 @@
-"""Folders in Google Cloud Storage, gs://BUCKET/FOLDER, with etils.epath and gcsfs.
+"""Folders in buckets, gs://BUCKET/FOLDER and s3://BUCKET/FOLDER, with etils.epath and fsspec.
 
 A bucket has no renaming, locks or appending, but objects are written atomically and immediately visible to
 all processes. So a file is first written on this machine and then uploaded as one object; a folder
@@ -10,43 +10,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import fnmatch
-import functools
-import logging
 import pathlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+from etils.epath.gpath import PosixGPath
+
 from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.files import moved_into_place, user_cache
-
-try:
-    import aiohttp
-    import fsspec
-    import google.auth.exceptions
-    import requests
-    from etils.epath.gpath import PosixGPath
-    from gcsfs.retry import HttpError
-except ImportError as error:
-    raise JaxpartError(
-        f"paths starting with gs:// need gcsfs, which is not installed: pip install 'jaxpart[gcs]' "
-        f"({error})"
-    ) from error
-
-# No cache of listings, since other processes write too.
-fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
-# Errors are raised, so they need not be logged with a stack trace.
-logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+from jaxpart.io.object_stores import ObjectStore, object_store
 
 _WRITING = ".writing"
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-_CUT = (
-    aiohttp.ClientError,
-    requests.exceptions.ConnectionError,
-    requests.exceptions.Timeout,
-    ConnectionError,
-    TimeoutError,
-)
 
 
 class BucketPath(PosixGPath):
@@ -56,6 +32,11 @@ class BucketPath(PosixGPath):
     def bucket(self) -> str:
         """The bucket's name."""
         return self.parts[2]
+
+    @property
+    def store(self) -> ObjectStore:
+        """What the bucket is in."""
+        return object_store(self.parts[1])
 
     def absolute(self) -> BucketPath:
         """The path itself."""
@@ -101,13 +82,14 @@ class BucketPath(PosixGPath):
     def rglob(self, pattern: str) -> Iterator[BucketPath]:
         """All objects below it whose names match a pattern."""
         with _read_errors(self):
-            objects = [type(self)(f"gs://{name}") for name in _files().find(str(self))]
+            names = self.store.files.find(str(self))
+        objects = [type(self)(f"{self.parts[1]}://{name}") for name in names]
         return (path for path in objects if path.match(pattern))
 
     def read_bytes(self) -> bytes:
         """The content of an object."""
-        with _as_os_error(self.bucket):
-            return _files().cat_file(str(self))
+        with _as_os_error(self):
+            return self.store.files.cat_file(str(self))
 
     def read_text(self, encoding: str | None = None, errors: str = "strict") -> str:
         """The content of an object."""
@@ -115,7 +97,7 @@ class BucketPath(PosixGPath):
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Removes an object."""
-        with _as_os_error(self.bucket):
+        with _as_os_error(self):
             super().unlink(missing_ok=missing_ok)
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
@@ -126,10 +108,11 @@ class BucketPath(PosixGPath):
 
 
 def bucket_path(text: str) -> pathlib.Path:
-    """The path gs://BUCKET/…, typed as the `pathlib.Path` that it imitates.
+    """The path gs://BUCKET/… or s3://BUCKET/…, typed as the `pathlib.Path` that it imitates.
 
     Raises:
-      JaxpartError: It names no bucket, or has a character that Google's tools take for a wildcard.
+      JaxpartError: It names no bucket, has a character that the clients take for a wildcard, or its
+        client is not installed.
     """
     if wildcards := sorted(set(text) & set("*?[]#")):
         raise JaxpartError(
@@ -137,39 +120,36 @@ def bucket_path(text: str) -> pathlib.Path:
         )
     path = BucketPath(text)
     if len(path.parts) < 3:
-        raise JaxpartError(f"{text} names no bucket; write gs://BUCKET/FOLDER")
+        raise JaxpartError(f"{text} names no bucket; write {path.parts[1]}://BUCKET/FOLDER")
+    _ = path.store
     return cast(pathlib.Path, path)
 
 
-@functools.cache
-def _files() -> Any:
-    return fsspec.filesystem("gcs", finalize_on_close=True)  # the instance that epath uses
-
-
 @contextlib.contextmanager
-def _as_os_error(bucket: str, *, writes: bool = False) -> Iterator[None]:
-    """Turns the libraries' exceptions into an `OSError` with a readable `strerror`.
+def _as_os_error(path: pathlib.Path | BucketPath, *, writes: bool = False) -> Iterator[None]:
+    """Turns the clients' exceptions into an `OSError` with a readable `strerror`.
 
     Args:
-      bucket: The bucket's name.
+      path: What is read or written.
       writes: Whether a file is written, so that only the bucket can be missing.
     """
+    bucket = cast(BucketPath, path).bucket
     try:
         yield
     except FileNotFoundError as error:
         missing = f"there is no bucket {bucket}" if writes else f"it is not in the bucket {bucket}"
         raise FileNotFoundError(errno.ENOENT, missing) from error
-    except Exception as error:  # of four libraries
+    except Exception as error:  # of several libraries
         if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
             raise
-        raise OSError(*_reason(bucket, error)) from error
+        raise OSError(*_reason(bucket, cast(BucketPath, path).store, error)) from error
 
 
 @contextlib.contextmanager
 def _read_errors(path: BucketPath) -> Iterator[None]:
     """Raises `JaxpartError` for errors in methods that do not raise on a disk, such as `exists`."""
     try:
-        with _as_os_error(path.bucket):
+        with _as_os_error(path):
             yield
     except FileNotFoundError:
         raise
@@ -177,16 +157,16 @@ def _read_errors(path: BucketPath) -> Iterator[None]:
         raise JaxpartError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _reason(bucket: str, error: Exception) -> tuple[int, str]:
-    code = str(error.code) if isinstance(error, HttpError) else ""
-    if isinstance(error, _CUT) or code.startswith("5"):
+def _reason(bucket: str, store: ObjectStore, error: Exception) -> tuple[int, str]:
+    status = store.status(error) or 0
+    if isinstance(error, (*store.cut, ConnectionError, TimeoutError)) or status >= 500:
         return errno.ECONNRESET, f"the bucket {bucket} does not answer ({type(error).__name__})"
-    if isinstance(error, google.auth.exceptions.GoogleAuthError):
+    if isinstance(error, store.no_credentials):
         return (
             errno.EACCES,
             f"there are no credentials for the bucket {bucket} ({first_line(error)})",
         )
-    if code in ("401", "403") or str(error).startswith("Forbidden"):
+    if status in (401, 403):
         return errno.EACCES, f"permission for the bucket {bucket} is denied"
     return errno.EIO, f"the bucket {bucket} refuses it ({first_line(error)})"
 
@@ -211,8 +191,8 @@ def upload(file: pathlib.Path, path: pathlib.Path) -> None:
     Raises:
       OSError: It cannot be written.
     """
-    with _as_os_error(_bucket_of(path), writes=True):
-        _files().put_file(str(file), str(path))
+    with _as_os_error(path, writes=True):
+        _files(path).put_file(str(file), str(path))
 
 
 @contextlib.contextmanager
@@ -238,9 +218,23 @@ def written_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         mark.unlink()
 
 
+@contextlib.contextmanager
+def copied_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A temporary local copy of a folder.
+
+    Raises:
+      OSError: It cannot be copied.
+    """
+    with tempfile.TemporaryDirectory(prefix="jaxpart-") as scratch:
+        folder = pathlib.Path(scratch) / path.name
+        with _as_os_error(path):
+            _files(path).get(str(path), str(folder), recursive=True)
+        yield folder
+
+
 def copies_of(path: pathlib.Path) -> pathlib.Path:
     """The local folder for copies of a folder's objects; it may not exist."""
-    return user_cache().joinpath("buckets", *path.parts[2:])
+    return user_cache().joinpath("buckets", *path.parts[1:])
 
 
 def copy_missing(
@@ -262,8 +256,8 @@ def copy_missing(
         if copy.exists() or not any(fnmatch.fnmatchcase(source.name, p) for p in patterns):
             continue
         gone = contextlib.suppress(FileNotFoundError)  # another process has removed it
-        with gone, moved_into_place(copy) as temporary, _as_os_error(_bucket_of(path)):
-            _files().get_file(str(source), str(temporary))
+        with gone, moved_into_place(copy) as temporary, _as_os_error(path):
+            _files(path).get_file(str(source), str(temporary))
 
 
 def remove_left(path: pathlib.Path) -> None:
@@ -290,10 +284,10 @@ def _remove(path: pathlib.Path, *, keep: pathlib.Path) -> None:
     files = [file for file in path.rglob("*") if file != keep]
     top = [str(file) for file in files if file.parent == path]
     rest = [str(file) for file in files if file.parent != path]
-    with _as_os_error(_bucket_of(path)):
+    with _as_os_error(path):
         for names in filter(None, (top, rest)):
-            _files().rm(names)
+            _files(path).rm(names)
 
 
-def _bucket_of(path: pathlib.Path) -> str:
-    return cast(BucketPath, path).bucket
+def _files(path: pathlib.Path) -> Any:
+    return cast(BucketPath, path).store.files

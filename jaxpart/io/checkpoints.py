@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import functools
 import hashlib
@@ -19,7 +20,17 @@ from jax.typing import ArrayLike
 
 from jaxpart import devices
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import CHECKSUM, checksum_of, remove_folder, remove_left
+from jaxpart.io.files import (
+    folder_moved_into_place,
+    on_this_machine,
+    parse_json,
+    remove_folder,
+    remove_left,
+    sealed_json,
+)
+
+_STATE, _PLACE = "state", "place.json"
+_WRITE_ADVICE = "make room, or name another --workdir"
 
 
 @functools.cache
@@ -72,22 +83,26 @@ def load_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
     Raises:
       JaxpartError: The folder is missing or damaged.
     """
-    ocp = _orbax()
-
     if not folder.is_dir():
         raise JaxpartError(f"the weights {folder} are missing; convert the checkpoint again")
     try:
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            tree = checkpointer.metadata(folder.absolute()).item_metadata.tree
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-            restore = ocp.args.PyTreeRestore(restore_args=as_numpy)
-            arrays = checkpointer.restore(folder.absolute(), args=restore)
-            return traverse_util.flatten_dict(arrays, sep=".")
+        with on_this_machine(folder) as copy:
+            return _read_arrays(copy)
     except Exception as error:  # damaged bytes raise a dozen types
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise JaxpartError(
-            f"the weights {folder} are damaged ({reason}); convert the checkpoint again"
+            f"the weights {folder} are damaged ({_reason(error)}); convert the checkpoint again"
         ) from error
+
+
+def _read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    ocp = _orbax()
+
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        tree = checkpointer.metadata(folder.absolute()).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        restore = ocp.args.PyTreeRestore(restore_args=as_numpy)
+        arrays = checkpointer.restore(folder.absolute(), args=restore)
+        return traverse_util.flatten_dict(arrays, sep=".")
 
 
 class Checkpointer:
@@ -98,21 +113,21 @@ class Checkpointer:
     together have different best epochs, so no single checkpoint is best for all. Randomness depends on the
     seed and the step only, and measurements are in metrics.jsonl.
 
-    Orbax does not notice flipped bits, so we save checksums of the values and verify them on reading.
+    The main process writes, on a disk or in a bucket, and all processes read. Orbax does not notice flipped
+    bits, so we save checksums of the values and verify them on reading.
     """
 
-    def __init__(self, folder: pathlib.Path, *, every_seconds: float = 60.0, keep: int = 1) -> None:
+    def __init__(self, folder: pathlib.Path, *, every_seconds: float = 60.0) -> None:
         """Writes nothing yet.
 
         Args:
           folder: Folder for checkpoints, created with the first.
           every_seconds: Time between two checkpoints.
-          keep: Number of checkpoints to keep.
         """
         self._folder = folder.absolute()
-        self._every, self._keep = every_seconds, keep
-        self._saved = time.monotonic()
-        self._manager: Any = None
+        self._every, self._saved = every_seconds, time.monotonic()
+        self._writer = concurrent.futures.ThreadPoolExecutor(1)
+        self._written: concurrent.futures.Future[None] | None = None
 
     def is_due(self) -> bool:
         """Whether the next checkpoint is due."""
@@ -129,19 +144,21 @@ class Checkpointer:
         Raises:
           JaxpartError: The folder cannot be written.
         """
-        ocp = _orbax()
-
-        leaves = {f"{i:05d}": leaf for i, leaf in enumerate(jax.tree.leaves(state))}
-        about = {"step": step, "place": place, "sums": _sums(leaves)}
-        with _orbax_errors(self._folder, "written", "make room, or name another --workdir"):
-            self._open().save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(leaves),
-                    place=ocp.args.JsonSave({**about, CHECKSUM: checksum_of(about)}),
-                ),
-            )
+        self.wait()
+        leaves = jax.tree.leaves(state)
+        arrays = {f"{i:05d}": np.array(devices.fetch(leaf)) for i, leaf in enumerate(leaves)}
+        if devices.is_main():
+            with self._errors_told("written", _WRITE_ADVICE):
+                self._folder.mkdir(parents=True, exist_ok=True)
+            self._written = self._writer.submit(self._write, step, arrays, place)
         self._saved = time.monotonic()
+
+    def _write(self, step: int, arrays: dict[str, np.ndarray], place: dict[str, Any]) -> None:
+        about = {"step": step, "place": place, "sums": _sums(arrays)}
+        with folder_moved_into_place(self._folder / str(step)) as folder:
+            save_arrays(folder / _STATE, arrays)
+            (folder / _PLACE).write_text(sealed_json(about), encoding="utf-8")
+        self._remove_older()
 
     def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """Reads the last checkpoint.
@@ -155,80 +172,74 @@ class Checkpointer:
         Raises:
           JaxpartError: The checkpoint is damaged, or of another structure.
         """
-        remove_left(self._folder.parent, self._folder.name)
-        if not self._folder.is_dir():
-            return None
-        ocp = _orbax()
-
-        with _orbax_errors(self._folder, "read", "delete it to start anew"):
-            manager = self._open()
-            step = manager.latest_step()
-            if step is None:
+        with self._errors_told("read", "delete it to start anew"):
+            if (step := self._last_step()) is None:
                 return None
+            with on_this_machine(self._folder / str(step)) as folder:
+                about = parse_json((folder / _PLACE).read_bytes())
+                arrays = _read_arrays(folder / _STATE)
+            if about["step"] != step or _sums(arrays) != about["sums"]:
+                raise ValueError("it was modified after it was written")
             leaves, structure = jax.tree.flatten(like)
-            target = {
-                f"{i:05d}": jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-                for i, x in enumerate(leaves)
-            }
-            restored = manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(target), place=ocp.args.JsonRestore()
-                ),
-            )
-            about = restored.place
-            if about.pop(CHECKSUM, None) != checksum_of(about) or about["step"] != step:
-                raise ValueError("its position in the data was modified or has no checksum")
-            if _sums(restored.state) != about["sums"]:
-                raise ValueError("its values were modified after they were written")
-            for older in sorted(manager.all_steps())[: -self._keep]:
-                manager.delete(older)  # the process was killed between writing and removing
-        state = jax.tree.unflatten(structure, [restored.state[name] for name in target])
-        return step, state, about["place"]
+            found = [arrays[name] for name in sorted(arrays)]
+            if [(x.shape, x.dtype) for x in found] != [(x.shape, x.dtype) for x in leaves]:
+                raise ValueError("it is of another training")
+            placed = [devices.put_like(*pair) for pair in zip(found, leaves, strict=True)]
+        return step, jax.tree.unflatten(structure, placed), about["place"]
+
+    def _last_step(self) -> int | None:
+        """The step of the last checkpoint, in every process; removes what killed processes left."""
+        last = ""
+        if devices.is_main():
+            remove_left(self._folder.parent, self._folder.name)
+            remove_left(self._folder)
+            self._remove_older()
+            last = str(max(self._steps(), default=""))
+        last = devices.from_main(last)
+        return int(last) if last else None
+
+    def _remove_older(self) -> None:
+        for step in self._steps()[:-1]:
+            remove_folder(self._folder / str(step))
+
+    def _steps(self) -> list[int]:
+        if not self._folder.is_dir():
+            return []
+        return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdigit())
 
     def wait(self) -> None:
-        """Waits until the last checkpoint is on the disk."""
-        if self._manager is not None:
-            with _orbax_errors(self._folder, "written", "make room, or name another --workdir"):
-                self._manager.wait_until_finished()
+        """Waits until the last checkpoint is written. Raises `JaxpartError` if it cannot be."""
+        if self._written is not None:
+            written, self._written = self._written, None
+            with self._errors_told("written", _WRITE_ADVICE):
+                written.result()
 
     def delete(self) -> None:
         """Removes all checkpoints, after the run."""
-        if self._manager is not None:
-            self.wait()
-            self._manager.close()
-            self._manager = None
-        remove_folder(self._folder)
+        self.wait()
+        if devices.is_main():
+            remove_folder(self._folder)
 
-    def _open(self) -> Any:
-        ocp = _orbax()
-
-        if self._manager is None:
-            options = ocp.CheckpointManagerOptions(
-                max_to_keep=self._keep, create=True, cleanup_tmp_directories=True
-            )
-            self._manager = ocp.CheckpointManager(self._folder, options=options)
-        return self._manager
+    @contextlib.contextmanager
+    def _errors_told(self, done: str, advice: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # damaged bytes raise a dozen types
+            raise JaxpartError(
+                f"the checkpoint {self._folder} cannot be {done} ({_reason(error)}); {advice}"
+            ) from error
 
 
-def _sums(leaves: Mapping[str, Any]) -> dict[str, str]:
+def _sums(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     """SHA-256 of each array's dtype, shape and values."""
     sums = {}
-    for name, leaf in leaves.items():
-        array = np.ascontiguousarray(devices.fetch(leaf))
+    for name, array in arrays.items():
         digest = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         sums[name] = digest.hexdigest()
     return sums
 
 
-@contextlib.contextmanager
-def _orbax_errors(folder: pathlib.Path, done: str, advice: str) -> Iterator[None]:
-    """Turns Orbax's exceptions into a `JaxpartError`."""
-    try:
-        yield
-    except Exception as error:  # damaged bytes raise a dozen types
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise JaxpartError(
-            f"the checkpoint {folder} cannot be {done} ({reason}); {advice}"
-        ) from error
+def _reason(error: Exception) -> str:
+    told = error.strerror if isinstance(error, OSError) else None
+    return told or (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -4,7 +4,7 @@ They are written under a temporary name beside the final one, and the writer hol
 operating system releases when the writer ends. So remains of a killed process can be told from the work of
 a live one, and are removed by the next process that writes the same file or reads the folder.
 
-In buckets (gs://…) see `jaxpart.io.buckets`.
+In buckets (gs://…, s3://…) see `jaxpart.io.buckets`.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from jaxpart.errors import JaxpartError
 CHECKSUM = "checksum"
 """Field of a JSON document with the SHA-256 of all other fields."""
 
-_BUCKET = "gs://"
+_BUCKETS = ("gs://", "s3://")
 
 
 def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
-    """The user's path: on a disk, or in a bucket of Google Cloud, gs://BUCKET/….
+    """The user's path: on a disk, or in a bucket, gs://BUCKET/… or s3://BUCKET/….
 
     Raises:
-      JaxpartError: It has another scheme, names no bucket, or gcsfs is not installed.
+      JaxpartError: It has another scheme, names no bucket, or the bucket's client is not installed.
     """
     text = os.fspath(path)
-    if text.startswith(_BUCKET):
+    if text.startswith(_BUCKETS):
         from jaxpart.io.buckets import bucket_path  # needs optional packages
 
         return bucket_path(text)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
         raise JaxpartError(
-            f"{text} cannot be read or written; name a path on a disk, or gs://BUCKET/FOLDER of Google "
-            f"Cloud Storage"
+            f"{text} cannot be read or written; name a path on a disk, or gs://BUCKET/FOLDER or "
+            f"s3://BUCKET/FOLDER in a bucket"
         )
     return pathlib.Path(path)
 
@@ -69,7 +69,7 @@ def on_disk(path: str | os.PathLike[str], what: str) -> pathlib.Path:
 
 def in_bucket(path: str | os.PathLike[str]) -> bool:
     """Whether a path is in a bucket."""
-    return os.fspath(path).startswith(_BUCKET)
+    return os.fspath(path).startswith(_BUCKETS)
 
 
 def user_cache() -> pathlib.Path:
@@ -81,15 +81,15 @@ def user_cache() -> pathlib.Path:
 def remove_left(folder: pathlib.Path, name: str | None = None) -> None:
     """Removes temporary files and folders of killed processes, of that name or of any.
 
-    Does nothing if the file system has no locks. In a bucket, removes the folder of that name if it is
-    incomplete.
+    Does nothing if the file system has no locks. In a bucket, removes the folders of that name, or of any,
+    that are incomplete.
     """
     if in_bucket(folder):
         from jaxpart.io import buckets
 
-        if name is not None:
+        for left in folder.iterdir() if name is None else (folder / name,):
             with contextlib.suppress(OSError):
-                buckets.remove_left(folder / name)
+                buckets.remove_left(left)
         return
     pattern = "*" if name is None else glob.escape(name)
     for left in folder.glob(f".{pattern}.writing-*"):
@@ -306,6 +306,22 @@ def _settle(out: pathlib.Path, old: pathlib.Path) -> None:
             _remove(old)
         else:
             os.replace(old, out)
+
+
+@contextlib.contextmanager
+def on_this_machine(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder on a disk itself; of one in a bucket a temporary copy.
+
+    Raises:
+      OSError: It cannot be copied.
+    """
+    if not in_bucket(folder):
+        yield folder
+        return
+    from jaxpart.io.buckets import copied_folder
+
+    with copied_folder(folder) as copy:
+        yield copy
 
 
 def remove_folder(folder: pathlib.Path) -> None:

@@ -1,4 +1,4 @@
-"""Baselines of retrieval, chance and raw pixels, and which encoders do not beat them."""
+"""Baselines of part retrieval and classification, and which encoders do not beat them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from jaxpart.report.runs import Run
 from jaxpart.runs.rows import Key, Row, find_row
 from jaxpart.tasks.baselines import BASELINE, BASELINES, UNTRAINED, UNTRAINED_LABEL, strongest
 
-_TASK = "retrieval"
+TASKS = ("retrieval", "classification")
+"""Tasks with baselines."""
 
 
 def baseline_keys(key: Key) -> dict[str, Key]:
-    """The baselines of a retrieval result: each baseline's result by its label.
+    """The baselines of a result: each baseline's result by its label.
 
     Args:
-      key: The AP of a representation; other results have no baselines.
+      key: The AP of a representation in retrieval, or the accuracy of a head on parts; other results have
+        no baselines.
     """
-    if (key.task, key.metric, key.head) != (_TASK, "AP", ""):
+    retrieved = (key.task, key.metric, key.head) == ("retrieval", "AP", "")
+    if not retrieved and key.task != "classification":
         return {}
-    by_label = {
-        label: key._replace(head=BASELINE, representation=name) for name, label in BASELINES.items()
-    }
-    return by_label | {UNTRAINED_LABEL: key._replace(head=UNTRAINED)}
+    level = key._replace(head=BASELINE, metric=key.metric if retrieved else "chosen")
+    by_label = {label: level._replace(representation=name) for name, label in BASELINES.items()}
+    return by_label | ({UNTRAINED_LABEL: key._replace(head=UNTRAINED)} if retrieved else {})
 
 
 def baseline_rows(
@@ -53,11 +55,12 @@ def not_above(run: Run, keys: Sequence[Key]) -> str:
     """A sentence on the results of a run that are no better than a baseline; "" if all are."""
     sentences = []
     for key in keys:
-        best = strongest(run.rows, key.data, _TASK) if key.task == _TASK else None
+        best = strongest(run.rows, key.data, key.task) if key.task in TASKS else None
         row = find_row(run.rows, *key)
         if best and row and row.value <= best[1]:
+            result = ", ".join(filter(None, (key.head, key.representation)))
             sentences.append(
-                f"{key.representation} on {key.data} ({100 * row.value:.1f}) is not above {best[0]} "
+                f"{result} on {key.data} ({100 * row.value:.1f}) is not above {best[0]} "
                 f"({100 * best[1]:.1f})"
             )
     return f"{run.label}: {'; '.join(sentences)}." if sentences else ""

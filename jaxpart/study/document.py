@@ -103,10 +103,9 @@ def _table(entries: Sequence[Entry]) -> str:
     for name, levels in baselines.items():
         rows.append([name, *(written(levels.get(c.key), between=" ") for c in COLUMNS)])
     below = (
-        " ° marks figures that are not above every baseline: a random order of the same patches, their "
-        "mean colour, and their pixels in 12 × 12 cells; the ± of baselines is half the 95 % "
-        "interval over test "
-        "images."
+        " ° marks figures that are not above every baseline: a random order of the same patches, or in "
+        "classification the most frequent part; their mean colour, and their pixels in 12 × 12 cells. "
+        "The ± of baselines is half the 95 % interval over test images."
     )
     return (
         "## All tasks\n\n"

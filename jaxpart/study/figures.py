@@ -141,23 +141,29 @@ def best_rows(figures: Mapping[str, Mapping[Key, Figure]]) -> dict[Key, str]:
 
 
 def baseline_figures(entries: Sequence[Entry]) -> dict[str, dict[Key, Figure]]:
-    """The baselines of the retrieval columns, chance and pixels, by label and result.
+    """The baselines of part retrieval and classification, by label and result.
 
     They depend only on the data, which all entries share, so they come from the first entry that has them.
     """
-    columns = [c.key for c in COLUMNS if c.key.task == "retrieval"]
-    fields = {"data": DATA, "task": "retrieval", "metric": "AP", "head": BASELINE, "group": ""}
-    rows = next(filter(None, (select(entry.rows, **fields) for entry in entries)), [])
-    return {
-        label(row.key): dict.fromkeys(columns, Figure(row.value, row.low, row.high, 1))
-        for row in rows
-    }
+    found: dict[str, dict[Key, Figure]] = {}
+    for task, metric in _MEASURED.items():
+        columns = [column.key for column in COLUMNS if column.key.task == task]
+        fields = {"data": DATA, "task": task, "metric": metric, "head": BASELINE, "group": ""}
+        rows = next(filter(None, (select(entry.rows, **fields) for entry in entries)), [])
+        for row in rows:
+            figure = Figure(row.value, row.low, row.high, 1)
+            found.setdefault(label(row.key), {}).update(dict.fromkeys(columns, figure))
+    return found
+
+
+_MEASURED = {"retrieval": "AP", "classification": "chosen"}
+"""The metric of baselines, by task."""
 
 
 def beaten_by(
     figure: Figure | None, column: Column, baselines: Mapping[str, Mapping[Key, Figure]]
 ) -> bool:
-    """Whether a retrieval result is not above every baseline."""
+    """Whether a result is not above every baseline."""
     levels = [row[column.key].value for row in baselines.values() if column.key in row]
     return figure is not None and figure.value <= max(levels, default=-math.inf)
 
@@ -187,7 +193,7 @@ def interval_note(entries: Sequence[Entry]) -> str:
 
 
 def table_section(entries: Sequence[Entry]) -> Section:
-    """The table, with methods as rows, and the retrieval baselines below them."""
+    """The table, with methods as rows, and the baselines below them."""
     figures, baselines = figures_of(entries), baseline_figures(entries)
     best = best_rows(figures)
     rows = []

@@ -1,8 +1,9 @@
-"""Baselines of part retrieval without a trained encoder: chance, and pixels.
+"""Baselines of part retrieval and classification without a trained encoder: chance, and pixels.
 
 On the same patches as the encoder. Pixels are means over 12 × 12 cells (`jaxpart.features.pixels`), in
-colour (432 values) or grey (mean of red, green and blue); "mean_colour" is the mean of the patch. All are
-centred by subtracting their mean over the patches. An encoder that is not better shows no part-awareness.
+colour (432 values) or grey (mean of red, green and blue); "mean_colour" is the mean of the patch. For
+retrieval they are centred by subtracting their mean over the patches; for classification they are the
+features of a logistic regression. An encoder that is not better shows no part-awareness.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 
 from jaxpart.features.extract import Features
 from jaxpart.features.pixels import SIDE
+from jaxpart.probes.logistic import ITERATIONS, logistic_regression
+from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, Row, select
 
 BASELINES = {
@@ -21,6 +24,7 @@ BASELINES = {
     "mean_colour": "mean colour",
     "pixels12_colour": "12 × 12 pixels, colour",
     "pixels12_grey": "12 × 12 pixels, grey",
+    "majority": "most frequent part",
 }
 """Names of the baselines in tables, by the `representation` of their rows."""
 
@@ -35,24 +39,52 @@ UNTRAINED_LABEL = "untrained encoder"
 PIXEL_BASELINES = ("mean_colour", "pixels12_colour", "pixels12_grey")
 
 
-def pixel_baselines(
+def pixel_vectors(
     pixels: Features,
 ) -> Iterator[tuple[str, Float32[np.ndarray, "patch channel"]]]:
-    """Yields name and vectors of each pixel baseline.
+    """Yields name and vectors of each of `PIXEL_BASELINES`.
 
     Args:
       pixels: The patches' "pixels12".
     """
     cells = pixels.whole().reshape(-1, SIDE**2, 3)
-    grey = cells.mean(axis=2)
-    yield "mean_colour", _centred(cells.mean(axis=1))
-    yield "pixels12_colour", _centred(cells.reshape(len(cells), -1))
-    yield "pixels12_grey", _centred(grey)
+    yield "mean_colour", cells.mean(axis=1)
+    yield "pixels12_colour", cells.reshape(len(cells), -1)
+    yield "pixels12_grey", cells.mean(axis=2)
 
 
-def _centred(rows: Float32[np.ndarray, "patch channel"]) -> Float32[np.ndarray, "patch channel"]:
-    rows -= rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return rows
+def centred_pixels(
+    pixels: Features,
+) -> Iterator[tuple[str, Float32[np.ndarray, "patch channel"]]]:
+    """The same, less their mean over the patches."""
+    for name, rows in pixel_vectors(pixels):
+        yield name, rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def classified_pixels(
+    train: Features,
+    labels: Int[np.ndarray, " train"],
+    test: Features,
+    data: str,
+    progress: Progress,
+) -> Iterator[tuple[str, Int[np.ndarray, " test"]]]:
+    """Name and predictions of the classification baselines.
+
+    These are the most frequent class of the training patches, and logistic regression on the vectors of
+    `pixel_vectors`.
+
+    Args:
+      train: The training patches' "pixels12".
+      labels: Their classes, from 0.
+      test: The test patches' "pixels12".
+      data: The data set, for messages.
+      progress: Shows the progress.
+    """
+    yield "majority", np.full(test.shape[0], np.bincount(labels).argmax())
+    for (name, vectors), (_, tested) in zip(pixel_vectors(train), pixel_vectors(test), strict=True):
+        title = f"{data}: logistic on {BASELINES[name]}, at most, steps"
+        with progress.bar(title, ITERATIONS) as advance:
+            yield name, logistic_regression(vectors, labels, tested, advance=advance)
 
 
 def label(key: Key) -> str:
@@ -65,15 +97,16 @@ def label(key: Key) -> str:
 def strongest(
     rows: Sequence[Row], data: str, task: str, group: str = ""
 ) -> tuple[str, float] | None:
-    """The label and the AP of the best baseline; None if there are no baselines.
+    """The label and the AP or accuracy of the best baseline; None if there are no baselines.
 
     Args:
       rows: Results.
       data: The data set.
-      task: "retrieval" or "layers".
+      task: "retrieval", "layers" or "classification".
       group: See `Row`.
     """
-    results = select(rows, data=data, task=task, metric="AP", head=BASELINE, group=group)
+    metric = "chosen" if task == "classification" else "AP"
+    results = select(rows, data=data, task=task, metric=metric, head=BASELINE, group=group)
     if not results:
         return None
     best = max(results, key=lambda row: row.value)

@@ -24,7 +24,7 @@ from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Row, find_row, select
 from jaxpart.runs.table import Section, percent
 from jaxpart.runs.workdir import WorkDir
-from jaxpart.tasks.baselines import BASELINE, PIXEL_BASELINES, label, pixel_baselines, strongest
+from jaxpart.tasks.baselines import BASELINE, PIXEL_BASELINES, centred_pixels, label, strongest
 from jaxpart.tasks.patches import find_patches, layer_names, need_patches
 from jaxpart.tasks.plans import Plan
 
@@ -87,7 +87,7 @@ class Layers(Plan):
             level = chance_retrieval(names, exclude_self=self.exclude_self).ap
             yield ap(level, head=BASELINE, representation="chance", group=what)
         ranked: Iterator[tuple[str, str, Rows]] = itertools.chain(
-            ((BASELINE, k, vectors) for k, vectors in pixel_baselines(extracted.features[PIXELS])),
+            ((BASELINE, k, vectors) for k, vectors in centred_pixels(extracted.features[PIXELS])),
             (("", layer, extracted.features[layer]) for layer in self.names),
         )
         count = len(self.names) + len(PIXEL_BASELINES)

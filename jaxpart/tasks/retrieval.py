@@ -175,7 +175,7 @@ class Retrieval(Plan):
             yield from retrieved(trained.features[name], name)
         chance = Key(self.data, _TASK, "AP", baselines.BASELINE, "chance")
         yield from _rows(chance, chance_retrieval(parts, exclude_self=self.exclude_self))
-        for name, vectors in baselines.pixel_baselines(trained.features[PIXELS]):
+        for name, vectors in baselines.centred_pixels(trained.features[PIXELS]):
             yield from retrieved(vectors, name, baselines.BASELINE)
         if "untrained" in features:
             untrained = features["untrained"]

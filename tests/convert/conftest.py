@@ -1,6 +1,5 @@
 """A twin: a PyTorch model with random weights, and the encoder converted from its checkpoint."""
 
-import jax
 import pytest
 from twins import Twin, check_facts, encoder_of, randomise, save
 
@@ -17,7 +16,4 @@ def twin(tmp_path):
         check_facts(encoder, family)
         return Twin(model, list(blocks), encoder, path)
 
-    # Compiling takes nearly all of a test's time: half of it without XLA's optimisations.
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield make
-    jax.config.update("jax_disable_most_optimizations", False)
+    return make

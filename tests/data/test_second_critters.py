@@ -132,5 +132,5 @@ def test_wrong_version_or_split(arguments):
         Critters(**arguments)
 
 
-PLACES = [[43.89, 25.85], [27.79, 19.92]]
-PICTURE = "4a5544d3456e241c"
+PLACES = [[35.05, 36.91], [20.85, 36.36]]
+PICTURE = "0c5814a6906349bb"

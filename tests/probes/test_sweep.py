@@ -187,7 +187,7 @@ for batch in (12, 11):
     state = run(data(50), data(20, seed=1), recipe)
     np.save(f"{sys.argv[1]}/{batch}.npy", flat(state.heads.parameters, at=(0, 0, 1))["kernel"])
 """
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
     root = pathlib.Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code, tmp_path], env=environment, cwd=root, check=True)
     assert jax.device_count() == 4

@@ -27,7 +27,7 @@ from jaxpart.probes.attentive import AttentiveHead
 from jaxpart.probes.items import shuffled
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.trained import load_head
-from jaxpart.runs.rows import Key, by_key, find_row
+from jaxpart.runs.rows import Key, Row, by_key, find_row
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks import retrieval
 from jaxpart.tasks.classification import objects as object_classification
@@ -102,7 +102,27 @@ def test_every_number_is_there(embedded):
     assert right == found[probed("chosen", "knn", "embedding")].value
     assert arrays["attentive/tokens/accuracy_by_epoch"].shape == (2, 1, 2)
     table = classification.section(rows)
-    assert len(table.rows) == 2 + 1 + 2 * 2
+    assert len(table.rows) == 2 + 1 + 2 * 2 + 4
+    frequent = np.bincount(arrays["labels"]).max() / len(arrays["labels"])
+    assert 0 < found[probed("chosen", "baseline", "majority")].value <= frequent
+
+
+def test_heads_that_no_baseline_is_below_are_told():
+    rows = [
+        Row("cub", "classification", "chosen", value, head, name)
+        for head, name, value in (
+            ("linear", "cls_token", 0.5),
+            ("attentive", "tokens", 0.7),
+            ("baseline", "majority", 0.2),
+            ("baseline", "pixels12_grey", 0.6),
+        )
+    ]
+    titles, notes = zip(
+        *((row[0], row[-1]) for row in classification.section(rows).rows), strict=True
+    )
+    assert titles[2:] == ("cub, most frequent part", "cub, 12 × 12 pixels, grey")
+    assert "NOT ABOVE 12 × 12 pixels, grey (60.0)" in notes[0]
+    assert not any("NOT ABOVE" in note for note in notes[1:])
 
 
 @pytest.mark.slow
@@ -150,7 +170,7 @@ def test_every_view_is_encoded_once_whatever_the_order_of_tasks(tmp_path, monkey
         tested = {*config.retrieval.representations, "cls_token", "pixels12"}
         assert sorted(asked, key=lambda one: one[0]) == [
             ("patch eval", tested),
-            ("patch train", {"cls_token"}),
+            ("patch train", {"cls_token", "pixels12"}),
         ]
         asked.clear()
     assert found[0] == found[1]
@@ -197,8 +217,8 @@ def test_mae_permuted_as_published_and_not_mixed(tmp_path):
     )
     assert kept.value != permuted.value
     kept = {path.parent.name for path in (tmp_path / "cache").rglob("*.safetensors")}
-    # embedding and cls token as tested, cls token as trained on; pixels
-    assert len(kept) == 2 * 3 + 1
+    # embedding and cls token as tested, cls token as trained on; pixels of both
+    assert len(kept) == 2 * 3 + 2
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from carried_out import carried_out
+from tiny_folders import tiny_folder
 
 import jaxpart
 from convert.pipeline import convert
@@ -53,8 +54,9 @@ def test_released_layouts_on_real_birds(name, space, golden, samples, tmp_path):
     assert row[0] == f"cub_parts, {space}"
 
 
-def test_processes_share_the_parts(monkeypatch):
+def test_processes_share_the_parts(monkeypatch, tmp_path):
     config = part_config("mae", "", projector=False)
+    config.encoder.checkpoint = str(tiny_folder(tmp_path / "mae", "mae"))
     config.data.sets, config.data.num_images = ("critters",), 12
     config.masked_parts.images = 6
     (plan,) = masked_parts.plans(configured_encoder(config), config, Progress(shown=False))

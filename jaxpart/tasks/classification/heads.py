@@ -6,7 +6,8 @@ import collections
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, Row, find_row, select
 from jaxpart.runs.table import Section, interval, percent
 from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.baselines import BASELINE, label, strongest
 
 _HEADS = ("linear", "attentive")
 _REFERENCES: dict[str, Callable[..., np.ndarray]] = {
@@ -123,6 +125,7 @@ def probe_all(
     *,
     views: Callable[[Sequence[Sequence[str]]], RandomViews] | None = None,
     own: Int[np.ndarray, " item"] | None = None,
+    baselines: Iterable[tuple[str, Int[np.ndarray, " item"]]] = (),
 ) -> Iterator[Row]:
     """Trains and tests every head and reference of a configuration.
 
@@ -140,6 +143,7 @@ def probe_all(
       views: Random views of the training items, by the representations of each sweep; default: train on
         the items' features.
       own: Predictions of the encoder's own classifier for the test items.
+      baselines: Names and predictions of what needs no encoder.
 
     Yields:
       "train", "test", "skipped", "classes"; for each head and representation the accuracies "best",
@@ -189,7 +193,10 @@ def probe_all(
                     heads[f"{head}/{name}/num_heads"] = np.array(options.attentive.num_heads)
                 for reading, arrays in outcome.heads.items():
                     heads |= {f"{head}/{name}/{reading}/{path}": a for path, a in arrays.items()}
-    for head, name, predicted in _without_training(data, options, own, progress):
+    for head, name, predicted in itertools.chain(
+        _without_training(data, options, own, progress),
+        ((BASELINE, name, predicted) for name, predicted in baselines),
+    ):
         kept[key("chosen", head, name)] = predicted[None].astype(np.int32)
         of_head = functools.partial(row, head=head, representation=name)
         yield _accuracy(of_head, "chosen", predicted[None], data.test.labels)
@@ -352,6 +359,10 @@ def _some(names: Sequence[str], chosen: Bool[np.ndarray, " class"]) -> str:
     return (", ".join(listed[:5]) + more) or "no class"
 
 
+def _label(key: Key) -> str:
+    return label(key) if key.head == BASELINE else f"{key.head}, {key.representation}"
+
+
 def classification_section(title: str, task: str, rows: Sequence[Row]) -> Section:
     """A row per data set, head and representation, in percent; the interval is the rightmost accuracy's.
 
@@ -369,14 +380,18 @@ def classification_section(title: str, task: str, rows: Sequence[Row]) -> Sectio
         ]
         if row is not (readings[0] or readings[2]):
             continue
-        note = interval(readings[2] or readings[1])
+        accuracy_row = readings[2] or readings[1]
+        note = interval(accuracy_row)
         batch = find_row(of_task, *row.key._replace(metric="bn_test_batch"))
         if batch and batch.value:
             note += "; BatchNorm of the test batch"
+        best = None if row.head == BASELINE else strongest(rows, row.data, task)
+        if best and accuracy_row and accuracy_row.value <= best[1]:
+            note += f"; NOT ABOVE {best[0]} ({percent(best[1])})"
         tested = find_row(of_task, row.data, task, "test")
         shown.append(
             (
-                f"{row.data}, {row.head}, {row.representation}",
+                f"{row.data}, {_label(row.key)}",
                 str(tested.value) if tested else "–",
                 *("–" if reading is None else percent(reading.value) for reading in readings),
                 note,

@@ -18,10 +18,12 @@ from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
 from jaxpart.features.extract import Extracted
+from jaxpart.features.pixels import PIXELS
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Row
 from jaxpart.runs.table import Section
 from jaxpart.runs.workdir import WorkDir
+from jaxpart.tasks.baselines import classified_pixels
 from jaxpart.tasks.classification.heads import (
     Labelled,
     Split,
@@ -108,7 +110,10 @@ class PartClassification(Plan):
             for side, name in zip(self.sides, ("train", "test"), strict=True)
         )
         data = Labelled(self.data, self.classes, train, test)
-        yield from probe_all(data, _TASK, self.config, workdir, progress)
+        baselines = classified_pixels(
+            train.features[PIXELS], train.labels, test.features[PIXELS], self.data, progress
+        )
+        yield from probe_all(data, _TASK, self.config, workdir, progress, baselines=baselines)
 
 
 class _Patches:
@@ -137,7 +142,7 @@ class _Patches:
         transform: Literal["eval", "train"],
         config: Any,
     ) -> Need:
-        """The patches' view and representations."""
+        """The patches' view and representations, and their pixels."""
         options = config[_TASK]
         view = patch_view(
             self._source,
@@ -147,7 +152,7 @@ class _Patches:
             on_error=options.on_error,
             permuted=permutation_seed(config),
         )
-        return Need(encoder, view, tuple(names), options.encoder_batch_size, options.on_error)
+        return Need(encoder, view, (*names, PIXELS), options.encoder_batch_size, options.on_error)
 
     def split(self, extracted: Extracted) -> Split:
         """The readable patches, with their features."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxpart.data.critters.second import outlines
 from jaxpart.data.critters.second.kinds import shapes_of
+from jaxpart.data.critters.second.outlines import rotation
 from jaxpart.data.critters.second.texture import Paint, random_paint
 from jaxpart.data.critters.species import MASK_PARTS
 
@@ -31,12 +32,6 @@ class Shape:
     label: int
 
 
-def rotation(angle: float) -> np.ndarray:
-    """Rotation matrix [2, 2] for row vectors: points @ rotation(angle)."""
-    cosine, sine = np.cos(angle), np.sin(angle)
-    return np.array([[cosine, sine], [-sine, cosine]])
-
-
 def _placed(matrix: np.ndarray, shift: Sequence[float] | np.ndarray) -> Place:
     return lambda points: points @ matrix + shift
 
@@ -46,7 +41,7 @@ def _limb(
 ) -> Place:
     """A random placement of a limb near a root and direction: stretched, tapered, bent, mirrored."""
     long, broad, taper, bend, swing = rng.uniform(
-        (0.9, 0.8, -0.25, -0.2, -0.3), (1.15, 1.2, 0.25, 0.2, 0.3)
+        (0.85, 0.75, -0.25, -0.3, -0.45), (1.2, 1.25, 0.25, 0.3, 0.45)
     )
     scale = length * np.array([long, broad * rng.choice([-1.0, 1.0])])
     turn = rotation(direction + swing)
@@ -58,6 +53,22 @@ def _limb(
         return shaped * scale @ turn + start
 
     return place
+
+
+def _looking(rng: np.random.Generator, rings: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The disc, iris and pupil of an eye, nested, narrowed, and turned somewhere.
+
+    Args:
+      rng: The source of chance.
+      rings: Each of radius 1 about (0, 0).
+    """
+    narrow = np.diag([1, rng.uniform(0.6, 1.0)]) @ rotation(rng.uniform(0, 2 * np.pi))
+    sizes = np.cumprod([1, *rng.uniform(0.55, (0.85, 0.95))])
+    look = rng.uniform(-0.22, 0.22, 2)
+    return [
+        (ring * size + look * depth / 2) @ narrow
+        for depth, (ring, size) in enumerate(zip(rings, sizes, strict=True))
+    ]
 
 
 def make_creature(rng: np.random.Generator, kind: int) -> tuple[list[Shape], dict[str, np.ndarray]]:
@@ -90,7 +101,7 @@ def make_creature(rng: np.random.Generator, kind: int) -> tuple[list[Shape], dic
     face = _placed(0.33 * rng.uniform(0.88, 1.15) * rotation(rng.uniform(-0.3, 0.2)), neck)
     mouth = _placed(np.diag(rng.uniform((0.9, 0.85), (1.2, 1.15))), (0.8, 0.15))
     gaze = _placed(
-        rng.uniform(0.45, 0.75) * rotation(rng.uniform(0, 2 * np.pi)),
+        rng.uniform(0.42, 0.8) * rotation(rng.uniform(0, 2 * np.pi)),
         np.array([0.2, -0.1]) + rng.uniform(-0.25, 0.25, 2),
     )
 
@@ -110,8 +121,8 @@ def make_creature(rng: np.random.Generator, kind: int) -> tuple[list[Shape], dic
     for bone in outlines.head(form["head"]):
         add("head", [bone], face)
     mark("head", face)
-    inner = random_paint(rng)
-    for number, ring in enumerate(outlines.eye(form["eye"])):
-        add("eye", [ring], lambda points: face(gaze(points)), inner if number % 2 else None)
+    for number, ring in enumerate(_looking(rng, outlines.eye(form["eye"]))):
+        paint = random_paint(rng) if number else None
+        add("eye", [ring], lambda points: face(gaze(points)), paint)
     mark("eye", lambda points: face(gaze(points)))
     return shapes, keypoints

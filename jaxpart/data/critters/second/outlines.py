@@ -17,6 +17,12 @@ Points = np.ndarray
 _TURN = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 
 
+def rotation(angle: float) -> np.ndarray:
+    """Rotation matrix [2, 2] for row vectors: points @ rotation(angle)."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, sine], [-sine, cosine]])
+
+
 def ellipse(x: float, y: float, rx: float, ry: float) -> Points:
     """An ellipse along the axes."""
     return np.stack([x + rx * np.cos(_TURN), y + ry * np.sin(_TURN)], 1)
@@ -82,83 +88,64 @@ def beak(shape: int) -> list[Points]:
 
 @functools.cache
 def eye(shape: int) -> list[Points]:
-    """Nested shapes: a slit in an almond, three rings, or a star in a square."""
-    if shape == 0:
-        corner = [(-1.2, 0), (-0.6, 0), (0, 0), (0.6, 0), (1.2, 0)]
-        return [ribbon(corner, [0.02, 0.6, 0.8, 0.6, 0.02]), ellipse(0, 0, 0.2, 0.75)]
-    if shape == 1:
-        return [ellipse(0, 0, radius, radius) for radius in (1, 0.72, 0.42)]
-    return [np.array([(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]), _star(4, 0.28) * 0.85]
+    """A disc and an iris, and a round pupil, a slit, or a star: each of radius 1, to be nested."""
+    pupil = (ellipse(0, 0, 0.8, 0.8), ellipse(0, 0, 0.25, 0.95), _star(4, 0.3))[shape]
+    return [ellipse(0, 0, 1, 1), ellipse(0, 0, 1, 1), pupil]
 
 
 @functools.cache
 def wing(shape: int) -> list[Points]:
-    """A bat's, a comb of four fingers, or two long ovals."""
-    if shape == 0:
-        tips, gaps = [(1.1, -0.42), (1.0, 0.22), (0.5, 0.58)], [(0.8, -0.06), (0.6, 0.24)]
-        root = (0.0, 0.05)
-        return [
-            np.array([root, (0.4, -0.34), tips[0], gaps[0]]),
-            np.array([root, gaps[0], tips[1], gaps[1]]),
-            np.array([root, gaps[1], tips[2], (0.2, 0.36)]),
-        ]
-    if shape == 1:
-        fingers = [
-            ribbon([(x, -0.12), (x + 0.04, 0.2), (x + 0.14, 0.52)], [0.085, 0.08, 0.04])
-            for x in (0.14, 0.36, 0.58, 0.8)
-        ]
-        return [
-            *fingers,
-            ribbon([(0, -0.08), (0.3, -0.2), (0.7, -0.22), (1.05, -0.1)], [0.1, 0.14, 0.13, 0.04]),
-        ]
-    return [
-        ribbon([(0, 0), (0.3, y / 3), (0.65, y), (0.95, 1.2 * y)], [0.05, 0.14, 0.19, 0.1])
-        for y in (0.34, -0.34)
-    ]
+    """A fan of three feathers: pointed, round, or broad at the tip."""
+    feather = (
+        ribbon([(0, 0), (0.25, 0), (0.55, 0), (1.2, 0)], [0.04, 0.14, 0.2, 0.01]),
+        ribbon([(0, 0), (0.4, 0), (0.75, 0), (0.98, 0), (1.06, 0)], [0.04, 0.09, 0.18, 0.14, 0.05]),
+        ribbon([(0, 0), (0.3, 0), (1.0, 0)], [0.04, 0.07, 0.17]),
+    )[shape]
+    return [feather @ rotation(angle) for angle in (0.45, -0.45, 0.0)]
 
 
 @functools.cache
 def leg(shape: int) -> list[Points]:
-    """A knee and three toes, a stump on a web, or a ham on a stilt and a ball."""
-    if shape == 0:
-        knee = (0.45, 0.26)
-        toes = [ribbon([(0.9, 0), (1.15, y)], [0.06, 0.04]) for y in (-0.28, 0.0, 0.28)]
-        shin = ribbon([knee, (0.7, 0.12), (0.95, 0.0)], [0.09, 0.08, 0.07])
-        return [*toes, shin, ribbon([(0, 0), (0.22, 0.13), knee], [0.13, 0.11, 0.09])]
-    if shape == 1:
-        web = [(0.85, 0), (1.15, -0.38), (1.1, -0.1), (1.2, 0.02), (1.1, 0.12), (1.15, 0.4)]
-        return [np.array(web), ribbon([(0, 0), (0.5, 0), (0.95, 0)], [0.24, 0.18, 0.12])]
-    stilt = ribbon([(0.4, 0), (0.95, 0)], [0.08, 0.08])
-    return [ellipse(1.02, 0, 0.2, 0.2), stilt, ellipse(0.26, 0, 0.3, 0.24)]
+    """A thigh, a knee and a shin on three toes, a web, or a ball."""
+    knee = (0.42, 0.26)
+    foot = (
+        [ribbon([(0.88, 0), (1.18, y)], [0.06, 0.04]) for y in (-0.28, 0.0, 0.28)],
+        [
+            np.array(
+                [(0.8, 0), (1.12, -0.38), (1.06, -0.1), (1.16, 0.02), (1.06, 0.12), (1.12, 0.4)]
+            )
+        ],
+        [ellipse(1.0, 0, 0.2, 0.2)],
+    )[shape]
+    shin = ribbon([knee, (0.7, 0.12), (0.92, 0.0)], [0.1, 0.08, 0.07])
+    return [*foot, shin, ribbon([(0, 0), (0.22, 0.13), knee], [0.15, 0.13, 0.1])]
+
+
+_BEADS = (
+    ((0.2, 0, 0.2), (0.48, 0, 0.18), (0.74, 0, 0.16), (0.97, 0, 0.13), (1.14, 0, 0.09)),
+    (
+        (0.2, -0.1, 0.2),
+        (0.5, -0.2, 0.18),
+        (0.78, -0.12, 0.16),
+        (0.9, 0.12, 0.14),
+        (0.76, 0.3, 0.12),
+    ),
+    ((0.2, 0, 0.2), (0.47, 0, 0.18), (0.72, 0, 0.16), (0.95, 0.2, 0.12), (0.95, -0.2, 0.12)),
+)
 
 
 @functools.cache
 def tail(shape: int) -> list[Points]:
-    """A fork, a curl, or a rattle."""
-    if shape == 0:
-        return [
-            ribbon(
-                [(0, 0), (0.35, 0.02 * s), (0.65, 0.2 * s), (1.1, 0.36 * s)],
-                [0.12, 0.13, 0.1, 0.02],
-            )
-            for s in (-1, 1)
-        ]
-    if shape == 1:
-        angle = np.linspace(-0.5 * np.pi, 1.25 * np.pi, 14)[1:, None]
-        radius = np.linspace(0.42, 0.16, 14)[1:, None]
-        spiral = (0.62, 0.02) + radius * np.concatenate([np.cos(angle), np.sin(angle)], 1)
-        spine = np.concatenate([[(0, 0), (0.25, -0.2)], spiral])
-        return [ribbon(spine, np.linspace(0.12, 0.05, len(spine)))]
-    beads = [ellipse(x, 0, r, r) for x, r in ((0.38, 0.22), (0.72, 0.19), (1.0, 0.15))]
-    return [ribbon([(0, 0), (0.3, 0)], [0.1, 0.08]), *beads]
+    """A chain of beads: straight, curled, or forked."""
+    return [ellipse(x, y, radius, radius) for x, y, radius in reversed(_BEADS[shape])]
 
 
 KEYPOINTS = {
     "head": ((-0.55, 0.55),) * 3,
     "beak": ((0.4, 0.0),) * 3,
     "eye": ((0.0, 0.0),) * 3,
-    "wing": ((0.6, 0.0), (0.5, -0.18), (0.55, 0.27)),
-    "leg": ((0.66, 0.14), (0.6, 0.0), (0.66, 0.0)),
-    "tail": ((0.56, 0.15), (0.42, 0.03), (0.6, 0.0)),
+    "wing": ((0.65, 0.0),) * 3,
+    "leg": ((0.66, 0.14),) * 3,
+    "tail": ((0.5, 0.0), (0.55, -0.15), (0.5, 0.0)),
 }
 """Keypoint (x, y) of each part, by its shape."""

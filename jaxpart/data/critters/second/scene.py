@@ -11,12 +11,13 @@ from jaxtyping import UInt8
 from PIL import Image, ImageChops, ImageDraw
 
 from jaxpart.data.critters.second import outlines
-from jaxpart.data.critters.second.creature import Shape, make_creature, rotation
+from jaxpart.data.critters.second.creature import Shape, make_creature
+from jaxpart.data.critters.second.outlines import rotation
 from jaxpart.data.critters.second.texture import Paint, pattern, random_paint
 from jaxpart.data.critters.species import PARTS, Colour
 
 _SUPERSAMPLING = 3
-_LEAN = 0.35
+_LEAN = 0.7
 _OCCLUDED = 0.25
 _SHADE = 100
 
