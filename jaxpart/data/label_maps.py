@@ -57,8 +57,7 @@ def numbered(count: int) -> tuple[str, ...]:
 class LabelMaps(ListedImages):
     """Pairs of image and label map files as a `Source`.
 
-    A record has one mask, an 8-bit grey PNG of the image's size. Palette, 1-bit and 16-bit PNGs are
-    re-encoded with the same labels.
+    A record has one mask: 8-bit grey PNGs as they are, the labels of palette, 1-bit and 16-bit ones.
     """
 
     def __init__(
@@ -104,22 +103,16 @@ class LabelMaps(ListedImages):
 
     def __getitem__(self, index: int) -> Record:
         """An image with its label map."""
-        if self._renumbered is None:
-            path = self._pairs[index][1]
-            mask: bytes | Labels = grey_png(read_file(self._root / path), path)
-        else:
+        path = self._pairs[index][1]
+        data = read_file(self._root / path)
+        mask: bytes | Labels = data
+        if self._renumbered is not None or not _is_grey(data):
             mask = kept_labels(self, index, lambda: self._drawn(index))
         return dataclasses.replace(super().__getitem__(index), masks={self._kind: mask})
 
     def _drawn(self, index: int) -> Labels:
-        """The renumbered label map."""
-        assert self._renumbered is not None
         path = self._pairs[index][1]
-        labels = decode_indices(read_file(self._root / path), path)
-        check_labels(labels, len(self._renumbered), where=path)
-        table = np.full(IGNORE + 1, IGNORE, np.uint8)
-        table[: len(self._renumbered)] = self._renumbered
-        return table[labels]
+        return decoded(read_file(self._root / path), path, self._renumbered)
 
 
 def encoded(record: Record) -> Record:
@@ -142,22 +135,33 @@ def encode_labels(labels: Labels) -> bytes:
     return file.getvalue()
 
 
-def grey_png(data: bytes, name: str) -> bytes:
-    """A label map as an 8-bit grey PNG; the same bytes if it already is one.
+def decoded(data: bytes, name: str, renumbered: Sequence[int] | None = None) -> Labels:
+    """The labels of a PNG file of any kind.
+
+    Args:
+      data: The file.
+      name: Its name, for the error.
+      renumbered: New label of each label in the file; None to keep them.
 
     Raises:
-      JaxpartError: It is not a label map, or a label is above 255.
+      JaxpartError: It is not a label map, or a label is above 255 or has no new one.
     """
-    header = _png_header(data)
-    if header == (_EIGHT_BITS, _GREY):
-        return data
-    if header in _SCALED:
+    if (header := _png_header(data)) in _SCALED:
         raise JaxpartError(
             f"{name} is a grey PNG of {header[0]} bits, whose labels Pillow would rescale; save it with 8"
         )
     labels = decode_indices(data, name)
-    check_labels(labels, IGNORE, where=name)
-    return encode_labels(labels.astype(np.uint8))
+    check_labels(labels, IGNORE if renumbered is None else len(renumbered), where=name)
+    if renumbered is None:
+        return labels.astype(np.uint8)
+    table = np.full(IGNORE + 1, IGNORE, np.uint8)
+    table[: len(renumbered)] = renumbered
+    return table[labels]
+
+
+def _is_grey(data: bytes) -> bool:
+    """Whether a file is a grey PNG of 8 bits, which is a label map as it is."""
+    return _png_header(data) == (_EIGHT_BITS, _GREY)
 
 
 def _png_header(data: bytes) -> tuple[int, int] | None:

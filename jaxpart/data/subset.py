@@ -49,7 +49,23 @@ def random_subset(source: Source, count: int, seed: int) -> Subset:
     return Subset(source, sorted(order[: max(count, 1)].tolist()))
 
 
-class Classes(Subset):
+class _Renumbered(Subset):
+    """Images of a `Source` with other annotations."""
+
+    def _renumbered(self, annotation: Annotation) -> Annotation:
+        raise NotImplementedError
+
+    def annotation(self, index: int) -> Annotation:
+        """The image's annotation, see `Source`."""
+        return self._renumbered(super().annotation(index))
+
+    def __getitem__(self, index: int) -> Record:
+        """The image, see `Source`."""
+        record = super().__getitem__(index)
+        return dataclasses.replace(record, annotation=self._renumbered(record.annotation))
+
+
+class Classes(_Renumbered):
     """The images of some classes of a `Source`, relabelled 0, 1, … in the order of `labels`."""
 
     def __init__(self, source: Source, labels: Sequence[int]) -> None:
@@ -63,17 +79,8 @@ class Classes(Subset):
     def _renumbered(self, annotation: Annotation) -> Annotation:
         return dataclasses.replace(annotation, label=self._label_of[annotation.label or 0])
 
-    def annotation(self, index: int) -> Annotation:
-        """The image's annotation, see `Source`."""
-        return self._renumbered(super().annotation(index))
 
-    def __getitem__(self, index: int) -> Record:
-        """The image, see `Source`."""
-        record = super().__getitem__(index)
-        return dataclasses.replace(record, annotation=self._renumbered(record.annotation))
-
-
-class RenumberedParts(Subset):
+class RenumberedParts(_Renumbered):
     """A `Source` whose keypoints get the part ids of another one, by name."""
 
     def __init__(self, source: Source, part_names: Mapping[int, str]) -> None:
@@ -118,15 +125,6 @@ class RenumberedParts(Subset):
             return annotation
         part = self._table[keypoints.part]
         return dataclasses.replace(annotation, keypoints=dataclasses.replace(keypoints, part=part))
-
-    def annotation(self, index: int) -> Annotation:
-        """The image's annotation, see `Source`."""
-        return self._renumbered(super().annotation(index))
-
-    def __getitem__(self, index: int) -> Record:
-        """The image, see `Source`."""
-        record = super().__getitem__(index)
-        return dataclasses.replace(record, annotation=self._renumbered(record.annotation))
 
 
 class InMemory:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxpart.data.images import decode_indices
-from jaxpart.data.label_maps import encode_labels, grey_png
+from jaxpart.data.label_maps import LabelMaps, decoded, encode_labels
 from jaxpart.errors import JaxpartError
 
 LABELS = layouts.label_map(3)
@@ -38,22 +37,27 @@ def saved(image, **options):
     ],
     ids=["grey", "palette", "16 bits", "palette of 2 bits"],
 )
-def test_every_kind_of_label_png_becomes_8_bit_grey(data):
-    grey = grey_png(data, "x.png")
-    with Image.open(io.BytesIO(grey)) as image:
-        assert image.mode == "L"
-        np.testing.assert_array_equal(np.asarray(image), LABELS)
+def test_every_kind_of_label_png_is_decoded_to_8_bits(data):
+    labels = decoded(data, "x.png")
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, LABELS)
 
 
 def test_one_bit_labels_are_0_and_1():
     data = saved(Image.fromarray(LABELS > 1))
-    np.testing.assert_array_equal(decode_indices(grey_png(data, "x"), "x"), LABELS > 1)
+    np.testing.assert_array_equal(decoded(data, "x"), LABELS > 1)
 
 
-def test_8_bit_grey_keeps_its_bytes():
+def test_8_bit_grey_keeps_its_bytes(tmp_path):
     data = layouts.png(LABELS)
-    assert grey_png(data, "x") is data
-    assert encode_labels(LABELS) == data
+    layouts.write(tmp_path / "grey.png", data)
+    layouts.write(tmp_path / "palette.png", layouts.png(LABELS, "P"))
+    layouts.write(tmp_path / "a.jpg", layouts.jpeg())
+    pairs = [("a.jpg", "grey.png"), ("a.jpg", "palette.png")]
+    source = LabelMaps("mine", "train", tmp_path, pairs, "part", ("background", "a", "b", "c"))
+    grey, palette = (source[i].masks["part"] for i in range(2))
+    assert grey == encode_labels(LABELS) == data
+    np.testing.assert_array_equal(palette, LABELS)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,7 @@ def test_8_bit_grey_keeps_its_bytes():
 )
 def test_what_is_no_label_map_is_told(data, message):
     with pytest.raises(JaxpartError, match=message):
-        grey_png(data, "x.png")
+        decoded(data, "x.png")
 
 
 def test_grey_of_two_bits_is_refused_since_pillow_scales_it():
@@ -83,4 +87,4 @@ def test_grey_of_two_bits_is_refused_since_pillow_scales_it():
         data += struct.pack(">I", zlib.crc32(kind + content))
     assert np.asarray(Image.open(io.BytesIO(data))).max() == 255
     with pytest.raises(JaxpartError, match=r"x\.png is a grey PNG of 2 bits"):
-        grey_png(data, "x.png")
+        decoded(data, "x.png")
