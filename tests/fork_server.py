@@ -4,7 +4,8 @@
 with one line. An order names a program and may say what happens to it at its Nth change to the file system
 (an open for writing, a rename, a removal, a new folder), as Python's audit events tell them: it is killed,
 or gets another signal, before that, or so many seconds after, in the midst of whatever it is at; or nothing
-can be written from there on. It may also limit the seconds that the program has, or have it keep its place all the time.
+can be written from there on. It may also limit the seconds that the program has, or have it keep its place
+all the time.
 """
 
 from __future__ import annotations
