@@ -72,6 +72,7 @@ def timm_vit(tmp_path_factory):
     return model, folder / "vit"
 
 
+@pytest.mark.slow
 def test_a_converted_encoder_and_functions_in_jax_and_pytorch_have_equal_rows(timm_vit):
     import torch
 
@@ -332,6 +333,7 @@ def items(tmp_path_factory):
     return out, [json.loads(line) for line in (out / "items.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_features_computed_elsewhere(items, tmp_path):
     """Principal components of pixels, by scikit-learn, from pictures to a row of the table."""
     from PIL import Image

@@ -296,6 +296,7 @@ def test_an_encoder_in_a_bucket_is_loaded(bucket):
         load_encoder(str(bucket))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_a_bucket_is_read_back(bucket):
     def state(value):
         return devices.replicate({"kernel": np.full((3, 2), value, np.float32)})

@@ -121,6 +121,7 @@ def test_nothing_is_made_before_the_check(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

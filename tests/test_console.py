@@ -47,6 +47,7 @@ def test_bash_completes_commands():
     assert done.stdout == "report\n"
 
 
+@pytest.mark.slow
 def test_a_command_is_its_module_with_its_exit_status(tmp_path):
     command = [
         sys.executable,

@@ -42,6 +42,7 @@ def rundir(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_in_every_format(rundir, tmp_path, capsys):
     pyarrow = pytest.importorskip("pyarrow.parquet")
     for kind in ("safetensors", "npz", "parquet"):
@@ -106,6 +107,7 @@ def test_a_converted_encoder_is_exported(tmp_path, capsys, monkeypatch):
         assert json.loads(str(file["metadata"]))["split"] == "train"
 
 
+@pytest.mark.slow
 def test_a_wide_projection_is_exported_by_few_channels(tmp_path, monkeypatch):
     monkeypatch.setattr("jaxpart.export.__main__.part_config", few_images)
     config = small_config("dino")
@@ -128,6 +130,7 @@ def test_a_wide_projection_is_exported_by_few_channels(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_wrong_input_is_told(rundir, tmp_path, capsys, monkeypatch):
     def told(*arguments):
         assert main([*map(str, arguments)]) == 2

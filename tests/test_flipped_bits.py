@@ -79,6 +79,7 @@ def same(a, b):
     return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
 
 
+@pytest.mark.slow
 def test_encoders_and_decoders(tmp_path):
     folder = tmp_path / "encoder"
     folder.mkdir()

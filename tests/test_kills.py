@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import itertools
 import json
+import math
 import os
 import pathlib
 import random
@@ -310,8 +311,8 @@ def test_a_disk_that_is_full_at_some_time(name, fork_server, tmp_path, request, 
     folders = rounds(one, tmp_path)
     read_only = fork_server.run(one, next(folders), at=1, fault=errno.EROFS)
     assert_told(read_only, "Read-only file system", name)
-    full = one.share * request.config.getoption("--kills") / 4
-    for _ in range(round(full) if full > 1 else full > 0.25):
+    times = one.share * request.config.getoption("--kills") / 4
+    for _ in range(math.ceil(times - 0.25)):
         _, calm, expected = fork_server.calm(name)
         folder, at = next(folders), rng.randint(1, calm["changes"])
         story = f"{seed}, full at {at}"

@@ -37,6 +37,7 @@ def test_a_full_disk():
     assert said == "error: the output cannot be written (No space left on device)\n"
 
 
+@pytest.mark.slow
 def test_letters_that_a_terminal_does_not_know():
     process = start("convert", "--list", env={"PYTHONIOENCODING": "ascii"})
     shown, said = process.communicate()
@@ -66,6 +67,7 @@ sys.exit(main.entry())
 """As `python -m jaxpart.main`, but it says when it has begun: machines differ in how long Python takes."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.0, 0.7, 2.5])
 def test_ctrl_c_ends_a_command_with_a_line(seconds, tmp_path):
     arguments = ["--config", "configs/ibot_part.py", "--config.features.cache=off"]
@@ -109,6 +111,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_callback_prints_no_trace(monkeypatch):
     done = subprocess.run(
         [sys.executable, "-c", IN_A_CALLBACK], capture_output=True, text=True, timeout=60

@@ -88,6 +88,7 @@ def test_the_same_is_found_the_same(moco, tmp_path, capsys):
     assert all(len(line) <= 100 for line in printed.splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "stage", "sentences"),
     [
@@ -136,6 +137,7 @@ def test_planted_mistakes_are_named(moco, tmp_path, capsys, name, stage, sentenc
     assert ("no known mistake explains the whole difference" in printed) == (not sentences)
 
 
+@pytest.mark.slow
 def test_another_size_and_the_interpolation_of_positions(moco, tmp_path):
     status, report = verify(moco, "faithful", tmp_path, "--size", "32", "--size", "48x40")
     native, other = report["sizes"]
@@ -216,6 +218,7 @@ def test_a_timm_model_by_name(moco, tmp_path, capsys):
     assert "(not compared: projection; grid not checked; pixels not checked)" in printed
 
 
+@pytest.mark.slow
 def test_positions_of_another_grid_are_named(moco, tmp_path):
     settings = "patch_size=8,embed_dim=48,depth=2,num_heads=3,img_size=(16,64)"
     file = tmp_path / "report.json"
@@ -231,6 +234,7 @@ def test_positions_of_another_grid_are_named(moco, tmp_path):
     assert size["explained"]
 
 
+@pytest.mark.slow
 def test_the_gelu_of_a_pooling_head_is_named():
     projector = ProjectorConfig("attention_pool", 16, (32,), num_heads=2)
     sizes = {"image_size": (16, 16), "patch_size": 8, "width": 16, "depth": 1, "num_heads": 2}
@@ -286,6 +290,7 @@ def test_a_transformers_model(tmp_path, capsys):
     assert "transformers has no class 'NoModel'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_relative_positions_at_another_size(tmp_path):
     transformers = pytest.importorskip("transformers")
     from convert.pipeline import convert

@@ -68,6 +68,7 @@ def process_with(number):
     return lambda: (os.getpid(), number)
 
 
+@pytest.mark.slow
 def test_a_side_has_a_process_of_its_own():
     with timing.Apart(process_with, 3) as side, timing.Apart(process_with, 4) as other:
         (process, number), (elsewhere, _) = side(), other()

@@ -24,6 +24,7 @@ def blocks(monkeypatch):
     return proof
 
 
+@pytest.mark.slow
 def test_the_example_is_true(blocks, twin):
     blocks["test_msn"](twin)
 

@@ -106,6 +106,7 @@ def test_the_transforms_random_numbers_do_not_depend_on_the_order():
     assert len(seeds & {row[:2] for batch in shuffled for row in batch}) == len(seeds)
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(whole):
     with contextlib.closing(run(workers=2)) as loader:
         assert contents(itertools.islice(loader, 2)) == whole[:2]

@@ -62,6 +62,7 @@ def test_inside_a_users_own_jit(ibot):
     assert gradient.shape == IMAGES.shape
 
 
+@pytest.mark.slow
 def test_exported_for_batches_of_any_size(ibot):
     (batch,) = export.symbolic_shape("batch")
     shape = jax.ShapeDtypeStruct((batch, *IMAGES.shape[1:]), jnp.float32)

@@ -47,6 +47,7 @@ def test_a_batch_that_devices_cannot_share_is_one_piece():
         assert microbatch.count_pieces(7, CONFIG, SIZE, 8) == 1
 
 
+@pytest.mark.slow
 def test_same_results_and_no_exchanges():
     encoder = random_encoder("ibot", small_config("ibot"))
     count = jax.device_count()

@@ -164,6 +164,7 @@ def test_wrong_input(features, parts, sentence):
         jaxpart.average_precision(features, parts)
 
 
+@pytest.mark.slow
 def test_memory_grows_with_items_not_their_square():
     code = """
 import resource, numpy as np

@@ -43,6 +43,7 @@ def test_all_orders(parts, exclude_self):
     assert found.mean_ap == pytest.approx(np.mean(list(found.per_part.values())), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_queries_among_other_items():
     keys = "aabbbc"
     expected = [over_all_orders([key == query for key in keys]) for query in "abbc"]

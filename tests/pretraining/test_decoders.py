@@ -72,6 +72,7 @@ def filled(manifest):
     return 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mae_full", "beit", "cae"])
 def test_released_checkpoints_are_accounted_for(name, shared):
     file = shared / "reference" / "checkpoints" / f"{name}.json"
@@ -91,6 +92,7 @@ def test_released_checkpoints_are_accounted_for(name, shared):
     assert [*unknown, "decoder.mask_token is filled by nothing"] == caught.value.faults
 
 
+@pytest.mark.slow
 def test_command_line(golden, tmp_path, capsys):
     out = str(tmp_path / "out")
     given = ["mae", str(checkpoint(golden, "mae_full")), out, "--num-heads", "3"]

@@ -22,6 +22,7 @@ def test_effective_rank():
     assert effective_rank(features) == pytest.approx(np.exp(stats.entropy(values)), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_an_untrained_encoder_tells_nothing():
     source = Critters("train", 216, version=2)
     measured = Validation(source, 64)(random_encoder("mae", small_config("mae")))

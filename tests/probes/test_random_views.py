@@ -92,6 +92,7 @@ def assert_same(ours, theirs, tolerance=0.0):
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_both_heads_are_those_alone_to_the_bit(train, alone):
     (linear, attentive), encoded = train(("linear", 8), ("attentive", 8))
     assert_same(linear, alone("linear", 8)[0])

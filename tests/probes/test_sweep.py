@@ -158,6 +158,7 @@ def test_seeds_and_rates_in_one_program_are_those_one_by_one(both, swept):
     )
 
 
+@pytest.mark.slow
 def test_streaming_is_training_on_what_stays(both, swept, monkeypatch):
     # Pieces of two steps and of one test batch.
     monkeypatch.setattr("jaxpart.probes.items.PIECE_BYTES", 2 * 2 * 12 * 4 * 8)

@@ -35,6 +35,7 @@ def folder(tmp_path_factory):
     return images
 
 
+@pytest.mark.slow
 def test_a_page(folder, tmp_path, capsys, browser, screenshots):
     out = tmp_path / "out"
     arguments = ["--pictures", str(folder), "--encoder", "ibot", "--out", str(out)]
@@ -88,6 +89,7 @@ def test_wrong_input(arguments, said, tmp_path, capsys, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"empty", "damaged"}
 
 
+@pytest.mark.slow
 def test_images_in_batches_are_the_encoder_s(monkeypatch):
     frozen, *_ = named("ibot")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)

@@ -73,6 +73,7 @@ def test_tokens_are_drawn_as_their_pixels(folders):
     assert not predicted[0, outside].any()
 
 
+@pytest.mark.slow
 def test_who_has_a_decoder_gets_a_picture(folders, tmp_path):
     runs = []
     for method in ("beit", "cae", "deit", "dino"):

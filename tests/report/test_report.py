@@ -114,6 +114,7 @@ def test_what_is_gone_is_skipped(tmp_path, capsys):
     assert "cannot be negative" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_quick_encodes_nothing(workdir, tmp_path, capsys, monkeypatch):
     def encoded(*arguments):
         raise AssertionError

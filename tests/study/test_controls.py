@@ -41,6 +41,7 @@ def test_trained_controls_learn_from_one_split_what_they_tell_of_the_other(monke
     assert all(0 <= control.value <= 1 for control in found)
 
 
+@pytest.mark.slow
 def test_command_says_what_is_missed(capsys):
     arguments = ["--num-images=48", "--splits", "test", "--workers=1", "--baselines"]
     assert main(["check", "critters", "--version=1", *arguments]) == 1

@@ -42,6 +42,7 @@ def last_block(config, encoder):
     return far, weights[:, :, 0], [source.annotation(n) for n in numbers], selection
 
 
+@pytest.mark.slow
 def test_it_is_what_the_weights_say(measured):
     config, encoder, rows, folder = measured
     far, asking, annotations, selection = last_block(config, encoder)

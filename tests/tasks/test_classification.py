@@ -152,6 +152,7 @@ def test_the_heads_behind_the_results_can_be_loaded(embedded):
         load_head(folder / "none.npz", "linear/cls_token/best")
 
 
+@pytest.mark.slow
 def test_every_view_is_encoded_once_whatever_the_order_of_tasks(tmp_path, monkeypatch):
     config = settings(tmp_path, part_config("ibot", "", projector=True))
     config.data.num_images, config.features.cache = 24, "off"

@@ -147,6 +147,7 @@ def test_one_device_and_four_agree(encoder, tmp_path, monkeypatch):
         assert abs(four[key] - value) <= 1e-5, key
 
 
+@pytest.mark.slow
 def test_the_step_exchanges_gradients_alone_and_never_retraces(encoder):
     heads = PixelHeads(readouts(("paper", "blocks"), 3), 32, 7, rngs=nnx.Rngs(0))
     state, step = training_program(encoder, heads, optimizer(lambda _: 1e-3))
@@ -225,6 +226,7 @@ def changed_experiment(encoder, folder, change, **sizes):
     return config, Segmentation(encoder, data, config.segmentation, 0, WorkDir(folder, {}), Quiet())
 
 
+@pytest.mark.slow
 def test_crops_do_not_depend_on_the_number_of_workers(encoder, tmp_path):
     def made(workers, count, state=None):
         one = experiment(encoder, tmp_path, workers=workers, in_memory=False)

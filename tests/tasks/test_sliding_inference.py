@@ -86,6 +86,7 @@ def mmseg(image, size, patch, kernel):
     return full.permute(1, 2, 0).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 4, 64])
 def test_predictions_are_mmsegs_for_any_image_size(batch):
     window_logits, patch, kernels = make_heads()
