@@ -66,15 +66,7 @@ def _export(arguments: list[str]) -> int:
     return __main__.main(arguments)
 
 
-def _console(arguments: list[str]) -> int:
-    from jaxpart import console
-
-    sys.argv = ["jaxpart", *arguments]
-    return console.main()
-
-
 PROGRAMS = {
-    "console": _console,
     "main": _command("main"),
     "pretraining": _command("pretraining"),
     "prepare": _prepare,

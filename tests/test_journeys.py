@@ -1,8 +1,11 @@
 """What users come for, from a file of theirs to the end, by the commands that they type."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from fork_server import ForkServer
 from small_runs import SMALL
 
 import jaxpart
@@ -29,22 +32,18 @@ model.load_state_dict(torch.load("mine.pth", weights_only=True))
 '''
 
 
-@pytest.fixture(scope="module")
-def fork_server(tmp_path_factory):
-    one = ForkServer(tmp_path_factory.mktemp("fork_server"))
-    yield one
-    one.close()
-
-
 @pytest.fixture
-def user(fork_server, tmp_path):
+def user(tmp_path):
     """A user's folder, and a function that runs a command there and returns what it prints."""
 
     def run(*arguments):
-        done = fork_server.run("console", arguments, tmp_path)
-        assert done["status"] == 0, done["output"]
-        assert "Traceback" not in done["output"]
-        return done["output"]
+        one_device = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
+        start = "import sys; from jaxpart.console import main; sys.exit(main())"
+        command = [sys.executable, "-c", start, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=one_device)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
 
     return tmp_path, run
 
