@@ -366,6 +366,8 @@ def _label(key: Key) -> str:
 def classification_section(title: str, task: str, rows: Sequence[Row]) -> Section:
     """A row per data set, head and representation, in percent; the interval is the rightmost accuracy's.
 
+    ° marks an accuracy that is not above every baseline.
+
     Args:
       title: Heading.
       task: The task's name.
@@ -373,6 +375,7 @@ def classification_section(title: str, task: str, rows: Sequence[Row]) -> Sectio
     """
     shown = []
     of_task = select(rows, task=task, group="")
+    levels = select(of_task, head=BASELINE)
     for row in of_task:
         readings = [
             find_row(of_task, *row.key._replace(metric=metric))
@@ -382,12 +385,12 @@ def classification_section(title: str, task: str, rows: Sequence[Row]) -> Sectio
             continue
         accuracy_row = readings[2] or readings[1]
         note = interval(accuracy_row)
+        best = None if row.head == BASELINE else strongest(rows, row.data, task)
+        if best and accuracy_row and accuracy_row.value <= best[1]:
+            note += " °"
         batch = find_row(of_task, *row.key._replace(metric="bn_test_batch"))
         if batch and batch.value:
             note += "; BatchNorm of the test batch"
-        best = None if row.head == BASELINE else strongest(rows, row.data, task)
-        if best and accuracy_row and accuracy_row.value <= best[1]:
-            note += f"; NOT ABOVE {best[0]} ({percent(best[1])})"
         tested = find_row(of_task, row.data, task, "test")
         shown.append(
             (
@@ -403,6 +406,6 @@ def classification_section(title: str, task: str, rows: Sequence[Row]) -> Sectio
         "best epoch",
         "last epoch",
         "chosen",
-        "95 % interval",
+        "95 % interval" + ("\n° not above baseline" if levels else ""),
     )
     return Section(columns, shown)
