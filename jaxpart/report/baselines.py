@@ -6,10 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from jaxpart.report.runs import Run
 from jaxpart.runs.rows import Key, Row, find_row
-from jaxpart.tasks.baselines import BASELINE, BASELINES, UNTRAINED, UNTRAINED_LABEL, strongest
-
-TASKS = ("retrieval", "classification")
-"""Tasks with baselines."""
+from jaxpart.tasks.baselines import (
+    BASELINE,
+    BASELINES,
+    METRICS,
+    UNTRAINED,
+    UNTRAINED_LABEL,
+    label,
+    strongest,
+)
 
 
 def baseline_keys(key: Key) -> dict[str, Key]:
@@ -22,8 +27,8 @@ def baseline_keys(key: Key) -> dict[str, Key]:
     retrieved = (key.task, key.metric, key.head) == ("retrieval", "AP", "")
     if not retrieved and key.task != "classification":
         return {}
-    level = key._replace(head=BASELINE, metric=key.metric if retrieved else "chosen")
-    by_label = {label: level._replace(representation=name) for name, label in BASELINES.items()}
+    level = key._replace(head=BASELINE, metric=METRICS[key.task])
+    by_label = {title: level._replace(representation=name) for name, title in BASELINES.items()}
     return by_label | ({UNTRAINED_LABEL: key._replace(head=UNTRAINED)} if retrieved else {})
 
 
@@ -55,12 +60,11 @@ def not_above(run: Run, keys: Sequence[Key]) -> str:
     """A sentence on the results of a run that are no better than a baseline; "" if all are."""
     sentences = []
     for key in keys:
-        best = strongest(run.rows, key.data, key.task) if key.task in TASKS else None
+        best = strongest(run.rows, key.data, key.task)
         row = find_row(run.rows, *key)
         if best and row and row.value <= best[1]:
-            result = ", ".join(filter(None, (key.head, key.representation)))
             sentences.append(
-                f"{result} on {key.data} ({100 * row.value:.1f}) is not above {best[0]} "
+                f"{label(key)} on {key.data} ({100 * row.value:.1f}) is not above {best[0]} "
                 f"({100 * best[1]:.1f})"
             )
     return f"{run.label}: {'; '.join(sentences)}." if sentences else ""

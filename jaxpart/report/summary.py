@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from jaxpart.report.baselines import TASKS, baseline_rows
+from jaxpart.report.baselines import baseline_rows
 from jaxpart.report.runs import Run
 from jaxpart.report.tables import ABREAST, Line, Table, cell_of, joined
 from jaxpart.runs.rows import Key, find_row, select
@@ -67,7 +67,7 @@ def _beaten(runs: Sequence[Run], columns: Mapping[str, Key]) -> list[str]:
     """A line for each encoder that is no better than the best baseline on its patches."""
     notes = []
     for heading, key in columns.items():
-        measured = [run for run in runs if key.task in TASKS and find_row(run.rows, *key)]
+        measured = [run for run in runs if find_row(run.rows, *key)]
         groups: dict[tuple[str, float], list[str]] = {}
         for run in measured:
             best, row = strongest(run.rows, key.data, key.task), find_row(run.rows, *key)

@@ -18,7 +18,7 @@ from jaxpart.runs.paper import METHODS
 from jaxpart.runs.rows import Key, find_row, select
 from jaxpart.runs.table import Section
 from jaxpart.study.entries import Entry
-from jaxpart.tasks.baselines import BASELINE, label
+from jaxpart.tasks.baselines import BASELINE, METRICS, label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +146,7 @@ def baseline_figures(entries: Sequence[Entry]) -> dict[str, dict[Key, Figure]]:
     They depend only on the data, which all entries share, so they come from the first entry that has them.
     """
     found: dict[str, dict[Key, Figure]] = {}
-    for task, metric in _MEASURED.items():
+    for task, metric in METRICS.items():
         columns = [column.key for column in COLUMNS if column.key.task == task]
         fields = {"data": DATA, "task": task, "metric": metric, "head": BASELINE, "group": ""}
         rows = next(filter(None, (select(entry.rows, **fields) for entry in entries)), [])
@@ -154,10 +154,6 @@ def baseline_figures(entries: Sequence[Entry]) -> dict[str, dict[Key, Figure]]:
             figure = Figure(row.value, row.low, row.high, 1)
             found.setdefault(label(row.key), {}).update(dict.fromkeys(columns, figure))
     return found
-
-
-_MEASURED = {"retrieval": "AP", "classification": "chosen"}
-"""The metric of baselines, by task."""
 
 
 def beaten_by(

@@ -28,6 +28,9 @@ BASELINES = {
 }
 """Names of the baselines in tables, by the `representation` of their rows."""
 
+METRICS = {"retrieval": "AP", "layers": "AP", "classification": "chosen"}
+"""The metric of the baselines, by task; other tasks do not have them."""
+
 BASELINE = "baseline"
 """The head of rows of `BASELINES`."""
 
@@ -88,10 +91,11 @@ def classified_pixels(
 
 
 def label(key: Key) -> str:
-    """The name of a representation in tables: "embedding", "chance", "untrained encoder, embedding"."""
+    """A result's name in tables: "embedding", "linear, cls_token", "chance", "untrained encoder, …"."""
     if key.head == BASELINE:
         return BASELINES[key.representation]
-    return ", ".join(filter(None, (key.head and UNTRAINED_LABEL, key.representation)))
+    head = UNTRAINED_LABEL if key.head == UNTRAINED else key.head
+    return ", ".join(filter(None, (head, key.representation)))
 
 
 def strongest(
@@ -102,10 +106,10 @@ def strongest(
     Args:
       rows: Results.
       data: The data set.
-      task: "retrieval", "layers" or "classification".
+      task: The task.
       group: See `Row`.
     """
-    metric = "chosen" if task == "classification" else "AP"
+    metric = METRICS.get(task, "")
     results = select(rows, data=data, task=task, metric=metric, head=BASELINE, group=group)
     if not results:
         return None

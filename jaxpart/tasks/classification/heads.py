@@ -359,10 +359,6 @@ def _some(names: Sequence[str], chosen: Bool[np.ndarray, " class"]) -> str:
     return (", ".join(listed[:5]) + more) or "no class"
 
 
-def _label(key: Key) -> str:
-    return label(key) if key.head == BASELINE else f"{key.head}, {key.representation}"
-
-
 def classification_section(title: str, task: str, rows: Sequence[Row]) -> Section:
     """A row per data set, head and representation, in percent; the interval is the rightmost accuracy's.
 
@@ -394,7 +390,7 @@ def classification_section(title: str, task: str, rows: Sequence[Row]) -> Sectio
         tested = find_row(of_task, row.data, task, "test")
         shown.append(
             (
-                f"{row.data}, {_label(row.key)}",
+                f"{row.data}, {label(row.key)}",
                 str(tested.value) if tested else "–",
                 *("–" if reading is None else percent(reading.value) for reading in readings),
                 note,
