@@ -172,14 +172,20 @@ def _reason(bucket: str, store: ObjectStore, error: Exception) -> tuple[int, str
 
 
 @contextlib.contextmanager
+def _scratch(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A path of the same name on this machine, where nothing is yet; it is removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="jaxpart-") as folder:
+        yield pathlib.Path(folder) / path.name
+
+
+@contextlib.contextmanager
 def written_object(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """An empty local file, which is uploaded as an object unless the body raises.
 
     Raises:
       OSError: It cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix="jaxpart-") as scratch:
-        file = pathlib.Path(scratch) / path.name
+    with _scratch(path) as file:
         file.touch()
         yield file
         upload(file, path)
@@ -204,8 +210,7 @@ def written_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
       OSError: It cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix="jaxpart-") as scratch:
-        folder = pathlib.Path(scratch) / path.name
+    with _scratch(path) as folder:
         folder.mkdir()
         yield folder
         files = [file for file in folder.rglob("*") if file.is_file()]
@@ -225,8 +230,7 @@ def copied_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
       OSError: It cannot be copied.
     """
-    with tempfile.TemporaryDirectory(prefix="jaxpart-") as scratch:
-        folder = pathlib.Path(scratch) / path.name
+    with _scratch(path) as folder:
         with _as_os_error(path):
             _files(path).get(str(path), str(folder), recursive=True)
         yield folder

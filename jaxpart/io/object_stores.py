@@ -37,12 +37,13 @@ def object_store(scheme: str) -> ObjectStore:
     Raises:
       JaxpartError: Its client is not installed.
     """
+    make, extra = _STORES[scheme]
     try:
-        return _STORES[scheme]()
+        return make()
     except ImportError as error:
         raise JaxpartError(
             f"paths starting with {scheme}:// need a package which is not installed: pip install "
-            f"'jaxpart[{_EXTRAS[scheme]}]' ({error})"
+            f"'jaxpart[{extra}]' ({error})"
         ) from error
 
 
@@ -96,5 +97,5 @@ def _client(name: str, **options: Any) -> fsspec.AbstractFileSystem:
     return fsspec.filesystem(name, **options)
 
 
-_STORES = {"gs": _google, "s3": _amazon}
-_EXTRAS = {"gs": "gcs", "s3": "s3"}
+_STORES = {"gs": (_google, "gcs"), "s3": (_amazon, "s3")}
+"""How a client is made, and the extra that installs it, by scheme."""
