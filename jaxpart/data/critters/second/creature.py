@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxpart.data.critters.second import outlines
 from jaxpart.data.critters.second.kinds import shapes_of
-from jaxpart.data.critters.second.outlines import rotation
 from jaxpart.data.critters.second.texture import Paint, random_paint
 from jaxpart.data.critters.species import MASK_PARTS
 
@@ -44,7 +43,7 @@ def _limb(
         (0.85, 0.75, -0.25, -0.3, -0.45), (1.2, 1.25, 0.25, 0.3, 0.45)
     )
     scale = length * np.array([long, broad * rng.choice([-1.0, 1.0])])
-    turn = rotation(direction + swing)
+    turn = outlines.rotation(direction + swing)
     start = np.array(root) + rng.normal(0, 0.04, 2)
 
     def place(points: np.ndarray) -> np.ndarray:
@@ -62,7 +61,7 @@ def _looking(rng: np.random.Generator, rings: Sequence[np.ndarray]) -> list[np.n
       rng: The source of chance.
       rings: Each of radius 1 about (0, 0).
     """
-    narrow = np.diag([1, rng.uniform(0.6, 1.0)]) @ rotation(rng.uniform(0, 2 * np.pi))
+    narrow = np.diag([1, rng.uniform(0.6, 1.0)]) @ outlines.rotation(rng.uniform(0, 2 * np.pi))
     sizes = np.cumprod([1, *rng.uniform(0.55, (0.85, 0.95))])
     look = rng.uniform(-0.22, 0.22, 2)
     return [
@@ -95,13 +94,13 @@ def make_creature(rng: np.random.Generator, kind: int) -> tuple[list[Shape], dic
     wing = _limb(rng, (-0.33, -0.37), -2.3, 0.8)
     leg = _limb(rng, (0.3, 0.4), 0.95, 0.78)
     behind = np.array([-0.18, 0.03])
-    gait = rotation(rng.uniform(-0.25, 0.25))
-    trunk = np.diag(0.56 * rng.uniform(0.85, 1.15, 2)) @ rotation(rng.uniform(-0.2, 0.2))
+    gait = outlines.rotation(rng.uniform(-0.25, 0.25))
+    trunk = np.diag(0.56 * rng.uniform(0.85, 1.15, 2)) @ outlines.rotation(rng.uniform(-0.2, 0.2))
     neck = np.array([0.7, -0.7]) + rng.normal(0, 0.05, 2)
-    face = _placed(0.33 * rng.uniform(0.88, 1.15) * rotation(rng.uniform(-0.3, 0.2)), neck)
+    face = _placed(0.33 * rng.uniform(0.88, 1.15) * outlines.rotation(rng.uniform(-0.3, 0.2)), neck)
     mouth = _placed(np.diag(rng.uniform((0.9, 0.85), (1.2, 1.15))), (0.8, 0.15))
     gaze = _placed(
-        rng.uniform(0.42, 0.8) * rotation(rng.uniform(0, 2 * np.pi)),
+        rng.uniform(0.42, 0.8) * outlines.rotation(rng.uniform(0, 2 * np.pi)),
         np.array([0.2, -0.1]) + rng.uniform(-0.25, 0.25, 2),
     )
 

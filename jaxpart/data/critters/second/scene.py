@@ -12,7 +12,6 @@ from PIL import Image, ImageChops, ImageDraw
 
 from jaxpart.data.critters.second import outlines
 from jaxpart.data.critters.second.creature import Shape, make_creature
-from jaxpart.data.critters.second.outlines import rotation
 from jaxpart.data.critters.second.texture import Paint, pattern, random_paint
 from jaxpart.data.critters.species import PARTS, Colour
 
@@ -57,16 +56,16 @@ def _thing(rng: np.random.Generator, middle: np.ndarray, size: float) -> Shape:
     else:
         angle = np.sort(rng.uniform(0, 2 * np.pi, 5))
         points = np.stack([np.cos(angle), np.sin(angle)], 1)
-    turned = points * size @ rotation(rng.uniform(0, 2 * np.pi)) + middle
+    turned = points * size @ outlines.rotation(rng.uniform(0, 2 * np.pi)) + middle
     return Shape([turned], random_paint(rng), 0)
 
 
 def make_scene(rng: np.random.Generator, kind: int) -> Scene:
     """A random scene with a critter of a kind."""
     creature, keypoints = make_creature(rng, kind)
-    axis = rotation(rng.uniform(0, np.pi))
+    axis = outlines.rotation(rng.uniform(0, np.pi))
     foreshortened = axis @ np.diag([1, rng.uniform(0.8, 1.0)]) @ axis.T
-    turn = np.diag([rng.choice([-1.0, 1.0]), 1.0]) @ rotation(rng.uniform(-_LEAN, _LEAN))
+    turn = np.diag([rng.choice([-1.0, 1.0]), 1.0]) @ outlines.rotation(rng.uniform(-_LEAN, _LEAN))
     place = foreshortened @ turn * rng.uniform(0.31, 0.38)
     middle = 0.5 + rng.uniform(-0.06, 0.06, 2)
     behind = [
@@ -90,7 +89,7 @@ def make_scene(rng: np.random.Generator, kind: int) -> Scene:
         ground=random_paint(rng),
         shapes=[*map(_rounded, behind), *critter, *map(_rounded, before)],
         keypoints=put(np.array([keypoints[part] for part in PARTS])),
-        light=np.round(0.03 * rotation(rng.uniform(0, 2 * np.pi))[0], 6),
+        light=np.round(0.03 * outlines.rotation(rng.uniform(0, 2 * np.pi))[0], 6),
     )
 
 
