@@ -103,6 +103,10 @@ class ViTConfig:
             raise JaxpartError(
                 "patches of a convolutional stem have the stride of its convolutions"
             )
+        if self.stem == "conv" and (self.patch_size < 2 or self.patch_size & (self.patch_size - 1)):
+            raise JaxpartError(
+                f"a convolutional stem cannot make patches of {self.patch_size} pixels; give a power of 2"
+            )
         self.grid_of(*self.image_size)
 
     def grid_of(self, height: int, width: int) -> Grid:

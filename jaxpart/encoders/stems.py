@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import jax
 import numpy as np
@@ -40,11 +41,15 @@ class PatchStem(nnx.Module):
 
 
 class ConvStem(nnx.Module):
-    """MoCo v3's `vit_conv_*` stem: four stride-2 3×3 convolutions with BN + ReLU and a 1×1 convolution."""
+    """MoCo v3's `vit_conv_*` stem: stride-2 3×3 convolutions with BN + ReLU and a 1×1 convolution.
+
+    The original has four, for patches of 16 pixels; other powers of two have more or fewer.
+    """
 
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
-        """Creates the convolutions: width/8, /4, /2 and width channels."""
-        channels = [3] + [config.width // 2**power for power in (3, 2, 1, 0)]
+        """Creates the convolutions: …, width/4, width/2 and width channels."""
+        halvings = range(int(math.log2(config.patch_size)))
+        channels = [3] + [config.width // 2**power for power in reversed(halvings)]
         self.convolutions = nnx.List(
             nnx.Conv(i, o, (3, 3), strides=2, padding=1, use_bias=False, rngs=rngs)
             for i, o in itertools.pairwise(channels)

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import export
 
 from jaxpart.encoders import encoder as encoder_module
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.small import small_config
+from jaxpart.encoders.stems import ConvStem
 from jaxpart.encoders.vit import ViTConfig, abstract_vit
 from jaxpart.errors import JaxpartError
 from jaxpart.runs.paper import METHODS
@@ -29,7 +31,7 @@ def test_outputs(method):
     out = encoder(IMAGES, blocks=True)
     assert out["tokens"].shape == (2, 65, 128)
     assert out["embedding"].shape == out["cls_token"].shape == (2, 128)
-    assert len(out["blocks"]) == 6
+    assert len(out["blocks"]) == encoder.config.depth
     np.testing.assert_allclose(out["tokens"][:, 1:].mean(axis=1), out["embedding"], atol=1e-6)
     np.testing.assert_array_equal(out["tokens"][:, 0], out["cls_token"])
     assert ("projection" in out) == (encoder.config.projector is not None)
@@ -140,3 +142,12 @@ def test_attention_weights_are_shares(ibot):
     weights = ibot(IMAGES, attention=True)["attention"]
     assert weights.shape == (2, 4, 65, 65)
     np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_a_convolutional_stem_halves_until_a_patch_is_one_token():
+    config = ViTConfig(image_size=(32, 32), patch_size=8, width=16, num_heads=2, stem="conv")
+    stem = ConvStem(config, rngs=nnx.Rngs(0))
+    assert [layer.out_features for layer in stem.convolutions] == [4, 8, 16]
+    assert stem(np.zeros((2, 32, 48, 3), np.float32)).shape == (2, 4 * 6, 16)
+    with pytest.raises(JaxpartError, match="cannot make patches of 14 pixels; give a power of 2"):
+        ViTConfig(image_size=(28, 28), patch_size=14, stem="conv")
