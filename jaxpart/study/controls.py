@@ -187,9 +187,10 @@ def _train(
     """Supervised training of a small ViT with MoCo v3's convolutional stem.
 
     A kind is a combination of part shapes, which takes many more views to learn than a part. Whole critters
-    are classified by their mean patch token, and get random hues so that they are not memorised.
+    get random hues so that they are not memorised.
     """
     config = critters_config("deit")
+    config.data.zoom = 1.0
     config.epochs = max(2, round((_WHOLE_VIEWS if whole else _PATCH_VIEWS) / len(images)))
     config.optimizer.lr, config.optimizer.b2 = (4e-3 if whole else 8e-3), 0.99
     config.optimizer.clip, config.optimizer.clip_norm = "global", 1.0
@@ -205,7 +206,6 @@ def _train(
     config.views.view = {"size": side, "scale": (0.8, 1.0)}
     config.log_every = 100
     if whole:
-        config.encoder.pooled_norm = True
         config.views.view.update(jitter=(0.4, 0.4, 0.4, 0.5), jitter_chance=0.8)
     config.objective.update(rand_augment=0.0, rand_augment_layers=2, erase=0.0)
     config.objective.update(mixup=0.0, cutmix=0.0, smoothing=0.0)
