@@ -11,7 +11,12 @@ distributed here.
 
 from ml_collections import ConfigDict
 
-from jaxpart.pretraining.recipe import critters_config, imagenet_config, pretrain_config
+from jaxpart.pretraining.recipe import (
+    CRITTERS_COLORS,
+    critters_config,
+    imagenet_config,
+    pretrain_config,
+)
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
@@ -21,7 +26,8 @@ def get_config(variant: str | None = None) -> ConfigDict:
 
 def _critters() -> ConfigDict:
     config = critters_config("cae")
-    config.views.view = ConfigDict({"size": 64, "scale": (0.08, 1.0)})
+    config.views.view = ConfigDict(CRITTERS_COLORS | {"size": 64, "scale": (0.2, 1.0)})
+    config.optimizer.lr = 4e-3
     config.objective.mask_share = 0.5
     config.objective.smallest_block = 4
     config.decoder.update(out=128, codebook=8 * 8 * 3)

@@ -30,7 +30,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
 def _critters() -> ConfigDict:
     config = critters_config("dino")
     config.views.pair = ConfigDict(CRITTERS_PAIR | {"scale": (0.25, 1.0)})
-    config.views.local = ConfigDict(CRITTERS_LOCAL | {"scale": (0.05, 0.25)})
+    config.views.local = ConfigDict(CRITTERS_LOCAL | {"scale": (0.1, 0.4)})
     distill_critters(config)
     return config
 

@@ -39,7 +39,7 @@ _MASKS = {
 def _critters() -> ConfigDict:
     config = critters_config("ibot")
     config.views.pair = ConfigDict(CRITTERS_PAIR | {"scale": (0.32, 1.0)})
-    config.views.local = ConfigDict(CRITTERS_LOCAL | {"scale": (0.05, 0.32)})
+    config.views.local = ConfigDict(CRITTERS_LOCAL | {"scale": (0.1, 0.4)})
     config.decoder.out = 0
     distill_critters(config)
     config.objective.update(_MASKS)

@@ -8,7 +8,12 @@
 
 from ml_collections import ConfigDict
 
-from jaxpart.pretraining.recipe import critters_config, imagenet_config, pretrain_config
+from jaxpart.pretraining.recipe import (
+    CRITTERS_COLORS,
+    critters_config,
+    imagenet_config,
+    pretrain_config,
+)
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
@@ -18,7 +23,8 @@ def get_config(variant: str | None = None) -> ConfigDict:
 
 def _critters() -> ConfigDict:
     config = critters_config("mae")
-    config.views.view = ConfigDict({"size": 64, "scale": (0.2, 1.0)})
+    config.views.view = ConfigDict(CRITTERS_COLORS | {"size": 64, "scale": (0.2, 1.0)})
+    config.optimizer.lr = 4e-3
     config.optimizer.b2 = 0.95
     config.objective.mask_share = 0.75
     config.decoder.update(width=64, num_heads=4, mlp_width=256, depth=2, out=8 * 8 * 3)

@@ -25,8 +25,10 @@ def get_config(variant: str | None = None) -> ConfigDict:
 
 def _critters() -> ConfigDict:
     config = critters_config("mocov3")
-    config.views.pair = ConfigDict(CRITTERS_PAIR | {"scale": (0.08, 1.0)})
+    config.views.pair = ConfigDict(CRITTERS_PAIR | {"scale": (0.25, 1.0)})
     _shared(config)
+    config.optimizer.lr = 4e-3
+    config.objective.momentum = 0.97
     return config
 
 

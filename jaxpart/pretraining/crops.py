@@ -22,7 +22,7 @@ from jaxpart.encoders.families import IMAGENET_MEAN, IMAGENET_STD
 
 _CROP_ATTEMPTS = 10
 _CROP_DRAWS = 2 * _CROP_ATTEMPTS + 2
-_DRAWS = _CROP_DRAWS + 10
+_DRAWS = _CROP_DRAWS + 11
 _GRAY = (0.299, 0.587, 0.114)
 Image = Float[Array, "height width 3"]
 """One image, values of 0 to 1."""
@@ -44,6 +44,7 @@ class ViewConfig:
       blur: Chance of Gaussian blur; several numbers are those of several views of an image.
       blur_sigma: Least and largest standard deviation in pixels of the view.
       solarize: Chance of inverting all values above one half; as `blur`.
+      invert: Chance of inverting all values.
     """
 
     size: int
@@ -56,6 +57,7 @@ class ViewConfig:
     blur: float | tuple[float, ...] = 0.0
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     solarize: float | tuple[float, ...] = 0.0
+    invert: float = 0.0
 
 
 def make_views(
@@ -72,6 +74,29 @@ def make_views(
         return jax.vmap(one)(draws, blur=blur, solarize=solarize)
 
     return jax.vmap(views)(draws, images.astype(jnp.float32) / 255)
+
+
+def enlarge(
+    key: Array, images: UInt8[Array, "batch size size 3"], zoom: float
+) -> UInt8[Array, "batch size size 3"]:
+    """A random square of each image, enlarged to the image's size.
+
+    Args:
+      key: Random key.
+      images: Squares.
+      zoom: The largest factor; from 1 to it, its logarithm is uniform.
+    """
+    size = images.shape[1]
+
+    def one(draws: Float[Array, " 3"], image: Image) -> Image:
+        factor = zoom ** draws[0]
+        corner = draws[1:] * size * (1 - 1 / factor)
+        return jax.image.scale_and_translate(
+            image, image.shape, (0, 1), jnp.stack([factor] * 2), -corner * factor, method="linear"
+        )
+
+    draws = jax.random.uniform(key, (len(images), 3))
+    return jnp.round(jax.vmap(one)(draws, images.astype(jnp.float32))).astype(jnp.uint8)
 
 
 def normalize(views: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
@@ -95,7 +120,7 @@ def make_view(
     than a crop. What no view has a chance of costs nothing.
     """
     crop, rest = draws[:_CROP_DRAWS], draws[_CROP_DRAWS:]
-    flips, jitters, grays, blurs, strength, solarizes, *factors = rest
+    flips, jitters, grays, blurs, strength, solarizes, inverts, *factors = rest
     view = random_resized_crop(crop, image, config.size, config.scale, log_scale=config.log_scale)
     view = jnp.where(flips < config.flip, view[:, ::-1], view)
     if config.jitter_chance:
@@ -109,6 +134,8 @@ def make_view(
         view = jnp.where(blurs < blur, gaussian_blur(view, low + (high - low) * strength), view)
     if np.any(config.solarize):
         view = jnp.where((solarizes < solarize) & (view >= 0.5), 1 - view, view)
+    if config.invert:
+        view = jnp.where(inverts < config.invert, 1 - view, view)
     return view
 
 

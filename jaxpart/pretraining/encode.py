@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from einops import repeat
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.vit import ViT
 from jaxpart.pretraining.masks import take
 
@@ -43,6 +46,13 @@ def encode(
       visible: Indices of the patches that the encoder sees; the others are left out (MAE, CAE).
       drop_path: Stochastic depth, while training.
     """
+    if vit.config.stem == "conv":
+        if hidden is not None:
+            images = _without(images, hidden[0], vit.config)
+        if visible is not None:
+            patches = jnp.arange(math.prod(vit.config.grid_of(*images.shape[1:3])))
+            seen = (visible[:, :, None] == patches).any(axis=1)
+            images = _without(images, ~seen, vit.config)
     tokens, grid = vit.embed(images, hidden)
     if visible is not None:
         prefix = len(vit.config.prefix)
@@ -51,3 +61,15 @@ def encode(
     branches = None if drop_path is None else drop_path.branches(len(vit.blocks), len(images))
     last = vit.transform(tokens, grid, branches)[0][-1]
     return vit.norm(last) if vit.config.final_norm else last  # `finish` would run projectors too
+
+
+def _without(
+    images: Float[Array, "batch height width 3"],
+    hidden: Bool[Array, "batch patch"],
+    config: ViTConfig,
+) -> Float[Array, "batch height width 3"]:
+    """Blanks hidden patches, which convolutions would see from the patches beside them."""
+    side = config.patch_size
+    rows, columns = config.grid_of(*images.shape[1:3])
+    mask = repeat(hidden, "b (r c) -> b (r p) (c q) 1", r=rows, c=columns, p=side, q=side)
+    return jnp.where(mask, 0.0, images)

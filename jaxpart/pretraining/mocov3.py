@@ -51,8 +51,8 @@ class Mocov3(Objective):
     keeps_student = True
 
     def is_frozen(self, path: tuple[Any, ...]) -> bool:
-        """The patch projection keeps its random weights."""
-        return "stem" in path or super().is_frozen(path)
+        """A linear patch projection keeps its random weights."""
+        return ("stem" in path and self.encoder.stem == "patch") or super().is_frozen(path)
 
     def loss(self, inputs: Inputs) -> Outcome:
         """The symmetric contrastive loss; BatchNorm sees one view at a time."""

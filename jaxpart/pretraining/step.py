@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxpart.cpu.products import train_products
 from jaxpart.encoders.precision import set_precision
+from jaxpart.pretraining.crops import enlarge
 from jaxpart.pretraining.objective import Inputs, Objective, Outcome, Student
 
 
@@ -156,13 +157,17 @@ def make_step(
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state: State, batch: dict[str, Array]) -> tuple[State, dict[str, Array]]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = views = jax.random.fold_in(jax.random.key(seed), state.step)
+        images = batch["image"]
+        if objective.config.data.zoom > 1:
+            near, views = jax.random.split(key)
+            images = enlarge(near, images, objective.config.data.zoom)
 
         def loss_of(trained: Any) -> tuple[Array, tuple[Outcome, Any]]:
             student = module(trained, state)
             teacher = module(jax.lax.stop_gradient(state.teacher), state) if state.teacher else None
             inputs = Inputs(
-                student, teacher, state.memory, batch["image"], batch["label"], key, state.step
+                student, teacher, state.memory, images, batch["label"], views, state.step
             )
             outcome = objective.loss(inputs)
             return outcome.loss, (outcome, nnx.state(student, nnx.BatchStat))

@@ -1,5 +1,7 @@
 """Predictions of hidden patches: each image's own, whatever is hidden in those beside it."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import programs
@@ -8,9 +10,12 @@ from flax import nnx
 from tiny_folders import SIZE, TOKENS, tiny_folder
 
 import jaxpart
+from jaxpart.encoders.small import small_config
+from jaxpart.encoders.vit import ViT
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining import mae
 from jaxpart.pretraining.decoders import load_decoder
+from jaxpart.pretraining.encode import encode
 from jaxpart.pretraining.masked_prediction import KINDS, load_predictor
 
 TOLERANCE = 1e-5
@@ -43,6 +48,29 @@ def test_images_are_independent(kind, tmp_path):
     assert (predictor.codebook is None) == (kind == "mae")
     if kind == "cae":
         assert predictor.codebook.shape == (TOKENS, 192)
+
+
+@pytest.mark.parametrize("left_out", [True, False])
+def test_a_convolutional_stem_does_not_see_hidden_patches(left_out):
+    config = dataclasses.replace(
+        small_config("mae"), image_size=(SIZE, SIZE), width=16, depth=1, mlp_width=16
+    )
+    assert config.stem == "conv"
+    vit = ViT(config, rngs=nnx.Rngs(0))
+    random = np.random.default_rng(0)
+    images = random.normal(size=(2, SIZE, SIZE, 3)).astype(np.float32)
+    mask = np.arange(16) % 3 == np.array([[0], [1]])
+    side = config.patch_size
+    pixels = np.kron(mask.reshape(2, 4, 4), np.ones((1, side, side)))[..., None] > 0
+    others = np.where(pixels, random.normal(size=images.shape), images).astype(np.float32)
+    given = (
+        {"visible": np.stack([np.flatnonzero(~row)[:10] for row in mask])}
+        if left_out
+        else {"hidden": (mask, np.zeros(16, np.float32))}
+    )
+    seen, again = (encode(vit, pictures, **given) for pictures in (images, others))
+    np.testing.assert_array_equal(seen, again)
+    assert np.abs(encode(vit, images) - encode(vit, others)).max() > 0.01
 
 
 @pytest.mark.parametrize("kind", GIVEN)

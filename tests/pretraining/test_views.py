@@ -1,5 +1,7 @@
 """Views, augmentations, masks and tokens: against Pillow and torchvision, and by their statistics."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,6 +84,26 @@ def test_views_follow_from_the_key_and_each_has_its_own_chances():
     assert all(inverted)  # after the first view's values of one half and above were turned over
     assert (one[:, 0] > 0.5).any()
     assert (np.asarray(one) != np.asarray(other)).any()
+
+
+def test_images_are_enlarged_by_factors_up_to_the_zoom():
+    ramp = np.broadcast_to(np.arange(0, 64, 2, np.uint8)[:, None, None], (50, 32, 32, 3))
+    near = np.asarray(crops.enlarge(jax.random.key(0), ramp, 4.0), float)
+    assert near.shape == ramp.shape
+    assert near.max() <= 62
+    assert (near == near[:, :, :1, :1]).all()  # the ramp goes down, not across
+    slopes = (near[:, -4, 0, 0] - near[:, 3, 0, 0]) / 25  # borders are extrapolated
+    assert 0.4 <= slopes.min() < 0.7
+    assert 1.6 < slopes.max() <= 2.1
+    assert abs(np.median(slopes) - 1) < 0.25  # the middle of the logarithms
+
+
+def test_a_view_may_be_inverted():
+    images = np.stack([PIXELS[:20, :20]] * 2)
+    plain = crops.ViewConfig(16, (1.0, 1.0), flip=0.0)
+    inverted = dataclasses.replace(plain, invert=1.0)
+    one, other = (crops.make_views(jax.random.key(0), images, c) for c in (plain, inverted))
+    np.testing.assert_allclose(one + other, 1, atol=1e-6)
 
 
 def operate(name, level=0.9, signed=0.9):
