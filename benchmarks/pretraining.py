@@ -28,11 +28,20 @@ from jaxpart.pretraining.zoo import recipe_of
 METHODS = ("deit", "mocov3", "mae")
 
 
+def recipe(method: str):
+    """The embedded recipe, with timm's patch embedding."""
+    config = recipe_of(method)
+    config.unlock()
+    config.encoder.stem = "patch"
+    return config
+
+
 def plain(config) -> None:
     """Takes all that is random out of the views and the labels."""
     view = config.views["pair" if "pair" in config.views else "view"]
+    config.data.zoom = 1.0
     view.update(scale=(1.0, 1.0), flip=0.0)
-    for name in ("jitter_chance", "gray", "blur", "solarize"):
+    for name in ("jitter_chance", "gray", "blur", "solarize", "invert"):
         if name in view:
             del view[name]
     if config.method == "deit":
@@ -45,8 +54,7 @@ class Ours:
     def __init__(self, method: str, batch: int, steps: int, views: bool):
         devices.start()
         self.steps = steps
-        config = recipe_of(method)
-        config.unlock()
+        config = recipe(method)
         config.batch_size = batch
         if not views:
             plain(config)
@@ -76,7 +84,7 @@ class Theirs:
         if kept:
             pages.keep_pages()
         self.steps = steps
-        config = recipe_of(method)
+        config = recipe(method)
         objective = find(method)(*architecture(config), config, 1000, 100)
         arguments = [objective.encoder] + [objective.decoder] * (objective.decoder is not None)
         self.step = getattr(twin, type(objective).__name__)(*arguments)

@@ -157,18 +157,16 @@ def make_step(
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state: State, batch: dict[str, Array]) -> tuple[State, dict[str, Array]]:
-        key = views = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
         images = batch["image"]
         if objective.config.data.zoom > 1:
-            near, views = jax.random.split(key)
+            key, near = jax.random.split(key)
             images = enlarge(near, images, objective.config.data.zoom)
 
         def loss_of(trained: Any) -> tuple[Array, tuple[Outcome, Any]]:
             student = module(trained, state)
             teacher = module(jax.lax.stop_gradient(state.teacher), state) if state.teacher else None
-            inputs = Inputs(
-                student, teacher, state.memory, images, batch["label"], views, state.step
-            )
+            inputs = Inputs(student, teacher, state.memory, images, batch["label"], key, state.step)
             outcome = objective.loss(inputs)
             return outcome.loss, (outcome, nnx.state(student, nnx.BatchStat))
 
