@@ -144,7 +144,7 @@ def test_every_method_has_its_files():
 
 @pytest.mark.slow
 def test_blocks_as_representations_without_pytorch_and_tensorflow(tmp_path):
-    names = "('block0/embedding','block5/cls_token')"
+    names = "('block0/embedding','block3/cls_token')"
     options = [
         *SMALL,
         RETRIEVAL,
@@ -173,7 +173,7 @@ sys.exit(entry())
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
-    assert "block5/cls_token" in {row.get("representation") for row in rows}
+    assert "block3/cls_token" in {row.get("representation") for row in rows}
     assert "UNTRAINED" in done.stdout
 
 
