@@ -89,11 +89,9 @@ def enlarge(
     size = images.shape[1]
 
     def one(draws: Float[Array, " 3"], image: Image) -> Image:
-        factor = zoom ** draws[0]
-        corner = draws[1:] * size * (1 - 1 / factor)
-        return jax.image.scale_and_translate(
-            image, image.shape, (0, 1), jnp.stack([factor] * 2), -corner * factor, method="linear"
-        )
+        side = size / zoom ** draws[0]
+        top, left = draws[1:] * (size - side)
+        return _resized(image, jnp.stack([top, left, side, side]), size, "linear")
 
     draws = jax.random.uniform(key, (len(images), 3))
     return jnp.round(jax.vmap(one)(draws, images.astype(jnp.float32))).astype(jnp.uint8)
@@ -179,13 +177,17 @@ def random_resized_crop(
 ) -> Float[Array, "size size 3"]:
     """A random crop (`crop_box`), resized bicubically with antialiasing, clipped to 0 to 1."""
     height, width, _ = image.shape
-    top, left, h, w = crop_box(draws, height, width, scale, log_scale=log_scale)
-    zoom = size / jnp.stack([h, w])
-    shift = -jnp.stack([top, left]) * zoom
-    view = jax.image.scale_and_translate(
-        image, (size, size, 3), (0, 1), zoom, shift, method="cubic", antialias=True
+    box = crop_box(draws, height, width, scale, log_scale=log_scale)
+    return jnp.clip(_resized(image, box, size, "cubic"), 0, 1)
+
+
+def _resized(image: Image, box: Float[Array, " box"], size: int, method: str) -> Image:
+    """A (top, left, height, width) of an image, brought to a square with antialiasing."""
+    corner, sides = box[:2], box[2:]
+    zoom = size / sides
+    return jax.image.scale_and_translate(
+        image, (size, size, 3), (0, 1), zoom, -corner * zoom, method=method, antialias=True
     )
-    return jnp.clip(view, 0, 1)
 
 
 def grayscale(image: Image) -> Float[Array, "height width 1"]:
