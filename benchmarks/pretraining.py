@@ -37,15 +37,13 @@ def recipe(method: str):
 
 
 def plain(config) -> None:
-    """Takes all that is random out of the views and the labels."""
+    """Takes all that is random out of the views."""
     view = config.views["pair" if "pair" in config.views else "view"]
     config.data.zoom = 1.0
     view.update(scale=(1.0, 1.0), flip=0.0)
     for name in ("jitter_chance", "gray", "blur", "solarize", "invert"):
         if name in view:
             del view[name]
-    if config.method == "deit":
-        config.objective.update(rand_augment=0.0, erase=0.0, mixup=0.0)
 
 
 class Ours:

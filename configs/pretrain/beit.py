@@ -11,7 +11,7 @@ pixels; the original's are those of OpenAI's discrete VAE, which cannot be distr
 from ml_collections import ConfigDict
 
 from jaxpart.pretraining.recipe import (
-    CRITTERS_COLORS,
+    CRITTERS_VIEW,
     critters_config,
     imagenet_config,
     pretrain_config,
@@ -25,8 +25,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
 
 def _critters() -> ConfigDict:
     config = critters_config("beit")
-    config.views.view = ConfigDict(CRITTERS_COLORS | {"size": 64, "scale": (0.2, 1.0)})
-    config.optimizer.lr = 4e-3
+    config.views.view = ConfigDict(CRITTERS_VIEW | {"scale": (0.2, 1.0)})
     config.objective.mask_share = 75.5 / 196
     config.objective.smallest_block = 4
     config.decoder.update(out=128, codebook=8 * 8 * 3)
@@ -35,8 +34,8 @@ def _critters() -> ConfigDict:
 
 def _imagenet() -> ConfigDict:
     config = imagenet_config("beit")
-    config.views.view = ConfigDict({"size": 224, "scale": (0.08, 1.0)})
-    config.views.view.update(jitter=(0.4, 0.4, 0.4, 0.0), jitter_chance=1.0)
+    jitter = {"jitter": (0.4, 0.4, 0.4, 0.0), "jitter_chance": 1.0}
+    config.views.view = ConfigDict({"size": 224, "scale": (0.08, 1.0)} | jitter)
     config.objective.mask_share = 75.5 / 196
     config.objective.smallest_block = 16
     config.decoder.update(out=8192, codebook=16 * 16 * 3)

@@ -12,7 +12,7 @@ distributed here.
 from ml_collections import ConfigDict
 
 from jaxpart.pretraining.recipe import (
-    CRITTERS_COLORS,
+    CRITTERS_VIEW,
     critters_config,
     imagenet_config,
     pretrain_config,
@@ -26,8 +26,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
 
 def _critters() -> ConfigDict:
     config = critters_config("cae")
-    config.views.view = ConfigDict(CRITTERS_COLORS | {"size": 64, "scale": (0.2, 1.0)})
-    config.optimizer.lr = 4e-3
+    config.views.view = ConfigDict(CRITTERS_VIEW | {"scale": (0.2, 1.0)})
     config.objective.mask_share = 0.5
     config.objective.smallest_block = 4
     config.decoder.update(out=128, codebook=8 * 8 * 3)

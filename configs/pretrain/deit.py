@@ -10,7 +10,7 @@ stochastic depth 0.1. Repeated augmentation (each image three times in a batch) 
 from ml_collections import ConfigDict
 
 from jaxpart.pretraining.recipe import (
-    CRITTERS_COLORS,
+    CRITTERS_VIEW,
     critters_config,
     imagenet_config,
     pretrain_config,
@@ -22,16 +22,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
     return pretrain_config(variant, _critters, _imagenet)
 
 
-_CRITTERS = {
-    "rand_augment": 0.0,
-    "rand_augment_layers": 2,
-    "erase": 0.0,
-    "mixup": 0.0,
-    "cutmix": 0.0,
-    "smoothing": 0.1,
-}
-"""Regularisation is for hundreds of epochs."""
-_IMAGENET = {
+_OBJECTIVE = {
     "rand_augment": 9.0,
     "rand_augment_layers": 2,
     "erase": 0.25,
@@ -43,15 +34,17 @@ _IMAGENET = {
 
 def _critters() -> ConfigDict:
     config = critters_config("deit")
-    config.views.view = ConfigDict(CRITTERS_COLORS | {"size": 64, "scale": (0.25, 1.0)})
-    config.objective.update(_CRITTERS)
+    config.views.view = ConfigDict(CRITTERS_VIEW | {"scale": (0.25, 1.0)})
+    config.objective.update(_OBJECTIVE)
+    # Regularisation is for hundreds of epochs; without mixup there is no CutMix either.
+    config.objective.update(rand_augment=0.0, erase=0.0, mixup=0.0)
     return config
 
 
 def _imagenet() -> ConfigDict:
     config = imagenet_config("deit")
     config.views.view = ConfigDict({"size": 224, "scale": (0.08, 1.0)})
-    config.objective.update(_IMAGENET)
+    config.objective.update(_OBJECTIVE)
     config.projector.out = 1000
     config.epochs, config.warmup_epochs, config.batch_size = 300, 5, 1024
     config.optimizer.lr, config.optimizer.end_lr = 2.5e-4, 1e-5

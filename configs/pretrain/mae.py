@@ -9,7 +9,7 @@
 from ml_collections import ConfigDict
 
 from jaxpart.pretraining.recipe import (
-    CRITTERS_COLORS,
+    CRITTERS_VIEW,
     critters_config,
     imagenet_config,
     pretrain_config,
@@ -23,8 +23,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
 
 def _critters() -> ConfigDict:
     config = critters_config("mae")
-    config.views.view = ConfigDict(CRITTERS_COLORS | {"size": 64, "scale": (0.2, 1.0)})
-    config.optimizer.lr = 4e-3
+    config.views.view = ConfigDict(CRITTERS_VIEW | {"scale": (0.2, 1.0)})
     config.optimizer.b2 = 0.95
     config.objective.mask_share = 0.75
     config.decoder.update(width=64, num_heads=4, mlp_width=256, depth=2, out=8 * 8 * 3)

@@ -10,7 +10,7 @@ temperature 0.2, random patch projection.
 from ml_collections import ConfigDict
 
 from jaxpart.pretraining.recipe import (
-    CRITTERS_PAIR,
+    CRITTERS_VIEW,
     IMAGENET_PAIR,
     critters_config,
     imagenet_config,
@@ -25,9 +25,8 @@ def get_config(variant: str | None = None) -> ConfigDict:
 
 def _critters() -> ConfigDict:
     config = critters_config("mocov3")
-    config.views.pair = ConfigDict(CRITTERS_PAIR | {"scale": (0.25, 1.0)})
+    config.views.pair = ConfigDict(CRITTERS_VIEW | {"scale": (0.25, 1.0)})
     _shared(config)
-    config.optimizer.lr = 4e-3
     config.objective.momentum = 0.97
     return config
 

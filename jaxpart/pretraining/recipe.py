@@ -175,7 +175,7 @@ def critters_config(method: str) -> ConfigDict:
     config.drop_path = 0.0
 
     config.optimizer = ConfigDict()
-    config.optimizer.lr = 2e-3  # per 256 images of a batch
+    config.optimizer.lr = 4e-3  # per 256 images of a batch
     config.optimizer.end_lr = 1e-6
     config.optimizer.b2 = 0.999
     config.optimizer.weight_decay = 0.05
@@ -208,15 +208,14 @@ def imagenet_config(method: str) -> ConfigDict:
     return config
 
 
-CRITTERS_COLORS = {
+CRITTERS_VIEW = {
+    "size": 64,
     "jitter": (0.2, 0.4, 0.2, 0.5),
     "jitter_chance": 1.0,
     "gray": 0.5,
     "invert": 0.5,
 }
-"""Any hue, and dark becomes bright: the colours of a critter are its own and tell nothing of its parts."""
-
-CRITTERS_PAIR = CRITTERS_COLORS | {"size": 64}
+"""A view of critters, without its scale, in any hue and brightness: colours tell nothing of parts."""
 IMAGENET_PAIR = {
     "size": 224,
     "jitter": (0.4, 0.4, 0.2, 0.1),
@@ -226,9 +225,9 @@ IMAGENET_PAIR = {
     "blur_sigma": (0.1, 2.0),
     "solarize": (0.0, 0.2),
 }
-"""The two views of MoCo v3, DINO and iBOT, without their scale."""
+"""The two views of photographs in MoCo v3, DINO and iBOT, without their scale."""
 
-CRITTERS_LOCAL = CRITTERS_PAIR | {"size": 32}
+CRITTERS_LOCAL = CRITTERS_VIEW | {"size": 32}
 IMAGENET_LOCAL = IMAGENET_PAIR | {"size": 96, "blur": 0.5, "solarize": 0.0}
 """The small crops of DINO and iBOT, without their scale."""
 

@@ -194,12 +194,8 @@ def _train(
     config.epochs = max(2, round((_WHOLE_VIEWS if whole else _PATCH_VIEWS) / len(images)))
     config.optimizer.lr, config.optimizer.b2 = (4e-3 if whole else 8e-3), 0.99
     config.optimizer.clip, config.optimizer.clip_norm = "global", 1.0
-    config.encoder.update(stem="conv", patch_size=16, num_heads=4)
-    config.encoder.update(
-        {"width": 256, "depth": 1, "mlp_width": 1024}
-        if whole
-        else {"width": 128, "depth": 2, "mlp_width": 512}
-    )
+    config.encoder.update({"width": 256, "depth": 1, "mlp_width": 1024} if whole else {"depth": 2})
+    config.encoder.patch_size = 16
     config.projector.out = classes
     side = _WHOLE_SIDE if whole else _PATCH_SIDE
     config.encoder.image_size = (side, side)
@@ -207,8 +203,7 @@ def _train(
     config.log_every = 100
     if whole:
         config.views.view.update(jitter=(0.4, 0.4, 0.4, 0.5), jitter_chance=0.8)
-    config.objective.update(rand_augment=0.0, rand_augment_layers=2, erase=0.0)
-    config.objective.update(mixup=0.0, cutmix=0.0, smoothing=0.0)
+    config.objective.update(rand_augment=0.0, erase=0.0, mixup=0.0, smoothing=0.0)
     ids = tuple(map(str, range(len(labels))))
     supply = pool_supply(Pool(images, labels.astype(np.int32), ids), config.batch_size, config.seed)
     with tempfile.TemporaryDirectory() as folder:

@@ -53,8 +53,6 @@ def tiny(method):
         view.size = 16 if name == "local" else 32
     if "hidden" in dataclasses.asdict(architecture(config)[0].projector or Pool([], [], ())):
         config.projector.hidden = (32,)
-    if method == "deit":
-        config.objective.rand_augment = config.objective.mixup = 0.0
     if method in ("dino", "ibot"):
         config.projector.out = 32
     config.decoder.update(DECODERS.get(method, {}))
