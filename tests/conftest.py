@@ -9,6 +9,8 @@ import tempfile
 from importlib import metadata
 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
+# More devices than cores: with programs in flight, their all-reduces can wait for each other's threads.
+os.environ.setdefault("JAX_CPU_ENABLE_ASYNC_DISPATCH", "false")
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and what they start share this one
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="jaxpart-tests-")
