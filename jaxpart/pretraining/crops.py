@@ -22,7 +22,7 @@ from jaxpart.encoders.families import IMAGENET_MEAN, IMAGENET_STD
 
 _CROP_ATTEMPTS = 10
 _CROP_DRAWS = 2 * _CROP_ATTEMPTS + 2
-_DRAWS = _CROP_DRAWS + 11
+_DRAWS = _CROP_DRAWS + 12
 _GRAY = (0.299, 0.587, 0.114)
 Image = Float[Array, "height width 3"]
 """One image, values of 0 to 1."""
@@ -37,6 +37,7 @@ class ViewConfig:
       scale: Least and largest share of the image's area that a crop takes.
       log_scale: Whether the logarithm of that share is uniform instead of the share, so that crops
         of a part are as frequent as crops of a whole.
+      turn: Largest angle in degrees by which the image is turned, either way, before it is cropped.
       flip: Chance of a horizontal flip.
       jitter: Strengths of brightness, contrast, saturation and hue.
       jitter_chance: Chance of colour jitter.
@@ -50,6 +51,7 @@ class ViewConfig:
     size: int
     scale: tuple[float, float]
     log_scale: bool = False
+    turn: float = 0.0
     flip: float = 0.5
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     jitter_chance: float = 0.0
@@ -118,7 +120,9 @@ def make_view(
     than a crop. What no view has a chance of costs nothing.
     """
     crop, rest = draws[:_CROP_DRAWS], draws[_CROP_DRAWS:]
-    flips, jitters, grays, blurs, strength, solarizes, inverts, *factors = rest
+    turns, flips, jitters, grays, blurs, strength, solarizes, inverts, *factors = rest
+    if config.turn:
+        image = turn(image, math.radians(config.turn) * (2 * turns - 1))
     view = random_resized_crop(crop, image, config.size, config.scale, log_scale=config.log_scale)
     view = jnp.where(flips < config.flip, view[:, ::-1], view)
     if config.jitter_chance:
@@ -179,6 +183,22 @@ def random_resized_crop(
     height, width, _ = image.shape
     box = crop_box(draws, height, width, scale, log_scale=log_scale)
     return jnp.clip(_resized(image, box, size, "cubic"), 0, 1)
+
+
+def turn(image: Image, angle: Array) -> Image:
+    """An image turned counterclockwise by an angle in radians, bilinear, mirrored at its border."""
+    middle_y, middle_x = ((side - 1) / 2 for side in image.shape[:2])
+    y, x = jnp.meshgrid(*(jnp.arange(side) for side in image.shape[:2]), indexing="ij")
+    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    source = [
+        middle_y + cos * (y - middle_y) + sin * (x - middle_x),
+        middle_x - sin * (y - middle_y) + cos * (x - middle_x),
+    ]
+
+    def sample(channel: Array) -> Array:
+        return jax.scipy.ndimage.map_coordinates(channel, source, order=1, mode="mirror")
+
+    return jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
 
 
 def _resized(image: Image, box: Float[Array, " box"], size: int, method: str) -> Image:

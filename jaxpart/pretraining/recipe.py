@@ -210,6 +210,7 @@ def imagenet_config(method: str) -> ConfigDict:
 
 CRITTERS_VIEW = {
     "size": 64,
+    "turn": 30.0,
     "jitter": (0.2, 0.4, 0.2, 0.5),
     "jitter_chance": 1.0,
     "gray": 0.5,

@@ -49,6 +49,23 @@ def test_crops_lie_inside_and_have_the_shares_asked_for():
     assert np.asarray(impossible)[2:] == pytest.approx([10, 40 / 3])
 
 
+def test_turning_is_pillows_inside_and_mirrors_the_border():
+    angle = 25.0
+    ours = np.asarray(crops.turn(IMAGE, jnp.radians(angle))) * 255
+    theirs = Image.fromarray(SMOOTH).rotate(angle, Image.Resampling.BILINEAR)
+    black = Image.new("L", (20, 24))
+    black.paste(255, (1, 1, 19, 23))
+    inside = np.asarray(black.rotate(angle, Image.Resampling.BILINEAR)) == 255
+    # Pillow mixes pixels in steps of 1/256 and rounds.
+    assert np.abs(ours - np.asarray(theirs))[inside].max() <= 2
+    quarter = np.asarray(crops.turn(IMAGE[:20], jnp.radians(90.0)))
+    np.testing.assert_allclose(quarter, np.rot90(IMAGE[:20]), atol=1e-4)
+    assert np.asarray(crops.turn(jnp.ones((9, 7, 3)), jnp.radians(45.0))) == pytest.approx(1)
+    config = crops.ViewConfig(20, (1.0, 1.0), flip=0.0, turn=10.0)
+    views = crops.make_views(jax.random.key(0), SMOOTH[None, :20], config, 2)
+    assert float(jnp.abs(views[0, 0] - views[0, 1]).max()) > 0.01  # each by its own angle
+
+
 def test_colours_are_torchvisions():
     pytest.importorskip("torch")
     torch, transforms = pytest.importorskip("torch"), pytest.importorskip("torchvision.transforms")
