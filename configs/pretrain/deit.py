@@ -34,7 +34,10 @@ _OBJECTIVE = {
 
 def _critters() -> ConfigDict:
     config = critters_config("deit")
-    config.views.view = ConfigDict(CRITTERS_VIEW | {"scale": (0.25, 1.0)})
+    # A kind is told by all parts together: views show whole critters, and keep their outlines.
+    config.data.zoom = 1.0
+    whole = {"scale": (0.7, 1.0), "jitter": (0.0, 0.0, 0.0, 0.5), "gray": 0.0, "invert": 0.0}
+    config.views.view = ConfigDict(CRITTERS_VIEW | whole)
     config.objective.update(_OBJECTIVE)
     # Regularisation is for hundreds of epochs; without mixup there is no CutMix either.
     config.objective.update(rand_augment=0.0, erase=0.0, mixup=0.0)

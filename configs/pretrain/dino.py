@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxpart.pretraining.recipe import (
     CRITTERS_LOCAL,
-    CRITTERS_VIEW,
+    CRITTERS_PAIR,
     IMAGENET_LOCAL,
     IMAGENET_PAIR,
     critters_config,
@@ -29,7 +29,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
 
 def _critters() -> ConfigDict:
     config = critters_config("dino")
-    config.views.pair = ConfigDict(CRITTERS_VIEW | {"scale": (0.25, 1.0)})
+    config.views.pair = ConfigDict(CRITTERS_PAIR | {"scale": (0.25, 1.0)})
     config.views.local = ConfigDict(CRITTERS_LOCAL | {"scale": (0.1, 0.4)})
     distill_critters(config)
     return config

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxpart.pretraining.recipe import (
     CRITTERS_LOCAL,
-    CRITTERS_VIEW,
+    CRITTERS_PAIR,
     IMAGENET_LOCAL,
     IMAGENET_PAIR,
     critters_config,
@@ -38,7 +38,7 @@ _MASKS = {
 
 def _critters() -> ConfigDict:
     config = critters_config("ibot")
-    config.views.pair = ConfigDict(CRITTERS_VIEW | {"scale": (0.32, 1.0)})
+    config.views.pair = ConfigDict(CRITTERS_PAIR | {"scale": (0.32, 1.0)})
     config.views.local = ConfigDict(CRITTERS_LOCAL | {"scale": (0.1, 0.4)})
     config.decoder.out = 0
     distill_critters(config)

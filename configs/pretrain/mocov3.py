@@ -10,7 +10,7 @@ temperature 0.2, random patch projection.
 from ml_collections import ConfigDict
 
 from jaxpart.pretraining.recipe import (
-    CRITTERS_VIEW,
+    CRITTERS_PAIR,
     IMAGENET_PAIR,
     critters_config,
     imagenet_config,
@@ -25,9 +25,12 @@ def get_config(variant: str | None = None) -> ConfigDict:
 
 def _critters() -> ConfigDict:
     config = critters_config("mocov3")
-    config.views.pair = ConfigDict(CRITTERS_VIEW | {"scale": (0.25, 1.0)})
+    config.views.pair = ConfigDict(CRITTERS_PAIR | {"scale": (0.4, 1.0)})
     _shared(config)
-    config.objective.momentum = 0.97
+    config.batch_size = 128
+    config.optimizer.lr = 2e-3
+    # In a thousand steps a predictor, or a slow teacher, costs more than it brings (docs/pretraining.md).
+    config.objective.momentum = 0.5
     return config
 
 

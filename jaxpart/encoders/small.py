@@ -23,7 +23,7 @@ _DIFFERENCES: dict[str, dict[str, Any]] = {
     "mocov3": {
         "positions": "sincos",
         "position_resize": "sincos_wh",
-        "projector": ProjectorConfig("mlp_bn", out=64, hidden=(256, 256), predictor=256),
+        "projector": ProjectorConfig("mlp_bn", out=64, hidden=(256, 256)),
     },
     "dino": {
         "position_resize": "bicubic_offset",

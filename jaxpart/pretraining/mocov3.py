@@ -68,9 +68,11 @@ class Mocov3(Objective):
             projection(inputs.student, view, self.drop_path(drop))
             for view, drop in zip(both, drops, strict=True)
         ]
-        predictions = jnp.stack([inputs.student.vit.predictor(found) for found in mine])
+        assert self.encoder.projector is not None
+        if self.encoder.projector.predictor:
+            mine = [inputs.student.vit.predictor(found) for found in mine]
         keys = jnp.stack([projection(inputs.teacher, view) for view in both])
-        loss = mocov3_loss(predictions, keys, self.config.objective.temperature)
+        loss = mocov3_loss(jnp.stack(mine), keys, self.config.objective.temperature)
         return Outcome(loss, {"spread": spread(keys[0])}, {})
 
 

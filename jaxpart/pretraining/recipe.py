@@ -217,6 +217,8 @@ CRITTERS_VIEW = {
     "invert": 0.5,
 }
 """A view of critters, without its scale, in any hue and brightness: colours tell nothing of parts."""
+CRITTERS_PAIR = CRITTERS_VIEW | {"size": 48}
+"""The two views of critters in MoCo v3, DINO and iBOT: half the work of 64 pixels."""
 IMAGENET_PAIR = {
     "size": 224,
     "jitter": (0.4, 0.4, 0.2, 0.1),
@@ -228,7 +230,7 @@ IMAGENET_PAIR = {
 }
 """The two views of photographs in MoCo v3, DINO and iBOT, without their scale."""
 
-CRITTERS_LOCAL = CRITTERS_VIEW | {"size": 32}
+CRITTERS_LOCAL = CRITTERS_VIEW | {"size": 24}
 IMAGENET_LOCAL = IMAGENET_PAIR | {"size": 96, "blur": 0.5, "solarize": 0.0}
 """The small crops of DINO and iBOT, without their scale."""
 
