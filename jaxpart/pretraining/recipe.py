@@ -169,7 +169,7 @@ def critters_config(method: str) -> ConfigDict:
     config.projector = ConfigDict()  # fields of ProjectorConfig, likewise
     config.decoder = ConfigDict()  # fields of DecoderConfig; none without a decoder
 
-    config.epochs = 12
+    config.epochs = 8
     config.warmup_epochs = 1
     config.batch_size = 64
     config.drop_path = 0.0
