@@ -80,8 +80,8 @@ def _setting(study: Study) -> str:
     return (
         "## Setup\n\n"
         f"- Data: {', '.join(data.get('sets', ()))}, {data.get('num_images')} training and as many test "
-        f"images of {data.get('image_size')} pixels, seed {data.get('seed')}; drawn by jaxpart, by rules "
-        "that were fixed before any encoder was trained on them.\n"
+        f"images of {data.get('image_size')} pixels, version {data.get('version')}, seed {data.get('seed')}; "
+        "drawn by jaxpart, by rules that were fixed before any of these encoders was trained on them.\n"
         "- The test split shares no image with training or pretraining. Heads are trained on features of "
         "fixed views; accuracies are for the best epoch on the test set, as in the paper.\n"
         f"- Intervals: {interval_note(study.entries)}. The paper's tables have none."
