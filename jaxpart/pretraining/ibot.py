@@ -76,7 +76,8 @@ class Ibot(Dino):
             jnp.asarray(given.mask_shares)[choice]
             + off * jnp.asarray(given.mask_deviations)[choice]
         )
-        rows, columns = grid = self.encoder.grid
+        size = self.view("pair").size
+        rows, columns = grid = self.encoder.grid_of(size, size)
         hidden = jnp.floor(share * rows * columns).astype(int)
         if given.mask == "random":
             return masks.random_mask(mask_key, (images, rows * columns), hidden)
