@@ -76,8 +76,7 @@ class Ibot(Dino):
             jnp.asarray(given.mask_shares)[choice]
             + off * jnp.asarray(given.mask_deviations)[choice]
         )
-        size = self.view("pair").size
-        rows, columns = grid = self.encoder.grid_of(size, size)
+        rows, columns = grid = self.grid("pair")
         hidden = jnp.floor(share * rows * columns).astype(int)
         if given.mask == "random":
             return masks.random_mask(mask_key, (images, rows * columns), hidden)

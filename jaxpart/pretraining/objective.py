@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
 from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.vit import ViT
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining.crops import ViewConfig
@@ -116,6 +117,11 @@ class Objective:
     def view(self, name: str) -> ViewConfig:
         """How the configuration makes a kind of view."""
         return view_config(self.config.views[name])
+
+    def grid(self, name: str) -> Grid:
+        """Rows and columns of patches of a kind of view."""
+        size = self.config.views[name].size
+        return self.encoder.grid_of(size, size)
 
     def drop_path(self, key: Array) -> DropPath:
         """Stochastic depth as configured."""

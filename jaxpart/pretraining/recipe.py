@@ -93,16 +93,9 @@ def check_recipe(config: Any) -> None:
             f"config.batch_size is {config.batch_size}, but there are {data.num_images} images; lower "
             f"it, or raise config.data.num_images"
         )
-    encoder, _ = architecture(config)
+    patch = architecture(config)[0].patch_size
     for name, view in config.views.items():
-        _check_view(f"config.views.{name}", view, encoder.patch_size)
-        sides = (view.size, view.size)
-        if config.method in ("mae", "beit", "cae") and sides != encoder.image_size:
-            rows, columns = encoder.image_size
-            raise JaxpartError(
-                f"config.views.{name}.size is {view.size}, but {config.method} masks patches of the "
-                f"encoder's {rows} × {columns} pixels; give that size"
-            )
+        _check_view(f"config.views.{name}", view, patch)
     for name, rule in _OBJECTIVE_RULES.items():
         if name in config.objective and (fault := rule.fault(config.objective[name])):
             raise JaxpartError(f"config.objective.{name} {fault}")

@@ -68,7 +68,7 @@ class TokenObjective(Objective):
 
     def task(self, inputs: Inputs, *, exact: bool) -> Task:
         """Makes views, tokens and masks; `exact`: see `block_mask`."""
-        given, grid, side = self.config.objective, self.encoder.grid, self.encoder.patch_size
+        given, grid, side = self.config.objective, self.grid("view"), self.encoder.patch_size
         view, masking, drop = jax.random.split(inputs.key, 3)
         images = make_views(view, inputs.images, self.view("view"))[:, 0]
         labels = tokens_of(inputs.student.decoder.codebook[...], images, side)

@@ -1,6 +1,7 @@
 """The seven objectives in training: they learn, on any number of devices, and go on where they were."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import runpy
@@ -287,6 +288,25 @@ def test_in_training(method, pool, tmp_path, monkeypatch):
         average_moves_and_last_layers_wait(one)
     if method == "beit":
         leaves_an_encoders_folder(one, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_views_may_be_of_another_size_than_the_encoder_s_images(method):
+    config = tiny(method)
+    for view in config.views.values():
+        view.size = 16
+    objective = find(method)(*architecture(config), config, 10, 5)
+    optimizer, rate = make_optimizer(config.optimizer, BATCH, 10, 0)
+    codebook = np.zeros((config.decoder.get("out", 0), 8 * 8 * 3), np.float32)
+    first = functools.partial(start, objective, optimizer, 0)
+    tokens = codebook if "codebook" in config.decoder else None
+    graph = first(tokens)[0]
+    state = jax.eval_shape(lambda: first(tokens)[1])
+    step = make_step(objective, graph, optimizer, rate, 0)
+    batch = {"image": np.zeros((BATCH, 40, 40, 3), np.uint8), "label": np.zeros(BATCH, np.int32)}
+    after, metrics = jax.eval_shape(step, state, batch)
+    assert metrics["loss"].shape == ()
+    assert jax.tree.map(lambda x: x.shape, after) == jax.tree.map(lambda x: x.shape, state)
 
 
 def test_a_projector_is_not_trained_on_one_token_and_used_on_another():
