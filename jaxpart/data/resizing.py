@@ -9,8 +9,6 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from jaxpart.errors import JaxpartError
-
 Resize = Literal["opencv", "pillow"]
 """Library that resizes images and label maps.
 
@@ -28,12 +26,6 @@ def opencv() -> Any:
 
     cv2.setNumThreads(1)
     return cv2
-
-
-def check_resize(rule: str, where: str) -> None:
-    """Raises `JaxpartError` for an unknown rule."""
-    if rule not in RESIZES:
-        raise JaxpartError(f"{where} cannot be {rule!r}; choose between {' and '.join(RESIZES)}")
 
 
 def resize_image(

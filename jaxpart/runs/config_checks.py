@@ -1,6 +1,6 @@
 """The allowed values of all configuration fields, checked at the start of a run.
 
-Fields of `segmentation` are checked by the task's own module.
+The settings of segmentation's data sets are checked by the task's own module.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, get_args
 
+from jaxpart.data.resizing import RESIZES
 from jaxpart.data.sets import ALIASES, SETS
 from jaxpart.data.sets.pairs import ALIASES as PAIR_ALIASES
 from jaxpart.data.sets.pairs import PAIR_SETS
@@ -25,6 +26,7 @@ from jaxpart.runs.config_rules import (
     EPOCHS,
     NOT_NEGATIVE,
     PIXELS,
+    POSITIVE,
     SEED,
     SWITCH,
     TEXT,
@@ -38,6 +40,7 @@ from jaxpart.tasks import TASKS
 from jaxpart.tasks.correspondence.places import CONVENTIONS
 from jaxpart.tasks.unsupervised_parts.clustering import METHODS
 
+_WORKERS = Rule("whole", low=0, high=1024)
 _CLASSIFICATIONS = ("classification", "object_classification")
 _HEADS = ("linear", "attentive")
 
@@ -68,7 +71,7 @@ _CLASSIFICATION = {
     "encoder_batch_size": BATCH,
     "patch_pixels": PIXELS,
     "pixels": PIXELS,
-    "workers": Rule("whole", low=0, high=1024),
+    "workers": _WORKERS,
     "views": one_of("random", "eval"),
     "own_classifier": SWITCH,
     "on_error": one_of("raise", "skip"),
@@ -120,6 +123,24 @@ RULES: dict[str, Rule] = {
         for task in _CLASSIFICATIONS
         for name, rule in _CLASSIFICATION.items()
     },
+    "segmentation.sets": TEXTS,
+    "segmentation.train_images": COUNT_OR_NONE,
+    "segmentation.test_images": COUNT_OR_NONE,
+    "segmentation.in_memory": SWITCH,
+    "segmentation.readouts": TEXTS,
+    "segmentation.shares": Rule("number", above=0, below=1, many=True),
+    "segmentation.iterations": COUNT,
+    "segmentation.batch_size": COUNT,
+    "segmentation.learning_rate": POSITIVE,
+    "segmentation.weight_decay": NOT_NEGATIVE,
+    "segmentation.warmup": COUNT_OR_NONE,
+    "segmentation.resize": one_of(*RESIZES),
+    "segmentation.window_batch": COUNT,
+    "segmentation.workers": _WORKERS,
+    "segmentation.pictures": COUNT_OR_NONE,
+    "segmentation.incontext.images": COUNT_OR_NONE,
+    "segmentation.incontext.neighbours": COUNT,
+    "segmentation.incontext.temperature": POSITIVE,
     "layers.tokens": TEXTS,
     "masked_parts.images": COUNT_OR_NONE,
     "masked_parts.largest_share": Rule("number", above=0, high=1),
@@ -217,6 +238,9 @@ def _needed(config: Any) -> Iterator[str]:
         yield "encoders"
     if set(config.tasks) - {"segmentation", "correspondence"}:
         yield "data.sets"
+    if "segmentation" in config.tasks:
+        yield "segmentation.sets"
+        yield "segmentation.readouts"
     if "correspondence" in config.tasks:
         yield "correspondence.sets"
         yield "correspondence.alphas"

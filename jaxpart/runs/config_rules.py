@@ -100,12 +100,13 @@ def fields_of(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", value
 
 
-def check_fields(config: Any, rules: Mapping[str, Rule]) -> None:
+def check_fields(config: Any, rules: Mapping[str, Rule], where: str = "config") -> None:
     """Checks every field that has a rule.
 
     Args:
-      config: The configuration.
+      config: The configuration, or a section of it.
       rules: Rules by the field's dotted path.
+      where: Name of the configuration or section, for the error.
 
     Raises:
       JaxpartError: The value of a field is not allowed.
@@ -113,7 +114,7 @@ def check_fields(config: Any, rules: Mapping[str, Rule]) -> None:
     for path, value in fields_of(config):
         fault = rules[path].fault(value) if path in rules else None
         if fault:
-            raise JaxpartError(f"config.{path} {fault}")
+            raise JaxpartError(f"{where}.{path} {fault}")
 
 
 _MOST = 10**9

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxpart.data.resizing import check_resize, resize_image, resize_labels
-from jaxpart.errors import JaxpartError
+from jaxpart.data.resizing import resize_image, resize_labels
 
 SIZES = [
     ((30, 44), (61, 33)),
@@ -70,10 +69,3 @@ def test_pillows_is_pillows():
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(resize_labels(pixels[..., 0], (17, 12), "pillow"), labels)
     assert np.abs(found - resize_image(pixels, (17, 12), "opencv").astype(int)).max() > 20
-
-
-def test_another_rule_is_refused():
-    with pytest.raises(
-        JaxpartError, match="where cannot be 'cubic'; choose between opencv and pillow"
-    ):
-        check_resize("cubic", "where")

@@ -28,6 +28,7 @@ from jaxpart.encoders.vit import ViTConfig
 from jaxpart.errors import JaxpartError
 from jaxpart.evaluation import measure
 from jaxpart.probes.pixel import PixelHeads, optimizer
+from jaxpart.runs.config_checks import check_config
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, by_key
 from jaxpart.runs.workdir import WorkDir
@@ -279,6 +280,11 @@ def test_every_pixel_ignored(encoder, tmp_path):
     assert all(np.isnan(found[key(name)].value) for name in ("mIoU", "mAcc", "aAcc"))
 
 
+def checked_plans(encoder, config):
+    check_config(config)
+    return list(segmentation.plans(encoder, config, Quiet()))
+
+
 def test_class_lists_of_different_length():
     config = small_config()
     data = segmentation_set("critters_part", config)
@@ -296,44 +302,47 @@ def test_class_lists_of_different_length():
         ({"sets": ("critter",)}, "no segmentation set 'critter'; choose from ade20k"),
         ({"readouts": ("block7",)}, "no readout 'block7'.*block0 … block2"),
         ({"readouts": ()}, "readouts is empty; name at least one"),
-        ({"readouts": ("paper", "paper")}, "readouts names paper twice"),
+        ({"readouts": ("paper", "paper")}, "readouts names 'paper' twice"),
         ({"shares": (0.5, 0.5)}, "shares names 0.5 twice"),
         ({"shares": (5,)}, "shares holds 5"),
         ({"shares": (float("nan"),)}, "shares holds nan"),
         ({"sets": ()}, "sets is empty"),
-        ({"sets": ("lip", "lip")}, "sets names lip twice"),
-        ({"iterations": 0}, "iterations is 0; give a whole number, 1 to"),
+        ({"sets": ("lip", "lip")}, "sets names 'lip' twice"),
+        ({"iterations": 0}, "iterations is 0; give a whole number, at least 1 and at most"),
         ({"iterations": -3}, "iterations is -3"),
-        ({"batch_size": 0}, "batch_size is 0; give a whole number, 1 to"),
+        ({"batch_size": 0}, "batch_size is 0; give a whole number, at least 1 and at most"),
         ({"window_batch": -1}, "window_batch is -1"),
-        ({"train_images": -1}, "train_images is -1; give a whole number, 0 to"),
+        ({"train_images": -1}, "train_images is -1; give a whole number, at least 0 and at most"),
         ({"test_images": -1}, "test_images is -1"),
         ({"pictures": -1}, "pictures is -1"),
         ({"warmup": -1}, "warmup is -1"),
         ({"warmup": 7}, "warmup is 7, more than the 6 iterations; give 0 to 6"),
-        ({"learning_rate": float("inf")}, "learning_rate is inf; give a finite number above 0"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf; give a finite number, above 0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"learning_rate": 0.0}, "learning_rate is 0"),
         ({"learning_rate": -0.1}, "learning_rate is -0.1"),
-        ({"weight_decay": -0.05}, "weight_decay is -0.05; give a finite number, 0 or more"),
+        ({"weight_decay": -0.05}, "weight_decay is -0.05; give a finite number, at least 0"),
         ({"weight_decay": float("inf")}, "weight_decay is inf"),
-        ({"resize": "cubic"}, "resize cannot be 'cubic'; choose between opencv and pillow"),
+        ({"resize": "cubic"}, "resize is 'cubic'; choose from opencv, pillow"),
         ({"incontext": {"images": -1}}, "incontext.images is -1"),
         ({"incontext": {"neighbours": 0}}, "incontext.neighbours is 0"),
         ({"incontext": {"temperature": 0.0}}, "incontext.temperature is 0"),
         ({"settings": {"critters_part": {"crop": 0}}}, "critters_part.crop is 0"),
         ({"settings": {"critters_part": {"stride": 0}}}, "critters_part.stride is 0"),
         ({"settings": {"critters_part": {"stride": 33}}}, "stride is 33: windows of 32 pixels"),
-        ({"settings": {"critters_part": {"test_scale": (0, 9)}}}, r"test_scale is 0"),
+        ({"settings": {"critters_part": {"test_scale": (0, 9)}}}, r"test_scale is \(0, 9\)"),
         (
             {"settings": {"critters_part": {"train_scale": (9, 9, 9)}}},
             r"train_scale is \(9, 9, 9\)",
         ),
-        ({"settings": {"critters_part": {"kind": "parts"}}}, "kind cannot be 'parts'"),
+        (
+            {"settings": {"critters_part": {"kind": "parts"}}},
+            "kind is 'parts'; choose from part, object",
+        ),
         ({"settings": {"critters_part": {"data": "critter"}}}, "no data set 'critter'"),
         (
             {"settings": {"critters_part": {"test_split": "val"}}},
-            "test_split cannot be 'val'; critters has train, test",
+            "test_split is 'val'; choose from train, test",
         ),
     ],
 )
@@ -343,7 +352,7 @@ def test_mistakes_in_the_configuration(encoder, tmp_path, change, sentence):
         config.segmentation[option].update(change.get(option, {}))
     config.segmentation.update({k: v for k, v in change.items() if not isinstance(v, dict)})
     with pytest.raises(JaxpartError, match=sentence):
-        list(segmentation.plans(encoder, config, Quiet()))
+        checked_plans(encoder, config)
 
 
 @pytest.mark.parametrize(
