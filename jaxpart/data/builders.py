@@ -29,14 +29,7 @@ import tensorflow_datasets as tfds
 
 from jaxpart.config import CRITTERS_VERSION
 from jaxpart.data.annotations import encode_annotations
-from jaxpart.data.checking import (
-    Header,
-    Summary,
-    look_at,
-    record_faults,
-    repeated,
-    summarize,
-)
+from jaxpart.data.checking import Summary, look_at, record_faults, repeated
 from jaxpart.data.folders import fingerprint
 from jaxpart.data.identity import identity_of
 from jaxpart.data.label_maps import encoded, mask_files
@@ -153,7 +146,7 @@ class SourceBuilder(  # type: ignore[call-arg]
         if len(source) == 0:
             raise JaxpartError(f"{self.name} ({split}) holds no image; unpack it again")
         annotations: list[Annotation] = []
-        headers: list[Header] = []
+        summary = Summary()
         skipped: list[tuple[int, str]] = []
         content = hashlib.sha256()
         with self._progress.bar(f"{self.name} ({split}): preparing", len(source)) as advance:
@@ -165,7 +158,7 @@ class SourceBuilder(  # type: ignore[call-arg]
                 for data in (record.image, *mask_files(record).values()):
                     content.update(data)
                 annotations.append(record.annotation)
-                headers.append(look_at(record))
+                summary.headers[look_at(record)] += 1
                 yield index, example_of(record, source.info)
         if not annotations:
             raise JaxpartError(
@@ -175,7 +168,7 @@ class SourceBuilder(  # type: ignore[call-arg]
         if again := repeated(ids):
             raise JaxpartError(f"{self.name} ({split}): {again[0]}; make the ids unique")
         self._ids += ids
-        self.summaries[split] = summarize(headers)
+        self.summaries[split] = summary
         self._splits[split] = {
             "info": dataclasses.asdict(_left_out(source.info, skipped)),
             "records": len(ids),

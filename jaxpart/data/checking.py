@@ -5,8 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -23,77 +22,55 @@ _NARROW = 100
 """Images with a larger aspect ratio cannot be cropped."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Summary:
     """Statistics of many records.
 
     Attributes:
-      records: Number of records.
-      shortest: Shortest side in pixels.
-      longest: Longest side in pixels.
-      modes: Number of images that are not plain RGB, by Pillow's colour mode; all are read as RGB.
-      several: Number of files with several frames, of which the first is read.
-      turned: Number with an EXIF orientation, which is applied only to images with label maps.
+      headers: Number of images with each header.
       labels: Every value in the label maps, by kind.
     """
 
-    records: int = 0
-    shortest: int = 0
-    longest: int = 0
-    modes: dict[str, int] = dataclasses.field(default_factory=dict)
-    several: int = 0
-    turned: int = 0
+    headers: collections.Counter[Header] = dataclasses.field(default_factory=collections.Counter)
     labels: dict[str, set[int]] = dataclasses.field(default_factory=dict)
+
+    def update(self, other: Summary) -> None:
+        """Adds the statistics of other records."""
+        self.headers.update(other.headers)
+        for kind, values in other.labels.items():
+            self.labels.setdefault(kind, set()).update(values)
+
+    @property
+    def records(self) -> int:
+        """Number of records."""
+        return self.headers.total()
+
+    @property
+    def modes(self) -> dict[str, int]:
+        """Number of images that are not plain RGB, by Pillow's colour mode; all are read as RGB."""
+        modes: collections.Counter[str] = collections.Counter()
+        for header, count in self.headers.items():
+            modes[header.mode] += count
+        del modes[_PLAIN]
+        return dict(sorted(modes.items()))
+
+    def _count(self, rule: Callable[[Header], bool]) -> int:
+        return sum(count for header, count in self.headers.items() if rule(header))
 
     def __str__(self) -> str:
         """One line of text."""
-        modes = ", ".join(f"{count} of mode {mode}" for mode, count in self.modes.items())
-        sides = f"sides of {self.shortest} to {self.longest} pixels" if self.records else "none"
-        return (
-            f"{self.records} images, {sides}"
-            + (f", {modes} (read as RGB)" if modes else "")
-            + (f", {self.several} of several frames (the first is read)" if self.several else "")
-            + (
-                f", {self.turned} with an EXIF orientation (applied only with label maps)"
-                if self.turned
-                else ""
-            )
-        )
-
-
-def total(summaries: Iterable[Summary]) -> Summary:
-    """What was found in all."""
-    found = [summary for summary in summaries if summary.records]
-    modes: collections.Counter[str] = collections.Counter()
-    labels: dict[str, set[int]] = {}
-    for summary in found:
-        modes.update(summary.modes)
-        for kind, values in summary.labels.items():
-            labels.setdefault(kind, set()).update(values)
-    return Summary(
-        records=sum(summary.records for summary in found),
-        shortest=min((summary.shortest for summary in found), default=0),
-        longest=max((summary.longest for summary in found), default=0),
-        modes=dict(sorted(modes.items())),
-        several=sum(summary.several for summary in found),
-        turned=sum(summary.turned for summary in found),
-        labels=labels,
-    )
-
-
-def summarize(pictures: Sequence[Header], labels: Mapping[str, set[int]] | None = None) -> Summary:
-    """What was found in some images and in their label maps."""
-    modes = collections.Counter(picture.mode for picture in pictures if picture.mode != _PLAIN)
-    sides = [side for picture in pictures for side in picture[:2]]
-    return Summary(
-        len(pictures),
-        min(sides, default=0),
-        max(sides, default=0),
-        dict(sorted(modes.items())),
-        several=sum(picture.frames > 1 for picture in pictures),
-        turned=sum(picture.orientation > 1 for picture in pictures),
-        labels=dict(labels or {}),
-    )
+        sides = [side for header in self.headers for side in header[:2]]
+        said = [
+            f"{self.records} images",
+            f"sides of {min(sides)} to {max(sides)} pixels" if sides else "none",
+        ]
+        if modes := ", ".join(f"{count} of mode {mode}" for mode, count in self.modes.items()):
+            said.append(f"{modes} (read as RGB)")
+        if several := self._count(lambda header: header.frames > 1):
+            said.append(f"{several} of several frames (the first is read)")
+        if turned := self._count(lambda header: header.orientation > 1):
+            said.append(f"{turned} with an EXIF orientation (applied only with label maps)")
+        return ", ".join(said)
 
 
 def look_at(record: Record) -> Header:
@@ -152,33 +129,27 @@ def _misfits(annotation: Annotation, picture: Header) -> Iterator[str]:
         )
 
 
-class Found(NamedTuple):
-    """What one task of a check found."""
-
-    ids: list[str]
-    faults: list[str]
-    summary: Summary
-
-
-def check_records(sources: Mapping[str, Source], task: tuple[str, int, int]) -> Found:
-    """Reads and checks the records [first, last) of a split."""
+def check_records(
+    sources: Mapping[str, Source], task: tuple[str, int, int]
+) -> tuple[list[str], list[str], Summary]:
+    """Reads and checks the records [first, last) of a split: their ids, faults and statistics."""
     split, first, last = task
     source = sources[split]
     ids: list[str] = []
-    pictures: list[Header] = []
-    labels: dict[str, set[int]] = {}
     faults: list[str] = []
+    summary = Summary()
     for index in range(first, last):
         try:
             ids.append(source.annotation(index).id)
             record = source[index]
-            pictures.append(look_at(record))
-            faults += _misfits(record.annotation, pictures[-1])
+            header = look_at(record)
+            summary.headers[header] += 1
+            faults += _misfits(record.annotation, header)
         except JaxpartError as error:
             faults.append(str(error))
         else:
-            faults += record_faults(record, source.info, labels)
-    return Found(ids, faults, summarize(pictures, labels))
+            faults += record_faults(record, source.info, summary.labels)
+    return ids, faults, summary
 
 
 def check_source(
@@ -197,13 +168,15 @@ def check_source(
     """
     starts = range(0, len(source), _RECORDS_PER_TASK)
     tasks = [("", start, min(start + _RECORDS_PER_TASK, len(source))) for start in starts]
-    in_order: list[Found] = []
-    for task, result in over_tasks(check_records, {"": source}, tasks, workers):
-        in_order.append(result)
+    ids: list[str] = []
+    faults: list[str] = []
+    summary = Summary()
+    for task, (some, wrong, part) in over_tasks(check_records, {"": source}, tasks, workers):
+        ids += some
+        faults += wrong
+        summary.update(part)
         progress(task[2] - task[1])
-    faults = [fault for result in in_order for fault in result.faults]
-    faults += repeated(key for result in in_order for key in result.ids)
-    summary = total(result.summary for result in in_order)
+    faults += repeated(ids)
     where = f"{source.info.name} ({source.info.split})"
     for kind, values in summary.labels.items():
         fault = no_labels(where, values, len(source.info.mask_names[kind]))
