@@ -7,7 +7,6 @@ A folder, local or on the hub, describes itself: transformers' `config.json` and
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -19,6 +18,7 @@ from convert.download import download_release
 from convert.options import Options
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.errors import JaxpartError, shown
+from jaxpart.io.text import decode_json
 
 _HUB = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::([\w./-]+))?")
 _WEIGHTS = (
@@ -149,15 +149,12 @@ def _of_folder(
 def _json(path: pathlib.Path | None) -> dict[str, Any]:
     if path is None:
         return {}
-    try:
-        if path.stat().st_size > _MAX_JSON:
-            raise ValueError("it is too large")
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError("it is no object")
-        return value
-    except (ValueError, RecursionError) as error:
-        raise JaxpartError(f"{path.name} beside the weights cannot be read ({error})") from None
+    name = f"{path.name} beside the weights"
+    fits = path.stat().st_size <= _MAX_JSON
+    value = decode_json(path.read_bytes(), name, "download it again") if fits else None
+    if not isinstance(value, dict):
+        raise JaxpartError(f"{name} is not a configuration; download it again")
+    return value
 
 
 def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:

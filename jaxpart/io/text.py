@@ -55,12 +55,13 @@ def text_lines(data: bytes, name: object) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def decode_json(data: bytes, name: object) -> Any:
+def decode_json(data: bytes, name: object, advice: str = "unpack it again") -> Any:
     """Parses a JSON file in any encoding of `decode_text`.
 
     Args:
       data: The file's bytes.
       name: The file, for the error.
+      advice: What to do about a damaged file, for the error.
 
     Raises:
       JaxpartError: It is not text, not JSON, or nested too deeply for Python.
@@ -68,11 +69,9 @@ def decode_json(data: bytes, name: object) -> Any:
     try:
         return json.loads(decode_text(data, name))
     except RecursionError as error:
-        raise JaxpartError(
-            f"{name} is damaged (it is nested too deeply); unpack it again"
-        ) from error
+        raise JaxpartError(f"{name} is damaged (it is nested too deeply); {advice}") from error
     except ValueError as error:
-        raise JaxpartError(f"{name} is damaged ({error}); unpack it again") from error
+        raise JaxpartError(f"{name} is damaged ({error}); {advice}") from error
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -224,7 +224,7 @@ def _ids(path: pathlib.Path, contents: Any) -> list[str] | None:
 
         with safe_open(path, "numpy") as file:
             text = (file.metadata() or {}).get("ids")
-        ids = decode_json(text.encode(), f"the ids of {path}") if text else None
+        ids = decode_json(text.encode(), f"{path} (ids)", "write it again") if text else None
     return None if ids is None else [str(name) for name in np.asarray(ids).reshape(-1).tolist()]
 
 

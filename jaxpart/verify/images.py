@@ -113,7 +113,7 @@ def stated_normalization(
         return tuple(stated["mean"]), tuple(stated["std"])
     file = checkpoint.parent / "preprocessor_config.json"
     if reference.startswith("transformers:") and file.is_file():
-        document = decode_json(file.read_bytes(), file)
+        document = decode_json(file.read_bytes(), file, "download it again")
         if isinstance(document, dict) and "image_mean" in document and "image_std" in document:
             return tuple(document["image_mean"]), tuple(document["image_std"])
     return None

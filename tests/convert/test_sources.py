@@ -106,11 +106,20 @@ def test_what_contradicts_itself(change, sentence, folder, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("text", ["[", "[1]", "[" * 100_000, '"a"'])
-def test_damaged_configurations(text, folder, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[", "damaged (Expecting value"),
+        ("[" * 100_000, "damaged (it is nested too deeply); download it again"),
+        ("[1]", "not a configuration"),
+        ('"a"', "not a configuration"),
+        ('{"a": 1}' + " " * (1 << 20), "not a configuration"),
+    ],
+)
+def test_damaged_configurations(text, fault, folder, tmp_path, capsys):
     (folder / "config.json").write_text(text)
     assert main(["auto", str(folder), str(tmp_path / "out")]) == 2
-    assert "config.json beside the weights cannot be read" in capsys.readouterr().err
+    assert f"config.json beside the weights is {fault}" in capsys.readouterr().err
 
 
 def test_strange_values_are_not_taken():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +39,7 @@ from jaxpart.data.sets.ade20k import FOLDERS
 from jaxpart.data.sets.ade20k_object import OBJECTS
 from jaxpart.data.source import Annotation, DatasetInfo, Record
 from jaxpart.errors import JaxpartError, shown
-from jaxpart.io.text import decode_text
+from jaxpart.io.text import decode_json, decode_text
 
 NUM_PARTS = 209
 _CODES = 256 * 26
@@ -203,10 +202,7 @@ def read_parts(path: pathlib.Path) -> dict[Pair, tuple[int, int]]:
         text = decode_text(data, path)
     except JaxpartError:  # some official files are not UTF-8
         text = data.decode("latin-1")
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise JaxpartError(f"{path} is damaged ({error}); unpack it again") from error
+    document = decode_json(text.encode(), path)
     try:
         return _parts(document["annotation"]["object"])
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:

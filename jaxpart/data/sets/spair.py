@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pathlib
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +13,7 @@ from jaxpart.data.listed_images import ListedImages
 from jaxpart.data.pairs import PairSet, paired
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints
 from jaxpart.errors import JaxpartError, shown
-from jaxpart.io.text import decode_text
+from jaxpart.io.text import decode_json
 
 ADVICE = "unpack SPair-71k.tar.gz (http://cvlab.postech.ac.kr/research/SPair-71k/) there"
 SPLITS = ("trn", "val", "test")
@@ -115,19 +113,12 @@ def _annotation(
 ) -> tuple[Annotation, tuple[float, float]]:
     """The keypoints of an image, and (width, height) of its object's box."""
     try:
-        document: Any = json.loads(decode_text(data, file))
+        document = decode_json(data, file)
         points = [document["kps"].get(str(i)) for i in range(_POINTS)]
         x1, y1, x2, y2 = (float(edge) for edge in document["bndbox"])
         size = int(document["image_width"]), int(document["image_height"])
         xy = np.array([point or (0, 0) for point in points], np.float64).reshape(_POINTS, 2)
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise JaxpartError(
             f"{file} is not an annotation of SPair-71k ({type(error).__name__}: {shown(str(error))}): it "
             "needs kps, bndbox, image_width and image_height; unpack the data set again"
