@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import jax
@@ -27,12 +27,6 @@ def in_ring(devices: Iterable[jax.Device]) -> list[jax.Device]:
         return every
     path = _snake(list(hosts.values()), _corner)
     return _closest([list(_ways(mine)) for mine in path], _extents(every))
-
-
-def steps_between_neighbours(ring: Sequence[jax.Device]) -> int:
-    """How many of the steps round a ring of TPU chips take one link."""
-    extents = _extents(ring)
-    return sum(_links(a, b, extents) == 1 for a, b in itertools.pairwise([*ring, ring[0]]))
 
 
 def _place(device: jax.Device) -> tuple[int, ...]:
