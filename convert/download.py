@@ -8,10 +8,9 @@ from convert.releases import Release
 from jaxpart.errors import JaxpartError
 from jaxpart.io.download import RemoteFile, fetch
 from jaxpart.io.files import user_cache
-from jaxpart.runs.progress import Progress
 
 
-def download_release(release: Release, progress: Progress | None = None) -> pathlib.Path:
+def download_release(release: Release) -> pathlib.Path:
     """The verified file of a release, in checkpoints/NAME of `user_cache`.
 
     Raises:
@@ -23,4 +22,4 @@ def download_release(release: Release, progress: Progress | None = None) -> path
             "the file itself"
         )
     folder = user_cache() / "checkpoints" / release.name
-    return fetch(RemoteFile(release.url, release.sha256, release.size), folder, progress)
+    return fetch(RemoteFile(release.url, release.sha256, release.size), folder)

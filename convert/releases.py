@@ -78,11 +78,11 @@ def _dino(name: str, folder: str, *, full: bool, epochs: str) -> Release:
     return Release(name, "dino", url, "Apache-2.0", citation, _1K, epochs, checkpoint_key=key)
 
 
-def _ibot(name: str, folder: str, *, full: bool, epochs: str, data: str = _1K) -> Release:
+def _ibot(name: str, folder: str, *, full: bool, epochs: str) -> Release:
     file = "checkpoint.pth" if full else "checkpoint_teacher.pth"
     url, key = f"{_IBOT}/{folder}/{file}", "teacher" if full else None
     citation = "arXiv 2111.07832"
-    return Release(name, "ibot", url, "Apache-2.0", citation, data, epochs, checkpoint_key=key)
+    return Release(name, "ibot", url, "Apache-2.0", citation, _1K, epochs, checkpoint_key=key)
 
 
 def _mocov3(size: str) -> Release:

@@ -98,16 +98,13 @@ ARCHIVES: Mapping[str, tuple[Archive, ...]] = {
 ADEChallengeData2016.zip, so only its CRC-32s are checked."""
 
 
-def download(
-    archives: tuple[Archive, ...], out: str | pathlib.Path, progress: Progress | None = None
-) -> list[pathlib.Path]:
+def download(archives: tuple[Archive, ...], out: str | pathlib.Path) -> list[pathlib.Path]:
     """Downloads and unpacks archives in order, except those that are already unpacked.
 
     Args:
       archives: See `ARCHIVES`.
       out: The folder to unpack into. An interrupted download stays there as FILE.part; the next call
         resumes it.
-      progress: Shows the progress.
 
     Returns:
       The unpacked folders, old and new.
@@ -118,7 +115,7 @@ def download(
         has paths outside its folder, or unpacks to too many bytes (it is then removed).
     """
     out = pathlib.Path(out)
-    progress = progress or Progress()
+    progress = Progress()
     folders = []
     with locked(out / ".download.lock", f"downloading to {out}"):
         for archive in archives:

@@ -55,21 +55,20 @@ def item_scores(
     return (predictions == labels).mean(axis=0)
 
 
-def accuracy(scores: Float[np.ndarray, " item"], *, seed: int = 0) -> Accuracy:
+def accuracy(scores: Float[np.ndarray, " item"]) -> Accuracy:
     """Mean of the items' scores with its 95 % bootstrap interval.
 
     Args:
       scores: See `item_scores`.
-      seed: Seed of the resampling.
 
     Raises:
       JaxpartError: There are no items.
     """
-    return Accuracy(*_bootstrap(scores, seed))
+    return Accuracy(*_bootstrap(scores))
 
 
 def paired_difference(
-    first: Float[np.ndarray, " item"], second: Float[np.ndarray, " item"], *, seed: int = 0
+    first: Float[np.ndarray, " item"], second: Float[np.ndarray, " item"]
 ) -> Difference:
     """Compares two classifiers by their scores on the same items, in the same order.
 
@@ -83,25 +82,25 @@ def paired_difference(
         )
     differences = np.round(first - second, 9)
     return Difference(
-        *_bootstrap(differences, seed),
-        p=_swap_test(differences, seed),
+        *_bootstrap(differences),
+        p=_swap_test(differences),
         first_only=int((differences > 0).sum()),
         second_only=int((differences < 0).sum()),
     )
 
 
-def _bootstrap(scores: Float[np.ndarray, " item"], seed: int) -> tuple[float, float, float]:
+def _bootstrap(scores: Float[np.ndarray, " item"]) -> tuple[float, float, float]:
     """Mean, and 2.5 % and 97.5 % quantiles of the means of resampled items."""
     if not len(scores):
         raise JaxpartError("there are no test items; check the data set and its options")
     values, counts = np.unique(scores, return_counts=True)
     shares = counts / len(scores)
-    drawn = np.random.default_rng(seed).multinomial(len(scores), shares, _RESAMPLES)
+    drawn = np.random.default_rng(0).multinomial(len(scores), shares, _RESAMPLES)
     low, high = np.quantile(drawn @ values / len(scores), (0.025, 0.975))
     return float(np.mean(scores)), float(low), float(high)
 
 
-def _swap_test(differences: Float64[np.ndarray, " item"], seed: int) -> float:
+def _swap_test(differences: Float64[np.ndarray, " item"]) -> float:
     """Two-sided p value of the sum of differences under random signs."""
     sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
     if not len(sizes):
@@ -109,7 +108,7 @@ def _swap_test(differences: Float64[np.ndarray, " item"], seed: int) -> float:
     if len(sizes) == 1:  # an exact binomial test
         wins = int((differences > 0).sum())
         return float(stats.binomtest(wins, int(counts[0])).pvalue)
-    heads = np.random.default_rng(seed).binomial(counts, 0.5, (_RESAMPLES, len(counts)))
+    heads = np.random.default_rng(0).binomial(counts, 0.5, (_RESAMPLES, len(counts)))
     sums = np.abs((2 * heads - counts) @ sizes)
     extreme = (sums >= abs(differences.sum()) - 1e-9).sum()
     return float((extreme + 1) / (_RESAMPLES + 1))

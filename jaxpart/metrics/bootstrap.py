@@ -28,16 +28,11 @@ class Interval(NamedTuple):
 
 
 def resampled_sums(
-    table: Num[np.ndarray, "image column"], *, seed: int = 0
+    table: Num[np.ndarray, "image column"],
 ) -> Float64[np.ndarray, "resample column"]:
-    """Sums over the images of each resample.
-
-    Args:
-      table: The contribution of each image.
-      seed: Seed of the resampling.
-    """
+    """Sums of the images' contributions in each resample; the draws are always the same."""
     images = len(table)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     table = np.asarray(table, np.float64)
     rows = max(1, min(_RESAMPLES, _BLOCK // images))
     sums = []
@@ -54,8 +49,6 @@ def retrieval_intervals(
     per_query: Float[np.ndarray, " query"],
     parts: Sequence[Any],
     images: Sequence[Any],
-    *,
-    seed: int = 0,
 ) -> tuple[Interval, Interval]:
     """Intervals of AP and mAP over queries; the retrieved items are not resampled.
 
@@ -63,7 +56,6 @@ def retrieval_intervals(
       per_query: AP of each query; NaN without positives, as in `RetrievalResult.per_query`.
       parts: Part of each query.
       images: Image of each query.
-      seed: Seed of the resampling.
     """
     counted = ~np.isnan(per_query)
     _, part = np.unique(np.asarray(parts)[counted], return_inverse=True)
@@ -73,21 +65,16 @@ def retrieval_intervals(
     size = shape[0] * shape[1]
     total = np.bincount(cell, per_query[counted], size).reshape(shape)
     number = np.bincount(cell, minlength=size).reshape(shape)
-    total, number = np.split(resampled_sums(np.concatenate([total, number], 1), seed=seed), 2, 1)
+    total, number = np.split(resampled_sums(np.concatenate([total, number], 1)), 2, 1)
     ap = total.sum(axis=1) / number.sum(axis=1)
     return middle(ap), middle(mean_of_numbers(ratio(total, number)))
 
 
-def ratio_interval(table: Num[np.ndarray, "image 2"], *, seed: int = 0) -> Interval:
-    """The interval of a ratio of sums over images.
-
-    Args:
-      table: Each image's contribution to the numerator and to the denominator.
-      seed: Seed of the resampling.
-    """
+def ratio_interval(table: Num[np.ndarray, "image 2"]) -> Interval:
+    """The interval of a ratio of sums over images, given each image's numerator and denominator."""
     if not len(table):
         return Interval(float("nan"), float("nan"))
-    above, below = resampled_sums(table, seed=seed).T
+    above, below = resampled_sums(table).T
     return middle(ratio(above, below))
 
 
@@ -99,17 +86,14 @@ class SegmentationIntervals(NamedTuple):
     pixel_accuracy: Interval
 
 
-def segmentation_intervals(
-    counts: Int[np.ndarray, "image 3 class"], *, seed: int = 0
-) -> SegmentationIntervals:
+def segmentation_intervals(counts: Int[np.ndarray, "image 3 class"]) -> SegmentationIntervals:
     """Intervals of mIoU, mAcc and aAcc over images.
 
     Args:
       counts: Correct, labelled and predicted pixels of each image and class, see `image_counts`.
-      seed: Seed of the resampling.
     """
     images, _, classes = counts.shape
-    sums = resampled_sums(counts.reshape(images, -1), seed=seed).reshape(-1, 3, classes)
+    sums = resampled_sums(counts.reshape(images, -1)).reshape(-1, 3, classes)
     correct, labelled, predicted = sums.swapaxes(0, 1)
     return SegmentationIntervals(
         middle(mean_of_numbers(ratio(correct, labelled + predicted - correct))),

@@ -32,8 +32,6 @@ def agreement(
     labels: Int[np.ndarray, " item"],
     clusters: Int[np.ndarray, " item"],
     images: Int[np.ndarray, " item"],
-    *,
-    seed: int = 0,
 ) -> Agreement:
     """NMI and ARI of all items together, by scikit-learn.
 
@@ -44,7 +42,6 @@ def agreement(
       labels: The true label of each item, any integers.
       clusters: The cluster of each item, any integers.
       images: The image of each item.
-      seed: Seed of the resampling.
     """
     nmi, ari = scores(labels, clusters)
     (rows, row), (columns, column), (all_images, image) = (
@@ -53,7 +50,7 @@ def agreement(
     shape = len(all_images), len(rows) * len(columns)
     cell = image * shape[1] + row * len(columns) + column
     table = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
-    tables = resampled_sums(table, seed=seed).reshape(-1, len(rows), len(columns))
+    tables = resampled_sums(table).reshape(-1, len(rows), len(columns))
     intervals = (
         middle(resampled - resampled.mean() + value)
         for resampled, value in zip(_of_tables(tables), (nmi, ari), strict=True)

@@ -24,8 +24,6 @@ def retrieval_difference(
     first: Float[np.ndarray, " query"],
     second: Float[np.ndarray, " query"],
     images: Int[np.ndarray, " query"],
-    *,
-    seed: int = 0,
 ) -> Difference:
     """AP of a first encoder minus that of a second.
 
@@ -33,7 +31,6 @@ def retrieval_difference(
       first: AP of each query; NaN, in both, for queries without positives.
       second: AP of the same queries by the second encoder.
       images: Image of each query.
-      seed: Seed of the resampling.
     """
     counted = ~np.isnan(first)
     _, image = np.unique(images[counted], return_inverse=True)
@@ -45,21 +42,18 @@ def retrieval_difference(
 
     tables = [np.stack([ap, queries], axis=1) for ap in by_image]
     better = np.round(first[counted] - second[counted], 9)
-    return _difference(tables[0], tables[1], mean, better, seed)
+    return _difference(tables[0], tables[1], mean, better)
 
 
 def segmentation_difference(
     first: Int[np.ndarray, "image 3 class"],
     second: Int[np.ndarray, "image 3 class"],
-    *,
-    seed: int = 0,
 ) -> Difference:
     """mIoU of a first encoder minus that of a second.
 
     Args:
       first: Correct, labelled and predicted pixels of each image and class.
       second: The same counts by the second encoder.
-      seed: Seed of the resampling.
     """
     images, _, classes = first.shape
 
@@ -69,7 +63,7 @@ def segmentation_difference(
 
     tables = [counts.reshape(images, -1) for counts in (first, second)]
     better = np.nan_to_num(np.round(mean_iou(tables[0]) - mean_iou(tables[1]), 9))
-    return _difference(tables[0], tables[1], mean_iou, better, seed)
+    return _difference(tables[0], tables[1], mean_iou, better)
 
 
 def _difference(
@@ -77,7 +71,6 @@ def _difference(
     second: np.ndarray,
     statistic: Callable[[np.ndarray], Float64[np.ndarray, " draw"]],
     better: Float64[np.ndarray, " item"],
-    seed: int,
 ) -> Difference:
     """The difference of a statistic of sums over images.
 
@@ -86,10 +79,9 @@ def _difference(
       second: The contributions by the second encoder.
       statistic: Maps sums [draw, column] to a value per draw.
       better: By how much the first is better on each item.
-      seed: Seed of the resampling.
     """
-    # The same seed resamples the same images.
-    drawn = [statistic(resampled_sums(table, seed=seed)) for table in (first, second)]
+    # Both resample the same images.
+    drawn = [statistic(resampled_sums(table)) for table in (first, second)]
     differences = drawn[0] - drawn[1]
     low, high = np.nanquantile(differences, (0.025, 0.975))
     total = first.sum(axis=0, keepdims=True), second.sum(axis=0, keepdims=True)
@@ -98,7 +90,7 @@ def _difference(
         value,
         float(low),
         float(high),
-        p=_swapped(first, second, statistic, value, seed),
+        p=_swapped(first, second, statistic, value),
         first_only=int((better > 0).sum()),
         second_only=int((better < 0).sum()),
     )
@@ -109,11 +101,10 @@ def _swapped(
     second: np.ndarray,
     statistic: Callable[[np.ndarray], Float64[np.ndarray, " draw"]],
     value: float,
-    seed: int,
 ) -> float:
     """Share of random swaps with a difference at least as large, counting the observed one as well."""
     left, right = (np.asarray(table, np.float64) for table in (first, second))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     whole, extreme = left.sum(axis=0) + right.sum(axis=0), 0
     rows = max(1, min(_TOSSES, _BLOCK // max(left.shape)))
     for start in range(0, _TOSSES, rows):

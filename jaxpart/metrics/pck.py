@@ -46,8 +46,6 @@ def pck_intervals(
     right: Bool[np.ndarray, "pair point"],
     counted: Bool[np.ndarray, "pair point"],
     images: Int[np.ndarray, " pair"],
-    *,
-    seed: int = 0,
 ) -> tuple[Interval, Interval]:
     """95 % intervals of PCK by point and by image, over target images, since their pairs are dependent.
 
@@ -55,7 +53,6 @@ def pck_intervals(
       right: Whether each point was predicted correctly.
       counted: Which points count.
       images: Target image of each pair.
-      seed: Seed of the resampling.
     """
     per_pair = pck(right, counted).per_pair
     defined = ~np.isnan(per_pair)
@@ -68,7 +65,7 @@ def pck_intervals(
     )
     sums = [np.bincount(image, column) for column in columns]
     points, pairs = np.stack(sums[:2], axis=1), np.stack(sums[2:], axis=1)
-    return ratio_interval(points, seed=seed), ratio_interval(pairs, seed=seed)
+    return ratio_interval(points), ratio_interval(pairs)
 
 
 def interchangeable(

@@ -12,7 +12,7 @@ import scipy.optimize
 from jaxtyping import Array, Float, Int
 
 ITERATIONS = 1000
-"""By default at most; as a rule a tenth is enough."""
+"""At most of L-BFGS; as a rule a tenth is enough."""
 
 
 def logistic_regression(
@@ -21,7 +21,6 @@ def logistic_regression(
     test: Float[np.ndarray, "test channel"],
     *,
     strength: float = 1.0,
-    iterations: int = ITERATIONS,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Int[np.ndarray, " test"]:
     """Classes of test items by the weights that minimise the regularised cross entropy.
@@ -36,7 +35,6 @@ def logistic_regression(
       labels: Their classes, from 0.
       test: Features of the test items.
       strength: Of the regularisation.
-      iterations: At most so many of L-BFGS.
       advance: Is told how many more are done.
     """
     mean, deviation = train.mean(axis=0), train.std(axis=0)
@@ -68,7 +66,7 @@ def logistic_regression(
         jac=True,
         method="L-BFGS-B",
         callback=lambda flat: advance(1),
-        options={"maxiter": iterations, "gtol": 1e-6, "ftol": 1e-9},
+        options={"maxiter": ITERATIONS, "gtol": 1e-6, "ftol": 1e-9},
     )
     weights = jnp.asarray(result.x.reshape(shape), jnp.float32)
     logits = _logits(jnp.asarray((test - mean) / deviation, jnp.float32), weights)
