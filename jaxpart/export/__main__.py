@@ -33,7 +33,7 @@ from jaxpart.export.formats import FORMATS, check_format, write_features
 from jaxpart.export.tables import VIEWS, LabelledView, find_views
 from jaxpart.features import extract as features
 from jaxpart.features.representations import available, check_representations
-from jaxpart.io.files import parse_json, path_of
+from jaxpart.io.files import path_of, read_json
 from jaxpart.runs.progress import Progress
 
 _VIEWS_OF = {
@@ -57,10 +57,7 @@ def _configuration(args: argparse.Namespace) -> tuple[ConfigDict, tuple[str, ...
         config.encoder.checkpoint = str(path)
         views: tuple[str, ...] = ("parts",)
     elif (path / "config.json").is_file():
-        try:
-            config = ConfigDict(parse_json((path / "config.json").read_bytes()))
-        except ValueError as error:
-            raise JaxpartError(f"{path / 'config.json'} is damaged ({error}); run again") from error
+        config = ConfigDict(read_json(path / "config.json", "run again"))
         views = tuple(v for task in config.get("tasks", ()) for v in _VIEWS_OF.get(task, ()))
     else:
         raise JaxpartError(

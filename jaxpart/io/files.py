@@ -274,6 +274,24 @@ def write_json(path: pathlib.Path, document: Mapping[str, Any]) -> None:
         temporary.write_text(sealed_json(document), encoding="utf-8")
 
 
+def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
+    """Reads a document, see `parse_json`.
+
+    Args:
+      path: The file.
+      advice: What to do about a missing or damaged file, for the error.
+
+    Raises:
+      JaxpartError: The file cannot be read, or is damaged.
+    """
+    try:
+        return parse_json(path.read_bytes())
+    except OSError as error:
+        raise JaxpartError(f"{path} cannot be read ({error.strerror}); {advice}") from error
+    except ValueError as error:
+        raise JaxpartError(f"{path} is damaged ({error}); {advice}") from error
+
+
 @contextlib.contextmanager
 def folder_moved_into_place(out: pathlib.Path) -> Iterator[pathlib.Path]:
     """An empty temporary folder, which replaces `out` unless the body raises.

@@ -12,13 +12,15 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxpart.errors import JaxpartError, shown
-from jaxpart.io.files import parse_json, path_of
+from jaxpart.io.files import path_of, read_json
 from jaxpart.runs.comparable import encoder_differs
 from jaxpart.runs.items import read_items
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.rows import Key, Row, read_rows
 from jaxpart.runs.unlike import Facts, read_facts
 from jaxpart.runs.workdir import read_metrics
+
+_ADVICE = "copy the whole work directory again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +103,7 @@ def read_runs(folders: Sequence[str | pathlib.Path]) -> list[Run]:
 def _runs_of(path: pathlib.Path) -> list[pathlib.Path]:
     """The work directories of a study's encoders; for a single run, the folder itself."""
     file = path / "results.json"
-    names = _json(file).get("runs", ()) if file.is_file() else ()
+    names = read_json(file, _ADVICE).get("runs", ()) if file.is_file() else ()
     return [path / name for name in names] or [path]
 
 
@@ -123,7 +125,8 @@ def _read(path: pathlib.Path) -> Run:
         raise JaxpartError(
             f"{path} holds no results.json, so the run is not finished; resume it with --workdir {path}"
         )
-    results, config = _json(path / "results.json"), _json(path / "config.json")
+    files = (path / "results.json", path / "config.json")
+    results, config = (read_json(file, _ADVICE) for file in files)
     for name in ("data", "encoder", "features"):
         if not isinstance(config.get(name, {}), dict):
             raise JaxpartError(
@@ -146,15 +149,6 @@ def _read(path: pathlib.Path) -> Run:
         rules=results.get("rules", {}),  # missing in older runs
         identity=read_facts(path, "").identity,
     )
-
-
-def _json(file: pathlib.Path) -> dict[str, Any]:
-    try:
-        return parse_json(file.read_bytes())
-    except FileNotFoundError:
-        raise JaxpartError(f"{file} is missing; copy the whole work directory") from None
-    except (OSError, ValueError) as error:
-        raise JaxpartError(f"{file} cannot be read ({error}); copy it again") from error
 
 
 def _steps(file: pathlib.Path) -> dict[str, list[tuple[int, float]]]:

@@ -7,8 +7,7 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jaxpart.errors import JaxpartError
-from jaxpart.io.files import parse_json
+from jaxpart.io.files import read_json
 from jaxpart.runs.config_rules import fields_of
 from jaxpart.runs.workdir import IDENTITY
 from jaxpart.tasks.segmentation.options import setting_name
@@ -65,7 +64,8 @@ def read_facts(folder: pathlib.Path, label: str) -> Facts:
     Raises:
       JaxpartError: A file is damaged.
     """
-    return Facts(label, _json(folder / "config.json"), _json(folder / IDENTITY))
+    files = (folder / "config.json", folder / IDENTITY)
+    return Facts(label, *(read_json(f, "copy it again") if f.is_file() else {} for f in files))
 
 
 def unlike(runs: Sequence[Facts], task: str, data: Sequence[str]) -> list[str]:
@@ -121,12 +121,3 @@ def _deciding(
                 yield name, value
         elif name.startswith(tasks) and name not in _BESIDE and not name.endswith(_BESIDE_ENDS):
             yield name, value
-
-
-def _json(file: pathlib.Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        return parse_json(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise JaxpartError(f"{file} cannot be read ({error}); copy it again") from error

@@ -19,7 +19,7 @@ from jaxpart.io.files import (
     from_json,
     in_bucket,
     moved_into_place,
-    parse_json,
+    read_json,
     sealed_json,
     to_json,
 )
@@ -162,7 +162,7 @@ class WorkDir:
         """Reads the identities of the folder, or creates an empty file before any other."""
         file = self.path / IDENTITY
         if file.exists():
-            self._identity = _read_json(file)
+            self._identity = read_json(file, "name another --workdir")
             if not all(isinstance(value, str) for value in self._identity.values()):
                 raise JaxpartError(f"{file} is damaged; name another --workdir")
         elif (self.path / "config.json").exists():
@@ -221,7 +221,7 @@ class WorkDir:
         file = self.path / "config.json"
         if not file.exists():
             return
-        changes = config_changes(_read_json(file), config)
+        changes = config_changes(read_json(file, "name another --workdir"), config)
         if changes:
             shown = "; ".join(f"{k}: {old} there, {new} now" for k, (old, new) in changes[:5])
             raise JaxpartError(
@@ -315,13 +315,6 @@ def config_changes(
     names = sorted((old.keys() | new.keys()) - set(_PATHS))
     changes = ((name, (old.get(name), new.get(name))) for name in names)
     return [(name, (then, now)) for name, (then, now) in changes if then != now]
-
-
-def _read_json(file: pathlib.Path) -> dict[str, Any]:
-    try:
-        return parse_json(file.read_bytes())
-    except ValueError as error:
-        raise JaxpartError(f"{file} is damaged ({error}); name another --workdir") from error
 
 
 def _versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import parse_json, path_of
+from jaxpart.io.files import path_of, read_json
 from jaxpart.runs.comparable import data_differs, encoder_differs, remark
 from jaxpart.runs.config_diff import differences
 from jaxpart.runs.paper import METHODS
@@ -19,6 +19,7 @@ from jaxpart.runs.unlike import Facts, read_facts, unlike
 from jaxpart.verify.paper import paper_values
 
 PAPER = "paper"
+_ADVICE = "give results.json or the folder of a finished run"
 _ROUNDING = 0.0005
 """Half of the last digit that the paper prints, as a fraction."""
 
@@ -153,7 +154,7 @@ def verify_results(
       JaxpartError: A file cannot be read, the two have no result in common, or B is the paper and the
         encoder is not one of its methods with the released weights.
     """
-    first = _read(a)
+    first = read_json(_file(a), _ADVICE)
     ours = by_key(read_rows(first, a))
     notes: list[str] = []
     alone: tuple[list[Key], list[Key]] = ([], [])
@@ -165,7 +166,7 @@ def verify_results(
             for key, value in figures.items()
         }
     else:
-        second = _read(b)
+        second = read_json(_file(b), _ADVICE)
         theirs = by_key(read_rows(second, b))
         alone = ([k for k in ours if k not in theirs], [k for k in theirs if k not in ours])
     pairs = [
@@ -218,19 +219,6 @@ def _encoders(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
 def _file(path: str | pathlib.Path) -> pathlib.Path:
     path = path_of(path)
     return path / "results.json" if path.is_dir() else path
-
-
-def _read(path: str | pathlib.Path) -> Mapping[str, Any]:
-    file = _file(path)
-    try:
-        document = parse_json(file.read_bytes())
-    except OSError as error:
-        raise JaxpartError(
-            f"{file} cannot be read ({error.strerror}); give results.json or the folder of a finished run"
-        ) from error
-    except ValueError as error:
-        raise JaxpartError(f"{file} is damaged ({error}); run again") from error
-    return document
 
 
 def _of_paper(

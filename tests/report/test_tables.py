@@ -354,7 +354,7 @@ def test_mistakes_get_one_sentence(tmp_path):
         with pytest.raises(JaxpartError, match=sentence):
             read_runs([good])
     (good / "results.json").write_text("{")
-    with pytest.raises(JaxpartError, match="cannot be read"):
+    with pytest.raises(JaxpartError, match="is damaged"):
         read_runs([good])
 
 
