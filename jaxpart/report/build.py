@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from jaxpart.data.sets import find_set
 from jaxpart.errors import JaxpartError
 from jaxpart.report import formats
 from jaxpart.report.claims import claims_of
 from jaxpart.report.encoded_images import SHOWN, EncodedImages, encode_runs
-from jaxpart.report.evaluate import Limits, OpenedRun, Work, prepared
+from jaxpart.report.evaluate import Limits, OpenedRun, prepared
 from jaxpart.report.explorer import explorer
 from jaxpart.report.figures import encoder_figures, run_figures, slide
 from jaxpart.report.figures.style import Picture
@@ -24,6 +25,8 @@ from jaxpart.report.seeds import averaged
 from jaxpart.report.summary import summaries
 from jaxpart.report.tables import other_tables, paper_tables
 from jaxpart.runs.progress import Progress
+
+_T = TypeVar("_T")
 
 
 def make_report(
@@ -57,26 +60,26 @@ def make_report(
             ):
                 path = folder / "tables" / f"{table.name}.{suffix}"
                 path.write_text(text, encoding="utf-8", errors="replace")
-        figures: list[Picture | str] = []
+        pictures: list[Picture] = []
+        skipped: list[str] = []
         sets: list[PatchSet] = []
         encoded: list[EncodedImages] = []
         if limits is not None:
             opened_runs = [OpenedRun(run) for run in runs]
-            works: list[Work] = []
-            for work, why in prepared(opened_runs, limits, progress):
-                figures += [why] if work is None else []
-                works += [] if work is None else [work]
+            works, skipped = _split(prepared(opened_runs, limits, progress))
             if not limits.quick:
                 progress.say(f"to encode: {SHOWN} whole images, by each encoder")
-            for patches, why in patch_sets(works, progress, quick=limits.quick):
-                figures += [why] if patches is None else []
-                sets += [] if patches is None else [patches]
+            sets, missing = _split(patch_sets(works, progress, quick=limits.quick))
+            skipped += missing
             if limits.quick:
-                figures.append("attention, PCA of tokens, two images matched: left out by --quick")
+                skipped.append("attention, PCA of tokens, two images matched: left out by --quick")
             else:
                 encoded, missing = encode_runs(opened_runs, progress)
-                figures += missing
-            figures += encoder_figures(opened_runs, sets, encoded, progress, quick=limits.quick)
+                skipped += missing
+            pictures, missing = _split(
+                encoder_figures(opened_runs, sets, encoded, progress, quick=limits.quick)
+            )
+            skipped += missing
             if encoded:
                 (folder / "match.html").write_text(
                     match(encoded), encoding="utf-8", errors="replace"
@@ -85,10 +88,9 @@ def make_report(
             with progress.bar("explorer: packing pictures", total) as advance:
                 text = explorer(sets, "Nearest patches", advance)
             (folder / "explorer.html").write_text(text, encoding="utf-8", errors="replace")
-        figures += run_figures(runs)  # charts, below the pictures
-        pictures = [patches for patches in figures if isinstance(patches, Picture)]
-        skipped = [patches for patches in figures if isinstance(patches, str)]
-        shown = save_pictures(pictures, folder, progress)
+        charts, missing = _split(run_figures(runs))
+        skipped += missing
+        shown = save_pictures([*pictures, *charts], folder, progress)
         for line in skipped:
             progress.say(line)
         text = page(
@@ -134,10 +136,14 @@ def _part_patches(run: Run, data: str, limits: Limits, progress: Progress) -> Pa
     opened.config.data.sets = tuple(
         name for name in opened.config.data.sets if find_set(name)[0] == data
     )
-    for work, missing in prepared([opened], limits, progress):
-        for patches, reason in patch_sets([work] if work else [], progress, quick=limits.quick):
-            if patches is not None:
-                return patches
-            why = reason
-        why = missing or why
-    raise JaxpartError(why)
+    works, missing = _split(prepared([opened], limits, progress))
+    sets, reasons = _split(patch_sets(works, progress, quick=limits.quick))
+    if not sets:
+        raise JaxpartError([why, *missing, *reasons][-1])
+    return sets[0]
+
+
+def _split(found: Iterable[_T | str]) -> tuple[list[_T], list[str]]:
+    """What could be made, and why the rest could not."""
+    both = list(found)
+    return [x for x in both if not isinstance(x, str)], [x for x in both if isinstance(x, str)]

@@ -158,11 +158,10 @@ class Work:
 
 def prepared(
     opened_runs: Sequence[OpenedRun], limits: Limits, progress: Progress
-) -> Iterator[tuple[Work | None, str]]:
-    """Yields all patch sets of runs before anything is encoded; runs on the same data share one.
+) -> Iterator[Work | str]:
+    """Yields all patch sets of runs before anything is encoded, or why one is missing.
 
-    Yields:
-      A patch set and "", or None and the reason why there is none.
+    Runs on the same data share a patch set.
     """
     groups: dict[str, list[OpenedRun]] = {}
     for opened in opened_runs:
@@ -173,16 +172,16 @@ def prepared(
         name = json.loads(key)[0]
         several = sum(json.loads(other)[0] == name for other in groups) > 1
         title = f"{name} of {', '.join(m.run.label for m in members)}" if several else name
-        makers = [("part patches", _parts), ("windows", _windows)]
-        for kind, make in makers:
-            if (kind == "windows" and not limits.images) or (
-                kind == "part patches" and not part_split(name, members[0].config.data)
-            ):
+        for kind, make, wanted in (
+            ("part patches", _parts, part_split(name, members[0].config.data)),
+            ("windows", _windows, limits.images),
+        ):
+            if not wanted:
                 continue
             try:
-                yield make(f"{title}, {kind}", name, members, limits, progress), ""
+                yield make(f"{title}, {kind}", name, members, limits, progress)
             except JaxpartError as error:
-                yield None, f"{title}, {kind}: skipped, {error}"
+                yield f"{title}, {kind}: skipped, {error}"
 
 
 def _parts(

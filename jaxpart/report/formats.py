@@ -118,28 +118,11 @@ def _tex(text: str) -> str:
 
 def as_csv(table: Table) -> str:
     """Each number on its own line, with more digits than the other formats show; empty if missing."""
-    head = (
-        "encoder",
-        "caveat",
-        "column",
-        "ours",
-        "low",
-        "high",
-        "deviation",
-        "paper",
-        "difference",
-    )
+    names = ("ours", "low", "high", "deviation", "paper", "difference")
     lines = []
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
-            numbers = (
-                cell.ours,
-                cell.low,
-                cell.high,
-                cell.deviation,
-                cell.paper,
-                cell.difference,
-            )
+            numbers = (getattr(cell, name) for name in names)
             exact = ("" if value is None else f"{value:.4f}" for value in numbers)
             lines.append((row.label, row.caveat, column, *exact))
-    return csv_text(head, lines)
+    return csv_text(("encoder", "caveat", "column", *names), lines)

@@ -34,16 +34,15 @@ class Step:
 
 def patch_sets(
     works: Sequence[Work], progress: Progress, *, quick: bool
-) -> Iterator[tuple[PatchSet | None, str]]:
-    """Patch sets with their neighbours; first prints what they need encoded, and about how long it takes.
+) -> Iterator[PatchSet | str]:
+    """Yields patch sets with their neighbours, or why one is missing or incomplete.
+
+    First prints what they need encoded, and about how long it takes.
 
     Args:
       works: The patch sets to compute.
       progress: Shows the progress.
       quick: Whether to leave out whatever has to be encoded.
-
-    Yields:
-      A patch set and "", or None and the reason why there is none or what is left out of one.
     """
     ready: list[Work] = []
     steps: list[Step] = []
@@ -55,9 +54,8 @@ def patch_sets(
             )
             if count and quick:
                 yield (
-                    None,
                     f"{work.shown.name} of {opened.run.label}: left out by --quick, the feature cache "
-                    f"lacks {count:,} of {len(view.ids):,}",
+                    f"lacks {count:,} of {len(view.ids):,}"
                 )
                 continue
             views.append((opened, view))
@@ -69,9 +67,9 @@ def patch_sets(
         _announce(steps, progress)
     for work in ready:
         try:
-            yield work.done(progress), ""
+            yield work.done(progress)
         except JaxpartError as error:
-            yield None, f"{work.shown.name}: skipped, {error}"
+            yield f"{work.shown.name}: skipped, {error}"
 
 
 def _announce(steps: Sequence[Step], progress: Progress) -> None:

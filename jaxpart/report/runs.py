@@ -59,7 +59,7 @@ class Run:
 
     @property
     def facts(self) -> Facts:
-        """The seed it was run with."""
+        """What decides its results, to compare it with other runs."""
         return Facts(self.label, self.config, self.identity)
 
     @property

@@ -40,7 +40,8 @@ def static_page(package: str, scripts: Sequence[str], title: str, data: Any, **v
         policy=policy,
         script=markupsafe.Markup(script),
         style=markupsafe.Markup(style),
-        data=markupsafe.Markup(_json(data)),
+        # Nothing in the data can end the script element.
+        data=markupsafe.Markup(json.dumps(data, allow_nan=False).replace("<", "\\u003c")),
         **values,
     )
 
@@ -57,8 +58,3 @@ def numbers(values: np.ndarray, dtype: str) -> str:
 
 def _text(package: str, name: str) -> str:
     return (importlib.resources.files(package) / name).read_text(encoding="utf-8")
-
-
-def _json(data: Any) -> str:
-    """JSON for a script element: nothing in it can end the element."""
-    return json.dumps(data, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")

@@ -193,7 +193,7 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
             ]
             caveat = joined(run.caveat, run.arithmetic, *dict.fromkeys(differing.values()))
             rows.append(Line(run.label, caveat, cells, apart=True))
-    keys = [_key(column) for column in layout.columns]
+    keys = [Key(**column.results[0]) for column in layout.columns]
     rows += _baselines(runs, keys)
     notes = [f"The paper's figures: {paper.results()['source']}."]
     for run in runs:
@@ -288,11 +288,6 @@ def _find(run: Run, column: Column) -> Row | None:
         if rows:
             return max(rows, key=lambda row: row.value)
     return None
-
-
-def _key(column: Column) -> Key:
-    """The key of the first of a column's results."""
-    return Key(**column.results[0])
 
 
 def _paper(column: Column, method: str) -> float | None:
