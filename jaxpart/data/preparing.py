@@ -11,6 +11,7 @@ import io
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from jaxpart.data.checking import Summary
 from jaxpart.data.identity import identity_of
@@ -53,9 +54,8 @@ def prepare(
         process is preparing the folder, or it holds other data.
     """
     if in_bucket(out):
-        return _prepare_in_bucket(
-            name, sources, path_of(out) / name / VERSION, whole, skip, workers, progress
-        )
+        options = {"skip": skip, "workers": workers, "progress": progress}
+        return _prepare_in_bucket(name, sources, path_of(out) / name / VERSION, whole, options)
     parent = pathlib.Path(out) / name
     folder = parent / VERSION
     with locked(parent / ".lock", f"preparing {folder}"):
@@ -84,9 +84,7 @@ def _prepare_in_bucket(
     sources: Mapping[str, Source],
     folder: pathlib.Path,
     whole: Source | None,
-    skip: bool,
-    workers: int | None,
-    progress: Progress | None,
+    options: Mapping[str, Any],
 ) -> tuple[pathlib.Path, dict[str, Summary]]:
     """As `prepare`, first to this machine's disk and then to the bucket."""
     if (folder / METADATA).exists():
@@ -95,9 +93,7 @@ def _prepare_in_bucket(
     summaries: dict[str, Summary] = {}
 
     def write(scratch: pathlib.Path) -> None:
-        prepared, summary_of_split = prepare(
-            name, sources, scratch, whole=whole, skip=skip, workers=workers, progress=progress
-        )
+        prepared, summary_of_split = prepare(name, sources, scratch, whole=whole, **options)
         summaries.update(summary_of_split)
         for file in prepared.iterdir():
             shutil.move(file, scratch)

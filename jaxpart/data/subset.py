@@ -127,28 +127,17 @@ class RenumberedParts(_Renumbered):
         return dataclasses.replace(annotation, keypoints=dataclasses.replace(keypoints, part=part))
 
 
-class InMemory:
+class InMemory(Subset):
     """Keeps the encoded images of a small `Source` in memory, so that each is read or drawn once."""
 
     def __init__(self, source: Source) -> None:
         """Reads nothing yet."""
-        self._source, self.info = source, source.info
+        super().__init__(source, range(len(source)))
+        self.info = source.info
         self._records: dict[int, Record] = {}
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._source)
-
-    def annotation(self, index: int) -> Annotation:
-        """The image's annotation, see `Source`."""
-        return self._source.annotation(index)
-
-    def origin(self, index: int) -> Sequence[str] | str:
-        """The image's origin, see `Source`."""
-        return self._source.origin(index)
 
     def __getitem__(self, index: int) -> Record:
         """The image, see `Source`."""
         if index not in self._records:  # threads may read an image twice, which is harmless
-            self._records[index] = encoded(self._source[index])
+            self._records[index] = encoded(super().__getitem__(index))
         return self._records[index]

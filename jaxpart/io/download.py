@@ -20,7 +20,7 @@ from http.client import HTTPException, HTTPResponse
 from typing import IO
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import on_disk
+from jaxpart.io.files import is_at, on_disk
 from jaxpart.runs.progress import Progress
 
 _CHUNK = 1 << 20
@@ -117,7 +117,7 @@ def _alone(part: pathlib.Path, progress: Progress) -> Iterator[None]:
             except BlockingIOError:
                 progress.say(f"another process is downloading {part}; waiting for it")
                 fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is_at(file, part):
+            if not is_at(part, file.fileno()):
                 continue  # the other process has renamed it
             try:
                 yield
@@ -127,13 +127,6 @@ def _alone(part: pathlib.Path, progress: Progress) -> Iterator[None]:
                 if not part.exists():
                     _tag(part).unlink(missing_ok=True)
             return
-
-
-def _is_at(file: IO[bytes], path: pathlib.Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _tag(part: pathlib.Path) -> pathlib.Path:

@@ -104,7 +104,7 @@ def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     return file.getvalue()
 
 
-def _is_at(path: pathlib.Path, descriptor: int) -> bool:
+def is_at(path: pathlib.Path, descriptor: int) -> bool:
     """Whether a path still names an open file or folder."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
@@ -155,7 +155,7 @@ def _temporary(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> Iter
                     continue  # `remove_left` of another process was faster than the lock
                 except OSError:
                     locked = None  # the file system has no locks
-                if locked is None or _is_at(temporary, locked):
+                if locked is None or is_at(temporary, locked):
                     yield temporary
                     return
         finally:

@@ -4,6 +4,7 @@ many ViTs have no projector."""
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -81,36 +82,33 @@ def _retrieval(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) 
     return bool(config.retrieval.representations)
 
 
-def _heads(task: str) -> Callable[[Any, FrozenEncoder, Callable[[str], None]], bool]:
-    def fit(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
-        options = config[task]
-        if options.get("views", "eval") == "random" and not encoder.jittable:
-            raise JaxpartError(
-                f"{encoder.name} cannot be compiled, so it cannot encode random views in every "
-                f"epoch; pass --config.{task}.views=eval, which encodes every image once"
-            )
-        linear = _keep(options.linear, "representations", encoder, f"{task}.linear", say)
-        vectors = available(encoder)
-        if not linear and vectors:
-            missing = ", ".join(options.linear.representations)
-            options.linear.representations, linear = tuple(vectors[:1]), True
-            say(f"{encoder.name} has no {missing}: {task}.linear uses {vectors[0]}")
-        heads, attentive = ["linear"] if linear else [], options.attentive
-        if _keep(attentive, "representations", encoder, f"{task}.attentive", say, tokens=True):
-            shapes = check_representations(encoder, attentive.representations, tokens=True)
-            if all(width % attentive.num_heads == 0 for _, width in shapes.values()):
-                heads.append("attentive")
-        dropped = [head for head in options.heads if head not in heads]
-        if dropped:
-            say(
-                f"{task}: without the {', '.join(dropped)} head, which needs features that the encoder "
-                "does not return"
-            )
-        options.heads = tuple(head for head in options.heads if head in heads)
-        options.references = options.references if linear else ()
-        return bool(options.heads or options.references)
-
-    return fit
+def _heads(task: str, config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
+    options = config[task]
+    if options.get("views", "eval") == "random" and not encoder.jittable:
+        raise JaxpartError(
+            f"{encoder.name} cannot be compiled, so it cannot encode random views in every "
+            f"epoch; pass --config.{task}.views=eval, which encodes every image once"
+        )
+    linear = _keep(options.linear, "representations", encoder, f"{task}.linear", say)
+    vectors = available(encoder)
+    if not linear and vectors:
+        missing = ", ".join(options.linear.representations)
+        options.linear.representations, linear = tuple(vectors[:1]), True
+        say(f"{encoder.name} has no {missing}: {task}.linear uses {vectors[0]}")
+    heads, attentive = ["linear"] if linear else [], options.attentive
+    if _keep(attentive, "representations", encoder, f"{task}.attentive", say, tokens=True):
+        shapes = check_representations(encoder, attentive.representations, tokens=True)
+        if all(width % attentive.num_heads == 0 for _, width in shapes.values()):
+            heads.append("attentive")
+    dropped = [head for head in options.heads if head not in heads]
+    if dropped:
+        say(
+            f"{task}: without the {', '.join(dropped)} head, which needs features that the encoder "
+            "does not return"
+        )
+    options.heads = tuple(head for head in options.heads if head in heads)
+    options.references = options.references if linear else ()
+    return bool(options.heads or options.references)
 
 
 def _segmentation(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
@@ -145,26 +143,23 @@ def _layers(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> 
     return encoder.depth > 0 and any(name in known for name in config.layers.tokens)
 
 
-def _tokens(task: str) -> Callable[[Any, FrozenEncoder, Callable[[str], None]], bool]:
-    def fit(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
-        options = config[task]
-        if isinstance(encoder, FeatureTable):
-            return False
-        if not options.representations:
-            return has(encoder, "tokens", tokens=True)
-        return _keep(options, "representations", encoder, task, say, tokens=True)
-
-    return fit
+def _tokens(task: str, config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
+    options = config[task]
+    if isinstance(encoder, FeatureTable):
+        return False
+    if not options.representations:
+        return has(encoder, "tokens", tokens=True)
+    return _keep(options, "representations", encoder, task, say, tokens=True)
 
 
 _FITTED: dict[str, Callable[[Any, FrozenEncoder, Callable[[str], None]], bool]] = {
     "retrieval": _retrieval,
-    "classification": _heads("classification"),
-    "object_classification": _heads("object_classification"),
+    "classification": functools.partial(_heads, "classification"),
+    "object_classification": functools.partial(_heads, "object_classification"),
     "segmentation": _segmentation,
     "layers": _layers,
     "masked_parts": lambda config, encoder, say: False,
     "attention": lambda config, encoder, say: False,
-    "correspondence": _tokens("correspondence"),
-    "unsupervised_parts": _tokens("unsupervised_parts"),
+    "correspondence": functools.partial(_tokens, "correspondence"),
+    "unsupervised_parts": functools.partial(_tokens, "unsupervised_parts"),
 }
