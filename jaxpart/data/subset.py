@@ -40,13 +40,18 @@ class Subset:
         return self._source[self._indices[index]]
 
 
-def random_subset(source: Source, count: int, seed: int) -> Subset:
-    """`count` random images, at least one and at most all.
+def drawn_images(source: Source, count: int, seed: int) -> list[int]:
+    """Numbers of `count` random images, ascending; 0: all.
 
-    With the same seed, larger subsets contain smaller ones.
+    With the same seed, larger samples contain smaller ones.
     """
     order = np.random.default_rng(seed).permutation(len(source))
-    return Subset(source, sorted(order[: max(count, 1)].tolist()))
+    return sorted(order[: count or None].tolist())
+
+
+def random_subset(source: Source, count: int, seed: int) -> Subset:
+    """`count` random images, at least one and at most all: see `drawn_images`."""
+    return Subset(source, drawn_images(source, max(count, 1), seed))
 
 
 class _Renumbered(Subset):

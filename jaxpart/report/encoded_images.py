@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxpart.data.images import Pixels, decode, image_eval
+from jaxpart.data.subset import drawn_images
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
-from jaxpart.report.evaluate import OpenedRun, drawn_images, picture_source
+from jaxpart.report.evaluate import OpenedRun, picture_source
 from jaxpart.runs.progress import Progress
 
 SHOWN = 8

@@ -17,6 +17,7 @@ from jaxpart.data.images import Pixels, decode
 from jaxpart.data.parts import Patch, part_patches
 from jaxpart.data.sets import find_set, open_set, part_split, retrieval_set
 from jaxpart.data.source import Source
+from jaxpart.data.subset import drawn_images
 from jaxpart.data.views import View, patch_view
 from jaxpart.data.windows import ENLARGED, PER_SIDE, window_picture, window_view
 from jaxpart.encoders.configured import configured_encoder, permutation_seed
@@ -308,12 +309,3 @@ def picture_source(name: str, data: Any) -> Source:
     """The split that pictures are drawn from: the one it retrieves in, or its last."""
     key, entry = find_set(name)
     return open_set(key, entry.retrieval or entry.splits[-1], data)
-
-
-def drawn_images(source: Source, count: int, seed: int) -> list[int]:
-    """Numbers of a random sample of images, ascending."""
-    order = np.random.default_rng(seed).permutation(len(source))
-    return sorted(order[:count].tolist())
-
-
-__all__ = ["Limits", "OpenedRun", "Work", "drawn_images", "picture_source", "prepared"]

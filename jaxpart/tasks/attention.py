@@ -27,7 +27,7 @@ from jaxpart.data.parts import PartSelection
 from jaxpart.data.sets import find_set, retrieval_set
 from jaxpart.data.source import Source
 from jaxpart.data.squares import square_view
-from jaxpart.data.subset import Subset
+from jaxpart.data.subset import Subset, drawn_images
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
@@ -60,8 +60,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[A
         with progress.bar(f"{name}: opening", None):
             source, selection = retrieval_set(name, config.data)
         progress.say_once(source.info.remarks)
-        order = np.random.default_rng(config.seed).permutation(len(source))
-        numbers = sorted(order[: config.attention.images or None].tolist())
+        numbers = drawn_images(source, config.attention.images, config.seed)
         if len(numbers) < 4:
             raise JaxpartError(
                 f"{name} has {len(numbers)} images; attention needs at least 4, since heads are "

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from jaxpart.data.parts import PartSelection
 from jaxpart.data.regions import part_regions, patches_of_region
 from jaxpart.data.sets import find_set
+from jaxpart.data.subset import drawn_images
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.configured import encoder_folder
 from jaxpart.encoders.encoder import Encoder
@@ -20,7 +21,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.pretraining.crops import patches_of
 from jaxpart.pretraining.masked_prediction import KINDS, Predictor, load_predictor
 from jaxpart.pretraining.tokenizer import nearest
-from jaxpart.report.evaluate import OpenedRun, drawn_images, picture_source
+from jaxpart.report.evaluate import OpenedRun, picture_source
 from jaxpart.report.figures.style import QUERY, Picture, file_name, new_figure, plain
 from jaxpart.runs.progress import Progress
 

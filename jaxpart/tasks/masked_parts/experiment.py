@@ -31,6 +31,7 @@ from jaxpart import devices
 from jaxpart.data.parts import PartSelection
 from jaxpart.data.sets import find_set, open_set, part_split, retrieval_set
 from jaxpart.data.source import Source
+from jaxpart.data.subset import drawn_images
 from jaxpart.encoders.configured import encoder_folder
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
@@ -70,11 +71,9 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[M
         name, _ = find_set(alias)
         source, selection = _opened(name, config)
         progress.say_once(source.info.remarks)
-        order = np.random.default_rng(config.seed).permutation(len(source))
-        numbers = sorted(order[: config[_TASK].images or None].tolist())
         regions = read_regions(
             source,
-            numbers,
+            drawn_images(source, config[_TASK].images, config.seed),
             selection,
             predictor.encoder.config,
             largest_share=config[_TASK].largest_share,
@@ -105,7 +104,24 @@ class MaskedParts(Plan):
         "pixels", "tokens" or "representation") and each of `QUERIES` (its head) "AP" with its 95 % interval
         over images, "mAP" and the "AP" of each part; and the difference in "AP" of "part" and each other
         query (the heads "part_less_other_image", …)."""
-        yield from masked_parts(self.predictor, self.regions, self.seed, self.data, progress)
+        data, regions = self.data, self.regions
+        parts = list(regions.parts)
+        yield Row(data, _TASK, "images", len(regions.images))
+        yield Row(data, _TASK, "parts", len(parts))
+        level = chance_level(parts, parts)
+        yield Row(data, _TASK, "AP", level, head=BASELINE, representation="chance")
+        vectors = _vectors(self.predictor, regions, self.seed, data, progress)
+        for space, by_query in vectors.items():
+            precision = {
+                query: cross_average_precision(by_query[query], by_query["seen"], parts, parts)
+                for query in QUERIES
+            }
+            for query, values in precision.items():
+                yield _mean_ap(data, query, space, values, regions)
+                yield from _summary(data, query, space, values, regions)
+            for other in QUERIES[1:]:
+                difference = precision["part"] - precision[other]
+                yield _mean_ap(data, f"part_less_{other}", space, difference, regions)
 
 
 def _predictor(encoder: FrozenEncoder, config: Any, progress: Progress) -> Predictor | None:
@@ -125,29 +141,6 @@ def _opened(name: str, config: Any) -> tuple[Source, PartSelection | None]:
     if part_split(name, config.data):
         return retrieval_set(name, config.data)
     return open_set(key, entry.splits[-1], config.data), None
-
-
-def masked_parts(
-    predictor: Predictor, regions: Regions, seed: int, data: str, progress: Progress
-) -> Iterator[Row]:
-    """Evaluates all queries; yields the rows of `MaskedParts.rows`."""
-    parts = list(regions.parts)
-    yield Row(data, _TASK, "images", len(regions.images))
-    yield Row(data, _TASK, "parts", len(parts))
-    level = chance_level(parts, parts)
-    yield Row(data, _TASK, "AP", level, head=BASELINE, representation="chance")
-    vectors = _vectors(predictor, regions, seed, data, progress)
-    for space, by_query in vectors.items():
-        precision = {
-            query: cross_average_precision(by_query[query], by_query["seen"], parts, parts)
-            for query in QUERIES
-        }
-        for query, values in precision.items():
-            yield _mean_ap(data, query, space, values, regions)
-            yield from _summary(data, query, space, values, regions)
-        for other in QUERIES[1:]:
-            difference = precision["part"] - precision[other]
-            yield _mean_ap(data, f"part_less_{other}", space, difference, regions)
 
 
 def _mean_ap(

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Int
 
 from jaxpart.data.sets import PART_SETS, find_set, part_split, same_parts
 from jaxpart.data.squares import square_view
+from jaxpart.data.subset import drawn_images
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.positions import Grid
 from jaxpart.errors import JaxpartError
@@ -86,8 +87,8 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[U
         splits = {}
         for key, opened in (("fit", train), ("test", test)):
             progress.say_once(opened.source.info.remarks)
-            numbers = np.random.default_rng(config.seed).permutation(len(opened.source))
-            subset = opened.subset(np.sort(numbers[: options.images or None]))
+            numbers = drawn_images(opened.source, options.images, config.seed)
+            subset = opened.subset(np.array(numbers))
             with progress.bar(f"{subset.name}: annotations", len(subset.source)) as advance:
                 splits[key] = annotated(subset, side, every_grid, advance)
         needed = tuple(dict.fromkeys((*names, *((cut_by,) if cut_by else ()), PIXELS)))
