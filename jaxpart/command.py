@@ -25,11 +25,11 @@ from jaxpart.runs.workdir import default_workdir
 _FLAGS = {
     "--config NAME": "the configuration: a file of yours, or an embedded one",
     "--config.FIELD=VALUE": "changes a field of it",
-    "--workdir FOLDER": "on a disk or in a bucket; goes on where it was; by default a new one in ./runs",
-    "--dry-run": "says what jaxpart.main would encode, store, and take, and ends",
-    "--coordinator HOST:PORT": "of process 0, where there are several",
+    "--workdir FOLDER": "on a disk or in a bucket; resumes the run in it; by default a new one in ./runs",
+    "--dry-run": "prints what jaxpart.main would encode, store, and take, and exits",
+    "--coordinator HOST:PORT": "address of process 0, if there are several",
     "--num-processes N": "how many processes there are",
-    "--process-id I": "which of them this is, from 0",
+    "--process-id I": "index of this process, from 0",
 }
 
 _HELP = {"-h", "-help", "--help", "--helpfull"}

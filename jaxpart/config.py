@@ -442,7 +442,7 @@ def _objects(config: ConfigDict, options: ConfigDict) -> ConfigDict:
     del options.patch_pixels
     options.pixels = 0  # 0: the size the encoder was made for
     options.workers = 0  # processes that decode; 0: threads
-    options.views = "random"  # crops and flips, anew in every epoch; "eval": fixed, encoded once
+    options.views = "random"  # crops and flips, new in every epoch; "eval": fixed, encoded once
     options.own_classifier = False  # test the encoder's own classifier
     config.object_classification = options
     return config

@@ -198,7 +198,7 @@ def test_the_report_at_once(tmp_path):
 def test_workdir_of_another_run_is_refused(tmp_path):
     WorkDir(tmp_path, {"a": {"b": 1}}).finish({})
     WorkDir(tmp_path, {"a": {"b": 1}}).finish({})
-    with pytest.raises(jaxpart.JaxpartError, match=r"a\.b: 1 there, 2 now"):
+    with pytest.raises(jaxpart.JaxpartError, match=r"a\.b: 1 then, 2 now"):
         WorkDir(tmp_path, {"a": {"b": 2}})
     assert parse_json((tmp_path / "config.json").read_text()) == {"a": {"b": 1}}
     (tmp_path / "file").write_text("")

@@ -135,7 +135,7 @@ def test_checkpoint_of_another_structure_is_refused(tmp_path):
     checkpointer = Checkpointer(tmp_path)
     checkpointer.save(1, fresh(), {})
     checkpointer.wait()
-    with pytest.raises(JaxpartError, match=r"cannot be read .*delete it to start anew"):
+    with pytest.raises(JaxpartError, match=r"cannot be read .*delete it to start over"):
         Checkpointer(tmp_path).restore({"weight": devices.replicate(jnp.zeros(5))})
 
 

@@ -151,7 +151,9 @@ def top1(value, low=None, high=None):
 
 
 RESULTS = [patches(100), encoded(0.4931)]
-NOT_KNOWN = "no config.json beside it: whether it was run as the paper's is not known"
+NOT_KNOWN = (
+    "no config.json beside it, so it is unknown whether it was run with the paper's settings"
+)
 
 
 def test_two_results(compare, tmp_path):
@@ -225,7 +227,9 @@ def test_the_papers_figures(compare, tmp_path):
     assert [found[name]["b"] for name in names[:3]] == [0.493, 0.415, 0.938]
     assert [row["agrees"] for row in found.values()] == ["tolerance", "tolerance", None, None]
     assert "2 results DIFFER" in printed
-    said = "not beside the paper's: lip/segmentation/paper/mIoU (4 of 30 462 training images)"
+    said = (
+        "not comparable with the paper's: lip/segmentation/paper/mIoU (4 of 30 462 training images)"
+    )
     assert report["notes"] == [said, NOT_KNOWN]
     assert said in printed
     wide = results(tmp_path / "a", [*rows, top1(0.9, 0.88, 0.9376)])
@@ -257,7 +261,10 @@ def test_a_run_unlike_the_papers_is_told(compare, tmp_path):
     config.encoder.precision = "bfloat16"
     (run / "config.json").write_text(config.to_json_best_effort())
     (said,) = compare("results", run, "paper")[1]["notes"]
-    assert "retrieval was not run as the paper's: retrieval.exclude_self = True (paper: " in said
+    assert (
+        "retrieval was not run with the paper's settings: retrieval.exclude_self = True (paper: "
+        in said
+    )
     assert "encoder.precision = bfloat16" in said
 
 

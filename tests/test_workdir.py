@@ -112,7 +112,7 @@ def test_a_folder_belongs_to_its_encoder_and_data_wherever_they_lie(tmp_path):
     WorkDir(tmp_path, moved).belongs_to(
         "the encoder", "0123456789abcdef"
     )  # refusing changed nothing
-    with pytest.raises(JaxpartError, match=r"data\.seed: 0 there, 1 now"):
+    with pytest.raises(JaxpartError, match=r"data\.seed: 0 then, 1 now"):
         WorkDir(tmp_path, moved | {"data": {"root": "b", "seed": 1}})
 
 

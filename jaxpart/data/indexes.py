@@ -1,4 +1,4 @@
-"""What takes long to read or to draw, kept in the user's cache beside features."""
+"""Caches what is slow to read or to draw in the user's cache, beside features."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from jaxpart.data.source import Annotation, Source
 from jaxpart.io.files import moved_into_place, user_cache
 
 _FORMAT = 1
-"""Changes where what is kept, or a rule by which it is made, does."""
+"""To be raised when the cached content, or a rule that makes it, changes."""
 _FEW, _BLOCK = 8, 4096
-"""Images that an expected size is taken from, and what a file takes at least on most disks."""
+"""Number of images to estimate sizes from, and the least that a file takes on most disks."""
 _DIGEST = 32
 """Bytes of the SHA-256 that a file begins with, of the rest."""
 
@@ -28,10 +28,10 @@ _DIGEST = 32
 def kept_annotations(key: str, read: Callable[[], Iterable[Annotation]]) -> AnnotationTable:
     """The annotations that a key stands for: from the cache, else read and kept there.
 
-    A file that is damaged is read anew, and a cache that cannot be written is done without.
+    Damaged files are replaced; a cache that cannot be written is not used.
 
     Args:
-      key: A text that is another wherever an annotation is.
+      key: A text that differs whenever an annotation does.
       read: Reads them all.
 
     Raises:
@@ -49,7 +49,7 @@ def kept_document(key: str, read: Callable[[], Any]) -> Any:
 def kept_labels(source: Source, index: int, draw: Callable[[], Labels]) -> Labels:
     """The label map of an image that is read from files, kept as `kept_annotations` keeps annotations.
 
-    It is drawn anew where the data set's version, or the size or time of a file, is another.
+    It is drawn again when the data set's version, or the size or time of a file, has changed.
 
     Args:
       source: The data set.

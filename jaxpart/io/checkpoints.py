@@ -172,7 +172,7 @@ class Checkpointer:
         Raises:
           JaxpartError: The checkpoint is damaged, or of another structure.
         """
-        with self._errors_told("read", "delete it to start anew"):
+        with self._errors_told("read", "delete it to start over"):
             if (step := self._last_step()) is None:
                 return None
             with on_this_machine(self._folder / str(step)) as folder:
@@ -183,7 +183,7 @@ class Checkpointer:
             leaves, structure = jax.tree.flatten(like)
             found = [arrays[name] for name in sorted(arrays)]
             if [(x.shape, x.dtype) for x in found] != [(x.shape, x.dtype) for x in leaves]:
-                raise ValueError("it is of another training")
+                raise ValueError("it belongs to another training")
             placed = [devices.put_like(*pair) for pair in zip(found, leaves, strict=True)]
         return step, jax.tree.unflatten(structure, placed), about["place"]
 

@@ -109,7 +109,7 @@ def _fault(file: RemoteFile, path: pathlib.Path) -> str:
 
 @contextlib.contextmanager
 def _alone(part: pathlib.Path, progress: Progress) -> Iterator[None]:
-    """Holds the lock of the part; removes it if it is empty in the end."""
+    """Holds the lock of the part; afterwards removes the part if it is empty."""
     while True:
         with part.open("ab") as file:
             try:
@@ -189,7 +189,7 @@ def _extent(response: HTTPResponse, start: int, url: str) -> tuple[int, int]:
     """(offset of the response, size of the whole file); servers may send the whole file again."""
     length = response.headers.get("Content-Length", "")
     if not length.isdigit():
-        raise JaxpartError(f"{url} sends no length, so a complete download could not be recognised")
+        raise JaxpartError(f"{url} sends no length, so it cannot be told when it is complete")
     if response.status == 206:
         span = response.headers.get("Content-Range", "")
         if not span.startswith(f"bytes {start}-"):

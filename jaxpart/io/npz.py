@@ -1,4 +1,4 @@
-"""Reading of .npz files with their checksums, which `numpy.load` skips: it stops before a member's end."""
+"""Reads .npz files with their checksums, which `numpy.load` skips: it stops before a member's end."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _google() -> ObjectStore:
 
 
 def _amazon() -> ObjectStore:
-    import s3fs  # noqa: F401  fsspec imports it too, but tells another reason if it is missing
+    import s3fs  # noqa: F401  fsspec imports it too, but gives another reason if it is missing
     from botocore import exceptions
 
     def status(error: Exception) -> int | None:

@@ -1,4 +1,4 @@
-"""Reading of the user's text and JSON files, in UTF-8 or UTF-16 with any line ends; writing of CSV."""
+"""Reads the user's text and JSON files, in UTF-8 or UTF-16 with any line ends; writes CSV."""
 
 from __future__ import annotations
 

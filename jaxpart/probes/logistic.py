@@ -35,7 +35,7 @@ def logistic_regression(
       labels: Their classes, from 0.
       test: Features of the test items.
       strength: Of the regularisation.
-      advance: Is told how many more are done.
+      advance: Called with the number of iterations just done.
     """
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     deviation = np.where(deviation > 0, deviation, 1)

@@ -37,7 +37,7 @@ def nearest_neighbours(
       test: Features of the test items.
       k: Number of neighbours; all, if there are fewer training items.
       temperature: Of the weights.
-      advance: Is told how many more test items are done.
+      advance: Called with the number of test items just done.
 
     Raises:
       JaxpartError: k is less than 1.

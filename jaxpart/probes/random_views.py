@@ -88,7 +88,7 @@ def shared_parts(sizes: Iterable[int]) -> dict[int, int]:
 class ViewBatches(Batches):
     """A sweep's batches of encoded views.
 
-    An epoch is as many whole batches as the data set has, and the next goes on where it ends, so that no
+    An epoch is as many whole batches as the data set has, and the next continues where it ends, so that no
     image is left out for good.
 
     Attributes:

@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tables-only",
         action="store_true",
-        help="what results.json holds: needs neither encoders nor data",
+        help="only what results.json holds: needs neither encoders nor data",
     )
     parser.add_argument(
         "--quick",
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--encoder",
         metavar="ENCODER",
-        help="whose pictures: a converted folder, a method with a bundled small encoder "
+        help="the encoder of --pictures: a converted folder, a method with a bundled small encoder "
         "(ibot), or timm:NAME",
     )
     limits = Limits()

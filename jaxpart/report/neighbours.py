@@ -48,7 +48,7 @@ def nearest_patches(
         start = min(begin, total - queries)  # the last block overlaps, so that all have one shape
         found = jax.device_get(search(rows[start : start + queries]))
         own = found[1] == np.arange(start, start + queries)[:, None]
-        own[~own.any(axis=1), -1] = True  # as similar ones stand before it: the last one goes
+        own[~own.any(axis=1), -1] = True  # equally similar ones come before it: drop the last
         index[start : start + queries] = found[1][~own].reshape(queries, count)
         similarity[start : start + queries] = found[0][~own].reshape(queries, count)
     return index, similarity

@@ -137,7 +137,7 @@ def _read(path: pathlib.Path) -> Run:
         encoder["name"], encoder["trained"] = str(encoder["name"]), encoder["trained"]
     except (KeyError, TypeError, ValueError):
         raise JaxpartError(
-            f"{path / 'results.json'} has no encoder; it is not one of jaxpart.main's"
+            f"{path / 'results.json'} has no encoder; it was not written by jaxpart.main"
         ) from None
     return Run(
         path=path,

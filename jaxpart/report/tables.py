@@ -163,7 +163,7 @@ _OTHERS = (
 def paper_tables(runs: Sequence[Run]) -> list[Table]:
     """The paper's tables, with a row for each of its methods, run or not.
 
-    Runs of other weights than the paper's follow below, without its numbers. Runs on data of another
+    Runs with other weights than the paper's follow below, without its numbers. Runs on data of another
     size than the paper's are shown without its numbers for that data.
     """
     return [_paper_table(layout, runs) for layout in LAYOUTS]
@@ -308,7 +308,9 @@ def cell_of(row: Row | None, theirs: float | None) -> Cell:
 def _notes(run: Run, task: str) -> list[str]:
     differing = [] if run.caveat else differences(run.config, task)
     notes = (
-        [f"{run.label} was not run as the paper's: {', '.join(differing)}."] if differing else []
+        [f"{run.label} was not run with the paper's settings: {', '.join(differing)}."]
+        if differing
+        else []
     )
     return notes + _rules(run, task)
 

@@ -186,7 +186,7 @@ def check_config(config: Any) -> None:
         if task not in config:
             raise JaxpartError(
                 f"this configuration has no fields for the task {task!r}; choose from "
-                f"{', '.join(name for name in TASKS if name in config)}, or take another --config"
+                f"{', '.join(name for name in TASKS if name in config)}, or use another --config"
             )
     folder = path_of(config.features.folder or ".")
     if folder.exists() and not folder.is_dir():

@@ -60,14 +60,14 @@ def differences(config: Mapping[str, Any], task: str) -> list[str]:
             elif ours[name] != value:
                 changes.append(f"{name} = {ours[name]} (paper: {value})")
     if missing:
-        changes.append(f"of an older jaxpart, without {', '.join(missing)}")
+        changes.append(f"written by an older jaxpart, without {', '.join(missing)}")
     exact = theirs["encoder"]["precision"]
     precision = (config.get("encoder") or {}).get("precision", exact)
     if precision != exact:
         changes.append(f"encoder.precision = {precision} (paper: float32)")
     if method == "mae" and task in ("retrieval", "classification"):
         order = (config.get("encoder") or {}).get("patch_order", "kept")
-        how = "anew in every pass" if order == "kept" else "anew in every pass, not once per image"
+        how = "drawn again in every pass" + (", not once per image" if order != "kept" else "")
         changes.append(f"encoder.patch_order = {order} (paper: permuted, {how})")
     precision = (config.get("features") or {}).get("precision", "float32")
     if precision != "float32" and task != "segmentation":

@@ -1,4 +1,4 @@
-"""What a run shows while it works: bars on a terminal, and elsewhere a line a minute."""
+"""The progress of a run: bars on a terminal, otherwise a line a minute."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Progress:
         """Finds out whether standard error is a terminal.
 
         Args:
-          shown: False for processes beside the main one, which are silent.
+          shown: False for processes other than the main one, which are silent.
           clock: Returns the time in seconds.
         """
         self._clock = clock
         self._console = rich.console.Console(stderr=True, highlight=False, quiet=not shown)
 
     def say(self, line: str) -> None:
-        """Prints a line: something that was left out, or that decides what a result means."""
+        """Prints a line about something that was left out or that affects what a result means."""
         self._console.print(line, markup=False, soft_wrap=True)
 
     def say_once(self, lines: Iterable[str]) -> None:
-        """Prints those of the lines that this process has not printed yet."""
+        """Prints the lines that this process has not printed yet."""
         for line in lines:
             if line not in self._said and not self._console.quiet:
                 self._said.add(line)
@@ -44,9 +44,9 @@ class Progress:
     def bar(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
         """Yields a function that takes the number of items done since its last call.
 
-        A terminal shows how many are done, how many a second, and how long the others take. Where
-        `total` is None, since nobody can tell, it shows the time so far, and nothing in the end.
-        Elsewhere a line is printed every minute, if there is a total.
+        A terminal shows the number done, the rate and the remaining time. If `total` is None (unknown), it
+        shows the elapsed time, and clears the line at the end. Without a terminal, a line is printed
+        every minute, if there is a total.
         """
         if not self._console.is_terminal or self._console.quiet:
             yield self._lines(what, total)
@@ -75,7 +75,7 @@ class Progress:
             done, now = done + count, self._clock()
             if total is None or done >= total or now - since < _SECONDS_PER_LINE:
                 return
-            # By the last minute: a resumed run begins with all that it did before.
+            # By the last minute only: a resumed run begins with everything done before.
             left = (total - done) * (now - since) / max(1, done - before)
             self.say(f"{what}: {done:,} of {total:,}, about {duration(left)} left")
             before, since = done, now
@@ -84,7 +84,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """About how long: "40 seconds", "8 minutes", "2.5 hours".
+    """An approximate duration in words: "40 seconds", "8 minutes", "2.5 hours".
 
     Args:
       seconds: How long.

@@ -56,7 +56,7 @@ def interval(row: Row | None) -> str:
 def encoder_name(encoder: Mapping[str, Any]) -> str:
     """An encoder's title from its entry in results.json: name, precision, weights, and so on."""
     trained = (
-        "" if encoder["trained"] else " (UNTRAINED, random weights: says nothing of the method)"
+        "" if encoder["trained"] else " (UNTRAINED, random weights: says nothing about the method)"
     )
     precision = f" in {encoder['precision']}" if "precision" in encoder else ""
     said = []

@@ -223,7 +223,7 @@ class WorkDir:
             return
         changes = config_changes(read_json(file, "name another --workdir"), config)
         if changes:
-            shown = "; ".join(f"{k}: {old} there, {new} now" for k, (old, new) in changes[:5])
+            shown = "; ".join(f"{k}: {old} then, {new} now" for k, (old, new) in changes[:5])
             raise JaxpartError(
                 f"{self.path} belongs to a run with another configuration ({shown}); name another "
                 f"--workdir"
@@ -251,7 +251,7 @@ class WorkDir:
         if not self._writes:
             return
         entry = {"time": round(time.time(), 3), **fields}
-        entry = json.loads(to_json(entry, indent=None))  # NaN is null there
+        entry = json.loads(to_json(entry, indent=None))  # NaN becomes null
         line = to_json({**entry, _SUM: _crc(entry)}, indent=None)
         self._measured[what] = line
         if self._metrics is None:

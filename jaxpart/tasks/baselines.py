@@ -1,7 +1,7 @@
 """Baselines of part retrieval and classification without a trained encoder: chance, and pixels.
 
-On the same patches as the encoder. Pixels are means over 12 × 12 cells (`jaxpart.features.pixels`), in
-colour (432 values) or grey (mean of red, green and blue); "mean_colour" is the mean of the patch. For
+They use the same patches as the encoder. Pixels are means over 12 × 12 cells (`jaxpart.features.pixels`),
+in colour (432 values) or grey (mean of red, green and blue); "mean_colour" is the mean of the patch. For
 retrieval they are centred by subtracting their mean over the patches; for classification they are the
 features of a logistic regression. An encoder that is not better shows no part-awareness.
 """

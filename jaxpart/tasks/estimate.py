@@ -1,4 +1,4 @@
-"""What a run takes, told before it begins: images to encode, bytes of cache, and minutes."""
+"""Estimates what a run takes before it begins: images to encode, bytes of cache, and minutes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from jaxpart.runs.progress import Progress, duration
 from jaxpart.tasks.plans import Need, Pass, Plan, names_by_kind
 
 _MANY = 20_000
-"""Images from which on a run says what it takes."""
+"""Runs that encode at least this many images announce what they take."""
 
 _PROBE = 8
 """Images per device that an encoder is timed on: a ViT-B takes a third of a second for one on a CPU."""
 
 _READ = 1e9
-"""Bytes a second of features that do not stay in memory, see docs/performance.md."""
+"""Bytes read per second of features that do not stay in memory, see docs/performance.md."""
 
 
 class Estimate(NamedTuple):
-    """What a plan takes, beside those before it.
+    """What a plan takes in addition to those before it.
 
     Attributes:
       what: Data set and task.
@@ -57,10 +57,10 @@ def estimate(plans: Sequence[Plan], options: Any, progress: Progress) -> list[Es
     Args:
       plans: In the order in which they are carried out.
       options: The configuration's `features`.
-      progress: Is told of damaged files of the cache.
+      progress: Reports damaged files of the cache.
 
     Raises:
-      JaxpartError: The features fit neither on the disk nor, where they stay there, in memory.
+      JaxpartError: The features do not fit where they are kept, on the disk or in memory.
     """
     names = names_by_kind(plans)
     planned: dict[Hashable, set[str]] = collections.defaultdict(set)
@@ -88,7 +88,7 @@ def estimate(plans: Sequence[Plan], options: Any, progress: Progress) -> list[Es
 
 
 def announce(plans: Sequence[Plan], options: Any, progress: Progress) -> None:
-    """Says what plans take if it is much, and refuses what does not fit: see `estimate`."""
+    """Announces what plans take if it is much; raises if it does not fit, see `estimate`."""
     found = estimate(plans, options, progress)
     if sum(one.images for one in found) >= _MANY:
         for line in lines(found):
@@ -115,8 +115,8 @@ def lines(estimates: Iterable[Estimate]) -> list[str]:
         )
     return [
         *said,
-        f"in all {size_text(bytes_)} and about {duration(total)}, by the time that encoders take for a few "
-        "images; what heads compute comes on top",
+        f"in all {size_text(bytes_)} and about {duration(total)}, estimated by timing encoders on a few "
+        "images; training the heads takes extra time",
     ]
 
 
@@ -147,9 +147,9 @@ def _read(plan: Plan, options: Any) -> int:
 
 
 def _check_room(estimates: Sequence[Estimate], options: Any, mode: str) -> None:
-    """Refuses features that do not fit into the cache of a mode, and says which options would."""
+    """Raises `JaxpartError` if features do not fit into the cache, naming options that would help."""
     each = [one.stored for one in estimates]
-    needed = max(each, default=0) if mode == "off" else sum(each)  # let go after each task
+    needed = max(each, default=0) if mode == "off" else sum(each)  # freed after each task
     disk = open_cache("disk", options.folder)
     memory, free = memory_limit(), disk.free_bytes()
     room = free if mode == "disk" else memory

@@ -50,7 +50,7 @@ class Need:
 
 
 class Pass(NamedTuple):
-    """Images that a plan encodes for itself, beside its needs.
+    """Images that a plan encodes itself, in addition to its needs.
 
     Attributes:
       encoder: The frozen encoder.
@@ -80,7 +80,7 @@ class Plan:
     needs: Mapping[str, Need] = dataclasses.field(default_factory=dict, kw_only=True)
 
     def passes(self) -> Iterator[Pass]:
-        """What `rows` encodes beside `needs`."""
+        """What `rows` encodes in addition to `needs`."""
         yield from ()
 
     def epochs(self) -> Mapping[str, int]:

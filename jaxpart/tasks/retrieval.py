@@ -66,7 +66,7 @@ def plan(
       source: The data set.
       selection: Its parts.
       config: The whole configuration, of which `retrieval` has `representations`, `exclude_self` and
-        `untrained`; see `need_patches` too.
+        `untrained`; see also `need_patches`.
       progress: Shows the progress.
 
     Raises:

@@ -194,11 +194,13 @@ def _facts(path: str | pathlib.Path, label: str) -> Facts:
 def _not_as_published(facts: Facts, figures: Mapping[Key, float]) -> list[str]:
     """How a run differs from the paper's, task by task."""
     if not facts.config:
-        return ["no config.json beside it: whether it was run as the paper's is not known"]
+        return [
+            "no config.json beside it, so it is unknown whether it was run with the paper's settings"
+        ]
     tasks = dict.fromkeys(key.task for key in figures)
     by_task = {task: differences(facts.config, task) for task in tasks}
     return [
-        f"{task} was not run as the paper's: {', '.join(differing)}"
+        f"{task} was not run with the paper's settings: {', '.join(differing)}"
         for task, differing in by_task.items()
         if differing
     ]
@@ -248,7 +250,7 @@ def _of_paper(
     values = paper_values(method, ours)
     incomparable = {key: difference for key in values if (difference := data_differs(rows, key))}
     notes = [
-        f"not beside the paper's: {key.name} ({difference})"
+        f"not comparable with the paper's: {key.name} ({difference})"
         for key, difference in incomparable.items()
     ]
     comparable = {key: value for key, value in values.items() if key not in incomparable}

@@ -119,7 +119,10 @@ def test_what_the_papers_figures_are_of(tmp_path):
     assert row_of(retrieval, "MAE").caveat == said
     assert not row_of(retrieval, "MAE").apart
     assert row_of(retrieval, "MAE").cells[0].paper == 28.5
-    assert "encoder.patch_order = kept (paper: permuted, anew in every pass)" in retrieval.notes[1]
+    assert (
+        "encoder.patch_order = kept (paper: permuted, drawn again in every pass)"
+        in retrieval.notes[1]
+    )
     assert f"MAE ({said})" in formats.markdown(retrieval)
     assert "which DeiT file" in row_of(retrieval, "DeiT").caveat
     segmented = table_of(paper_tables(runs), "table4_part_segmentation")
@@ -137,10 +140,10 @@ def test_departures_from_the_papers_configuration_are_told(tmp_path):
     write_json(folder / "config.json", config)
     tables = paper_tables(read_runs([folder]))
     (note,) = table_of(tables, "table3_part_classification").notes[1:]
-    assert "of an older jaxpart, without classification.linear.drop_last" in note
+    assert "written by an older jaxpart, without classification.linear.drop_last" in note
     (note,) = table_of(tables, "table3_part_retrieval").notes[1:]
     assert note == (
-        "iBOT was not run as the paper's: retrieval.exclude_self = True (paper: False), "
+        "iBOT was not run with the paper's settings: retrieval.exclude_self = True (paper: False), "
         "encoder.precision = bfloat16 (paper: float32)."
     )
 
@@ -163,7 +166,7 @@ def test_an_older_segmentation_is_told_apart(tmp_path):
     del config["segmentation"]["resize"]
     (folder / "config.json").write_text(json.dumps(config))
     (note,) = table_of(paper_tables(read_runs([folder])), SEGMENTATION).notes[1:]
-    assert "of an older jaxpart, without segmentation.resize" in note
+    assert "written by an older jaxpart, without segmentation.resize" in note
 
 
 def test_other_data_and_several_runs(tmp_path):

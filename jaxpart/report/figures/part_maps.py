@@ -85,9 +85,9 @@ def _picture(
     data = next(iter(maps)).data
     return Picture(
         file_name(f"part_maps_{data}", run.label),
-        f"{run.label}: clusters of patch tokens on test images of {data}, by each method those of the "
-        "block whose NMI with keypoints is highest. One colour is one part in all images of a row; pale: "
-        "background.",
+        f"{run.label}: clusters of patch tokens on test images of {data}, for each method those of "
+        "the block whose NMI with keypoints is highest. One colour is one part in all images of a row; "
+        "pale: background.",
         figure,
     )
 

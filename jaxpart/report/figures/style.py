@@ -85,7 +85,7 @@ def house_style() -> AbstractContextManager[None]:
 
 
 def write_figure(figure: Figure, path: pathlib.Path, dpi: int) -> None:
-    """Writes a figure, in the style that holds, as its name ends: .png or .svg.
+    """Writes a figure in the current style as .png or .svg, by the suffix of its path.
 
     Raises:
       JaxpartError: It cannot be written.
@@ -141,7 +141,7 @@ def file_name(what: str, label: str) -> str:
 
     Args:
       what: The kind of figure.
-      label: The label of its run, say, of any length and content.
+      label: Usually the label of its run; any text.
     """
     stem = re.sub(r"\W+", "_", f"{what}_{label}").strip("_")
     if len(stem) <= _LONGEST and re.fullmatch(r"[A-Za-z0-9 ,]+( \([A-Za-z0-9]+\))?", label):

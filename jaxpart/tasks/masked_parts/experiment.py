@@ -169,7 +169,7 @@ def _vectors(
     predictor = Predictor(frozen[0], predictor.config, frozen[1])
     whole, random = draw_masks(regions.touched, seed)
     other = other_images(regions, seed)
-    order = np.argsort(whole.sum(axis=1), kind="stable")  # one program serves neighbours
+    order = np.argsort(whole.sum(axis=1), kind="stable")  # neighbours share one compiled program
     share = order[devices.my_share(len(order))]
     size = min(_CHUNK, len(order))  # one shape in all processes
     rows: dict[str, dict[str, np.ndarray]] = {}

@@ -66,7 +66,7 @@ from jaxpart.training import fit
 __all__ = ["Segmentation", "SegmentationPlan", "check", "plans", "rules", "section"]
 
 INCONTEXT = "incontext"
-"""The head in rows of segmentation without training."""
+"""The head in rows of in-context segmentation, which is not trained."""
 
 
 def check(config: Any) -> None:

@@ -39,15 +39,15 @@ def survey(data: SegmentationSet, progress: Progress) -> None:
 def _kept_labels(
     source: Source, data: SegmentationSet, scale: tuple[int, int], progress: Progress
 ) -> list[int]:
-    """Every value in the label maps of a split, kept in the user's cache once all is found to be right."""
+    """Every value in the label maps of a split, cached for the user once all are found valid."""
 
     def look() -> list[int]:
         if kept := expected_bytes(source):
             progress.say(
-                f"{data.name} ({source.info.split}): its label maps are kept in {user_cache()}, about "
+                f"{data.name} ({source.info.split}): its label maps are cached in {user_cache()}, about "
                 f"{size_text(kept)}"
             )
-        with progress.bar(f"{data.name}: looking at labels", len(source)) as advance:
+        with progress.bar(f"{data.name}: checking labels", len(source)) as advance:
             return sorted(_labels(source, data, scale, advance))
 
     checked = f"labels {data.kind} {len(data.labels)} {scale}"
