@@ -13,7 +13,6 @@ from convert import decoders
 from convert.architecture import read_config
 from convert.arrays import Entry, match
 from convert.family import Family, Ignore, Layout
-from convert.names import Names
 from convert.options import Options
 from convert.places import BESIDE, Flat, Network, find_network, flat_arrays
 from jaxpart.encoders.architecture import ViTConfig
@@ -127,8 +126,7 @@ def _with_tokens(layout: Layout, options: Options) -> Layout:
         for theirs in (f"{name}_token", f"{name}_tokens", name):
             if layout.names.ours(theirs) is None:
                 lines.append(f"{theirs} prefix_tokens:{name}")
-    names = Names(layout.names.table, layout.names.before, layout.names.flax) + "\n".join(lines)
-    return dataclasses.replace(layout, names=names) if lines else layout
+    return dataclasses.replace(layout, names=layout.names + "\n".join(lines)) if lines else layout
 
 
 def _by_the_user(network: Network, options: Options) -> Iterator[tuple[str, str]]:

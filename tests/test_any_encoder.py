@@ -19,6 +19,7 @@ from jaxpart.export.__main__ import main as export
 from jaxpart.features.table import read_table
 from jaxpart.runs.rows import select
 from jaxpart.tasks.fitting import fitted
+from jaxpart.verify.features import read_features
 
 SIDE = 32
 SMALL = {
@@ -395,3 +396,12 @@ def test_a_damaged_file_of_features(tmp_path):
             read_table(tmp_path / name, side=32)
     with pytest.raises(JaxpartError, match="there is no file"):
         read_table(tmp_path / "absent.npz", side=32)
+    misnamed = tmp_path / "misnamed.safetensors"
+    with misnamed.open("wb") as file:
+        np.savez(file, x=np.eye(2))
+    for read in (lambda path: read_table(path, side=32), read_features):
+        with pytest.raises(JaxpartError, match="is not a safetensors file"):
+            read(misnamed)
+    save_file({"x": np.eye(2)}, misnamed, {"ids": "["})
+    with pytest.raises(JaxpartError, match=r"\(ids\) is damaged .*; write it again"):
+        read_table(misnamed, side=32)

@@ -29,7 +29,6 @@ from jaxpart.encoders.precision import REFERENCE
 from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.files import on_disk
 from jaxpart.io.npz import read_npz
-from jaxpart.io.text import decode_json
 
 _IDS = "ids"
 _NOT_FEATURES = ("labels", "label", "metadata")
@@ -182,15 +181,12 @@ def _texts(path: pathlib.Path, found: Any) -> list[str]:
 
 
 def _safetensors(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
-    from safetensors import safe_open
-
-    from jaxpart.io.tensor_files import open_checkpoint
+    from jaxpart.io.tensor_files import metadata_ids, open_checkpoint
 
     arrays = open_checkpoint(path).contents
-    with safe_open(path, "numpy") as file:
-        text = (file.metadata() or {}).get(_IDS, "null")
-    ids = decode_json(text.encode(), f"{path} ({_IDS})", "write it again")
-    return _texts(path, ids), {k: a for k, a in arrays.items() if k not in _NOT_FEATURES}
+    return _texts(path, metadata_ids(path)), {
+        k: a for k, a in arrays.items() if k not in _NOT_FEATURES
+    }
 
 
 def _npz(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:

@@ -20,6 +20,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxpart.errors import JaxpartError, shown
+from jaxpart.io.text import decode_json
 from jaxpart.io.unpickler import RestrictedUnpickler
 
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -174,6 +175,22 @@ def _read_safetensors(path: pathlib.Path) -> Checkpoint:
     order = {name: i for i, name in enumerate(header)}
     ordered = sorted(contents, key=lambda name: order[name])
     return Checkpoint(path, {name: contents[name] for name in ordered}, (mapped,), whole.size)
+
+
+def metadata_ids(path: pathlib.Path) -> Any:
+    """The JSON value of "ids" in the metadata of a safetensors file; None if there is none.
+
+    Raises:
+      JaxpartError: It is not a safetensors file, or the ids are not JSON.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            text = (file.metadata() or {}).get("ids", "null")
+    except SafetensorError as error:
+        raise JaxpartError(f"{path} is not a safetensors file ({error}); write it again") from error
+    return decode_json(text.encode(), f"{path} (ids)", "write it again")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,8 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.tensor_files import flatten, open_checkpoint
-from jaxpart.io.text import decode_json
+from jaxpart.io.tensor_files import flatten, metadata_ids, open_checkpoint
 from jaxpart.runs.table import Section, sections_text
 from jaxpart.verify.comparing import TOLERANCE, cosines
 
@@ -220,11 +219,7 @@ def _array_of(path: pathlib.Path) -> np.ndarray:
 def _ids(path: pathlib.Path, contents: Any) -> list[str] | None:
     ids = contents.get("ids") if isinstance(contents, dict) else None
     if ids is None and path.suffix == ".safetensors":
-        from safetensors import safe_open
-
-        with safe_open(path, "numpy") as file:
-            text = (file.metadata() or {}).get("ids")
-        ids = decode_json(text.encode(), f"{path} (ids)", "write it again") if text else None
+        ids = metadata_ids(path)
     return None if ids is None else [str(name) for name in np.asarray(ids).reshape(-1).tolist()]
 
 
