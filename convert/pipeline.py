@@ -7,7 +7,7 @@ import dataclasses
 import importlib.metadata
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from jaxpart.encoders import positions
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import write_encoder
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, listed, shown
 from jaxpart.io.files import path_of, remove_left, write_folder
 from jaxpart.io.tensor_files import Checkpoint, open_checkpoint, shard_of
 from jaxpart.pretraining.decoders import write_decoder
@@ -184,10 +184,8 @@ def _other_heads(plan: Plan) -> str:
     return f"; {', '.join(others)}" if others else ""
 
 
-def _some(names: Any) -> str:
-    listed = [shown(str(name), 40) for name in names]
-    more = f" and {len(listed) - 4} more" if len(listed) > 4 else ""
-    return ", ".join(listed[:4]) + more
+def _some(names: Iterable[str]) -> str:
+    return listed((shown(name, 40) for name in names), 4)
 
 
 def _mapping(plan: Plan) -> list[str]:

@@ -17,7 +17,7 @@ from convert import releases
 from convert.download import download_release
 from convert.options import Options
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, first_line, shown
 from jaxpart.io.text import decode_json
 
 _HUB = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::([\w./-]+))?")
@@ -196,7 +196,7 @@ def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:
             "GatedRepoError": "accept its licence first, and log in with `hf auth login`",
             "RevisionNotFoundError": f"it has no revision {revision}",
             "LocalEntryNotFoundError": "the hub cannot be reached; check the network connection",
-        }.get(type(error).__name__, (str(error).splitlines() or [type(error).__name__])[0])
+        }.get(type(error).__name__, first_line(error))
         raise JaxpartError(f"{shown(text)} cannot be downloaded: {shown(reason, 150)}") from None
 
 

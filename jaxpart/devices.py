@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Int, Num
 
 from jaxpart.cpu import pages
 from jaxpart.cpu.memory import memory_limit
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.files import user_cache
 from jaxpart.ring import in_ring
 
@@ -64,8 +64,9 @@ def start(
         elif _launched():
             jax.distributed.initialize()
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise JaxpartError(f"the processes of the run cannot connect ({reason})") from error
+        raise JaxpartError(
+            f"the processes of the run cannot connect ({first_line(error)[:200]})"
+        ) from error
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache() / "xla"))
         # By default programs that compile in under a second, a third of the time, are not cached.

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxpart import devices, terminal
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, listed
 from jaxpart.io.checkpoints import Checkpointer
 
 State = TypeVar("State")
@@ -152,8 +152,7 @@ def _agreed(number: int, stop: bool, due: bool) -> tuple[bool, bool]:
 
 def _check_finite(loss: np.ndarray, number: int, ids: tuple[str, ...]) -> None:
     if not np.isfinite(loss).all():
-        shown = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
         raise JaxpartError(
-            f"the loss is {np.asarray(loss).tolist()} at step {number}, on the items {shown}: "
+            f"the loss is {np.asarray(loss).tolist()} at step {number}, on the items {listed(ids, 8)}: "
             "lower the learning rate or check these items"
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from jaxpart.data.parts import no_patches, part_patches, unseen_parts
 from jaxpart.data.sets import DataSet, same_parts, selected_parts
 from jaxpart.data.source import DatasetInfo, Source
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, listed
 
 _SHOWN = 10
 
@@ -52,7 +52,7 @@ def unseen_labels(info: DatasetInfo, values_of: Mapping[str, set[int]]) -> Itera
             if label and label not in values
         ]
         if 0 < len(names) < len(info.mask_names[kind]) - 1:  # none at all is a fault
-            yield f"{info.name} ({info.split}): no pixel of {_some(names)}"
+            yield f"{info.name} ({info.split}): no pixel of {listed(names, _SHOWN)}"
 
 
 def _patches(entry: DataSet, source: Source, root: str) -> Iterator[str]:
@@ -62,7 +62,7 @@ def _patches(entry: DataSet, source: Source, root: str) -> Iterator[str]:
     if not patches:
         raise JaxpartError(no_patches(source, selection))
     none = unseen_parts(patches, selection)
-    without = f"; none of {_some(none)}" if none else ""
+    without = f"; none of {listed(none, _SHOWN)}" if none else ""
     yield f"{source.info.name} ({source.info.split}): {len(patches)} part patches{without}"
 
 
@@ -92,9 +92,4 @@ def _classes(first: Source, other: Source) -> Iterator[str]:
             if label in others and label not in mine
         ]
         if names:
-            yield f"{source.info.name} ({source.info.split}): no image of {_some(names)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+            yield f"{source.info.name} ({source.info.split}): no image of {listed(names, _SHOWN)}"

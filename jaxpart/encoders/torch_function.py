@@ -16,7 +16,7 @@ import numpy as np
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.function import FunctionEncoder
 from jaxpart.encoders.loading import digest_of
-from jaxpart.errors import JaxpartError, first_line
+from jaxpart.errors import JaxpartError, first_line, listed
 from jaxpart.io.tensor_files import flatten, open_checkpoint
 
 RANDOM = "random"
@@ -321,10 +321,9 @@ def fill(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:
         if key in weights and weights[key].shape != tuple(value.shape)
     ]
     if missing or wrong:
-        shown = [*(f"{key} is missing" for key in missing), *wrong]
-        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+        faults = [*(f"{key} is missing" for key in missing), *wrong]
         raise JaxpartError(
-            f"the checkpoint's weights do not fit {name}: {'; '.join(shown[:5])}{more}; name another model"
+            f"the checkpoint's weights do not fit {name}: {listed(faults, 5, '; ')}; name another model"
         )
     module.load_state_dict(
         {

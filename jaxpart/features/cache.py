@@ -32,7 +32,7 @@ import numpy as np
 
 from jaxpart.data.indexes import kept_document
 from jaxpart.devices import is_main
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.files import in_bucket, moved_into_place, path_of, remove_left, user_cache
 
 FORMAT = "2"
@@ -205,7 +205,7 @@ class _Files:
                 if (again := self._copied_again(path)) is not None:
                     shards.append(again)
                     continue
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+                reason = first_line(error)[:120]
                 complaints.append(
                     f"cached features {path} are damaged ({reason}): recomputing them"
                 )

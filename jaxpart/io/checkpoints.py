@@ -19,7 +19,7 @@ from flax import traverse_util
 from jax.typing import ArrayLike
 
 from jaxpart import devices
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.files import (
     folder_moved_into_place,
     on_this_machine,
@@ -242,4 +242,4 @@ def _sums(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 def _reason(error: Exception) -> str:
     told = error.strerror if isinstance(error, OSError) else None
-    return told or (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return told or first_line(error)[:200]

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, first_line
 
 CHECKSUM = "checksum"
 """Field of a JSON document with the SHA-256 of all other fields."""
@@ -370,5 +370,5 @@ def write_folder(out: pathlib.Path, write: Callable[[pathlib.Path], None]) -> No
         with folder_moved_into_place(out) as folder:
             write(folder)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise JaxpartError(f"{out} cannot be written: {reason}") from error

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import load_encoder, read_about
+from jaxpart.encoders.torch_function import library
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import path_of
 from jaxpart.runs.progress import Progress
@@ -198,18 +199,15 @@ def verify_encoder(
         "encoder": {"folder": str(folder), "name": encoder.name, "digest": encoder.digest},
         "reference": reference,
         "images": list(files),
-        "versions": {"jax": jax.__version__, "torch": _torch_version()},
+        "versions": {
+            "jax": jax.__version__,
+            "torch": library("torch", "comparing with PyTorch").__version__,
+        },
     }
     granted = taken_for_granted(
         encoder, (trained_at[0], trained_at[1]), stated, reference_takes_grid=takes_grid(reference)
     )
     return EncoderReport(about, tolerance, reports, granted)
-
-
-def _torch_version() -> str:
-    import torch
-
-    return torch.__version__
 
 
 def _check_source(checkpoint: pathlib.Path, folder: pathlib.Path, source: Mapping[str, Any]) -> str:

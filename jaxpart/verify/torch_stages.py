@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, first_line
 from jaxpart.verify.stages import OUTPUTS, Stages
 
 _BLOCKS = ("blocks", "encoder.layer", "encoder.layers", "resblocks", "layers", "layer")
@@ -79,9 +79,8 @@ def run_reference(
             returned = module(inputs, **options)
     except Exception as error:  # a foreign module may raise anything
         height, width = images.shape[1:3]
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise JaxpartError(
-            f"the reference cannot be run on images of {height} × {width}: {reason}"
+            f"the reference cannot be run on images of {height} × {width}: {first_line(error)}"
         ) from error
     finally:
         for hook in hooks:

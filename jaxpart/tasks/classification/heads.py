@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Bool, Int
 
 from jaxpart.encoders.frozen import FrozenEncoder
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, listed
 from jaxpart.features.extract import Features
 from jaxpart.features.representations import check_representations
 from jaxpart.io.checkpoints import Checkpointer
@@ -354,9 +354,7 @@ def learnable(
 
 def _some(names: Sequence[str], chosen: Bool[np.ndarray, " class"]) -> str:
     """The first chosen names, and the number of others."""
-    listed = [name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen]
-    more = f" and {len(listed) - 5} more" if listed[5:] else ""
-    return (", ".join(listed[:5]) + more) or "no class"
+    return listed(itertools.compress(names, chosen), 5) or "no class"
 
 
 def classification_section(title: str, task: str, rows: Sequence[Row]) -> Section:
