@@ -148,7 +148,7 @@ def test_wrong_input_is_told(rundir, tmp_path, capsys, monkeypatch):
         rundir, out, "--format", "parquet", "--representations", "tokens"
     )
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert "parquet files need pyarrow" in told(rundir, out, "--format", "parquet")
+    assert "--format parquet needs pyarrow" in told(rundir, out, "--format", "parquet")
     assert not out.exists()
     (tmp_path / "old").mkdir()
     (tmp_path / "old/config.json").write_text('{"tasks": ["retrieval"]}')

@@ -318,6 +318,13 @@ def resize_shorter(
     return image if target == image.size else image.resize(target, how)
 
 
+def as_png(pixels: UInt8[np.ndarray, "height width *channels"]) -> bytes:
+    """Encodes an RGB image, or labels in grey, as an 8-bit PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    return file.getvalue()
+
+
 def center_crop(image: Image.Image, size: int) -> Pixels:
     """The central `size` × `size` pixels of an image at least as large, as torchvision's `CenterCrop`."""
     width, height = image.size

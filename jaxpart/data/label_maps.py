@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from jaxpart.data.folders import file_sizes, fingerprint, list_pairs, read_file
-from jaxpart.data.images import decode_indices
+from jaxpart.data.images import as_png, decode_indices
 from jaxpart.data.indexes import kept_labels
 from jaxpart.data.layouts import Layout
 from jaxpart.data.listed_images import ListedImages
@@ -123,16 +121,9 @@ def encoded(record: Record) -> Record:
 def mask_files(record: Record) -> dict[str, bytes]:
     """The label maps of a record as PNG files."""
     return {
-        kind: encode_labels(mask) if isinstance(mask, np.ndarray) else mask
+        kind: as_png(mask) if isinstance(mask, np.ndarray) else mask
         for kind, mask in record.masks.items()
     }
-
-
-def encode_labels(labels: Labels) -> bytes:
-    """Encodes labels as an 8-bit grey PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(labels).save(file, "png")
-    return file.getvalue()
 
 
 def decoded(data: bytes, name: str, renumbered: Sequence[int] | None = None) -> Labels:

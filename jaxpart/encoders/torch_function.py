@@ -17,28 +17,11 @@ from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.function import FunctionEncoder
 from jaxpart.encoders.loading import digest_of
 from jaxpart.errors import JaxpartError, first_line, listed
+from jaxpart.io.modules import library
 from jaxpart.io.tensor_files import flatten, open_checkpoint
 
 RANDOM = "random"
 """Stands for random weights instead of a file."""
-
-
-def library(name: str, what: str) -> Any:
-    """Imports a library that is not a dependency of jaxpart.
-
-    Args:
-      name: Its name for import and pip.
-      what: What needs it, to begin the error message.
-
-    Raises:
-      JaxpartError: It is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise JaxpartError(
-            f"{what} needs {name} here, and it is not part of jaxpart: pip install {name} ({error})"
-        ) from error
 
 
 class TorchFunction:

@@ -12,6 +12,7 @@ from jaxtyping import Int
 
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import replacing, write_safetensors
+from jaxpart.io.modules import library
 
 FORMATS = ("safetensors", "npz", "parquet")
 
@@ -29,7 +30,7 @@ def check_format(kind: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
     if kind not in FORMATS:
         raise JaxpartError(f"there is no format {kind!r}; choose from {', '.join(FORMATS)}")
     if kind == "parquet":
-        _pyarrow()
+        library("pyarrow", "--format parquet")
         for name, shape in shapes.items():
             if len(shape) != 1:
                 raise JaxpartError(
@@ -84,7 +85,7 @@ def _write_parquet(
     ids: Sequence[str],
     texts: Mapping[str, str],
 ) -> None:
-    arrow = _pyarrow()
+    import pyarrow as arrow
     from pyarrow import parquet
 
     columns = {"id": arrow.array(list(ids), arrow.string()), "label": arrow.array(labels)}
@@ -93,14 +94,3 @@ def _write_parquet(
         columns[name] = arrow.FixedSizeListArray.from_arrays(values, array.shape[1])
     table = arrow.table(columns)
     parquet.write_table(table.replace_schema_metadata(dict(texts)), path)
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise JaxpartError(
-            "parquet files need pyarrow, which is not part of jaxpart: pip install pyarrow, or choose "
-            "--format safetensors or npz"
-        ) from error
-    return pyarrow

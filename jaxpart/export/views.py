@@ -12,16 +12,13 @@ What you make of them goes into one file by their ids, which --config.encoder.fe
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from PIL import Image
-
 from jaxpart.config import part_config
-from jaxpart.data.images import Pixels
+from jaxpart.data.images import as_png
 from jaxpart.errors import JaxpartError
 from jaxpart.export.tables import VIEWS, LabelledView, find_views
 from jaxpart.features.table import item_id
@@ -104,15 +101,9 @@ def _pictures(
             for pixels in view.view.read(numbers):
                 if isinstance(pixels, JaxpartError):
                     raise pixels
-                yield _png(pixels)
+                yield as_png(pixels)
                 advance(1)
             start += len(numbers)
-
-
-def _png(pixels: Pixels) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def _records(path: pathlib.Path, records: Iterator[bytes]) -> None:

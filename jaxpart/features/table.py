@@ -28,6 +28,7 @@ from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.precision import REFERENCE
 from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.files import on_disk
+from jaxpart.io.modules import library
 from jaxpart.io.npz import read_npz
 
 _IDS = "ids"
@@ -197,12 +198,9 @@ def _npz(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
 
 
 def _parquet(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise JaxpartError(
-            f"{path} needs pyarrow, which is not part of jaxpart: pip install pyarrow"
-        ) from error
+    library("pyarrow", str(path))
+    from pyarrow import parquet
+
     try:
         table = parquet.read_table(path)
         columns = {name: table.column(name) for name in table.column_names}

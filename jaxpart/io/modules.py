@@ -1,4 +1,4 @@
-"""Python modules and files that users name on a command line."""
+"""Python modules: files that users name on a command line, and optional libraries."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import os
 import pathlib
 import sys
 from types import ModuleType
+from typing import Any
+
+from jaxpart.errors import JaxpartError
 
 
 def run_file(path: pathlib.Path) -> ModuleType:
@@ -42,3 +45,21 @@ def module_of(name: str) -> ModuleType:
         return run_file(path)
     finally:
         sys.path.pop(0)
+
+
+def library(name: str, what: str) -> Any:
+    """Imports a library that is not a dependency of jaxpart.
+
+    Args:
+      name: Its name for import and pip.
+      what: What needs it, to begin the error message.
+
+    Raises:
+      JaxpartError: It is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise JaxpartError(
+            f"{what} needs {name}, which is not part of jaxpart: pip install {name} ({error})"
+        ) from error

@@ -13,9 +13,9 @@ import numpy as np
 
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.loading import load_encoder, read_about
-from jaxpart.encoders.torch_function import library
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import path_of
+from jaxpart.io.modules import library
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.table import Section, sections_text
 from jaxpart.verify.comparing import TOLERANCE, Difference, compare
@@ -199,10 +199,7 @@ def verify_encoder(
         "encoder": {"folder": str(folder), "name": encoder.name, "digest": encoder.digest},
         "reference": reference,
         "images": list(files),
-        "versions": {
-            "jax": jax.__version__,
-            "torch": library("torch", "comparing with PyTorch").__version__,
-        },
+        "versions": {"jax": jax.__version__, "torch": library("torch", reference).__version__},
     }
     granted = taken_for_granted(
         encoder, (trained_at[0], trained_at[1]), stated, reference_takes_grid=takes_grid(reference)

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxpart.encoders.torch_function import fill, library
+from jaxpart.encoders.torch_function import fill
 from jaxpart.errors import JaxpartError, first_line
+from jaxpart.io.modules import library
 from jaxpart.io.tensor_files import flatten, open_checkpoint
 from jaxpart.verify.torch_stages import OTHER_NETWORKS
 

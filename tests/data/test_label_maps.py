@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxpart.data.label_maps import LabelMaps, decoded, encode_labels
+from jaxpart.data.images import as_png
+from jaxpart.data.label_maps import LabelMaps, decoded
 from jaxpart.errors import JaxpartError
 
 LABELS = layouts.label_map(3)
@@ -56,7 +57,7 @@ def test_8_bit_grey_keeps_its_bytes(tmp_path):
     pairs = [("a.jpg", "grey.png"), ("a.jpg", "palette.png")]
     source = LabelMaps("mine", "train", tmp_path, pairs, "part", ("background", "a", "b", "c"))
     grey, palette = (source[i].masks["part"] for i in range(2))
-    assert grey == encode_labels(LABELS) == data
+    assert grey == as_png(LABELS) == data
     np.testing.assert_array_equal(palette, LABELS)
 
 
