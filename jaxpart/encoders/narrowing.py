@@ -10,13 +10,13 @@ whatever its rank, so features from several machines are consistent; a Cholesky 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import jax
 import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
+from jaxpart import devices
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.projectors import ProjectorConfig
@@ -25,8 +25,6 @@ from jaxpart.encoders.weights import variables_of
 
 _BN_EPSILON = 1e-5
 """Epsilon of the projectors' BatchNorm, which a variance of 1 − epsilon turns into the identity."""
-
-_Weights = Mapping[str, Float[np.ndarray, "..."]]
 
 
 def narrowed(encoder: FrozenEncoder) -> FrozenEncoder:
@@ -75,7 +73,10 @@ def narrowed(encoder: FrozenEncoder) -> FrozenEncoder:
     graph, state = nnx.split(abstract_vit(architecture))
     for name, leaf in variables_of(state).items():
         own = arrays[name][...]
-        leaf.set_value(_placed_like(own, made[name]) if name in made else own)
+        if name in made:
+            new = made[name].astype(np.float32)
+            own = devices.put_like(new, own) if isinstance(own, jax.Array) else new
+        leaf.set_value(own)
     return dataclasses.replace(encoder, vit=nnx.merge(graph, state))
 
 
@@ -94,11 +95,3 @@ def _root(rows: Float[np.ndarray, "row channel"]) -> Float[np.ndarray, "row row"
     """The symmetric root of the Gram matrix of rows, of any rank."""
     values, vectors = np.linalg.eigh(rows @ rows.T)
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-
-
-def _placed_like(other: jax.Array | np.ndarray, array: np.ndarray) -> jax.Array | np.ndarray:
-    """An array as float32, on the devices that hold another, replicated one."""
-    array = array.astype(np.float32)
-    if not isinstance(other, jax.Array):
-        return array
-    return jax.make_array_from_callback(array.shape, other.sharding, lambda index: array[index])
