@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxpart.data.sets.ade20k_object import OBJECTS
+from jaxpart.data.sets.pf_pascal import CLASSES as VOC_CLASSES
 
 _ADE20K = """
     787878 b47878 06e6e6 503232 04c803 787850 8c8c8c cc05ff e6e6e6 04fa07 e005ff ebff07
@@ -33,11 +34,6 @@ _LIP = """
     800000 ff0000 005500 aa0033 ff5500 000055 0077dd 555500 005555 553300 345680 008000
     0000ff 33aadd 00ffff 55ffaa aaff55 ffff00 ffaa00
 """
-_VOC = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
-    "tvmonitor",
-)  # fmt: skip
 _GOLDEN = 0.618034
 Colours = UInt8[np.ndarray, "classes 3"]
 
@@ -86,7 +82,7 @@ PUBLISHED: dict[str, Callable[[Sequence[str]], Colours]] = {
     "ade20k_object": lambda classes: _listed(_ADE20K)[[label - 1 for label in OBJECTS]],
     "lip": lambda classes: _listed(_LIP),
     "pascal_object": lambda classes: np.array(
-        [voc_colour(_VOC.index(name) + 1) for name in classes], np.uint8
+        [voc_colour(VOC_CLASSES.index(name) + 1) for name in classes], np.uint8
     ),
 }
 """The colours of the classes of each data set that has published ones."""
