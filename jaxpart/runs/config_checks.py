@@ -232,25 +232,24 @@ def _check_encoder(encoder: Any) -> None:
         )
 
 
+_NEEDED = {
+    "segmentation": ("sets", "readouts"),
+    "correspondence": ("sets", "alphas"),
+    "unsupervised_parts": ("methods", "parts"),
+    "retrieval": ("representations",),
+    "layers": ("tokens",),
+}
+
+
 def _needed(config: Any) -> Iterator[str]:
     """The fields that must not be empty for a configuration's tasks."""
     if "encoders" in config:
         yield "encoders"
     if set(config.tasks) - {"segmentation", "correspondence"}:
         yield "data.sets"
-    if "segmentation" in config.tasks:
-        yield "segmentation.sets"
-        yield "segmentation.readouts"
-    if "correspondence" in config.tasks:
-        yield "correspondence.sets"
-        yield "correspondence.alphas"
-    if "unsupervised_parts" in config.tasks:
-        yield "unsupervised_parts.methods"
-        yield "unsupervised_parts.parts"
-    if "retrieval" in config.tasks:
-        yield "retrieval.representations"
-    if "layers" in config.tasks:
-        yield "layers.tokens"
+    for task, fields in _NEEDED.items():
+        if task in config.tasks:
+            yield from (f"{task}.{field}" for field in fields)
     for task in _CLASSIFICATIONS:
         if task in config.tasks:
             options = config[task]
