@@ -5,9 +5,8 @@ r"""The paper's comparison in miniature: seven small encoders, all tasks, one ta
 measures the seven encoders bundled with jaxpart on the bundled data set; under 10 minutes on 2 cores.
 A study that was ended goes on with the encoder it was at, if --workdir names its folder.
 
-    python -m jaxpart.main --config configs/study.py --config.seeds=3
-
-adds the stored results of two more pretrainings of each method, so that every figure has an interval.
+The package stores the results of one pretraining of each method. Where those of several are stored
+(`python -m jaxpart.study collect`), --config.seeds=N adds the others, and figures have intervals over them.
 Any encoders can be compared, by method, by folder, or by a folder that holds several:
 
     python -m jaxpart.main --config configs/study.py \

@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from jaxpart.errors import JaxpartError
 
-CRITTERS_VERSION = 1
-"""On which the small encoders that come with jaxpart were trained; 2 is what only parts can solve."""
+CRITTERS_VERSION = 2
+"""On which the small encoders that come with jaxpart were trained; in 1, colours identify parts."""
 
 CRITTERS = {"num_images": 600, "image_size": 96, "version": CRITTERS_VERSION}
 """The fields of `data` that only critters have, with their values by default."""

@@ -67,7 +67,7 @@ MEANINGS: Mapping[str, str] = {
     "data.seed": "critters: seed of the animals; also of the examples in a report",
     "data.num_images": "critters: images of each split",
     "data.image_size": "critters: side of an image",
-    "data.version": "critters: 1, on which the small encoders were trained; 2: without shortcuts",
+    "data.version": "critters: 2, whose parts only shapes tell; 1: with a shortcut by colours",
     "features.cache": "where to cache features: on disk for all runs, in memory for this run, or off",
     "features.folder": "folder of the cache; empty: jaxpart/features in the user's cache folder",
     "features.precision": "bfloat16 halves the size and rounds to 3 digits",

@@ -1,9 +1,8 @@
 """Controls of critters: how well pixels, an untrained encoder, and encoders trained on labels do.
 
-`python -m jaxpart.data check critters --version 2 --baselines` prints them beside the requirements of
-version 2: pixels and an untrained encoder must find next to no parts, and an encoder trained with part
-labels nearly all; an encoder trained with kinds must recognise them from the whole critter, but not from
-one part.
+`python -m jaxpart.data check critters --baselines` prints them beside the requirements of version 2: pixels
+and an untrained encoder must find next to no parts, and an encoder trained with part labels nearly all; an
+encoder trained with kinds must recognise them from the whole critter, but not from one part.
 """
 
 from __future__ import annotations

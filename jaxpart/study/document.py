@@ -40,10 +40,11 @@ python -m jaxpart.study write docs/study.md                              # this 
 ```
 
 `python -m jaxpart.main --config configs/study.py --config.seeds=N` measures the bundled encoders again and
-adds the stored results of the other seeds.
+adds the stored results of the other seeds, as far as there are any.
 
 The study shows how these seven objectives, trained on the same images with the same small ViT, differ on
-drawn images. It does not reproduce the paper's figures, which are for ViT-B/16 on ImageNet-1k."""
+drawn images. It does not reproduce the paper's figures, which are for ViT-B/16 on ImageNet-1k; why some of
+its claims may fail here is said in [](pretraining.md#how-the-miniature-differs-from-the-paper)."""
 
 
 def document(study: Study) -> str:
@@ -80,8 +81,9 @@ def _setting(study: Study) -> str:
     return (
         "## Setup\n\n"
         f"- Data: {', '.join(data.get('sets', ()))}, {data.get('num_images')} training and as many test "
-        f"images of {data.get('image_size')} pixels, version {data.get('version')}, seed {data.get('seed')}; "
-        "drawn by jaxpart, by rules that were fixed before any of these encoders was trained on them.\n"
+        f"images of {data.get('image_size')} pixels, version {data.get('version')}, seed "
+        f"{data.get('seed')}; drawn by jaxpart, by rules that were fixed before any of these encoders was "
+        "trained on them.\n"
         "- The test split shares no image with training or pretraining. Heads are trained on features of "
         "fixed views; accuracies are for the best epoch on the test set, as in the paper.\n"
         f"- Intervals: {interval_note(study.entries)}. The paper's tables have none."

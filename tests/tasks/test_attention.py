@@ -46,10 +46,11 @@ def last_block(config, encoder):
 def test_it_is_what_the_weights_say(measured):
     config, encoder, rows, folder = measured
     far, asking, annotations, selection = last_block(config, encoder)
+    last = f"block{encoder.config.depth - 1}"
     for head in range(4):
-        row = find_row(rows, "critters", "attention", "distance", f"head{head}", "block5")
+        row = find_row(rows, "critters", "attention", "distance", f"head{head}", last)
         assert row.value == pytest.approx(far[:, head].mean(), abs=1e-6)
-    row = find_row(rows, "critters", "attention", "distance", representation="block5")
+    row = find_row(rows, "critters", "attention", "distance", representation=last)
     assert row.value == pytest.approx(far.mean(), abs=1e-6)
     for part, name in selection.parts.items():
         own, where = {}, {}
@@ -65,7 +66,7 @@ def test_it_is_what_the_weights_say(measured):
         other = {number: asking[number, :, where[after[number]]] for number in seen}
         head = np.mean([own[n] - other[n] for n in seen[::2]], axis=0).argmax()
         for metric, values in (("affinity", own), (attention.ELSEWHERE, other)):
-            (row,) = select(rows, metric=metric, representation="block5", group=name)
+            (row,) = select(rows, metric=metric, representation=last, group=name)
             assert row.head == f"head{head}"
             assert row.value == pytest.approx(
                 np.mean([values[n][head] for n in seen[1::2]]), abs=1e-6

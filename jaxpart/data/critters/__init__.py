@@ -50,7 +50,7 @@ class Critters:
         *,
         image_size: int = 96,
         seed: int = 0,
-        version: int = 1,
+        version: int = 2,
     ) -> None:
         """Draws nothing yet.
 

@@ -161,7 +161,7 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
     if not by_title:
         yield (
             "curves over blocks: skipped, no run measured single blocks; name them, as in "
-            "--config.retrieval.representations=\"('block0/embedding','block5/embedding')\""
+            "--config.retrieval.representations=\"('block0/embedding','block3/embedding')\""
         )
         return
     figure, axes = panels(
