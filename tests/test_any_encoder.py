@@ -355,7 +355,7 @@ def test_features_computed_elsewhere(items, tmp_path):
             table, tasks=("retrieval", "classification"), options=options, shown=False
         )
         (ap,) = select(rows, task="retrieval", metric="AP", representation="pca", group="")
-        assert 0.3 < ap.value < 0.6
+        assert 0.26 < ap.value < 0.3  # chance is 0.255
         assert select(rows, task="classification", representation="pca")
     with pytest.raises(JaxpartError, match=r"lacks \d+ of \d+ items of critters \(patch eval\)"):
         jaxpart.evaluate(table, options={"data.num_images": 601}, shown=False)

@@ -24,9 +24,11 @@ from fork_server import ForkServer
 from safetensors.numpy import load_file, save_file
 from tiny_folders import tiny_folder
 
+from jaxpart.encoders.loading import random_encoder
+from jaxpart.encoders.saving import save_encoder
+from jaxpart.encoders.small import small_config
 from jaxpart.io.checkpoints import load_arrays
 from jaxpart.runs.rows import by_key, read_rows
-from jaxpart.zoo import shipped_folder
 
 pytestmark = pytest.mark.slow
 
@@ -338,12 +340,15 @@ def test_a_disk_that_is_full_where_no_python_writes(name, fork_server, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["features", "weights", "views"])
-def test_an_export_on_a_bad_disk(kind, fork_server, tmp_path):
+def test_an_export_on_a_bad_disk(kind, fork_server, tmp_path, tmp_path_factory):
     """One sentence, and no file that is not whole."""
+    linear = dataclasses.replace(small_config("mae"), stem="patch")  # as timm's layout has it
+    folder = tmp_path_factory.mktemp("encoder") / "mae"
+    save_encoder(random_encoder("mae", linear), folder)
     run = fork_server.calm("features")[0] / "run"
     arguments = {
         "features": (str(run), "out", "--cache=off", "--views=parts_test"),
-        "weights": ("weights", str(shipped_folder("mae")), "out/x.safetensors", "--layout=timm"),
+        "weights": ("weights", str(folder), "out/x.safetensors", "--layout=timm"),
         "views": ("views", "out", "--data=critters", "--views=parts_test"),
     }[kind]
     one = Killed("export", arguments, 0)

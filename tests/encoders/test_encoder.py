@@ -35,10 +35,19 @@ def test_outputs(method):
     np.testing.assert_allclose(out["tokens"][:, 1:].mean(axis=1), out["embedding"], atol=1e-6)
     np.testing.assert_array_equal(out["tokens"][:, 0], out["cls_token"])
     assert ("projection" in out) == (encoder.config.projector is not None)
-    assert ("prediction" in out) == (method == "mocov3")
     assert ("patch_projection" in out) == (method == "ibot")
     assert not encoder.trained
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(out))
+
+
+def test_a_predictor_s_output_is_the_prediction():
+    config = small_config("mocov3")
+    projector = dataclasses.replace(config.projector, predictor=32)
+    assert "prediction" not in random_encoder("mocov3", config)(IMAGES)
+    encoder = random_encoder("mocov3", dataclasses.replace(config, projector=projector))
+    out = encoder(IMAGES, blocks=True)
+    assert [layer.shape for layer in out["predictor"]] == [(2, 32), (2, 64)]
+    np.testing.assert_array_equal(out["prediction"], out["predictor"][-1])
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def test_it_is_what_the_weights_say(measured):
 
 
 def test_uniform_attention_and_the_table(measured):
-    rows = measured[2]
+    _, encoder, rows, _ = measured
     uniform = find_row(rows, "critters", "attention", "distance", "baseline", "uniform").value
     cells = np.stack(np.divmod(np.arange(64), 8), axis=1) / 8
     assert uniform == pytest.approx(
@@ -88,7 +88,7 @@ def test_uniform_attention_and_the_table(measured):
     shown = attention.section(rows).rows
     assert [cells[0] for cells in shown] == [
         "critters, uniform",
-        *(f"critters, block{block}" for block in range(6)),
+        *(f"critters, block{block}" for block in range(encoder.config.depth)),
     ]
     assert shown[-1][-1].startswith("eye ")
 

@@ -1,5 +1,7 @@
 """Semantic correspondence against the published evaluators (golden/protocol/correspondence)."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from carried_out import QUIET, carried_out
@@ -9,8 +11,10 @@ from jaxpart.config import correspondence_config
 from jaxpart.data.pairs import PairSet
 from jaxpart.data.sets.pairs import open_pairs
 from jaxpart.data.squares import resized, square_view
+from jaxpart.encoders import small
 from jaxpart.encoders.configured import configured_encoder
 from jaxpart.encoders.encoder import with_stride
+from jaxpart.encoders.loading import random_encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.features.representations import represent
 from jaxpart.metrics.pck import interchangeable, pck, pck_intervals
@@ -409,9 +413,9 @@ def test_confusions():
 
 
 @pytest.mark.slow
-def test_overlapping_patches(measured):
+def test_overlapping_patches():
     """By plain loops: a stride of half a patch, and the points of the denser grid."""
-    encoder = measured[0]
+    encoder = random_encoder("ibot", dataclasses.replace(small.small_config("ibot"), stem="patch"))
     config = small_config(stride=4, representations=("block3/tokens",))
     rows = carried_out(experiment, encoder, config)
     dense = with_stride(encoder, 4)

@@ -77,7 +77,7 @@ def test_task(rows):
     # Where a critter stands tells of its parts, as long as they stand alike.
     for metric in ("NMI", "ARI", "FG-NMI"):
         row = find_row(rows, "critters", "unsupervised_parts", metric, "kmeans@4", "same_position")
-        assert row.value > 0.15
+        assert row.value > 0.1
     shown = experiment.section(rows).rows
     assert [cells[0] for cells in shown[:2]] == [
         "critters, kmeans@4, same position",
