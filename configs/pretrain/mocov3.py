@@ -29,7 +29,7 @@ def _critters() -> ConfigDict:
     _shared(config)
     config.batch_size = 128
     config.optimizer.lr = 2e-3
-    # In a thousand steps a predictor, or a slow teacher, costs more than it brings (docs/pretraining.md).
+    # A slow teacher, or a predictor, which the small encoder lacks, needs more steps (docs/pretraining.md).
     config.objective.momentum = 0.5
     return config
 

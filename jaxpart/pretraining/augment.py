@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxpart.encoders.families import IMAGENET_MEAN
-from jaxpart.pretraining.crops import Image, blend, grayscale
+from jaxpart.pretraining.crops import Image, blend, grayscale, sampled
 
 _TONES = (
     "identity",
@@ -127,11 +127,7 @@ def _warp(image: Image, which: Array, signed: Array) -> Image:
     source_x = middle_x + cos * dx - sin * dy + shear_x * y + move_x
     source_y = middle_y + sin * dx + cos * dy + shear_y * x + move_y
     mean = jnp.asarray(IMAGENET_MEAN)
-
-    def sample(channel: Array) -> Array:
-        return jax.scipy.ndimage.map_coordinates(channel, [source_y, source_x], order=1)
-
-    moved = jax.vmap(sample, in_axes=-1, out_axes=-1)(image - mean) + mean
+    moved = sampled(image - mean, source_y, source_x, "constant") + mean
     return jnp.where(which >= 0, moved, image)
 
 

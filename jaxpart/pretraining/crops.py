@@ -190,13 +190,18 @@ def turn(image: Image, angle: Array) -> Image:
     middle_y, middle_x = ((side - 1) / 2 for side in image.shape[:2])
     y, x = jnp.meshgrid(*(jnp.arange(side) for side in image.shape[:2]), indexing="ij")
     sin, cos = jnp.sin(angle), jnp.cos(angle)
-    source = [
-        middle_y + cos * (y - middle_y) + sin * (x - middle_x),
-        middle_x - sin * (y - middle_y) + cos * (x - middle_x),
-    ]
+    source_y = middle_y + cos * (y - middle_y) + sin * (x - middle_x)
+    source_x = middle_x - sin * (y - middle_y) + cos * (x - middle_x)
+    return sampled(image, source_y, source_x, "mirror")
+
+
+def sampled(
+    image: Image, y: Float[Array, "rows columns"], x: Float[Array, "rows columns"], outside: str
+) -> Float[Array, "rows columns 3"]:
+    """The bilinear values of an image at points; `outside` is a mode of SciPy's `map_coordinates`."""
 
     def sample(channel: Array) -> Array:
-        return jax.scipy.ndimage.map_coordinates(channel, source, order=1, mode="mirror")
+        return jax.scipy.ndimage.map_coordinates(channel, [y, x], order=1, mode=outside)
 
     return jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from jaxpart.config import CRITTERS_VERSION
 from jaxpart.data.critters import scene as first
 from jaxpart.data.critters.second import scene as second
 from jaxpart.data.critters.species import MASK_PARTS, NAMES, PARTS
@@ -50,7 +51,7 @@ class Critters:
         *,
         image_size: int = 96,
         seed: int = 0,
-        version: int = 2,
+        version: int = CRITTERS_VERSION,
     ) -> None:
         """Draws nothing yet.
 
