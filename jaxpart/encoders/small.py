@@ -19,7 +19,7 @@ _BODY: dict[str, Any] = {
 }
 
 _DIFFERENCES: dict[str, dict[str, Any]] = {
-    "deit": {"projector": ProjectorConfig("classifier", out=24)},
+    "deit": {"pooled_norm": True, "projector": ProjectorConfig("classifier", out=24)},
     "mocov3": {
         "positions": "sincos",
         "position_resize": "sincos_wh",

@@ -50,7 +50,10 @@ class Deit(Objective):
             mixed, images, targets, mixup=given.mixup, cutmix=given.cutmix
         )
         tokens = encode(vit, images, drop_path=self.drop_path(drop))
-        logits = vit.projector([tokens[:, 0]], tokens[:, 1:])["projection"]
+        head, patches = tokens[:, 0], tokens[:, 1:]
+        if self.encoder.pooled_norm:
+            head = vit.pooled_norm(patches.mean(axis=1))
+        logits = vit.projector([head], patches)["projection"]
         right = jnp.argmax(logits, axis=1) == jnp.argmax(targets, axis=1)
         return Outcome(soft_cross_entropy(logits, targets), {"accuracy": right.mean()}, {})
 

@@ -278,10 +278,10 @@ def architecture(config: Any) -> tuple[ViTConfig, DecoderConfig | None]:
         projector = dataclasses.replace(encoder.projector, **_fields(config.projector))
         encoder = dataclasses.replace(encoder, projector=projector)
     encoder = dataclasses.replace(encoder, **_fields(config.encoder))
-    if encoder.pooled_norm:
+    if encoder.pooled_norm and config.method != "deit":
         raise JaxpartError(
-            "config.encoder.pooled_norm is True, but pretraining trains the projector on the cls token, "
-            "not on pooled patches; leave it False"
+            f"config.encoder.pooled_norm is True, but {config.method} trains the projector on the cls "
+            f"token, not on pooled patches; leave it False"
         )
     given = _fields(config.decoder)
     if not given:
