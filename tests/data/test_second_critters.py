@@ -29,7 +29,7 @@ def digests(critters):
 def test_picture_is_pinned_and_of_its_version_seed_and_split():
     """So that a change of the data set is seen, and told in its version."""
     critters = made("test", 30)
-    assert critters.info.version == "2-96-0"
+    assert critters.info.version == "2.1-96-0"
     assert critters.annotation(29).keypoints.xy[:2].round(2).tolist() == PLACES
     assert hashlib.sha256(critters.draw(29).image).hexdigest()[:16] == PICTURE
     others = [Critters("test", version=1), made("test", seed=1), made("train"), made("pretrain")]
@@ -44,6 +44,8 @@ def test_no_part_tells_the_kind_and_four_parts_do():
         assert shared == {shape: len(NAMES) // 3 for shape in range(3)}
     for a, b in itertools.combinations(words.values(), 2):
         assert sum(a[part] == b[part] for part in MASK_PARTS) <= 3
+    largest = [tuple(word[part] for part in ("head", "wing", "body")) for word in words.values()]
+    assert len(set(largest)) == len(NAMES)
 
 
 def test_shapes_of_a_part_differ():

@@ -26,6 +26,8 @@ PRETRAINING_KINDS = 22
 """Version 2: the split "pretrain" has only the first 22 kinds."""
 
 _DRAWERS: dict[int, Any] = {1: first, 2: second}
+_REVISIONS = {1: "1", 2: "2.1"}
+"""Part of the identity that features are cached under; 2.1 gave the kinds of version 2 another code."""
 _SPLITS = {1: ("train", "test"), 2: ("train", "test", "pretrain")}
 _SIZES = (32, 1024)
 
@@ -89,7 +91,7 @@ class Critters:
         self.info = DatasetInfo(
             name="critters",
             split=split,
-            version=f"{version}-{image_size}-{seed}",
+            version=f"{_REVISIONS[version]}-{image_size}-{seed}",
             part_names=dict(enumerate(PARTS, 1)),
             class_names=NAMES,
             mask_names={"part": ("background", *MASK_PARTS), "object": ("background", *NAMES)},
