@@ -98,7 +98,7 @@ def test_a_check_lists_all_and_goes_on(tmp_path):
 
 
 def test_repeated_ids():
-    assert repeated(["a", "b", "a"]) == ["the id a comes 2 times"]
+    assert repeated(["a", "b", "a"]) == ["the id a appears 2 times"]
 
 
 def label_folder(root, *maps, names=("beak", "wing", "tail")):

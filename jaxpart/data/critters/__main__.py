@@ -37,7 +37,7 @@ def sheet(version: int) -> Image.Image:
     patches = part_patches(critters, CRITTER_PARTS)
     for part in CRITTER_PARTS.parts:
         chosen = [patch for patch in patches if patch.part == part][:columns]
-        pixels = [found for _, found in read_patches(critters, chosen, size=_PATCH)]
+        pixels = [result for _, result in read_patches(critters, chosen, size=_PATCH)]
         rows.append(np.concatenate([p for p in pixels if isinstance(p, np.ndarray)], axis=1))
     return Image.fromarray(np.concatenate(rows))
 
