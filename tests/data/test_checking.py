@@ -165,7 +165,7 @@ def test_splits_with_other_lists_are_a_fault(tmp_path):
         label_folder(tmp_path / split, layouts.label_map(3), names=names)
     sources = {split: part_folder(tmp_path, split) for split in ("train", "test")}
     (fault,) = compare_splits(SETS["part_folder"], sources, str(tmp_path))[1]
-    assert "train and test have different labels of mask 'part' or another order" in fault
+    assert "train and test have different labels of mask 'part', or order them" in fault
 
 
 def test_classes_that_one_split_lacks_are_said(tmp_path):
