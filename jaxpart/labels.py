@@ -37,9 +37,9 @@ def check_labels(
         )
     if labels.dtype.kind == "u" and labels.size and labels.max() < classes:
         return  # the common case: one pass
-    wrong = (labels != IGNORE) & ((labels < 0) | (labels >= classes))
-    if wrong.any():
-        values = ", ".join(map(str, np.unique(labels[wrong])[:5]))
+    invalid = (labels != IGNORE) & ((labels < 0) | (labels >= classes))
+    if invalid.any():
+        values = ", ".join(map(str, np.unique(labels[invalid])[:5]))
         raise JaxpartError(
             f"{where}: the label map holds {values}, but {classes} classes allow 0 to "
             f"{classes - 1}, and {IGNORE} for ignored pixels; check the data set's class list."

@@ -90,9 +90,9 @@ def _mask(value: Any) -> Mask:
 def _polygon(numbers: Any) -> Outline:
     if not isinstance(numbers, list):
         raise ValueError(f"holds {shown(repr(numbers))}, which is not a polygon")
-    wrong = [number for number in numbers if type(number) not in (int, float)]
-    if wrong:
-        raise ValueError(f"holds {shown(repr(wrong[0]))}, which is not a number")
+    non_numbers = [number for number in numbers if type(number) not in (int, float)]
+    if non_numbers:
+        raise ValueError(f"holds {shown(repr(non_numbers[0]))}, which is not a number")
     if len(numbers) % 2:
         raise ValueError(
             f"holds a polygon of {len(numbers)} numbers, which are not pairs of x and y"

@@ -158,8 +158,8 @@ def list_folders(folder: pathlib.Path) -> list[str]:
 
 def _is_loop(folder: pathlib.Path, link: str) -> bool:
     """Whether a link in a folder points to the folder or one above it."""
-    inside = pathlib.Path(os.path.realpath(folder))
-    return pathlib.Path(os.path.realpath(link)) in (inside, *inside.parents)
+    resolved = pathlib.Path(os.path.realpath(folder))
+    return pathlib.Path(os.path.realpath(link)) in (resolved, *resolved.parents)
 
 
 def walk_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[str]:

@@ -261,8 +261,8 @@ def _header(image: Image.Image) -> Header:
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF data are ignored
         orientation = 1
-    known = isinstance(orientation, int) and 1 <= orientation <= 8
-    return Header(*image.size, image.mode, orientation if known else 1, 1)
+    is_valid = isinstance(orientation, int) and 1 <= orientation <= 8
+    return Header(*image.size, image.mode, orientation if is_valid else 1, 1)
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:

@@ -183,8 +183,8 @@ class Prepared:
         about = read_about(self._folder)
         whole = about.wholes.get(split)
         if whole is None and split not in about.splits:
-            known = ", ".join((*about.splits, *about.wholes))
-            raise NotThere(f"{folder} has no split {split!r}; it has {known}")
+            available = ", ".join((*about.splits, *about.wholes))
+            raise NotThere(f"{folder} has no split {split!r}; it has {available}")
         names = (split,) if whole is None else whole.of
         self.info = about.splits[split].info if whole is None else whole.info
         if in_bucket(folder):

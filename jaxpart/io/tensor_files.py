@@ -124,8 +124,8 @@ def _open(path: pathlib.Path, head: bytes) -> Checkpoint:
     if _is_safetensors(path, head):
         return _read_safetensors(path)
     if head.startswith(_NUMPY_MAGIC):
-        mapped, whole = _mapped(path)
-        return Checkpoint(path, _npy(whole), (mapped,), whole.size)
+        mapped, file_bytes = _mapped(path)
+        return Checkpoint(path, _npy(file_bytes), (mapped,), file_bytes.size)
     if head.lstrip().startswith(b"{"):
         return _read_index(path)
     for magic, kind in _OTHER_FORMATS.items():
@@ -156,25 +156,25 @@ def _read_safetensors(path: pathlib.Path) -> Checkpoint:
     """The library checks the header, but does not expose the arrays' offsets, so we parse them."""
     from safetensors import safe_open
 
-    mapped, whole = _mapped(path)
-    length = int(whole[:8].view("<u8")[0])
+    mapped, file_bytes = _mapped(path)
+    length = int(file_bytes[:8].view("<u8")[0])
     if length > _MAX_HEADER:
         raise JaxpartError(f"its header has {length} bytes, more than any real encoder's")
     with safe_open(path, "numpy") as file:
         names = set(file.keys())
-    header = json.loads(whole[8 : 8 + length].tobytes(), object_pairs_hook=_unique)
+    header = json.loads(file_bytes[8 : 8 + length].tobytes(), object_pairs_hook=_unique)
     if len(names) > _MAX_TENSORS:
         raise JaxpartError(f"it holds {len(names)} arrays, more than any encoder")
     contents = {}
     for name in names & header.keys():
         begin, end = header[name]["data_offsets"]
         if header[name]["dtype"] in _SAFE_DTYPES:
-            values = whole[8 + length + begin : 8 + length + end]
+            values = file_bytes[8 + length + begin : 8 + length + end]
             dtype = np.dtype(_SAFE_DTYPES[header[name]["dtype"]])
             contents[name] = values.view(dtype).reshape(header[name]["shape"])
     order = {name: i for i, name in enumerate(header)}
     ordered = sorted(contents, key=lambda name: order[name])
-    return Checkpoint(path, {name: contents[name] for name in ordered}, (mapped,), whole.size)
+    return Checkpoint(path, {name: contents[name] for name in ordered}, (mapped,), file_bytes.size)
 
 
 def metadata_ids(path: pathlib.Path) -> Any:
@@ -268,10 +268,10 @@ def _read_zip(path: pathlib.Path) -> Checkpoint:
         packed = [m.file_size for m in members if m.compress_type != zipfile.ZIP_STORED]
         if sum(packed) > _MAX_PACKED * size + _SLACK:
             raise JaxpartError(f"it unpacks to {sum(packed)} bytes, many times its {size}")
-        mapped, whole = _mapped(path)
+        mapped, file_bytes = _mapped(path)
 
         def member(name: str) -> np.ndarray:
-            return _member(archive, whole, names[name])
+            return _member(archive, file_bytes, names[name])
 
         size += sum(packed)
         if names and all(name.endswith(".npy") for name in names):
@@ -302,14 +302,16 @@ def _read_zip(path: pathlib.Path) -> Checkpoint:
         return Checkpoint(path, contents, (mapped,), size)
 
 
-def _member(archive: zipfile.ZipFile, whole: np.ndarray, member: zipfile.ZipInfo) -> np.ndarray:
+def _member(
+    archive: zipfile.ZipFile, file_bytes: np.ndarray, member: zipfile.ZipInfo
+) -> np.ndarray:
     """Bytes of a member, memory-mapped if it is uncompressed, as in torch.save's files."""
     if member.compress_type != zipfile.ZIP_STORED:
         return np.frombuffer(archive.read(member), np.uint8)
-    local = bytes(whole[member.header_offset : member.header_offset + 30])
+    local = bytes(file_bytes[member.header_offset : member.header_offset + 30])
     name_length, extra_length = struct.unpack("<HH", local[26:30])
     start = member.header_offset + 30 + name_length + extra_length
-    data = whole[start : start + member.file_size]
+    data = file_bytes[start : start + member.file_size]
     if local[:4] != b"PK\x03\x04" or data.size != member.file_size:
         raise JaxpartError(f"its member {shown(member.filename)} is damaged; download it again")
     return data
@@ -337,7 +339,7 @@ def _read_legacy(path: pathlib.Path) -> Checkpoint:
 
     Each storage is its number of values, in eight bytes, followed by the values.
     """
-    mapped, whole = _mapped(path)
+    mapped, file_bytes = _mapped(path)
     sizes: dict[str, int] = {}
 
     def remember(key: str, count: int, dtype: np.dtype | None) -> None:
@@ -351,14 +353,14 @@ def _read_legacy(path: pathlib.Path) -> Checkpoint:
     storages: dict[str, np.ndarray] = {}
     offset = mapped.tell()
     for key in keys:
-        count = int.from_bytes(whole[offset : offset + 8].tobytes(), "little")
+        count = int.from_bytes(file_bytes[offset : offset + 8].tobytes(), "little")
         end = offset + 8 + count * sizes.get(key, 0)
-        if key not in sizes or end > whole.size or offset + 8 > whole.size:
+        if key not in sizes or end > file_bytes.size or offset + 8 > file_bytes.size:
             raise JaxpartError("the end of the file is missing (cut off?); download it again")
-        storages[key], offset = whole[offset + 8 : end], end
+        storages[key], offset = file_bytes[offset + 8 : end], end
     mapped.seek(start)
     reader = RestrictedUnpickler(mapped, lambda key, *_: storages[key])  # type: ignore[arg-type]
-    return Checkpoint(path, reader.load(), (mapped,), whole.size)
+    return Checkpoint(path, reader.load(), (mapped,), file_bytes.size)
 
 
 _MAX_VALUES = 500_000

@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 def decode_text(data: bytes, name: object) -> str:
     r"""Decodes a text file; removes the byte order mark and converts line endings to "\n".
 
-    UTF-16 without a mark is recognised by its zero bytes, which UTF-8 text lacks.
+    UTF-16 without a mark is recognised by its null bytes, which UTF-8 text lacks.
 
     Args:
       data: The file's bytes.
@@ -45,7 +45,7 @@ def decode_text(data: bytes, name: object) -> str:
             "UTF-8"
         ) from error
     if "\0" in text[:_INSPECTED]:
-        raise JaxpartError(f"{name} is not a text file, it holds zero bytes; save it as UTF-8")
+        raise JaxpartError(f"{name} is not a text file (it holds null bytes); save it as UTF-8")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

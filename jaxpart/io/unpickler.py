@@ -542,28 +542,28 @@ _MAX_DEPTH = 64
 
 def finished(value: Any) -> Any:
     """Replaces values under construction with plain containers and arrays; shared values stay shared."""
-    done: dict[int, Any] = {}
-    kept: list[Any] = []  # keeps objects alive, so that ids stay unique
+    results: dict[int, Any] = {}
+    alive: list[Any] = []  # keeps objects alive, so that ids stay unique
 
     def finish(value: Any, depth: int) -> Any:
         if isinstance(value, _Ndarray | _Dtype):
             return value.value if isinstance(value, _Ndarray) else value.dtype
         if not isinstance(value, dict | list | tuple | Namespace):
             return value
-        if id(value) in done:
-            if done[id(value)] is _OPEN:
+        if id(value) in results:
+            if results[id(value)] is _OPEN:
                 raise Refused("it holds a container that contains itself")
-            return done[id(value)]
+            return results[id(value)]
         if depth > _MAX_DEPTH:
             raise Refused("it is nested too deeply to be a checkpoint")
-        done[id(value)] = _OPEN
-        kept.append(value)
+        results[id(value)] = _OPEN
+        alive.append(value)
         items = value.values if isinstance(value, Namespace) else value
         if isinstance(items, Mapping):
             new: Any = {key: finish(item, depth + 1) for key, item in items.items()}
         else:
             new = type(items)(finish(item, depth + 1) for item in items)
-        done[id(value)] = new
+        results[id(value)] = new
         return new
 
     return finish(value, 0)

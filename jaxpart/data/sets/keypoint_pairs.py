@@ -143,8 +143,8 @@ def keypoint_pairs(
         pairs, class_of, rule = class_pairs(species, most, seed)
     visible = np.zeros((len(annotations), max(instances.part_names) + 1), bool)
     for image, annotation in enumerate(annotations):
-        if (known := annotation.keypoints) is not None:
-            visible[image, known.part[known.visible]] = True
+        if (annotated := annotation.keypoints) is not None:
+            visible[image, annotated.part[annotated.visible]] = True
     first, second = pairs.T
     common = (visible[first] & visible[second]).sum(axis=1) >= LEAST_COMMON
     groups: Groups = {

@@ -55,7 +55,7 @@ def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
         splits = [name for name in ("train", "test") if (folder / name / "images").is_dir()]
         if split == "all" and splits:
             raise NotThere(
-                f"{folder} holds no images of its own but the splits {' and '.join(splits)}; "
+                f"{folder} has no images of its own, only the splits {' and '.join(splits)}; "
                 "where no split is requested, as in retrieval, name one of them, "
                 f"{folder / splits[-1]}"
             )

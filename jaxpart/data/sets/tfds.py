@@ -69,8 +69,8 @@ class Tfds:
             raise damaged(self._folder, error) from error
         if file_format != "array_record":
             raise JaxpartError(
-                f"{self._folder} is prepared as {file_format}, which needs TensorFlow; convert it by `tfds "
-                f"convert_format --dataset_version_dir={self._folder} --out_file_format=array_record "
+                f"{self._folder} is prepared as {file_format}, which needs TensorFlow; convert it with "
+                f"`tfds convert_format --dataset_version_dir={self._folder} --out_file_format=array_record "
                 f"--out_dir=OTHER_DATA_DIR/{builder.info.full_name}` where TensorFlow is installed, or "
                 "prepare it as array_record"
             )

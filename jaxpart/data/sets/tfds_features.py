@@ -159,8 +159,8 @@ class LabelMapFeature:
             )
         classes = stated.classes
         if not classes and 0 < (getattr(feature, "num_classes", None) or 0) <= IGNORE + 1:
-            named = enumerate(feature.names)
-            classes = tuple(f"{i}={label}" for i, label in named if i not in stated.ignored)
+            labels = enumerate(feature.names)
+            classes = tuple(f"{i}={label}" for i, label in labels if i not in stated.ignored)
         self._table, names = _table(name, self.path, classes, stated.ignored)
         self.names = ("background", *names)
         check_names(name, self.names)

@@ -45,9 +45,9 @@ def find_folder(name: str, root: str) -> pathlib.Path:
     if version is None and versions:
         version = versions[-1]
     if version not in versions:
-        known = f"; it has {', '.join(versions)}" if versions else ""
+        available = f"; it has {', '.join(versions)}" if versions else ""
         raise JaxpartError(
-            f"{folder} holds no prepared data set{f' of version {version}' if version else ''}{known}; "
+            f"{folder} holds no prepared data set{f' of version {version}' if version else ''}{available}; "
             f"{ADVICE}, or pass its data directory as --config.data.root or TFDS_DATA_DIR"
         )
     return folder / version
