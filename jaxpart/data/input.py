@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     Attributes:
       arrays: The transform's arrays, stacked; 0 where `valid` is False.
       valid: False for padding after the last record, and for records that could not be read.
-      ids: Record ids, for messages; "" for padding.
+      ids: Record ids, for error messages; "" for padding.
     """
 
     arrays: dict[str, np.ndarray]

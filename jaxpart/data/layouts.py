@@ -33,7 +33,7 @@ class Layout:
     distinctive: bool = False
 
     def folder(self, root: pathlib.Path, dataset: str) -> pathlib.Path | None:
-        """The root, else the matching usual place, else the only matching folder below; or None.
+        """The root if it matches, else a matching usual path, else the only matching folder below; or None.
 
         Raises:
           JaxpartError: Several folders match.

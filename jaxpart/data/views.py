@@ -27,7 +27,7 @@ class View:
       data: The data set and its version, without the split.
       kind: How images are cropped and resized, "patch eval".
       size: Side in pixels.
-      ids: Name of each item, also for messages.
+      ids: Name of each item, also used in messages.
       identify: Content identities of the items with the given indices.
       read: Pixels of the items with the given indices, in that order; an error in place of an
         unreadable item if the view skips those.

@@ -31,7 +31,7 @@ _LAYOUTS = {
 def lip(root: str | pathlib.Path, split: str) -> LabelMaps:
     """LIP's single persons as a `Source`, with a mask "part".
 
-    Images are in the order of train_id.txt or val_id.txt if that file exists, else sorted by name.
+    Images are in the order of train_id.txt or val_id.txt if that file exists, otherwise sorted by name.
 
     Args:
       root: The folder with TrainVal_images and TrainVal_parsing_annotations (also nested, as the archives

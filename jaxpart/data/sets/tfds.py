@@ -48,7 +48,7 @@ class Tfds:
 
         Args:
           name: `tfds:NAME`, `tfds:NAME/CONFIG` or either with `:VERSION`; the newest version by default.
-          root: The data directory; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.
+          root: The data directory; by default TFDS_DATA_DIR, or else ~/tensorflow_datasets.
           split: "train", or "test": the split test, or validation if there is no test split with known
             classes.
           stated: Other features to read; label maps become masks of kind "object".
