@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises."""
+"""The exception for user mistakes, and helpers for its messages."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Iterable
 
 
 class JaxpartError(Exception):
-    """Wrong input, told in one sentence: what is wrong, where, and what to do.
+    """Invalid input, described in one sentence: what is wrong, where, and what to do.
 
-    Command lines print the sentence and exit with 2; anything else that is raised is a bug.
+    Command lines print the sentence and exit with status 2; any other exception is a bug.
     """
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, without its later lines, or else its type; a sentence can hold it."""
+    """The first line of an exception's message, or its type if empty, to embed in a sentence."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def listed(names: Iterable[str], most: int, between: str = ", ") -> str:
-    """The first names, and the number of others: "a, b and 3 more"."""
+    """The first `most` names, and how many more there are: "a, b and 3 more"."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return between.join(names[:most]) + more
 
 
 def shown(text: str, most: int = 60) -> str:
-    """A name out of a file as a message can hold it: printable, and no longer than `most`."""
+    """A name from a file, made safe for a message: printable, and at most `most` characters long."""
     text = text if len(text) <= most else f"{text[: most // 2]}…{text[-(most // 2 - 1) :]}"
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,4 +1,4 @@
-"""Label maps: one class per pixel, as data sets, heads and metrics understand them."""
+"""Label maps: one class per pixel, as shared by data sets, heads and metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jaxtyping import Int
 from jaxpart.errors import JaxpartError
 
 IGNORE = 255
-"""The label of pixels that count for nothing: background, borders, padding."""
+"""The label of ignored pixels: background, borders, padding."""
 
 
 def check_labels(
@@ -22,12 +22,12 @@ def check_labels(
 
     Args:
       labels: Integers; rows and columns are the last two axes.
-      classes: How many classes there are.
-      where: The file or record, for the message.
-      size: (rows, columns) of the image that the labels belong to, where it is known.
+      classes: Number of classes.
+      where: The file or record, for error messages.
+      size: (rows, columns) of the image that the labels belong to, if known.
 
     Raises:
-      JaxpartError: If a label is neither 0 … classes − 1 nor 255, or the size is another.
+      JaxpartError: If a label is neither 0 … classes − 1 nor 255, or the size differs.
     """
     if size is not None and labels.shape[-2:] != tuple(size):
         rows, columns = labels.shape[-2:]
@@ -36,11 +36,11 @@ def check_labels(
             f"{size[1]} × {size[0]}; they must be the same size."
         )
     if labels.dtype.kind == "u" and labels.size and labels.max() < classes:
-        return  # most maps: one pass
-    wrong = (labels != IGNORE) & ((labels < 0) | (labels >= classes))
-    if wrong.any():
-        found = ", ".join(map(str, np.unique(labels[wrong])[:5]))
+        return  # the common case: one pass
+    invalid = (labels != IGNORE) & ((labels < 0) | (labels >= classes))
+    if invalid.any():
+        values = ", ".join(map(str, np.unique(labels[invalid])[:5]))
         raise JaxpartError(
-            f"{where}: the label map holds {found}, but {classes} classes allow 0 to "
+            f"{where}: the label map holds {values}, but {classes} classes allow 0 to "
             f"{classes - 1}, and {IGNORE} for ignored pixels; check the data set's class list."
         )

@@ -1,6 +1,6 @@
-"""What every command does at a terminal: a line for a mistake, for Ctrl-C, and for output that ends early.
+"""Terminal behaviour of every command: one-line errors, Ctrl-C, and closed pipes.
 
-Light to import, so that a command can begin with it before what is slow.
+Cheap to import, so that a command can import it before anything slow.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from jaxpart.errors import JaxpartError
 _Arguments = ParamSpec("_Arguments")
 INTERRUPTED = 130
 _CLOSED_PIPE = 141
-_STOPPED = "stopped; the same command resumes from what is finished"
+_STOPPED = "stopped; run the same command again to resume"
 _SECONDS_TO_CLEAN_UP = 5.0
 
 _begun = False
 
 
 def begin(module: str) -> None:
-    """Called by a command's module before it imports anything slow, which Ctrl-C then ends at once.
+    """Makes Ctrl-C exit at once; called by a command's module before its slow imports.
 
     Args:
-      module: Its `__name__`: nothing happens unless it is the one that Python was started with.
+      module: The module's `__name__`; does nothing unless it is "__main__".
     """
     global _begun
     if module != "__main__":
         return
     _begun = True
-    signal.signal(signal.SIGINT, lambda *_: _end())
+    signal.signal(signal.SIGINT, lambda *_: _exit_interrupted())
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # None where Python was started with a closed one
-            stream.reconfigure(errors="replace")  # what a terminal cannot show is a "?"
+        if isinstance(stream, io.TextIOWrapper):  # None if Python was started with it closed
+            stream.reconfigure(errors="replace")  # a "?" where the terminal lacks a character
 
 
 def told(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
-    """A command line's `main` that ends in a line and an exit status, whatever comes.
+    """Decorates a command line's `main` to turn errors into one line and an exit status.
 
-    A `JaxpartError` ends with 2, as does output that cannot be written; Ctrl-C with 130, a pipe that is
-    closed with 141.
+    The status is 2 for a `JaxpartError` and for output that cannot be written, 130 for Ctrl-C and 141 for a
+    closed pipe.
     """
 
     @functools.wraps(main)
@@ -60,28 +60,28 @@ def told(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
                     sys.stdout.flush()
                 return status
         except JaxpartError as error:
-            _say(f"error: {error}")
+            _print_error(f"error: {error}")
             return 2
         except KeyboardInterrupt:
-            _say(_STOPPED)
+            _print_error(_STOPPED)
             return INTERRUPTED
         except OSError as error:
-            if error.filename is not None or error.errno not in _OF_A_STREAM:
+            if error.filename is not None or error.errno not in _STREAM_ERRORS:
                 raise
             _drop_output()
             if error.errno == errno.EPIPE:
                 return _CLOSED_PIPE
-            _say(f"error: the output cannot be written ({error.strerror})")
+            _print_error(f"error: the output cannot be written ({error.strerror})")
             return 2
 
     return run
 
 
-_OF_A_STREAM = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)
+_STREAM_ERRORS = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)
 
 
 def count(least: int) -> Callable[[str], int]:
-    """An argparse type: a whole number of at least `least`."""
+    """An argparse type: an integer of at least `least`."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= 10**9:
@@ -93,82 +93,83 @@ def count(least: int) -> Callable[[str], int]:
 
 @contextlib.contextmanager
 def saving_first() -> Iterator[Callable[[], int]]:
-    """Yields a function that says by which signal the command was asked to end, 0 as long as by none.
+    """Defers SIGTERM, and in a command Ctrl-C, so that a checkpoint can be saved first.
 
-    SIGTERM, and in a command Ctrl-C, are only noted meanwhile, so that a place can be saved; a second
-    Ctrl-C ends without.
+    Yields a function that returns the number of the signal received, 0 if none. A second Ctrl-C exits at
+    once, without saving.
     """
-    came: list[int] = []
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0  # signals belong to the main thread
         return
 
-    def note(number: int, frame: Any) -> None:
-        if came and number == signal.SIGINT:
-            _end()
-        came.append(number)
+    def record(number: int, frame: Any) -> None:
+        if received and number == signal.SIGINT:
+            _exit_interrupted()
+        received.append(number)
 
     numbers = (signal.SIGTERM, signal.SIGINT) if _begun else (signal.SIGTERM,)
-    before = {number: signal.signal(number, note) for number in numbers}
+    previous = {number: signal.signal(number, record) for number in numbers}
     try:
-        yield lambda: came[0] if came else 0
+        yield lambda: received[0] if received else 0
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C raises, so that temporary files are removed; a second, or one that is swallowed, ends.
+    """Makes Ctrl-C raise `KeyboardInterrupt`, so that temporary files are removed.
 
-    Where Python cannot raise, as in a callback of its garbage collector, it would print a trace instead.
+    A second Ctrl-C exits at once, and a timer exits if the exception is swallowed. Where Python cannot
+    raise, as in a callback of its garbage collector, it would print a traceback, which is suppressed.
 
-    Whatever else is raised after it came of it: compiled code, as matplotlib's, that calls Python back
-    raises an error of its own in its place.
+    Any exception raised after Ctrl-C counts as caused by it: compiled code that calls back into Python, as
+    matplotlib's does, replaces `KeyboardInterrupt` with an error of its own.
     """
     if not _begun:
         yield
         return
-    came = False
+    interrupted = False
 
     def interrupt(number: int, frame: Any) -> None:
-        nonlocal came
-        came = True
-        signal.signal(signal.SIGINT, lambda *_: _end())
-        watch = threading.Timer(_SECONDS_TO_CLEAN_UP, _end)
-        watch.daemon = True
-        watch.start()
+        nonlocal interrupted
+        interrupted = True
+        signal.signal(signal.SIGINT, lambda *_: _exit_interrupted())
+        watchdog = threading.Timer(_SECONDS_TO_CLEAN_UP, _exit_interrupted)
+        watchdog.daemon = True
+        watchdog.start()
         raise KeyboardInterrupt
 
     def unraisable(args: Any) -> None:
-        if not (came and issubclass(args.exc_type, KeyboardInterrupt)):
+        if not (interrupted and issubclass(args.exc_type, KeyboardInterrupt)):
             hook(args)
 
     hook, sys.unraisablehook = sys.unraisablehook, unraisable
-    before = signal.signal(signal.SIGINT, interrupt)
+    previous = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     except Exception as error:
-        if came:
+        if interrupted:
             raise KeyboardInterrupt from error
         raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
         sys.unraisablehook = hook
 
 
-def _end() -> None:
+def _exit_interrupted() -> None:
     with contextlib.suppress(OSError):
         os.write(2, f"{_STOPPED}\n".encode())
     os._exit(INTERRUPTED)
 
 
-def _say(line: str) -> None:
+def _print_error(line: str) -> None:
     with contextlib.suppress(OSError, AttributeError):
         print(line, file=sys.stderr, flush=True)
 
 
 def _drop_output() -> None:
-    """So that what is still to be written does not fail again when Python ends."""
+    """Redirects stdout to /dev/null, so that flushing it at exit does not fail again."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -220,7 +220,7 @@ def test_a_bucket_that_is_missing_is_told(store):
         (401, "permission for the bucket test-bucket is denied"),
         (403, "permission for the bucket test-bucket is denied"),
         (503, "the bucket test-bucket does not answer"),
-        (400, "the bucket test-bucket refuses it"),
+        (400, "the bucket test-bucket rejects the request"),
     ],
 )
 def test_a_refusal_is_told(store, bucket, monkeypatch, status, said):

@@ -117,7 +117,7 @@ def test_ctrl_c_in_a_callback_prints_no_trace(monkeypatch):
         [sys.executable, "-c", IN_A_CALLBACK], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 130
-    assert done.stderr == "stopped; the same command resumes from what is finished\n"
+    assert done.stderr == "stopped; run the same command again to resume\n"
 
 
 SWALLOWS = """
@@ -144,4 +144,4 @@ def test_ctrl_c_that_comes_out_as_another_error():
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "stopped; the same command resumes from what is finished\n"
+    assert done.stderr == "stopped; run the same command again to resume\n"

@@ -38,10 +38,10 @@ _SHOWN_FAULTS = 200
 
 
 def _list(args: argparse.Namespace) -> int:
-    short = {name: alias for alias, name in ALIASES.items()}
+    alias_of = {name: alias for alias, name in ALIASES.items()}
     for name, entry in SETS.items():
-        also = f" (or {short[name]})" if name in short else ""
-        print(f"{name}{also}: {entry.content}")
+        hint = f" (or {alias_of[name]})" if name in alias_of else ""
+        print(f"{name}{hint}: {entry.content}")
         print(f"    splits   {', '.join(entry.all_splits)}")
         if name in PUBLISHED:
             print("    colours  as published, for pictures of its classes")
@@ -59,18 +59,18 @@ def _prepare(args: argparse.Namespace) -> int:
         return 0
     name, _ = find_set(args.name)
     if name.startswith(PREFIX):
-        raise JaxpartError(f"{name} is already prepared by tensorflow-datasets; use it as it is")
-    sources = _opened(name, args, open_official)
+        raise JaxpartError(f"{name} is already prepared by tensorflow-datasets; use it as is")
+    sources = _open_requested(name, args, open_official)
     whole = open_whole(name, sources, args)
     folder, summaries = prepare(
         name, sources, args.out, whole=whole, skip=args.skip_bad, workers=args.workers
     )
     if not summaries:
-        print(f"{folder} is complete and holds these data; nothing to do")
+        print(f"{folder} is already complete and up to date; nothing to do")
         return 0
     about = read_about(folder)
     for split, summary in summaries.items():
-        print(f"{name} ({split}): {summary}{_names(sources[split].info)}")
+        print(f"{name} ({split}): {summary}{_count_names(sources[split].info)}")
         for remark in sources[split].info.remarks:
             print(f"  {remark}")
         skipped = about.splits[split].skipped
@@ -83,33 +83,33 @@ def _prepare(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     name, entry = find_set(args.name)
     faults: list[str] = []
-    sources = _opened(name, args, open_set, faults)
-    lines, wrong = compare_splits(entry, sources, args.root)
+    sources = _open_requested(name, args, open_set, faults)
+    remarks, split_faults = compare_splits(entry, sources, args.root)
     for split, source in sources.items():
         with Progress().bar(f"{name} ({split}): checking", len(source)) as advance:
             summary, problems = check_source(source, workers=args.workers, progress=advance)
-        print(f"{name} ({split}): {summary}{_names(source.info)}; {len(problems)} faults")
+        print(f"{name} ({split}): {summary}{_count_names(source.info)}; {len(problems)} faults")
         for line in (*source.info.remarks, *unseen_labels(source.info, summary.labels)):
             print(f"  {line}")
         faults += problems
-    for line in lines:
+    for line in remarks:
         print(f"  {line}")
-    faults += wrong
+    faults += split_faults
     for fault in faults[:_SHOWN_FAULTS]:
         print(f"  {fault}")
     if len(faults) > _SHOWN_FAULTS:
         print(f"  and {len(faults) - _SHOWN_FAULTS} more")
-    missed = _controls(name, args) if args.baselines else False
-    return 1 if faults or missed else 0
+    target_missed = _controls(name, args) if args.baselines else False
+    return 1 if faults or target_missed else 0
 
 
 def _controls(name: str, args: argparse.Namespace) -> bool:
-    """Prints how well pixels and simple models solve critters; returns whether a target is missed."""
+    """Prints how well pixels and simple models do on critters; returns whether a target is missed."""
     from jaxpart.study import controls  # needs JAX, which is slow
 
     if name != "critters":
         raise JaxpartError(
-            f"--baselines is for critters, not {name}; their retrieval shows others'"
+            f"--baselines is for critters, not {name}; for other sets, retrieval reports baselines"
         )
 
     def critters(split: str, images: int) -> Critters:
@@ -142,13 +142,13 @@ def _download(args: argparse.Namespace) -> int:
     return 0
 
 
-def _opened(
+def _open_requested(
     name: str,
     args: argparse.Namespace,
     opener: Callable[[str, str, argparse.Namespace], Source],
     faults: list[str] | None = None,
 ) -> dict[str, Source]:
-    """The splits that the command line asks for, see `open_splits`."""
+    """The splits requested on the command line, see `open_splits`."""
     entry = find_set(name)[1]
     if not args.root and entry.open is not None and not name.startswith(PREFIX):
         raise JaxpartError(f"pass --root FOLDER, the folder that holds {name}; {entry.advice}")
@@ -158,14 +158,14 @@ def _opened(
     return open_splits(name, args, splits, opener=opener, progress=Progress(), faults=faults)
 
 
-def _names(info: DatasetInfo) -> str:
+def _count_names(info: DatasetInfo) -> str:
     """The number of keypoints, classes and labels of a data set, as text."""
     counts = {
         "kinds of keypoint": len(info.part_names),
         "classes": len(info.class_names),
         **{f"labels of mask {kind!r}": len(names) - 1 for kind, names in info.mask_names.items()},
     }
-    return "".join(f", {count} {what}" for what, count in counts.items() if count)
+    return "".join(f", {count} {noun}" for noun, count in counts.items() if count)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -193,13 +193,13 @@ def _parser() -> argparse.ArgumentParser:
             "--workers", type=terminal.count(1), metavar="N", help="default: one per core"
         )
         command.add_argument(
-            "--num-images", type=terminal.count(1), default=2000, metavar="N", help="critters"
+            "--num-images", type=terminal.count(1), default=2000, metavar="N", help="of critters"
         )
         command.add_argument(
-            "--image-size", type=terminal.count(32), default=96, metavar="N", help="critters"
+            "--image-size", type=terminal.count(32), default=96, metavar="N", help="of critters"
         )
         command.add_argument(
-            "--seed", type=terminal.count(0), default=0, metavar="N", help="critters"
+            "--seed", type=terminal.count(0), default=0, metavar="N", help="of critters"
         )
         command.add_argument(
             "--version", type=int, choices=(1, 2), default=CRITTERS_VERSION, help="of critters"
@@ -219,14 +219,14 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument(
         "--labels", choices=("parts", "kinds"), default="parts", help="labels for --train"
     )
-    stating = checking.add_argument_group("how to read a data set of tensorflow-datasets")
-    stating.add_argument(
-        "--label-map", default="", metavar="FEATURE", help="the feature that holds label maps"
+    tfds_options = checking.add_argument_group("how to read a tensorflow-datasets data set")
+    tfds_options.add_argument(
+        "--label-map", default="", metavar="FEATURE", help="feature with the label maps"
     )
-    stating.add_argument(
-        "--classes", nargs="+", default=(), metavar="VALUE=NAME", help="the classes in them"
+    tfds_options.add_argument(
+        "--classes", nargs="+", default=(), metavar="VALUE=NAME", help="classes of the label maps"
     )
-    stating.add_argument(
+    tfds_options.add_argument(
         "--ignored",
         nargs="+",
         type=terminal.count(0),
@@ -234,11 +234,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="VALUE",
         help="values to ignore",
     )
-    stating.add_argument(
-        "--keypoints", default="", metavar="FEATURE", help="the feature that holds keypoints"
+    tfds_options.add_argument(
+        "--keypoints", default="", metavar="FEATURE", help="feature with the keypoints"
     )
-    stating.add_argument(
-        "--parts", nargs="+", default=(), metavar="NAME", help="their names, in order"
+    tfds_options.add_argument(
+        "--parts", nargs="+", default=(), metavar="NAME", help="names of the keypoints, in order"
     )
     for command in (preparing, fetching):
         command.add_argument("--out", required=True, metavar="FOLDER", help="output folder")

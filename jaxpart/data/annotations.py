@@ -11,9 +11,9 @@ from jaxpart.data.source import Annotation, Keypoints
 from jaxpart.errors import JaxpartError
 
 _NO_LABEL = -1
-_END = "\0"  # between ids: no path holds it
-_ESCAPED = "surrogateescape"  # names of files may be any bytes
-_SIZE = "size"  # not in files of earlier versions
+_END = "\0"  # between ids: no path contains it
+_ESCAPED = "surrogateescape"  # file names may be any bytes
+_SIZE = "size"  # absent from files of earlier versions
 _FIELDS = ("ids", "label", "starts", "has_keypoints", "part", "xy", "visible", "instance")
 
 
@@ -44,7 +44,7 @@ class AnnotationTable:
     """Annotations read back from files written by `encode_annotations`, concatenated."""
 
     def __init__(self, files: Sequence[tuple[str, bytes]]) -> None:
-        """Joins (name, content) of files. Raises `JaxpartError` if one is damaged."""
+        """Takes the (name, content) of each file. Raises `JaxpartError` if one is damaged."""
         tables = [_load(name, data) for name, data in files]
         self._ids = [key for table in tables for key in _split_ids(table)]
         joined = {

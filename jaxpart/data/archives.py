@@ -1,4 +1,4 @@
-"""Download of data sets that need no registration: resumable, verified and unpacked safely."""
+"""Downloads of data sets that need no registration: resumable, verified and safely unpacked."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from jaxpart.runs.progress import Progress
 
 _CHUNK = 1 << 20
 _ENCRYPTED = 1
-_LEAST, _RATIO = 64 << 20, 100
-"""A zip file may unpack to `_LEAST` bytes plus `_RATIO` times its size. Ours hold images, which do not
+_ALLOWANCE, _RATIO = 64 << 20, 100
+"""A zip file may unpack to `_ALLOWANCE` bytes plus `_RATIO` times its size. Ours hold images, which do not
 compress, and JSON, which compresses about tenfold."""
 _DAMAGED = (
     *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error),
@@ -53,7 +53,7 @@ class Archive:
 
     @property
     def file(self) -> RemoteFile:
-        """As it is fetched."""
+        """The file to fetch."""
         return RemoteFile(self.url, self.sha256)
 
 
@@ -111,7 +111,7 @@ def download(archives: tuple[Archive, ...], out: str | pathlib.Path) -> list[pat
 
     Raises:
       JaxpartError: Another process is downloading to `out`, the network or the server fails, the disk is
-        full or read-only; or the archive has another checksum, is damaged, encrypted or a different one,
+        full or read-only; or the archive has the wrong checksum, is damaged, encrypted or a different one,
         has paths outside its folder, or unpacks to too many bytes (it is then removed).
     """
     out = pathlib.Path(out)
@@ -165,15 +165,15 @@ def _unpack(
 def _unzip(
     file: pathlib.Path,
     members: tuple[str, ...],
-    goal: pathlib.Path,
+    target: pathlib.Path,
     advance: Callable[[int], None],
 ) -> None:
-    room = _LEAST + _RATIO * file.stat().st_size
-    with zipfile.ZipFile(file) as packed:
-        for entry in packed.infolist():
+    budget = _ALLOWANCE + _RATIO * file.stat().st_size
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
             advance(entry.compress_size)
-            path = _inside(entry.filename, members, goal)
-            kind = entry.external_attr >> 16
+            path = _inside(entry.filename, members, target)
+            mode = entry.external_attr >> 16
             if path is None:
                 continue
             if entry.flag_bits & _ENCRYPTED:
@@ -182,35 +182,35 @@ def _unzip(
                 raise JaxpartError(
                     f"{entry.filename} in it is compressed by method {entry.compress_type}"
                 )
-            room -= entry.file_size
-            if room < 0:
+            budget -= entry.file_size
+            if budget < 0:
                 raise JaxpartError(f"it unpacks to more than {_RATIO} times its size")
-            if kind and not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or not stat.S_IFMT(kind)):
+            if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or not stat.S_IFMT(mode)):
                 raise JaxpartError(f"{entry.filename} in it is not a regular file")
             if entry.is_dir():
                 path.mkdir(parents=True, exist_ok=True)
             else:
-                with packed.open(entry) as source:
+                with archive.open(entry) as source:
                     _save(source, path)
 
 
 def _untar(
     file: pathlib.Path,
     members: tuple[str, ...],
-    goal: pathlib.Path,
+    target: pathlib.Path,
     advance: Callable[[int], None],
 ) -> None:
     """Unpacks a .tgz file. Ours has a published SHA-256, so its contents are known."""
-    done = 0
-    with file.open("rb") as opened, tarfile.open(fileobj=opened, mode="r:gz") as packed:
-        for entry in packed:
-            advance(opened.tell() - done)
-            done = opened.tell()
+    position = 0
+    with file.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:gz") as archive:
+        for entry in archive:
+            advance(stream.tell() - position)
+            position = stream.tell()
             if entry.name.split("/")[0] in members:
-                packed.extract(entry, goal, filter="data")
+                archive.extract(entry, target, filter="data")
 
 
-def _inside(name: str, members: tuple[str, ...], goal: pathlib.Path) -> pathlib.Path | None:
+def _inside(name: str, members: tuple[str, ...], target: pathlib.Path) -> pathlib.Path | None:
     """The path of a zip file's member, or None if it is not in `members`.
 
     Raises:
@@ -221,8 +221,8 @@ def _inside(name: str, members: tuple[str, ...], goal: pathlib.Path) -> pathlib.
         raise JaxpartError(f"{name!r} in it points outside its folder")
     if "\0" in name or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
         raise JaxpartError(f"{name[:40]!r}… in it is not a file name")
-    wanted = bool(path.parts) and path.parts[0] in members
-    return goal.joinpath(*path.parts) if wanted else None
+    is_member = bool(path.parts) and path.parts[0] in members
+    return target.joinpath(*path.parts) if is_member else None
 
 
 def _save(source: IO[bytes], path: pathlib.Path) -> None:

@@ -1,4 +1,4 @@
-"""Whole-image transforms for object classification: random crops to train, centre crops to test.
+"""Whole-image transforms for object classification: random crops for training, centre crops for testing.
 
 For the same crop and flip, the pixels equal those of torchvision on Pillow images.
 """
@@ -25,9 +25,9 @@ class ImageTrain:
     Returns "image" uint8 [size, size, 3], and "label" int32 [] where the record has a class.
 
     Attributes:
-      size: Side of the result in pixels.
-      scale: Smallest and largest share of the image's area.
-      ratio: Smallest and largest width of a crop over its height.
+      size: Output side in pixels.
+      scale: Minimum and maximum area of the crop, as a share of the image's.
+      ratio: Minimum and maximum aspect ratio (width / height) of the crop.
     """
 
     size: int = 224
@@ -50,7 +50,7 @@ class ImageEval:
     Returns "image" uint8 [size, size, 3], and "label" int32 [] where the record has a class.
 
     Attributes:
-      size: Side of the result in pixels.
+      size: Output side in pixels.
     """
 
     size: int = 224
@@ -77,17 +77,17 @@ def random_resized_crop(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Image.Image:
-    """A random part of the image at `size` × `size`: cropped, then resized bicubically.
+    """A random crop of the image, resized bicubically to `size` × `size`.
 
     Args:
       image: RGB.
-      size: Side of the result in pixels.
-      random: Source of randomness.
-      scale: Smallest and largest share of the image's area.
-      ratio: Smallest and largest width of the crop over its height.
+      size: Output side in pixels.
+      random: Random number generator.
+      scale: Minimum and maximum area of the crop, as a share of the image's.
+      ratio: Minimum and maximum aspect ratio (width / height) of the crop.
     """
-    part = image.crop(random_box(image.size, random, scale=scale, ratio=ratio))
-    return part.resize((size, size), Image.Resampling.BICUBIC)
+    cropped = image.crop(random_box(image.size, random, scale=scale, ratio=ratio))
+    return cropped.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def random_box(
@@ -97,16 +97,16 @@ def random_box(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> tuple[int, int, int, int]:
-    """A box by torchvision's `RandomResizedCrop.get_params`.
+    """A random box, sampled as by torchvision's `RandomResizedCrop.get_params`.
 
     Area, log aspect ratio and position are uniform; boxes that do not fit are redrawn. After ten
     tries, returns the largest centred box with an allowed ratio.
 
     Args:
       size: (width, height) of the image.
-      random: Source of randomness.
-      scale: Smallest and largest share of the image's area.
-      ratio: Smallest and largest width over height.
+      random: Random number generator.
+      scale: Minimum and maximum area of the crop, as a share of the image's.
+      ratio: Minimum and maximum aspect ratio (width / height).
 
     Returns:
       (left, top, right, bottom) within the image.
@@ -116,15 +116,15 @@ def random_box(
     for _ in range(_CROP_TRIES):
         area = width * height * random.uniform(*scale)
         aspect = math.exp(random.uniform(math.log(low), math.log(high)))
-        across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < across <= width and 0 < down <= height:
-            left = int(random.integers(width - across + 1))
-            top = int(random.integers(height - down + 1))
-            return left, top, left + across, top + down
-    across, down = width, height
+        crop_width, crop_height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            left = int(random.integers(width - crop_width + 1))
+            top = int(random.integers(height - crop_height + 1))
+            return left, top, left + crop_width, top + crop_height
+    crop_width, crop_height = width, height
     if width / height < low:
-        down = round(width / low)
+        crop_height = round(width / low)
     elif width / height > high:
-        across = round(height * high)
-    left, top = (width - across) // 2, (height - down) // 2
-    return left, top, left + across, top + down
+        crop_width = round(height * high)
+    left, top = (width - crop_width) // 2, (height - crop_height) // 2
+    return left, top, left + crop_width, top + crop_height

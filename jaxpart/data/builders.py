@@ -1,4 +1,4 @@
-"""The data sets of the study as builders of tensorflow-datasets, without TensorFlow.
+"""The study's data sets as tensorflow-datasets builders, without TensorFlow.
 
     import tensorflow_datasets as tfds
     import jaxpart.data.builders  # registers them
@@ -9,7 +9,7 @@
 `root` is the folder that holds the official files; nothing is downloaded. Images and label maps are stored
 as published, in the order of the official lists. In addition to what tensorflow-datasets writes, the folder
 holds each split's annotations (`jaxpart.data.annotations`), so that they can be read without the images,
-and in metadata.json what `jaxpart.data.prepared` reads.
+and metadata.json holds what `jaxpart.data.prepared` reads.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class _Info(tfds.core.DatasetInfo):
 class SourceBuilder(  # type: ignore[call-arg]
     tfds.core.GeneratorBasedBuilder, skip_registration=True
 ):
-    """A data set whose records are those of a `Source` for each split.
+    """A data set built from one `Source` per split.
 
     Attributes:
-      summaries: Summary of each split, once it is written.
+      summaries: Summary of each split written so far.
     """
 
     VERSION = tfds.core.Version(VERSION)
@@ -91,20 +91,20 @@ class SourceBuilder(  # type: ignore[call-arg]
         """Opens the official files.
 
         Args:
-          root: Folder that holds the official files; not needed with `sources`, or to read a data set that
-            is already prepared.
-          sources: The splits by name; by default all below the root.
+          root: Folder that holds the official files; not needed with `sources`, or to read a prepared data
+            set.
+          sources: The splits by name; by default all in the root.
           whole: The union of all splits; its order is stored.
           skip: Whether to leave out and list invalid records instead of raising.
-          workers: Processes that read and check; by default one per core.
-          progress: Shows the progress.
-          **options: Those of `tfds.core.DatasetBuilder`: data_dir, …
+          workers: Processes for reading and checking; by default one per core.
+          progress: Shows progress.
+          **options: Passed to `tfds.core.DatasetBuilder`: data_dir, …
 
         Raises:
           JaxpartError: The files are missing or damaged.
         """
         if sources is None and self.name != "critters" and not root:
-            sources = {}  # only reads what is prepared
+            sources = {}  # only reads prepared data
         elif sources is None:
             config = types.SimpleNamespace(root=root, **DRAWN)
             sources = open_splits(self.name, config, opener=open_official, progress=progress)
@@ -165,12 +165,12 @@ class SourceBuilder(  # type: ignore[call-arg]
                 f"no image of {self.name} ({split}) can be used; the first: {skipped[0][1]}"
             )
         ids = [annotation.id for annotation in annotations]
-        if again := repeated(ids):
-            raise JaxpartError(f"{self.name} ({split}): {again[0]}; make the ids unique")
+        if duplicates := repeated(ids):
+            raise JaxpartError(f"{self.name} ({split}): {duplicates[0]}; make the ids unique")
         self._ids += ids
         self.summaries[split] = summary
         self._splits[split] = {
-            "info": dataclasses.asdict(_left_out(source.info, skipped)),
+            "info": dataclasses.asdict(_without_skipped(source.info, skipped)),
             "records": len(ids),
             "skipped": skipped,
             "identity": identity_of(source),
@@ -181,11 +181,11 @@ class SourceBuilder(  # type: ignore[call-arg]
             self._finish()
 
     def _records(self, split: str) -> Iterator[tuple[int, Record | str]]:
-        """Yields (index, record), or (index, error message) for records that are left out."""
+        """Yields (index, record), or (index, error message) for skipped records."""
         starts = range(0, len(self._sources[split]), _RECORDS_PER_TASK)
         tasks = [(split, start, start + _RECORDS_PER_TASK) for start in starts]
-        work = over_tasks(read_checked, self._sources, tasks, self._workers)
-        with contextlib.closing(work) as results:  # the writer may stop early
+        stream = over_tasks(read_checked, self._sources, tasks, self._workers)
+        with contextlib.closing(stream) as results:  # the writer may stop early
             for (_, start, _), records in results:
                 for index, record in enumerate(records, start):
                     if isinstance(record, str) and not self._skip:
@@ -193,23 +193,23 @@ class SourceBuilder(  # type: ignore[call-arg]
                     yield index, record
 
     def _finish(self) -> None:
-        """Adds our metadata, which tensorflow-datasets writes together with its own."""
+        """Adds our metadata, which tensorflow-datasets writes along with its own."""
         wholes = {}
         if self._whole is not None:
             info = self._whole.info
             skipped = [entry for split in self._splits.values() for entry in split["skipped"]]
             wholes[info.split] = {
-                "info": dataclasses.asdict(_left_out(info, skipped)),
+                "info": dataclasses.asdict(_without_skipped(info, skipped)),
                 "of": list(self._sources),
             }
             file = io.BytesIO()
             np.savez(file, order=_order(self._whole, self._ids))
             self._write(order_file(info.split), file.getvalue())
-        about = {"format": FORMAT, "name": self.name, "splits": self._splits, "wholes": wholes}
-        self.info.metadata.update(json.loads(sealed_json(about)))
+        metadata = {"format": FORMAT, "name": self.name, "splits": self._splits, "wholes": wholes}
+        self.info.metadata.update(json.loads(sealed_json(metadata)))
 
     def _write(self, name: str, data: bytes) -> None:
-        # While data are generated this is a temporary folder, which is renamed at the end.
+        # While the data are generated this is a temporary folder, which is renamed at the end.
         (pathlib.Path(self.data_dir) / name).write_bytes(data)
 
 
@@ -269,8 +269,8 @@ def example_of(record: Record, info: DatasetInfo) -> dict[str, Any]:
     return example
 
 
-def _left_out(info: DatasetInfo, skipped: Sequence[tuple[int, str]]) -> DatasetInfo:
-    """The info with the skipped records in its version."""
+def _without_skipped(info: DatasetInfo, skipped: Sequence[tuple[int, str]]) -> DatasetInfo:
+    """The info, whose version then depends on the skipped records."""
     if not skipped:
         return info
     indices = repr([index for index, _ in skipped])
@@ -284,7 +284,7 @@ def _order(whole: Source, ids: Sequence[str]) -> np.ndarray:
     return np.array([position for position in positions if position is not None], np.int64)
 
 
-_HOMES = {
+_HOMEPAGES = {
     "critters": ("", ""),
     "cub_parts": (
         "https://www.vision.caltech.edu/datasets/cub_200_2011/",
@@ -341,10 +341,10 @@ _HOMES = {
 
 
 def builder_class(name: str, *, registered: bool = False) -> type[SourceBuilder]:
-    """Makes the builder class of a data set, whose name need not be in `SETS`."""
-    home, citation = _HOMES.get(name, ("", ""))
+    """Creates a data set's builder class; the name need not be in `SETS`."""
+    homepage, citation = _HOMEPAGES.get(name, ("", ""))
     title = "".join(word.capitalize() for word in name.split("_"))
-    fields = {"name": name, "HOMEPAGE": home, "CITATION": citation, "__module__": __name__}
+    fields = {"name": name, "HOMEPAGE": homepage, "CITATION": citation, "__module__": __name__}
     return type(title, (SourceBuilder,), fields, skip_registration=not registered)
 
 

@@ -18,7 +18,7 @@ from jaxpart.errors import JaxpartError
 
 _RECORDS_PER_TASK = 64
 _PLAIN = "RGB"
-_NARROW = 100
+_MAX_ASPECT_RATIO = 100
 """Images with a larger aspect ratio cannot be cropped."""
 
 
@@ -60,17 +60,17 @@ class Summary:
     def __str__(self) -> str:
         """One line of text."""
         sides = [side for header in self.headers for side in header[:2]]
-        said = [
+        phrases = [
             f"{self.records} images",
             f"sides of {min(sides)} to {max(sides)} pixels" if sides else "none",
         ]
         if modes := ", ".join(f"{count} of mode {mode}" for mode, count in self.modes.items()):
-            said.append(f"{modes} (read as RGB)")
-        if several := self._count(lambda header: header.frames > 1):
-            said.append(f"{several} of several frames (the first is read)")
-        if turned := self._count(lambda header: header.orientation > 1):
-            said.append(f"{turned} with an EXIF orientation (applied only with label maps)")
-        return ", ".join(said)
+            phrases.append(f"{modes} (read as RGB)")
+        if multi_frame := self._count(lambda header: header.frames > 1):
+            phrases.append(f"{multi_frame} with several frames (only the first is read)")
+        if rotated := self._count(lambda header: header.orientation > 1):
+            phrases.append(f"{rotated} with an EXIF orientation (applied only with label maps)")
+        return ", ".join(phrases)
 
 
 def look_at(record: Record) -> Header:
@@ -85,7 +85,7 @@ def record_faults(
 
     Args:
       record: The record.
-      info: Its data set's.
+      info: The data set's metadata.
       labels: Collects the values of valid label maps by kind.
     """
     annotation = record.annotation
@@ -113,19 +113,19 @@ def record_faults(
             yield f"{annotation.id} has a keypoint that is not a number"
 
 
-def _misfits(annotation: Annotation, picture: Header) -> Iterator[str]:
-    """Yields a sentence for each thing that is readable but probably a mistake."""
-    size, points = (picture.width, picture.height), annotation.keypoints
+def _likely_mistakes(annotation: Annotation, header: Header) -> Iterator[str]:
+    """Yields a sentence for each annotation that is readable but probably wrong."""
+    size, points = (header.width, header.height), annotation.keypoints
     if points is None:
-        if max(size) > _NARROW * min(size):
+        if max(size) > _MAX_ASPECT_RATIO * min(size):
             yield f"{annotation.id} has {size[0]} × {size[1]} pixels, too narrow to be cropped"
         return
-    away = np.flatnonzero(points.visible & outside(points.xy, size))
-    if len(away) and annotation.size in (None, size):
-        x, y = points.xy[away[0]].tolist()
+    beyond = np.flatnonzero(points.visible & outside(points.xy, size))
+    if len(beyond) and annotation.size in (None, size):
+        x, y = points.xy[beyond[0]].tolist()
         yield (
-            f"{annotation.id} has visible keypoints outside its {size[0]} × {size[1]} pixels: {len(away)}, "
-            f"the first at ({x:g}, {y:g})"
+            f"{annotation.id} has visible keypoints outside its {size[0]} × {size[1]} pixels: "
+            f"{len(beyond)}, the first at ({x:g}, {y:g})"
         )
 
 
@@ -144,7 +144,7 @@ def check_records(
             record = source[index]
             header = look_at(record)
             summary.headers[header] += 1
-            faults += _misfits(record.annotation, header)
+            faults += _likely_mistakes(record.annotation, header)
         except JaxpartError as error:
             faults.append(str(error))
         else:
@@ -163,17 +163,16 @@ def check_source(
       progress: Called with the number of records just read.
 
     Returns:
-      The statistics, and a sentence for each problem in the order of the records; then one for each
-      repeated id.
+      The statistics, and a sentence for each problem in record order, then for each repeated id.
     """
     starts = range(0, len(source), _RECORDS_PER_TASK)
     tasks = [("", start, min(start + _RECORDS_PER_TASK, len(source))) for start in starts]
     ids: list[str] = []
     faults: list[str] = []
     summary = Summary()
-    for task, (some, wrong, part) in over_tasks(check_records, {"": source}, tasks, workers):
-        ids += some
-        faults += wrong
+    for task, (task_ids, problems, part) in over_tasks(check_records, {"": source}, tasks, workers):
+        ids += task_ids
+        faults += problems
         summary.update(part)
         progress(task[2] - task[1])
     faults += repeated(ids)
@@ -187,4 +186,4 @@ def check_source(
 def repeated(ids: Iterable[str]) -> list[str]:
     """A sentence for each repeated id."""
     counts = collections.Counter(ids)
-    return [f"the id {key} comes {count} times" for key, count in counts.items() if count > 1]
+    return [f"the id {key} appears {count} times" for key, count in counts.items() if count > 1]

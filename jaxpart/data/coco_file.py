@@ -26,7 +26,7 @@ _LONGEST = 1 << 31
 
 @contextlib.contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Turns off the garbage collector, which takes 40 % of the time to parse train2017."""
+    """Disables the garbage collector, which takes 40 % of the parsing time for train2017."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -71,9 +71,9 @@ def _is_length(value: Any) -> bool:
 
 
 class CocoFile:
-    """An annotation file whose fields are checked when they are accessed.
+    """An annotation file whose fields are checked on access.
 
-    Every method raises `JaxpartError`, which names the file, the entry and the invalid field.
+    Every method raises `JaxpartError`, naming the file, the entry and the invalid field.
 
     Attributes:
       path: The file.
@@ -94,14 +94,14 @@ class CocoFile:
             self._tables[section] = rows
 
     def instances(self, known: Sequence[str] = ()) -> Instances:
-        """The annotated objects with their keypoints, named by the list of each object's category.
+        """The annotated objects with their keypoints, named by each object's category.
 
-        Keypoints with the same name are the same part, whatever their category and position in its list.
+        Keypoints with the same name are the same part, in any category and position.
         Objects may lack keypoints (a box only, an empty list, null); unlabelled points (v is 0 or null) may
         have NaN or null coordinates.
 
         Args:
-          known: Names that get the ids 1, 2, …; other names follow in the order of the file.
+          known: Names that get the ids 1, 2, …; other names follow in file order.
         """
         image = self.annotated_images()
         lists = self._name_lists()
@@ -119,14 +119,14 @@ class CocoFile:
             row, part, point = (np.concatenate(values) for values in zip(*groups, strict=True))
             order = np.argsort(row, kind="stable")
             row, part, point = row[order], part[order], point[order]
-        existing = set(itertools.chain.from_iterable(lists.values()))
+        used_names = set(itertools.chain.from_iterable(lists.values()))
         return Instances(
             image=image,
             instance=self.unique_ids("annotations"),
             row=row,
             part=part,
             points=point,
-            part_names={key: name for name, key in id_of.items() if name in existing},
+            part_names={key: name for name, key in id_of.items() if name in used_names},
         )
 
     def _name_lists(self) -> dict[int | None, list[str]]:
@@ -167,8 +167,8 @@ class CocoFile:
         for category, group in rows.items():
             if category not in lists:
                 raise JaxpartError(
-                    f"{self.path}: annotations[{group[0]}] has keypoints, but 'categories' names none of "
-                    f"its category {shown(repr(category))}"
+                    f"{self.path}: annotations[{group[0]}] has keypoints, but 'categories' lists none "
+                    f"for its category {shown(repr(category))}"
                 )
         if not rows:
             raise JaxpartError(f"{self.path}: no annotation has keypoints")
@@ -195,12 +195,12 @@ class CocoFile:
                     f"{self.path}: annotations[{row}].keypoints is not a list of {3 * parts} numbers"
                 )
         flat = list(itertools.chain.from_iterable(lists))
-        wrong = set(map(type, flat)) - {int, float, type(None)}
-        if wrong:
-            at = next(i for i, number in enumerate(flat) if type(number) in wrong)
+        wrong_types = set(map(type, flat)) - {int, float, type(None)}
+        if wrong_types:
+            position = next(i for i, number in enumerate(flat) if type(number) in wrong_types)
             raise JaxpartError(
-                f"{self.path}: annotations[{rows[at // (3 * parts)]}].keypoints holds "
-                f"{shown(repr(flat[at]))}, which is not a number"
+                f"{self.path}: annotations[{rows[position // (3 * parts)]}].keypoints holds "
+                f"{shown(repr(flat[position]))}, which is not a number"
             )
         try:
             points = np.array(flat, np.float64).reshape(-1, parts, 3)  # None becomes NaN
@@ -210,9 +210,9 @@ class CocoFile:
             ) from None
         v = points[:, :, 2]
         points[(v == 0) | (np.isnan(v) & np.isnan(points[:, :, 0] + points[:, :, 1]))] = 0
-        good = np.isfinite(points.sum(axis=2)) & ((v == 0) | (v == HIDDEN) | (v == SEEN))
-        if not good.all():
-            row, part = np.argwhere(~good)[0].tolist()
+        valid = np.isfinite(points.sum(axis=2)) & ((v == 0) | (v == HIDDEN) | (v == SEEN))
+        if not valid.all():
+            row, part = np.argwhere(~valid)[0].tolist()
             raise JaxpartError(
                 f"{self.path}: annotations[{rows[row]}].keypoints has {points[row, part].tolist()} for "
                 f"part {part + 1} instead of x, y and a visibility of 0, 1 or 2"
@@ -244,18 +244,18 @@ class CocoFile:
                 strict=True,
             )
         )
-        chosen = self.integers("annotations", "category_id").tolist()
-        for row, category in enumerate(chosen):
+        categories = self.integers("annotations", "category_id").tolist()
+        for row, category in enumerate(categories):
             if type(names.get(category)) is not str:
                 raise JaxpartError(
-                    f"{self.path}: annotations[{row}] is of category {category}, of which "
+                    f"{self.path}: annotations[{row}] is of category {category}, for which "
                     f"'categories' has no {field}"
                 )
-        return [names[category] for category in chosen]
+        return [names[category] for category in categories]
 
     def sizes(self) -> dict[int, tuple[int, int] | None]:
-        """(width, height) in pixels of each image by its id; None where the file does not state it."""
-        stated = {}
+        """(width, height) in pixels of each image by its id; None if the file does not state it."""
+        size_of = {}
         for row, (key, image) in enumerate(
             zip(self.unique_ids("images").tolist(), self._tables["images"], strict=True)
         ):
@@ -266,8 +266,8 @@ class CocoFile:
                     "a size in pixels"
                 )
             width, height = sides
-            stated[key] = (int(width), int(height)) if width and height else None
-        return stated
+            size_of[key] = (int(width), int(height)) if width and height else None
+        return size_of
 
     def file_names(self, image_ids: Iterable[int]) -> list[str]:
         """File name of each image."""
@@ -276,7 +276,7 @@ class CocoFile:
         seen: set[str] = set()
         for row, name in enumerate(column):
             fault = "is not a string" if type(name) is not str else unusable_name(name)
-            fault = fault or ("is another image's too" if name in seen else "")
+            fault = fault or ("is also another image's" if name in seen else "")
             if fault:
                 raise JaxpartError(
                     f"{self.path}: images[{row}].file_name {fault}: {shown(repr(name))}"
@@ -311,7 +311,7 @@ class CocoFile:
             return np.array(values, np.int64)
         except OverflowError:
             raise JaxpartError(
-                f"{self.path}: {section} holds the number of a {field} that does not fit into 64 bits"
+                f"{self.path}: {section} holds the {field} of an entry that does not fit into 64 bits"
             ) from None
 
     def column(self, section: str, field: str) -> list[Any]:

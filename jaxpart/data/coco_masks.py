@@ -16,19 +16,19 @@ from jaxpart.data.images import MAX_PIXELS
 from jaxpart.errors import JaxpartError, shown
 
 _STEPS = 5
-"""Outlines are followed in fifths of a pixel."""
+"""Steps per pixel in which outlines are traced."""
 _LONGEST_OUTLINE = 2**22
 """Limit for one polygon, in fifths of a pixel: 840 000 pixels."""
 _MORE, _SIGN, _BITS = 0x20, 0x10, 0x1F
 _LONGEST_NUMBER = 6
-"""Limit for the characters of one number in a code: 30 bits."""
+"""Limit for the characters of a number in a code: 30 bits."""
 
 Outline = Float64[np.ndarray, "corner 2"]
 """x and y of the corners of a polygon, in pixels."""
 
 
 class Mask(NamedTuple):
-    """A mask that is not drawn yet: a union of polygons, or run lengths.
+    """A mask before rasterisation: a union of polygons, or run lengths.
 
     Attributes:
       polygons: Polygons of three or more corners.
@@ -90,9 +90,9 @@ def _mask(value: Any) -> Mask:
 def _polygon(numbers: Any) -> Outline:
     if not isinstance(numbers, list):
         raise ValueError(f"holds {shown(repr(numbers))}, which is not a polygon")
-    wrong = [number for number in numbers if type(number) not in (int, float)]
-    if wrong:
-        raise ValueError(f"holds {shown(repr(wrong[0]))}, which is not a number")
+    non_numbers = [number for number in numbers if type(number) not in (int, float)]
+    if non_numbers:
+        raise ValueError(f"holds {shown(repr(non_numbers[0]))}, which is not a number")
     if len(numbers) % 2:
         raise ValueError(
             f"holds a polygon of {len(numbers)} numbers, which are not pairs of x and y"
@@ -107,7 +107,7 @@ def _polygon(numbers: Any) -> Outline:
 
 
 def draw(mask: Mask, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
-    """The pixels of a mask.
+    """Rasterises a mask.
 
     Args:
       mask: The mask.
@@ -115,7 +115,7 @@ def draw(mask: Mask, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
 
     Raises:
       ValueError: A polygon lies farther from the image than the image's longer side or has too long an
-        outline; or the runs are damaged, for another size, or do not add up.
+        outline; or the runs are damaged, for a different size, or do not add up.
     """
     height, width = size
     if mask.runs is not None:
@@ -126,21 +126,21 @@ def draw(mask: Mask, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
             raise ValueError(f"has runs that do not add up to {height} × {width} pixels")
         flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
         return flat.reshape(width, height).T
-    # Columns are laid end to end, and each crossing of an outline begins or ends a run.
+    # Columns are laid end to end, and each crossing of an outline starts or ends a run.
     inside = np.zeros(height * width, bool)
     for polygon in mask.polygons:
         crossings = _crossings(polygon, height, width)
         if len(crossings):
             first = int(crossings[0])
             last = int(crossings[-1]) if len(crossings) % 2 == 0 else height * width
-            turns = np.zeros(last - first + 1, bool)  # bytes, since an image may be large
-            np.logical_xor.at(turns, crossings - first, True)
-            inside[first:last] |= np.logical_xor.accumulate(turns[:-1])
+            toggles = np.zeros(last - first + 1, bool)  # bytes, since an image may be large
+            np.logical_xor.at(toggles, crossings - first, True)
+            inside[first:last] |= np.logical_xor.accumulate(toggles[:-1])
     return inside.reshape(width, height).T
 
 
 def _decoded(text: bytes) -> Int64[np.ndarray, " runs"]:
-    """Decodes COCO's compressed run lengths: 5 bits a character, differences from the third number on."""
+    """Decodes COCO's compressed run lengths: 5 bits per character, differences from the third number on."""
     codes = np.frombuffer(text, np.uint8).astype(np.int64) - ord("0")
     ends = np.flatnonzero((codes & _MORE) == 0)
     if (codes < 0).any() or (codes > _MORE + _BITS).any() or ends[-1:].tolist() != [len(codes) - 1]:
@@ -161,12 +161,12 @@ def _decoded(text: bytes) -> Int64[np.ndarray, " runs"]:
 def _crossings(polygon: Outline, height: int, width: int) -> Int64[np.ndarray, " crossings"]:
     """The sorted pixels where a polygon's outline crosses from one column of pixels to the next.
 
-    Corners are rounded to fifths of a pixel, and each side is followed in steps of one fifth along its
-    longer direction. Pixels are numbered down the columns, from 0 to height · width.
+    Corners are rounded to fifths of a pixel, and each side is traced in steps of one fifth along its
+    longer axis. Pixels are numbered down the columns, from 0 to height · width.
     """
-    reach = max(height, width)
-    if (polygon < -reach).any() or (polygon > 2 * reach).any():
-        raise ValueError("reaches further from its image than the image is long")
+    margin = max(height, width)
+    if (polygon < -margin).any() or (polygon > 2 * margin).any():
+        raise ValueError("extends farther beyond its image than the image's longer side")
     corners = np.trunc(_STEPS * polygon + 0.5).astype(np.int64)
     start, end = corners, np.roll(corners, -1, axis=0)
     across, down = np.abs(end - start).T
@@ -188,11 +188,11 @@ def _crossings(polygon: Outline, height: int, width: int) -> Int64[np.ndarray, "
     along = slope[side] * step + 0.5
     x = np.where(steep[side], np.trunc(low[side, 0] + along), low[side, 0] + step).astype(np.int64)
     y = np.where(steep[side], low[side, 1] + step, np.trunc(low[side, 1] + along)).astype(np.int64)
-    moved = np.flatnonzero(x[1:] != x[:-1])
-    column = np.where(x[moved + 1] < x[moved], x[moved + 1], x[moved + 1] - 1)
-    row = np.minimum(y[moved + 1], y[moved])
-    between = column % _STEPS == _STEPS // 2  # in the middle of a pixel
-    column, row = column[between] // _STEPS, row[between]
-    seen = (column >= 0) & (column < width)
-    row = np.ceil(np.clip((row[seen] + 0.5) / _STEPS - 0.5, 0, height)).astype(np.int64)
-    return np.sort(column[seen] * height + row)
+    changes = np.flatnonzero(x[1:] != x[:-1])
+    column = np.where(x[changes + 1] < x[changes], x[changes + 1], x[changes + 1] - 1)
+    row = np.minimum(y[changes + 1], y[changes])
+    mid_pixel = column % _STEPS == _STEPS // 2
+    column, row = column[mid_pixel] // _STEPS, row[mid_pixel]
+    inside = (column >= 0) & (column < width)
+    row = np.ceil(np.clip((row[inside] + 0.5) / _STEPS - 0.5, 0, height)).astype(np.int64)
+    return np.sort(column[inside] * height + row)

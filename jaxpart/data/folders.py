@@ -15,7 +15,7 @@ from jaxpart.errors import JaxpartError, shown
 from jaxpart.io.text import text_lines
 
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm")
-"""Suffixes of label maps, in any case: lossless formats."""
+"""Suffixes of label maps, case-insensitive: lossless formats."""
 
 _OTHER_PICTURES = (
     ".heic", ".heif", ".jxl", ".svg", ".eps", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw",
@@ -48,7 +48,7 @@ def read_file(path: pathlib.Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
-    except ValueError as error:  # of a zero byte, or half a character
+    except ValueError as error:  # a null byte, or half a surrogate pair
         raise JaxpartError(
             f"{shown(str(path), 200)} is not a valid file name ({error}); fix it"
         ) from error
@@ -64,7 +64,7 @@ def unreadable(path: pathlib.Path, error: OSError) -> JaxpartError:
 
 
 def unusable_name(name: str) -> str:
-    """Why a name found in a list cannot be a file name, as a predicate ("is empty"); "" if it can."""
+    """Why a listed name cannot be a file name, as a predicate ("is empty"); "" if it can."""
     if not name.strip():
         return "is empty"
     if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
@@ -121,12 +121,12 @@ def list_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) 
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                ending = os.path.splitext(entry.name)[1].lower()
+                suffix = os.path.splitext(entry.name)[1].lower()
                 if entry.name.startswith(".") or entry.is_dir():
                     continue
-                if ending in suffixes:
+                if suffix in suffixes:
                     names.append(entry.name)
-                elif ending in _OTHER_PICTURES and suffixes is IMAGE_SUFFIXES:
+                elif suffix in _OTHER_PICTURES and suffixes is IMAGE_SUFFIXES:
                     raise JaxpartError(
                         f"{folder / entry.name} is in an unsupported format; save it as JPEG or "
                         "PNG, or remove it"
@@ -158,8 +158,8 @@ def list_folders(folder: pathlib.Path) -> list[str]:
 
 def _is_loop(folder: pathlib.Path, link: str) -> bool:
     """Whether a link in a folder points to the folder or one above it."""
-    inside = pathlib.Path(os.path.realpath(folder))
-    return pathlib.Path(os.path.realpath(link)) in (inside, *inside.parents)
+    resolved = pathlib.Path(os.path.realpath(folder))
+    return pathlib.Path(os.path.realpath(link)) in (resolved, *resolved.parents)
 
 
 def walk_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[str]:
@@ -176,16 +176,16 @@ def walk_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) 
         raise NotThere(f"{folder} is missing; unpack the data set there")
     paths: list[str] = []
     seen: set[str] = set()
-    waiting = [""]
-    while waiting:
-        below = waiting.pop()
-        real = os.path.realpath(folder / below)
+    pending = [""]
+    while pending:
+        subfolder = pending.pop()
+        real = os.path.realpath(folder / subfolder)
         if real in seen:
             continue
         seen.add(real)
-        waiting += [f"{below}{name}/" for name in list_folders(folder / below)]
+        pending += [f"{subfolder}{name}/" for name in list_folders(folder / subfolder)]
         with contextlib.suppress(NoImages):
-            paths += [f"{below}{name}" for name in list_images(folder / below, suffixes)]
+            paths += [f"{subfolder}{name}" for name in list_images(folder / subfolder, suffixes)]
     if not paths:
         raise NoImages(
             f"{folder} holds no {'/'.join(suffixes[:3])} file; unpack the data set there"
@@ -211,10 +211,10 @@ def list_pairs(root: pathlib.Path, images: str, labels: str) -> list[tuple[str, 
         (image_of, label_of, images, labels),
         (label_of, image_of, labels, images),
     ):
-        alone = [stem for stem in stems if stem not in others]
-        if alone:
+        unpaired = [stem for stem in stems if stem not in others]
+        if unpaired:
             raise JaxpartError(
-                f"{root / stems[alone[0]]} has no counterpart in {partners} ({len(alone)} files "
+                f"{root / stems[unpaired[0]]} has no counterpart in {partners} ({len(unpaired)} files "
                 f"of {files} have none); unpack both again"
             )
     return [(image_of[stem], label_of[stem]) for stem in sorted(image_of)]
@@ -238,18 +238,18 @@ def by_stem(folder: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def match_files(names: Sequence[str], existing: Sequence[str], where: object) -> list[str | None]:
-    """Matches names in an annotation file to files: by the whole path, else without leading folders.
+    """Matches names in an annotation file to files, by full path or else without leading folders.
 
-    Exports write "images/0001.jpg", "./0001.jpg" or an absolute path of another machine, with slashes or
-    backslashes, and names in either form of Unicode.
+    Exporters write "images/0001.jpg", "./0001.jpg" or an absolute path on another machine, with slashes or
+    backslashes, and names in either Unicode normal form.
 
     Args:
       names: The names in the annotation file.
       existing: Paths of the existing files, with "/".
-      where: The annotation file, for the error.
+      where: The annotation file, for error messages.
 
     Returns:
-      The file of each name, None where none matches.
+      The file of each name, None if none matches.
 
     Raises:
       JaxpartError: Two names match the same file.
@@ -274,18 +274,18 @@ def match_files(names: Sequence[str], existing: Sequence[str], where: object) ->
 
 
 def named_files(folder: pathlib.Path, names: Sequence[str], where: object) -> list[str]:
-    """The files below a folder that names mean, see `matched`."""
+    """The files below a folder that the names refer to, see `matched`."""
     return matched(names, existing_files(folder), where)
 
 
 def matched(names: Sequence[str], existing: Sequence[str], where: object) -> list[str]:
-    """As `match_files`; keeps names without a match, which fail when they are read."""
+    """Like `match_files`, but keeps unmatched names, which fail when they are read."""
     files = match_files(names, existing, where)
     return [file or name for file, name in zip(files, names, strict=True)]
 
 
 def existing_files(folder: pathlib.Path) -> list[str]:
-    """The sorted paths of the images below a folder, see `walk_images`; none if there is no such folder."""
+    """The sorted paths of the images below a folder, see `walk_images`; none if it does not exist."""
     try:
         return walk_images(folder)
     except (NotThere, NoImages):
@@ -313,7 +313,7 @@ def file_stamps(root: pathlib.Path, names: Iterable[str]) -> tuple[Stamp, ...]:
 
 
 def file_sizes(root: pathlib.Path, names: Iterable[str]) -> str:
-    """Names and sizes of files below `root`, to fingerprint them without reading them.
+    """Names and sizes of files below `root`, a fingerprint that needs no reading.
 
     Raises:
       JaxpartError: A file is missing.
@@ -325,6 +325,6 @@ def fingerprint(*parts: bytes | str) -> str:
     """The first 12 hex digits of the SHA-256 of all parts."""
     digest = hashlib.sha256()
     for part in parts:
-        # Names of files may be any bytes.
+        # File names may be any bytes.
         digest.update(part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part)
     return digest.hexdigest()[:12]

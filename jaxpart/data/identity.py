@@ -1,4 +1,4 @@
-"""Content identities of images, so that an image with the same name but other content is noticed.
+"""Content identities of images, to notice when the content behind a name has changed.
 
 Files of up to `READ_FIRST` bytes in total are hashed. Larger data sets would take minutes, so sizes and
 modification times are used instead; for cached features also the inode change time, which users cannot set.
@@ -27,31 +27,34 @@ def identities(source: Source, indices: Sequence[int]) -> list[str]:
       indices: Indices of images; they may repeat.
     """
     origins = {index: source.origin(index) for index in dict.fromkeys(indices)}
-    of_file = _of_files(origins.values(), moved_counts=True)
-    return [_of_origin(origins[index], of_file) for index in indices]
+    file_identity = _file_identities(origins.values(), use_change_time=True)
+    return [_origin_identity(origins[index], file_identity) for index in indices]
 
 
 def identity_of(source: Source) -> str:
     """The identity of a whole split, independent of its location: a SHA-256."""
     origins = [source.origin(index) for index in range(len(source))]
-    of_file = _of_files(origins, moved_counts=False)
+    file_identity = _file_identities(origins, use_change_time=False)
     digest = hashlib.sha256(f"{source.info.name} {source.info.version}".encode())
     for index, origin in enumerate(origins):
         name = f"\n{source.annotation(index).id} " if not isinstance(origin, str) else "\n"
-        digest.update((name + _of_origin(origin, of_file)).encode())
+        digest.update((name + _origin_identity(origin, file_identity)).encode())
     return digest.hexdigest()
 
 
-def _of_origin(origin: Sequence[str] | str, of_file: dict[str, str]) -> str:
-    return origin if isinstance(origin, str) else " ".join(of_file[path] for path in origin)
+def _origin_identity(origin: Sequence[str] | str, file_identity: dict[str, str]) -> str:
+    return origin if isinstance(origin, str) else " ".join(file_identity[path] for path in origin)
 
 
-def _of_files(origins: Iterable[Sequence[str] | str], *, moved_counts: bool) -> dict[str, str]:
+def _file_identities(
+    origins: Iterable[Sequence[str] | str], *, use_change_time: bool
+) -> dict[str, str]:
     """Identity of each file by its path.
 
     Args:
       origins: See `Source.origin`.
-      moved_counts: Whether a copy of a large data set has another identity.
+      use_change_time: Whether the inode change time counts, so that a copy of a large data set has a
+        different identity.
     """
     paths = dict.fromkeys(p for origin in origins if not isinstance(origin, str) for p in origin)
     statuses = {path: status_of(path) for path in paths}
@@ -59,13 +62,13 @@ def _of_files(origins: Iterable[Sequence[str] | str], *, moved_counts: bool) -> 
     if sum(size for size, _, _ in existing.values()) <= READ_FIRST:
         with concurrent.futures.ThreadPoolExecutor() as pool:
             contents = pool.map(_content, existing, existing.values())
-            named = dict(zip(existing, contents, strict=True))
+            identity_of_path = dict(zip(existing, contents, strict=True))
     else:
-        named = {
-            path: f"{size} {content} {anything}" if moved_counts else f"{size} {content}"
-            for path, (size, content, anything) in existing.items()
+        identity_of_path = {
+            path: f"{size} {modified} {changed}" if use_change_time else f"{size} {modified}"
+            for path, (size, modified, changed) in existing.items()
         }
-    return {path: named.get(path, _MISSING) for path in paths}
+    return {path: identity_of_path.get(path, _MISSING) for path in paths}
 
 
 def status_of(path: str) -> tuple[int, int, int] | None:
@@ -73,7 +76,7 @@ def status_of(path: str) -> tuple[int, int, int] | None:
     try:
         status = os.stat(path)
     except OSError:
-        return None  # reading it will raise
+        return None  # reading the file will raise
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 

@@ -31,15 +31,15 @@ IMAGE_SUFFIXES = (
     ".jpf", ".jpx", ".blp", ".mpo", ".msp", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm",
     ".psd", ".pxr", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".vda", ".vst", ".xbm", ".xpm",
 )  # fmt: skip
-"""Suffixes of image files, in any case: all that Pillow opens, except `NOT_READ`."""
+"""Suffixes of image files, case-insensitive: all that Pillow opens, except `NOT_READ`."""
 
 NOT_READ = ("EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5")
-"""Formats that are never opened: Pillow runs another program for them, or has no decoder."""
+"""Formats that are never opened: Pillow runs an external program for them, or has no decoder."""
 
 MAX_PIXELS = 2**28
 """Limit for the pixels of an image (268 million): 0.8 GB as RGB."""
 
-_USUAL = ("JPEG", "PNG")
+_COMMON = ("JPEG", "PNG")
 _SIDEWAYS = (5, 6, 7, 8)
 
 # Pillow's limits reject valid files: images above 89 million pixels, PNG files with a colour profile or
@@ -74,11 +74,11 @@ def decode(
     As Pillow's `convert("RGB")`, which the published loaders call: alpha is dropped, not blended; colour
     profiles and the EXIF orientation are not applied. Unlike Pillow, which clips them, 16-bit greys are
     scaled to 8 bits (value / 257, rounded), and modes without a range (32-bit integers, floating point)
-    raise. Of several frames the first is decoded.
+    raise. Only the first of several frames is decoded.
 
     Args:
       data: The file's bytes.
-      name: The file, for the error.
+      name: The file, for error messages.
       size: (width, height) that the annotations state, which the file must have.
       upright: Whether to apply the EXIF orientation, as OpenCV does: see `turn_of`.
 
@@ -96,29 +96,29 @@ def decode(
 def upright_pixels(data: bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
     """The pixels of `decode(data, name, upright=True)`.
 
-    Complete colour JPEG files are decoded by OpenCV: to the same pixels, since both use libjpeg-turbo, but
-    Pillow takes as long again to copy them out of its images. Pillow decodes all others, and those that
-    OpenCV cannot.
+    OpenCV decodes complete colour JPEG files: to the same pixels, since both use libjpeg-turbo, but in half
+    the time, since Pillow has to copy the pixels out of its images. Pillow decodes all others, and those
+    that OpenCV cannot.
 
     Raises:
-      JaxpartError: As `decode`, except where a single byte of the pixels' code was damaged to a marker,
-        which OpenCV passes over.
+      JaxpartError: As `decode`, except where a byte of the compressed pixels was corrupted into a marker,
+        which OpenCV skips.
     """
-    if data.startswith(_JPEG_BEGINS) and data.endswith(_JPEG_ENDS):
+    if data.startswith(_JPEG_START) and data.endswith(_JPEG_END):
         with (
             contextlib.suppress(Exception),
             Image.open(io.BytesIO(data), formats=("JPEG",)) as image,
         ):
             if image.mode == "RGB" and image.width * image.height <= MAX_PIXELS:
                 cv2 = opencv()
-                how = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-                pixels = cv2.imdecode(np.frombuffer(data, np.uint8), how)
+                flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+                pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
                 if pixels is not None and _turn(image) is None:
                     return pixels
     return np.asarray(decode(data, name, upright=True))
 
 
-_JPEG_BEGINS, _JPEG_ENDS = b"\xff\xd8\xff", b"\xff\xd9"
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -135,10 +135,10 @@ _TURNS = {
 def turn_of(data: bytes) -> Image.Transpose | None:
     """The transpose that turns a decoded file upright; None if it already is.
 
-    As OpenCV, only looks at JPEG, PNG and WebP files and ignores damaged EXIF data.
+    Like OpenCV, only reads JPEG, PNG and WebP files and ignores damaged EXIF data.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=(*_USUAL, "WEBP")) as image:
+        with Image.open(io.BytesIO(data), formats=(*_COMMON, "WEBP")) as image:
             if image.format not in ("JPEG", "MPO", "PNG", "WEBP"):
                 return None
             if image.format == "PNG":
@@ -164,11 +164,11 @@ def upright_size(data: bytes, name: str) -> tuple[int, int]:
 
 
 def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"]:
-    """Decodes a single-channel image file to its raw numbers: palette indices, not colours.
+    """Decodes a single-channel image file to its raw values: palette indices, not colours.
 
     Args:
       data: The file's bytes.
-      name: The file, for the error.
+      name: The file, for error messages.
 
     Raises:
       JaxpartError: As `decode`, or the file has several channels.
@@ -182,7 +182,7 @@ def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"
 
 
 def decode_channels(data: bytes, name: str) -> np.ndarray:
-    """The raw numbers of an image file, [height, width] or [height, width, channel]; raises as `decode`."""
+    """The raw values of an image file, [height, width] or [height, width, channel]; raises as `decode`."""
     with _opened(io.BytesIO(data), name) as image:
         return np.asarray(image)
 
@@ -191,7 +191,7 @@ def read_header(file: BinaryIO, name: str) -> Header:
     """Reads the header of an open file. Raises `JaxpartError` as `decode`, but not for damaged pixels."""
     with _opened(file, name, load=False) as image:
         header = _header(image)
-        if image.format == "MPO":  # a camera's image with a preview
+        if image.format == "MPO":  # a camera image with a preview
             return header
         return header._replace(frames=getattr(image, "n_frames", 1))
 
@@ -215,7 +215,7 @@ def check_size(name: str, header: Header, size: tuple[int, int] | None) -> None:
 
 @contextlib.contextmanager
 def _opened(file: BinaryIO, name: str, *, load: bool = True) -> Iterator[Image.Image]:
-    """Opens a file with Pillow; any exception in the body is reported as damage."""
+    """Opens a file with Pillow; reports any exception in the body as damage."""
     if not file.read(1):
         raise JaxpartError(f"{name} is an empty file; replace it")
     try:
@@ -240,7 +240,7 @@ def _opened(file: BinaryIO, name: str, *, load: bool = True) -> Iterator[Image.I
 def _identified(file: BinaryIO) -> Image.Image:
     """Opens a file with Pillow, common formats first."""
     try:
-        return Image.open(file, formats=_USUAL)
+        return Image.open(file, formats=_COMMON)
     except UnidentifiedImageError:
         return Image.open(file, formats=_other_formats())
 
@@ -248,7 +248,7 @@ def _identified(file: BinaryIO) -> Image.Image:
 @functools.cache
 def _other_formats() -> tuple[str, ...]:
     Image.init()
-    return tuple(name for name in Image.OPEN if name not in (*_USUAL, *NOT_READ))
+    return tuple(name for name in Image.OPEN if name not in (*_COMMON, *NOT_READ))
 
 
 def _header(image: Image.Image) -> Header:
@@ -261,8 +261,8 @@ def _header(image: Image.Image) -> Header:
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF data are ignored
         orientation = 1
-    known = isinstance(orientation, int) and 1 <= orientation <= 8
-    return Header(*image.size, image.mode, orientation if known else 1, 1)
+    is_valid = isinstance(orientation, int) and 1 <= orientation <= 8
+    return Header(*image.size, image.mode, orientation if is_valid else 1, 1)
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:

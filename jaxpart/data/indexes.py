@@ -1,4 +1,4 @@
-"""Caches what is slow to read or to draw in the user's cache, beside features."""
+"""Caches annotations and label maps that are slow to read or draw, in the user's cache beside features."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from jaxpart.data.source import Annotation, Source
 from jaxpart.io.files import moved_into_place, user_cache
 
 _FORMAT = 1
-"""To be raised when the cached content, or a rule that makes it, changes."""
+"""Increment when the cached content, or a rule that produces it, changes."""
 _FEW, _BLOCK = 8, 4096
-"""Number of images to estimate sizes from, and the least that a file takes on most disks."""
+"""Number of images to estimate sizes from, and the block size of most file systems in bytes."""
 _DIGEST = 32
-"""Bytes of the SHA-256 that a file begins with, of the rest."""
+"""Length of the SHA-256 of its content that each file starts with, in bytes."""
 
 
 def kept_annotations(key: str, read: Callable[[], Iterable[Annotation]]) -> AnnotationTable:
-    """The annotations that a key stands for: from the cache, else read and kept there.
+    """The annotations of a key: from the cache, or else read and cached.
 
     Damaged files are replaced; a cache that cannot be written is not used.
 
     Args:
-      key: A text that differs whenever an annotation does.
-      read: Reads them all.
+      key: A string that changes whenever an annotation does.
+      read: Reads all annotations.
 
     Raises:
       JaxpartError: As `read` does.
     """
-    content = _kept(key, lambda: encode_annotations(list(read())))
+    content = _cached(key, lambda: encode_annotations(list(read())))
     return AnnotationTable([("the annotations in the user's cache", content)])
 
 
 def kept_document(key: str, read: Callable[[], Any]) -> Any:
-    """What JSON holds, kept as `kept_annotations` keeps annotations; tuples become lists."""
-    return json.loads(_kept(key, lambda: json.dumps(read()).encode()))
+    """A JSON document, cached as by `kept_annotations`; tuples become lists."""
+    return json.loads(_cached(key, lambda: json.dumps(read()).encode()))
 
 
 def kept_labels(source: Source, index: int, draw: Callable[[], Labels]) -> Labels:
-    """The label map of an image that is read from files, kept as `kept_annotations` keeps annotations.
+    """The label map of an image that is read from files, cached as by `kept_annotations`.
 
     It is drawn again when the data set's version, or the size or time of a file, has changed.
 
@@ -62,27 +62,27 @@ def kept_labels(source: Source, index: int, draw: Callable[[], Labels]) -> Label
     info, origin = source.info, source.origin(index)
     files = [(path, status_of(path)) for path in origin[1:]]
     key = f"{info.name} {info.version} {source.annotation(index).id} {files}"
-    return decoded_labels(_kept(key, lambda: encoded_labels(draw()), "label_maps"))
+    return decoded_labels(_cached(key, lambda: encoded_labels(draw()), "label_maps"))
 
 
 def expected_bytes(source: Source) -> int:
-    """About how many bytes `kept_labels` takes for a data set, by a few images; 0 if it keeps none."""
-    some = range(0, len(source), max(1, len(source) // _FEW))
+    """Estimated bytes that `kept_labels` takes for a data set, from a few images; 0 if it caches none."""
+    sampled = range(0, len(source), max(1, len(source) // _FEW))
     sizes = [
         len(encoded_labels(mask))
-        for index in some
+        for index in sampled
         if not isinstance(source.origin(index), str)
         for mask in source[index].masks.values()
         if isinstance(mask, np.ndarray)
     ]
     blocks = sum(-(-size // _BLOCK) * _BLOCK for size in sizes)
-    return blocks * len(source) // len(some)
+    return blocks * len(source) // len(sampled)
 
 
 def encoded_labels(labels: Labels) -> bytes:
-    """A label map as it is kept: its height and width, and its labels compressed.
+    """A label map as it is cached: height and width, and the compressed labels.
 
-    Level 1, since for 1.3 million pixels it takes 0.7 ms to decompress, where a PNG takes 3.1.
+    Level 1: 1.3 million pixels decompress in 0.7 ms, against 3.1 ms for a PNG.
     """
     return np.array(labels.shape, "<u4").tobytes() + zlib.compress(labels.tobytes(), 1)
 
@@ -94,7 +94,7 @@ def decoded_labels(content: bytes) -> Labels:
     return np.frombuffer(labels, np.uint8).reshape(height, width)
 
 
-def _kept(key: str, make: Callable[[], bytes], kind: str = "annotations") -> bytes:
+def _cached(key: str, make: Callable[[], bytes], kind: str = "annotations") -> bytes:
     digest = hashlib.sha256(f"{_FORMAT} {key}".encode("utf-8", "surrogateescape")).hexdigest()
     path = user_cache() / kind / digest[:2] / digest
     with contextlib.suppress(OSError):

@@ -3,7 +3,7 @@
 A run is one stream of records, epoch after epoch, divided into batches; batches may span two epochs, and
 only the run's last batch is padded. The order of the stream and the random numbers of each record's
 transform depend only on the seed, the epoch and the record. So batches do not depend on the number of
-processes, workers or threads, and a run can resume at any batch with other numbers of them.
+processes, workers or threads, and a run can resume at any batch with different numbers of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jaxpart.data.source import Record, Source
 from jaxpart.errors import JaxpartError
 
 Transform = Callable[[Record, np.random.Generator], dict[str, np.ndarray]]
-"""Makes arrays of a record, with random numbers from the generator; picklable for `workers`."""
+"""Turns a record into arrays, with randomness from the generator; picklable for `workers`."""
 
 State = dict[str, Any]
 """A position in a run, serializable to JSON."""
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     Attributes:
       arrays: The transform's arrays, stacked; 0 where `valid` is False.
       valid: False for padding after the last record, and for records that could not be read.
-      ids: Record ids, for messages; "" for padding.
+      ids: Record ids, for error messages; "" for padding.
     """
 
     arrays: dict[str, np.ndarray]
@@ -64,7 +64,7 @@ class Loader(Iterator[Batch]):
         """Reads nothing yet.
 
         Args:
-          start: Makes the data set of all batches from a given index on.
+          start: Creates the data set of all batches from a given index on.
           num_batches: Batches in the whole run.
           identity: Settings that a saved state must share to belong to the same run.
         """
@@ -92,16 +92,16 @@ class Loader(Iterator[Batch]):
         return {"next_batch": self._next, **self._identity}
 
     def set_state(self, state: State) -> None:
-        """Moves to a saved position, also of other numbers of processes and workers.
+        """Moves to a saved position; the numbers of processes and workers may differ.
 
         Raises:
           JaxpartError: The state belongs to another run.
         """
-        for key, mine in self._identity.items():
-            if state.get(key) != mine:
+        for key, expected in self._identity.items():
+            if state.get(key) != expected:
                 raise JaxpartError(
                     f"the saved position in the data has {key} {state.get(key)!r}, but this run has "
-                    f"{mine!r}; resume with the same settings, or start over"
+                    f"{expected!r}; resume with the same settings, or start over"
                 )
         self.close()
         self._next = int(state["next_batch"])
@@ -130,10 +130,10 @@ def load(
 
     Args:
       source: The data set.
-      transform: Makes arrays of a record; their shapes must agree within a batch.
+      transform: Turns a record into arrays, whose shapes must agree within a batch.
       batch_size: Global batch size over all processes, a multiple of `process_count`.
-      shuffle: Whether to shuffle every epoch; else the order is that of the source.
-      epochs: Number of epochs; None: endless.
+      shuffle: Whether to shuffle every epoch; otherwise in source order.
+      epochs: Number of epochs; None for an endless run.
       seed: Seed of the order and of the transforms, 0 to 2³² − 1.
       workers: Worker processes; 0: threads of this process, one per core. Pillow releases the GIL, but
         a fifth of ImageNet's transforms is Python, so threads scale to about five cores. Workers are
@@ -185,18 +185,18 @@ def load(
     collate = _Collate(read, records, name)
 
     def start(first: int) -> grain.IterDataset:
-        rest = rows[first * share :]
+        remaining = rows[first * share :]
         if workers:
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()  # grain's workers read flags, also in a notebook
             return (
-                rest.batch(share, batch_fn=collate)
+                remaining.batch(share, batch_fn=collate)
                 .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
                 .mp_prefetch(grain.MultiprocessingOptions(workers))
             )
         threads = os.cpu_count() or 1
-        ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + share)
-        return rest.to_iter_dataset(ahead).batch(share, batch_fn=collate)
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + share)
+        return remaining.to_iter_dataset(options).batch(share, batch_fn=collate)
 
     identity = {
         "data": name,
@@ -275,7 +275,7 @@ def _order(records: int, seed: int, epoch: int) -> Int64[np.ndarray, " records"]
 
 
 class _Collate:
-    """Stacks rows to a batch, and collects the errors of unreadable records by id."""
+    """Stacks rows into a batch, and collects the errors of unreadable records by id."""
 
     def __init__(self, read: _Reader, records: int, name: str) -> None:
         self._read, self._records, self._name = read, records, name
@@ -293,7 +293,7 @@ class _Collate:
                 if np.shape(value) != arrays[key].shape[1:]:
                     raise JaxpartError(
                         f"{key!r} is {np.shape(value)} for {row.id} and {arrays[key].shape[1:]} for "
-                        f"{example.id}; use batches of 1, or a transform that gives one size"
+                        f"{example.id}; use batches of 1, or a transform with a fixed output size"
                     )
                 arrays[key][number] = value
         valid = np.array([row.arrays is not None for row in rows])
@@ -309,5 +309,5 @@ class _Collate:
                     self._example = row
                     break
             else:
-                raise JaxpartError(f"no image of {self._name} can be read; one says: {row.error}")
+                raise JaxpartError(f"no image of {self._name} can be read; one error: {row.error}")
         return self._example

@@ -43,7 +43,7 @@ def check_names(where: object, names: Sequence[str]) -> None:
     """Raises `JaxpartError` if there are more labels, background included, than fit into a byte."""
     if len(names) > IGNORE:
         raise JaxpartError(
-            f"{where} has {len(names) - 1} classes; a label map holds {IGNORE - 1} and the background"
+            f"{where} has {len(names) - 1} classes; a label map holds {IGNORE - 1} plus the background"
         )
 
 
@@ -55,7 +55,7 @@ def numbered(count: int) -> tuple[str, ...]:
 class LabelMaps(ListedImages):
     """Pairs of image and label map files as a `Source`.
 
-    A record has one mask: 8-bit grey PNGs as they are, the labels of palette, 1-bit and 16-bit ones.
+    A record has one mask: an 8-bit grey PNG stays as it is; palette, 1-bit and 16-bit files are decoded.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class LabelMaps(ListedImages):
         renumbered: Sequence[int] | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        """Takes the sizes of the files for the version; reads none.
+        """Uses the file sizes for the version; reads no file.
 
         Args:
           name: The data set.
@@ -105,16 +105,16 @@ class LabelMaps(ListedImages):
         data = read_file(self._root / path)
         mask: bytes | Labels = data
         if self._renumbered is not None or not _is_grey(data):
-            mask = kept_labels(self, index, lambda: self._drawn(index))
+            mask = kept_labels(self, index, lambda: self._draw(index))
         return dataclasses.replace(super().__getitem__(index), masks={self._kind: mask})
 
-    def _drawn(self, index: int) -> Labels:
+    def _draw(self, index: int) -> Labels:
         path = self._pairs[index][1]
         return decoded(read_file(self._root / path), path, self._renumbered)
 
 
 def encoded(record: Record) -> Record:
-    """The record with PNG files in place of label maps that were drawn."""
+    """The record with drawn label maps encoded as PNG files."""
     return dataclasses.replace(record, masks=mask_files(record))
 
 
@@ -131,11 +131,11 @@ def decoded(data: bytes, name: str, renumbered: Sequence[int] | None = None) -> 
 
     Args:
       data: The file.
-      name: Its name, for the error.
+      name: Its name, for error messages.
       renumbered: New label of each label in the file; None to keep them.
 
     Raises:
-      JaxpartError: It is not a label map, or a label is above 255 or has no new one.
+      JaxpartError: It is not a label map, or a label is above 255 or has no new label.
     """
     if (header := _png_header(data)) in _SCALED:
         raise JaxpartError(
@@ -151,7 +151,7 @@ def decoded(data: bytes, name: str, renumbered: Sequence[int] | None = None) -> 
 
 
 def _is_grey(data: bytes) -> bool:
-    """Whether a file is a grey PNG of 8 bits, which is a label map as it is."""
+    """Whether a file is an 8-bit grey PNG, which is a label map already."""
     return _png_header(data) == (_EIGHT_BITS, _GREY)
 
 

@@ -1,4 +1,4 @@
-"""Finding a data set's folder in a root, which may be that folder or one above it."""
+"""Finds a data set's folder from a root, which is that folder or one above it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Layout:
     distinctive: bool = False
 
     def folder(self, root: pathlib.Path, dataset: str) -> pathlib.Path | None:
-        """The root, else the matching usual place, else the only matching folder below; or None.
+        """The root if it matches, else a matching usual path, else the only matching folder below; or None.
 
         Raises:
           JaxpartError: Several folders match.
@@ -83,7 +83,7 @@ def dataset_folder(
       root: The folder that the user named.
       name: Name of the folder in the official archive.
       needed: Files that must be in it; the first identifies it.
-      advice: Where to get the data set, for the error.
+      advice: Where to get the data set, for error messages.
 
     Raises:
       NotThere: One of `needed` is missing.
@@ -121,7 +121,7 @@ def only_folder(
     seen = {os.path.realpath(root)}
     level = [root]
     for _ in range(_DEPTH):
-        below: list[pathlib.Path] = []
+        next_level: list[pathlib.Path] = []
         for folder in level:
             for name in list_folders(folder) if folder.is_dir() else ():
                 child = folder / name
@@ -132,17 +132,17 @@ def only_folder(
                 if has(child):
                     matches.append(child)
                 else:
-                    below.append(child)
-        level = below
+                    next_level.append(child)
+        level = next_level
     return the_one(matches, root, dataset) if matches else None
 
 
 def the_one(folders: Sequence[pathlib.Path], root: pathlib.Path, dataset: str) -> pathlib.Path:
     """The folder, if all paths resolve to the same one; else raises `JaxpartError`."""
-    different = list({os.path.realpath(folder): folder for folder in reversed(folders)}.values())
-    if len(different) > 1:
+    distinct = list({os.path.realpath(folder): folder for folder in reversed(folders)}.values())
+    if len(distinct) > 1:
         raise JaxpartError(
-            f"{root} holds {dataset} {len(different)} times, in {different[-1]} and {different[-2]}; "
+            f"{root} holds {dataset} {len(distinct)} times, in {distinct[-1]} and {distinct[-2]}; "
             "name one of them"
         )
-    return different[0]
+    return distinct[0]

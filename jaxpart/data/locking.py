@@ -16,7 +16,7 @@ def locked(path: pathlib.Path, work: str) -> Iterator[None]:
 
     Args:
       path: The file.
-      work: The protected work, for the error: "preparing data/lip".
+      work: The protected work, for error messages: "preparing data/lip".
 
     Raises:
       JaxpartError: Another process holds the lock, or the file cannot be created or locked.

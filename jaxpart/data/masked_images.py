@@ -38,7 +38,7 @@ def labelled(
       labels: Label of each category by its id; None leaves the category out.
 
     Returns:
-      The annotations of each image that has one, and the number of empty masks.
+      The annotations of each image that has any, and the number of empty masks.
 
     Raises:
       JaxpartError: A field of the file is invalid.
@@ -63,7 +63,7 @@ def labelled(
             empty += mask.empty
             if not mask.empty:
                 of_image[image].append(Labelled(key, label, mask))
-    return {image: drawn for image, drawn in of_image.items() if drawn}, empty
+    return {image: entries for image, entries in of_image.items() if entries}, empty
 
 
 class MaskedImages:
@@ -93,7 +93,7 @@ class MaskedImages:
           document: The file.
           content: Its bytes, for the version.
           annotations: See `labelled`; in drawing order.
-          images: Id and file of each image by the file's image id.
+          images: Id and file of each image, by the image id in `document`.
           kind: Kind of the mask, "part" or "object".
           names: Name of each label, the background first.
 
@@ -115,14 +115,18 @@ class MaskedImages:
                     f"and a height of at most {MAX_PIXELS:,} pixels in all"
                 )
             self._sizes.append(size)
-        without = len(sizes) - len(drawn)
+        num_without = len(sizes) - len(drawn)
         self.info = DatasetInfo(
             name=name,
             split=split,
             version=fingerprint(content, repr((kind, names))),
             mask_names={kind: names},
             notes=(
-                *([f"{without} images without a {kind} mask are left out"] if without else []),
+                *(
+                    [f"{num_without} images without a {kind} mask are left out"]
+                    if num_without
+                    else []
+                ),
                 *(
                     [f"{empty} annotations have no polygon of three corners or more"]
                     if empty
@@ -148,10 +152,10 @@ class MaskedImages:
         annotation, image = self.annotation(index), read_file(self._images[index][1])
         header = read_header(io.BytesIO(image), annotation.id)
         check_size(annotation.id, header, annotation.size)
-        labels = kept_labels(self, index, lambda: self._drawn(index))
+        labels = kept_labels(self, index, lambda: self._draw(index))
         return Record(annotation, image, {self._kind: labels})
 
-    def _drawn(self, index: int) -> Labels:
+    def _draw(self, index: int) -> Labels:
         width, height = self._sizes[index]
         labels = np.zeros((height, width), np.uint8)
         for annotated in self._masks[index]:

@@ -28,7 +28,7 @@ def read_mask(
         OpenCV does, but not to label maps, which Pillow reads.
 
     Raises:
-      JaxpartError: The mask is missing, cannot be read, has another size than the image, or holds a
+      JaxpartError: The mask is missing, cannot be read, has a different size than the image, or holds a
         label that is neither in 0 … labels − 1 nor 255.
     """
     name = f"{record.annotation.id} ({kind} mask)"
@@ -36,8 +36,8 @@ def read_mask(
         raise JaxpartError(f"{name} is missing; choose a data set with {kind} masks")
     if not 1 <= labels <= IGNORE:
         raise JaxpartError(f"{name} cannot have {labels} labels; 1 to {IGNORE} fit into a byte")
-    found = record.masks[kind]
-    mask = found if isinstance(found, np.ndarray) else decode_indices(found, name)
+    stored = record.masks[kind]
+    mask = stored if isinstance(stored, np.ndarray) else decode_indices(stored, name)
     if size is not None and mask.shape != tuple(size) and turn_of(record.image) is not None:
         raise JaxpartError(
             f"{name} is {mask.shape[1]} × {mask.shape[0]} pixels, its image {size[1]} × {size[0]} once the "

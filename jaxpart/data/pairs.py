@@ -76,7 +76,7 @@ def class_pairs(
     of_class = np.asarray(labels)
     for number, name in enumerate(sorted(set(labels))):
         members = np.flatnonzero(of_class == name)
-        chosen = _drawn(len(members) * (len(members) - 1), most, (seed, number))
+        chosen = _sample(len(members) * (len(members) - 1), most, (seed, number))
         source, other = np.divmod(chosen, max(1, len(members) - 1))
         target = other + (other >= source)
         sampled.append(np.stack([members[source], members[target]], axis=1))
@@ -153,18 +153,18 @@ def _between(
     pairs, classes = [np.zeros((0, 2), np.int64)], list[str]()
     for number, (name, groups) in enumerate(units):
         ends = np.cumsum([len(sources) * len(targets) for sources, targets in groups], dtype=int)
-        chosen = _drawn(int(ends[-1]) if len(ends) else 0, most, (seed, number))
-        of = np.searchsorted(ends, chosen, side="right")
-        for group in np.unique(of).tolist():
+        chosen = _sample(int(ends[-1]) if len(ends) else 0, most, (seed, number))
+        group_of = np.searchsorted(ends, chosen, side="right")
+        for group in np.unique(group_of).tolist():
             sources, targets = groups[group]
-            index = chosen[of == group] - (ends[group] - len(sources) * len(targets))
+            index = chosen[group_of == group] - (ends[group] - len(sources) * len(targets))
             source, target = np.divmod(index, len(targets))
             pairs.append(np.stack([sources[source], targets[target]], axis=1))
         classes += [name] * len(chosen)
     return np.concatenate(pairs), tuple(classes)
 
 
-def _drawn(count: int, most: int, seed: tuple[int, int]) -> Int64[np.ndarray, " chosen"]:
+def _sample(count: int, most: int, seed: tuple[int, int]) -> Int64[np.ndarray, " chosen"]:
     """Sorted numbers below `count`: all, or `most` of them sampled without replacement."""
     if not most or count <= most:
         return np.arange(count)
@@ -197,8 +197,8 @@ def paired(
         raise JaxpartError(
             f"{source.info.name} ({source.info.split}) has no pair to score ({rule}); use more images"
         )
-    used, numbered = np.unique(pairs, return_inverse=True)
-    pairs = numbered.reshape(-1, 2)
+    used, renumbered = np.unique(pairs, return_inverse=True)
+    pairs = renumbered.reshape(-1, 2)
     images = Subset(source, used.tolist())
     ids = sorted(source.info.part_names)
     column = {part: number for number, part in enumerate(ids)}
@@ -208,8 +208,8 @@ def paired(
         points = images.annotation(image).keypoints
         if points is None:
             continue
-        at = [column[part] for part in points.part.tolist()]
-        xy[image, at], visible[image, at] = points.xy, points.visible
+        columns = [column[part] for part in points.part.tolist()]
+        xy[image, columns], visible[image, columns] = points.xy, points.visible
     sizes = np.array([image_size(images, image) for image in range(len(used))], np.int64)
     if boxes is None:
         side = sizes.max(axis=1).astype(np.float64)
@@ -240,7 +240,7 @@ def paired(
 
 
 def image_size(source: Source, index: int) -> tuple[int, int]:
-    """(width, height) of an image: as annotated, else from its header."""
+    """(width, height) of an image: as annotated, or else from its header."""
     annotation = source.annotation(index)
     if annotation.size is not None:
         return annotation.size

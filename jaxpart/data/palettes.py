@@ -1,4 +1,4 @@
-"""Colours of pixel classes: the published ones where a data set has them, else our own.
+"""Colours of pixel classes: the published ones if a data set has them, otherwise our own.
 
 ADE20K's are those of the scene parsing challenge, LIP's those of its published visualisations,
 Pascal-Object's those of the VOC colour map. The data sets of parts have no published colours.
@@ -39,7 +39,7 @@ Colours = UInt8[np.ndarray, "classes 3"]
 
 
 def palette(data: str, classes: Sequence[str]) -> Colours:
-    """RGB of each class: as published if the data set is in `PUBLISHED`, else our own.
+    """RGB of each class: as published if the data set is in `PUBLISHED`, otherwise our own.
 
     Args:
       data: Name of the data set, "ade20k".
@@ -67,20 +67,19 @@ def distinct_colours(classes: int) -> Colours:
 def voc_colour(label: int) -> tuple[int, int, int]:
     """The VOC colour map: bits of the label, three at a time, are the channels' highest bits."""
     red, green, blue = (
-        sum((label >> 3 * place + channel & 1) << 7 - place for place in range(8))
-        for channel in range(3)
+        sum((label >> 3 * bit + channel & 1) << 7 - bit for bit in range(8)) for channel in range(3)
     )
     return red, green, blue
 
 
-def _listed(text: str) -> Colours:
+def _parse_hex(text: str) -> Colours:
     return np.array([list(bytes.fromhex(colour)) for colour in text.split()], np.uint8)
 
 
 PUBLISHED: dict[str, Callable[[Sequence[str]], Colours]] = {
-    "ade20k": lambda classes: _listed(_ADE20K),
-    "ade20k_object": lambda classes: _listed(_ADE20K)[[label - 1 for label in OBJECTS]],
-    "lip": lambda classes: _listed(_LIP),
+    "ade20k": lambda classes: _parse_hex(_ADE20K),
+    "ade20k_object": lambda classes: _parse_hex(_ADE20K)[[label - 1 for label in OBJECTS]],
+    "lip": lambda classes: _parse_hex(_LIP),
     "pascal_object": lambda classes: np.array(
         [voc_colour(VOC_CLASSES.index(name) + 1) for name in classes], np.uint8
     ),

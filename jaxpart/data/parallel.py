@@ -1,4 +1,4 @@
-"""Parallel work on the records of data sets, in processes since much of it holds the GIL."""
+"""Parallel work on records, in processes since much of it holds the GIL."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 
 _AHEAD = 4
-"""Tasks in flight per process, which bounds the memory."""
+"""Tasks in flight per process; bounds the memory."""
 
 _sources: Mapping[str, Source] = {}
 """The data sets of this worker process, by split; sent once, not with every task."""
 
 
-def _start(sources: Mapping[str, Source], alive: Connection) -> None:
+def _initialise(sources: Mapping[str, Source], alive: Connection) -> None:
     global _sources
     _sources = sources
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
-    threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
+    threading.Thread(target=_exit_with, args=(alive,), daemon=True).start()
 
 
-def _end_with(alive: Connection) -> None:
+def _exit_with(alive: Connection) -> None:
     """Exits this process as soon as the main process closes the pipe or dies."""
     with contextlib.suppress(EOFError, OSError):
         alive.recv_bytes()
@@ -73,24 +73,26 @@ def over_tasks(
         for task in tasks:
             yield task, function(sources, task)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy JAX's locked threads
-    alive, ending = context.Pipe(duplex=False)
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks held by JAX's threads
+    alive, held_open = context.Pipe(duplex=False)
     with (
         alive,
-        ending,
-        concurrent.futures.ProcessPoolExecutor(workers, context, _start, (sources, alive)) as pool,
+        held_open,
+        concurrent.futures.ProcessPoolExecutor(
+            workers, context, _initialise, (sources, alive)
+        ) as pool,
     ):
-        waiting: collections.deque[concurrent.futures.Future[_Result]] = collections.deque()
-        left = iter(tasks)
+        pending: collections.deque[concurrent.futures.Future[_Result]] = collections.deque()
+        upcoming = iter(tasks)
         try:
             for task in tasks:
-                for ahead in itertools.islice(left, _AHEAD * workers - len(waiting)):
-                    waiting.append(pool.submit(_run, function, ahead))
-                yield task, waiting.popleft().result()
+                for ahead in itertools.islice(upcoming, _AHEAD * workers - len(pending)):
+                    pending.append(pool.submit(_run, function, ahead))
+                yield task, pending.popleft().result()
         except BrokenProcessPool as error:
             raise JaxpartError(
                 "a process died, perhaps out of memory; try again with fewer --workers"
             ) from error
         except BaseException:
-            ending.close()
+            held_open.close()
             raise

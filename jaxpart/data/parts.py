@@ -23,12 +23,12 @@ class PartSelection:
 
     Attributes:
       parts: Name of each selected part by its official id; at least one.
-      min_parts_per_instance: Number of visible selected parts that an instance needs to contribute.
+      min_parts_per_instance: Number of visible selected parts that an instance needs to count.
       min_dist: Exclusive lower limit of half the distance to the nearest selected keypoint, in pixels;
         at least 1, so that no patch is empty.
       max_dist: Exclusive upper limit.
-      beyond: Whether keypoints outside the image give patches. The published loaders do not check, so
-        they do in the official data sets.
+      beyond: Whether keypoints outside the image give patches. They do in the official data sets, since
+        the published loaders do not check.
 
     Raises:
       JaxpartError: No part is selected, or the limits are out of range.
@@ -46,8 +46,8 @@ class PartSelection:
             raise JaxpartError("a part selection needs at least one part id")
         if not 1 <= self.min_dist < self.max_dist:
             raise JaxpartError(
-                f"the limits of the distance are {self.min_dist} and {self.max_dist} pixels; they "
-                "must be at least 1 and rising"
+                f"the distance limits are {self.min_dist} and {self.max_dist} pixels; they "
+                "must be at least 1 and increasing"
             )
 
     def check(self, info: DatasetInfo) -> None:
@@ -156,7 +156,7 @@ def image_patches(index: int, annotation: Annotation, selection: PartSelection) 
     if annotation.keypoints is None:
         raise JaxpartError(f"image {annotation.id} has no keypoints; choose a data set of parts")
     part, instance, x, y = _selected(annotation, annotation.keypoints, selection)
-    if len(part) < 2:  # a lone keypoint has no distance, so no patch
+    if len(part) < 2:  # a single keypoint has no distance, so no patch
         return []
     half_distances = _half_distances(x, y, instance)
     kept = (half_distances > selection.min_dist) & (half_distances < selection.max_dist)
@@ -180,10 +180,10 @@ def _selected(
     annotation: Annotation, keypoints: Keypoints, selection: PartSelection
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(part, instance, x, y) of the visible selected keypoints, of instances with enough of them."""
-    counted = keypoints.visible
+    usable = keypoints.visible
     if annotation.size is not None and not selection.beyond:
-        counted = counted & ~outside(keypoints.xy, annotation.size)
-    rows = np.flatnonzero(counted)
+        usable = usable & ~outside(keypoints.xy, annotation.size)
+    rows = np.flatnonzero(usable)
     selected = [part in selection.parts for part in keypoints.part[rows].tolist()]
     rows = rows[np.array(selected, bool)]
     instance = keypoints.instance[rows]

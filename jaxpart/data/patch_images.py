@@ -1,4 +1,4 @@
-"""The pixels of part patches; each image is read and decoded once for all its patches."""
+"""The pixels of part patches; each image is read and decoded once for all of its patches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxpart.errors import JaxpartError
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 _IMAGES_AHEAD = 4
-"""Items in flight per thread, which bounds the memory."""
+"""Items in flight per thread; bounds the memory."""
 
 
 def read_patches(
@@ -37,7 +37,7 @@ def read_patches(
       source: The data set of the patches.
       patches: Patches, grouped by image as `part_patches` lists them; an image that reappears later is
         decoded again.
-      size: Side of the result in pixels.
+      size: Output side in pixels.
       transform: "eval" or "train", see `jaxpart.data.images`.
       on_error: For unreadable images: "raise", or "skip": yield the error in place of the pixels of each
         patch.
@@ -100,15 +100,15 @@ def in_order(
       workers: Threads; by default one per core.
     """
     workers = workers or os.cpu_count() or 1
-    waiting: collections.deque[concurrent.futures.Future[_T]] = collections.deque()
+    pending: collections.deque[concurrent.futures.Future[_T]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= workers * _IMAGES_AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(function, item))
+                if len(pending) >= workers * _IMAGES_AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()

@@ -1,7 +1,7 @@
 """A prepared data set as a `Source`: the records of the official folder, from array_record shards.
 
-Records are parsed with the protocol buffers of tensorflow-datasets. Its `as_data_source` takes 1.6 times as
-long (`python -m benchmarks prepare`), and must read the images for the annotations.
+Records are parsed with tensorflow-datasets' protocol buffers. Its `as_data_source` takes 1.6 times as long
+(`python -m benchmarks prepare`), and has to read the images to get the annotations.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def read_about(folder: pathlib.Path) -> About:
     """Reads the metadata of a prepared folder.
 
     Raises:
-      JaxpartError: metadata.json is missing, damaged or of another format.
+      JaxpartError: metadata.json is missing, damaged or of a different format.
     """
     path = folder / METADATA
     try:
@@ -103,7 +103,7 @@ def read_about(folder: pathlib.Path) -> About:
             split: Split(
                 _info(entry["info"]),
                 int(entry["records"]),
-                tuple((int(index), str(why)) for index, why in entry["skipped"]),
+                tuple((int(index), str(reason)) for index, reason in entry["skipped"]),
                 str(entry["identity"]),
                 str(entry["content"]),
             )
@@ -149,7 +149,7 @@ def find_prepared(root: str | pathlib.Path, name: str) -> pathlib.Path | None:
     return None
 
 
-def _copied(folder: pathlib.Path, name: str, split: str, names: Sequence[str]) -> pathlib.Path:
+def _copy_split(folder: pathlib.Path, name: str, split: str, names: Sequence[str]) -> pathlib.Path:
     """Copies a split's files from a bucket to a local folder named by the hash of metadata.json."""
     from jaxpart.io.buckets import copies_of, copy_missing
 
@@ -177,18 +177,18 @@ class Prepared:
 
         Raises:
           NotThere: The folder does not have this split.
-          JaxpartError: A file is missing, truncated, or of another version.
+          JaxpartError: A file is missing, truncated, or of a different version.
         """
         self._folder = path_of(folder)
         about = read_about(self._folder)
         whole = about.wholes.get(split)
         if whole is None and split not in about.splits:
-            known = ", ".join((*about.splits, *about.wholes))
-            raise NotThere(f"{folder} has no split {split!r}; it has {known}")
+            available = ", ".join((*about.splits, *about.wholes))
+            raise NotThere(f"{folder} has no split {split!r}; it has {available}")
         names = (split,) if whole is None else whole.of
         self.info = about.splits[split].info if whole is None else whole.info
         if in_bucket(folder):
-            self._folder = _copied(self._folder, about.name, split, names)
+            self._folder = _copy_split(self._folder, about.name, split, names)
         self._table = AnnotationTable(
             [(str(path), read_file(path)) for path in map(self._annotations, names)]
         )
@@ -201,7 +201,7 @@ class Prepared:
             self._order = arrays.get("order")
         size = self._starts[-1] if self._order is None else len(self._order)
         if not len(self._table) == self._starts[-1] == size:
-            raise JaxpartError(f"{folder} contradicts itself in {split}; {_ADVICE}")
+            raise JaxpartError(f"{folder} is inconsistent in {split}; {_ADVICE}")
 
     def _annotations(self, split: str) -> pathlib.Path:
         return self._folder / annotations_file(split)
@@ -292,5 +292,5 @@ class Prepared:
                 raise JaxpartError(
                     f"{self._folder / file} is damaged ({first_line(error)}); {_ADVICE}"
                 ) from error
-            reader = self._readers.setdefault(file, reader)  # another thread may have been first
+            reader = self._readers.setdefault(file, reader)  # unless another thread was first
         return reader

@@ -43,8 +43,8 @@ def prepare(
       out: The folder in which to create NAME/2.0.0.
       whole: The union of all splits; only its order is stored.
       skip: Whether to leave out and list invalid records instead of raising.
-      workers: Processes that read and check; by default one per core.
-      progress: Shows the progress.
+      workers: Processes for reading and checking; by default one per core.
+      progress: Shows progress.
 
     Returns:
       The folder, and a summary of each split; none if the folder was already complete.
@@ -59,8 +59,8 @@ def prepare(
     parent = pathlib.Path(out) / name
     folder = parent / VERSION
     with locked(parent / ".lock", f"preparing {folder}"):
-        for left in parent.glob("incomplete.*"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in parent.glob("incomplete.*"):  # by a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
         if (folder / METADATA).exists():
             _check_finished(folder, sources, whole)
             return folder, {}
@@ -86,7 +86,7 @@ def _prepare_in_bucket(
     whole: Source | None,
     options: Mapping[str, Any],
 ) -> tuple[pathlib.Path, dict[str, Summary]]:
-    """As `prepare`, first to this machine's disk and then to the bucket."""
+    """Like `prepare`, but to the local disk first and then to the bucket."""
     if (folder / METADATA).exists():
         _check_finished(folder, sources, whole)
         return folder, {}
@@ -129,7 +129,7 @@ def prepare_own(name: str, out: str | pathlib.Path) -> tuple[pathlib.Path, str]:
             instance.download_and_prepare()
     except JaxpartError:
         raise
-    except Exception as error:  # of the user's own code
+    except Exception as error:  # from the user's own code
         raise JaxpartError(
             f"{name} cannot be prepared ({type(error).__name__}: {first_line(error)}); fix the builder"
         ) from error

@@ -24,8 +24,8 @@ def part_regions(
 ) -> tuple[Pixels, dict[str, Region]]:
     """An image transformed by `image_eval`, and the region of each visible part by name.
 
-    Regions are taken from the image's part mask; without one, they are the union of the boxes of the
-    part's patches.
+    Regions come from the image's part mask; without one, a region is the union of the boxes of the part's
+    patches.
 
     Args:
       source: The data set.
@@ -38,13 +38,13 @@ def part_regions(
     """
     record = source[index]
     # Keypoints refer to the image as stored, label maps to the upright image.
-    picture = decode(
+    image = decode(
         record.image, record.annotation.id, record.annotation.size, upright="part" in record.masks
     )
     regions: dict[str, np.ndarray] = {}
     if "part" in record.masks:
         names = source.info.mask_names["part"]
-        labels = read_mask(record, "part", len(names), (picture.height, picture.width))
+        labels = read_mask(record, "part", len(names), (image.height, image.width))
         for label in np.setdiff1d(labels, (0, IGNORE)).tolist():
             regions[names[label]] = labels == label
     elif selection is None:
@@ -52,16 +52,16 @@ def part_regions(
     else:
         for patch in image_patches(index, record.annotation, selection):
             inside = regions.setdefault(
-                selection.parts[patch.part], np.zeros((picture.height, picture.width), bool)
+                selection.parts[patch.part], np.zeros((image.height, image.width), bool)
             )
             left, top, right, bottom = (max(0, round(edge)) for edge in patch.box)
             inside[top:bottom, left:right] = True
-    seen = {
+    transformed = {
         name: image_eval(Image.fromarray(inside.astype(np.uint8)), size, _NEAREST) > 0
         for name, inside in regions.items()
     }
-    return image_eval(picture, size), {
-        name: region for name, region in seen.items() if region.any()
+    return image_eval(image, size), {
+        name: region for name, region in transformed.items() if region.any()
     }
 
 

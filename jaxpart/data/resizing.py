@@ -21,7 +21,7 @@ RESIZES: tuple[str, ...] = get_args(Resize)
 
 @functools.cache
 def opencv() -> Any:
-    """The module cv2, imported late since it is slow, with a single thread: loading is parallel already."""
+    """The cv2 module, imported lazily since it is slow; single-threaded, as loading is parallel already."""
     import cv2
 
     cv2.setNumThreads(1)

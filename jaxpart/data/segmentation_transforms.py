@@ -126,7 +126,7 @@ def fit_size(size: tuple[int, int], scale: tuple[int, int]) -> tuple[int, int]:
 
     Args:
       size: (width, height) of the image.
-      scale: Limits of the longer and of the shorter side, in any order.
+      scale: Limits of the longer and the shorter side, in either order.
 
     Returns:
       (width, height), rounded as mmcv's `rescale_size`.
@@ -149,15 +149,15 @@ def smallest_scale(scale: tuple[int, int]) -> tuple[int, int]:
 
 
 def choose_crop(label: Labels, crop: int, random: np.random.Generator) -> Box:
-    """A random crop in which no class covers 75 % or more; the whole of a side that is shorter.
+    """A random crop in which no class covers 75 % or more; shorter sides are kept whole.
 
     As mmsegmentation's `RandomCrop`: positions are uniform. A crop is accepted if it has at least two
-    classes, each on less than 75 % of its labelled pixels; the eleventh is accepted in any case.
+    classes, each on less than 75 % of its labelled pixels; the eleventh is always accepted.
 
     Args:
       label: Classes, or 255 for ignored pixels.
       crop: Side in pixels.
-      random: Source of randomness.
+      random: Random number generator.
     """
 
     height, width = label.shape
@@ -185,11 +185,11 @@ def distort_colours(pixels: Picture, random: np.random.Generator) -> Picture:
 
     Args:
       pixels: RGB, contiguous.
-      random: Source of randomness.
+      random: Random number generator.
     """
     cv2 = opencv()
 
-    def chosen() -> bool:
+    def coin() -> bool:
         return random.random() < 0.5
 
     def in_hsv(pixels: Picture, channel: int, table: np.ndarray) -> Picture:
@@ -198,16 +198,16 @@ def distort_colours(pixels: Picture, random: np.random.Generator) -> Picture:
         hsv = cv2.LUT(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV), tables[None])
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
-    if chosen():
+    if coin():
         pixels = cv2.LUT(pixels, _levels(1.0, random.uniform(-_BRIGHTNESS, _BRIGHTNESS)))
     contrast = None
-    if chosen():
+    if coin():
         contrast = _levels(random.uniform(*_CONTRAST), 0.0)
-        if chosen():
+        if coin():
             pixels, contrast = cv2.LUT(pixels, contrast), None
-    if chosen():
+    if coin():
         pixels = in_hsv(pixels, 1, _levels(random.uniform(*_SATURATION), 0.0))
-    if chosen():
+    if coin():
         pixels = in_hsv(pixels, 0, (np.arange(256) + random.integers(-_HUE, _HUE)) % _CIRCLE)
     return pixels if contrast is None else cv2.LUT(pixels, contrast)
 

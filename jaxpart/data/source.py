@@ -1,7 +1,7 @@
 """The interface of all data sets: records by index, in a fixed order.
 
-A `Source` may read official folders or prepared shards, or draw its images. It is stateless and has random
-access, so any loader can shard, shuffle and resume it.
+A `Source` may read official folders or prepared shards, or draw its images. It is stateless and allows
+random access, so any loader can shard, shuffle and resume it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class DatasetInfo:
     Attributes:
       name: The data set, "cub_parts".
       split: The data set's own name of the split, "train2017"; "all" if it has no splits.
-      version: Changes whenever the same index could mean another record.
+      version: Changes whenever an index could mean a different record.
       part_names: Keypoint name by the official part id, which need not be contiguous.
       class_names: Name of each image-level class, by label; empty if there are none.
       mask_names: Name of each pixel class by mask kind and label; label 0 is the background.
-      notes: What was left out, matched or assumed on opening, which affects how to read its numbers;
+      notes: What was left out, matched or assumed on opening, and so affects how to read its numbers;
         without paths, so that they depend on the data only.
     """
 
@@ -62,7 +62,7 @@ class Keypoints:
 
 @dataclasses.dataclass(frozen=True)
 class Annotation:
-    """The annotation of an image, available without opening it.
+    """The annotation of an image, available without opening the image.
 
     Attributes:
       id: Unique in the data set; for folders the image's path below the root.
@@ -111,7 +111,7 @@ class Source(Protocol):
     def origin(self, index: int) -> Sequence[str] | str:
         """Paths of all files that an image is read from, without opening them.
 
-        If it has no files of its own: a text that, together with `info.version`, changes with its content.
+        If it has no files of its own, a string that together with `info.version` changes with its content.
         """
         ...
 

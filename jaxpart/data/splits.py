@@ -20,14 +20,14 @@ def compare_splits(
     Args:
       entry: The data set's entry.
       sources: The existing splits by name; the first is for training.
-      root: The data set's root, for messages.
+      root: The data set's root, for error messages.
     """
-    lines: list[str] = []
+    remarks: list[str] = []
     faults: list[str] = []
     for source in sources.values():
         if source.info.part_names:
             try:
-                lines += _patches(entry, source, root)
+                remarks += _patches(entry, source, root)
             except JaxpartError as error:
                 faults.append(str(error))
     first = next(iter(sources.values()), None)
@@ -35,12 +35,12 @@ def compare_splits(
         assert first is not None
         try:
             if source.info.part_names or first.info.part_names:
-                lines += set(same_parts(source, first).info.remarks) - set(source.info.remarks)
+                remarks += set(same_parts(source, first).info.remarks) - set(source.info.remarks)
         except JaxpartError as error:
             faults.append(str(error))
         faults += _other_names(first.info, source.info)
-        lines += _classes(first, source)
-    return lines, faults
+        remarks += _classes(first, source)
+    return remarks, faults
 
 
 def unseen_labels(info: DatasetInfo, values_of: Mapping[str, set[int]]) -> Iterator[str]:
@@ -61,8 +61,8 @@ def _patches(entry: DataSet, source: Source, root: str) -> Iterator[str]:
     patches = part_patches(source, selection)
     if not patches:
         raise JaxpartError(no_patches(source, selection))
-    none = unseen_parts(patches, selection)
-    without = f"; none of {listed(none, _SHOWN)}" if none else ""
+    unseen = unseen_parts(patches, selection)
+    without = f"; none of {listed(unseen, _SHOWN)}" if unseen else ""
     yield f"{source.info.name} ({source.info.split}): {len(patches)} part patches{without}"
 
 
@@ -75,13 +75,13 @@ def _other_names(first: DatasetInfo, other: DatasetInfo) -> Iterator[str]:
     for what, (ours, theirs) in lists.items():
         if ours != theirs:
             yield (
-                f"{first.name}: {first.split} and {other.split} have different {what} or another order of "
-                "them; give both the same list"
+                f"{first.name}: {first.split} and {other.split} have different {what}, or order them "
+                "differently; give both the same list"
             )
 
 
 def _classes(first: Source, other: Source) -> Iterator[str]:
-    """A sentence for each split that lacks classes of the other split."""
+    """A sentence for each split that lacks classes of the other one."""
     if not first.info.class_names or first.info.class_names != other.info.class_names:
         return
     ours, theirs = ({s.annotation(i).label for i in range(len(s))} for s in (first, other))

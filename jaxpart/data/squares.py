@@ -17,7 +17,7 @@ from jaxpart.data.views import View
 from jaxpart.errors import JaxpartError
 
 Layout = Literal["centred", "squashed", "corner"]
-"""How to make an image square.
+"""How an image is made square.
 
 - centred: longer side resized (Lanczos), centred on black, as in GeoAware-SC;
 - squashed: both sides resized (bicubic), as in DIFT;
@@ -45,9 +45,11 @@ def resized(size: tuple[int, int], side: int, layout: Layout) -> tuple[int, int,
 def squared(image: Image.Image, side: int, layout: Layout) -> Pixels:
     """Makes an RGB image square with `side` pixels."""
     width, height, left, top = resized(image.size, side, layout)
-    how = Image.Resampling.LANCZOS if layout == "centred" else Image.Resampling.BICUBIC
+    resample = Image.Resampling.LANCZOS if layout == "centred" else Image.Resampling.BICUBIC
     pixels = np.full((side, side, 3), 255 if layout == "corner" else 0, np.uint8)
-    pixels[top : top + height, left : left + width] = np.asarray(image.resize((width, height), how))
+    pixels[top : top + height, left : left + width] = np.asarray(
+        image.resize((width, height), resample)
+    )
     return pixels
 
 

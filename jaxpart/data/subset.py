@@ -1,4 +1,4 @@
-"""Data sets made of others: subsets, renumbered labels or parts, and copies in memory."""
+"""Data sets derived from others: subsets, renumbered labels or parts, and copies in memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Subset:
 
 
 def drawn_images(source: Source, count: int, seed: int) -> list[int]:
-    """Numbers of `count` random images, ascending; 0: all.
+    """Indices of `count` random images, ascending; 0: all.
 
     With the same seed, larger samples contain smaller ones.
     """
@@ -86,14 +86,14 @@ class Classes(_Renumbered):
 
 
 class RenumberedParts(_Renumbered):
-    """A `Source` whose keypoints get the part ids of another one, by name."""
+    """A `Source` whose keypoints get the part ids of another `Source`, by name."""
 
     def __init__(self, source: Source, part_names: Mapping[int, str]) -> None:
         """Reads nothing.
 
         Args:
           source: The data set.
-          part_names: Names by the new ids.
+          part_names: Names by new id.
 
         Raises:
           JaxpartError: The names differ.
@@ -106,12 +106,12 @@ class RenumberedParts(_Renumbered):
             )
         )
         if missing or extra:
-            says = " and ".join(
+            difference = " and ".join(
                 f"{verb} {names}" for verb, names in (("lacks", missing), ("adds", extra)) if names
             )
             raise JaxpartError(
                 f"{source.info.name} ({source.info.split}) has other keypoints than the training "
-                f"split: it {says}; use the same names in both splits"
+                f"split: it {difference}; use the same names in both splits"
             )
         super().__init__(source, range(len(source)))
         id_of = {name: part for part, name in part_names.items()}
@@ -119,7 +119,7 @@ class RenumberedParts(_Renumbered):
         self._table = np.zeros(max(old) + 1, np.int64)
         for part, name in old.items():
             self._table[part] = id_of[name]
-        note = "its keypoints stand in another order than the training split's; matched by name"
+        note = "its keypoints are in a different order than the training split's; matched by name"
         self.info = dataclasses.replace(
             source.info, part_names=dict(part_names), notes=(*source.info.notes, note)
         )

@@ -27,12 +27,12 @@ class View:
       data: The data set and its version, without the split.
       kind: How images are cropped and resized, "patch eval".
       size: Side in pixels.
-      ids: Name of each item, also for messages.
+      ids: Name of each item, also used in messages.
       identify: Content identities of the items with the given indices.
-      read: Pixels of the items with the given indices, in that order; if the view skips unreadable items,
-        an error in their place.
-      permuted: If not None, the seed of a random permutation for each item, in which an encoder gets the
-        patches of an image while their positions stay.
+      read: Pixels of the items with the given indices, in that order; an error in place of an
+        unreadable item if the view skips those.
+      permuted: If not None, the seed of a random permutation per item: an encoder gets the image's patches
+        in that order, but the original positions.
     """
 
     data: str

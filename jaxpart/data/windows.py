@@ -19,7 +19,7 @@ ENLARGED = 4
 
 
 def window_picture(source: Source, index: int, size: int) -> Image.Image:
-    """The image that windows are cropped from: resized and cropped as for testing, then enlarged.
+    """The image that windows are cropped from: resized and cropped as for testing, then upscaled.
 
     Args:
       source: The data set.

@@ -22,7 +22,7 @@ from jaxpart.io.files import moved_into_place, user_cache
 from jaxpart.io.object_stores import ObjectStore, object_store
 
 _WRITING = ".writing"
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class BucketPath(PosixGPath):
@@ -35,7 +35,7 @@ class BucketPath(PosixGPath):
 
     @property
     def store(self) -> ObjectStore:
-        """What the bucket is in."""
+        """The object store that holds the bucket."""
         return object_store(self.parts[1])
 
     def absolute(self) -> BucketPath:
@@ -59,7 +59,7 @@ class BucketPath(PosixGPath):
         return self._kind() == "file"
 
     def _kind(self) -> str | None:
-        """ "file", "folder" or None; the library returns None for every error, we only if it is missing."""
+        """ "file", "folder" or None; the library returns None for any error, we only if it is missing."""
         with _read_errors(self):
             try:
                 return "folder" if super().stat().is_directory else "file"
@@ -111,7 +111,7 @@ def bucket_path(text: str) -> pathlib.Path:
     """The path gs://BUCKET/… or s3://BUCKET/…, typed as the `pathlib.Path` that it imitates.
 
     Raises:
-      JaxpartError: It names no bucket, has a character that the clients take for a wildcard, or its
+      JaxpartError: It names no bucket, has a character that the clients treat as a wildcard, or its
         client is not installed.
     """
     if wildcards := sorted(set(text) & set("*?[]#")):
@@ -130,7 +130,7 @@ def _as_os_error(path: pathlib.Path | BucketPath, *, writes: bool = False) -> It
     """Turns the clients' exceptions into an `OSError` with a readable `strerror`.
 
     Args:
-      path: What is read or written.
+      path: The path that is read or written.
       writes: Whether a file is written, so that only the bucket can be missing.
     """
     bucket = cast(BucketPath, path).bucket
@@ -140,7 +140,7 @@ def _as_os_error(path: pathlib.Path | BucketPath, *, writes: bool = False) -> It
         missing = f"there is no bucket {bucket}" if writes else f"it is not in the bucket {bucket}"
         raise FileNotFoundError(errno.ENOENT, missing) from error
     except Exception as error:  # of several libraries
-        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
             raise
         raise OSError(*_reason(bucket, cast(BucketPath, path).store, error)) from error
 
@@ -168,14 +168,14 @@ def _reason(bucket: str, store: ObjectStore, error: Exception) -> tuple[int, str
         )
     if status in (401, 403):
         return errno.EACCES, f"permission for the bucket {bucket} is denied"
-    return errno.EIO, f"the bucket {bucket} refuses it ({first_line(error)})"
+    return errno.EIO, f"the bucket {bucket} rejects the request ({first_line(error)})"
 
 
 @contextlib.contextmanager
 def _scratch(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path of the same name on this machine, where nothing is yet; it is removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="jaxpart-") as folder:
-        yield pathlib.Path(folder) / path.name
+    """An unused local path of the same name; whatever is written there is removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="jaxpart-") as parent:
+        yield pathlib.Path(parent) / path.name
 
 
 @contextlib.contextmanager
@@ -214,13 +214,13 @@ def written_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         folder.mkdir()
         yield folder
         files = [file for file in folder.rglob("*") if file.is_file()]
-        mark = path / _WRITING
-        with written_object(mark):
+        marker = path / _WRITING
+        with written_object(marker):
             pass
-        _remove(path, keep=mark)
+        _remove(path, keep=marker)
         for file in sorted(files, key=lambda file: file.stat().st_mtime_ns):
             upload(file, path / file.relative_to(folder).as_posix())
-        mark.unlink()
+        marker.unlink()
 
 
 @contextlib.contextmanager
@@ -249,7 +249,7 @@ def copy_missing(
     Args:
       path: The folder in the bucket.
       folder: The local folder, which is created.
-      patterns: Patterns of their names.
+      patterns: Patterns of the object names to copy.
 
     Raises:
       JaxpartError: The bucket cannot be read.
@@ -259,8 +259,8 @@ def copy_missing(
         copy = folder / source.name
         if copy.exists() or not any(fnmatch.fnmatchcase(source.name, p) for p in patterns):
             continue
-        gone = contextlib.suppress(FileNotFoundError)  # another process has removed it
-        with gone, moved_into_place(copy) as temporary, _as_os_error(path):
+        deleted = contextlib.suppress(FileNotFoundError)  # by another process
+        with deleted, moved_into_place(copy) as temporary, _as_os_error(path):
             _files(path).get_file(str(source), str(temporary))
 
 

@@ -37,8 +37,8 @@ _WRITE_ADVICE = "make room, or name another --workdir"
 def _orbax() -> Any:
     """Orbax, imported late since it is slow.
 
-    Its errors are raised, so this silences the stack traces that it also logs: its own, and those of the
-    other pending reads and writes, which end without a waiter or with a closed event loop.
+    Its errors are raised, so this silences the stack traces that it logs as well: its own, and those of
+    other pending reads and writes, which end unawaited or after their event loop was closed.
     """
     import orbax.checkpoint as ocp
 
@@ -57,7 +57,7 @@ def _orbax() -> Any:
 
 
 def save_arrays(folder: pathlib.Path, arrays: Mapping[str, ArrayLike]) -> None:
-    """Writes arrays by dotted path into a new folder, atomically; other processes are not waited for."""
+    """Writes arrays by dotted path into a new folder, atomically, without waiting for other processes."""
     ocp = _orbax()
     handlers = ocp.type_handlers
     # Nothing else writes to the arrays meanwhile, so Orbax need not copy them first.
@@ -65,15 +65,19 @@ def save_arrays(folder: pathlib.Path, arrays: Mapping[str, ArrayLike]) -> None:
         (jax.Array, handlers.ArrayHandler()),
         (np.ndarray, handlers.NumpyHandler(deepcopy_host_arrays=False)),
     )
-    me = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
+    process = jax.process_index()
+    this_process_only = ocp.options.MultiprocessingOptions(
+        primary_host=process,
+        active_processes={process},
+        barrier_sync_key_prefix=f"process_{process}",
     )
     # Weights hardly compress (8 %), and the buffers take as much memory as the weights.
     handler = ocp.PyTreeCheckpointHandler(
-        use_compression=False, type_handler_registry=registry, multiprocessing_options=alone
+        use_compression=False,
+        type_handler_registry=registry,
+        multiprocessing_options=this_process_only,
     )
-    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+    with ocp.Checkpointer(handler, multiprocessing_options=this_process_only) as checkpointer:
         checkpointer.save(folder.absolute(), traverse_util.unflatten_dict(arrays, sep="."))
 
 
@@ -121,7 +125,7 @@ class Checkpointer:
         """Writes nothing yet.
 
         Args:
-          folder: Folder for checkpoints, created with the first.
+          folder: Folder for checkpoints, created when the first is saved.
           every_seconds: Time between two checkpoints.
         """
         self._folder = folder.absolute()
@@ -139,7 +143,7 @@ class Checkpointer:
         Args:
           step: Number of steps taken.
           state: Arrays on the devices.
-          place: JSON: the position in the data, and other state of the run.
+          place: The position in the data and other state of the run, serializable to JSON.
 
         Raises:
           JaxpartError: The folder cannot be written.
@@ -148,7 +152,7 @@ class Checkpointer:
         leaves = jax.tree.leaves(state)
         arrays = {f"{i:05d}": np.array(devices.fetch(leaf)) for i, leaf in enumerate(leaves)}
         if devices.is_main():
-            with self._errors_told("written", _WRITE_ADVICE):
+            with self._as_jaxpart_error("written", _WRITE_ADVICE):
                 self._folder.mkdir(parents=True, exist_ok=True)
             self._written = self._writer.submit(self._write, step, arrays, place)
         self._saved = time.monotonic()
@@ -170,9 +174,9 @@ class Checkpointer:
           (steps taken, state, place), or None if there is no checkpoint.
 
         Raises:
-          JaxpartError: The checkpoint is damaged, or of another structure.
+          JaxpartError: The checkpoint is damaged, or has a different structure.
         """
-        with self._errors_told("read", "delete it to start over"):
+        with self._as_jaxpart_error("read", "delete it to start over"):
             if (step := self._last_step()) is None:
                 return None
             with on_this_machine(self._folder / str(step)) as folder:
@@ -181,14 +185,14 @@ class Checkpointer:
             if about["step"] != step or _sums(arrays) != about["sums"]:
                 raise ValueError("it was modified after it was written")
             leaves, structure = jax.tree.flatten(like)
-            found = [arrays[name] for name in sorted(arrays)]
-            if [(x.shape, x.dtype) for x in found] != [(x.shape, x.dtype) for x in leaves]:
-                raise ValueError("it belongs to another training")
-            placed = [devices.put_like(*pair) for pair in zip(found, leaves, strict=True)]
+            restored = [arrays[name] for name in sorted(arrays)]
+            if [(x.shape, x.dtype) for x in restored] != [(x.shape, x.dtype) for x in leaves]:
+                raise ValueError("it belongs to a different training run")
+            placed = [devices.put_like(*pair) for pair in zip(restored, leaves, strict=True)]
         return step, jax.tree.unflatten(structure, placed), about["place"]
 
     def _last_step(self) -> int | None:
-        """The step of the last checkpoint, in every process; removes what killed processes left."""
+        """The step of the last checkpoint, in every process; removes leftovers of killed processes."""
         last = ""
         if devices.is_main():
             remove_left(self._folder.parent, self._folder.name)
@@ -211,17 +215,17 @@ class Checkpointer:
         """Waits until the last checkpoint is written. Raises `JaxpartError` if it cannot be."""
         if self._written is not None:
             written, self._written = self._written, None
-            with self._errors_told("written", _WRITE_ADVICE):
+            with self._as_jaxpart_error("written", _WRITE_ADVICE):
                 written.result()
 
     def delete(self) -> None:
-        """Removes all checkpoints, after the run."""
+        """Deletes all checkpoints once the run is finished."""
         self.wait()
         if devices.is_main():
             remove_folder(self._folder)
 
     @contextlib.contextmanager
-    def _errors_told(self, done: str, advice: str) -> Iterator[None]:
+    def _as_jaxpart_error(self, done: str, advice: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # damaged bytes raise a dozen types
@@ -241,5 +245,5 @@ def _sums(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    told = error.strerror if isinstance(error, OSError) else None
-    return told or first_line(error)[:200]
+    message = error.strerror if isinstance(error, OSError) else None
+    return message or first_line(error)[:200]

@@ -2,7 +2,7 @@
 
 A file is downloaded as FILE.part and renamed when it is complete and verified. The downloading process
 holds a lock on the part, which the operating system releases when the process ends; other processes wait,
-and then find the file or resume the part.
+and then use the file or resume the part.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class RemoteFile:
 
     Attributes:
       url: Its address.
-      sha256: Its published SHA-256 in hexadecimal, or the first digits of it, or "".
+      sha256: Its published SHA-256 in hexadecimal, or its first digits, or "".
       size: Its published size in bytes, or None.
     """
 
@@ -44,53 +44,53 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """Its name on the disk."""
+        """Its local file name."""
         return self.url.partition("?")[0].rpartition("/")[2]
 
 
 def fetch(
     file: RemoteFile, folder: str | pathlib.Path, progress: Progress | None = None
 ) -> pathlib.Path:
-    """Downloads a file unless it exists; verifies it in any case.
+    """Downloads a file unless it exists; verifies it either way.
 
     Args:
       file: The file.
       folder: The folder to download to, which is created.
-      progress: Shows the progress.
+      progress: Shows progress.
 
     Returns:
       The path of the file.
 
     Raises:
-      JaxpartError: The network or the server fails, the file has another size or checksum, or the disk is
+      JaxpartError: The network or the server fails, the file has the wrong size or checksum, or the disk is
         full or read-only.
     """
     folder, progress = on_disk(folder, "--out"), progress or Progress()
-    done, part = folder / file.name, folder / f"{file.name}.part"
+    target, part = folder / file.name, folder / f"{file.name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if _is_complete(file, done, progress):
-            return done
-        with _alone(part, progress):
-            if not _is_complete(file, done, progress):
+        if _is_complete(file, target, progress):
+            return target
+        with _locked(part, progress):
+            if not _is_complete(file, target, progress):
                 _receive(file, part, progress)
                 fault = _fault(file, part)
                 if fault:
                     part.unlink()
                     raise JaxpartError(f"{file.url} {fault}; it was removed, try again")
-                os.replace(part, done)
+                os.replace(part, target)
     except OSError as error:
         raise JaxpartError(f"{folder} cannot be written: {error.strerror}") from error
-    return done
+    return target
 
 
-def _is_complete(file: RemoteFile, done: pathlib.Path, progress: Progress) -> bool:
-    if not done.exists():
+def _is_complete(file: RemoteFile, target: pathlib.Path, progress: Progress) -> bool:
+    if not target.exists():
         return False
-    fault = _fault(file, done)
+    fault = _fault(file, target)
     if fault:
-        progress.say(f"{done} {fault}: downloading it again")
-        done.unlink()
+        progress.say(f"{target} {fault}: downloading it again")
+        target.unlink()
     return not fault
 
 
@@ -108,7 +108,7 @@ def _fault(file: RemoteFile, path: pathlib.Path) -> str:
 
 
 @contextlib.contextmanager
-def _alone(part: pathlib.Path, progress: Progress) -> Iterator[None]:
+def _locked(part: pathlib.Path, progress: Progress) -> Iterator[None]:
     """Holds the lock of the part; afterwards removes the part if it is empty."""
     while True:
         with part.open("ab") as file:
@@ -149,11 +149,11 @@ def _receive(file: RemoteFile, part: pathlib.Path, progress: Progress) -> None:
             start, size = _extent(response, start, url)
             if file.size not in (None, size):
                 raise JaxpartError(
-                    f"{url} has {size} bytes instead of {file.size}; it is another file"
+                    f"{url} has {size} bytes instead of {file.size}; it is a different file"
                 )
             with part.open("ab" if start else "wb") as opened:
                 if not start:
-                    _keep_tag(response, part)
+                    _save_tag(response, part)
                 with progress.bar(part.name, size) as advance:
                     advance(start)
                     received = start + _copy(response, opened, advance)
@@ -177,7 +177,7 @@ def _receive(file: RemoteFile, part: pathlib.Path, progress: Progress) -> None:
         )
 
 
-def _keep_tag(response: HTTPResponse, part: pathlib.Path) -> None:
+def _save_tag(response: HTTPResponse, part: pathlib.Path) -> None:
     tag = response.headers.get("ETag", "")
     if tag.startswith('"'):  # weak ETags do not guarantee equal bytes
         _tag(part).write_text(tag, encoding="latin-1")
@@ -189,7 +189,7 @@ def _extent(response: HTTPResponse, start: int, url: str) -> tuple[int, int]:
     """(offset of the response, size of the whole file); servers may send the whole file again."""
     length = response.headers.get("Content-Length", "")
     if not length.isdigit():
-        raise JaxpartError(f"{url} sends no length, so it cannot be told when it is complete")
+        raise JaxpartError(f"{url} sends no length, so a complete download cannot be recognised")
     if response.status == 206:
         span = response.headers.get("Content-Range", "")
         if not span.startswith(f"bytes {start}-"):

@@ -1,10 +1,10 @@
 """Atomic writes of files and folders.
 
 They are written under a temporary name beside the final one, and the writer holds a lock, which the
-operating system releases when the writer ends. So remains of a killed process can be told from the work of
-a live one, and are removed by the next process that writes the same file or reads the folder.
+operating system releases when the writer ends. So leftovers of a killed process can be distinguished from
+the work of a live one, and are removed by the next process that writes the same file or reads the folder.
 
-In buckets (gs://…, s3://…) see `jaxpart.io.buckets`.
+For buckets (gs://…, s3://…) see `jaxpart.io.buckets`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def on_disk(path: str | os.PathLike[str], what: str) -> pathlib.Path:
 
     Args:
       path: The path.
-      what: What it is for, for the message.
+      what: What it is for, for error messages.
 
     Raises:
       JaxpartError: It is in a bucket, or see `path_of`.
@@ -81,20 +81,20 @@ def user_cache() -> pathlib.Path:
 def remove_left(folder: pathlib.Path, name: str | None = None) -> None:
     """Removes temporary files and folders of killed processes, of that name or of any.
 
-    Does nothing if the file system has no locks. In a bucket, removes the folders of that name, or of any,
-    that are incomplete.
+    Does nothing if the file system has no locks. In a bucket, removes incomplete folders of that name,
+    or of any.
     """
     if in_bucket(folder):
         from jaxpart.io import buckets
 
-        for left in folder.iterdir() if name is None else (folder / name,):
+        for leftover in folder.iterdir() if name is None else (folder / name,):
             with contextlib.suppress(OSError):
-                buckets.remove_left(left)
+                buckets.remove_left(leftover)
         return
     pattern = "*" if name is None else glob.escape(name)
-    for left in folder.glob(f".{pattern}.writing-*"):
-        with contextlib.suppress(OSError), _lock(left):
-            _remove(left)
+    for leftover in folder.glob(f".{pattern}.writing-*"):
+        with contextlib.suppress(OSError), _lock(leftover):
+            _remove(leftover)
 
 
 def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -203,8 +203,8 @@ def write_safetensors(
     """
     from safetensors.numpy import save
 
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    packed = memoryview(save(whole, dict(metadata)))
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    packed = memoryview(save(contiguous, dict(metadata)))
     start = 8 + int.from_bytes(packed[:8], "little")
     header = json.loads(bytes(packed[8:start]))
     text = json.dumps(header, ensure_ascii=False, sort_keys=True).encode()
@@ -236,7 +236,7 @@ def from_json(number: float | None) -> float:
 def checksum_of(document: Mapping[str, Any]) -> str:
     """SHA-256 of a JSON document without its checksum, independent of whitespace and order."""
     rest = {str(key): value for key, value in document.items() if key != CHECKSUM}
-    plain = json.loads(to_json(rest, indent=None))  # tuples become lists, and keys strings
+    plain = json.loads(to_json(rest, indent=None))  # tuples become lists, keys become strings
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
@@ -262,7 +262,7 @@ def parse_json(text: str | bytes) -> dict[str, Any]:
     else:
         last = next(reversed(document), "")
         rest = {key: value for key, value in document.items() if key != last}
-        changed = bool(document) and document[last] == checksum_of(rest)  # its name was changed
+        changed = bool(document) and document[last] == checksum_of(rest)  # its key was changed
     if changed:
         raise ValueError("it was modified after it was written")
     return document
@@ -279,7 +279,7 @@ def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
 
     Args:
       path: The file.
-      advice: What to do about a missing or damaged file, for the error.
+      advice: What to do about a missing or damaged file, for error messages.
 
     Raises:
       JaxpartError: The file cannot be read, or is damaged.
@@ -307,18 +307,18 @@ def folder_moved_into_place(out: pathlib.Path) -> Iterator[pathlib.Path]:
         return
     old = out.with_name(f".{out.name}.replaced")
     with _temporary(out, lambda temporary: temporary.mkdir()) as folder:
-        _settle(out, old)  # in case a process was killed between or after the moves below
+        _finish_replacing(out, old)  # in case a process was killed between or after the moves below
         try:
             yield folder
             if out.exists():
                 os.replace(out, old)
             os.replace(folder, out)
         finally:
-            _settle(out, old)
+            _finish_replacing(out, old)
 
 
-def _settle(out: pathlib.Path, old: pathlib.Path) -> None:
-    """Removes the old folder if the new one exists, else restores it."""
+def _finish_replacing(out: pathlib.Path, old: pathlib.Path) -> None:
+    """Removes the old folder if the new one exists; otherwise restores it."""
     if old.exists():
         if out.exists():
             _remove(old)
@@ -328,7 +328,7 @@ def _settle(out: pathlib.Path, old: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def on_this_machine(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder on a disk itself; of one in a bucket a temporary copy.
+    """The folder itself if it is on a disk; a temporary copy if it is in a bucket.
 
     Raises:
       OSError: It cannot be copied.
@@ -343,7 +343,7 @@ def on_this_machine(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def remove_folder(folder: pathlib.Path) -> None:
-    """Removes a folder if it exists; it is renamed first, so that nobody reads a partly removed one.
+    """Removes a folder if it exists; it is renamed first, so that no reader sees a partly removed one.
 
     If the process is killed, the next call, or `remove_left`, removes the rest.
     """
@@ -361,7 +361,7 @@ def remove_folder(folder: pathlib.Path) -> None:
 
 
 def write_folder(out: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
-    """Atomically replaces the folder `out` by one that `write` fills.
+    """Atomically replaces the folder `out` with one that `write` fills.
 
     Raises:
       JaxpartError: It cannot be written.

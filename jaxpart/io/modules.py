@@ -18,7 +18,7 @@ def run_file(path: pathlib.Path) -> ModuleType:
 
     Raises:
       FileNotFoundError: The file does not exist.
-      Exception: Any exception of the file.
+      Exception: Whatever the file raises.
     """
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
@@ -33,14 +33,14 @@ def module_of(name: str) -> ModuleType:
 
     Raises:
       FileNotFoundError: The file does not exist.
-      Exception: Any exception of its code.
+      Exception: Whatever its code raises.
     """
     if not name.endswith(".py"):
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())
         return importlib.import_module(name)
     path = pathlib.Path(name)
-    sys.path.insert(0, str(path.parent.resolve()))  # for imports of its neighbours
+    sys.path.insert(0, str(path.parent.resolve()))  # so that it can import neighbouring files
     try:
         return run_file(path)
     finally:
@@ -52,7 +52,7 @@ def library(name: str, what: str) -> Any:
 
     Args:
       name: Its name for import and pip.
-      what: What needs it, to begin the error message.
+      what: What needs it, as the start of the error message.
 
     Raises:
       JaxpartError: It is not installed.

@@ -1,4 +1,4 @@
-"""Reads .npz files with their checksums, which `numpy.load` skips: it stops before a member's end."""
+"""Reads .npz files with their checksums, which `numpy.load` skips: it stops before the end of a member."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_npz(file: str | pathlib.Path, advice: str) -> dict[str, np.ndarray]:
 
     Args:
       file: The file.
-      advice: What to do if it is damaged, for the message.
+      advice: What to do if it is damaged, for error messages.
 
     Raises:
       JaxpartError: It cannot be read, or is damaged.

@@ -1,4 +1,4 @@
-"""What differs between object stores: their clients, and the exceptions that these raise."""
+"""Differences between object stores: their clients, and the exceptions these raise."""
 
 from __future__ import annotations
 
@@ -71,16 +71,16 @@ def _google() -> ObjectStore:
 
 
 def _amazon() -> ObjectStore:
-    import s3fs  # noqa: F401  fsspec imports it too, but gives another reason if it is missing
+    import s3fs  # noqa: F401  fsspec imports it too, but reports a different reason if it is missing
     from botocore import exceptions
 
     def status(error: Exception) -> int | None:
         response = getattr(error.__cause__, "response", None) or {}
         return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
 
-    # Its own five attempts are over in five seconds; Google's take half a minute, as these do on average.
-    patient = {"retries": {"mode": "standard", "max_attempts": 6}}
-    fsspec.config.conf.setdefault("s3", {}).setdefault("config_kwargs", patient)
+    # The default five attempts take five seconds; these take half a minute on average, as Google's do.
+    config = {"retries": {"mode": "standard", "max_attempts": 6}}
+    fsspec.config.conf.setdefault("s3", {}).setdefault("config_kwargs", config)
     return ObjectStore(
         files=_client("s3"),
         status=status,
@@ -98,4 +98,4 @@ def _client(name: str, **options: Any) -> fsspec.AbstractFileSystem:
 
 
 _STORES = {"gs": (_google, "gcs"), "s3": (_amazon, "s3")}
-"""How a client is made, and the extra that installs it, by scheme."""
+"""The factory of each store, and the extra that installs its client, by scheme."""

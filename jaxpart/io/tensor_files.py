@@ -25,7 +25,7 @@ from jaxpart.io.unpickler import RestrictedUnpickler
 
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _NUMPY_MAGIC = b"\x93NUMPY"
-_OTHERS = {
+_OTHER_FORMATS = {
     b"version https://git-lfs": "a Git LFS pointer, not the file itself; run `git lfs pull`",
     b"<": "a web page, not a checkpoint; the download was probably an error page, download it again",
     b"\x1f\x8b": "a gzip file; unpack it first",
@@ -91,28 +91,28 @@ def open_checkpoint(path: str | pathlib.Path) -> Checkpoint:
     size.
 
     Raises:
-      JaxpartError: The file is missing, damaged, of another kind, or holds more than data.
+      JaxpartError: The file is missing, damaged, of an unsupported kind, or holds more than data.
     """
     path = pathlib.Path(path)
-    named = shown(str(path), 120)
+    shown_path = shown(str(path), 120)
     try:
         if not path.is_file():
             fault = "is a folder" if path.is_dir() else "does not exist"
-            raise JaxpartError(f"{named} {fault}; give the checkpoint file")
+            raise JaxpartError(f"{shown_path} {fault}; give the checkpoint file")
         with path.open("rb") as file:
             head = file.read(64)
     except OSError as error:
-        raise JaxpartError(f"{named} cannot be read: {error.strerror}") from error
+        raise JaxpartError(f"{shown_path} cannot be read: {error.strerror}") from error
     if not head:
-        raise JaxpartError(f"{named} is empty; download it again")
+        raise JaxpartError(f"{shown_path} is empty; download it again")
     try:
         return _open(path, head)
     except JaxpartError as error:
-        raise JaxpartError(f"{named}: {error}") from None
+        raise JaxpartError(f"{shown_path}: {error}") from None
     except Exception as error:  # hostile or damaged bytes raise many types in zip, pickle and numpy
         reason = shown(f"{type(error).__name__}: {error}", 80)
         raise JaxpartError(
-            f"{named} is damaged or not a checkpoint ({reason}); download it again"
+            f"{shown_path} is damaged or not a checkpoint ({reason}); download it again"
         ) from error
 
 
@@ -124,11 +124,11 @@ def _open(path: pathlib.Path, head: bytes) -> Checkpoint:
     if _is_safetensors(path, head):
         return _read_safetensors(path)
     if head.startswith(_NUMPY_MAGIC):
-        mapped, whole = _mapped(path)
-        return Checkpoint(path, _npy(whole), (mapped,), whole.size)
+        mapped, file_bytes = _mapped(path)
+        return Checkpoint(path, _npy(file_bytes), (mapped,), file_bytes.size)
     if head.lstrip().startswith(b"{"):
         return _read_index(path)
-    for magic, kind in _OTHERS.items():
+    for magic, kind in _OTHER_FORMATS.items():
         if head.lstrip().startswith(magic):
             raise JaxpartError(f"it is {kind}")
     if head[257:262] == b"ustar" or (b"\x00" * 16 in head[16:] and head[:8].isascii()):
@@ -141,7 +141,7 @@ def _open(path: pathlib.Path, head: bytes) -> Checkpoint:
 
 
 def _mapped(path: pathlib.Path) -> tuple[mmap.mmap, np.ndarray]:
-    """The memory map of a file, and the same as an array of bytes."""
+    """The memory map of a file, also as an array of bytes."""
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return mapped, np.frombuffer(mapped, np.uint8)
@@ -156,25 +156,25 @@ def _read_safetensors(path: pathlib.Path) -> Checkpoint:
     """The library checks the header, but does not expose the arrays' offsets, so we parse them."""
     from safetensors import safe_open
 
-    mapped, whole = _mapped(path)
-    length = int(whole[:8].view("<u8")[0])
+    mapped, file_bytes = _mapped(path)
+    length = int(file_bytes[:8].view("<u8")[0])
     if length > _MAX_HEADER:
         raise JaxpartError(f"its header has {length} bytes, more than any real encoder's")
     with safe_open(path, "numpy") as file:
         names = set(file.keys())
-    header = json.loads(whole[8 : 8 + length].tobytes(), object_pairs_hook=_unique)
+    header = json.loads(file_bytes[8 : 8 + length].tobytes(), object_pairs_hook=_unique)
     if len(names) > _MAX_TENSORS:
         raise JaxpartError(f"it holds {len(names)} arrays, more than any encoder")
     contents = {}
     for name in names & header.keys():
         begin, end = header[name]["data_offsets"]
         if header[name]["dtype"] in _SAFE_DTYPES:
-            values = whole[8 + length + begin : 8 + length + end]
+            values = file_bytes[8 + length + begin : 8 + length + end]
             dtype = np.dtype(_SAFE_DTYPES[header[name]["dtype"]])
             contents[name] = values.view(dtype).reshape(header[name]["shape"])
     order = {name: i for i, name in enumerate(header)}
     ordered = sorted(contents, key=lambda name: order[name])
-    return Checkpoint(path, {name: contents[name] for name in ordered}, (mapped,), whole.size)
+    return Checkpoint(path, {name: contents[name] for name in ordered}, (mapped,), file_bytes.size)
 
 
 def metadata_ids(path: pathlib.Path) -> Any:
@@ -207,10 +207,10 @@ def _read_index(path: pathlib.Path) -> Checkpoint:
     try:
         index = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
         shard_of = index["weight_map"]
-        fits = all(isinstance(file, str) for file in shard_of.values())
+        is_index = all(isinstance(file, str) for file in shard_of.values())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        fits = False
-    if not fits:
+        is_index = False
+    if not is_index:
         raise JaxpartError("it is JSON, but not the index of a sharded checkpoint (no weight_map)")
     shards: dict[str, Checkpoint] = {}
     for file in dict.fromkeys(shard_of.values()):
@@ -268,10 +268,10 @@ def _read_zip(path: pathlib.Path) -> Checkpoint:
         packed = [m.file_size for m in members if m.compress_type != zipfile.ZIP_STORED]
         if sum(packed) > _MAX_PACKED * size + _SLACK:
             raise JaxpartError(f"it unpacks to {sum(packed)} bytes, many times its {size}")
-        mapped, whole = _mapped(path)
+        mapped, file_bytes = _mapped(path)
 
         def member(name: str) -> np.ndarray:
-            return _member(archive, whole, names[name])
+            return _member(archive, file_bytes, names[name])
 
         size += sum(packed)
         if names and all(name.endswith(".npy") for name in names):
@@ -302,14 +302,16 @@ def _read_zip(path: pathlib.Path) -> Checkpoint:
         return Checkpoint(path, contents, (mapped,), size)
 
 
-def _member(archive: zipfile.ZipFile, whole: np.ndarray, member: zipfile.ZipInfo) -> np.ndarray:
+def _member(
+    archive: zipfile.ZipFile, file_bytes: np.ndarray, member: zipfile.ZipInfo
+) -> np.ndarray:
     """Bytes of a member, memory-mapped if it is uncompressed, as in torch.save's files."""
     if member.compress_type != zipfile.ZIP_STORED:
         return np.frombuffer(archive.read(member), np.uint8)
-    local = bytes(whole[member.header_offset : member.header_offset + 30])
+    local = bytes(file_bytes[member.header_offset : member.header_offset + 30])
     name_length, extra_length = struct.unpack("<HH", local[26:30])
     start = member.header_offset + 30 + name_length + extra_length
-    data = whole[start : start + member.file_size]
+    data = file_bytes[start : start + member.file_size]
     if local[:4] != b"PK\x03\x04" or data.size != member.file_size:
         raise JaxpartError(f"its member {shown(member.filename)} is damaged; download it again")
     return data
@@ -335,15 +337,15 @@ def _npy(data: np.ndarray) -> np.ndarray:
 def _read_legacy(path: pathlib.Path) -> Checkpoint:
     """The format before PyTorch 1.6: five pickles, then the storages listed in the fifth.
 
-    Each storage is its number of values, in eight bytes, and the values.
+    Each storage is its number of values, in eight bytes, followed by the values.
     """
-    mapped, whole = _mapped(path)
+    mapped, file_bytes = _mapped(path)
     sizes: dict[str, int] = {}
 
     def remember(key: str, count: int, dtype: np.dtype | None) -> None:
         sizes[key] = dtype.itemsize if dtype is not None else 1
 
-    for _ in range(3):  # magic number, format version, properties of the machine
+    for _ in range(3):  # magic number, format version, machine properties
         RestrictedUnpickler(mapped, remember).load()  # type: ignore[arg-type]
     start = mapped.tell()
     RestrictedUnpickler(mapped, remember).load()  # type: ignore[arg-type]
@@ -351,14 +353,14 @@ def _read_legacy(path: pathlib.Path) -> Checkpoint:
     storages: dict[str, np.ndarray] = {}
     offset = mapped.tell()
     for key in keys:
-        count = int.from_bytes(whole[offset : offset + 8].tobytes(), "little")
+        count = int.from_bytes(file_bytes[offset : offset + 8].tobytes(), "little")
         end = offset + 8 + count * sizes.get(key, 0)
-        if key not in sizes or end > whole.size or offset + 8 > whole.size:
+        if key not in sizes or end > file_bytes.size or offset + 8 > file_bytes.size:
             raise JaxpartError("the end of the file is missing (cut off?); download it again")
-        storages[key], offset = whole[offset + 8 : end], end
+        storages[key], offset = file_bytes[offset + 8 : end], end
     mapped.seek(start)
     reader = RestrictedUnpickler(mapped, lambda key, *_: storages[key])  # type: ignore[arg-type]
-    return Checkpoint(path, reader.load(), (mapped,), whole.size)
+    return Checkpoint(path, reader.load(), (mapped,), file_bytes.size)
 
 
 _MAX_VALUES = 500_000
@@ -370,18 +372,18 @@ def flatten(contents: Any) -> Iterator[tuple[str, Any]]:
     Raises:
       JaxpartError: There are far more values than in any checkpoint, as when containers are repeated.
     """
-    waiting, seen = [("", contents)], 0
-    while waiting:
-        path, value = waiting.pop()
-        lead = f"{path}." if path else ""
+    pending, count = [("", contents)], 0
+    while pending:
+        path, value = pending.pop()
+        prefix = f"{path}." if path else ""
         if isinstance(value, dict) and value:
-            inside = [(f"{lead}{key}", item) for key, item in value.items()]
+            children = [(f"{prefix}{key}", item) for key, item in value.items()]
         elif isinstance(value, list | tuple) and value:
-            inside = [(f"{lead}{index}", item) for index, item in enumerate(value)]
+            children = [(f"{prefix}{index}", item) for index, item in enumerate(value)]
         else:
             yield path, value
             continue
-        seen += len(inside) * (1 + len(path) // 64)
-        if seen > _MAX_VALUES:
+        count += len(children) * (1 + len(path) // 64)
+        if count > _MAX_VALUES:
             raise JaxpartError("it holds more values, or longer keys, than any real checkpoint")
-        waiting += reversed(inside)
+        pending += reversed(children)

@@ -1,4 +1,4 @@
-"""Reads the user's text and JSON files, in UTF-8 or UTF-16 with any line ends; writes CSV."""
+"""Reads the user's text and JSON files, in UTF-8 or UTF-16 with any line endings; writes CSV."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_LOOKED_AT = 1024
+_INSPECTED = 1024
 _FORMULAS = ("=", "+", "-", "@", "\t", "\n")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 
 
 def decode_text(data: bytes, name: object) -> str:
-    r"""Decodes a text file; removes the byte order mark and converts line ends to "\n".
+    r"""Decodes a text file; removes the byte order mark and converts line endings to "\n".
 
-    UTF-16 without a mark is recognised by its zero bytes, which UTF-8 text lacks.
+    UTF-16 without a mark is recognised by its null bytes, which UTF-8 text lacks.
 
     Args:
       data: The file's bytes.
-      name: The file, for the error.
+      name: The file, for error messages.
 
     Raises:
       JaxpartError: The bytes are not text in UTF-8, UTF-16 or UTF-32.
     """
     mark, encoding = next(((m, e) for m, e in _MARKS if data.startswith(m)), (b"", ""))
     try:
-        text = data[len(mark) :].decode(encoding or _unmarked(data))
+        text = data[len(mark) :].decode(encoding or _guess_encoding(data))
     except UnicodeDecodeError as error:
         raise JaxpartError(
             f"{name} is not a text file in UTF-8 or UTF-16 (byte {error.start + len(mark)}); save it as "
             "UTF-8"
         ) from error
-    if "\0" in text[:_LOOKED_AT]:
-        raise JaxpartError(f"{name} is not a text file, it holds zero bytes; save it as UTF-8")
+    if "\0" in text[:_INSPECTED]:
+        raise JaxpartError(f"{name} is not a text file (it holds null bytes); save it as UTF-8")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def text_lines(data: bytes, name: object) -> list[str]:
-    """The lines of a text file, without their ends; see `decode_text`."""
+    """The lines of a text file, without line endings; see `decode_text`."""
     lines = decode_text(data, name).split("\n")
     return lines if lines[-1] else lines[:-1]
 
@@ -60,8 +60,8 @@ def decode_json(data: bytes, name: object, advice: str = "unpack it again") -> A
 
     Args:
       data: The file's bytes.
-      name: The file, for the error.
-      advice: What to do about a damaged file, for the error.
+      name: The file, for error messages.
+      advice: What to do about a damaged file, for error messages.
 
     Raises:
       JaxpartError: It is not text, not JSON, or nested too deeply for Python.
@@ -80,7 +80,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     Text that a spreadsheet would execute as a formula gets a leading apostrophe; numbers do not.
 
     Args:
-      header: Names of the columns.
+      header: Column names.
       rows: Cells of each row.
     """
     file = io.StringIO()
@@ -95,9 +95,9 @@ def _guarded(text: str) -> str:
     return f"'{text}" if text[:1] in _FORMULAS and not _NUMBER.fullmatch(text) else text
 
 
-def _unmarked(data: bytes) -> str:
-    """The encoding of a file without byte order mark."""
-    start = data[:_LOOKED_AT]
+def _guess_encoding(data: bytes) -> str:
+    """The encoding of a file without a byte order mark."""
+    start = data[:_INSPECTED]
     even, odd = start[::2].count(0), start[1::2].count(0)
     if len(data) % 2 == 0 and even + odd:
         if odd > len(start) // 4 and not even:

@@ -4,9 +4,9 @@ A checkpoint is untrusted input, and ordinary unpickling executes the code that 
 never imported: each is looked up in the table below, which maps to builders in this file; any other name
 raises before anything runs.
 
-We also implement the pickle machine ourselves, since Python's allocates memory for indices that a file
-makes up, and hashes arbitrary keys, which may never end or overflow the stack. Work and memory here are
-proportional to the pickle's length.
+We also implement the pickle machine ourselves, since Python's allocates memory for arbitrary indices in a
+file, and hashes arbitrary keys, which may never terminate or may overflow the stack. Work and memory here
+are proportional to the pickle's length.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Inert:
 
 @dataclasses.dataclass(frozen=True)
 class _Builder:
-    """A function that the file may call."""
+    """A function that the pickle may call."""
 
     build: Callable[..., Any]
 
@@ -339,11 +339,11 @@ class RestrictedUnpickler:
         """Reads nothing yet; `file` is a pickle of protocol 0 to 5."""
         self._file, self._storage = file, storage
         self._stack: list[Any] = []
-        self._marked: list[list[Any]] = []
+        self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
 
     def load(self) -> Any:
-        """Reads the pickle to plain containers, arrays and `Inert` names, and `file` up to its end.
+        """Reads the pickle into plain containers, arrays and `Inert` names, and `file` up to its end.
 
         Raises:
           JaxpartError: It holds more than data.
@@ -367,7 +367,7 @@ class RestrictedUnpickler:
                 method(argument)
         raise Refused("its pickle has no end")
 
-    def _top(self, count: int) -> list[Any]:
+    def _pop_last(self, count: int) -> list[Any]:
         """Pops the last values from the stack."""
         values = self._stack[-count:]
         if len(values) < count:
@@ -376,13 +376,13 @@ class RestrictedUnpickler:
         return values
 
     def _since_mark(self) -> list[Any]:
-        values, self._stack = self._stack, self._marked.pop()
+        values, self._stack = self._stack, self._marks.pop()
         return values
 
     def _mark(self, _: Any) -> None:
-        if len(self._marked) > 10 * _MAX_DEPTH:
+        if len(self._marks) > 10 * _MAX_DEPTH:
             raise Refused("it is nested too deeply to be a checkpoint")
-        self._marked.append(self._stack)
+        self._marks.append(self._stack)
         self._stack = []
 
     def _memoize(self, _: Any) -> None:
@@ -416,13 +416,13 @@ class RestrictedUnpickler:
         self._stack.append(bytes(data))
 
     def _tuple1(self, _: Any) -> None:
-        self._stack.append(tuple(self._top(1)))
+        self._stack.append(tuple(self._pop_last(1)))
 
     def _tuple2(self, _: Any) -> None:
-        self._stack.append(tuple(self._top(2)))
+        self._stack.append(tuple(self._pop_last(2)))
 
     def _tuple3(self, _: Any) -> None:
-        self._stack.append(tuple(self._top(3)))
+        self._stack.append(tuple(self._pop_last(3)))
 
     def _tuple(self, _: Any) -> None:
         values = self._since_mark()
@@ -442,7 +442,7 @@ class RestrictedUnpickler:
         self._stack.append(frozenset(map(_key, values)))
 
     def _append(self, _: Any) -> None:
-        (value,) = self._top(1)
+        (value,) = self._pop_last(1)
         _expect(self._stack[-1], list, "list").append(value)
 
     def _appends(self, _: Any) -> None:
@@ -461,12 +461,12 @@ class RestrictedUnpickler:
             target[_key(key)] = value
 
     def _setitem(self, _: Any) -> None:
-        self._put(self._top(2))
+        self._put(self._pop_last(2))
 
     def _setitems(self, _: Any) -> None:
         self._put(self._since_mark())
 
-    def _named(self, name: str) -> Any:
+    def _lookup(self, name: str) -> Any:
         """The builder of a name. Raises `Refused` for unknown names."""
         if name not in _BUILDERS:
             raise Refused(
@@ -476,21 +476,21 @@ class RestrictedUnpickler:
         return _BUILDERS[name]
 
     def _global(self, names: str) -> None:
-        self._stack.append(self._named(names.replace(" ", ".", 1)))
+        self._stack.append(self._lookup(names.replace(" ", ".", 1)))
 
     def _stack_global(self, _: Any) -> None:
-        module, name = (_expect(part, str, "name") for part in self._top(2))
-        self._stack.append(self._named(f"{module}.{name}"))
+        module, name = (_expect(part, str, "name") for part in self._pop_last(2))
+        self._stack.append(self._lookup(f"{module}.{name}"))
 
     def _inst(self, names: str) -> None:
-        self._call(self._named(names.replace(" ", ".", 1)), self._since_mark())
+        self._call(self._lookup(names.replace(" ", ".", 1)), self._since_mark())
 
     def _obj(self, _: Any) -> None:
         function, *arguments = self._since_mark()
         self._call(function, arguments)
 
     def _reduce(self, _: Any) -> None:
-        function, arguments = self._top(2)
+        function, arguments = self._pop_last(2)
         self._call(function, _expect(arguments, tuple, "call"))
 
     _newobj = _reduce
@@ -501,7 +501,7 @@ class RestrictedUnpickler:
         self._stack.append(function.build(*arguments))
 
     def _build(self, _: Any) -> None:
-        (state,) = self._top(1)
+        (state,) = self._pop_last(1)
         target = self._stack[-1]
         if not isinstance(target, Namespace | _Dict | _Dtype | _Ndarray):
             kind = type(target).__name__.strip("_")
@@ -509,7 +509,7 @@ class RestrictedUnpickler:
         target.set_state(state)
 
     def _binpersid(self, _: Any) -> None:
-        (pid,) = self._top(1)
+        (pid,) = self._pop_last(1)
         if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage"):
             raise Refused(_NO_STORAGE)
         kind, key, _location, count = pid[1:5]
@@ -541,29 +541,29 @@ _MAX_DEPTH = 64
 
 
 def finished(value: Any) -> Any:
-    """Replaces values under construction by plain containers and arrays; shared values stay shared."""
-    done: dict[int, Any] = {}
-    kept: list[Any] = []  # keeps objects alive, so that ids stay unique
+    """Replaces values under construction with plain containers and arrays; shared values stay shared."""
+    results: dict[int, Any] = {}
+    alive: list[Any] = []  # keeps objects alive, so that ids stay unique
 
     def finish(value: Any, depth: int) -> Any:
         if isinstance(value, _Ndarray | _Dtype):
             return value.value if isinstance(value, _Ndarray) else value.dtype
         if not isinstance(value, dict | list | tuple | Namespace):
             return value
-        if id(value) in done:
-            if done[id(value)] is _OPEN:
+        if id(value) in results:
+            if results[id(value)] is _OPEN:
                 raise Refused("it holds a container that contains itself")
-            return done[id(value)]
+            return results[id(value)]
         if depth > _MAX_DEPTH:
             raise Refused("it is nested too deeply to be a checkpoint")
-        done[id(value)] = _OPEN
-        kept.append(value)
+        results[id(value)] = _OPEN
+        alive.append(value)
         items = value.values if isinstance(value, Namespace) else value
         if isinstance(items, Mapping):
             new: Any = {key: finish(item, depth + 1) for key, item in items.items()}
         else:
             new = type(items)(finish(item, depth + 1) for item in items)
-        done[id(value)] = new
+        results[id(value)] = new
         return new
 
     return finish(value, 0)

@@ -92,7 +92,7 @@ def test_what_goes_wrong_is_told_and_leaves_nothing(offered, tmp_path, capsys):
     offered.offer(sha256="0badc0de")
     assert "instead of 0badc0de; it was removed, try again" in told()
     offered.offer(size=5)
-    assert f"has {len(offered.data)} bytes instead of 5; it is another file" in told()
+    assert f"has {len(offered.data)} bytes instead of 5; it is a different file" in told()
     assert not list((tmp_path / "cache").rglob("*.pth*"))
     offered.offer(url="", by_hand="ask the author")
     assert (

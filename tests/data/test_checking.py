@@ -98,7 +98,7 @@ def test_a_check_lists_all_and_goes_on(tmp_path):
 
 
 def test_repeated_ids():
-    assert repeated(["a", "b", "a"]) == ["the id a comes 2 times"]
+    assert repeated(["a", "b", "a"]) == ["the id a appears 2 times"]
 
 
 def label_folder(root, *maps, names=("beak", "wing", "tail")):
@@ -165,7 +165,7 @@ def test_splits_with_other_lists_are_a_fault(tmp_path):
         label_folder(tmp_path / split, layouts.label_map(3), names=names)
     sources = {split: part_folder(tmp_path, split) for split in ("train", "test")}
     (fault,) = compare_splits(SETS["part_folder"], sources, str(tmp_path))[1]
-    assert "train and test have different labels of mask 'part' or another order" in fault
+    assert "train and test have different labels of mask 'part', or order them" in fault
 
 
 def test_classes_that_one_split_lacks_are_said(tmp_path):

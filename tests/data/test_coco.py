@@ -138,7 +138,7 @@ def _drop(section, row, field):
         (_set("images", 3, "id", 7), r"images\[3\] repeats the id 7"),
         (
             _set("images", 3, "file_name", "000000000003.jpg"),
-            r"images\[3\]\.file_name is another image's too",
+            r"images\[3\]\.file_name is also another image's",
         ),
         (_set("images", 3, "file_name", "a\0b"), r"file_name has characters that are not allowed"),
         (
@@ -154,7 +154,7 @@ def _drop(section, row, field):
             _set("images", 3, "height", float("inf")),
             r"images\[3\] has the size .*, inf\), which is not",
         ),
-        (_set("images", 3, "id", 2**63), r"images holds the number of a id that does not fit"),
+        (_set("images", 3, "id", 2**63), r"images holds the id of an entry that does not fit"),
         (
             _set("annotations", 3, "category_id", []),
             r"annotations\[3\]\.category_id is \[\], not an integer",
@@ -181,7 +181,7 @@ def _drop(section, row, field):
             r"annotations\[3\].* for part 1 ",
         ),
         (_set("annotations", 3, "keypoints", [10**400] + [0] * 50), "a number that is not a pixel"),
-        (_set("annotations", 3, "id", 2**70), "the number of a id that does not fit into 64 bits"),
+        (_set("annotations", 3, "id", 2**70), "the id of an entry that does not fit into 64 bits"),
         (
             _set("annotations", 3, "category_id", 2),
             r"annotations\[3\] has keypoints, but .* category 2",

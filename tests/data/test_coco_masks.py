@@ -106,8 +106,8 @@ def test_what_is_no_mask_is_told(value, message):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([[0, 0, 1e9, 1, 5, 5]], "reaches further from its image"),
-        ([[0, 0, 1e300, 1, 5, 5]], "reaches further from its image"),
+        ([[0, 0, 1e9, 1, 5, 5]], "extends farther beyond its image"),
+        ([[0, 0, 1e300, 1, 5, 5]], "extends farther beyond its image"),
         ([[0, 0, 8, 7] * 60_000], "has a polygon with an outline of more than"),
         ({"size": [4, 9], "counts": [36]}, r"has the size \(4, 9\) .* its image \(8, 12\)"),
         ({"size": [8, 12], "counts": [90]}, "has runs that do not add up to 8 × 12 pixels"),

@@ -100,7 +100,7 @@ def test_a_split_that_is_not_there_is_left_out_and_said(tmp_path, capfd):
     assert "left out:" in err
     assert "imagenet (val): 4 images" in out
     assert main(["prepare", *given, "--out", str(tmp_path / "out")]) == 0
-    assert "is complete and holds these data; nothing to do" in capfd.readouterr().out
+    assert "is already complete and up to date; nothing to do" in capfd.readouterr().out
     assert main(["check", *given, "--splits", "train"]) == 2
     assert "has no folder train" in capfd.readouterr().err
     assert main(["check", "imagenet", "--root", str(tmp_path / "none")]) == 2

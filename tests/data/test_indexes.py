@@ -97,7 +97,7 @@ def test_label_maps_are_drawn_once_until_a_file_changes(tmp_path, monkeypatch, n
     make, open_, kind, pattern = MAPS[name]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     make(tmp_path / "set")
-    source, drawn, draw = open_(tmp_path / "set", "train"), [], kind._drawn
+    source, drawn, draw = open_(tmp_path / "set", "train"), [], kind._draw
     (mask,) = source.info.mask_names
 
     def counted(source, index):
@@ -108,7 +108,7 @@ def test_label_maps_are_drawn_once_until_a_file_changes(tmp_path, monkeypatch, n
         drawn.clear()
         return [source[i].masks[mask] for i in range(len(source))]
 
-    monkeypatch.setattr(kind, "_drawn", counted)
+    monkeypatch.setattr(kind, "_draw", counted)
     expected = read()
     assert drawn == list(range(len(source)))
     assert all(labels.dtype == np.uint8 for labels in expected)

@@ -300,7 +300,7 @@ def test_keypoints_are_matched_by_name_over_splits(tmp_path):
     assert test[0].annotation.keypoints.part.tolist() == [3, 1, 2]
     lines, faults = compare_splits(SETS["part_folder"], sources, str(tmp_path))
     assert faults == []
-    assert lines[-1].endswith("another order than the training split's; matched by name")
+    assert lines[-1].endswith("a different order than the training split's; matched by name")
 
 
 def test_other_keypoints_in_another_split_are_refused(tmp_path):

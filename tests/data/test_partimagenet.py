@@ -138,7 +138,7 @@ def test_a_mask_beside_its_image_is_told_when_it_is_drawn(tmp_path):
     far = [0, 0, 1e9, 0, 5, 5]
     source = changed(tmp_path, lambda d: d["annotations"][1].update(segmentation=[far]))
     with pytest.raises(
-        JaxpartError, match=r"val\.json: the segmentation of the annotation with id 10 rea"
+        JaxpartError, match=r"val\.json: the segmentation of the annotation with id 10 ext"
     ):
         source[0]
 

@@ -215,7 +215,7 @@ def test_an_id_that_comes_twice_is_told(tmp_path):
             return super().__getitem__(0)
 
     with pytest.raises(
-        JaxpartError, match=r"the id train/000000 comes 2 times; make the ids unique"
+        JaxpartError, match=r"the id train/000000 appears 2 times; make the ids unique"
     ):
         prepare("critters", {"train": Twice(num_images=2)}, tmp_path, workers=1)
 
@@ -276,7 +276,7 @@ def test_what_is_wrong_with_a_prepared_folder_is_told(prepared):
     shard.write_bytes(data)
     assert Prepared(prepared, "train")[2].image
     shutil.copy(prepared / "imagenet-val.array_record-00000-of-00001", shard)
-    told(r"has 3 of 6 records of train, in 1 shards|contradicts itself|has \d of 6 records")
+    told(r"has 3 of 6 records of train, in 1 shards|is inconsistent|has \d of 6 records")
     shard.write_bytes(data)
     spoil(metadata, b'"format": 2', b'"format": 9')
     told("was modified after it was written")

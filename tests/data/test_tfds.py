@@ -216,7 +216,7 @@ def test_numbers_of_strangers_are_bounded(data_dir):
         Tfds("tfds:shapes", str(data_dir), "train")
     (folder / "label.labels.txt").unlink()
     edit(folder / "features.json", many_classes)
-    with pytest.raises(JaxpartError, match="number of its classes"):
+    with pytest.raises(JaxpartError, match="unknown number of classes"):
         Tfds("tfds:shapes", str(data_dir), "train")
 
 
@@ -281,7 +281,7 @@ def test_label_maps_do_not_read_the_classes_of_all(pets, monkeypatch):
         (Stated("segmentation_mask"), r"does not say what the values .* mean; state them"),
         (
             Stated("segmentation_mask", ("1=pet",), (3,)),
-            r"train/0 \(segmentation_mask\) holds 2, of which",
+            r"train/0 \(segmentation_mask\) holds 2, which",
         ),
         (Stated("mask", ("1=pet",)), r"no feature 'mask' .*; its features are .*segmentation_mask"),
         (Stated("named/mask", ("1=pet",)), r"no feature 'named/mask' .*; there are map"),
@@ -305,7 +305,7 @@ def test_label_maps_are_checked_by_the_command(pets, capsys):
     assert main([*command, "--ignored", "3"]) == 0
     assert "2 labels of mask 'object'" in capsys.readouterr().out
     assert main(command) == 1
-    assert "holds 3, of which nothing is stated" in capsys.readouterr().out
+    assert "holds 3, which the configuration does not describe" in capsys.readouterr().out
 
 
 def test_segmentation_takes_a_set_by_its_name(pets):
@@ -433,7 +433,7 @@ def test_keypoints_are_those_that_tfds_reads(people, path):
 @pytest.mark.parametrize(
     ("stated", "told"),
     [
-        (Stated(keypoints="objects/keypoints"), "does not name the keypoints .*; state them"),
+        (Stated(keypoints="objects/keypoints"), "does not name the keypoints .*; name them"),
         (Stated(keypoints="objects/points", parts=NAMES), "no feature .*; there are .*keypoints"),
         (
             Stated(keypoints="name", parts=NAMES),
@@ -447,7 +447,7 @@ def test_keypoints_are_those_that_tfds_reads(people, path):
         (Stated(keypoints="objects/no_v", parts=NAMES), r"shape \[., 3, 2\]"),
         (Stated(keypoints="image", parts=NAMES), "'image' .* has the shape"),
         (Stated(keypoints="shares", parts=NAMES), "between 0 and 1, .*; give them in pixels"),
-        (Stated(keypoints="score", parts=NAMES), r"visibility v other than 0 .*COCO's form"),
+        (Stated(keypoints="score", parts=NAMES), r"visibility v other than 0 .*COCO's format"),
     ],
 )
 def test_keypoints_that_are_not_understood_are_told(people, stated, told):

@@ -1,6 +1,6 @@
 """Critters: a synthetic data set of 24 kinds that share part variants, with keypoints and masks.
 
-There are two versions. In the first, colours identify parts as well as shapes do. In the second only
+There are two versions. In the first, colours identify parts as well as shapes do; in the second, only
 shapes and positions do: see `jaxpart.data.critters.second`. Every image has its own random seed, so
 image i of a version, seed and split is the same on every machine.
 """
@@ -85,7 +85,7 @@ class Critters:
                 f"critters need at least 1 image and a seed of at least 0, not {num_images} and {seed}"
             )
         self._num_images, self._size = num_images, image_size
-        self._version = version  # and not its module, which cannot be sent to other processes
+        self._version = version  # not its module, which cannot be pickled
         self._kinds = PRETRAINING_KINDS if split == "pretrain" else len(NAMES)
         self._key = (*((version,) if version > 1 else ()), seed, splits.index(split))
         self.info = DatasetInfo(

@@ -32,12 +32,12 @@ def sheet(version: int) -> Image.Image:
     """Draws the figure."""
     columns = _COLUMNS * _SIDE // _PATCH
     critters = Critters("test", 2 * columns, image_size=_SIDE, version=version)
-    drawn = [critters.draw(i).image for i in range(_COLUMNS * _ROWS)]
-    rows = [np.concatenate(drawn[i * _COLUMNS :][:_COLUMNS], axis=1) for i in range(_ROWS)]
+    images = [critters.draw(i).image for i in range(_COLUMNS * _ROWS)]
+    rows = [np.concatenate(images[i * _COLUMNS :][:_COLUMNS], axis=1) for i in range(_ROWS)]
     patches = part_patches(critters, CRITTER_PARTS)
     for part in CRITTER_PARTS.parts:
-        chosen = [patch for patch in patches if patch.part == part][:columns]
-        pixels = [found for _, found in read_patches(critters, chosen, size=_PATCH)]
+        shown = [patch for patch in patches if patch.part == part][:columns]
+        pixels = [result for _, result in read_patches(critters, shown, size=_PATCH)]
         rows.append(np.concatenate([p for p in pixels if isinstance(p, np.ndarray)], axis=1))
     return Image.fromarray(np.concatenate(rows))
 

@@ -142,26 +142,29 @@ def outlines(kind: int, swing: float) -> list[Outline]:
       swing: How far the legs are spread, −0.15 to 0.15.
     """
     label = {part: i for i, part in enumerate(MASK_PARTS, 1)}
-    looks = {part: variant(kind, part) for part in MASK_PARTS}
+    variants = {part: variant(kind, part) for part in MASK_PARTS}
     result: list[Outline] = []
 
     def add(part: str, polygons: list[np.ndarray], factor: float = 1.0, edge: bool = True) -> None:
-        colour = _shade(looks[part].colour, factor)
+        colour = _shade(variants[part].colour, factor)
         result.extend(Outline(points, colour, label[part], edge) for points in polygons)
 
-    add("tail", _tail(looks["tail"].shape))
-    add("leg", _leg(looks["leg"].shape, swing))
+    add("tail", _tail(variants["tail"].shape))
+    add("leg", _leg(variants["leg"].shape, swing))
     add("body", [_ellipse(0.0, 0.02, 0.60, 0.42)])
     add("body", [_ellipse(0.06, -0.10, 0.44, 0.24)], 1.14, edge=False)
     add(
-        "body", _texture(looks["body"].shape), 0.72 if looks["body"].shape < 3 else 1.35, edge=False
+        "body",
+        _texture(variants["body"].shape),
+        0.72 if variants["body"].shape < 3 else 1.35,
+        edge=False,
     )
-    add("wing", _wing(looks["wing"].shape))
+    add("wing", _wing(variants["wing"].shape))
     add("wing", [_ellipse(-0.12, -0.06, 0.20, 0.10, 0.25)], 1.22, edge=False)
-    add("beak", _beak(looks["beak"].shape))
-    add("head", _head(looks["head"].shape))
+    add("beak", _beak(variants["beak"].shape))
+    add("head", _head(variants["head"].shape))
     add("head", [_ellipse(0.58, -0.52, 0.14, 0.09)], 1.16, edge=False)
-    eye = looks["eye"]
+    eye = variants["eye"]
     rings = (
         (0.085, eye.colour),
         (0.12, (250, 248, 240)),
@@ -171,6 +174,8 @@ def outlines(kind: int, swing: float) -> list[Outline]:
     radius, colour = rings[eye.shape]
     result.append(Outline(_ellipse(0.68, -0.50, radius, radius), colour, label["eye"]))
     pupil = (245, 245, 245) if eye.shape in (0, 2) else (28, 24, 30)
-    small = 0.03 if eye.shape in (0, 2) else 0.06
-    result.append(Outline(_ellipse(0.70, -0.52, small, small), pupil, None, edge=False))
+    pupil_radius = 0.03 if eye.shape in (0, 2) else 0.06
+    result.append(
+        Outline(_ellipse(0.70, -0.52, pupil_radius, pupil_radius), pupil, None, edge=False)
+    )
     return result

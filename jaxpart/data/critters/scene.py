@@ -70,18 +70,18 @@ def make_scene(rng: np.random.Generator, kind: int) -> Scene:
     stretch = rng.uniform(0.9, 1.1)
     centre = np.array([0.5, 0.52]) + rng.uniform(-0.09, 0.09, 2)
     cosine, sine = np.cos(turn), np.sin(turn)
-    place = np.diag([side * stretch, 1.0]) @ np.array([[cosine, sine], [-sine, cosine]]) * scale
+    transform = np.diag([side * stretch, 1.0]) @ np.array([[cosine, sine], [-sine, cosine]]) * scale
     swing = rng.uniform(-0.13, 0.13)
     critter = [
-        dataclasses.replace(outline, points=outline.points @ place + centre)
+        dataclasses.replace(outline, points=outline.points @ transform + centre)
         for outline in outlines(kind, swing)
     ]
-    moved = KEYPOINTS | {"leg": (0.16 - 1.0 * swing, 0.58)}
+    posed = KEYPOINTS | {"leg": (0.16 - 1.0 * swing, 0.58)}
     before = []
     if rng.random() < _OCCLUDED:
         for _ in range(rng.integers(1, 3)):
-            at = centre + rng.normal(0, 0.22, 2)
-            before.append(_leaf(rng, at, rng.uniform(0.10, 0.20)))
+            position = centre + rng.normal(0, 0.22, 2)
+            before.append(_leaf(rng, position, rng.uniform(0.10, 0.20)))
     return Scene(
         kind=kind,
         behind=[
@@ -90,7 +90,7 @@ def make_scene(rng: np.random.Generator, kind: int) -> Scene:
         ],
         critter=critter,
         before=before,
-        keypoints=np.array([moved[part] for part in PARTS]) @ place + centre,
+        keypoints=np.array([posed[part] for part in PARTS]) @ transform + centre,
         sky=_SKIES[rng.integers(len(_SKIES))],
         ground=_GROUNDS[rng.integers(len(_GROUNDS))],
         horizon=rng.uniform(0.45, 0.8),
@@ -105,23 +105,23 @@ def draw_image(scene: Scene, size: int) -> UInt8[np.ndarray, "size size 3"]:
     image = Image.fromarray(_background(scene, size)).resize(
         (large, large), Image.Resampling.BILINEAR
     )
-    pencil = ImageDraw.Draw(image)
+    canvas = ImageDraw.Draw(image)
     for outline in (*scene.behind, *scene.critter, *scene.before):
         corners = [tuple(point) for point in (outline.points * large).tolist()]
-        pencil.polygon(corners, fill=outline.colour)
+        canvas.polygon(corners, fill=outline.colour)
         if outline.edge:
             edge = tuple(int(c * 0.6) for c in outline.colour)
-            pencil.line([*corners, corners[0]], fill=edge, width=max(1, large // 140))
+            canvas.line([*corners, corners[0]], fill=edge, width=max(1, large // 140))
     pixels = np.asarray(image.reduce(_SUPERSAMPLING), np.float32)
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
-    lit = 1 + np.float32(scene.light[0]) * ramp + np.float32(scene.light[1]) * ramp[:, None]
-    return np.clip(pixels * lit[..., None], 0, 255).astype(np.uint8)
+    shading = 1 + np.float32(scene.light[0]) * ramp + np.float32(scene.light[1]) * ramp[:, None]
+    return np.clip(pixels * shading[..., None], 0, 255).astype(np.uint8)
 
 
 def _background(scene: Scene, size: int) -> np.ndarray:
     height = np.linspace(0, 1, size)
-    share = np.clip((height - scene.horizon) * 6 + 0.5, 0, 1)[:, None]
-    column = (1 - share) * np.array(scene.sky) + share * np.array(scene.ground)
+    blend = np.clip((height - scene.horizon) * 6 + 0.5, 0, 1)[:, None]
+    column = (1 - blend) * np.array(scene.sky) + blend * np.array(scene.ground)
     column *= (1.06 - 0.14 * height)[:, None]
     texture = Image.fromarray(scene.texture.astype(np.float32)).resize(
         (size, size), Image.Resampling.BICUBIC
@@ -132,9 +132,9 @@ def _background(scene: Scene, size: int) -> np.ndarray:
 def draw_part_mask(scene: Scene, size: int) -> UInt8[np.ndarray, "size size"]:
     """The part label of each pixel, 0 for the background and for occluders."""
     mask = Image.new("L", (size, size), 0)
-    pencil = ImageDraw.Draw(mask)
+    canvas = ImageDraw.Draw(mask)
     for outline in (*scene.critter, *scene.before):
         if outline.label is not None:
             corners = [tuple(point) for point in (outline.points * size).tolist()]
-            pencil.polygon(corners, fill=outline.label)
+            canvas.polygon(corners, fill=outline.label)
     return np.asarray(mask)

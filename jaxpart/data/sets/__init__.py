@@ -41,14 +41,14 @@ class DataSet:
     """A data set's entry.
 
     Attributes:
-      open: Opens a split from the data set's folder or one above: (root, split) to `Source`. None for
+      open: Opens a split from the data set's folder or one above it: (root, split) to `Source`. None for
         critters, which are drawn.
       splits: Splits in the order of preparation; the first is for training.
       content: Its classes and their number.
       licence: Owner and terms.
       advice: Where to get it and how to unpack it.
       whole: A split that is the union of `splits` in its own order, or None.
-      instead: A split for folders that have none of `splits`, or None.
+      instead: A fallback split for folders that have none of `splits`, or None.
       parts: The parts for retrieval and classification; None for all keypoints of the data set, if any.
       retrieval: The split for part retrieval, or None.
     """
@@ -207,7 +207,7 @@ def find_set(name: str) -> tuple[str, DataSet]:
 def open_set(name: str, split: str, config: Any) -> Source:
     """Opens a split of a data set.
 
-    A prepared data set (`python -m jaxpart.data prepare`) at `config.root`, or at NAME in it, has
+    A prepared data set (`python -m jaxpart.data prepare`) at `config.root`, or at NAME in it, takes
     precedence over the official folder. Critters are drawn.
 
     Args:
@@ -236,7 +236,7 @@ def open_official(name: str, split: str, config: Any) -> Source:
             config.num_images,
             image_size=config.image_size,
             seed=config.seed,
-            version=getattr(config, "version", 1),  # old runs do not state it
+            version=getattr(config, "version", 1),  # old runs lack it
         )
     if name.startswith(PREFIX):  # its root has a default
         return tfds.Tfds(name, config.root, split, stated_in(config))
@@ -269,7 +269,7 @@ def open_splits(
       config: See `open_set`.
       splits: The requested splits.
       opener: `open_set`, or `open_official`.
-      progress: Shows the progress and the missing splits.
+      progress: Shows progress and missing splits.
       faults: Collects the errors of splits that cannot be opened; by default they are raised.
 
     Raises:
@@ -303,12 +303,12 @@ def open_splits(
     try_all(splits or entry.splits)
     if splits and missing:
         raise missing[0]
-    first = list(missing)
+    missing_official = list(missing)
     if missing and not sources and not faults and entry.instead:
         try_all((entry.instead,))
-    if first and not sources and not faults:
-        raise first[0]
-    for error in first:
+    if missing_official and not sources and not faults:
+        raise missing_official[0]
+    for error in missing_official:
         progress.say(f"left out: {error}")
     return sources
 

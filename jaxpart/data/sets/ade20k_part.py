@@ -44,8 +44,8 @@ from jaxpart.io.text import decode_json, decode_text
 NUM_PARTS = 209
 _CODES = 256 * 26
 """Exclusive limit of the class codes in a colour-coded map."""
-_OF_RED = (np.arange(256) // 10 * 256).astype(np.uint16)
-"""What red adds to a class code."""
+_RED_TERM = (np.arange(256) // 10 * 256).astype(np.uint16)
+"""The red channel's contribution to a class code."""
 ADVICE = (
     "unpack the full ADE20K release (ADE20K_2021_17_01, https://ade20k.csail.mit.edu, registration) or "
     f"{PAPER} there"
@@ -60,7 +60,7 @@ Pair = tuple[str, str]
 """Names of an object and of its part, as in the annotations."""
 
 
-_ENDS = (".jpg", "_seg.png", "_parts_1.png")
+_SUFFIXES = (".jpg", "_seg.png", "_parts_1.png")
 
 
 def ade20k_part(root: str | pathlib.Path, split: str) -> Ade20kParts | LabelMaps:
@@ -97,11 +97,11 @@ class Ade20kParts(ListedImages):
         self._scenes = scenes[FOLDERS[split]]
         if not self._scenes:
             raise NotThere(f"{folder}/images/ADE/{FOLDERS[split]} holds no image; {ADVICE}")
-        notes = [f"{scene}.json" for both in scenes.values() for scene in both]
+        notes = [f"{scene}.json" for split_scenes in scenes.values() for scene in split_scenes]
         codes = _chosen_pairs(folder, file_stamps(folder, notes))
         if not codes:
             raise JaxpartError(f"{folder} has no annotated part of the {len(OBJECTS)} objects")
-        # The label of a pair, 0 for others, by the numbers of its object and its part among those of pairs.
+        # Label of each pair (0 for others), indexed by the ranks of its object and its part.
         wholes, whole = np.unique([whole for whole, _ in codes.values()], return_inverse=True)
         parts, part = np.unique([part for _, part in codes.values()], return_inverse=True)
         self._wholes, self._parts = np.zeros((2, _CODES), np.int16)
@@ -110,7 +110,10 @@ class Ade20kParts(ListedImages):
         )
         self._labels = np.zeros((1 + len(wholes), 1 + len(parts)), np.uint8)
         self._labels[whole + 1, part + 1] = np.arange(1, 1 + len(codes))
-        names = ("background", *(f"{_first(whole)} {_first(part)}" for whole, part in codes))
+        names = (
+            "background",
+            *(f"{_first_name(whole)} {_first_name(part)}" for whole, part in codes),
+        )
         files = file_sizes(
             folder, (f"{scene}{end}" for scene in self._scenes for end in (".jpg", "_seg.png"))
         )
@@ -124,23 +127,25 @@ class Ade20kParts(ListedImages):
 
     def origin(self, index: int) -> tuple[str, ...]:
         """The image and its maps; the map of parts may not exist."""
-        return tuple(f"{self._root}/{self._scenes[index]}{end}" for end in _ENDS)
+        return tuple(f"{self._root}/{self._scenes[index]}{end}" for end in _SUFFIXES)
 
     def __getitem__(self, index: int) -> Record:
         """An image with its mask."""
-        mask = kept_labels(self, index, lambda: self._drawn(index))
+        mask = kept_labels(self, index, lambda: self._draw(index))
         return dataclasses.replace(super().__getitem__(index), masks={"part": mask})
 
-    def _drawn(self, index: int) -> Labels:
+    def _draw(self, index: int) -> Labels:
         whole = self._codes(index, "_seg.png")
         labels = np.zeros(whole.shape, np.uint8)
         if (self._root / f"{self._scenes[index]}_parts_1.png").exists():
             part = self._codes(index, "_parts_1.png")
             if part.shape != whole.shape:
                 path = self._root / self.annotation(index).id
-                raise JaxpartError(f"the maps of objects and parts of {path} differ in size")
-            shown = part > 0
-            labels[shown] = self._labels[self._wholes[whole[shown]], self._parts[part[shown]]]
+                raise JaxpartError(f"the object and part maps of {path} differ in size")
+            has_part = part > 0
+            labels[has_part] = self._labels[
+                self._wholes[whole[has_part]], self._parts[part[has_part]]
+            ]
         return labels
 
     def _codes(self, index: int, end: str) -> np.ndarray:
@@ -151,7 +156,7 @@ class Ade20kParts(ListedImages):
             raise JaxpartError(
                 f"{path} has no colours, so it is not an ADE20K map; unpack it again"
             )
-        return _OF_RED[pixels[..., 0]] + pixels[..., 1]
+        return _RED_TERM[pixels[..., 0]] + pixels[..., 1]
 
 
 @functools.lru_cache(maxsize=1)  # both splits need it
@@ -165,12 +170,12 @@ def _chosen_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> dict[Pair,
             codes_of_image = read_parts(folder / stamp.name)
             counts.update(codes_of_image.keys())
             codes.update(codes_of_image)
-        most = sorted(counts, key=lambda pair: (-counts[pair], pair))[:NUM_PARTS]
-        return [(pair, codes[pair]) for pair in sorted(most)]
+        chosen = sorted(counts, key=lambda pair: (-counts[pair], pair))[:NUM_PARTS]
+        return [(pair, codes[pair]) for pair in sorted(chosen)]
 
     key = f"ADE20K's {NUM_PARTS} pairs {folder.resolve()} {stamps}"
-    kept = kept_document(key, choose)
-    return {(whole, part): (first, second) for (whole, part), (first, second) in kept}
+    cached = kept_document(key, choose)
+    return {(whole, part): (first, second) for (whole, part), (first, second) in cached}
 
 
 def _scenes(folder: pathlib.Path, split: str) -> list[str]:
@@ -184,7 +189,7 @@ def _scenes(folder: pathlib.Path, split: str) -> list[str]:
     return sorted(f"{images}/{path.removesuffix('_seg.png')}" for path in maps)
 
 
-def _first(names: str) -> str:
+def _first_name(names: str) -> str:
     return names.split(",")[0].strip()
 
 
@@ -218,7 +223,7 @@ def _parts(objects: Sequence[dict[str, Any]]) -> dict[Pair, tuple[int, int]]:
         owner = part["parts"]["ispartof"]  # an id, or an empty list
         if part["parts"]["part_level"] == 1 and isinstance(owner, int) and owner in by_id:
             whole = by_id[owner]
-            if _first(whole["name"]) in _OBJECTS:
+            if _first_name(whole["name"]) in _OBJECTS:
                 pair = whole["name"], part["name"]
                 codes = whole["name_ndx"], part["name_ndx"]
                 if not all(type(code) is int and 0 < code < _CODES for code in codes):

@@ -48,7 +48,7 @@ class CocoPersons:
         Args:
           root: The folder with `annotations` and the image folders, or one above it ("coco").
           split: "train2017" or "val2017".
-          selection: The parts that decide the order of the images; all keypoints are kept.
+          selection: The parts that determine the order of the images; all keypoints are kept.
 
         Raises:
           JaxpartError: The layout is wrong, or a field of the annotation file is invalid.
@@ -105,9 +105,9 @@ def _read(
     document = CocoFile(file, data)
     instances = document.instances(known=_NAMES)
     visible = instances.points[:, 2] == SEEN
-    counted = instances.row[visible & np.isin(instances.part, list(selection.parts))]
-    selected = np.bincount(counted, minlength=len(instances.image))
-    contributing = instances.image[selected >= selection.min_parts_per_instance]
+    selected_rows = instances.row[visible & np.isin(instances.part, list(selection.parts))]
+    num_selected = np.bincount(selected_rows, minlength=len(instances.image))
+    contributing = instances.image[num_selected >= selection.min_parts_per_instance]
     order = dict.fromkeys(itertools.chain(contributing.tolist(), instances.image.tolist()))
     names = matched(document.file_names(order), existing, file)
     sizes = document.sizes()
@@ -142,8 +142,8 @@ def image_folder(folder: pathlib.Path, split: str) -> pathlib.Path:
       JaxpartError: Several folders match.
     """
     candidates = (folder, folder / "images", folder.parent, folder.parent / "images")
-    for near in (candidates[:2], candidates[2:]):
-        matches = [unpacked(parent, split) for parent in near if (parent / split).is_dir()]
+    for parents in (candidates[:2], candidates[2:]):
+        matches = [unpacked(parent, split) for parent in parents if (parent / split).is_dir()]
         if matches:
             return the_one(matches, folder, f"the images of {split}")
     return only_folder(folder, lambda f: f.name == split, split) or folder / split

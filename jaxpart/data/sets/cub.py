@@ -53,8 +53,8 @@ class Cub(ListedImages):
         files = named_files(folder / "images", list(names.values()), images)
         names = dict(zip(names, files, strict=True))
         label = dict(zip(species, range(len(species)), strict=True))
-        labelled = _for_each(names, labels, _table(labels, lambda word: label[int(word)]))
-        train = _for_each(names, in_train, _table(in_train, _flag))
+        labelled = _complete(names, labels, _table(labels, lambda word: label[int(word)]))
+        train = _complete(names, in_train, _table(in_train, _flag))
         keypoints = _keypoints(locations, names, part_names)
         self._numbers = [
             image for image in names if split == "all" or train[image] == (split == "train")
@@ -135,8 +135,8 @@ def _names(path: pathlib.Path) -> dict[int, str]:
     return names
 
 
-def _for_each(names: dict[int, str], path: pathlib.Path, table: dict[int, _T]) -> dict[int, _T]:
-    """Returns the table after checking that it has a line for each image."""
+def _complete(names: dict[int, str], path: pathlib.Path, table: dict[int, _T]) -> dict[int, _T]:
+    """Checks that a table has a line for each image, and returns it."""
     for image in names:
         if image not in table:
             raise JaxpartError(
@@ -151,12 +151,12 @@ def _keypoints(
     """The keypoints of each image, in the order of part_locs.txt."""
     rows = _locations(path)
     image, part = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
-    _refuse(path, ~np.isin(image, list(names)), image, "the image id {} is not in images.txt")
-    _refuse(path, ~np.isin(part, list(part_names)), part, "the part id {} is not in parts.txt")
+    _reject(path, ~np.isin(image, list(names)), image, "the image id {} is not in images.txt")
+    _reject(path, ~np.isin(part, list(part_names)), part, "the part id {} is not in parts.txt")
     _, first = np.unique(np.stack([image, part], axis=1), axis=0, return_index=True)
-    again = np.ones(len(rows), bool)
-    again[first] = False
-    _refuse(path, again, part, "the part id {} appears twice for its image")
+    repeated = np.ones(len(rows), bool)
+    repeated[first] = False
+    _reject(path, repeated, part, "the part id {} appears twice for its image")
 
     order = np.argsort(image, kind="stable")
     ids, starts = np.unique(image[order], return_index=True)
@@ -169,7 +169,7 @@ def _keypoints(
         )
         for key, group in zip(ids.tolist(), np.split(order, starts[1:]), strict=True)
     }
-    return _for_each(names, path, table)
+    return _complete(names, path, table)
 
 
 def _locations(path: pathlib.Path) -> np.ndarray:
@@ -190,8 +190,8 @@ def _locations(path: pathlib.Path) -> np.ndarray:
     return np.array(rows, np.float64)
 
 
-def _refuse(path: pathlib.Path, wrong: np.ndarray, values: np.ndarray, fault: str) -> None:
-    """Raises for the first line marked as wrong."""
+def _reject(path: pathlib.Path, wrong: np.ndarray, values: np.ndarray, fault: str) -> None:
+    """Raises `JaxpartError` for the first line marked as wrong."""
     if wrong.any():
         row = int(np.argmax(wrong))
         raise JaxpartError(f"{path}, line {row + 1}: {fault.format(values[row])}")

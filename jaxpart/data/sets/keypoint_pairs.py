@@ -37,8 +37,8 @@ def ap10k(
     Args:
       root: The folder ap-10k, or one above it.
       split: "train", "val" or "test".
-      most: Limit of pairs for each species; across species for each family; across families for each
-        two families; 0: all.
+      most: Limit of pairs per species; across species, per family; across families, per pair of families;
+        0: all.
       seed: Seed of the sampling.
       across: See `keypoint_pairs`.
     """
@@ -63,7 +63,7 @@ def own_pairs(root: str, most: int = 0, seed: int = 0) -> PairSet:
     for needed in ("keypoints.json", "images"):
         if not (folder / needed).exists():
             raise JaxpartError(
-                f"{folder} has no {needed}; put a COCO-style keypoints.json and the folder images there"
+                f"{folder} has no {needed}; put a COCO-style keypoints.json and an images folder there"
             )
     return keypoint_pairs(folder / "keypoints.json", folder / "images", "own", "all", most, seed)
 
@@ -89,7 +89,7 @@ def keypoint_pairs(
       images: The folder of the images.
       name: Name of the data set.
       split: Name of the split.
-      most: Limit of pairs for each class, sampled before those with too few keypoints are removed; 0: all.
+      most: Limit of pairs per class, sampled before those with too few keypoints are removed; 0: all.
       seed: Seed of the sampling.
       interchangeable: Groups of interchangeable keypoints, as indices into the list of names.
       across: "": both images are of one category, the class of the pair. "species": of two categories of
@@ -109,7 +109,7 @@ def keypoint_pairs(
     if not chosen:
         raise JaxpartError(f"{file}: no object has {LEAST_COMMON} visible keypoints (v = 2)")
     names = named_files(images, document.file_names(chosen), file)
-    stated = document.sizes()
+    sizes = document.sizes()
     classes = sorted({kinds[number] for number in chosen.values()})
     starts = np.searchsorted(instances.row, np.arange(len(instances.image) + 1))
     annotations = []
@@ -122,7 +122,7 @@ def keypoint_pairs(
             instance=np.full(starts[number + 1] - starts[number], instances.instance[number]),
         )
         label = classes.index(kinds[number])
-        annotations.append(Annotation(path, points, label, stated[image]))
+        annotations.append(Annotation(path, points, label, sizes[image]))
     info = DatasetInfo(
         name=name,
         split=split,
@@ -133,28 +133,28 @@ def keypoint_pairs(
     )
     species = [kinds[number] for number in chosen.values()]
     if across:
-        above = document.category_names("supercategory")
-        families = [above[number] for number in chosen.values()]
+        supercategories = document.category_names("supercategory")
+        families = [supercategories[number] for number in chosen.values()]
     if across == "species":
-        pairs, of, rule = species_pairs(species, families, most, seed)
+        pairs, class_of, rule = species_pairs(species, families, most, seed)
     elif across == "families":
-        pairs, of, rule = family_pairs(families, most, seed)
+        pairs, class_of, rule = family_pairs(families, most, seed)
     else:
-        pairs, of, rule = class_pairs(species, most, seed)
+        pairs, class_of, rule = class_pairs(species, most, seed)
     visible = np.zeros((len(annotations), max(instances.part_names) + 1), bool)
     for image, annotation in enumerate(annotations):
-        if (known := annotation.keypoints) is not None:
-            visible[image, known.part[known.visible]] = True
+        if (annotated := annotation.keypoints) is not None:
+            visible[image, annotated.part[annotated.visible]] = True
     first, second = pairs.T
     common = (visible[first] & visible[second]).sum(axis=1) >= LEAST_COMMON
     groups: Groups = {
         kind: tuple(tuple(part + 1 for part in group) for group in interchangeable)
-        for kind in set(of)
+        for kind in set(class_of)
     }
     return paired(
         ListedImages(images, annotations, info),
         pairs[common],
-        [kind for kind, kept in zip(of, common, strict=True) if kept],
+        [kind for kind, kept in zip(class_of, common, strict=True) if kept],
         f"{rule}, that share at least {LEAST_COMMON} visible keypoints",
         boxes=None if boxes is None else boxes[list(chosen.values())],
         groups=groups,

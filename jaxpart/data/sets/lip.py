@@ -31,7 +31,7 @@ _LAYOUTS = {
 def lip(root: str | pathlib.Path, split: str) -> LabelMaps:
     """LIP's single persons as a `Source`, with a mask "part".
 
-    Images are in the order of train_id.txt or val_id.txt if that file exists, else sorted by name.
+    Images are in the order of train_id.txt or val_id.txt if that file exists, otherwise sorted by name.
 
     Args:
       root: The folder with TrainVal_images and TrainVal_parsing_annotations (also nested, as the archives
@@ -49,20 +49,20 @@ def lip(root: str | pathlib.Path, split: str) -> LabelMaps:
         str(unpacked(folder, name).relative_to(folder)) for name in (_IMAGES, _LABELS)
     )
     pairs = list_pairs(folder, f"{images}/{split}_images", f"{labels}/{split}_segmentations")
-    ids = next(
+    list_folder = next(
         (f for f in (folder / _IMAGES, folder / images) if (f / f"{split}_id.txt").exists()), None
     )
-    if ids is not None:
+    if list_folder is not None:
         pair_of = {composed(pathlib.PurePath(pair[0]).stem): pair for pair in pairs}
-        listed = read_ids(ids / f"{split}_id.txt")
-        wrong = next((key for key in listed if key not in pair_of), None)
-        if wrong is not None or len(listed) != len(pairs):
+        listed = read_ids(list_folder / f"{split}_id.txt")
+        missing = next((key for key in listed if key not in pair_of), None)
+        if missing is not None or len(listed) != len(pairs):
             fault = (
-                f"lists {wrong}, which does not exist"
-                if wrong is not None
+                f"lists {missing}, which does not exist"
+                if missing is not None
                 else f"lists {len(listed)} images, but {len(pairs)} exist"
             )
-            raise JaxpartError(f"{ids / f'{split}_id.txt'} {fault}; unpack LIP again")
+            raise JaxpartError(f"{list_folder / f'{split}_id.txt'} {fault}; unpack LIP again")
         pairs = [pair_of[key] for key in listed]
     return LabelMaps("lip", split, folder, pairs, "part", _NAMES)
 

@@ -81,14 +81,14 @@ def _labels(document: CocoFile, kind: str) -> tuple[dict[int, int | None], tuple
                 f"{where}.supercategory is {shown(repr(group))}, neither OBJECT nor PART; unpack it "
                 "again"
             )
-        whole, colon, part = name.partition(":") if isinstance(name, str) else ("", "", "")
-        if not whole or bool(part) != (group == "PART") or (colon and not part):
+        owner, colon, part = name.partition(":") if isinstance(name, str) else ("", "", "")
+        if not owner or bool(part) != (group == "PART") or (colon and not part):
             raise JaxpartError(
                 f"{where}.name is {shown(repr(name))}, which is not the name of an object (mug) "
                 "or of a part (mug:handle); unpack it again"
             )
         if (group == "PART") == (kind == "part"):
-            chosen[key] = part or whole
+            chosen[key] = part or owner
     in_order = (
         sorted(chosen.values()) if kind == "part" else [chosen[key] for key in sorted(chosen)]
     )

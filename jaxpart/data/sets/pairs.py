@@ -1,4 +1,4 @@
-"""Opening data sets of corresponding keypoints by name."""
+"""Opens data sets of corresponding keypoints by name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def open_pairs(name: str, data: Any, *, most: int, seed: int) -> PairSet:
     Args:
       name: A key of `PAIR_SETS`.
       data: The configuration's `data`, see `jaxpart.data.sets.open_set`.
-      most: Limit of pairs for each class; 0: all. Official lists of pairs are always complete.
+      most: Limit of pairs per class; 0: all. Official lists of pairs are always complete.
       seed: Seed of the sampling.
 
     Raises:
@@ -60,7 +60,7 @@ def open_pairs(name: str, data: Any, *, most: int, seed: int) -> PairSet:
             seed=data.seed,
             version=data.version,
         )
-        return _of_classes(source, most, seed)
+        return _class_pairs(source, most, seed)
     if not data.root:
         raise JaxpartError(
             f"the data root is missing: pass --config.data.root=FOLDER, the folder that holds {name}"
@@ -70,7 +70,7 @@ def open_pairs(name: str, data: Any, *, most: int, seed: int) -> PairSet:
     if name == "cub_parts":
         cub = Cub(data.root, split)
         groups = dict.fromkeys(cub.info.class_names, _CUB_GROUPS)
-        return _of_classes(cub, most, seed, cub.boxes()[:, 2:], groups)
+        return _class_pairs(cub, most, seed, cub.boxes()[:, 2:], groups)
     if name == "own":
         return own_pairs(data.root, most, seed)
     if name in _ACROSS:
@@ -78,14 +78,14 @@ def open_pairs(name: str, data: Any, *, most: int, seed: int) -> PairSet:
     return (spair if name == "spair" else pf_pascal)(data.root, split)
 
 
-def _of_classes(
+def _class_pairs(
     source: Source,
     most: int,
     seed: int,
     boxes: np.ndarray | None = None,
     groups: Any = None,
 ) -> PairSet:
-    """Pairs of images of the same class."""
+    """Pairs of images of one class."""
     names = source.info.class_names
     labels = [names[source.annotation(i).label or 0] for i in range(len(source))]
     pairs, classes, rule = class_pairs(labels, most, seed)

@@ -31,14 +31,14 @@ ADVICE = (
 _KEYPOINTS = "keypoints.json"
 _CLASSES = "classes.txt"
 _SPECIAL = {"background": "background", "bg": "background", "ignore": "ignored"}
-"""Lines of class lists that are not classes, without underscores."""
+"""Lines of a class list, without underscores, that are not classes."""
 
 
 def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
     """A folder of the user's own images as a `Source`.
 
-    With keypoints.json: its images in its order, with the keypoints of all instances, named by the list of
-    each instance's category; part ids count from 1, instances are annotation ids, and only points with
+    With keypoints.json: its images in its order, with the keypoints of all instances, named by each
+    instance's category; part ids count from 1, instances are annotation ids, and only points with
     v = 2 are visible. With labels: all images by name, with a mask "part" whose label 0 is the
     background. Images may be in subfolders.
 
@@ -52,12 +52,12 @@ def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
     """
     folder = pathlib.Path(root) if split == "all" else pathlib.Path(root) / split
     if not (folder / "images").is_dir():
-        inside = [name for name in ("train", "test") if (folder / name / "images").is_dir()]
-        if split == "all" and inside:
+        splits = [name for name in ("train", "test") if (folder / name / "images").is_dir()]
+        if split == "all" and splits:
             raise NotThere(
-                f"{folder} holds no images of its own but the splits {' and '.join(inside)}; "
+                f"{folder} has no images of its own, only the splits {' and '.join(splits)}; "
                 "where no split is requested, as in retrieval, name one of them, "
-                f"{folder / inside[-1]}"
+                f"{folder / splits[-1]}"
             )
         raise NotThere(f"{folder} holds no part folder: images is missing; {ADVICE}")
     if (folder / _KEYPOINTS).exists():
@@ -116,7 +116,7 @@ class KeypointFolder(ListedImages):
         ids = document.image_ids()
         paths = _paths(path, document.file_names(ids), walk_images(folder / "images"))
         stated = document.sizes()
-        turned: list[str] = []
+        rotated: list[str] = []
         rows: dict[int, list[int]] = {key: [] for key in ids}
         for row, key in enumerate(instances.image[instances.row].tolist()):
             rows[key].append(row)
@@ -129,7 +129,7 @@ class KeypointFolder(ListedImages):
                     visible=instances.points[rows[key], 2] == SEEN,
                     instance=instances.instance[instances.row[rows[key]]],
                 ),
-                size=_size(folder / "images" / name, stated[key], turned),
+                size=_size(folder / "images" / name, stated[key], rotated),
             )
             for key, name in zip(ids, paths, strict=True)
         ]
@@ -139,17 +139,17 @@ class KeypointFolder(ListedImages):
             split=split,
             version=fingerprint(data, files),
             part_names=instances.part_names,
-            notes=(*instances.notes(), *_notes(annotations, turned)),
+            notes=(*instances.notes(), *_notes(annotations, rotated)),
         )
         super().__init__(folder, annotations, info)
 
 
-def _notes(annotations: Sequence[Annotation], turned: Sequence[str]) -> Iterator[str]:
+def _notes(annotations: Sequence[Annotation], rotated: Sequence[str]) -> Iterator[str]:
     """Notes on images with an EXIF orientation, and on keypoints outside their images."""
-    if turned:
+    if rotated:
         yield (
-            f"images with an EXIF orientation: {len(turned)} (the first {turned[0]}); it is not "
-            "applied, keypoints are assumed to refer to the image as stored"
+            f"images with an EXIF orientation: {len(rotated)} (the first {rotated[0]}); it is not "
+            "applied; keypoints are assumed to refer to the image as stored"
         )
     beyond = {
         annotation.id: int((outside(points.xy, annotation.size) & points.visible).sum())
@@ -175,16 +175,16 @@ def _paths(path: pathlib.Path, names: Sequence[str], existing: Sequence[str]) ->
 
 
 def _size(
-    file: pathlib.Path, stated: tuple[int, int] | None, turned: list[str]
+    file: pathlib.Path, stated: tuple[int, int] | None, rotated: list[str]
 ) -> tuple[int, int] | None:
-    """The annotated image's size; adds the file to `turned` if its orientation is ambiguous."""
+    """The annotated image's size; adds the file to `rotated` if its orientation is ambiguous."""
     try:
-        with file.open("rb") as opened:
-            header = read_header(opened, str(file))
+        with file.open("rb") as stream:
+            header = read_header(stream, str(file))
     except (OSError, JaxpartError):
-        return stated  # reading it will raise
-    real = header.width, header.height
-    sideways = header.orientation > 4 and stated is not None and real[0] != real[1]
+        return stated  # reading the file will raise
+    actual = header.width, header.height
+    sideways = header.orientation > 4 and stated is not None and actual[0] != actual[1]
     if header.orientation > 1 and not sideways:
-        turned.append(f"images/{file.name}")
-    return stated or real
+        rotated.append(f"images/{file.name}")
+    return stated or actual

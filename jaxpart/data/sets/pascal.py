@@ -189,10 +189,10 @@ class Pascal(ListedImages):
                     "VOC 2010 there, or use the split 'all'"
                 )
             ids = read_ids(list_file)
-            alone = next((key for key in ids if key not in mats), None)
-            if alone is not None:
+            missing = next((key for key in ids if key not in mats), None)
+            if missing is not None:
                 raise JaxpartError(
-                    f"{list_file} lists {alone}, but {annotations / alone}.mat is missing; "
+                    f"{list_file} lists {missing}, but {annotations / missing}.mat is missing; "
                     "unpack Annotations_Part again"
                 )
         images = os.path.join(os.path.relpath(voc, folder), "JPEGImages").removeprefix("./")
@@ -217,10 +217,10 @@ class Pascal(ListedImages):
 
     def __getitem__(self, index: int) -> Record:
         """An image with its mask."""
-        mask = kept_labels(self, index, lambda: self._drawn(index))
+        mask = kept_labels(self, index, lambda: self._draw(index))
         return dataclasses.replace(super().__getitem__(index), masks={self._classes.kind: mask})
 
-    def _drawn(self, index: int) -> Labels:
+    def _draw(self, index: int) -> Labels:
         objects = read_annotation(self._root / self._mats[index])
         labels = np.zeros(objects[0].whole.mask.shape, np.uint8)
         for whole, _ in objects:

@@ -87,8 +87,8 @@ def all_pairs(folder: pathlib.Path, stamps: tuple[Stamp, ...]) -> list[tuple[str
             )
         return sorted(pairs)
 
-    kept = kept_document(f"Pascal-Part's pairs {folder.resolve()} {stamps}", read)
-    return [(whole, part) for whole, part in kept]
+    cached = kept_document(f"Pascal-Part's pairs {folder.resolve()} {stamps}", read)
+    return [(whole, part) for whole, part in cached]
 
 
 def _pairs(file: pathlib.Path) -> set[tuple[str, str]]:

@@ -16,7 +16,7 @@ from jaxpart.data.source import Annotation, DatasetInfo
 from jaxpart.errors import JaxpartError
 
 ADVICE = (
-    "unpack PF-dataset-PASCAL.zip (https://www.di.ens.fr/willow/research/proposalflow/) there, and lay "
+    "unpack PF-dataset-PASCAL.zip (https://www.di.ens.fr/willow/research/proposalflow/) there, and put "
     "test_pairs_pf_pascal.csv beside it"
 )
 SPLITS = ("val", "test")
@@ -95,10 +95,10 @@ def _row(
         label = int(cells[2]) - 1
     except (ValueError, IndexError):
         points, label = (np.zeros((0, 2)), np.zeros((0, 2))), -1
-    good = 0 < len(points[0]) == len(points[1]) <= _POINTS and 0 <= label < len(CLASSES)
-    if not good or not all(math.isfinite(n) for side in points for n in side.ravel()):
+    valid = 0 < len(points[0]) == len(points[1]) <= _POINTS and 0 <= label < len(CLASSES)
+    if not valid or not all(math.isfinite(n) for side in points for n in side.ravel()):
         raise JaxpartError(
             f"{listed}, line {number}: it is not two images, a class of 1 to {len(CLASSES)} and the x "
-            f"and y of the same 1 to {_POINTS} points in each, split by semicolons; unpack it again"
+            f"and y of the same 1 to {_POINTS} points in each, separated by semicolons; unpack it again"
         )
     return (cells[0], cells[1]), label, points[0], points[1]

@@ -20,7 +20,7 @@ SPLITS = ("trn", "val", "test")
 _POINTS = 30
 
 
-def _by_twos(first: int, last: int) -> tuple[tuple[int, ...], ...]:
+def _consecutive_pairs(first: int, last: int) -> tuple[tuple[int, ...], ...]:
     return tuple((i, i + 1) for i in range(first, last, 2))
 
 
@@ -28,23 +28,23 @@ _WHEELS = ((10, 13, 20, 23), (11, 14, 21, 24), (12, 15, 22, 25), (16, 17, 26, 27
 _CAT = ((2, 3), (9, 10, 11, 12))
 _COW = (*_CAT, (15, 16, 17, 18), (19, 20))
 GROUPS = {
-    "aeroplane": _by_twos(4, 21),
+    "aeroplane": _consecutive_pairs(4, 21),
     "bicycle": ((2, 3), (6, 7), (9, 10)),
-    "bird": ((1, 2), *_by_twos(10, 15)),
-    "boat": _by_twos(1, 12),
-    "bottle": _by_twos(0, 9),
+    "bird": ((1, 2), *_consecutive_pairs(10, 15)),
+    "boat": _consecutive_pairs(1, 12),
+    "bottle": _consecutive_pairs(0, 9),
     "bus": ((0, 1), (2, 3, 5, 6), (4, 7), *_WHEELS),
     "car": ((0, 1), (2, 3, 6, 7), (4, 8), (5, 9), *_WHEELS),
     "cat": _CAT,
-    "chair": ((0, 1), (2, 3), (4, 5, 6, 7), *_by_twos(8, 13)),
+    "chair": ((0, 1), (2, 3), (4, 5, 6, 7), *_consecutive_pairs(8, 13)),
     "cow": _COW,
     "dog": _CAT,
     "horse": ((2, 3), (10, 11, 12, 13), (16, 17, 18, 19)),
     "motorbike": ((0, 1), (2, 3)),
-    "person": _by_twos(8, 19),
+    "person": _consecutive_pairs(8, 19),
     "pottedplant": ((0, 1, 2, 3), (4, 5), (6, 8)),
     "sheep": _COW,
-    "train": _by_twos(0, 17),
+    "train": _consecutive_pairs(0, 17),
     "tvmonitor": ((0, 2, 4, 6), (1, 3, 5, 7), (8, 10, 12, 14), (9, 11, 13, 15)),
 }
 """Interchangeable keypoints of each class, by id, as GeoAware-SC groups them."""
@@ -54,7 +54,7 @@ def spair(root: str, split: str = "test") -> PairSet:
     """The official pairs of a split, in the order of its list.
 
     Points come from the images' own annotations, not from the pairs', since only the former include points
-    visible in one image only. The reference length is the longer side of the target's box.
+    visible in just one of the images. The reference length is the longer side of the target's box.
 
     Args:
       root: The folder SPair-71k, or one above it.
@@ -103,8 +103,8 @@ def spair(root: str, split: str = "test") -> PairSet:
 
 def _parts(name: str) -> tuple[str, list[str], str]:
     """A pair's name, the stems of its images, and its class."""
-    mark = ":" if ":" in name else "_"  # which replaces the colon in some copies
-    images, _, category = name.removesuffix(".json").rpartition(mark)
+    separator = ":" if ":" in name else "_"  # which replaces the colon in some copies
+    images, _, category = name.removesuffix(".json").rpartition(separator)
     return name, images.split("-")[1:], category
 
 

@@ -1,4 +1,4 @@
-"""Any data set prepared by tensorflow-datasets as array_record.
+"""Any data set that tensorflow-datasets prepared as array_record.
 
 `tfds:NAME/CONFIG:VERSION` is read from NAME/CONFIG/VERSION in a data directory, with tensorflow-datasets
 but without TensorFlow or the builder's code: the folder describes its features.
@@ -31,7 +31,7 @@ from jaxpart.errors import JaxpartError
 
 SPLITS = ("train", "test")
 _CHUNK = 256
-_READING = threading.Lock()
+_READ_LOCK = threading.Lock()
 
 
 class Tfds:
@@ -48,7 +48,7 @@ class Tfds:
 
         Args:
           name: `tfds:NAME`, `tfds:NAME/CONFIG` or either with `:VERSION`; the newest version by default.
-          root: The data directory; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.
+          root: The data directory; by default TFDS_DATA_DIR, or else ~/tensorflow_datasets.
           split: "train", or "test": the split test, or validation if there is no test split with known
             classes.
           stated: Other features to read; label maps become masks of kind "object".
@@ -69,8 +69,8 @@ class Tfds:
             raise damaged(self._folder, error) from error
         if file_format != "array_record":
             raise JaxpartError(
-                f"{self._folder} is prepared as {file_format}, which needs TensorFlow; convert it by `tfds "
-                f"convert_format --dataset_version_dir={self._folder} --out_file_format=array_record "
+                f"{self._folder} is prepared as {file_format}, which needs TensorFlow; convert it with "
+                f"`tfds convert_format --dataset_version_dir={self._folder} --out_file_format=array_record "
                 f"--out_dir=OTHER_DATA_DIR/{builder.info.full_name}` where TensorFlow is installed, or "
                 "prepare it as array_record"
             )
@@ -153,7 +153,7 @@ class Tfds:
         if not self._label and self._points is None:
             return Annotation(self._id(row))
         if self._table is None:
-            with _READING:
+            with _READ_LOCK:
                 self._table = self._table or kept_annotations(
                     f"{self._folder.resolve()} {self.info.version} {self._shards}",
                     lambda: map(self._annotated, range(len(self)), self._examples()),
@@ -165,18 +165,18 @@ class Tfds:
 
     def _annotated(self, row: int, example: dict[str, Any]) -> Annotation:
         """The annotation of a decoded example."""
-        key, label, points, size = self._id(row), -1, None, None
+        image_id, label, points, size = self._id(row), -1, None, None
         if self._label:
             label = int(example[self._label])
             if not -1 <= label < len(self._classes):
                 count = len(self._classes)
-                raise damaged(self._folder, f"{key} has the label {label} of {count} classes")
+                raise damaged(self._folder, f"{image_id} has the label {label} of {count} classes")
         if self._points is not None:
-            where = f"{self.info.name}, {key}"
+            where = f"{self.info.name}, {image_id}"
             points = self._points.read(example, where)
             header = read_header(io.BytesIO(bytes(example[self._image])), where)
             size = header.width, header.height
-        return Annotation(key, points, None if label < 0 else label, size)
+        return Annotation(image_id, points, None if label < 0 else label, size)
 
     def origin(self, index: int) -> str:
         """Sizes and times of the split's files, and the image's index."""

@@ -1,4 +1,4 @@
-"""The features of tensorflow-datasets that are read: image, class, and those that the user describes."""
+"""The tensorflow-datasets features that are read: image, class, and those that the user describes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxpart.data.masks import Labels
 from jaxpart.errors import JaxpartError, shown
 from jaxpart.labels import IGNORE
 
-_MAX_CLASSES = 1_000_000  # an untrusted number, which becomes a list of names
+_MAX_CLASSES = 1_000_000  # untrusted, and becomes a list of names
 _NAMED = re.compile(r"(\d{1,3})=(.*\S.*)")
 _UNKNOWN = -1
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -67,7 +67,7 @@ def find_class(name: str, info: Any, features: Any) -> tuple[str, tuple[str, ...
     key = _only(name, info, features.ClassLabel, "class")
     if not 0 < (info.features[key].num_classes or 0) <= _MAX_CLASSES:
         raise JaxpartError(
-            f"{name} does not tell the number of its classes, or more than {_MAX_CLASSES:,}; choose another"
+            f"{name} has an unknown number of classes, or more than {_MAX_CLASSES:,}; choose another"
         )
     return key, tuple(info.features[key].names)
 
@@ -87,7 +87,7 @@ def _only(name: str, info: Any, kind: type, what: str, without: str = "") -> str
 
 
 def only(features: Any, paths: Iterable[str]) -> Any:
-    """The top-level features that contain some paths, so that others are not decoded."""
+    """The top-level features that contain the paths, so that others are not decoded."""
     return type(features)({key: features[key] for key in tree_of(paths, True)})
 
 
@@ -96,10 +96,10 @@ def tree_of(paths: Iterable[str], leaf: Any) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for path in paths:
         *above, last = path.split("/")
-        inside = tree
+        subtree = tree
         for key in above:
-            inside = inside.setdefault(key, {})
-        inside[last] = leaf
+            subtree = subtree.setdefault(key, {})
+        subtree[last] = leaf
     return tree
 
 
@@ -116,14 +116,14 @@ def feature_at(name: str, features: Any, path: str, field: str) -> Any:
     feature: Any = features
     for key in path.split("/"):
         feature = getattr(feature, "feature", feature)  # the element of a sequence
-        inside = dict(feature.items()) if hasattr(feature, "items") else {}
-        if key not in inside:
+        children = dict(feature.items()) if hasattr(feature, "items") else {}
+        if key not in children:
             raise JaxpartError(
                 f"{name} has no feature {path!r} (config.data.tfds.{field}); "
                 f"{'its features are' if feature is features else 'there are'} "
-                f"{', '.join(inside) or 'none below'}"
+                f"{', '.join(children) or 'none below'}"
             )
-        feature = inside[key]
+        feature = children[key]
     return feature
 
 
@@ -159,8 +159,8 @@ class LabelMapFeature:
             )
         classes = stated.classes
         if not classes and 0 < (getattr(feature, "num_classes", None) or 0) <= IGNORE + 1:
-            named = enumerate(feature.names)
-            classes = tuple(f"{i}={label}" for i, label in named if i not in stated.ignored)
+            labels = enumerate(feature.names)
+            classes = tuple(f"{i}={label}" for i, label in labels if i not in stated.ignored)
         self._table, names = _table(name, self.path, classes, stated.ignored)
         self.names = ("background", *names)
         check_names(name, self.names)
@@ -169,19 +169,19 @@ class LabelMapFeature:
         """The label map of an example, with the new labels.
 
         Raises:
-          JaxpartError: It is not a PNG of one channel, or holds a value that was not stated.
+          JaxpartError: It is not a PNG of one channel, or holds a value that is not described.
         """
         value = value_at(example, self.path)
         where = f"{where} ({self.path})"
         if not bytes(value[:8]) == _PNG:
-            raise JaxpartError(f"{where} is not a PNG file, which alone keeps labels as they are")
+            raise JaxpartError(f"{where} is not a PNG file, the only format that preserves labels")
         labels = decode_indices(bytes(value), where)
-        wide = labels.dtype != np.uint8
-        new = self._table[np.minimum(labels, IGNORE + 1) if wide else labels]
+        is_wide = labels.dtype != np.uint8
+        new = self._table[np.minimum(labels, IGNORE + 1) if is_wide else labels]
         if (new == _UNKNOWN).any():
             values = ", ".join(map(str, np.unique(labels[new == _UNKNOWN])[:5]))
             raise JaxpartError(
-                f"{where} holds {values}, of which nothing is stated; name it in "
+                f"{where} holds {values}, which the configuration does not describe; add it to "
                 "config.data.tfds.classes, as '7=NAME', or in config.data.tfds.ignored"
             )
         return new.astype(np.uint8)
@@ -206,12 +206,12 @@ def _table(
                 f"config.data.tfds.classes holds {shown(repr(label))}; give VALUE=NAME with a value "
                 f"of 0 to {IGNORE}, as '1=NAME'"
             )
-        value, title = int(match[1]), match[2].strip()
-        if table[value] != _UNKNOWN or title in names:
-            what = f"the name {title!r}" if title in names else f"the value {value}"
+        value, class_name = int(match[1]), match[2].strip()
+        if table[value] != _UNKNOWN or class_name in names:
+            repeated = f"the name {class_name!r}" if class_name in names else f"the value {value}"
             raise JaxpartError(
-                f"config.data.tfds states {what} twice, in classes or in ignored; state it once"
+                f"config.data.tfds states {repeated} twice, in classes or in ignored; state it once"
             )
-        names.append(title)
+        names.append(class_name)
         table[value] = len(names)
     return table, names

@@ -1,4 +1,4 @@
-"""Finding folders prepared by tensorflow-datasets, and checking that they are safe to open."""
+"""Finds folders prepared by tensorflow-datasets, and checks that they are safe to open."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def find_folder(name: str, root: str) -> pathlib.Path:
     if version is None and versions:
         version = versions[-1]
     if version not in versions:
-        known = f"; it has {', '.join(versions)}" if versions else ""
+        available = f"; it has {', '.join(versions)}" if versions else ""
         raise JaxpartError(
-            f"{folder} holds no prepared data set{f' of version {version}' if version else ''}{known}; "
+            f"{folder} holds no prepared data set{f' of version {version}' if version else ''}{available}; "
             f"{ADVICE}, or pass its data directory as --config.data.root or TFDS_DATA_DIR"
         )
     return folder / version
@@ -71,13 +71,13 @@ def check_features(folder: pathlib.Path) -> None:
     while pending:
         tree = pending.pop()
         if isinstance(tree, dict):
-            # protocol buffers' JSON has both spellings; older files have "type"
+            # protobuf JSON has both spellings; older files have "type"
             for key in ("pythonClassName", "python_class_name", "type"):
                 kind = tree.get(key)
                 if isinstance(kind, str) and not kind.startswith(_FEATURES):
                     raise JaxpartError(
-                        f"{path} names a feature {kind!r}, which is not of tensorflow-datasets; "
-                        "prepare the data set with its features alone"
+                        f"{path} names a feature {kind!r}, which is not part of tensorflow-datasets; "
+                        "prepare the data set with its own features only"
                     )
             pending += tree.values()
         elif isinstance(tree, list):
@@ -85,7 +85,7 @@ def check_features(folder: pathlib.Path) -> None:
 
 
 def check_shards(folder: pathlib.Path, files: Sequence[str], lengths: Sequence[int]) -> None:
-    """Raises `JaxpartError` if a shard cannot be opened, or has another number of records than stated."""
+    """Raises `JaxpartError` if a shard cannot be opened, or does not hold the stated number of records."""
     from array_record.python import array_record_module
 
     for file, length in zip(files, lengths, strict=True):

@@ -1,4 +1,4 @@
-"""A keypoint feature in COCO's format of a data set of tensorflow-datasets."""
+"""A tensorflow-datasets feature with keypoints in COCO's format."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class KeypointFeature:
             )
         if not stated.parts:
             raise JaxpartError(
-                f"{name} does not name the keypoints of {self.path!r}; state them in their order in "
+                f"{name} does not name the keypoints of {self.path!r}; name them in order in "
                 "config.data.tfds.parts, as ('nose', 'left_eye')"
             )
         self.part_names = dict(enumerate(stated.parts, 1))
@@ -77,7 +77,7 @@ class KeypointFeature:
         if not np.isin(points[:, 2], (0, 1, SEEN)).all():
             raise JaxpartError(
                 f"{where}: the feature {self.path!r} ({_FIELD}) has a visibility v other than 0 (not "
-                "labelled), 1 (hidden) and 2 (seen); give keypoints in COCO's form"
+                "labelled), 1 (hidden) and 2 (seen); give keypoints in COCO's format"
             )
         xy = points[:, :2]
         if not np.isfinite(xy[seen]).all():

@@ -21,7 +21,7 @@ class Shape:
     """Polygons that are painted together.
 
     Attributes:
-      polygons: The corners [points, 2] of each, back to front.
+      polygons: The corners [points, 2] of each polygon, back to front.
       paint: How they are filled.
       label: Their label in the part mask; 0 for clutter.
     """
@@ -54,12 +54,12 @@ def _limb(
     return place
 
 
-def _looking(rng: np.random.Generator, rings: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The disc, iris and pupil of an eye, nested, narrowed, and turned somewhere.
+def _nested_rings(rng: np.random.Generator, rings: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The nested disc, iris and pupil of an eye, randomly foreshortened, rotated and offset.
 
     Args:
-      rng: The source of chance.
-      rings: Each of radius 1 about (0, 0).
+      rng: Random number generator.
+      rings: Rings of radius 1 about (0, 0).
     """
     narrow = np.diag([1, rng.uniform(0.6, 1.0)]) @ outlines.rotation(rng.uniform(0, 2 * np.pi))
     sizes = np.cumprod([1, *rng.uniform(0.55, (0.85, 0.95))])
@@ -71,12 +71,12 @@ def _looking(rng: np.random.Generator, rings: Sequence[np.ndarray]) -> list[np.n
 
 
 def make_creature(rng: np.random.Generator, kind: int) -> tuple[list[Shape], dict[str, np.ndarray]]:
-    """A random individual that faces right: its body at (0, 0), about 2.7 wide, y down.
+    """A random individual that faces right, with its body at (0, 0), about 2.7 wide, y down.
 
     Returns:
-      Its shapes, back to front, and its keypoints [2] by the part's name.
+      Its shapes, back to front, and its keypoints [2] by part name.
     """
-    form = shapes_of(kind)
+    shape_of = shapes_of(kind)
     paints = {part: random_paint(rng) for part in MASK_PARTS}
     shapes: list[Shape] = []
     keypoints: dict[str, np.ndarray] = {}
@@ -87,13 +87,13 @@ def make_creature(rng: np.random.Generator, kind: int) -> tuple[list[Shape], dic
         label = MASK_PARTS.index(part) + 1
         shapes.append(Shape([place(points) for points in polygons], paint or paints[part], label))
 
-    def mark(part: str, place: Place) -> None:
-        keypoints[part] = place(np.array([outlines.KEYPOINTS[part][form[part]]]))[0]
+    def add_keypoint(part: str, place: Place) -> None:
+        keypoints[part] = place(np.array([outlines.KEYPOINTS[part][shape_of[part]]]))[0]
 
     tail = _limb(rng, (-0.40, 0.33), 2.45, 0.78)
     wing = _limb(rng, (-0.33, -0.37), -2.3, 0.8)
     leg = _limb(rng, (0.3, 0.4), 0.95, 0.78)
-    behind = np.array([-0.18, 0.03])
+    far_side = np.array([-0.18, 0.03])
     gait = outlines.rotation(rng.uniform(-0.25, 0.25))
     trunk = np.diag(0.56 * rng.uniform(0.85, 1.15, 2)) @ outlines.rotation(rng.uniform(-0.2, 0.2))
     neck = np.array([0.7, -0.7]) + rng.normal(0, 0.05, 2)
@@ -104,24 +104,24 @@ def make_creature(rng: np.random.Generator, kind: int) -> tuple[list[Shape], dic
         np.array([0.2, -0.1]) + rng.uniform(-0.25, 0.25, 2),
     )
 
-    add("tail", outlines.tail(form["tail"]), tail)
-    mark("tail", tail)
-    add("leg", outlines.leg(form["leg"]), lambda points: leg(points @ gait) + behind)
+    add("tail", outlines.tail(shape_of["tail"]), tail)
+    add_keypoint("tail", tail)
+    add("leg", outlines.leg(shape_of["leg"]), lambda points: leg(points @ gait) + far_side)
     throat = [(0.1, -0.1), tuple(neck / 2 + 0.03), tuple(neck)]
     add("body", [outlines.ribbon(throat, [0.22, 0.17, 0.14])], _placed(np.eye(2), (0, 0)))
-    for ball in outlines.body(form["body"]):
+    for ball in outlines.body(shape_of["body"]):
         add("body", [ball], _placed(trunk, (0, 0)))
-    add("leg", outlines.leg(form["leg"]), leg)
-    mark("leg", leg)
-    add("wing", outlines.wing(form["wing"]), wing)
-    mark("wing", wing)
-    add("beak", outlines.beak(form["beak"]), lambda points: face(mouth(points)))
-    mark("beak", lambda points: face(mouth(points)))
-    for bone in outlines.head(form["head"]):
+    add("leg", outlines.leg(shape_of["leg"]), leg)
+    add_keypoint("leg", leg)
+    add("wing", outlines.wing(shape_of["wing"]), wing)
+    add_keypoint("wing", wing)
+    add("beak", outlines.beak(shape_of["beak"]), lambda points: face(mouth(points)))
+    add_keypoint("beak", lambda points: face(mouth(points)))
+    for bone in outlines.head(shape_of["head"]):
         add("head", [bone], face)
-    mark("head", face)
-    for number, ring in enumerate(_looking(rng, outlines.eye(form["eye"]))):
+    add_keypoint("head", face)
+    for number, ring in enumerate(_nested_rings(rng, outlines.eye(shape_of["eye"]))):
         paint = random_paint(rng) if number else None
         add("eye", [ring], lambda points: face(gaze(points)), paint)
-    mark("eye", lambda points: face(gaze(points)))
+    add_keypoint("eye", lambda points: face(gaze(points)))
     return shapes, keypoints

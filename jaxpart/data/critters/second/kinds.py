@@ -1,8 +1,8 @@
 """The shapes of the 24 kinds of version 2: a code in which no single part identifies the kind.
 
 Every part has three shapes, each shared by eight kinds. Two kinds have at most three of seven shapes in
-common, so any four parts identify a kind, and so do the head, wing and body, the largest. The words are
-those of a linear ternary code of length 7 and distance 4, without three that differ in every part.
+common, so any four parts identify a kind, and so do the head, wing and body, the largest. The code words
+are those of a linear ternary code of length 7 and distance 4, without three that differ in every part.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ _CODE = (
 
 
 def shapes_of(kind: int) -> dict[str, int]:
-    """The shape (0 to 2) of each part of a kind, by the part's name."""
+    """The shape (0 to 2) of each part of a kind, by part name."""
     return dict(zip(MASK_PARTS, map(int, _CODE[kind]), strict=True))

@@ -24,17 +24,17 @@ def rotation(angle: float) -> np.ndarray:
 
 
 def ellipse(x: float, y: float, rx: float, ry: float) -> Points:
-    """An ellipse along the axes."""
+    """An axis-aligned ellipse."""
     return np.stack([x + rx * np.cos(_TURN), y + ry * np.sin(_TURN)], 1)
 
 
 def ribbon(spine: ArrayLike, widths: ArrayLike) -> Points:
-    """The outline of a line through the points of `spine` with the given half widths."""
-    line, half = np.array(spine), np.array(widths)[:, None]
-    steps = np.diff(line, axis=0)
+    """The outline of a stroke through the points of `spine` with the given half widths."""
+    centre, half = np.array(spine), np.array(widths)[:, None]
+    steps = np.diff(centre, axis=0)
     along = np.concatenate([steps[:1], steps[1:] + steps[:-1], steps[-1:]])
     across = along[:, ::-1] * (-1, 1) / np.sqrt((along**2).sum(axis=1, keepdims=True))
-    return np.concatenate([line + half * across, (line - half * across)[::-1]])
+    return np.concatenate([centre + half * across, (centre - half * across)[::-1]])
 
 
 def _star(tips: int, inner: float) -> Points:

@@ -40,24 +40,24 @@ class Scene:
     light: np.ndarray
 
 
-def _thing(rng: np.random.Generator, middle: np.ndarray, size: float) -> Shape:
+def _clutter(rng: np.random.Generator, middle: np.ndarray, size: float) -> Shape:
     """A leaf, a pebble, a twig or a splinter."""
-    what = rng.integers(4)
-    if what == 0:
+    variety = rng.integers(4)
+    if variety == 0:
         x = np.linspace(-1, 1, 9)
         points = outlines.ribbon(np.stack([x, 0.15 * x * x], 1), 0.35 * (1 - 0.98 * x * x))
-    elif what == 1:
+    elif variety == 1:
         points = outlines.ellipse(0, 0, 1, 0.7)
         points = points * rng.uniform(0.8, 1.1, (len(points), 1))
-    elif what == 2:
+    elif variety == 2:
         bend = rng.uniform(-0.5, 0.5)
         line = [(-1.2, 0), (-0.4, bend), (0.4, -bend), (1.2, 0)]
         points = outlines.ribbon(line, [0.14, 0.12, 0.1, 0.06])
     else:
         angle = np.sort(rng.uniform(0, 2 * np.pi, 5))
         points = np.stack([np.cos(angle), np.sin(angle)], 1)
-    turned = points * size @ outlines.rotation(rng.uniform(0, 2 * np.pi)) + middle
-    return Shape([turned], random_paint(rng), 0)
+    placed = points * size @ outlines.rotation(rng.uniform(0, 2 * np.pi)) + middle
+    return Shape([placed], random_paint(rng), 0)
 
 
 def make_scene(rng: np.random.Generator, kind: int) -> Scene:
@@ -66,29 +66,31 @@ def make_scene(rng: np.random.Generator, kind: int) -> Scene:
     axis = outlines.rotation(rng.uniform(0, np.pi))
     foreshortened = axis @ np.diag([1, rng.uniform(0.8, 1.0)]) @ axis.T
     turn = np.diag([rng.choice([-1.0, 1.0]), 1.0]) @ outlines.rotation(rng.uniform(-_LEAN, _LEAN))
-    place = foreshortened @ turn * rng.uniform(0.31, 0.38)
+    transform = foreshortened @ turn * rng.uniform(0.31, 0.38)
     middle = 0.5 + rng.uniform(-0.06, 0.06, 2)
     behind = [
-        _thing(rng, rng.uniform(0, 1, 2), rng.uniform(0.05, 0.2)) for _ in range(rng.integers(3, 7))
+        _clutter(rng, rng.uniform(0, 1, 2), rng.uniform(0.05, 0.2))
+        for _ in range(rng.integers(3, 7))
     ]
-    hiding = rng.integers(1, 3) if rng.random() < _OCCLUDED else 0
+    occluders = rng.integers(1, 3) if rng.random() < _OCCLUDED else 0
     before = [
-        _thing(rng, middle + rng.normal(0, 0.26, 2), rng.uniform(0.06, 0.12)) for _ in range(hiding)
+        _clutter(rng, middle + rng.normal(0, 0.26, 2), rng.uniform(0.06, 0.12))
+        for _ in range(occluders)
     ]
 
     # Rounded, so that the last bit of a sine, which differs between machines, changes no pixel.
-    def put(points: np.ndarray) -> np.ndarray:
-        return (points @ place + middle).round(6)
+    def to_image(points: np.ndarray) -> np.ndarray:
+        return (points @ transform + middle).round(6)
 
     critter = [
-        Shape([put(points) for points in shape.polygons], shape.paint, shape.label)
+        Shape([to_image(points) for points in shape.polygons], shape.paint, shape.label)
         for shape in creature
     ]
     return Scene(
         kind=kind,
         ground=random_paint(rng),
         shapes=[*map(_rounded, behind), *critter, *map(_rounded, before)],
-        keypoints=put(np.array([keypoints[part] for part in PARTS])),
+        keypoints=to_image(np.array([keypoints[part] for part in PARTS])),
         light=np.round(0.03 * outlines.rotation(rng.uniform(0, 2 * np.pi))[0], 6),
     )
 
@@ -100,18 +102,18 @@ def _rounded(shape: Shape) -> Shape:
 def draw_image(scene: Scene, size: int) -> UInt8[np.ndarray, "size size 3"]:
     """The RGB image."""
     large = size * _SUPERSAMPLING
-    whole = (0, 0, large, large)
-    image = Image.new("RGB", whole[2:], scene.ground.colours[0])
+    full_box = (0, 0, large, large)
+    image = Image.new("RGB", full_box[2:], scene.ground.colours[0])
     if scene.ground.pattern is not None:
-        image.paste(scene.ground.colours[1], whole, pattern(scene.ground, whole, large))
-    pencil = ImageDraw.Draw(image)
+        image.paste(scene.ground.colours[1], full_box, pattern(scene.ground, full_box, large))
+    canvas = ImageDraw.Draw(image)
     for shape in scene.shapes:
-        _paint(image, pencil, shape, scene.light * large)
+        _paint(image, canvas, shape, scene.light * large)
     return np.asarray(image.reduce(_SUPERSAMPLING))
 
 
 def _paint(
-    image: Image.Image, pencil: ImageDraw.ImageDraw, shape: Shape, light: np.ndarray
+    image: Image.Image, canvas: ImageDraw.ImageDraw, shape: Shape, light: np.ndarray
 ) -> None:
     """Fills polygons with their pattern, shades the side away from the light, and draws their edges."""
     large = image.width
@@ -122,35 +124,37 @@ def _paint(
         return
     ends = np.cumsum([0, *map(len, shape.polygons)]) * 2
 
-    def lines(points: np.ndarray) -> list[list[float]]:
+    def flat_polygons(points: np.ndarray) -> list[list[float]]:
         flat = points.ravel().tolist()
         return [flat[a:b] for a, b in itertools.pairwise(ends)]
 
     box, paint = (left, top, right, bottom), shape.paint
-    outlined, inside = lines(corners), lines(corners - (left, top))
+    outlined, inside = flat_polygons(corners), flat_polygons(corners - (left, top))
     mask = Image.new("L", (right - left, bottom - top))
-    cutter = ImageDraw.Draw(mask)
-    _fill(pencil, outlined, paint.colours[0])
+    mask_canvas = ImageDraw.Draw(mask)
+    _fill(canvas, outlined, paint.colours[0])
     if paint.pattern is not None:
-        _fill(cutter, inside, 255)
+        _fill(mask_canvas, inside, 255)
         image.paste(paint.colours[1], box, ImageChops.darker(mask, pattern(paint, box, large)))
-    _fill(cutter, inside, _SHADE)
-    _fill(cutter, lines(corners - (left, top) - light), 0)
+    _fill(mask_canvas, inside, _SHADE)
+    _fill(mask_canvas, flat_polygons(corners - (left, top) - light), 0)
     image.paste((0, 0, 0), box, mask)
     width = max(1, large // 90)
-    for line in outlined:
-        pencil.line(line + line[:2], fill=paint.edge, width=width)
+    for polygon in outlined:
+        canvas.line(polygon + polygon[:2], fill=paint.edge, width=width)
 
 
 def draw_part_mask(scene: Scene, size: int) -> UInt8[np.ndarray, "size size"]:
     """The part label of each pixel, 0 for the background and for occluders."""
     mask = Image.new("L", (size, size), 0)
-    pencil = ImageDraw.Draw(mask)
+    canvas = ImageDraw.Draw(mask)
     for shape in scene.shapes:
-        _fill(pencil, [(points * size).ravel().tolist() for points in shape.polygons], shape.label)
+        _fill(canvas, [(points * size).ravel().tolist() for points in shape.polygons], shape.label)
     return np.asarray(mask)
 
 
-def _fill(pencil: ImageDraw.ImageDraw, lines: Iterable[list[float]], value: int | Colour) -> None:
-    for line in lines:
-        pencil.polygon(line, fill=value)
+def _fill(
+    canvas: ImageDraw.ImageDraw, polygons: Iterable[list[float]], value: int | Colour
+) -> None:
+    for polygon in polygons:
+        canvas.polygon(polygon, fill=value)

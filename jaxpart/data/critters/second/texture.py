@@ -1,4 +1,4 @@
-"""Two-coloured patterns, which fill shapes."""
+"""Two-coloured patterns that fill shapes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Paint:
 
 
 def _colour(hue: float, saturation: float, value: float) -> Colour:
-    """RGB of a hue of 0 to 6, a saturation and a value of 0 to 1."""
+    """RGB from hue (0 to 6), saturation and value (both 0 to 1)."""
 
     def channel(start: int) -> int:
         angle = (start + hue) % 6
@@ -44,27 +44,29 @@ def _colour(hue: float, saturation: float, value: float) -> Colour:
     return channel(5), channel(3), channel(1)
 
 
-def _mixed(one: Colour, other: Colour, share: float) -> Colour:
-    red, green, blue = (round((1 - share) * a + share * b) for a, b in zip(one, other, strict=True))
+def _mixed(first: Colour, second: Colour, share: float) -> Colour:
+    red, green, blue = (
+        round((1 - share) * a + share * b) for a, b in zip(first, second, strict=True)
+    )
     return red, green, blue
 
 
 def random_paint(rng: np.random.Generator) -> Paint:
     """Random colours, from pale to saturated and from dark to bright, and a random pattern."""
-    lots = rng.random(11).tolist()
-    ground, figure = (
+    samples = rng.random(11).tolist()
+    background, figure = (
         _colour(6 * hue, 0.1 + 0.75 * saturation, 0.2 + 0.8 * value)
-        for hue, saturation, value in (lots[:3], lots[3:6])
+        for hue, saturation, value in (samples[:3], samples[3:6])
     )
-    mixed = _mixed(ground, figure, _SHARE[0] + _SHARE[1] * lots[6])
-    rim = 0 if lots[7] < _DARK_EDGES else 255
-    edge = _mixed(ground, (rim, rim, rim), 0.8)
-    which = int(lots[8] * len(_patterns()) / (1 - _PLAIN))
-    angle, zoom = 2 * math.pi * lots[9], _SIDE * (0.8 + 1.2 * lots[10])
+    foreground = _mixed(background, figure, _SHARE[0] + _SHARE[1] * samples[6])
+    rim = 0 if samples[7] < _DARK_EDGES else 255
+    edge = _mixed(background, (rim, rim, rim), 0.8)
+    index = int(samples[8] * len(_patterns()) / (1 - _PLAIN))
+    angle, zoom = 2 * math.pi * samples[9], _SIDE * (0.8 + 1.2 * samples[10])
     cosine, sine = round(math.cos(angle) * zoom, 3), round(math.sin(angle) * zoom, 3)
     return Paint(
-        (ground, mixed),
-        which if which < len(_patterns()) else None,
+        (background, foreground),
+        index if index < len(_patterns()) else None,
         (cosine, sine),
         edge,
     )
@@ -95,10 +97,10 @@ def _patterns() -> tuple[Image.Image, ...]:
     """Binary tiles, large enough for any shape."""
     side = 3 * _SIDE
     y, x = np.mgrid[:side, :side]
-    made = []
+    tiles = []
     for period in (14, 24, 40):
         u, v = x % period - period // 2, y % period - period // 2
-        made += [
+        tiles += [
             u < 0,
             abs(u) < period // 5,
             (u < 0) ^ (v < 0),
@@ -110,5 +112,5 @@ def _patterns() -> tuple[Image.Image, ...]:
         smooth = Image.fromarray(noise.astype(np.uint8)).resize(
             (side, side), Image.Resampling.BICUBIC
         )
-        made.append(np.asarray(smooth) > 127)
-    return tuple(Image.fromarray(np.where(tile, 255, 0).astype(np.uint8)) for tile in made)
+        tiles.append(np.asarray(smooth) > 127)
+    return tuple(Image.fromarray(np.where(tile, 255, 0).astype(np.uint8)) for tile in tiles)
