@@ -171,5 +171,5 @@ def help_lines(config: Any, rules: Mapping[str, Rule], width: int) -> Iterator[s
         yield f"  --config.{path}={value!r}"
         rule = rules.get(path)
         advice = "" if rule is None else rule.advice().removeprefix("give ")
-        said = "; ".join(filter(None, [meaning(path), advice]))
-        yield from textwrap.wrap(said, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        text = "; ".join(filter(None, [meaning(path), advice]))
+        yield from textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)

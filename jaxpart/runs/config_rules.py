@@ -76,7 +76,7 @@ class Rule:
             known = [choice or "''" for choice in (*self.choices, *self.aliases)]
             known += [f"{self.prefix}NAME"] if self.prefix else []
             return f"choose from {', '.join(known)}" if known else "give a text"
-        said = [
+        limits = [
             f"{word} {limit:.12g}"
             for word, limit in (
                 ("at least", self.low),
@@ -87,7 +87,7 @@ class Rule:
             if math.isfinite(limit)
         ]
         what = "a whole number" if self.kind == "whole" else "a finite number"
-        return f"give {', '.join([what, *([' and '.join(said)] if said else [])])}"
+        return f"give {', '.join([what, *([' and '.join(limits)] if limits else [])])}"
 
 
 def fields_of(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

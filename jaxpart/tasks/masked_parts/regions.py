@@ -1,4 +1,4 @@
-"""Masks: the patches of whole annotated parts, and as many at random."""
+"""Masks: the patches of whole annotated parts, and equally many random patches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.errors import JaxpartError
 
 _FEWEST = 4
-"""Minimum of hidden patches."""
+"""Minimum number of hidden patches."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ def read_regions(
       JaxpartError: An image cannot be read, has neither masks nor keypoints, or no part is left.
     """
     images, labels, image, parts, touched = [], [], [], [], []
-    for item, number in enumerate(numbers):
+    for index, number in enumerate(numbers):
         pixels, regions = part_regions(source, number, selection, size=config.image_size[0])
         label = source.annotation(number).label
         images.append(pixels)
@@ -66,7 +66,7 @@ def read_regions(
         for name, region in regions.items():
             patches = patches_of_region(region, config.patch_size)
             if patches.mean() <= largest_share:
-                image.append(item)
+                image.append(index)
                 parts.append(name)
                 touched.append(patches)
     if not touched:
@@ -101,7 +101,7 @@ def draw_masks(
 
 
 def other_images(regions: Regions, seed: int) -> np.ndarray:
-    """For each part another image, of another class if there are several."""
+    """Another image for each part, of another class if there are several classes."""
     rng = np.random.default_rng(seed)
     labels, images = regions.labels, np.arange(len(regions.images))
     chosen = []
