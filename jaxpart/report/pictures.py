@@ -72,8 +72,8 @@ def named(encoder: str) -> tuple[FrozenEncoder, str, str]:
     """The encoder that a command line names, with its label and its caveat.
 
     Args:
-      encoder: A folder written by `convert`; a method of the paper, "ibot", for the small encoder that
-        comes with jaxpart; or a callable, "timm:resnet50", as in `--config.encoder.callable`.
+      encoder: A folder written by `convert`; a method of the paper, "ibot", for the small encoder
+        bundled with jaxpart; or a callable, "timm:resnet50", as in `--config.encoder.callable`.
 
     Raises:
       JaxpartError: There is no such encoder, or it cannot be read.

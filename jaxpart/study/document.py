@@ -40,7 +40,7 @@ python -m jaxpart.study write docs/study.md                              # this 
 ```
 
 `python -m jaxpart.main --config configs/study.py --config.seeds=N` measures the bundled encoders again and
-adds the stored results of the other seeds, as far as there are any.
+adds the stored results of the other seeds, if there are any.
 
 The study shows how these seven objectives, trained on the same images with the same small ViT, differ on
 drawn images. It does not reproduce the paper's figures, which are for ViT-B/16 on ImageNet-1k; why some of

@@ -1,4 +1,4 @@
-"""Part retrieval (paper, section 4.1; docs/protocol.md): does a part retrieve that part of other objects?"""
+"""Part retrieval (paper, section 4.1; docs/protocol.md): does a part retrieve it in other objects?"""
 
 from __future__ import annotations
 

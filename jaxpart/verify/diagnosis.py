@@ -40,7 +40,7 @@ class Finding:
     also: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """For a file."""
+        """The finding as JSON."""
         return {
             "name": self.mistake.name,
             "sentence": self.mistake.sentence,

@@ -1,4 +1,4 @@
-// Puts all together: the state is drawn anew whenever it changes.
+// Entry point: everything is redrawn whenever the state changes.
 
 function isDark() {
   const chosen = document.documentElement.dataset.theme;

@@ -31,7 +31,7 @@ _SHOWN = ("AP", "mIoU", "chosen", "PCK@0.10", "NMI", "distance", "affinity")
 """Metrics of the curves over blocks."""
 
 _LONGEST = 20
-"""Characters of an encoder's caveat in a legend; the tables have all of it."""
+"""Maximum length of an encoder's caveat in a legend; tables show it in full."""
 
 Ends = tuple[float, ...]
 """A result in percent, and the ends of its interval if it has one."""
@@ -183,11 +183,11 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
                 label=plain(shortened(f"{name}, {word(kind)}" if kind else name)),
                 **style,
             )
-            further = projectors.get((title, name))
-            from_here = kind == "cls_token" or (name, "cls_token") not in curves
-            if further and from_here and name not in drawn:
+            projector_points = projectors.get((title, name))
+            continues_here = kind == "cls_token" or (name, "cls_token") not in curves
+            if projector_points and continues_here and name not in drawn:
                 drawn.add(name)
-                line = {blocks[-1]: points[blocks[-1]], **further}
+                line = {blocks[-1]: points[blocks[-1]], **projector_points}
                 axis.plot(
                     [column[p] for p in sorted(line)],
                     [line[p] for p in sorted(line)],
