@@ -155,7 +155,7 @@ def _reason(
             return rule.reason
     plain = (ours.partition(":")[0] or names[0]).removeprefix(BESIDE)
     if _CLASSIFIER.fullmatch(plain) and config.projector is None:
-        return "a classifier: which token it reads is not told by the arrays"
+        return "a classifier: the arrays do not show which token it reads"
     return None
 
 

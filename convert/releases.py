@@ -51,8 +51,8 @@ class Release:
         """A one-line summary."""
         epochs = f"{self.epochs} epochs" if self.epochs.isdigit() else self.epochs
         trained = ", ".join(filter(None, (self.data, epochs)))
-        how = f"by hand: {self.by_hand}" if self.by_hand else self.checked
-        return f"{trained}; {self.licence}; {self.citation}; {how}"
+        access = f"by hand: {self.by_hand}" if self.by_hand else self.checked
+        return f"{trained}; {self.licence}; {self.citation}; {access}"
 
     @property
     def checked(self) -> str:

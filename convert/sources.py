@@ -149,7 +149,7 @@ def _of_folder(
 def _json(path: pathlib.Path | None) -> dict[str, Any]:
     if path is None:
         return {}
-    name = f"{path.name} beside the weights"
+    name = f"{path.name} next to the weights"
     fits = path.stat().st_size <= _MAX_JSON
     value = decode_json(path.read_bytes(), name, "download it again") if fits else None
     if not isinstance(value, dict):
@@ -201,7 +201,7 @@ def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:
 
 
 def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:
-    """Reads the JSON files beside the weights, transformers' or timm's."""
+    """Reads the JSON files next to the weights, transformers' or timm's."""
     if isinstance(config.get("architecture"), str):
         return _stated_by_timm(config)
     if not isinstance(config.get("model_type"), str):

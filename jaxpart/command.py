@@ -1,4 +1,4 @@
-"""What the command lines share: flags, processes, and error messages."""
+"""Shared by the command lines: flags, processes, and error messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FLAGS = {
     "--workdir FOLDER": "on a disk or in a bucket; resumes the run in it; by default a new one in ./runs",
     "--dry-run": "estimates images, disk space and time of jaxpart.main, and exits",
     "--coordinator HOST:PORT": "address of process 0, if there are several",
-    "--num-processes N": "how many processes there are",
+    "--num-processes N": "number of processes",
     "--process-id I": "index of this process, from 0",
 }
 
@@ -38,7 +38,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: a new one in ./runs.")
 _DRY_RUN = flags.DEFINE_boolean("dry-run", False, "Estimate images, disk space and time, and exit.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
-_NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, "How many processes there are.")
+_NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, "Number of processes.")
 _PROCESS_ID = flags.DEFINE_integer("process-id", None, "Index of this process, from 0.")
 
 

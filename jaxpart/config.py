@@ -275,7 +275,7 @@ def _embedded_segmentation() -> ConfigDict:
     config.sets = ("critters_part", "critters_object")
     config.train_images = 200  # number of images, drawn by the seed; 0: all
     config.test_images = 60
-    config.in_memory = True  # read each image file once and keep its bytes in memory
+    config.in_memory = True  # read every image once and keep its encoded bytes in memory
     config.readouts = ("paper", "blocks")  # the paper's head, and one on each single block
     config.shares = (0.01, 0.05, 0.1)  # few-shot: shares of the training images
     config.iterations = 120

@@ -152,7 +152,7 @@ def top1(value, low=None, high=None):
 
 RESULTS = [patches(100), encoded(0.4931)]
 NOT_KNOWN = (
-    "no config.json beside it, so it is unknown whether it was run with the paper's settings"
+    "no config.json next to it, so it is unknown whether it was run with the paper's settings"
 )
 
 

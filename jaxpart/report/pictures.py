@@ -32,7 +32,7 @@ def make_pictures(
       images: A folder of images, or of folders of images; phone pictures are turned upright.
       encoder: See `named`.
       out: The folder to write; an earlier report there is replaced.
-      most: How many images are shown, the first by name.
+      most: Maximum number of images to show, the first by name.
       progress: Shows the progress, and what was skipped.
 
     Raises:

@@ -40,7 +40,7 @@ def _exact(key: str, number: int, what: str = "images") -> _Count:
 
 
 def _splits(train: int, test: int, share: float = 1) -> list[_Count]:
-    """Counts of a training and a test split, of which `share` is enough."""
+    """Counts of a training and a test split, a fraction `share` of which is enough."""
     return [
         _Count("train_images", round(share * train), train, "training images"),
         _Count("test_images", round(share * test), test, "test images"),
@@ -114,7 +114,7 @@ def data_differs(rows: Sequence[Row], key: Key) -> str:
     for count in _COUNTS.get((data, task), ()):
         ours = value_of(count.key)
         if ours is None:
-            differences.append(f"not recorded how many of {count.description}")
+            differences.append(f"unknown how many of {count.description}")
         elif not count.low <= ours <= count.high:
             differences.append(f"{_thousands(ours)} of {count.description}")
     patches = value_of("patches")

@@ -133,10 +133,10 @@ TEXTS = Rule("text", many=True)
 
 
 def one_of(*choices: str) -> Rule:
-    """A rule for one of some texts."""
+    """A rule that allows one of these texts."""
     return Rule("text", choices=choices)
 
 
 def some_of(*choices: str) -> Rule:
-    """A rule for a tuple of some texts."""
+    """A rule that allows a tuple of these texts."""
     return Rule("text", choices=choices, many=True)

@@ -1,4 +1,4 @@
-"""The encoders of a study, and which of them are pretrainings of one recipe."""
+"""The encoders of a study, grouped by pretraining recipe."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def fitted(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> A
 
     Args:
       config: The whole configuration; it is not modified.
-      encoder: Of a converted ViT, only a missing projection is dropped; anything else is an error later.
+      encoder: For a converted ViT only a missing projection is dropped; anything else is an error later.
       say: Receives messages about what is dropped.
 
     Raises:

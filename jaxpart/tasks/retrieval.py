@@ -1,4 +1,4 @@
-"""Part retrieval (paper, section 4.1; docs/protocol.md): does a part retrieve it in other objects?"""
+"""Part retrieval (paper, section 4.1; docs/protocol.md): does a part retrieve the same part elsewhere?"""
 
 from __future__ import annotations
 

@@ -128,9 +128,7 @@ class EncoderReport:
                 f"{finding.mistake.sentence} (largest error up to {finding.stage}: {finding.before:.1e}, "
                 f"with it {finding.after:.1e})"
             )
-            lines += [
-                f"  or, which these images do not tell apart: {other}" for other in finding.also
-            ]
+            lines += [f"  or, indistinguishable on these images: {other}" for other in finding.also]
         if first is not None and not size.explained:
             lines.append(
                 "no known mistake explains the whole difference; inspect that stage of the reference"

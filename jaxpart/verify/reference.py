@@ -152,7 +152,7 @@ def _transformers(name: str, checkpoint: pathlib.Path) -> Any:
         )
     if not (checkpoint.parent / "config.json").is_file():
         raise JaxpartError(
-            f"{checkpoint.parent} has no config.json, which transformers needs beside the checkpoint"
+            f"{checkpoint.parent} has no config.json, which transformers needs next to the checkpoint"
         )
     try:
         module, report = getattr(transformers, name).from_pretrained(

@@ -195,7 +195,7 @@ def _not_as_published(facts: Facts, figures: Mapping[Key, float]) -> list[str]:
     """How a run differs from the paper's, task by task."""
     if not facts.config:
         return [
-            "no config.json beside it, so it is unknown whether it was run with the paper's settings"
+            "no config.json next to it, so it is unknown whether it was run with the paper's settings"
         ]
     tasks = dict.fromkeys(key.task for key in figures)
     by_task = {task: differences(facts.config, task) for task in tasks}

@@ -41,7 +41,7 @@ function start() {
     drawSearch(state);
     drawImages(state);
   };
-  state.tell = draw;
+  state.redraw = draw;
   turnToQuery(state);
   draw();
   requestAnimationFrame(() => setTimeout(() => performance.mark("drawn")));

@@ -8,7 +8,7 @@ class State {
     this.read();
     addEventListener("hashchange", () => {
       this.read();
-      this.tell();
+      this.redraw();
     });
   }
 
@@ -45,7 +45,7 @@ class State {
   change(values) {
     Object.assign(this, values);
     history.replaceState(null, "", this.address);
-    this.tell();
+    this.redraw();
   }
 
   // Another set starts with its own first patch and pairs; pairs of the same name are kept.

@@ -167,9 +167,9 @@ def _vectors(
     """The vectors of all parts, by space and query; each process predicts its share of the parts."""
     frozen = devices.replicate((predictor.encoder, predictor.decoder), local=True)
     predictor = Predictor(frozen[0], predictor.config, frozen[1])
-    whole, random = draw_masks(regions.touched, seed)
+    part_masks, random_masks = draw_masks(regions.touched, seed)
     other = other_images(regions, seed)
-    order = np.argsort(whole.sum(axis=1), kind="stable")  # equal mask sizes share one program
+    order = np.argsort(part_masks.sum(axis=1), kind="stable")  # equal mask sizes share one program
     share = order[devices.my_share(len(order))]
     size = min(_CHUNK, len(order))  # one shape in all processes
     rows: dict[str, dict[str, np.ndarray]] = {}
@@ -188,9 +188,9 @@ def _vectors(
             own = regions.images[regions.image[chosen]]
             touched = regions.touched[chosen]
             inputs = {
-                "part": (own, whole[chosen]),
-                "random_mask": (own, random[chosen]),
-                "other_image": (regions.images[other[chosen]], whole[chosen]),
+                "part": (own, part_masks[chosen]),
+                "random_mask": (own, random_masks[chosen]),
+                "other_image": (regions.images[other[chosen]], part_masks[chosen]),
             }
             for query, (images, mask) in inputs.items():
                 hidden = predictor(images, mask)

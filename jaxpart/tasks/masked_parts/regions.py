@@ -86,18 +86,18 @@ def draw_masks(
     If that is more than half of all patches, only the part's number of patches is hidden.
     """
     rng = np.random.default_rng(seed)
-    whole, random = touched.copy(), np.zeros_like(touched)
+    part_masks, random_masks = touched.copy(), np.zeros_like(touched)
     patches = touched.shape[1]
     for row, part in enumerate(touched):
         count = max(_FEWEST, 1 << (int(part.sum()) - 1).bit_length())
         if count > patches // 2:
             count = int(part.sum())
         others = rng.permutation(np.flatnonzero(~part))
-        whole[row, others[: count - part.sum()]] = True
+        part_masks[row, others[: count - part.sum()]] = True
         first = rng.choice(np.flatnonzero(part))
         rest = rng.permutation(np.setdiff1d(np.arange(patches), first))
-        random[row, [first, *rest[: count - 1]]] = True
-    return whole, random
+        random_masks[row, [first, *rest[: count - 1]]] = True
+    return part_masks, random_masks
 
 
 def other_images(regions: Regions, seed: int) -> np.ndarray:

@@ -34,7 +34,7 @@ _DESCRIPTIONS = {
     "bicubic_offset": "stored positions, bicubic with an offset of 0.1",
     "bicubic_antialias": "stored positions, antialiased bicubic",
     "bilinear_antialias": "stored positions, antialiased bilinear",
-    "sincos_wh": "sin-cos, computed anew",
+    "sincos_wh": "sin-cos, recomputed",
 }
 
 
