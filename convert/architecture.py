@@ -44,9 +44,8 @@ def read_config(arrays: Arrays, family: Family, layout: Layout, options: Options
         "patch_size": _patch_size(arrays),
         "prefix": _prefix(arrays, family, options),
     }
-    if (
-        "pooled_norm.weight" in arrays and "norm.weight" not in arrays
-    ):  # fine-tuned on the mean of the patches
+    # Fine-tuned on the mean of the patches.
+    if "pooled_norm.weight" in arrays and "norm.weight" not in arrays:
         fields |= {"final_norm": False, "pooled_norm": True}
     fields["projector"] = read_projector(arrays, family, fields)
     fields = family.adjust(arrays, fields, options)

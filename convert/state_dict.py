@@ -165,7 +165,7 @@ def _extras(family: Family, layout_name: str, config: ViTConfig) -> dict[str, np
         index = positions.relative_bias_index(config.grid).astype(np.int64)
         modules = [f"blocks.{i}.attn" for i in range(config.depth)]
         modules = modules if config.relative_bias == "per_block" else ["rel_pos_bias"]
-        extras |= {f"{home}.relative_position_index": index for home in modules}
+        extras |= {f"{module}.relative_position_index": index for module in modules}
     return extras
 
 

@@ -152,7 +152,11 @@ def _part_patches(run: Run, data: str, limits: Limits, progress: Progress) -> Pa
 
 def _split(items: Iterable[_T | str]) -> tuple[list[_T], list[str]]:
     """The results, and the reasons why others could not be made."""
-    results = list(items)
-    return [x for x in results if not isinstance(x, str)], [
-        x for x in results if isinstance(x, str)
-    ]
+    results: list[_T] = []
+    reasons: list[str] = []
+    for item in items:
+        if isinstance(item, str):
+            reasons.append(item)
+        else:
+            results.append(item)
+    return results, reasons

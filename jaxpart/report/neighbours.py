@@ -48,9 +48,8 @@ def nearest_patches(
         start = min(begin, total - queries)  # the last block overlaps, so that all have one shape
         matches = jax.device_get(search(rows[start : start + queries]))
         is_self = matches[1] == np.arange(start, start + queries)[:, None]
-        is_self[~is_self.any(axis=1), -1] = (
-            True  # equally similar ones come before it: drop the last
-        )
+        # If equally similar patches come before it, drop the last.
+        is_self[~is_self.any(axis=1), -1] = True
         index[start : start + queries] = matches[1][~is_self].reshape(queries, count)
         similarity[start : start + queries] = matches[0][~is_self].reshape(queries, count)
     return index, similarity

@@ -55,7 +55,7 @@ def section(rows: Sequence[Row]) -> Section:
 
 
 def _lines(rows: Sequence[Row], heads: Sequence[Row]) -> Iterator[tuple[str, ...]]:
-    """Yields the lines of one data set: of heads on a single block only the best and the last.
+    """Yields a data set's lines: all heads, but among single-block heads only the best and the last.
 
     Args:
       rows: All results.

@@ -54,9 +54,8 @@ def at_keypoints(
     one_hot = np.eye(parts + 1, dtype=np.float32)
     part_centres, shown = np.zeros((len(labels), parts, 2)), np.zeros((len(labels), parts), bool)
     labels_at, parts_at = (np.zeros(len(images.xy), np.int64) for _ in range(2))
-    values_per_image = (
-        labels.shape[1] * (parts + 1) * images.points.shape[1]
-    )  # a map for every keypoint
+    # A map for every keypoint.
+    values_per_image = labels.shape[1] * (parts + 1) * images.points.shape[1]
     for block in blocks(len(labels), values_per_image):
         cell_parts = labels[block]
         cell_labels = np.where(foreground[block], cell_parts, parts)
