@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="a file, folder, @NAME or hf:OWNER/NAME"
     )
-    parser.add_argument("out", metavar="OUT", help="folder to be made")
+    parser.add_argument("out", metavar="OUT", help="folder to create")
     parser.add_argument(
         "--layout",
         choices=("original", "timm", "transformers"),
@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--with-decoder",
         action="store_true",
-        help="convert MAE's decoder, BEiT's token classifier, CAE's regressor and decoder too",
+        help="also convert MAE's decoder, BEiT's token classifier, CAE's regressor and decoder",
     )
     parser.add_argument(
         "--decoder-num-heads",

@@ -36,7 +36,7 @@ def read_config(arrays: Arrays, family: Family, layout: Layout, options: Options
         raise JaxpartError(f"it has {depth} blocks; at most {MAX_DEPTH} are supported")
     fields: dict[str, Any] = {
         **family.fields,
-        **{name: value for name, value in _told(arrays) if name in family.told},
+        **{name: value for name, value in _inferred(arrays) if name in family.told},
         "width": width,
         "depth": depth,
         "num_heads": _num_heads(width, family, options),
@@ -44,7 +44,8 @@ def read_config(arrays: Arrays, family: Family, layout: Layout, options: Options
         "patch_size": _patch_size(arrays),
         "prefix": _prefix(arrays, family, options),
     }
-    if "pooled_norm.weight" in arrays and "norm.weight" not in arrays:  # fine-tuned on mean patches
+    # Fine-tuned on the mean of the patches.
+    if "pooled_norm.weight" in arrays and "norm.weight" not in arrays:
         fields |= {"final_norm": False, "pooled_norm": True}
     fields["projector"] = read_projector(arrays, family, fields)
     fields = family.adjust(arrays, fields, options)
@@ -61,7 +62,7 @@ def read_config(arrays: Arrays, family: Family, layout: Layout, options: Options
 
 def count(arrays: Arrays, pattern: str) -> int:
     """Number of distinct values of a pattern's group among the names."""
-    return len({found[1] for name in arrays if (found := re.fullmatch(pattern, name))})
+    return len({matched[1] for name in arrays if (matched := re.fullmatch(pattern, name))})
 
 
 def _num_heads(width: int, family: Family, options: Options) -> int:
@@ -110,7 +111,7 @@ def width_of(arrays: Arrays) -> int:
     return shape(arrays, "blocks.0.norm1.weight", 1)[0]
 
 
-def _told(arrays: Arrays) -> Iterator[tuple[str, Any]]:
+def _inferred(arrays: Arrays) -> Iterator[tuple[str, Any]]:
     """Fields of the architecture that the arrays determine."""
     yield "stem", "conv" if "stem.convolutions.0.weight" in arrays else "patch"
     yield "stem_bias", "stem.projection.bias" in arrays
@@ -125,8 +126,8 @@ def _told(arrays: Arrays) -> Iterator[tuple[str, Any]]:
     yield "pooled_norm", "pooled_norm.weight" in arrays
     yield "gated_mlp", is_gated(arrays)
     bias = "blocks.0.attention.qkv.bias"
-    whole = bias in arrays or f"{bias}:k" in arrays
-    yield "qkv_bias", "qkv" if whole else "qv" if f"{bias}:q" in arrays else "none"
+    has_bias = bias in arrays or f"{bias}:k" in arrays
+    yield "qkv_bias", "qkv" if has_bias else "qv" if f"{bias}:q" in arrays else "none"
     tables = {"relative_bias.table": "shared", "blocks.0.relative_bias.table": "per_block"}
     yield "relative_bias", next((kind for name, kind in tables.items() if name in arrays), "none")
 

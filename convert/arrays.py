@@ -55,7 +55,7 @@ class Entry:
     def fault(self) -> str:
         """A message if the shapes do not fit, else ""."""
         try:
-            shape = self._turned_shape(self._joined_shape())
+            shape = self._flax_shape(self._joined_shape())
         except (ValueError, IndexError):
             shape = None
         if shape == self.shape:
@@ -80,7 +80,7 @@ class Entry:
             return sum(shape[0] for shape in shapes), *shapes[0][1:]
         return shapes[0][::-1] if self.parts == ("transposed",) else shapes[0]
 
-    def _turned_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def _flax_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if self.target.endswith(".kernel"):
             if len(shape) == 4:
                 out, channels, height, width = shape
@@ -97,7 +97,7 @@ class Entry:
           JaxpartError: A value is not finite.
         """
         try:
-            array = self._turned(self._joined([np.asarray(source) for source in self.sources]))
+            array = self._to_flax(self._joined([np.asarray(source) for source in self.sources]))
             with np.errstate(over="ignore", invalid="ignore"):
                 array = np.array(array, np.float32, order="C").reshape(self.shape)
         except (TypeError, ValueError):
@@ -121,13 +121,13 @@ class Entry:
             return np.where(np.nan_to_num(sources[1].astype(np.float32)) == 0, 0, sources[0])
         if self.target in ("prefix_tokens", "positions"):
             tokens = np.concatenate([source.reshape(-1, source.shape[-1]) for source in sources])
-            at, number = self.registers
-            return np.insert(tokens, [at] * number, 0, axis=0)
+            index, number = self.registers
+            return np.insert(tokens, [index] * number, 0, axis=0)
         if len(sources) > 1:
             return np.concatenate(sources)
         return sources[0].T if self.parts == ("transposed",) else sources[0]
 
-    def _turned(self, array: np.ndarray) -> np.ndarray:
+    def _to_flax(self, array: np.ndarray) -> np.ndarray:
         if self.target.endswith(".kernel"):
             return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
         return array
@@ -162,23 +162,25 @@ def match(
       shapes: Shape of every array to build, by dotted path.
       config: Architecture of the encoder.
     """
-    by_whole: dict[str, dict[str, str]] = {}
+    parts_by_name: dict[str, dict[str, str]] = {}
     for name in arrays:
-        whole, part = split_part(name)
-        by_whole.setdefault(whole, {})[part] = name
-    left, entries, faults = dict(keys), [], []
+        full_name, part = split_part(name)
+        parts_by_name.setdefault(full_name, {})[part] = name
+    unused, entries, faults = dict(keys), [], []
     for target, shape in shapes.items():
-        whole, only = torch_name(target)
-        parts = _choose(by_whole.get(whole, {}), only, config)
-        names = [by_whole[whole][part] for part in parts]
+        full_name, part_name = torch_name(target)
+        parts = _choose(parts_by_name.get(full_name, {}), part_name, config)
+        names = [parts_by_name[full_name][part] for part in parts]
         if not names:
-            some = [shown(keys[left_over]) for left_over in by_whole.get(whole, {}).values()]
-            if some and not only:
-                faults.append(f"{target} cannot be made of {' and '.join(some)} alone")
-                for name in by_whole[whole].values():
-                    left.pop(name, None)
+            available = [
+                shown(keys[left_over]) for left_over in parts_by_name.get(full_name, {}).values()
+            ]
+            if available and not part_name:
+                faults.append(f"{target} cannot be made of {' and '.join(available)} alone")
+                for name in parts_by_name[full_name].values():
+                    unused.pop(name, None)
             else:
-                faults.append(f"{target} is filled by nothing")
+                faults.append(f"{target} has no source array")
             continue
         sources = tuple(arrays[name] for name in names)
         entry = Entry(
@@ -192,22 +194,22 @@ def match(
         entries.append(entry)
         faults += filter(None, [entry.fault()])
         for name in names:
-            left.pop(name, None)
-    return Match(tuple(entries), left, tuple(faults))
+            unused.pop(name, None)
+    return Match(tuple(entries), unused, tuple(faults))
 
 
 def torch_name(target: str) -> tuple[str, str]:
-    """(our name in PyTorch's terms, the one part of it that is meant or "") of a Flax path."""
+    """Our PyTorch-style name for a Flax path, and the part of it that is meant ("": the whole array)."""
     module, _, leaf = target.rpartition(".")
     if module.endswith("attention") and leaf in ("q_bias", "v_bias"):
         return f"{module}.qkv.bias", leaf[0]
     return f"{module}.{_TORCH_LEAVES[leaf]}" if leaf in _TORCH_LEAVES else target, ""
 
 
-def _choose(parts: Mapping[str, str], only: str, config: ViTConfig) -> Sequence[str]:
+def _choose(parts: Mapping[str, str], part_name: str, config: ViTConfig) -> Sequence[str]:
     """The parts that form the array, in order; empty if some are missing."""
-    if only:
-        return [only] if only in parts else []
+    if part_name:
+        return [part_name] if part_name in parts else []
     if set(parts) == {"", "mask"}:
         return ["", "mask"]
     if "" in parts:

@@ -55,14 +55,14 @@ def decoder_of(family: Family, options: Options) -> Any:
     """The decoder of a family. Raises `JaxpartError` if it has none, or none in this layout."""
     if family.decoder is None:
         raise JaxpartError(
-            f"{family.name} has no decoder (mae, beit and cae have); convert without --with-decoder"
+            f"{family.name} has no decoder (mae, beit and cae have one); convert without --with-decoder"
         )
     if options.layout != "original":
         raise JaxpartError("decoders can only be converted from the original layout")
     return family.decoder
 
 
-def _needed(arrays: Arrays, name: str, theirs: str) -> None:
+def _require(arrays: Arrays, name: str, theirs: str) -> None:
     if name not in arrays:
         raise JaxpartError(
             f"it holds no decoder ({theirs} is missing); convert without --with-decoder"
@@ -70,7 +70,7 @@ def _needed(arrays: Arrays, name: str, theirs: str) -> None:
 
 
 def _mae(arrays: Arrays, encoder: ViTConfig, options: Options) -> DecoderConfig:
-    _needed(arrays, "decoder.embed.weight", "decoder_embed.weight")
+    _require(arrays, "decoder.embed.weight", "decoder_embed.weight")
     width = shape(arrays, "decoder.embed.weight", 2)[0]
     head_width = encoder.width // encoder.num_heads
     num_heads = options.decoder_num_heads or _MAE_HEADS.get(width) or width / head_width
@@ -91,13 +91,13 @@ def _mae(arrays: Arrays, encoder: ViTConfig, options: Options) -> DecoderConfig:
 
 
 def _beit(arrays: Arrays, encoder: ViTConfig, options: Options) -> DecoderConfig:
-    _needed(arrays, "decoder.head.weight", "lm_head.weight")
+    _require(arrays, "decoder.head.weight", "lm_head.weight")
     out, width = shape(arrays, "decoder.head.weight", 2)
     return DecoderConfig("beit", encoder.grid, out=out, width=width)
 
 
 def _cae(arrays: Arrays, encoder: ViTConfig, options: Options) -> DecoderConfig:
-    _needed(arrays, "decoder.head.weight", "decoder.head.weight")
+    _require(arrays, "decoder.head.weight", "decoder.head.weight")
     out, width = shape(arrays, "decoder.head.weight", 2)
     depth = count(arrays, r"decoder\.blocks\.(\d+)\.norm1\.weight")
     mlp_width = encoder.mlp_width

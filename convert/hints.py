@@ -17,7 +17,7 @@ from jaxpart.errors import JaxpartError
 
 _SHOWN = 4
 _MAX_ARRAYS = 4000
-"""Most arrays of files that are examined; the largest ViTs have a thousand."""
+"""Maximum number of arrays to examine; the largest ViTs have a thousand."""
 
 
 def preprocessing_of(family: Family) -> Preprocessing:

@@ -48,8 +48,8 @@ class _Line:
 
 def split_part(name: str) -> tuple[str, str]:
     """Splits one of our names into (array, part or "")."""
-    whole, _, part = name.partition(":")
-    return whole, part
+    array, _, part = name.partition(":")
+    return array, part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,18 +130,17 @@ class Names:
           Name by part: {"": name} if stored in one piece; empty if the table lacks it. Its first line
           in the table decides.
         """
-        ours, only = split_part(ours)
+        ours, part_name = split_part(ours)
         number = _NUMBER.search(ours)
         lines = self._by_ours.get(ours) or self._by_ours.get(_NUMBER.sub("#", ours), [])
         named: dict[str, str] = {}
         for line in lines:
             theirs = _INDEX.sub(lambda form: _number(form, number), line.theirs)
             named.setdefault(line.part, theirs)
-        if only:
-            return {"": named[only]} if only in named else {}
-        if (
-            whole and lines and lines[0].part == "value"
-        ):  # DINOv3's plain MLP has a gated one's names
+        if part_name:
+            return {"": named[part_name]} if part_name in named else {}
+        # DINOv3's plain MLP has a gated MLP's names.
+        if whole and lines and lines[0].part == "value":
             return {"": named["value"]}
         if lines and (not lines[0].part or (whole and "" in named)):
             return {"": named[""]}

@@ -96,7 +96,7 @@ def convert(
             advance(1)
     for line in _mapping(plan) if chosen.dry_run else notes(plan, chosen):
         say(line)
-    behind = {
+    decoder_arrays = {
         path.removeprefix(decoders.TARGET): arrays.pop(path)
         for path in list(arrays)
         if path.startswith(decoders.TARGET)
@@ -106,11 +106,11 @@ def convert(
         config, arrays = resized(config, arrays, chosen.image_size)
 
     def write(folder: pathlib.Path) -> None:
-        about = _about(source, plan, chosen, str(checkpoint))
+        document = _about(source, plan, chosen, str(checkpoint))
         if plan.decoder is not None:
-            about |= write_decoder(folder, plan.decoder, behind)
+            document |= write_decoder(folder, plan.decoder, decoder_arrays)
         name = chosen.name or family.name
-        write_encoder(folder, name, config, _preprocessing(family, chosen), arrays, about)
+        write_encoder(folder, name, config, _preprocessing(family, chosen), arrays, document)
 
     if not chosen.dry_run:
         with progress.bar(f"{family.name}: writing", None):
@@ -141,15 +141,17 @@ def resized(
 def notes(plan: Plan, options: Options) -> list[str]:
     """Messages about what was chosen, dropped and assumed."""
     place, lines = plan.network.place, []
-    taken = [place.whole, *plan.network.inside]
-    if any(taken):
-        lines.append(f"name prefixes stripped: {', '.join(shown(word) for word in taken if word)}")
+    prefixes = [place.whole, *plan.network.inside]
+    if any(prefixes):
+        lines.append(
+            f"name prefixes stripped: {', '.join(shown(word) for word in prefixes if word)}"
+        )
     if plan.network.beside:
-        lines.append(f"other entries, not converted: {_some(plan.network.beside)}")
+        lines.append(f"other entries, not converted: {_listed(plan.network.beside)}")
     by_reason: dict[str, list[str]] = collections.defaultdict(list)
     for key, reason in plan.ignored.items():
         by_reason[reason].append(key)
-    lines += [f"left out: {_some(keys)} ({shown(why)})" for why, keys in by_reason.items()]
+    lines += [f"left out: {_listed(keys)} ({shown(why)})" for why, keys in by_reason.items()]
     assumed = ", ".join(_assumed(plan, options))
     return [*lines, f"assumed, not stored in the checkpoint: {assumed}"]
 
@@ -184,7 +186,7 @@ def _other_heads(plan: Plan) -> str:
     return f"; {', '.join(others)}" if others else ""
 
 
-def _some(names: Iterable[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return listed((shown(name, 40) for name in names), 4)
 
 
@@ -197,7 +199,7 @@ def _mapping(plan: Plan) -> list[str]:
 
 
 def _check_size(plan: Plan, source: Checkpoint) -> None:
-    """Raises `JaxpartError` if the arrays exceed the file's size many times because they share bytes."""
+    """Raises `JaxpartError` if the arrays are far larger than the file because they share memory."""
     needed = sum(array.nbytes for entry in plan.entries for array in entry.sources)
     if needed > 2 * source.size + _SLACK:
         raise JaxpartError(

@@ -135,20 +135,22 @@ def find_network(
     for name, key in flat.keys.items():
         if not name.startswith(place.network):
             continue
-        below = name[len(place.network) :]
-        if below.startswith(place.encoder):
-            below = layout.names.plain(below[len(place.encoder) :])
+        relative = name[len(place.network) :]
+        if relative.startswith(place.encoder):
+            relative = layout.names.plain(relative[len(place.encoder) :])
         else:
-            below = f"{BESIDE}{below}"
-        if below in keys:
-            raise JaxpartError(f"both {shown(keys[below])} and {shown(key)} map to {shown(below)}")
-        arrays[below], keys[below] = flat.arrays[key], key
+            relative = f"{BESIDE}{relative}"
+        if relative in keys:
+            raise JaxpartError(
+                f"both {shown(keys[relative])} and {shown(key)} map to {shown(relative)}"
+            )
+        arrays[relative], keys[relative] = flat.arrays[key], key
     direct = _direct(flat.contents, place)
     nested = frozenset(name for name, key in keys.items() if direct and key not in direct)
     top = {key.partition(".")[0] for key in keys.values()}
     beside = tuple(str(key) for key in flat.contents if str(key).partition(".")[0] not in top)
     inside = tuple(dict.fromkeys(word for key in flat.arrays for word in _INSIDE.findall(key)))
-    arrays, keys = _numbered_on(*_unscanned(arrays, keys, layout))
+    arrays, keys = _renumbered(*_unscanned(arrays, keys, layout))
     return Network(place, arrays, keys, nested, beside, inside)
 
 
@@ -199,8 +201,8 @@ def _others(places: list[Place], contents: Any) -> str:
             options.append(f"{key} --prefix {shown(rest)}".strip() if rest else key)
         if not any(options):
             return "; its names have no prefix, leave the option out"
-        which = "pass" if len(places) == 1 else "say which:"
-        return f"; {which} {' or '.join(filter(None, options))}"
+        advice = "pass" if len(places) == 1 else "say which:"
+        return f"; {advice} {' or '.join(filter(None, options))}"
     top = ", ".join(shown(str(key), 24) for key in list(contents)[:6]) or "nothing"
     return f" (its keys: {top}{', …' if len(contents) > 6 else ''})"
 
@@ -218,11 +220,11 @@ def _places(flat: Flat, layout: Layout) -> Iterator[Place]:
         stem = next((s for s in stems if plain == s or plain.endswith(f".{s}")), None)
         if stem is None:
             continue
-        whole = name[: len(name) - len(stem)]
+        prefix = name[: len(name) - len(stem)]
         container = _container(flat.contents, key)
         for encoder in sorted(layout.encoder, key=len, reverse=True):
-            if whole == encoder or whole.endswith(f".{encoder}") or not encoder:
-                yield Place(whole[: len(whole) - len(encoder)], encoder, container)
+            if prefix == encoder or prefix.endswith(f".{encoder}") or not encoder:
+                yield Place(prefix[: len(prefix) - len(encoder)], encoder, container)
                 break
 
 
@@ -277,7 +279,7 @@ def _unscanned(
     return split, split_keys
 
 
-def _numbered_on(
+def _renumbered(
     arrays: dict[str, Any], keys: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Renumbers blocks in chunks (`blocks.1.3.norm1`, FSDP) consecutively."""
@@ -286,8 +288,8 @@ def _numbered_on(
     if not pairs or len(matches) < sum(name.startswith("blocks.") for name in arrays):
         return arrays, keys
     numbers = {pair: i for i, pair in enumerate(pairs)}
-    starts_anew = all((chunk, 0) in numbers for chunk, _ in pairs)
-    if not starts_anew and [block for _, block in pairs] != list(range(len(pairs))):
+    restarts = all((chunk, 0) in numbers for chunk, _ in pairs)
+    if not restarts and [block for _, block in pairs] != list(range(len(pairs))):
         raise JaxpartError("its blocks are in chunks whose numbers have gaps")
     renamed = {
         name: f"{m['list']}.{numbers[int(m['chunk']), int(m['block'])]}.{m['rest']}"

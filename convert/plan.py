@@ -77,7 +77,7 @@ def make_plan(family: Family, contents: Any, options: Options) -> Plan:
     releases = family.layouts.get("original", layout)
     flat = contents if isinstance(contents, Flat) else flat_arrays(contents)
     network = find_network(flat, layout, options, layout.networks or releases.networks)
-    ignored = dict(_by_the_user(network, options))
+    ignored = dict(_ignored_by_user(network, options))
     arrays: dict[str, Any] = {}
     keys: dict[str, str] = {}
     unknown: dict[str, str] = {}
@@ -98,25 +98,25 @@ def make_plan(family: Family, contents: Any, options: Options) -> Plan:
     decoder_config = None
     if decoder is not None:
         decoder_config = decoder.architecture(arrays, config, options)
-        behind = decoder_shapes(config, decoder_config)
-        shapes |= {decoders.TARGET + path: shape for path, shape in behind.items()}
-    found = match(arrays, keys, shapes, config)
-    strange = []
+        decoder_paths = decoder_shapes(config, decoder_config)
+        shapes |= {decoders.TARGET + path: shape for path, shape in decoder_paths.items()}
+    matched = match(arrays, keys, shapes, config)
+    unexplained = []
     rules = [*_EVERYWHERE, *(i for i in layout.ignored if not decoder or i not in decoder.replaces)]
     names = {key: name for name, key in network.keys.items()}
-    left = [(name, key, "") for name, key in unknown.items()]
-    left += [(names[key], key, ours) for ours, key in found.left.items()]
-    for name, key, ours in left:
+    leftover = [(name, key, "") for name, key in unknown.items()]
+    leftover += [(names[key], key, ours) for ours, key in matched.left.items()]
+    for name, key, ours in leftover:
         reason = _reason(_spellings(name, network), ours, rules, config)
         if reason is None and name in network.nested:
-            reason = "in another dictionary than the network"
+            reason = "in a different dictionary from the network"
         if reason is None:
-            strange.append(f"{shown(key)} is not known to this family (--ignore leaves it out)")
+            unexplained.append(f"{shown(key)} is not known to this family (--ignore leaves it out)")
         else:
             ignored[key] = reason
-    if strange or found.faults:
-        raise Faults([*strange, *found.faults])
-    return Plan(family, network, config, found.entries, ignored, decoder_config)
+    if unexplained or matched.faults:
+        raise Faults([*unexplained, *matched.faults])
+    return Plan(family, network, config, matched.entries, ignored, decoder_config)
 
 
 def _with_tokens(layout: Layout, options: Options) -> Layout:
@@ -129,7 +129,7 @@ def _with_tokens(layout: Layout, options: Options) -> Layout:
     return dataclasses.replace(layout, names=layout.names + "\n".join(lines)) if lines else layout
 
 
-def _by_the_user(network: Network, options: Options) -> Iterator[tuple[str, str]]:
+def _ignored_by_user(network: Network, options: Options) -> Iterator[tuple[str, str]]:
     for pattern in options.ignore:
         matched = [
             key
@@ -155,19 +155,19 @@ def _reason(
             return rule.reason
     plain = (ours.partition(":")[0] or names[0]).removeprefix(BESIDE)
     if _CLASSIFIER.fullmatch(plain) and config.projector is None:
-        return "a classifier: which token it reads is not told by the arrays"
+        return "a classifier: the arrays do not show which token it reads"
     return None
 
 
 def _as_torch(ours: str, array: Any) -> Any:
     """A Flax array in PyTorch's layout: outputs first, heads merged."""
-    whole = ours.partition(":")[0]
-    if whole.endswith(".bias") or array.ndim < 2:
-        return array.reshape(-1) if whole.endswith(".bias") else array
-    if not whole.endswith(".weight"):
+    base = ours.partition(":")[0]
+    if base.endswith(".bias") or array.ndim < 2:
+        return array.reshape(-1) if base.endswith(".bias") else array
+    if not base.endswith(".weight"):
         return array
     if array.ndim == 4:
         return array.transpose(3, 2, 0, 1)
-    if array.ndim == 3 and whole.endswith(".out.weight"):  # [head, channel, width]
+    if array.ndim == 3 and base.endswith(".out.weight"):  # [head, channel, width]
         return array.reshape(-1, array.shape[-1]).T
     return array.reshape(len(array), math.prod(array.shape[1:])).T  # [width, head, channel]

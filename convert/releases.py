@@ -51,8 +51,8 @@ class Release:
         """A one-line summary."""
         epochs = f"{self.epochs} epochs" if self.epochs.isdigit() else self.epochs
         trained = ", ".join(filter(None, (self.data, epochs)))
-        how = f"by hand: {self.by_hand}" if self.by_hand else self.checked
-        return f"{trained}; {self.licence}; {self.citation}; {how}"
+        access = f"by hand: {self.by_hand}" if self.by_hand else self.checked
+        return f"{trained}; {self.licence}; {self.citation}; {access}"
 
     @property
     def checked(self) -> str:
@@ -159,8 +159,8 @@ _LIST = (
         "arXiv 2106.08254",
         _1K,
         "800",
-        by_hand="the paper's BEiT, pretrained on ImageNet-1k alone, is on no server that is open to "
-        "programs: ask its authors (https://github.com/JiePKU/understand-ssl-part-aware) or pretrain it "
+        by_hand="the paper's BEiT, pretrained on ImageNet-1k alone, has no public download link: ask its "
+        "authors (https://github.com/JiePKU/understand-ssl-part-aware) or pretrain it "
         "(https://github.com/microsoft/unilm/tree/master/beit)",
     ),
     Release(
@@ -171,7 +171,7 @@ _LIST = (
         "arXiv 2202.03026",
         _1K,
         "1600",
-        by_hand="CAE is kept on Google Drive, which asks before it hands large files out: fetch "
+        by_hand="CAE is on Google Drive, which asks for confirmation of large downloads: fetch "
         "cae_base_1600ep.pth in a browser (https://github.com/Atten4Vis/CAE, or "
         "https://drive.google.com/file/d/1CJAjBN0F7-Eijmv2ZmtwpZ6PS_SRcb7I)",
     ),
@@ -206,7 +206,7 @@ _LIST = (
             "arXiv 2508.10104",
             "LVD-1689M",
             "",
-            by_hand="Meta hands DINOv3 out on request, for its licence has to be agreed to: ask at "
+            by_hand="Meta provides DINOv3 on request, once you accept its licence: ask at "
             f"https://ai.meta.com/resources/models-and-libraries/dinov3-downloads for ViT-{letter.upper()}",
         )
         for letter in "sbl"

@@ -149,7 +149,7 @@ def _of_folder(
 def _json(path: pathlib.Path | None) -> dict[str, Any]:
     if path is None:
         return {}
-    name = f"{path.name} beside the weights"
+    name = f"{path.name} next to the weights"
     fits = path.stat().st_size <= _MAX_JSON
     value = decode_json(path.read_bytes(), name, "download it again") if fits else None
     if not isinstance(value, dict):
@@ -158,8 +158,8 @@ def _json(path: pathlib.Path | None) -> dict[str, Any]:
 
 
 def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:
-    found = _HUB.fullmatch(text)
-    if found is None:
+    matched = _HUB.fullmatch(text)
+    if matched is None:
         raise JaxpartError(f"{shown(text)} is not hf:OWNER/NAME, hf:OWNER/NAME@REVISION or …:FILE")
     try:
         import huggingface_hub
@@ -168,7 +168,7 @@ def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:
         raise JaxpartError(
             "this needs huggingface_hub, which is not installed: pip install huggingface_hub"
         ) from None
-    owner_and_name, revision, file = found.groups()
+    owner_and_name, revision, file = matched.groups()
 
     def find(name: str) -> pathlib.Path | None:
         try:
@@ -201,7 +201,7 @@ def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:
 
 
 def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:
-    """Reads the JSON files beside the weights, transformers' or timm's."""
+    """Reads the JSON files next to the weights, transformers' or timm's."""
     if isinstance(config.get("architecture"), str):
         return _stated_by_timm(config)
     if not isinstance(config.get("model_type"), str):
@@ -213,9 +213,9 @@ def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:
     if kind.startswith("clip"):
         family = "openclip" if activation == "gelu" else "clip"
         activation = activation or "quick_gelu"  # transformers' default, which its files omit
-    patch = _whole(vision.get("patch_size"))
+    patch = _positive_int(vision.get("patch_size"))
     options: dict[str, Any] = {
-        "num_heads": _whole(vision.get("num_attention_heads")),
+        "num_heads": _positive_int(vision.get("num_attention_heads")),
         "epsilon": _positive(vision.get("layer_norm_eps")),
         "activation": None if vision.get("use_swiglu_ffn") else activation,
         "grid": _grid(vision.get("image_size"), patch) if kind != "dinov3_vit" else None,
@@ -224,8 +224,8 @@ def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:
         family,
         "transformers",
         options=options | _pixels(pixels.get("image_mean"), pixels.get("image_std")),
-        width=_whole(vision.get("hidden_size")),
-        depth=_whole(vision.get("num_hidden_layers")),
+        width=_positive_int(vision.get("hidden_size")),
+        depth=_positive_int(vision.get("num_hidden_layers")),
         patch_size=patch,
     )
 
@@ -241,11 +241,11 @@ def _stated_by_timm(config: dict[str, Any]) -> Stated:
         family,
         "timm",
         options=_pixels(trained.get("mean"), trained.get("std")),
-        width=_whole(config.get("num_features")),
+        width=_positive_int(config.get("num_features")),
     )
 
 
-def _whole(value: Any) -> int | None:
+def _positive_int(value: Any) -> int | None:
     return value if type(value) is int and 0 < value < 1 << 20 else None
 
 
@@ -255,7 +255,7 @@ def _positive(value: Any) -> float | None:
 
 def _grid(size: Any, patch: int | None) -> tuple[int, int] | None:
     sides = size if isinstance(size, list) else [size, size]
-    if patch is None or len(sides) != 2 or any(_whole(side) is None for side in sides):
+    if patch is None or len(sides) != 2 or any(_positive_int(side) is None for side in sides):
         return None
     return sides[0] // patch, sides[1] // patch
 

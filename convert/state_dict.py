@@ -22,7 +22,7 @@ WRITTEN = (
 )
 """Families that can be exported; the names of others depend on the model's size."""
 
-_BEHIND = ("projector.", "predictor.")
+_HEADS = ("projector.", "predictor.")
 _MODEL_PREFIX = {"deit": "deit.", "beit": "beit.", "data2vec": "data2vec_vision."}
 """transformers' prefix of the encoder in models with a classifier; "vit." for the others."""
 
@@ -66,17 +66,17 @@ def state_dict(
     written: dict[str, np.ndarray] = {}
     left_out = []
     for path, array in _adapted(family, layout_name, config, arrays).items():
-        whole, only = torch_name(path)
-        names = _names(layout.names, whole, only, config)
+        name, part_name = torch_name(path)
+        names = _names(layout.names, name, part_name, config)
         if names:
-            turned = _torch(path, array, config)
-            written |= dict(zip(names.values(), _split(names, turned, path, config), strict=True))
-        elif path.startswith(_BEHIND):
+            oriented = _torch(path, array, config)
+            written |= dict(zip(names.values(), _split(names, oriented, path, config), strict=True))
+        elif path.startswith(_HEADS):
             left_out.append(path)
         else:
             raise JaxpartError(f"the {layout_name} layout of {family.name} has no name for {path}")
     written |= _extras(family, layout_name, config)
-    return StateDict(_placed(family, layout_name, layout, written), tuple(left_out))
+    return StateDict(_with_prefixes(family, layout_name, layout, written), tuple(left_out))
 
 
 def _adapted(
@@ -91,7 +91,7 @@ def _adapted(
     slots = len(config.prefix) if config.prefix_positions else 0
     prefix, patches = stored[:slots], stored[slots:]
     first = len(config.prefix) - registers
-    if family.name == "dinov2" and layout_name == "timm":  # cls's position is added to cls there
+    if family.name == "dinov2" and layout_name == "timm":  # timm folds cls's position into cls
         if slots:
             new["prefix_tokens"] = new["prefix_tokens"] + prefix
         new["positions"] = patches
@@ -101,21 +101,21 @@ def _adapted(
     return new
 
 
-def _names(names: Names, whole: str, only: str, config: ViTConfig) -> dict[str, str]:
+def _names(names: Names, full_name: str, part_name: str, config: ViTConfig) -> dict[str, str]:
     """Their name for each part of one of our arrays; empty if there is none."""
-    module, _, parameter = whole.rpartition(".")
+    module, _, parameter = full_name.rpartition(".")
     if module == "stem.projection" and config.stem == "conv":
         module = "stem.projection:conv"
-    exact = names.parts(whole)
-    if (only and exact) or "magnitude" in exact or parameter not in PARAMETERS:
+    exact = names.parts(full_name)
+    if (part_name and exact) or "magnitude" in exact or parameter not in PARAMETERS:
         names_of = exact
     else:
         plain = module.endswith("mlp.fc1") and not config.gated_mlp
         parts = names.parts(module, whole=plain)
         names_of = {part: f"{name}.{parameter}" for part, name in parts.items()} or exact
-    if only:
-        return {only: names_of[only]} if only in names_of else {}
-    if whole == "prefix_tokens":
+    if part_name:
+        return {part_name: names_of[part_name]} if part_name in names_of else {}
+    if full_name == "prefix_tokens":
         tokens = list(token_parts(config.prefix))
         return {part: names_of[part] for part in tokens} if set(tokens) <= set(names_of) else {}
     return names_of
@@ -163,13 +163,13 @@ def _extras(family: Family, layout_name: str, config: ViTConfig) -> dict[str, np
         extras["mask_token"] = np.zeros((1, config.width), np.float32)
     if layout_name == "original" and config.relative_bias != "none":
         index = positions.relative_bias_index(config.grid).astype(np.int64)
-        homes = [f"blocks.{i}.attn" for i in range(config.depth)]
-        homes = homes if config.relative_bias == "per_block" else ["rel_pos_bias"]
-        extras |= {f"{home}.relative_position_index": index for home in homes}
+        modules = [f"blocks.{i}.attn" for i in range(config.depth)]
+        modules = modules if config.relative_bias == "per_block" else ["rel_pos_bias"]
+        extras |= {f"{module}.relative_position_index": index for module in modules}
     return extras
 
 
-def _placed(
+def _with_prefixes(
     family: Family, layout_name: str, layout: Layout, written: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The names with the prefixes that they have in a model with a projector or classifier."""
@@ -182,15 +182,15 @@ def _placed(
             name.replace("../classifier", "../cls_classifier"): a for name, a in written.items()
         }
     return {
-        name.removeprefix(BESIDE) if name.startswith(BESIDE) else prefix + name: _ranked(
-            name, array
-        )
+        name.removeprefix(BESIDE)
+        if name.startswith(BESIDE)
+        else prefix + name: _without_batch_axis(name, array)
         for name, array in written.items()
     }
 
 
-def _ranked(name: str, array: np.ndarray) -> Any:
-    """CLIP stores its tokens and positions without a batch axis."""
+def _without_batch_axis(name: str, array: np.ndarray) -> Any:
+    """Drops the batch axis that CLIP's tokens and positions do not have."""
     leaf = name.rpartition(".")[2]
     if leaf == "class_embedding":
         array = array.reshape(-1)

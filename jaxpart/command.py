@@ -1,4 +1,4 @@
-"""What the command lines share: flags, processes, and error messages."""
+"""Shared by the command lines: flags, processes, and error messages."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _FLAGS = {
     "--config NAME": "the configuration: a file of yours, or an embedded one",
     "--config.FIELD=VALUE": "changes a field of it",
     "--workdir FOLDER": "on a disk or in a bucket; resumes the run in it; by default a new one in ./runs",
-    "--dry-run": "prints what jaxpart.main would encode, store, and take, and exits",
+    "--dry-run": "estimates images, disk space and time of jaxpart.main, and exits",
     "--coordinator HOST:PORT": "address of process 0, if there are several",
-    "--num-processes N": "how many processes there are",
+    "--num-processes N": "number of processes",
     "--process-id I": "index of this process, from 0",
 }
 
@@ -36,10 +36,10 @@ _HELP = {"-h", "-help", "--help", "--helpfull"}
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: a new one in ./runs.")
-_DRY_RUN = flags.DEFINE_boolean("dry-run", False, "Say what the run takes, and end.")
+_DRY_RUN = flags.DEFINE_boolean("dry-run", False, "Estimate images, disk space and time, and exit.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
-_NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, "How many processes there are.")
-_PROCESS_ID = flags.DEFINE_integer("process-id", None, "Which of them this is, from 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, "Number of processes.")
+_PROCESS_ID = flags.DEFINE_integer("process-id", None, "Index of this process, from 0.")
 
 
 def _start(example: str) -> tuple[Any, pathlib.Path]:
@@ -66,16 +66,16 @@ def _start(example: str) -> tuple[Any, pathlib.Path]:
 
 
 def _command_line(arguments: list[str]) -> list[str]:
-    """The command line with the path of a bundled configuration resolved."""
-    given = list(arguments)
-    for i, argument in enumerate(given):
+    """The command line, with paths of bundled configurations resolved."""
+    resolved = list(arguments)
+    for i, argument in enumerate(resolved):
         flag, equals, path = argument.partition("=")
         if flag in ("--config", "-config"):
             if equals:
-                given[i] = f"{flag}={configs.locate(path)}"
-            elif i + 1 < len(given):
-                given[i + 1] = configs.locate(given[i + 1])
-    return given
+                resolved[i] = f"{flag}={configs.locate(path)}"
+            elif i + 1 < len(resolved):
+                resolved[i + 1] = configs.locate(resolved[i + 1])
+    return resolved
 
 
 def _parse(arguments: list[str], example: str) -> list[str]:
@@ -83,20 +83,20 @@ def _parse(arguments: list[str], example: str) -> list[str]:
     file, variant = _config_file(arguments)
     _check_file(file, variant)
     if not _HELP.isdisjoint(arguments):
-        shown = arguments if file else [*arguments, "--config", configs.locate(example)]
-        _print_help([argument for argument in shown if argument not in _HELP])
+        for_help = arguments if file else [*arguments, "--config", configs.locate(example)]
+        _print_help([argument for argument in for_help if argument not in _HELP])
         sys.exit(0)
     try:
-        name, *left = flags.FLAGS(arguments)
+        name, *unparsed = flags.FLAGS(arguments)
     except flags.Error as error:
-        said = str(error).strip().splitlines()[-1] if "Traceback" in str(error) else str(error)
-        raise JaxpartError(f"{said}; --help lists the options") from error
+        message = str(error).strip().splitlines()[-1] if "Traceback" in str(error) else str(error)
+        raise JaxpartError(f"{message}; --help lists the options") from error
     except (AttributeError, KeyError, TypeError):
         fields = [
             argument for argument in arguments if argument.startswith(("--config.", "-config."))
         ]
         sys.argv = [argument for argument in arguments if argument not in fields]
-        flags.FLAGS(sys.argv)  # the configuration as it is without them
+        flags.FLAGS(sys.argv)  # the configuration without them
         for field in fields:
             _check_field(field.partition("=")[0])
         raise
@@ -105,9 +105,9 @@ def _parse(arguments: list[str], example: str) -> list[str]:
             f"{file}: get_config returns {type(_CONFIG.value).__name__}; return an "
             "ml_collections.ConfigDict, like configs/ibot_part.py"
         )
-    if left:
+    if unparsed:
         raise JaxpartError(
-            f"{left[0]!r} is not an option: options begin with two dashes and have no space "
+            f"{unparsed[0]!r} is not an option: options begin with two dashes and have no space "
             "around =, as in --config.seed=1"
         )
     return [name]
@@ -157,7 +157,7 @@ def _check_file(file: pathlib.Path | None, variant: list[str]) -> None:
     except (Exception, SystemExit) as error:
         raise JaxpartError(
             f"the configuration {file} fails ({type(error).__name__}: {first_line(error)}); give a "
-            f"Python file with a function get_config, as configs/ibot_part.py"
+            f"Python file with a function get_config, such as configs/ibot_part.py"
         ) from error
     if not callable(get_config):
         raise JaxpartError(
@@ -192,7 +192,7 @@ def entry(
     Args:
       main: Takes the configuration and the work directory.
       example: A configuration to name if none is given, and whose fields --help lists.
-      dry_run: Takes the configuration in place of `main` with --dry-run; None: it has none.
+      dry_run: Called with the configuration instead of `main` under --dry-run; None: not supported.
     """
 
     def start() -> None:

@@ -1,9 +1,9 @@
-"""Two runs on the same test items, compared: python -m jaxpart.comparison RUNS/A RUNS/B
+"""Compares two runs on the same test items: python -m jaxpart.comparison RUNS/A RUNS/B
 
 Every result that both work directories hold under the same name is compared item by item: the difference
 with its 95 % interval, and how likely such a difference is by chance. Classifiers are compared over test
-items (McNemar's exact test with one seed), retrieval and segmentation over images. Options and pictures
-that were not the same in both runs are said below the table.
+items (McNemar's exact test with one seed), retrieval and segmentation over images. Differences in options
+and images are listed below the table.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _Results = dict[Key, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
-    """What runs keep of the items of a task, in a file TASK_DATA.npz.
+    """A task's per-item results, stored in TASK_DATA.npz, and how to compare them.
 
     Attributes:
       title: The task in words.
       items: Arrays that are equal where runs were tested on the same items.
-      metrics: Of the arrays that are compared.
-      difference: Of two runs' arrays of a result, with the items.
-      metric: Of the result, where its arrays have another.
+      metrics: Metrics of the arrays to compare.
+      difference: Compares two runs' arrays of a result, given the items.
+      metric: Metric of the result, if it differs from its arrays'.
     """
 
     title: str
@@ -63,9 +63,11 @@ def _retrieved(a: np.ndarray, b: np.ndarray, items: _Items) -> Difference:
 
 
 def _erred(a: np.ndarray, b: np.ndarray, items: _Items) -> Difference:
-    found = retrieval_difference(a, b, items["images"])
-    # Less is better.
-    return dataclasses.replace(found, first_only=found.second_only, second_only=found.first_only)
+    difference = retrieval_difference(a, b, items["images"])
+    # Lower is better.
+    return dataclasses.replace(
+        difference, first_only=difference.second_only, second_only=difference.first_only
+    )
 
 
 def _segmented(a: np.ndarray, b: np.ndarray, items: _Items) -> Difference:
@@ -102,7 +104,7 @@ def compare_runs(first: str | pathlib.Path, second: str | pathlib.Path) -> dict[
       second: Another.
 
     Returns:
-      Of each result that both have: the first minus the second.
+      The first minus the second, for each result that both have.
 
     Raises:
       JaxpartError: A folder holds no items, the runs have none in common, a file is damaged, or the items
@@ -112,8 +114,8 @@ def compare_runs(first: str | pathlib.Path, second: str | pathlib.Path) -> dict[
     names = [
         {path.stem for path in folder.glob("*.npz") if _task_of(path.stem)} for folder in folders
     ]
-    for folder, mine in zip(folders, names, strict=True):
-        if not mine:
+    for folder, stems in zip(folders, names, strict=True):
+        if not stems:
             raise JaxpartError(
                 f"{folder} holds no per-item results; name the work directory of a run that "
                 f"retrieved, classified or segmented with this version of jaxpart"
@@ -161,7 +163,7 @@ def _read(path: pathlib.Path, kind: _Kind) -> tuple[_Items, _Results]:
 
 
 def encoder_of(folder: str | pathlib.Path) -> str:
-    """The encoder of a run as a title names it: its name and state, its digest's beginning, the folder.
+    """A run's encoder as named in titles: name and state, first digits of its digest, and folder.
 
     Raises:
       JaxpartError: The run has not ended, or its results.json is damaged.
@@ -183,7 +185,7 @@ def main() -> int:
     parser.add_argument("first", help="work directory")
     parser.add_argument("second", help="work directory")
     arguments = parser.parse_args()
-    found = compare_runs(arguments.first, arguments.second)
+    differences = compare_runs(arguments.first, arguments.second)
     title = " minus ".join(encoder_of(folder) for folder in (arguments.first, arguments.second))
     sections = []
     for task, kind in _KINDS.items():
@@ -195,7 +197,7 @@ def main() -> int:
                 f"{difference.p:.2g}",
                 f"{difference.first_only} better, {difference.second_only} worse",
             )
-            for key, difference in found.items()
+            for key, difference in differences.items()
             if key.task == task
         ]
         if rows:
@@ -203,7 +205,7 @@ def main() -> int:
     print(sections_text(title, sections))
     facts = [read_facts(path_of(f), f) for f in (arguments.first, arguments.second)]
     for task in _KINDS:
-        data = dict.fromkeys(key.data for key in found if key.task == task)
+        data = dict.fromkeys(key.data for key in differences if key.task == task)
         for sentence in unlike(facts, task, list(data)) if data else ():
             print(f"{_KINDS[task].title}: {sentence}")
     return 0

@@ -1,4 +1,4 @@
-"""What the configurations share: how they are found, their variants, and their fields."""
+"""Shared by all configurations: lookup, variants, and fields."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 from jaxpart.errors import JaxpartError
 
 CRITTERS_VERSION = 2
-"""On which the small encoders that come with jaxpart were trained; in 1, colours identify parts."""
+"""The version that the bundled small encoders were trained on; in version 1, colours identify parts."""
 
 CRITTERS = {"num_images": 600, "image_size": 96, "version": CRITTERS_VERSION}
-"""The fields of `data` that only critters have, with their values by default."""
+"""Fields of `data` that apply only to critters, with their defaults."""
 
 _PART_TASKS = (
     "retrieval",
@@ -28,7 +28,7 @@ _PART_TASKS = (
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _FOLDERS = (_HERE / "configs", _HERE.parent / "configs")
-"""Of the bundled configurations: installed, or in the source tree."""
+"""Folders of the bundled configurations: of an installed package, and in the source tree."""
 
 
 def locate(argument: str) -> str:
@@ -38,11 +38,11 @@ def locate(argument: str) -> str:
       argument: What follows --config: "configs/ibot_part.py" or "configs/ibot_part.py:paper".
 
     Raises:
-      JaxpartError: There is no such file, here or embedded.
+      JaxpartError: There is no such file, on disk or bundled.
     """
     path, colon, variant = argument.partition(":")
-    below = pathlib.Path(path.removeprefix("configs/"))
-    for candidate in (pathlib.Path(path), *(folder / below for folder in _FOLDERS)):
+    relative = pathlib.Path(path.removeprefix("configs/"))
+    for candidate in (pathlib.Path(path), *(folder / relative for folder in _FOLDERS)):
         if candidate.is_file():
             return f"{candidate}{colon}{variant}"
     raise JaxpartError(
@@ -95,21 +95,21 @@ def _embedded(method: str) -> ConfigDict:
     config = ConfigDict()
     config.method = method
     config.seed = 0
-    config.seeds = 1  # heads trained beside each other: seed, seed + 1, …
+    config.seeds = 1  # heads trained in parallel, with seeds seed, seed + 1, …
     config.tasks = ("retrieval", "classification", "segmentation")
 
     config.encoder = ConfigDict()
     config.encoder.checkpoint = ""  # folder written by `python -m convert`
-    # Your word that the checkpoint was converted from the file that the method's authors released: tables
-    # print it, and the paper's figures stand beside results of such weights alone.
+    # Declares that the checkpoint was converted from the file that the method's authors released: tables
+    # say so, and the paper's figures are shown only next to results of such weights.
     config.encoder.released = False
-    # Without a checkpoint: the bundled small encoder, or "random" weights in its place.
+    # Without a checkpoint: the bundled small encoder, or "random" weights instead.
     config.encoder.small = "trained"
     config.encoder.precision = "float32-highest"  # or "float32", JAX's default, or "bfloat16"
-    # "permuted": against positions, as MAE's published retrieval and part classification do.
+    # "permuted": shuffle patches against positions, as in MAE's published retrieval and classification.
     config.encoder.patch_order = "kept"
-    config.encoder.model_devices = 1  # devices that share the weights, where one cannot hold them
-    # In place of a checkpoint, a function of images or a file of features: docs/any-encoder.md.
+    config.encoder.model_devices = 1  # devices to shard the weights over, if one cannot hold them
+    # Instead of a checkpoint: a function of images, or a file of features: docs/any-encoder.md.
     config.encoder.callable = ""
     config.encoder.weights = ""
     config.encoder.image_size = 0
@@ -122,7 +122,7 @@ def _embedded(method: str) -> ConfigDict:
     config.data.root = ""  # folder that holds CUB_200_2011 and coco
     config.data.seed = 0
     config.data.update(CRITTERS)
-    config.data.tfds = ConfigDict()  # what is said of the features of a set of tensorflow-datasets
+    config.data.tfds = ConfigDict()  # features of a tensorflow-datasets data set
     config.data.tfds.label_map = ""
     config.data.tfds.classes = ()
     config.data.tfds.ignored = ()
@@ -134,22 +134,22 @@ def _embedded(method: str) -> ConfigDict:
     config.features.folder = ""  # by default jaxpart/features in the user's cache folder
     config.features.precision = "float32"  # or "bfloat16": half the size, rounded to 3 digits
 
-    config.report = False  # make the page of `python -m jaxpart.report` at the end
+    config.report = False  # build the page of `python -m jaxpart.report` at the end
     config.tensorboard = False  # also write TensorBoard events; needs tensorboardX
 
     config.retrieval = ConfigDict()
     config.retrieval.representations = ("embedding", "cls_token")
     config.retrieval.exclude_self = False  # the paper's queries retrieve themselves too
-    config.retrieval.untrained = False  # also retrieve by the same encoder with random weights
+    config.retrieval.untrained = False  # also evaluate the same encoder with random weights
     config.retrieval.batch_size = 64
-    config.retrieval.patch_pixels = 0  # 0: the size the encoder was made for
+    config.retrieval.patch_pixels = 0  # 0: the encoder's native size
     config.retrieval.on_error = "raise"  # or "skip" images that cannot be read
 
     config.classification = _embedded_classification()
     config.segmentation = _embedded_segmentation()
 
-    # Asked for with --config.tasks="('layers','masked_parts','attention')".
-    config.layers = ConfigDict()  # patches are read as `retrieval` says
+    # Enabled with --config.tasks="('layers','masked_parts','attention')".
+    config.layers = ConfigDict()  # patches are read with the options of `retrieval`
     config.layers.tokens = ("embedding", "cls_token")  # of every block's output
     config.masked_parts = ConfigDict()
     config.masked_parts.images = 150  # drawn by the seed; 0: all
@@ -162,7 +162,7 @@ def _embedded(method: str) -> ConfigDict:
 def _paper(method: str) -> ConfigDict:
     """The paper's experiment, on CUB-200-2011 and COCO with the released ViT-B/16."""
     config = _embedded(method)
-    # The paper's segmentation takes days on its own: --config.tasks="('segmentation',)" asks for it.
+    # The paper's segmentation takes days: enable it with --config.tasks="('segmentation',)".
     config.tasks = ("retrieval", "classification")
     config.encoder.small = ""
     config.data.sets = ("cub", "coco")
@@ -194,8 +194,8 @@ def correspondence_config(argument: str | None) -> ConfigDict:
     options.reference = "box"  # or "image"; where there are no boxes it is the image
     options.convention = "jaxpart"  # or another code base's, see docs/tasks/correspondence.md
     options.soft_window = 0  # half width in cells of the window soft-argmax; 0: argmax
-    options.pixels = 0  # side of the square; 0: the size the encoder was made for
-    options.stride = 0  # pixels from a patch to the next, which may overlap; 0: the patch size
+    options.pixels = 0  # side of the square; 0: the encoder's native size
+    options.stride = 0  # pixels between patches, which may overlap; 0: the patch size
     options.batch_size = 32
     if variant == "spair":
         options.pairs = 0
@@ -218,16 +218,15 @@ def parts_config(argument: str | None) -> ConfigDict:
     config.data.sets = (variant or "critters",)
     options = ConfigDict()
     options.methods = ("kmeans", "nmf")
-    options.parts = (8,)  # into how many the foreground is divided
+    options.parts = (8,)  # numbers of parts to divide the foreground into
     options.representations = ()  # "block8/tokens", joined by "+"; none: every block, and the last norm
-    options.foreground = (
-        "auto"  # "masks", "spectral" by the last block's tokens, or masks if there are
-    )
+    # "masks"; "spectral", from the last block's tokens; or "auto": masks if the data set has them
+    options.foreground = "auto"
     options.images = 150  # of each split, drawn by the seed; 0: all
-    options.tokens = 3000  # that parts are fitted to, drawn by the seed
+    options.tokens = 3000  # to fit parts to, drawn by the seed
     options.restarts = 3  # of k-means
     options.pictures = 8  # test images whose parts the report draws
-    options.pixels = 0  # side of the square; 0: the size the encoder was made for
+    options.pixels = 0  # side of the square; 0: the encoder's native size
     options.batch_size = 32
     if variant == "cub":
         options.update(parts=(4, 8, 16), images=1000, tokens=50_000, restarts=10)
@@ -247,7 +246,7 @@ def study_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
     del config.method
     del config.encoder
     config.encoders = tuple(methods)  # methods, folders of encoders, or folders of such folders
-    config.seeds = 1  # pretrainings of each method; the others than the first are stored results
+    config.seeds = 1  # pretraining seeds of each method; all but the first are stored results
     config.tasks = (
         "object_classification",
         "retrieval",
@@ -274,10 +273,10 @@ def _embedded_segmentation() -> ConfigDict:
     """Heads on frozen blocks, trained in seconds on critters."""
     config = ConfigDict()
     config.sets = ("critters_part", "critters_object")
-    config.train_images = 200  # that many, drawn by the seed; 0: all
+    config.train_images = 200  # number of images, drawn by the seed; 0: all
     config.test_images = 60
-    config.in_memory = True  # every image is read once and kept, as the files are
-    config.readouts = ("paper", "blocks")  # the paper's head, and one on every block alone
+    config.in_memory = True  # read every image once and keep its encoded bytes in memory
+    config.readouts = ("paper", "blocks")  # the paper's head, and one on each single block
     config.shares = (0.01, 0.05, 0.1)  # few-shot: shares of the training images
     config.iterations = 120
     config.batch_size = 16
@@ -285,12 +284,12 @@ def _embedded_segmentation() -> ConfigDict:
     config.weight_decay = 0.05
     config.warmup = 10
     config.resize = "opencv"  # as published; or "pillow", which antialiases
-    config.window_batch = 16  # test windows that the encoder sees at a time
+    config.window_batch = 16  # test windows per encoder batch
     config.workers = 0  # processes that make training crops; 0: threads
     config.pictures = 8  # test images drawn with truth and prediction
 
     config.incontext = ConfigDict()
-    config.incontext.images = 200  # training crops to compare with; 0: without
+    config.incontext.images = 200  # training crops in the memory; 0: no in-context segmentation
     config.incontext.neighbours = 30
     config.incontext.temperature = 0.02
 
@@ -348,21 +347,21 @@ def _embedded_classification() -> ConfigDict:
     """Part classification, sized for the bundled data set."""
     config = ConfigDict()
     config.heads = ("linear", "attentive")
-    config.references = ("knn", "logistic")  # without learning rates, on the linear head's features
+    config.references = ("knn", "logistic")  # no learning rate; on the linear head's features
     config.bn_test = "running"  # the attentive probe's BatchNorm; "batch" as in the published code
     config.selection = True  # also choose rate and epoch on a held-out tenth of the training set
 
     config.linear = _head_config(0.1)
     config.linear.representations = ("cls_token",)
-    config.linear.batch_norm = False  # MAE's and CAE's recipes have one before the linear layer
+    config.linear.batch_norm = False  # before the linear layer, as in MAE's and CAE's recipes
 
     config.attentive = _head_config(0.01)
     config.attentive.representations = ("tokens",)
     config.attentive.num_heads = 4
-    config.attentive.initial = "truncated"  # or "cae": query 0, kernels from the whole normal
+    config.attentive.initial = "truncated"  # or "cae": zero query, kernels from the full normal
 
     config.encoder_batch_size = 64
-    config.patch_pixels = 0  # 0: the size the encoder was made for
+    config.patch_pixels = 0  # 0: the encoder's native size
     config.on_error = "raise"  # or "skip" images that cannot be read
     return config
 
@@ -378,11 +377,11 @@ def _paper_classification() -> ConfigDict:
 
 
 def _head_config(rate: float) -> ConfigDict:
-    """How a head is trained: the fields of `jaxpart.probes.recipe.Recipe`."""
+    """A head's training recipe: the fields of `jaxpart.probes.recipe.Recipe`."""
     config = ConfigDict()
     config.rates = (rate,)  # one head is trained for each
-    config.scale_rates = True  # rates are for a batch of 256 and grow with it
-    config.end_rate = 0.0  # what they fall to
+    config.scale_rates = True  # rates are for a batch of 256 and scale linearly with batch size
+    config.end_rate = 0.0  # final learning rate
     config.epochs = 30
     config.batch_size = 256
     config.momentum = 0.9
@@ -390,8 +389,8 @@ def _head_config(rate: float) -> ConfigDict:
     config.weight_decay = 0.0
     config.warmup = 0  # epochs
     config.lars = False
-    config.every_step = False  # whether the rate falls from step to step, not from epoch to epoch
-    config.drop_last = False  # whether the last, smaller batch of an epoch is left out
+    config.every_step = False  # update the rate every step instead of every epoch
+    config.drop_last = False  # drop the last, smaller batch of an epoch
     return config
 
 
@@ -401,7 +400,7 @@ def object_config(argument: str | None, methods: Sequence[str]) -> ConfigDict:
     Args:
       argument: "" for the bundled data set and a small encoder; a method for ImageNet-1k with its
         released ViT-B/16.
-      methods: Those there are.
+      methods: Known methods.
     """
     method = variant_of(argument, methods)
     return _imagenet_objects(method) if method else _embedded_objects()
@@ -440,7 +439,7 @@ def _objects(config: ConfigDict, options: ConfigDict) -> ConfigDict:
     del config.segmentation
     config.tasks = ("object_classification",)
     del options.patch_pixels
-    options.pixels = 0  # 0: the size the encoder was made for
+    options.pixels = 0  # 0: the encoder's native size
     options.workers = 0  # processes that decode; 0: threads
     options.views = "random"  # crops and flips, new in every epoch; "eval": fixed, encoded once
     options.own_classifier = False  # test the encoder's own classifier
@@ -476,7 +475,7 @@ _LINEAR: Mapping[str, Mapping[str, Any]] = {
         "epochs": 50,
     },
 }
-"""In what each method's published linear probe on ImageNet-1k differs, see configs/imagenet_probe.py."""
+"""Each method's deviations in its published linear probe on ImageNet-1k, see configs/imagenet_probe.py."""
 
 _ATTENTIVE: Mapping[str, Mapping[str, Any]] = {
     "cae": {
@@ -491,4 +490,4 @@ _ATTENTIVE: Mapping[str, Mapping[str, Any]] = {
         "warmup": 10,
     }
 }
-"""In what CAE's published attentive probe on ImageNet-1k differs from the paper's of the others."""
+"""How CAE's published attentive probe on ImageNet-1k differs from the paper's for the other methods."""

@@ -1,4 +1,4 @@
-"""One command for all: `jaxpart run` is `python -m jaxpart.main`, and so on."""
+"""The `jaxpart` command: `jaxpart run` is `python -m jaxpart.main`, and so on."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ COMMANDS = {
     "convert": ("convert", "port a PyTorch checkpoint"),
     "verify": ("jaxpart.verify", "compare an encoder, features or results with the originals"),
     "report": ("jaxpart.report", "make a page of finished runs"),
-    "compare": ("jaxpart.comparison", "test the difference of two runs"),
-    "export": ("jaxpart.export", "features, items or weights as files for others"),
+    "compare": ("jaxpart.comparison", "test the difference between two runs"),
+    "export": ("jaxpart.export", "export features, items or weights to other formats"),
     "data": ("jaxpart.data", "list, check, prepare and download data sets"),
     "pretrain": ("jaxpart.pretraining", "train an encoder of your own"),
     "study": ("jaxpart.study", "collect the runs of a study"),
@@ -62,7 +62,7 @@ def main() -> int:
 
 def _help() -> str:
     lines = [f"  {name:<12}{what}" for name, (_, what) in COMMANDS.items()]
-    lines.append(f"  {'completion':<12}completion of a shell: {', '.join(_SHELLS)}")
+    lines.append(f"  {'completion':<12}shell completion: {', '.join(_SHELLS)}")
     return "\n".join(
         [
             "usage: jaxpart COMMAND …",
@@ -71,13 +71,13 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "jaxpart COMMAND --help tells more; jaxpart --version says which version this is.",
+            "jaxpart COMMAND --help for details; jaxpart --version prints the version.",
         ]
     )
 
 
 def _completion(arguments: Sequence[str]) -> int:
-    """Prints what a shell evaluates: `source <(jaxpart completion bash)`."""
+    """Prints a completion script for the shell to source: `source <(jaxpart completion bash)`."""
     if len(arguments) != 1 or arguments[0] not in _SHELLS:
         print(
             f"error: name a shell: jaxpart completion {'|'.join(_SHELLS)}, as in "

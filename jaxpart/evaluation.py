@@ -150,10 +150,10 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
 
 
 def expected(config: Any, progress: Progress) -> list[Estimate]:
-    """What the tasks of a configuration take: see `jaxpart.tasks.estimate`. Nothing is written.
+    """The cost of a configuration's tasks: see `jaxpart.tasks.estimate`. Nothing is written.
 
     Raises:
-      JaxpartError: As `measure` does before it begins, or the features do not fit.
+      JaxpartError: As in `measure` before it starts, or the features do not fit.
     """
     check_config(config)
     experiments.chosen(config)
@@ -168,12 +168,12 @@ def _plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> list[Plan
     plans = [plan for task in chosen.values() for plan in task.plans(encoder, config, progress)]
     for need in (need for plan in plans for need in plan.needs.values()):
         need.check()
-    unused = [key for key, usual in CRITTERS.items() if config.data[key] != usual]
-    read = [source.info.name for plan in plans for source in plan.sources]
-    if unused and "critters" not in read:
+    unused = [key for key, default in CRITTERS.items() if config.data[key] != default]
+    data_sets = [source.info.name for plan in plans for source in plan.sources]
+    if unused and "critters" not in data_sets:
         progress.say(
             f"{' and '.join(f'config.data.{key}' for key in unused)} changes nothing: only critters have "
-            f"it, and this run reads {', '.join(dict.fromkeys(read)) or 'no images'}"
+            f"it, and this run reads {', '.join(dict.fromkeys(data_sets)) or 'no images'}"
         )
     return plans
 
@@ -212,7 +212,7 @@ def measure_encoder(
     for row in carry_out(plans, config.features, workdir, progress):
         rows.append(row)
         workdir.row(row)
-    about = {
+    description = {
         "name": encoder.name,
         "trained": encoder.trained,
         "digest": encoder.digest,
@@ -220,17 +220,17 @@ def measure_encoder(
         "weights": weights,
     }
     if encoder.name == "mae":  # whose patches the published code permutes
-        about["patch_order"] = config.encoder.get("patch_order", "kept")
+        description["patch_order"] = config.encoder.get("patch_order", "kept")
     if encoder.precision != REFERENCE:
-        about["precision"] = encoder.precision
+        description["precision"] = encoder.precision
     rules = {
-        name: said
+        name: applied
         for name, task in experiments.chosen(config).items()
-        if (said := dict(task.rules(encoder, config)))
+        if (applied := dict(task.rules(encoder, config)))
     }
     results = {
         "version": VERSION,
-        "encoder": about,
+        "encoder": description,
         "tasks": list(config.tasks),
         "rules": rules,
         "rows": [row.fields() for row in rows],
@@ -252,9 +252,9 @@ def _weights(config: Any) -> str:
     Raises:
       JaxpartError: It declares a bundled or random encoder as released.
     """
-    word = config.encoder.get("released", False)  # older runs' configurations lack it
+    declared = config.encoder.get("released", False)  # older runs' configurations lack it
     if not config.encoder.checkpoint:
-        if word:
+        if declared:
             raise JaxpartError(
                 "config.encoder.released applies only to a converted checkpoint; name one in "
                 "config.encoder.checkpoint"
@@ -264,15 +264,15 @@ def _weights(config: Any) -> str:
         return "came with jaxpart" if config.encoder.small == "trained" else "random"
     document, _ = describe(config.encoder.checkpoint)
     digest = str((document.get("source") or {}).get("sha256") or "")
-    known = [first for first in CHECKSUMS.get(config.method, ()) if digest.startswith(first)]
+    known = [prefix for prefix in CHECKSUMS.get(config.method, ()) if digest.startswith(prefix)]
     if known:
         return f"released, SHA-256 {known[0]}…"
-    return "released, by your word" if word else "yours"
+    return "released, by your word" if declared else "yours"
 
 
 def results_text(results: Mapping[str, Any]) -> str:
     """The table of one encoder's results, a section per task, with the rules that were applied."""
     rows = read_rows(results, "results.json")
     sections = [experiments.find(name).section(rows) for name in results["tasks"]]
-    rules = [rules_line(name, said) for name, said in results["rules"].items()]
+    rules = [rules_line(name, applied) for name, applied in results["rules"].items()]
     return "\n".join([sections_text(encoder_name(results["encoder"]), sections), *rules])

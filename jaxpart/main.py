@@ -3,7 +3,7 @@
 Runs the tasks of a configuration with its encoder, or with each of the encoders of a study
 (configs/study.py), prints a table, and writes everything to the work directory; `python -m jaxpart.report
 WORKDIR` makes a page of it. Override any value on the command line, as in --config.data.num_images=200.
-With --dry-run it only says how many images it would encode, and what disk and time that takes.
+With --dry-run it only estimates the number of images to encode, the disk space and the time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main(config: Any, path: pathlib.Path) -> None:
 
 
 def dry_run(config: Any) -> None:
-    """Prints what `main` would take."""
+    """Prints an estimate of what `main` would encode, store and take."""
     from jaxpart.tasks.estimate import lines
 
     progress = Progress(shown=devices.is_main())
@@ -56,9 +56,9 @@ def dry_run(config: Any) -> None:
         estimates = list(expected_of_study(config, progress))
     else:
         estimates = expected(config, progress)
-    said = lines(estimates)
+    estimate_lines = lines(estimates)
     if devices.is_main():
-        print("\n".join(said))
+        print("\n".join(estimate_lines))
 
 
 def entry() -> int:

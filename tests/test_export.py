@@ -144,7 +144,7 @@ def test_wrong_input_is_told(rundir, tmp_path, capsys, monkeypatch):
     assert "--batch-size and --pixels must be" in told(rundir, out, "--batch-size", 0)
     assert "there is no view 'all'; choose from parts" in told(rundir, out, "--views", "all")
     assert "has no representation 'nothing'" in told(rundir, out, "--representations", "nothing")
-    assert "which all tokens of an image (tokens) are not" in told(
+    assert "cannot hold all tokens of an image (tokens)" in told(
         rundir, out, "--format", "parquet", "--representations", "tokens"
     )
     monkeypatch.setitem(sys.modules, "pyarrow", None)

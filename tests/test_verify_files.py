@@ -152,7 +152,7 @@ def top1(value, low=None, high=None):
 
 RESULTS = [patches(100), encoded(0.4931)]
 NOT_KNOWN = (
-    "no config.json beside it, so it is unknown whether it was run with the paper's settings"
+    "no config.json next to it, so it is unknown whether it was run with the paper's settings"
 )
 
 
@@ -282,7 +282,7 @@ def test_what_two_runs_do_not_share_is_told(compare, tmp_path):
     a, b = run("a"), run("b", precision="bfloat16")
     assert compare("results", a, a / "results.json")[1]["notes"] == []
     differ, options, pictures = compare("results", a, b)[1]["notes"]
-    assert "B of ibot in bfloat16" in differ
+    assert "B from ibot in bfloat16" in differ
     assert options == "retrieval: They differ in retrieval.exclude_self: False (A); True (B)."
     assert pictures.endswith("cub_parts/retrieval (all): A against B.")
 

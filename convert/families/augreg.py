@@ -58,7 +58,7 @@ FAMILY = Family(
             NAMES + "pre_logits pre_logits",
             ignored=(
                 Ignore("pre_logits.*", "layer before the classifier (2020)"),
-                Ignore("head.*", "classifier behind a layer that is left out (2020)"),
+                Ignore("head.*", "classifier on top of a dropped layer (2020)"),
             ),
         ),
         "timm": _exact(TIMM),

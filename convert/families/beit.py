@@ -46,8 +46,8 @@ TRANSFORMERS_NAMES = (
 
 INDEX = Ignore("*relative_position_index", "index into the bias table, follows from the grid")
 SECOND_HEAD = (
-    Ignore("cls_pt_layers.*", "BEiT v2's pretraining: blocks behind the encoder, of the cls token"),
-    Ignore("*pt_head.*", "BEiT v2's pretraining: classifier behind those blocks"),
+    Ignore("cls_pt_layers.*", "BEiT v2's pretraining: blocks after the encoder, for the cls token"),
+    Ignore("*pt_head.*", "BEiT v2's pretraining: classifier after those blocks"),
 )
 
 

@@ -38,4 +38,4 @@ FAMILY = Family(
     told=frozenset({"layer_scale", "qkv_bias"}),
     decoder=CAE,
 )
-"""Sin-cos positions as MoCo v3's."""
+"""Sin-cos positions like MoCo v3's."""

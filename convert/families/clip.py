@@ -1,4 +1,4 @@
-"""CLIP's image encoder (openai/CLIP, `clip/model.py`) and what was trained with the same code.
+"""CLIP's image encoder (openai/CLIP, `clip/model.py`) and models trained with the same code.
 
 OpenAI's own release is a TorchScript program: save its `state_dict()` first. MetaCLIP and DFN share its
 quick GELU; OpenCLIP's models use the exact one, which no array shows: see `openclip`.

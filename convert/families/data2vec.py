@@ -19,11 +19,11 @@ NAMES = (
 
 
 def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
-    """BEiT's. Pretraining predicts as many channels as the encoder has, not visual tokens."""
+    """As for BEiT. Pretraining predicts as many channels as the encoder has, not visual tokens."""
     head = arrays.get("lm_head")
     if head is not None and head.shape[0] != head.shape[-1]:
         raise JaxpartError(
-            f"lm_head.weight predicts {head.shape[0]} visual tokens, as BEiT's, not a representation"
+            f"lm_head.weight predicts {head.shape[0]} visual tokens, like BEiT's, not a representation"
         )
     return beit.adjust(arrays, fields, options)
 

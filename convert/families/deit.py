@@ -29,7 +29,7 @@ NAMES = Names("""
 
 
 def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
-    """The release has a classifier; DeiT III, with layer scale, has no position of cls."""
+    """The release has a classifier; DeiT III, with layer scale, has no position for cls."""
     if options.layout == "original":
         shape(arrays, "projector.heads.0.weight", 2)
         if "dist" in fields["prefix"]:

@@ -41,7 +41,7 @@ TRANSFORMERS_NAMES = (
 
 
 def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
-    """Registers came with another interpolation; timm added cls's position to cls beside them.
+    """With registers, positions are interpolated differently, and timm folds cls's position into cls.
 
     The giant's MLP is gated.
     """

@@ -85,7 +85,7 @@ def _rotary(arrays: Arrays, channels: int) -> RotaryRule:
 
 
 def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
-    """Rotary positions alone, so the image size is free; some sizes have gated MLPs."""
+    """Rotary positions only, so the image size is free; some sizes have gated MLPs."""
     channels = fields["width"] // fields["num_heads"]
     activation = "silu" if fields["gated_mlp"] else "gelu"
     return fields | {"rotary": _rotary(arrays, channels), "activation": activation}

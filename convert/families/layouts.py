@@ -51,7 +51,7 @@ GATED_NAMES = """
     blocks.{i}.mlp.fc1_g            blocks.{i}.mlp.fc1:gate
     blocks.{i}.mlp.fc1_x            blocks.{i}.mlp.fc1:value
 """
-"""Gate and value in two matrices, as timm keeps some of its gated MLPs."""
+"""Gate and value in two matrices, as timm stores some of its gated MLPs."""
 
 LAMBDA_NAMES = """
     encoder.layer.{i}.lambda_1      blocks.{i}.scale1
@@ -117,4 +117,4 @@ TRANSFORMERS = Layout(
         MASK_TOKEN,
     ),
 )
-"""So does transformers."""
+"""transformers also interpolates positions by its own rule for every family."""

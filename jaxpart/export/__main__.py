@@ -1,11 +1,11 @@
-"""`python -m jaxpart.export WORKDIR|ENCODER OUT`: features and labels as files for others.
+"""`python -m jaxpart.export WORKDIR|ENCODER OUT`: exports features and labels for other tools.
 
-Of a run (its work directory), the views that its tasks looked at, on its data sets; of a converted
-encoder, what --data and --views name. Features that are in the cache are not computed again.
+For a run (its work directory), exports the views that its tasks used, on its data sets; for a converted
+encoder, those that --data and --views name. Cached features are not computed again.
 
 `python -m jaxpart.export weights ENCODER OUT.safetensors --layout timm|transformers|original`: its weights.
 
-`python -m jaxpart.export views OUT --data NAME`: the items themselves, to make features of elsewhere.
+`python -m jaxpart.export views OUT --data NAME`: the items themselves, to compute features elsewhere.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _export_view(
         progress.say(
             f"{view.name}: {len(extracted.skipped)} skipped; the first: {extracted.skipped[0]}"
         )
-    about = {
+    metadata = {
         "format": _FORMAT,
         "jaxpart": importlib.metadata.version("jaxpart"),
         "encoder": encoder.name,
@@ -163,12 +163,12 @@ def _export_view(
         "classes": list(view.classes),
     }
     if view.view.permuted is not None:
-        about["patches"] = f"permuted by seed {view.view.permuted}"
+        metadata["patches"] = f"permuted by seed {view.view.permuted}"
     if "projection" in names and narrow.identity != encoder.identity:
         full, kept = (
             check_representations(e, ["projection"])["projection"] for e in (encoder, narrow)
         )
-        about["projection"] = (
+        metadata["projection"] = (
             f"{kept[0]} channels with the inner products, so the cosines, of the projector's {full[0]}"
         )
     path = path_of(args.out) / f"{view.name}.{args.format}"
@@ -176,7 +176,7 @@ def _export_view(
         arrays = {name: vectors.whole() for name, vectors in extracted.features.items()}
         ids = [view.view.ids[i] for i in extracted.kept]
         with progress.bar(f"{view.name}: writing", None):
-            write_features(path, arrays, view.labels[extracted.kept], ids, about)
+            write_features(path, arrays, view.labels[extracted.kept], ids, metadata)
     return path
 
 
@@ -195,7 +195,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--representations", nargs="+", metavar="NAME", help="embedding, block3/tokens…"
     )
-    parser.add_argument("--pixels", type=int, metavar="N", help="default: the encoder's own")
+    parser.add_argument(
+        "--pixels", type=int, metavar="N", help="default: the encoder's native size"
+    )
     parser.add_argument("--cache", help="off, ram or disk, instead of the configuration's")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N")
     parser.add_argument(

@@ -34,7 +34,7 @@ def check_format(kind: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         for name, shape in shapes.items():
             if len(shape) != 1:
                 raise JaxpartError(
-                    f"parquet has a row for each item, which all tokens of an image ({name}) are not; "
+                    f"parquet has one row per item and cannot hold all tokens of an image ({name}); "
                     f"choose safetensors or npz"
                 )
 
@@ -48,10 +48,10 @@ def write_features(
 ) -> None:
     """Writes a file in the format of its suffix.
 
-    - safetensors: tensors by name; `ids` and `about` as JSON text in the metadata, each key its own;
+    - safetensors: tensors by name; `ids` and `about` as JSON text in the metadata, one entry per key;
     - npz: arrays by name, `ids` as text, and `metadata`, one JSON text;
     - parquet: a row for each item with `id`, `label`, and each feature as a list of fixed size; `about`
-      as JSON text in the schema's metadata, each key its own.
+      as JSON text in the schema's metadata, one entry per key.
 
     Args:
       path: The file.

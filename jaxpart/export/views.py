@@ -1,12 +1,12 @@
-"""`python -m jaxpart.export views OUT --data NAME`: the items whose features you make elsewhere.
+"""`python -m jaxpart.export views OUT --data NAME`: exports the items, to compute features elsewhere.
 
-OUT/items.jsonl has a line of JSON for each part patch or image that the tasks look at: its "id", the
-"image" that it is of and its "box" there (left, top, right, bottom; null for a whole image), its "class",
-and "data", "split" and "view". With --pictures they lie beside it, cut and resized as tasks read them: png
-makes OUT/pictures/000000.png …, which "file" names; array_record makes OUT/pictures.array_record, PNG
+OUT/items.jsonl has a line of JSON for each part patch or image that the tasks use: its "id", its "image"
+and its "box" there (left, top, right, bottom; null for a whole image), its "class", and "data", "split" and
+"view". With --pictures the items are also written as images, cropped and resized as tasks read them: png
+writes OUT/pictures/000000.png …, named in "file"; array_record writes OUT/pictures.array_record, with PNG
 records in the order of the lines.
 
-What you make of them goes into one file by their ids, which --config.encoder.features=FILE measures.
+Put the features into one file by these ids; --config.encoder.features=FILE measures it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _PICTURES = ("png", "array_record")
 
 def _lines(views: Sequence[LabelledView]) -> Iterator[tuple[LabelledView, int, dict[str, Any]]]:
     """Yields each item's view, its number in the view, and its line; an item in two views appears once."""
-    written: set[str] = set()
+    seen: set[str] = set()
     for view in views:
         for number, name in enumerate(view.view.ids):
             item = item_id(view.view, name)
-            if item in written:
+            if item in seen:
                 continue
-            written.add(item)
+            seen.add(item)
             image, box = name, None
             if view.view.kind.startswith("patch"):
                 image, _, corners = name.rpartition(" [")
@@ -123,11 +123,13 @@ def _records(path: pathlib.Path, records: Iterator[bytes]) -> None:
 def main(arguments: list[str]) -> int:
     """Runs `python -m jaxpart.export views`; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m jaxpart.export views", description=__doc__)
-    parser.add_argument("out", metavar="OUT", help="folder to be made")
+    parser.add_argument("out", metavar="OUT", help="folder to create")
     parser.add_argument("--data", nargs="+", metavar="NAME", default=["critters"])
     parser.add_argument("--root", metavar="FOLDER", help="folder that holds the data sets")
     parser.add_argument("--views", nargs="+", metavar="VIEW", default=_VIEWS, help=", ".join(VIEWS))
-    parser.add_argument("--pictures", choices=_PICTURES, help="write the pictures too")
-    parser.add_argument("--pixels", type=int, default=224, metavar="N", help="their side (224)")
+    parser.add_argument("--pictures", choices=_PICTURES, help="also write the images")
+    parser.add_argument(
+        "--pixels", type=int, default=224, metavar="N", help="their side in pixels (default: 224)"
+    )
     export_views(parser.parse_args(arguments))
     return 0

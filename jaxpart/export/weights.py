@@ -40,13 +40,13 @@ def export_weights(
         raise JaxpartError(
             f"{out} is not a safetensors file; use a name that ends with .safetensors"
         )
-    about = read_about(encoder)
+    metadata = read_about(encoder)
     loaded = load_encoder(encoder)
     # imported only here: `convert` knows PyTorch's names
     families = importlib.import_module("convert.families")
-    writing = importlib.import_module("convert.state_dict")
-    name = family or about.get("source", {}).get("family") or loaded.name
-    written = writing.state_dict(
+    state_dicts = importlib.import_module("convert.state_dict")
+    name = family or metadata.get("source", {}).get("family") or loaded.name
+    written = state_dicts.state_dict(
         families.find_family(name), layout, loaded.config, arrays_of(loaded.vit)
     )
     write_safetensors(out, written.arrays, {"format": "pt"})
@@ -57,7 +57,7 @@ def export_weights(
 def _settings(config: ViTConfig) -> str:
     height, width = config.image_size
     return (
-        f"make the model with: {config.num_heads} heads, patches of {config.patch_size}, "
+        f"create the model with: {config.num_heads} heads, patches of {config.patch_size}, "
         f"{height} × {width} pixels, eps {config.norm_epsilon:g}, {config.activation}"
         + (", SwiGLU" if config.gated_mlp else "")
         + (f", rotary positions ({config.rotary})" if config.rotary != "none" else "")
@@ -68,11 +68,11 @@ def main(arguments: list[str]) -> int:
     """Runs the command line; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m jaxpart.export weights", description=__doc__)
     parser.add_argument("encoder", metavar="ENCODER", help="a converted encoder")
-    parser.add_argument("out", metavar="OUT", help="the .safetensors file to be written")
+    parser.add_argument("out", metavar="OUT", help="the .safetensors file to write")
     parser.add_argument(
         "--layout", required=True, choices=("timm", "transformers", "original"), help="whose names"
     )
-    parser.add_argument("--family", help="if not the one that it was converted as")
+    parser.add_argument("--family", help="default: the one it was converted as")
     args = parser.parse_args(arguments)
     for line in export_weights(args.encoder, args.out, args.layout, args.family):
         print(line)

@@ -1,1 +1,1 @@
-"""Reports on finished runs: tables beside the paper's numbers, pictures, and the explorer."""
+"""Reports on finished runs: tables next to the paper's numbers, pictures, and the explorer."""

@@ -20,7 +20,7 @@ from jaxpart.runs.progress import Progress
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jaxpart.report",
-        description="Finished runs as a page: the paper's tables, pictures, and the explorer.",
+        description="Builds a page of finished runs: the paper's tables, pictures, and the explorer.",
     )
     parser.add_argument("workdirs", nargs="*", metavar="WORKDIR", help="folder of a finished run")
     parser.add_argument("--out", default="report", metavar="FOLDER", help="default: report")
@@ -96,8 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
     if args.pictures:
         return _pictures(args)
     if args.slide:
-        sharp = Limits(args.patches, 0, args.quick, picture=720, thumbnail=140)
-        make_slide(args.workdirs, path_of(args.slide), sharp, Progress())
+        slide_limits = Limits(args.patches, 0, args.quick, picture=720, thumbnail=140)
+        make_slide(args.workdirs, path_of(args.slide), slide_limits, Progress())
         print(f"slide: {args.slide}")
         return 0
     limits = None if args.tables_only else Limits(args.patches, args.images, args.quick)

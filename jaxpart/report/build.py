@@ -1,4 +1,4 @@
-"""Makes a whole report: reads runs, fills tables, draws figures, and writes them all to one folder."""
+"""Builds a report: reads runs, fills tables, draws figures, and writes them all to one folder."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def make_report(
     claims = claims_of(folders)
     with report_folder(out) as folder:
         rows = [*runs, *averaged(runs)]
-        first, tables = summaries(rows), [*paper_tables(rows), *other_tables(rows)]
+        summary_tables, tables = summaries(rows), [*paper_tables(rows), *other_tables(rows)]
         (folder / "tables").mkdir()
-        for table in (*first, *tables):
+        for table in (*summary_tables, *tables):
             for suffix, text in (
                 ("md", formats.markdown(table)),
                 ("tex", formats.latex(table)),
@@ -66,10 +66,10 @@ def make_report(
         encoded: list[EncodedImages] = []
         if limits is not None:
             opened_runs = [OpenedRun(run) for run in runs]
-            works, skipped = _split(prepared(opened_runs, limits, progress))
+            prepared_sets, skipped = _split(prepared(opened_runs, limits, progress))
             if not limits.quick:
                 progress.say(f"to encode: {SHOWN} whole images, by each encoder")
-            sets, missing = _split(patch_sets(works, progress, quick=limits.quick))
+            sets, missing = _split(patch_sets(prepared_sets, progress, quick=limits.quick))
             skipped += missing
             if limits.quick:
                 skipped.append("attention, PCA of tokens, two images matched: left out by --quick")
@@ -90,11 +90,18 @@ def make_report(
             (folder / "explorer.html").write_text(text, encoding="utf-8", errors="replace")
         charts, missing = _split(run_figures(runs))
         skipped += missing
-        shown = save_pictures([*pictures, *charts], folder, progress)
+        saved = save_pictures([*pictures, *charts], folder, progress)
         for line in skipped:
             progress.say(line)
         text = page(
-            runs, first, tables, claims, shown, skipped, explorer=bool(sets), match=bool(encoded)
+            runs,
+            summary_tables,
+            tables,
+            claims,
+            saved,
+            skipped,
+            explorer=bool(sets),
+            match=bool(encoded),
         )
         (folder / "index.html").write_text(text, encoding="utf-8", errors="replace")
         mark(folder, {"workdirs": [str(run.path) for run in runs], "skipped": skipped})
@@ -143,7 +150,13 @@ def _part_patches(run: Run, data: str, limits: Limits, progress: Progress) -> Pa
     return sets[0]
 
 
-def _split(found: Iterable[_T | str]) -> tuple[list[_T], list[str]]:
-    """What could be made, and why the rest could not."""
-    both = list(found)
-    return [x for x in both if not isinstance(x, str)], [x for x in both if isinstance(x, str)]
+def _split(items: Iterable[_T | str]) -> tuple[list[_T], list[str]]:
+    """The results, and the reasons why others could not be made."""
+    results: list[_T] = []
+    reasons: list[str] = []
+    for item in items:
+        if isinstance(item, str):
+            reasons.append(item)
+        else:
+            results.append(item)
+    return results, reasons

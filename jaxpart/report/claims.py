@@ -20,8 +20,8 @@ def claims_of(folders: Sequence[str | pathlib.Path]) -> list[tuple[str, list[Jud
     Raises:
       JaxpartError: The results of a study are damaged.
     """
-    found = []
+    verdicts = []
     for folder in map(path_of, folders):
         if "entries" in parse_json((folder / "results.json").read_bytes()):
-            found.append((str(folder), judge(read_study(folder).entries, CLAIMS)))
-    return found
+            verdicts.append((str(folder), judge(read_study(folder).entries, CLAIMS)))
+    return verdicts

@@ -85,7 +85,7 @@ def encode_images(
 def encode_runs(
     opened_runs: Sequence[OpenedRun], progress: Progress
 ) -> tuple[list[EncodedImages], list[str]]:
-    """Encodes images of each run's first data set; also returns lines that say what is missing."""
+    """Encodes images of each run's first data set; also returns messages about what is missing."""
     encoded, missing = [], []
     with progress.bar("whole images", len(opened_runs)) as advance:
         for opened in opened_runs:

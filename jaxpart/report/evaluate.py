@@ -39,7 +39,7 @@ _BATCH = 64
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """How much of a run's data is shown; the sample is drawn by the run's data seed.
+    """How much of a run's data to show; the sample is drawn by the run's data seed.
 
     Attributes:
       patches: Part patches per data set; 0: all.
@@ -109,7 +109,7 @@ class OpenedRun:
 
     def pairs(self, view: View, parts: Sequence[str] | None, progress: Progress) -> Iterator[Pair]:
         """The nearest neighbours among the items of a view, for each of its representations."""
-        found = features.extract(
+        extracted = features.extract(
             self.retriever,
             view,
             self.representations,
@@ -117,17 +117,17 @@ class OpenedRun:
             progress,
             batch_size=_BATCH,
         )
-        for name, vectors in found.features.items():
-            count = len(found.kept)
+        for name, vectors in extracted.features.items():
+            count = len(extracted.kept)
             with progress.bar(f"{self.run.label}: nearest by {name}", count) as advance:
                 index, similarity = nearest_patches(vectors, NEIGHBOURS, advance)
             ap, mean = None, None
             if parts is not None:
-                own = "retrieval" in self.config and self.config.retrieval.exclude_self
+                exclude_self = "retrieval" in self.config and self.config.retrieval.exclude_self
                 try:
                     with progress.bar(f"{self.run.label}: AP by {name}", count) as advance:
                         result = average_precision(
-                            vectors, parts, exclude_self=own, advance=advance
+                            vectors, parts, exclude_self=exclude_self, advance=advance
                         )
                     ap, mean = result.per_query, result.ap
                 except JaxpartError:  # with exclude_self, if no part has two patches
@@ -173,14 +173,14 @@ def prepared(
         name = json.loads(key)[0]
         several = sum(json.loads(other)[0] == name for other in groups) > 1
         title = f"{name} of {', '.join(m.run.label for m in members)}" if several else name
-        for kind, make, wanted in (
+        for kind, build, wanted in (
             ("part patches", _parts, part_split(name, members[0].config.data)),
             ("windows", _windows, limits.images),
         ):
             if not wanted:
                 continue
             try:
-                yield make(f"{title}, {kind}", name, members, limits, progress)
+                yield build(f"{title}, {kind}", name, members, limits, progress)
             except JaxpartError as error:
                 yield f"{title}, {kind}: skipped, {error}"
 
@@ -191,21 +191,21 @@ def _parts(
     data = members[0].config.data
     with progress.bar(f"{title}: opening, finding part patches", None):
         source, selection = retrieval_set(name, data)
-        everything = part_patches(source, selection)
-    patches = _drawn(everything, limits.patches, data.seed)
+        all_patches = part_patches(source, selection)
+    patches = _drawn(all_patches, limits.patches, data.seed)
     if not patches:
         raise JaxpartError(f"{name} has no part patches")
     _check_memory(patches, limits)
-    small = patch_view(source, patches, size=limits.thumbnail, on_error="skip")
+    thumbnail_view = patch_view(source, patches, size=limits.thumbnail, on_error="skip")
     thumbnails: list[Pixels] = []
-    good: list[Patch] = []
+    readable: list[Patch] = []
     with progress.bar(f"{title}: pictures", len(patches)) as advance:
-        for patch, pixels in zip(patches, small.read(range(len(patches))), strict=True):
+        for patch, pixels in zip(patches, thumbnail_view.read(range(len(patches))), strict=True):
             advance(1)
             if not isinstance(pixels, JaxpartError):  # otherwise the run has reported it
                 thumbnails.append(pixels)
-                good.append(patch)
-    patches = good
+                readable.append(patch)
+    patches = readable
     if not patches:
         raise JaxpartError(f"no image of {name} can be read")
     numbers = sorted({patch.index for patch in patches})
@@ -228,7 +228,7 @@ def _parts(
     shown = PatchSet(
         name=title,
         kind="parts",
-        available=len(everything),
+        available=len(all_patches),
         images=[source.annotation(number).id for number in numbers],
         pictures=pictures,
         image=np.array([order[patch.index] for patch in patches], np.int32),
@@ -242,7 +242,7 @@ def _parts(
 
 
 def _check_memory(patches: Sequence[Patch], limits: Limits) -> None:
-    """Raises `JaxpartError` if the pictures of patches and of their images do not fit into memory."""
+    """Raises `JaxpartError` if the pictures of patches and of their images do not fit in memory."""
     images = len({patch.index for patch in patches})
     needed = 3 * limits.thumbnail**2 * len(patches) + 4 * limits.picture**2 * images
     if needed > (memory := memory_limit()):
@@ -275,8 +275,8 @@ def _windows(
 ) -> Work:
     source = picture_source(name, members[0].config.data)
     numbers = drawn_images(source, limits.images, members[0].config.data.seed)
-    each = PER_SIDE**2
-    slot = np.arange(each)
+    per_image = PER_SIDE**2
+    slot = np.arange(per_image)
     corner = np.stack([slot % PER_SIDE, slot // PER_SIDE], axis=1) / (2 * ENLARGED)
     box = np.concatenate([corner, corner + 1 / ENLARGED], axis=1)
     views = [window_view(source, numbers, size=opened.encoder.image_size[0]) for opened in members]
@@ -284,21 +284,21 @@ def _windows(
     pictures = []
     with progress.bar(f"{title}: images", len(numbers)) as advance:
         for number in numbers:
-            whole = window_picture(source, number, size)
+            picture = window_picture(source, number, size)
             pictures.append(
-                whole.resize((limits.picture, limits.picture), Image.Resampling.BICUBIC)
+                picture.resize((limits.picture, limits.picture), Image.Resampling.BICUBIC)
             )
             advance(1)
     shown = PatchSet(
         name=title,
         kind="windows",
-        available=len(source) * each,
+        available=len(source) * per_image,
         images=[source.annotation(number).id for number in numbers],
         pictures=pictures,
-        image=np.repeat(np.arange(len(numbers), dtype=np.int32), each),
+        image=np.repeat(np.arange(len(numbers), dtype=np.int32), per_image),
         box=np.tile(box, (len(numbers), 1)),
         parts=(),
-        part=np.full(len(numbers) * each, -1, np.int32),
+        part=np.full(len(numbers) * per_image, -1, np.int32),
         thumbnails=None,
         pairs=(),
     )
@@ -306,6 +306,6 @@ def _windows(
 
 
 def picture_source(name: str, data: Any) -> Source:
-    """The split that pictures are drawn from: the one it retrieves in, or its last."""
+    """The split to take pictures from: the one for retrieval, or else the last."""
     key, entry = find_set(name)
     return open_set(key, entry.retrieval or entry.splits[-1], data)

@@ -47,9 +47,9 @@ def save_pictures(
 ) -> list[tuple[Picture, tuple[int, int]]]:
     """Writes all figures; returns each with its width and height in CSS pixels."""
     (folder / "figures").mkdir()
-    shown = []
+    saved = []
     with progress.bar("drawing", len(pictures)) as advance:
         for picture in pictures:
-            shown.append((picture, picture.save(folder / "figures")))
+            saved.append((picture, picture.save(folder / "figures")))
             advance(1)
-    return shown
+    return saved

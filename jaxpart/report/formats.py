@@ -71,14 +71,14 @@ def _md(text: str) -> str:
 
 def latex(table: Table) -> str:
     """A table for a paper; needs the LaTeX package booktabs."""
-    each = 3 if table.compared else 1
+    columns_each = 3 if table.compared else 1
     lines = [
         "% \\usepackage{booktabs}; percent; small: 95 % intervals; plus-minus: deviation over seeds",
         "\\begin{table}",
         "\\centering",
         f"\\caption{{{_tex(table.title)}.{''.join(' ' + _tex(note) for note in table.notes)}}}",
         f"\\label{{tab:{table.name}}}",
-        f"\\begin{{tabular}}{{l{'r' * each * len(table.columns)}}}",
+        f"\\begin{{tabular}}{{l{'r' * columns_each * len(table.columns)}}}",
         "\\toprule",
     ]
     if table.compared:

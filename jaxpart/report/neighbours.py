@@ -46,9 +46,10 @@ def nearest_patches(
     for begin in range(0, total, queries):
         advance(min(queries, total - begin))
         start = min(begin, total - queries)  # the last block overlaps, so that all have one shape
-        found = jax.device_get(search(rows[start : start + queries]))
-        own = found[1] == np.arange(start, start + queries)[:, None]
-        own[~own.any(axis=1), -1] = True  # equally similar ones come before it: drop the last
-        index[start : start + queries] = found[1][~own].reshape(queries, count)
-        similarity[start : start + queries] = found[0][~own].reshape(queries, count)
+        matches = jax.device_get(search(rows[start : start + queries]))
+        is_self = matches[1] == np.arange(start, start + queries)[:, None]
+        # If equally similar patches come before it, drop the last.
+        is_self[~is_self.any(axis=1), -1] = True
+        index[start : start + queries] = matches[1][~is_self].reshape(queries, count)
+        similarity[start : start + queries] = matches[0][~is_self].reshape(queries, count)
     return index, similarity

@@ -31,7 +31,7 @@ def page(
     explorer: bool,
     match: bool,
 ) -> str:
-    """The text of index.html. Names are escaped, and the page may load only the pictures beside it.
+    """The text of index.html. Names are escaped, and the page may load only the pictures next to it.
 
     Args:
       runs: The runs of the report.
@@ -39,7 +39,7 @@ def page(
       tables: All other tables in order; those without a measurement are collapsed.
       claims: Each study's folder and its verdicts on the paper's claims.
       pictures: The pictures in order, each with its width and height in CSS pixels.
-      skipped: Lines that say what is missing.
+      skipped: Messages about what is missing.
       explorer: Whether to link to explorer.html.
       match: Whether to link to match.html.
     """

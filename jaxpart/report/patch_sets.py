@@ -79,9 +79,9 @@ class PatchSet:
         first two."""
         index = {(pair.encoder, pair.representation): i for i, pair in enumerate(self.pairs)}
         for encoder, _ in index:
-            both = [index.get((encoder, name)) for name in ("embedding", "projection")]
-            if None not in both:
-                return [number for number in both if number is not None]
+            numbers = [index.get((encoder, name)) for name in ("embedding", "projection")]
+            if None not in numbers:
+                return [number for number in numbers if number is not None]
         return list(range(len(self.pairs)))[:2]
 
     def thumbnail(self, patch: int, side: int) -> Image.Image:

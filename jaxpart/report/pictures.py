@@ -32,7 +32,7 @@ def make_pictures(
       images: A folder of images, or of folders of images; phone pictures are turned upright.
       encoder: See `named`.
       out: The folder to write; an earlier report there is replaced.
-      most: How many images are shown, the first by name.
+      most: Maximum number of images to show, the first by name.
       progress: Shows the progress, and what was skipped.
 
     Raises:
@@ -72,8 +72,8 @@ def named(encoder: str) -> tuple[FrozenEncoder, str, str]:
     """The encoder that a command line names, with its label and its caveat.
 
     Args:
-      encoder: A folder written by `convert`; a method of the paper, "ibot", for the small encoder that
-        comes with jaxpart; or a callable, "timm:resnet50", as in `--config.encoder.callable`.
+      encoder: A folder written by `convert`; a method of the paper, "ibot", for the small encoder
+        bundled with jaxpart; or a callable, "timm:resnet50", as in `--config.encoder.callable`.
 
     Raises:
       JaxpartError: There is no such encoder, or it cannot be read.

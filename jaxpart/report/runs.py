@@ -69,17 +69,17 @@ class Run:
 
     def curves(self) -> dict[Key, Float[np.ndarray, " epoch"]]:
         """Test accuracy after every epoch for each trained head: mean over seeds, at the best rate."""
-        found = {}
+        curves = {}
         for file in sorted(self.path.glob("*classification_*.npz")):
             for key, array in read_items(file, "copy it again")[1].items():
                 if key.metric == "accuracy_by_epoch":
                     by_rate = array.mean(axis=0)  # [seed, rate, epoch]
-                    found[key] = by_rate[by_rate.max(axis=1).argmax()]
-        return found
+                    curves[key] = by_rate[by_rate.max(axis=1).argmax()]
+        return curves
 
 
 def read_runs(folders: Sequence[str | pathlib.Path]) -> list[Run]:
-    """Reads work directories; a study's (configs/study.py) stands for those of its encoders.
+    """Reads work directories; a study's (configs/study.py) is expanded to those of its encoders.
 
     Raises:
       JaxpartError: A folder is not that of a finished run, or is given twice.

@@ -14,7 +14,7 @@ from jaxpart.errors import shown
 from jaxpart.report.runs import Run
 from jaxpart.runs.rows import Row, by_key
 
-_NOT_OF_THE_MEASUREMENT = ("seed", "report", "tensorboard")
+_WITHOUT_EFFECT = ("seed", "report", "tensorboard")
 
 
 def averaged(runs: Sequence[Run]) -> list[Run]:
@@ -25,7 +25,7 @@ def averaged(runs: Sequence[Run]) -> list[Run]:
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(_alike(run), []).append(run)
+        groups.setdefault(_group_key(run), []).append(run)
     means = []
     for members in groups.values():
         seeds = {run.config.get("seed") for run in members}
@@ -38,18 +38,18 @@ def averaged(runs: Sequence[Run]) -> list[Run]:
     return means
 
 
-def _alike(run: Run) -> str:
+def _group_key(run: Run) -> str:
     config: dict[str, Any] = {
-        key: value for key, value in run.config.items() if key not in _NOT_OF_THE_MEASUREMENT
+        key: value for key, value in run.config.items() if key not in _WITHOUT_EFFECT
     }
     encoder = dict(config.get("encoder") or {})
     encoder.pop("checkpoint", None)
-    about: Mapping[str, Any] = {k: v for k, v in run.encoder.items() if k != "digest"}
-    return json.dumps([about, config | {"encoder": encoder}], sort_keys=True, default=str)
+    description: Mapping[str, Any] = {k: v for k, v in run.encoder.items() if k != "digest"}
+    return json.dumps([description, config | {"encoder": encoder}], sort_keys=True, default=str)
 
 
 def _means(runs: Sequence[Run]) -> list[Row]:
-    reach = stats.t.ppf(0.975, len(runs) - 1) / np.sqrt(len(runs))
+    factor = stats.t.ppf(0.975, len(runs) - 1) / np.sqrt(len(runs))
     others = [by_key(run.rows) for run in runs[1:]]
     means = []
     for row in runs[0].rows:
@@ -59,7 +59,7 @@ def _means(runs: Sequence[Run]) -> list[Row]:
         mean = float(values.mean())
         low = high = None
         if values.min() >= 0 and values.max() <= 1:  # otherwise a count, without an interval
-            half = float(reach * values.std(ddof=1))
+            half = float(factor * values.std(ddof=1))
             low, high = max(0.0, mean - half), min(1.0, mean + half)
         means.append(dataclasses.replace(row, value=mean, low=low, high=high, sd=None))
     return means

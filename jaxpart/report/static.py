@@ -1,4 +1,4 @@
-"""Web pages in one file that need no server: script, style and data are inside, nothing else may load."""
+"""Self-contained web pages: script, style and data are in one file, and nothing else may load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 
 def static_page(package: str, scripts: Sequence[str], title: str, data: Any, **values: Any) -> str:
-    """Makes a page from a package's page.html and style.css.
+    """Builds a page from a package's page.html and style.css.
 
     The data is not trusted: it is embedded as JSON, and the content security policy allows only this
     page's script and style, and no connection.

@@ -74,7 +74,7 @@ def _beaten(runs: Sequence[Run], columns: Mapping[str, Key]) -> list[str]:
             if best and row and row.value <= best[1]:
                 groups.setdefault(best, []).append(run.label)
         for (label, value), beaten in groups.items():
-            many = len(beaten) == len(measured) > 1
-            subject = "no encoder is" if many else f"{', '.join(beaten)} not"
+            all_beaten = len(beaten) == len(measured) > 1
+            subject = "no encoder is" if all_beaten else f"{', '.join(beaten)} not"
             notes.append(f"{heading}: {subject} above {label} ({100 * value:.1f}).")
     return notes

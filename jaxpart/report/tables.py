@@ -88,7 +88,7 @@ class Table:
 
     @property
     def shown(self) -> list[tuple[int, list[str]]]:
-        """The columns to show on a page: each one's number, and which of "ours", "paper" and
+        """The columns to show on a page: each column's number, and which of "ours", "paper" and
         "difference" have values in it. A measured table leaves out columns without a result."""
         columns = []
         for number in range(len(self.columns)):
@@ -119,7 +119,7 @@ class Table:
 ABREAST = 8
 """Columns that fit side by side."""
 _LONGEST = 60
-"""Characters of a data set's name in a file name."""
+"""Maximum length of a data set's name in a file name."""
 
 
 class _Other(NamedTuple):
@@ -172,14 +172,14 @@ def paper_tables(runs: Sequence[Run]) -> list[Table]:
 def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
     rows = []
     for method in paper.METHODS.values():
-        own = [run for run in runs if run.method == method and not run.caveat]
-        own = [run for run in own if _has(run, layout)] or own[:1]
-        own = [run for run in own if not _data_differs(run, layout)]
+        matching = [run for run in runs if run.method == method and not run.caveat]
+        matching = [run for run in matching if _has(run, layout)] or matching[:1]
+        matching = [run for run in matching if not _data_differs(run, layout)]
         caveat = remark(method, layout.task)
-        if not own:
+        if not matching:
             cells = [Cell(paper=_paper(column, method)) for column in layout.columns]
             rows.append(Line(method, caveat, cells))
-        for run in own:
+        for run in matching:
             cells = [cell_of(_find(run, c), _paper(c, method)) for c in layout.columns]
             rows.append(Line(run.label, joined(caveat, run.arithmetic), cells))
     for run in runs:

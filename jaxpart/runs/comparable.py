@@ -1,4 +1,4 @@
-"""Whether a result is comparable with the paper's: same weights, same size of the data."""
+"""Whether a result is comparable with the paper's: same weights, same amount of data."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class _Count:
     what: str = "images"
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         exact = self.low == self.high
         return f"{'' if exact else 'some '}{_thousands(self.high)} {self.what}"
 
 
-def _exactly(key: str, number: int, what: str = "images") -> _Count:
+def _exact(key: str, number: int, what: str = "images") -> _Count:
     return _Count(key, number, number, what)
 
 
 def _splits(train: int, test: int, share: float = 1) -> list[_Count]:
-    """Counts of a training and a test split, of which `share` is enough."""
+    """Counts of a training and a test split, a fraction `share` of which is enough."""
     return [
         _Count("train_images", round(share * train), train, "training images"),
         _Count("test_images", round(share * test), test, "test images"),
@@ -49,14 +49,14 @@ def _splits(train: int, test: int, share: float = 1) -> list[_Count]:
 
 _CLASSES = {"ade20k": 150, "ade20k_part": 209, "pascal_part": 193, "lip": 19}
 _COUNTS: Mapping[tuple[str, str], Sequence[_Count]] = {
-    ("cub_parts", "retrieval"): [_exactly("images", 11_788)],
+    ("cub_parts", "retrieval"): [_exact("images", 11_788)],
     ("cub_parts", "classification"): _splits(5_994, 5_794),
     # Images with annotated persons, which readers count slightly differently.
     ("coco_person_parts", "retrieval"): [_Count("images", 63_500, 64_115, "images with persons")],
     ("coco_person_parts", "classification"): _splits(64_115, 2_693, share=0.99),
     ("imagenet", "object_classification"): [
-        _exactly("train", 1_281_167, "training images"),
-        _exactly("test", 50_000, "test images"),
+        _exact("train", 1_281_167, "training images"),
+        _exact("test", 50_000, "test images"),
     ],
     ("ade20k", "segmentation"): _splits(20_210, 2_000),
     # The size of the paper's copies of these two is unknown, so half of the images is enough.
@@ -79,22 +79,22 @@ def encoder_differs(encoder: Mapping[str, Any]) -> list[str]:
     Returns:
       The differences; empty if its results are comparable with the paper's.
     """
-    said = [] if encoder.get("trained") else ["UNTRAINED, random weights"]
+    differences = [] if encoder.get("trained") else ["UNTRAINED, random weights"]
     if encoder.get("name") not in METHODS:
-        return [*said, "not one of the paper's methods"]
+        return [*differences, "not one of the paper's methods"]
     size = {key: encoder.get(key) for key in _SIZE}
     known = {key: value for key, value in size.items() if value is not None}
     if known != {key: _SIZE[key] for key in known}:
         small = (size["width"] or 0) < _SIZE["width"] or (size["depth"] or 0) < _SIZE["depth"]
         shape = f"{size['depth']} blocks of width {size['width']}"
         if small:
-            return [*said, f"miniature, {shape}"]
-        return [*said, f"another size, {shape}, patch {size['patch_size']}"]
+            return [*differences, f"miniature, {shape}"]
+        return [*differences, f"another size, {shape}, patch {size['patch_size']}"]
     if len(known) < len(size):
-        return [*said, "size not recorded"]
+        return [*differences, "size not recorded"]
     if not str(encoder.get("weights", "")).startswith(_RELEASED):
-        said.append("your weights")
-    return said
+        differences.append("your weights")
+    return differences
 
 
 def data_differs(rows: Sequence[Row], key: Key) -> str:
@@ -106,27 +106,27 @@ def data_differs(rows: Sequence[Row], key: Key) -> str:
     """
     data, task = key.data, key.task
 
-    def counted(metric: str) -> float | None:
+    def value_of(metric: str) -> float | None:
         row = find_row(rows, data, task, metric)
         return None if row is None else row.value
 
-    said = []
+    differences = []
     for count in _COUNTS.get((data, task), ()):
-        ours = counted(count.key)
+        ours = value_of(count.key)
         if ours is None:
-            said.append(f"not recorded how many of {count.said}")
+            differences.append(f"unknown how many of {count.description}")
         elif not count.low <= ours <= count.high:
-            said.append(f"{_thousands(ours)} of {count.said}")
-    patches = counted("patches")
-    if said and patches is not None and (data, task) in _PATCHES:
-        said.insert(0, f"{_thousands(patches)} of {_PATCHES[data, task]}")
-    classes, theirs = counted("classes"), _CLASSES.get(data)
+            differences.append(f"{_thousands(ours)} of {count.description}")
+    patches = value_of("patches")
+    if differences and patches is not None and (data, task) in _PATCHES:
+        differences.insert(0, f"{_thousands(patches)} of {_PATCHES[data, task]}")
+    classes, theirs = value_of("classes"), _CLASSES.get(data)
     if task == "segmentation" and theirs and classes is not None and classes != theirs:
-        said.append(f"{classes:.0f} classes, not {theirs}")
-    skipped = counted("skipped")
+        differences.append(f"{classes:.0f} classes, not {theirs}")
+    skipped = value_of("skipped")
     if skipped:
-        said.append(f"{_thousands(skipped)} skipped")
-    return ", ".join(said)
+        differences.append(f"{_thousands(skipped)} skipped")
+    return ", ".join(differences)
 
 
 def remark(method: str, task: str) -> str:

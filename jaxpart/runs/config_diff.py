@@ -26,7 +26,7 @@ _OPTIONS = {
         "settings",
     ),
 }
-"""The options that affect a result, by task; others affect only how it is computed, or other results."""
+"""The options that affect a result, by task; others affect only its computation, or other results."""
 
 _IGNORED = ("representations",)
 
@@ -67,8 +67,8 @@ def differences(config: Mapping[str, Any], task: str) -> list[str]:
         changes.append(f"encoder.precision = {precision} (paper: float32)")
     if method == "mae" and task in ("retrieval", "classification"):
         order = (config.get("encoder") or {}).get("patch_order", "kept")
-        how = "drawn again in every pass" + (", not once per image" if order != "kept" else "")
-        changes.append(f"encoder.patch_order = {order} (paper: permuted, {how})")
+        rule = "drawn again in every pass" + (", not once per image" if order != "kept" else "")
+        changes.append(f"encoder.patch_order = {order} (paper: permuted, {rule})")
     precision = (config.get("features") or {}).get("precision", "float32")
     if precision != "float32" and task != "segmentation":
         changes.append(f"features.precision = {precision} (paper: float32)")

@@ -9,7 +9,7 @@ from typing import Any
 from jaxpart.runs.config_rules import Rule, fields_of
 
 _HEAD = {
-    "attentive.initial": "initial query and kernels: normal, truncated at two sd, or as CAE's",
+    "attentive.initial": "initial query and kernels: normal, truncated at two sd, or as in CAE",
     "attentive.num_heads": "attention heads of the probe",
     "batch_norm": "a BatchNorm without scale before the linear layer, as in MAE's and CAE's recipes",
     "batch_size": "items per step",
@@ -46,7 +46,7 @@ MEANINGS: Mapping[str, str] = {
     "seed": "seed of heads, shuffling, subsets and random weights",
     "seeds": "number of seeds (seed, seed + 1, …) to train heads with; their mean is reported",
     "tasks": "tasks to run",
-    "report": "make the page of `python -m jaxpart.report` at the end",
+    "report": "build the page of `python -m jaxpart.report` at the end",
     "tensorboard": "also write TensorBoard events (needs tensorboardX)",
     "encoder.checkpoint": "folder of a converted encoder, written by `python -m convert`",
     "encoder.released": "confirms that the checkpoint is the file released by the method's authors",
@@ -67,7 +67,7 @@ MEANINGS: Mapping[str, str] = {
     "data.seed": "critters: seed of the animals; also of the examples in a report",
     "data.num_images": "critters: images of each split",
     "data.image_size": "critters: side of an image",
-    "data.version": "critters: 2, whose parts only shapes tell; 1: with a shortcut by colours",
+    "data.version": "critters: 2, with parts identified only by shape; 1: with a colour shortcut",
     "features.cache": "where to cache features: on disk for all runs, in memory for this run, or off",
     "features.folder": "folder of the cache; empty: jaxpart/features in the user's cache folder",
     "features.precision": "bfloat16 halves the size and rounds to 3 digits",
@@ -77,7 +77,7 @@ MEANINGS: Mapping[str, str] = {
     "data.tfds.parts": "tfds: names of the keypoints, in order",
     "data.tfds.ignored": "tfds: values in the label maps to ignore",
     "retrieval.representations": "features to retrieve patches with",
-    "retrieval.exclude_self": "a query does not retrieve itself (the paper's do)",
+    "retrieval.exclude_self": "exclude a query from its own ranking (the paper does not)",
     "retrieval.untrained": "also evaluate the same encoder with random weights",
     "retrieval.batch_size": "batch size of the encoder",
     "retrieval.patch_pixels": "side of a part patch; 0: the encoder's input size",
@@ -119,7 +119,7 @@ MEANINGS: Mapping[str, str] = {
     "unsupervised_parts.representations": "tokens, as block8/tokens, joined by +; empty: every block",
     "unsupervised_parts.foreground": "masks; spectral: by the last block's tokens; auto: masks if any",
     "unsupervised_parts.images": "images of each split, sampled by the seed; 0: all",
-    "unsupervised_parts.tokens": "largest number of tokens to fit parts to, sampled by the seed",
+    "unsupervised_parts.tokens": "maximum number of tokens to fit parts to, sampled by the seed",
     "unsupervised_parts.restarts": "restarts of k-means, of which the best is used",
     "unsupervised_parts.pictures": "test images whose parts a report draws",
     "unsupervised_parts.pixels": "side of the square image; 0: the encoder's input size",
@@ -171,5 +171,5 @@ def help_lines(config: Any, rules: Mapping[str, Rule], width: int) -> Iterator[s
         yield f"  --config.{path}={value!r}"
         rule = rules.get(path)
         advice = "" if rule is None else rule.advice().removeprefix("give ")
-        said = "; ".join(filter(None, [meaning(path), advice]))
-        yield from textwrap.wrap(said, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        text = "; ".join(filter(None, [meaning(path), advice]))
+        yield from textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)

@@ -76,7 +76,7 @@ class Rule:
             known = [choice or "''" for choice in (*self.choices, *self.aliases)]
             known += [f"{self.prefix}NAME"] if self.prefix else []
             return f"choose from {', '.join(known)}" if known else "give a text"
-        said = [
+        limits = [
             f"{word} {limit:.12g}"
             for word, limit in (
                 ("at least", self.low),
@@ -87,7 +87,7 @@ class Rule:
             if math.isfinite(limit)
         ]
         what = "a whole number" if self.kind == "whole" else "a finite number"
-        return f"give {', '.join([what, *([' and '.join(said)] if said else [])])}"
+        return f"give {', '.join([what, *([' and '.join(limits)] if limits else [])])}"
 
 
 def fields_of(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -133,10 +133,10 @@ TEXTS = Rule("text", many=True)
 
 
 def one_of(*choices: str) -> Rule:
-    """A rule for one of some texts."""
+    """A rule that allows one of these texts."""
     return Rule("text", choices=choices)
 
 
 def some_of(*choices: str) -> Rule:
-    """A rule for a tuple of some texts."""
+    """A rule that allows a tuple of these texts."""
     return Rule("text", choices=choices, many=True)

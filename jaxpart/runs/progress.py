@@ -17,10 +17,10 @@ _SECONDS_PER_LINE = 60.0
 class Progress:
     """Shows progress on standard error."""
 
-    _said: ClassVar[set[str]] = set()
+    _printed: ClassVar[set[str]] = set()
 
     def __init__(self, *, shown: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
-        """Finds out whether standard error is a terminal.
+        """Detects whether standard error is a terminal.
 
         Args:
           shown: False for processes other than the main one, which are silent.
@@ -36,8 +36,8 @@ class Progress:
     def say_once(self, lines: Iterable[str]) -> None:
         """Prints the lines that this process has not printed yet."""
         for line in lines:
-            if line not in self._said and not self._console.quiet:
-                self._said.add(line)
+            if line not in self._printed and not self._console.quiet:
+                self._printed.add(line)
                 self.say(line)
 
     @contextlib.contextmanager
@@ -61,8 +61,8 @@ class Progress:
             rich.progress.BarColumn(),
             *(counted if total is not None else (rich.progress.TimeElapsedColumn(),)),
         )
-        gone = total is None
-        with rich.progress.Progress(*columns, console=self._console, transient=gone) as bars:
+        transient = total is None
+        with rich.progress.Progress(*columns, console=self._console, transient=transient) as bars:
             task = bars.add_task(what, total=total)
             yield lambda count: bars.advance(task, count)
 
@@ -75,9 +75,9 @@ class Progress:
             done, now = done + count, self._clock()
             if total is None or done >= total or now - since < _SECONDS_PER_LINE:
                 return
-            # By the last minute only: a resumed run begins with everything done before.
-            left = (total - done) * (now - since) / max(1, done - before)
-            self.say(f"{what}: {done:,} of {total:,}, about {duration(left)} left")
+            # The rate of the last minute only: a resumed run starts by reporting all earlier items.
+            remaining = (total - done) * (now - since) / max(1, done - before)
+            self.say(f"{what}: {done:,} of {total:,}, about {duration(remaining)} left")
             before, since = done, now
 
         return advance
@@ -105,5 +105,5 @@ class _Rate(rich.progress.ProgressColumn):
             return rich.text.Text("")
         if rate < 1:
             return rich.text.Text(f"{1 / rate:.1f} s each", style="progress.data.speed")
-        said = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
-        return rich.text.Text(said, style="progress.data.speed")
+        text = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
+        return rich.text.Text(text, style="progress.data.speed")

@@ -169,16 +169,16 @@ def parse_row(fields: Any) -> Row:
     if unknown := sorted(fields.keys() - known):
         raise ValueError(f"there is no field {unknown[0]!r}")
     for name, value in fields.items():
-        right = str if name in texts else int | float | None
-        if not isinstance(value, right) or isinstance(value, bool):
+        expected = str if name in texts else int | float | None
+        if not isinstance(value, expected) or isinstance(value, bool):
             raise ValueError(f"{name} is {value!r}, not a {'text' if name in texts else 'number'}")
-    read: dict[str, Any] = {n: v if n in texts else from_json(v) for n, v in fields.items()}
-    return Row(**read)
+    parsed: dict[str, Any] = {n: v if n in texts else from_json(v) for n, v in fields.items()}
+    return Row(**parsed)
 
 
 @functools.cache
 def _fields() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """Names of a row's fields: of the texts, of those without a default, and of all."""
+    """Names of a row's fields: text fields, fields without a default, and all fields."""
     fields = dataclasses.fields(Row)
     texts = frozenset(Key._fields)
     needed = frozenset(f.name for f in fields if f.default is dataclasses.MISSING)

@@ -59,14 +59,14 @@ def encoder_name(encoder: Mapping[str, Any]) -> str:
         "" if encoder["trained"] else " (UNTRAINED, random weights: says nothing about the method)"
     )
     precision = f" in {encoder['precision']}" if "precision" in encoder else ""
-    said = []
+    notes = []
     if str(encoder.get("weights", "")).startswith(("released", "yours")):
-        said.append(f"weights: {encoder['weights']}")
+        notes.append(f"weights: {encoder['weights']}")
     if "patch_order" in encoder:
         order = "kept in" if encoder["patch_order"] == "kept" else "permuted against"
-        said.append(f"patches {order} their positions")
-    about = f" ({'; '.join(said)})" if said else ""
-    return f"{encoder['name']}{precision}{about}{trained}"
+        notes.append(f"patches {order} their positions")
+    note = f" ({'; '.join(notes)})" if notes else ""
+    return f"{encoder['name']}{precision}{note}{trained}"
 
 
 def rules_line(task: str, rules: Mapping[str, str]) -> str:

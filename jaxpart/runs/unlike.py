@@ -13,8 +13,8 @@ from jaxpart.runs.workdir import IDENTITY
 from jaxpart.tasks.segmentation.options import setting_name
 
 _SHARED = ("encoder.precision", "encoder.patch_order", "features.precision")
-_DRAWN = ("data.seed", "data.num_images", "data.image_size", "data.version")
-_BESIDE = (
+_OF_CRITTERS = ("data.seed", "data.num_images", "data.image_size", "data.version")
+_IRRELEVANT = (
     "retrieval.batch_size",
     "retrieval.untrained",
     "correspondence.batch_size",
@@ -30,7 +30,7 @@ _BESIDE = (
     "segmentation.in_memory",
     "segmentation.window_batch",
 )
-_BESIDE_ENDS = (
+_IRRELEVANT_SUFFIXES = (
     ".representations",
     ".heads",
     ".references",
@@ -40,7 +40,7 @@ _BESIDE_ENDS = (
     ".own_classifier",
     ".encoder_batch_size",
 )
-"""Fields of tasks that do not affect single results, only which are computed and how."""
+"""Task fields that do not affect a single result, only which results are computed and how."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,26 +76,26 @@ def unlike(runs: Sequence[Facts], task: str, data: Sequence[str]) -> list[str]:
       task: Name of the task.
       data: The results' data sets.
     """
-    said = []
-    deciding = {run.label: dict(_deciding(run.config, task, data)) for run in runs if run.config}
-    for name in dict.fromkeys(name for fields in deciding.values() for name in fields):
-        values = {label: fields.get(name) for label, fields in deciding.items()}
+    sentences = []
+    relevant = {run.label: dict(_relevant(run.config, task, data)) for run in runs if run.config}
+    for name in dict.fromkeys(name for fields in relevant.values() for name in fields):
+        values = {label: fields.get(name) for label, fields in relevant.items()}
         if groups := _groups(values):
             shown = "; ".join(
                 f"{'not recorded' if value == 'None' else value} ({', '.join(labels)})"
                 for value, labels in groups.items()
             )
-            said.append(f"They differ in {name}: {shown}.")
+            sentences.append(f"They differ in {name}: {shown}.")
     of_data = tuple(f"the data of {name}/{task} (" for name in data)
     for what in dict.fromkeys(key for run in runs for key in run.identity):
         values = {run.label: run.identity[what] for run in runs if what in run.identity}
         if what.startswith(of_data) and (groups := _groups(values)):
             shown = " against ".join(", ".join(labels) for labels in groups.values())
-            said.append(
+            sentences.append(
                 f"They did not use the same images and annotations, {what.removeprefix('the data of ')}: "
                 f"{shown}."
             )
-    return said
+    return sentences
 
 
 def _groups(values: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -106,18 +106,22 @@ def _groups(values: Mapping[str, Any]) -> dict[str, list[str]]:
     return groups if len(groups) > 1 else {}
 
 
-def _deciding(
+def _relevant(
     config: Mapping[str, Any], task: str, data: Sequence[str]
 ) -> Iterator[tuple[str, Any]]:
     """Yields the fields that affect a task's results, with their values."""
-    drawn = any(name.startswith("critters") for name in data)
+    critters = any(name.startswith("critters") for name in data)
     settings = tuple(f"segmentation.settings.{setting_name(name)}." for name in data)
     tasks = (f"{task}.", "retrieval.") if task == "layers" else (f"{task}.",)
     for name, value in fields_of(config):
-        if name in _SHARED or (drawn and name in _DRAWN):
+        if name in _SHARED or (critters and name in _OF_CRITTERS):
             yield name, value
         elif name.startswith("segmentation.settings."):
             if task == "segmentation" and name.startswith(settings):
                 yield name, value
-        elif name.startswith(tasks) and name not in _BESIDE and not name.endswith(_BESIDE_ENDS):
+        elif (
+            name.startswith(tasks)
+            and name not in _IRRELEVANT
+            and not name.endswith(_IRRELEVANT_SUFFIXES)
+        ):
             yield name, value

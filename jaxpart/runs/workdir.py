@@ -1,4 +1,4 @@
-"""The folder of a run: everything needed to repeat it, and its results."""
+"""The folder of a run: everything needed to reproduce it, and its results."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def default_workdir(name: str) -> pathlib.Path:
 
 
 def read_metrics(file: pathlib.Path) -> dict[Measured, str]:
-    """The lines of metrics.jsonl by what they measure, the last of each; a truncated last line is dropped.
+    """The last line of metrics.jsonl for each measurement; a truncated last line is dropped.
 
     Raises:
       JaxpartError: A line is damaged.
@@ -264,7 +264,7 @@ class WorkDir:
             raise self._unwritable(error) from error
 
     def measured(self) -> list[dict[str, Any]]:
-        """The last of each measurement so far, including those before a resume."""
+        """The latest value of each measurement, including those before a resume."""
         entries = (json.loads(line) for line in self._measured.values())
         return [
             {k: v for k, v in entry.items() if k != _SUM} | {"value": from_json(entry["value"])}

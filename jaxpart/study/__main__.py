@@ -1,7 +1,7 @@
 """Combines the results of studies: python -m jaxpart.study collect|show|write
 
 collect STUDY …      stores the results of studies' work directories in the package
-show [STUDY …]       prints their table and claims; without a name, of the stored results
+show [STUDY …]       prints their table and claims; default: the stored results
 write FILE [STUDY …] writes them as a page
 """
 
@@ -25,7 +25,7 @@ from jaxpart.study.evaluate import study_text
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jaxpart.study",
-        description="Results of studies (python -m jaxpart.main --config configs/study.py) put together.",
+        description="Combines results of studies (python -m jaxpart.main --config configs/study.py).",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     what = "work directory of a study, or a file of stored results"
@@ -33,10 +33,14 @@ def _parser() -> argparse.ArgumentParser:
     collect.add_argument("studies", nargs="+", metavar="STUDY", help=what)
     collect.add_argument("--out", type=path_of, default=STORED, help=f"default: {STORED}")
     show = commands.add_parser("show", help="print the table and the claims")
-    show.add_argument("studies", nargs="*", metavar="STUDY", help=f"{what}; default: the stored")
+    show.add_argument(
+        "studies", nargs="*", metavar="STUDY", help=f"{what}; default: the stored results"
+    )
     write = commands.add_parser("write", help="write the page")
     write.add_argument("file", type=path_of, metavar="FILE", help="docs/study.md")
-    write.add_argument("studies", nargs="*", metavar="STUDY", help=f"{what}; default: the stored")
+    write.add_argument(
+        "studies", nargs="*", metavar="STUDY", help=f"{what}; default: the stored results"
+    )
     return parser
 
 

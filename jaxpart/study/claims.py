@@ -1,4 +1,4 @@
-"""The paper's four claims, each as comparisons of figures of the study, and a fifth check on pixels.
+"""The paper's four claims, each as comparisons of the study's figures, and a fifth check against pixels.
 
 The four were written down, as the rules of `jaxpart.study.verdicts`, before any result of a trained encoder
 was seen. A level is a mean of the table's columns: "object level" averages object classification (linear,
@@ -80,7 +80,7 @@ def _second() -> Claim:
 
 
 def _third() -> Claim:
-    asked = functools.partial(Key, DATA, "masked_parts", "AP")
+    masked_ap = functools.partial(Key, DATA, "masked_parts", "AP")
     return Claim(
         3,
         "Part-to-part: masked image modelling predicts the masked part of an object from the visible part "
@@ -89,8 +89,8 @@ def _third() -> Claim:
             *(
                 Comparison(
                     f"masked parts: {_named(row)}'s {space} above chance",
-                    Side((row,), (asked("part", space),)),
-                    Side((row,), (asked(BASELINE, "chance"),)),
+                    Side((row,), (masked_ap("part", space),)),
+                    Side((row,), (masked_ap(BASELINE, "chance"),)),
                 )
                 for row, space in _SPACES
             ),
@@ -98,7 +98,7 @@ def _third() -> Claim:
                 Comparison(
                     f"masked parts: {_named(row)}'s {space} from the object itself above those from "
                     f"another image",
-                    Side((row,), (asked("part_less_other_image", space),)),
+                    Side((row,), (masked_ap("part_less_other_image", space),)),
                     None,
                 )
                 for row, space in _SPACES

@@ -1,8 +1,8 @@
-"""Controls of critters: how well pixels, an untrained encoder, and encoders trained on labels do.
+"""Controls for critters: how well pixels, an untrained encoder, and supervised encoders do.
 
-`python -m jaxpart.data check critters --baselines` prints them beside the requirements of version 2: pixels
-and an untrained encoder must find next to no parts, and an encoder trained with part labels nearly all; an
-encoder trained with kinds must recognise them from the whole critter, but not from one part.
+`python -m jaxpart.data check critters --baselines` prints them next to the requirements of version 2:
+pixels and an untrained encoder must retrieve hardly any parts, and an encoder trained on part labels nearly
+all; an encoder trained on kinds must recognise them from the whole critter, but not from one part.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _PATCH_VIEWS, _WHOLE_VIEWS = 108_000, 1_280_000
 
 
 class Control(NamedTuple):
-    """A measurement and what is required of it.
+    """A measurement and its required range.
 
     Attributes:
       name: What was measured.
-      value: A share of 1.
-      low: The least it may be, or None.
-      high: The most it may be, or None.
+      value: A fraction from 0 to 1.
+      low: Required minimum, or None.
+      high: Required maximum, or None.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Control(NamedTuple):
 def untrained_controls(source: Critters, progress: Progress) -> list[Control]:
     """AP of part retrieval by chance, mean colour, pixels and an untrained encoder's embedding.
 
-    Pixels are the means of 12 × 12 cells, once less their mean over all patches (as in part retrieval's
-    table), and once less each patch's own mean.
+    Pixels are the means of 12 × 12 cells, once minus their mean over all patches (as in part retrieval's
+    table), and once minus each patch's own mean.
 
     Args:
       source: The split whose part patches are retrieved.
-      progress: Shows how far it is.
+      progress: Shows the progress.
     """
     config = part_config("deit", "", projector=False)
     config.tasks = ("retrieval",)
@@ -78,10 +78,10 @@ def untrained_controls(source: Critters, progress: Progress) -> list[Control]:
     config.retrieval.representations = ("embedding",)
     config.retrieval.untrained = False  # the encoder is untrained itself
     encoder = random_encoder("deit", small_config("deit"))
-    one = plan(encoder, "critters", source, CRITTER_PARTS, config, progress)
+    retrieval = plan(encoder, "critters", source, CRITTER_PARTS, config, progress)
     with tempfile.TemporaryDirectory() as folder:
         workdir = WorkDir(pathlib.Path(folder), config.to_dict())
-        rows = list(carry_out([one], config.features, workdir, progress))
+        rows = list(carry_out([retrieval], config.features, workdir, progress))
     ap = {(row.head, row.representation): row.value for row in select(rows, metric="AP", group="")}
     chance = ap["baseline", "chance"]
     patches = labelled_patches(source)
@@ -102,14 +102,14 @@ def untrained_controls(source: Critters, progress: Progress) -> list[Control]:
 
 
 def part_controls(train: Critters, test: Critters, progress: Progress) -> list[Control]:
-    """AP and accuracy on a split of an encoder that was trained with the part labels of another.
+    """AP and accuracy on one split of an encoder trained on the part labels of another.
 
     Retrieval is by class scores.
 
     Args:
-      train: Trained on.
-      test: Retrieved; individuals that were never seen.
-      progress: Shows how far it is.
+      train: Split to train on.
+      test: Split to retrieve in; its individuals are not in `train`.
+      progress: Shows the progress.
     """
     patches = labelled_patches(train)
     encoder = _train(patches.pixels, patches.parts, len(CRITTER_PARTS.parts), progress)
@@ -123,15 +123,15 @@ def part_controls(train: Critters, test: Critters, progress: Progress) -> list[C
 
 
 def kind_controls(train: Critters, test: Critters, progress: Progress) -> list[Control]:
-    """Accuracy on a split of encoders that were trained with the kinds of another.
+    """Accuracy on one split of encoders trained on the kinds of another.
 
     One is trained on part patches labelled with the kind of their critter, which shows what a part reveals
     of the kind. The other is trained on whole critters.
 
     Args:
-      train: Trained on.
-      test: Classified; individuals that were never seen.
-      progress: Shows how far it is.
+      train: Split to train on.
+      test: Split to classify; its individuals are not in `train`.
+      progress: Shows the progress.
     """
     patches = labelled_patches(train)
     encoder = _train(patches.pixels, patches.kinds, len(NAMES), progress)
@@ -148,7 +148,7 @@ def kind_controls(train: Critters, test: Critters, progress: Progress) -> list[C
 
 
 class Patches(NamedTuple):
-    """Part patches: pixels, the number of each one's part, and the kind of its critter."""
+    """Part patches: pixels, the index of each patch's part, and the kind of its critter."""
 
     pixels: UInt8[np.ndarray, "patch size size 3"]
     parts: Int[np.ndarray, " patch"]
@@ -166,7 +166,7 @@ def labelled_patches(source: Critters) -> Patches:
     return Patches(
         np.stack(pixels),
         np.array([order.index(patch.part) for patch in patches]),
-        np.array([patch.index % len(NAMES) for patch in patches]),  # each kind in its turn
+        np.array([patch.index % len(NAMES) for patch in patches]),  # kinds alternate
     )
 
 

@@ -40,7 +40,7 @@ python -m jaxpart.study write docs/study.md                              # this 
 ```
 
 `python -m jaxpart.main --config configs/study.py --config.seeds=N` measures the bundled encoders again and
-adds the stored results of the other seeds, as far as there are any.
+adds the stored results of the other seeds, if there are any.
 
 The study shows how these seven objectives, trained on the same images with the same small ViT, differ on
 drawn images. It does not reproduce the paper's figures, which are for ViT-B/16 on ImageNet-1k; why some of
@@ -120,27 +120,27 @@ def _table(entries: Sequence[Entry]) -> str:
 def _claims(entries: Sequence[Entry]) -> str:
     judged = verdicts.judge(entries, claims.CLAIMS)
     # the modules' docstrings without their first lines
-    said, rules = ((m.__doc__ or "").split("\n\n", 1)[1].strip() for m in (claims, verdicts))
-    text = [f"## The claims\n\n{said}\n\n{rules}"]
+    explanation, rules = ((m.__doc__ or "").split("\n\n", 1)[1].strip() for m in (claims, verdicts))
+    text = [f"## The claims\n\n{explanation}\n\n{rules}"]
     text.append(
         _grid(
             ["claim", "at this scale", "comparisons that hold"],
             [
                 [
-                    f"{one.number}. {one.text}",
-                    f"**{one.verdict}**",
-                    f"{sum(c.verdict == 'holds' for c in one.comparisons)} of "
-                    f"{len(one.comparisons)}",
+                    f"{claim.number}. {claim.text}",
+                    f"**{claim.verdict}**",
+                    f"{sum(c.verdict == 'holds' for c in claim.comparisons)} of "
+                    f"{len(claim.comparisons)}",
                 ]
-                for one in judged
+                for claim in judged
             ],
             prose=3,
         )
     )
-    for one in judged:
-        rows = [[c.text, verdicts.numbers(c), str(c.seeds), c.verdict] for c in one.comparisons]
+    for claim in judged:
+        rows = [[c.text, verdicts.numbers(c), str(c.seeds), c.verdict] for c in claim.comparisons]
         text.append(
-            f"### Claim {one.number}: {one.verdict}\n\n"
+            f"### Claim {claim.number}: {claim.verdict}\n\n"
             + _grid(["comparison", "points [95 %]", "seeds", ""], rows, prose=4)
         )
     return "\n\n".join(text)
@@ -186,10 +186,10 @@ def _hidden(entries: Sequence[Entry]) -> str:
     table = []
     fields = {"data": DATA, "task": "masked_parts", "metric": "AP", "group": ""}
     for name, members in by_row(entries).items():
-        asked = dict.fromkeys(
+        part_keys = dict.fromkeys(
             row.key for entry in members for row in select(entry.rows, **fields, head="part")
         )
-        for key in asked:
+        for key in part_keys:
             chance = key._replace(head=BASELINE, representation="chance")
             keys = [chance, *(key._replace(head=query) for query in QUERIES)]
             cells = [written(figure_of(members, key), between=" ") for key in keys]

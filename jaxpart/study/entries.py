@@ -14,8 +14,8 @@ from jaxpart.runs.rows import VERSION, Row, check_version, parse_rows
 STORED = pathlib.Path(__file__).resolve().parent / "results.json"
 """Results of several pretrainings of each method, run once and stored."""
 
-_ELSEWHERE = ("encoders", "encoder", "method", "seeds", "features", "report", "tensorboard")
-"""Fields of a configuration that do not affect the meaning of a number."""
+_WITHOUT_EFFECT = ("encoders", "encoder", "method", "seeds", "features", "report", "tensorboard")
+"""Configuration fields that do not affect the meaning of a number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Study:
 
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a JSON configuration that affect the results."""
-    return {key: value for key, value in config.items() if key not in _ELSEWHERE}
+    return {key: value for key, value in config.items() if key not in _WITHOUT_EFFECT}
 
 
 def read_study(path: str | pathlib.Path) -> Study:
@@ -78,7 +78,7 @@ def read_study(path: str | pathlib.Path) -> Study:
     if not file.is_file():
         raise JaxpartError(
             f"{path} holds no results of a study; run `python -m jaxpart.main --config "
-            f"configs/study.py --workdir {path}` to its end"
+            f"configs/study.py --workdir {path}` to completion"
         )
     try:
         document = parse_json(file.read_bytes())

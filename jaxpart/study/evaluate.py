@@ -32,7 +32,7 @@ from jaxpart.tasks.segmentation.options import setting_name, setting_of
 
 
 def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
-    """Measures every encoder that a configuration names; writes results.json of each and of all.
+    """Measures every encoder that a configuration names; writes results.json for each and for all.
 
     An interrupted study resumes: encoders that have results are not run again.
 
@@ -58,7 +58,7 @@ def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
     workdir.belongs_to("the list of encoders", ", ".join(sorted(m.label for m in members)))
     for member in members:
         workdir.belongs_to(f"the encoder {member.label}", member.digest)
-    _note_data(config, workdir)
+    _record_data(config, workdir)
     entries = []
     for number, member in enumerate(members, 1):
         progress.say(f"encoder {number} of {len(members)}: {member.label}")
@@ -78,15 +78,15 @@ def run_study(config: Any, path: pathlib.Path, progress: Progress) -> Study:
 
 
 def expected_of_study(config: Any, progress: Progress) -> Iterator[Estimate]:
-    """What the tasks of each encoder take: see `jaxpart.evaluation.expected`."""
+    """The cost of each encoder's tasks: see `jaxpart.evaluation.expected`."""
     check_config(config)
     for member in find_members(config.encoders):
-        for one in expected(member_config(config, member), progress):
-            yield one._replace(what=f"{member.label}, {one.what}")
+        for cost in expected(member_config(config, member), progress):
+            yield cost._replace(what=f"{member.label}, {cost.what}")
 
 
-def _note_data(config: Any, workdir: WorkDir) -> None:
-    """Records the data that a study reads, since existing results are not measured again."""
+def _record_data(config: Any, workdir: WorkDir) -> None:
+    """Binds the folder to the data that a study reads, since existing results are not measured again."""
     names = list(config.data.sets) if set(config.tasks) != {"segmentation"} else []
     if "segmentation" in config.tasks:
         options = config.segmentation
@@ -123,15 +123,15 @@ def _stored(config: Any, options: dict[str, Any]) -> list[Study]:
             "jaxpart.pretraining.zoo --rebuild --seed N "
             f"--out FOLDER` and name their folders in --config.encoders"
         )
-    own = options_of(options)
+    current = options_of(options)
     differing = [
-        k for k in sorted(own.keys() | study.options) if own.get(k) != study.options.get(k)
+        k for k in sorted(current.keys() | study.options) if current.get(k) != study.options.get(k)
     ]
     if differing:
         raise JaxpartError(
             f"the stored results of several pretrainings were measured with other options of "
             f"{', '.join(differing)} than this study has; leave out config.seeds, or name folders of "
-            f"encoders of all seeds in --config.encoders to measure them anew"
+            f"encoders of all seeds in --config.encoders to measure them again"
         )
     chosen = [entry for entry in study.entries if entry.seed in seeds_wanted]
     return [dataclasses.replace(study, entries=chosen)]
@@ -141,17 +141,17 @@ def _measured(
     config: Any, member: Member, path: pathlib.Path, progress: Progress
 ) -> dict[str, Any]:
     """An encoder's results, measured now unless they exist."""
-    own = member_config(config, member)
+    run_config = member_config(config, member)
     file = path / "results.json"
     if not file.is_file():
-        return measure(own, path, progress)
+        return measure(run_config, path, progress)
     try:
         results = parse_json(file.read_bytes())
         before = parse_json((path / "config.json").read_bytes())
         digest = results["encoder"]["digest"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JaxpartError(f"{path} is damaged ({error!r}); delete it to measure again") from error
-    if config_changes(before, json.loads(own.to_json_best_effort())):
+    if config_changes(before, json.loads(run_config.to_json_best_effort())):
         raise JaxpartError(f"{path} was measured with other options; name another --workdir")
     if digest != member.digest:
         raise JaxpartError(
@@ -167,24 +167,24 @@ def member_config(config: Any, member: Member) -> ConfigDict:
     The heads have the seed of the pretraining, and the images are the same for all seeds: an interval over
     seeds covers everything random except the images.
     """
-    own = ConfigDict(config.to_dict())
-    del own.encoders
-    own.seeds = 1
-    own.seed = config.seed if member.seed is None else member.seed
-    own.method = member.method
-    own.encoder = ConfigDict({"checkpoint": str(member.folder), "small": ""})
+    run_config = ConfigDict(config.to_dict())
+    del run_config.encoders
+    run_config.seeds = 1
+    run_config.seed = config.seed if member.seed is None else member.seed
+    run_config.method = member.method
+    run_config.encoder = ConfigDict({"checkpoint": str(member.folder), "small": ""})
     projector, prefix = member.architecture.projector, member.architecture.prefix
-    lacking = {"cls_token"} - {f"{name}_token" for name in prefix}
+    missing = {"cls_token"} - {f"{name}_token" for name in prefix}
     if projector is None or projector.kind == "classifier":
-        lacking.add("projection")
-    own.retrieval.representations = tuple(
-        name for name in own.retrieval.representations if name not in lacking
+        missing.add("projection")
+    run_config.retrieval.representations = tuple(
+        name for name in run_config.retrieval.representations if name not in missing
     )
     for task in ("classification", "object_classification"):
-        heads = own[task]
+        heads = run_config[task]
         heads.linear.representations = tuple(
-            name for name in heads.linear.representations if name not in lacking
+            name for name in heads.linear.representations if name not in missing
         )
         if not heads.linear.representations:
             heads.heads = tuple(name for name in heads.heads if name != "linear")
-    return own
+    return run_config

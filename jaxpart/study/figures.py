@@ -145,15 +145,15 @@ def baseline_figures(entries: Sequence[Entry]) -> dict[str, dict[Key, Figure]]:
 
     They depend only on the data, which all entries share, so they come from the first entry that has them.
     """
-    found: dict[str, dict[Key, Figure]] = {}
+    figures: dict[str, dict[Key, Figure]] = {}
     for task, metric in METRICS.items():
         columns = [column.key for column in COLUMNS if column.key.task == task]
         fields = {"data": DATA, "task": task, "metric": metric, "head": BASELINE, "group": ""}
         rows = next(filter(None, (select(entry.rows, **fields) for entry in entries)), [])
         for row in rows:
             figure = Figure(row.value, row.low, row.high, 1)
-            found.setdefault(label(row.key), {}).update(dict.fromkeys(columns, figure))
-    return found
+            figures.setdefault(label(row.key), {}).update(dict.fromkeys(columns, figure))
+    return figures
 
 
 def beaten_by(

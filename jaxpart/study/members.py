@@ -1,4 +1,4 @@
-"""The encoders of a study, and which of them are pretrainings of one recipe."""
+"""The encoders of a study, grouped by pretraining recipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxpart.io.files import path_of
 from jaxpart.runs.paper import METHODS
 from jaxpart.zoo import shipped_folder
 
-_ABOUT = "encoder.json"
+_ENCODER_FILE = "encoder.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,15 +45,15 @@ class Member:
     @property
     def label(self) -> str:
         """Its unique name in the study, and the name of its work directory."""
-        plain = re.sub(r"[^\w.-]+", "_", self.row).strip("_")
-        return plain if self.seed is None else f"{plain}-{self.seed}"
+        safe = re.sub(r"[^\w.-]+", "_", self.row).strip("_")
+        return safe if self.seed is None else f"{safe}-{self.seed}"
 
 
 def find_members(chosen: Sequence[str]) -> list[Member]:
     """The encoders that a study names.
 
     Args:
-      chosen: Methods whose encoders come with jaxpart, folders of encoders, or folders that contain such
+      chosen: Methods with a bundled encoder, folders of encoders, or folders that contain such
         folders at any depth.
 
     Raises:
@@ -94,10 +94,10 @@ def _folders(name: str) -> list[pathlib.Path]:
     if name in METHODS:
         return [shipped_folder(name)]
     folder = path_of(name)
-    if (folder / _ABOUT).is_file():
+    if (folder / _ENCODER_FILE).is_file():
         return [folder]
     order = {method: number for number, method in enumerate(METHODS)}
-    inside = [path.parent for path in folder.rglob(_ABOUT)]
+    inside = [path.parent for path in folder.rglob(_ENCODER_FILE)]
     inside.sort(key=lambda path: (path.parent, order.get(path.name, len(order)), path))
     if not inside:
         raise JaxpartError(

@@ -147,9 +147,9 @@ def _compare(comparison: Comparison, rows: _Rows) -> Compared:
     left, right = comparison.left, comparison.right
     seeds = _seeds(left, rows) & (_seeds(right, rows) if right else _seeds(left, rows))
     if not seeds:
-        nothing = (None,) * 5
+        missing = (None,) * 5
         return Compared(
-            comparison.text, *nothing, comparison.bound, comparison.below, 0, "undecided"
+            comparison.text, *missing, comparison.bound, comparison.below, 0, "undecided"
         )
     order = sorted(seeds, key=lambda seed: -1 if seed is None else seed)
     lefts = [_value(left, rows, seed) for seed in order]
@@ -190,12 +190,12 @@ def _seeds(side: Side, rows: _Rows) -> set[int | None]:
     """The seeds for which all rows of a side have all results."""
     seeds: set[int | None] | None = None
     for row in side.rows:
-        own = {
+        complete = {
             seed
             for seed, measured in rows.get(row, {}).items()
             if all(key in measured for key in side.keys)
         }
-        seeds = own if seeds is None else seeds & own
+        seeds = complete if seeds is None else seeds & complete
     return seeds or set()
 
 

@@ -24,7 +24,7 @@ class Task:
     Attributes:
       plans: Takes the encoder, the whole configuration and the progress; opens and checks everything,
         and yields a plan per data set. Nothing is encoded or written.
-      section: Its section of the result table, from the rows of all tasks.
+      section: Builds its section of the result table from the rows of all tasks.
       check: Raises `JaxpartError` for an invalid configuration, before anything is opened.
       rules: Takes the encoder and the whole configuration; returns the rules applied to this encoder by
         default, by name, to be recorded in the results.
@@ -59,8 +59,8 @@ def find(name: str) -> Task:
     if name not in TASKS:
         raise JaxpartError(f"there is no task {name!r}; choose from {', '.join(TASKS)}")
     module = importlib.import_module(f"{__name__}.{TASKS[name]}")
-    more = {name: getattr(module, name) for name in ("check", "rules") if hasattr(module, name)}
-    return Task(module.plans, module.section, **more)
+    optional = {name: getattr(module, name) for name in ("check", "rules") if hasattr(module, name)}
+    return Task(module.plans, module.section, **optional)
 
 
 def chosen(config: Any) -> dict[str, Task]:

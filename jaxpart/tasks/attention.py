@@ -101,36 +101,36 @@ class Attention(Plan):
         row = functools.partial(Row, self.data, _TASK)
         yield row("images", len(self.images))
         yield row("points", int((cells >= 0).sum()))
-        distance, affinity, elsewhere = self._measured(grid, cells, progress)
+        distance, affinity, elsewhere = self._measure(grid, cells, progress)
         uniform = float(_distances(grid.cells).mean())
         yield row("distance", uniform, head=BASELINE, representation=UNIFORM)
         yield row("affinity", 1 / grid.cells**2, head=BASELINE, representation=UNIFORM)
-        kept = {}
+        per_image = {}
         for block in range(distance.shape[1]):
             name = f"block{block}"
             yield row("distance", float(distance[:, block].mean()), representation=name)
             for head, value in enumerate(distance[:, block].mean(axis=0).tolist()):
                 yield row("distance", value, head=f"head{head}", representation=name)
-            kept[Key(self.data, _TASK, "distance", "", name)] = distance[:, block]
+            per_image[Key(self.data, _TASK, "distance", "", name)] = distance[:, block]
         parts = list(self.selection.parts.values())
         for part, group in enumerate(parts):
-            seen = np.flatnonzero(cells[:, part] >= 0)
-            if len(seen) < 4:
+            showing = np.flatnonzero(cells[:, part] >= 0)
+            if len(showing) < 4:
                 continue
-            chosen, tested = seen[::2], seen[1::2]
+            chosen, tested = showing[::2], showing[1::2]
             for block in range(distance.shape[1]):
                 gain = (affinity - elsewhere)[chosen, block, :, part].mean(axis=0)
                 head = int(gain.argmax())
                 own = affinity[tested, block, head, part]
                 other = elsewhere[tested, block, head, part]
-                ends = ratio_interval(np.stack([own, np.ones_like(own)], axis=1))
+                interval = ratio_interval(np.stack([own, np.ones_like(own)], axis=1))
                 best = functools.partial(
                     row, head=f"head{head}", representation=f"block{block}", group=group
                 )
-                yield best("affinity", float(own.mean()), low=ends.low, high=ends.high)
+                yield best("affinity", float(own.mean()), low=interval.low, high=interval.high)
                 yield best(ELSEWHERE, float(other.mean()))
         ids = [self.images.annotation(number).id for number in range(len(self.images))]
-        workdir.file(items_file(_TASK, self.data), items_npz({"ids": np.array(ids)}, kept))
+        workdir.file(items_file(_TASK, self.data), items_npz({"ids": np.array(ids)}, per_image))
 
     def _cells(self, grid: Grid) -> Int32[np.ndarray, "image part"]:
         """The patch of each part's first visible keypoint; -1 if it has none."""
@@ -154,7 +154,7 @@ class Attention(Plan):
                     cells[number, parts[part]] = cell
         return cells
 
-    def _measured(
+    def _measure(
         self, grid: Grid, cells: Int32[np.ndarray, "image part"], progress: Progress
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Distances [image, block, head]; affinities [image, block, head, part], own and elsewhere."""
@@ -195,8 +195,8 @@ def _elsewhere(cells: Int32[np.ndarray, "image part"]) -> Int32[np.ndarray, "ima
     """For each image, the patch of each part in the next image that shows the part."""
     other = cells.copy()
     for part in range(cells.shape[1]):
-        seen = np.flatnonzero(cells[:, part] >= 0)
-        other[seen, part] = cells[np.roll(seen, -1), part]
+        showing = np.flatnonzero(cells[:, part] >= 0)
+        other[showing, part] = cells[np.roll(showing, -1), part]
     return other
 
 
@@ -204,9 +204,9 @@ def _elsewhere(cells: Int32[np.ndarray, "image part"]) -> Int32[np.ndarray, "ima
 def _heads(
     encoder: Encoder,
     images: UInt8[Array, "batch side side 3"],
-    positions: Int[Array, "batch which part"],
+    positions: Int[Array, "batch 2 part"],
     distances: Float[Array, "patch patch"],
-) -> tuple[Float[Array, "batch block head"], Float[Array, "batch block head which part"]]:
+) -> tuple[Float[Array, "batch block head"], Float[Array, "batch block head 2 part"]]:
     """Distance and affinities of every head; the attention weights stay on the device."""
     vit, prefix = encoder.model, len(encoder.prefix)
     tokens, grid = vit.embed(encoder.normalize(images))
@@ -248,8 +248,8 @@ def section(rows: Sequence[Row]) -> Section:
             rows, data=row.data, task=_TASK, metric="affinity", representation=row.representation
         ):
             other = find_row(rows, *best.key._replace(metric=ELSEWHERE))
-            beside = f" ({best.head}; elsewhere {percent(other.value)})" if other else ""
-            parts.append(f"{best.group} {percent(best.value)}{beside}".strip())
+            detail = f" ({best.head}; elsewhere {percent(other.value)})" if other else ""
+            parts.append(f"{best.group} {percent(best.value)}{detail}".strip())
         shown.append(
             (
                 f"{row.data}, {row.representation}",

@@ -59,7 +59,7 @@ def pixel_vectors(
 def centred_pixels(
     pixels: Features,
 ) -> Iterator[tuple[str, Float32[np.ndarray, "patch channel"]]]:
-    """The same, less their mean over the patches."""
+    """The same, minus their mean over the patches."""
     for name, rows in pixel_vectors(pixels):
         yield name, rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
 
@@ -71,7 +71,7 @@ def classified_pixels(
     data: str,
     progress: Progress,
 ) -> Iterator[tuple[str, Int[np.ndarray, " test"]]]:
-    """Name and predictions of the classification baselines.
+    """Yields name and predictions of the classification baselines.
 
     These are the most frequent class of the training patches, and logistic regression on the vectors of
     `pixel_vectors`.

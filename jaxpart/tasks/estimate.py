@@ -1,4 +1,4 @@
-"""Estimates what a run takes before it begins: images to encode, bytes of cache, and minutes."""
+"""Estimates the cost of a run before it starts: images to encode, bytes of cache, and minutes."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from jaxpart.runs.progress import Progress, duration
 from jaxpart.tasks.plans import Need, Pass, Plan, names_by_kind
 
 _MANY = 20_000
-"""Runs that encode at least this many images announce what they take."""
+"""Runs that encode at least this many images announce their cost."""
 
 _PROBE = 8
-"""Images per device that an encoder is timed on: a ViT-B takes a third of a second for one on a CPU."""
+"""Images per device to time an encoder on: a ViT-B takes a third of a second per image on a CPU."""
 
 _READ = 1e9
-"""Bytes read per second of features that do not stay in memory, see docs/performance.md."""
+"""Bytes read per second for features that do not fit in memory, see docs/performance.md."""
 
 
 class Estimate(NamedTuple):
-    """What a plan takes in addition to those before it.
+    """The cost of a plan, in addition to those before it.
 
     Attributes:
       what: Data set and task.
-      items: Images or patches whose features it reads, or else images of its splits.
-      encoded: Images to encode, those of training and testing too.
-      stored: Bytes of features to be stored.
-      read: Bytes of features that heads read again, since they do not stay in memory.
+      items: Images or patches whose features it reads; without any, images of its splits.
+      encoded: Images to encode, including those encoded while training and testing.
+      stored: Bytes of features to store.
+      read: Bytes of features that heads re-read every epoch, since they do not fit in memory.
     """
 
     what: str
@@ -48,11 +48,11 @@ class Estimate(NamedTuple):
     @property
     def images(self) -> int:
         """Images to encode."""
-        return sum(one.images for one in self.encoded)
+        return sum(encoding.images for encoding in self.encoded)
 
 
 def estimate(plans: Sequence[Plan], options: Any, progress: Progress) -> list[Estimate]:
-    """What each plan takes.
+    """The cost of each plan.
 
     Args:
       plans: In the order in which they are carried out.
@@ -60,62 +60,62 @@ def estimate(plans: Sequence[Plan], options: Any, progress: Progress) -> list[Es
       progress: Reports damaged files of the cache.
 
     Raises:
-      JaxpartError: The features do not fit where they are kept, on the disk or in memory.
+      JaxpartError: The features do not fit on the disk or in memory, wherever they are cached.
     """
     names = names_by_kind(plans)
     planned: dict[Hashable, set[str]] = collections.defaultdict(set)
-    found = []
+    estimates = []
     for plan in plans:
         encoded, stored = list(plan.passes()), 0
         for need in plan.needs.values():
-            wanted = names[need.kind()]
-            sizes = _item_bytes(need, wanted, options)
-            absent = absent_items(need.encoder, need.view, wanted, options, progress)
-            lacking: set[str] = set()
-            for name, (address, keys) in absent.items():
+            representations = names[need.kind()]
+            sizes = _item_bytes(need, representations, options)
+            missing = absent_items(need.encoder, need.view, representations, options, progress)
+            missing_items: set[str] = set()
+            for name, (address, keys) in missing.items():
                 new = keys - planned[address]
                 planned[address] |= new
-                lacking |= new
+                missing_items |= new
                 stored += len(new) * sizes[name]
-            lacked = tuple(name for name, (_, keys) in absent.items() if keys)
-            encoded.append(Pass(need.encoder, need.view.size, lacked, len(lacking)))
-        read = [need.view.ids for need in plan.needs.values()] or plan.sources
-        items = sum(map(len, read))
-        found.append(Estimate(plan.what, items, encoded, stored, _read(plan, options)))
-    kept = all(need.encoder.digest for plan in plans for need in plan.needs.values())
-    _check_room(found, options, options.cache if kept else "off")
-    return found
+            missing_names = tuple(name for name, (_, keys) in missing.items() if keys)
+            encoded.append(Pass(need.encoder, need.view.size, missing_names, len(missing_items)))
+        read_items = [need.view.ids for need in plan.needs.values()] or plan.sources
+        items = sum(map(len, read_items))
+        estimates.append(Estimate(plan.what, items, encoded, stored, _read(plan, options)))
+    cacheable = all(need.encoder.digest for plan in plans for need in plan.needs.values())
+    _check_room(estimates, options, options.cache if cacheable else "off")
+    return estimates
 
 
 def announce(plans: Sequence[Plan], options: Any, progress: Progress) -> None:
-    """Announces what plans take if it is much; raises if it does not fit, see `estimate`."""
-    found = estimate(plans, options, progress)
-    if sum(one.images for one in found) >= _MANY:
-        for line in lines(found):
+    """Announces the cost of plans if it is large; raises if features do not fit, see `estimate`."""
+    estimates = estimate(plans, options, progress)
+    if sum(cost.images for cost in estimates) >= _MANY:
+        for line in lines(estimates):
             progress.say(line)
 
 
 def lines(estimates: Iterable[Estimate]) -> list[str]:
-    """A line for each plan, and one for all; every encoder is timed on a few images."""
+    """A line for each plan and one for the total; every encoder is timed on a few images."""
     speeds: dict[Hashable, float] = {}
-    said, total, bytes_ = [], 0.0, 0
-    for one in estimates:
-        seconds = one.read / _READ
-        for encoder, side, names, images in one.encoded:
+    text, total, bytes_ = [], 0.0, 0
+    for cost in estimates:
+        seconds = cost.read / _READ
+        for encoder, side, names, images in cost.encoded:
             key = encoder.identity, side
             # A file of features encodes nothing.
             if images and key not in speeds and not isinstance(encoder, FeatureTable):
                 batch = _PROBE * devices.count()
                 speeds[key] = seconds_per_image(encoder, side, names, batch_size=batch)
             seconds += images * speeds.get(key, 0.0)
-        total, bytes_ = total + seconds, bytes_ + one.stored
-        said.append(
-            f"{one.what}: {one.items:,} items, {one.images:,} images to encode, "
-            f"{size_text(one.stored)} of features to store, about {duration(seconds)}"
+        total, bytes_ = total + seconds, bytes_ + cost.stored
+        text.append(
+            f"{cost.what}: {cost.items:,} items, {cost.images:,} images to encode, "
+            f"{size_text(cost.stored)} of features to store, about {duration(seconds)}"
         )
     return [
-        *said,
-        f"in all {size_text(bytes_)} and about {duration(total)}, estimated by timing encoders on a few "
+        *text,
+        f"in total {size_text(bytes_)} and about {duration(total)}, estimated by timing encoders on a few "
         "images; training the heads takes extra time",
     ]
 
@@ -137,7 +137,7 @@ def _read(plan: Plan, options: Any) -> int:
     need = plan.needs["train"]
     sizes, items = _item_bytes(need, need.names, options), len(need.view.ids)
     room = free_memory() * devices.count()
-    # Representations of one size are trained on together: all of them stay, or none.
+    # Representations of equal size train together: all of them stay in memory, or none.
     together: collections.Counter[int] = collections.Counter(sizes[name] for name in epochs)
     return sum(
         count * items * sizes[name]
@@ -147,24 +147,24 @@ def _read(plan: Plan, options: Any) -> int:
 
 
 def _check_room(estimates: Sequence[Estimate], options: Any, mode: str) -> None:
-    """Raises `JaxpartError` if features do not fit into the cache, naming options that would help."""
-    each = [one.stored for one in estimates]
-    needed = max(each, default=0) if mode == "off" else sum(each)  # freed after each task
+    """Raises `JaxpartError` if features do not fit in the cache, naming options that would help."""
+    stored = [cost.stored for cost in estimates]
+    needed = max(stored, default=0) if mode == "off" else sum(stored)  # freed after each task
     disk = open_cache("disk", options.folder)
     memory, free = memory_limit(), disk.free_bytes()
     room = free if mode == "disk" else memory
     if room is None or needed <= room:
         return
-    largest = max(estimates, key=lambda one: one.stored)
-    ways = [f"leave out {largest.what} ({size_text(largest.stored)})"]
+    largest = max(estimates, key=lambda cost: cost.stored)
+    remedies = [f"leave out {largest.what} ({size_text(largest.stored)})"]
     if options.precision == "float32" and needed / 2 <= room:
-        ways.append(f"pass --config.features.precision=bfloat16 ({size_text(needed // 2)})")
+        remedies.append(f"pass --config.features.precision=bfloat16 ({size_text(needed // 2)})")
     if mode == "disk":
-        ways.append("name a larger disk with --config.features.folder=FOLDER")
+        remedies.append("name a larger disk with --config.features.folder=FOLDER")
     elif free is None or needed <= free:
-        ways.append("pass --config.features.cache=disk")
+        remedies.append("pass --config.features.cache=disk")
     where = f"free in {disk.folder}" if mode == "disk" else "of memory"
     raise JaxpartError(
         f"the features of this run take {size_text(needed)}, more than the {size_text(room)} {where}; "
-        f"{', or '.join(ways)}"
+        f"{', or '.join(remedies)}"
     )

@@ -1,5 +1,5 @@
-"""Fits a configuration to what an encoder returns: functions and files of features may return little, and
-many ViTs have no projector."""
+"""Adapts a configuration to an encoder's outputs: functions and files of features may return few of them,
+and many ViTs have no projector."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fitted(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> A
 
     Args:
       config: The whole configuration; it is not modified.
-      encoder: Of a converted ViT, only a missing projection is dropped; anything else is an error later.
+      encoder: For a converted ViT only a missing projection is dropped; anything else is an error later.
       say: Receives messages about what is dropped.
 
     Raises:
@@ -36,18 +36,18 @@ def fitted(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> A
             say(f"{encoder.name} has no projection: retrieval uses {', '.join(kept)}")
             config.retrieval.representations = kept
         return config
-    left = tuple(task for task in config.tasks if _FITTED[task](config, encoder, say))
-    if not left:
+    usable = tuple(task for task in config.tasks if _FITTED[task](config, encoder, say))
+    if not usable:
         raise JaxpartError(
             f"{encoder.name} returns {', '.join(_returned(encoder))}, which none of config.tasks "
             f"({', '.join(config.tasks)}) can use"
         )
-    without = [task for task in config.tasks if task not in left]
-    if without:
+    skipped = [task for task in config.tasks if task not in usable]
+    if skipped:
         say(
-            f"{encoder.name} returns {', '.join(_returned(encoder))}: skipping {', '.join(without)}"
+            f"{encoder.name} returns {', '.join(_returned(encoder))}: skipping {', '.join(skipped)}"
         )
-    config.tasks = left
+    config.tasks = usable
     return config
 
 

@@ -64,7 +64,7 @@ class Layers(Plan):
       data: Name of the data set in rows.
       names: The layers, see `layer_names`.
       labels: Each patch's part ("parts") and, if images have classes, its image's class ("objects").
-      exclude_self: Whether a query does not retrieve itself.
+      exclude_self: Whether to exclude the query from its own ranking.
     """
 
     data: str
@@ -80,12 +80,15 @@ class Layers(Plan):
         own image's too.
         """
         extracted = features["patches"]
-        labels = {what: [of[i] for i in extracted.kept] for what, of in self.labels.items()}
+        labels = {
+            what: [all_labels[i] for i in extracted.kept]
+            for what, all_labels in self.labels.items()
+        }
         ap = functools.partial(Row, self.data, _TASK, "AP")
         yield Row(self.data, _TASK, "patches", len(extracted.kept))
         for what, names in labels.items():
-            level = chance_retrieval(names, exclude_self=self.exclude_self).ap
-            yield ap(level, head=BASELINE, representation="chance", group=what)
+            chance_ap = chance_retrieval(names, exclude_self=self.exclude_self).ap
+            yield ap(chance_ap, head=BASELINE, representation="chance", group=what)
         ranked: Iterator[tuple[str, str, Rows]] = itertools.chain(
             ((BASELINE, k, vectors) for k, vectors in centred_pixels(extracted.features[PIXELS])),
             (("", layer, extracted.features[layer]) for layer in self.names),

@@ -49,10 +49,10 @@ def find_patches(source: Source, selection: PartSelection, progress: Progress) -
     progress.say_once(source.info.remarks)
     if not patches:
         raise JaxpartError(no_patches(source, selection))
-    none = unseen_parts(patches, selection)
-    if none:
+    unseen = unseen_parts(patches, selection)
+    if unseen:
         progress.say_once(
-            [f"{source.info.name} ({source.info.split}): no patches of {', '.join(none)}"]
+            [f"{source.info.name} ({source.info.split}): no patches of {', '.join(unseen)}"]
         )
     return patches
 

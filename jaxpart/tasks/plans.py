@@ -1,4 +1,4 @@
-"""The needs of tasks, and encoding each view of a data set once for all tasks that need it."""
+"""What tasks need encoded; each view of a data set is encoded once for all tasks that need it."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ class Plan:
     needs: Mapping[str, Need] = dataclasses.field(default_factory=dict, kw_only=True)
 
     def passes(self) -> Iterator[Pass]:
-        """What `rows` encodes in addition to `needs`."""
+        """Images that `rows` encodes in addition to `needs`."""
         yield from ()
 
     def epochs(self) -> Mapping[str, int]:
-        """How often `rows` reads all features of the need "train", by representation."""
+        """Epochs of `rows` over the features of the need "train", by representation."""
         return {}
 
     def rows(
@@ -116,17 +116,19 @@ def carry_out(
     """
     plans = list(plans)
     names = names_by_kind(plans)
-    left = collections.Counter(_exactly(need) for plan in plans for need in plan.needs.values())
+    uses_left = collections.Counter(
+        _exact_key(need) for plan in plans for need in plan.needs.values()
+    )
     encoded: dict[Hashable, Extracted] = {}
     for plan in plans:
         features = {}
         for name, need in plan.needs.items():
-            key = _exactly(need)
+            key = _exact_key(need)
             if key not in encoded:
                 encoded[key] = _encode(need, names[need.kind()], options, progress)
             features[name] = encoded[key]
-            left[key] -= 1
-            if not left[key]:
+            uses_left[key] -= 1
+            if not uses_left[key]:
                 del encoded[key]
         yield from plan.rows(features, workdir, progress)
 
@@ -139,7 +141,7 @@ def names_by_kind(plans: Iterable[Plan]) -> dict[Hashable, tuple[str, ...]]:
     return names
 
 
-def _exactly(need: Need) -> Hashable:
+def _exact_key(need: Need) -> Hashable:
     return need.kind(), tuple(need.view.ids)
 
 

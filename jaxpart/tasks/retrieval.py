@@ -1,4 +1,4 @@
-"""Part retrieval (paper, section 4.1; docs/protocol.md): does a part retrieve the same part of others?"""
+"""Part retrieval (paper, section 4.1; docs/protocol.md): does a part retrieve the same part elsewhere?"""
 
 from __future__ import annotations
 
@@ -157,41 +157,41 @@ class Retrieval(Plan):
         patches = [self.patches[i] for i in trained.kept]
         parts = [self.parts[i] for i in trained.kept]
         images = [patch.index for patch in patches]
-        of_each: dict[Key, np.ndarray] = {}
+        per_query: dict[Key, np.ndarray] = {}
         yield Row(self.data, _TASK, "images", len(self.sources[0]))
         yield Row(self.data, _TASK, "patches", len(patches))
         yield Row(self.data, _TASK, "skipped", len(trained.skipped))
 
-        def retrieved(vectors: Rows, representation: str, head: str = "") -> Iterator[Row]:
+        def retrieve(vectors: Rows, representation: str, head: str = "") -> Iterator[Row]:
             key = Key(self.data, _TASK, "AP", head, representation)
             with progress.bar(f"{self.data}: retrieving by {key.series}", len(parts)) as advance:
                 result = average_precision(
                     vectors, parts, exclude_self=self.exclude_self, advance=advance
                 )
-            of_each[key] = result.per_query
+            per_query[key] = result.per_query
             return _rows(key, result, parts, images)
 
         for name in self.names:
-            yield from retrieved(trained.features[name], name)
+            yield from retrieve(trained.features[name], name)
         chance = Key(self.data, _TASK, "AP", baselines.BASELINE, "chance")
         yield from _rows(chance, chance_retrieval(parts, exclude_self=self.exclude_self))
         for name, vectors in baselines.centred_pixels(trained.features[PIXELS]):
-            yield from retrieved(vectors, name, baselines.BASELINE)
+            yield from retrieve(vectors, name, baselines.BASELINE)
         if "untrained" in features:
             untrained = features["untrained"]
             if not np.array_equal(untrained.kept, trained.kept):
                 raise JaxpartError(
-                    f"not the same images of {self.data} can be read as before; run again"
+                    f"a different set of images of {self.data} could be read this time; run again"
                 )
             for name in self.names:
-                yield from retrieved(untrained.features[name], name, baselines.UNTRAINED)
+                yield from retrieve(untrained.features[name], name, baselines.UNTRAINED)
         items = {
             "ids": np.array(patch_ids(patches)),
             "parts": np.array(parts),
             "images": np.array(images),
             "exclude_self": np.array(self.exclude_self),
         }
-        workdir.file(items_file(_TASK, self.data), items_npz(items, of_each))
+        workdir.file(items_file(_TASK, self.data), items_npz(items, per_query))
 
 
 def _rows(
@@ -200,7 +200,7 @@ def _rows(
     parts: Sequence[str] = (),
     images: Sequence[int] = (),
 ) -> Iterator[Row]:
-    """Yields the rows of a representation, whose AP has the key; with intervals if `images` are passed."""
+    """Yields the rows of the representation with this key of AP; with intervals if `images` are passed."""
     row = functools.partial(
         Row, key.data, key.task, head=key.head, representation=key.representation
     )

@@ -1,4 +1,4 @@
-"""`python -m jaxpart.verify encoder | features | results`: are two sides the same?
+"""`python -m jaxpart.verify encoder | features | results`: compares two sides that should be the same.
 
 The exit status is 0 if they are, 1 if something differs, and 2 if nothing could be compared.
 """
@@ -88,8 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     encoder.add_argument(
         "--size", type=_size, action="append", default=[], help="N or HxW; may be repeated"
     )
-    encoder.add_argument("--images", metavar="FOLDER", help="by default drawn ones")
-    encoder.add_argument("--count", type=int, default=4, help="how many images (default: 4)")
+    encoder.add_argument("--images", metavar="FOLDER", help="default: rendered critters")
+    encoder.add_argument("--count", type=int, default=4, help="number of images (default: 4)")
     encoder.add_argument(
         "--stage",
         type=_stage,
@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     for command, tolerance, unit in (
         (encoder, 1e-4, "largest absolute error"),
         (features, 1e-4, "largest absolute error"),
-        (results, 0.1, "percent points"),
+        (results, 0.1, "percentage points"),
     ):
         command.add_argument(
             "--tolerance", type=_tolerance, default=tolerance, help=f"{unit} (default: {tolerance})"

@@ -71,5 +71,5 @@ def cosines(
     """Cosine similarity of each pair of rows; 1 where both are zero, 0 where one is."""
     norms = np.linalg.norm(a, axis=-1), np.linalg.norm(b, axis=-1)
     product = norms[0] * norms[1]
-    both = (norms[0] == 0) & (norms[1] == 0)
-    return np.where(both, 1, (a * b).sum(axis=-1) / np.where(product == 0, 1, product))
+    both_zero = (norms[0] == 0) & (norms[1] == 0)
+    return np.where(both_zero, 1, (a * b).sum(axis=-1) / np.where(product == 0, 1, product))

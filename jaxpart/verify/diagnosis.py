@@ -30,7 +30,7 @@ class Finding:
       stage: The first stage that differed.
       before: Largest error up to that stage without the mistake, see `Difference.weight`.
       after: Largest error with it.
-      also: Other mistakes that explain the difference as well; these images do not tell them apart.
+      also: Other mistakes that explain the difference equally well; these images cannot distinguish them.
     """
 
     mistake: Mistake
@@ -40,7 +40,7 @@ class Finding:
     also: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """For a file."""
+        """The finding as JSON."""
         return {
             "name": self.mistake.name,
             "sentence": self.mistake.sentence,

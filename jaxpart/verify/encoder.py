@@ -72,7 +72,7 @@ class EncoderReport:
         return all(size.first_departing(self.tolerance) is None for size in self.sizes)
 
     def as_json(self) -> dict[str, Any]:
-        """For a file."""
+        """The report as JSON."""
         return {
             **self.about,
             "tolerance": self.tolerance,
@@ -128,9 +128,7 @@ class EncoderReport:
                 f"{finding.mistake.sentence} (largest error up to {finding.stage}: {finding.before:.1e}, "
                 f"with it {finding.after:.1e})"
             )
-            lines += [
-                f"  or, which these images do not tell apart: {other}" for other in finding.also
-            ]
+            lines += [f"  or, indistinguishable on these images: {other}" for other in finding.also]
         if first is not None and not size.explained:
             lines.append(
                 "no known mistake explains the whole difference; inspect that stage of the reference"
@@ -185,9 +183,9 @@ def verify_encoder(
     with (progress or Progress(shown=False)).bar("comparing, image sizes", len(sizes)) as advance:
         for size in sizes:
             encoder.config.grid_of(*size)
-            seen = pixels(files, size)
-            inputs = np.asarray(encoder.normalize(jax.numpy.asarray(seen)))
-            before = compare_pixels(files, seen, inputs, ours, stated)
+            image_pixels = pixels(files, size)
+            inputs = np.asarray(encoder.normalize(jax.numpy.asarray(image_pixels)))
+            before = compare_pixels(files, image_pixels, inputs, ours, stated)
             theirs, absent = run_reference(
                 module, inputs, depth=encoder.config.depth, named=named or {}
             )

@@ -93,7 +93,7 @@ class FeatureReport:
         return not self.alone and all(a.error <= self.tolerance for a in self.arrays)
 
     def as_json(self) -> dict[str, Any]:
-        """For a file."""
+        """The report as JSON."""
         return {
             "files": list(self.files),
             "tolerance": self.tolerance,
@@ -247,7 +247,7 @@ def _pairs(a: FeatureFile, b: FeatureFile, key: str | None) -> list[tuple[str, s
 def _align(
     a: FeatureFile, b: FeatureFile, rows_a: int, rows_b: int
 ) -> tuple[list[str], tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"]], int]:
-    """Names of the rows to compare, their numbers in both files, and how many rows are in one only."""
+    """Names of the rows to compare, their indices in both files, and the number of unmatched rows."""
     if a.ids is None or b.ids is None:
         if rows_a != rows_b:
             raise JaxpartError(
@@ -259,11 +259,11 @@ def _align(
     for file, rows in ((a, rows_a), (b, rows_b)):
         if len(file.ids or ()) != rows:
             raise JaxpartError(f"{file.path} has {rows} rows but {len(file.ids or ())} ids")
-    row_of = [_rows_by_id(file.ids or ()) for file in (a, b)]
-    common = [row for row in row_of[0] if row in row_of[1]]
+    rows_by_id = [_rows_by_id(file.ids or ()) for file in (a, b)]
+    common = [row for row in rows_by_id[0] if row in rows_by_id[1]]
     if not common:
         raise JaxpartError(f"{a.path} and {b.path} have no row of the same id")
-    left, right = (np.array([place[row] for row in common]) for place in row_of)
+    left, right = (np.array([index_of[row] for row in common]) for index_of in rows_by_id)
     return [row[0] for row in common], (left, right), rows_a + rows_b - 2 * len(common)
 
 

@@ -44,7 +44,7 @@ def taken_for_granted(
       reference_takes_grid: Whether the reference was created for `trained_at`, not for its own size.
     """
     config = encoder.config
-    own = "not in the arrays; the reference has its own"
+    unstated = "not in the arrays; the reference has its own"
     return [
         _grid(encoder, trained_at, reference_takes_grid),
         Granted(
@@ -55,8 +55,8 @@ def taken_for_granted(
             else "cannot be read off the arrays; the reference has a number of its own",
         ),
         _pixels(encoder, stated),
-        Granted("epsilon", f"{config.norm_epsilon:g}", own),
-        Granted("activation", config.activation, own),
+        Granted("epsilon", f"{config.norm_epsilon:g}", unstated),
+        Granted("activation", config.activation, unstated),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The images of a comparison, and whether both sides preprocess them alike."""
+"""The images of a comparison, and a check that both sides preprocess them identically."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def read_images(folder: str | pathlib.Path | None, count: int) -> dict[str, byte
     if count < 1:
         raise JaxpartError(f"--count cannot be {count}; compare at least 1 image")
     if folder is None:
-        drawn = Critters("test", count, image_size=160, seed=0)
-        return {drawn[i].annotation.id: drawn[i].image for i in range(count)}
+        critters = Critters("test", count, image_size=160, seed=0)
+        return {critters[i].annotation.id: critters[i].image for i in range(count)}
     files = sorted(p for p in pathlib.Path(folder).glob("*") if p.suffix.lower() in _SUFFIXES)
     if not files:
         raise JaxpartError(f"{folder} holds no image ({', '.join(_SUFFIXES)}); name another folder")
@@ -43,7 +43,7 @@ def read_images(folder: str | pathlib.Path | None, count: int) -> dict[str, byte
 def pixels(
     images: dict[str, bytes], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "image height width 3"]:
-    """Decodes, resizes and crops images as for testing; sizes that are not square distort them."""
+    """Decodes, resizes and crops images as for testing; non-square sizes distort them."""
     height, width = size
     return np.stack([_pixels(decode(d, name), height, width) for name, d in images.items()])
 

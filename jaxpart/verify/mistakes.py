@@ -1,4 +1,4 @@
-"""Known mistakes of ports, each a change that makes the Flax encoder behave the same."""
+"""Known porting mistakes, each as a change that makes the Flax encoder reproduce it."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def _field(
     config: ViTConfig, name: str, field: str, value: Any, stages: tuple[str, ...]
 ) -> Mistake:
     ours = getattr(config, field)
-    shown = [f"{v:g}" if isinstance(v, float) else str(v) for v in (value, ours)]
-    sentence = f"{name}: {shown[0]} in the reference, {shown[1]} here"
+    values = [f"{v:g}" if isinstance(v, float) else str(v) for v in (value, ours)]
+    sentence = f"{name}: {values[0]} in the reference, {values[1]} here"
     return Mistake(name, sentence, stages, Change({field: value}))
 
 
@@ -125,8 +125,8 @@ def _relative_bias(
     resized = jax.numpy.einsum(
         "ih,hwc,jw->ijc", rows, offsets, columns, precision=jax.lax.Precision.HIGHEST
     )
-    whole = jax.numpy.concatenate([resized.reshape(-1, offsets.shape[-1]), table[-3:]])
-    return jax.numpy.moveaxis(whole[relative_bias_index(grid)], -1, 0)
+    full_table = jax.numpy.concatenate([resized.reshape(-1, offsets.shape[-1]), table[-3:]])
+    return jax.numpy.moveaxis(full_table[relative_bias_index(grid)], -1, 0)
 
 
 def _bilinear_matrix(source: int, target: int) -> np.ndarray:
@@ -154,14 +154,14 @@ def _qkv_orders() -> Iterator[Mistake]:
 
 
 def _reordered(qkv: jax.Array, heads: int, order: tuple[int, ...]) -> jax.Array:
-    """Weights as a reference reads them that takes q, k and v in another order."""
+    """q, k and v as read by a reference that expects another order."""
     del heads
     thirds = jax.numpy.split(qkv, 3, axis=-1)
     return jax.numpy.concatenate([thirds[order.index(i)] for i in range(3)], axis=-1)
 
 
 def _per_head(qkv: jax.Array, heads: int) -> jax.Array:
-    """Weights as a reference reads them that stores q, k and v head by head."""
+    """q, k and v as read by a reference that stores them head by head."""
     return rearrange(qkv, "... (h three d) -> ... (three h d)", h=heads, three=3)
 
 
@@ -170,7 +170,7 @@ def _edit_qkv(function: Callable[[jax.Array, int], jax.Array]) -> Callable[[ViT]
         for block in model.blocks:
             attention = block.attention
             attention.qkv = _project(attention, function)
-            attention.has_qv_bias = False  # it is added earlier
+            attention.has_qv_bias = False  # `_project` adds it
 
     return edit
 

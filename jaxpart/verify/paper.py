@@ -25,11 +25,11 @@ _COLUMNS = {
     for column in layout.columns
     if column.table
 }
-"""Table and column of each result that the paper has."""
+"""Table and column of each result that the paper reports."""
 
 
 def paper_values(method: str, keys: Iterable[Key]) -> dict[Key, float]:
-    """The paper's numbers, as fractions, for those results that it has.
+    """The paper's numbers, as fractions, for the results that it reports.
 
     Args:
       method: The method, "ibot".

@@ -51,7 +51,7 @@ def load_reference(
     elif kind == "transformers" and name:
         module = _transformers(name, checkpoint)
     elif kind == "module" and ":" in name:
-        module = _own(name, checkpoint)
+        module = _user_module(name, checkpoint)
     else:
         raise JaxpartError(
             f"there is no reference {text!r}; give timm:NAME, transformers:CLASS or "
@@ -62,17 +62,17 @@ def load_reference(
     return module.float().eval()
 
 
-def _own(name: str, checkpoint: pathlib.Path) -> Any:
+def _user_module(name: str, checkpoint: pathlib.Path) -> Any:
     path, _, attribute = name.partition(":")
     try:
-        make = getattr(importlib.import_module(path), attribute)
+        factory = getattr(importlib.import_module(path), attribute)
     except (ImportError, AttributeError) as error:
         raise JaxpartError(
             f"the reference module:{name} cannot be imported ({error}); run in the folder that holds it, "
             f"or add that to PYTHONPATH"
         ) from error
     try:
-        return make(str(checkpoint))
+        return factory(str(checkpoint))
     except Exception as error:  # a foreign callable may raise anything
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise JaxpartError(
@@ -121,20 +121,20 @@ def takes_grid(text: str) -> bool:
 
 
 def _weights(path: pathlib.Path, checkpoint_key: str | None) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint's network below the prefix of its blocks."""
+    """The arrays of a checkpoint's network, without the prefix of its blocks."""
     values = {
         key: value
         for key, value in flatten(open_checkpoint(path).contents)
         if isinstance(value, np.ndarray)
     }
-    sign = "blocks.0.norm1.weight"
-    prefixes = [key.removesuffix(sign) for key in values if key.endswith(sign)]
+    marker = "blocks.0.norm1.weight"
+    prefixes = [key.removesuffix(marker) for key in values if key.endswith(marker)]
     prefixes = [p for p in prefixes if not any(word in p for word in OTHER_NETWORKS)]
     if checkpoint_key:
         prefixes = [p for p in prefixes if p.startswith(f"{checkpoint_key}.")]
     if not prefixes:
         raise JaxpartError(
-            f"{path} has no {sign}, so its weights have other names than timm's; give a reference of "
+            f"{path} has no {marker}, so its weights have other names than timm's; give a reference of "
             f"the kind module:path.to.module:callable, which loads them itself"
         )
     prefix = min(prefixes, key=len)
@@ -152,7 +152,7 @@ def _transformers(name: str, checkpoint: pathlib.Path) -> Any:
         )
     if not (checkpoint.parent / "config.json").is_file():
         raise JaxpartError(
-            f"{checkpoint.parent} has no config.json, which transformers needs beside the checkpoint"
+            f"{checkpoint.parent} has no config.json, which transformers needs next to the checkpoint"
         )
     try:
         module, report = getattr(transformers, name).from_pretrained(

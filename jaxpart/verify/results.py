@@ -26,7 +26,7 @@ _ROUNDING = 0.0005
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A result that both have.
+    """A result that both runs have.
 
     Attributes:
       key: Its key.
@@ -43,10 +43,10 @@ class Pair:
     interval_b: tuple[float, float] | None
 
     def agrees(self, tolerance: float) -> str:
-        """The reason why they agree: "equal", "tolerance" or "interval"; "" if they do not.
+        """Why they agree: "equal", "tolerance" or "interval"; "" if they do not.
 
         Args:
-          tolerance: In percent points; counts must be equal.
+          tolerance: In percentage points; counts must be equal.
         """
         if self.a == self.b or (math.isnan(self.a) and math.isnan(self.b)):
             return "equal"
@@ -84,7 +84,7 @@ class ResultReport:
         return all(row.agrees(self.tolerance) for row in self.rows)
 
     def as_json(self) -> dict[str, Any]:
-        """For a file."""
+        """The report as JSON."""
         return {
             "files": list(self.files),
             "tolerance": self.tolerance,
@@ -110,13 +110,13 @@ class ResultReport:
         """A row for each result, in percent."""
         rows = []
         for row in self.rows:
-            how = row.agrees(self.tolerance)
+            reason = row.agrees(self.tolerance)
             difference = row.a - row.b
-            cells = (_shown(row.a, row.interval_a), _shown(row.b, row.interval_b))
+            cells = (_value_text(row.a, row.interval_a), _value_text(row.b, row.interval_b))
             points = (
                 f"{difference:+d}" if isinstance(difference, int) else f"{100 * difference:+.2f}"
             )
-            note = {"": "DIFFERS", "interval": "within the interval"}.get(how, "")
+            note = {"": "DIFFERS", "interval": "within the interval"}.get(reason, "")
             rows.append((row.key.name, *cells, points, note))
         table = sections_text(None, [Section(("result", "A", "B", "A - B", ""), rows)])
         lines = [table, *(f"{x} = {file}" for x, file in zip("AB", self.files, strict=True))]
@@ -130,7 +130,7 @@ class ResultReport:
         return "\n".join([*lines, verdict])
 
 
-def _shown(value: float, interval: tuple[float, float] | None) -> str:
+def _value_text(value: float, interval: tuple[float, float] | None) -> str:
     if isinstance(value, int):
         return str(value)
     bounds = f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else ""
@@ -159,7 +159,7 @@ def verify_results(
     notes: list[str] = []
     alone: tuple[list[Key], list[Key]] = ([], [])
     if str(b) == PAPER:
-        figures, notes = _of_paper(first, ours, a)
+        figures, notes = _paper_figures(first, ours, a)
         notes += _not_as_published(_facts(a, "A"), figures)
         theirs = {
             key: Row(*key[:3], value, *key[3:], low=value - _ROUNDING, high=value + _ROUNDING)
@@ -195,7 +195,7 @@ def _not_as_published(facts: Facts, figures: Mapping[Key, float]) -> list[str]:
     """How a run differs from the paper's, task by task."""
     if not facts.config:
         return [
-            "no config.json beside it, so it is unknown whether it was run with the paper's settings"
+            "no config.json next to it, so it is unknown whether it was run with the paper's settings"
         ]
     tasks = dict.fromkeys(key.task for key in figures)
     by_task = {task: differences(facts.config, task) for task in tasks}
@@ -214,8 +214,8 @@ def _encoders(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
             for document in (first, second)
         )
     except (KeyError, TypeError):
-        return ["of which encoders they are is not recorded in both"]
-    return [] if a == b else [f"A is of {a}, B of {b}"]
+        return ["A and B do not both record their encoder"]
+    return [] if a == b else [f"A is from {a}, B from {b}"]
 
 
 def _file(path: str | pathlib.Path) -> pathlib.Path:
@@ -223,7 +223,7 @@ def _file(path: str | pathlib.Path) -> pathlib.Path:
     return path / "results.json" if path.is_dir() else path
 
 
-def _of_paper(
+def _paper_figures(
     document: Mapping[str, Any], ours: Mapping[Key, Row], path: str | pathlib.Path
 ) -> tuple[dict[Key, float], list[str]]:
     """The paper's numbers that are comparable with the results, and notes on all of them."""

@@ -1,4 +1,4 @@
-"""Runs a Flax encoder stage by stage, unchanged or with a change."""
+"""Runs a Flax encoder stage by stage, unmodified or with changes."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def run_changed(
     for change in changes:
         change.edit(model)
     tokens, grid = model.embed(jax.numpy.asarray(images))
-    found = {"embed": tokens}
+    stages = {"embed": tokens}
     if last == "embed":
-        return jax.device_get(found)
+        return jax.device_get(stages)
     if last.startswith("block"):
         model.blocks = nnx.List(list(model.blocks)[: int(last.removeprefix("block")) + 1])
     outputs, _ = model.transform(tokens, grid)
-    found |= {f"block{i}": tokens for i, tokens in enumerate(outputs)}
+    stages |= {f"block{i}": tokens for i, tokens in enumerate(outputs)}
     if not last.startswith("block"):
         out = model.finish(outputs[-1])
-        found |= {name: out[name] for name in OUTPUTS if name in out}
-    return jax.device_get(found)
+        stages |= {name: out[name] for name in OUTPUTS if name in out}
+    return jax.device_get(stages)

@@ -1,9 +1,9 @@
 """Runs a PyTorch model stage by stage: hooks record the inputs and outputs of its blocks.
 
 A module is called in evaluation mode with normalised float32 images [batch, 3, height, width]. Its
-blocks are the one `ModuleList` as long as the encoder is deep, found by its usual names. The first block's
-input is the stage "embed", the blocks' outputs are "block0", …. Tokens are the output of the norm beside
-the blocks, or else of the module; the projection is the output of the head. A module may also return
+blocks are the one `ModuleList` whose length is the encoder's depth, found by its usual names. The first
+block's input is the stage "embed", the blocks' outputs are "block0", …. Tokens are the output of the norm
+next to the blocks, or else of the module; the projection is the output of the head. A module may return
 a dictionary with our names ("tokens", "projection", …), and `--stage NAME=MODULE` sets the submodule
 whose output a stage is (`--stage blocks=MODULE` sets the blocks).
 """
@@ -59,16 +59,18 @@ def run_reference(
             )
     blocks_path = named.get("blocks") or _find_blocks(modules, depth)
     blocks = list(modules[blocks_path].children())
-    kept: dict[str, Any] = {}
-    hooks = [blocks[0].register_forward_pre_hook(_keep_input(kept), with_kwargs=True)]
+    recorded: dict[str, Any] = {}
+    hooks = [blocks[0].register_forward_pre_hook(_record_input(recorded), with_kwargs=True)]
     hooks += [
-        block.register_forward_hook(_keep(kept, f"block{i}")) for i, block in enumerate(blocks)
+        block.register_forward_hook(_record(recorded, f"block{i}"))
+        for i, block in enumerate(blocks)
     ]
     modules_of = _norm_and_head(modules, blocks_path) | {
         k: v for k, v in named.items() if k != "blocks"
     }
     hooks += [
-        modules[p].register_forward_hook(_keep(kept, stage)) for stage, p in modules_of.items()
+        modules[p].register_forward_hook(_record(recorded, stage))
+        for stage, p in modules_of.items()
     ]
     options = {}
     if "interpolate_pos_encoding" in inspect.signature(module.forward).parameters:
@@ -85,7 +87,7 @@ def run_reference(
     finally:
         for hook in hooks:
             hook.remove()
-    stages = {stage: _array(value) for stage, value in kept.items()}
+    stages = {stage: _array(value) for stage, value in recorded.items()}
     if hasattr(returned, "items"):
         names = {"last_hidden_state": "tokens", "logits": "projection"}
         outputs = {names.get(key, key): value for key, value in returned.items()}
@@ -94,9 +96,9 @@ def run_reference(
             for key, value in outputs.items()
             if key in OUTPUTS and hasattr(value, "detach")
         }
-        ours = isinstance(returned, dict) and type(returned) is dict
+        plain_dict = isinstance(returned, dict) and type(returned) is dict
         for key, value in outputs.items():
-            if (ours or key not in stages) and key not in named:
+            if (plain_dict or key not in stages) and key not in named:
                 stages[key] = _array(value)
     elif hasattr(returned, "detach"):
         stages.setdefault("tokens" if returned.ndim == 3 else "projection", _array(returned))
@@ -131,7 +133,7 @@ def _find_blocks(modules: Mapping[str, Any], depth: int) -> str:
 
 
 def _norm_and_head(modules: Mapping[str, Any], blocks: str) -> dict[str, str]:
-    """Paths of the norm and the head, beside the blocks or above; an identity only if there is no other."""
+    """Paths of the norm and the head, next to the blocks or above; an identity only without another."""
     import torch
 
     candidates: dict[str, list[str]] = {"tokens": [], "projection": []}
@@ -147,16 +149,18 @@ def _norm_and_head(modules: Mapping[str, Any], blocks: str) -> dict[str, str]:
     return {stage: paths[0] for stage, paths in candidates.items() if paths}
 
 
-def _keep_input(kept: dict[str, Any]) -> Any:
+def _record_input(recorded: dict[str, Any]) -> Any:
     def hook(module: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        kept["embed"] = inputs[0] if inputs else keywords.get("hidden_states", keywords.get("x"))
+        recorded["embed"] = (
+            inputs[0] if inputs else keywords.get("hidden_states", keywords.get("x"))
+        )
 
     return hook
 
 
-def _keep(kept: dict[str, Any], stage: str) -> Any:
+def _record(recorded: dict[str, Any], stage: str) -> Any:
     def hook(module: Any, inputs: Any, output: Any) -> None:
-        kept[stage] = output[0] if isinstance(output, tuple | list) else output
+        recorded[stage] = output[0] if isinstance(output, tuple | list) else output
 
     return hook
 

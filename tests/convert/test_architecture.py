@@ -51,7 +51,7 @@ def test_fine_tuned_on_mean_patches(layout):
     config = plan_of(POOLED, "mae", layout).config
     assert (config.final_norm, config.pooled_norm) == (False, True)
     assert config.projector.out == 5
-    with pytest.raises(JaxpartError, match=r"norm\.scale is filled by nothing"):
+    with pytest.raises(JaxpartError, match=r"norm\.scale has no source array"):
         plan_of({key: v for key, v in STATE.items() if not key.startswith("norm.")}, "mae", layout)
 
 

@@ -105,7 +105,7 @@ def test_data2vec_original(twin):
     assert (np.asarray(ours) == np.asarray(theirs)).all()
     arrays["lm_head.weight"] = torch.ones(8192, 48)
     torch.save({"model": arrays}, path)
-    with pytest.raises(jaxpart.JaxpartError, match="predicts 8192 visual tokens, as BEiT's"):
+    with pytest.raises(jaxpart.JaxpartError, match="predicts 8192 visual tokens, like BEiT's"):
         encoder_of(path, "data2vec", "original", num_heads=3)
 
 

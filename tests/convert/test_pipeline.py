@@ -213,7 +213,7 @@ def test_all_faults_come_in_one_message(shared):
     with pytest.raises(jaxpart.JaxpartError) as caught:
         make_plan(FAMILIES["mae"], contents, Options())
     assert "model.blocks.3.surprise is not known" in str(caught.value)
-    assert "norm.scale is filled by nothing" in str(caught.value)
+    assert "norm.scale has no source array" in str(caught.value)
 
 
 def test_wrong_shapes_come_in_one_message(shared):
@@ -224,7 +224,7 @@ def test_wrong_shapes_come_in_one_message(shared):
     with pytest.raises(Faults) as caught:
         make_plan(FAMILIES["mae"], contents, Options())
     assert caught.value.faults == [
-        "blocks.1.mlp.fc1.kernel is filled by nothing",
+        "blocks.1.mlp.fc1.kernel has no source array",
         "model.norm.weight [5] does not fit norm.scale [768]",
     ]
 

@@ -136,7 +136,7 @@ def test_every_key_of_the_network_is_accounted_for():
     assert same(plan, EXPECTED)
     with pytest.raises(JaxpartError, match="--ignore adaptor matches no key"):
         plan_of(STATE, ignore=("adaptor",))
-    with pytest.raises(JaxpartError, match=r"norm\.scale is filled by nothing"):
+    with pytest.raises(JaxpartError, match=r"norm\.scale has no source array"):
         plan_of(STATE, ignore=("norm.weight",))
 
 

@@ -119,7 +119,7 @@ def test_what_contradicts_itself(change, sentence, folder, tmp_path, capsys):
 def test_damaged_configurations(text, fault, folder, tmp_path, capsys):
     (folder / "config.json").write_text(text)
     assert main(["auto", str(folder), str(tmp_path / "out")]) == 2
-    assert f"config.json beside the weights is {fault}" in capsys.readouterr().err
+    assert f"config.json next to the weights is {fault}" in capsys.readouterr().err
 
 
 def test_strange_values_are_not_taken():

@@ -56,7 +56,7 @@ def test_weights_for_pytorch(encoder, tmp_path, capsys):
     out = tmp_path / "model.safetensors"
     assert main(["weights", str(tmp_path / "encoder"), str(out), "--layout", "timm"]) == 0
     said = capsys.readouterr().out
-    assert "make the model with: 3 heads, patches of 8, 16 × 16 pixels, eps 1e-06, gelu" in said
+    assert "create the model with: 3 heads, patches of 8, 16 × 16 pixels, eps 1e-06, gelu" in said
     assert "left out: projector.head" in said
     assert safetensors.load_file(out)["blocks.0.attn.qkv.weight"].shape == (36, 12)
     for arguments, sentence in (

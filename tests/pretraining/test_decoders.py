@@ -89,7 +89,7 @@ def test_released_checkpoints_are_accounted_for(name, shared):
         make_plan(family, contents, Options(with_decoder=True))
     unknown = [fault for fault in caught.value.faults if "surprise is not known" in fault]
     assert len(unknown) == 3
-    assert [*unknown, "decoder.mask_token is filled by nothing"] == caught.value.faults
+    assert [*unknown, "decoder.mask_token has no source array"] == caught.value.faults
 
 
 @pytest.mark.slow

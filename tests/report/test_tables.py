@@ -86,7 +86,7 @@ def test_others_are_never_beside_the_papers(tmp_path, about, caveat):
             {"images": 120, "patches": 245},
             "cub_parts: 245 of some 24 000 patches, 120 of 11 788 images",
         ),
-        ({"images": None}, "cub_parts: 24 000 of some 24 000 patches, not recorded"),
+        ({"images": None}, "cub_parts: 24 000 of some 24 000 patches, unknown"),
         ({"skipped": 3}, "cub_parts: 3 skipped"),
     ],
 )

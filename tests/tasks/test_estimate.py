@@ -153,7 +153,7 @@ def test_much_is_announced_and_little_is_not(encoder, config, monkeypatch, capsy
         f"{size_text(found.stored)} of features to store, about "
         f"{estimate.duration(60 * found.images)}"
     )
-    assert total.startswith(f"in all {size_text(found.stored)} and about ")
+    assert total.startswith(f"in total {size_text(found.stored)} and about ")
 
 
 def test_a_dry_run_prints_what_a_run_takes_and_writes_nothing(tmp_path, monkeypatch, capsys):
@@ -164,7 +164,7 @@ def test_a_dry_run_prints_what_a_run_takes_and_writes_nothing(tmp_path, monkeypa
     main.dry_run(config)
     out = capsys.readouterr().out
     assert "critters/retrieval: " in out
-    assert "in all " in out
+    assert "in total " in out
     assert not list(tmp_path.iterdir())
 
 

@@ -2,9 +2,9 @@
 
 function bytes(text) {
   const letters = atob(text);
-  const found = new Uint8Array(letters.length);
-  for (let i = 0; i < letters.length; i++) found[i] = letters.charCodeAt(i);
-  return found;
+  const result = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i++) result[i] = letters.charCodeAt(i);
+  return result;
 }
 
 const numbers = (text, type) => new type(bytes(text).buffer);

@@ -1,6 +1,6 @@
-// What the page holds: patches with their neighbours, and pictures as sheets of equal cells.
+// The page's data: patches with their neighbours, and pictures as sheets of equal cells.
 
-// A sheet becomes a blob when a picture of it is first shown, or when nothing else is to be done.
+// A sheet becomes a blob when one of its pictures is first shown, or when the page is idle.
 class Sprites {
   constructor(pack) {
     Object.assign(this, pack);
@@ -18,13 +18,13 @@ class Sprites {
 
   // Sheet, corner and size of a picture, in the sheet's pixels.
   place(number) {
-    const each = this.columns * this.rows;
-    const inside = number % each;
+    const perSheet = this.columns * this.rows;
+    const slot = number % perSheet;
     const [width, height] = this.sizes[number];
     return {
-      sheet: Math.floor(number / each),
-      x: (inside % this.columns) * this.cell,
-      y: Math.floor(inside / this.columns) * this.cell,
+      sheet: Math.floor(number / perSheet),
+      x: (slot % this.columns) * this.cell,
+      y: Math.floor(slot / this.columns) * this.cell,
       width,
       height,
     };
@@ -63,14 +63,14 @@ class PatchSet {
     return this.kind === "parts";
   }
 
-  // What a patch is called: its part, or where its window lies.
+  // A patch's label: its part, or the position of its window.
   label(patch) {
     if (this.named) return this.parts[this.part[patch]];
-    const place = this.of[this.image[patch]].indexOf(patch);
-    return `row ${Math.floor(place / 7) + 1}, column ${(place % 7) + 1}`;
+    const index = this.of[this.image[patch]].indexOf(patch);
+    return `row ${Math.floor(index / 7) + 1}, column ${(index % 7) + 1}`;
   }
 
-  // [{patch, similarity, right}], nearest first; right is null where patches have no names.
+  // [{patch, similarity, right}], nearest first; right is null if patches have no names.
   nearest(pair, patch) {
     const { neighbours, similarities, count } = this.pairs[pair];
     return Array.from({ length: count }, (_, i) => {
@@ -83,7 +83,7 @@ class PatchSet {
     });
   }
 
-  // Share of 1, or null.
+  // A fraction, or null.
   ap(pair, patch) {
     const ap = this.pairs[pair].ap;
     return ap && ap[patch] !== 65535 ? ap[patch] / 10000 : null;

@@ -1,15 +1,15 @@
-// The keyboard; while one types or chooses from a list, keys are that element's.
+// Keyboard shortcuts; inactive while typing or choosing from a list.
 
 function stepPatch(state, step) {
   const patches = state.current.of[state.current.image[state.patch]];
-  const at = patches.indexOf(state.patch) + step;
-  if (at >= 0 && at < patches.length) state.change({ patch: patches[at] });
+  const index = patches.indexOf(state.patch) + step;
+  if (index >= 0 && index < patches.length) state.change({ patch: patches[index] });
 }
 
 function stepImage(state, step) {
   const found = state.found;
-  const at = found.indexOf(state.current.image[state.patch]);
-  const next = at < 0 ? 0 : at + step;
+  const index = found.indexOf(state.current.image[state.patch]);
+  const next = index < 0 ? 0 : index + step;
   if (next < 0 || next >= found.length) return;
   state.patch = state.first(found[next]);
   turnToQuery(state);

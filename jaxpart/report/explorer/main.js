@@ -1,4 +1,4 @@
-// Puts all together: the state is drawn anew whenever it changes.
+// Entry point: everything is redrawn whenever the state changes.
 
 function isDark() {
   const chosen = document.documentElement.dataset.theme;
@@ -41,7 +41,7 @@ function start() {
     drawSearch(state);
     drawImages(state);
   };
-  state.tell = draw;
+  state.redraw = draw;
   turnToQuery(state);
   draw();
   requestAnimationFrame(() => setTimeout(() => performance.mark("drawn")));

@@ -14,17 +14,17 @@ function tile(set, near, rank, state) {
     element("span", { className: "name", textContent: set.named ? name : file }),
     element("span", { className: "similarity", textContent: near.similarity.toFixed(3) }),
   );
-  const said = { right: ", same part", wrong: ", another part", plain: "" }[kind];
+  const verdict = { right: ", same part", wrong: ", another part", plain: "" }[kind];
   label(
     button,
-    `${rank + 1}: ${name}${said}, similarity ${near.similarity.toFixed(3)}, ${image}`,
+    `${rank + 1}: ${name}${verdict}, similarity ${near.similarity.toFixed(3)}, ${image}`,
   );
   button.title = `${name} of ${image}`;
   button.addEventListener("click", () => state.change({ patch: near.patch }));
   return button;
 }
 
-// Arrows move among the tiles of a column, which is one stop of the tabulator key.
+// Arrow keys move between the tiles of a column, which is a single tab stop.
 function rove(list) {
   list.addEventListener("keydown", (event) => {
     const tiles = [...list.querySelectorAll(".tile")];
@@ -62,7 +62,7 @@ function pane(state, column) {
   const facts = element("p", { className: "score" });
   if (ap !== null) facts.append(element("b", { textContent: `query AP ${percent(ap)}` }), ` mean AP ${percent(pair.meanAp)}`);
   if (set.named) facts.append(element("span", { textContent: `${right} of ${near.length} right` }));
-  const made = element(
+  const article = element(
     "article",
     { className: "pane" },
     element("div", { className: "head" }, select, remove),
@@ -70,12 +70,12 @@ function pane(state, column) {
     set.named ? facts : null,
     near.length ? list : element("p", { className: "quiet", textContent: "There is no other patch." }),
   );
-  return label(made, pair.name);
+  return label(article, pair.name);
 }
 
 function drawPanes(state) {
   const set = state.current;
-  // Who chose a neighbour by the keyboard goes on in the same column.
+  // After a neighbour is chosen by keyboard, the focus stays in its column.
   const active = document.activeElement;
   const column = [...byId("panes").children].findIndex((one) => one.contains(active));
   byId("panes").replaceChildren(...state.pairs.map((_, i) => pane(state, i)));

@@ -2,16 +2,16 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-function drawn(tag, attributes) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
+function svgElement(tag, attributes) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  return node;
 }
 
-// Of the patches around a point (in shares of the image's sides) the one whose centre is nearest, in shares
-// of its own side: all of several that overlap can be reached.
+// Of the patches that contain a point (relative to the image's sides), the one whose centre is nearest
+// relative to the patch's own sides, so that each of several overlapping patches can be reached.
 function patchAt(set, image, x, y) {
-  let found;
+  let nearest;
   let least = 0.5;
   for (const patch of set.of[image]) {
     const [left, top, right, bottom] = set.box.slice(4 * patch, 4 * patch + 4);
@@ -19,10 +19,10 @@ function patchAt(set, image, x, y) {
     const down = Math.abs(y - (top + bottom) / 2) / (bottom - top);
     if (Math.max(across, down) <= least) {
       least = Math.max(across, down);
-      found = patch;
+      nearest = patch;
     }
   }
-  return found;
+  return nearest;
 }
 
 function drawPicture(state) {
@@ -30,17 +30,17 @@ function drawPicture(state) {
   const image = set.image[state.patch];
   const { sheet, x, y, width, height } = set.pictures.place(image);
   const focused = byId("picture").contains(document.activeElement);
-  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "group" });
+  const svg = svgElement("svg", { viewBox: `0 0 ${width} ${height}`, role: "group" });
   label(svg, `Patches of ${set.images[image]}`);
-  const frame = drawn("svg", { width, height }); // its edges hide the rest of the sheet
+  const frame = svgElement("svg", { width, height }); // its edges hide the rest of the sheet
   const across = set.pictures.columns * set.pictures.cell;
-  frame.append(drawn("image", { href: set.pictures.url(sheet), x: -x, y: -y, width: across }));
+  frame.append(svgElement("image", { href: set.pictures.url(sheet), x: -x, y: -y, width: across }));
   svg.append(frame);
   const rects = new Map();
   for (const patch of set.of[image]) {
     const [left, top, right, bottom] = set.box.slice(4 * patch, 4 * patch + 4);
     const isQuery = patch === state.patch;
-    const rect = drawn("rect", {
+    const rect = svgElement("rect", {
       class: isQuery ? "patch query" : "patch",
       x: left * width,
       y: top * height,

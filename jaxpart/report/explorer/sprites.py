@@ -1,4 +1,4 @@
-"""Sprite sheets: many small pictures in a few large ones, which a page loads faster."""
+"""Sprite sheets: many small pictures in a few large ones, which load faster."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sheets(
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Pictures and thumbnails as sheets, see `_pack`.
 
-    Together they have at most `limit` bytes in base64, or the smallest size there is.
+    Together they have at most `limit` bytes in base64, or the smallest size available.
     """
     done = 0
     for side, quality in _ATTEMPTS:
@@ -63,8 +63,8 @@ def _pack(
     for start in range(0, len(sizes), columns * rows):
         sheet = Image.new("RGB", (columns * cell, rows * cell))
         for slot, size in enumerate(sizes[start : start + columns * rows]):
-            found = pictures[start + slot]
-            picture = Image.fromarray(found) if isinstance(found, np.ndarray) else found
+            original = pictures[start + slot]
+            picture = Image.fromarray(original) if isinstance(original, np.ndarray) else original
             shown = picture if size == picture.size else picture.resize(size)
             sheet.paste(shown, (slot % columns * cell, slot // columns * cell))
             advance(1)
@@ -82,6 +82,6 @@ def _pack(
 
 def _fitted(picture: Image.Image | Pixels, side: int) -> tuple[int, int]:
     """(width, height) of a picture whose longer side is at most `side`."""
-    found = picture.shape[1::-1] if isinstance(picture, np.ndarray) else picture.size
-    scale = min(1.0, side / max(found))
-    return max(1, round(found[0] * scale)), max(1, round(found[1] * scale))
+    size = picture.shape[1::-1] if isinstance(picture, np.ndarray) else picture.size
+    scale = min(1.0, side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

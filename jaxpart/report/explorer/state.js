@@ -1,4 +1,4 @@
-// What is looked at, in the address: a link shows the same.
+// The current view, kept in the address, so that a link restores it.
 
 const COLUMNS = 4;
 
@@ -8,24 +8,24 @@ class State {
     this.read();
     addEventListener("hashchange", () => {
       this.read();
-      this.tell();
+      this.redraw();
     });
   }
 
-  // Takes over what the address says; what it says wrongly is as if it were not there.
+  // Reads the view from the address; invalid values are ignored.
   read() {
-    const said = new URLSearchParams(location.hash.slice(1));
-    this.set = Math.max(0, this.sets.findIndex((set) => set.name === said.get("set")));
+    const params = new URLSearchParams(location.hash.slice(1));
+    this.set = Math.max(0, this.sets.findIndex((set) => set.name === params.get("set")));
     const set = this.current;
     if (!set) return;
-    const patch = said.has("patch") ? Number(said.get("patch")) : -1;
-    this.part = set.parts.indexOf(said.get("part"));
+    const patch = params.has("patch") ? Number(params.get("patch")) : -1;
+    this.part = set.parts.indexOf(params.get("part"));
     this.patch = Number.isInteger(patch) && patch >= 0 && patch < set.size ? patch : this.first(0);
     const names = set.pairs.map((pair) => pair.name);
-    const wanted = said.getAll("pair").map((name) => names.indexOf(name));
+    const wanted = params.getAll("pair").map((name) => names.indexOf(name));
     this.pairs = wanted.filter((pair) => pair >= 0).slice(0, COLUMNS);
     if (!this.pairs.length) this.pairs = set.first;
-    this.text = said.get("image") || "";
+    this.text = params.get("image") || "";
   }
 
   get current() {
@@ -33,32 +33,32 @@ class State {
   }
 
   get address() {
-    const said = new URLSearchParams();
-    said.set("set", this.current.name);
-    said.set("patch", this.patch);
-    for (const pair of this.pairs) said.append("pair", this.current.pairs[pair].name);
-    if (this.part >= 0) said.set("part", this.current.parts[this.part]);
-    if (this.text) said.set("image", this.text);
-    return `#${said}`;
+    const params = new URLSearchParams();
+    params.set("set", this.current.name);
+    params.set("patch", this.patch);
+    for (const pair of this.pairs) params.append("pair", this.current.pairs[pair].name);
+    if (this.part >= 0) params.set("part", this.current.parts[this.part]);
+    if (this.text) params.set("image", this.text);
+    return `#${params}`;
   }
 
   change(values) {
     Object.assign(this, values);
     history.replaceState(null, "", this.address);
-    this.tell();
+    this.redraw();
   }
 
-  // Another set begins with its own first patch and pairs; a pair of the same name stays.
+  // Another set starts with its own first patch and pairs; pairs of the same name are kept.
   changeSet(number) {
     const names = this.pairs.map((pair) => this.current.pairs[pair].name);
-    const said = new URLSearchParams({ set: this.sets[number].name });
-    for (const name of names) said.append("pair", name);
-    history.replaceState(null, "", `#${said}`);
+    const params = new URLSearchParams({ set: this.sets[number].name });
+    for (const name of names) params.append("pair", name);
+    history.replaceState(null, "", `#${params}`);
     this.read();
     this.change({});
   }
 
-  // Images that fit the search, by number.
+  // Indices of the images that match the search.
   get found() {
     const set = this.current;
     const text = this.text.toLowerCase();
@@ -71,7 +71,7 @@ class State {
       );
   }
 
-  // The patch of an image that the search means; of windows the middle one.
+  // The patch of an image that matches the search; for windows, the middle one.
   first(image) {
     const patches = this.current.of[image];
     const fitting = patches.find((patch) => this.current.part[patch] === this.part);

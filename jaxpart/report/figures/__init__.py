@@ -14,7 +14,7 @@ from jaxpart.runs.progress import Progress
 
 
 def run_figures(runs: Sequence[Run]) -> list[Picture | str]:
-    """Figures of the results of runs, and lines that say what is missing."""
+    """Figures of the results of runs, and messages about what is missing."""
     makers = (charts.levels, charts.per_part, charts.depth, charts.learning, part_maps.part_maps)
     with house_style():
         return [figure for chart in makers for figure in chart(runs)]
@@ -28,7 +28,7 @@ def encoder_figures(
     *,
     quick: bool,
 ) -> list[Picture | str]:
-    """Figures of the runs' encoders and data, and lines that say what is missing.
+    """Figures of the runs' encoders and data, and messages about what is missing.
 
     Args:
       opened_runs: The runs.

@@ -31,7 +31,7 @@ _SHOWN = ("AP", "mIoU", "chosen", "PCK@0.10", "NMI", "distance", "affinity")
 """Metrics of the curves over blocks."""
 
 _LONGEST = 20
-"""Characters of an encoder's caveat in a legend; the tables have all of it."""
+"""Maximum length of an encoder's caveat in a legend; tables show it in full."""
 
 Ends = tuple[float, ...]
 """A result in percent, and the ends of its interval if it has one."""
@@ -58,11 +58,17 @@ def levels(runs: Sequence[Run]) -> Iterator[Picture | str]:
     most = max(len(rows) for _, rows in by_data)
     figure, axes = panels([title for title, _ in by_data], width=5, height=1.3 + 0.5 * most)
     for axis, (_, rows) in zip(axes, by_data, strict=True):
-        for line, (run, whole, part) in enumerate(rows):
-            axis.plot([whole[0], part[0]], [line, line], color="#c3c8d0", linewidth=1.5, zorder=1)
+        for line, (run, object_ends, part_ends) in enumerate(rows):
+            axis.plot(
+                [object_ends[0], part_ends[0]],
+                [line, line],
+                color="#c3c8d0",
+                linewidth=1.5,
+                zorder=1,
+            )
             for (value, *ends), colour, marker in (
-                (whole, COLOURS[0], "o"),
-                (part, COLOURS[1], "s"),
+                (object_ends, COLOURS[0], "o"),
+                (part_ends, COLOURS[1], "s"),
             ):
                 face = "white" if run.caveat else colour
                 axis.plot(ends, [line] * len(ends), color=colour, linewidth=1, zorder=1)
@@ -71,7 +77,9 @@ def levels(runs: Sequence[Run]) -> Iterator[Picture | str]:
                 )
         axis.set_yticks(range(len(rows)), [_run_name(run) for run, *_ in rows])
         axis.set_ylim(len(rows) - 0.4, -0.6)
-        axis.set_xlim(0, 1.1 * max(max(*whole, *part) for _, whole, part in rows))
+        axis.set_xlim(
+            0, 1.1 * max(max(*object_ends, *part_ends) for _, object_ends, part_ends in rows)
+        )
         axis.set_xlabel("mIoU (%)")
     axes[0].scatter([], [], 45, COLOURS[0], marker="o", label="objects")
     axes[0].scatter([], [], 45, COLOURS[1], marker="s", label="parts")
@@ -126,7 +134,9 @@ def per_part(runs: Sequence[Run]) -> Iterator[Picture | str]:
     )
 
 
-_PLACE = re.compile(r"block(\d+)(?:/(\w+))?|(projector|predictor)(\d+)|(projection|prediction)")
+_LAYER_NAME = re.compile(
+    r"block(\d+)(?:/(\w+))?|(projector|predictor)(\d+)|(projection|prediction)"
+)
 """Names of representations of one block or of one layer after the blocks; also segmentation heads."""
 
 
@@ -141,7 +151,7 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
     for run in runs:
         for row in run.rows:
             group = row.group if row.task in ("layers", "attention") else ""
-            match = _PLACE.fullmatch(row.representation or row.head)
+            match = _LAYER_NAME.fullmatch(row.representation or row.head)
             if not match or row.metric not in _SHOWN or row.group != group or row.head == UNTRAINED:
                 continue
             if row.task == "attention" and row.metric == "distance" and row.head:
@@ -153,8 +163,8 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
             title = f"{row.data}, {measurement} ({row.metric})"
             name = _run_name(run, short=True)
             if block is None:  # the projector's input is cls: its layers continue the curve of cls
-                place = (_STAGES.index(end or module), int(layer or 0))
-                projectors.setdefault((title, name), {})[place] = 100 * value
+                position = (_STAGES.index(end or module), int(layer or 0))
+                projectors.setdefault((title, name), {})[position] = 100 * value
             else:
                 series = by_title.setdefault(title, {}).setdefault((name, kind or ""), {})
                 series[0, int(block)] = 100 * value
@@ -169,9 +179,11 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
     )
     for axis, (title, curves) in zip(axes, by_title.items(), strict=True):
         styles = marks()
-        layers = {place for (t, _), points in projectors.items() if t == title for place in points}
-        places = sorted({place for points in curves.values() for place in points} | layers)
-        column = {place: i for i, place in enumerate(places)}
+        layers = {
+            position for (t, _), points in projectors.items() if t == title for position in points
+        }
+        positions = sorted({position for points in curves.values() for position in points} | layers)
+        column = {position: i for i, position in enumerate(positions)}
         drawn = set()
         for (name, kind), points in curves.items():
             colour, marker = next(styles)
@@ -183,11 +195,11 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
                 label=plain(shortened(f"{name}, {word(kind)}" if kind else name)),
                 **style,
             )
-            further = projectors.get((title, name))
-            from_here = kind == "cls_token" or (name, "cls_token") not in curves
-            if further and from_here and name not in drawn:
+            projector_points = projectors.get((title, name))
+            continues_here = kind == "cls_token" or (name, "cls_token") not in curves
+            if projector_points and continues_here and name not in drawn:
                 drawn.add(name)
-                line = {blocks[-1]: points[blocks[-1]], **further}
+                line = {blocks[-1]: points[blocks[-1]], **projector_points}
                 axis.plot(
                     [column[p] for p in sorted(line)],
                     [line[p] for p in sorted(line)],
@@ -196,7 +208,7 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
                     linestyle=":",
                     **style,
                 )
-        axis.set_xticks(range(len(places)), [_place_name(place) for place in places])
+        axis.set_xticks(range(len(positions)), [_tick_label(position) for position in positions])
         if layers:
             axis.axvline(column[min(layers)] - 0.5, color="#8a919c", linewidth=0.8)
         predictor = " and predictor (q)" if any(stage > 2 for stage, _ in layers) else ""
@@ -212,9 +224,9 @@ def depth(runs: Sequence[Run]) -> Iterator[Picture | str]:
     yield Picture("over_blocks", caption, figure, chart=True)
 
 
-def _place_name(place: tuple[int, int]) -> str:
+def _tick_label(position: tuple[int, int]) -> str:
     """The tick label of a block, of a layer of projector or predictor, or of the output of one."""
-    stage, number = place
+    stage, number = position
     return (f"{number}", f"p{number}", "out", f"q{number}", "out")[stage]
 
 

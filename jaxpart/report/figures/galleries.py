@@ -87,7 +87,7 @@ def _queries(patches: PatchSet) -> list[int]:
 def square(
     size: tuple[int, int], box: tuple[float, float, float, float]
 ) -> dict[str, tuple[float, float]]:
-    """Axis limits of a query's picture: a square round the box, so that all queries have one size.
+    """Axis limits of a query's picture: a square around the box, so that all queries have one size.
 
     Args:
       size: Width and height of the picture.

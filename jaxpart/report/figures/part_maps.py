@@ -32,13 +32,13 @@ def part_maps(runs: Sequence[Run]) -> Iterator[Picture]:
     """
     for run in runs:
         for file in sorted(run.path.glob(f"{_TASK}_*.npz")):
-            items, kept = read_items(file, "copy it again")
+            items, results = read_items(file, "copy it again")
             pictures = items.get("pictures")
             if pictures is None or pictures.dtype != np.uint8:
                 raise JaxpartError(f"{file} holds no images; copy it again")
             if not len(pictures):
                 continue
-            maps = {key: labels for key, labels in kept.items() if key.metric == "parts"}
+            maps = {key: labels for key, labels in results.items() if key.metric == "parts"}
             if pictures.ndim != 4 or pictures.shape[3] != 3 or not maps:
                 raise JaxpartError(f"{file} holds no images with parts; copy it again")
             for key, labels in maps.items():
@@ -47,11 +47,11 @@ def part_maps(runs: Sequence[Run]) -> Iterator[Picture]:
 
 
 def _check(file: pathlib.Path, key: Key, labels: np.ndarray, pictures: int) -> None:
-    many = re.fullmatch(r"\w+@(\d{1,4})", key.head)
-    whole = (
+    head = re.fullmatch(r"\w+@(\d{1,4})", key.head)
+    well_formed = (
         labels.ndim == 3 and labels.dtype == np.int16 and len(labels) == pictures and labels.size
     )
-    if not (many and whole and 0 <= labels.min() <= labels.max() <= int(many[1])):
+    if not (head and well_formed and 0 <= labels.min() <= labels.max() <= int(head[1])):
         raise JaxpartError(f"{file}: {key.label} is not a map of parts; copy it again")
 
 
@@ -108,7 +108,7 @@ def coloured(
         np.arange(pixels) * cells // pixels
         for pixels, cells in zip(image.shape[:2], labels.shape, strict=True)
     )
-    of_pixels = labels[np.ix_(down, across)]
+    pixel_labels = labels[np.ix_(down, across)]
     colours = np.vstack([distinct_colours(background), [[255] * 3]]) / 255
     grey = np.repeat(image.mean(axis=2, keepdims=True) / 255, 3, axis=2)
-    return (1 - _COLOUR) * grey + _COLOUR * colours[of_pixels]
+    return (1 - _COLOUR) * grey + _COLOUR * colours[pixel_labels]

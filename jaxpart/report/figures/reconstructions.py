@@ -26,7 +26,7 @@ from jaxpart.report.figures.style import QUERY, Picture, file_name, new_figure, 
 from jaxpart.runs.progress import Progress
 
 _COLUMNS = 8
-_LOOKED_AT = 4 * _COLUMNS
+_MAX_EXAMINED = 4 * _COLUMNS
 _HIDDEN_SHARES = (0.02, 0.6)
 """Parts that cover a smaller or larger share of an image's patches are not shown."""
 
@@ -95,7 +95,7 @@ def _picture(opened: OpenedRun) -> Picture:
     label = f"{run.label} ({run.caveat})" if run.caveat else run.label
     figure.suptitle(plain(label), x=0.01, ha="left", fontsize=9)
     note = {
-        True: "Each patch is predicted without its mean and contrast, which are put back from the truth.",
+        True: "Each patch is predicted without its mean and contrast, which are restored from the truth.",
         False: "The decoder predicts pixels.",
         None: "The decoder names tokens, which are drawn as their k-means centres, in the truth as well.",
     }[denormalized]
@@ -112,7 +112,7 @@ def _predictor(opened: OpenedRun) -> Predictor:
         raise JaxpartError("the method does not predict patches")
     folder = encoder_folder(opened.config)
     if folder is None:
-        raise JaxpartError("there is no decoder with random weights")
+        raise JaxpartError("an encoder with random weights has no decoder")
     predictor = load_predictor(opened.encoder, folder)
     if predictor.config.kind != "mae" and predictor.codebook is None:
         raise JaxpartError(
@@ -122,7 +122,7 @@ def _predictor(opened: OpenedRun) -> Predictor:
 
 
 def _examples(opened: OpenedRun, config: ViTConfig) -> Examples:
-    """Random images of a run's first data set, each with the part that was shown least so far."""
+    """Random images of a run's first data set, each with the part shown least often so far."""
     name, data = opened.data_set, opened.config.data
     source = picture_source(name, data)
     selection = find_set(name)[1].parts
@@ -131,7 +131,7 @@ def _examples(opened: OpenedRun, config: ViTConfig) -> Examples:
     size, least, most = config.image_size[0], *_HIDDEN_SHARES
     shown: dict[str, int] = {}
     examples = []
-    for number in drawn_images(source, _LOOKED_AT, data.seed):
+    for number in drawn_images(source, _MAX_EXAMINED, data.seed):
         image, regions = part_regions(source, number, selection, size=size)
         masks = {
             part: patches_of_region(region, config.patch_size) for part, region in regions.items()
@@ -162,7 +162,7 @@ def drawn(
       mask: True where hidden.
 
     Returns:
-      Both, in [0, 1], and whether each patch's true mean and deviation were put back; None if the
+      Both, in [0, 1], and whether each patch's true mean and deviation were restored; None if the
       predictor predicts tokens.
     """
     encoder, preprocessing = predictor.encoder, predictor.encoder.preprocessing
@@ -194,8 +194,8 @@ def _with(
     """Images whose patches come from `others` where the mask is True; values in [0, 1]."""
     chosen = np.clip(np.where(mask[..., None], others, patches), 0, 1)
     side = round((chosen.shape[-1] / 3) ** 0.5)
-    form = "image (row column) (y x rgb) -> image (row y) (column x) rgb"
-    return rearrange(chosen, form, row=size // side, y=side, x=side)
+    pattern = "image (row column) (y x rgb) -> image (row y) (column x) rgb"
+    return rearrange(chosen, pattern, row=size // side, y=side, x=side)
 
 
 def _patches(

@@ -47,7 +47,7 @@ def keys_of(run: Run, data: str) -> list[Key]:
 
 
 def slide(run: Run, data: str, patches: PatchSet) -> Figure:
-    """A query part with its nearest patches by both representations, beside their AP and baselines.
+    """A query part with its nearest patches by both representations, next to their AP and baselines.
 
     The query is a typical one, see `_typical`. The paper's AP is shown only if it is comparable, see
     `jaxpart.runs.comparable`.
@@ -108,14 +108,14 @@ def _same_part(patches: PatchSet, pair: Pair) -> Bool[np.ndarray, "patch shown"]
 def _typical(patches: PatchSet, pairs: Sequence[Pair]) -> int:
     """The patch closest to the mean, so neither the best nor the worst example.
 
-    Compared are the numbers on the slide: for each representation, the AP and the share of shown
+    Compares the numbers on the slide: for each representation, the AP and the share of shown
     neighbours of the same part.
     """
-    shown = [pair.ap for pair in pairs if pair.ap is not None]
-    if len(shown) < len(pairs) or np.isnan(shown).all():
+    scores = [pair.ap for pair in pairs if pair.ap is not None]
+    if len(scores) < len(pairs) or np.isnan(scores).all():
         raise JaxpartError("no part has two patches, so there is no AP to show")
-    shown += [_same_part(patches, pair).mean(axis=1) for pair in pairs]
-    return int(np.nanargmin(sum(np.abs(each - np.nanmean(each)) for each in shown)))
+    scores += [_same_part(patches, pair).mean(axis=1) for pair in pairs]
+    return int(np.nanargmin(sum(np.abs(values - np.nanmean(values)) for values in scores)))
 
 
 def _draw_query(figure: Figure, patches: PatchSet, query: int) -> None:

@@ -49,7 +49,7 @@ _SETTINGS: Any = {
 
 
 _LONGEST = 80
-"""Characters of a label in a figure, or of a file name."""
+"""Maximum length of a label in a figure, or of a file name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Picture:
     def save(self, folder: pathlib.Path) -> tuple[int, int]:
         """Writes NAME.svg and NAME.png; returns its width and height in CSS pixels."""
         with house_style(), warnings.catch_warnings():
-            # about labels that are too long, or have letters that the font lacks
+            # Ignores labels that are too long, or have letters that the font lacks.
             warnings.simplefilter("ignore", UserWarning)
             self.figure.savefig(folder / f"{self.name}.svg", metadata={"Date": None})
             self.figure.savefig(folder / f"{self.name}.png", dpi=_DOTS)

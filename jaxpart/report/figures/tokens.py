@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from jaxpart.report.encoded_images import EncodedImages
 from jaxpart.report.figures.style import Picture, file_name, new_figure, plain
 
-_ABREAST = 8
+_PER_ROW = 8
 _OUTSIDE = 0.9
 """Grey of patches that are left out."""
 
@@ -34,7 +34,7 @@ def attention(encoded: EncodedImages, count: int) -> Picture | None:
         for column, weights in enumerate(
             [encoded.attention[row].mean(axis=0), *encoded.attention[row]], start=1
         ):
-            _lay_over(axes[row, column], encoded.images[row], weights)
+            _overlay(axes[row, column], encoded.images[row], weights)
             if row == 0:
                 title = f"head {column - 1}" if column > 1 else "mean"
                 axes[row, column].set_title(title, fontsize=8)
@@ -48,7 +48,7 @@ def attention(encoded: EncodedImages, count: int) -> Picture | None:
     )
 
 
-def _lay_over(
+def _overlay(
     axis: Any, image: UInt8[np.ndarray, "size size 3"], weights: Float[np.ndarray, "row column"]
 ) -> None:
     """Draws a map of patches over a grey image."""
@@ -61,8 +61,8 @@ def _lay_over(
 
 def principal_components(encoded: Sequence[EncodedImages]) -> Picture:
     """Patch tokens as colours: one colour is one direction in all images of an encoder."""
-    lines = [-(-len(images.images) // _ABREAST) for images in encoded]
-    columns = min(_ABREAST, max(len(images.images) for images in encoded))
+    lines = [-(-len(images.images) // _PER_ROW) for images in encoded]
+    columns = min(_PER_ROW, max(len(images.images) for images in encoded))
     figure = new_figure(1.05 * columns + 0.2, 1.05 * 3 * sum(lines) + 0.3 * len(encoded))
     blocks = figure.subfigures(len(encoded), 1, squeeze=False, height_ratios=lines)[:, 0]
     for block, images, count in zip(blocks, encoded, lines, strict=True):
@@ -76,7 +76,7 @@ def principal_components(encoded: Sequence[EncodedImages]) -> Picture:
         )
         for number, shown in enumerate(zip(*rows, strict=True)):
             for row, pixels in enumerate(shown):
-                axis = axes[3 * (number // _ABREAST) + row, number % _ABREAST]
+                axis = axes[3 * (number // _PER_ROW) + row, number % _PER_ROW]
                 axis.imshow(pixels, interpolation="nearest")
         for axis in axes.ravel():
             axis.set_axis_off()
@@ -145,7 +145,6 @@ def _components(
     _, vectors = np.linalg.eigh(centred.T @ centred)  # ascending
     basis = vectors[:, : -count - 1 : -1]
     largest = np.abs(basis).argmax(axis=0)
-    basis = basis * np.sign(
-        basis[largest, np.arange(basis.shape[1])]
-    )  # fixes the sign, which is arbitrary
+    # The sign of a component is arbitrary.
+    basis = basis * np.sign(basis[largest, np.arange(basis.shape[1])])
     return (tokens - mean) @ basis

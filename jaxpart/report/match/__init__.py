@@ -18,9 +18,9 @@ from jaxpart.report.static import numbers, static_page
 _SCRIPTS = ("explorer/bytes.js", "explorer/elements.js", "match/match.js")
 
 _BYTES = 12_000_000
-"""Size of all encoders' tokens: in base64 they keep a page below some 20 MB."""
+"""Size of all encoders' tokens: in base64 they keep a page below about 20 MB."""
 _FEWEST = 2
-"""Images shown per encoder whatever their size."""
+"""Minimum number of images per encoder, regardless of their size."""
 _QUALITY = 82
 
 

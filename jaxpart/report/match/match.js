@@ -7,12 +7,12 @@ const COLOURS = [
 ];
 
 function colour(share) {
-  const place = Math.min(Math.max(share, 0), 1) * (COLOURS.length - 1);
-  const below = Math.min(Math.floor(place), COLOURS.length - 2);
-  return COLOURS[below].map((value, i) => value + (place - below) * (COLOURS[below + 1][i] - value));
+  const position = Math.min(Math.max(share, 0), 1) * (COLOURS.length - 1);
+  const below = Math.min(Math.floor(position), COLOURS.length - 2);
+  return COLOURS[below].map((value, i) => value + (position - below) * (COLOURS[below + 1][i] - value));
 }
 
-// An encoder's patch tokens, in bytes; a token's length says nothing, its direction all.
+// An encoder's patch tokens as bytes; only a token's direction has meaning, not its length.
 class Model {
   constructor(raw) {
     Object.assign(this, raw);
@@ -23,15 +23,15 @@ class Model {
     );
   }
 
-  product(one, other) {
-    const a = one * this.width;
-    const b = other * this.width;
+  product(first, second) {
+    const a = first * this.width;
+    const b = second * this.width;
     let sum = 0;
     for (let i = 0; i < this.width; i++) sum += this.tokens[a + i] * this.tokens[b + i];
     return sum;
   }
 
-  // Of each patch of the image `to` to a patch of the image `from`.
+  // Similarities of all patches of the image `to` to a patch of the image `from`.
   similarities(from, patch, to) {
     const query = from * this.patches + patch;
     return Float64Array.from({ length: this.patches }, (_, i) => {
@@ -47,14 +47,14 @@ function picture(model, number, alt) {
   return element("img", { src: `data:image/webp;base64,${model.images[number].pixels}`, alt, draggable: false });
 }
 
-// A square round a patch.
+// A square around a patch.
 function frame(model, patch, kind) {
-  const made = element("span", { className: `frame ${kind}` });
-  made.style.left = `${(100 * (patch % model.columns)) / model.columns}%`;
-  made.style.top = `${(100 * Math.floor(patch / model.columns)) / model.rows}%`;
-  made.style.width = `${100 / model.columns}%`;
-  made.style.height = `${100 / model.rows}%`;
-  return made;
+  const node = element("span", { className: `frame ${kind}` });
+  node.style.left = `${(100 * (patch % model.columns)) / model.columns}%`;
+  node.style.top = `${(100 * Math.floor(patch / model.columns)) / model.rows}%`;
+  node.style.width = `${100 / model.columns}%`;
+  node.style.height = `${100 / model.rows}%`;
+  return node;
 }
 
 function heat(model, values, low, high) {
@@ -118,11 +118,11 @@ function step(state, across, down) {
 function begin() {
   const { models } = JSON.parse(byId("data").textContent);
   byId("data").remove();
-  const made = models.map(() => null);
-  const model = (number) => (made[number] ??= new Model(models[number]));
-  const middle = (one) => Math.floor(one.rows / 2) * one.columns + Math.floor(one.columns / 2);
+  const loaded = models.map(() => null);
+  const model = (number) => (loaded[number] ??= new Model(models[number]));
+  const middle = (raw) => Math.floor(raw.rows / 2) * raw.columns + Math.floor(raw.columns / 2);
   const state = { model: model(0), left: 0, right: Math.min(1, models[0].images.length - 1), patch: middle(models[0]) };
-  options(byId("model"), models.map((one, i) => [String(i), one.name]), "0");
+  options(byId("model"), models.map((raw, i) => [String(i), raw.name]), "0");
   byId("model").addEventListener("change", () => {
     const next = model(Number(byId("model").value));
     const last = next.images.length - 1;
@@ -136,16 +136,16 @@ function begin() {
   });
   byId("left").addEventListener("click", (event) => {
     const box = byId("left").getBoundingClientRect();
-    const at = (from, length, count) => Math.min(Math.max(Math.floor((from / length) * count), 0), count - 1);
-    const column = at(event.clientX - box.left, box.width, state.model.columns);
-    const row = at(event.clientY - box.top, box.height, state.model.rows);
+    const cellAt = (from, length, count) => Math.min(Math.max(Math.floor((from / length) * count), 0), count - 1);
+    const column = cellAt(event.clientX - box.left, box.width, state.model.columns);
+    const row = cellAt(event.clientY - box.top, box.height, state.model.rows);
     change(state, { patch: row * state.model.columns + column });
   });
   byId("left").addEventListener("keydown", (event) => {
-    const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    if (!by) return;
+    const offset = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (!offset) return;
     event.preventDefault();
-    step(state, ...by);
+    step(state, ...offset);
   });
   byId("swap").addEventListener("click", () => {
     const values = state.model.similarities(state.left, state.patch, state.right);

@@ -64,7 +64,7 @@ class Split:
     skipped: int
 
     def items(self, names: Sequence[str]) -> Items:
-        """The split with some representations, which have the same shape."""
+        """The items with some representations, all of the same shape."""
         return Items([self.features[name] for name in names], self.labels)
 
 
@@ -138,7 +138,7 @@ def probe_all(
       data: Training and test items.
       task: Name of the task and of its options in the configuration.
       config: The whole configuration.
-      workdir: Receives predictions and training checkpoints.
+      workdir: Stores predictions and training checkpoints.
       progress: Shows the progress.
       views: Random views of the training items, by the representations of each sweep; default: train on
         the items' features.
@@ -157,38 +157,38 @@ def probe_all(
     yield row("test", len(data.test.labels))
     yield row("skipped", data.train.skipped + data.test.skipped)
     key = functools.partial(Key, data.name, task)
-    kept: dict[Key, np.ndarray] = {}
+    per_item: dict[Key, np.ndarray] = {}
     items = {
         "ids": np.array(data.test.ids),
         "labels": data.test.labels.astype(np.int32),
         "classes": np.array(data.classes),
     }
     heads: dict[str, np.ndarray] = {}
-    keepers: list[Checkpointer] = []
+    checkpointers: list[Checkpointer] = []
     groups = [
         (head, tuple(names))
         for head in options.heads
-        for names in _alike(data.test.features, options[head].representations)
+        for names in _by_shape(data.test.features, options[head].representations)
     ]
     # Random views are encoded once for all heads.
-    for together in [groups] if views is not None and groups else [[group] for group in groups]:
-        head, names = together[0]
-        rest = "views" if len(together) > 1 else f"{head}-{names[0].replace('/', '-')}"
-        stem = f"{task}-{data.name}-{rest}"
+    for joint in [groups] if views is not None and groups else [[group] for group in groups]:
+        head, names = joint[0]
+        suffix = "views" if len(joint) > 1 else f"{head}-{names[0].replace('/', '-')}"
+        stem = f"{task}-{data.name}-{suffix}"
 
-        def keeper(stage: str, stem: str = stem) -> Checkpointer:
-            keepers.append(Checkpointer(workdir.path / "checkpoints" / f"{stem}-{stage}"))
-            return keepers[-1]
+        def new_checkpointer(stage: str, stem: str = stem) -> Checkpointer:
+            checkpointers.append(Checkpointer(workdir.path / "checkpoints" / f"{stem}-{stage}"))
+            return checkpointers[-1]
 
-        found = _probe(together, data, options, seeds, keeper, progress, views)
-        for (head, names), outcomes in zip(together, found, strict=True):
+        results = _probe(joint, data, options, seeds, new_checkpointer, progress, views)
+        for (head, names), outcomes in zip(joint, results, strict=True):
             for name, outcome in zip(names, outcomes, strict=True):
-                of_head = functools.partial(row, head=head, representation=name)
-                yield of_head("bn_test_batch", int(_recipe(head, options).bn_test == "batch"))
-                yield from _rows(of_head, outcome, data.test.labels, options[head].rates, seeds)
+                head_row = functools.partial(row, head=head, representation=name)
+                yield head_row("bn_test_batch", int(_recipe(head, options).bn_test == "batch"))
+                yield from _rows(head_row, outcome, data.test.labels, options[head].rates, seeds)
                 for metric, predictions in outcome.predictions().items():
-                    kept[key(metric, head, name)] = predictions
-                kept[key("accuracy_by_epoch", head, name)] = outcome.accuracy
+                    per_item[key(metric, head, name)] = predictions
+                per_item[key("accuracy_by_epoch", head, name)] = outcome.accuracy
                 if head == "attentive":
                     heads[f"{head}/{name}/num_heads"] = np.array(options.attentive.num_heads)
                 for reading, arrays in outcome.heads.items():
@@ -197,15 +197,15 @@ def probe_all(
         _without_training(data, options, own, progress),
         ((BASELINE, name, predicted) for name, predicted in baselines),
     ):
-        kept[key("chosen", head, name)] = predicted[None].astype(np.int32)
-        of_head = functools.partial(row, head=head, representation=name)
-        yield _accuracy(of_head, "chosen", predicted[None], data.test.labels)
+        per_item[key("chosen", head, name)] = predicted[None].astype(np.int32)
+        head_row = functools.partial(row, head=head, representation=name)
+        yield _accuracy(head_row, "chosen", predicted[None], data.test.labels)
     file = items_file(task, data.name)
     if heads:
         workdir.file(f"heads/{file}", npz(heads))
-    workdir.file(file, items_npz(items, kept))
-    for finished in keepers:
-        finished.delete()
+    workdir.file(file, items_npz(items, per_item))
+    for checkpointer in checkpointers:
+        checkpointer.delete()
     with contextlib.suppress(OSError):
         (workdir.path / "checkpoints").rmdir()
 
@@ -218,7 +218,7 @@ def _without_training(
         yield "own", "classifier", own
     for reference in options.references:
         for name in options.linear.representations:
-            train, test = (side.features[name].whole() for side in (data.train, data.test))
+            train, test = (split.features[name].whole() for split in (data.train, data.test))
             total, unit = (
                 (len(test), "items") if reference == "knn" else (ITERATIONS, "at most, steps")
             )
@@ -228,23 +228,23 @@ def _without_training(
 
 
 def epochs_of(options: Any) -> dict[str, int]:
-    """How often heads are trained on the features of all training items, by representation."""
-    read: collections.Counter[str] = collections.Counter()
+    """Epochs of all heads over the training items' features, by representation."""
+    epochs: collections.Counter[str] = collections.Counter()
     for head in options.heads:
         for name in options[head].representations:
-            read[name] += options[head].epochs * (2 if options.selection else 1)
-    return read
+            epochs[name] += options[head].epochs * (2 if options.selection else 1)
+    return epochs
 
 
-def _alike(features: Mapping[str, Features], names: Sequence[str]) -> list[list[str]]:
-    """Groups representations by shape; each group trains in one program."""
+def _by_shape(features: Mapping[str, Features], names: Sequence[str]) -> list[list[str]]:
+    """Groups representations by shape; each group trains in one compiled program."""
     groups: dict[tuple[int, ...], list[str]] = {}
     for name in names:
         groups.setdefault(features[name].shape[1:], []).append(name)
     return list(groups.values())
 
 
-def _maker(head: str, width: int, classes: int, options: Any) -> Callable[..., nnx.Module]:
+def _head_factory(head: str, width: int, classes: int, options: Any) -> Callable[..., nnx.Module]:
     if head == "linear":
         return functools.partial(LinearHead, width, classes, batch_norm=options.linear.batch_norm)
     num_heads, initial = options.attentive.num_heads, options.attentive.initial
@@ -256,30 +256,36 @@ def _probe(
     data: Labelled,
     options: Any,
     seeds: Sequence[int],
-    keeper: Callable[[str], Checkpointer],
+    new_checkpointer: Callable[[str], Checkpointer],
     progress: Progress,
     views: Callable[[Sequence[Sequence[str]]], RandomViews] | None,
 ) -> list[list[Outcome]]:
-    """The outcomes of each kind of head and the representations that it is trained on: one, or several
-    on the same random views."""
+    """The outcomes of each group, a head and its representations: one group, or several that share their
+    random views."""
     tests = [data.test.items(names) for _, names in groups]
     train = data.train.items(groups[0][1]) if views is None else views([n for _, n in groups])
     recipes = [_recipe(head, options) for head, _ in groups]
     sweeps = [
-        Sweep(_maker(head, test.features[0].shape[-1], len(data.classes), options), recipe, seeds)
+        Sweep(
+            _head_factory(head, test.features[0].shape[-1], len(data.classes), options),
+            recipe,
+            seeds,
+        )
         for (head, _), test, recipe in zip(groups, tests, recipes, strict=True)
     ]
-    what = "; ".join(f"{head} on {', '.join(names)}" for head, names in groups)
+    title = "; ".join(f"{head} on {', '.join(names)}" for head, names in groups)
     stages = 2 if options.selection else 1
     total, done = stages * sum(recipe.epochs for recipe in recipes), [0] * len(groups)
-    with progress.bar(f"{data.name}: {what}, epochs", total) as advance:
+    with progress.bar(f"{data.name}: {title}, epochs", total) as advance:
 
         def log(sweep: int, epoch: int) -> None:
             advance(epoch + 1 - done[sweep])
             done[sweep] = epoch + 1
 
-        chosen_on = data.train.groups if options.selection else None
-        return probe(sweeps, train, tests, groups=chosen_on, checkpointer=keeper, log=log)
+        selection_groups = data.train.groups if options.selection else None
+        return probe(
+            sweeps, train, tests, groups=selection_groups, checkpointer=new_checkpointer, log=log
+        )
 
 
 def _rows(
@@ -340,19 +346,19 @@ def learnable(
     trained, tested = (np.bincount(labels, minlength=len(names)) > 0 for labels in (train, test))
     if trained.sum() < 2 or not (trained & tested).any():
         raise JaxpartError(
-            f"{data}: {_some(names, trained)} in training and {_some(names, tested)} in testing "
+            f"{data}: {_shortened(names, trained)} in training and {_shortened(names, tested)} in testing "
             "are too few classes to classify; use more images"
         )
     if not trained.all():
-        progress.say(f"{data}: no training items of {_some(names, ~trained)}; excluded")
+        progress.say(f"{data}: no training items of {_shortened(names, ~trained)}; excluded")
     if not tested[trained].all():
         progress.say(
-            f"{data}: no test items of {_some(names, trained & ~tested)}; trained, but not tested"
+            f"{data}: no test items of {_shortened(names, trained & ~tested)}; trained, but not tested"
         )
     return np.flatnonzero(trained).tolist()
 
 
-def _some(names: Sequence[str], chosen: Bool[np.ndarray, " class"]) -> str:
+def _shortened(names: Sequence[str], chosen: Bool[np.ndarray, " class"]) -> str:
     """The first chosen names, and the number of others."""
     return listed(itertools.compress(names, chosen), 5) or "no class"
 

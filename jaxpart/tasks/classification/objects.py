@@ -115,7 +115,7 @@ class ObjectClassification(Plan):
     config: Any
 
     def passes(self) -> Iterator[Pass]:
-        """Random views, new in every epoch, which heads share if one batch size divides the other."""
+        """Random views, new in every epoch; heads share them if one batch size divides the other."""
         options = self.config[_TASK]
         if options.views == "random":
             images = len(self.sides[0].labels)
@@ -123,12 +123,12 @@ class ObjectClassification(Plan):
             parts, epochs = shared_parts(sizes.values()), collections.Counter[int]()
             for head, size in sizes.items():
                 epochs[parts[size]] = max(epochs[parts[size]], options[head].epochs)
-            again = 2 if options.selection else 1
+            stages = 2 if options.selection else 1
             names = tuple(itertools.chain(*(options[head].representations for head in sizes)))
-            yield Pass(self.encoder, self.size, names, again * epochs.total() * images)
+            yield Pass(self.encoder, self.size, names, stages * epochs.total() * images)
 
     def epochs(self) -> Mapping[str, int]:
-        """Of heads on fixed views."""
+        """Epochs over fixed views."""
         options = self.config[_TASK]
         return epochs_of(options) if options.views == "eval" else {}
 
@@ -138,15 +138,17 @@ class ObjectClassification(Plan):
         """Yields the rows of `probe_all`."""
         options = self.config[_TASK]
         train, test = self.sides
-        right = test.split(features["test"])
-        left = train.split(features["train"]) if "train" in features else train.unseen()
+        test_split = test.split(features["test"])
+        train_split = (
+            train.split(features["train"]) if "train" in features else train.without_features()
+        )
         own = None
         if options.own_classifier:
             label_of = np.full(len(self.classes), -1)  # classes that are left out count as errors
             label_of[self.kept] = np.arange(len(self.kept))
-            own = label_of[right.features[_LOGITS].whole().argmax(axis=1)]
+            own = label_of[test_split.features[_LOGITS].whole().argmax(axis=1)]
         views = functools.partial(self._random_views, progress)
-        data = Labelled(self.data, test.source.info.class_names, left, right)
+        data = Labelled(self.data, test.source.info.class_names, train_split, test_split)
         yield from probe_all(
             data,
             _TASK,
@@ -172,7 +174,7 @@ class ObjectClassification(Plan):
                 batch_size=options.encoder_batch_size,
             )
             labels = images.labels[numbers][extracted.kept]
-            return [Items([extracted.features[name] for name in some], labels) for some in names]
+            return [Items([extracted.features[name] for name in group], labels) for group in names]
 
         return RandomViews(
             self.encoder,
@@ -198,7 +200,7 @@ class _Images:
         if not source.info.class_names or any(label is None for label in labels):
             raise JaxpartError(
                 f"{source.info.name} ({source.info.split}) has no class for each image; choose a data "
-                f"set of classes, as imagenet"
+                f"set with classes, such as imagenet"
             )
         self.source, self.labels = source, np.array(labels, np.int64)
 
@@ -213,7 +215,7 @@ class _Images:
         ids = tuple(self.source.annotation(i).id for i in kept)
         return Split(extracted.features, self.labels[kept], ids, kept, len(extracted.skipped))
 
-    def unseen(self) -> Split:
+    def without_features(self) -> Split:
         """The images, without features."""
         return Split({}, self.labels, (), np.arange(len(self.labels)), 0)
 
@@ -230,5 +232,5 @@ def _check_classifier(encoder: FrozenEncoder, test: _Images) -> None:
     if projector.out != classes:
         raise JaxpartError(
             f"the classifier of the {encoder.name} encoder has {projector.out} classes, but "
-            f"{test.source.info.name} has {classes}; give the data set that it was trained on, complete"
+            f"{test.source.info.name} has {classes}; use the complete data set that it was trained on"
         )

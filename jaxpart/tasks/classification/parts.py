@@ -40,7 +40,7 @@ _TASK = "classification"
 
 def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[PartClassification]:
     """Part classification on every data set of a configuration: see `jaxpart.tasks.Task`."""
-    encoder = encoder if _by_channel(config[_TASK]) else narrowed(encoder)
+    encoder = encoder if _depends_on_channels(config[_TASK]) else narrowed(encoder)
     names = check_heads(encoder, config[_TASK])
     for alias in config.data.sets:
         name, _ = find_set(alias)
@@ -66,14 +66,14 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[P
         )
 
 
-def _by_channel(options: Any) -> bool:
+def _depends_on_channels(options: Any) -> bool:
     """Whether results depend on the channels of projections, not only on their inner products.
 
     Logistic regression and BatchNorm standardise each channel, and LARS uses the norm of all weights.
     """
     linear = options.linear
-    read = any("projection" in name for name in linear.representations)
-    return read and (
+    used = any("projection" in name for name in linear.representations)
+    return used and (
         "logistic" in options.references
         or ("linear" in options.heads and (linear.batch_norm or linear.lars))
     )
@@ -96,7 +96,7 @@ class PartClassification(Plan):
     config: Any
 
     def epochs(self) -> Mapping[str, int]:
-        """Of heads."""
+        """Epochs over the training features."""
         return epochs_of(self.config[_TASK])
 
     def rows(

@@ -125,13 +125,13 @@ def _grid(encoder: FrozenEncoder, name: str, side: int, stride: int) -> Grid:
 def rules(encoder: FrozenEncoder, config: Any) -> Mapping[str, str]:
     """The matching rules, see `jaxpart.tasks.Task`."""
     options = config.correspondence
-    how = f"window soft-argmax of {options.soft_window} cells" if options.soft_window else "argmax"
-    return {"convention": options.convention, "match": how}
+    rule = f"window soft-argmax of {options.soft_window} cells" if options.soft_window else "argmax"
+    return {"convention": options.convention, "match": rule}
 
 
 @dataclasses.dataclass(frozen=True)
 class Correspondence(Plan):
-    """Keypoints of pairs of images.
+    """Keypoint matching between pairs of images.
 
     Attributes:
       data: Name of the data set in rows.
@@ -176,18 +176,18 @@ class Correspondence(Plan):
         yield row("pairs", len(pairs.pairs))
         yield row("points", int(points.counted.sum()))
         yield row("geometry-aware points", int(self._ambiguous().sum()))
-        kept: dict[Key, np.ndarray] = {}
-        yield from self._scored(points, points.same_position(), BASELINE, SAME_POSITION, kept)
+        per_pair: dict[Key, np.ndarray] = {}
+        yield from self._scores(points, points.same_position(), BASELINE, SAME_POSITION, per_pair)
         cells = Grid(SIDE, self.side)
         with progress.bar(f"{self.data}: matching", len(self.names) + 1) as advance:
             colours = extracted[PIXELS]
             matches = points.match(lambda i: neighbourhoods(colours[i]), cells, self.window)
-            yield from self._scored(points, matches, BASELINE, PIXELS, kept)
+            yield from self._scores(points, matches, BASELINE, PIXELS, per_pair)
             advance(1)
             for name in self.names:
                 read = functools.partial(self._tokens, extracted[name])
                 matches = points.match(read, self.grids[name], self.window)
-                yield from self._scored(points, matches, "", name, kept)
+                yield from self._scores(points, matches, "", name, per_pair)
                 advance(1)
         ids = np.array([pairs.source.annotation(i).id for i in range(len(pairs.sizes))])
         items = {
@@ -195,7 +195,7 @@ class Correspondence(Plan):
             "images": pairs.pairs[:, 1],
             "options": np.array(self.options),
         }
-        workdir.file(items_file(_TASK, self.data), items_npz(items, kept))
+        workdir.file(items_file(_TASK, self.data), items_npz(items, per_pair))
 
     def _tokens(self, features: Features, images: np.ndarray) -> np.ndarray:
         return np.asarray(features[images][:, self.prefix :], np.float32)
@@ -204,13 +204,13 @@ class Correspondence(Plan):
         confusable = interchangeable(self.pairs.target_visible, self.pairs.groups)
         return confusable & self.pairs.counted
 
-    def _scored(
+    def _scores(
         self,
         points: PairPoints,
         matches: np.ndarray,
         head: str,
         name: str,
-        kept: dict[Key, np.ndarray],
+        per_pair: dict[Key, np.ndarray],
     ) -> Iterator[Row]:
         pairs, row = self.pairs, functools.partial(Row, self.data, _TASK)
         row = functools.partial(row, head=head, representation=name)
@@ -222,21 +222,21 @@ class Correspondence(Plan):
             score = pck(right, points.counted)
             by_point, by_image = pck_intervals(right, points.counted, pairs.pairs[:, 1])
             yield row(metric, score.by_point, low=by_point.low, high=by_point.high)
-            by = f"{metric} by image"
-            yield row(by, score.by_image, low=by_image.low, high=by_image.high)
-            kept[Key(self.data, _TASK, by, head, name)] = score.per_pair
-            shares = [
+            by_image_metric = f"{metric} by image"
+            yield row(by_image_metric, score.by_image, low=by_image.low, high=by_image.high)
+            per_pair[Key(self.data, _TASK, by_image_metric, head, name)] = score.per_pair
+            class_scores = [
                 pck(right, points.counted & (labels == i)[:, None]) for i in range(len(classes))
             ]
-            measured = [share.by_point for share in shares if share.points]
+            measured = [subset.by_point for subset in class_scores if subset.points]
             yield row(f"{metric}, mean of classes", float(np.mean(measured)))
-            for kind, share in zip(classes.tolist(), shares, strict=True):
-                if share.points:
-                    yield row(metric, share.by_point, group=kind)
+            for kind, subset in zip(classes.tolist(), class_scores, strict=True):
+                if subset.points:
+                    yield row(metric, subset.by_point, group=kind)
             if ambiguous.any():
-                share = pck(right, ambiguous)
+                subset = pck(right, ambiguous)
                 low, high = pck_intervals(right, ambiguous, pairs.pairs[:, 1])[0]
-                yield row(metric, share.by_point, group=GEOMETRY_AWARE, low=low, high=high)
+                yield row(metric, subset.by_point, group=GEOMETRY_AWARE, low=low, high=high)
         if ambiguous.any():
             confused = points.confused(matches)
             yield row("confused", pck(confused, ambiguous).by_point, group=GEOMETRY_AWARE)
@@ -255,8 +255,8 @@ def section(rows: Sequence[Row]) -> Section:
         others = [find_row(rows, *row.key._replace(metric=metric)) for metric in metrics]
         by_image = find_row(rows, *row.key._replace(metric=f"{middle} by image"))
         aware = find_row(rows, *row.key._replace(group=GEOMETRY_AWARE))
-        beside = select(rows, data=row.data, task=_TASK, metric=middle, group="")
-        best = max((r for r in beside if not r.head), key=lambda r: r.value, default=None)
+        results = select(rows, data=row.data, task=_TASK, metric=middle, group="")
+        best = max((r for r in results if not r.head), key=lambda r: r.value, default=None)
         shown.append(
             (
                 f"{row.data}, {_LABELS.get(row.representation, row.representation)}",

@@ -37,10 +37,10 @@ def match(
       source: The image of each point.
       at: The tokens, normalised to length 1, and weights that make up each point's feature.
       target: The image to match each point in.
-      window: None: the most similar token. Else the expected position under a softmax of temperature 0.02
-        over all tokens, where similarities more than `window` cells (along either axis) from the best one
-        are set to 0; 0: no window. As published (GeoAware-SC), tokens outside the window keep their softmax
-        weight.
+      window: None: the most similar token. Otherwise the expected position under a softmax of temperature
+        0.02 over all tokens, where similarities more than `window` cells (along either axis) from the best
+        one are set to 0; 0: no window. As published (GeoAware-SC), tokens outside the window keep their
+        softmax weight.
 
     Returns:
       Column and row from 0; integers without `window`.
@@ -50,26 +50,26 @@ def match(
         return np.zeros((0, 2), np.float32)
     blocks = _blocks(target)
     slots = np.where(blocks < 0, 0, blocks)
-    placed = jnp.asarray(tokens, jnp.float32)
-    scale = _scale(placed)
+    on_device = jnp.asarray(tokens, jnp.float32)
+    scale = _scale(on_device)
     matches = np.empty((count, 2), np.float32)
     length = min(_BLOCKS, 1 << (len(slots) - 1).bit_length())
     for start in range(0, len(slots), length):
-        part = slots[start : start + length]
-        part = np.concatenate([part, np.repeat(part[:1], length - len(part), axis=0)])
+        batch = slots[start : start + length]
+        batch = np.concatenate([batch, np.repeat(batch[:1], length - len(batch), axis=0)])
         out = np.asarray(
             _match(
-                placed,
+                on_device,
                 scale,
-                np.asarray(source, np.int32)[part],
-                at.cells[part],
-                at.weights[part],
-                np.asarray(target, np.int32)[part[:, 0]],
+                np.asarray(source, np.int32)[batch],
+                at.cells[batch],
+                at.weights[batch],
+                np.asarray(target, np.int32)[batch[:, 0]],
                 window=window,
             )
         )
-        known = blocks[start : start + length] >= 0
-        matches[blocks[start : start + length][known]] = out[: len(known)][known]
+        valid = blocks[start : start + length] >= 0
+        matches[blocks[start : start + length][valid]] = out[: len(valid)][valid]
     return matches
 
 
@@ -102,7 +102,7 @@ def _match(
         source = source[:, None]
         weights = weights * scale[source, cells]
         query = jnp.einsum("pkc,pk->pc", tokens[source, cells], weights, precision=_EXACT)
-        if weights.shape[1] > 1:  # else its length is 1
+        if weights.shape[1] > 1:  # otherwise its length is already 1
             query *= _scale(query)[:, None]
         similarity = jnp.matmul(query, tokens[target].T, precision=_EXACT) * scale[target]
         return _positions(similarity, window)
@@ -143,7 +143,7 @@ def match_pixels(
     *,
     normalised: bool = False,
 ) -> Int[np.ndarray, "point 2"]:
-    """As `match`, but finds the best pixel of target tokens upsampled bilinearly.
+    """Like `match`, but finds the best pixel of bilinearly upsampled target tokens.
 
     Near the borders upsampled tokens are constant, so many pixels there differ by rounding errors only.
 

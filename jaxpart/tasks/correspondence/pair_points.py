@@ -24,7 +24,7 @@ Read = Callable[[Int64[np.ndarray, " image"]], Float32[np.ndarray, "image cell c
 
 
 class PairPoints:
-    """The counted points of all pairs, in pixels of the square or, if matches are, of the original image.
+    """The counted points of all pairs, in pixels of the square, or of the original image if matches are.
 
     Attributes:
       counted: Which points count: those visible in both images.
@@ -43,23 +43,23 @@ class PairPoints:
         self._pairs, self._convention, self._side = pairs, convention, side
         self.counted = pairs.counted
         self._original = convention.target == "original"
-        self._source = self._placed(pairs.source_xy, 0)
-        self._target = self._placed(pairs.target_xy, 1)
+        self._source = self._transform(pairs.source_xy, 0)
+        self._target = self._transform(pairs.target_xy, 1)
         longest = pairs.sizes[pairs.pairs[:, 1]].max(axis=1)
         self._length = pairs.side if self._original else pairs.side * (side / longest)
 
-    def _placed(self, xy: np.ndarray, which: int) -> Float64[np.ndarray, "pair point 2"]:
+    def _transform(self, xy: np.ndarray, end: int) -> Float64[np.ndarray, "pair point 2"]:
         if self._original:
             return np.asarray(xy, np.float64)
-        placed = np.empty(xy.shape)
-        for rows, size in self._by_size(which):
+        transformed = np.empty(xy.shape)
+        for rows, size in self._by_size(end):
             flat = to_square(xy[rows].reshape(-1, 2), size, self._side, self._convention)
-            placed[rows] = flat.reshape(xy[rows].shape)
-        return placed
+            transformed[rows] = flat.reshape(xy[rows].shape)
+        return transformed
 
-    def _by_size(self, which: int) -> list[tuple[np.ndarray, tuple[int, int]]]:
+    def _by_size(self, end: int) -> list[tuple[np.ndarray, tuple[int, int]]]:
         """(indices of pairs, size) for each size of source (0) or target (1) images."""
-        sizes = self._pairs.sizes[self._pairs.pairs[:, which]]
+        sizes = self._pairs.sizes[self._pairs.pairs[:, end]]
         distinct, group = np.unique(sizes, axis=0, return_inverse=True)
         group = group.reshape(-1)
         return [(np.flatnonzero(group == i), (int(w), int(h))) for i, (w, h) in enumerate(distinct)]
@@ -86,17 +86,17 @@ class PairPoints:
         at = self._sampled(grid)
         matches = np.empty((len(pair), 2))
         names, label = np.unique(self._pairs.classes, return_inverse=True)
-        used = [np.unique(self._pairs.pairs[label == i]) for i in range(len(names))]
-        most = max(map(len, used))
-        for number, images in enumerate(used):
+        images_of_class = [np.unique(self._pairs.pairs[label == i]) for i in range(len(names))]
+        most = max(map(len, images_of_class))
+        for number, images in enumerate(images_of_class):
             rows = np.flatnonzero(label[pair] == number)
             tokens = read(images)
-            ends = np.searchsorted(images, source[rows]), np.searchsorted(images, target[rows])
+            indices = np.searchsorted(images, source[rows]), np.searchsorted(images, target[rows])
             sampled_rows = Sampled(at.cells[rows], at.weights[rows])
             if self._convention.target == "cells":
                 # Padded to one number of images, so that one compiled program serves all classes.
                 tokens = np.pad(tokens, ((0, most - len(images)), (0, 0), (0, 0)))
-                matched = match(tokens, ends[0], sampled_rows, ends[1], window=window)
+                matched = match(tokens, indices[0], sampled_rows, indices[1], window=window)
                 matches[rows] = points_of(matched, grid, self._convention)
                 continue
             sizes = self._pairs.sizes[images]
@@ -104,7 +104,7 @@ class PairPoints:
                 sizes = np.full_like(sizes, self._side)
             normalised = self._convention.normalised
             matches[rows] = match_pixels(
-                tokens, ends[0], sampled_rows, ends[1], sizes, normalised=normalised
+                tokens, indices[0], sampled_rows, indices[1], sizes, normalised=normalised
             )
         return matches
 

@@ -30,7 +30,7 @@ class Sampled(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Convention:
-    """The choices of published code.
+    """The choices in which published code differs.
 
     Attributes:
       layout: See `jaxpart.data.squares.Layout`.
@@ -160,11 +160,11 @@ def sampled(
     around = [
         row * grid.cells + column for row in (low[1], high[1]) for column in (low[0], high[0])
     ]
-    parts = [
+    products = [
         rows * columns for rows in (1 - share[1], share[1]) for columns in (1 - share[0], share[0])
     ]
     return Sampled(
-        np.stack(around, axis=1).astype(np.int32), np.stack(parts, axis=1).astype(np.float32)
+        np.stack(around, axis=1).astype(np.int32), np.stack(products, axis=1).astype(np.float32)
     )
 
 

@@ -108,8 +108,8 @@ class MaskedParts(Plan):
         parts = list(regions.parts)
         yield Row(data, _TASK, "images", len(regions.images))
         yield Row(data, _TASK, "parts", len(parts))
-        level = chance_level(parts, parts)
-        yield Row(data, _TASK, "AP", level, head=BASELINE, representation="chance")
+        chance_ap = chance_level(parts, parts)
+        yield Row(data, _TASK, "AP", chance_ap, head=BASELINE, representation="chance")
         vectors = _vectors(self.predictor, regions, self.seed, data, progress)
         for space, by_query in vectors.items():
             precision = {
@@ -127,8 +127,8 @@ class MaskedParts(Plan):
 def _predictor(encoder: FrozenEncoder, config: Any, progress: Progress) -> Predictor | None:
     """The encoder with its decoder; None, with a message, if there is none."""
     if isinstance(encoder, Encoder) and (folder := encoder_folder(config)):
-        about = describe(folder)[0].get("decoder", {})
-        if about.get("kind") in KINDS:
+        decoder = describe(folder)[0].get("decoder", {})
+        if decoder.get("kind") in KINDS:
             return load_predictor(encoder, folder)
     advice = "; convert it with --with-decoder" if encoder.name in KINDS else ""
     progress.say(f"masked parts: skipped, this {encoder.name} has no decoder of patches{advice}")
@@ -136,7 +136,7 @@ def _predictor(encoder: FrozenEncoder, config: Any, progress: Progress) -> Predi
 
 
 def _opened(name: str, config: Any) -> tuple[Source, PartSelection | None]:
-    """The split for part retrieval, else the last, with the selected keypoints."""
+    """The split for part retrieval with the selected keypoints, else the last split."""
     key, entry = find_set(name)
     if part_split(name, config.data):
         return retrieval_set(name, config.data)
@@ -155,9 +155,9 @@ def _summary(
 ) -> Iterator[Row]:
     """Yields the mean over parts, and each part."""
     names = np.array(regions.parts)
-    each = {name: float(values[names == name].mean()) for name in sorted(set(regions.parts))}
-    yield Row(data, _TASK, "mAP", float(np.mean(list(each.values()))), query, space)
-    for name, value in each.items():
+    by_part = {name: float(values[names == name].mean()) for name in sorted(set(regions.parts))}
+    yield Row(data, _TASK, "mAP", float(np.mean(list(by_part.values()))), query, space)
+    for name, value in by_part.items():
         yield Row(data, _TASK, "AP", value, query, space, group=name)
 
 
@@ -167,14 +167,14 @@ def _vectors(
     """The vectors of all parts, by space and query; each process predicts its share of the parts."""
     frozen = devices.replicate((predictor.encoder, predictor.decoder), local=True)
     predictor = Predictor(frozen[0], predictor.config, frozen[1])
-    whole, random = draw_masks(regions.touched, seed)
+    part_masks, random_masks = draw_masks(regions.touched, seed)
     other = other_images(regions, seed)
-    order = np.argsort(whole.sum(axis=1), kind="stable")  # neighbours share one compiled program
+    order = np.argsort(part_masks.sum(axis=1), kind="stable")  # equal mask sizes share one program
     share = order[devices.my_share(len(order))]
     size = min(_CHUNK, len(order))  # one shape in all processes
     rows: dict[str, dict[str, np.ndarray]] = {}
 
-    def keep(space: str, query: str, chosen: np.ndarray, vectors: np.ndarray) -> None:
+    def store(space: str, query: str, chosen: np.ndarray, vectors: np.ndarray) -> None:
         by_query = rows.setdefault(space, {})
         if query not in by_query:
             by_query[query] = np.zeros((len(order), vectors.shape[-1]), vectors.dtype)
@@ -183,22 +183,22 @@ def _vectors(
     with progress.bar(f"{what}: predicting masked parts", len(share)) as advance:
         for start in range(0, max(len(share), 1), _CHUNK):
             batch = share[start : start + _CHUNK]
-            # A process without parts needs the shapes, so it predicts others' and keeps none.
+            # A process without parts still needs the shapes: it predicts other parts and stores none.
             chosen = np.resize(batch if len(batch) else order, size)
             own = regions.images[regions.image[chosen]]
             touched = regions.touched[chosen]
             inputs = {
-                "part": (own, whole[chosen]),
-                "random_mask": (own, random[chosen]),
-                "other_image": (regions.images[other[chosen]], whole[chosen]),
+                "part": (own, part_masks[chosen]),
+                "random_mask": (own, random_masks[chosen]),
+                "other_image": (regions.images[other[chosen]], part_masks[chosen]),
             }
             for query, (images, mask) in inputs.items():
                 hidden = predictor(images, mask)
                 for space, predicted in _predicted(hidden).items():
-                    keep(space, query, batch, _mean(predicted, touched & mask))
+                    store(space, query, batch, _mean(predicted, touched & mask))
                 if query == "part":
                     for space, truth in _true(predictor, hidden, own).items():
-                        keep(space, "seen", batch, _mean(truth, touched))
+                        store(space, "seen", batch, _mean(truth, touched))
             advance(len(batch))
     return {
         space: {query: devices.add_up(vectors) for query, vectors in by_query.items()}
@@ -208,10 +208,10 @@ def _vectors(
 
 
 def _mean(
-    values: Float[np.ndarray, "part patch channel"], where: Bool[np.ndarray, "part patch"]
+    values: Float[np.ndarray, "part patch channel"], mask: Bool[np.ndarray, "part patch"]
 ) -> Float[np.ndarray, "part channel"]:
-    total = np.where(where[..., None], values, 0).sum(axis=1)
-    return total / where.sum(axis=1, keepdims=True)
+    total = np.where(mask[..., None], values, 0).sum(axis=1)
+    return total / mask.sum(axis=1, keepdims=True)
 
 
 def _predicted(hidden: Hidden) -> dict[str, Float[np.ndarray, "part patch channel"]]:

@@ -1,4 +1,4 @@
-"""Masks: the patches of whole annotated parts, and as many at random."""
+"""Masks: the patches of whole annotated parts, and equally many random patches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.errors import JaxpartError
 
 _FEWEST = 4
-"""Minimum of hidden patches."""
+"""Minimum number of hidden patches."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ def read_regions(
       JaxpartError: An image cannot be read, has neither masks nor keypoints, or no part is left.
     """
     images, labels, image, parts, touched = [], [], [], [], []
-    for item, number in enumerate(numbers):
+    for index, number in enumerate(numbers):
         pixels, regions = part_regions(source, number, selection, size=config.image_size[0])
         label = source.annotation(number).label
         images.append(pixels)
@@ -66,7 +66,7 @@ def read_regions(
         for name, region in regions.items():
             patches = patches_of_region(region, config.patch_size)
             if patches.mean() <= largest_share:
-                image.append(item)
+                image.append(index)
                 parts.append(name)
                 touched.append(patches)
     if not touched:
@@ -86,22 +86,22 @@ def draw_masks(
     If that is more than half of all patches, only the part's number of patches is hidden.
     """
     rng = np.random.default_rng(seed)
-    whole, random = touched.copy(), np.zeros_like(touched)
+    part_masks, random_masks = touched.copy(), np.zeros_like(touched)
     patches = touched.shape[1]
     for row, part in enumerate(touched):
         count = max(_FEWEST, 1 << (int(part.sum()) - 1).bit_length())
         if count > patches // 2:
             count = int(part.sum())
         others = rng.permutation(np.flatnonzero(~part))
-        whole[row, others[: count - part.sum()]] = True
+        part_masks[row, others[: count - part.sum()]] = True
         first = rng.choice(np.flatnonzero(part))
         rest = rng.permutation(np.setdiff1d(np.arange(patches), first))
-        random[row, [first, *rest[: count - 1]]] = True
-    return whole, random
+        random_masks[row, [first, *rest[: count - 1]]] = True
+    return part_masks, random_masks
 
 
 def other_images(regions: Regions, seed: int) -> np.ndarray:
-    """For each part another image, of another class if there are several."""
+    """Another image for each part, of another class if there are several classes."""
     rng = np.random.default_rng(seed)
     labels, images = regions.labels, np.arange(len(regions.images))
     chosen = []

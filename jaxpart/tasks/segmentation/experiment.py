@@ -124,7 +124,7 @@ class SegmentationPlan(Plan):
     seed: int
 
     def passes(self) -> Iterator[Pass]:
-        """Training crops of all heads, those of the memory, and some two windows of each test image."""
+        """Training crops of all heads and of the memory, and about two windows per test image."""
         options = self.options
         crops = options.iterations * options.batch_size * (1 + len(options.shares))
         images = crops + options.incontext.images + 2 * len(self.data.test)
@@ -159,7 +159,7 @@ class Segmentation:
           data: The data set.
           config: The configuration's `segmentation`.
           seed: Seed of initial heads, of the order and augmentation of images, and of subsets.
-          workdir: Receives tables, pictures and training checkpoints.
+          workdir: Stores tables, pictures and training checkpoints.
           progress: Shows the progress.
 
         Raises:
@@ -214,11 +214,11 @@ class Segmentation:
             rate, weight_decay=config.weight_decay, decay_bias=decays_bias(self.encoder)
         )
         state, step = training_program(self.encoder, heads, recipe)
-        keeper = Checkpointer(self.workdir.path / "segmentation" / data.name / "heads" / name)
+        checkpointer = Checkpointer(self.workdir.path / "segmentation" / data.name / "heads" / name)
         batches = self.batches(source, epochs=None)
-        what = f"{data.name}: training heads on {len(source)} images"
+        title = f"{data.name}: training heads on {len(source)} images"
         losses: list[np.ndarray] = []
-        with self.progress.bar(what, config.iterations) as advance:
+        with self.progress.bar(title, config.iterations) as advance:
 
             def log(number: int, metrics: Mapping[str, np.ndarray]) -> None:
                 losses[:] = [metrics["loss"]]
@@ -230,12 +230,12 @@ class Segmentation:
                 batches,
                 steps=config.iterations,
                 put=devices.shard,
-                checkpointer=keeper,
+                checkpointer=checkpointer,
                 log=log,
             )
-        if losses:  # else training was already complete
-            keeper.save(config.iterations, state, batches.get_state())
-            keeper.wait()
+        if losses:  # otherwise training was already complete
+            checkpointer.save(config.iterations, state, batches.get_state())
+            checkpointer.wait()
         batches.close()
         return nnx.merge(nnx.graphdef(heads), state.heads)
 
@@ -261,7 +261,9 @@ class Segmentation:
         with self.progress.bar(f"{self.data.name}: encoding labelled patches", count) as advance:
             memory = labelled_patches(
                 self.encoder,
-                _counted((devices.shard(next(batches).arrays) for _ in range(count)), advance),
+                _with_progress(
+                    (devices.shard(next(batches).arrays) for _ in range(count)), advance
+                ),
                 len(self.data.classes),
             )
         batches.close()
@@ -280,17 +282,19 @@ class Segmentation:
         share = -(-len(self.data.test) // devices.num_processes())
         counts: list[jax.Array] = []
         with self.progress.bar(f"{self.data.name}: testing", share) as advance:
-            images = _counted(self.images(), advance)
+            images = _with_progress(self.images(), advance)
             first = next(images, None)
             if first is None:  # fewer images than processes
                 matrices = np.zeros((heads, classes, classes), np.int64)
             else:
                 images = itertools.chain([first], images)
                 matrices = evaluate(logits, images, self.sliding, counts.append)
-        of_each = np.zeros((len(self.data.test), heads, 3, classes), np.int32)
+        image_counts = np.zeros((len(self.data.test), heads, 3, classes), np.int32)
         if counts:
-            of_each[devices.process_index() :: devices.num_processes()] = jax.device_get(counts)
-        return devices.add_up(matrices), devices.add_up(of_each)
+            image_counts[devices.process_index() :: devices.num_processes()] = jax.device_get(
+                counts
+            )
+        return devices.add_up(matrices), devices.add_up(image_counts)
 
     def images(self) -> Iterator[TestImage]:
         """This process's share of the test images."""
@@ -319,11 +323,11 @@ class Segmentation:
         row = functools.partial(Row, self.data.name, TASK)
         for number, (name, matrix) in enumerate(matrices.items()):
             scores = segmentation_scores(matrix)
-            ends = segmentation_intervals(counts[:, number])
+            intervals = segmentation_intervals(counts[:, number])
             for key, value, interval in (
-                ("mIoU", scores.mean_iou, ends.mean_iou),
-                ("mAcc", scores.mean_accuracy, ends.mean_accuracy),
-                ("aAcc", scores.pixel_accuracy, ends.pixel_accuracy),
+                ("mIoU", scores.mean_iou, intervals.mean_iou),
+                ("mAcc", scores.mean_accuracy, intervals.mean_accuracy),
+                ("aAcc", scores.pixel_accuracy, intervals.pixel_accuracy),
             ):
                 yield row(key, value, head=name, low=interval.low, high=interval.high)
         first, matrix = next(iter(matrices.items()))
@@ -381,7 +385,7 @@ class Segmentation:
 _T = TypeVar("_T")
 
 
-def _counted(items: Iterator[_T], advance: Callable[[int], None]) -> Iterator[_T]:
+def _with_progress(items: Iterator[_T], advance: Callable[[int], None]) -> Iterator[_T]:
     """Yields the items and advances a progress bar after each."""
     for item in items:
         yield item

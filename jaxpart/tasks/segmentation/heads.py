@@ -1,4 +1,4 @@
-"""Pixel heads on a frozen encoder: training in one compiled program with it, and application to windows.
+"""Pixel heads on a frozen encoder: trained in one compiled program with it, and applied to windows.
 
 In the program, uint8 pixels are normalised and padding is then set to 0, the encoder runs at the size of
 the crop, and heads read the patch tokens of blocks before the final norm.
@@ -143,7 +143,7 @@ class Readers(NamedTuple):
 def window_logits(
     encoder: FrozenEncoder, readers: Readers, *, neighbours: int = 30, temperature: float = 0.02
 ) -> WindowLogits:
-    """The function that the sliding-window test calls, with one pass of the encoder for all readers.
+    """The function that the sliding-window test calls: one forward pass of the encoder for all readers.
 
     Args:
       encoder: The frozen encoder.
@@ -217,7 +217,7 @@ def check_grids(
     *,
     incontext: bool,
 ) -> None:
-    """Checks that all heads read blocks of one grid, since one program makes one map of all.
+    """Checks that all heads read blocks of one grid, since one program combines their maps.
 
     Args:
       encoder: The encoder.
@@ -228,16 +228,16 @@ def check_grids(
     Raises:
       JaxpartError: The grids differ, or the encoder returns no tokens.
     """
-    read = {block for blocks in chosen.values() for block in blocks}
-    read |= {last_block(encoder)} if incontext else set()
+    used = {block for blocks in chosen.values() for block in blocks}
+    used |= {last_block(encoder)} if incontext else set()
     grids = {
         block: encoder.grid_of(crop, crop, block if encoder.depth else None)
-        for block in sorted(read)
+        for block in sorted(used)
     }
     if len(set(grids.values())) > 1:
-        said = ", ".join(f"block{b} {rows} × {columns}" for b, (rows, columns) in grids.items())
+        details = ", ".join(f"block{b} {rows} × {columns}" for b, (rows, columns) in grids.items())
         raise JaxpartError(
-            f"heads would read blocks of different grids of the {encoder.name} encoder ({said}); "
+            f"heads would read blocks of different grids of the {encoder.name} encoder ({details}); "
             f"name those of one grid in config.segmentation.readouts, and set "
             f"config.segmentation.incontext.images to 0 if the last block is of another"
         )

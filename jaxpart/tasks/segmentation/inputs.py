@@ -1,4 +1,4 @@
-"""The data sets of segmentation, with the sizes of the protocol."""
+"""Segmentation data sets, with the sizes of the protocol."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SegmentationSet:
       kind: Kind of the masks: "part" or "object".
       crop: Side of training crops and test windows, pixels.
       stride: Stride of the test windows, pixels.
-      train_scale: (longest, shortest) side to fit training images into, times a random ratio.
+      train_scale: (longest, shortest) side to fit training images into, scaled by a random ratio.
       test_scale: (longest, shortest) side to fit test images into.
       resize: Library that resizes images and label maps.
     """
@@ -100,22 +100,22 @@ def segmentation_set(name: str, config: Any) -> SegmentationSet:
     Raises:
       JaxpartError: It cannot be opened.
     """
-    chosen, seed = setting_of(config.segmentation, name), config.seed
+    setting, seed = setting_of(config.segmentation, name), config.seed
 
-    def opened(split: str, count: int) -> Source:
-        source = open_set(chosen.data, split, config.data)
-        chosen_images = random_subset(source, count, seed) if 0 < count < len(source) else source
-        return InMemory(chosen_images) if config.segmentation.in_memory else chosen_images
+    def open_split(split: str, count: int) -> Source:
+        source = open_set(setting.data, split, config.data)
+        images = random_subset(source, count, seed) if 0 < count < len(source) else source
+        return InMemory(images) if config.segmentation.in_memory else images
 
     return SegmentationSet(
         name=name,
-        train=opened(chosen.train_split, config.segmentation.train_images),
-        test=opened(chosen.test_split, config.segmentation.test_images),
-        kind=chosen.kind,
-        crop=chosen.crop,
-        stride=chosen.stride,
-        train_scale=tuple(chosen.train_scale),
-        test_scale=tuple(chosen.test_scale),
+        train=open_split(setting.train_split, config.segmentation.train_images),
+        test=open_split(setting.test_split, config.segmentation.test_images),
+        kind=setting.kind,
+        crop=setting.crop,
+        stride=setting.stride,
+        train_scale=tuple(setting.train_scale),
+        test_scale=tuple(setting.test_scale),
         resize=config.segmentation.resize,
     )
 
@@ -134,6 +134,8 @@ def part_objects(names: Sequence[str], objects: Sequence[str]) -> list[str]:
         return ["object"] * len(names)
     longest_first = sorted(objects, key=len, reverse=True)
     return [
-        next((whole for whole in longest_first if name.startswith(f"{whole} ")), name)
+        next(
+            (whole_name for whole_name in longest_first if name.startswith(f"{whole_name} ")), name
+        )
         for name in names
     ]

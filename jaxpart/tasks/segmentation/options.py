@@ -15,7 +15,7 @@ TFDS = "tfds"
 
 
 def setting_name(name: str) -> str:
-    """The entry of `segmentation.settings` for a data set; all of tensorflow-datasets share one."""
+    """The key of a data set in `segmentation.settings`; all of tensorflow-datasets share one."""
     return TFDS if name.startswith(PREFIX) else name
 
 
@@ -26,7 +26,7 @@ def setting_of(options: Any, name: str) -> Any:
 
 
 def check_options(options: Any) -> None:
-    """Checks what the rules of single fields (`jaxpart.runs.config_checks`) leave open.
+    """Checks what the per-field rules (`jaxpart.runs.config_checks`) cannot.
 
     Raises:
       JaxpartError: A setting is missing or out of range, or the warmup is longer than the training.

@@ -37,29 +37,29 @@ def picture(
     palette = np.zeros((IGNORE + 1, 3), np.uint8)
     palette[: len(names)] = colours
     counted = truth != IGNORE
-    shown = palette[prediction]
-    shown = np.where(counted[..., None], shown, shown // 4)
+    predicted = palette[prediction]
+    predicted = np.where(counted[..., None], predicted, predicted // 4)
     panels = [
         ("image", image, Image.Resampling.BICUBIC),
         ("truth", Image.fromarray(palette[truth]), Image.Resampling.NEAREST),
-        ("prediction", Image.fromarray(shown), Image.Resampling.NEAREST),
+        ("prediction", Image.fromarray(predicted), Image.Resampling.NEAREST),
     ]
     longest = max(image.size)
     factor = min(max(longest, _MIN_SIDE), _MAX_SIDE) / longest
     width, height = (max(round(side * factor), 1) for side in image.size)
-    seen = np.union1d(truth[counted], prediction[counted]).tolist()
+    visible = np.union1d(truth[counted], prediction[counted]).tolist()
     font = ImageFont.load_default(_FONT)
-    legend, rows = _legend([names[label] for label in seen], 3 * (width + _MARGIN), font)
+    legend, rows = _legend([names[label] for label in visible], 3 * (width + _MARGIN), font)
 
-    whole = (3 * width + 4 * _MARGIN, height + _LINE * (rows + 1) + 3 * _MARGIN)
-    canvas = Image.new("RGB", whole, "white")
+    canvas_size = (3 * width + 4 * _MARGIN, height + _LINE * (rows + 1) + 3 * _MARGIN)
+    canvas = Image.new("RGB", canvas_size, "white")
     draw = ImageDraw.Draw(canvas)
     for column, (title, panel, kernel) in enumerate(panels):
         left = _MARGIN + column * (width + _MARGIN)
         draw.text((left, _MARGIN // 2), title, "black", font)
         canvas.paste(panel.resize((width, height), kernel), (left, _MARGIN + _LINE))
     top = height + _LINE + 2 * _MARGIN
-    for label, (x, row) in zip(seen, legend, strict=True):
+    for label, (x, row) in zip(visible, legend, strict=True):
         corner = _MARGIN + x, top + row * _LINE
         swatch = (*corner, corner[0] + _FONT, corner[1] + _FONT)
         draw.rectangle(swatch, tuple(palette[label].tolist()), "black")

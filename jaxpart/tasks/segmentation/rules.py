@@ -21,20 +21,20 @@ _POSITIONS: Mapping[str, PositionResize] = {
     "dino": "bicubic_offset",
     "ibot": "bicubic_offset",
 }
-"""How the published backbones resize a checkpoint's positions; BEiT has tables instead."""
+"""How the published backbones resize a checkpoint's position embeddings; BEiT has tables instead."""
 
-_OF_THE_PAPER = (*_POSITIONS, "beit")
+_PAPER_METHODS = (*_POSITIONS, "beit")
 
-_SPARED = ("beit", "mae", "cae")
+_NO_BIAS_DECAY = ("beit", "mae", "cae")
 """Methods whose optimiser (`mmcv_custom/layer_decay_optimizer_constructor.py`) does not decay 1-d
 parameters."""
 
-_WORDS = {
+_DESCRIPTIONS = {
     "bicubic": "stored positions, bicubic",
     "bicubic_offset": "stored positions, bicubic with an offset of 0.1",
     "bicubic_antialias": "stored positions, antialiased bicubic",
     "bilinear_antialias": "stored positions, antialiased bilinear",
-    "sincos_wh": "sin-cos, computed anew",
+    "sincos_wh": "sin-cos, recomputed",
 }
 
 
@@ -55,7 +55,7 @@ def for_segmentation(encoder: FrozenEncoder) -> FrozenEncoder:
 
 def decays_bias(encoder: FrozenEncoder) -> bool:
     """Whether weight decay is applied to the bias of this encoder's head."""
-    return encoder.name not in _SPARED
+    return encoder.name not in _NO_BIAS_DECAY
 
 
 def described(encoder: FrozenEncoder, config: Any) -> dict[str, str]:
@@ -77,10 +77,10 @@ def _positions(encoder: FrozenEncoder) -> str:
         return "its own rule"
     architecture, kinds = encoder.config, []
     if architecture.positions != "none":
-        kinds.append(_WORDS[architecture.position_resize])
+        kinds.append(_DESCRIPTIONS[architecture.position_resize])
     if architecture.rotary != "none":
         kinds.append("rotary")
     if architecture.relative_bias != "none":
         kinds.append("relative biases, geometrically spaced")
-    rule = "as published" if encoder.name in _OF_THE_PAPER else "its own rule"
+    rule = "as published" if encoder.name in _PAPER_METHODS else "its own rule"
     return f"{' and '.join(kinds) or 'none'} ({rule})"

@@ -102,7 +102,7 @@ def evaluate(
     counter = None
     # Waits for the previous image, so that the device's queue stays short.
     last = None
-    for image, source in _tested(window_logits, images, sliding):
+    for image, source in _logits_by_image(window_logits, images, sliding):
         heads, _, _, classes = source.shape
         label = _checked_label(image, classes)
         counter = counter or ConfusionCounter(classes, heads=(heads,))
@@ -137,7 +137,7 @@ def predict(
     Raises:
       JaxpartError: An image is smaller than one patch.
     """
-    for image, source in _tested(window_logits, images, sliding):
+    for image, source in _logits_by_image(window_logits, images, sliding):
         result = np.empty((source.shape[0], *image.size), np.uint8)
         for rows, down, across in _row_blocks(image, source, sliding):
             block = np.asarray(predict_rows(source, down, across))
@@ -145,7 +145,7 @@ def predict(
         yield image, result
 
 
-class _Tested:
+class _Pending:
     """An image whose windows arrive batch by batch."""
 
     def __init__(self, image: TestImage, sliding: SlidingWindow):
@@ -182,16 +182,16 @@ def _insert(
     slot_of: Int32[Array, " count"],
 ) -> Float32[Array, "heads count rows columns classes"]:
     """Updates an image's windows (0 at first) from a batch, where `slot_of` is not negative."""
-    taken = batch[:, jnp.maximum(slot_of, 0)].astype(jnp.float32)
-    before = jnp.zeros_like(taken) if image is None else image
-    return jnp.where((slot_of >= 0)[None, :, None, None, None], taken, before)
+    new = batch[:, jnp.maximum(slot_of, 0)].astype(jnp.float32)
+    old = jnp.zeros_like(new) if image is None else image
+    return jnp.where((slot_of >= 0)[None, :, None, None, None], new, old)
 
 
-def _tested(
+def _logits_by_image(
     window_logits: WindowLogits, images: Iterable[TestImage], sliding: SlidingWindow
 ) -> Iterator[tuple[TestImage, Float32[Array, "heads i j classes"]]]:
     """Yields the images in order, each with the logits of all its windows."""
-    waiting: collections.deque[_Tested] = collections.deque()
+    waiting: collections.deque[_Pending] = collections.deque()
     for pixels, sizes, slots in _window_batches(images, sliding, waiting):
         logits = window_logits(*devices.shard((pixels, sizes), local=True))
         logits = devices.replicate(logits, local=True)
@@ -202,11 +202,11 @@ def _tested(
             yield item.image, item.source()
 
 
-_Slots = dict[_Tested, list[tuple[int, int]]]
+_Slots = dict[_Pending, list[tuple[int, int]]]
 
 
 def _window_batches(
-    images: Iterable[TestImage], sliding: SlidingWindow, waiting: collections.deque[_Tested]
+    images: Iterable[TestImage], sliding: SlidingWindow, waiting: collections.deque[_Pending]
 ) -> Iterator[
     tuple[UInt8[np.ndarray, "window height width 3"], Int32[np.ndarray, "window 2"], _Slots]
 ]:
@@ -216,14 +216,14 @@ def _window_batches(
     """
     count = devices.round_up(sliding.batch, local=True)
 
-    def empty() -> tuple[np.ndarray, np.ndarray, _Slots]:
+    def new_batch() -> tuple[np.ndarray, np.ndarray, _Slots]:
         # New arrays, since the device may still read the old ones.
         pixels = np.zeros((count, *sliding.crop, 3), np.uint8)
         return pixels, np.zeros((count, 2), np.int32), collections.defaultdict(list)
 
-    (pixels, sizes, slots), filled = empty(), 0
+    (pixels, sizes, slots), filled = new_batch(), 0
     for image in images:
-        item = _Tested(image, sliding)
+        item = _Pending(image, sliding)
         waiting.append(item)
         cover = windows(image.image.shape[:2], sliding.crop, sliding.stride)
         for index, (top, bottom, left, right) in enumerate(cover):
@@ -233,7 +233,7 @@ def _window_batches(
             filled += 1
             if filled == count:
                 yield pixels, sizes, slots
-                (pixels, sizes, slots), filled = empty(), 0
+                (pixels, sizes, slots), filled = new_batch(), 0
     if filled:
         yield pixels, sizes, slots
 
@@ -269,7 +269,7 @@ def _row_blocks(
 
 
 def _checked_label(image: TestImage, classes: int) -> Int[np.ndarray, "rows columns"]:
-    """The checked label of an image."""
+    """The label map of an image, validated."""
     if image.label is None:
         raise JaxpartError(f"{image.id} has no label map to test against; add it")
     check_labels(image.label, classes, where=image.id, size=image.size)

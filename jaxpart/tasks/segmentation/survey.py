@@ -21,37 +21,37 @@ from jaxpart.tasks.segmentation.inputs import SegmentationSet
 
 
 def survey(data: SegmentationSet, progress: Progress) -> None:
-    """Reads every label map of both splits once, and the size of every image, unless an earlier run has.
+    """Reads every label map of both splits once, and the size of every image, unless an earlier run did.
 
     Raises:
       JaxpartError: A record cannot be read, a label map has invalid labels or another size than its
         image, an image is too narrow for the scale of its split, or a split has no labelled pixel.
     """
-    sides = (data.train, smallest_scale(data.train_scale)), (data.test, data.test_scale)
-    for source, scale in sides:
+    splits = (data.train, smallest_scale(data.train_scale)), (data.test, data.test_scale)
+    for source, scale in splits:
         progress.say_once(source.info.remarks)
-        values = _kept_labels(source, data, scale, progress)
+        values = _cached_labels(source, data, scale, progress)
         fault = no_labels(f"{data.name} ({source.info.split})", values, len(data.labels))
         if fault:
             raise JaxpartError(fault)
 
 
-def _kept_labels(
+def _cached_labels(
     source: Source, data: SegmentationSet, scale: tuple[int, int], progress: Progress
 ) -> list[int]:
-    """Every value in the label maps of a split, cached for the user once all are found valid."""
+    """Every value in the label maps of a split, cached for the user once all are valid."""
 
-    def look() -> list[int]:
-        if kept := expected_bytes(source):
+    def check_all() -> list[int]:
+        if cache_bytes := expected_bytes(source):
             progress.say(
                 f"{data.name} ({source.info.split}): its label maps are cached in {user_cache()}, about "
-                f"{size_text(kept)}"
+                f"{size_text(cache_bytes)}"
             )
         with progress.bar(f"{data.name}: checking labels", len(source)) as advance:
             return sorted(_labels(source, data, scale, advance))
 
-    checked = f"labels {data.kind} {len(data.labels)} {scale}"
-    return kept_document(f"{checked} {identity_of(source)}", look)
+    key = f"labels {data.kind} {len(data.labels)} {scale}"
+    return kept_document(f"{key} {identity_of(source)}", check_all)
 
 
 def _labels(

@@ -33,7 +33,7 @@ def class_table(
 def confusion_table(
     matrix: Int[np.ndarray, "classes classes"], names: Sequence[str], objects: Sequence[str]
 ) -> bytes:
-    """Confusions of parts of the same object, sorted by falling share, as CSV."""
+    """Confusions of parts of the same object, by descending share, as CSV."""
     rows = (
         (pair.object, pair.part, pair.predicted, _number(pair.share), pair.pixels)
         for pair in part_confusions(matrix, names, objects)
@@ -55,7 +55,7 @@ def section(rows: Sequence[Row]) -> Section:
 
 
 def _lines(rows: Sequence[Row], heads: Sequence[Row]) -> Iterator[tuple[str, ...]]:
-    """Yields the lines of one data set: all heads, but of those on one block only the best and the last.
+    """Yields a data set's lines: all heads, but among single-block heads only the best and the last.
 
     Args:
       rows: All results.

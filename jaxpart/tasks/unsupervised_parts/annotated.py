@@ -158,7 +158,7 @@ def annotated(
     shape = len(source), len(column)
     points, visible = np.zeros((*shape, 2)), np.zeros(shape, bool)
     pictures = np.zeros((len(source), 4), np.int64)
-    placed = np.zeros((len(source), 4))
+    object_boxes = np.zeros((len(source), 4))
     masks = {grid: np.zeros((len(source), grid[0] * grid[1]), bool) for grid in grids}
     images, parts, xys = [], [], []
 
@@ -172,23 +172,23 @@ def annotated(
         width, height, left, top = resized(size, side, LAYOUT)
         scale, corner = side / max(size), np.array([left, top])
         pictures[index] = left, top, width, height
-        placed[index] = pictures[index]
+        object_boxes[index] = pictures[index]
         if boxes is not None:
-            placed[index] = boxes[index] * scale
-            placed[index, :2] += corner
+            object_boxes[index] = boxes[index] * scale
+            object_boxes[index, :2] += corner
         if mask is not None:
-            for grid, of_grid in masks.items():
+            for grid, is_foreground in masks.items():
                 cells = cv2.resize(mask, grid[::-1], interpolation=cv2.INTER_AREA)
-                of_grid[index] = cells.ravel() >= 0.5
+                is_foreground[index] = cells.ravel() >= 0.5
         keypoints = source.annotation(index).keypoints
         if keypoints is not None and keypoints.visible.any():
-            seen = keypoints.visible
-            xy = keypoints.xy[seen] * scale + corner
-            columns = np.array([column[part] for part in keypoints.part[seen].tolist()])
+            shown = keypoints.visible
+            xy = keypoints.xy[shown] * scale + corner
+            columns = np.array([column[part] for part in keypoints.part[shown].tolist()])
             images.append(np.full(len(columns), index))
             parts.append(columns)
             xys.append(xy)
-            if len(np.unique(keypoints.instance[seen])) == 1:
+            if len(np.unique(keypoints.instance[shown])) == 1:
                 points[index, columns], visible[index, columns] = xy, True
         advance(1)
     if not images:
@@ -199,7 +199,7 @@ def annotated(
         source=source,
         side=side,
         pictures=pictures,
-        boxes=placed,
+        boxes=object_boxes,
         image=np.concatenate(images),
         part=np.concatenate(parts),
         xy=np.concatenate(xys),

@@ -52,23 +52,24 @@ def at_keypoints(
     """
     size = images.side, images.side
     one_hot = np.eye(parts + 1, dtype=np.float32)
-    middles, shown = np.zeros((len(labels), parts, 2)), np.zeros((len(labels), parts), bool)
-    whole, alone = (np.zeros(len(images.xy), np.int64) for _ in range(2))
-    each = labels.shape[1] * (parts + 1) * images.points.shape[1]  # a map for every keypoint
-    for block in blocks(len(labels), each):
-        of_cells = labels[block]
-        with_rest = np.where(foreground[block], of_cells, parts)
-        maps, bare = (
+    part_centres, shown = np.zeros((len(labels), parts, 2)), np.zeros((len(labels), parts), bool)
+    labels_at, parts_at = (np.zeros(len(images.xy), np.int64) for _ in range(2))
+    # A map for every keypoint.
+    values_per_image = labels.shape[1] * (parts + 1) * images.points.shape[1]
+    for block in blocks(len(labels), values_per_image):
+        cell_parts = labels[block]
+        cell_labels = np.where(foreground[block], cell_parts, parts)
+        maps, part_maps = (
             np.moveaxis(one_hot[cells].reshape(len(cells), *grid, -1), 3, 1)
-            for cells in (with_rest, of_cells)
+            for cells in (cell_labels, cell_parts)
         )
-        middles[block] = centres(maps[:, :parts], size)
+        part_centres[block] = centres(maps[:, :parts], size)
         shown[block] = shown_parts(maps[:, :parts])
         points = (images.image >= block.start) & (images.image < block.stop)
-        for channels, result in ((maps, whole), (bare[:, :parts], alone)):
+        for channels, result in ((maps, labels_at), (part_maps[:, :parts], parts_at)):
             number, xy = images.image[points] - block.start, images.xy[points]
             result[points] = values_at(channels, number, xy, size).argmax(axis=1)
-    return AtKeypoints(images.in_boxes(middles), shown, whole, alone)
+    return AtKeypoints(images.in_boxes(part_centres), shown, labels_at, parts_at)
 
 
 def part_errors(

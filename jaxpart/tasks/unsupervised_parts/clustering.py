@@ -25,7 +25,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 _BLOCK_VALUES = 1 << 24
 """Number of values in memory at once, besides the sample for fitting."""
 _UPDATES = 200
-"""Maximum of NMF updates: scikit-learn's default."""
+"""Maximum number of NMF updates: scikit-learn's default."""
 
 
 def blocks(images: int, values: int) -> Iterator[slice]:
@@ -49,7 +49,7 @@ def drawn_tokens(
       read: Reads the tokens of all cells.
       where: The foreground.
       channels: Channels of a token.
-      most: Limit of tokens.
+      most: Maximum number of tokens.
       seed: Seed of the sampling.
     """
     chosen = np.flatnonzero(where)
@@ -89,7 +89,7 @@ def fit_parts(
     Returns:
       A function that assigns any tokens to parts.
     """
-    from sklearn.cluster import KMeans  # slow to import, as all of scikit-learn
+    from sklearn.cluster import KMeans  # slow to import, like all of scikit-learn
     from sklearn.decomposition import NMF
 
     model: Any

@@ -157,7 +157,7 @@ class UnsupervisedParts(Plan):
       reference: Unit of the keypoint errors: the "box" or the "image".
       methods: Clustering methods.
       parts: Numbers of parts.
-      tokens: Limit of tokens to fit.
+      tokens: Maximum number of tokens to fit.
       restarts: Restarts of k-means.
       seed: Seed of sampling and restarts.
       pictures: Number of test images whose parts are stored for figures.
@@ -197,50 +197,50 @@ class UnsupervisedParts(Plan):
         yield row("images", len(self.test.source))
         yield row("keypoints", len(self.test.xy))
         splits = {"fit": self.fit, "test": self.test}
-        where = {}
+        foreground = {}
         for split, images in splits.items():
-            where[split] = self._foreground(split, images, features[split].features, progress)
+            foreground[split] = self._foreground(split, images, features[split].features, progress)
         grid = self.grids[self.cut_by or self.names[0]]
         inside = self.test.inside(grid)
         head = SPECTRAL if self.cut_by else MASKS
-        yield row("foreground", float(where["test"][grid][inside].mean()), head)
+        yield row("foreground", float(foreground["test"][grid][inside].mean()), head)
         if self.cut_by and self.test.masks is not None:
-            truth, cut = self.test.masks[grid], where["test"][grid]
+            truth, cut = self.test.masks[grid], foreground["test"][grid]
             union = (truth | cut).sum()
             yield row("foreground IoU", float((truth & cut).sum() / max(union, 1)), head)
         subjects = list(self._subjects(*(features[split].features for split in splits)))
         count = sum(len(subject.methods) for subject in subjects) * len(self.parts)
         last = len(self.test.source) - 1
         drawn = np.unique(np.linspace(0, last, self.pictures).round().astype(int))
-        kept: dict[Key, np.ndarray] = {}
+        arrays: dict[Key, np.ndarray] = {}
         with progress.bar(f"{self.data}: parts", count) as advance:
             for subject in subjects:
-                fit, test = where["fit"][subject.grid], where["test"][subject.grid]
+                fit, test = foreground["fit"][subject.grid], foreground["test"][subject.grid]
                 models = self._fitted(subject, fit)
                 labels = [
                     labelled(models, read, images, subject.grid, subject.channels)
                     for read, images in ((subject.fit, len(fit)), (subject.test, len(test)))
                 ]
                 for (method, parts), of_fit, of_test in zip(
-                    models, *(each.values() for each in labels), strict=True
+                    models, *(by_model.values() for by_model in labels), strict=True
                 ):
                     head = f"{method}@{parts}"
                     key = Key(self.data, _TASK, "parts", head, subject.name)
                     shown = np.where(test[drawn], of_test[drawn], parts)
-                    kept[key] = shown.reshape(-1, *subject.grid).astype(np.int16)
+                    arrays[key] = shown.reshape(-1, *subject.grid).astype(np.int16)
                     fitted = at_keypoints(self.fit, of_fit, fit, subject.grid, parts)
                     tested = at_keypoints(self.test, of_test, test, subject.grid, parts)
                     errors = part_errors(self.fit, fitted, self.test, tested)
-                    if not np.isnan(errors).all():  # else no image shows a single object
+                    if not np.isnan(errors).all():  # otherwise no image shows exactly one object
                         of_keypoints = errors[self.test.image, self.test.part]
-                        kept[key._replace(metric=self._error)] = of_keypoints
-                    of_head = functools.partial(row, head=head, representation=subject.name)
-                    yield from part_scores(of_head, self.test, tested, errors, self._error)
+                        arrays[key._replace(metric=self._error)] = of_keypoints
+                    head_row = functools.partial(row, head=head, representation=subject.name)
+                    yield from part_scores(head_row, self.test, tested, errors, self._error)
                     advance(1)
-        self._keep(workdir, kept, drawn)
+        self._write_items(workdir, arrays, drawn)
 
-    def _keep(
-        self, workdir: WorkDir, kept: Mapping[Key, np.ndarray], drawn: Int[np.ndarray, " picture"]
+    def _write_items(
+        self, workdir: WorkDir, arrays: Mapping[Key, np.ndarray], drawn: Int[np.ndarray, " picture"]
     ) -> None:
         view = self.needs["test"].view
         items = {
@@ -250,7 +250,7 @@ class UnsupervisedParts(Plan):
             "options": np.array(f"{self.reference}, {SPECTRAL if self.cut_by else MASKS}"),
             "pictures": np.array(list(map(np.asarray, view.read(drawn.tolist()))), np.uint8),
         }
-        workdir.file(items_file(_TASK, self.data), items_npz(items, kept))
+        workdir.file(items_file(_TASK, self.data), items_npz(items, arrays))
 
     @property
     def _error(self) -> str:
@@ -263,18 +263,18 @@ class UnsupervisedParts(Plan):
         if not self.cut_by:
             assert images.masks is not None
             return images.masks
-        own = self.grids[self.cut_by]
-        inside = images.inside(own)
+        own_grid = self.grids[self.cut_by]
+        inside = images.inside(own_grid)
         foreground = np.zeros(inside.shape, bool)
         read = self._reader(features[self.cut_by])
         values = inside.shape[1] * features[self.cut_by].shape[-1]
         with progress.bar(f"{self.data} ({split}): foreground", len(foreground)) as advance:
             for block in blocks(len(foreground), values):
                 for number, tokens in zip(range(block.start, block.stop), read(block), strict=True):
-                    foreground[number] = normalised_cut(tokens, inside[number], own)
+                    foreground[number] = normalised_cut(tokens, inside[number], own_grid)
                     advance(1)
         return {
-            grid: regridded(foreground, own, grid, images.side)
+            grid: regridded(foreground, own_grid, grid, images.side)
             for grid in (*self.grids.values(), _PIXEL_GRID)
         }
 
@@ -290,10 +290,13 @@ class UnsupervisedParts(Plan):
             functools.partial(_positions, images, grid) for images in (self.fit, self.test)
         )
         yield _Subject(SAME_POSITION, grid, 2, baseline, *positions)
-        colours = (lambda images, of=of: neighbourhoods(of[PIXELS][images]) for of in (fit, test))
+        colours = (
+            lambda images, split=split: neighbourhoods(split[PIXELS][images])
+            for split in (fit, test)
+        )
         yield _Subject(PIXELS, _PIXEL_GRID, 27, baseline, *colours)
         for name in self.names:
-            read = (self._reader(of[name]) for of in (fit, test))
+            read = (self._reader(split[name]) for split in (fit, test))
             yield _Subject(name, self.grids[name], fit[name].shape[-1], self.methods, *read)
 
     def _fitted(self, subject: _Subject, where: _Cells) -> dict[tuple[Method, int], PartsOf]:
@@ -313,11 +316,11 @@ class UnsupervisedParts(Plan):
         }
 
 
-def _positions(images: Annotated, grid: Grid, some: slice) -> np.ndarray:
+def _positions(images: Annotated, grid: Grid, block: slice) -> np.ndarray:
     """Position of each cell's centre relative to the sides of each image."""
     rows, columns = ((np.arange(cells) + 0.5) * (images.side / cells) for cells in grid)
     cell_centres = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(1, -1, 2)
-    left, size = images.pictures[some, None, :2], images.pictures[some, None, 2:]
+    left, size = images.pictures[block, None, :2], images.pictures[block, None, 2:]
     return ((cell_centres - left) / size).astype(np.float32)
 
 
@@ -333,11 +336,11 @@ def section(rows: Sequence[Row]) -> Section:
     shown = []
     heads = dict.fromkeys((row.data, row.head) for row in select(rows, task=_TASK, metric="NMI"))
     for data, head in heads:
-        beside = select(rows, data=data, task=_TASK, metric="NMI", head=head)
-        own = [row for row in beside if row.representation not in _LABELS]
-        best = max(own, key=lambda row: row.value, default=None)
-        for row in beside:
-            if row in own and row is not best and row is not own[-1]:
+        results = select(rows, data=data, task=_TASK, metric="NMI", head=head)
+        encoder_rows = [row for row in results if row.representation not in _LABELS]
+        best = max(encoder_rows, key=lambda row: row.value, default=None)
+        for row in results:
+            if row in encoder_rows and row is not best and row is not encoder_rows[-1]:
                 continue
             key = row.key
             cells = [find_row(rows, *key._replace(metric=m)) for m in ("ARI", "FG-NMI")]
@@ -352,7 +355,7 @@ def section(rows: Sequence[Row]) -> Section:
                     percent(row.value),
                     interval(row),
                     *(percent(cell.value) if cell else "–" for cell in (*cells, error)),
-                    f"best of {len(own)}" if row is best else "",
+                    f"best of {len(encoder_rows)}" if row is best else "",
                 )
             )
     columns = ("unsupervised parts", "NMI", "95 % interval", "ARI", "FG-NMI", "keypoint error", "")

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from jaxpart.encoders.positions import Grid
 from jaxpart.tasks.unsupervised_parts.clustering import unit
 
-_FEEBLE = 1e-5
+_WEAK = 1e-5
 
 
 def normalised_cut(
@@ -35,9 +35,9 @@ def normalised_cut(
     if count < 3:
         foreground[inside] = True
         return foreground
-    seen = unit(np.asarray(tokens[inside], np.float64))
-    seen = unit(seen - seen.mean(axis=0))
-    graph = np.where(seen @ seen.T > 0, 1.0, _FEEBLE)
+    normalised = unit(np.asarray(tokens[inside], np.float64))
+    normalised = unit(normalised - normalised.mean(axis=0))
+    graph = np.where(normalised @ normalised.T > 0, 1.0, _WEAK)
     root = 1 / np.sqrt(graph.sum(axis=1))
     # (D − W) y = λ D y, by the symmetric matrix with the same eigenvalues.
     laplacian = np.eye(count) - root[:, None] * graph * root

@@ -1,4 +1,4 @@
-"""Reading of part maps at keypoints and as centres, as in published evaluations of part discovery.
+"""Reads part maps at keypoints and as centroids, as in published evaluations of part discovery.
 
 A map has a channel for each part, and one for the background if it counts as a label.
 """
@@ -42,7 +42,7 @@ def values_at(
 def centres(
     maps: Num[np.ndarray, "image part row column"], size: tuple[int, int]
 ) -> Float64[np.ndarray, "image part 2"]:
-    """Centroid of each part, as in PDiscoNet: of the cells' indices from 0, times pixels per cell.
+    """Centroid of each part, as in PDiscoNet: of the cells' indices from 0, scaled by pixels per cell.
 
     Args:
       maps: Non-negative maps, without the background.
