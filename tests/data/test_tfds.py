@@ -306,6 +306,8 @@ def test_label_maps_are_checked_by_the_command(pets, capsys):
     assert "2 labels of mask 'object'" in capsys.readouterr().out
     assert main(command) == 1
     assert "holds 3, which the configuration does not describe" in capsys.readouterr().out
+    assert main([*command, "--ignored", "256"]) == 1
+    assert "give values of 0 to 255" in capsys.readouterr().out
 
 
 def test_segmentation_takes_a_set_by_its_name(pets):

@@ -154,10 +154,11 @@ class Tfds:
             return Annotation(self._id(row))
         if self._table is None:
             with _READ_LOCK:
-                self._table = self._table or kept_annotations(
-                    f"{self._folder.resolve()} {self.info.version} {self._shards}",
-                    lambda: map(self._annotated, range(len(self)), self._examples()),
-                )
+                if self._table is None:  # another thread may have read it meanwhile
+                    self._table = kept_annotations(
+                        f"{self._folder.resolve()} {self.info.version} {self._shards}",
+                        lambda: map(self._annotated, range(len(self)), self._examples()),
+                    )
         return self._table[row]
 
     def _id(self, row: int) -> str:

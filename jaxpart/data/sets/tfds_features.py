@@ -198,6 +198,10 @@ def _table(
             "config.data.tfds.classes, as ('1=NAME', '2=NAME'), and in config.data.tfds.ignored"
         )
     for value in ignored:
+        if not 0 <= value <= IGNORE:
+            raise JaxpartError(
+                f"config.data.tfds.ignored holds {value}; give values of 0 to {IGNORE}"
+            )
         table[value] = IGNORE
     for label in classes:
         match = _NAMED.fullmatch(label)
