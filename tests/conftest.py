@@ -33,8 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if not config.getoption("--optimized"):
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        if metadata.version("jaxlib").startswith("0.10."):  # others may not know it, and abort
-            os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+        if metadata.version("jaxlib").startswith("0.10."):  # others may not know them, and abort
+            # A collective may wait long for the threads of a busy machine; XLA aborts after 40 s.
+            wait = "--xla_cpu_collective_call_terminate_timeout_seconds=300"
+            os.environ.setdefault("XLA_FLAGS", f"--xla_cpu_use_fusion_emitters=false {wait}")
     if config.pluginmanager.hasplugin("cacheprovider"):
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("xla")))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
