@@ -110,7 +110,7 @@ class Predictor:
 
     @property
     def codebook(self) -> Float32[np.ndarray, "token pixel"] | None:
-        """Pixels of each token, 0 to 1; None where not stored (the released checkpoints', DALL-E's)."""
+        """Pixels of each token, 0 to 1; None if not stored (released checkpoints use DALL-E's)."""
         if not self.config.codebook:
             return None
         decoder: Any = self.decoder
