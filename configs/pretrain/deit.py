@@ -36,8 +36,8 @@ def _critters() -> ConfigDict:
     config = critters_config("deit")
     # All parts together determine a kind, so views show whole critters and keep their outlines.
     config.data.zoom = 1.0
-    whole = {"scale": (0.7, 1.0), "jitter": (0.0, 0.0, 0.0, 0.5), "gray": 0.0, "invert": 0.0}
-    config.views.view = ConfigDict(CRITTERS_VIEW | whole)
+    overrides = {"scale": (0.7, 1.0), "jitter": (0.0, 0.0, 0.0, 0.5), "gray": 0.0, "invert": 0.0}
+    config.views.view = ConfigDict(CRITTERS_VIEW | overrides)
     config.objective.update(_OBJECTIVE)
     # Regularisation pays off over hundreds of epochs; without mixup there is no CutMix either.
     config.objective.update(rand_augment=0.0, erase=0.0, mixup=0.0)

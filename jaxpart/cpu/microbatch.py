@@ -65,5 +65,5 @@ def in_microbatches(
     )
     return jax.tree.map(
         lambda out: rearrange(out, "piece b ... -> (b piece) ..."),
-        jax.lax.map(lambda piece: function(*piece), microbatches),
+        jax.lax.map(lambda microbatch: function(*microbatch), microbatches),
     )

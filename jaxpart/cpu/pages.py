@@ -19,9 +19,9 @@ def keep_pages() -> None:
     """Reuses the memory of large temporary arrays, in huge pages where available.
 
     By default glibc returns it to the kernel, which hands it out again page by page, each zeroed: a
-    third of a training step (docs/performance.md). Only for programs, since it affects the whole process,
-    and before they start threads, each of which may get an arena of its own that cannot grow above 64 MB.
-    Does nothing without glibc.
+    third of a training step (docs/performance.md). Call it only in programs, since it affects the whole
+    process, and before they start threads, each of which may get an arena of its own that cannot grow
+    above 64 MB. Does nothing without glibc.
     """
     if sys.platform != "linux":
         return

@@ -188,25 +188,25 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
     _quiet_hub()
     transformers.utils.logging.disable_progress_bar()
     try:
-        whole = transformers.AutoModel.from_pretrained(name)
+        full_model = transformers.AutoModel.from_pretrained(name)
         pixels = _pixels_of(transformers, name)
     except Exception as error:  # transformers raises many kinds of errors
         raise JaxpartError(
             f"transformers cannot load {name} ({type(error).__name__}: {first_line(error)}); name a folder "
             f"with config.json, preprocessor_config.json and the weights"
         ) from error
-    if whole.config.model_type == "vit_mae":
+    if full_model.config.model_type == "vit_mae":
         raise JaxpartError(
             f"{name} is transformers' MAE, which hides patches at random; convert it to an encoder that "
             f"sees them all: python -m convert mae {name} OUT --layout transformers"
         )
-    model = getattr(whole, "vision_model", whole)
+    model = getattr(full_model, "vision_model", full_model)
     size = side or getattr(model.config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size
     return _encoder(
         f"transformers:{name}",
-        lambda images: _transformers_outputs(whole, model, images),
-        whole,
+        lambda images: _transformers_outputs(full_model, model, images),
+        full_model,
         image_size=(height, width),
         preprocessing=pixels,
         trained=True,
@@ -218,7 +218,7 @@ def _pixels_of(transformers: Any, name: str) -> Preprocessing:
     return Preprocessing(tuple(document["image_mean"]), tuple(document["image_std"]))
 
 
-def _transformers_outputs(whole: Any, model: Any, images: Any) -> dict[str, Any]:
+def _transformers_outputs(full_model: Any, model: Any, images: Any) -> dict[str, Any]:
     options: dict[str, Any] = {"output_hidden_states": True}
     if "interpolate_pos_encoding" in _parameters(model.forward):
         options["interpolate_pos_encoding"] = True
@@ -247,8 +247,8 @@ def _transformers_outputs(whole: Any, model: Any, images: Any) -> dict[str, Any]
 
         blocks = hidden if maps is not None else [split(tokens) for tokens in hidden]
         out = split(last) | {"blocks": list(blocks)}
-    if hasattr(whole, "visual_projection"):
-        out["projection"] = whole.visual_projection(output.pooler_output)
+    if hasattr(full_model, "visual_projection"):
+        out["projection"] = full_model.visual_projection(output.pooler_output)
     return out
 
 

@@ -149,7 +149,7 @@ def segmentation_scores(matrix: Int[np.ndarray, "classes classes"]) -> Segmentat
 
 
 def check_names(names: Sequence[str], classes: int) -> None:
-    """Raises `JaxpartError` unless there are as many names as a head or a confusion matrix has classes."""
+    """Raises `JaxpartError` unless a head's or confusion matrix's class list has `classes` names."""
     if len(names) != classes:
         raise JaxpartError(
             f"the class list has {len(names)} names, but the head or confusion matrix has {classes} "

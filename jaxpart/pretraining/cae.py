@@ -200,7 +200,7 @@ def predict(
 
     Args:
       vit: The encoder.
-      decoder: Its decoder.
+      decoder: The regressor and decoder trained with it.
       images: Normalised pixels.
       mask: True where hidden.
       hidden: Number of hidden patches per image.

@@ -156,10 +156,10 @@ def crop_box(
     image as that range of aspect ratios allows.
     """
     shares, ratios = draws[:_CROP_ATTEMPTS], draws[_CROP_ATTEMPTS : 2 * _CROP_ATTEMPTS]
-    least, largest = scale
-    share = least + (largest - least) * shares
+    smallest, largest = scale
+    share = smallest + (largest - smallest) * shares
     if log_scale:
-        share = least * (largest / least) ** shares
+        share = smallest * (largest / smallest) ** shares
     area = height * width * share
     ratio = jnp.exp(math.log(4 / 3) * (2 * ratios - 1))
     widths, heights = jnp.sqrt(area * ratio), jnp.sqrt(area / ratio)

@@ -105,7 +105,7 @@ def reconstruct(
 
     Args:
       vit: The encoder.
-      decoder: Its decoder.
+      decoder: The decoder trained with it.
       images: Normalised pixels.
       mask: True where hidden.
       hidden: Number of hidden patches per image.

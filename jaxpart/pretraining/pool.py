@@ -176,8 +176,8 @@ def loaded_supply(source: Source, size: int, batch_size: int, seed: int) -> Supp
         )
 
     # All processes fit the same tokenizer.
-    with contextlib.closing(loader(min(_SAMPLE, len(source)), 0, 1)) as batches_of_sample:
-        sample = next(batches_of_sample).arrays["image"]
+    with contextlib.closing(loader(min(_SAMPLE, len(source)), 0, 1)) as sample_loader:
+        sample = next(sample_loader).arrays["image"]
     batches = loader(batch_size, devices.process_index(), devices.num_processes())
     return Supply(batches, devices.shard, len(source) // batch_size, sample)
 
