@@ -1,4 +1,4 @@
-r"""Semantic correspondence: a keypoint of one image found in another of its class, by every block.
+r"""Semantic correspondence: finds a keypoint of one image in another of its class, with every block.
 
     python -m jaxpart.main --config configs/correspondence.py
 
@@ -8,8 +8,8 @@ runs on critters with the bundled small iBOT encoder.
         --config.method=dinov2 --config.encoder.checkpoint=checkpoints/dinov2 --config.data.root=DATA
 
 measures a converted encoder on the official test pairs of SPair-71k (DATA holds SPair-71k); ":cub" on
-pairs within the species of CUB-200-2011. docs/tasks/correspondence.md says what is measured, how, and what
-others published.
+pairs within the species of CUB-200-2011. docs/tasks/correspondence.md describes the measurement and others'
+published results.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-r"""Unsupervised parts: clusters of patch tokens within the foreground, by every block, against keypoints.
+r"""Unsupervised parts: clusters of foreground patch tokens, of every block, compared with keypoints.
 
     python -m jaxpart.main --config configs/parts.py
 
@@ -7,8 +7,8 @@ runs on critters with the bundled small iBOT encoder.
     python -m jaxpart.main --config configs/parts.py:cub \
         --config.method=dinov2 --config.encoder.checkpoint=checkpoints/dinov2 --config.data.root=DATA
 
-measures a converted encoder on CUB-200-2011 (DATA holds CUB_200_2011). docs/tasks/parts.md says what is
-measured, how, and what others published.
+measures a converted encoder on CUB-200-2011 (DATA holds CUB_200_2011). docs/tasks/parts.md describes the
+measurement and others' published results.
 """
 
 from ml_collections import ConfigDict

@@ -3,17 +3,17 @@ r"""The paper's comparison in miniature: seven small encoders, all tasks, one ta
     python -m jaxpart.main --config configs/study.py
 
 measures the seven encoders bundled with jaxpart on the bundled data set; under 10 minutes on 2 cores.
-A study that was ended goes on with the encoder it was at, if --workdir names its folder.
+An interrupted study resumes with the encoder it had reached if --workdir names its folder.
 
-The package stores the results of one pretraining of each method. Where those of several are stored
-(`python -m jaxpart.study collect`), --config.seeds=N adds the others, and figures have intervals over them.
+The package stores the results of one pretraining run per method. Where several are stored
+(`python -m jaxpart.study collect`), --config.seeds=N adds the others, and figures get intervals over them.
 Any encoders can be compared, by method, by folder, or by a folder that holds several:
 
     python -m jaxpart.main --config configs/study.py \
         --config.encoders="('ibot','checkpoints/mine','zoo/seed1')"
 
-At its end it says of each of the paper's four claims whether it holds at this scale, by the rules of
-jaxpart/study/claims.py. docs/study.md holds the stored results: what to expect is there.
+At the end it reports whether each of the paper's four claims holds at this scale, by the rules of
+jaxpart/study/claims.py. docs/study.md shows the stored results, which are what to expect.
 """
 
 from ml_collections import ConfigDict

@@ -48,8 +48,8 @@ def start(
     Raises:
       JaxpartError: Only some of the three are given, or the other processes cannot be reached.
     """
-    given = (coordinator, num_processes, process_id)
-    if any(value is not None for value in given) and any(value is None for value in given):
+    options = (coordinator, num_processes, process_id)
+    if any(value is not None for value in options) and any(value is None for value in options):
         raise JaxpartError(
             "--coordinator=HOST:PORT, --num-processes and --process-id go together; pass all "
             "three to every process"
@@ -69,7 +69,7 @@ def start(
         ) from error
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache() / "xla"))
-        # By default programs that compile in under a second, a third of the time, are not cached.
+        # By default programs that compile in under a second, a third of the total, are not cached.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
@@ -88,7 +88,7 @@ def _has_tpu() -> bool:
 
 
 def _launched() -> bool:
-    """Whether a launcher has started several processes that belong together."""
+    """Whether a launcher has started several processes as one run."""
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS"), os.environ.get("OMPI_COMM_WORLD_SIZE")
     on_tpu = os.environ.get("JAX_PLATFORMS", "tpu") == "tpu" and _has_tpu()
     return any(int(count or 1) > 1 for count in tasks) or on_tpu
@@ -106,11 +106,11 @@ def compiling_for(described: Sequence[jax.Device]) -> Iterator[None]:
     jitted function's `lower` accepts. Nothing can be executed.
     """
     global _described
-    before, _described = _described, tuple(described)
+    previous, _described = _described, tuple(described)
     try:
         yield
     finally:
-        _described = before
+        _described = previous
 
 
 def _devices() -> tuple[jax.Device, ...]:
@@ -124,7 +124,7 @@ def backend() -> str:
 
 
 def count() -> int:
-    """Number of devices of all processes."""
+    """Number of devices in all processes."""
     return len(_devices())
 
 
@@ -159,7 +159,7 @@ def process_index() -> int:
     return list(dict.fromkeys(device.process_index for device in mesh().devices.flat)).index(me)
 
 
-_EVERY = ("data", "model")
+_ALL_AXES = ("data", "model")
 """Both axes: everything but weights is sharded over all devices."""
 
 _model_devices = 1
@@ -169,7 +169,7 @@ def arrange(model_devices: int) -> None:
     """Sets how many devices share a weight; call it before placing arrays.
 
     Raises:
-      JaxpartError: The devices of a process cannot be grouped so.
+      JaxpartError: The devices of a process cannot be divided evenly.
     """
     global _model_devices
     local = count() // num_processes()
@@ -187,9 +187,9 @@ def mesh() -> Mesh:
 
 
 @functools.cache
-def _mesh_of(every: tuple[jax.Device, ...], model_devices: int) -> Mesh:
-    grid = np.asarray(in_ring(every)).reshape(-1, model_devices)
-    return Mesh(grid, _EVERY, axis_types=(AxisType.Auto, AxisType.Auto))
+def _mesh_of(all_devices: tuple[jax.Device, ...], model_devices: int) -> Mesh:
+    grid = np.asarray(in_ring(all_devices)).reshape(-1, model_devices)
+    return Mesh(grid, _ALL_AXES, axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def is_main() -> bool:
@@ -252,7 +252,7 @@ def shard(tree: Any, *, axis: int = 0, local: bool = False) -> Any:
         work whose number of steps differs between processes.
 
     Returns:
-      Global arrays; with one process of the same shapes.
+      Global arrays; with one process, of the same shapes.
     """
     sharding = NamedSharding(_mesh(local), PartitionSpec(*[None] * axis, "data"))
     if _described:
@@ -272,7 +272,7 @@ def shard_whole(array: np.ndarray) -> jax.Array:
     Args:
       array: Its rows are a multiple of the number of devices.
     """
-    return _cut(array, PartitionSpec(_EVERY))
+    return _sharded(array, PartitionSpec(_ALL_AXES))
 
 
 def shard_over_model(array: np.ndarray, axis: int | None) -> jax.Array:
@@ -285,11 +285,11 @@ def shard_over_model(array: np.ndarray, axis: int | None) -> jax.Array:
     names: list[str | None] = [None] * array.ndim
     if axis is not None and mesh().shape["model"] > 1:
         names[axis] = "model"
-        return _cut(array, PartitionSpec(*names))
+        return _sharded(array, PartitionSpec(*names))
     return replicate(array)
 
 
-def _cut(array: np.ndarray, spec: PartitionSpec) -> Any:
+def _sharded(array: np.ndarray, spec: PartitionSpec) -> Any:
     sharding = NamedSharding(mesh(), spec)
     if _described:
         return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
@@ -320,14 +320,14 @@ def replicate(tree: Any, *, local: bool = False) -> Any:
 
     def put(x: Any) -> Any:
         if _described:
-            cut = x.sharding if _is_model_sharded(x) else sharding
-            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=cut)
+            kept = x.sharding if _is_model_sharded(x) else sharding
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=kept)
         if isinstance(x, jax.Array) and x.sharding == sharding:
             return x
         if _is_model_sharded(x):
-            sharding_here = NamedSharding(_mesh(local), x.sharding.spec)
+            own_sharding = NamedSharding(_mesh(local), x.sharding.spec)
             parts = [shard.data for shard in x.addressable_shards]
-            return jax.make_array_from_single_device_arrays(x.shape, sharding_here, parts)
+            return jax.make_array_from_single_device_arrays(x.shape, own_sharding, parts)
         if local and isinstance(x, jax.Array) and x.is_fully_addressable:
             return _exchange(sharding)(x)  # sharded over these devices
         return jax.make_array_from_process_local_data(sharding, np.asarray(x))
@@ -336,7 +336,7 @@ def replicate(tree: Any, *, local: bool = False) -> Any:
 
 
 def put_like(array: np.ndarray, other: jax.Array) -> jax.Array:
-    """Moves an array that every process holds in full to the devices of another, sharded as it is."""
+    """Moves an array that every process holds in full to the devices of another, with its sharding."""
     return jax.make_array_from_callback(array.shape, other.sharding, lambda index: array[index])
 
 
@@ -344,15 +344,14 @@ def fetch(tree: Any) -> Any:
     """Full NumPy copies of device arrays, in every process."""
     if num_processes() == 1:
         return jax.device_get(tree)
-    from jax.experimental import (
-        multihost_utils,
-    )  # Slow to import, and not needed by a single process.
+    # Slow to import, and not needed by a single process.
+    from jax.experimental import multihost_utils
 
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def my_share(items: int) -> range:
-    """The items out of `count` that this process works on; shares differ by at most one."""
+    """This process's part of a number of items; parts differ in size by at most one."""
     count, index = num_processes(), process_index()
     return range(items * index // count, items * (index + 1) // count)
 
@@ -363,27 +362,27 @@ def add_up(array: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
         return array
     from jax.experimental import multihost_utils
 
-    # They travel as bytes: JAX would cut 64-bit values to 32.
+    # Exchanged as bytes: JAX would truncate 64-bit values to 32.
     rows = multihost_utils.process_allgather(np.ascontiguousarray(array).view(np.uint8))
     return np.sum(np.ascontiguousarray(rows).view(array.dtype), axis=0, dtype=array.dtype)
 
 
 def anywhere(mask: Bool[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
-    """Elementwise or over all processes."""
+    """Elementwise logical or over all processes."""
     return add_up(np.asarray(mask, np.int32)) > 0
 
 
 def wait_for_main() -> None:
-    """Returns in every process when the main process has come here."""
+    """Blocks every process until the main process gets here."""
     from_main("")
 
 
 def from_main(text: str) -> str:
     """The main process's text, in every process."""
-    letters = np.frombuffer(text.encode() if is_main() else b"", np.uint8)
-    line = np.zeros(add_up(np.array([len(letters)])), np.uint8)
-    line[: len(letters)] = letters
-    return add_up(line).tobytes().decode()
+    data = np.frombuffer(text.encode() if is_main() else b"", np.uint8)
+    buffer = np.zeros(add_up(np.array([len(data)])), np.uint8)
+    buffer[: len(data)] = data
+    return add_up(buffer).tobytes().decode()
 
 
 def deal(
@@ -400,7 +399,7 @@ def deal(
     shares = mesh().shape["data"]
     size = -(-shape[axis] // shares)
     padded = (*shape[:axis], shares * size, *shape[axis + 1 :])
-    # Row-major layout, or a TPU would choose another one and copy the array to take rows.
+    # Row-major layout: otherwise a TPU would choose another one and copy the array to gather rows.
     spec = NamedSharding(mesh(), PartitionSpec(*[None] * axis, "data"))
     layout = Format(Layout(tuple(range(len(shape)))), spec)
     if _described:
@@ -409,8 +408,8 @@ def deal(
     def share(index: Any) -> np.ndarray:
         start = index[axis].start or 0
         rows = read(slice(min(start, shape[axis]), min(start + size, shape[axis])))
-        missing = [(0, size - rows.shape[axis] if i == axis else 0) for i in range(len(shape))]
-        return np.pad(rows, missing) if any(map(any, missing)) else rows
+        padding = [(0, size - rows.shape[axis] if i == axis else 0) for i in range(len(shape))]
+        return np.pad(rows, padding) if any(map(any, padding)) else rows
 
     return jax.make_array_from_callback(padded, layout, share, dtype=dtype)
 
@@ -427,44 +426,46 @@ def take_dealt(
     """
     if mesh().shape["data"] == 1:
         return array[:, rows]
-    cut = PartitionSpec(None, "data") if even else PartitionSpec()
+    batch_spec = PartitionSpec(None, "data") if even else PartitionSpec()
 
-    def take(mine: Array, rows: Array) -> Array:
+    def take(local: Array, rows: Array) -> Array:
         if even:
             rows = jax.lax.all_gather(rows, "data", axis=1, tiled=True)
-        first = jax.lax.axis_index("data") * mine.shape[1]
-        here = (rows >= first) & (rows < first + mine.shape[1])
-        found = mine[:, jnp.clip(rows - first, 0, mine.shape[1] - 1)]
-        found = jnp.where(here.reshape(1, *here.shape, *[1] * (mine.ndim - 2)), found, 0)
+        first = jax.lax.axis_index("data") * local.shape[1]
+        is_local = (rows >= first) & (rows < first + local.shape[1])
+        taken = local[:, jnp.clip(rows - first, 0, local.shape[1] - 1)]
+        mask = is_local.reshape(1, *is_local.shape, *[1] * (local.ndim - 2))
+        taken = jnp.where(mask, taken, 0)
         if even:
-            return jax.lax.psum_scatter(found, "data", scatter_dimension=2, tiled=True)
-        return jax.lax.psum(found, "data")
+            return jax.lax.psum_scatter(taken, "data", scatter_dimension=2, tiled=True)
+        return jax.lax.psum(taken, "data")
 
     result = PartitionSpec(None, None, "data") if even else PartitionSpec()
     return jax.shard_map(
-        take, mesh=mesh(), in_specs=(PartitionSpec(None, "data"), cut), out_specs=result
+        take, mesh=mesh(), in_specs=(PartitionSpec(None, "data"), batch_spec), out_specs=result
     )(array, rows)
 
 
 def on_shares(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Maps `function(rows, *whole)` over devices: each on its own rows and on replicated arrays.
+    """Maps `function(rows, *replicated)` over devices: each on its own rows and on replicated arrays.
 
     Returns:
       A function of an array from `shard_whole` and of replicated arrays; its result is sharded like the
       first.
     """
-    rows, whole = PartitionSpec(_EVERY), PartitionSpec()
+    rows, replicated = PartitionSpec(_ALL_AXES), PartitionSpec()
 
-    def run(cut: jax.Array, *others: jax.Array) -> jax.Array:
-        specs = (rows, *[whole] * len(others))
-        return jax.shard_map(function, mesh=mesh(), in_specs=specs, out_specs=rows)(cut, *others)
+    def run(sharded: jax.Array, *others: jax.Array) -> jax.Array:
+        specs = (rows, *[replicated] * len(others))
+        mapped = jax.shard_map(function, mesh=mesh(), in_specs=specs, out_specs=rows)
+        return mapped(sharded, *others)
 
     return run
 
 
 def share_index() -> jax.Array:
     """Inside `on_shares`: index of this share, from 0."""
-    return jax.lax.axis_index(_EVERY)
+    return jax.lax.axis_index(_ALL_AXES)
 
 
 def ring(function: Callable[[jax.Array], jax.Array], share: jax.Array) -> jax.Array:
@@ -473,10 +474,11 @@ def ring(function: Callable[[jax.Array], jax.Array], share: jax.Array) -> jax.Ar
     Shares travel around the ring, so a device holds two at a time.
     """
     shares = mesh().size
-    onward = [(i, (i + 1) % shares) for i in range(shares)]
+    to_next = [(i, (i + 1) % shares) for i in range(shares)]
     results = []
     for _ in range(shares):
         results.append(function(share))
-        share = jax.lax.ppermute(share, _EVERY, onward) if len(results) < shares else share
-    order = (share_index() - jnp.arange(shares)) % shares  # whose share came when; its own inverse
+        share = jax.lax.ppermute(share, _ALL_AXES, to_next) if len(results) < shares else share
+    # Which share arrived when; its own inverse.
+    order = (share_index() - jnp.arange(shares)) % shares
     return jnp.moveaxis(jnp.stack(results)[order], 0, -2).reshape(*results[0].shape[:-1], -1)

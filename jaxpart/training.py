@@ -1,7 +1,7 @@
-"""The one training loop: step by step over batches, resumed where it stopped.
+"""The training loop shared by everything that trains, with resume.
 
-At the start the caller creates a fresh state. If the checkpointer holds a step, the state and the position
-in the data are restored from it, and the loop continues. Nothing else is stored.
+The caller creates a fresh state. If the checkpointer holds a step, the state and the position in the data
+are restored from it, and the loop continues. Nothing else is stored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jaxpart.io.checkpoints import Checkpointer
 
 State = TypeVar("State")
 
-_STEPS_BETWEEN_QUESTIONS = 10
+_STEPS_BETWEEN_SYNCS = 10
 
 
 class TrainingBatch(Protocol):
@@ -53,7 +53,7 @@ class Batches(Protocol):
 
 
 class Stopped(SystemExit):
-    """The run was asked to end and has saved its state.
+    """The run was asked to stop and has saved its state.
 
     Its exit status is 0 after SIGTERM: a preempted run is not a failed one. After Ctrl-C it is 130.
     """
@@ -62,7 +62,7 @@ class Stopped(SystemExit):
         """Exits.
 
         Args:
-          number: The signal that asked.
+          number: The signal received.
         """
         super().__init__(terminal.INTERRUPTED if number == signal.SIGINT else 0)
 
@@ -82,16 +82,16 @@ def fit(
 
     Args:
       step: Compiled; takes the state (whose buffers it may donate) and a batch on the devices, and
-        returns the next state and measurements, "loss" among them.
-      state: Before the first step, on the devices; any pytree of arrays.
-      batches: Where batches come from.
+        returns the next state and metrics, including "loss".
+      state: The state before the first step, on the devices; any pytree of arrays.
+      batches: Source of the batches.
       steps: Total number of steps, including those before a resume.
       put: Moves the arrays of a batch to the devices, usually `devices.shard`.
-      checkpointer: Where the state is saved; None for runs of seconds.
-      log: Called after every step with its number, from 0, and its measurements on the host. They are
+      checkpointer: Where the state is saved; None: it is not saved.
+      log: Called after every step with its number, from 0, and its metrics on the host. They are
         read one step late, so that the devices never wait.
-      watch: Called after every step with the number of steps taken and the state, which the next step
-        uses up.
+      watch: Called after every step with the number of steps taken and the state, whose buffers
+        the next step may donate.
 
     Returns:
       The state after the last step.
@@ -104,15 +104,15 @@ def fit(
     if checkpointer is not None:
         restored = checkpointer.restore(state)
         if restored is not None:
-            first, state, place = restored
-            batches.set_state(place)
-    waiting: tuple[int, dict[str, jax.Array], tuple[str, ...]] | None = None
+            first, state, position = restored
+            batches.set_state(position)
+    pending: tuple[int, dict[str, jax.Array], tuple[str, ...]] | None = None
 
-    def settle() -> None:
-        nonlocal waiting
-        if waiting is not None:
-            number, metrics, ids = waiting
-            waiting = None
+    def flush() -> None:
+        nonlocal pending
+        if pending is not None:
+            number, metrics, ids = pending
+            pending = None
             on_host = jax.device_get(metrics)
             _check_finite(on_host["loss"], number, ids)
             log(number, on_host)
@@ -121,30 +121,30 @@ def fit(
         for number in range(first, steps):
             batch = next(batches)
             state, metrics = step(state, put(batch.arrays))
-            settle()
-            waiting = number, metrics, batch.ids
+            flush()
+            pending = number, metrics, batch.ids
             watch(number + 1, state)
             due = checkpointer is not None and checkpointer.is_due()
             stop, due = _agreed(number, bool(asked_to_stop()), due)
             if checkpointer is not None and (stop or due):
-                settle()
+                flush()
                 checkpointer.save(number + 1, state, batches.get_state())
             if stop:
                 if checkpointer is not None:
                     checkpointer.wait()
                 raise Stopped(asked_to_stop() or signal.SIGTERM)
-    settle()
+    flush()
     return state
 
 
 def _agreed(number: int, stop: bool, due: bool) -> tuple[bool, bool]:
     """Whether to stop, and whether to save, after this step: all processes agree and save together.
 
-    With several processes this is done only after some steps, since it costs a round trip.
+    With several processes this happens only every few steps, since it costs a round trip.
     """
     if devices.num_processes() == 1:
         return stop, due
-    if number % _STEPS_BETWEEN_QUESTIONS:
+    if number % _STEPS_BETWEEN_SYNCS:
         return False, False
     stop, due = devices.anywhere(np.array([stop, due])).tolist()
     return stop, due

@@ -31,14 +31,14 @@ def test_rows_are_those_asked_for_in_their_order(stored, rows, large):
     features = Features(shards, [str(i) for i in range(13)])
     with pytest.MonkeyPatch.context() as patch:
         if large:
-            patch.setattr(reading, "_LEAST", 0)
+            patch.setattr(reading, "_MIN_ROW_BYTES", 0)
             patch.setattr(reading, "_ROWS_AT_ONCE", 3)
         np.testing.assert_array_equal(features[np.array(rows, np.int64)], values[rows])
         np.testing.assert_array_equal(features[2:11], values[2:11])
 
 
 def test_rows_of_a_deleted_file_are_still_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "_LEAST", 0)
+    monkeypatch.setattr(reading, "_MIN_ROW_BYTES", 0)
     values = np.arange(12, dtype=np.float32).reshape(4, 3)
     shard = Cache("disk", tmp_path).write(ADDRESS, Shard(list("abcd"), values))
     for path in tmp_path.rglob("*.safetensors"):

@@ -1,8 +1,8 @@
-"""BEiT on critters: k-means tokens of hidden blocks of patches.
+"""BEiT on critters: predicts the k-means tokens of hidden blocks of patches.
 
     python -m jaxpart.pretraining --config configs/pretrain/beit.py --workdir runs/beit
 
-`:imagenet` states the recipe of the base model (microsoft/unilm/beit, `get_started_for_image_
+`:imagenet` is the recipe of the base model (microsoft/unilm/beit, `get_started_for_image_
 classification.md`): 800 epochs, batch 2048, learning rate 1.5e-3, 75 of 196 patches hidden in blocks
 of at least 16, colour jitter 0.4, stochastic depth 0.1. The tokens are k-means centres of 16 × 16
 pixels; the original's are those of OpenAI's discrete VAE, which cannot be distributed here.

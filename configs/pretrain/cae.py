@@ -1,8 +1,8 @@
-"""CAE on critters: representations of hidden patches from the visible ones, and their tokens.
+"""CAE on critters: predicts representations and tokens of hidden patches from the visible ones.
 
     python -m jaxpart.pretraining --config configs/pretrain/cae.py --workdir runs/cae
 
-`:imagenet` states the recipe of the base model (Atten4Vis/CAE, `scripts/cae_base_800e.sh`, with 1600
+`:imagenet` is the recipe of the base model (Atten4Vis/CAE, `scripts/cae_base_800e.sh`, with 1600
 epochs as in the paper): batch 2048, learning rate 1.5e-3, 98 of 196 patches hidden in blocks,
 regressor and decoder of 4 blocks each, alignment weight 2, stochastic depth 0.1. The tokens are
 k-means centres of 16 × 16 pixels; the original's are those of OpenAI's discrete VAE, which cannot be

@@ -2,9 +2,9 @@
 
     python -m jaxpart.pretraining --config configs/pretrain/deit.py --workdir runs/deit
 
-`:imagenet` states the recipe of DeiT-B (facebookresearch/deit, `main.py`): 300 epochs, batch 1024,
+`:imagenet` is the recipe of DeiT-B (facebookresearch/deit, `main.py`): 300 epochs, batch 1024,
 learning rate 5e-4 per 512, RandAugment 9, erasing 0.25, mixup 0.8, CutMix 1, smoothing 0.1,
-stochastic depth 0.1. Repeated augmentation (each image three times in a batch) is left out.
+stochastic depth 0.1. Repeated augmentation (each image three times in a batch) is omitted.
 """
 
 from ml_collections import ConfigDict
@@ -34,12 +34,12 @@ _OBJECTIVE = {
 
 def _critters() -> ConfigDict:
     config = critters_config("deit")
-    # A kind is told by all parts together: views show whole critters, and keep their outlines.
+    # All parts together determine a kind, so views show whole critters and keep their outlines.
     config.data.zoom = 1.0
-    whole = {"scale": (0.7, 1.0), "jitter": (0.0, 0.0, 0.0, 0.5), "gray": 0.0, "invert": 0.0}
-    config.views.view = ConfigDict(CRITTERS_VIEW | whole)
+    overrides = {"scale": (0.7, 1.0), "jitter": (0.0, 0.0, 0.0, 0.5), "gray": 0.0, "invert": 0.0}
+    config.views.view = ConfigDict(CRITTERS_VIEW | overrides)
     config.objective.update(_OBJECTIVE)
-    # Regularisation is for hundreds of epochs; without mixup there is no CutMix either.
+    # Regularisation pays off over hundreds of epochs; without mixup there is no CutMix either.
     config.objective.update(rand_augment=0.0, erase=0.0, mixup=0.0)
     config.epochs = 40  # in the first three it learns nothing
     config.optimizer.lr, config.optimizer.b2 = 8e-3, 0.99

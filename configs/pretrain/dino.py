@@ -1,10 +1,10 @@
-"""DINO on critters: crops of an image get the teacher's answer, small crops too.
+"""DINO on critters: crops of an image, local ones too, predict the teacher's output.
 
     python -m jaxpart.pretraining --config configs/pretrain/dino.py --workdir runs/dino
 
-`:imagenet` states the recipe of ViT-B/16 (arguments published with facebookresearch/dino): 400
+`:imagenet` is the recipe of ViT-B/16 (arguments published with facebookresearch/dino): 400
 epochs, batch 1024, learning rate 7.5e-4 per 256, 10 local crops, teacher temperature 0.04 to 0.07
-over 50 epochs, clipping of each array at 0.3, last layer still for 3 epochs.
+over 50 epochs, per-array clipping at 0.3, last layer frozen for 3 epochs.
 """
 
 from ml_collections import ConfigDict

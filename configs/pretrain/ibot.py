@@ -1,9 +1,9 @@
-"""iBOT on critters: DINO, and the teacher's answer for every hidden patch.
+"""iBOT on critters: DINO, plus the teacher's output for every hidden patch.
 
     python -m jaxpart.pretraining --config configs/pretrain/ibot.py --workdir runs/ibot
 
-`:imagenet` states the recipe of ViT-B/16 with block masks (bytedance/ibot): 400 epochs, batch 1024,
-learning rate 7.5e-4 per 256, 10 local crops, one last layer of 8192 for cls and patches, masks of no
+`:imagenet` is the recipe of ViT-B/16 with block masks (bytedance/ibot): 400 epochs, batch 1024,
+learning rate 7.5e-4 per 256, 10 local crops, one last layer of 8192 for cls and patches, masks of none
 or 30 ± 20 % of the patches, teacher temperature 0.04 to 0.07 over 50 epochs. For random masks:
 --config.objective.mask=random --config.objective.mask_shares="(0.0, 0.65)"
 --config.objective.mask_deviations="(0.0, 0.05)".

@@ -1,8 +1,8 @@
-"""MAE on critters: pixels of three quarters of the patches from the fourth quarter.
+"""MAE on critters: reconstructs the pixels of three quarters of the patches from the rest.
 
     python -m jaxpart.pretraining --config configs/pretrain/mae.py --workdir runs/mae
 
-`:imagenet` states the recipe of ViT-B (facebookresearch/mae, `PRETRAIN.md`): 1600 epochs, batch
+`:imagenet` is the recipe of ViT-B (facebookresearch/mae, `PRETRAIN.md`): 1600 epochs, batch
 4096, learning rate 1.5e-4 per 256, b2 0.95, decoder of 8 blocks of width 512, normalised targets.
 """
 

@@ -1,9 +1,9 @@
-"""MoCo v3 on critters: two views of an image agree, those of others do not.
+"""MoCo v3 on critters: views of one image agree, those of different images do not.
 
     python -m jaxpart.pretraining --config configs/pretrain/mocov3.py --workdir runs/mocov3
 
-`:imagenet` states the recipe of ViT-B (facebookresearch/moco-v3, `CONFIG.md`): 300 epochs, batch
-4096, learning rate 1.5e-4 per 256, weight decay 0.1 of all parameters, momentum 0.99 to 1,
+`:imagenet` is the recipe of ViT-B (facebookresearch/moco-v3, `CONFIG.md`): 300 epochs, batch
+4096, learning rate 1.5e-4 per 256, weight decay 0.1 on all parameters, momentum 0.99 to 1,
 temperature 0.2, random patch projection.
 """
 

@@ -1,1 +1,1 @@
-"""What makes XLA and NumPy fast on CPUs; nothing here changes a result."""
+"""Speeds up XLA and NumPy on CPUs; nothing here changes a result."""

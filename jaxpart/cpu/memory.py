@@ -12,14 +12,14 @@ def memory_limit(root: pathlib.Path = pathlib.Path("/")) -> int:
     """Bytes of memory of this machine, or of the cgroup (version 1 or 2) that limits the process to less.
 
     Args:
-      root: Where /proc and /sys are.
+      root: Folder that holds /proc and /sys.
     """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *_limits(root)])
 
 
 def _limits(root: pathlib.Path) -> Iterator[int]:
-    """The limits of the process's cgroups and of those above them."""
+    """The limits of the process's cgroups and their parents."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -32,8 +32,8 @@ def _limits(root: pathlib.Path) -> Iterator[int]:
             mounted, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
         else:
             continue
-        # In a container the group may be named as its host sees it; only the mounted root is there then.
-        below = pathlib.PurePath(group.lstrip("/"))
-        for folder in (below, *below.parents):
+        # In a container the group may have its name on the host; then only the mounted root exists.
+        relative = pathlib.PurePath(group.lstrip("/"))
+        for folder in (relative, *relative.parents):
             with contextlib.suppress(OSError, ValueError):  # no limit: "max"
                 yield int((mounted / folder / name).read_text())

@@ -1,4 +1,4 @@
-"""Large batches on a CPU, a piece at a time, so that what a block computes stays in the caches."""
+"""Splits large batches into microbatches on a CPU, so that a block's activations stay in the caches."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from jaxpart import devices
 from jaxpart.encoders.architecture import ViTConfig
 
 _BYTES_PER_CORE = 5 << 20
-"""Of the hidden layer of a block's MLP, its largest array. Measured: docs/performance.md."""
+"""Limit for the hidden layer of a block's MLP, its largest array. Measured: docs/performance.md."""
 
 
 def count_pieces(batch: int, config: ViTConfig, size: tuple[int, int], devices: int) -> int:
-    """Into how many equal pieces a batch is cut.
+    """The number of equal microbatches that a batch is split into.
 
     Args:
-      batch: Images, cut over all devices.
+      batch: Number of images, sharded over all devices.
       config: The encoder's architecture.
-      size: Of the images, (height, width) in pixels.
-      devices: Each has an equal part of every piece, as it has of the batch.
+      size: Size of the images, (height, width) in pixels.
+      devices: Number of devices; each has an equal part of every microbatch, as it has of the batch.
 
     Returns:
-      The smallest number with which a piece fits, or the largest possible one.
+      The smallest number for which a microbatch fits, or the largest possible one.
     """
     rows, columns = config.grid_of(*size)
     tokens = len(config.prefix) + rows * columns
-    image = tokens * config.mlp_width * 4
-    room = _BYTES_PER_CORE * (os.cpu_count() or 1)
+    image_bytes = tokens * config.mlp_width * 4
+    limit = _BYTES_PER_CORE * (os.cpu_count() or 1)
     counts = [n for n in range(1, batch + 1) if batch % n == 0 and batch // n % devices == 0]
-    return next((n for n in counts if batch // n * image <= room), max(counts, default=1))
+    return next((n for n in counts if batch // n * image_bytes <= limit), max(counts, default=1))
 
 
 def in_microbatches(
@@ -44,26 +44,26 @@ def in_microbatches(
     *,
     config: ViTConfig,
 ) -> Any:
-    """`function(images, order)`, on a CPU piece by piece.
+    """`function(images, order)`, in microbatches on a CPU.
 
     Args:
-      function: Of a batch of images, each treated by itself, to arrays with a batch axis in front.
+      function: Maps a batch of images, each processed independently, to arrays with a leading batch axis.
       images: The batch.
       order: See `Encoder.__call__`.
       config: Architecture of the encoder in `function`.
     """
     count = 1
-    # A program for `jax.export` may leave the size of the batch open.
+    # A program for `jax.export` may have a symbolic batch size.
     if devices.backend() == "cpu" and isinstance(images.shape[0], int):
         size = images.shape[1], images.shape[2]
         count = count_pieces(len(images), config, size, devices.count())
     if count == 1:
         return function(images, order)
-    # Every count-th image is a piece: a batch that is cut over devices stays where it is.
-    pieces = jax.tree.map(
+    # Strided, so that a batch sharded over devices stays where it is.
+    microbatches = jax.tree.map(
         lambda batch: rearrange(batch, "(b piece) ... -> piece b ...", piece=count), (images, order)
     )
     return jax.tree.map(
         lambda out: rearrange(out, "piece b ... -> (b piece) ..."),
-        jax.lax.map(lambda piece: function(*piece), pieces),
+        jax.lax.map(lambda microbatch: function(*microbatch), microbatches),
     )

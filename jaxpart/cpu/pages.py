@@ -1,4 +1,4 @@
-"""The C library's memory, where JAX computes on the CPU."""
+"""Tunes the C library's allocator for JAX on CPUs."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import ctypes
 import sys
 
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
-"""mallopt's names for its settings (malloc.h)."""
+"""mallopt's parameters (malloc.h)."""
 
 _HUGE_PAGES = 14
-"""madvise's name for its advice (asm-generic/mman-common.h)."""
+"""madvise's advice (asm-generic/mman-common.h)."""
 
 _ADVISED, _PAGE = 4 << 30, 2 << 20
-"""Bytes that may lie in huge pages, and those of one."""
+"""Bytes to back with huge pages, and the size of one."""
 
 
 def keep_pages() -> None:
-    """Keeps the memory of large temporary arrays for the next ones, in huge pages where there are any.
+    """Reuses the memory of large temporary arrays, in huge pages where available.
 
-    By default glibc hands them back to the kernel, which gives them out again page by page, each
-    zeroed: a third of a training step (docs/performance.md). For whole programs, since it holds for all
-    that runs in the process, and before they start threads, each of which may get an arena of its own
-    that cannot grow above 64 MB. Without glibc: nothing.
+    By default glibc returns it to the kernel, which hands it out again page by page, each zeroed: a
+    third of a training step (docs/performance.md). Call it only in programs, since it affects the whole
+    process, and before they start threads, each of which may get an arena of its own that cannot grow
+    above 64 MB. Does nothing without glibc.
     """
     if sys.platform != "linux":
         return
@@ -31,7 +31,7 @@ def keep_pages() -> None:
     libc.mallopt(_ARENA_MAX, 1)
     libc.mallopt(_MMAP_MAX, 0)
     libc.mallopt(_TRIM_THRESHOLD, -1)  # never
-    # The heap grows by a block that is freed untouched, so that advice can be given on it beforehand.
+    # Grow the heap by a block that is freed untouched, so that madvise can be called on it beforehand.
     libc.malloc.restype = ctypes.c_void_p
     block = libc.malloc(ctypes.c_size_t(_ADVISED))
     if block is not None:

@@ -1,7 +1,7 @@
-"""Products of tokens and kernels whose gradients need no transposed copies.
+"""Matrix products of tokens and kernels whose gradients need no transposed copies.
 
-JAX transposes what `dot_general` gives for a kernel; XLA on a CPU then copies a whole batch of tokens
-in another order, computing what they are made of once more, and multiplies at half its rate
+JAX transposes the kernel gradient that `dot_general` returns; XLA on a CPU then copies a whole batch of
+tokens in another layout, recomputing the operations that produced them, and multiplies at half its rate
 (docs/performance.md).
 """
 
@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 _PRECISION = jax.lax.Precision.DEFAULT
-"""What training states; see `jaxpart.encoders.precision`."""
+"""As set in training; see `jaxpart.encoders.precision`."""
 
 _product = functools.partial(jax.lax.dot_general, precision=_PRECISION)
 
@@ -31,22 +31,23 @@ def _forward(tokens: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
     return _linear(tokens, kernel), (tokens, kernel)
 
 
-def _backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
-    tokens, kernel = kept
-    rows, slopes = tokens.reshape(-1, tokens.shape[-1]), slope.reshape(-1, slope.shape[-1])
-    to_tokens = _product(slopes, kernel, (((1,), (1,)), ((), ())))
-    return to_tokens.reshape(tokens.shape), _sum_of_products(rows, slopes)
+def _backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    tokens, kernel = residuals
+    rows = tokens.reshape(-1, tokens.shape[-1])
+    cotangents = cotangent.reshape(-1, cotangent.shape[-1])
+    token_gradient = _product(cotangents, kernel, (((1,), (1,)), ((), ())))
+    return token_gradient.reshape(tokens.shape), _sum_of_products(rows, cotangents)
 
 
 def _sum_of_products(
     left: Float[Array, "row channel"], right: Float[Array, "row out"]
 ) -> Float[Array, "channel out"]:
-    """Transposed left times right, the narrower one first: the other order takes twice as long."""
+    """Transposed left times right, with the narrower one first: the other order takes twice as long."""
     channels, out = left.shape[1], right.shape[1]
     if channels <= out or channels % 2:
         return _product(left, right, (((0,), (0,)), ((), ())))
     swapped = _product(right, left, (((0,), (0,)), ((), ())))
-    # In three dimensions, or XLA would swap the product back.
+    # Via three dimensions, or XLA would swap the product back.
     return swapped.reshape(out, channels // 2, 2).transpose(1, 2, 0).reshape(channels, out)
 
 
@@ -54,7 +55,7 @@ _linear.defvjp(_forward, _backward)
 
 
 def _dot_general(left: Array, right: Array, dimensions: Any, **options: Any) -> Array:
-    """`jax.lax.dot_general`; that of a plain linear layer with the gradients of this file."""
+    """`jax.lax.dot_general`, with this module's gradients for a plain linear layer."""
     linear = right.ndim == 2 and dimensions == (((left.ndim - 1,), (0,)), ((), ()))
     rest = {name: option for name, option in options.items() if name != "precision"}
     if linear and options.get("precision") == _PRECISION and set(rest.values()) <= {None}:
@@ -63,5 +64,5 @@ def _dot_general(left: Array, right: Array, dimensions: Any, **options: Any) -> 
 
 
 def train_products(module: nnx.Module) -> None:
-    """Makes a module's linear layers multiply so."""
+    """Makes a module's linear layers use these products."""
     module.set_attributes(dot_general=_dot_general, raise_if_not_found=False)

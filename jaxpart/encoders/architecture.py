@@ -20,7 +20,7 @@ class ViTConfig:
       image_size: (height, width) in pixels for which positions are stored.
       patch_size: Side of a patch in pixels.
       stride: Pixels between patches, a divisor of `patch_size`; 0: equal to it, so that patches
-        do not overlap. A smaller stride is a way to run an encoder, not another one (Amir et al.,
+        do not overlap. A smaller stride changes how an encoder is run, not its weights (Amir et al.,
         ECCVW 2022, `extractor.py`): positions are resized to the denser grid by the family's rule.
       width: Channels of a token.
       depth: Number of blocks.
@@ -30,24 +30,25 @@ class ViTConfig:
         …), or empty.
       positions: Absolute positions: trained, fixed sin-cos, or none (BEiT, DINOv3).
       position_resize: The family's rule for another grid, see `PositionResize`.
-      prefix_positions: Whether the prefix tokens have positions too (DeiT III: not).
+      prefix_positions: Whether the prefix tokens have positions too (not in DeiT III).
       rotary: Rotation of the patches' queries and keys by position, see `RotaryRule`.
       relative_bias: Relative position bias tables (BEiT): none, one for all blocks, or one per block.
       layer_scale: Whether each residual branch is scaled by a trained vector.
-      qkv_bias: Biases of the query, key and value projection: all three, q and v alone (BEiT, CAE), or
+      qkv_bias: Biases of the query, key and value projection: all three, q and v only (BEiT, CAE), or
         none.
-      biases: Whether the attention's output and the MLP have biases (AIMv2: not).
+      biases: Whether the attention's output and the MLP have biases (not in AIMv2).
       stem: Patch embedding: one linear map per patch, or MoCo v3's convolutions.
-      stem_bias: Whether that linear map has a bias (CLIP: not).
+      stem_bias: Whether that linear map has a bias (not in CLIP).
       stem_norm: Whether a norm follows the patch embedding, before positions (AIMv2).
       pre_norm: Whether a norm precedes the first block, after positions (CLIP).
       norm: LayerNorm, or RMSNorm (AIMv2).
       norm_epsilon: Added to every norm's variance.
-      activation: The MLP's: exact GELU (erf), tanh GELU, x · sigmoid(1.702 x) (OpenAI's CLIP), or SiLU.
+      activation: The MLP's activation: exact GELU (erf), tanh GELU, x · sigmoid(1.702 x) (OpenAI's
+        CLIP), or SiLU.
       gated_mlp: Whether half of the first layer's output, activated, gates the other half (SwiGLU).
       mlp_norm: Whether a norm precedes the MLP's second layer (EVA-02).
       attention_norm: Whether a norm precedes the attention's output projection (EVA-02 CLIP).
-      final_norm: Whether a LayerNorm follows the last block (fine-tuned BEiT: not).
+      final_norm: Whether a LayerNorm follows the last block (not in fine-tuned BEiT).
       pooled_norm: Whether a LayerNorm is applied to the mean patch token (fine-tuned BEiT).
       projector: The projector or classifier on top of the encoder, if any.
     """
@@ -83,7 +84,7 @@ class ViTConfig:
     projector: ProjectorConfig | None = None
 
     def __post_init__(self) -> None:
-        """Raises `JaxpartError` for sizes that do not fit together."""
+        """Raises `JaxpartError` for inconsistent sizes."""
         if self.width % self.num_heads:
             raise JaxpartError(
                 f"width {self.width} cannot be split into {self.num_heads} heads; give a number of "

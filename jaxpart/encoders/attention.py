@@ -51,7 +51,7 @@ class Attention(nnx.Module):
         turn: Turn | None = None,
     ) -> tuple[Float[Array, "batch token width"], Float[Array, "batch head query key"]]:
         """Returns the attended tokens and the attention weights."""
-        # Split, not indexed: the gradients of the three are then joined, not summed.
+        # Split, not indexed, so that the three gradients are concatenated, not summed.
         parts = jnp.split(self.qkv(tokens), 3, axis=2)
         q, k, v = (rearrange(part, "b t 1 h d -> b h t d") for part in parts)
         if self.has_qv_bias:
@@ -60,13 +60,13 @@ class Attention(nnx.Module):
             q, v = q + q_bias, v + v_bias
         if turn is not None:
             q, k = turned(q, turn, self.rotary), turned(k, turn, self.rotary)
-        each = (0, 1), (0, 1)  # image and head
+        batch_axes = (0, 1), (0, 1)  # image and head
         multiply = functools.partial(self.dot_general, precision=self.precision)
-        logits = multiply(q * q.shape[-1] ** -0.5, k, (((3,), (3,)), each))
+        logits = multiply(q * q.shape[-1] ** -0.5, k, (((3,), (3,)), batch_axes))
         if bias is not None:
             logits = logits + bias
         weights = jax.nn.softmax(logits, axis=-1)
-        attended = multiply(weights, v, (((3,), (2,)), each))
+        attended = multiply(weights, v, (((3,), (2,)), batch_axes))
         attended = rearrange(attended, "b h q d -> b q (h d)")
         if self.has_norm:
             attended = self.norm(attended)

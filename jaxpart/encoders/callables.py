@@ -1,4 +1,4 @@
-"""Encoders that a configuration names as a function.
+"""Encoders that a configuration gives as a function.
 
 - `module:function` or `path.py:function`: a JAX function, or a complete `FunctionEncoder`;
 - `torch:module:function` or `torch:path.py:function`: a PyTorch function, or a `torch.nn.Module`;
@@ -50,7 +50,7 @@ def function_encoder(
     jittable = not isinstance(function, TorchFunction)
     if jax.tree.leaves(function) == [function]:  # not a pytree: its contents become constants
         function = jax.tree_util.Partial(function)
-    made = FunctionEncoder(
+    encoder = FunctionEncoder(
         function,
         name,
         (image_size, image_size),
@@ -59,14 +59,14 @@ def function_encoder(
         jittable=jittable,
         precision=precision,
     )
-    made.check_size(image_size, image_size)
-    return made
+    encoder.check_size(image_size, image_size)
+    return encoder
 
 
 def of_function(
     function: Callable[[Any], Any], *, image_size: int, pixels: str, version: str
 ) -> FunctionEncoder:
-    """Wraps a function under its own name: see `function_encoder`.
+    """Wraps a function as an encoder with the function's name: see `function_encoder`.
 
     Raises:
       JaxpartError: See `function_encoder`; unknown pixels, or not callable.
@@ -93,7 +93,7 @@ def named_encoder(options: Any, *, seed: int) -> FunctionEncoder:
     Args:
       options: The configuration's `encoder`, with `callable`, `weights`, `image_size`, `pixels`,
         `version` and `precision`.
-      seed: Draws random weights.
+      seed: Seed of random weights.
 
     Raises:
       JaxpartError: It cannot be imported or built, or an option does not apply to it.
@@ -107,28 +107,28 @@ def named_encoder(options: Any, *, seed: int) -> FunctionEncoder:
                 f"config.encoder.pixels and config.encoder.version empty"
             )
         if kind == "timm":
-            made = timm_encoder(rest, options.weights, seed=seed, side=options.image_size)
+            encoder = timm_encoder(rest, options.weights, seed=seed, side=options.image_size)
         else:
             _no_weights(options, "its folder holds them")
-            made = transformers_encoder(rest, side=options.image_size)
-        return _checked(dataclasses.replace(made, precision=options.precision))
+            encoder = transformers_encoder(rest, side=options.image_size)
+        return _checked(dataclasses.replace(encoder, precision=options.precision))
     _no_weights(options, "the function has its own")
-    found = _imported(text.removeprefix("torch:"), text)
-    if isinstance(found, FunctionEncoder):
+    function = _imported(text.removeprefix("torch:"), text)
+    if isinstance(function, FunctionEncoder):
         if options.pixels or options.version or options.image_size:
             raise JaxpartError(
                 f"{text} is a FunctionEncoder, which defines these itself; leave config.encoder.pixels, "
                 f"image_size and version as they are"
             )
-        return _checked(dataclasses.replace(found, precision=options.precision))
-    if not callable(found):
-        raise JaxpartError(f"{text} is a {type(found).__name__}, which cannot be called")
+        return _checked(dataclasses.replace(function, precision=options.precision))
+    if not callable(function):
+        raise JaxpartError(f"{text} is a {type(function).__name__}, which cannot be called")
     if not options.image_size:
         raise JaxpartError(
             f"pass the side in pixels of the images that {text} expects: --config.encoder.image_size=224"
         )
     return function_encoder(
-        TorchFunction(found) if kind == "torch" else found,
+        TorchFunction(function) if kind == "torch" else function,
         name=text,
         image_size=options.image_size,
         pixels=options.pixels or "uint8",
@@ -150,12 +150,12 @@ def _no_weights(options: Any, why: str) -> None:
 
 
 @functools.cache
-def _imported(text: str, whole: str) -> Any:
+def _imported(text: str, option: str) -> Any:
     """Imports a name from a module or file. Raises `JaxpartError` if that fails."""
     path, colon, attribute = text.rpartition(":")
     if not colon or not path or not attribute:
         raise JaxpartError(
-            f"config.encoder.callable is {whole!r}; give module:function, path.py:function, "
+            f"config.encoder.callable is {option!r}; give module:function, path.py:function, "
             f"torch:module:function, timm:NAME or transformers:FOLDER"
         )
     if path.endswith(".py") and not pathlib.Path(path).is_file():

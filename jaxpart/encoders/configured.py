@@ -44,7 +44,7 @@ def encoder_folder(config: Any) -> pathlib.Path | None:
             "'random', or name a config.encoder.checkpoint"
         )
     raise JaxpartError(
-        f"the encoder is missing: pass --config.encoder.checkpoint=FOLDER, made of the released "
+        f"the encoder is missing: pass --config.encoder.checkpoint=FOLDER, made from the released "
         f"checkpoint by `python -m convert {config.method} CHECKPOINT FOLDER`"
     )
 
@@ -97,8 +97,8 @@ def configured_encoder(config: Any) -> FrozenEncoder:
                 "config.encoder.model_devices shards a converted ViT, not a callable; set it to 1"
             )
         devices.arrange(1)
-        made = named_encoder(config.encoder, seed=config.seed)
-        return devices.replicate(made) if made.jittable else made
+        function = named_encoder(config.encoder, seed=config.seed)
+        return devices.replicate(function) if function.jittable else function
     encoder = dataclasses.replace(_encoder(config), precision=precision)
     return put_on_devices(encoder, config.encoder.get("model_devices", 1))
 
@@ -111,7 +111,7 @@ def _encoder(config: Any) -> Encoder:
 
 
 def untrained_twin(encoder: FrozenEncoder, config: Any) -> Encoder:
-    """The same architecture with random weights, drawn by the configuration's seed, on all devices.
+    """The same architecture with random weights, drawn with the configuration's seed, on all devices.
 
     Raises:
       JaxpartError: The encoder is a function, whose weights are unknown.
@@ -119,7 +119,7 @@ def untrained_twin(encoder: FrozenEncoder, config: Any) -> Encoder:
     if not isinstance(encoder, Encoder):
         raise JaxpartError(
             f"config.retrieval.untrained draws random weights for a ViT, and {encoder.name} is a function; "
-            f"set it to False, and run your function with random weights beside it"
+            f"set it to False, and run your function with random weights separately"
         )
     twin = random_encoder(encoder.name, encoder.config, seed=config.seed)
     twin = dataclasses.replace(

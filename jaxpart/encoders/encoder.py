@@ -92,7 +92,7 @@ class Encoder:
           - "tokens" [batch, prefix + patches, width], after the final norm;
           - "embedding" [batch, width], the mean of the patch tokens;
           - "cls_token", "dist_token", "register1_token"… [batch, width], where they exist;
-          - "pooled" [batch, width], the normed mean patch token (fine-tuned BEiT);
+          - "pooled" [batch, width], the normalised mean patch token (fine-tuned BEiT);
           - "projection" [batch, out], if there is a projector, pooling head or classifier;
           - "patch_projection" [batch, patch, out] (iBOT), "prediction" [batch, out] (MoCo v3);
           - "blocks", a tuple of [batch, token, width], before the final norm, if requested; with it
@@ -108,7 +108,7 @@ class Encoder:
         check_shape(images)
         if images.dtype != jnp.float32:
             raise JaxpartError(
-                f"images are {images.dtype}; give float32, as encoder.normalize makes of uint8"
+                f"images are {images.dtype}; give float32, as encoder.normalize returns for uint8"
             )
         rows, columns = self.config.grid_of(*images.shape[1:3])
         if order is not None and tuple(order.shape) != (len(images), rows * columns):
@@ -121,7 +121,7 @@ class Encoder:
     def normalize(
         self, images: UInt8[Array, "batch height width 3"]
     ) -> Float[Array, "batch height width 3"]:
-        """Converts pixels of 0 to 255 to float32, normalised by the encoder's mean and std.
+        """Converts uint8 pixels to float32, normalised by the encoder's mean and std.
 
         Raises:
           JaxpartError: `images` is not uint8.
@@ -167,12 +167,12 @@ class Encoder:
         config = dataclasses.replace(self.config, projector=None)
         about = f"{self.digest} {config!r} {self.preprocessing!r}"
         # JAX's default precision depends on the device.
-        on = f" on {devices.backend()}" if self.precision == "float32" else ""
+        backend = f" on {devices.backend()}" if self.precision == "float32" else ""
         if self.config.projector and "proj" in name:
             name = f"{name} of a projector of {self.config.projector.out} channels"
         return {
             "encoder": hashlib.sha256(about.encode()).hexdigest(),
-            "encoder_precision": self.precision + on,
+            "encoder_precision": self.precision + backend,
             "representation": name,
         }
 
@@ -186,7 +186,7 @@ class Encoder:
             )
 
     def grid_of(self, height: int, width: int, block: int | None = None) -> Grid:
-        """Patches along (height, width) of images, the same of all blocks.
+        """Patches along (height, width) of images, the same for all blocks.
 
         Raises:
           JaxpartError: Images of this size cannot be cut into patches.
@@ -217,8 +217,8 @@ def check_shape(images: Array) -> None:
     shape = tuple(images.shape)
     if len(shape) == 4 and shape[-1] == 3:
         return
-    torch = len(shape) == 4 and shape[1] == 3
-    advice = ", as images.transpose(0, 2, 3, 1) makes of PyTorch's" if torch else ""
+    channels_first = len(shape) == 4 and shape[1] == 3
+    advice = ", as images.transpose(0, 2, 3, 1) does for PyTorch's" if channels_first else ""
     raise JaxpartError(f"images have the shape {shape}; give [batch, height, width, 3]{advice}")
 
 
@@ -231,7 +231,7 @@ def check_pixels(images: Array) -> None:
 def normalized(
     images: UInt8[Array, "*batch height width 3"], preprocessing: Preprocessing
 ) -> Float[Array, "*batch height width 3"]:
-    """Pixels of 0 to 255 as float32, normalised by mean and std."""
+    """Pixels as float32, scaled to [0, 1] and normalised by mean and std."""
     mean, std = (
         jnp.asarray(value, jnp.float32) for value in (preprocessing.mean, preprocessing.std)
     )
@@ -272,5 +272,5 @@ def with_stride(encoder: Encoder, stride: int) -> Encoder:
 
 
 def with_config(encoder: Encoder, config: ViTConfig) -> Encoder:
-    """The encoder with its weights in another architecture, which must have weights of these shapes."""
+    """The encoder's weights in another architecture, which must have weights of the same sizes."""
     return dataclasses.replace(encoder, vit=with_architecture(encoder.vit, config))

@@ -12,7 +12,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """What an encoder expects of its pixels: value / 255, minus mean, over std, per RGB channel."""
+    """An encoder's pixel normalisation: value / 255, minus mean, over std, per RGB channel."""
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -24,7 +24,7 @@ _CLIP = Preprocessing((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 PIXELS: Mapping[str, Preprocessing | None] = MappingProxyType(
     {"uint8": None, "imagenet": Preprocessing(), "clip": _CLIP, "half": _HALF}
 )
-"""Inputs of a function: pixels of 0 to 255, or float32 normalised by a mean and std."""
+"""Inputs of a function: uint8 pixels, or float32 normalised by a mean and std."""
 
 _CROPPED = "bicubic to 256, centre crop 224"
 _WHOLE = "bicubic, shorter side to 224, centre crop"
@@ -39,7 +39,7 @@ class FamilyFacts:
       name: Its name for `python -m convert`, "ibot".
       title: The method and its publication.
       prefix: Tokens before the patches.
-      patch_sizes: Sides of a patch in pixels, of the published sizes.
+      patch_sizes: Sides of a patch in pixels, in the published models.
       positions: Kind of positions, and how they adapt to another image size.
       projector: The part on top of the encoder that is converted too.
       preprocessing: Mean and std of its pixels, which `Encoder.normalize` applies.
@@ -68,7 +68,7 @@ _FAMILIES = (
         (16,),
         "learned, bicubic",
         "classifier (distilled: two)",
-        note="DeiT III has layer scale, and no position of cls",
+        note="DeiT III has layer scale, and no position for cls",
     ),
     FamilyFacts(
         "mocov3",
@@ -85,7 +85,7 @@ _FAMILIES = (
         "cls",
         (8, 16),
         "learned, bicubic with an offset of 0.1",
-        "bottleneck, of the full checkpoint alone",
+        "bottleneck, in the full checkpoint only",
     ),
     FamilyFacts(
         "ibot",
@@ -93,7 +93,7 @@ _FAMILIES = (
         "cls",
         (16,),
         "learned, bicubic with an offset of 0.1",
-        "bottleneck with a layer for patches, of the full checkpoint alone",
+        "bottleneck with a layer for patches, in the full checkpoint only",
     ),
     FamilyFacts(
         "mae",
@@ -101,7 +101,7 @@ _FAMILIES = (
         "cls",
         (14, 16),
         "sin-cos, stored, bicubic",
-        "classifier, of a checkpoint fine-tuned on mean patches alone",
+        "classifier, only in a checkpoint fine-tuned on mean patches",
     ),
     FamilyFacts(
         "beit",
@@ -109,7 +109,7 @@ _FAMILIES = (
         "cls",
         (16,),
         "relative biases, interpolated geometrically",
-        "classifier, of a fine-tuned checkpoint alone",
+        "classifier, in a fine-tuned checkpoint only",
         note="trained with mean and std 0.5; the paper evaluates it with ImageNet's, as here",
     ),
     FamilyFacts(
@@ -137,7 +137,7 @@ _FAMILIES = (
         "rotary, relative to the image's sides: any size",
         "none",
         resize=_SQUEEZED,
-        note="satellite models want mean (0.430, 0.411, 0.296) and std (0.213, 0.156, 0.143)",
+        note="satellite models expect mean (0.430, 0.411, 0.296) and std (0.213, 0.156, 0.143)",
     ),
     FamilyFacts(
         "clip",
@@ -145,7 +145,7 @@ _FAMILIES = (
         "cls",
         (14, 16, 32),
         "learned, bicubic",
-        "linear projection of cls into the space of texts",
+        "linear projection of cls into the text embedding space",
         preprocessing=_CLIP,
         resize=_WHOLE,
         note="OpenAI's file is a TorchScript program: save its state_dict() first",
@@ -156,7 +156,7 @@ _FAMILIES = (
         "cls",
         (14, 16, 32),
         "learned, bicubic",
-        "linear projection of cls into the space of texts",
+        "linear projection of cls into the text embedding space",
         preprocessing=_CLIP,
         resize=_WHOLE,
     ),
@@ -166,10 +166,10 @@ _FAMILIES = (
         "none",
         (14, 16),
         "learned, bicubic",
-        "pooling by attention; gap variants: none",
+        "attention pooling; gap variants: none",
         preprocessing=_HALF,
         resize=_SQUEEZED,
-        note="GELU by tanh, which timm builds for some of its variants alone",
+        note="tanh GELU, which timm builds for only some of its variants",
     ),
     FamilyFacts(
         "siglip2",
@@ -177,7 +177,7 @@ _FAMILIES = (
         "none",
         (14, 16, 32),
         "learned, bicubic; NaFlex: antialiased bilinear",
-        "pooling by attention",
+        "attention pooling",
         preprocessing=_HALF,
         resize=_SQUEEZED + "; NaFlex keeps it",
     ),
@@ -195,9 +195,9 @@ _FAMILIES = (
         "cls",
         (16,),
         "relative biases, interpolated geometrically",
-        "classifier, of a fine-tuned checkpoint alone",
+        "classifier, in a fine-tuned checkpoint only",
         layouts=("original", "transformers"),
-        note="transformers drops the final norm of pretraining; fine-tuned ones want mean and std 0.5",
+        note="transformers drops the final norm of pretraining; fine-tuned ones expect mean and std 0.5",
     ),
     FamilyFacts(
         "eva02",
@@ -205,7 +205,7 @@ _FAMILIES = (
         "cls",
         (14, 16),
         "learned, bicubic, and rotary",
-        "classifier or projection, where there is one",
+        "classifier or projection, if any",
         preprocessing=_CLIP,
         resize=_WHOLE,
         layouts=("original", "timm"),
@@ -228,7 +228,7 @@ _FAMILIES = (
         "learned, bicubic",
         "classifier",
         preprocessing=_HALF,
-        note="GELU by tanh in its .npz files, exact in timm and transformers; hybrids are not read",
+        note="tanh GELU in its .npz files, exact in timm and transformers; hybrids are not supported",
     ),
     FamilyFacts(
         "vit",
@@ -236,7 +236,7 @@ _FAMILIES = (
         "as its arrays or --tokens say",
         (8, 14, 16, 32),
         "as its arrays say, antialiased bicubic or --positions",
-        "classifier or pooling by attention, where there is one",
+        "classifier or attention pooling, if any",
         note="--num-heads has to be given; --mean, --std, --eps, --activation where they differ",
     ),
 )

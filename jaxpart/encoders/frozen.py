@@ -75,7 +75,7 @@ class FrozenEncoder(Protocol):
     def normalize(
         self, images: UInt8[Array, "batch height width 3"]
     ) -> Num[Array, "batch height width 3"]:
-        """Prepares pixels of 0 to 255 for it."""
+        """Prepares uint8 pixels for it."""
 
     def __call__(
         self,

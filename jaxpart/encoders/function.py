@@ -8,7 +8,7 @@ A function receives a batch of images and returns a dictionary of arrays, or a s
 - "blocks": a sequence of the outputs of its blocks or stages, each an array like "tokens", or a dictionary
   with "tokens" and "cls_token".
 
-PyTorch functions use channels-second images and maps, as PyTorch's convolutions do:
+PyTorch functions use channels-first images and maps, as PyTorch's convolutions do:
 [batch, 3, height, width] and [batch, width, rows, columns].
 """
 
@@ -104,10 +104,10 @@ class FunctionEncoder:
 
     def cache_key(self, name: str) -> dict[str, str]:
         """Key of a representation in the feature cache, in addition to data and view."""
-        on = f" on {devices.backend()}" if self.precision == "float32" else ""
+        backend = f" on {devices.backend()}" if self.precision == "float32" else ""
         return {
             "encoder": self.digest,
-            "encoder_precision": self.precision + on,
+            "encoder_precision": self.precision + backend,
             "representation": name,
         }
 
@@ -138,7 +138,7 @@ class FunctionEncoder:
     def normalize(
         self, images: UInt8[Array, "batch height width 3"]
     ) -> Num[Array, "batch height width 3"]:
-        """Prepares pixels of 0 to 255 for the function.
+        """Prepares uint8 pixels for the function.
 
         Raises:
           JaxpartError: `images` is not uint8.
@@ -186,22 +186,22 @@ class _Layout:
     cls: bool
 
 
-_known: dict[Hashable, _Layout] = {}
+_layouts: dict[Hashable, _Layout] = {}
 
 
 def _layout(encoder: FunctionEncoder, height: int, width: int) -> _Layout:
-    """Determined once per size: JAX functions are traced, others run on a black image."""
+    """The layout, determined once per size: JAX functions are traced, others run on a black image."""
     # Keyed by the function itself: another one may have the same name and version.
     treedef = jax.tree.structure(encoder.function)
     key = treedef, encoder.preprocessing, encoder.precision, height, width
-    if key not in _known:
+    if key not in _layouts:
         dtype = jnp.uint8 if encoder.preprocessing is None else jnp.float32
         shape = 1, height, width, 3
-        found: list[Any] = []
+        grids_and_cls: list[Any] = []
 
         def run(images: Array, encoder: FunctionEncoder = encoder) -> dict[str, Any]:
             out, *rest = _standard(encoder, _run(encoder, images), len(images))
-            found[:] = rest
+            grids_and_cls[:] = rest
             return out
 
         if encoder.jittable:
@@ -210,63 +210,63 @@ def _layout(encoder: FunctionEncoder, height: int, width: int) -> _Layout:
             out = jax.tree.map(
                 lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), run(jnp.zeros(shape, dtype))
             )
-        _known[key] = _Layout(out, *found)
-    return _known[key]
+        _layouts[key] = _Layout(out, *grids_and_cls)
+    return _layouts[key]
 
 
 def _run(encoder: FunctionEncoder, images: Array) -> Any:
-    exact = "highest" if encoder.precision == REFERENCE else "default"
+    precision = "highest" if encoder.precision == REFERENCE else "default"
     try:
-        with jax.default_matmul_precision(exact):
+        with jax.default_matmul_precision(precision):
             return encoder.function(images)
     except JaxpartError:
         raise
     except Exception as error:
-        floats = (
+        advice = (
             "" if encoder.preprocessing else "; --config.encoder.pixels=imagenet gives it float32"
         )
         raise JaxpartError(
             f"{encoder.name} fails on images {list(images.shape)} of {images.dtype} "
-            f"({_where(error)}{type(error).__name__}: {first_line(error)}){floats}"
+            f"({_where(error)}{type(error).__name__}: {first_line(error)}){advice}"
         ) from error
 
 
 def _where(error: Exception) -> str:
     """The last line of the user's code in an exception's traceback, "mine.py, line 12: "."""
-    trace, said = error.__traceback__, ""
+    trace, location = error.__traceback__, ""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
         if "site-packages" not in file and "/jaxpart/" not in file and not file.startswith("<"):
-            said = f"{file}, line {trace.tb_lineno}: "
+            location = f"{file}, line {trace.tb_lineno}: "
         trace = trace.tb_next
-    return said
+    return location
 
 
 def _standard(
     encoder: FunctionEncoder, raw: Any, count: int
 ) -> tuple[dict[str, Any], Grid | None, tuple[Grid, ...], bool]:
-    """What a function returned as `Encoder.__call__` returns it; grids of tokens and of blocks; and whether
+    """A function's outputs as `Encoder.__call__` returns them; grids of tokens and of blocks; and whether
     tokens come with cls."""
     if not isinstance(raw, Mapping):
         raw = {"tokens" if getattr(raw, "ndim", 0) == 4 else "embedding": raw}
-    made = dict(raw)
+    outputs = dict(raw)
     blocks = [
         dict(block) if isinstance(block, Mapping) else {"tokens": block}
-        for block in made.pop("blocks", ())
+        for block in outputs.pop("blocks", ())
     ]
-    layers = [*([made] if "tokens" in made else []), *blocks]
+    layers = [*([outputs] if "tokens" in outputs else []), *blocks]
     for i, block in enumerate(blocks):
         if "tokens" not in block:
             raise JaxpartError(f'{encoder.name} returns block {i} without "tokens"')
         for name, array in block.items():
             block[name] = _checked(encoder, f"blocks[{i}] {name}", array, name == "tokens")
-    for name, array in made.items():
-        made[name] = _checked(encoder, name, array, name == "tokens")
-    if not made and not blocks:
+    for name, array in outputs.items():
+        outputs[name] = _checked(encoder, name, array, name == "tokens")
+    if not outputs and not blocks:
         raise JaxpartError(
             f'{encoder.name} returns nothing; have it return "embedding", "tokens" or both'
         )
-    counts = {len(array) for layer in (made, *blocks) for array in layer.values()}
+    counts = {len(array) for layer in (outputs, *blocks) for array in layer.values()}
     if counts != {count}:
         raise JaxpartError(
             f"{encoder.name} returns arrays of {', '.join(map(str, sorted(counts)))} images for {count}; "
@@ -275,16 +275,16 @@ def _standard(
     cls = bool(layers) and all(
         _CLS in layer and layer[_CLS].shape[-1] == layer["tokens"].shape[-1] for layer in layers
     )
-    out = {name: array for name, array in made.items() if name != "tokens"}
-    if "embedding" not in out and "tokens" in made:
-        out["embedding"] = made["tokens"].mean(axis=(1, 2))
+    out = {name: array for name, array in outputs.items() if name != "tokens"}
+    if "embedding" not in out and "tokens" in outputs:
+        out["embedding"] = outputs["tokens"].mean(axis=(1, 2))
     flat = [_flat(layer["tokens"], layer[_CLS] if cls else None) for layer in layers]
     grids = tuple(layer["tokens"].shape[1:3] for layer in layers)
-    if "tokens" in made:
+    if "tokens" in outputs:
         out["tokens"] = flat[0]
     first = len(layers) - len(blocks)
     out |= {"blocks": tuple(flat[first:]), "projector": (), "predictor": ()}
-    return out, grids[0] if "tokens" in made else None, grids[first:], cls
+    return out, grids[0] if "tokens" in outputs else None, grids[first:], cls
 
 
 def _checked(encoder: FunctionEncoder, name: str, array: Any, tokens: bool) -> Array:
@@ -294,8 +294,8 @@ def _checked(encoder: FunctionEncoder, name: str, array: Any, tokens: bool) -> A
         what = type(array).__name__ if shape is None else f"of {array.dtype}"
         raise JaxpartError(f"{encoder.name} returns {name} {what}; return arrays of floats")
     if len(shape) != (4 if tokens else 2) or 0 in shape:
-        wanted = "[batch, rows, columns, width]" if tokens else "[batch, width]"
-        raise JaxpartError(f"{encoder.name} returns {name} {list(shape)}; return {wanted}")
+        expected = "[batch, rows, columns, width]" if tokens else "[batch, width]"
+        raise JaxpartError(f"{encoder.name} returns {name} {list(shape)}; return {expected}")
     return jnp.asarray(array, jnp.float32)
 
 

@@ -1,4 +1,4 @@
-"""Building blocks of blocks and projectors: norms and activations."""
+"""Layers of blocks and projectors: norms and activations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu"]
 
 
 def activation(name: Activation) -> Callable[[Array], Array]:
-    """The activation function of this name."""
+    """The activation function with this name."""
     return {
         # PyTorch's formula; jax.nn.gelu uses erfc, which takes three times as long on a CPU.
         "gelu": lambda x: 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5))),
@@ -30,5 +30,5 @@ def make_norm(
     """A norm over the channels of a token."""
     if kind == "rms":
         return nnx.RMSNorm(width, epsilon=epsilon, rngs=rngs)
-    # Flax's fast variance, E[x²] − E[x]², cancels where the mean is large.
+    # Flax's fast variance, E[x²] − E[x]², suffers from cancellation if the mean is large.
     return nnx.LayerNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)

@@ -35,7 +35,7 @@ _ABOUT = "encoder.json"
 
 @functools.lru_cache(maxsize=64)
 def shapes_of(config: ViTConfig) -> Mapping[str, tuple[int, ...]]:
-    """Shape on disk of every array of an encoder by its dotted path."""
+    """Shape on disk of every array of an encoder, by dotted path."""
     return types.MappingProxyType(matrix_shapes(abstract_vit(config)))
 
 
@@ -45,7 +45,7 @@ def encoder_digest(arrays: str, config: ViTConfig, preprocessing: Preprocessing)
     Fields with their default value are excluded, so that adding a field does not change digests.
 
     Args:
-      arrays: Their `digest_of`.
+      arrays: The arrays' `digest_of`.
       config: Architecture.
       preprocessing: Mean and std of its pixels.
     """
@@ -59,16 +59,16 @@ def encoder_digest(arrays: str, config: ViTConfig, preprocessing: Preprocessing)
 
 def _chosen(config: Any) -> dict[str, Any]:
     """The non-default fields of a dataclass."""
-    found = {}
+    chosen = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if value != field.default:
-            found[field.name] = _chosen(value) if dataclasses.is_dataclass(value) else value
-    return found
+            chosen[field.name] = _chosen(value) if dataclasses.is_dataclass(value) else value
+    return chosen
 
 
 def digest_of(arrays: Mapping[str, ArrayLike]) -> str:
-    """sha256 over names, shapes and float32 values, independent of their order."""
+    """sha256 over names, shapes and float32 values, independent of order."""
     digest = hashlib.sha256()
     for path in sorted(arrays):
         array = np.ascontiguousarray(arrays[path], np.float32)
@@ -169,7 +169,7 @@ def unchecked_note(folder: str | pathlib.Path) -> str | None:
     if describe(folder)[0]["format"] == FORMAT:
         return None
     return (
-        f"{folder} was written by an older jaxpart: changes of its mean, std or architecture would not "
+        f"{folder} was written by an older jaxpart: changes to its mean, std or architecture would not "
         f"be noticed; convert the checkpoint again, or run `python -m jaxpart.encoders.sealing {folder}` "
         f"if you trust its {_ABOUT}"
     )
@@ -191,7 +191,7 @@ def load_encoder(
     Args:
       folder: The encoder's folder.
       precision: "float32-highest", the reference; "float32", JAX's default on its device; or
-        "bfloat16", matrix products of rounded operands. See `jaxpart.encoders.precision`.
+        "bfloat16", matrix products with rounded operands. See `jaxpart.encoders.precision`.
       put: Moves each weight to a device; `numpy.asarray` leaves them on the host.
 
     Raises:
@@ -280,9 +280,9 @@ def _config(architecture: Mapping[str, Any]) -> ViTConfig:
 def _check_shapes(
     folder: pathlib.Path, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
-    found = {path: array.shape for path, array in arrays.items()}
-    if found != dict(shapes):
-        wrong = sorted(p for p in found.keys() | shapes.keys() if found.get(p) != shapes.get(p))
+    stored = {path: array.shape for path, array in arrays.items()}
+    if stored != dict(shapes):
+        wrong = sorted(p for p in stored.keys() | shapes.keys() if stored.get(p) != shapes.get(p))
         raise JaxpartError(
             f"the weights of {folder} do not fit its architecture at {', '.join(wrong[:3])} "
             f"({len(wrong)} in all); convert the checkpoint again"

@@ -1,10 +1,10 @@
-"""Replaces a wide projection by few channels with the same inner products, and so the same cosines.
+"""Replaces a wide projection by a narrow one with the same inner products, and so the same cosines.
 
 The projectors of DINO and iBOT end in a linear layer of 256 to 65536 or 8192 channels, y = x W + b. For
 two images y · y' = (x, 1) G (x', 1)ᵀ, where G is the Gram matrix of the rows of W and b. With its
 symmetric root, R R = G, that is the product of (x, 1) R and (x', 1) R: 256 channels, plus one for a bias,
 contain everything that retrieval needs of 65536. The root of a positive semidefinite matrix is unique
-whatever its rank, so features from several machines are consistent; a Cholesky factor would need full rank.
+at any rank, so features from several machines are consistent; a Cholesky factor would need full rank.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BN_EPSILON = 1e-5
 
 
 def narrowed(encoder: FrozenEncoder) -> FrozenEncoder:
-    """The encoder with a "projection" of as many channels as its last layer's input, plus one for a bias.
+    """The encoder with a "projection" as wide as its last layer's input, plus one channel for a bias.
 
     Inner products, norms and cosines of projections equal the original's up to float32 rounding. Other
     outputs are unchanged, except that iBOT's "patch_projection" is dropped. The root is computed in
@@ -53,30 +53,30 @@ def narrowed(encoder: FrozenEncoder) -> FrozenEncoder:
     channels = kernel.shape[0] + biased
     if kernel.shape[1] <= channels:
         return encoder
-    made: dict[str, np.ndarray] = {}
+    narrow: dict[str, np.ndarray] = {}
     weights = np.asarray(kernel, np.float64)
     if norm is not None:
         scale = (np.asarray(arrays[f"{norm}.var"][...], np.float64) + _BN_EPSILON) ** -0.5
         bias = -np.asarray(arrays[f"{norm}.mean"][...], np.float64) * scale
         root = _root(np.vstack([weights * scale, bias]))
-        made[f"{norm}.mean"] = -root[-1]
-        made[f"{norm}.var"] = np.full(channels, 1 - _BN_EPSILON)
+        narrow[f"{norm}.mean"] = -root[-1]
+        narrow[f"{norm}.var"] = np.full(channels, 1 - _BN_EPSILON)
     elif biased:
         bias = np.asarray(arrays[f"{layer}.bias"][...], np.float64)
         root = _root(np.vstack([weights, bias]))
-        made[f"{layer}.bias"] = root[-1]
+        narrow[f"{layer}.bias"] = root[-1]
     else:
         root = _root(weights)
-    made[f"{layer}.kernel"] = root[: len(weights)]
+    narrow[f"{layer}.kernel"] = root[: len(weights)]
     projector = dataclasses.replace(config, out=channels, patch_out=0)
     architecture = dataclasses.replace(encoder.config, projector=projector)
     graph, state = nnx.split(abstract_vit(architecture))
     for name, leaf in variables_of(state).items():
-        own = arrays[name][...]
-        if name in made:
-            new = made[name].astype(np.float32)
-            own = devices.put_like(new, own) if isinstance(own, jax.Array) else new
-        leaf.set_value(own)
+        weight = arrays[name][...]
+        if name in narrow:
+            new = narrow[name].astype(np.float32)
+            weight = devices.put_like(new, weight) if isinstance(weight, jax.Array) else new
+        leaf.set_value(weight)
     return dataclasses.replace(encoder, vit=nnx.merge(graph, state))
 
 

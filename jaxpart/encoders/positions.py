@@ -1,8 +1,8 @@
 """Position embeddings and relative position biases, at the stored grid and at any other.
 
-Every family has its own rule for other grids than it was trained at. Each rule is linear in the stored
+Every family has its own rule for grids other than its training grid. Each rule is linear in the stored
 values: along an axis it is a [target, source] matrix that depends only on the sizes. The matrices are
-computed on the host in float64; applying them takes two small matrix products, inside or outside of jit.
+computed on the host in float64; applying them takes two small matrix products, inside or outside jit.
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ def geometric_matrix(source: int, target: int) -> Float[np.ndarray, "target sour
     """BEiT's interpolation of relative position biases along one axis of offsets.
 
     Source offsets are laid out at ±1, ±(1 + q), ±(1 + q + q²)…, with q from [1.01, 1.5] such that
-    they span the target window, and a cubic spline through them is read at the integer target
+    they span the target window, and a cubic spline through them is evaluated at the integer target
     offsets (original: BEiT `run_class_finetuning.py`, scipy's interp2d). Beyond the outermost source
-    offset, which q's bounds allow, the spline's last value holds, as in FITPACK.
+    offset, which q's bounds permit, the spline's last value is repeated, as in FITPACK.
 
     Args:
       source: Number of stored offsets, 2 · grid − 1.
@@ -117,13 +117,13 @@ def geometric_matrix(source: int, target: int) -> Float[np.ndarray, "target sour
             low = q
     distances = np.cumsum(q ** np.arange(source // 2))
     offsets = np.concatenate([-distances[::-1], [0.0], distances])
-    wanted = np.arange(-(target // 2), target // 2 + 1)
+    targets = np.arange(-(target // 2), target // 2 + 1)
     # A spline is linear in its values, so interpolating the unit vectors gives the matrix.
     degree = min(3, source - 1)
     splines = [
         InterpolatedUnivariateSpline(offsets, unit, k=degree, ext=3) for unit in np.eye(source)
     ]
-    return np.stack([spline(wanted) for spline in splines], axis=1)
+    return np.stack([spline(targets) for spline in splines], axis=1)
 
 
 def sincos(width: int, grid: Grid, *, by_column: bool) -> Float[np.ndarray, "patches width"]:
@@ -133,7 +133,7 @@ def sincos(width: int, grid: Grid, *, by_column: bool) -> Float[np.ndarray, "pat
       width: Channels, a multiple of 4.
       grid: Patches along (height, width).
       by_column: Whether entry k is at column k // height, as MoCo v3 (`vits.py`) and CAE lay the
-        grid out ("ij" indexing of (w, h)), for square grids and others; else row by row, as MAE
+        grid out ("ij" indexing of (w, h)), square or not; otherwise row by row, as MAE
         (`util/pos_embed.py`) does.
     """
     rows, columns = grid

@@ -2,7 +2,7 @@
 
 - float32-highest: the reference, float32 on every device.
 - float32: JAX's default: float32 on a CPU, lower on an accelerator (TF32 on GPUs, bfloat16 on TPUs).
-- bfloat16: operands rounded to bfloat16, products summed in float32.
+- bfloat16: operands rounded to bfloat16, products accumulated in float32.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def check_precision(name: str) -> None:
 def set_precision(model: nnx.Module, name: Precision) -> None:
     """Sets the precision of every matrix product and convolution of a module.
 
-    JAX's own setting then has no effect, wherever the module or a part of it is called. Modules that
-    multiply themselves have an attribute `precision`, and `dot_general` to support bfloat16.
+    JAX's own setting then has no effect, wherever the module or a part of it is called. Modules with
+    products of their own have an attribute `precision`, and `dot_general` to support bfloat16.
     """
-    stated = jax.lax.Precision.HIGHEST if name == REFERENCE else jax.lax.Precision.DEFAULT
-    model.set_attributes(precision=stated, raise_if_not_found=False)  # iBOT's decoder has none
+    precision = jax.lax.Precision.HIGHEST if name == REFERENCE else jax.lax.Precision.DEFAULT
+    model.set_attributes(precision=precision, raise_if_not_found=False)  # iBOT's decoder has none
     if name == "bfloat16":
         model.set_attributes(dot_general=_rounded_dot_general)
         model.set_attributes(conv_general_dilated=_rounded_convolution, raise_if_not_found=False)

@@ -27,14 +27,14 @@ class ProjectorConfig:
         per prefix token, averaged: DeiT; on the pooled token: fine-tuned BEiT; CLIP's projection) or
         "attention_pool" (SigLIP: a trained query attends to the patches, an MLP follows).
       hidden: Hidden channels of each hidden layer ("attention_pool": of its MLP).
-      bottleneck: Channels before the last layer ("bottleneck" alone).
+      bottleneck: Channels before the last layer ("bottleneck" only).
       out: Output channels.
-      patch_out: Output channels of the second last layer, for patches (iBOT); 0 for none.
+      patch_out: Output channels of a separate last layer for patches (iBOT); 0 for none.
       heads: Number of linear layers of a "classifier" (distilled DeiT: 2).
       predictor: Hidden channels of MoCo v3's predictor; 0 for none.
-      bias: Whether a "classifier" has biases (CLIP: not).
+      bias: Whether a "classifier" has biases (not in CLIP).
       num_heads: Attention heads of an "attention_pool".
-      activation: Of the MLP of an "attention_pool".
+      activation: Activation of an "attention_pool"'s MLP.
     """
 
     kind: Literal["mlp_bn", "bottleneck", "classifier", "attention_pool"]
@@ -81,13 +81,13 @@ class MlpBatchNorm(nnx.Module):
     def outputs(self, hidden: Float[Array, "batch channel"]) -> tuple[Float[Array, "batch _"], ...]:
         """Output of each layer, after BN and ReLU (the last layer has no ReLU)."""
         last = len(self.layers) - 1
-        found = []
+        outputs = []
         for i, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             hidden = norm(layer(hidden))
             if i != last:
                 hidden = jax.nn.relu(hidden)
-            found.append(hidden)
-        return tuple(found)
+            outputs.append(hidden)
+        return tuple(outputs)
 
 
 class Bottleneck(nnx.Module):
@@ -116,18 +116,18 @@ class Bottleneck(nnx.Module):
     ) -> tuple[Float[Array, "*batch _"], ...]:
         """Output of each layer of the MLP, after GELU; the last one l2-normalised."""
         *layers, last = self.layers
-        found = []
+        outputs = []
         for layer in layers:
             hidden = activation("gelu")(layer(hidden))
-            found.append(hidden)
+            outputs.append(hidden)
         hidden = last(hidden)
         norm = jnp.linalg.norm(hidden, axis=-1, keepdims=True)
-        return (*found, hidden / jnp.maximum(norm, 1e-12))  # as F.normalize
+        return (*outputs, hidden / jnp.maximum(norm, 1e-12))  # as F.normalize
 
     def outputs(self, cls: Float[Array, "batch width"]) -> tuple[Float[Array, "batch _"], ...]:
         """Outputs of the MLP for the cls token, and of the last layer."""
-        found = self.mlp_outputs(cls)
-        return (*found, self.last(found[-1]))
+        outputs = self.mlp_outputs(cls)
+        return (*outputs, self.last(outputs[-1]))
 
     def __call__(
         self, cls: Float[Array, "batch width"], patches: Float[Array, "batch patch width"]
@@ -145,7 +145,7 @@ class AttentionPool(nnx.Module):
     def __init__(self, width: int, config: ProjectorConfig, *, rngs: nnx.Rngs) -> None:
         """Creates the query, the attention and the MLP."""
         self.num_heads, self.activation = config.num_heads, config.activation
-        self.dot_general, self.precision = jax.lax.dot_general, None  # as `Attention` has them
+        self.dot_general, self.precision = jax.lax.dot_general, None  # as in `Attention`
         self.probe = nnx.Param(0.02 * jax.random.normal(rngs.params(), (1, width)))
         self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
         self.out = nnx.Linear(width, width, rngs=rngs)
@@ -214,7 +214,7 @@ class Projector(nnx.Module):
     def outputs(self, cls: Float[Array, "batch width"]) -> tuple[Float[Array, "batch _"], ...]:
         """Output of each layer for the cls token, the last being "projection".
 
-        As the next layer sees it: MoCo v3 after BN and ReLU, DINO and iBOT after GELU, their
+        This is what the next layer sees: MoCo v3's after BN and ReLU, DINO's and iBOT's after GELU, their
         bottleneck l2-normalised. Classifiers and pooling heads have none.
         """
         if self.kind == "mlp_bn":

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from jaxpart.encoders.positions import Grid
 
 RotaryRule = Literal["none", "dinov3", "dinov3_bfloat16", "eva02"]
-"""How rotary positions follow from a patch's row and column; each takes half of a head's channels.
+"""How rotary positions follow from a patch's row and column; each rotates half of a head's channels.
 
 - dinov3: coordinates from −1 to 1 across the image, whatever its grid; periods 100^(4i / head channels),
   angle 2π coordinate / period; channel i pairs with channel i + half (`rope_position_encoding.py`).
@@ -28,7 +28,7 @@ Turn = tuple[Float[np.ndarray, "token half"], Float[np.ndarray, "token half"]]
 
 
 def dinov3_periods(channels: int) -> Float[np.ndarray, " quarter"]:
-    """Periods of DINOv3 for heads of a number of channels, in float32."""
+    """DINOv3's periods for a number of channels per head, in float32."""
     exponents = np.arange(channels // 4, dtype=np.float32) / np.float32(channels // 4)
     return (np.float32(100.0) ** exponents).astype(np.float32)
 
@@ -53,8 +53,8 @@ def rotary_turn(rule: RotaryRule, grid: Grid, prefix: int, channels: int) -> Tur
             periods = periods.astype(ml_dtypes.bfloat16)
         frequencies = 2 * np.pi / periods.astype(np.float64)
         row, column = (2 * (np.arange(n) + 0.5) / n - 1 for n in grid)
-    places = np.stack(np.meshgrid(row, column, indexing="ij"), axis=-1)
-    angles = (places[..., None] * frequencies).reshape(rows * columns, channels // 2)
+    coordinates = np.stack(np.meshgrid(row, column, indexing="ij"), axis=-1)
+    angles = (coordinates[..., None] * frequencies).reshape(rows * columns, channels // 2)
     angles = np.concatenate([np.zeros((prefix, channels // 2)), angles])
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 

@@ -18,7 +18,7 @@ from jaxpart.io.files import path_of, remove_left, write_folder
 def save_encoder(
     encoder: Encoder, folder: str | pathlib.Path, *, model: nnx.Module | None = None
 ) -> None:
-    """Writes an encoder to a folder, completely or not at all.
+    """Writes an encoder to a folder, atomically.
 
     Args:
       encoder: Provides architecture, pixel mean and std, and weights.

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="a converted encoder")
     for folder in parser.parse_args(arguments).folders:
-        print(f"{folder}: {'updated' if seal(folder) else 'is up to date already'}")
+        print(f"{folder}: {'updated' if seal(folder) else 'already up to date'}")
     return 0
 
 

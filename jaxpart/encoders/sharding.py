@@ -1,8 +1,8 @@
 """An encoder on the devices: replicated, or its blocks' weights sharded over the mesh's "model" axis.
 
 The rule is Megatron's (Shoeybi et al., 2019): the first layer of a branch is sharded by its outputs (heads
-of q, k and v; channels of the MLP), the last one by its inputs, so that a device works on its own heads
-and channels and a block exchanges two sums, the outputs of its two branches.
+of q, k and v; channels of the MLP), the last one by its inputs, so that each device computes its own heads
+and channels, and a block needs two all-reduces: the outputs of its two branches.
 """
 
 from __future__ import annotations

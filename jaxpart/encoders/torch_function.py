@@ -60,9 +60,9 @@ class TorchFunction:
             value = value.cpu().numpy()
             return np.moveaxis(value, 1, -1) if value.ndim == 4 else value
         if isinstance(value, Mapping):
-            return {name: self._array(one) for name, one in value.items()}
+            return {name: self._array(item) for name, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self._array(one) for one in value]
+            return [self._array(item) for item in value]
         return value
 
 
@@ -72,7 +72,7 @@ def timm_encoder(name: str, weights: str, *, seed: int, side: int) -> FunctionEn
     Args:
       name: timm's name, "resnet50".
       weights: A checkpoint with timm's names; "random"; empty: timm downloads its own.
-      seed: Draws random weights.
+      seed: Seed of random weights.
       side: Side of the images in pixels; 0: the model's own.
 
     Raises:
@@ -93,7 +93,7 @@ def timm_encoder(name: str, weights: str, *, seed: int, side: int) -> FunctionEn
     try:
         try:
             model = timm.create_model(name, **options, **({"img_size": side} if side else {}))
-        except TypeError:  # not an option of this model: its layers accept any size
+        except TypeError:  # this model has no such option: its layers accept any size
             model = timm.create_model(name, **options)
     except Exception as error:  # timm raises many kinds of errors
         advice = "" if weights else "; name a file of its weights: --config.encoder.weights=FILE"
@@ -126,17 +126,17 @@ def _parameters(function: Any) -> Any:
 def _timm_outputs(model: Any, images: Any) -> dict[str, Any]:
     blocks: list[Any] = []
     if hasattr(model, "forward_intermediates"):
-        named: dict[str, Any] = {"output_fmt": "NCHW"}
+        options: dict[str, Any] = {"output_fmt": "NCHW"}
         if "return_prefix_tokens" in _parameters(model.forward_intermediates):
-            named["return_prefix_tokens"] = True
-        final, blocks = model.forward_intermediates(images, **named)
+            options["return_prefix_tokens"] = True
+        final, blocks = model.forward_intermediates(images, **options)
     else:
         final = model.forward_features(images)
     cls = getattr(model, "cls_token", None) is not None
     if final.ndim == 4:
         out = {"embedding": model.forward_head(final, pre_logits=True)}
-        last = getattr(model, "output_fmt", "NCHW") == "NHWC"
-        out["tokens"] = final.permute(0, 3, 1, 2) if last else final
+        channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
+        out["tokens"] = final.permute(0, 3, 1, 2) if channels_last else final
     else:
         grid = tuple(_tokens_of(blocks[-1]).shape[2:]) if blocks else None
         out = split_tokens(final, getattr(model, "num_prefix_tokens", 0), grid, cls=cls)
@@ -188,25 +188,25 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
     _quiet_hub()
     transformers.utils.logging.disable_progress_bar()
     try:
-        whole = transformers.AutoModel.from_pretrained(name)
+        full_model = transformers.AutoModel.from_pretrained(name)
         pixels = _pixels_of(transformers, name)
     except Exception as error:  # transformers raises many kinds of errors
         raise JaxpartError(
             f"transformers cannot load {name} ({type(error).__name__}: {first_line(error)}); name a folder "
             f"with config.json, preprocessor_config.json and the weights"
         ) from error
-    if whole.config.model_type == "vit_mae":
+    if full_model.config.model_type == "vit_mae":
         raise JaxpartError(
-            f"{name} is transformers' MAE, which hides patches at random; make an encoder of it that sees "
-            f"all: python -m convert mae {name} OUT --layout transformers"
+            f"{name} is transformers' MAE, which hides patches at random; convert it to an encoder that "
+            f"sees them all: python -m convert mae {name} OUT --layout transformers"
         )
-    model = getattr(whole, "vision_model", whole)
+    model = getattr(full_model, "vision_model", full_model)
     size = side or getattr(model.config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size
     return _encoder(
         f"transformers:{name}",
-        lambda images: _transformers_outputs(whole, model, images),
-        whole,
+        lambda images: _transformers_outputs(full_model, model, images),
+        full_model,
         image_size=(height, width),
         preprocessing=pixels,
         trained=True,
@@ -218,19 +218,19 @@ def _pixels_of(transformers: Any, name: str) -> Preprocessing:
     return Preprocessing(tuple(document["image_mean"]), tuple(document["image_std"]))
 
 
-def _transformers_outputs(whole: Any, model: Any, images: Any) -> dict[str, Any]:
+def _transformers_outputs(full_model: Any, model: Any, images: Any) -> dict[str, Any]:
     options: dict[str, Any] = {"output_hidden_states": True}
     if "interpolate_pos_encoding" in _parameters(model.forward):
         options["interpolate_pos_encoding"] = True
-    found = model(pixel_values=images, **options)
-    maps, last = getattr(found, "reshaped_hidden_states", None), found.last_hidden_state
+    output = model(pixel_values=images, **options)
+    maps, last = getattr(output, "reshaped_hidden_states", None), output.last_hidden_state
     if maps is not None:  # Hiera's have channels last
-        widths = [tokens.shape[-1] for tokens in found.hidden_states]
+        widths = [tokens.shape[-1] for tokens in output.hidden_states]
         maps = [
-            one if one.shape[1] == width else one.permute(0, 3, 1, 2)
-            for one, width in zip(maps, widths, strict=True)
+            features if features.shape[1] == width else features.permute(0, 3, 1, 2)
+            for features, width in zip(maps, widths, strict=True)
         ]
-    hidden = (maps or found.hidden_states)[1:]
+    hidden = (maps or output.hidden_states)[1:]
     out: dict[str, Any]
     if last.ndim == 4:
         out = {"tokens": last, "blocks": list(hidden)}
@@ -247,15 +247,15 @@ def _transformers_outputs(whole: Any, model: Any, images: Any) -> dict[str, Any]
 
         blocks = hidden if maps is not None else [split(tokens) for tokens in hidden]
         out = split(last) | {"blocks": list(blocks)}
-    if hasattr(whole, "visual_projection"):
-        out["projection"] = whole.visual_projection(found.pooler_output)
+    if hasattr(full_model, "visual_projection"):
+        out["projection"] = full_model.visual_projection(output.pooler_output)
     return out
 
 
 def _encoder(
     name: str, function: Callable[[Any], Any], model: Any, **about: Any
 ) -> FunctionEncoder:
-    """Wraps a model and the function that reads it; its version is the digest of its weights."""
+    """Wraps a model and the function that runs it; its version is the digest of its weights."""
     weights = {key: value.numpy() for key, value in model.float().state_dict().items()}
     kind = name.partition(":")[0]
     version = f"{digest_of(weights)} {kind} {importlib.metadata.version(kind)}"
@@ -274,12 +274,12 @@ def read_weights(path: str, model: Any) -> dict[str, np.ndarray]:
         for key, value in flatten(open_checkpoint(path).contents)
         if isinstance(value, np.ndarray)
     }
-    wanted = list(model.state_dict())
-    first = wanted[0]
+    names = list(model.state_dict())
+    first = names[0]
     prefixes = [key.removesuffix(first) for key in values if key.endswith(first)]
     prefix = max(
         sorted(prefixes, key=len),
-        key=lambda prefix: sum(f"{prefix}{name}" in values for name in wanted),
+        key=lambda prefix: sum(f"{prefix}{name}" in values for name in names),
         default="",
     )
     return {
@@ -296,22 +296,22 @@ def fill(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:
     import torch
 
     counters = "num_batches_tracked"  # BatchNorm's, which other frameworks' checkpoints lack
-    wanted = {k: v for k, v in module.state_dict().items() if not k.endswith(counters)}
-    missing = [key for key in wanted if key not in weights]
-    wrong = [
+    expected = {k: v for k, v in module.state_dict().items() if not k.endswith(counters)}
+    missing = [key for key in expected if key not in weights]
+    mismatched = [
         f"{key} {list(weights[key].shape)} instead of {list(value.shape)}"
-        for key, value in wanted.items()
+        for key, value in expected.items()
         if key in weights and weights[key].shape != tuple(value.shape)
     ]
-    if missing or wrong:
-        faults = [*(f"{key} is missing" for key in missing), *wrong]
+    if missing or mismatched:
+        faults = [*(f"{key} is missing" for key in missing), *mismatched]
         raise JaxpartError(
             f"the checkpoint's weights do not fit {name}: {listed(faults, 5, '; ')}; name another model"
         )
     module.load_state_dict(
         {
             key: torch.tensor(np.asarray(weights[key], np.float64), dtype=value.dtype)
-            for key, value in wanted.items()
+            for key, value in expected.items()
         },
         strict=False,
     )

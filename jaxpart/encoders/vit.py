@@ -191,8 +191,8 @@ def abstract_vit(config: ViTConfig) -> ViT:
 
 
 def with_architecture(vit: ViT, config: ViTConfig) -> ViT:
-    """A ViT with the same weights in another architecture, whose weights must have the same numbers of
-    values: the number of heads may differ.
+    """A ViT's weights in another architecture, whose weights must have the same sizes: the number of heads
+    may differ.
     """
     graph, shapes = _structure(config)
     weights, tree = jax.tree.flatten(nnx.state(vit))

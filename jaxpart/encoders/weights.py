@@ -49,17 +49,15 @@ def arrays_of(module: nnx.Module) -> dict[str, np.ndarray]:
 def with_arrays(
     module: nnx.Module, arrays: Mapping[str, ArrayLike], put: Callable[[str, np.ndarray], ArrayLike]
 ) -> Any:
-    """A module of the same structure with other weights, which must be exactly those that it has.
+    """A module of the same structure with other weights, one for each of its own.
 
     Args:
-      module: Any, also an abstract one.
+      module: Any module, possibly abstract.
       arrays: The weights by dotted path, of any float dtype, in their shapes on disk.
-      put: Brings a weight, float32 and in the module's shape, to a device, by its path.
+      put: Called with a path and a weight, float32 and in the module's shape; moves it to a device.
     """
     graph, state = nnx.split(module)
-    state = jax.tree.map(
-        lambda leaf: leaf, state
-    )  # variables of its own: `module` keeps its weights
+    state = jax.tree.map(lambda leaf: leaf, state)  # new variables: `module` keeps its weights
     for path, leaf in variables_of(state).items():
         leaf.set_value(put(path, np.asarray(arrays[path], np.float32).reshape(leaf.shape)))
     return nnx.merge(graph, state)

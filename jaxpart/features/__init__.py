@@ -1,1 +1,1 @@
-"""Frozen features: views are encoded once and kept in a cache."""
+"""Frozen features: views are encoded once and cached."""

@@ -1,6 +1,6 @@
 """The feature cache: in memory for one run, or on disk for all runs.
 
-On disk, features are safetensors files of at most `SHARD_BYTES`. Each is written completely or not at all
+On disk, features are safetensors files of at most `SHARD_BYTES`. Each is written atomically
 (`jaxpart.io.files`), and concurrent runs may write the same features safely. The header holds the address
 of the features, the ids of the rows, and checksums; a file that does not match them is deleted, and its
 rows are recomputed.
@@ -67,7 +67,7 @@ class Cache:
     """
 
     def __init__(self, mode: str, folder: str | pathlib.Path = "") -> None:
-        """Does not touch the disk yet.
+        """Opens nothing yet.
 
         Args:
           mode: See above.
@@ -122,7 +122,7 @@ class Cache:
         return copies_of(self.folder)
 
     def free_bytes(self) -> int | None:
-        """Bytes free where files go; None in other modes, or where nobody can tell."""
+        """Bytes free where files go; None in other modes or if unknown."""
         if self.mode != "disk":
             return None
         folder = self._local().absolute()
@@ -165,7 +165,7 @@ _DAMAGE = (
 """What reading a damaged file raises."""
 
 _intact: set[tuple[Any, ...]] = set()
-"""Versions of files whose checksum this or an earlier process has computed and found to be right."""
+"""Versions of files whose checksum this or an earlier process has verified."""
 
 
 class _Files:
@@ -190,20 +190,20 @@ class _Files:
             remove_left(self._folder)
         except OSError as error:
             raise self._failed("read", error) from error
-        with concurrent.futures.ThreadPoolExecutor() as pool:  # checksums take their time
+        with concurrent.futures.ThreadPoolExecutor() as pool:  # checksums take time
             opened = [pool.submit(self._open, path) for path in paths]
         for path, result in zip(paths, opened, strict=True):
             try:
                 shards.append(result.result())
             except FileNotFoundError:
                 continue  # another run found it damaged and deleted it
-            except OSError as error:  # of the system, not of the file
+            except OSError as error:  # the system's error, not damage of the file
                 raise self._failed("read", error) from error
             except _DAMAGE as error:
                 with contextlib.suppress(OSError):
                     path.unlink()
-                if (again := self._copied_again(path)) is not None:
-                    shards.append(again)
+                if (shard := self._copied_again(path)) is not None:
+                    shards.append(shard)
                     continue
                 reason = first_line(error)[:120]
                 complaints.append(
@@ -212,7 +212,7 @@ class _Files:
         return shards, complaints
 
     def _copied_again(self, path: pathlib.Path) -> Shard | None:
-        """What the bucket has in place of a damaged copy; an object that is damaged too is deleted."""
+        """A fresh copy from the bucket in place of a damaged one; a damaged object is deleted."""
         if self._bucket is None:
             return None
         from jaxpart.io.buckets import copy_missing
@@ -237,21 +237,21 @@ class _Files:
             size = state.st_size
             start = file.read(_LENGTH.size)
             if len(start) < _LENGTH.size or (length := _LENGTH.unpack(start)[0]) > size:
-                raise ValueError("it is cut off")
+                raise ValueError("it is truncated")
             header = json.loads(file.read(length))
             about, tensor = header["__metadata__"], header["features"]
             if about["address"] != self._address:
-                raise ValueError("they are of something else")
+                raise ValueError("it has another address")
             if about["ids_crc32"] != _crc(about["ids"].encode()):
                 raise ValueError("its ids were changed")
             ids, shape = json.loads(about["ids"]), tuple(tensor["shape"])
             if type(ids) is not list or any(type(name) is not str for name in ids):
-                raise ValueError("its ids are no texts")
+                raise ValueError("its ids are not strings")
             rows = np.memmap(file, _CODES[tensor["dtype"]], "r", _LENGTH.size + length, shape)
         if rows.nbytes + _LENGTH.size + length != size or len(ids) != len(rows):
             raise ValueError("its shape does not fit its size")
         checksum = about["rows_crc32"]
-        # Changing a file, or putting another in its place, changes one of these.
+        # Modifying or replacing a file changes one of these.
         version = path, state.st_ino, state.st_mtime_ns, state.st_ctime_ns, size, checksum
         if version not in _intact:
 
@@ -317,5 +317,5 @@ def _crc(data: Any) -> str:
 
 
 def size_text(count: int) -> str:
-    """Bytes in MiB or GiB."""
+    """A number of bytes as text, in MiB or GiB."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

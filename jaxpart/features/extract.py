@@ -27,7 +27,7 @@ from jaxpart.features.table import FeatureTable
 from jaxpart.runs.progress import Progress
 
 _BLOCK_VALUES = 1 << 20
-"""Bytes of features copied at a time."""
+"""Values of features copied at a time."""
 _SECONDS_PER_SHARD = 60.0
 """Seconds between saves: an interrupted run loses no more than this."""
 
@@ -49,23 +49,23 @@ class Features:
         for number, shard in enumerate(shards):
             for row, item in enumerate(shard.ids):
                 location.setdefault(item, (number, row))
-        self._place = np.array([location[item] for item in ids], np.int64).reshape(-1, 2)
+        self._location = np.array([location[item] for item in ids], np.int64).reshape(-1, 2)
         self.shape = (len(ids), *self._rows[0].shape[1:])
         self.dtype = self._rows[0].dtype
 
     def __getitem__(self, items: slice | Int[np.ndarray, "*rows"]) -> np.ndarray:
         """Features of some items, `[*rows, …]`; only these are read from disk."""
-        indices = np.arange(len(self._place))[items]
-        number, row = self._place[indices.reshape(-1)].T
+        indices = np.arange(len(self._location))[items]
+        number, row = self._location[indices.reshape(-1)].T
         return take_rows(self._rows, number, row).reshape(*indices.shape, *self.shape[1:])
 
     def whole(self) -> np.ndarray:
         """All features as a new float32 array, without another copy in memory."""
-        found = np.empty(self.shape, np.float32)
+        features = np.empty(self.shape, np.float32)
         step = max(1, _BLOCK_VALUES // max(1, math.prod(self.shape[1:])))
-        for start in range(0, len(found), step):
-            found[start : start + step] = self[start : start + step]
-        return found
+        for start in range(0, len(features), step):
+            features[start : start + step] = self[start : start + step]
+        return features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +73,12 @@ class Extracted:
     """The features of a view.
 
     Attributes:
-      features: By representation, for the items kept.
+      features: The kept items' features, by representation.
       kept: Indices of the readable items.
       skipped: Errors of the other items.
       encoded: Number of items encoded now; the others were cached.
-      rounding: Largest error of storing features in bfloat16, relative to the largest feature, of
-        those encoded now.
+      rounding: Largest rounding error of features stored in bfloat16, relative to the largest feature,
+        among those encoded now.
     """
 
     features: Mapping[str, Features]
@@ -100,14 +100,14 @@ def extract(
     """Features of a view, from the cache where available.
 
     Pixels are transferred as uint8 and normalised on the devices, over which each batch is sharded. The
-    last batch is padded, so there is a single program; the next one is read while the devices compute.
+    last batch is padded, so there is a single program; the next batch is read while the devices compute.
 
     Args:
       encoder: The frozen encoder.
       view: The images.
       names: Representations, see `jaxpart.features.representations.represent`.
       config: The configuration's `features`: `cache`, `folder` and `precision`.
-      progress: Shows progress, damaged files, and the size of the cache.
+      progress: Shows progress, damaged files and the size of the cache.
       batch_size: Images per step; rounded up to what the devices share evenly.
 
     Raises:
@@ -121,7 +121,7 @@ def extract(
     if not view.ids:
         raise JaxpartError(f"{view.data} has no images to encode; check the data options")
     if isinstance(encoder, FeatureTable) and (named := [name for name in names if name != PIXELS]):
-        return _looked_up(
+        return _from_table(
             encoder, view, named, config, progress, batch_size, pixels=PIXELS in names
         )
     encoder.check_size(view.size, view.size)
@@ -130,15 +130,15 @@ def extract(
     writer = _Writer(cache, addresses, PRECISIONS[config.precision])
     errors: dict[int, JaxpartError] = {}
     total = 0
-    # Items usually lack all representations, or those that were not requested before.
+    # Usually items lack all representations, or those that were not requested before.
     lacking = np.stack([absent[name] for name in names], axis=1)
     for pattern in np.unique(lacking[lacking.any(axis=1)], axis=0):
-        wanted = tuple(name for name, lacks in zip(names, pattern, strict=True) if lacks)
+        missing = tuple(name for name, lacks in zip(names, pattern, strict=True) if lacks)
         numbers = np.flatnonzero((lacking == pattern).all(axis=1))
         first = {keys[number]: number for number in reversed(numbers.tolist())}
-        numbers = np.array(sorted(first.values()))  # the same box twice is encoded once
+        numbers = np.array(sorted(first.values()))  # duplicate boxes are encoded once
         with progress.bar(f"encoding {view.data.split()[0]} ({view.kind})", len(numbers)) as bar:
-            for done, rows in _encode(encoder, view, numbers, wanted, batch_size, errors, bar):
+            for done, rows in _encode(encoder, view, numbers, missing, batch_size, errors, bar):
                 writer.add([keys[number] for number in done], rows)
                 total += len(done)
         writer.close()
@@ -149,7 +149,7 @@ def extract(
     if not len(kept):
         raise JaxpartError(f"no image of {view.data} can be read; the first: {errors[min(errors)]}")
     items = [keys[i] for i in kept]
-    found = {name: Features(shards[name], items) for name in names}
+    features = {name: Features(shards[name], items) for name in names}
     progress.say(
         f"{view.data.split()[0]} ({view.kind}): {total} images encoded, {len(kept) - total} from "
         f"cache; features: {cache.describe()}"
@@ -157,13 +157,13 @@ def extract(
     rounding = writer.rounding
     if config.precision == "bfloat16":
         progress.say(f"features are rounded to bfloat16: by up to {rounding:.1e} of the largest")
-    return Extracted(found, kept, list(errors.values()), total, rounding)
+    return Extracted(features, kept, list(errors.values()), total, rounding)
 
 
 def absent_items(
     encoder: FrozenEncoder, view: View, names: Sequence[str], config: Any, progress: Progress
 ) -> dict[str, tuple[Hashable, set[str]]]:
-    """What `extract` would encode, since it is not cached.
+    """The items that `extract` would have to encode, since they are not cached.
 
     Args:
       encoder: See `extract` for all arguments.
@@ -173,7 +173,7 @@ def absent_items(
       progress: Receives messages about damaged files.
 
     Returns:
-      By representation: its address in the cache, and the keys of the items that it lacks.
+      For each representation, its address in the cache and the keys of its missing items.
     """
     if isinstance(encoder, FeatureTable):
         names = [name for name in names if name == PIXELS]
@@ -189,8 +189,8 @@ def count_absent(
     encoder: FrozenEncoder, view: View, names: Sequence[str], config: Any, progress: Progress
 ) -> int:
     """Number of images of a view that `extract` would encode, see `absent_items`."""
-    found = absent_items(encoder, view, names, config, progress)
-    return len(set().union(*(keys for _, keys in found.values())))
+    absent = absent_items(encoder, view, names, config, progress)
+    return len(set().union(*(keys for _, keys in absent.values())))
 
 
 def seconds_per_image(
@@ -202,20 +202,20 @@ def seconds_per_image(
       encoder: The frozen encoder.
       size: Side of the images in pixels.
       names: Representations.
-      batch_size: Images of a batch.
+      batch_size: Images per batch.
     """
     images = devices.round_up(batch_size)
-    mine = images // devices.num_processes() if encoder.jittable else images
-    pixels = np.zeros((mine, size, size, 3), np.uint8)
-    began = 0.0
+    local = images // devices.num_processes() if encoder.jittable else images
+    pixels = np.zeros((local, size, size, 3), np.uint8)
+    start = 0.0
     for _ in range(2):
-        began = time.monotonic()
+        start = time.monotonic()
         if encoder.jittable:
             out = _step(encoder, *devices.shard([pixels]), names=tuple(names))
         else:
             out = represent(encoder, jnp.asarray(pixels), names=tuple(names))
         jax.block_until_ready(out)
-    return (time.monotonic() - began) / images
+    return (time.monotonic() - start) / images
 
 
 def _cached(
@@ -243,7 +243,7 @@ def _keys(cache: Cache, view: View) -> Sequence[str]:
     return view.ids if cache.mode == "off" else view.keys
 
 
-def _looked_up(
+def _from_table(
     table: FeatureTable,
     view: View,
     names: Sequence[str],
@@ -255,23 +255,23 @@ def _looked_up(
 ) -> Extracted:
     """Features from a file, and the images' pixels if requested."""
     if pixels:
-        seen = extract(table, view, [PIXELS], config, progress, batch_size=batch_size)
+        extracted = extract(table, view, [PIXELS], config, progress, batch_size=batch_size)
     else:
-        seen = Extracted({}, np.arange(len(view.ids)), [], 0, 0.0)
-    ids = [view.ids[number] for number in seen.kept]
-    rows = table.rows(view, names, seen.kept.tolist())
-    found = {name: Features([Shard(ids, array)], ids) for name, array in rows.items()}
-    return dataclasses.replace(seen, features={**seen.features, **found})
+        extracted = Extracted({}, np.arange(len(view.ids)), [], 0, 0.0)
+    ids = [view.ids[number] for number in extracted.kept]
+    rows = table.rows(view, names, extracted.kept.tolist())
+    features = {name: Features([Shard(ids, array)], ids) for name, array in rows.items()}
+    return dataclasses.replace(extracted, features={**extracted.features, **features})
 
 
 def _address(encoder: FrozenEncoder, view: View, name: str, precision: str) -> dict[str, str]:
     order = "" if view.permuted is None else f", patches permuted by seed {view.permuted}"
     if name == PIXELS:  # shared by all encoders
-        made_by, order = {"encoder": "", "encoder_precision": "", "representation": name}, ""
+        source, order = {"encoder": "", "encoder_precision": "", "representation": name}, ""
     else:
-        made_by = encoder.cache_key(name)
+        source = encoder.cache_key(name)
     return {
-        **made_by,
+        **source,
         "data": view.data,
         "view": f"{view.kind} {view.size}{order}",
         "precision": precision,
@@ -295,8 +295,8 @@ def orders(view: View, numbers: Sequence[int], patches: int) -> Int[np.ndarray, 
         digest = hashlib.sha256(item.encode("utf-8", "surrogateescape")).digest()
         return np.random.default_rng(list(digest)).permutation(patches)
 
-    found = np.array([order(number) for number in numbers], np.int32)
-    return found.reshape(-1, patches)
+    permutations = np.array([order(number) for number in numbers], np.int32)
+    return permutations.reshape(-1, patches)
 
 
 def _encode(
@@ -308,12 +308,12 @@ def _encode(
     errors: dict[int, JaxpartError],
     advance: Any,
 ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
-    """Indices and features of some items, batch by batch, without unreadable ones."""
+    """Indices and features of some items, batch by batch, skipping unreadable ones."""
     size = devices.round_up(batch_size)
     share = size // devices.num_processes()
     batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
-    mine = [batch[devices.process_index() * share :][:share] for batch in batches]
-    images = view.read(np.concatenate(mine).tolist())
+    local_batches = [batch[devices.process_index() * share :][:share] for batch in batches]
+    images = view.read(np.concatenate(local_batches).tolist())
     patches = None if view.permuted is None else math.prod(encoder.grid_of(view.size, view.size))
 
     def finish(batch: np.ndarray, out: Any, good: Any) -> tuple[list[int], dict[str, np.ndarray]]:
@@ -336,10 +336,10 @@ def _encode(
         return done, rows
 
     running: tuple[np.ndarray, Any, Any] | None = None
-    for batch, own in zip(batches, mine, strict=True):
+    for batch, local in zip(batches, local_batches, strict=True):
         pixels = np.zeros((share, view.size, view.size, 3), np.uint8)
         good = np.ones(share, bool)
-        for row, number in enumerate(own.tolist()):
+        for row, number in enumerate(local.tolist()):
             image = next(images)
             if isinstance(image, JaxpartError):
                 errors[number], good[row] = image, False
@@ -347,8 +347,8 @@ def _encode(
                 pixels[row] = image
         inputs = [pixels]
         if patches is not None:
-            blank = np.tile(np.arange(patches, dtype=np.int32), (share - len(own), 1))
-            inputs.append(np.concatenate([orders(view, own.tolist(), patches), blank]))
+            blank = np.tile(np.arange(patches, dtype=np.int32), (share - len(local), 1))
+            inputs.append(np.concatenate([orders(view, local.tolist(), patches), blank]))
         if encoder.jittable:
             out = _step(encoder, *devices.shard(inputs), names=names)
         else:

@@ -1,4 +1,4 @@
-"""What an image is without an encoder: the means of its pixels in 12 × 12 cells."""
+"""A baseline without an encoder: an image as the mean colours of 12 × 12 cells."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SIDE = 12
 
 
 def cell_means(images: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch cells_by_3"]:
-    """Mean colour of each of 12 × 12 equal cells, row by row, as shares of 255.
+    """Mean colour of each of 12 × 12 equal cells, row by row, in [0, 1].
 
-    A pixel on the border of cells belongs to each by its area.
+    A pixel on the border between cells counts in each by its area.
     """
     rows, columns = (jnp.asarray(_shares(side)) for side in images.shape[1:3])
     means = jnp.einsum(
@@ -30,7 +30,7 @@ def cell_means(images: UInt8[Array, "batch height width 3"]) -> Float[Array, "ba
 
 
 def _shares(side: int) -> Float32[np.ndarray, "cell pixel"]:
-    """How much of each cell's mean is of each pixel, along one side."""
+    """Each pixel's weight in each cell's mean, along one side."""
     ends = np.arange(SIDE + 1) * side / SIDE
     pixel = np.arange(side)
     overlap = np.minimum(ends[1:, None], pixel + 1) - np.maximum(ends[:-1, None], pixel)
@@ -40,13 +40,13 @@ def _shares(side: int) -> Float32[np.ndarray, "cell pixel"]:
 def neighbourhoods(
     cells: Float[np.ndarray, "image cells_by_3"],
 ) -> Float32[np.ndarray, "image cell 27"]:
-    """What stands for tokens without an encoder: the colours of 3 × 3 cells around each.
+    """Stand-ins for tokens without an encoder: the colours of the 3 × 3 cells around each cell.
 
     Args:
       cells: "pixels12".
 
     Returns:
-      Colours less the image's mean colour; beyond the edge, the edge's own.
+      Colours minus the image's mean colour; the edge is replicated.
     """
     grid = np.asarray(cells, np.float32).reshape(-1, SIDE, SIDE, 3)
     grid = grid - grid.mean(axis=(1, 2), keepdims=True)

@@ -1,4 +1,4 @@
-"""Rows of features from files: random ones by several reads at a time, which a memory map does not do."""
+"""Reads rows of features from files: random ones concurrently, which a memory map cannot do."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Int
 
-_LEAST = 1 << 16
-"""Bytes of a row from which on it is read from its file; smaller ones share the pages of a map."""
+_MIN_ROW_BYTES = 1 << 16
+"""Smallest size in bytes at which a row is read from its file; smaller ones share pages of the map."""
 
 _THREADS = 8
 _ROWS_AT_ONCE = 64
@@ -21,54 +21,54 @@ _ROWS_AT_ONCE = 64
 def take_rows(
     shards: Sequence[np.ndarray], number: Int[np.ndarray, " row"], row: Int[np.ndarray, " row"]
 ) -> np.ndarray:
-    """Some rows of several arrays, which may be maps of files, as a new array [row, …].
+    """Some rows of several arrays, which may be memory maps, as a new array [row, …].
 
     Args:
-      shards: [row of the shard, …], of one shape and type but for their first axis.
+      shards: [row of the shard, …], of the same shape and dtype except for their first axis.
       number: The shard of each row.
       row: Its index there.
     """
-    found = np.empty((len(row), *shards[0].shape[1:]), shards[0].dtype)
-    if found.nbytes < _LEAST * len(row):
+    rows = np.empty((len(row), *shards[0].shape[1:]), shards[0].dtype)
+    if rows.nbytes < _MIN_ROW_BYTES * len(row):
         for i in np.unique(number):
-            found[number == i] = shards[i][row[number == i]]
+            rows[number == i] = shards[i][row[number == i]]
     else:
-        read = functools.partial(_read, shards, found)
+        read = functools.partial(_read, shards, rows)
         list(_pool().map(read, _runs(number, row)))
-    return found
+    return rows
 
 
 def _runs(
     number: Int[np.ndarray, " row"], row: Int[np.ndarray, " row"]
 ) -> Iterator[tuple[int, int, Int[np.ndarray, " row"]]]:
-    """Rows that follow each other in a shard: its number, the first one's index, and their places."""
+    """Runs of consecutive rows in a shard: its number, the first row's index, and their positions."""
     order = np.lexsort((row, number))
     breaks = (np.diff(number[order]) != 0) | (np.diff(row[order]) != 1)
-    for places in np.split(order, np.flatnonzero(breaks) + 1):
-        for start in range(0, len(places), _ROWS_AT_ONCE):
-            some = places[start : start + _ROWS_AT_ONCE]
-            yield int(number[some[0]]), int(row[some[0]]), some
+    for positions in np.split(order, np.flatnonzero(breaks) + 1):
+        for start in range(0, len(positions), _ROWS_AT_ONCE):
+            run = positions[start : start + _ROWS_AT_ONCE]
+            yield int(number[run[0]]), int(row[run[0]]), run
 
 
 def _read(
     shards: Sequence[np.ndarray],
-    found: np.ndarray,
+    rows: np.ndarray,
     run: tuple[int, int, Int[np.ndarray, " row"]],
 ) -> None:
-    """Reads a run, each row to its place."""
-    i, first, places = run
-    shard = shards[i]
+    """Reads a run into its positions among the rows."""
+    number, first, positions = run
+    shard = shards[number]
     if isinstance(shard, np.memmap) and shard.filename is not None:
-        buffers = [found[place].reshape(-1).view(np.uint8).data for place in places.tolist()]
-        size = found[0].nbytes
-        # A file that another run has deleted is still in the map.
+        buffers = [rows[i].reshape(-1).view(np.uint8).data for i in positions.tolist()]
+        size = rows[0].nbytes
+        # A file that another run has deleted is still mapped.
         with contextlib.suppress(OSError), open(shard.filename, "rb", buffering=0) as file:
             if hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
-            wanted, offset = size * len(places), shard.offset + first * size
-            if os.preadv(file.fileno(), buffers, offset) == wanted:
+            expected, offset = size * len(positions), shard.offset + first * size
+            if os.preadv(file.fileno(), buffers, offset) == expected:
                 return
-    found[places] = shard[first : first + len(places)]
+    rows[positions] = shard[first : first + len(positions)]
 
 
 @functools.cache

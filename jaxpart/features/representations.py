@@ -27,10 +27,10 @@ def check_representations(
     Args:
       encoder: The encoder.
       names: See `represent`.
-      tokens: Whether they must be all tokens of an image, or else a single vector.
+      tokens: Whether each must be all tokens of an image, rather than a single vector.
 
     Raises:
-      JaxpartError: The encoder lacks one of them, or names joined by a plus differ in their number of
+      JaxpartError: The encoder lacks one of them, or names joined by a plus differ in number of
         tokens.
     """
     outputs = encoder.shapes(*encoder.image_size)
@@ -71,10 +71,10 @@ def item_shapes(
     for name in names:
         if name == PIXELS:
             images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
-            found = jax.eval_shape(cell_means, images)
+            out = jax.eval_shape(cell_means, images)
         else:
-            found = jax.eval_shape(lambda out, name=name: _read(out, name, encoder.prefix), outputs)
-        shapes[name] = found.shape[1:]
+            out = jax.eval_shape(lambda out, name=name: _read(out, name, encoder.prefix), outputs)
+        shapes[name] = out.shape[1:]
     return shapes
 
 
@@ -107,7 +107,7 @@ def available(encoder: FrozenEncoder, *, tokens: bool = False) -> list[str]:
 
     Args:
       encoder: The encoder.
-      tokens: Whether to list those with all tokens of an image, or else those with a single vector.
+      tokens: Whether to list those with all tokens of an image, rather than those with a single vector.
     """
     out = encoder.shapes(*encoder.image_size)
     kinds = [*(["tokens"] if tokens else ["embedding", *(f"{t}_token" for t in encoder.prefix)])]
@@ -138,7 +138,7 @@ def represent(
 
     Args:
       encoder: The frozen encoder.
-      images: Pixels of 0 to 255.
+      images: Pixel values, 0 to 255.
       order: See `Encoder.__call__`.
       names: Keys of the encoder's output with one vector per image ("embedding", "projection",
         "cls_token", …) or with all tokens ("tokens"), or "block3/embedding", "block3/cls_token" and
@@ -151,13 +151,13 @@ def represent(
     Raises:
       KeyError: The encoder has no such representation.
     """
-    found = {name: cell_means(images) for name in names if name == PIXELS}
-    names = tuple(name for name in names if name not in found)
+    pixels = {name: cell_means(images) for name in names if name == PIXELS}
+    names = tuple(name for name in names if name not in pixels)
     if not names:
-        return found
+        return pixels
     blocks = any(word in name for name in names for word in ("block", "projector", "predictor"))
     out = encoder(encoder.normalize(images), order=order, blocks=blocks)
-    return found | {name: _read(out, name, encoder.prefix) for name in names}
+    return pixels | {name: _read(out, name, encoder.prefix) for name in names}
 
 
 def _read(out: Mapping[str, Any], name: str, prefix: Sequence[str]) -> Float[Array, "batch ..."]:
@@ -172,12 +172,12 @@ def _pick(out: Mapping[str, Any], name: str, prefix: Sequence[str]) -> Float[Arr
     layer = _LAYER.fullmatch(name)
     if layer and int(layer[2]) <= len(out[layer[1]]):
         return out[layer[1]][int(layer[2]) - 1]
-    found = _BLOCK.fullmatch(name)
-    if not found:
+    block = _BLOCK.fullmatch(name)
+    if not block:
         if isinstance(out.get(name), jax.Array) and out[name].ndim == (2 + (name == "tokens")):
             return out[name]
         raise KeyError(name)
-    index, kind = int(found.group(1)), found.group(2)
+    index, kind = int(block[1]), block[2]
     if index >= len(out["blocks"]):
         raise KeyError(name)
     tokens = out["blocks"][index]

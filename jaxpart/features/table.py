@@ -48,7 +48,7 @@ def item_id(view: View, name: str) -> str:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FeatureTable:
-    """A file of features that takes the place of an encoder (`jaxpart.encoders.frozen.FrozenEncoder`).
+    """A file of features in place of an encoder (`jaxpart.encoders.frozen.FrozenEncoder`).
 
     Attributes:
       path: The file.
@@ -92,11 +92,11 @@ class FeatureTable:
 
     def shapes(self, height: int, width: int) -> dict[str, Any]:
         """Its representations, as `jax.ShapeDtypeStruct` of one item."""
-        found: dict[str, Any] = {
+        shapes: dict[str, Any] = {
             name: jax.ShapeDtypeStruct((1, *array.shape[1:]), np.float32)
             for name, array in self.arrays.items()
         }
-        return found | {"blocks": (), "projector": (), "predictor": ()}
+        return shapes | {"blocks": (), "projector": (), "predictor": ()}
 
     def normalize(self, images: Array) -> NoReturn:
         """Raises `JaxpartError`: a file of features cannot encode images."""
@@ -159,8 +159,8 @@ def read_table(path: str | pathlib.Path, *, side: int) -> FeatureTable:
 
 
 def _checked(path: pathlib.Path, name: str, array: np.ndarray, ids: Sequence[str]) -> np.ndarray:
-    floats = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
-    if not floats or array.ndim not in (2, 3) or len(array) != len(ids) or 0 in array.shape:
+    is_float = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    if not is_float or array.ndim not in (2, 3) or len(array) != len(ids) or 0 in array.shape:
         raise JaxpartError(
             f"{path} has {name} {list(array.shape)} of {array.dtype} for {len(ids)} ids; give "
             f"[item, width] or [item, token, width] of floats"
@@ -172,20 +172,20 @@ def _checked(path: pathlib.Path, name: str, array: np.ndarray, ids: Sequence[str
     return array
 
 
-def _texts(path: pathlib.Path, found: Any) -> list[str]:
-    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+def _checked_ids(path: pathlib.Path, ids: Any) -> list[str]:
+    if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
         raise JaxpartError(
             f"{path} does not say which items its features belong to; put their ids into "
             f"{_IDS!r}, one string per row"
         )
-    return found
+    return ids
 
 
 def _safetensors(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
     from jaxpart.io.tensor_files import metadata_ids, open_checkpoint
 
     arrays = open_checkpoint(path).contents
-    return _texts(path, metadata_ids(path)), {
+    return _checked_ids(path, metadata_ids(path)), {
         k: a for k, a in arrays.items() if k not in _NOT_FEATURES
     }
 
@@ -194,7 +194,7 @@ def _npz(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
     arrays = read_npz(path, "write it again")
     ids = arrays.pop(_IDS, np.zeros(0))
     named = {name: array for name, array in arrays.items() if name not in _NOT_FEATURES}
-    return _texts(path, ids.tolist() if ids.dtype.kind == "U" else None), named
+    return _checked_ids(path, ids.tolist() if ids.dtype.kind == "U" else None), named
 
 
 def _parquet(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
@@ -214,4 +214,4 @@ def _parquet(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
         raise JaxpartError(
             f"{path} cannot be read ({type(error).__name__}: {first_line(error)}); write it again"
         ) from error
-    return _texts(path, ids), named
+    return _checked_ids(path, ids), named

@@ -63,7 +63,7 @@ def average_precision(
       features: `[items, channels]`, float32: an array, or `jaxpart.features.extract.Features`, which is
         read in blocks.
       parts: The part of each item, as numbers or names. Items of a query's part are its positives.
-      exclude_self: Whether a query does not retrieve itself (the paper's does).
+      exclude_self: Whether to exclude the query itself from the items (the paper includes it).
       advance: Called with the number of queries just done.
 
     Raises:
@@ -78,12 +78,12 @@ def average_precision(
             f"there are {features.shape[0]} features, but {len(parts)} parts; give one part per feature"
         )
     names, labels = np.unique(np.asarray(parts), return_inverse=True)
-    kinds = labels.astype(np.int32)
+    part_labels = labels.astype(np.int32)
     if devices.backend() == "cpu":
-        per_query = host_queries(unit_rows(features), kinds, exclude_self, advance)
+        per_query = host_queries(unit_rows(features), part_labels, exclude_self, advance)
     else:
-        per_query = device_queries(features, kinds, exclude_self)
-        advance(len(kinds))  # one program does all
+        per_query = device_queries(features, part_labels, exclude_self)
+        advance(len(part_labels))  # a single program
     return summary(per_query, names, labels)
 
 
@@ -102,11 +102,11 @@ def summary(
     """
     counted = ~np.isnan(per_query)
     if not counted.any():
-        raise JaxpartError("no item has another one of its part; there is nothing to retrieve")
+        raise JaxpartError("no part has more than one item; there is nothing to retrieve")
     per_part = {
-        name: float(per_query[mine].mean())
+        name: float(per_query[queries].mean())
         for i, name in enumerate(names.tolist())
-        if (mine := counted & (labels == i)).any()
+        if (queries := counted & (labels == i)).any()
     }
     return RetrievalResult(
         ap=float(per_query[counted].mean()),
@@ -153,7 +153,7 @@ def ring_queries(
     block: int,
     exclude_self: bool,
 ) -> Float[Array, " padded"]:
-    """AP of every query, sharded as the rows are; see `placed`."""
+    """AP of every query, sharded like the rows; see `placed`."""
 
     def share(
         rows: Float[Array, "share channels"], labels: Int[Array, " padded"]
@@ -200,8 +200,8 @@ def _scores(
     hits = jnp.cumsum(keys & 1, axis=1)
     similarity = keys >> 1
     ends_tie = jnp.diff(similarity, axis=1, append=similarity[:, -1:] + 1) != 0
-    # All positives of a tie have the precision at its end.
+    # All positives of a tie take the precision at its end.
     before = jax.lax.cummax(jnp.where(ends_tie, hits, 0), axis=1)
-    of_tie = hits - jnp.pad(before[:, :-1], ((0, 0), (1, 0)))
+    in_tie = hits - jnp.pad(before[:, :-1], ((0, 0), (1, 0)))
     precision = hits / (index + 1)
-    return jnp.where(ends_tie, of_tie * precision, 0).sum(axis=1) / hits[:, -1]
+    return jnp.where(ends_tie, in_tie * precision, 0).sum(axis=1) / hits[:, -1]

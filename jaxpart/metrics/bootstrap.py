@@ -30,7 +30,7 @@ class Interval(NamedTuple):
 def resampled_sums(
     table: Num[np.ndarray, "image column"],
 ) -> Float64[np.ndarray, "resample column"]:
-    """Sums of the images' contributions in each resample; the draws are always the same."""
+    """Sums of the images' contributions in each resample; the draws use a fixed seed."""
     images = len(table)
     random = np.random.default_rng(0)
     table = np.asarray(table, np.float64)
@@ -40,8 +40,8 @@ def resampled_sums(
         count = min(rows, _RESAMPLES - start)
         drawn = random.integers(images, size=(count, images))
         drawn += np.arange(count)[:, None] * images
-        times = np.bincount(drawn.ravel(), minlength=count * images).reshape(count, images)
-        sums.append(times @ table)
+        weights = np.bincount(drawn.ravel(), minlength=count * images).reshape(count, images)
+        sums.append(weights @ table)
     return np.concatenate(sums)
 
 
@@ -74,8 +74,8 @@ def ratio_interval(table: Num[np.ndarray, "image 2"]) -> Interval:
     """The interval of a ratio of sums over images, given each image's numerator and denominator."""
     if not len(table):
         return Interval(float("nan"), float("nan"))
-    above, below = resampled_sums(table).T
-    return middle(ratio(above, below))
+    numerator, denominator = resampled_sums(table).T
+    return middle(ratio(numerator, denominator))
 
 
 class SegmentationIntervals(NamedTuple):
@@ -103,7 +103,7 @@ def segmentation_intervals(counts: Int[np.ndarray, "image 3 class"]) -> Segmenta
 
 
 def middle(values: Float64[np.ndarray, " resample"]) -> Interval:
-    """The central 95 % of the resamples, without NaN."""
+    """The central 95 % of the resamples, ignoring NaN."""
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(float("nan"), float("nan"))

@@ -29,7 +29,7 @@ def confusion_matrix(
 
     Args:
       prediction: 0 … classes − 1.
-      label: Of the same shape; 255 and other values that are not classes are ignored.
+      label: True classes, of the same shape; 255 and other values that are not classes are ignored.
       classes: Number of classes.
 
     Returns:
@@ -62,10 +62,9 @@ def image_counts(
 
 
 class ConfusionCounter:
-    """Adds up confusion matrices exactly: in int32 on the device, moved to int64 on the host before
-    overflow.
+    """Sums confusion matrices exactly: in int32 on the device, moved to int64 on the host before overflow.
 
-    So adding waits for the device only once in two billion pixels.
+    Adding therefore waits for the device only once per two billion pixels.
     """
 
     def __init__(self, classes: int, *, heads: tuple[int, ...] = ()):
@@ -117,8 +116,8 @@ class SegmentationScores:
     Attributes:
       iou: Intersection over union of each class; NaN for classes neither labelled nor predicted.
       accuracy: Share of each class's labelled pixels that is correct; NaN without labelled pixels.
-      mean_iou: mIoU, the mean of `iou` without NaN.
-      mean_accuracy: mAcc, the mean of `accuracy` without NaN.
+      mean_iou: mIoU, the mean of `iou` ignoring NaN.
+      mean_accuracy: mAcc, the mean of `accuracy` ignoring NaN.
       pixel_accuracy: aAcc, the share of all labelled pixels that is correct; NaN without any.
     """
 
@@ -150,7 +149,7 @@ def segmentation_scores(matrix: Int[np.ndarray, "classes classes"]) -> Segmentat
 
 
 def check_names(names: Sequence[str], classes: int) -> None:
-    """Raises `JaxpartError` unless there are as many names as a head or a confusion matrix has classes."""
+    """Raises `JaxpartError` unless a head's or confusion matrix's class list has `classes` names."""
     if len(names) != classes:
         raise JaxpartError(
             f"the class list has {len(names)} names, but the head or confusion matrix has {classes} "
@@ -159,12 +158,12 @@ def check_names(names: Sequence[str], classes: int) -> None:
 
 
 def ratio(numerator, denominator) -> np.ndarray:
-    """Elementwise quotient in float64; NaN where the denominator is 0."""
+    """Elementwise ratio in float64; NaN where the denominator is 0."""
     denominator = np.asarray(denominator, np.float64)
     return np.asarray(numerator, np.float64) / np.where(denominator == 0, np.nan, denominator)
 
 
 def mean_of_numbers(values: Float64[np.ndarray, "*rows column"]) -> Float64[np.ndarray, "*rows"]:
-    """Mean over the last axis without NaN; NaN, without a warning, if all values are."""
+    """Mean over the last axis ignoring NaN; NaN, without a warning, if all values are NaN."""
     defined = ~np.isnan(values)
     return ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1))

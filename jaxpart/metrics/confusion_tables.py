@@ -31,7 +31,7 @@ class ClassScore:
 def class_scores(
     matrix: Int[np.ndarray, "classes classes"], names: Sequence[str]
 ) -> list[ClassScore]:
-    """The per-class table, sorted by falling IoU with NaN last (ties in class order).
+    """The per-class table, sorted by descending IoU with NaN last (ties in class order).
 
     Args:
       matrix: As in `segmentation_scores`.
@@ -74,7 +74,7 @@ class PartConfusion:
 def part_confusions(
     matrix: Int[np.ndarray, "classes classes"], names: Sequence[str], objects: Sequence[str]
 ) -> list[PartConfusion]:
-    """All confusions between two parts of one object, sorted by falling share.
+    """All confusions between two parts of one object, sorted by descending share.
 
     Args:
       matrix: As in `segmentation_scores`.
@@ -99,7 +99,7 @@ def part_confusions(
 
 @dataclasses.dataclass(frozen=True)
 class ErrorShares:
-    """Shares of the labelled pixels, which add up to 1; NaN without labelled pixels.
+    """Shares of the labelled pixels, which sum to 1; NaN without labelled pixels.
 
     Attributes:
       right: Correctly predicted.
@@ -124,9 +124,9 @@ def error_shares(matrix: Int[np.ndarray, "classes classes"], objects: Sequence[s
     """
     check_names(objects, len(matrix))
     matrix = np.asarray(matrix, np.int64)
-    right = int(np.trace(matrix))
+    correct = int(np.trace(matrix))
     within = int(matrix[_same_object(objects)].sum())
-    counts = np.asarray([right, within - right, matrix.sum() - within])
+    counts = np.asarray([correct, within - correct, matrix.sum() - within])
     return ErrorShares(*ratio(counts, matrix.sum()).tolist())
 
 

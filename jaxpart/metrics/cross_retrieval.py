@@ -23,7 +23,7 @@ def cross_average_precision(
 ) -> Float64[np.ndarray, " queries"]:
     """AP of each query, retrieving the keys by cosine similarity.
 
-    As `average_precision` (ties share a threshold), but queries are not among the keys.
+    Like `average_precision` (ties share a threshold), but queries are not among the keys.
 
     Args:
       queries: Features of the queries.
@@ -41,13 +41,14 @@ def cross_average_precision(
         )
     if len(query_parts) != len(queries) or len(key_parts) != len(keys):
         raise JaxpartError("give one part per feature")
-    left, right = unit_rows(queries), unit_rows(keys)
-    parts, others = np.asarray(query_parts), np.asarray(key_parts)
+    rows, columns = unit_rows(queries), unit_rows(keys)
+    row_parts, column_parts = np.asarray(query_parts), np.asarray(key_parts)
     block = max(1, _BLOCK_VALUES // len(keys))
     scores = [
         average_precision_of(
-            left[start : start + block] @ right.T, parts[start : start + block, None] == others
+            rows[start : start + block] @ columns.T,
+            row_parts[start : start + block, None] == column_parts,
         )
-        for start in range(0, len(left), block)
+        for start in range(0, len(rows), block)
     ]
     return np.concatenate(scores) if scores else np.zeros(0)

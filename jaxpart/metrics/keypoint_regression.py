@@ -21,7 +21,7 @@ def keypoint_errors(
     fit_active: Bool[np.ndarray, "fit part"] | None = None,
     active: Bool[np.ndarray, "image part"] | None = None,
 ) -> Float64[np.ndarray, "image point"]:
-    """Distance of each keypoint from its prediction by the parts.
+    """Distance of each keypoint from its prediction from the parts.
 
     Least squares, one keypoint at a time, over the images that show it; inputs and targets are standardised
     by mean and population standard deviation of the training images. The mean over all visible keypoints,
@@ -34,7 +34,7 @@ def keypoint_errors(
       centres: x and y of each part in the test images.
       points: The annotated keypoints of the test images.
       visible: Which of these keypoints count.
-      fit_active: Which parts each training image shows: inputs of the others are 0 after standardising, as
+      fit_active: Which parts each training image shows: the others' inputs are 0 after standardising, as
         in PDiscoNet. None: all, as in unsup-parts.
       active: Which parts each test image shows.
 
@@ -49,11 +49,11 @@ def keypoint_errors(
             continue
         inputs = _flat(fit_centres[train])
         targets = np.asarray(fit_points[train, point], np.float64)
-        (mean, scale), (middle, length) = _moments(inputs), _moments(targets)
+        (mean, scale), (target_mean, target_scale) = _moments(inputs), _moments(targets)
         fitted = _active_only((inputs - mean) / scale, fit_active, train)
-        weights = np.linalg.lstsq(fitted, (targets - middle) / length, rcond=None)[0]
+        weights = np.linalg.lstsq(fitted, (targets - target_mean) / target_scale, rcond=None)[0]
         test_inputs = _active_only((_flat(centres[test]) - mean) / scale, active, test)
-        predicted = test_inputs @ weights * length + middle
+        predicted = test_inputs @ weights * target_scale + target_mean
         errors[test, point] = np.linalg.norm(predicted - points[test, point], axis=1)
     return errors
 
@@ -75,13 +75,15 @@ def landmark_errors(
       points: Their landmarks; the first two are the eyes.
 
     Returns:
-      Euclidean distances divided by the distance of the eyes. The mean over landmarks, then images, is the
-      published metric.
+      Euclidean distances divided by the distance between the eyes. The mean over landmarks, then images, is
+      the published metric.
     """
     inputs, targets = _flat(fit_centres), _flat(fit_points)
-    (mean, scale), (middle, length) = _moments(inputs), _moments(targets)
-    weights = np.linalg.lstsq((inputs - mean) / scale, (targets - middle) / length, rcond=None)[0]
-    predicted = ((_flat(centres) - mean) / scale @ weights * length + middle).reshape(points.shape)
+    (mean, scale), (target_mean, target_scale) = _moments(inputs), _moments(targets)
+    standardised = (inputs - mean) / scale, (targets - target_mean) / target_scale
+    weights = np.linalg.lstsq(*standardised, rcond=None)[0]
+    predicted = (_flat(centres) - mean) / scale @ weights * target_scale + target_mean
+    predicted = predicted.reshape(points.shape)
     eyes = np.linalg.norm(points[:, 0] - points[:, 1], axis=1)
     return np.linalg.norm(predicted - points, axis=2) / eyes[:, None]
 

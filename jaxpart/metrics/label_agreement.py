@@ -33,7 +33,7 @@ def agreement(
     clusters: Int[np.ndarray, " item"],
     images: Int[np.ndarray, " item"],
 ) -> Agreement:
-    """NMI and ARI of all items together, by scikit-learn.
+    """NMI and ARI over all items, by scikit-learn.
 
     Repeated items raise the plug-in NMI of resamples, so both intervals are shifted by the bias: the mean
     of the resamples minus the value.
@@ -53,7 +53,7 @@ def agreement(
     tables = resampled_sums(table).reshape(-1, len(rows), len(columns))
     intervals = (
         middle(resampled - resampled.mean() + value)
-        for resampled, value in zip(_of_tables(tables), (nmi, ari), strict=True)
+        for resampled, value in zip(_table_scores(tables), (nmi, ari), strict=True)
     )
     (low, high), ari_interval = intervals
     return Agreement(nmi, ari, Interval(max(low, 0.0), min(high, 1.0)), ari_interval)
@@ -65,7 +65,7 @@ def scores(
     """NMI and ARI by scikit-learn; see `Agreement`."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score  # slow to import
 
-    with warnings.catch_warnings():  # many labels for few items are no mistake here
+    with warnings.catch_warnings():  # many labels for few items are fine here
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         return (
             float(normalized_mutual_info_score(labels, clusters)),
@@ -73,7 +73,7 @@ def scores(
         )
 
 
-def _of_tables(
+def _table_scores(
     tables: Num[np.ndarray, "table label cluster"],
 ) -> tuple[Float64[np.ndarray, " table"], Float64[np.ndarray, " table"]]:
     """NMI and ARI of many contingency tables at once, which scikit-learn cannot compute."""
@@ -83,14 +83,14 @@ def _of_tables(
     mean = (entropies[1] + entropies[2]) / 2
     information = entropies[1] + entropies[2] - entropies[0]
     nmi = np.where(mean > 0, information / np.where(mean > 0, mean, 1), 1.0)
-    pairs, of, to, every = (
+    joint_pairs, label_pairs, cluster_pairs, all_pairs = (
         (v * (v - 1) / 2).reshape(len(v), -1).sum(axis=1)
         for v in (joint, label, cluster, total[:, None])
     )
-    by_chance = of * to / np.maximum(every, 1)
-    most = (of + to) / 2
-    differ = most != by_chance
-    ari = np.where(differ, (pairs - by_chance) / np.where(differ, most - by_chance, 1), 1.0)
+    expected = label_pairs * cluster_pairs / np.maximum(all_pairs, 1)
+    largest = (label_pairs + cluster_pairs) / 2
+    differ = largest != expected
+    ari = np.where(differ, (joint_pairs - expected) / np.where(differ, largest - expected, 1), 1.0)
     return nmi, ari
 
 

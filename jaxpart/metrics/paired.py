@@ -1,6 +1,6 @@
 """Paired comparison of two encoders on the same items.
 
-Whole images are resampled, as in `jaxpart.metrics.bootstrap`; p is that of the permutation test that swaps
+Whole images are resampled, as in `jaxpart.metrics.bootstrap`; p comes from the permutation test that swaps
 the encoders on each image with probability ½.
 """
 
@@ -15,9 +15,9 @@ from jaxpart.metrics.accuracy import Difference
 from jaxpart.metrics.bootstrap import resampled_sums
 from jaxpart.metrics.confusion import mean_of_numbers, ratio
 
-_TOSSES = 2000
+_PERMUTATIONS = 2000
 _BLOCK = 1 << 24
-"""Number of coins times columns in memory at once."""
+"""Number of coin flips times columns in memory at once."""
 
 
 def retrieval_difference(
@@ -78,7 +78,7 @@ def _difference(
       first: Each image's contribution to the sums, [image, column].
       second: The contributions by the second encoder.
       statistic: Maps sums [draw, column] to a value per draw.
-      better: By how much the first is better on each item.
+      better: How much better the first is on each item.
     """
     # Both resample the same images.
     drawn = [statistic(resampled_sums(table)) for table in (first, second)]
@@ -90,26 +90,28 @@ def _difference(
         value,
         float(low),
         float(high),
-        p=_swapped(first, second, statistic, value),
+        p=_permutation_p(first, second, statistic, value),
         first_only=int((better > 0).sum()),
         second_only=int((better < 0).sum()),
     )
 
 
-def _swapped(
+def _permutation_p(
     first: np.ndarray,
     second: np.ndarray,
     statistic: Callable[[np.ndarray], Float64[np.ndarray, " draw"]],
     value: float,
 ) -> float:
-    """Share of random swaps with a difference at least as large, counting the observed one as well."""
+    """Share of random swaps with a difference at least as large, including the observed one."""
     left, right = (np.asarray(table, np.float64) for table in (first, second))
     random = np.random.default_rng(0)
-    whole, extreme = left.sum(axis=0) + right.sum(axis=0), 0
-    rows = max(1, min(_TOSSES, _BLOCK // max(left.shape)))
-    for start in range(0, _TOSSES, rows):
-        coins = random.integers(0, 2, (min(rows, _TOSSES - start), len(left))).astype(np.float64)
+    total, extreme = left.sum(axis=0) + right.sum(axis=0), 0
+    rows = max(1, min(_PERMUTATIONS, _BLOCK // max(left.shape)))
+    for start in range(0, _PERMUTATIONS, rows):
+        coins = random.integers(0, 2, (min(rows, _PERMUTATIONS - start), len(left))).astype(
+            np.float64
+        )
         sums = coins @ (left - right) + right.sum(axis=0)
-        differences = statistic(sums) - statistic(whole - sums)
+        differences = statistic(sums) - statistic(total - sums)
         extreme += int((np.abs(differences) >= abs(value) - 1e-12).sum())
-    return (extreme + 1) / (_TOSSES + 1)
+    return (extreme + 1) / (_PERMUTATIONS + 1)

@@ -11,11 +11,11 @@ from jaxpart.metrics.bootstrap import Interval, ratio_interval
 
 
 class Pck(NamedTuple):
-    """PCK from 0 to 1; NaN if no point counts.
+    """PCK, from 0 to 1; NaN if no point counts.
 
     Attributes:
       by_point: Share of all points.
-      by_image: Mean of the pairs' shares, without pairs that have no counted point.
+      by_image: Mean of the pairs' shares, excluding pairs without counted points.
       per_pair: Each pair's share; NaN if none of its points counts.
       points: Number of counted points.
     """

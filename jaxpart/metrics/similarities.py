@@ -28,7 +28,7 @@ class Rows(Protocol):
 
 
 def unit_rows(features: Rows, *, padded: int = 0) -> Float32[np.ndarray, "items channels"]:
-    """A copy of the features, normalised to length 1; needs only a few MB besides.
+    """A copy of the features, normalised to length 1; needs only a few MB more.
 
     Args:
       features: An array, or `jaxpart.features.extract.Features`, of any float dtype.
@@ -39,19 +39,19 @@ def unit_rows(features: Rows, *, padded: int = 0) -> Float32[np.ndarray, "items 
     """
     items, channels = features.shape
     rows = np.zeros((max(items, padded), channels), np.float32)
-    broken: list[int] = []
+    bad: list[int] = []
     step = max(1, _BLOCK_VALUES // channels)
     for start in range(0, items, step):
-        some = rows[start : min(start + step, items)]
-        some[:] = features[start : start + len(some)]
-        finite = np.isfinite(some).all(axis=1)
+        block = rows[start : min(start + step, items)]
+        block[:] = features[start : start + len(block)]
+        finite = np.isfinite(block).all(axis=1)
         if not finite.all():
-            broken += (start + np.flatnonzero(~finite)).tolist()
+            bad += (start + np.flatnonzero(~finite)).tolist()
             continue
-        some /= np.maximum(np.linalg.norm(some, axis=1, keepdims=True), _COSINE_EPSILON)
-    if broken:
+        block /= np.maximum(np.linalg.norm(block, axis=1, keepdims=True), _COSINE_EPSILON)
+    if bad:
         raise JaxpartError(
-            f"the feature of item {broken[0]} is NaN or infinite ({len(broken)} of {items} "
+            f"the feature of item {bad[0]} is NaN or infinite ({len(bad)} of {items} "
             "items); check its image and the encoder"
         )
     return rows

@@ -1,7 +1,7 @@
 """Pretrain an encoder: python -m jaxpart.pretraining --config configs/pretrain/mae.py --workdir DIR
 
-Leaves DIR/encoder, which `jaxpart.load_encoder` and the tasks take as they take a converted
-checkpoint, and its loss curve in metrics.jsonl. The same command goes on with a run that was stopped.
+Writes DIR/encoder, which `jaxpart.load_encoder` and the tasks read like a converted checkpoint, and
+its loss curve to metrics.jsonl. The same command resumes a stopped run.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from jaxpart.runs.workdir import WorkDir
 
 
 def main(config: Any, path: pathlib.Path) -> None:
-    """Trains an encoder by a configuration in a work directory."""
+    """Trains an encoder from a configuration, in a work directory."""
     check_recipe(config)
-    path = on_disk(path, "the work directory of a pretraining")
+    path = on_disk(path, "a pretraining run's work directory")
     progress = Progress(shown=devices.is_main())
     workdir = WorkDir(path, json.loads(config.to_json_best_effort()), writes=devices.is_main())
     results = pretrain(config, workdir, progress)

@@ -1,8 +1,8 @@
 """The augmentations of supervised training, on the device: RandAugment, erasing, mixup and CutMix.
 
-As DeiT takes them from timm (`auto_augment.py`, `random_erasing.py`, `mixup.py`). RandAugment's
-operations are of three kinds (a tone curve per channel, a blend with a filtered image, a warp), so an
-image costs one of each, whichever operation it draws.
+As in timm, which DeiT uses (`auto_augment.py`, `random_erasing.py`, `mixup.py`). RandAugment's
+operations are of three kinds (a tone curve per channel, a blend with a filtered image, a warp), so each
+image costs one of each, whichever operation is drawn.
 """
 
 from __future__ import annotations
@@ -39,28 +39,28 @@ def rand_augment(
     """timm's "rand-m9-mstd0.5-inc1" for magnitude 9 and two layers.
 
     Args:
-      draws: Uniform numbers for each of the operations of the image.
-      image: Values of 0 to 1.
+      draws: Uniform random numbers for each operation applied to the image.
+      image: Values in [0, 1].
       magnitude: Mean strength, 0 to 10; its standard deviation is 0.5.
-      chance: Of each operation to be applied.
+      chance: Probability of applying each operation.
     """
-    for which, use, strength, sign in draws:
+    for choice, use, strength, sign in draws:
         normal = jax.scipy.special.ndtri(jnp.clip(strength, 1e-6, 1 - 1e-6))
         level = jnp.clip(magnitude + 0.5 * normal, 0, 10) / 10
         signed = jnp.where(sign < 0.5, level, -level)
-        operation = jnp.floor(which * len(OPERATIONS)).astype(int)
+        operation = jnp.floor(choice * len(OPERATIONS)).astype(int)
         image = jnp.where(use < chance, apply_operation(image, operation, level, signed), image)
     return image
 
 
 def apply_operation(image: Image, operation: Int[Array, ""], level: Array, signed: Array) -> Image:
-    """One of `OPERATIONS` by its index.
+    """Applies one of `OPERATIONS`, by index.
 
     Args:
-      image: Values of 0 to 1.
+      image: Values in [0, 1].
       operation: Index into `OPERATIONS`.
-      level: Strength of 0 to 1.
-      signed: The same or its negative.
+      level: Strength, 0 to 1.
+      signed: The strength or its negative.
     """
     levels = jnp.round(image * 255).astype(int)
     factor = jnp.maximum(0.1, 1 + 0.9 * signed)
@@ -88,7 +88,7 @@ def _tone_curves(
     stride = jnp.floor((len(flat) - jnp.take_along_axis(counts, high, axis=1)) / 255)
     before = jnp.cumsum(counts, axis=1) - counts
     spread = jnp.floor((jnp.floor(stride / 2) + before) / jnp.maximum(stride, 1))
-    step = 2.0 ** (4 + jnp.floor(level * 4))  # 8 bits less those that stay
+    step = 2.0 ** (4 + jnp.floor(level * 4))  # 8 bits minus those kept
     threshold = 256 - jnp.floor(level * 256)
     mean = jnp.round(grayscale(levels).mean())
     curves = (
@@ -106,41 +106,41 @@ def _tone_curves(
 
 
 def _smooth(image: Image) -> Image:
-    """Pillow's SMOOTH filter, a 3×3 mean with weight 5 in the middle; borders stay."""
+    """Pillow's SMOOTH filter, a 3×3 mean with weight 5 at the centre; borders are unchanged."""
     rows = image[:-2] + image[1:-1] + image[2:]
     inner = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * image[1:-1, 1:-1]) / 13
     return image.at[1:-1, 1:-1].set(inner)
 
 
-def _warp(image: Image, which: Array, signed: Array) -> Image:
-    """One of `_WARPS`, bilinear, with the mean colour outside; as it is if `which` is negative."""
+def _warp(image: Image, warp: Array, signed: Array) -> Image:
+    """Applies `_WARPS[warp]`, bilinear, padded with the mean colour; a no-op if `warp` is negative."""
     height, width, _ = image.shape
-    angle = jnp.where(which == 0, signed * math.radians(30), 0)
-    shear_x, shear_y = (jnp.where(which == i, 0.3 * signed, 0) for i in (1, 2))
-    move_x = jnp.where(which == 3, 0.45 * signed * width, 0)
-    move_y = jnp.where(which == 4, 0.45 * signed * height, 0)
-    # Rotation is about the middle; shears keep the upper left corner, as Pillow's transform does.
-    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
+    angle = jnp.where(warp == 0, signed * math.radians(30), 0)
+    shear_x, shear_y = (jnp.where(warp == i, 0.3 * signed, 0) for i in (1, 2))
+    move_x = jnp.where(warp == 3, 0.45 * signed * width, 0)
+    move_y = jnp.where(warp == 4, 0.45 * signed * height, 0)
+    # Rotation is about the centre; shears fix the upper left corner, as Pillow's transform does.
+    center_x, center_y = (width - 1) / 2, (height - 1) / 2
     y, x = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
-    dx, dy = x - middle_x, y - middle_y
+    dx, dy = x - center_x, y - center_y
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    source_x = middle_x + cos * dx - sin * dy + shear_x * y + move_x
-    source_y = middle_y + sin * dx + cos * dy + shear_y * x + move_y
+    source_x = center_x + cos * dx - sin * dy + shear_x * y + move_x
+    source_y = center_y + sin * dx + cos * dy + shear_y * x + move_y
     mean = jnp.asarray(IMAGENET_MEAN)
     moved = sampled(image - mean, source_y, source_x, "constant") + mean
-    return jnp.where(which >= 0, moved, image)
+    return jnp.where(warp >= 0, moved, image)
 
 
 def erase(draws: Float[Array, " draws"], noise: Image, image: Image, chance: float) -> Image:
-    """Random erasing: a rectangle of a normalised image becomes noise.
+    """Random erasing: replaces a rectangle of a normalised image with noise.
 
-    Its area is a share of 0.02 to 1/3, its aspect ratio 0.3 to 3.3.
+    Its area is 0.02 to 1/3 of the image, its aspect ratio 0.3 to 3.3.
 
     Args:
-      draws: Uniform numbers.
-      noise: Of mean 0 and variance 1.
-      image: Normalised.
-      chance: Of being applied.
+      draws: Uniform random numbers.
+      noise: Noise of mean 0 and variance 1.
+      image: Normalised pixels.
+      chance: Probability of erasing.
     """
     use, area, ratio, down, right = draws
     height, width, _ = image.shape
@@ -161,26 +161,26 @@ def mix(
     mixup: float,
     cutmix: float,
 ) -> tuple[Float[Array, "batch height width 3"], Float[Array, "batch classes"]]:
-    """Mixup or, every other time, CutMix of a batch with itself in reverse order.
+    """Mixup or CutMix, with equal probability, of a batch with itself in reverse order.
 
     Args:
       key: Random key.
       images: A batch.
       targets: Its soft labels.
-      mixup: α of the Beta distribution of the images' shares; 0 for no mixing at all.
-      cutmix: The same of CutMix.
+      mixup: α of mixup's Beta distribution; 0 disables both.
+      cutmix: α of CutMix's Beta distribution.
     """
     if not mixup:
         return images, targets
-    which, blended, cut, place = jax.random.split(key, 4)
+    choice_key, share_key, area_key, center_key = jax.random.split(key, 4)
     _, height, width, _ = images.shape
-    share = jax.random.beta(blended, mixup, mixup)
-    side = jnp.sqrt(1 - jax.random.beta(cut, cutmix, cutmix))
+    share = jax.random.beta(share_key, mixup, mixup)
+    side = jnp.sqrt(1 - jax.random.beta(area_key, cutmix, cutmix))
     h, w = jnp.floor(height * side), jnp.floor(width * side)
-    y, x = jnp.floor(jax.random.uniform(place, (2,)) * jnp.stack([height, width]))
+    y, x = jnp.floor(jax.random.uniform(center_key, (2,)) * jnp.stack([height, width]))
     top, left = y - jnp.floor(h / 2), x - jnp.floor(w / 2)
-    inside = _rectangle(height, width, top, left, h, w)  # may reach over the border
-    use_cut = jax.random.bernoulli(which)
+    inside = _rectangle(height, width, top, left, h, w)  # may extend past the border
+    use_cut = jax.random.bernoulli(choice_key)
     weight = jnp.where(use_cut, 1.0 - inside, share)[..., None]
     mixed = weight * images + (1 - weight) * images[::-1]
     kept = weight.mean()

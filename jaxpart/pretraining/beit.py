@@ -1,4 +1,4 @@
-"""BEiT: tokens of hidden patches, classified (microsoft/unilm/beit, `modeling_pretrain.py`)."""
+"""BEiT: classifies the tokens of hidden patches (microsoft/unilm/beit, `modeling_pretrain.py`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxpart.pretraining.objective import Inputs, Outcome
 
 
 class Decoder(nnx.Module):
-    """The mask token and the linear classifier of tokens (`lm_head`)."""
+    """The mask token and the linear token classifier (`lm_head`)."""
 
     def __init__(self, encoder: ViTConfig, config: DecoderConfig, *, rngs: nnx.Rngs) -> None:
         """Creates them for an encoder of the given architecture."""
@@ -34,14 +34,14 @@ def masked_logits(
     mask: Bool[Array, "batch patch"],
     drop_path: DropPath | None = None,
 ) -> Float[Array, "batch patch tokens"]:
-    """Token logits of every patch, of images with the masked patches hidden."""
+    """Token logits of every patch, with the masked patches hidden."""
     hidden = mask, decoder.mask_token[...]
     tokens = encode(vit, images, hidden=hidden, drop_path=drop_path)
     return decoder.head(tokens[:, len(vit.config.prefix) :])
 
 
 class Beit(tokenizer.TokenObjective):
-    """Blocks of patches are hidden behind the mask token; the encoder names their tokens."""
+    """Replaces blocks of patches by the mask token; the encoder predicts their tokens."""
 
     def loss(self, inputs: Inputs) -> Outcome:
         """Cross entropy to the k-means tokens of the hidden patches."""
@@ -50,8 +50,8 @@ class Beit(tokenizer.TokenObjective):
             inputs.student.vit, inputs.student.decoder, task.images, task.mask, task.drop_path
         )
         loss = tokenizer.token_cross_entropy(logits, task.labels, task.mask)
-        right = (jnp.argmax(logits, axis=-1) == task.labels) & task.mask
-        return Outcome(loss, {"accuracy": right.sum() / task.mask.sum()}, {})
+        correct = (jnp.argmax(logits, axis=-1) == task.labels) & task.mask
+        return Outcome(loss, {"accuracy": correct.sum() / task.mask.sum()}, {})
 
 
 METHOD = Beit

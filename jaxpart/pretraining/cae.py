@@ -1,4 +1,4 @@
-"""CAE: hidden patches regressed in representation space (Atten4Vis/CAE, `models/modeling_cae.py`)."""
+"""CAE: regresses hidden patches in representation space (Atten4Vis/CAE, `models/modeling_cae.py`)."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def cae_losses(
     """Cross entropy to the token targets, and the weighted alignment of representations.
 
     Args:
-      logits: The decoder's, of the hidden patches.
+      logits: The decoder's logits for the hidden patches.
       labels: Their tokens.
       predicted: The regressor's representations of the hidden patches.
-      target: The encoder's, which saw the hidden patches alone.
+      target: The encoder's, computed from the hidden patches alone.
 
     Returns:
       (token loss, alignment loss); the objective is their sum.
@@ -49,7 +49,7 @@ def cae_losses(
 
 
 class CrossAttention(nnx.Module):
-    """Multi-head attention of queries to other tokens, with biases on q and v alone."""
+    """Multi-head attention from queries to other tokens, with biases on q and v only."""
 
     def __init__(self, width: int, num_heads: int, *, rngs: nnx.Rngs) -> None:
         """Creates the projections."""
@@ -110,13 +110,13 @@ class RegressorBlock(nnx.Module):
 
 
 class Prediction(NamedTuple):
-    """What CAE makes of an image with patches hidden, the hidden ones in patch order.
+    """CAE's outputs for masked images; hidden patches are in patch order.
 
     Attributes:
       visible_tokens: The encoder's output: the prefix, then the visible patches.
-      predicted: Representations of the hidden patches as regressed from the visible ones.
-      target: Their representations by the encoder, which saw them alone.
-      logits: Their tokens.
+      predicted: Representations of the hidden patches, regressed from the visible ones.
+      target: Their representations by the encoder, computed from them alone.
+      logits: Their token logits.
     """
 
     visible_tokens: Float[Array, "batch token width"]
@@ -126,10 +126,10 @@ class Prediction(NamedTuple):
 
 
 class Decoder(nnx.Module):
-    """Latent regressor, decoder of tokens and, in released checkpoints, the alignment encoder."""
+    """Latent regressor, token decoder and, in released checkpoints, the alignment encoder."""
 
     def __init__(self, encoder: ViTConfig, config: DecoderConfig, *, rngs: nnx.Rngs) -> None:
-        """Creates them for an encoder of the given architecture and the same width."""
+        """Creates them for an encoder of the given architecture and width."""
         self.config, self.prefix = config, len(encoder.prefix)
         self.mask_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (config.width,)))
         patches = position_rules.sincos(config.width, config.grid, by_column=True)
@@ -162,19 +162,19 @@ class Decoder(nnx.Module):
 
         Args:
           patches: The encoder's output for the visible patches, without the prefix.
-          visible: Their places.
-          hidden: Places of the others.
+          visible: Their indices.
+          hidden: Indices of the others.
           grid: Patches of the images along (height, width).
         """
         embedded = position_rules.resize_positions(
             self.positions[...][self.prefix :], self.config.grid, grid, "sincos_wh"
         )
         visible_positions, hidden_positions = embedded[visible], embedded[hidden]
-        all_places = jnp.concatenate([visible_positions, hidden_positions], axis=1)
+        all_positions = jnp.concatenate([visible_positions, hidden_positions], axis=1)
         regressed = jnp.broadcast_to(self.mask_token[...], hidden_positions.shape)
         for crossing in self.regressor:
             context = jnp.concatenate([patches, regressed], axis=1)
-            regressed = crossing(regressed, context, hidden_positions, all_places)
+            regressed = crossing(regressed, context, hidden_positions, all_positions)
         regressed = self.regressor_norm(regressed)
         decoded = regressed + hidden_positions
         for block in self.blocks:
@@ -183,7 +183,7 @@ class Decoder(nnx.Module):
 
 
 def alignment_config(encoder: ViTConfig, config: DecoderConfig) -> ViTConfig:
-    """The alignment encoder's architecture: the encoder's, at the size that it was trained at."""
+    """The alignment encoder's architecture: the encoder's, at its training size."""
     rows, columns = (side * encoder.patch_size for side in config.grid)
     return dataclasses.replace(encoder, image_size=(rows, columns), projector=None)
 
@@ -200,10 +200,10 @@ def predict(
 
     Args:
       vit: The encoder.
-      decoder: What stands behind it.
+      decoder: The regressor and decoder trained with it.
       images: Normalised pixels.
       mask: True where hidden.
-      hidden: How many of each image are.
+      hidden: Number of hidden patches per image.
       drop_path: Stochastic depth in the encoder, while training.
     """
     prefix = len(vit.config.prefix)
@@ -217,25 +217,27 @@ def predict(
 
 
 class Cae(tokenizer.TokenObjective):
-    """The encoder sees visible patches alone; the regressor predicts what it would say of the others."""
+    """The encoder sees only visible patches; the regressor predicts its output for the others."""
 
     def loss(self, inputs: Inputs) -> Outcome:
         """Cross entropy to the hidden patches' tokens, and alignment of their representations."""
         student, task = inputs.student, self.task(inputs, exact=True)
-        found = predict(
+        prediction = predict(
             student.vit, student.decoder, task.images, task.mask, task.hidden, task.drop_path
         )
         _, others = masks.split(task.mask, task.hidden)
         labels = jnp.take_along_axis(task.labels, others, axis=1)
-        of_tokens, of_alignment = cae_losses(found.logits, labels, found.predicted, found.target)
-        right = jnp.argmax(found.logits, axis=-1) == labels
+        token_loss, alignment_loss = cae_losses(
+            prediction.logits, labels, prediction.predicted, prediction.target
+        )
+        correct = jnp.argmax(prediction.logits, axis=-1) == labels
         metrics = {
-            "loss_tokens": of_tokens,
-            "loss_alignment": of_alignment,
-            "accuracy": right.mean(),
-            "spread": spread(found.target.reshape(-1, found.target.shape[-1])),
+            "loss_tokens": token_loss,
+            "loss_alignment": alignment_loss,
+            "accuracy": correct.mean(),
+            "spread": spread(prediction.target.reshape(-1, prediction.target.shape[-1])),
         }
-        return Outcome(of_tokens + of_alignment, metrics, {})
+        return Outcome(token_loss + alignment_loss, metrics, {})
 
 
 METHOD = Cae

@@ -1,8 +1,8 @@
-"""Views of images, made on the device inside the training step: crops, colours, blur.
+"""Augmented views, computed on the device inside the training step: crops, colours, blur.
 
-Everything follows from the key given and the image's place in the batch, however many devices share
-it. Colour operations are torchvision's; ColorJitter's four come in the order
-brightness, contrast, saturation, hue, and not in random order.
+A view depends only on the key and the image's index in the batch, not on the number of devices. Colour
+operations are torchvision's, except that ColorJitter's four are applied in a fixed order: brightness,
+contrast, saturation, hue.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ _CROP_DRAWS = 2 * _CROP_ATTEMPTS + 2
 _DRAWS = _CROP_DRAWS + 12
 _GRAY = (0.299, 0.587, 0.114)
 Image = Float[Array, "height width 3"]
-"""One image, values of 0 to 1."""
+"""One image, values in [0, 1]."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ViewConfig:
-    """How a view is made; chances are of 1.
+    """How a view is made; chances are probabilities.
 
     Attributes:
       size: Side in pixels.
-      scale: Least and largest share of the image's area that a crop takes.
-      log_scale: Whether the logarithm of that share is uniform instead of the share, so that crops
-        of a part are as frequent as crops of a whole.
-      turn: Largest angle in degrees by which the image is turned, either way, before it is cropped.
+      scale: Smallest and largest share of the image's area that a crop covers.
+      log_scale: Whether that share is drawn log-uniformly, so that crops of a part are as frequent as
+        crops of a whole.
+      turn: Largest rotation in degrees, in either direction, before cropping.
       flip: Chance of a horizontal flip.
       jitter: Strengths of brightness, contrast, saturation and hue.
       jitter_chance: Chance of colour jitter.
-      gray: Chance of losing all colour.
-      blur: Chance of Gaussian blur; several numbers are those of several views of an image.
-      blur_sigma: Least and largest standard deviation in pixels of the view.
+      gray: Chance of conversion to greyscale.
+      blur: Chance of Gaussian blur; a tuple holds one per view of an image.
+      blur_sigma: Smallest and largest standard deviation in pixels of the view.
       solarize: Chance of inverting all values above one half; as `blur`.
       invert: Chance of inverting all values.
     """
@@ -65,15 +65,15 @@ class ViewConfig:
 def make_views(
     key: Array, images: UInt8[Array, "batch height width 3"], config: ViewConfig, count: int = 1
 ) -> Float[Array, "batch count size size 3"]:
-    """Views of each image, values of 0 to 1."""
+    """Views of each image, values in [0, 1]."""
     draws = jax.random.uniform(key, (len(images), count, _DRAWS))
     blur, solarize = (
         jnp.broadcast_to(jnp.asarray(chance), (count,)) for chance in (config.blur, config.solarize)
     )
 
     def views(draws: Array, image: Image) -> Array:
-        one = functools.partial(make_view, image=image, config=config)
-        return jax.vmap(one)(draws, blur=blur, solarize=solarize)
+        view = functools.partial(make_view, image=image, config=config)
+        return jax.vmap(view)(draws, blur=blur, solarize=solarize)
 
     return jax.vmap(views)(draws, images.astype(jnp.float32) / 255)
 
@@ -85,22 +85,22 @@ def enlarge(
 
     Args:
       key: Random key.
-      images: Squares.
-      zoom: The largest factor; from 1 to it, its logarithm is uniform.
+      images: Square images.
+      zoom: Largest factor; factors are log-uniform from 1 to it.
     """
     size = images.shape[1]
 
-    def one(draws: Float[Array, " 3"], image: Image) -> Image:
+    def crop(draws: Float[Array, " 3"], image: Image) -> Image:
         side = size / zoom ** draws[0]
         top, left = draws[1:] * (size - side)
         return _resized(image, jnp.stack([top, left, side, side]), size, "linear")
 
     draws = jax.random.uniform(key, (len(images), 3))
-    return jnp.round(jax.vmap(one)(draws, images.astype(jnp.float32))).astype(jnp.uint8)
+    return jnp.round(jax.vmap(crop)(draws, images.astype(jnp.float32))).astype(jnp.uint8)
 
 
 def normalize(views: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """Values of 0 to 1 as encoders want them: `Encoder.normalize` after its division by 255."""
+    """Normalises values in [0, 1] for encoders: `Encoder.normalize` after its division by 255."""
     return (views - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
 
 
@@ -114,10 +114,10 @@ def patches_of(
 def make_view(
     draws: Float[Array, " draws"], image: Image, config: ViewConfig, blur: Array, solarize: Array
 ) -> Float[Array, "size size 3"]:
-    """One view of one image, with its chances of blur and solarisation.
+    """One view of one image, given its chances of blur and solarisation.
 
-    All that is random comes from one vector of uniform numbers: a call of the generator costs more
-    than a crop. What no view has a chance of costs nothing.
+    All randomness comes from one vector of uniform numbers, since a call to the generator costs more than
+    a crop. Augmentations with a chance of 0 cost nothing.
     """
     crop, rest = draws[:_CROP_DRAWS], draws[_CROP_DRAWS:]
     turns, flips, jitters, grays, blurs, strength, solarizes, inverts, *factors = rest
@@ -129,8 +129,8 @@ def make_view(
         changed = color_jitter(jnp.stack(factors), view, config.jitter)
         view = jnp.where(jitters < config.jitter_chance, changed, view)
     if config.gray:
-        lost = jnp.broadcast_to(grayscale(view), view.shape)
-        view = jnp.where(grays < config.gray, lost, view)
+        gray = jnp.broadcast_to(grayscale(view), view.shape)
+        view = jnp.where(grays < config.gray, gray, view)
     if np.any(config.blur):
         low, high = config.blur_sigma
         view = jnp.where(blurs < blur, gaussian_blur(view, low + (high - low) * strength), view)
@@ -151,15 +151,15 @@ def crop_box(
 ) -> Float[Array, " box"]:
     """(top, left, height, width) of torchvision's RandomResizedCrop, not rounded to pixels.
 
-    The area is a share of the image's within `scale` (uniform, or with `log_scale` its logarithm), the
-    aspect ratio within [3/4, 4/3]; of ten draws the first that lies inside is taken, else the whole image
-    as far as its aspect ratio allows.
+    The area is a share of the image's within `scale` (uniform, or log-uniform with `log_scale`), the
+    aspect ratio within [3/4, 4/3]. The first of ten draws that fits is used, otherwise as much of the
+    image as that range of aspect ratios allows.
     """
     shares, ratios = draws[:_CROP_ATTEMPTS], draws[_CROP_ATTEMPTS : 2 * _CROP_ATTEMPTS]
-    least, largest = scale
-    share = least + (largest - least) * shares
+    smallest, largest = scale
+    share = smallest + (largest - smallest) * shares
     if log_scale:
-        share = least * (largest / least) ** shares
+        share = smallest * (largest / smallest) ** shares
     area = height * width * share
     ratio = jnp.exp(math.log(4 / 3) * (2 * ratios - 1))
     widths, heights = jnp.sqrt(area * ratio), jnp.sqrt(area / ratio)
@@ -179,26 +179,26 @@ def random_resized_crop(
     *,
     log_scale: bool = False,
 ) -> Float[Array, "size size 3"]:
-    """A random crop (`crop_box`), resized bicubically with antialiasing, clipped to 0 to 1."""
+    """A random crop (`crop_box`), resized bicubically with antialiasing, clipped to [0, 1]."""
     height, width, _ = image.shape
     box = crop_box(draws, height, width, scale, log_scale=log_scale)
     return jnp.clip(_resized(image, box, size, "cubic"), 0, 1)
 
 
 def turn(image: Image, angle: Array) -> Image:
-    """An image turned counterclockwise by an angle in radians, bilinear, mirrored at its border."""
-    middle_y, middle_x = ((side - 1) / 2 for side in image.shape[:2])
+    """Rotates an image counterclockwise by an angle in radians, bilinear, mirrored at the border."""
+    center_y, center_x = ((side - 1) / 2 for side in image.shape[:2])
     y, x = jnp.meshgrid(*(jnp.arange(side) for side in image.shape[:2]), indexing="ij")
     sin, cos = jnp.sin(angle), jnp.cos(angle)
-    source_y = middle_y + cos * (y - middle_y) + sin * (x - middle_x)
-    source_x = middle_x - sin * (y - middle_y) + cos * (x - middle_x)
+    source_y = center_y + cos * (y - center_y) + sin * (x - center_x)
+    source_x = center_x - sin * (y - center_y) + cos * (x - center_x)
     return sampled(image, source_y, source_x, "mirror")
 
 
 def sampled(
     image: Image, y: Float[Array, "rows columns"], x: Float[Array, "rows columns"], outside: str
 ) -> Float[Array, "rows columns 3"]:
-    """The bilinear values of an image at points; `outside` is a mode of SciPy's `map_coordinates`."""
+    """Samples an image bilinearly at points; `outside` is a mode of SciPy's `map_coordinates`."""
 
     def sample(channel: Array) -> Array:
         return jax.scipy.ndimage.map_coordinates(channel, [y, x], order=1, mode=outside)
@@ -207,7 +207,7 @@ def sampled(
 
 
 def _resized(image: Image, box: Float[Array, " box"], size: int, method: str) -> Image:
-    """A (top, left, height, width) of an image, brought to a square with antialiasing."""
+    """Resizes a (top, left, height, width) box of an image to a square, with antialiasing."""
     corner, sides = box[:2], box[2:]
     zoom = size / sides
     return jax.image.scale_and_translate(
@@ -216,14 +216,14 @@ def _resized(image: Image, box: Float[Array, " box"], size: int, method: str) ->
 
 
 def grayscale(image: Image) -> Float[Array, "height width 1"]:
-    """Luma of ITU-R 601, as Pillow's and torchvision's."""
+    """ITU-R 601 luma, as in Pillow and torchvision."""
     return (image * jnp.asarray(_GRAY)).sum(axis=-1, keepdims=True)
 
 
 def color_jitter(
     draws: Float[Array, " draws"], image: Image, strength: tuple[float, float, float, float]
 ) -> Image:
-    """Brightness, contrast, saturation and hue, each by a random factor (hue: shift of the circle)."""
+    """Brightness, contrast, saturation and hue, each by a random factor (hue: a random shift)."""
     low = jnp.maximum(0, 1 - jnp.asarray(strength))
     factor = low + (1 + jnp.asarray(strength) - low) * draws
     image = blend(jnp.zeros(()), image, factor[0])
@@ -235,17 +235,17 @@ def color_jitter(
 
 
 def blend(other: Array, image: Image, factor: Array) -> Image:
-    """`factor` of the image and the rest of another, clipped to 0 to 1."""
+    """Mixes `factor` of the image with 1 - `factor` of another, clipped to [0, 1]."""
     return jnp.clip(factor * image + (1 - factor) * other, 0, 1)
 
 
 def gaussian_blur(image: Image, sigma: Array) -> Image:
-    """Blur by one matrix per axis, whose rows are Gaussians cut off at the border."""
+    """Blurs with one matrix per axis, whose rows are Gaussians truncated at the border."""
     rows, columns = (_blur_matrix(length, sigma) for length in image.shape[:2])
     return jnp.einsum("ih,hwc,jw->ijc", rows, image, columns, precision=jax.lax.Precision.HIGHEST)
 
 
 def _blur_matrix(length: int, sigma: Array) -> Float[Array, "length length"]:
-    place = jnp.arange(length)
-    weight = jnp.exp(-((place[:, None] - place[None, :]) ** 2) / (2 * sigma**2))
+    position = jnp.arange(length)
+    weight = jnp.exp(-((position[:, None] - position[None, :]) ** 2) / (2 * sigma**2))
     return weight / weight.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""A figure of what encoders told apart while they were trained."""
+"""A figure of encoders' validation curves during training."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def draw(curves: Mapping[str, Mapping[str, Sequence[float]]], path: pathlib.Path
     """Draws three panels with a line per encoder.
 
     Args:
-      curves: By the name in the legend, "images" (seen so far) and the values of each of
+      curves: For each name in the legend, "images" (seen so far) and the values of each of
         `jaxpart.pretraining.validation.MEASURES`.
-      path: The file, which ends in .png or .svg.
+      path: Output file, ending in .png or .svg.
 
     Raises:
       JaxpartError: It cannot be written.

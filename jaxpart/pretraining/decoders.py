@@ -1,8 +1,8 @@
-"""What stands behind an encoder while it is pretrained, and is stored beside it: MAE's decoder, CAE's
-regressor and decoder, BEiT's classifier of tokens, iBOT's mask token.
+"""The modules behind an encoder in pretraining, stored beside it: MAE's decoder, CAE's regressor and
+decoder, BEiT's token classifier, iBOT's mask token.
 
 In an encoder's folder it is a second set of arrays, `decoder`, described by "decoder" in
-`encoder.json`; those who only want the encoder never read it.
+`encoder.json`; loading the encoder alone never reads it.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class DecoderConfig:
       kind: The method, one of `KINDS`.
       grid: Patches along (height, width) that its positions belong to.
       out: Channels predicted per patch: pixel values (MAE) or tokens (BEiT, CAE); 0 for none (iBOT).
-      width: Channels of its tokens; the encoder's but in MAE.
+      width: Channels of its tokens; the encoder's except in MAE.
       num_heads: Attention heads of its blocks.
       mlp_width: Hidden channels of its blocks' MLPs.
       depth: Blocks that predict (MAE, CAE).
       regressor_depth: Blocks with cross attention that regress representations (CAE).
       regressor_mlp_width: Hidden channels of their MLPs.
-      alignment: Whether the encoder that makes CAE's targets is stored too; else it is the encoder.
-      codebook: Pixel values of an entry of the k-means tokenizer stored with it (BEiT, CAE); 0 for
+      alignment: Whether the encoder of CAE's targets is stored too; otherwise the encoder makes them.
+      codebook: Pixel values per entry of the k-means tokenizer stored with it (BEiT, CAE); 0 for
         none, as in the released checkpoints.
     """
 
@@ -69,7 +69,7 @@ class Codebook(nnx.Variable):
 
 
 def blocks_config(encoder: ViTConfig, decoder: DecoderConfig, mlp_width: int) -> ViTConfig:
-    """Of the decoder's blocks: biases and layer scale as in the encoder, no relative positions."""
+    """The decoder's blocks: biases and layer scale as in the encoder, no relative positions."""
     return dataclasses.replace(
         encoder,
         width=decoder.width,
@@ -82,35 +82,34 @@ def blocks_config(encoder: ViTConfig, decoder: DecoderConfig, mlp_width: int) ->
 
 def make_decoder(encoder: ViTConfig, decoder: DecoderConfig, *, rngs: nnx.Rngs) -> nnx.Module:
     """A decoder with random weights, for an encoder of the given architecture."""
-    home = importlib.import_module(f"jaxpart.pretraining.{decoder.kind}")
-    return home.Decoder(encoder, decoder, rngs=rngs)
+    module = importlib.import_module(f"jaxpart.pretraining.{decoder.kind}")
+    return module.Decoder(encoder, decoder, rngs=rngs)
 
 
 def abstract_decoder(encoder: ViTConfig, decoder: DecoderConfig) -> nnx.Module:
-    """A decoder of shapes and dtypes alone."""
+    """A decoder of shapes and dtypes only."""
     return nnx.eval_shape(lambda: make_decoder(encoder, decoder, rngs=nnx.Rngs(0)))
 
 
 @functools.cache
 def decoder_shapes(encoder: ViTConfig, decoder: DecoderConfig) -> Mapping[str, tuple[int, ...]]:
-    """Shape on disk of every array of a decoder by its dotted path."""
+    """Shape on disk of every array of a decoder, by dotted path."""
     return types.MappingProxyType(matrix_shapes(abstract_decoder(encoder, decoder)))
 
 
 def write_decoder(
     folder: pathlib.Path, config: DecoderConfig, arrays: Mapping[str, ArrayLike]
 ) -> dict[str, Any]:
-    """Writes a decoder's arrays into an encoder's folder; returns what `encoder.json` shall say."""
+    """Writes a decoder's arrays into an encoder's folder; returns its entry for `encoder.json`."""
     checkpoints.save_arrays(folder / _ARRAYS, arrays)
     return {"decoder": dataclasses.asdict(config) | {"digest": digest_of(arrays)}}
 
 
 def load_decoder(folder: str | pathlib.Path) -> nnx.Module:
-    """Loads the decoder that lies beside an encoder.
+    """Loads the decoder stored beside an encoder.
 
     Returns:
-      `jaxpart.pretraining.mae.Decoder`, or that of cae, beit or ibot; its products state the reference
-      precision.
+      `jaxpart.pretraining.mae.Decoder`, or that of cae, beit or ibot, set to the reference precision.
 
     Raises:
       JaxpartError: There is none, or it is damaged.

@@ -22,7 +22,7 @@ def soft_cross_entropy(
 
 
 def smooth(labels: Array, classes: int, smoothing: float) -> Float[Array, "batch classes"]:
-    """One-hot labels with a share of the weight spread over all classes."""
+    """One-hot labels with `smoothing` of the weight spread over all classes."""
     return jax.nn.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
 
 
@@ -31,31 +31,31 @@ class Deit(Objective):
 
     def loss(self, inputs: Inputs) -> Outcome:
         """Cross entropy to smoothed, mixed labels."""
-        given, vit = self.config.objective, inputs.student.vit
-        view, randomly, erased, mixed, drop = jax.random.split(inputs.key, 5)
-        images = make_views(view, inputs.images, self.view("view"))[:, 0]
-        if given.rand_augment:
-            draws = jax.random.uniform(randomly, (len(images), given.rand_augment_layers, 4))
-            change = functools.partial(augment.rand_augment, magnitude=given.rand_augment)
-            images = jax.vmap(change)(draws, images)
+        options, vit = self.config.objective, inputs.student.vit
+        view_key, augment_key, erase_key, mix_key, drop_key = jax.random.split(inputs.key, 5)
+        images = make_views(view_key, inputs.images, self.view("view"))[:, 0]
+        if options.rand_augment:
+            draws = jax.random.uniform(augment_key, (len(images), options.rand_augment_layers, 4))
+            rand_augment = functools.partial(augment.rand_augment, magnitude=options.rand_augment)
+            images = jax.vmap(rand_augment)(draws, images)
         images = normalize(images)
-        if given.erase:
-            box_key, noise = jax.random.split(erased)
-            erase = functools.partial(augment.erase, chance=given.erase)
+        if options.erase:
+            box_key, noise_key = jax.random.split(erase_key)
+            erase = functools.partial(augment.erase, chance=options.erase)
             draws = jax.random.uniform(box_key, (len(images), 5))
-            images = jax.vmap(erase)(draws, jax.random.normal(noise, images.shape), images)
+            images = jax.vmap(erase)(draws, jax.random.normal(noise_key, images.shape), images)
         assert self.encoder.projector is not None
-        targets = smooth(inputs.labels, self.encoder.projector.out, given.smoothing)
+        targets = smooth(inputs.labels, self.encoder.projector.out, options.smoothing)
         images, targets = augment.mix(
-            mixed, images, targets, mixup=given.mixup, cutmix=given.cutmix
+            mix_key, images, targets, mixup=options.mixup, cutmix=options.cutmix
         )
-        tokens = encode(vit, images, drop_path=self.drop_path(drop))
+        tokens = encode(vit, images, drop_path=self.drop_path(drop_key))
         head, patches = tokens[:, 0], tokens[:, 1:]
         if self.encoder.pooled_norm:
             head = vit.pooled_norm(patches.mean(axis=1))
         logits = vit.projector([head], patches)["projection"]
-        right = jnp.argmax(logits, axis=1) == jnp.argmax(targets, axis=1)
-        return Outcome(soft_cross_entropy(logits, targets), {"accuracy": right.mean()}, {})
+        correct = jnp.argmax(logits, axis=1) == jnp.argmax(targets, axis=1)
+        return Outcome(soft_cross_entropy(logits, targets), {"accuracy": correct.mean()}, {})
 
 
 METHOD = Deit

@@ -20,12 +20,12 @@ CENTER_MOMENTUM = 0.9
 def sharpened(
     teacher: Float[Array, "... out"], center: Float[Array, "... out"], temperature: float | Array
 ) -> Float[Array, "... out"]:
-    """The teacher's distribution: centred, sharpened, and no way for gradients."""
+    """The teacher's centred, sharpened distribution; gradients are stopped."""
     return jax.lax.stop_gradient(jax.nn.softmax((teacher - center) / temperature))
 
 
 def moved_center(center: Float[Array, "*one out"], mean: Array) -> Float[Array, "*one out"]:
-    """The moving average of the teacher's outputs after another batch of the given mean."""
+    """The moving average of the teacher's outputs, updated with a batch's mean."""
     return CENTER_MOMENTUM * center + (1 - CENTER_MOMENTUM) * jax.lax.stop_gradient(mean)
 
 
@@ -41,7 +41,7 @@ def dino_loss(
       student: Logits of all crops, global ones first.
       teacher: Logits of the global crops.
       center: Subtracted from the teacher's logits.
-      teacher_temperature: Of the teacher's softmax; the student's is 0.1.
+      teacher_temperature: Temperature of the teacher's softmax; the student's is 0.1.
     """
     targets = sharpened(teacher, center, teacher_temperature)
     likelihood = jax.nn.log_softmax(student / STUDENT_TEMPERATURE)
@@ -52,12 +52,12 @@ def dino_loss(
 
 
 def by_crop(outputs: Shaped[Array, "images ..."], batch: int) -> Shaped[Array, "crops batch ..."]:
-    """Outputs that lie image by image, crop by crop."""
+    """Regroups outputs from image by image to crop by crop."""
     return jnp.moveaxis(outputs.reshape(batch, -1, *outputs.shape[1:]), 1, 0)
 
 
 class Dino(Objective):
-    """The student's crops, small ones too, match the teacher's global crops of the same image."""
+    """Matches the student's crops, local ones too, to the teacher's global crops of the same image."""
 
     has_teacher = True
 
@@ -74,30 +74,33 @@ class Dino(Objective):
             layer.kernel.set_value(kernel / jnp.linalg.norm(kernel, axis=0, keepdims=True))
 
     def adjust(self, changes: nnx.State, step: Int[Array, ""]) -> nnx.State:
-        """Last layers stand still in the first epochs."""
-        moves = self.epochs(step) >= self.config.objective.freeze_last_layer_epochs
+        """Freezes the last layers in the first epochs."""
+        is_trained = self.epochs(step) >= self.config.objective.freeze_last_layer_epochs
         last = (jax.tree_util.DictKey("last"), jax.tree_util.DictKey("patch_last"))
         return jax.tree.map_with_path(
-            lambda path, g: jnp.where(moves, g, 0) if any(k in path for k in last) else g, changes
+            lambda path, g: jnp.where(is_trained, g, 0) if any(k in path for k in last) else g,
+            changes,
         )
 
     def teacher_temperature(self, step: Int[Array, ""]) -> Float[Array, ""]:
-        """Goes up linearly, epoch by epoch."""
+        """Increases linearly per epoch."""
         first, last, epochs = self.config.objective.teacher_temperature
         return first + (last - first) * jnp.minimum(self.epochs(step) / max(epochs - 1, 1), 1)
 
     def crops(self, key: Array, images: Array) -> tuple[Array, Array | None]:
-        """Normalised global crops (two of each image) and local ones, image by image."""
-        large, small = jax.random.split(key)
-        both = make_views(large, images, self.view("pair"), 2)
+        """Normalised global crops (two per image) and local ones, image by image."""
+        global_key, local_key = jax.random.split(key)
+        pair = make_views(global_key, images, self.view("pair"), 2)
         local = None
         if self.config.objective.local_crops:
-            local = make_views(small, images, self.view("local"), self.config.objective.local_crops)
+            local = make_views(
+                local_key, images, self.view("local"), self.config.objective.local_crops
+            )
             local = normalize(local.reshape(-1, *local.shape[2:]))
-        return normalize(both.reshape(-1, *both.shape[2:])), local
+        return normalize(pair.reshape(-1, *pair.shape[2:])), local
 
     def local_logits(self, student: Any, local: Array | None, batch: int, drop: Array) -> Array:
-        """The student's logits of the local crops, [crops, batch, out]; without any [0, …]."""
+        """The student's logits of the local crops, [crops, batch, out]; [0, batch, out] without any."""
         head = student.vit.projector.head
         if local is None:
             return jnp.zeros((0, batch, head.last.out_features))
@@ -105,25 +108,28 @@ class Dino(Objective):
         return by_crop(head.last(head.bottleneck(cls)), batch)
 
     def loss(self, inputs: Inputs) -> Outcome:
-        """Cross entropy between crops; the centre moves after it."""
-        views, large, small = jax.random.split(inputs.key, 3)
+        """Cross entropy between crops; also updates the centre."""
+        view_key, global_key, local_key = jax.random.split(inputs.key, 3)
         batch = len(inputs.images)
-        crops, local = self.crops(views, inputs.images)
+        crops, local = self.crops(view_key, inputs.images)
 
         def logits(module: Any, tokens: Array) -> Array:
             head = module.vit.projector.head
             return by_crop(head.last(head.bottleneck(tokens[:, 0])), batch)
 
         teacher = logits(inputs.teacher, encode(inputs.teacher.vit, crops))
-        tokens = encode(inputs.student.vit, crops, drop_path=self.drop_path(large))
+        tokens = encode(inputs.student.vit, crops, drop_path=self.drop_path(global_key))
         student = jnp.concatenate(
-            [logits(inputs.student, tokens), self.local_logits(inputs.student, local, batch, small)]
+            [
+                logits(inputs.student, tokens),
+                self.local_logits(inputs.student, local, batch, local_key),
+            ]
         )
         center, temperature = inputs.memory["center"], self.teacher_temperature(inputs.step)
         loss = dino_loss(student, teacher, center, temperature)
-        told = information(sharpened(teacher, center, temperature))
-        moved = moved_center(center, teacher.mean(axis=(0, 1)))
-        return Outcome(loss, {"information": told}, {"center": moved})
+        metrics = {"information": information(sharpened(teacher, center, temperature))}
+        memory = {"center": moved_center(center, teacher.mean(axis=(0, 1)))}
+        return Outcome(loss, metrics, memory)
 
 
 METHOD = Dino

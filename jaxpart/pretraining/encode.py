@@ -1,4 +1,4 @@
-"""The encoder as the objectives run it: patches hidden or left out, residual branches dropped."""
+"""The encoder as the objectives run it: patches masked or dropped, with stochastic depth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DropPath(NamedTuple):
     key: Array
 
     def branches(self, blocks: int, batch: int) -> Float[Array, "block 2 batch"] | None:
-        """0 for a dropped residual branch of an image, else one over its share of survivors."""
+        """Per image, 0 for a dropped residual branch, else 1 over its keep probability."""
         if not self.rate:
             return None
         keep = 1 - jnp.linspace(0, self.rate, blocks)[:, None, None]
@@ -42,17 +42,17 @@ def encode(
     Args:
       vit: The encoder.
       images: Normalised pixels.
-      hidden: A mask, and the token that stands for the patches where it is True (BEiT, iBOT).
-      visible: Indices of the patches that the encoder sees; the others are left out (MAE, CAE).
+      hidden: A mask, and the token that replaces the patches where it is True (BEiT, iBOT).
+      visible: Indices of the patches that the encoder sees; the others are dropped (MAE, CAE).
       drop_path: Stochastic depth, while training.
     """
     if vit.config.stem == "conv":
         if hidden is not None:
-            images = _without(images, hidden[0], vit.config)
+            images = _blank_hidden(images, hidden[0], vit.config)
         if visible is not None:
             patches = jnp.arange(math.prod(vit.config.grid_of(*images.shape[1:3])))
             seen = (visible[:, :, None] == patches).any(axis=1)
-            images = _without(images, ~seen, vit.config)
+            images = _blank_hidden(images, ~seen, vit.config)
     tokens, grid = vit.embed(images, hidden)
     if visible is not None:
         prefix = len(vit.config.prefix)
@@ -63,12 +63,12 @@ def encode(
     return vit.norm(last) if vit.config.final_norm else last  # `finish` would run projectors too
 
 
-def _without(
+def _blank_hidden(
     images: Float[Array, "batch height width 3"],
     hidden: Bool[Array, "batch patch"],
     config: ViTConfig,
 ) -> Float[Array, "batch height width 3"]:
-    """Blanks hidden patches, which convolutions would see from the patches beside them."""
+    """Blanks hidden patches, which a convolutional stem would leak into their neighbours."""
     side = config.patch_size
     rows, columns = config.grid_of(*images.shape[1:3])
     mask = repeat(hidden, "b (r c) -> b (r p) (c q) 1", r=rows, c=columns, p=side, q=side)

@@ -1,4 +1,4 @@
-"""MAE: pixels of hidden patches from the visible ones (facebookresearch/mae, `models_mae.py`)."""
+"""MAE: reconstructs hidden patches' pixels from visible ones (facebookresearch/mae, `models_mae.py`)."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def mae_loss(
     """Mean squared error over the hidden patches.
 
     Args:
-      prediction: What the decoder gives.
+      prediction: The decoder's output.
       target: Pixels of each patch.
       mask: 1 or True where hidden.
-      normalized: Whether each target patch is brought to mean 0 and (unbiased) variance 1.
+      normalized: Whether each target patch is normalised to mean 0 and (unbiased) variance 1.
     """
     if normalized:
         mean = target.mean(axis=-1, keepdims=True)
         variance = target.var(axis=-1, keepdims=True, ddof=1)
         target = (target - mean) / jnp.sqrt(variance + _EPSILON)
-    each = ((prediction - target) ** 2).mean(axis=-1)
-    hidden = mask.astype(each.dtype)
-    return (each * hidden).sum() / hidden.sum()
+    errors = ((prediction - target) ** 2).mean(axis=-1)
+    hidden = mask.astype(errors.dtype)
+    return (errors * hidden).sum() / hidden.sum()
 
 
 class Decoder(nnx.Module):
@@ -74,15 +74,15 @@ class Decoder(nnx.Module):
 
         Args:
           tokens: The encoder's output: the prefix, then the visible patches.
-          visible: Places of these patches.
-          hidden: Places of all others.
+          visible: Indices of these patches.
+          hidden: Indices of the others.
           grid: Patches of the images along (height, width).
         """
         tokens = self.embed(tokens)
         prefix, seen = tokens[:, : self.prefix], tokens[:, self.prefix :]
         unseen = jnp.broadcast_to(self.mask_token[...], (*hidden.shape, tokens.shape[-1]))
-        back = jnp.argsort(jnp.concatenate([visible, hidden], axis=1), axis=1)
-        patches = masks.take(jnp.concatenate([seen, unseen], axis=1), back)
+        restore = jnp.argsort(jnp.concatenate([visible, hidden], axis=1), axis=1)
+        patches = masks.take(jnp.concatenate([seen, unseen], axis=1), restore)
         stored = self.positions[...]
         embedded = position_rules.resize_positions(
             stored[self.prefix :], self.config.grid, grid, "bicubic"
@@ -101,14 +101,14 @@ def reconstruct(
     hidden: int,
     drop_path: DropPath | None = None,
 ) -> Float[Array, "batch patch pixel"]:
-    """Pixels of every patch (normalised per patch, if so trained), from the visible ones alone.
+    """Pixels of every patch (normalised per patch, if trained so), from the visible ones alone.
 
     Args:
       vit: The encoder.
-      decoder: Its decoder.
+      decoder: The decoder trained with it.
       images: Normalised pixels.
       mask: True where hidden.
-      hidden: How many of each image are.
+      hidden: Number of hidden patches per image.
       drop_path: Stochastic depth in the encoder, while training.
     """
     visible, others = masks.split(mask, hidden)
@@ -118,22 +118,22 @@ def reconstruct(
 
 
 class Mae(Objective):
-    """Three quarters of the patches are left out; the decoder draws them."""
+    """Drops most patches (three quarters, as published); the decoder reconstructs them."""
 
     def loss(self, inputs: Inputs) -> Outcome:
-        """Error of the hidden patches' pixels, normalised patch by patch."""
-        view, masking, drop = jax.random.split(inputs.key, 3)
-        images = normalize(make_views(view, inputs.images, self.view("view"))[:, 0])
+        """Squared error of the hidden patches' pixels, normalised per patch."""
+        view_key, mask_key, drop_key = jax.random.split(inputs.key, 3)
+        images = normalize(make_views(view_key, inputs.images, self.view("view"))[:, 0])
         target = patches_of(images, self.encoder.patch_size)
         hidden = int(self.config.objective.mask_share * target.shape[1])
-        mask = masks.random_mask(masking, (len(images), target.shape[1]), hidden)
+        mask = masks.random_mask(mask_key, (len(images), target.shape[1]), hidden)
         prediction = reconstruct(
             inputs.student.vit,
             inputs.student.decoder,
             images,
             mask,
             hidden,
-            self.drop_path(drop),
+            self.drop_path(drop_key),
         )
         return Outcome(mae_loss(prediction, target, mask, normalized=True), {}, {})
 

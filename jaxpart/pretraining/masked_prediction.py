@@ -1,4 +1,4 @@
-"""What a pretrained encoder makes of patches that it cannot see: MAE, BEiT and CAE with their decoders."""
+"""Prediction of hidden patches by pretrained encoders with their decoders: MAE, BEiT and CAE."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _BATCH = 32
 
 @dataclasses.dataclass(frozen=True)
 class Hidden:
-    """What was predicted of the hidden patches; NaN for the others, None for what the method lacks.
+    """Predictions for the hidden patches; NaN for the others, None for what the method lacks.
 
     Attributes:
-      pixels: MAE: the patch's pixels as the encoder is given them (normalised), or brought to mean 0
-        and variance 1 in each patch as well, whichever the decoder was trained for.
+      pixels: MAE: the patch's pixels, normalised as in the encoder's input and, if the decoder was
+        trained so, to mean 0 and variance 1 per patch as well.
       logits: BEiT, CAE: scores of the patch's token.
       latents: CAE: the patch's representation, regressed from the visible ones.
-      targets: CAE: its representation by the encoder, which saw the hidden patches alone.
+      targets: CAE: its representation by the encoder, computed from the hidden patches alone.
     """
 
     pixels: Float32[np.ndarray, "image patch pixel"] | None = None
@@ -41,7 +41,7 @@ class Hidden:
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """A frozen encoder with the decoder that it was pretrained with.
+    """A frozen encoder with its pretraining decoder.
 
     Attributes:
       encoder: The encoder.
@@ -60,12 +60,12 @@ class Predictor:
     ) -> Hidden:
         """Predicts the hidden patches of images from the visible ones.
 
-        Encoders of visible tokens (MAE, CAE) need a program for every number of hidden patches: images
-        with equally many run together.
+        Encoders of visible tokens (MAE, CAE) compile once per number of hidden patches, so images with
+        the same number run together.
 
         Args:
-          images: Pixels of 0 to 255; sides a multiple of the patch size.
-          mask: True where hidden, row by row; some and not all of each image.
+          images: Pixel values, 0 to 255; sides are multiples of the patch size.
+          mask: True where hidden, row by row; some but not all patches of each image.
 
         Raises:
           JaxpartError: A mask does not fit the images, or hides nothing or everything.
@@ -77,20 +77,20 @@ class Predictor:
                 f"of {len(images)} images"
             )
         counts = mask.sum(axis=1)
-        wrong = np.flatnonzero((counts == 0) | (counts == rows * columns))
-        if len(wrong):
+        bad = np.flatnonzero((counts == 0) | (counts == rows * columns))
+        if len(bad):
             raise JaxpartError(
-                f"mask {wrong[0]} hides {counts[wrong[0]]} of {rows * columns} patches; hide some, not all"
+                f"mask {bad[0]} hides {counts[bad[0]]} of {rows * columns} patches; hide some, not all"
             )
         if self.config.kind == "beit":
-            counts = np.zeros_like(counts)  # it sees a token for every patch
+            counts = np.zeros_like(counts)  # it has a token for every patch
         size = min(_BATCH, len(images))
-        found: dict[str, np.ndarray] = {}
+        predictions: dict[str, np.ndarray] = {}
         for count in np.unique(counts).tolist():
-            mine = np.flatnonzero(counts == count)
-            for start in range(0, len(mine), size):
-                numbers = mine[start : start + size]
-                padded = np.resize(numbers, size)  # one shape
+            group = np.flatnonzero(counts == count)
+            for start in range(0, len(group), size):
+                indices = group[start : start + size]
+                padded = np.resize(indices, size)  # one shape
                 out = _predict(
                     self.encoder,
                     self.decoder,
@@ -100,17 +100,17 @@ class Predictor:
                     hidden=count,
                 )
                 for name, values in jax.device_get(out).items():
-                    if name not in found:
+                    if name not in predictions:
                         shape = (*mask.shape, values.shape[-1])
-                        found[name] = np.full(shape, np.nan, np.float32)
-                    for number, row in zip(numbers, values, strict=False):
-                        own = row if count else row[mask[number]]
-                        found[name][number, mask[number]] = own
-        return Hidden(**found)
+                        predictions[name] = np.full(shape, np.nan, np.float32)
+                    for index, row in zip(indices, values, strict=False):
+                        masked = row if count else row[mask[index]]
+                        predictions[name][index, mask[index]] = masked
+        return Hidden(**predictions)
 
     @property
     def codebook(self) -> Float32[np.ndarray, "token pixel"] | None:
-        """Pixels of each token, 0 to 1; None where they are not stored (DALL-E's, of the releases)."""
+        """Pixels of each token, 0 to 1; None if not stored (released checkpoints use DALL-E's)."""
         if not self.config.codebook:
             return None
         decoder: Any = self.decoder
@@ -118,10 +118,10 @@ class Predictor:
 
 
 def load_predictor(encoder: Encoder, folder: str | pathlib.Path) -> Predictor:
-    """An encoder with the decoder that lies beside it.
+    """An encoder with the decoder stored beside it.
 
     Args:
-      encoder: As `load_encoder` gives it.
+      encoder: From `load_encoder`.
       folder: Its folder.
 
     Raises:
@@ -150,12 +150,12 @@ def _beit(vit: Any, decoder: Any, images: Array, mask: Array, hidden: int) -> di
 
 
 def _cae(vit: Any, decoder: Any, images: Array, mask: Array, hidden: int) -> dict[str, Array]:
-    found = cae.predict(vit, decoder, images, mask, hidden)
-    return {"logits": found.logits, "latents": found.predicted, "targets": found.target}
+    out = cae.predict(vit, decoder, images, mask, hidden)
+    return {"logits": out.logits, "latents": out.predicted, "targets": out.target}
 
 
 KINDS = {"mae": _mae, "beit": _beit, "cae": _cae}
-"""How each method predicts."""
+"""Prediction function of each method."""
 
 
 @functools.partial(jax.jit, static_argnames=("kind", "hidden"))

@@ -12,13 +12,13 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxpart.encoders.positions import Grid
 
 _ATTEMPTS = 10
-"""In a row without a fitting block, after which BEiT's generator gives up."""
+"""Consecutive failures to fit a block, after which BEiT's generator gives up."""
 _BLOCKS = 60
-"""Attempts in all; the original has no limit, and needs fewer."""
+"""Attempts in total; the original has no limit, but needs fewer."""
 
 
 def mask_of_noise(noise: Float[Array, "batch patch"], hidden: int) -> Bool[Array, "batch patch"]:
-    """MAE's masking (`models_mae.py`): the patches of least noise stay, the `hidden` others go."""
+    """MAE's masking (`models_mae.py`): hides the `hidden` patches with the most noise."""
     rank = jnp.argsort(jnp.argsort(noise, axis=1), axis=1)
     return rank >= noise.shape[1] - hidden
 
@@ -26,12 +26,12 @@ def mask_of_noise(noise: Float[Array, "batch patch"], hidden: int) -> Bool[Array
 def random_mask(
     key: Array, shape: tuple[int, int], hidden: int | Int[Array, " batch"]
 ) -> Bool[Array, "batch patch"]:
-    """Hides exactly `hidden` patches of each image, all sets being equally likely.
+    """Hides exactly `hidden` patches of each image, all subsets being equally likely.
 
     Args:
       key: Random key.
       shape: (images, patches).
-      hidden: How many, the same for all images or one number for each.
+      hidden: Number of hidden patches, one for all images or one per image.
     """
     rank = jnp.argsort(jnp.argsort(jax.random.uniform(key, shape), axis=1), axis=1)
     return rank < jnp.broadcast_to(jnp.asarray(hidden), shape[:1])[:, None]
@@ -49,19 +49,19 @@ def block_mask(
 ) -> Bool[Array, "images patch"]:
     """Hides rectangles until `hidden` patches are hidden (BEiT, `masking_generator.py`).
 
-    Each rectangle has an area from [smallest, what is still to be hidden] and an aspect ratio from
-    [aspect, 1 / aspect], log-uniform; it counts if it lies inside and hides something new, but not
-    too much.
+    Each rectangle has an area from [smallest, number still to hide] and an aspect ratio from
+    [aspect, 1 / aspect], log-uniform; it is kept if it lies inside the grid and hides some new patches,
+    but not too many.
 
     Args:
       key: Random key.
-      images: How many masks.
+      images: Number of masks.
       grid: Patches along (height, width).
-      hidden: At most so many patches, the same for all images or one number for each.
-      smallest: Least area of a block in patches (BEiT 16, CAE 4, iBOT a third of the side squared).
-      aspect: Least aspect ratio.
-      exact: Whether what blocks do not fill is made up by single patches, so that the number is
-        exact, as encoders of visible tokens need it (CAE); otherwise fewer may be hidden (BEiT).
+      hidden: Maximum number of hidden patches, one for all images or one per image.
+      smallest: Smallest area of a block in patches (BEiT 16, CAE 4, iBOT a third of the side squared).
+      aspect: Smallest aspect ratio.
+      exact: Whether single patches make up the exact number, as encoders of visible tokens need (CAE);
+        otherwise fewer may be hidden (BEiT).
     """
     counts = jnp.broadcast_to(jnp.asarray(hidden), (images,))
     draw = functools.partial(
@@ -75,21 +75,21 @@ def _one_block_mask(
 ) -> Bool[Array, " patch"]:
     rows, columns = grid
     row, column = jnp.arange(rows)[:, None], jnp.arange(columns)[None, :]
-    key, last = jax.random.split(key)
+    key, fill_key = jax.random.split(key)
     uniform = jax.random.uniform(key, (_BLOCKS, 4))
 
     def attempt(carry: tuple[Array, Array], u: Array) -> tuple[tuple[Array, Array], None]:
         mask, failures = carry
-        left = hidden - mask.sum()
-        area = smallest + u[0] * (left - smallest)  # as random.uniform, whichever is larger
+        remaining = hidden - mask.sum()
+        area = smallest + u[0] * (remaining - smallest)  # like random.uniform, in either order
         ratio = jnp.exp(math.log(aspect) * (2 * u[1] - 1))
         height = jnp.round(jnp.sqrt(area * ratio)).astype(int)
         width = jnp.round(jnp.sqrt(area / ratio)).astype(int)
         top = jnp.floor(u[2] * (rows - height + 1)).astype(int)
-        start = jnp.floor(u[3] * (columns - width + 1)).astype(int)
-        block = (row >= top) & (row < top + height) & (column >= start) & (column < start + width)
+        left = jnp.floor(u[3] * (columns - width + 1)).astype(int)
+        block = (row >= top) & (row < top + height) & (column >= left) & (column < left + width)
         new = (block & ~mask).sum()
-        fits = (height < rows) & (width < columns) & (new > 0) & (new <= left)
+        fits = (height < rows) & (width < columns) & (new > 0) & (new <= remaining)
         fits &= failures < _ATTEMPTS
         return (jnp.where(fits, mask | block, mask), jnp.where(fits, 0, failures + 1)), None
 
@@ -97,7 +97,7 @@ def _one_block_mask(
     (mask, _), _ = jax.lax.scan(attempt, start, uniform)
     mask = mask.reshape(-1)
     if exact:
-        order = jnp.argsort(jax.random.uniform(last, mask.shape) - mask)  # the hidden ones first
+        order = jnp.argsort(jax.random.uniform(fill_key, mask.shape) - mask)  # hidden ones first
         mask = jnp.argsort(order) < hidden
     return mask
 
@@ -109,7 +109,7 @@ def split(
 
     Args:
       mask: Exactly `hidden` of each row are True.
-      hidden: The number, known when the step is compiled.
+      hidden: The number, static under jit.
     """
     order = jnp.argsort(mask, axis=1, stable=True)
     visible = mask.shape[1] - hidden
@@ -117,5 +117,5 @@ def split(
 
 
 def take(tokens: Float[Array, "batch token width"], index: Int[Array, "batch some"]) -> Array:
-    """The tokens at the given places of each image."""
+    """The tokens at the given indices of each image."""
     return jnp.take_along_axis(tokens, index[..., None], axis=1)

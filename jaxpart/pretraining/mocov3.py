@@ -1,4 +1,4 @@
-"""MoCo v3: contrast of two views with a moving average (facebookresearch/moco-v3, `moco/builder.py`)."""
+"""MoCo v3: contrastive learning with a momentum encoder (facebookresearch/moco-v3, `moco/builder.py`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxpart.pretraining.objective import Inputs, Objective, Outcome, spread
 def info_nce(
     queries: Float[Array, "batch out"], keys: Float[Array, "batch out"], temperature: float
 ) -> Float[Array, ""]:
-    """2 τ times the cross entropy of each query among all keys of the batch."""
+    """2 τ times the cross entropy of each query against all keys of the batch."""
     q, k = (
         x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (queries, keys)
     )
@@ -31,11 +31,11 @@ def mocov3_loss(
     keys: Float[Array, "2 batch out"],
     temperature: float = 0.2,
 ) -> Float[Array, ""]:
-    """Each view's prediction against the other view's keys, both ways.
+    """Each view's predictions against the other view's keys, both ways.
 
     Args:
-      predictions: Of the encoder, after the predictor, for the first and the second view.
-      keys: Projections of the moving average.
+      predictions: The encoder's, after the predictor, for the first and second view.
+      keys: Projections of the momentum encoder.
       temperature: τ.
     """
     keys = jax.lax.stop_gradient(keys)
@@ -45,7 +45,7 @@ def mocov3_loss(
 
 
 class Mocov3(Objective):
-    """Two views; the student predicts the moving average's projection of the other view."""
+    """The student predicts the momentum encoder's projection of the other of two views."""
 
     has_teacher = True
     keeps_student = True
@@ -56,23 +56,23 @@ class Mocov3(Objective):
 
     def loss(self, inputs: Inputs) -> Outcome:
         """The symmetric contrastive loss; BatchNorm sees one view at a time."""
-        pair, *drops = jax.random.split(inputs.key, 3)
-        views = make_views(pair, inputs.images, self.view("pair"), 2)
-        both = [normalize(views[:, i]) for i in range(2)]
+        view_key, *drop_keys = jax.random.split(inputs.key, 3)
+        pair = make_views(view_key, inputs.images, self.view("pair"), 2)
+        views = [normalize(pair[:, i]) for i in range(2)]
 
         def projection(module: Any, view: Array, drop_path: DropPath | None = None) -> Array:
             return module.vit.projector.mlp(encode(module.vit, view, drop_path=drop_path)[:, 0])
 
-        # One view after the other: a CPU takes a tenth longer for both at once.
-        mine = [
-            projection(inputs.student, view, self.drop_path(drop))
-            for view, drop in zip(both, drops, strict=True)
+        # One view at a time: both at once take a CPU a tenth longer.
+        predictions = [
+            projection(inputs.student, view, self.drop_path(key))
+            for view, key in zip(views, drop_keys, strict=True)
         ]
         assert self.encoder.projector is not None
         if self.encoder.projector.predictor:
-            mine = [inputs.student.vit.predictor(found) for found in mine]
-        keys = jnp.stack([projection(inputs.teacher, view) for view in both])
-        loss = mocov3_loss(jnp.stack(mine), keys, self.config.objective.temperature)
+            predictions = [inputs.student.vit.predictor(projected) for projected in predictions]
+        keys = jnp.stack([projection(inputs.teacher, view) for view in views])
+        loss = mocov3_loss(jnp.stack(predictions), keys, self.config.objective.temperature)
         return Outcome(loss, {"spread": spread(keys[0])}, {})
 
 

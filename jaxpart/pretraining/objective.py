@@ -24,7 +24,7 @@ from jaxpart.runs.paper import METHODS
 
 
 class Student(nnx.Module):
-    """All that is trained: the encoder with its projector, and what stands behind it."""
+    """All trained modules: the encoder with its projector, and the decoder behind it."""
 
     def __init__(
         self, encoder: ViTConfig, decoder: DecoderConfig | None, *, rngs: nnx.Rngs
@@ -35,16 +35,16 @@ class Student(nnx.Module):
 
 
 class Inputs(NamedTuple):
-    """What a loss is made of.
+    """What a loss is computed from.
 
     Attributes:
-      student: The modules as trained so far.
+      student: The modules being trained.
       teacher: Their moving average, where the method has one; gets no gradients.
-      memory: What the method keeps from step to step beside weights (centres).
-      images: Pixels of 0 to 255.
+      memory: What the method carries from step to step besides weights (centres).
+      images: Pixel values, 0 to 255.
       labels: Class of each image, for supervised training.
       key: Random key of the step.
-      step: Steps taken before.
+      step: Steps taken so far.
     """
 
     student: Any
@@ -57,7 +57,7 @@ class Inputs(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a loss gives: itself, measurements for the log, and the memory of the next step."""
+    """A loss, metrics for the log, and the memory for the next step."""
 
     loss: Float[Array, ""]
     metrics: dict[str, Array]
@@ -70,10 +70,10 @@ class Objective:
 
     Attributes:
       encoder: Architecture of the encoder with its projector.
-      decoder: Architecture of what stands behind it.
+      decoder: Architecture of the decoder behind it.
       config: The run's configuration: "objective" and "views" are the method's own.
       steps: Length of the run.
-      steps_per_epoch: Steps that see each image once.
+      steps_per_epoch: Steps per pass over the images.
     """
 
     encoder: ViTConfig
@@ -83,9 +83,9 @@ class Objective:
     steps_per_epoch: int
 
     has_teacher = False
-    """Whether a moving average is kept, and is what the method leaves behind."""
+    """Whether a moving average is kept; it is then the method's final encoder."""
     keeps_student = False
-    """Whether the method leaves the student behind though it has a teacher (MoCo v3)."""
+    """Whether the final encoder is the student despite a teacher (MoCo v3)."""
 
     def memory(self) -> dict[str, Array]:
         """The memory before the first step."""
@@ -96,7 +96,7 @@ class Objective:
         raise NotImplementedError
 
     def resolve(self, student: Student) -> None:
-        """Brings weights from the form that is trained to the form that is used (weight norm)."""
+        """Converts weights from their trained form to the one in use (weight norm)."""
 
     def is_frozen(self, path: tuple[Any, ...]) -> bool:
         """Whether a parameter is not trained: fixed sin-cos positions."""
@@ -105,21 +105,21 @@ class Objective:
         return path[0] == "decoder" or self.encoder.positions == "sincos"
 
     def adjust(self, changes: nnx.State, step: Int[Array, ""]) -> nnx.State:
-        """Gradients, and then updates, with 0 where parameters shall stand still."""
+        """Zeroes gradients, and then updates, of parameters frozen at a step."""
         del step
         return changes
 
     def momentum(self, step: Int[Array, ""]) -> Float[Array, ""]:
-        """Of the moving average: from `objective.momentum` to 1 along a cosine."""
+        """The moving average's momentum: from `objective.momentum` to 1 along a cosine."""
         start = 1 - self.config.objective.momentum
         return 1 - optax.cosine_decay_schedule(start, self.steps)(step)
 
     def view(self, name: str) -> ViewConfig:
-        """How the configuration makes a kind of view."""
+        """The configuration of a kind of view."""
         return view_config(self.config.views[name])
 
     def grid(self, name: str) -> Grid:
-        """Rows and columns of patches of a kind of view."""
+        """Rows and columns of patches in a kind of view."""
         size = self.config.views[name].size
         return self.encoder.grid_of(size, size)
 
@@ -128,12 +128,12 @@ class Objective:
         return DropPath(self.config.drop_path, key)
 
     def epochs(self, step: Int[Array, ""]) -> Float[Array, ""]:
-        """Epochs done before a step."""
+        """Epochs completed before a step."""
         return jnp.floor(step / self.steps_per_epoch)
 
 
 def view_config(given: Mapping[str, Any]) -> ViewConfig:
-    """A `ViewConfig` of a configuration's values."""
+    """A `ViewConfig` from a configuration's values."""
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, (tuple, list)) else value
         for name, value in dict(given).items()
@@ -149,7 +149,7 @@ def find(method: str) -> type[Objective]:
 
 
 def spread(features: Float[Array, "batch channels"]) -> Float[Array, ""]:
-    """How far apart representations are: 1 for random directions, 0 where all are the same.
+    """How far apart representations are: 1 for random directions, 0 if all are equal.
 
     The mean over channels of the standard deviation of l2-normalised features, times √channels.
     """
@@ -159,12 +159,12 @@ def spread(features: Float[Array, "batch channels"]) -> Float[Array, ""]:
 
 
 def information(shares: Float[Array, "*batch out"]) -> Float[Array, ""]:
-    """How much assignments tell of the image, in nats: entropy of their mean minus mean entropy.
+    """What assignments reveal of the image, in nats: entropy of their mean minus their mean entropy.
 
-    0 where a teacher has collapsed, to one output for all images or to the uniform distribution.
+    0 if a teacher has collapsed, to one output for all images or to the uniform distribution.
     """
     shares = jax.lax.stop_gradient(shares)
-    items = tuple(range(shares.ndim - 1))  # not made one axis: devices would exchange their parts
+    items = tuple(range(shares.ndim - 1))  # flattening these would exchange shards between devices
     return (
         jax.scipy.special.entr(shares.mean(axis=items)).sum()
         - jax.scipy.special.entr(shares).sum(axis=-1).mean()

@@ -1,4 +1,4 @@
-"""Where training images come from: small sets lie in memory as uint8, large ones are read ahead."""
+"""Training images: small sets are held in memory as uint8, large ones are prefetched."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _SAMPLE = 1024
 """Images for the tokenizer."""
 _READ_AT_ONCE = 50
 _CHUNKS_READ_HERE = 20
-"""With more, other processes are worth their start of some seconds."""
+"""Above this, worker processes repay the seconds they take to start."""
 
 
 class PoolBatch(NamedTuple):
-    """A batch by its places in the pool: "row" (int32)."""
+    """A batch by its rows in the pool: "row" (int32)."""
 
     arrays: dict[str, np.ndarray]
     ids: tuple[str, ...]
@@ -56,12 +56,12 @@ class Pool:
 def read_pool(
     source: Source, size: int, advance: Callable[[int], None] = lambda count: None
 ) -> Pool:
-    """Reads a data set on all cores: shorter sides brought to `size`, the middle square kept.
+    """Reads a data set on all cores, resizing shorter sides to `size` and keeping the central square.
 
     Args:
       source: The data set.
       size: Side of the squares in pixels.
-      advance: Is told how many more are read.
+      advance: Called with the number of images just read.
     """
     images = np.empty((len(source), size, size, 3), np.uint8)
     labels, ids = np.zeros(len(source), np.int32), []
@@ -81,16 +81,16 @@ def read_pool(
 def _read_squares(
     sources: Mapping[str, Source], start: int, *, size: int
 ) -> list[tuple[str, dict[str, np.ndarray]]]:
-    source, random = sources[""], np.random.default_rng(0)  # `_square` draws nothing
+    source, random = sources[""], np.random.default_rng(0)  # unused by `_square`
     records = (source[i] for i in range(start, min(start + _READ_AT_ONCE, len(source))))
     return [(record.annotation.id, _square(record, random, size=size)) for record in records]
 
 
 class PoolBatches:
-    """Endless batches of a pool; the last images of an epoch that fill no batch are left out of it."""
+    """Endless batches from a pool, shuffled per epoch; an epoch's last, partial batch is dropped."""
 
     def __init__(self, pool: Pool, batch_size: int, seed: int) -> None:
-        """Starts before the first batch, all of them in the order of the seed."""
+        """Starts at the first batch; the order follows from the seed."""
         self._pool, self._size, self._seed = pool, batch_size, seed
         self._number = 0
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
@@ -106,21 +106,21 @@ class PoolBatches:
         return PoolBatch({"row": rows.astype(np.int32)}, tuple(self._pool.ids[row] for row in rows))
 
     def get_state(self) -> dict[str, Any]:
-        """The number of batches given out."""
+        """The number of batches produced."""
         return {"batch": self._number}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on after that many."""
+        """Resumes after that many batches."""
         self._number = int(state["batch"])
 
 
 class Supply(NamedTuple):
-    """Where a run's images come from.
+    """The training images of a run.
 
     Attributes:
       batches: For `jaxpart.training.fit`.
-      put: Makes "image" (uint8) and "label" (int32) on the devices of the arrays of a batch.
-      per_epoch: Batches that show each image once.
+      put: Turns a batch's arrays into "image" (uint8) and "label" (int32) on the devices.
+      per_epoch: Batches per epoch.
       sample: Some images, for the tokenizer.
     """
 
@@ -130,13 +130,13 @@ class Supply(NamedTuple):
     sample: UInt8[np.ndarray, "images size size 3"]
 
     def close(self) -> None:
-        """Ends the threads that read ahead; a later batch starts them again."""
+        """Stops the prefetch threads; the next batch restarts them."""
         if isinstance(self.batches, input.Loader):
             self.batches.close()
 
 
 def pool_supply(pool: Pool, batch_size: int, seed: int) -> Supply:
-    """Batches from memory: the images lie on every device, and a batch names its rows.
+    """Batches from memory: the images are replicated to every device, and a batch holds row numbers.
 
     Raises:
       JaxpartError: The pool does not fill a batch.
@@ -155,7 +155,7 @@ def pool_supply(pool: Pool, batch_size: int, seed: int) -> Supply:
 
 
 def loaded_supply(source: Source, size: int, batch_size: int, seed: int) -> Supply:
-    """Batches read from disk while the devices work.
+    """Batches prefetched from disk.
 
     Raises:
       JaxpartError: The source does not fill a batch, or its images cannot be read.
@@ -175,9 +175,9 @@ def loaded_supply(source: Source, size: int, batch_size: int, seed: int) -> Supp
             process_count=processes,
         )
 
-    # Every process has the same tokenizer.
-    with contextlib.closing(loader(min(_SAMPLE, len(source)), 0, 1)) as first:
-        sample = next(first).arrays["image"]
+    # All processes fit the same tokenizer.
+    with contextlib.closing(loader(min(_SAMPLE, len(source)), 0, 1)) as sample_loader:
+        sample = next(sample_loader).arrays["image"]
     batches = loader(batch_size, devices.process_index(), devices.num_processes())
     return Supply(batches, devices.shard, len(source) // batch_size, sample)
 
@@ -191,7 +191,7 @@ def _check_batch(size: int, images: int) -> None:
 
 
 def _square(record: Record, random: np.random.Generator, *, size: int) -> dict[str, np.ndarray]:
-    """The middle of an image, and its class; views are made of it on the device."""
+    """An image's central square and its class; views are made from it on the device."""
     del random
     image = decode(record.image, record.annotation.id)
     label = np.int32(record.annotation.label or 0)

@@ -1,4 +1,4 @@
-"""What the pretraining configurations share: fields, variants, and the architecture that they name."""
+"""What the pretraining configurations share: fields, variants, and the architecture they describe."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ RULES = {
     "validation.images": Rule("whole", low=72),
     "checkpoint_seconds": NOT_NEGATIVE,
 }
-"""What the fields that all methods share may be, by dotted path."""
+"""Rules for the fields that all methods share, by dotted path."""
 
 
 def check_recipe(config: Any) -> None:
-    """Checks the configuration of a pretraining.
+    """Checks a pretraining configuration.
 
     Raises:
-      JaxpartError: A field's value is not one that it may have.
+      JaxpartError: A field's value is invalid.
     """
     if "optimizer" not in config or "views" not in config:
         raise JaxpartError(
@@ -133,7 +133,7 @@ def _check_view(where: str, view: Any, patch: int) -> None:
 def pretrain_config(
     argument: str | None, critters: Callable[[], ConfigDict], imagenet: Callable[[], ConfigDict]
 ) -> ConfigDict:
-    """The variant of a method's configuration that the command line asks for.
+    """The variant of a method's configuration selected on the command line.
 
     Args:
       argument: What follows the colon: nothing, or "imagenet".
@@ -149,8 +149,8 @@ def pretrain_config(
 def critters_config(method: str) -> ConfigDict:
     """The small encoder on the bundled data set.
 
-    All methods see the same images. These are enlarged at random: photographs show objects at all
-    distances, critters have one.
+    All methods see the same images, enlarged at random: photographs show objects at all distances,
+    critters at only one.
     """
     config = ConfigDict()
     config.method = method
@@ -161,13 +161,13 @@ def critters_config(method: str) -> ConfigDict:
     config.data.root = ""  # imagenet: the folder that holds train/
     config.data.num_images = 10000  # critters
     config.data.image_size = 96  # views are cropped from squares of this side
-    config.data.zoom = 5.0  # the largest factor by which an image is enlarged before it is cropped
+    config.data.zoom = 5.0  # largest factor by which an image is enlarged before cropping
     config.data.seed = 0
     config.data.version = 2  # critters
 
-    config.encoder = ConfigDict()  # fields of ViTConfig; others are the small encoder's
+    config.encoder = ConfigDict()  # fields of ViTConfig; the rest are the small encoder's
     config.projector = ConfigDict()  # fields of ProjectorConfig, likewise
-    config.decoder = ConfigDict()  # fields of DecoderConfig; none without a decoder
+    config.decoder = ConfigDict()  # fields of DecoderConfig; empty without a decoder
 
     config.epochs = 8
     config.warmup_epochs = 1
@@ -188,7 +188,7 @@ def critters_config(method: str) -> ConfigDict:
     config.objective = ConfigDict()  # the method's own
 
     config.validation = ConfigDict()
-    config.validation.points = 20  # how often the encoder is measured, in equal distances
+    config.validation.points = 20  # validations of the encoder, evenly spaced
     config.validation.images = 1080  # critters
 
     config.log_every = 1  # steps
@@ -216,7 +216,7 @@ CRITTERS_VIEW = {
     "gray": 0.5,
     "invert": 0.5,
 }
-"""A view of critters, without its scale, in any hue and brightness: colours tell nothing of parts."""
+"""A view of critters, without its scale, in any hue and brightness: colours reveal nothing of parts."""
 CRITTERS_PAIR = CRITTERS_VIEW | {"size": 48}
 """The two views of critters in MoCo v3, DINO and iBOT: half the work of 64 pixels."""
 IMAGENET_PAIR = {
@@ -238,7 +238,8 @@ IMAGENET_LOCAL = IMAGENET_PAIR | {"size": 96, "blur": 0.5, "solarize": 0.0}
 def distill_critters(config: ConfigDict) -> None:
     """Sets what DINO and iBOT share on critters.
 
-    With twice the rate and a momentum of 0.98, the teacher's outputs tell less and less of the image.
+    At twice the learning rate and a momentum of 0.98, the teacher's outputs gradually lose information
+    about the image.
     """
     _distill(config)
     config.optimizer.lr = 1e-3
@@ -268,10 +269,10 @@ def _distill(config: ConfigDict) -> None:
 
 
 def architecture(config: Any) -> tuple[ViTConfig, DecoderConfig | None]:
-    """The encoder and decoder of a configuration: the method's small ones, as far as it says no more.
+    """The encoder and decoder of a configuration: the method's small ones, with its overrides.
 
     Raises:
-      JaxpartError: The encoder's projector would be given something else than in training.
+      JaxpartError: The encoder's projector would receive another input than in training.
     """
     encoder = small_config(config.method)
     if encoder.projector is not None:
@@ -283,15 +284,15 @@ def architecture(config: Any) -> tuple[ViTConfig, DecoderConfig | None]:
             f"config.encoder.pooled_norm is True, but {config.method} trains the projector on the cls "
             f"token, not on pooled patches; leave it False"
         )
-    given = _fields(config.decoder)
-    if not given:
+    overrides = _fields(config.decoder)
+    if not overrides:
         return encoder, None
     common = {"grid": encoder.grid, "width": encoder.width, "num_heads": encoder.num_heads}
-    return encoder, DecoderConfig(**{"kind": config.method, **common, **given})
+    return encoder, DecoderConfig(**{"kind": config.method, **common, **overrides})
 
 
-def _fields(given: Mapping[str, Any]) -> dict[str, Any]:
+def _fields(section: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: tuple(value) if isinstance(value, (tuple, list)) else value
-        for name, value in dict(given).items()
+        for name, value in dict(section).items()
     }

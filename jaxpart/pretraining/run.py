@@ -1,4 +1,4 @@
-"""A pretraining run from its configuration to an encoder's folder."""
+"""A pretraining run, from its configuration to an encoder's folder."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ _VALIDATION = "validation/"
 
 
 def make_supply(config: Any, workdir: WorkDir, progress: Progress) -> Supply:
-    """The training images that a configuration names, noted in the run's folder.
+    """The training images of a configuration, recorded in the run's folder.
 
     Raises:
-      JaxpartError: The data set is unknown or not there, or does not fill a batch.
+      JaxpartError: The data set is unknown or missing, or does not fill a batch.
     """
     data = config.data
     if data.name == "critters":
@@ -85,34 +85,34 @@ def pretrain(
     supply: Supply | None = None,
     max_steps: int | None = None,
 ) -> dict[str, Any]:
-    """Trains, and writes `encoder` into the work directory, in the format of a converted one.
+    """Trains, and writes `encoder` into the work directory, in the format of a converted checkpoint.
 
-    A run that was stopped goes on where it was; what it has measured is in metrics.jsonl.
+    Resumes a stopped run; measurements are appended to metrics.jsonl.
 
     Args:
       config: See `jaxpart.pretraining.recipe`.
       workdir: The run's folder.
-      progress: Shows how far it is.
-      supply: The training images, where they are at hand already.
-      max_steps: Ends the run early; schedules are those of the whole run.
+      progress: Progress display.
+      supply: The training images, if already loaded.
+      max_steps: Stops the run early; schedules remain those of the full run.
 
     Returns:
-      What results.json holds.
+      The contents of results.json.
 
     Raises:
-      JaxpartError: The configuration, the data or the folder will not do.
+      JaxpartError: The configuration, the data or the folder is unusable.
     """
     folder = workdir.path / "encoder"
     checkpointer = Checkpointer(workdir.path / "place", every_seconds=config.checkpoint_seconds)
     if folder.exists():
         if (workdir.path / "results.json").exists():
             raise JaxpartError(f"{folder} exists: the run is done; name another --workdir")
-        # Else the process was killed when it had written the encoder.
-        done = describe(folder)[0].get("pretraining", {})
-        if done.get("config") != json.loads(config.to_json_best_effort()):
+        # Otherwise the process was killed after writing the encoder.
+        stored = describe(folder)[0].get("pretraining", {})
+        if stored.get("config") != json.loads(config.to_json_best_effort()):
             raise JaxpartError(f"{folder} holds another encoder; name another --workdir")
         checkpointer.delete()
-        return done
+        return stored
     supply = supply or make_supply(config, workdir, progress)
     epoch = supply.per_epoch
     steps = config.epochs * epoch
@@ -123,17 +123,17 @@ def pretrain(
     with progress.bar(f"{config.method}: fitting tokens", None):
         codebook = make_codebook(objective, supply.sample)
     graph, state = start(objective, optimizer, config.seed, codebook)
-    taken = steps if max_steps is None else min(steps, max_steps)
-    measure = make_measure(config, objective, graph, taken, workdir)
-    began = time.monotonic()
+    run_steps = steps if max_steps is None else min(steps, max_steps)
+    measure = make_measure(config, objective, graph, run_steps, workdir)
+    started = time.monotonic()
     with (
         contextlib.closing(supply),
-        progress.bar(f"{config.method}: images", taken * config.batch_size) as advance,
+        progress.bar(f"{config.method}: images", run_steps * config.batch_size) as advance,
     ):
 
         def log(number: int, metrics: Mapping[str, np.ndarray]) -> None:
             advance(config.batch_size)
-            if number % config.log_every == 0 or number == taken - 1:
+            if number % config.log_every == 0 or number == run_steps - 1:
                 for name, value in metrics.items():
                     workdir.metric(name, float(value), step=number)
 
@@ -141,7 +141,7 @@ def pretrain(
             make_step(objective, graph, optimizer, rate, config.seed),
             devices.replicate(state),
             supply.batches,
-            steps=taken,
+            steps=run_steps,
             put=supply.put,
             checkpointer=checkpointer,
             log=log,
@@ -149,17 +149,17 @@ def pretrain(
         )
     results = {
         "config": json.loads(config.to_json_best_effort()),
-        "steps": taken,
-        "images_seen": taken * config.batch_size,
-        "seconds": round(time.monotonic() - began, 1),  # since the last resume
+        "steps": run_steps,
+        "images_seen": run_steps * config.batch_size,
+        "seconds": round(time.monotonic() - started, 1),  # since the last resume
         "commit": commit(),
         "curve": curve_of(workdir.measured()),
         "validation": validation_of(workdir.measured()),
     }
-    made = result(objective, graph, devices.fetch(state))
+    student = result(objective, graph, devices.fetch(state))
     if devices.is_main():
-        write(folder, config, objective, made, {"pretraining": results})
-    devices.wait_for_main()  # another process may delete the checkpoint
+        write(folder, config, objective, student, {"pretraining": results})
+    devices.wait_for_main()  # or another process could delete the checkpoint first
     checkpointer.delete()
     return results
 
@@ -167,7 +167,7 @@ def pretrain(
 def make_measure(
     config: Any, objective: Objective, graph: Any, steps: int, workdir: WorkDir
 ) -> Callable[[int, State], None]:
-    """Measures the encoder at equal distances along a run, into the run's folder; see `Validation`."""
+    """A callback that validates the encoder at evenly spaced steps and logs it; see `Validation`."""
     points = min(config.validation.points, steps)
     if not points:
         return lambda taken, state: None
@@ -180,10 +180,10 @@ def make_measure(
         version=data.version,
     )
     validation = Validation(source, size)
-    when = {round(steps * point / points) for point in range(1, points + 1)}
+    measured_at = {round(steps * point / points) for point in range(1, points + 1)}
 
     def measure(taken: int, state: State) -> None:
-        if taken in when:
+        if taken in measured_at:
             vit = result(objective, graph, devices.fetch(state)).vit
             encoder = Encoder(config.method, vit, Preprocessing(), "", trained=True)
             for name, value in validation(encoder).items():
@@ -193,7 +193,7 @@ def make_measure(
 
 
 def validation_of(measured: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """The validation's measurements by name, "step" too; empty where there was none."""
+    """The validation's measurements by name, with "step"; empty without any."""
     values: dict[str, list[float]] = {}
     for name in MEASURES:
         rows = [entry for entry in measured if entry["name"] == _VALIDATION + name]
@@ -206,7 +206,7 @@ def validation_of(measured: Iterable[Mapping[str, Any]]) -> dict[str, list[float
 def make_codebook(
     objective: Objective, sample: UInt8[np.ndarray, "images height width 3"]
 ) -> Float[Array, "tokens pixel"] | None:
-    """The tokenizer fitted to some images, where the method has one."""
+    """The tokenizer fitted to some images; None if the method has none."""
     if objective.decoder is None or not objective.decoder.codebook:
         return None
     return tokenizer.fit_codebook(
@@ -225,7 +225,7 @@ def write(
     student: Student,
     about: Mapping[str, Any],
 ) -> None:
-    """Writes an encoder's folder, whole or not at all."""
+    """Writes an encoder's folder atomically."""
 
     def fill(temporary: pathlib.Path) -> None:
         extra = dict(about)
@@ -244,7 +244,7 @@ def write(
 
 
 def curve_of(measured: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """The log by name, "step" too, as means over at most 100 stretches."""
+    """The log by name, with "step", averaged over at most 100 intervals."""
     steps: dict[int, dict[str, float]] = {}
     for entry in measured:
         if entry.get("step") is not None and not entry["name"].startswith(_VALIDATION):
@@ -252,20 +252,20 @@ def curve_of(measured: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
     rows = [steps[step] for step in sorted(steps)]
     if not rows:
         return {}
-    parts = np.array_split(np.arange(len(rows)), min(_CURVE_POINTS, len(rows)))
+    intervals = np.array_split(np.arange(len(rows)), min(_CURVE_POINTS, len(rows)))
     return {
-        name: [float(f"{np.mean([rows[i][name] for i in part]):.4g}") for part in parts]
+        name: [float(f"{np.mean([rows[i][name] for i in interval]):.4g}") for interval in intervals]
         for name in rows[0]
     }
 
 
 def commit() -> str:
-    """The commit of the code, with "+" where files differ from it; "" outside a repository."""
-    here = pathlib.Path(__file__).resolve().parent
+    """The commit of the code, with "+" if files differ from it; "" outside a repository."""
+    package = pathlib.Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
+        process = subprocess.run(["git", *arguments], cwd=package, capture_output=True, text=True)
+        return process.stdout.strip() if process.returncode == 0 else ""
 
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")

@@ -1,4 +1,4 @@
-"""The one training step of all seven objectives, its state and its optimiser."""
+"""The training step shared by all seven objectives, its state and its optimiser."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jaxpart.pretraining.objective import Inputs, Objective, Outcome, Student
 
 
 class State(NamedTuple):
-    """Everything that changes, or must be there again after a resume.
+    """Everything that changes or must be restored on resume.
 
     Attributes:
       step: Steps taken.
@@ -29,7 +29,7 @@ class State(NamedTuple):
       fixed: Parameters that are not trained, and the tokenizer's codebook.
       teacher: Moving average of `trained`; () without one.
       memory: See `Objective.memory`.
-      optimizer: The optimiser's own.
+      optimizer: The optimiser's state.
     """
 
     step: Int[Array, ""]
@@ -45,7 +45,7 @@ Step = Callable[[State, dict[str, Array]], tuple[State, dict[str, Array]]]
 
 
 def _limit_each_array(norm: float) -> optax.GradientTransformation:
-    """DINO's clipping (`utils.py`, `clip_gradients`): each array's norm by itself."""
+    """DINO's clipping (`utils.py`, `clip_gradients`): limits each array's norm separately."""
 
     def limit(updates: Any, params: Any = None) -> Any:
         del params
@@ -59,8 +59,8 @@ def _limit_each_array(norm: float) -> optax.GradientTransformation:
 def make_optimizer(config: Any, batch_size: int, steps: int, warmup: int) -> tuple[Any, Any]:
     """AdamW as the methods use it, and the schedule of its learning rate.
 
-    Weight decay is that of kernels alone, or with decay="all" of all parameters (MoCo v3), and goes
-    from its start to its end along a cosine; so does the learning rate after a linear warm-up.
+    Weight decay applies to kernels only, or with decay="all" to all parameters (MoCo v3), and follows a
+    cosine from its start to its end; so does the learning rate after a linear warm-up.
 
     Args:
       config: Its "optimizer": lr (per 256 images of a batch), end_lr, weight_decay, end_weight_decay,
@@ -88,7 +88,7 @@ def make_optimizer(config: Any, batch_size: int, steps: int, warmup: int) -> tup
     }
     chain = optax.chain(
         clips[config.clip](),
-        # As one vector, or a hundred small arrays would be updated one after another.
+        # As one vector: otherwise a hundred small arrays are updated one after another.
         optax.flatten(optax.scale_by_adam(b1=0.9, b2=config.b2)),
         optax.add_decayed_weights(decay, mask=decayed),
         optax.scale_by_learning_rate(rate),
@@ -111,12 +111,12 @@ def start(
     seed: int,
     codebook: Float[Array, "tokens pixel"] | None = None,
 ) -> tuple[Any, State]:
-    """Structure of the student, and the state before the first step.
+    """The student's graph definition, and the state before the first step.
 
     Args:
       objective: The method.
       optimizer: See `make_optimizer`.
-      seed: Of the random weights.
+      seed: Seed of the random weights.
       codebook: The tokenizer's, where the decoder has one.
     """
 
@@ -124,7 +124,7 @@ def start(
         return Student(objective.encoder, objective.decoder, rngs=nnx.Rngs(seed))
 
     @jax.jit  # one program instead of hundreds
-    def first(codebook: Array | None) -> State:
+    def initial(codebook: Array | None) -> State:
         student = make()
         if codebook is not None:
             student.decoder.codebook.set_value(codebook)
@@ -135,16 +135,16 @@ def start(
             zero, trained, stats, fixed, teacher, objective.memory(), optimizer.init(trained)
         )
 
-    return _split(objective, nnx.eval_shape(make))[0], first(codebook)
+    return _split(objective, nnx.eval_shape(make))[0], initial(codebook)
 
 
 def make_step(
     objective: Objective, graph: Any, optimizer: optax.GradientTransformation, rate: Any, seed: int
 ) -> Step:
-    """The compiled step, for `jaxpart.training.fit`; it uses up the state that it is given.
+    """The compiled step, for `jaxpart.training.fit`; it donates its input state.
 
-    Views, masks and whatever else is random follow from the seed and the number of the step. The models
-    multiply in the device's own precision for float32 (see `jaxpart.encoders.precision`), losses in full.
+    Views, masks and all other randomness follow from the seed and the step number. The models multiply
+    in the device's default precision for float32 (see `jaxpart.encoders.precision`), losses in full.
     """
 
     def module(trained: Any, state: State) -> Student:
@@ -160,8 +160,8 @@ def make_step(
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         images = batch["image"]
         if objective.config.data.zoom > 1:
-            key, near = jax.random.split(key)
-            images = enlarge(near, images, objective.config.data.zoom)
+            key, zoom_key = jax.random.split(key)
+            images = enlarge(zoom_key, images, objective.config.data.zoom)
 
         def loss_of(trained: Any) -> tuple[Array, tuple[Outcome, Any]]:
             student = module(trained, state)
@@ -173,7 +173,7 @@ def make_step(
         (_, (outcome, stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.trained)
         gradients = objective.adjust(gradients, state.step)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.trained)
-        updates = objective.adjust(updates, state.step)  # weight decay stands still too
+        updates = objective.adjust(updates, state.step)  # freezes weight decay too
         trained = optax.apply_updates(state.trained, updates)
         teacher: Any = ()
         if state.teacher:
@@ -188,7 +188,7 @@ def make_step(
 
 
 def result(objective: Objective, graph: Any, state: State) -> Student:
-    """The modules that a run leaves behind: the teacher's where the method says so."""
+    """The final modules of a run: the teacher's unless the method keeps the student."""
     averaged = objective.has_teacher and not objective.keeps_student
     student = nnx.merge(
         graph, state.teacher if averaged else state.trained, state.stats, state.fixed

@@ -1,7 +1,7 @@
-"""Token targets of BEiT and CAE: the nearest of k-means centres of the training set's patches.
+"""Token targets of BEiT and CAE: the nearest k-means centre of the training set's patches.
 
 The originals classify the tokens of OpenAI's discrete VAE, whose weights cannot be distributed here.
-The centres are fitted on patches of views as the objective makes them, and stored with the decoder.
+The centres are fitted to patches of the objective's own views, and stored with the decoder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ROUNDS = 20
 def nearest(
     patches: Float[Array, "*patch pixel"], centers: Float[Array, "token pixel"]
 ) -> Int[Array, "*patch"]:
-    """Index of the centre at the least Euclidean distance."""
+    """Index of the nearest centre by Euclidean distance."""
     products = jnp.matmul(patches, centers.T, precision=jax.lax.Precision.HIGHEST)
     return jnp.argmin((centers**2).sum(axis=-1) - 2 * products, axis=-1)
 
@@ -32,7 +32,7 @@ def nearest(
 def tokens_of(
     centers: Float[Array, "token pixel"], images: Float[Array, "batch height width 3"], side: int
 ) -> Int[Array, "batch patch"]:
-    """Tokens of the patches of images, values of 0 to 1."""
+    """Tokens of the patches of images with values in [0, 1]."""
     return nearest(patches_of(images, side), centers)
 
 
@@ -41,18 +41,18 @@ def token_cross_entropy(
 ) -> Float[Array, ""]:
     """Mean cross entropy to the tokens of the patches where the mask is True."""
     likelihood = jax.nn.log_softmax(logits)
-    each = -jnp.take_along_axis(likelihood, labels[..., None], axis=-1)[..., 0]
-    return jnp.where(mask, each, 0).sum() / mask.sum()
+    losses = -jnp.take_along_axis(likelihood, labels[..., None], axis=-1)[..., 0]
+    return jnp.where(mask, losses, 0).sum() / mask.sum()
 
 
 class Task(NamedTuple):
-    """Images with hidden patches whose tokens are to be told.
+    """Images with hidden patches, whose tokens are to be predicted.
 
     Attributes:
-      images: Normalised.
+      images: Normalised pixels.
       labels: Token of every patch.
       mask: True where hidden.
-      hidden: How many of each image are, at most.
+      hidden: Maximum number of hidden patches per image.
       drop_path: Stochastic depth of the step.
     """
 
@@ -68,14 +68,14 @@ class TokenObjective(Objective):
 
     def task(self, inputs: Inputs, *, exact: bool) -> Task:
         """Makes views, tokens and masks; `exact`: see `block_mask`."""
-        given, grid, side = self.config.objective, self.grid("view"), self.encoder.patch_size
-        view, masking, drop = jax.random.split(inputs.key, 3)
-        images = make_views(view, inputs.images, self.view("view"))[:, 0]
+        options, grid, side = self.config.objective, self.grid("view"), self.encoder.patch_size
+        view_key, mask_key, drop_key = jax.random.split(inputs.key, 3)
+        images = make_views(view_key, inputs.images, self.view("view"))[:, 0]
         labels = tokens_of(inputs.student.decoder.codebook[...], images, side)
-        hidden = int(given.mask_share * labels.shape[1])
-        smallest = given.smallest_block
-        mask = block_mask(masking, len(images), grid, hidden, smallest=smallest, exact=exact)
-        return Task(normalize(images), labels, mask, hidden, self.drop_path(drop))
+        hidden = int(options.mask_share * labels.shape[1])
+        smallest = options.smallest_block
+        mask = block_mask(mask_key, len(images), grid, hidden, smallest=smallest, exact=exact)
+        return Task(normalize(images), labels, mask, hidden, self.drop_path(drop_key))
 
 
 @functools.partial(jax.jit, static_argnames=("view", "side", "tokens"))
@@ -86,13 +86,13 @@ def fit_codebook(
     side: int,
     tokens: int,
 ) -> Float[Array, "tokens pixel"]:
-    """k-means centres of the patches of one view of each image.
+    """k-means centres of the patches of one view per image.
 
     Args:
-      key: Random key: of the views, and of the first centres.
+      key: Random key for the views and the initial centres.
       images: A sample of the training set, with more patches than `tokens`.
-      view: How the objective sees it.
-      side: Of a patch in pixels.
+      view: The objective's view.
+      side: Side of a patch in pixels.
       tokens: Number of centres.
     """
     views, first = jax.random.split(key)
@@ -104,7 +104,7 @@ def fit_codebook(
 def kmeans(
     key: Array, points: Float[Array, "point channel"], count: int
 ) -> Float[Array, "count channel"]:
-    """20 rounds of Lloyd's algorithm from k-means++ centres; a centre that lost all points stays."""
+    """20 rounds of Lloyd's algorithm from k-means++ centres; an empty cluster keeps its centre."""
     first = points[jax.random.randint(key, (), 0, len(points))]
 
     def add(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:

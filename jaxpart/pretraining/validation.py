@@ -1,4 +1,4 @@
-"""What an encoder in training tells apart: kinds and parts of critters, and the rank of its features."""
+"""Validation during pretraining: kinds and parts of critters, and the rank of the features."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from jaxpart.metrics.average_precision import average_precision
 from jaxpart.probes.logistic import logistic_regression
 
 MEASURES = ("kinds", "parts", "rank")
-"""Accuracy of a linear probe on kinds, AP of part retrieval (both shares of 1), effective rank."""
+"""Accuracy of a linear probe on kinds, AP of part retrieval (both from 0 to 1), effective rank."""
 
 _BATCH = 128
 _TRAINED_SHARE = 2 / 3
-"""Of the images, those that the linear probe learns; the others are classified."""
+"""Share of the images that train the linear probe; the rest are held out."""
 _STEADY = {"kinds": 0.01, "parts": 0.01, "rank": 0.05}
-"""Changes that count as none: one point, and a twentieth of the rank."""
+"""Gains that count as none: one point, and a twentieth of the rank."""
 
 
 class Validation:
-    """Critters on which an encoder in training is measured."""
+    """Validates an encoder in training on critters."""
 
     def __init__(self, source: Critters, size: int) -> None:
-        """Draws them.
+        """Draws the critters.
 
         Args:
           source: Critters that the encoder does not see.
@@ -53,12 +53,12 @@ class Validation:
         """Measures an encoder by its mean patch tokens, see `MEASURES`."""
         wholes = _embed(encoder, self._wholes)
         if not np.isfinite(wholes).all():
-            return dict.fromkeys(MEASURES, math.nan)  # the loss will tell
+            return dict.fromkeys(MEASURES, math.nan)  # the loss will show it
         train, test = np.split(wholes, [self._trained])
-        known, unseen = np.split(self._kinds, [self._trained])
-        predicted = logistic_regression(train, known, test)
+        train_kinds, test_kinds = np.split(self._kinds, [self._trained])
+        predicted = logistic_regression(train, train_kinds, test)
         return {
-            "kinds": float((predicted == unseen).mean()),
+            "kinds": float((predicted == test_kinds).mean()),
             "parts": average_precision(_embed(encoder, self._patches), self._parts).ap,
             "rank": effective_rank(wholes),
         }
@@ -76,7 +76,7 @@ def _embed(
 def effective_rank(features: Float[np.ndarray, "item channel"]) -> float:
     """The exponential of the entropy of the centred features' normalised singular values.
 
-    1 where all lie on a line, the number of channels where they spread alike in every direction (Roy and
+    1 if all lie on a line, the number of channels if they spread equally in every direction (Roy and
     Vetterli, "The effective rank", 2007).
     """
     values = np.linalg.svd(features - features.mean(axis=0), compute_uv=False)
@@ -85,9 +85,9 @@ def effective_rank(features: Float[np.ndarray, "item channel"]) -> float:
 
 
 def levelled_off(curve: Mapping[str, Sequence[float]]) -> bool:
-    """Whether the last quarter of a run's measurements is no better than the quarter before it.
+    """Whether the last quarter of a run's measurements is no better than the quarter before.
 
-    Fewer than four measurements do not show it.
+    False with fewer than four measurements.
 
     Args:
       curve: The values of each of `MEASURES`, equally spaced over the run.
@@ -99,6 +99,6 @@ def levelled_off(curve: Mapping[str, Sequence[float]]) -> bool:
         values = np.asarray(curve[measure])
         before, last = values[-2 * quarter : -quarter].mean(), values[-quarter:].mean()
         tolerance = _STEADY[measure] * (before if measure == "rank" else 1)
-        if not last - before <= tolerance:  # NaN, too
+        if not last - before <= tolerance:  # also for NaN
             return False
     return True

@@ -1,8 +1,8 @@
-"""The small encoders in the package, and how they are made: python -m jaxpart.pretraining.zoo --rebuild
+"""The package's small encoders, and how to rebuild them: python -m jaxpart.pretraining.zoo --rebuild
 
-One of each method, trained on the same drawn critters by the embedded recipe of
-configs/pretrain/METHOD.py, all having seen the same number of images. They are stored in half
-precision; `encoder.json` says what that costs, and holds configuration, seed, commit and loss curve.
+One per method, trained on the same drawn critters and the same number of images with the embedded
+recipe of configs/pretrain/METHOD.py. They are stored in half precision; `encoder.json` records what that
+costs, the configuration, seed, commit and loss curve.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from jaxpart.runs.workdir import WorkDir
 from jaxpart.zoo import SHIPPED
 
 LIMIT = 4_000_000
-"""Bytes that one may take."""
+"""Maximum bytes per encoder."""
 
 
 def recipe_of(method: str) -> Any:
@@ -61,10 +61,7 @@ def halved(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def cost_of_halving(whole: Encoder, half: Encoder) -> dict[str, float]:
-    """What half precision changes in the tokens of noise images: largest and typical, by their scale.
-
-    The scale is the tokens' standard deviation.
-    """
+    """Largest and mean change of noise images' tokens in half precision, in their standard deviations."""
     size = whole.config.image_size
     images = np.random.default_rng(0).integers(0, 256, (16, *size, 3)).astype(np.uint8)
     a, b = (np.asarray(e(e.normalize(jnp.asarray(images)))["tokens"]) for e in (whole, half))
@@ -76,7 +73,7 @@ def cost_of_halving(whole: Encoder, half: Encoder) -> dict[str, float]:
 
 
 def store(source: pathlib.Path, target: pathlib.Path) -> int:
-    """Writes an encoder's folder anew in half precision; returns its bytes.
+    """Rewrites an encoder's folder in half precision; returns its bytes.
 
     Raises:
       JaxpartError: It takes more than `LIMIT`, or `target` cannot be written.
@@ -123,11 +120,11 @@ def rebuild(
     """Trains encoders and puts them into a zoo.
 
     Args:
-      methods: Which.
+      methods: The methods to train.
       zoo: Folder of the zoo.
-      progress: Shows how far it is.
-      seed: Of weights, order, views and masks; the images stay the same.
-      max_steps: Ends every run early.
+      progress: Progress display.
+      seed: Seed of weights, order, views and masks; the images stay the same.
+      max_steps: Stops every run early.
 
     Raises:
       JaxpartError: An encoder cannot be stored.
@@ -138,11 +135,11 @@ def rebuild(
         config.seed = seed
         pool = pool or draw_pool(config, progress)  # all recipes name the same images
         supply: Supply = pool_supply(pool, config.batch_size, config.seed)
-        with tempfile.TemporaryDirectory(prefix=f"jaxpart-{method}-") as place:
-            workdir = WorkDir(pathlib.Path(place), json.loads(config.to_json_best_effort()))
+        with tempfile.TemporaryDirectory(prefix=f"jaxpart-{method}-") as folder:
+            workdir = WorkDir(pathlib.Path(folder), json.loads(config.to_json_best_effort()))
             results = pretrain(config, workdir, progress, supply=supply, max_steps=max_steps)
             workdir.finish(results)
-            size = store(pathlib.Path(place) / "encoder", zoo / method)
+            size = store(pathlib.Path(folder) / "encoder", zoo / method)
         loss = results["curve"]["loss"]
         progress.say(
             f"{method}: {results['images_seen']} images in {results['seconds']:.0f} s, loss "
@@ -152,14 +149,14 @@ def rebuild(
 
 
 def _list(zoo: pathlib.Path, target: pathlib.Path | None) -> None:
-    """Prints what the encoders of a zoo have seen and tell apart, and draws it into a file."""
+    """Prints the images seen and the validation of a zoo's encoders, and plots them to a file."""
     curves = {}
     for method, name in METHODS.items():
         if not (zoo / method).is_dir():
             continue
         run = describe(zoo / method)[0]["pretraining"]
         line = f"{method}: {run['images_seen']} images, loss {run['curve']['loss'][-1]}"
-        if validation := run.get("validation"):  # none is stored of encoders from before it
+        if validation := run.get("validation"):  # older encoders have none
             batch = run["config"]["batch_size"]
             curves[name] = validation | {"images": [batch * step for step in validation["step"]]}
             line += (
@@ -184,17 +181,20 @@ def main(arguments: list[str] | None = None) -> int:
         "--rebuild",
         nargs="*",
         metavar="METHOD",
-        help=f"train these again; without names, all: {', '.join(METHODS)}",
+        help=f"retrain these methods; all if none are named: {', '.join(METHODS)}",
     )
     parser.add_argument(
-        "--seed", type=terminal.count(0), default=0, help="of the training, 0 for those shipped"
+        "--seed",
+        type=terminal.count(0),
+        default=0,
+        help="training seed; the shipped encoders use 0",
     )
     parser.add_argument("--out", type=pathlib.Path, default=SHIPPED, help="folder of the zoo")
     parser.add_argument(
-        "--max-steps", type=terminal.count(1), help="stop every run early, for a trial"
+        "--max-steps", type=terminal.count(1), help="stop every run early, for a trial run"
     )
     parser.add_argument(
-        "--draw", type=pathlib.Path, metavar="FILE", help="draw their validation curves: .png, .svg"
+        "--draw", type=pathlib.Path, metavar="FILE", help="plot their validation curves: .png, .svg"
     )
     args = parser.parse_args(arguments)
     if args.draw and args.draw.suffix not in (".png", ".svg"):

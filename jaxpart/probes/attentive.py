@@ -1,11 +1,11 @@
 """The attentive probe: one learnable query attends to all tokens, then BatchNorm and a linear layer.
 
-With a single query the keys and values of the tokens are never made. Head h scores a token x by
-qₕ · Kₕ(g ⊙ x̂ + b), where x̂ is x without mean and of unit variance; that is x̂ · (g ⊙ Kₕᵀ qₕ) plus what
-is the same for all tokens and falls out of the softmax (so that the gradient of b is zero, as in the
-published runs). Likewise the weighted mean is taken of x̂, and projected once. The function is the
-published one to rounding; its cost falls from two width × width products per token to two
-heads × width ones, 64 times less at ViT-B, and all heads of a sweep read the tokens together.
+With a single query, the tokens' keys and values are never materialised. Head h scores a token x by
+qₕ · Kₕ(g ⊙ x̂ + b), where x̂ is x at mean 0 and variance 1; that is x̂ · (g ⊙ Kₕᵀ qₕ) plus a term that is
+the same for all tokens and cancels in the softmax (so the gradient of b is zero, as in the published
+runs). Likewise, x̂ is averaged first and projected once. The function equals the published one up to
+rounding; its cost falls from two width × width products per token to two heads × width ones, 64 times
+less at ViT-B, and all heads of a sweep read the tokens together.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 def check_width(width: int, num_heads: int) -> None:
-    """Raises `JaxpartError` if tokens of a width do not split into so many heads."""
+    """Raises `JaxpartError` if tokens of a width do not split into `num_heads` heads."""
     if num_heads < 1 or width % num_heads:
         raise JaxpartError(
             f"tokens of width {width} do not split into {num_heads} attention heads; choose a divisor "
@@ -34,7 +34,7 @@ def check_width(width: int, num_heads: int) -> None:
 
 
 def check_initial(initial: str) -> None:
-    """Raises `JaxpartError` if the attentive probe has no such start."""
+    """Raises `JaxpartError` if the attentive probe has no such initialisation."""
     if initial not in ("truncated", "cae"):
         raise JaxpartError(
             f"the attentive probe's initial cannot be {initial!r}; choose truncated or cae"
@@ -42,7 +42,7 @@ def check_initial(initial: str) -> None:
 
 
 class _Affine(nnx.Module):
-    """What a LayerNorm learns: scale and bias, [channels]."""
+    """A LayerNorm's parameters: scale and bias, [channels]."""
 
     def __init__(self, channels: int) -> None:
         self.scale = nnx.Param(jnp.ones(channels))
@@ -56,7 +56,7 @@ class AttentiveHead(nnx.Module):
     """The published attentive probe (docs/protocol.md, "Part classification").
 
     No residual and no MLP. The published module also owns a LayerNorm that its forward pass never
-    uses; it is left out.
+    uses; it is omitted.
 
     Attributes:
       query: The learnable query, [width].
@@ -81,14 +81,14 @@ class AttentiveHead(nnx.Module):
         Args:
           width: Channels of a token.
           classes: Number of classes.
-          num_heads: Of the cross attention.
-          initial: "truncated": the query and the kernels q, k, v and out start from a normal of standard
-            deviation 0.02 cut off at ±0.02 (part classification); "cae": the query starts at 0 and the
-            kernels from the whole normal (CAE's ImageNet recipe).
-          rngs: Draws them.
+          num_heads: Heads of the cross attention.
+          initial: "truncated": the query and the kernels q, k, v and out are drawn from a normal with
+            standard deviation 0.02 truncated at ±0.02 (part classification); "cae": the query is 0 and
+            the kernels come from the untruncated normal (CAE's ImageNet recipe).
+          rngs: Source of the initial parameters.
 
         Raises:
-          JaxpartError: The width does not split into so many heads, or there is no such start.
+          JaxpartError: The width does not split into the heads, or `initial` is unknown.
         """
         check_width(width, num_heads)
         check_initial(initial)
@@ -120,7 +120,7 @@ class AttentiveHead(nnx.Module):
 
         Args:
           tokens: All tokens of an image, cls included.
-          statistics: Of the BatchNorm, see `BatchNorm`.
+          statistics: BatchNorm's statistics, see `BatchNorm`.
           valid: See `BatchNorm`.
         """
         pooled = self.norm(self.attend(tokens), statistics=statistics, valid=valid)

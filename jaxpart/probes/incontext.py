@@ -1,11 +1,11 @@
 """Segmentation without training: a patch is labelled by its nearest labelled patches.
 
 As in Hummingbird (Balažević et al., NeurIPS 2023, "Towards in-context scene understanding"): the
-memory holds the features of training patches and what their pixels show; a query attends to its
+memory holds the features of training patches and their label shares; a query attends to its
 nearest neighbours by cosine similarity, and the softmax of the similarities weights their labels.
-The result is a map of class shares at feature resolution, which the sliding-window test takes like
-the logits of a head. The neighbours are the exact ones: memory is searched in blocks, and memory
-and queries may be large, their product is never held.
+The result is a map of class shares at feature resolution, which the sliding-window test treats like
+the logits of a head. The search is exact, and in blocks: both memory and queries may be large, since
+their product is never held in full.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class Memory(NamedTuple):
 def patch_shares(
     labels: Int[Array, "batch rows columns"], grid: tuple[int, int], classes: int
 ) -> Float32[Array, "batch height width classes"]:
-    """What the pixels of every patch show.
+    """Class shares of the pixels of every patch.
 
     Args:
       labels: 0 … classes − 1 or 255; their size is a multiple of the grid.
       grid: Patches per column and per row, (height, width).
-      classes: How many classes there are.
+      classes: Number of classes.
 
     Returns:
-      Share of every class among the labelled pixels of a patch, 0 everywhere where none is.
+      Share of every class among the labelled pixels of a patch; all 0 where none is labelled.
 
     Raises:
       JaxpartError: If the labels cannot be cut into that grid.
@@ -77,7 +77,7 @@ def make_memory(
     """Keeps the patches that have a labelled pixel.
 
     Args:
-      features: Of training patches; neither centred nor normalised.
+      features: Features of training patches; neither centred nor normalised.
       shares: From `patch_shares`.
 
     Raises:
@@ -85,8 +85,8 @@ def make_memory(
     """
     if features.shape[:-1] != shares.shape[:-1]:
         raise JaxpartError(
-            f"Features of {features.shape[:-1]} patches and labels of {shares.shape[:-1]} do not "
-            "belong together: give the labels of the images that the features are of."
+            f"Features of {features.shape[:-1]} patches do not match labels of {shares.shape[:-1]}: "
+            "give the labels of the images that the features were computed from."
         )
     values = np.asarray(shares, np.float32).reshape(-1, shares.shape[-1])
     labelled = values.any(-1)
@@ -112,16 +112,16 @@ def nearest_labels(
 
     Args:
       memory: See `make_memory`.
-      features: Of the patches asked for, from the same block of the same encoder.
-      neighbours: How many nearest patches to attend to; all where the memory holds fewer.
+      features: Features of the query patches, from the same block of the same encoder.
+      neighbours: Number of nearest patches to attend to; all if the memory holds fewer.
       temperature: Similarities are divided by it before the softmax; above 0.
-      block: Memory patches compared at a time; by default as many as make 8 million similarities.
+      block: Memory patches compared at a time; by default enough for 8 million similarities.
 
     Returns:
-      Shares that sum to 1 for every patch. Among equally near patches the first in memory count.
+      Shares that sum to 1 for every patch. Ties go to the patches first in memory.
 
     Raises:
-      JaxpartError: If there is to be no neighbour, the temperature is not above 0, or the features
+      JaxpartError: If `neighbours` is below 1, the temperature is not above 0, or the features
         have another width.
     """
     if neighbours < 1:
@@ -140,13 +140,13 @@ def nearest_labels(
     similarity, index = nearest(memory.keys, queries, neighbours=neighbours, block=block)
     weights = jax.nn.softmax(similarity / temperature)
 
-    # One neighbour after another: all their values at once would be neighbours times the result.
+    # One neighbour at a time: all their values at once would be neighbours times the result.
     def attend(summed, neighbour):
-        weight, number = neighbour
-        return summed + weight[:, None] * memory.values[number], None
+        weight, row = neighbour
+        return summed + weight[:, None] * memory.values[row], None
 
-    nothing = jnp.zeros((len(queries), memory.values.shape[-1]))
-    shares, _ = jax.lax.scan(attend, nothing, (weights.T, index.T))
+    zeros = jnp.zeros((len(queries), memory.values.shape[-1]))
+    shares, _ = jax.lax.scan(attend, zeros, (weights.T, index.T))
     return shares.reshape(*patches, -1)
 
 
@@ -160,13 +160,13 @@ def nearest(
     """The keys with the largest inner products, exactly, in blocks.
 
     Args:
-      keys: What is searched.
-      queries: What is searched for.
-      neighbours: How many keys per query; all where there are fewer.
+      keys: Vectors to search.
+      queries: Vectors to search for.
+      neighbours: Number of keys per query; all if there are fewer.
       block: Keys compared at a time; memory grows with queries × block.
 
     Returns:
-      Inner products, falling, and the keys' indices; of equal ones the lower index comes first.
+      Inner products, descending, and the keys' indices; ties are in order of index.
     """
     count, width = keys.shape
     neighbours = min(neighbours, count)
@@ -178,24 +178,24 @@ def nearest(
     )
 
     def search(best, part):
-        start, some_keys, real = part
-        similarity = jnp.einsum("qd,kd->qk", queries, some_keys, precision=PRECISION)
-        similarity = jnp.where(real, similarity, -jnp.inf)
-        # Those found before come first and `top_k` is stable: equal ones stay in order.
+        start, block_keys, valid = part
+        similarity = jnp.einsum("qd,kd->qk", queries, block_keys, precision=PRECISION)
+        similarity = jnp.where(valid, similarity, -jnp.inf)
+        # Earlier candidates come first and `top_k` is stable: ties stay in order.
         candidates = jnp.concatenate([best[0], similarity], 1)
         largest, chosen = jax.lax.top_k(candidates, neighbours)
-        before = jnp.take_along_axis(best[1], jnp.minimum(chosen, neighbours - 1), 1)
-        index = jnp.where(chosen < neighbours, before, start + chosen - neighbours)
+        earlier = jnp.take_along_axis(best[1], jnp.minimum(chosen, neighbours - 1), 1)
+        index = jnp.where(chosen < neighbours, earlier, start + chosen - neighbours)
         return (largest, index), None
 
     shape = (len(queries), neighbours)
-    nothing = (jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32))
+    initial = (jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32))
     starts = jnp.arange(blocks, dtype=jnp.int32) * block
-    found, _ = jax.lax.scan(search, nothing, (starts, padded, exists))
-    return found
+    best, _ = jax.lax.scan(search, initial, (starts, padded, exists))
+    return best
 
 
 def _unit(features: Float32[Array, "patch width"]) -> Float32[Array, "patch width"]:
-    """Features of length 1; a zero feature stays 0."""
+    """Normalises features to length 1; zero vectors stay 0."""
     length = jnp.linalg.norm(features, axis=-1, keepdims=True)
     return features / jnp.where(length == 0, 1, length)

@@ -25,7 +25,7 @@ PIECE_BYTES = 256 << 20
 """Bytes of features sent to the devices at once when streaming; a step that takes more is sent alone."""
 
 _HELD = 3
-"""Steps that a CPU host holds while it streams: the one computed, the next, and what that is sent from."""
+"""Steps a CPU host holds while streaming: the current one, the next, and the buffer it is sent from."""
 
 
 class TrainPiece(NamedTuple):
@@ -73,7 +73,7 @@ class Items:
         """Copies nothing.
 
         Args:
-          features: Features of the items, possibly of more.
+          features: Features of the items, possibly of others too.
           labels: Labels of the items.
           rows: The items' rows in the features; default: all rows, in order.
         """
@@ -92,8 +92,8 @@ class Items:
 
     def take(self, items: Int[np.ndarray, "*batch"]) -> Shaped[np.ndarray, "representation ..."]:
         """Features of some items, `[representation, *batch, …]`; only these are read."""
-        found = [rows[self._rows[items]] for rows in self.features]
-        return found[0][None] if len(found) == 1 else np.stack(found)
+        features = [rows[self._rows[items]] for rows in self.features]
+        return features[0][None] if len(features) == 1 else np.stack(features)
 
     def subset(self, items: Int[np.ndarray, " item"]) -> Items:
         """A subset; features are not copied."""
@@ -109,19 +109,19 @@ class Items:
         """All features [representation, item, …], sharded by item, and replicated labels."""
         rows = self.features[0]
         shape = len(self.features), len(self), *rows.shape[1:]
-        every = np.arange(len(self))
-        features = devices.deal(shape, rows.dtype, lambda some: self.take(every[some]), axis=1)
+        items = np.arange(len(self))
+        features = devices.deal(shape, rows.dtype, lambda part: self.take(items[part]), axis=1)
         return features, devices.replicate(self.labels)
 
     def batches(
         self, items: Int[np.ndarray, " item"], recipe: Recipe, seeds: Sequence[int], memory: int
     ) -> FeatureBatches:
-        """Batches of some items, in an order that each seed draws for every epoch.
+        """Batches of some items, in an order drawn per seed and epoch.
 
         Args:
           items: Indices of the items.
           recipe: Sets batch size and learning rates.
-          seeds: Draw the orders.
+          seeds: Seeds of the orders.
           memory: Bytes of features that may stay on the devices.
         """
         stays = self.nbytes <= memory * devices.mesh().shape["data"]
@@ -161,7 +161,7 @@ class Batches:
         """Restores a position."""
 
     def close(self) -> None:
-        """Closes what was opened."""
+        """Releases its resources."""
 
 
 class FeatureBatches(Batches):
@@ -183,7 +183,7 @@ class FeatureBatches(Batches):
             self.nbytes = items.nbytes // devices.mesh().shape["data"]
         self._batch = min(recipe.batch_size, len(chosen))
         even = self._batch % devices.count() == 0
-        self.gather = (_taken_evenly if even else _taken) if stays else _streamed
+        self.gather = (_gather_evenly if even else _gather) if stays else _streamed
         self._count = recipe.steps(len(chosen))
         full = np.arange(self._count * self._batch) < len(chosen)
         self._valid = None if full.all() else full.reshape(self._count, self._batch)
@@ -203,16 +203,16 @@ class FeatureBatches(Batches):
         """Some steps of an epoch, and a name of their items for messages."""
         start = number * self._at_once
         steps = range(start, min(start + self._at_once, self._count))
-        mine = self._share(self._items_of(epoch)[steps.start : steps.stop])
+        items = self._share(self._items_of(epoch)[steps.start : steps.stop])
         batches: Any
         if self.arrays is not None:
-            batches = self._place(mine, axis=2)
+            batches = self._put(items, axis=2)
         else:
-            features = np.moveaxis(self._items.take(mine), 0, 1)
-            batches = self._place(features, axis=3), self._place(self._items.labels[mine], axis=2)
+            features = np.moveaxis(self._items.take(items), 0, 1)
+            batches = self._put(features, axis=3), self._put(self._items.labels[items], axis=2)
         valid = None
         if self._valid is not None:
-            valid = self._place(self._share(self._valid[steps.start : steps.stop]), axis=1)
+            valid = self._put(self._share(self._valid[steps.start : steps.stop]), axis=1)
         rates = devices.replicate(self._recipe.rates_at(epoch, steps, self._count))
         return TrainPiece(batches, rates, valid), (f"those of epoch {epoch}",)
 
@@ -231,7 +231,7 @@ class FeatureBatches(Batches):
         size = self._batch // devices.num_processes()
         return batches[..., devices.process_index() * size :][..., :size]
 
-    def _place(self, array: np.ndarray, *, axis: int) -> jax.Array:
+    def _put(self, array: np.ndarray, *, axis: int) -> jax.Array:
         """Batches on the devices: sharded if divisible, else replicated."""
         if self._batch % devices.count():
             return devices.replicate(array)
@@ -242,16 +242,16 @@ def _streamed(arrays: None, batch: tuple[Array, Array]) -> tuple[Array, Array]:
     return batch
 
 
-def _taken_evenly(arrays: tuple[Array, Array], batch: Array) -> tuple[Array, Array]:
+def _gather_evenly(arrays: tuple[Array, Array], batch: Array) -> tuple[Array, Array]:
     return devices.take_dealt(arrays[0], batch, even=True), arrays[1][batch]
 
 
-def _taken(arrays: tuple[Array, Array], batch: Array) -> tuple[Array, Array]:
+def _gather(arrays: tuple[Array, Array], batch: Array) -> tuple[Array, Array]:
     return devices.take_dealt(arrays[0], batch, even=False), arrays[1][batch]
 
 
 def shuffled(seed: int, epoch: int, count: int) -> Int[np.ndarray, " item"]:
-    """The order of `count` items that a seed draws for an epoch."""
+    """A seed's order of `count` items in an epoch."""
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 

@@ -11,7 +11,7 @@ from jaxpart.probes.normalization import BatchNorm
 
 
 class LinearHead(nnx.Module):
-    """One linear layer, with a BatchNorm before it if asked for, as MAE and CAE have it on ImageNet.
+    """One linear layer, optionally after a BatchNorm, as in MAE's and CAE's ImageNet probes.
 
     Attributes:
       norm: The BatchNorm, with the epsilon 1e-6 of both (`main_linprobe.py`, `run_linear.py`), or None.
@@ -38,7 +38,7 @@ class LinearHead(nnx.Module):
 
         Args:
           features: "cls_token", "embedding" or the like.
-          statistics: Of the BatchNorm, see `BatchNorm`; without one it makes no difference.
+          statistics: BatchNorm's statistics, see `BatchNorm`; ignored without one.
           valid: See `BatchNorm`.
         """
         if self.norm is not None:

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression by L-BFGS: what a linear probe could reach without a recipe."""
+"""Multinomial logistic regression by L-BFGS: what a linear probe can reach without a training recipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import scipy.optimize
 from jaxtyping import Array, Float, Int
 
 ITERATIONS = 1000
-"""At most of L-BFGS; as a rule a tenth is enough."""
+"""Maximum iterations of L-BFGS; a tenth is usually enough."""
 
 
 def logistic_regression(
@@ -23,18 +23,18 @@ def logistic_regression(
     strength: float = 1.0,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Int[np.ndarray, " test"]:
-    """Classes of test items by the weights that minimise the regularised cross entropy.
+    """Classes of test items, predicted by the weights that minimise the regularised cross entropy.
 
     The objective is that of scikit-learn's `LogisticRegression(C=1 / strength)`: the sum over items of
     the cross entropy, plus strength / 2 times the squared norm of the weights (not of the bias), here on
-    features standardised by the training set's mean and deviation. It is convex, so that nothing depends
-    on an initial point or an order.
+    features standardised by the training set's mean and deviation. It is convex, so the result does not
+    depend on initialisation or order.
 
     Args:
       train: Features of the training items.
       labels: Their classes, from 0.
       test: Features of the test items.
-      strength: Of the regularisation.
+      strength: Regularisation strength.
       advance: Called with the number of iterations just done.
     """
     mean, deviation = train.mean(axis=0), train.std(axis=0)
@@ -52,13 +52,13 @@ def logistic_regression(
             logits = _logits(features, weights)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
             penalty = strength / 2 * jnp.square(weights[:-1]).sum()
-            return (losses.sum() + penalty) / len(targets)  # a mean keeps float32's digits
+            return (losses.sum() + penalty) / len(targets)  # a mean preserves float32's digits
 
         return jax.value_and_grad(value)(flat)
 
     def on_host(flat: Float[np.ndarray, " values"]) -> tuple[float, Float[np.ndarray, " values"]]:
-        value, slope = objective(np.float32(flat), features, targets)
-        return float(value), np.asarray(slope, np.float64)
+        value, gradient = objective(np.float32(flat), features, targets)
+        return float(value), np.asarray(gradient, np.float64)
 
     result = scipy.optimize.minimize(
         on_host,

@@ -1,4 +1,4 @@
-"""Weighted k nearest neighbours by cosine similarity: a reference without anything to train."""
+"""Weighted k nearest neighbours by cosine similarity: a training-free reference."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def nearest_neighbours(
     temperature: float = 0.07,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Int[np.ndarray, " test"]:
-    """Classes of test items by the vote of their nearest training items, searched exactly in blocks.
+    """Classes of test items by vote of their nearest training items, searched exactly, in blocks.
 
     A neighbour's vote weighs exp(similarity / temperature), as in DINO's k-NN evaluation, with the k
     and temperature that it reports.
@@ -35,8 +35,8 @@ def nearest_neighbours(
       train: Features of the training items.
       labels: Their classes, from 0.
       test: Features of the test items.
-      k: Number of neighbours; all, if there are fewer training items.
-      temperature: Of the weights.
+      k: Number of neighbours; all if there are fewer training items.
+      temperature: Temperature of the weights.
       advance: Called with the number of test items just done.
 
     Raises:
@@ -48,9 +48,9 @@ def nearest_neighbours(
     rows, classes = jnp.asarray(unit_rows(train)), jnp.asarray(labels, jnp.int32)
     queries = unit_rows(test)
     queries = np.concatenate([queries, np.zeros((-len(test) % block, test.shape[1]), np.float32)])
-    found = []
+    predictions = []
     for start in range(0, len(queries), block):
-        votes = _vote(
+        classified = _vote(
             rows,
             classes,
             queries[start : start + block],
@@ -58,9 +58,9 @@ def nearest_neighbours(
             k=min(k, len(train)),
             count=int(labels.max()) + 1,
         )
-        found.append(np.asarray(votes))
+        predictions.append(np.asarray(classified))
         advance(min(block, len(test) - start))
-    return np.concatenate(found)[: len(test)]
+    return np.concatenate(predictions)[: len(test)]
 
 
 @functools.partial(jax.jit, static_argnames=("k", "count"))

@@ -1,4 +1,4 @@
-"""BatchNorm without parameters, as the probes put it before their linear layer."""
+"""BatchNorm without parameters, as used before the probes' linear layers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Float
 class BatchNorm(nnx.Module):
     """PyTorch's `BatchNorm1d(channels, affine=False, eps=epsilon, momentum=0.1)`.
 
-    `nnx.BatchNorm` differs in one thing: it keeps a running mean of the biased variance, PyTorch of
-    the unbiased one. At a batch of 64 that is 1.6 % of every variance.
+    `nnx.BatchNorm` differs in one respect: it tracks the biased variance, PyTorch the unbiased one. At a
+    batch size of 64 that is 1.6 % of every variance.
 
     Attributes:
       mean: Running mean, [channels].
@@ -37,11 +37,10 @@ class BatchNorm(nnx.Module):
         """Normalises each channel.
 
         Args:
-          inputs: At least 2 rows where statistics are taken from them.
-          statistics: "train": those of the batch, which also move the running ones; "batch": those
-            of the batch; "running": the running ones.
-          valid: False for rows that only fill the batch up: statistics are of the others. By default
-            all are valid.
+          inputs: At least 2 rows if statistics are computed from them.
+          statistics: "train": the batch's, which also update the running ones; "batch": the batch's;
+            "running": the running ones.
+          valid: False for padding rows, which are excluded from the statistics. Default: all valid.
         """
         rows: Any = inputs.shape[0] if valid is None else valid.sum()
 
@@ -55,7 +54,7 @@ class BatchNorm(nnx.Module):
             mean = mean_of(inputs)
             var = mean_of(jnp.square(inputs - mean))
         if statistics == "train":
-            # One row has no unbiased variance (PyTorch refuses it): the running one stays.
+            # One row has no unbiased variance (PyTorch rejects it): keep the running one.
             unbiased = jax.lax.stop_gradient(var) * rows / jnp.maximum(rows - 1, 1)
             unbiased = jnp.where(rows > 1, unbiased, self.var[...])
             self.mean[...] = 0.9 * self.mean[...] + 0.1 * jax.lax.stop_gradient(mean)

@@ -23,12 +23,12 @@ class Scores(NamedTuple):
     """Scores on the N test items, on the devices or as NumPy arrays.
 
     Attributes:
-      right: Items classified right after each epoch, [epoch, representation, seed, rate]; -1 before.
+      right: Items classified correctly after each epoch, [epoch, representation, seed, rate]; -1 before.
       best_right: The maximum over epochs.
       best_epoch: The first epoch with that maximum, from 0; -1 before.
       best: Its predictions, [representation, seed, rate, N]; -1 where logits are not finite.
       chosen: Predictions after the epoch chosen by the caller.
-      last: Predictions after the last tested epoch, or midway through the next test.
+      last: Predictions after the last tested epoch, partly overwritten during the next test.
     """
 
     right: Int[Any, "epoch representation seed rate"]
@@ -74,7 +74,7 @@ class Outcome:
     """The result of a sweep for one representation; arrays have a leading axis of seeds.
 
     Attributes:
-      accuracy: Share of test items classified right after each epoch, [seed, rate, epoch].
+      accuracy: Share of test items classified correctly after each epoch, [seed, rate, epoch].
       best: Predictions of the rate and epoch with the highest test accuracy (the paper's reading), [seed,
         item]; the first in case of ties; -1 where the head diverged.
       last: Predictions after the last epoch, at the chosen rate if there is one, else at the first.
@@ -99,23 +99,23 @@ class Outcome:
     def predictions(self) -> dict[str, Int[np.ndarray, "seed item"]]:
         """Predictions of each available reading, by name."""
         readings = {"best": self.best, "last": self.last, "chosen": self.chosen}
-        return {name: found for name, found in readings.items() if found is not None}
+        return {name: reading for name, reading in readings.items() if reading is not None}
 
 
 def held_out(groups: Shaped[np.ndarray, " item"], seed: int) -> Bool[np.ndarray, " item"]:
-    """About a tenth of the items, in whole groups (images), so that no group is on both sides.
+    """Holds out about a tenth of the items, in whole groups (images), so that no group is split.
 
     Args:
       groups: The image of each item.
-      seed: Draws the groups.
+      seed: Seed of the draw.
 
     Returns:
       True for held-out items: at least one group, never all.
     """
     _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(counts))
-    fit = int((np.cumsum(counts[order]) <= _HELD_OUT * len(group)).sum())
-    return np.isin(group, order[: max(1, min(fit, len(counts) - 1))])
+    fitting = int((np.cumsum(counts[order]) <= _HELD_OUT * len(group)).sum())
+    return np.isin(group, order[: max(1, min(fitting, len(counts) - 1))])
 
 
 def read(
@@ -134,26 +134,26 @@ def read(
     """
     scores = trained.scores
     best_rate = scores.best_right[i].argmax(axis=-1)
-    chose = bool((epoch >= 0).all())
-    kept = {"best": (trained.best, best_rate), "last": (trained.heads, rate)}
-    if chose:
-        kept["chosen"] = trained.chosen, rate
+    has_choice = bool((epoch >= 0).all())
+    heads_at = {"best": (trained.best, best_rate), "last": (trained.heads, rate)}
+    if has_choice:
+        heads_at["chosen"] = trained.chosen, rate
     return Outcome(
         accuracy=np.moveaxis(scores.right[:, i], 0, -1) / scores.last.shape[-1],
         best=at_rate(scores.best[i], best_rate),
         last=at_rate(scores.last[i], rate),
-        chosen=at_rate(scores.chosen[i], rate) if chose else None,
+        chosen=at_rate(scores.chosen[i], rate) if has_choice else None,
         rate=rate,
         epoch=epoch,
         best_rate=best_rate,
         best_epoch=at_rate(scores.best_epoch[i], best_rate),
         heads={
             name: {
-                ".".join(map(str, path)): at_rate(leaf[...][i], which)
+                ".".join(map(str, path)): at_rate(leaf[...][i], rates)
                 for state in heads
                 for path, leaf in nnx.to_flat_state(state)
             }
-            for name, (heads, which) in kept.items()
+            for name, (heads, rates) in heads_at.items()
         },
     )
 

@@ -1,4 +1,4 @@
-"""What sweeps do piece by piece: they train and test, in turns where they train on the same views."""
+"""Sweeps cut into pieces of training and testing, interleaved where they train on the same views."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Pieces:
     """
 
     def __init__(self, batches: Batches, test: Items, memory: int) -> None:
-        """Tests in one piece if the features fit into the given memory, where they stay."""
+        """Tests in one resident piece if the features fit into the given memory."""
         # Pieces are full test batches, so batch statistics match the published code's.
         batch_bytes = test.nbytes // len(test) * TEST_BATCH
         self._stays = test.nbytes <= memory
@@ -69,8 +69,8 @@ class Pieces:
         features = (
             self._test.resident[0] if self._stays else devices.replicate(self._test.take(items))
         )
-        place_in_run = devices.replicate((np.int32(epoch), np.int32(start)))
-        return EvalPiece(features, *place_in_run), ()
+        position = devices.replicate((np.int32(epoch), np.int32(start)))
+        return EvalPiece(features, *position), ()
 
     def get_state(self) -> dict[str, Any]:
         """The position as JSON."""
@@ -85,30 +85,30 @@ class Pieces:
 class Turns:
     """The pieces of several sweeps, for `training.fit`.
 
-    Next is the sweep whose piece ends first in the stream of items, so that few wait for the others.
+    The sweep whose piece ends first in the stream of items comes next, so that few items are held back.
 
     Attributes:
-      total: Number of all pieces.
+      total: Total number of pieces.
     """
 
     def __init__(self, sweeps: Sequence[Pieces], epochs: Sequence[int]) -> None:
         """Takes the pieces of each sweep, and its number of epochs."""
         self._sweeps, self._epochs = sweeps, epochs
-        self.total = sum(one.per_epoch * count for one, count in zip(sweeps, epochs, strict=True))
+        self.total = sum(pieces.per_epoch * n for pieces, n in zip(sweeps, epochs, strict=True))
 
     def __next__(self) -> _Piece:
-        """The next piece of any."""
-        left = (i for i, one in enumerate(self._sweeps) if one.epoch < self._epochs[i])
-        turn = min(left, key=lambda i: self._sweeps[i].due)
+        """The next piece of any sweep."""
+        unfinished = (i for i, sweep in enumerate(self._sweeps) if sweep.epoch < self._epochs[i])
+        turn = min(unfinished, key=lambda i: self._sweeps[i].due)
         epoch = self._sweeps[turn].epoch
         piece, ids = next(self._sweeps[turn])
         return _Piece(Work(turn, epoch, piece), ids)
 
     def get_state(self) -> dict[str, Any]:
         """The position as JSON."""
-        return {"sweeps": [one.get_state() for one in self._sweeps]}
+        return {"sweeps": [sweep.get_state() for sweep in self._sweeps]}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores a position."""
-        for one, its in zip(self._sweeps, state["sweeps"], strict=True):
-            one.set_state(its)
+        for sweep, position in zip(self._sweeps, state["sweeps"], strict=True):
+            sweep.set_state(position)

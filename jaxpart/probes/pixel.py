@@ -1,9 +1,9 @@
 """The linear segmentation probe: a 1×1 convolution on the maps of a few frozen blocks.
 
-The paper reads blocks 4, 6, 8 and 12. Any number of heads, each on blocks of its own, train on the
-same features in one pass: the paper's head beside a head on every block alone shows where in the
-network parts live. Their losses add up and share no parameter, and AdamW works element by element,
-so every head takes the very steps that it would take alone.
+The paper reads blocks 4, 6, 8 and 12. Any number of heads, each on its own blocks, train on the same
+features in one pass: the paper's head beside a head on every single block shows where in the network
+parts are encoded. Their losses are summed and share no parameters, and AdamW is elementwise, so every
+head takes exactly the steps it would take alone.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ FeatureMap = Float[Array, "batch height width channels"]
 def paper_blocks(depth: int) -> tuple[int, ...]:
     """The blocks that the paper reads, as indices into `encoder(images, blocks=True)["blocks"]`.
 
-    Of 12 blocks the 4th, 6th, 8th and 12th; of any other number those that lie as deep, rounded up,
-    and none twice.
+    Of 12 blocks the 4th, 6th, 8th and 12th; of any other number those at the same relative depth,
+    rounded up, without duplicates.
     """
     return tuple(sorted({-(-depth * block // 12) - 1 for block in (4, 6, 8, 12)}))
 
@@ -69,7 +69,7 @@ class PixelHead(nnx.Module):
         """Makes a fresh head.
 
         Args:
-          channels: Of all feature maps together: 4 × 768 in the paper.
+          channels: Channels of all feature maps together: 4 × 768 in the paper.
           classes: 1 … 255, since label 255 means ignored.
           rngs: Source of the initial kernel.
 
@@ -88,7 +88,7 @@ class PixelHead(nnx.Module):
     def __call__(self, maps: Sequence[FeatureMap]) -> Float[Array, "batch height width classes"]:
         """Logits at feature resolution.
 
-        The concatenation is never made: the product with it is the sum of the products with its
+        The concatenation is never materialised: the product with it is the sum of the products with its
         parts.
 
         Args:
@@ -97,7 +97,7 @@ class PixelHead(nnx.Module):
         Raises:
           JaxpartError: If they do not add up.
         """
-        widths = [one.shape[-1] for one in maps]
+        widths = [features.shape[-1] for features in maps]
         channels = self.kernel[...].shape[0]
         if sum(widths) != channels:
             raise JaxpartError(
@@ -107,8 +107,8 @@ class PixelHead(nnx.Module):
         offsets = [sum(widths[:index]) for index in range(1, len(widths))]
         parts = jnp.split(self.kernel[...], offsets)
         products = [
-            jnp.matmul(one, part, precision=PRECISION)
-            for one, part in zip(maps, parts, strict=True)
+            jnp.matmul(features, part, precision=PRECISION)
+            for features, part in zip(maps, parts, strict=True)
         ]
         return sum(products[1:], products[0]) + self.bias[...]
 
@@ -154,7 +154,7 @@ class PixelHeads(nnx.Module):
     @property
     def blocks(self) -> tuple[int, ...]:
         """Indices of all blocks that some head reads, ascending."""
-        return tuple(sorted({index for wanted in self.readouts.values() for index in wanted}))
+        return tuple(sorted({index for indices in self.readouts.values() for index in indices}))
 
     def __call__(
         self, blocks: Sequence[FeatureMap] | Mapping[int, FeatureMap]
@@ -168,12 +168,12 @@ class PixelHeads(nnx.Module):
           JaxpartError: If a block that a head reads is missing.
         """
         logits = []
-        for (name, wanted), head in zip(self.readouts.items(), self.heads, strict=True):
+        for (name, indices), head in zip(self.readouts.items(), self.heads, strict=True):
             try:
-                maps = [blocks[index] for index in wanted]
+                maps = [blocks[index] for index in indices]
             except LookupError:
                 raise JaxpartError(
-                    f"The pixel head '{name}' reads blocks {wanted}, but the features hold "
+                    f"The pixel head '{name}' reads blocks {indices}, but the features hold "
                     f"{len(blocks)} blocks: choose from those of the encoder."
                 ) from None
             logits.append(head(maps))
@@ -216,7 +216,7 @@ def optimizer(
 
     Args:
       schedule: See `learning_rate`.
-      weight_decay: Times the learning rate, as in PyTorch.
+      weight_decay: Multiplied by the learning rate, as in PyTorch.
       decay_bias: Whether the bias decays too.
     """
 
@@ -229,7 +229,7 @@ def optimizer(
 
 
 class PixelState(NamedTuple):
-    """What training changes; a pytree.
+    """The training state; a pytree.
 
     Attributes:
       heads: `nnx.state` of the heads.
@@ -249,17 +249,17 @@ TrainStep = Callable[
 def training(
     heads: PixelHeads, transform: optax.GradientTransformation
 ) -> tuple[PixelState, TrainStep]:
-    """The state before the first iteration, and the iteration.
+    """The state before the first iteration, and the training step.
 
     Args:
-      heads: Fresh heads; they are left as they are, the state holds copies.
+      heads: Fresh heads; they are not modified, since the state holds copies.
       transform: See `optimizer`.
 
     Returns:
       The state, and `step(state, blocks, labels) -> (state, loss of each head)`, where `blocks`
       is what `PixelHeads` takes and `labels` holds 0 … classes − 1 or 255, at the size of the
-      training crop. The step is not compiled: it belongs into one program with what makes the
-      blocks. Trained heads are `nnx.merge(nnx.graphdef(heads), state.heads)`.
+      training crop. The step is not compiled: it belongs in one program with whatever computes
+      the blocks. Trained heads are `nnx.merge(nnx.graphdef(heads), state.heads)`.
     """
     graph, initial = nnx.split(heads)
 
@@ -268,9 +268,8 @@ def training(
         return losses.sum(), losses
 
     def step(state, blocks, labels):
-        gradient = jax.grad(total_loss, has_aux=True)
-        change, losses = gradient(state.heads, blocks, labels)
-        update, moments = transform.update(change, state.optimizer, state.heads)
+        gradient, losses = jax.grad(total_loss, has_aux=True)(state.heads, blocks, labels)
+        update, moments = transform.update(gradient, state.optimizer, state.heads)
         return PixelState(optax.apply_updates(state.heads, update), moments), losses
 
     initial = jax.tree.map(jnp.copy, initial)

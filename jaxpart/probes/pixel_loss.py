@@ -1,11 +1,11 @@
 """Cross entropy over every pixel of a label map, from logits at feature resolution.
 
-The published way upsamples the logits to the label size and takes the mean cross entropy: at
-512 × 512 with 209 classes and batch 16 that is 3.5 GB per copy, and it takes several. The algebra
-allows less. Upsampling is a constant linear map U, so with u = U z the gradient is
+The published code upsamples the logits to the label size and takes the mean cross entropy: at
+512 × 512 with 209 classes and batch size 16 that is 3.5 GB per copy, and it takes several. Less will
+do. Upsampling is a constant linear map U, so with u = U z the gradient is
 dL/dz = Uᵀ (softmax(u) − onehot): a sum over pixels that lands at feature resolution. One pass over
 blocks of rows computes the loss and this sum together; no block outlives its step, and the backward
-pass only scales what the forward pass left. (The 1×1 convolution commutes with U as well, so the
+pass only scales what the forward pass saved. (The 1×1 convolution commutes with U as well, so the
 head itself never runs at more than feature resolution.)
 """
 
@@ -26,18 +26,18 @@ from jaxpart.probes.upsampling import PRECISION, interpolation_weights
 
 
 def _block_elements() -> int:
-    """Upsampled logits per step: 32 MB fill an accelerator and are little to hold.
+    """Upsampled logits per step: 32 MB saturate an accelerator and cost little memory.
 
-    A CPU makes several passes over them, so they should stay in its cache: 2 MB are three times as
-    fast as 32.
+    A CPU makes several passes over them, so they should fit in its cache: 2 MB are three times as fast
+    as 32 MB.
     """
     return 500_000 if devices.backend() == "cpu" else 8_000_000
 
 
 class _RowBlocks(NamedTuple):
-    """How blocks of label rows depend on logit rows: each on `span` rows from its `start` on.
+    """How blocks of label rows depend on logit rows: each on `span` rows from its `start`.
 
-    Rows that fill up the last block have zero weights.
+    Padding rows of the last block have zero weights.
     """
 
     start: Int32[np.ndarray, " blocks"]
@@ -50,22 +50,22 @@ def pixel_cross_entropy(
     *,
     block_rows: int | None = None,
 ) -> Float[Array, "*heads"]:
-    """Mean cross entropy of bilinearly upsampled logits over ALL pixels, ignored ones as zero.
+    """Mean cross entropy of bilinearly upsampled logits over ALL pixels, ignored ones counting as zero.
 
     Equal to upsampling (align_corners false), `cross_entropy(reduction="none", ignore_index=255)`
-    and the mean over every pixel, but for the order of sums (mmseg `FCNHead` with
+    and the mean over every pixel, up to summation order (mmseg `FCNHead` with
     `CrossEntropyLoss`). Differentiable once with respect to the logits. Works inside jit, under
     vmap, and with the batch sharded over devices.
 
     Args:
       logits: At feature resolution; leading axes hold independent heads over the same labels.
       labels: 0 … classes − 1, or 255 for ignored pixels. Any other value makes the loss NaN;
-        `jaxpart.labels.check_labels` finds it on the host and names it.
-      block_rows: Label rows per step; by default as many as fill the devices. Memory grows with it,
-        results agree up to rounding.
+        `jaxpart.labels.check_labels` reports it on the host.
+      block_rows: Label rows per step; by default as many as saturate the device. Memory grows with
+        it, results agree up to rounding.
 
     Returns:
-      One loss per head, float32; 0 with a zero gradient where every pixel is ignored.
+      One loss per head, float32; 0 with a zero gradient if every pixel is ignored.
 
     Raises:
       JaxpartError: If logits and labels differ in batch size.
@@ -111,7 +111,7 @@ def _scan_rows(
     *,
     gradient: bool,
 ) -> tuple[Float32[Array, " heads"], Float32[Array, "heads batch height width classes"] | None]:
-    """The losses, and their gradients if wanted, in one pass over blocks of label rows."""
+    """The losses, and their gradients if requested, in one pass over blocks of label rows."""
     heads, batch, height, width, _ = logits.shape
     _, rows, columns = labels.shape
     blocks = _row_blocks(height, rows, block_rows)
@@ -119,7 +119,7 @@ def _scan_rows(
     across = jnp.asarray(interpolation_weights(width, columns))
     head = ""
     if devices.backend() == "gpu":
-        # XLA finds no tiles for a product over all heads at once. On a CPU one for each is slower.
+        # XLA finds no tiles for a product over all heads at once. On a CPU, one per head is slower.
         across, head = jnp.broadcast_to(across, (heads, columns, width)), "n"
     labels = jnp.pad(
         labels, ((0, 0), (0, count * block_rows - rows), (0, 0)), constant_values=IGNORE
@@ -131,8 +131,8 @@ def _scan_rows(
     def step(carry, block):
         total, summed = carry
         start, down, label = block
-        near = jax.lax.dynamic_slice_in_dim(source, start, span)
-        narrow = jnp.einsum("rs,snbcw->nbcrw", down, near, precision=PRECISION)
+        window = jax.lax.dynamic_slice_in_dim(source, start, span)
+        narrow = jnp.einsum("rs,snbcw->nbcrw", down, window, precision=PRECISION)
         upsampled = jnp.einsum(f"nbcrw,{head}xw->nbcrx", narrow, across, precision=PRECISION)
         loss, delta = _block_cross_entropy(upsampled, label)
         if gradient:
@@ -157,7 +157,7 @@ def _block_cross_entropy(
     """Summed cross entropy of a block of pixels and its gradient, softmax − onehot."""
     classes = logits.shape[2]
     valid = labels != IGNORE
-    # A wrong label must not pass for "no class": NaN stops a run, a silent zero does not.
+    # An invalid label must not pass for "ignored": NaN stops a run, a silent zero does not.
     weight = jnp.where(valid, jnp.where((labels >= 0) & (labels < classes), 1.0, jnp.nan), 0.0)
     # A class 255 would be ignored everywhere else, so its pixels are never hot either.
     hot = valid[:, None] & (jnp.arange(classes)[None, :, None, None] == labels[:, None])

@@ -1,10 +1,10 @@
-"""From features to accuracy: heads are trained, selected and tested.
+"""From features to accuracy: trains, selects and tests heads.
 
-`fit` runs one training of all heads, each epoch of which is some training pieces (`Sweep.train`) followed
-by test pieces (`Sweep.test`); `probe` selects and tests with it. The result is an `Outcome`.
+`fit` trains all heads once; each epoch is some training pieces (`Sweep.train`) followed by test pieces
+(`Sweep.test`). `probe` uses it to select and to test. The result is an `Outcome`.
 
-On random views several sweeps train together, each view being encoded once for all of them. What a sweep
-computes is the same as if it trained alone.
+On random views several sweeps train together, and each view is encoded once for all of them. Each sweep's
+results are the same as if it trained alone.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def probe(
 ) -> list[list[Outcome]]:
     """Trains, selects hyperparameters, and tests.
 
-    For the selection, all heads are trained once without a held-out tenth of the training items, and each
+    For selection, all heads are trained once without a held-out tenth of the training items, and each
     seed picks the rate and epoch that are best on that tenth. The heads trained on the full training set
     are then tested once, at that rate and epoch.
 
     Args:
       sweeps: The heads; all have the same seeds.
-      train: Training items, of one sweep; or random views, for any number.
+      train: Training items for one sweep, or random views for any number.
       tests: Test items of each sweep, with the representations that it is trained on.
       groups: The image of each training item; None: no selection.
       checkpointer: Makes the checkpointer of a stage, "choosing" or "final".
@@ -50,7 +50,7 @@ def probe(
         the count.
 
     Returns:
-      Of each sweep, an outcome per representation.
+      For each sweep, an outcome per representation.
 
     Raises:
       JaxpartError: All heads of a sweep have diverged.
@@ -62,35 +62,37 @@ def probe(
     rates = [np.zeros(shape[:2], np.int64) for shape in shapes]
     epochs = [np.full(shape[:2], -1) for shape in shapes]
     chosen_epochs = [np.full(shape, -1, np.int32) for shape in shapes]
-    before = [0] * len(sweeps)
+    offsets = [0] * len(sweeps)
     if groups is not None and len(np.unique(groups)) > 1:
-        held = held_out(groups, sweeps[0].seeds[0])
-        out = np.flatnonzero(held)
+        is_held_out = held_out(groups, sweeps[0].seeds[0])
+        test_items = np.flatnonzero(is_held_out)
         chosen = fit(
             sweeps,
             train,
-            train.tests(out) if isinstance(train, RandomViews) else [train.subset(out)],
-            items=np.flatnonzero(~held),
+            train.tests(test_items)
+            if isinstance(train, RandomViews)
+            else [train.subset(test_items)],
+            items=np.flatnonzero(~is_held_out),
             checkpointer=checkpointer("choosing"),
             log=lambda sweep, epoch, metrics: log(sweep, epoch),
         )
         for i, (sweep, trained) in enumerate(zip(sweeps, chosen, strict=True)):
             rates[i] = trained.scores.best_right.argmax(axis=-1)
             epochs[i] = at_rate(trained.scores.best_epoch, rates[i])
-            at = rates[i][..., None]
-            np.put_along_axis(chosen_epochs[i], at, epochs[i][..., None], axis=-1)
-            before[i] = sweep.recipe.epochs
-    found = fit(
+            index = rates[i][..., None]
+            np.put_along_axis(chosen_epochs[i], index, epochs[i][..., None], axis=-1)
+            offsets[i] = sweep.recipe.epochs
+    final = fit(
         sweeps,
         train,
         tests,
         chosen_epochs=chosen_epochs,
         checkpointer=checkpointer("final"),
-        log=lambda sweep, epoch, metrics: log(sweep, before[sweep] + epoch),
+        log=lambda sweep, epoch, metrics: log(sweep, offsets[sweep] + epoch),
     )
     return [
         [read(trained, i, rate[i], epoch[i]) for i in range(len(rate))]
-        for trained, rate, epoch in zip(found, rates, epochs, strict=True)
+        for trained, rate, epoch in zip(final, rates, epochs, strict=True)
     ]
 
 
@@ -117,11 +119,11 @@ def fit(
       checkpointer: Where the state is saved.
       memory: Bytes of features that may stay on the devices; the rest is streamed. Default: a share of the
         free memory.
-      log: Called after every piece with its sweep's index, its epoch, and measurements: of a training
-        piece the "losses" of its steps, [step, representation, seed, rate].
+      log: Called after every piece with its sweep's index, its epoch, and metrics: for a training piece
+        the "losses" of its steps, [step, representation, seed, rate].
 
     Returns:
-      Of each sweep, the state after its last epoch, as NumPy arrays.
+      For each sweep, the state after its last epoch, as NumPy arrays.
 
     Raises:
       JaxpartError: The loss of all heads of a sweep is not finite.
@@ -143,10 +145,10 @@ def fit(
             (sweep,) = sweeps
             batches = [train.batches(items, sweep.recipe, sweep.seeds, memory)]
         pieces = []
-        for one, test in zip(batches, tests, strict=True):
-            stack.enter_context(contextlib.closing(one))
-            memory -= one.nbytes
-            pieces.append(Pieces(one, test, memory))
+        for source, test in zip(batches, tests, strict=True):
+            stack.enter_context(contextlib.closing(source))
+            memory -= source.nbytes
+            pieces.append(Pieces(source, test, memory))
             memory -= pieces[-1].nbytes
         turns = Turns(pieces, [sweep.recipe.epochs for sweep in sweeps])
 
@@ -168,9 +170,11 @@ def fit(
             steps=turns.total,
             put=lambda work: work,  # on the devices already
             checkpointer=checkpointer,
-            log=lambda number, found: log(int(found.pop("sweep")), int(found.pop("epoch")), found),
+            log=lambda _, metrics: log(
+                int(metrics.pop("sweep")), int(metrics.pop("epoch")), metrics
+            ),
         )
-        if checkpointer is not None and checkpointer.is_due():  # too long to redo
+        if checkpointer is not None and checkpointer.is_due():  # too much work to redo
             checkpointer.save(turns.total, states, turns.get_state())
             checkpointer.wait()
     return list(devices.fetch(states))

@@ -30,9 +30,9 @@ class RandomViews:
     Attributes:
       encoder: The frozen encoder, on all devices.
       source: The images.
-      names: Representations of one shape for each sweep, see `represent`.
+      names: Each sweep's representations, of one shape, see `represent`.
       size: Side of a crop in pixels.
-      seed: Draws order and crops, shared by all heads; the heads' own seeds only initialise them.
+      seed: Seed of order and crops, shared by all heads; their own seeds only initialise them.
       workers: See `jaxpart.data.input.load`.
       tests: Computes each sweep's test features of the given images, skipping unreadable ones.
     """
@@ -55,17 +55,17 @@ class RandomViews:
         """Each sweep's batches of views of some images.
 
         All see the same views in the same order. A view is encoded once for all sweeps whose batches are
-        multiples of the smallest one; other sizes have it encoded again.
+        multiples of the smallest one; for other sizes it is encoded again.
 
         Args:
           items: Indices of the images.
-          recipes: Of the sweeps.
+          recipes: The sweeps' recipes.
 
         Raises:
           JaxpartError: The devices cannot share a batch evenly.
         """
-        every = len(items) == len(self)
-        source = self.source if every else Subset(self.source, items.tolist())
+        uses_all = len(items) == len(self)
+        source = self.source if uses_all else Subset(self.source, items.tolist())
         sizes = [min(recipe.batch_size, len(source)) for recipe in recipes]
         for size in sizes:
             devices.check_batch(size, "a head's batch_size")
@@ -78,7 +78,7 @@ class RandomViews:
 
 
 def shared_parts(sizes: Iterable[int]) -> dict[int, int]:
-    """For each batch size, the number of views that are encoded at once: the least size that divides it."""
+    """For each batch size, the number of views encoded at once: the smallest size that divides it."""
     parts: dict[int, int] = {}
     for size in sorted(set(sizes)):
         parts[size] = next((part for part in parts.values() if size % part == 0), size)
@@ -88,13 +88,13 @@ def shared_parts(sizes: Iterable[int]) -> dict[int, int]:
 class ViewBatches(Batches):
     """A sweep's batches of encoded views.
 
-    An epoch is as many whole batches as the data set has, and the next continues where it ends, so that no
-    image is left out for good.
+    An epoch is as many full batches as the data set holds, and the next continues where it ends, so that
+    no image is excluded for good.
 
     Attributes:
       names: Representations that the sweep is trained on.
-      read: How many parts of the stream it has had, and holds for its next batch.
-      total: How many it will have had in the end.
+      read: Parts of the stream received so far, including those held for the next batch.
+      total: Parts to receive in all.
     """
 
     def __init__(self, stream: _Stream, names: tuple[str, ...], recipe: Recipe, size: int) -> None:
@@ -107,17 +107,17 @@ class ViewBatches(Batches):
 
     @staticmethod
     def gather(arrays: None, parts: tuple[tuple[Array, Array], ...]) -> tuple[Array, Array]:
-        """Features [representation, 1, batch, …] and labels [1, batch] of a batch in parts."""
+        """Features [representation, 1, batch, …] and labels [1, batch] of a batch from its parts."""
         features, labels = zip(*parts, strict=True)
         return jnp.concatenate(features, axis=2), jnp.concatenate(labels, axis=1)
 
     @property
     def due(self) -> int:
-        """The number of images before the end of the next batch."""
+        """The number of images in the stream up to the end of the next batch."""
         return (self.read - len(self._held) + self._parts) * self._stream.size
 
     def hold(self, features: Array, labels: Array, ids: tuple[str, ...]) -> None:
-        """Takes the next part of the stream."""
+        """Receives the next part of the stream."""
         self._held.append((features, labels, ids))
         self.read += 1
 
@@ -136,13 +136,13 @@ class ViewBatches(Batches):
         return self._stream.state(self.read - len(self._held))
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Moves to a position; the stream goes back to that of the last of its readers."""
+        """Moves to a position; the stream rewinds to its slowest reader."""
         self._held.clear()
         self.read = int(state["next_batch"])
         self._stream.rewind(state)
 
     def close(self) -> None:
-        """Ends the loader's threads and processes."""
+        """Stops the loader's threads and processes."""
         self._stream.close()
 
 
@@ -152,7 +152,7 @@ class _Stream:
     Attributes:
       images: Number of images in an epoch.
       size: Images of a part.
-      readers: Those who take their batches from it.
+      readers: The batches that read from it.
     """
 
     def __init__(self, views: RandomViews, source: Source, size: int) -> None:
@@ -173,32 +173,34 @@ class _Stream:
         )
 
     def read(self) -> None:
-        """Encodes the next part, and gives it to all who have not had it.
+        """Encodes the next part, and passes it to all readers that have not had it.
 
-        It is encoded for all alike, so that it is the same to the bit after a stop at any point.
+        It is encoded for all of them regardless, so that results are bit-identical after a resume from
+        any point.
         """
         batch = next(self._loader)
         images = devices.shard(batch.arrays["image"])
         labels = devices.shard(batch.arrays["label"][None, None], axis=2)
-        readers = [one for one in self.readers if self._next < one.total]
-        found = encoded(self._encoder, images, names=tuple(one.names for one in readers))
-        for one, features in zip(readers, found, strict=True):
-            if one.read == self._next:
-                one.hold(features, labels, batch.ids)
+        readers = [reader for reader in self.readers if self._next < reader.total]
+        names = tuple(reader.names for reader in readers)
+        groups = encoded(self._encoder, images, names=names)
+        for reader, features in zip(readers, groups, strict=True):
+            if reader.read == self._next:
+                reader.hold(features, labels, batch.ids)
         self._next += 1
 
     def state(self, position: int) -> dict[str, Any]:
-        """What the loader would say after so many parts."""
+        """The loader's state after a number of parts."""
         return {**self._loader.get_state(), "next_batch": position}
 
     def rewind(self, state: dict[str, Any]) -> None:
-        """Goes to the position of the reader that has had the least of what it will have."""
-        left = [one.read for one in self.readers if one.read < one.total]
-        self._next = min(left, default=0)
+        """Moves to the position of the slowest unfinished reader."""
+        positions = [reader.read for reader in self.readers if reader.read < reader.total]
+        self._next = min(positions, default=0)
         self._loader.set_state({**state, "next_batch": self._next})
 
     def close(self) -> None:
-        """Ends the loader."""
+        """Stops the loader."""
         self._loader.close()
 
 
@@ -209,6 +211,6 @@ def encoded(
     *,
     names: tuple[tuple[str, ...], ...],
 ) -> list[Float[Array, "1 representation 1 batch ..."]]:
-    """Features of images, for each group of names: those of one step, the same for all seeds."""
-    found = represent(encoder, images, names=tuple({n: None for group in names for n in group}))
-    return [jnp.stack([found[name] for name in group])[None, :, None] for group in names]
+    """Features of images for each group of names, with axes of one step and one seed for all."""
+    features = represent(encoder, images, names=tuple({n: None for group in names for n in group}))
+    return [jnp.stack([features[name] for name in group])[None, :, None] for group in names]

@@ -21,7 +21,7 @@ class Recipe:
     """How heads are trained.
 
     Attributes:
-      rates: Learning rates, one head each; they decay by a cosine per epoch.
+      rates: Learning rates, one head each; they decay along a cosine, per epoch.
       epochs: Passes over the training set.
       batch_size: Items per step; a smaller training set is one batch.
       momentum: SGD momentum, as in PyTorch.
@@ -97,7 +97,7 @@ class Recipe:
         Args:
           epoch: Number of the epoch, from 0.
           steps: Numbers of the steps in the epoch.
-          of: How many steps an epoch has.
+          of: Number of steps in an epoch.
         """
         peaks = np.array(self.rates) * (self.batch_size / 256 if self.scale_rates else 1)
         position = epoch + np.array(steps)[:, None] / of * self.every_step

@@ -1,4 +1,4 @@
-"""The steps of many heads, trained and tested in one program; `jaxpart.probes.probe` takes them.
+"""Training and test steps of many heads in one program, for `jaxpart.probes.probe`.
 
 Every array of the state has three leading axes: representations × seeds × learning rates. Heads that differ
 only in learning rate see the same features, so their products are one matrix product; each seed draws its
@@ -55,24 +55,24 @@ class Sweep:
           representations: Number of representations.
           items: Number of test items.
         """
-        drawn = [nnx.state(self._make_head(rngs=nnx.Rngs(seed))) for seed in self.seeds]
+        states = [nnx.state(self._make_head(rngs=nnx.Rngs(seed))) for seed in self.seeds]
         lead = representations, len(self.seeds), len(self.recipe.rates)
 
         def spread(*leaves: Array) -> Array:
             return jnp.broadcast_to(jnp.stack(leaves)[None, :, None], (*lead, *leaves[0].shape))
 
-        parameters, statistics = nnx.split_state(jax.tree.map(spread, *drawn), nnx.Param, ...)
+        parameters, statistics = nnx.split_state(jax.tree.map(spread, *states), nnx.Param, ...)
 
-        def unseen(*shape: int) -> Array:  # arrays of their own, since buffers are donated
+        def unset(*shape: int) -> Array:  # separate arrays, since buffers are donated
             return jnp.full(shape, -1, jnp.int32)
 
         scores = Scores(
-            right=unseen(self.recipe.epochs, *lead),
-            best_right=unseen(*lead),
-            best_epoch=unseen(*lead),
-            best=unseen(*lead, items),
-            chosen=unseen(*lead, items),
-            last=unseen(*lead, items),
+            right=unset(self.recipe.epochs, *lead),
+            best_right=unset(*lead),
+            best_epoch=unset(*lead),
+            best=unset(*lead, items),
+            chosen=unset(*lead, items),
+            last=unset(*lead, items),
         )
         optimizer = jax.vmap(jax.vmap(jax.vmap(self._transform.init)))(parameters)
         heads = Heads(parameters, statistics)
@@ -110,7 +110,7 @@ class Sweep:
 
         Returns:
           The state after them, the "losses" of each step, [step, representation, seed, rate], and as
-          "loss" the least of each step's: one rate that diverges does not end a sweep.
+          "loss" each step's smallest, so that one diverging rate does not end a sweep.
         """
 
         def loss(parameters, statistics, features, labels, valid):
@@ -119,18 +119,18 @@ class Sweep:
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return losses.mean(where=valid), statistics
 
-        def one(heads, optimizer, rate, features, labels, valid):
+        def update_one(heads, optimizer, rate, features, labels, valid):
             parameters, statistics = heads
-            (value, statistics), slope = jax.value_and_grad(loss, has_aux=True)(
+            (value, statistics), gradient = jax.value_and_grad(loss, has_aux=True)(
                 parameters, statistics, features, labels, valid
             )
-            update, optimizer = self._transform.update(slope, optimizer, parameters)
-            parameters = jax.tree.map(lambda p, u: p - rate * u, parameters, update)
+            change, optimizer = self._transform.update(gradient, optimizer, parameters)
+            parameters = jax.tree.map(lambda p, u: p - rate * u, parameters, change)
             return Heads(parameters, statistics), optimizer, value
 
-        every: Any = jax.vmap(one, in_axes=(0, 0, 0, None, None, None))  # rates
-        every = jax.vmap(every, in_axes=(0, 0, None, 0, 0, None))  # seeds
-        every = jax.vmap(every, in_axes=(0, 0, None, 0, None, None))  # representations
+        update: Any = jax.vmap(update_one, in_axes=(0, 0, 0, None, None, None))  # rates
+        update = jax.vmap(update, in_axes=(0, 0, None, 0, 0, None))  # seeds
+        update = jax.vmap(update, in_axes=(0, 0, None, 0, None, None))  # representations
 
         def step(carry, inputs):
             batch, rate, valid = inputs
@@ -138,15 +138,15 @@ class Sweep:
             seeds = len(self.seeds)
             features = jnp.broadcast_to(features, (len(features), seeds, *features.shape[2:]))
             labels = jnp.broadcast_to(labels, (seeds, *labels.shape[1:]))
-            *carry, value = every(*carry, rate, features, labels, valid)
+            *carry, value = update(*carry, rate, features, labels, valid)
             return tuple(carry), value
 
         carry = state.heads, state.optimizer
         (heads, optimizer), losses = jax.lax.scan(step, carry, tuple(piece))
         finite = jnp.where(jnp.isfinite(losses), losses, jnp.nan)
-        least = jnp.nanmin(finite, axis=(1, 2, 3))
+        smallest = jnp.nanmin(finite, axis=(1, 2, 3))
         state = state._replace(heads=heads, optimizer=optimizer)
-        return state, {"loss": least, "losses": losses}
+        return state, {"loss": smallest, "losses": losses}
 
     def _test(
         self,
@@ -160,7 +160,7 @@ class Sweep:
         Args:
           state: Its buffers are donated.
           piece: Some items.
-          labels: Of ALL test items.
+          labels: Labels of ALL test items.
           chosen_epoch: The epoch whose predictions are kept for the caller.
         """
 
@@ -169,33 +169,34 @@ class Sweep:
             finite = jnp.isfinite(logits).all(axis=-1)
             return jnp.where(finite, logits.argmax(axis=-1), -1).astype(jnp.int32)
 
-        every: Any = jax.vmap(classify, in_axes=(0, None))
-        every = jax.vmap(jax.vmap(every, in_axes=(0, None)))
+        classify_all: Any = jax.vmap(classify, in_axes=(0, None))
+        classify_all = jax.vmap(jax.vmap(classify_all, in_axes=(0, None)))
         features, epoch, start = piece
         heads = state.heads
 
         def block(first):
-            return every(heads, jax.lax.dynamic_slice_in_dim(features, first, TEST_BATCH, axis=1))
+            items = jax.lax.dynamic_slice_in_dim(features, first, TEST_BATCH, axis=1)
+            return classify_all(heads, items)
 
         count = features.shape[1]
-        whole = count - count % TEST_BATCH
-        found = []
-        if whole:
-            blocks = jax.lax.map(block, jnp.arange(0, whole, TEST_BATCH))
-            found.append(jnp.moveaxis(blocks, 0, -2).reshape(*blocks.shape[1:-1], whole))
-        if whole < count:
-            found.append(every(heads, features[:, whole:]))
+        full = count - count % TEST_BATCH
+        predictions = []
+        if full:
+            blocks = jax.lax.map(block, jnp.arange(0, full, TEST_BATCH))
+            predictions.append(jnp.moveaxis(blocks, 0, -2).reshape(*blocks.shape[1:-1], full))
+        if full < count:
+            predictions.append(classify_all(heads, features[:, full:]))
         scores = state.scores
         last = jax.lax.dynamic_update_slice_in_dim(
-            scores.last, jnp.concatenate(found, axis=-1), start, axis=-1
+            scores.last, jnp.concatenate(predictions, axis=-1), start, axis=-1
         )
-        right = (last == labels).sum(axis=-1, dtype=jnp.int32)
+        correct = (last == labels).sum(axis=-1, dtype=jnp.int32)
         done = start + count == labels.shape[0]
-        better = done & (right > scores.best_right)
+        better = done & (correct > scores.best_right)
         chosen = done & (chosen_epoch == epoch)
         scores = Scores(
-            right=scores.right.at[epoch].set(jnp.where(done, right, -1)),
-            best_right=jnp.where(better, right, scores.best_right),
+            right=scores.right.at[epoch].set(jnp.where(done, correct, -1)),
+            best_right=jnp.where(better, correct, scores.best_right),
             best_epoch=jnp.where(better, epoch, scores.best_epoch),
             best=jnp.where(better[..., None], last, scores.best),
             chosen=jnp.where(chosen[..., None], last, scores.chosen),
@@ -209,10 +210,10 @@ class Sweep:
         return state, {"loss": jnp.float32(0)}  # no loss to watch
 
 
-def _replaced(which: Bool[Array, "representation seed rate"], new: Heads, old: Heads) -> Heads:
-    """Replaces some heads."""
+def _replaced(mask: Bool[Array, "representation seed rate"], new: Heads, old: Heads) -> Heads:
+    """Replaces the heads where the mask is True."""
 
     def take(new: Array, old: Array) -> Array:
-        return jnp.where(which.reshape(*which.shape, *[1] * (new.ndim - which.ndim)), new, old)
+        return jnp.where(mask.reshape(*mask.shape, *[1] * (new.ndim - mask.ndim)), new, old)
 
     return jax.tree.map(take, new, old)

@@ -22,27 +22,27 @@ def load_head(file: str | pathlib.Path, name: str, *, seed: int = 0) -> LinearHe
       file: The file.
       name: Kind, representation and reading, as in "linear/cls_token/best": "best" is the head after
         its best test epoch, "chosen" after the epoch chosen without the test set, "last" at the end.
-      seed: Which of the run's seeds, from 0.
+      seed: Index of the run's seed, from 0.
 
     Raises:
       JaxpartError: The file cannot be read or has no such head.
     """
     if seed < 0:
         raise JaxpartError(f"there is no seed {seed}; seeds are counted from 0")
-    kept = read_npz(file, "run its configuration again")
-    known = sorted({key.rpartition("/")[0] for key in kept if key.endswith("/kernel")})
+    stored = read_npz(file, "run its configuration again")
+    known = sorted({key.rpartition("/")[0] for key in stored if key.endswith("/kernel")})
     if name not in known:
         raise JaxpartError(f"{file} has no head {name!r}; it has {', '.join(known)}")
-    mine = [key for key in kept if key.startswith(f"{name}/")]
-    if not all(np.issubdtype(kept[key].dtype, np.floating) for key in mine):
+    keys = [key for key in stored if key.startswith(f"{name}/")]
+    if not all(np.issubdtype(stored[key].dtype, np.floating) for key in keys):
         raise JaxpartError(
             f"{file} is damaged: {name} is not a numeric array; run its configuration again"
         )
     try:
-        arrays = {key.removeprefix(f"{name}/"): kept[key][seed] for key in mine}
+        arrays = {key.removeprefix(f"{name}/"): stored[key][seed] for key in keys}
     except IndexError:
         raise JaxpartError(f"{file} has no seed number {seed} of {name}") from None
-    num_heads = kept.get(f"{name.rpartition('/')[0]}/num_heads")
+    num_heads = stored.get(f"{name.rpartition('/')[0]}/num_heads")
     try:
         return _head(arrays, num_heads)
     except (KeyError, TypeError, ValueError) as error:
@@ -54,7 +54,7 @@ def load_head(file: str | pathlib.Path, name: str, *, seed: int = 0) -> LinearHe
 def _head(
     arrays: Mapping[str, np.ndarray], num_heads: np.ndarray | None
 ) -> LinearHead | AttentiveHead:
-    """A linear head or, given a number of attention heads, an attentive one."""
+    """A linear head, or an attentive one if `num_heads` is given."""
     head: LinearHead | AttentiveHead
     if num_heads is None:
         batch_norm = "norm.mean" in arrays

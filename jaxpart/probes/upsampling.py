@@ -1,7 +1,7 @@
-"""PyTorch's bilinear resize as what it is: one small constant matrix per axis.
+"""PyTorch's bilinear resize, as one small constant matrix per axis.
 
 `F.interpolate(x, size, mode="bilinear", align_corners=False)` is linear and separable, so its
-result is `rows @ x @ columns.T` for matrices that depend on the two sizes alone. The pixel loss
+result is `rows @ x @ columns.T` for matrices that depend only on the two sizes. The pixel loss
 and the sliding-window test build on these matrices, not on full-size arrays.
 """
 
@@ -13,19 +13,19 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 PRECISION = jax.lax.Precision.HIGHEST
-"""Of every product in the probes: accelerators would round float32 factors by default."""
+"""Precision of every product in the probes: accelerators round float32 factors by default."""
 
 
 def interpolation_weights(source: int, target: int) -> Float32[np.ndarray, "target source"]:
     """The matrix of PyTorch's bilinear resize along one axis, align_corners false.
 
     Args:
-      source: Length of the axis before, at least 1.
-      target: Length of the axis after, at least 1.
+      source: Input length, at least 1.
+      target: Output length, at least 1.
 
     Returns:
-      Rows that sum to 1 with at most two neighbouring entries other than 0; the identity where
-      the lengths agree. Positions are computed in float32, as PyTorch does.
+      Rows that sum to 1 with at most two neighbouring entries other than 0; the identity if
+      the lengths are equal. Positions are computed in float32, as PyTorch does.
     """
     scale = np.float32(source) / np.float32(target)
     half = np.float32(0.5)

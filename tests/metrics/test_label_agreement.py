@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxpart.metrics.label_agreement import _of_tables, agreement, scores
+from jaxpart.metrics.label_agreement import _table_scores, agreement, scores
 
 CASES = (
     "random_k8",
@@ -40,7 +40,7 @@ def test_tables_have_the_scores_of_their_items(items):
     labels, clusters = np.array(items).T
     table = np.zeros((1, 4, 3))
     np.add.at(table[0], (labels, clusters), 1)
-    (nmi,), (ari,) = _of_tables(table)
+    (nmi,), (ari,) = _table_scores(table)
     assert (nmi, ari) == pytest.approx(scores(labels, clusters), abs=1e-9)
 
 

@@ -88,7 +88,7 @@ def test_memory_need_not_fit_beside_the_queries():
 def test_bad_input():
     with pytest.raises(JaxpartError, match="12 × 20 pixels cannot be cut into 5 × 4 patches"):
         patch_shares(np.zeros((1, 12, 20), int), (5, 4), 3)
-    with pytest.raises(JaxpartError, match="do not belong together"):
+    with pytest.raises(JaxpartError, match="do not match labels"):
         make_memory(np.zeros((2, 3)), np.zeros((3, 2)))
     with pytest.raises(JaxpartError, match="No patch has a labelled pixel"):
         make_memory(np.ones((2, 3)), np.zeros((2, 2)))
