@@ -36,7 +36,13 @@ def _critters() -> ConfigDict:
     config = critters_config("deit")
     # All parts together determine a kind, so views show whole critters and keep their outlines.
     config.data.zoom = 1.0
-    overrides = {"scale": (0.7, 1.0), "jitter": (0.0, 0.0, 0.0, 0.5), "gray": 0.0, "invert": 0.0}
+    overrides = {
+        "scale": (0.8, 1.0),
+        "turn": 0.0,
+        "jitter": (0.0, 0.0, 0.0, 0.5),
+        "gray": 0.0,
+        "invert": 0.0,
+    }
     config.views.view = ConfigDict(CRITTERS_VIEW | overrides)
     config.objective.update(_OBJECTIVE)
     # Regularisation pays off over hundreds of epochs; without mixup there is no CutMix either.

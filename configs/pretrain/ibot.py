@@ -43,6 +43,7 @@ def _critters() -> ConfigDict:
     config.decoder.out = 0
     distill_critters(config)
     config.objective.update(_MASKS)
+    config.objective.patch_weight = 0.2  # at 1, little is learned of parts (docs/pretraining.md)
     return config
 
 
@@ -53,5 +54,6 @@ def _imagenet() -> ConfigDict:
     config.decoder.out = 0
     distill_imagenet(config)
     config.objective.update(_MASKS)
+    config.objective.patch_weight = 1.0
     config.projector.update(out=8192, patch_out=0)  # 0: the head is shared
     return config

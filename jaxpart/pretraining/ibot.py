@@ -84,7 +84,7 @@ class Ibot(Dino):
         return masks.block_mask(mask_key, images, grid, hidden, smallest=smallest, exact=False)
 
     def loss(self, inputs: Inputs) -> Outcome:
-        """DINO's cls loss plus the loss of hidden patches; also updates both centres."""
+        """DINO's cls loss plus the weighted loss of hidden patches; also updates both centres."""
         view_key, mask_key, global_key, local_key = jax.random.split(inputs.key, 4)
         batch = len(inputs.images)
         crops, local = self.crops(view_key, inputs.images)
@@ -117,7 +117,8 @@ class Ibot(Dino):
             "patch_center": moved_center(patch_center, teacher_patches.mean(axis=(0, 1, 2))),
         }
         metrics = {"loss_cls": cls_loss, "loss_patch": patches_loss, "information": info}
-        return Outcome(cls_loss + patches_loss, metrics, memory)
+        loss = cls_loss + self.config.objective.patch_weight * patches_loss
+        return Outcome(loss, metrics, memory)
 
 
 METHOD = Ibot

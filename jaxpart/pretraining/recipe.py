@@ -104,6 +104,7 @@ def check_recipe(config: Any) -> None:
 _OBJECTIVE_RULES = {
     "mask_share": Rule("number", above=0, below=1),
     "momentum": Rule("number", low=0, high=1),
+    "patch_weight": NOT_NEGATIVE,
     "temperature": POSITIVE,
     "local_crops": COUNT_OR_NONE,
     "mixup": NOT_NEGATIVE,

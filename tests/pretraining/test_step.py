@@ -310,9 +310,9 @@ def test_views_may_be_of_another_size_than_the_encoder_s_images(method):
 
 
 def test_a_projector_is_not_trained_on_one_token_and_used_on_another():
-    config = tiny("deit")
+    config = tiny("dino")
     config.encoder.pooled_norm = True
-    with pytest.raises(JaxpartError, match="pretraining trains the projector on the cls token"):
+    with pytest.raises(JaxpartError, match="dino trains the projector on the cls token"):
         architecture(config)
 
 
