@@ -40,7 +40,8 @@ MAX_PIXELS = 2**28
 """Limit for the pixels of an image (268 million): 0.8 GB as RGB."""
 
 _COMMON = ("JPEG", "PNG")
-_SIDEWAYS = (5, 6, 7, 8)
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that swap width and height."""
 
 # Pillow's limits reject valid files: images above 89 million pixels, PNG files with a colour profile or
 # text above 1 MB. We use MAX_PIXELS, and 64 MB for text.
@@ -159,7 +160,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 def upright_size(data: bytes, name: str) -> tuple[int, int]:
     """(width, height) of `decode(data, name, upright=True)`, read from the header."""
     header = read_header(io.BytesIO(data), name)
-    sideways = turn_of(data) in [_TURNS[orientation] for orientation in _SIDEWAYS]
+    sideways = turn_of(data) in [_TURNS[orientation] for orientation in SIDEWAYS]
     return (header.height, header.width) if sideways else (header.width, header.height)
 
 
@@ -201,7 +202,7 @@ def check_size(name: str, header: Header, size: tuple[int, int] | None) -> None:
     real = header.width, header.height
     if size is None or size == real:
         return
-    if header.orientation in _SIDEWAYS and size == real[::-1]:
+    if header.orientation in SIDEWAYS and size == real[::-1]:
         raise JaxpartError(
             f"{name} is stored with {real[0]} × {real[1]} pixels and annotated with {size[0]} × {size[1]}: "
             f"its EXIF orientation {header.orientation}, which is not applied, rotates it; save "

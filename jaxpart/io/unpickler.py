@@ -361,7 +361,7 @@ class RestrictedUnpickler:
             elif name == "STOP":
                 return finished(self._stack.pop())
             elif name not in ("PROTO", "FRAME"):
-                method = getattr(self, f"_{name.lower()}", None)
+                method = getattr(self, f"_op_{name.lower()}", None)
                 if method is None:
                     raise Refused(f"it holds the pickle operation {name}, which no data needs")
                 method(argument)
@@ -379,77 +379,77 @@ class RestrictedUnpickler:
         values, self._stack = self._stack, self._marks.pop()
         return values
 
-    def _mark(self, _: Any) -> None:
+    def _op_mark(self, _: Any) -> None:
         if len(self._marks) > 10 * _MAX_DEPTH:
             raise Refused("it is nested too deeply to be a checkpoint")
         self._marks.append(self._stack)
         self._stack = []
 
-    def _memoize(self, _: Any) -> None:
+    def _op_memoize(self, _: Any) -> None:
         self._memo[len(self._memo)] = self._stack[-1]
 
-    def _pop(self, _: Any) -> None:
+    def _op_pop(self, _: Any) -> None:
         if self._stack:
             self._stack.pop()
         else:
             self._since_mark()
 
-    def _pop_mark(self, _: Any) -> None:
+    def _op_pop_mark(self, _: Any) -> None:
         self._since_mark()
 
-    def _dup(self, _: Any) -> None:
+    def _op_dup(self, _: Any) -> None:
         self._stack.append(self._stack[-1])
 
-    def _integer(self, value: int) -> None:
+    def _op_int(self, value: int) -> None:
         if value.bit_length() > _MAX_BITS:
             raise Refused(f"it holds an integer of {value.bit_length()} bits")
         self._stack.append(value)
 
-    _int = _long = _long1 = _long4 = _integer
+    _op_long = _op_long1 = _op_long4 = _op_int
 
-    def _binstring(self, text: str) -> None:
+    def _op_binstring(self, text: str) -> None:
         self._stack.append(text.encode("latin1").decode("utf-8", "surrogateescape"))
 
-    _short_binstring = _binstring
+    _op_short_binstring = _op_binstring
 
-    def _bytearray8(self, data: bytearray) -> None:
+    def _op_bytearray8(self, data: bytearray) -> None:
         self._stack.append(bytes(data))
 
-    def _tuple1(self, _: Any) -> None:
+    def _op_tuple1(self, _: Any) -> None:
         self._stack.append(tuple(self._pop_last(1)))
 
-    def _tuple2(self, _: Any) -> None:
+    def _op_tuple2(self, _: Any) -> None:
         self._stack.append(tuple(self._pop_last(2)))
 
-    def _tuple3(self, _: Any) -> None:
+    def _op_tuple3(self, _: Any) -> None:
         self._stack.append(tuple(self._pop_last(3)))
 
-    def _tuple(self, _: Any) -> None:
+    def _op_tuple(self, _: Any) -> None:
         values = self._since_mark()
         self._stack.append(tuple(values))
 
-    def _list(self, _: Any) -> None:
+    def _op_list(self, _: Any) -> None:
         values = self._since_mark()
         self._stack.append(values)
 
-    def _dict(self, _: Any) -> None:
+    def _op_dict(self, _: Any) -> None:
         values = self._since_mark()
         self._stack.append({})
         self._put(values)
 
-    def _frozenset(self, _: Any) -> None:
+    def _op_frozenset(self, _: Any) -> None:
         values = self._since_mark()
         self._stack.append(frozenset(map(_key, values)))
 
-    def _append(self, _: Any) -> None:
+    def _op_append(self, _: Any) -> None:
         (value,) = self._pop_last(1)
         _expect(self._stack[-1], list, "list").append(value)
 
-    def _appends(self, _: Any) -> None:
+    def _op_appends(self, _: Any) -> None:
         values = self._since_mark()
         _expect(self._stack[-1], list, "list").extend(values)
 
-    def _additems(self, _: Any) -> None:
+    def _op_additems(self, _: Any) -> None:
         values = self._since_mark()
         _expect(self._stack[-1], set, "set").update(map(_key, values))
 
@@ -460,10 +460,10 @@ class RestrictedUnpickler:
         for key, value in zip(values[::2], values[1::2], strict=True):
             target[_key(key)] = value
 
-    def _setitem(self, _: Any) -> None:
+    def _op_setitem(self, _: Any) -> None:
         self._put(self._pop_last(2))
 
-    def _setitems(self, _: Any) -> None:
+    def _op_setitems(self, _: Any) -> None:
         self._put(self._since_mark())
 
     def _lookup(self, name: str) -> Any:
@@ -475,32 +475,32 @@ class RestrictedUnpickler:
             )
         return _BUILDERS[name]
 
-    def _global(self, names: str) -> None:
+    def _op_global(self, names: str) -> None:
         self._stack.append(self._lookup(names.replace(" ", ".", 1)))
 
-    def _stack_global(self, _: Any) -> None:
+    def _op_stack_global(self, _: Any) -> None:
         module, name = (_expect(part, str, "name") for part in self._pop_last(2))
         self._stack.append(self._lookup(f"{module}.{name}"))
 
-    def _inst(self, names: str) -> None:
+    def _op_inst(self, names: str) -> None:
         self._call(self._lookup(names.replace(" ", ".", 1)), self._since_mark())
 
-    def _obj(self, _: Any) -> None:
+    def _op_obj(self, _: Any) -> None:
         function, *arguments = self._since_mark()
         self._call(function, arguments)
 
-    def _reduce(self, _: Any) -> None:
+    def _op_reduce(self, _: Any) -> None:
         function, arguments = self._pop_last(2)
         self._call(function, _expect(arguments, tuple, "call"))
 
-    _newobj = _reduce
+    _op_newobj = _op_reduce
 
     def _call(self, function: Any, arguments: Any) -> None:
         if not isinstance(function, _Builder):
             raise Refused(f"it calls a {type(function).__name__}, which plain data does not")
         self._stack.append(function.build(*arguments))
 
-    def _build(self, _: Any) -> None:
+    def _op_build(self, _: Any) -> None:
         (state,) = self._pop_last(1)
         target = self._stack[-1]
         if not isinstance(target, Namespace | _Dict | _Dtype | _Ndarray):
@@ -508,7 +508,7 @@ class RestrictedUnpickler:
             raise Refused(f"it changes the attributes of a {kind}, which plain data does not")
         target.set_state(state)
 
-    def _binpersid(self, _: Any) -> None:
+    def _op_binpersid(self, _: Any) -> None:
         (pid,) = self._pop_last(1)
         if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage"):
             raise Refused(_NO_STORAGE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +19,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.pretraining.crops import ViewConfig
 from jaxpart.pretraining.decoders import DecoderConfig, make_decoder
 from jaxpart.pretraining.encode import DropPath
+from jaxpart.pretraining.recipe import fields_of
 from jaxpart.runs.paper import METHODS
 
 
@@ -116,7 +116,7 @@ class Objective:
 
     def view(self, name: str) -> ViewConfig:
         """The configuration of a kind of view."""
-        return view_config(self.config.views[name])
+        return ViewConfig(**fields_of(self.config.views[name]))
 
     def grid(self, name: str) -> Grid:
         """Rows and columns of patches in a kind of view."""
@@ -130,15 +130,6 @@ class Objective:
     def epochs(self, step: Int[Array, ""]) -> Float[Array, ""]:
         """Epochs completed before a step."""
         return jnp.floor(step / self.steps_per_epoch)
-
-
-def view_config(given: Mapping[str, Any]) -> ViewConfig:
-    """A `ViewConfig` from a configuration's values."""
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, (tuple, list)) else value
-        for name, value in dict(given).items()
-    }
-    return ViewConfig(**fields)
 
 
 def find(method: str) -> type[Objective]:

@@ -44,19 +44,11 @@ def make_supply(config: Any, workdir: WorkDir, progress: Progress) -> Supply:
     """The training images of a configuration, recorded in the run's folder.
 
     Raises:
-      JaxpartError: The data set is unknown or missing, or does not fill a batch.
+      JaxpartError: The data set is missing, or does not fill a batch.
     """
     data = config.data
     if data.name == "critters":
         return pool_supply(draw_pool(config, progress), config.batch_size, config.seed)
-    if data.name != "imagenet":
-        raise JaxpartError(
-            f"there is no training set {data.name!r}; choose from critters, imagenet"
-        )
-    if not data.root:
-        raise JaxpartError(
-            "the data root is missing: pass --config.data.root=FOLDER, which holds imagenet/train"
-        )
     on_disk(data.root, "a data root")
     source = ImageNet(data.root, "train")
     workdir.reads("pretraining", source)

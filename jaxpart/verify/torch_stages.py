@@ -96,7 +96,7 @@ def run_reference(
             for key, value in outputs.items()
             if key in OUTPUTS and hasattr(value, "detach")
         }
-        plain_dict = isinstance(returned, dict) and type(returned) is dict
+        plain_dict = type(returned) is dict
         for key, value in outputs.items():
             if (plain_dict or key not in stages) and key not in named:
                 stages[key] = _array(value)

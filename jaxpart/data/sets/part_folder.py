@@ -17,7 +17,7 @@ from jaxpart.data.folders import (
     read_lines,
     walk_images,
 )
-from jaxpart.data.images import read_header
+from jaxpart.data.images import SIDEWAYS, read_header
 from jaxpart.data.label_maps import LabelMaps, check_names
 from jaxpart.data.listed_images import ListedImages
 from jaxpart.data.parts import outside
@@ -184,7 +184,7 @@ def _size(
     except (OSError, JaxpartError):
         return stated  # reading the file will raise
     actual = header.width, header.height
-    sideways = header.orientation > 4 and stated is not None and actual[0] != actual[1]
+    sideways = header.orientation in SIDEWAYS and stated is not None and actual[0] != actual[1]
     if header.orientation > 1 and not sideways:
         rotated.append(f"images/{file.name}")
     return stated or actual

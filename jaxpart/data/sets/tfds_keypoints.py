@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpart.data.coco_file import SEEN
+from jaxpart.data.coco_file import HIDDEN, SEEN
 from jaxpart.data.sets.tfds_features import Stated, feature_at, value_at
 from jaxpart.data.source import Keypoints
 from jaxpart.errors import JaxpartError
@@ -74,7 +74,7 @@ class KeypointFeature:
             )
         points = numbers.reshape(-1, 3)
         seen, instances = points[:, 2] == SEEN, len(points) // parts
-        if not np.isin(points[:, 2], (0, 1, SEEN)).all():
+        if not np.isin(points[:, 2], (0, HIDDEN, SEEN)).all():
             raise JaxpartError(
                 f"{where}: the feature {self.path!r} ({_FIELD}) has a visibility v other than 0 (not "
                 "labelled), 1 (hidden) and 2 (seen); give keypoints in COCO's format"
