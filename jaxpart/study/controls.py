@@ -36,8 +36,9 @@ from jaxpart.tasks.plans import carry_out
 from jaxpart.tasks.retrieval import plan
 
 _BATCH = 100
-_PATCH_SIDE, _WHOLE_SIDE = 64, 48
-_PATCH_VIEWS, _WHOLE_VIEWS = 108_000, 1_280_000
+_PATCH_SIDE, _WHOLE_SIDE = 64, 96
+_PATCH_VIEWS, _WHOLE_VIEWS = 108_000, 480_000
+"""A kind is a combination of part shapes, which takes many more views to learn than a part."""
 
 
 class Control(NamedTuple):
@@ -112,7 +113,9 @@ def part_controls(train: Critters, test: Critters, progress: Progress) -> list[C
       progress: Shows the progress.
     """
     patches = labelled_patches(train)
-    encoder = _train(patches.pixels, patches.parts, len(CRITTER_PARTS.parts), progress)
+    encoder = _train(
+        patches.pixels, patches.parts, len(CRITTER_PARTS.parts), _PATCH_VIEWS, progress
+    )
     patches = labelled_patches(test)
     scores = _scores(encoder, patches.pixels)
     ap = average_precision(scores, patches.parts.tolist()).ap
@@ -134,11 +137,11 @@ def kind_controls(train: Critters, test: Critters, progress: Progress) -> list[C
       progress: Shows the progress.
     """
     patches = labelled_patches(train)
-    encoder = _train(patches.pixels, patches.kinds, len(NAMES), progress)
+    encoder = _train(patches.pixels, patches.kinds, len(NAMES), _PATCH_VIEWS, progress)
     patches = labelled_patches(test)
     part = _accuracy(_scores(encoder, patches.pixels), patches.kinds)
     wholes = read_pool(train, _WHOLE_SIDE)
-    encoder = _train(wholes.images, wholes.labels, len(NAMES), progress, whole=True)
+    encoder = _train(wholes.images, wholes.labels, len(NAMES), _WHOLE_VIEWS, progress)
     wholes = read_pool(test, _WHOLE_SIDE)
     whole = _accuracy(_scores(encoder, wholes.images), wholes.labels)
     return [
@@ -181,27 +184,20 @@ def _accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _train(
-    images: np.ndarray, labels: np.ndarray, classes: int, progress: Progress, *, whole: bool = False
+    images: np.ndarray, labels: np.ndarray, classes: int, views: int, progress: Progress
 ) -> Encoder:
-    """Supervised training of a small ViT with MoCo v3's convolutional stem.
-
-    A kind is a combination of part shapes, which takes many more views to learn than a part. Whole critters
-    get random hues so that they are not memorised.
-    """
+    """Supervised training of a small ViT with MoCo v3's convolutional stem, on views of any hue."""
     config = critters_config("deit")
     config.data.zoom = 1.0
-    config.epochs = max(2, round((_WHOLE_VIEWS if whole else _PATCH_VIEWS) / len(images)))
-    config.optimizer.lr, config.optimizer.b2 = (4e-3 if whole else 8e-3), 0.99
+    config.epochs = max(2, round(views / len(images)))
+    config.optimizer.lr, config.optimizer.b2 = 8e-3, 0.99
     config.optimizer.clip, config.optimizer.clip_norm = "global", 1.0
-    config.encoder.update({"width": 256, "depth": 1, "mlp_width": 1024} if whole else {"depth": 2})
-    config.encoder.patch_size = 16
+    side = images.shape[1]
+    config.encoder.update(image_size=(side, side), patch_size=16, depth=2)
     config.projector.out = classes
-    side = _WHOLE_SIDE if whole else _PATCH_SIDE
-    config.encoder.image_size = (side, side)
-    config.views.view = {"size": side, "scale": (0.8, 1.0)}
+    jitter = {"jitter": (0.0, 0.0, 0.0, 0.5), "jitter_chance": 1.0}
+    config.views.view = {"size": side, "scale": (0.8, 1.0)} | jitter
     config.log_every = 100
-    if whole:
-        config.views.view.update(jitter=(0.4, 0.4, 0.4, 0.5), jitter_chance=0.8)
     config.objective.update(rand_augment=0.0, erase=0.0, mixup=0.0, smoothing=0.0)
     ids = tuple(map(str, range(len(labels))))
     supply = pool_supply(Pool(images, labels.astype(np.int32), ids), config.batch_size, config.seed)

@@ -135,4 +135,4 @@ def test_wrong_version_or_split(arguments):
 
 
 PLACES = [[35.05, 36.91], [20.85, 36.36]]
-PICTURE = "0c5814a6906349bb"
+PICTURE = "295a9089bf66f5f9"

@@ -22,8 +22,8 @@ def test_neither_pixels_nor_an_untrained_encoder_solve_version_2():
 def test_trained_controls_learn_from_one_split_what_they_tell_of_the_other(monkeypatch):
     learnt = []
 
-    def train(images, labels, classes, progress, *, whole=False):
-        learnt.append((images.shape[1], int(labels.max()) + 1, classes, whole))
+    def train(images, labels, classes, views, progress):
+        learnt.append((images.shape[1], int(labels.max()) + 1, classes, views > 200_000))
         assert len(images) == len(labels)
         return random_encoder("deit", small_config("deit"))
 
@@ -31,7 +31,7 @@ def test_trained_controls_learn_from_one_split_what_they_tell_of_the_other(monke
     splits = [Critters(split, 24, version=2) for split in ("train", "test")]
     found = controls.part_controls(*splits, Progress(shown=False))
     found += controls.kind_controls(*splits, Progress(shown=False))
-    assert learnt == [(64, 4, 4, False), (64, 24, 24, False), (48, 24, 24, True)]
+    assert learnt == [(64, 4, 4, False), (64, 24, 24, False), (96, 24, 24, True)]
     assert [(control.low, control.high) for control in found] == [
         (0.8, None),
         (None, None),
