@@ -36,7 +36,7 @@ def read_config(arrays: Arrays, family: Family, layout: Layout, options: Options
         raise JaxpartError(f"it has {depth} blocks; at most {MAX_DEPTH} are supported")
     fields: dict[str, Any] = {
         **family.fields,
-        **{name: value for name, value in _inferred(arrays) if name in family.told},
+        **{name: value for name, value in _inferred(arrays) if name in family.inferred},
         "width": width,
         "depth": depth,
         "num_heads": _num_heads(width, family, options),

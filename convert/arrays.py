@@ -20,7 +20,7 @@ import numpy as np
 
 from convert.names import split_part
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 
 _ROWS = (("q", "k", "v"), ("q", "kv"), ("gate", "value"))
 _WEIGHT_NORM = ("magnitude", "direction")
@@ -61,7 +61,7 @@ class Entry:
         if shape == self.shape:
             return ""
         named = " + ".join(
-            f"{shown(key)} {list(source.shape)[:6]}"
+            f"{printable(key)} {list(source.shape)[:6]}"
             for key, source in zip(self.keys, self.sources, strict=True)
         )
         return f"{named} does not fit {self.target} {list(self.shape)}"
@@ -103,11 +103,11 @@ class Entry:
         except (TypeError, ValueError):
             kinds = ", ".join(str(source.dtype) for source in self.sources)
             raise JaxpartError(
-                f"{shown(self.keys[0])} ({shown(kinds)}) cannot become {self.target}"
+                f"{printable(self.keys[0])} ({printable(kinds)}) cannot become {self.target}"
             ) from None
         if not np.isfinite(array).all():
             raise JaxpartError(
-                f"{shown(' + '.join(self.keys))} has values that are not finite (NaN or infinite)"
+                f"{printable(' + '.join(self.keys))} has values that are not finite (NaN or infinite)"
             )
         return array
 
@@ -139,12 +139,12 @@ class Match:
 
     Attributes:
       entries: Every array of the Flax modules that can be built.
-      left: Keys, by our name, of arrays that are not used.
+      unused: Keys, by our name, of arrays that are not used.
       faults: Messages about missing, duplicate or misshapen arrays.
     """
 
     entries: tuple[Entry, ...]
-    left: Mapping[str, str]
+    unused: Mapping[str, str]
     faults: tuple[str, ...]
 
 
@@ -173,7 +173,8 @@ def match(
         names = [parts_by_name[full_name][part] for part in parts]
         if not names:
             available = [
-                shown(keys[left_over]) for left_over in parts_by_name.get(full_name, {}).values()
+                printable(keys[left_over])
+                for left_over in parts_by_name.get(full_name, {}).values()
             ]
             if available and not part_name:
                 faults.append(f"{target} cannot be made of {' and '.join(available)} alone")

@@ -59,7 +59,7 @@ class Family:
       name: Its name on the command line, "ibot".
       layouts: "original", and the other layouts in which its weights exist.
       fields: Facts that no array holds: fields of `ViTConfig` that differ from the defaults.
-      told: Fields of `ViTConfig` that are read from the arrays; the others follow `fields` or the
+      inferred: Fields of `ViTConfig` that are read from the arrays; the others follow `fields` or the
         defaults, and arrays that contradict them are rejected.
       tokens: Tokens before the patches that every encoder of the family has.
       optional_tokens: Tokens that only some have.
@@ -76,7 +76,7 @@ class Family:
     name: str
     layouts: Mapping[str, Layout]
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    told: frozenset[str] = frozenset()
+    inferred: frozenset[str] = frozenset()
     tokens: tuple[str, ...] = ("cls",)
     optional_tokens: tuple[str, ...] = ()
     slots: str = "cls"

@@ -9,8 +9,8 @@ from typing import Any
 
 from convert.families import FAMILIES
 from convert.family import Family
+from convert.locate import Flat, flat_arrays
 from convert.options import Options
-from convert.places import Flat, flat_arrays
 from convert.plan import Plan, make_plan
 from jaxpart.encoders.families import Preprocessing, families
 from jaxpart.errors import JaxpartError
@@ -89,7 +89,7 @@ def _fitting(family: Family, layout: str, flat: Flat, options: Options) -> Plan 
 def _rank(
     family: Family, options: Options, other: Family, layout: str, plan: Plan
 ) -> tuple[Any, ...]:
-    words = plan.network.place.network.split(".")
+    words = plan.network.location.network.split(".")
     networks = other.layouts[layout].networks
     released = words[0] in networks if words[0] else not networks or other.name in ("dino", "deit")
     return (

@@ -68,7 +68,7 @@ class Options:
             if not all(0 < value < float("inf") for value in values):
                 raise JaxpartError(f"{flag} must be above 0, not {values}")
 
-    def said(self) -> dict[str, object]:
+    def recorded(self) -> dict[str, object]:
         """The non-default options, for `encoder.json`."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name in ("layout", "checkpoint_key", "prefix", "overwrite", "dry_run", "with_decoder"):

@@ -24,7 +24,7 @@ from jaxpart.encoders import positions
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import write_encoder
-from jaxpart.errors import JaxpartError, listed, shown
+from jaxpart.errors import JaxpartError, listed, printable
 from jaxpart.io.files import path_of, remove_left, write_folder
 from jaxpart.io.tensor_files import Checkpoint, open_checkpoint, shard_of
 from jaxpart.pretraining.decoders import write_decoder
@@ -140,18 +140,18 @@ def resized(
 
 def notes(plan: Plan, options: Options) -> list[str]:
     """Messages about what was chosen, dropped and assumed."""
-    place, lines = plan.network.place, []
-    prefixes = [place.whole, *plan.network.inside]
+    location, lines = plan.network.location, []
+    prefixes = [location.prefix, *plan.network.inside]
     if any(prefixes):
         lines.append(
-            f"name prefixes stripped: {', '.join(shown(word) for word in prefixes if word)}"
+            f"name prefixes stripped: {', '.join(printable(word) for word in prefixes if word)}"
         )
-    if plan.network.beside:
-        lines.append(f"other entries, not converted: {_listed(plan.network.beside)}")
+    if plan.network.other_keys:
+        lines.append(f"other entries, not converted: {_listed(plan.network.other_keys)}")
     by_reason: dict[str, list[str]] = collections.defaultdict(list)
     for key, reason in plan.ignored.items():
         by_reason[reason].append(key)
-    lines += [f"left out: {_listed(keys)} ({shown(why)})" for why, keys in by_reason.items()]
+    lines += [f"left out: {_listed(keys)} ({printable(why)})" for why, keys in by_reason.items()]
     assumed = ", ".join(_assumed(plan, options))
     return [*lines, f"assumed, not stored in the checkpoint: {assumed}"]
 
@@ -159,7 +159,7 @@ def notes(plan: Plan, options: Options) -> list[str]:
 def _assumed(plan: Plan, options: Options) -> list[str]:
     config, family = plan.config, plan.family
     assumed = []
-    if options.num_heads is None and "num_heads" not in family.told:
+    if options.num_heads is None and "num_heads" not in family.inferred:
         assumed.append(f"{config.num_heads} heads (by width {config.width}{_other_heads(plan)})")
     if options.grid is None and config.positions != "none":
         assumed.append(f"positions of {config.grid[0]} × {config.grid[1]} patches")
@@ -187,15 +187,15 @@ def _other_heads(plan: Plan) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return listed((shown(name, 40) for name in names), 4)
+    return listed((printable(name, 40) for name in names), 4)
 
 
 def _mapping(plan: Plan) -> list[str]:
     lines = [
-        f"{' + '.join(map(shown, entry.keys))} -> {entry.target} {list(entry.shape)}"
+        f"{' + '.join(map(printable, entry.keys))} -> {entry.target} {list(entry.shape)}"
         for entry in plan.entries
     ]
-    return lines + [f"{shown(k)} -> ignored: {reason}" for k, reason in plan.ignored.items()]
+    return lines + [f"{printable(k)} -> ignored: {reason}" for k, reason in plan.ignored.items()]
 
 
 def _check_size(plan: Plan, source: Checkpoint) -> None:
@@ -230,7 +230,7 @@ def _stated_family(
 
 def _about(source: Checkpoint, plan: Plan, options: Options, address: str) -> dict[str, Any]:
     packages = ("jaxpart", "jax", "flax", "orbax-checkpoint", "numpy")
-    place = plan.network.place
+    location = plan.network.location
     return {
         "source": {
             "file": source.path.name,
@@ -239,9 +239,9 @@ def _about(source: Checkpoint, plan: Plan, options: Options, address: str) -> di
             "sha256": source.sha256,
             "family": plan.family.name,
             "layout": options.layout,
-            "checkpoint_key": place.container or None,
-            "taken_off": [word for word in (place.whole, *plan.network.inside) if word],
-            "options": options.said(),
+            "checkpoint_key": location.container or None,
+            "taken_off": [word for word in (location.prefix, *plan.network.inside) if word],
+            "options": options.recorded(),
             "trained_at": list(plan.config.image_size),
             "assumed": _assumed(plan, options),
         },
@@ -252,7 +252,7 @@ def _about(source: Checkpoint, plan: Plan, options: Options, address: str) -> di
         "mapping": {
             "mapped": [[*entry.keys, entry.target] for entry in plan.entries],
             "ignored": dict(plan.ignored),
-            "beside": list(plan.network.beside)[:100],
+            "beside": list(plan.network.other_keys)[:100],
         },
     }
 

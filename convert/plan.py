@@ -13,11 +13,11 @@ from convert import decoders
 from convert.architecture import read_config
 from convert.arrays import Entry, match
 from convert.family import Family, Ignore, Layout
+from convert.locate import SIBLING, Flat, Network, find_network, flat_arrays
 from convert.options import Options
-from convert.places import BESIDE, Flat, Network, find_network, flat_arrays
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import shapes_of
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 from jaxpart.pretraining.decoders import DecoderConfig, decoder_shapes
 
 _CLASSIFIER = re.compile(
@@ -88,7 +88,7 @@ def make_plan(family: Family, contents: Any, options: Options) -> Plan:
         if ours is None:
             unknown[name] = key
         elif ours in arrays:
-            raise JaxpartError(f"both {shown(keys[ours])} and {shown(key)} map to {ours}")
+            raise JaxpartError(f"both {printable(keys[ours])} and {printable(key)} map to {ours}")
         else:
             array = network.arrays[name]
             arrays[ours] = _as_torch(ours, array) if layout.names.flax else array
@@ -105,13 +105,15 @@ def make_plan(family: Family, contents: Any, options: Options) -> Plan:
     rules = [*_EVERYWHERE, *(i for i in layout.ignored if not decoder or i not in decoder.replaces)]
     names = {key: name for name, key in network.keys.items()}
     leftover = [(name, key, "") for name, key in unknown.items()]
-    leftover += [(names[key], key, ours) for ours, key in matched.left.items()]
+    leftover += [(names[key], key, ours) for ours, key in matched.unused.items()]
     for name, key, ours in leftover:
         reason = _reason(_spellings(name, network), ours, rules, config)
         if reason is None and name in network.nested:
             reason = "in a different dictionary from the network"
         if reason is None:
-            unexplained.append(f"{shown(key)} is not known to this family (--ignore leaves it out)")
+            unexplained.append(
+                f"{printable(key)} is not known to this family (--ignore leaves it out)"
+            )
         else:
             ignored[key] = reason
     if unexplained or matched.faults:
@@ -137,13 +139,13 @@ def _ignored_by_user(network: Network, options: Options) -> Iterator[tuple[str, 
             if fnmatch.fnmatchcase(key, pattern) or fnmatch.fnmatchcase(name, pattern)
         ]
         if not matched:
-            raise JaxpartError(f"--ignore {shown(pattern)} matches no key of it")
+            raise JaxpartError(f"--ignore {printable(pattern)} matches no key of it")
         yield from ((key, f"--ignore {pattern}") for key in matched)
 
 
 def _spellings(name: str, network: Network) -> tuple[str, ...]:
     """Spellings of a name in tables where the encoder has a prefix and this array does not."""
-    return (name,) if network.place.encoder else (name, f"{BESIDE}{name}")
+    return (name,) if network.location.encoder else (name, f"{SIBLING}{name}")
 
 
 def _reason(
@@ -153,7 +155,7 @@ def _reason(
     for rule in rules:
         if any(fnmatch.fnmatchcase(name, rule.pattern) for name in names):
             return rule.reason
-    plain = (ours.partition(":")[0] or names[0]).removeprefix(BESIDE)
+    plain = (ours.partition(":")[0] or names[0]).removeprefix(SIBLING)
     if _CLASSIFIER.fullmatch(plain) and config.projector is None:
         return "a classifier: the arrays do not show which token it reads"
     return None

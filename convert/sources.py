@@ -17,7 +17,7 @@ from convert import releases
 from convert.download import download_release
 from convert.options import Options
 from jaxpart.encoders.architecture import ViTConfig
-from jaxpart.errors import JaxpartError, first_line, shown
+from jaxpart.errors import JaxpartError, first_line, printable
 from jaxpart.io.text import decode_json
 
 _HUB = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::([\w./-]+))?")
@@ -141,7 +141,9 @@ def _of_folder(
             break
     else:
         expected = file or ", ".join(_WEIGHTS)
-        raise JaxpartError(f"{shown(text)} holds no weights by the name of {shown(expected, 160)}")
+        raise JaxpartError(
+            f"{printable(text)} holds no weights by the name of {printable(expected, 160)}"
+        )
     config, pixels = (_json(find(name)) for name in ("config.json", "preprocessor_config.json"))
     return path, stated_by(config, pixels)
 
@@ -160,7 +162,9 @@ def _json(path: pathlib.Path | None) -> dict[str, Any]:
 def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:
     matched = _HUB.fullmatch(text)
     if matched is None:
-        raise JaxpartError(f"{shown(text)} is not hf:OWNER/NAME, hf:OWNER/NAME@REVISION or …:FILE")
+        raise JaxpartError(
+            f"{printable(text)} is not hf:OWNER/NAME, hf:OWNER/NAME@REVISION or …:FILE"
+        )
     try:
         import huggingface_hub
         from huggingface_hub import errors
@@ -197,7 +201,9 @@ def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:
             "RevisionNotFoundError": f"it has no revision {revision}",
             "LocalEntryNotFoundError": "the hub cannot be reached; check the network connection",
         }.get(type(error).__name__, first_line(error))
-        raise JaxpartError(f"{shown(text)} cannot be downloaded: {shown(reason, 150)}") from None
+        raise JaxpartError(
+            f"{printable(text)} cannot be downloaded: {printable(reason, 150)}"
+        ) from None
 
 
 def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:

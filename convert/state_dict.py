@@ -10,8 +10,8 @@ import numpy as np
 
 from convert.arrays import token_parts, torch_name
 from convert.family import Family, Layout
+from convert.locate import SIBLING
 from convert.names import PARAMETERS, Names
-from convert.places import BESIDE
 from jaxpart.encoders import positions
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.errors import JaxpartError
@@ -173,8 +173,8 @@ def _with_prefixes(
     family: Family, layout_name: str, layout: Layout, written: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The names with the prefixes that they have in a model with a projector or classifier."""
-    beside = any(name.startswith(BESIDE) for name in written)
-    prefix = "" if "" in layout.encoder and not beside else layout.encoder[0]
+    has_siblings = any(name.startswith(SIBLING) for name in written)
+    prefix = "" if "" in layout.encoder and not has_siblings else layout.encoder[0]
     if prefix and layout_name == "transformers" and "vit." in layout.encoder:
         prefix = _MODEL_PREFIX.get(family.name, "vit.")
     if any("distillation_classifier" in name for name in written):
@@ -182,8 +182,8 @@ def _with_prefixes(
             name.replace("../classifier", "../cls_classifier"): a for name, a in written.items()
         }
     return {
-        name.removeprefix(BESIDE)
-        if name.startswith(BESIDE)
+        name.removeprefix(SIBLING)
+        if name.startswith(SIBLING)
         else prefix + name: _without_batch_axis(name, array)
         for name, array in written.items()
     }

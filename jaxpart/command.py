@@ -204,7 +204,7 @@ def entry(
         else:
             raise JaxpartError("--dry-run is an option of `python -m jaxpart.main`; leave it out")
 
-    @terminal.told
+    @terminal.entry_point
     def run() -> int:
         try:
             sys.argv = _command_line(

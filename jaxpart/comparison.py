@@ -178,7 +178,7 @@ def encoder_of(folder: str | pathlib.Path) -> str:
         raise JaxpartError(f"{file} is damaged ({error!r}); run its configuration again") from error
 
 
-@terminal.told
+@terminal.entry_point
 def main() -> int:
     """Prints the comparison; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)

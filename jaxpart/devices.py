@@ -385,10 +385,10 @@ def from_main(text: str) -> str:
     return add_up(buffer).tobytes().decode()
 
 
-def deal(
+def shard_rows(
     shape: tuple[int, ...], dtype: Any, read: Callable[[slice], np.ndarray], *, axis: int
 ) -> Any:
-    """A large array, sharded evenly by rows over "data"; read rows back with `take_dealt`.
+    """A large array, sharded evenly by rows over "data"; read rows back with `gather_rows`.
 
     Args:
       shape: Shape of the full array.
@@ -414,13 +414,13 @@ def deal(
     return jax.make_array_from_callback(padded, layout, share, dtype=dtype)
 
 
-def take_dealt(
+def gather_rows(
     array: Num[Array, "first row *rest"], rows: Int[Array, "lead batch"], *, even: bool
 ) -> Num[Array, "first lead batch *rest"]:
-    """Inside a compiled step: rows, along the second axis, of an array from `deal`, from any device.
+    """Inside a compiled step: rows, along the second axis, of an array from `shard_rows`, from any device.
 
     Args:
-      array: See `deal`.
+      array: See `shard_rows`.
       rows: Their indices, sharded over "data" by the second axis.
       even: Whether devices share the batch evenly. If so, the result is sharded like the rows.
     """

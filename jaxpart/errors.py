@@ -24,7 +24,7 @@ def listed(names: Iterable[str], most: int, between: str = ", ") -> str:
     return between.join(names[:most]) + more
 
 
-def shown(text: str, most: int = 60) -> str:
+def printable(text: str, most: int = 60) -> str:
     """A name from a file, made safe for a message: printable, and at most `most` characters long."""
     text = text if len(text) <= most else f"{text[: most // 2]}…{text[-(most // 2 - 1) :]}"
     return "".join(character if character.isprintable() else "?" for character in text)

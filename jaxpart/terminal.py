@@ -44,7 +44,7 @@ def begin(module: str) -> None:
             stream.reconfigure(errors="replace")  # a "?" where the terminal lacks a character
 
 
-def told(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
+def entry_point(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
     """Decorates a command line's `main` to turn errors into one line and an exit status.
 
     The status is 2 for a `JaxpartError` and for output that cannot be written, 130 for Ctrl-C and 141 for a

@@ -31,7 +31,7 @@ def call(program: str, arguments: list[str]) -> int:
         return fork_server.PROGRAMS[program](arguments)
     sys.argv = [program, *arguments]
     if program == "load_head":
-        return terminal.told(lambda: 0 if load_head(arguments[0], NAME) else 1)()
+        return terminal.entry_point(lambda: 0 if load_head(arguments[0], NAME) else 1)()
     if program == "comparison":
         return comparison.main()
     return importlib.import_module(MODULES[program]).main(arguments)

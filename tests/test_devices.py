@@ -76,13 +76,13 @@ def test_programs_can_be_compiled_for_devices_that_only_are_described():
 @pytest.mark.parametrize("batch", [8, 6])
 def test_dealt_rows_are_taken_from_whoever_has_them(batch):
     rows = np.random.default_rng(0).normal(size=(2, 10, 3)).astype(np.float32)
-    dealt = devices.deal(rows.shape, rows.dtype, lambda some: rows[:, some], axis=1)
-    assert {shard.data.shape for shard in dealt.addressable_shards} == {(2, 3, 3)}
+    sharded = devices.shard_rows(rows.shape, rows.dtype, lambda some: rows[:, some], axis=1)
+    assert {shard.data.shape for shard in sharded.addressable_shards} == {(2, 3, 3)}
     wanted = np.random.default_rng(1).integers(10, size=(1, batch)).astype(np.int32)
     even = batch % devices.count() == 0
     put = devices.shard(wanted, axis=1) if even else devices.replicate(wanted)
-    take = jax.jit(lambda array, rows: devices.take_dealt(array, rows, even=even))
-    np.testing.assert_array_equal(devices.fetch(take(dealt, put)), rows[:, wanted])
+    take = jax.jit(lambda array, rows: devices.gather_rows(array, rows, even=even))
+    np.testing.assert_array_equal(devices.fetch(take(sharded, put)), rows[:, wanted])
 
 
 def test_jax_for_tpus_is_no_tpu(monkeypatch):

@@ -106,8 +106,8 @@ def test_a_probes_epoch():
     rows = devices.shard(np.arange(16, dtype=np.int32).reshape(2, 1, 8), axis=2)
     rates = devices.replicate(np.ones((2, 2), np.float32))
     piece = TrainPiece(rows, rates, None)
-    batches = FeatureBatches(items, np.arange(16), RECIPE, [0], stays=True)
-    lowered = sweep.train.lower(state, items.dealt, piece, gather=batches.gather)
+    batches = FeatureBatches(items, np.arange(16), RECIPE, [0], resident=True)
+    lowered = sweep.train.lower(state, items.sharded, piece, gather=batches.gather)
     train = lowered.compile()
     # A batch's features go to the device that works on them, and which rows they are to all.
     found = exchanges(train)
@@ -117,13 +117,13 @@ def test_a_probes_epoch():
     place = devices.replicate((np.int32(0), np.int32(0)))
     chosen = devices.replicate(np.full((1, 1, 2), -1, np.int32))
     labels = devices.replicate(items.labels)
-    tested = EvalPiece(items.resident[0], *place)
+    tested = EvalPiece(items.replicated[0], *place)
     test = sweep.test.lower(state, tested, labels, chosen).compile()
     assert not exchanges(test)
     for program in (train, test):
         assert taken_over(program) == len(jax.tree.leaves(state))
     before = jax.tree.leaves(state)
-    train(state, items.dealt, piece)
+    train(state, items.sharded, piece)
     assert all(leaf.is_deleted() for leaf in before)
 
 

@@ -100,7 +100,7 @@ class Dying:
         os.kill(os.getpid(), signal.SIGINT)  # raises where Python only prints
 
 
-@terminal.told
+@terminal.entry_point
 def main():
     Dying()
     while True:
@@ -127,7 +127,7 @@ from jaxpart import terminal
 terminal.begin("__main__")
 
 
-@terminal.told
+@terminal.entry_point
 def main():
     try:
         os.kill(os.getpid(), signal.SIGINT)

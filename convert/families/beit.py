@@ -83,7 +83,7 @@ FAMILY = Family(
             ),
         ),
     },
-    told=frozenset(
+    inferred=frozenset(
         {"relative_bias", "layer_scale", "qkv_bias", "final_norm", "pooled_norm", "num_heads"}
     ),
     heads=HEADS,

@@ -35,7 +35,7 @@ FAMILY = Family(
         "transformers": dataclasses.replace(TRANSFORMERS, names=LAMBDA_NAMES + TRANSFORMERS.names),
     },
     fields={"positions": "sincos", "position_resize": "sincos_wh"},
-    told=frozenset({"layer_scale", "qkv_bias"}),
+    inferred=frozenset({"layer_scale", "qkv_bias"}),
     decoder=CAE,
 )
 """Sin-cos positions like MoCo v3's."""

@@ -40,7 +40,7 @@ def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str
 FAMILY = Family(
     "deit",
     {"original": Layout(NAMES, networks=("model",)), "timm": TIMM, "transformers": TRANSFORMERS},
-    told=frozenset({"layer_scale"}),
+    inferred=frozenset({"layer_scale"}),
     optional_tokens=("dist",),
     heads=HEADS | {512: 8},
     projectors=frozenset({"classifier"}),

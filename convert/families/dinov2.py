@@ -62,7 +62,7 @@ FAMILY = Family(
         "transformers": dataclasses.replace(TRANSFORMERS, names=TRANSFORMERS_NAMES, fields={}),
     },
     fields={"layer_scale": True},
-    told=frozenset({"gated_mlp"}),
+    inferred=frozenset({"gated_mlp"}),
     optional_tokens=("registers",),
     heads=HEADS | {1536: 24},
     adjust=adjust,

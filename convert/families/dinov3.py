@@ -107,7 +107,7 @@ FAMILY = Family(
         ),
     },
     fields={"layer_scale": True, "positions": "none", "norm_epsilon": 1e-5},
-    told=frozenset({"gated_mlp", "qkv_bias"}),
+    inferred=frozenset({"gated_mlp", "qkv_bias"}),
     optional_tokens=("registers",),
     heads=HEADS | {1280: 20, 4096: 32},
     adjust=adjust,

@@ -48,7 +48,7 @@ FAMILY = Family(
         "timm": TIMM,
     },
     fields={"rotary": "eva02", "activation": "silu", "gated_mlp": True},
-    told=frozenset({"qkv_bias", "mlp_norm", "attention_norm", "final_norm", "pooled_norm"}),
+    inferred=frozenset({"qkv_bias", "mlp_norm", "attention_norm", "final_norm", "pooled_norm"}),
     heads=HEADS | {1408: 16, 1792: 16},
     projectors=frozenset({"classifier"}),
 )

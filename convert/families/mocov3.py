@@ -41,7 +41,7 @@ FAMILY = Family(
         "transformers": TRANSFORMERS,
     },
     fields={"positions": "sincos", "position_resize": "sincos_wh"},
-    told=frozenset({"stem"}),
+    inferred=frozenset({"stem"}),
     heads=HEADS | {384: 12},
     projectors=frozenset({"mlp_bn"}),
 )

@@ -31,7 +31,7 @@ _TIMM = Layout(NAMES, ignored=(MASK_TOKEN, beit.INDEX), fields=TIMM.fields)
 FAMILY = Family(
     "vit",
     {"original": _TIMM, "timm": _TIMM, "transformers": dataclasses.replace(TRANSFORMERS)},
-    told=frozenset(
+    inferred=frozenset(
         [
             "stem",
             "stem_bias",

@@ -246,7 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@terminal.told
+@terminal.entry_point
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 1 if a check found faults, 2 for an error."""
     args = _parser().parse_args(arguments)

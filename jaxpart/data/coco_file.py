@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxpart.data.folders import composed, unusable_name
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.text import decode_json
 
 _LARGEST_SIDE = 2**63
@@ -142,7 +142,7 @@ class CocoFile:
             names = [composed(name.strip()) for name in names]
             if type(category.get("id")) not in (int, type(None)):
                 raise JaxpartError(
-                    f"{where}.id is {shown(repr(category['id']))}, which is not an integer"
+                    f"{where}.id is {printable(repr(category['id']))}, which is not an integer"
                 )
             if len(set(names)) < len(names) or category.get("id") in lists:
                 raise JaxpartError(f"{where} repeats a keypoint's name or another category's id")
@@ -162,13 +162,13 @@ class CocoFile:
                 category = annotation.get("category_id", only)
                 if type(category) not in (int, type(None)):
                     where = f"{self.path}: annotations[{row}].category_id"
-                    raise JaxpartError(f"{where} is {shown(repr(category))}, not an integer")
+                    raise JaxpartError(f"{where} is {printable(repr(category))}, not an integer")
                 rows.setdefault(category, []).append(row)
         for category, group in rows.items():
             if category not in lists:
                 raise JaxpartError(
                     f"{self.path}: annotations[{group[0]}] has keypoints, but 'categories' lists none "
-                    f"for its category {shown(repr(category))}"
+                    f"for its category {printable(repr(category))}"
                 )
         if not rows:
             raise JaxpartError(f"{self.path}: no annotation has keypoints")
@@ -200,7 +200,7 @@ class CocoFile:
             position = next(i for i, number in enumerate(flat) if type(number) in wrong_types)
             raise JaxpartError(
                 f"{self.path}: annotations[{rows[position // (3 * parts)]}].keypoints holds "
-                f"{shown(repr(flat[position]))}, which is not a number"
+                f"{printable(repr(flat[position]))}, which is not a number"
             )
         try:
             points = np.array(flat, np.float64).reshape(-1, parts, 3)  # None becomes NaN
@@ -229,7 +229,7 @@ class CocoFile:
             numbers = [n for n in box if type(n) in (int, float)] if isinstance(box, list) else []
             if len(numbers) != 4 or not all(0 < side < _LARGEST_SIDE for side in numbers[2:]):
                 raise JaxpartError(
-                    f"{self.path}: annotations[{row}].bbox is {shown(repr(box))}, not x, y, width and "
+                    f"{self.path}: annotations[{row}].bbox is {printable(repr(box))}, not x, y, width and "
                     "height"
                 )
             sides.append(numbers[2:])
@@ -262,7 +262,7 @@ class CocoFile:
             sides = image.get("width"), image.get("height")
             if not all(side is None or _is_length(side) for side in sides):
                 raise JaxpartError(
-                    f"{self.path}: images[{row}] has the size {shown(repr(sides))}, which is not "
+                    f"{self.path}: images[{row}] has the size {printable(repr(sides))}, which is not "
                     "a size in pixels"
                 )
             width, height = sides
@@ -279,7 +279,7 @@ class CocoFile:
             fault = fault or ("is also another image's" if name in seen else "")
             if fault:
                 raise JaxpartError(
-                    f"{self.path}: images[{row}].file_name {fault}: {shown(repr(name))}"
+                    f"{self.path}: images[{row}].file_name {fault}: {printable(repr(name))}"
                 )
             seen.add(name)
         names = dict(zip(ids, column, strict=True))
@@ -304,7 +304,7 @@ class CocoFile:
         if set(map(type, values)) != {int}:
             row = next(i for i, value in enumerate(values) if type(value) is not int)
             raise JaxpartError(
-                f"{self.path}: {section}[{row}].{field} is {shown(repr(values[row]))}, which is "
+                f"{self.path}: {section}[{row}].{field} is {printable(repr(values[row]))}, which is "
                 "not an integer"
             )
         try:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from jaxpart.data.coco_file import CocoFile
 from jaxpart.data.images import MAX_PIXELS
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 
 _STEPS = 5
 """Steps per pixel in which outlines are traced."""
@@ -68,7 +68,7 @@ def _mask(value: Any) -> Mask:
         polygons = map(_polygon, value)  # with fewer than three corners they cover no pixel
         return Mask(tuple(polygon for polygon in polygons if len(polygon) > 2))
     if not isinstance(value, dict):
-        raise ValueError(f"is {shown(repr(value))}, neither polygons nor run lengths")
+        raise ValueError(f"is {printable(repr(value))}, neither polygons nor run lengths")
     size, counts = value.get("size"), value.get("counts")
     if (
         not isinstance(size, list)
@@ -76,7 +76,7 @@ def _mask(value: Any) -> Mask:
         or not all(type(side) is int and 0 < side <= MAX_PIXELS for side in size)
     ):
         raise ValueError(
-            f"has the size {shown(repr(size))}, which is not a height and width in pixels"
+            f"has the size {printable(repr(size))}, which is not a height and width in pixels"
         )
     if isinstance(counts, str) and counts.isascii():
         return Mask(runs=counts.encode(), size=(size[0], size[1]))
@@ -84,15 +84,15 @@ def _mask(value: Any) -> Mask:
         if any(not 0 <= count <= MAX_PIXELS for count in counts):
             raise ValueError("has counts that are not run lengths")
         return Mask(runs=tuple(counts), size=(size[0], size[1]))
-    raise ValueError(f"has the counts {shown(repr(counts))}, which are not run lengths")
+    raise ValueError(f"has the counts {printable(repr(counts))}, which are not run lengths")
 
 
 def _polygon(numbers: Any) -> Outline:
     if not isinstance(numbers, list):
-        raise ValueError(f"holds {shown(repr(numbers))}, which is not a polygon")
+        raise ValueError(f"holds {printable(repr(numbers))}, which is not a polygon")
     non_numbers = [number for number in numbers if type(number) not in (int, float)]
     if non_numbers:
-        raise ValueError(f"holds {shown(repr(non_numbers[0]))}, which is not a number")
+        raise ValueError(f"holds {printable(repr(non_numbers[0]))}, which is not a number")
     if len(numbers) % 2:
         raise ValueError(
             f"holds a polygon of {len(numbers)} numbers, which are not pairs of x and y"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jaxpart.data.images import IMAGE_SUFFIXES
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.text import text_lines
 
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm")
@@ -50,7 +50,7 @@ def read_file(path: pathlib.Path) -> bytes:
         raise unreadable(path, error) from error
     except ValueError as error:  # a null byte, or half a surrogate pair
         raise JaxpartError(
-            f"{shown(str(path), 200)} is not a valid file name ({error}); fix it"
+            f"{printable(str(path), 200)} is not a valid file name ({error}); fix it"
         ) from error
 
 
@@ -60,7 +60,7 @@ def unreadable(path: pathlib.Path, error: OSError) -> JaxpartError:
         return JaxpartError(
             f"{path} is a broken link to {os.readlink(path)}; fix or remove the link"
         )
-    return JaxpartError(f"{shown(str(path), 1000)} cannot be read: {error.strerror}")
+    return JaxpartError(f"{printable(str(path), 1000)} cannot be read: {error.strerror}")
 
 
 def unusable_name(name: str) -> str:

@@ -35,7 +35,7 @@ def seal(folder: str | pathlib.Path) -> bool:
     return True
 
 
-@terminal.told
+@terminal.entry_point
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

@@ -206,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@terminal.told
+@terminal.entry_point
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments

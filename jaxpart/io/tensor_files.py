@@ -19,7 +19,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.text import decode_json
 from jaxpart.io.unpickler import RestrictedUnpickler
 
@@ -94,7 +94,7 @@ def open_checkpoint(path: str | pathlib.Path) -> Checkpoint:
       JaxpartError: The file is missing, damaged, of an unsupported kind, or holds more than data.
     """
     path = pathlib.Path(path)
-    shown_path = shown(str(path), 120)
+    shown_path = printable(str(path), 120)
     try:
         if not path.is_file():
             fault = "is a folder" if path.is_dir() else "does not exist"
@@ -110,7 +110,7 @@ def open_checkpoint(path: str | pathlib.Path) -> Checkpoint:
     except JaxpartError as error:
         raise JaxpartError(f"{shown_path}: {error}") from None
     except Exception as error:  # hostile or damaged bytes raise many types in zip, pickle and numpy
-        reason = shown(f"{type(error).__name__}: {error}", 80)
+        reason = printable(f"{type(error).__name__}: {error}", 80)
         raise JaxpartError(
             f"{shown_path} is damaged or not a checkpoint ({reason}); download it again"
         ) from error
@@ -215,7 +215,7 @@ def _read_index(path: pathlib.Path) -> Checkpoint:
     shards: dict[str, Checkpoint] = {}
     for file in dict.fromkeys(shard_of.values()):
         if file != pathlib.PurePosixPath(file).name or "\\" in file or file == path.name:
-            raise JaxpartError(f"its shard {shown(file)} is not a file beside it")
+            raise JaxpartError(f"its shard {printable(file)} is not a file beside it")
         if len(shards) >= 1000:
             raise JaxpartError("it names more than 1000 shards")
         shards[file] = _open_shard(path.parent / file)
@@ -223,7 +223,7 @@ def _read_index(path: pathlib.Path) -> Checkpoint:
     for name, file in shard_of.items():
         if name not in shards[file].contents:
             raise JaxpartError(
-                f"its shard {shown(file)} lacks {shown(name)}, which the index lists; download "
+                f"its shard {printable(file)} lacks {printable(name)}, which the index lists; download "
                 "that shard again"
             )
         contents[name] = shards[file].contents[name]
@@ -233,14 +233,16 @@ def _read_index(path: pathlib.Path) -> Checkpoint:
 
 def _open_shard(path: pathlib.Path) -> Checkpoint:
     if not path.is_file():
-        raise JaxpartError(f"its shard {shown(path.name)} is missing beside it; download that too")
+        raise JaxpartError(
+            f"its shard {printable(path.name)} is missing beside it; download that too"
+        )
     with path.open("rb") as file:
         head = file.read(64)
     if head.lstrip().startswith(b"{"):
-        raise JaxpartError(f"its shard {shown(path.name)} is an index itself")
+        raise JaxpartError(f"its shard {printable(path.name)} is an index itself")
     shard = _open(path, head)
     if not isinstance(shard.contents, dict):
-        raise JaxpartError(f"its shard {shown(path.name)} is not a dictionary of tensors")
+        raise JaxpartError(f"its shard {printable(path.name)} is not a dictionary of tensors")
     return shard
 
 
@@ -293,7 +295,7 @@ def _read_zip(path: pathlib.Path) -> Checkpoint:
         def storage(key: str) -> np.ndarray:
             if f"{root}data/{key}" not in names:
                 raise JaxpartError(
-                    f"the data of tensor storage {shown(key)} is missing; download it again"
+                    f"the data of tensor storage {printable(key)} is missing; download it again"
                 )
             return member(f"{root}data/{key}")
 
@@ -313,7 +315,7 @@ def _member(
     start = member.header_offset + 30 + name_length + extra_length
     data = file_bytes[start : start + member.file_size]
     if local[:4] != b"PK\x03\x04" or data.size != member.file_size:
-        raise JaxpartError(f"its member {shown(member.filename)} is damaged; download it again")
+        raise JaxpartError(f"its member {printable(member.filename)} is damaged; download it again")
     return data
 
 
@@ -326,10 +328,12 @@ def _npy(data: np.ndarray) -> np.ndarray:
         read = np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
     if dtype.hasobject or dtype.names:
-        raise JaxpartError(f"it holds an array of {shown(str(dtype))}, which is not plain numbers")
+        raise JaxpartError(
+            f"it holds an array of {printable(str(dtype))}, which is not plain numbers"
+        )
     values = data[file.tell() :]
     if math.prod(shape) * dtype.itemsize != values.size or not dtype.itemsize:
-        raise JaxpartError(f"it holds an array of {shown(str(shape))} with {values.size} bytes")
+        raise JaxpartError(f"it holds an array of {printable(str(shape))} with {values.size} bytes")
     array = values.view(dtype).reshape(shape, order="F" if fortran else "C")
     return array.view(ml_dtypes.bfloat16) if dtype == "V2" else array
 

@@ -21,7 +21,7 @@ from typing import IO, Any
 import ml_dtypes
 import numpy as np
 
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 
 TORCH_DTYPES: Mapping[str, np.dtype] = {
     name: np.dtype(kind)
@@ -470,7 +470,7 @@ class RestrictedUnpickler:
         """The builder of a name. Raises `Refused` for unknown names."""
         if name not in _BUILDERS:
             raise Refused(
-                f"it asks for {shown(name)}, which is not data; none of it was run (if it is a whole "
+                f"it asks for {printable(name)}, which is not data; none of it was run (if it is a whole "
                 f"model of yours, save its state_dict() instead)"
             )
         return _BUILDERS[name]

@@ -171,7 +171,7 @@ def _list(zoo: pathlib.Path, target: pathlib.Path | None) -> None:
         draw(curves, target)
 
 
-@terminal.told
+@terminal.entry_point
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     parser = argparse.ArgumentParser(

@@ -100,17 +100,19 @@ class Items:
         return Items(self.features, self.labels[items], self._rows[items])
 
     @functools.cached_property
-    def resident(self) -> tuple[jax.Array, jax.Array]:
+    def replicated(self) -> tuple[jax.Array, jax.Array]:
         """All features [representation, item, …] and labels, replicated."""
         return devices.replicate((self.take(np.arange(len(self))), self.labels))
 
     @functools.cached_property
-    def dealt(self) -> tuple[jax.Array, jax.Array]:
+    def sharded(self) -> tuple[jax.Array, jax.Array]:
         """All features [representation, item, …], sharded by item, and replicated labels."""
         rows = self.features[0]
         shape = len(self.features), len(self), *rows.shape[1:]
         items = np.arange(len(self))
-        features = devices.deal(shape, rows.dtype, lambda part: self.take(items[part]), axis=1)
+        features = devices.shard_rows(
+            shape, rows.dtype, lambda part: self.take(items[part]), axis=1
+        )
         return features, devices.replicate(self.labels)
 
     def batches(
@@ -124,8 +126,8 @@ class Items:
           seeds: Seeds of the orders.
           memory: Bytes of features that may stay on the devices.
         """
-        stays = self.nbytes <= memory * devices.mesh().shape["data"]
-        return FeatureBatches(self, items, recipe, seeds, stays=stays)
+        resident = self.nbytes <= memory * devices.mesh().shape["data"]
+        return FeatureBatches(self, items, recipe, seeds, resident=resident)
 
 
 class Batches:
@@ -174,23 +176,23 @@ class FeatureBatches(Batches):
         recipe: Recipe,
         seeds: Sequence[int],
         *,
-        stays: bool,
+        resident: bool,
     ) -> None:
         """See `Items.batches`."""
         self._items, self._chosen, self._recipe, self._seeds = items, chosen, recipe, seeds
-        if stays:
-            self.arrays = items.dealt
+        if resident:
+            self.arrays = items.sharded
             self.nbytes = items.nbytes // devices.mesh().shape["data"]
         self._batch = min(recipe.batch_size, len(chosen))
         even = self._batch % devices.count() == 0
-        self.gather = (_gather_evenly if even else _gather) if stays else _streamed
+        self.gather = (_gather_evenly if even else _gather) if resident else _streamed
         self._count = recipe.steps(len(chosen))
         full = np.arange(self._count * self._batch) < len(chosen)
         self._valid = None if full.all() else full.reshape(self._count, self._batch)
         step_bytes = items.nbytes // len(items) * self._batch * len(seeds)
-        self._at_once = self._count if stays else max(1, PIECE_BYTES // step_bytes)
+        self._at_once = self._count if resident else max(1, PIECE_BYTES // step_bytes)
         needed = _HELD * step_bytes // devices.num_processes()
-        if not stays and needed > (memory := memory_limit()):
+        if not resident and needed > (memory := memory_limit()):
             raise JaxpartError(
                 f"steps of {self._batch} items take {size_text(step_bytes)} of features each, and "
                 f"{_HELD} of them do not fit into the {size_text(memory)} of memory; lower the batch_size, "
@@ -243,11 +245,11 @@ def _streamed(arrays: None, batch: tuple[Array, Array]) -> tuple[Array, Array]:
 
 
 def _gather_evenly(arrays: tuple[Array, Array], batch: Array) -> tuple[Array, Array]:
-    return devices.take_dealt(arrays[0], batch, even=True), arrays[1][batch]
+    return devices.gather_rows(arrays[0], batch, even=True), arrays[1][batch]
 
 
 def _gather(arrays: tuple[Array, Array], batch: Array) -> tuple[Array, Array]:
-    return devices.take_dealt(arrays[0], batch, even=False), arrays[1][batch]
+    return devices.gather_rows(arrays[0], batch, even=False), arrays[1][batch]
 
 
 def shuffled(seed: int, epoch: int, count: int) -> Int[np.ndarray, " item"]:

@@ -42,9 +42,11 @@ class Pieces:
         """Tests in one resident piece if the features fit into the given memory."""
         # Pieces are full test batches, so batch statistics match the published code's.
         batch_bytes = test.nbytes // len(test) * TEST_BATCH
-        self._stays = test.nbytes <= memory
-        self.nbytes = test.nbytes if self._stays else 0
-        self._size = len(test) if self._stays else max(1, PIECE_BYTES // batch_bytes) * TEST_BATCH
+        self._resident = test.nbytes <= memory
+        self.nbytes = test.nbytes if self._resident else 0
+        self._size = (
+            len(test) if self._resident else max(1, PIECE_BYTES // batch_bytes) * TEST_BATCH
+        )
         self._batches, self._test, self._number = batches, test, 0
         self.per_epoch = batches.pieces + -(-len(test) // self._size)
 
@@ -67,7 +69,9 @@ class Pieces:
         start = (index - self._batches.pieces) * self._size
         items = np.arange(start, min(start + self._size, len(self._test)))
         features = (
-            self._test.resident[0] if self._stays else devices.replicate(self._test.take(items))
+            self._test.replicated[0]
+            if self._resident
+            else devices.replicate(self._test.take(items))
         )
         position = devices.replicate((np.int32(epoch), np.int32(start)))
         return EvalPiece(features, *position), ()

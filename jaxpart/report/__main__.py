@@ -81,7 +81,7 @@ def _pictures(args: argparse.Namespace) -> int:
     return 0
 
 
-@terminal.told
+@terminal.entry_point
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 2 for an error."""
     args = _parser().parse_args(arguments)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.files import path_of, read_json
 from jaxpart.runs.comparable import encoder_differs
 from jaxpart.runs.items import read_items
@@ -115,7 +115,7 @@ def _unique_label(run: Run, runs: Sequence[Run]) -> str:
     name = run.path.resolve().name
     others = [other for other in runs if other.path.resolve().name == name]
     folder = name if len(others) == 1 else str(run.path)
-    return f"{run.method} ({shown(folder, most=len(folder))})"
+    return f"{run.method} ({printable(folder, most=len(folder))})"
 
 
 def _read(path: pathlib.Path) -> Run:

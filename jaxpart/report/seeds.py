@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from jaxpart.errors import shown
+from jaxpart.errors import printable
 from jaxpart.report.runs import Run
 from jaxpart.runs.rows import Row, by_key
 
@@ -32,7 +32,7 @@ def averaged(runs: Sequence[Run]) -> list[Run]:
         if len(members) > 1 and len(seeds) == len(members):
             first = members[0]
             names = ", ".join(run.path.resolve().name for run in members)
-            names = shown(names, most=len(names))
+            names = printable(names, most=len(names))
             label = f"{first.method}, mean of {len(members)} seeds ({names})"
             means.append(dataclasses.replace(first, label=label, rows=_means(members), steps={}))
     return means

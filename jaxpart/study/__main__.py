@@ -52,7 +52,7 @@ def _read(paths: Sequence[str]) -> Study:
     return merge(read_study(path) for path in paths or [str(STORED)])
 
 
-@terminal.told
+@terminal.entry_point
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     args = _parser().parse_args(arguments)

@@ -12,9 +12,9 @@ import pytest
 import jaxpart
 from convert.__main__ import main
 from convert.families import FAMILIES
+from convert.locate import flat_arrays
 from convert.options import Options
 from convert.pipeline import convert
-from convert.places import flat_arrays
 from convert.plan import Faults, make_plan
 from jaxpart.encoders.loading import shapes_of
 from jaxpart.errors import JaxpartError
@@ -173,11 +173,11 @@ def test_every_released_checkpoint_is_accounted_for(name, shared):
     assert plan.config.image_size == (224, 224)
     assert {entry.target for entry in plan.entries} == shapes_of(plan.config).keys()
     covered = {key for entry in plan.entries for key in entry.keys}
-    place = plan.network.place.network
+    place = plan.network.location.network
     inside = {key for key in flat_arrays(contents).arrays if key.startswith(place)}
     assert covered | plan.ignored.keys() == inside
     top = {key.partition(".")[0] for key in inside}
-    assert top | set(plan.network.beside) == {key.partition(".")[0] for key in contents}
+    assert top | set(plan.network.other_keys) == {key.partition(".")[0] for key in contents}
 
 
 ALIKE = {("beit_finetuned", "data2vec"), *itertools.product(("dino", "ibot", "mae"), repeat=2)}

@@ -9,8 +9,8 @@ from twins import TIMM as ANY_SIZE
 from twins import randomise
 
 from convert.families import FAMILIES
+from convert.locate import flat_arrays
 from convert.options import Options
-from convert.places import flat_arrays
 from convert.plan import make_plan
 from convert.state_dict import state_dict
 
@@ -127,7 +127,7 @@ def test_original(name, golden):
     arrays = {entry.target: entry.read() for entry in plan.entries}
     written = state_dict(family, "original", plan.config, arrays).arrays
     assert written
-    network = plan.network.place.network
+    network = plan.network.location.network
     released = {
         key.removeprefix(network): value
         for key, value in flat_arrays(contents.contents).arrays.items()

@@ -42,7 +42,7 @@ def sheet(version: int) -> Image.Image:
     return Image.fromarray(np.concatenate(rows))
 
 
-@terminal.told
+@terminal.entry_point
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     parser = argparse.ArgumentParser(

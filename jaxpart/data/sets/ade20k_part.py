@@ -38,7 +38,7 @@ from jaxpart.data.masks import Labels
 from jaxpart.data.sets.ade20k import FOLDERS
 from jaxpart.data.sets.ade20k_object import OBJECTS
 from jaxpart.data.source import Annotation, DatasetInfo, Record
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.text import decode_json, decode_text
 
 NUM_PARTS = 209
@@ -212,7 +212,7 @@ def read_parts(path: pathlib.Path) -> dict[Pair, tuple[int, int]]:
         return _parts(document["annotation"]["object"])
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise JaxpartError(
-            f"{path} lacks a field of ADE20K ({shown(str(error))}); unpack it again"
+            f"{path} lacks a field of ADE20K ({printable(str(error))}); unpack it again"
         ) from error
 
 

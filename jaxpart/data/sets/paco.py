@@ -10,7 +10,7 @@ from jaxpart.data.folders import NotThere, check_split, read_file, walk_images
 from jaxpart.data.layouts import Layout
 from jaxpart.data.masked_images import MaskedImages, labelled
 from jaxpart.data.sets.coco import image_folder
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 
 ADVICE = (
     "unpack paco_lvis_v1.zip (https://github.com/facebookresearch/paco) and COCO's train2017 and val2017 "
@@ -78,13 +78,13 @@ def _labels(document: CocoFile, kind: str) -> tuple[dict[int, int | None], tuple
         where = f"{document.path}: categories[{row}]"
         if group not in ("OBJECT", "PART"):
             raise JaxpartError(
-                f"{where}.supercategory is {shown(repr(group))}, neither OBJECT nor PART; unpack it "
+                f"{where}.supercategory is {printable(repr(group))}, neither OBJECT nor PART; unpack it "
                 "again"
             )
         owner, colon, part = name.partition(":") if isinstance(name, str) else ("", "", "")
         if not owner or bool(part) != (group == "PART") or (colon and not part):
             raise JaxpartError(
-                f"{where}.name is {shown(repr(name))}, which is not the name of an object (mug) "
+                f"{where}.name is {printable(repr(name))}, which is not the name of an object (mug) "
                 "or of a part (mug:handle); unpack it again"
             )
         if (group == "PART") == (kind == "part"):
@@ -105,13 +105,13 @@ def _images(
     for folder in {name.partition("/")[0] for name in names}:
         if folder not in _IMAGES:
             raise JaxpartError(
-                f"{where} lists an image in {shown(repr(folder))}; PACO-LVIS has those of "
+                f"{where} lists an image in {printable(repr(folder))}; PACO-LVIS has those of "
                 "train2017 and val2017"
             )
         existing |= {f"{folder}/{path}": file for path, file in _walk(folder, roots).items()}
     missing = next((name for name in names if name not in existing), None)
     if missing is not None:
-        raise JaxpartError(f"{where} lists {shown(missing)}, which does not exist; {ADVICE}")
+        raise JaxpartError(f"{where} lists {printable(missing)}, which does not exist; {ADVICE}")
     return [(name, existing[name]) for name in names]
 
 

@@ -16,7 +16,7 @@ from jaxpart.data.folders import (
 from jaxpart.data.label_maps import LabelMaps, numbered
 from jaxpart.data.layouts import Layout, find_layout
 from jaxpart.data.masked_images import MaskedImages, labelled
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 
 ADVICE = "unpack PartImageNet_Seg or PartImageNet_OOD (https://github.com/TACJu/PartImageNet) there"
 SPLITS = ("train", "val", "test")
@@ -89,7 +89,7 @@ def partimagenet_part(root: str | pathlib.Path, split: str) -> LabelMaps | Maske
     for key, name, path in zip(keys, names, paths, strict=True):
         if path is None:
             raise JaxpartError(
-                f"{file} lists {shown(name)}, which is not in {folder / split}; unpack the images again"
+                f"{file} lists {printable(name)}, which is not in {folder / split}; unpack the images again"
             )
         images[key] = (f"{split}/{path}", folder / split / path)
     return MaskedImages(
@@ -124,7 +124,7 @@ def _labels(document: CocoFile) -> dict[int, int | None]:
     for row, (key, name) in enumerate(zip(ids, document.column("categories", "name"), strict=True)):
         if name not in PARTS:
             raise JaxpartError(
-                f"{document.path}: categories[{row}].name is {shown(repr(name))}, which is not "
+                f"{document.path}: categories[{row}].name is {printable(repr(name))}, which is not "
                 f"one of PartImageNet's {len(PARTS)} parts"
             )
         labels[key] = _NAMES.index(name)

@@ -10,7 +10,7 @@ from jaxpart.data.folders import NotThere, check_split, list_pairs, match_files,
 from jaxpart.data.label_maps import SPLITS, LabelMaps
 from jaxpart.data.layouts import Layout, find_layout
 from jaxpart.data.sets.pascal import ADVICE, OFFICIAL, Classes, Pascal
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.text import decode_json
 from jaxpart.labels import IGNORE
 
@@ -174,7 +174,7 @@ def _listed(file: pathlib.Path, existing: Sequence[str]) -> list[str]:
     for name, path in zip(names, match_files(names, existing, file), strict=True):
         if path is None:
             raise JaxpartError(
-                f"{file} lists {shown(name)}, which does not exist; unpack the images again"
+                f"{file} lists {printable(name)}, which does not exist; unpack the images again"
             )
         paths.append(path)
     return paths

@@ -12,7 +12,7 @@ from jaxpart.data.layouts import dataset_folder
 from jaxpart.data.listed_images import ListedImages
 from jaxpart.data.pairs import PairSet, paired
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.text import decode_json
 
 ADVICE = "unpack SPair-71k.tar.gz (http://cvlab.postech.ac.kr/research/SPair-71k/) there"
@@ -120,8 +120,8 @@ def _annotation(
         xy = np.array([point or (0, 0) for point in points], np.float64).reshape(_POINTS, 2)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise JaxpartError(
-            f"{file} is not an annotation of SPair-71k ({type(error).__name__}: {shown(str(error))}): it "
-            "needs kps, bndbox, image_width and image_height; unpack the data set again"
+            f"{file} is not an annotation of SPair-71k ({type(error).__name__}: {printable(str(error))}): "
+            "it needs kps, bndbox, image_width and image_height; unpack the data set again"
         ) from error
     if not (np.isfinite(xy).all() and x1 < x2 and y1 < y2 and math.isfinite(x2 - x1 + y2 - y1)):
         raise JaxpartError(

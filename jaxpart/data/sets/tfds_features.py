@@ -12,7 +12,7 @@ import numpy as np
 from jaxpart.data.images import decode_indices
 from jaxpart.data.label_maps import check_names
 from jaxpart.data.masks import Labels
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 from jaxpart.labels import IGNORE
 
 _MAX_CLASSES = 1_000_000  # untrusted, and becomes a list of names
@@ -207,7 +207,7 @@ def _table(
         match = _NAMED.fullmatch(label)
         if match is None or int(match[1]) > IGNORE:
             raise JaxpartError(
-                f"config.data.tfds.classes holds {shown(repr(label))}; give VALUE=NAME with a value "
+                f"config.data.tfds.classes holds {printable(repr(label))}; give VALUE=NAME with a value "
                 f"of 0 to {IGNORE}, as '1=NAME'"
             )
         value, class_name = int(match[1]), match[2].strip()

@@ -16,7 +16,7 @@ import numpy as np
 
 from convert.family import Layout
 from convert.options import Options
-from jaxpart.errors import JaxpartError, shown
+from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.tensor_files import flatten
 
 _WRAPPER = re.compile(
@@ -35,12 +35,12 @@ _CHUNKED = re.compile(r"(?P<list>(?:.*\.)?blocks)\.(?P<chunk>\d+)\.(?P<block>\d+
 _SCANNED = re.compile(r"(?P<list>(?:.*\.)?encoderblock)\.(?P<rest>[^\d.][^.]*(\..+)?)")
 
 
-BESIDE = "../"
+SIBLING = "../"
 """Prefixes of the encoder's siblings, if the encoder has a prefix of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class Location:
     """Location of the chosen encoder.
 
     Attributes:
@@ -54,7 +54,7 @@ class Place:
     container: str = ""
 
     @property
-    def whole(self) -> str:
+    def prefix(self) -> str:
         """Prefix of the encoder's keys in the file."""
         return self.network + self.encoder
 
@@ -64,19 +64,19 @@ class Network:
     """The arrays of the chosen network.
 
     Attributes:
-      place: Its location.
+      location: Where it lies in the file.
       arrays: By name without the location's prefix, in the layout's spelling.
       keys: The file's key for each of them.
       nested: Names of arrays in nested dictionaries, deeper than the patch embedding.
-      beside: Other top-level keys of the file.
+      other_keys: Other top-level keys of the file.
       inside: Wrappers that were stripped from within names.
     """
 
-    place: Place
+    location: Location
     arrays: Mapping[str, Any]
     keys: Mapping[str, str]
     nested: frozenset[str]
-    beside: tuple[str, ...]
+    other_keys: tuple[str, ...]
     inside: tuple[str, ...]
 
 
@@ -105,7 +105,7 @@ def flat_arrays(contents: Any) -> Flat:
             continue
         if key in arrays:
             raise JaxpartError(
-                f"two arrays in it are called {shown(key)}, one of them in a nested dictionary; "
+                f"two arrays in it are called {printable(key)}, one of them in a nested dictionary; "
                 "it is unclear which is meant"
             )
         arrays[key] = value
@@ -129,85 +129,85 @@ def find_network(
     Raises:
       JaxpartError: There is none or more than one, or two of its arrays have the same name.
     """
-    place = _choose(flat, layout, options, networks)
+    location = _choose(flat, layout, options, networks)
     arrays: dict[str, Any] = {}
     keys: dict[str, str] = {}
     for name, key in flat.keys.items():
-        if not name.startswith(place.network):
+        if not name.startswith(location.network):
             continue
-        relative = name[len(place.network) :]
-        if relative.startswith(place.encoder):
-            relative = layout.names.plain(relative[len(place.encoder) :])
+        relative = name[len(location.network) :]
+        if relative.startswith(location.encoder):
+            relative = layout.names.plain(relative[len(location.encoder) :])
         else:
-            relative = f"{BESIDE}{relative}"
+            relative = f"{SIBLING}{relative}"
         if relative in keys:
             raise JaxpartError(
-                f"both {shown(keys[relative])} and {shown(key)} map to {shown(relative)}"
+                f"both {printable(keys[relative])} and {printable(key)} map to {printable(relative)}"
             )
         arrays[relative], keys[relative] = flat.arrays[key], key
-    direct = _direct(flat.contents, place)
+    direct = _direct(flat.contents, location)
     nested = frozenset(name for name, key in keys.items() if direct and key not in direct)
     top = {key.partition(".")[0] for key in keys.values()}
-    beside = tuple(str(key) for key in flat.contents if str(key).partition(".")[0] not in top)
+    other_keys = tuple(str(key) for key in flat.contents if str(key).partition(".")[0] not in top)
     inside = tuple(dict.fromkeys(word for key in flat.arrays for word in _INSIDE.findall(key)))
     arrays, keys = _renumbered(*_unscanned(arrays, keys, layout))
-    return Network(place, arrays, keys, nested, beside, inside)
+    return Network(location, arrays, keys, nested, other_keys, inside)
 
 
-def _choose(flat: Flat, layout: Layout, options: Options, networks: tuple[str, ...]) -> Place:
+def _choose(flat: Flat, layout: Layout, options: Options, networks: tuple[str, ...]) -> Location:
     contents = flat.contents
-    places = sorted(set(_places(flat, layout)), key=lambda place: place.whole)
+    locations = sorted(set(_locations(flat, layout)), key=lambda location: location.prefix)
     if options.checkpoint_key:
         key = f"{options.checkpoint_key}."
-        places = [place for place in places if place.whole.startswith(key)]
+        locations = [location for location in locations if location.prefix.startswith(key)]
     if options.prefix is not None:
         prefix = options.prefix
         prefix += "." if prefix and prefix[-1] not in "./" else ""
-        fits = [p for p in places if prefix in (p.whole, p.network, *_below_container(p))]
+        fits = [p for p in locations if prefix in (p.prefix, p.network, *_below_container(p))]
         if not fits:
             raise JaxpartError(
-                f"no encoder has the --prefix {shown(prefix)}{_others(places, contents)}"
+                f"no encoder has the --prefix {printable(prefix)}{_others(locations, contents)}"
             )
         return fits[0]
-    ranked: dict[int, list[Place]] = {}
-    for place in places:
-        rank = _rank(place, networks, options)
+    ranked: dict[int, list[Location]] = {}
+    for location in locations:
+        rank = _rank(location, networks, options)
         if rank is not None:
-            ranked.setdefault(rank, []).append(place)
+            ranked.setdefault(rank, []).append(location)
     best = ranked[min(ranked)] if ranked else []
     if len(best) == 1:
         return best[0]
     if best:
         raise JaxpartError(f"it holds several encoders{_others(best, contents)}")
-    if places:
+    if locations:
         raise JaxpartError(
-            f"its encoder has a prefix that is not stripped automatically{_others(places, contents)}"
+            f"its encoder has a prefix that is not stripped automatically{_others(locations, contents)}"
         )
-    raise JaxpartError(f"no encoder was found in it{_others(places, contents)}")
+    raise JaxpartError(f"no encoder was found in it{_others(locations, contents)}")
 
 
-def _below_container(place: Place) -> tuple[str, ...]:
-    lead = f"{place.container}." if place.container else ""
-    return place.whole.removeprefix(lead), place.network.removeprefix(lead)
+def _below_container(location: Location) -> tuple[str, ...]:
+    lead = f"{location.container}." if location.container else ""
+    return location.prefix.removeprefix(lead), location.network.removeprefix(lead)
 
 
-def _others(places: list[Place], contents: Any) -> str:
+def _others(locations: list[Location], contents: Any) -> str:
     """Lists what was found instead, and the option that selects it."""
-    if places:
+    if locations:
         options = []
-        for place in places[:4]:
-            key = f"--checkpoint-key {shown(place.container)}" if place.container else ""
-            rest = _below_container(place)[0]
-            options.append(f"{key} --prefix {shown(rest)}".strip() if rest else key)
+        for location in locations[:4]:
+            key = f"--checkpoint-key {printable(location.container)}" if location.container else ""
+            rest = _below_container(location)[0]
+            options.append(f"{key} --prefix {printable(rest)}".strip() if rest else key)
         if not any(options):
             return "; its names have no prefix, leave the option out"
-        advice = "pass" if len(places) == 1 else "say which:"
+        advice = "pass" if len(locations) == 1 else "say which:"
         return f"; {advice} {' or '.join(filter(None, options))}"
-    top = ", ".join(shown(str(key), 24) for key in list(contents)[:6]) or "nothing"
+    top = ", ".join(printable(str(key), 24) for key in list(contents)[:6]) or "nothing"
     return f" (its keys: {top}{', …' if len(contents) > 6 else ''})"
 
 
-def _places(flat: Flat, layout: Layout) -> Iterator[Place]:
+def _locations(flat: Flat, layout: Layout) -> Iterator[Location]:
     leaf = "kernel" if layout.names.flax else "weight"
     stems = tuple(
         f"{stem}.{leaf}"
@@ -224,7 +224,7 @@ def _places(flat: Flat, layout: Layout) -> Iterator[Place]:
         container = _container(flat.contents, key)
         for encoder in sorted(layout.encoder, key=len, reverse=True):
             if prefix == encoder or prefix.endswith(f".{encoder}") or not encoder:
-                yield Place(prefix[: len(prefix) - len(encoder)], encoder, container)
+                yield Location(prefix[: len(prefix) - len(encoder)], encoder, container)
                 break
 
 
@@ -241,9 +241,9 @@ def _container(contents: Any, name: str) -> str:
     return ".".join(path)
 
 
-def _rank(place: Place, networks: tuple[str, ...], options: Options) -> int | None:
+def _rank(location: Location, networks: tuple[str, ...], options: Options) -> int | None:
     """Rank of a location, lower is better; None if only an option can select it."""
-    words = [word for word in re.split(r"[./]", place.network) if word]
+    words = [word for word in re.split(r"[./]", location.network) if word]
     if options.checkpoint_key:
         words = words[len(options.checkpoint_key.split(".")) :]
     rank = len(networks)
@@ -252,11 +252,11 @@ def _rank(place: Place, networks: tuple[str, ...], options: Options) -> int | No
     return rank if all(map(_WRAPPER.fullmatch, words)) else None
 
 
-def _direct(contents: Any, place: Place) -> set[str]:
+def _direct(contents: Any, location: Location) -> set[str]:
     """Keys of the arrays in the same dictionary as the encoder's patch embedding."""
-    for key in place.container.split(".") if place.container else ():
+    for key in location.container.split(".") if location.container else ():
         contents = contents.get(key, {}) if isinstance(contents, dict) else {}
-    lead = f"{place.container}." if place.container else ""
+    lead = f"{location.container}." if location.container else ""
     return {f"{lead}{key}" for key, value in contents.items() if isinstance(value, np.ndarray)}
 
 

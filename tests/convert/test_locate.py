@@ -5,8 +5,8 @@ import pytest
 from made import WIDTH, plain_vit, under
 
 from convert.families import FAMILIES
+from convert.locate import flat_arrays
 from convert.options import Options
-from convert.places import flat_arrays
 from convert.plan import make_plan
 from jaxpart.errors import JaxpartError
 
@@ -99,9 +99,9 @@ def test_a_moving_average_is_chosen_by_name(key):
 
 def test_what_was_chosen_is_known():
     plan = plan_of(CONTAINERS["Lightning"])
-    assert plan.network.place.whole == "state_dict.model."
-    assert plan.network.place.container == "state_dict"
-    assert plan.network.beside == ("pytorch-lightning_version", "hyper_parameters")
+    assert plan.network.location.prefix == "state_dict.model."
+    assert plan.network.location.container == "state_dict"
+    assert plan.network.other_keys == ("pytorch-lightning_version", "hyper_parameters")
 
 
 def test_a_prefix_of_ones_own():
