@@ -2,8 +2,8 @@ r"""Part tasks with BEiT.
 
     python -m jaxpart.main --config configs/beit_part.py
 
-runs on the bundled data set with the bundled small BEiT encoder; under 3 minutes on 2
-cores.
+runs on the bundled data set with the bundled small BEiT encoder; under 3 minutes
+on 2 cores.
 
     python -m convert beit CHECKPOINT checkpoints/beit_vitb16
     python -m jaxpart.main --config configs/beit_part.py:paper \

@@ -2,8 +2,8 @@ r"""Part tasks with CAE.
 
     python -m jaxpart.main --config configs/cae_part.py
 
-runs on the bundled data set with the bundled small CAE encoder; under 3 minutes on 2
-cores.
+runs on the bundled data set with the bundled small CAE encoder; under 3 minutes
+on 2 cores.
 
     python -m convert cae CHECKPOINT checkpoints/cae_vitb16
     python -m jaxpart.main --config configs/cae_part.py:paper \

@@ -2,8 +2,8 @@ r"""Part tasks with DINO.
 
     python -m jaxpart.main --config configs/dino_part.py
 
-runs on the bundled data set with the bundled small DINO encoder; under 3 minutes on 2
-cores.
+runs on the bundled data set with the bundled small DINO encoder; under 3 minutes
+on 2 cores.
 
     python -m convert dino CHECKPOINT checkpoints/dino_vitb16
     python -m jaxpart.main --config configs/dino_part.py:paper \

@@ -2,8 +2,8 @@ r"""Part tasks with iBOT.
 
     python -m jaxpart.main --config configs/ibot_part.py
 
-runs on the bundled data set with the bundled small iBOT encoder; under 3 minutes on 2
-cores.
+runs on the bundled data set with the bundled small iBOT encoder; under 3 minutes
+on 2 cores.
 
     python -m convert ibot CHECKPOINT checkpoints/ibot_vitb16
     python -m jaxpart.main --config configs/ibot_part.py:paper \

@@ -31,9 +31,8 @@ same script's options) and used by `:cae`: zero-initialised query, matrices from
 SGD with Nesterov momentum, unscaled rate 0.4, down to 1e-6, batch 8192, 90 epochs, 10 of warm-up from
 0, cosine per step, the last incomplete batch dropped, batch statistics in testing too. For the other
 methods none is published; they use part classification's (base rate 0.01, batch 1024, 90 epochs). The
-paper's top-1 (percent), linear and attentive: DeiT 81.8 (its own classifier),
-MoCo v3 76.2 and 77.0, DINO 77.3 and 77.8, BEiT 41.8 and 51.9, MAE 67.8 and 74.2, CAE 70.4 and 77.1,
-iBOT 79.5 and 79.8.
+paper's top-1 (percent), linear and attentive: DeiT 81.8 (its own classifier), MoCo v3 76.2 and 77.0,
+DINO 77.3 and 77.8, BEiT 41.8 and 51.9, MAE 67.8 and 74.2, CAE 70.4 and 77.1, iBOT 79.5 and 79.8.
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,8 @@ r"""Part tasks with MAE.
 
     python -m jaxpart.main --config configs/mae_part.py
 
-runs on the bundled data set with the bundled small MAE encoder; under 3 minutes on 2
-cores.
+runs on the bundled data set with the bundled small MAE encoder; under 3 minutes
+on 2 cores.
 
     python -m convert mae CHECKPOINT checkpoints/mae_vitb16
     python -m jaxpart.main --config configs/mae_part.py:paper \

@@ -2,8 +2,8 @@ r"""Part tasks with MoCo v3.
 
     python -m jaxpart.main --config configs/mocov3_part.py
 
-runs on the bundled data set with the bundled small MoCo v3 encoder; under 3 minutes on 2
-cores.
+runs on the bundled data set with the bundled small MoCo v3 encoder; under 3 minutes
+on 2 cores.
 
     python -m convert mocov3 CHECKPOINT checkpoints/mocov3_vitb16
     python -m jaxpart.main --config configs/mocov3_part.py:paper \

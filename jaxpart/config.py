@@ -220,11 +220,11 @@ def parts_config(argument: str | None) -> ConfigDict:
     options.methods = ("kmeans", "nmf")
     options.parts = (8,)  # numbers of parts to divide the foreground into
     options.representations = ()  # "block8/tokens", joined by "+"; none: every block, and the last norm
-    # "masks"; "spectral", from the last block's tokens; or "auto": masks if the data set has them
+    # "masks"; "spectral", from the last block's tokens; or "auto": masks if there are any, else spectral
     options.foreground = "auto"
-    options.images = 150  # of each split, drawn by the seed; 0: all
-    options.tokens = 3000  # to fit parts to, drawn by the seed
-    options.restarts = 3  # of k-means
+    options.images = 150  # of each split, drawn with the seed; 0: all
+    options.tokens = 3000  # number of tokens to fit parts to, drawn with the seed
+    options.restarts = 3  # restarts of k-means
     options.pictures = 8  # test images whose parts the report draws
     options.pixels = 0  # side of the square; 0: the encoder's native size
     options.batch_size = 32

@@ -43,7 +43,7 @@ def _critters() -> ConfigDict:
     config.decoder.out = 0
     distill_critters(config)
     config.objective.update(_MASKS)
-    config.objective.patch_weight = 0.2  # at 1, little is learned of parts (docs/pretraining.md)
+    config.objective.patch_weight = 0.2  # at 1 it learns little of parts (docs/pretraining.md)
     return config
 
 

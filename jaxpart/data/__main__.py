@@ -193,16 +193,28 @@ def _parser() -> argparse.ArgumentParser:
             "--workers", type=terminal.count(1), metavar="N", help="default: one per core"
         )
         command.add_argument(
-            "--num-images", type=terminal.count(1), default=2000, metavar="N", help="of critters"
+            "--num-images",
+            type=terminal.count(1),
+            default=2000,
+            metavar="N",
+            help="critters: images per split",
         )
         command.add_argument(
-            "--image-size", type=terminal.count(32), default=96, metavar="N", help="of critters"
+            "--image-size",
+            type=terminal.count(32),
+            default=96,
+            metavar="N",
+            help="critters: side in pixels",
         )
         command.add_argument(
-            "--seed", type=terminal.count(0), default=0, metavar="N", help="of critters"
+            "--seed", type=terminal.count(0), default=0, metavar="N", help="critters: seed"
         )
         command.add_argument(
-            "--version", type=int, choices=(1, 2), default=CRITTERS_VERSION, help="of critters"
+            "--version",
+            type=int,
+            choices=(1, 2),
+            default=CRITTERS_VERSION,
+            help="critters: version",
         )
     checking.add_argument(
         "--baselines",

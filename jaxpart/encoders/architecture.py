@@ -49,7 +49,8 @@ class ViTConfig:
       mlp_norm: Whether a norm precedes the MLP's second layer (EVA-02).
       attention_norm: Whether a norm precedes the attention's output projection (EVA-02 CLIP).
       final_norm: Whether a LayerNorm follows the last block (not in fine-tuned BEiT).
-      pooled_norm: Whether a LayerNorm is applied to the mean patch token (fine-tuned BEiT).
+      pooled_norm: Whether a LayerNorm is applied to the mean patch token, which the classifier then reads
+        (fine-tuned BEiT, the small DeiT).
       projector: The projector or classifier on top of the encoder, if any.
     """
 

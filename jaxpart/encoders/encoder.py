@@ -92,7 +92,7 @@ class Encoder:
           - "tokens" [batch, prefix + patches, width], after the final norm;
           - "embedding" [batch, width], the mean of the patch tokens;
           - "cls_token", "dist_token", "register1_token"… [batch, width], where they exist;
-          - "pooled" [batch, width], the normalised mean patch token (fine-tuned BEiT);
+          - "pooled" [batch, width], the mean patch token after its LayerNorm, if `pooled_norm`;
           - "projection" [batch, out], if there is a projector, pooling head or classifier;
           - "patch_projection" [batch, patch, out] (iBOT), "prediction" [batch, out] (MoCo v3);
           - "blocks", a tuple of [batch, token, width], before the final norm, if requested; with it

@@ -6,7 +6,7 @@ and its "box" there (left, top, right, bottom; null for a whole image), its "cla
 writes OUT/pictures/000000.png …, named in "file"; array_record writes OUT/pictures.array_record, with PNG
 records in the order of the lines.
 
-Put the features into one file by these ids; --config.encoder.features=FILE measures it.
+Store your features in one file under these ids, and evaluate it with --config.encoder.features=FILE.
 """
 
 from __future__ import annotations

@@ -241,7 +241,7 @@ class _Files:
             header = json.loads(file.read(length))
             about, tensor = header["__metadata__"], header["features"]
             if about["address"] != self._address:
-                raise ValueError("it has another address")
+                raise ValueError("it holds other features")
             if about["ids_crc32"] != _crc(about["ids"].encode()):
                 raise ValueError("its ids were changed")
             ids, shape = json.loads(about["ids"]), tuple(tensor["shape"])

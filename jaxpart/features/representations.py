@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -71,10 +72,11 @@ def item_shapes(
     for name in names:
         if name == PIXELS:
             images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
-            out = jax.eval_shape(cell_means, images)
+            shape = jax.eval_shape(cell_means, images).shape
         else:
-            out = jax.eval_shape(lambda out, name=name: _read(out, name, encoder.prefix), outputs)
-        shapes[name] = out.shape[1:]
+            read = functools.partial(_read, name=name, prefix=encoder.prefix)
+            shape = jax.eval_shape(read, outputs).shape
+        shapes[name] = shape[1:]
     return shapes
 
 

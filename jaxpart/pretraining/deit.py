@@ -27,7 +27,10 @@ def smooth(labels: Array, classes: int, smoothing: float) -> Float[Array, "batch
 
 
 class Deit(Objective):
-    """Classification with strong augmentation; the classifier is the encoder's "projection"."""
+    """Classification with strong augmentation; the classifier is the encoder's "projection".
+
+    It reads the cls token, or the mean patch token if the encoder has `pooled_norm`.
+    """
 
     def loss(self, inputs: Inputs) -> Outcome:
         """Cross entropy to smoothed, mixed labels."""
@@ -50,10 +53,10 @@ class Deit(Objective):
             mix_key, images, targets, mixup=options.mixup, cutmix=options.cutmix
         )
         tokens = encode(vit, images, drop_path=self.drop_path(drop_key))
-        head, patches = tokens[:, 0], tokens[:, 1:]
-        if self.encoder.pooled_norm:
-            head = vit.pooled_norm(patches.mean(axis=1))
-        logits = vit.projector([head], patches)["projection"]
+        patches = tokens[:, len(self.encoder.prefix) :]
+        pooled = self.encoder.pooled_norm
+        token = vit.pooled_norm(patches.mean(axis=1)) if pooled else tokens[:, 0]
+        logits = vit.projector([token], patches)["projection"]
         correct = jnp.argmax(logits, axis=1) == jnp.argmax(targets, axis=1)
         return Outcome(soft_cross_entropy(logits, targets), {"accuracy": correct.mean()}, {})
 

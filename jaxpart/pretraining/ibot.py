@@ -117,7 +117,7 @@ class Ibot(Dino):
             "patch_center": moved_center(patch_center, teacher_patches.mean(axis=(0, 1, 2))),
         }
         metrics = {"loss_cls": cls_loss, "loss_patch": patches_loss, "information": info}
-        loss = cls_loss + self.config.objective.patch_weight * patches_loss
+        loss = cls_loss + self.config.objective.get("patch_weight", 1.0) * patches_loss
         return Outcome(loss, metrics, memory)
 
 

@@ -105,7 +105,7 @@ class Objective:
         return path[0] == "decoder" or self.encoder.positions == "sincos"
 
     def adjust(self, changes: nnx.State, step: Int[Array, ""]) -> nnx.State:
-        """Zeroes gradients, and then updates, of parameters frozen at a step."""
+        """Hook that zeroes gradients, and then updates, of parameters frozen at a step; none by default."""
         del step
         return changes
 

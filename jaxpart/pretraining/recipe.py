@@ -27,6 +27,7 @@ from jaxpart.runs.config_rules import (
 
 _BASE = {
     "stem": "patch",
+    "pooled_norm": False,
     "image_size": (224, 224),
     "patch_size": 16,
     "width": 768,
@@ -150,8 +151,8 @@ def pretrain_config(
 def critters_config(method: str) -> ConfigDict:
     """The small encoder on the bundled data set.
 
-    All methods see the same images, enlarged at random: photographs show objects at all distances,
-    critters at only one.
+    All methods see the same images, all but DeiT's enlarged at random: photographs show objects at all
+    distances, critters at only one.
     """
     config = ConfigDict()
     config.method = method
@@ -273,7 +274,7 @@ def architecture(config: Any) -> tuple[ViTConfig, DecoderConfig | None]:
     """The encoder and decoder of a configuration: the method's small ones, with its overrides.
 
     Raises:
-      JaxpartError: The encoder's projector would receive another input than in training.
+      JaxpartError: The encoder's projector would receive a different input than in training.
     """
     encoder = small_config(config.method)
     if encoder.projector is not None:

@@ -1,8 +1,8 @@
 """The package's small encoders, and how to rebuild them: python -m jaxpart.pretraining.zoo --rebuild
 
-One per method, trained on the same drawn critters and the same number of images with the embedded
-recipe of configs/pretrain/METHOD.py. They are stored in half precision; `encoder.json` records what that
-costs, the configuration, seed, commit and loss curve.
+One per method, trained on the same drawn critters with the embedded recipe of
+configs/pretrain/METHOD.py; DeiT's shows them five times as often as the others'. They are stored in
+half precision; `encoder.json` records what that costs, the configuration, seed, commit and loss curve.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def halved(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def cost_of_halving(whole: Encoder, half: Encoder) -> dict[str, float]:
-    """Largest and mean change of noise images' tokens in half precision, in their standard deviations."""
+    """Largest and mean change of the tokens of noise images in half precision, in standard deviations."""
     size = whole.config.image_size
     images = np.random.default_rng(0).integers(0, 256, (16, *size, 3)).astype(np.uint8)
     a, b = (np.asarray(e(e.normalize(jnp.asarray(images)))["tokens"]) for e in (whole, half))

@@ -175,8 +175,8 @@ class _Stream:
     def read(self) -> None:
         """Encodes the next part, and passes it to all readers that have not had it.
 
-        It is encoded for all of them regardless, so that results are bit-identical after a resume from
-        any point.
+        It is encoded for every unfinished reader, even one that has had it, so that results are
+        bit-identical after a resume from any point.
         """
         batch = next(self._loader)
         images = devices.shard(batch.arrays["image"])

@@ -67,7 +67,7 @@ MEANINGS: Mapping[str, str] = {
     "data.seed": "critters: seed of the animals; also of the examples in a report",
     "data.num_images": "critters: images of each split",
     "data.image_size": "critters: side of an image",
-    "data.version": "critters: 2, with parts identified only by shape; 1: with a colour shortcut",
+    "data.version": "critters: 2, parts identified by shape and position only; 1: with a colour shortcut",
     "features.cache": "where to cache features: on disk for all runs, in memory for this run, or off",
     "features.folder": "folder of the cache; empty: jaxpart/features in the user's cache folder",
     "features.precision": "bfloat16 halves the size and rounds to 3 digits",

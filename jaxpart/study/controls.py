@@ -37,7 +37,7 @@ from jaxpart.tasks.retrieval import plan
 
 _BATCH = 100
 _PATCH_SIDE, _WHOLE_SIDE = 64, 96
-_PATCH_VIEWS, _WHOLE_VIEWS = 108_000, 480_000
+_PART_VIEWS, _KIND_VIEWS = 108_000, 480_000
 """A kind is a combination of part shapes, which takes many more views to learn than a part."""
 
 
@@ -113,9 +113,7 @@ def part_controls(train: Critters, test: Critters, progress: Progress) -> list[C
       progress: Shows the progress.
     """
     patches = labelled_patches(train)
-    encoder = _train(
-        patches.pixels, patches.parts, len(CRITTER_PARTS.parts), _PATCH_VIEWS, progress
-    )
+    encoder = _train(patches.pixels, patches.parts, len(CRITTER_PARTS.parts), _PART_VIEWS, progress)
     patches = labelled_patches(test)
     scores = _scores(encoder, patches.pixels)
     ap = average_precision(scores, patches.parts.tolist()).ap
@@ -137,11 +135,11 @@ def kind_controls(train: Critters, test: Critters, progress: Progress) -> list[C
       progress: Shows the progress.
     """
     patches = labelled_patches(train)
-    encoder = _train(patches.pixels, patches.kinds, len(NAMES), _PATCH_VIEWS, progress)
+    encoder = _train(patches.pixels, patches.kinds, len(NAMES), _KIND_VIEWS, progress)
     patches = labelled_patches(test)
     part = _accuracy(_scores(encoder, patches.pixels), patches.kinds)
     wholes = read_pool(train, _WHOLE_SIDE)
-    encoder = _train(wholes.images, wholes.labels, len(NAMES), _WHOLE_VIEWS, progress)
+    encoder = _train(wholes.images, wholes.labels, len(NAMES), _KIND_VIEWS, progress)
     wholes = read_pool(test, _WHOLE_SIDE)
     whole = _accuracy(_scores(encoder, wholes.images), wholes.labels)
     return [
@@ -169,7 +167,7 @@ def labelled_patches(source: Critters) -> Patches:
     return Patches(
         np.stack(pixels),
         np.array([order.index(patch.part) for patch in patches]),
-        np.array([patch.index % len(NAMES) for patch in patches]),  # kinds alternate
+        np.array([patch.index % len(NAMES) for patch in patches]),  # image i shows kind i mod 24
     )
 
 
@@ -197,7 +195,7 @@ def _train(
     config.projector.out = classes
     jitter = {"jitter": (0.0, 0.0, 0.0, 0.5), "jitter_chance": 1.0}
     config.views.view = {"size": side, "scale": (0.8, 1.0)} | jitter
-    config.log_every = 100
+    config.log_every, config.validation.points = 100, 0
     config.objective.update(rand_augment=0.0, erase=0.0, mixup=0.0, smoothing=0.0)
     ids = tuple(map(str, range(len(labels))))
     supply = pool_supply(Pool(images, labels.astype(np.int32), ids), config.batch_size, config.seed)

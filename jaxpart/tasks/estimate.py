@@ -36,7 +36,7 @@ class Estimate(NamedTuple):
       items: Images or patches whose features it reads; without any, images of its splits.
       encoded: Images to encode, including those encoded while training and testing.
       stored: Bytes of features to store.
-      read: Bytes of features that heads re-read every epoch, since they do not fit in memory.
+      read: Bytes that heads read over all epochs, of features that do not fit in memory.
     """
 
     what: str

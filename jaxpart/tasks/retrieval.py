@@ -200,7 +200,7 @@ def _rows(
     parts: Sequence[str] = (),
     images: Sequence[int] = (),
 ) -> Iterator[Row]:
-    """Yields the rows of the representation with this key of AP; with intervals if `images` are passed."""
+    """Yields the rows of one representation, whose AP has this key; given `images`, with intervals."""
     row = functools.partial(
         Row, key.data, key.task, head=key.head, representation=key.representation
     )

@@ -154,7 +154,7 @@ def _qkv_orders() -> Iterator[Mistake]:
 
 
 def _reordered(qkv: jax.Array, heads: int, order: tuple[int, ...]) -> jax.Array:
-    """q, k and v as read by a reference that expects another order."""
+    """q, k and v as read by a reference that expects a different order."""
     del heads
     thirds = jax.numpy.split(qkv, 3, axis=-1)
     return jax.numpy.concatenate([thirds[order.index(i)] for i in range(3)], axis=-1)

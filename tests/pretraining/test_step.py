@@ -7,9 +7,11 @@ import pathlib
 import runpy
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from compile_checks import exchanges, steady, taken_over
+from flax import nnx
 from ml_collections import ConfigDict
 
 import jaxpart
@@ -17,8 +19,9 @@ from jaxpart import devices
 from jaxpart.errors import JaxpartError
 from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.pretraining import run, zoo
+from jaxpart.pretraining.crops import normalize
 from jaxpart.pretraining.decoders import load_decoder
-from jaxpart.pretraining.objective import find, information, spread
+from jaxpart.pretraining.objective import Inputs, Student, find, information, spread
 from jaxpart.pretraining.pool import Pool, PoolBatches, pool_supply
 from jaxpart.pretraining.recipe import architecture
 from jaxpart.pretraining.step import make_optimizer, make_step, start
@@ -316,6 +319,26 @@ def test_a_projector_is_not_trained_on_one_token_and_used_on_another():
         architecture(config)
 
 
+@pytest.mark.parametrize("prefix", [("cls",), ()])
+def test_deit_trains_the_classifier_that_the_encoder_applies(prefix):
+    config = tiny("deit")
+    config.encoder.prefix = prefix
+    config.views.view = {"size": 32, "scale": (1.0, 1.0), "flip": 0.0}
+    config.objective.smoothing = 0.0
+    objective = find("deit")(*architecture(config), config, 10, 5)
+    assert objective.encoder.pooled_norm
+    student = Student(objective.encoder, None, rngs=nnx.Rngs(0))
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    labels = jnp.arange(4)
+    inputs = Inputs(
+        student, None, {}, jnp.asarray(images), labels, jax.random.key(0), jnp.zeros(())
+    )
+    loss = objective.loss(inputs).loss
+    logits = student.vit(normalize(images / 255.0))["projection"]
+    expected = -jax.nn.log_softmax(logits)[jnp.arange(4), labels].mean()
+    np.testing.assert_allclose(loss, expected, rtol=1e-3)
+
+
 def test_zoo_mistakes(tmp_path, capsys):
     for option in ("--seed=-1", "--max-steps=0"):
         with pytest.raises(SystemExit):
@@ -354,6 +377,7 @@ def test_published_recipes_have_the_papers_architecture(method):
     config = configuration(method, "imagenet")
     encoder, decoder = architecture(config)
     assert (encoder.width, encoder.depth, encoder.image_size) == (768, 12, (224, 224))
+    assert not encoder.pooled_norm
     assert (decoder is not None) == (method in ("ibot", "mae", "beit", "cae"))
     if method == "dino":
         assert encoder.projector.out == 65536

@@ -23,7 +23,7 @@ def test_trained_controls_learn_from_one_split_what_they_tell_of_the_other(monke
     learnt = []
 
     def train(images, labels, classes, views, progress):
-        learnt.append((images.shape[1], int(labels.max()) + 1, classes, views > 200_000))
+        learnt.append((images.shape[1], int(labels.max()) + 1, classes, views))
         assert len(images) == len(labels)
         return random_encoder("deit", small_config("deit"))
 
@@ -31,7 +31,7 @@ def test_trained_controls_learn_from_one_split_what_they_tell_of_the_other(monke
     splits = [Critters(split, 24, version=2) for split in ("train", "test")]
     found = controls.part_controls(*splits, Progress(shown=False))
     found += controls.kind_controls(*splits, Progress(shown=False))
-    assert learnt == [(64, 4, 4, False), (64, 24, 24, False), (96, 24, 24, True)]
+    assert learnt == [(64, 4, 4, 108_000), (64, 24, 24, 480_000), (96, 24, 24, 480_000)]
     assert [(control.low, control.high) for control in found] == [
         (0.8, None),
         (None, None),

@@ -27,7 +27,7 @@ PRETRAINING_KINDS = 22
 
 _DRAWERS: dict[int, Any] = {1: first, 2: second}
 _REVISIONS = {1: "1", 2: "2.1"}
-"""Part of the identity that features are cached under; 2.1 gave the kinds of version 2 another code."""
+"""Part of the identity that features are cached under; 2.1 changed which shapes a kind combines."""
 _SPLITS = {1: ("train", "test"), 2: ("train", "test", "pretrain")}
 _SIZES = (32, 1024)
 

@@ -182,7 +182,7 @@ class LabelMapFeature:
             values = ", ".join(map(str, np.unique(labels[new == _UNKNOWN])[:5]))
             raise JaxpartError(
                 f"{where} holds {values}, which the configuration does not describe; add it to "
-                "config.data.tfds.classes, as '7=NAME', or in config.data.tfds.ignored"
+                "config.data.tfds.classes, as '7=NAME', or to config.data.tfds.ignored"
             )
         return new.astype(np.uint8)
 
