@@ -37,8 +37,8 @@ from jaxpart.tasks.retrieval import plan
 
 _BATCH = 100
 _PATCH_SIDE, _WHOLE_SIDE = 64, 96
-_PART_VIEWS, _KIND_VIEWS = 108_000, 480_000
-"""A kind is a combination of part shapes, which takes many more views to learn than a part."""
+_PART_VIEWS, _KIND_BY_PART_VIEWS, _KIND_VIEWS = 108_000, 240_000, 480_000
+"""Views in training: a part's shape takes more of them than a part, and a combination of shapes still more."""
 
 
 class Control(NamedTuple):
@@ -135,7 +135,7 @@ def kind_controls(train: Critters, test: Critters, progress: Progress) -> list[C
       progress: Shows the progress.
     """
     patches = labelled_patches(train)
-    encoder = _train(patches.pixels, patches.kinds, len(NAMES), _KIND_VIEWS, progress)
+    encoder = _train(patches.pixels, patches.kinds, len(NAMES), _KIND_BY_PART_VIEWS, progress)
     patches = labelled_patches(test)
     part = _accuracy(_scores(encoder, patches.pixels), patches.kinds)
     wholes = read_pool(train, _WHOLE_SIDE)
