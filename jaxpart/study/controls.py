@@ -38,7 +38,7 @@ from jaxpart.tasks.retrieval import plan
 _BATCH = 100
 _PATCH_SIDE, _WHOLE_SIDE = 64, 96
 _PART_VIEWS, _KIND_BY_PART_VIEWS, _KIND_VIEWS = 108_000, 240_000, 480_000
-"""Views in training: a part's shape takes more of them than a part, and a combination of shapes still more."""
+"""Training views: the shape of a part takes more than its name, and a combination of shapes still more."""
 
 
 class Control(NamedTuple):
