@@ -1,4 +1,4 @@
-"""Compiles every step for absent TPUs or GPUs, and prints what it would take of each chip.
+"""Compiles every step for absent TPUs or GPUs, and prints what it would need on each chip.
 
     pip install ".[aot]"
     python -m benchmarks.aot --topology v4:4x4x4
@@ -7,10 +7,10 @@
     pip install --no-deps jax-cuda12-plugin==VERSION jax-cuda12-pjrt==VERSION nvidia-cuda-nvcc-cu12
     python -m benchmarks.aot --topology h100:8      # VERSION is that of jaxlib
 
-Nothing is executed: these compilers run on any machine, that for GPUs without autotuning. Each step is
+Nothing is executed: these compilers run on any machine, the GPU compiler without autotuning. Each step is
 compiled in its own process. Fails if one does not fit into a chip's memory, calls back to the host, gathers
-weights or features whole on every chip (1 MiB or more), or has a float32 product whose precision is not
-stated.
+whole weights or features on every chip (1 MiB or more), or has a float32 product without an explicit
+precision.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ _COLLECTIVE = re.compile(
 _SHAPE = re.compile(r"([a-z]+)(\d+)[a-z0-9]*\[([\d,]*)\]")
 _GATHERED_BYTES = 1 << 20
 
-# What states no precision gets this one, which nothing in jaxpart states.
-_UNSTATED = "high"
-_UNSTATED_TEXT = re.compile(r"precision = \[HIGH, HIGH\]|precision_config = .*<HIGH>")
+# The default of products without an explicit precision; nothing in jaxpart sets it explicitly.
+_UNSET = "high"
+_UNSET_TEXT = re.compile(r"precision = \[HIGH, HIGH\]|precision_config = .*<HIGH>")
 
 
 @dataclasses.dataclass
 class Compiled:
-    """What the compiler says of a step.
+    """The compiler's report on a step.
 
     Attributes:
       step: Its name.
-      chip_bytes: Memory that it takes of each chip; None if it takes more than there is.
-      chip_flops: Of each chip; a loop's body counts once.
-      collectives: How many of each kind, and their bytes.
-      seconds: That compilation took.
-      faults: Why it will not do.
+      chip_bytes: Memory needed per chip; None if it did not compile.
+      chip_flops: FLOP per chip; a loop's body counts once.
+      collectives: By kind, their number and bytes.
+      seconds: Compilation time.
+      faults: Why it is unusable.
     """
 
     step: str
@@ -81,10 +81,10 @@ def compiled(name: str, topology: str, full: bool) -> tuple[Compiled, int]:
     Args:
       name: A key of `aot_steps.STEPS`.
       topology: "v4:4x4x4".
-      full: Whether the compiler optimises as it does in a run; it takes minutes.
+      full: Whether the compiler optimises as in a run, which takes minutes.
 
     Returns:
-      What it says, and the bytes of memory that a chip has.
+      The report, and a chip's memory in bytes.
     """
     os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
     if (generation := topology.partition(":")[0]) == "h100":
@@ -97,45 +97,45 @@ def compiled(name: str, topology: str, full: bool) -> tuple[Compiled, int]:
     from benchmarks.aot_steps import STEPS
     from jaxpart import devices
 
-    jax.config.update("jax_default_matmul_precision", _UNSTATED)
+    jax.config.update("jax_default_matmul_precision", _UNSET)
     if not full:
         jax.config.update("jax_optimization_level", "O0")
-    found = Compiled(name)
-    with devices.compiling_for(_absent(generation, topology)):
+    report = Compiled(name)
+    with devices.compiling_for(_absent_devices(generation, topology)):
         memory = devices.memory()
         lowered = STEPS[name]().lower()
         text = lowered.as_text()
         if "callback" in text:
-            found.faults.append("calls back to the host")
-        if unstated := len(_UNSTATED_TEXT.findall(text)):
-            found.faults.append(f"{unstated} products whose precision is not stated")
+            report.faults.append("calls back to the host")
+        if unset := len(_UNSET_TEXT.findall(text)):
+            report.faults.append(f"{unset} products without an explicit precision")
         start = time.perf_counter()
         try:
             program = lowered.compile()
         except jax.errors.JaxRuntimeError as error:
-            found.faults.append(_reason(str(error)))
-            return found, memory
+            report.faults.append(_reason(str(error)))
+            return report, memory
         finally:
-            found.seconds = time.perf_counter() - start
+            report.seconds = time.perf_counter() - start
     sizes = program.memory_analysis()
-    found.chip_bytes = (
+    report.chip_bytes = (
         sizes.argument_size_in_bytes
         + sizes.output_size_in_bytes
         + sizes.temp_size_in_bytes
         - sizes.alias_size_in_bytes
     )
-    found.chip_flops = (program.cost_analysis() or {}).get("flops", math.nan)  # none for GPUs
+    report.chip_flops = (program.cost_analysis() or {}).get("flops", math.nan)  # missing for GPUs
     for kind, size in _collectives(program.as_text()):
-        count, total = found.collectives.get(kind, (0, 0))
-        found.collectives[kind] = count + 1, total + size
+        count, total = report.collectives.get(kind, (0, 0))
+        report.collectives[kind] = count + 1, total + size
         if kind == "all-gather" and size >= _GATHERED_BYTES:
-            found.faults.append(f"gathers {_bytes(size)} on every chip")
-    if found.chip_bytes > memory:
-        found.faults.append("does not fit")
-    return found, memory
+            report.faults.append(f"gathers {_bytes(size)} on every chip")
+    if report.chip_bytes > memory:
+        report.faults.append("does not fit")
+    return report, memory
 
 
-def _absent(generation: str, topology: str) -> Sequence[Any]:
+def _absent_devices(generation: str, topology: str) -> Sequence[Any]:
     """The devices of a topology."""
     from jax.experimental import topologies
 
@@ -146,29 +146,29 @@ def _absent(generation: str, topology: str) -> Sequence[Any]:
             topology=f"1x1x{topology.partition(':')[2]}",
             target_config=(pathlib.Path(__file__).parent / "h100.textproto").read_text(),
         ).devices
-    # Else the two cores of a v4 chip are devices.
+    # Otherwise the two cores of a v4 chip are separate devices.
     chips = {"chip_config_name": "megacore"} if generation == "v4" else {}
     return topologies.get_topology_desc(platform="tpu", topology_name=topology, **chips).devices
 
 
 def _nvcc() -> pathlib.Path:
-    """The folder of the package nvidia-cuda-nvcc-cu12, which has the assembler. Raises `ImportError`."""
-    found = importlib.util.find_spec("nvidia.cuda_nvcc")
-    if found is None or found.submodule_search_locations is None:
+    """The folder of the package nvidia-cuda-nvcc-cu12, which holds the assembler. Raises `ImportError`."""
+    spec = importlib.util.find_spec("nvidia.cuda_nvcc")
+    if spec is None or spec.submodule_search_locations is None:
         raise ImportError("nvidia.cuda_nvcc")
-    return pathlib.Path(found.submodule_search_locations[0])
+    return pathlib.Path(spec.submodule_search_locations[0])
 
 
 def _missing(topology: str) -> str | None:
-    """What to install for a topology; None: nothing."""
+    """What to install for a topology; None if nothing is missing."""
     if not topology.startswith("h100"):
-        found = importlib.util.find_spec("libtpu")
-        return None if found else 'the TPU compiler is not installed; run `pip install ".[aot]"`'
+        spec = importlib.util.find_spec("libtpu")
+        return None if spec else 'the TPU compiler is not installed; run `pip install ".[aot]"`'
     packages = ("jax_plugins.xla_cuda12", "jax_cuda12_plugin", "nvidia.cuda_nvcc")
     try:
         if all(importlib.util.find_spec(name) for name in packages):
             return None
-    except ImportError:  # of the package above
+    except ImportError:  # raised for a parent package
         pass
     version = importlib.metadata.version("jaxlib")
     return (
@@ -184,43 +184,43 @@ def _reason(message: str) -> str:
 
 def _collectives(text: str) -> Iterator[tuple[str, int]]:
     """Kind and bytes of each collective of a compiled program."""
-    for shapes, kind, begun in _COLLECTIVE.findall(text):
+    for shapes, kind, asynchronous in _COLLECTIVE.findall(text):
         size = sum(
             math.prod(int(n) for n in shape.split(",") if n) * int(bits) // 8
             for _, bits, shape in _SHAPE.findall(shapes)
         )
-        yield kind, size // 2 if begun else size  # its operand stands there too
+        yield kind, size // 2 if asynchronous else size  # the shapes include its operand
 
 
 def _bytes(count: float) -> str:
     return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
 
 
-def _in_a_process(name: str, topology: str, full: bool) -> tuple[Compiled, int]:
+def _in_fresh_process(name: str, topology: str, full: bool) -> tuple[Compiled, int]:
     command = [sys.executable, "-m", "benchmarks.aot", "--topology", topology, "--child", name]
-    done = subprocess.run([*command, *["--full"] * full], capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip() or "it was killed").splitlines()[-1]
+    child = subprocess.run([*command, *["--full"] * full], capture_output=True, text=True)
+    if child.returncode:
+        last = (child.stderr.strip() or "the process was killed").splitlines()[-1]
         return Compiled(name, faults=[last[:200]]), 0
-    document = json.loads(done.stdout.splitlines()[-1])
+    document = json.loads(child.stdout.splitlines()[-1])
     return Compiled(**document["compiled"]), document["memory"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints a line for every step; returns 1 if one will not do, 2 if there is no compiler."""
+    """Prints a line for every step; returns 1 if one has a fault, 2 without a compiler."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.aot", description=__doc__)
-    parser.add_argument("--topology", required=True, help="as v4:4x4x4, v5e:4x4 or h100:8")
+    parser.add_argument("--topology", required=True, help="such as v4:4x4x4, v5e:4x4 or h100:8")
     parser.add_argument(
-        "--steps", nargs="*", default=[], help="words of the names of those to compile"
+        "--steps", nargs="*", default=[], help="compile only steps whose names contain one of these"
     )
     parser.add_argument(
-        "--full", action="store_true", help="optimise as a run does; takes minutes each"
+        "--full", action="store_true", help="optimise as in a run; takes minutes per step"
     )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
-        found, memory = compiled(options.child, options.topology, options.full)
-        print(json.dumps({"compiled": dataclasses.asdict(found), "memory": memory}))
+        report, memory = compiled(options.child, options.topology, options.full)
+        print(json.dumps({"compiled": dataclasses.asdict(report), "memory": memory}))
         return 0
     if missing := _missing(options.topology):
         print(missing, file=sys.stderr)
@@ -235,9 +235,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("|---|---|---|---|---|---|", flush=True)
     failed = not chosen
     for name in chosen:
-        found, memory = _in_a_process(name, options.topology, options.full)
-        print(found.row(memory), flush=True)
-        failed |= bool(found.faults)
+        report, memory = _in_fresh_process(name, options.topology, options.full)
+        print(report.row(memory), flush=True)
+        failed |= bool(report.faults)
     return int(failed)
 
 

@@ -37,16 +37,16 @@ from jaxpart.probes.sweep import Sweep
 from jaxpart.tasks.segmentation.heads import Readers, readouts, training_program, window_logits
 
 _CLASSES = 150
-"""Of segmentation: ADE20K's objects."""
+"""Segmentation classes: ADE20K's objects."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A program, and what it is called with.
+    """A program and its arguments.
 
     Attributes:
       program: A jitted function.
-      arguments: Descriptions of its arrays.
+      arguments: Its arrays, or their descriptions.
       options: Static arguments, by name.
     """
 
@@ -55,12 +55,12 @@ class Step:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def lower(self) -> Any:
-        """The program for the devices that are described, not compiled yet."""
+        """The program lowered for the described devices, not yet compiled."""
         return self.program.lower(*self.arguments, **self.options)
 
 
 class _Absent:
-    """Features of which there is only a shape; what is read of them takes no memory."""
+    """Features that exist only as a shape; rows read from them take no memory."""
 
     dtype = np.dtype(np.float32)
 
@@ -74,27 +74,27 @@ class _Absent:
 
 
 def encoder(precision: Precision, images: int, model_devices: int = 1) -> Step:
-    """A ViT-B on its images of 224 × 224 pixels, so many for each group of devices."""
-    made = _encoder(precision, model_devices)
+    """A ViT-B on `images` images of 224 × 224 pixels per group of `model_devices` devices."""
+    model = _encoder(precision, model_devices)
     batch = images * devices.mesh().shape["data"] // devices.num_processes()
     pixels = devices.shard(np.broadcast_to(np.float32(0), (batch, 224, 224, 3)))
-    return Step(jax.jit(lambda encoder, images: encoder(images)), (made, pixels))
+    return Step(jax.jit(lambda encoder, images: encoder(images)), (model, pixels))
 
 
 def retrieval(items: int) -> Step:
-    """All-pairs retrieval of items of 768 channels."""
+    """All-pairs retrieval with features of 768 channels."""
     arrays, options = placed(_Absent(items, 768), np.zeros(items, np.int32), exclude_self=False)
     return Step(ring_queries, arrays, options)
 
 
 def linear(items: int, *, memory: int | None = None) -> Step:
-    """An epoch of a linear head on vectors, or a piece of one where they do not fit `memory`."""
+    """An epoch of a linear head on vectors, or part of one if they do not fit in `memory` bytes."""
     make = functools.partial(LinearHead, 768, 15)
     return _probe(make, (items, 768), Recipe((0.1,), batch_size=1024), memory)
 
 
 def attentive(items: int, *, memory: int | None = None) -> Step:
-    """The same of an attentive head on all tokens of an image."""
+    """The same for an attentive head on all tokens of an image."""
     make = functools.partial(AttentiveHead, 768, 15)
     return _probe(make, (items, 197, 768), Recipe((0.01,), batch_size=1024), memory)
 
@@ -108,7 +108,7 @@ def views_encoded() -> Step:
 
 
 def views_step(head: str, batch: int) -> Step:
-    """A head's step on such views, of which each part has 1024."""
+    """A head's step on such views, in parts of 1024."""
     make: Any = {
         "linear": functools.partial(LinearHead, 768, 1000, batch_norm=True),
         "attentive": functools.partial(AttentiveHead, 768, 1000),
@@ -125,10 +125,10 @@ def views_step(head: str, batch: int) -> Step:
 
 
 def segmentation_training(precision: Precision) -> Step:
-    """A step of thirteen pixel heads on crops of 512 × 512 pixels: 16, or one for each chip."""
-    made = _encoder(precision)
+    """A step of thirteen pixel heads on 512 × 512 crops: 16, or one per chip if there are more chips."""
+    model = _encoder(precision)
     heads = _pixel_heads()
-    state, step = training_program(made, heads, optax.adamw(1e-4))
+    state, step = training_program(model, heads, optax.adamw(1e-4))
     share = max(16, devices.count()) // devices.num_processes()
     rows = {
         "image": np.broadcast_to(np.uint8(0), (share, 512, 512, 3)),
@@ -140,8 +140,8 @@ def segmentation_training(precision: Precision) -> Step:
 
 
 def segmentation_windows(windows: int, *, memory: bool) -> Step:
-    """The sliding test's call of the encoder for some windows a chip, in-context with `memory`."""
-    made = _encoder(REFERENCE)
+    """The sliding-window test's forward pass on `windows` windows per chip, in-context with `memory`."""
+    model = _encoder(REFERENCE)
     patches = 64 * 1024
     labelled = None
     if memory:
@@ -149,39 +149,39 @@ def segmentation_windows(windows: int, *, memory: bool) -> Step:
             jax.ShapeDtypeStruct((patches, 768), jnp.float32),
             jax.ShapeDtypeStruct((patches, _CLASSES), jnp.float32),
         )
-    logits = window_logits(made, Readers([_pixel_heads()], labelled))
+    logits = window_logits(model, Readers([_pixel_heads()], labelled))
     assert isinstance(logits, functools.partial)
     count = windows * devices.mesh().local_mesh.size
-    pixels = np.broadcast_to(np.uint8(0), (count, 512, 512, 3)), np.zeros((count, 2), np.int32)
-    return Step(logits.func, (*logits.args, *devices.shard(pixels, local=True)))
+    batch = np.broadcast_to(np.uint8(0), (count, 512, 512, 3)), np.zeros((count, 2), np.int32)
+    return Step(logits.func, (*logits.args, *devices.shard(batch, local=True)))
 
 
 def pretraining(method: str) -> Step:
     """A step of a method's published recipe."""
     config = importlib.import_module(f"configs.pretrain.{method}").get_config("imagenet")
-    epoch = 1_281_167 // config.batch_size
-    steps = config.epochs * epoch
-    objective = find(method)(*architecture(config), config, steps, epoch)
+    steps_per_epoch = 1_281_167 // config.batch_size
+    steps = config.epochs * steps_per_epoch
+    objective = find(method)(*architecture(config), config, steps, steps_per_epoch)
     optimizer, rate = make_optimizer(
-        config.optimizer, config.batch_size, steps, config.warmup_epochs * epoch
+        config.optimizer, config.batch_size, steps, config.warmup_epochs * steps_per_epoch
     )
     graphs = []
 
     def state(codebook: Any) -> Any:
-        graph, made = start(objective, optimizer, config.seed, codebook)
+        graph, initial = start(objective, optimizer, config.seed, codebook)
         graphs.append(graph)
-        return made
+        return initial
 
     decoder = objective.decoder
     codebook = None
     if decoder is not None and decoder.codebook:
         codebook = jax.ShapeDtypeStruct((decoder.out, decoder.codebook), jnp.float32)
-    described = devices.replicate(jax.eval_shape(state, codebook))
+    abstract = devices.replicate(jax.eval_shape(state, codebook))
     step = make_step(objective, graphs[0], optimizer, rate, config.seed)
     share, size = config.batch_size // devices.num_processes(), config.data.image_size
     images = np.broadcast_to(np.uint8(0), (share, size, size, 3))
     batch = devices.shard({"image": images, "label": np.zeros(share, np.int32)})
-    return Step(step, (described, batch))
+    return Step(step, (abstract, batch))
 
 
 def _encoder(precision: Precision, model_devices: int = 1) -> Encoder:
@@ -205,9 +205,9 @@ def _start(sweep: Sweep, representations: int, items: int) -> Any:
 
 def _probe(make: Any, shape: tuple[int, ...], recipe: Recipe, memory: int | None) -> Step:
     items = Items([_Absent(*shape)], np.zeros(shape[0], np.int32))
-    every, sweep = np.arange(shape[0]), Sweep(make, recipe, [0])
+    indices, sweep = np.arange(shape[0]), Sweep(make, recipe, [0])
     memory = free_memory() if memory is None else memory
-    batches = items.batches(every, recipe, [0], memory)
+    batches = items.batches(indices, recipe, [0], memory)
     piece, _ = batches.piece(0, 0)
     state = _start(sweep, 1, shape[0])
     return Step(sweep.train, (state, batches.arrays, piece), {"gather": batches.gather})
@@ -234,4 +234,4 @@ STEPS: dict[str, Callable[[], Step]] = {
         for method in ("deit", "mocov3", "dino", "ibot", "mae", "beit", "cae")
     },
 }
-"""By the name in the table."""
+"""By name in the table."""

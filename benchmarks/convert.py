@@ -1,4 +1,4 @@
-"""Conversion of a ViT-B checkpoint of the released size: python -m benchmarks convert"""
+"""Converts a ViT-B checkpoint of the released size: python -m benchmarks convert"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.timing import Row, in_fresh_process, memory, share, value
 
 
 def write_checkpoint(path: pathlib.Path, width: int) -> None:
-    """The teacher of an iBOT ViT-B/16 with its projector, random weights; its width is 768."""
+    """Writes a random iBOT ViT-B/16 teacher with its projector; the released width is 768."""
     import torch
 
     def array(*shape: int) -> torch.Tensor:
@@ -47,7 +47,7 @@ def write_checkpoint(path: pathlib.Path, width: int) -> None:
 
 
 def converted(source: str, out: str) -> float:
-    """Converts; returns the peak memory, GiB."""
+    """Converts; returns the peak memory in GiB."""
     from convert.pipeline import convert
 
     convert("ibot", source, out)

@@ -1,11 +1,11 @@
-"""Matching all test pairs of SPair-71k, of features that are there: python -m benchmarks correspondence
+"""Matches all test pairs of SPair-71k on given features: python -m benchmarks correspondence
 
-As many pairs (12,234), classes (18), images (360, 20 of a class) and points (8 of a pair) as the official
-test split has, of random features of a ViT-B/16 at 224 pixels; and the pairs of one class at the published
-size, 840 pixels with ViT-B/14. The alternative is a loop over pairs in PyTorch on the same features, in two
-ways: as GeoAware-SC and sd-dino publish it, with the similarities of all tokens to all tokens, of which the
-points' are looked up (timed on some pairs and scaled, since every pair costs the same); and the leanest
-loop, with those of the points alone.
+As many pairs (12,234), classes (18), images (360, 20 per class) and points (8 per pair) as the official
+test split has, with random features of a ViT-B/16 at 224 pixels; and the pairs of one class at the
+published size, 840 pixels with ViT-B/14. The alternative is a PyTorch loop over pairs on the same features,
+in two variants: as published by GeoAware-SC and sd-dino, with the similarities of all tokens to all tokens,
+from which the points' rows are selected (timed on some pairs and scaled, since every pair costs the same);
+and the leanest loop, with the points' similarities alone.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ IMAGES, POINTS = 20, 8
 
 
 def made(pairs: int, classes: int, grid: int, channels: int) -> tuple[np.ndarray, ...]:
-    """Tokens of all images; source, target and source cells of each pair, within classes."""
+    """Tokens of all images; each pair's source, target (of the same class) and source cells."""
     rng = np.random.default_rng(0)
     tokens = rng.standard_normal((classes * IMAGES, grid * grid, channels), np.float32)
-    first = rng.integers(0, classes, pairs) * IMAGES
+    offset = rng.integers(0, classes, pairs) * IMAGES
     source = rng.integers(0, IMAGES, pairs)
     target = (source + rng.integers(1, IMAGES, pairs)) % IMAGES
     cells = rng.integers(0, grid * grid, (pairs, POINTS))
-    return tokens, first + source, first + target, cells
+    return tokens, offset + source, offset + target, cells
 
 
 def rows(quick: bool) -> list[Row]:
@@ -47,40 +47,40 @@ def measured(
 
     tokens, source, target, cells = made(pairs, classes, grid, channels)
     images = torch.tensor(tokens)
-    places = torch.tensor(cells)
-    unit_of = partial(torch.nn.functional.normalize, dim=-1)
+    query_cells = torch.tensor(cells)
+    normalize = partial(torch.nn.functional.normalize, dim=-1)
     answers: dict[str, np.ndarray] = {}
 
     def published() -> None:
-        found = []
+        matches = []
         for i in range(some):
-            similarity = unit_of(images[source[i]]) @ unit_of(images[target[i]]).T
-            found.append(similarity[places[i]].argmax(dim=1).numpy())
-        answers["published"] = np.stack(found)
+            similarity = normalize(images[source[i]]) @ normalize(images[target[i]]).T
+            matches.append(similarity[query_cells[i]].argmax(dim=1).numpy())
+        answers["published"] = np.stack(matches)
 
     def lean() -> None:
-        unit = unit_of(images)
-        found = [
-            (unit[source[i]][places[i]] @ unit[target[i]].T).argmax(dim=1).numpy()
+        unit = normalize(images)
+        matches = [
+            (unit[source[i]][query_cells[i]] @ unit[target[i]].T).argmax(dim=1).numpy()
             for i in range(pairs)
         ]
-        answers["lean"] = np.stack(found)
+        answers["lean"] = np.stack(matches)
 
     def ours() -> None:
         flat = cells.reshape(-1, 1).astype(np.int32)
         at = Sampled(flat, np.ones(flat.shape, np.float32))
-        of = partial(np.repeat, repeats=POINTS)
-        found = match(tokens, of(source), at, of(target)).astype(np.int64)
-        answers["ours"] = (found[:, 1] * grid + found[:, 0]).reshape(pairs, POINTS)
+        per_point = partial(np.repeat, repeats=POINTS)
+        matches = match(tokens, per_point(source), at, per_point(target)).astype(np.int64)
+        answers["ours"] = (matches[:, 1] * grid + matches[:, 0]).reshape(pairs, POINTS)
 
     ours()  # compiles
     seconds = medians(runs, published=published, lean=lean, ours=ours)
     scaled = seconds["published"] * pairs / some
-    other = sum(
+    different = sum(
         int((answers["ours"][: len(theirs)] != theirs).sum())
         for theirs in (answers["published"], answers["lean"])
     )
     size = f"{pairs:,} pairs × {POINTS} points, {grid} × {grid} × {channels}"
-    yield faster(size, seconds["ours"], scaled, "loop in PyTorch as published, scaled", goal=10)
-    yield faster(size, seconds["ours"], seconds["lean"], "leanest loop in PyTorch")
-    yield value(f"{size}: points matched otherwise", other, "", most=0)
+    yield faster(size, seconds["ours"], scaled, "PyTorch loop as published, scaled", goal=10)
+    yield faster(size, seconds["ours"], seconds["lean"], "leanest PyTorch loop")
+    yield value(f"{size}: points matched differently", different, "", most=0)

@@ -1,4 +1,4 @@
-"""Pictures drawn per second on one core: python -m benchmarks critters"""
+"""Images drawn per second on one core: python -m benchmarks critters"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def rows(quick: bool) -> list[Row]:
         encoded=lambda: [critters[i] for i in range(images)],
     )
     return [
-        value("pictures with masks", images / seconds["drawn"], "images/s", least=200),
-        value("of version 2, with masks", images / seconds["second"], "images/s", least=200),
-        value("those of version 1, encoded as PNG", images / seconds["encoded"], "images/s"),
+        value("images with masks", images / seconds["drawn"], "images/s", least=200),
+        value("version 2, with masks", images / seconds["second"], "images/s", least=200),
+        value("version 1, encoded as PNG", images / seconds["encoded"], "images/s"),
     ]

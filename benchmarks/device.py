@@ -1,9 +1,9 @@
-"""What one accelerator does with the paper's sizes: python -m benchmarks.device [--quick]
+"""Measures one accelerator at the paper's sizes: python -m benchmarks.device [--quick]
 
-Golden encoders at each precision, a ViT-B's images a second, retrieval, both probes, steps of segmentation
-and of pretraining, and the peak memory of each. Needs no network, no PyTorch and no data set. Every
-measurement has a process of its own, and one that fails does not stop the others. `benchmarks/device.sh`
-installs what it needs from wheels first.
+Golden encoders at each precision, a ViT-B's images per second, retrieval, both probes, segmentation and
+pretraining steps, and the peak memory of each. Needs no network, no PyTorch and no data set. Every
+measurement runs in its own process, and a failure does not stop the others. `benchmarks/device.sh` first
+installs the dependencies from wheels.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _LIMIT = 1e-4
 
 
 def goldens(quick: bool) -> Iterator[Row]:
-    """Largest absolute error of the golden encoders' tokens, against the original PyTorch code."""
+    """Largest absolute error of the golden encoders' tokens against the original PyTorch code."""
     folder = next(folder for folder in _GOLDEN if folder.is_dir())
     notes = sorted((folder / "encoders").glob("*/note.json"))[: 1 if quick else None]
     worst = dict.fromkeys(PRECISIONS, 0.0)
@@ -69,24 +69,24 @@ def goldens(quick: bool) -> Iterator[Row]:
 
 
 def encoder(quick: bool) -> Iterator[Row]:
-    """Images of 224 × 224 pixels a second by a ViT-B, already on the device."""
+    """A ViT-B's throughput on 224 × 224 images already on the device."""
     for name in PRECISIONS:
-        made, batch = _encoder(quick, name), 2 if quick else 256
-        pixels = devices.shard(np.zeros((batch, *made.config.image_size, 3), np.float32))
+        model, batch = _encoder(quick, name), 2 if quick else 256
+        pixels = devices.shard(np.zeros((batch, *model.config.image_size, 3), np.float32))
         run = jax.jit(lambda encoder, pixels: encoder(pixels)["tokens"])
-        seconds = _seconds(functools.partial(run, made, pixels), quick)
+        seconds = _seconds(functools.partial(run, model, pixels), quick)
         yield value(f"encoder, {name}, batch {batch}", batch / seconds, "images/s")
 
 
 def retrieval(quick: bool) -> Iterator[Row]:
-    """All pairs of 150 000 patches, the copy to the device and the compilation included."""
+    """All pairs of 150 000 patches, including the copy to the device and compilation."""
     items = 512 if quick else 150_000
     random = np.random.default_rng(0)
     features = random.standard_normal((items, 768), np.float32)
-    begun = time.perf_counter()
+    start_time = time.perf_counter()
     average_precision(features, random.integers(0, 4, items))
-    taken = time.perf_counter() - begun
-    yield value(f"retrieval, {items} × 768", taken, "s", most=20)
+    seconds = time.perf_counter() - start_time
+    yield value(f"retrieval, {items} × 768", seconds, "s", most=20)
 
 
 def linear(quick: bool) -> Iterator[Row]:
@@ -105,10 +105,10 @@ def segmentation(quick: bool) -> Iterator[Row]:
     """Training steps of thirteen pixel heads on 16 crops of 512 × 512 pixels."""
     batch, side, classes = (1, 32, 5) if quick else (16, 512, 150)
     for name in (REFERENCE, "bfloat16"):
-        made = _encoder(quick, name)
-        layers = readouts(("paper", "blocks"), made.config.depth)
-        heads = PixelHeads(layers, made.config.width, classes, rngs=nnx.Rngs(0))
-        state, step = training_program(made, heads, optax.adamw(1e-4))
+        model = _encoder(quick, name)
+        layers = readouts(("paper", "blocks"), model.config.depth)
+        heads = PixelHeads(layers, model.config.width, classes, rngs=nnx.Rngs(0))
+        state, step = training_program(model, heads, optax.adamw(1e-4))
         rows = {
             "image": np.zeros((batch, side, side, 3), np.uint8),
             "label": np.zeros((batch, side, side), np.uint8),
@@ -119,7 +119,7 @@ def segmentation(quick: bool) -> Iterator[Row]:
 
 
 def pretraining(quick: bool) -> Iterator[Row]:
-    """Training steps of the published recipes, at a batch that fits one device."""
+    """Training steps of the published recipes, at a batch size that fits one device."""
     for method in ("mae",) if quick else ("mae", "deit", "ibot"):
         variant, batch = (None, 8) if quick else ("imagenet", 128)
         config = importlib.import_module(f"configs.pretrain.{method}").get_config(variant)
@@ -148,41 +148,41 @@ MEASUREMENTS: tuple[Callable[[bool], Iterator[Row]], ...] = (
 
 def _encoder(quick: bool, precision: Precision) -> Encoder:
     config = small_config("deit") if quick else ViTConfig()
-    made = dataclasses.replace(random_encoder("deit", config), precision=precision)
-    return devices.replicate(made)
+    model = dataclasses.replace(random_encoder("deit", config), precision=precision)
+    return devices.replicate(model)
 
 
 def _probe(name: str, make: Callable[..., nnx.Module], shape: tuple[int, ...]) -> Iterator[Row]:
     random = np.random.default_rng(0)
-    few = random.standard_normal((16, *shape[1:]), np.float32)
+    samples = random.standard_normal((16, *shape[1:]), np.float32)
     labels = random.integers(0, 15, shape[0]).astype(np.int32)
-    train = Items([np.resize(few, shape)], labels)
-    test = Items([few], labels[: len(few)])
-    ends: dict[int, float] = {}
+    train = Items([np.resize(samples, shape)], labels)
+    test = Items([samples], labels[: len(samples)])
+    epoch_ends: dict[int, float] = {}
     recipe = Recipe((0.1,), epochs=3, batch_size=min(1024, shape[0]))
     fit(
         [Sweep(make, recipe, [0])],
         train,
         [test],
-        log=lambda sweep, epoch, metrics: ends.update({epoch: time.perf_counter()}),
+        log=lambda sweep, epoch, metrics: epoch_ends.update({epoch: time.perf_counter()}),
     )
     size = " × ".join(map(str, shape))
-    yield value(f"{name} probe, {size}, an epoch", ends[2] - ends[1], "s")
+    yield value(f"{name} probe, {size}, an epoch", epoch_ends[2] - epoch_ends[1], "s")
 
 
 def _seconds(run: Callable[[], Any], quick: bool) -> float:
-    """Of a call, after one that compiles."""
+    """Seconds per call, after one that compiles."""
     jax.block_until_ready(run())
     calls = 1 if quick else 10
-    begun = time.perf_counter()
+    start_time = time.perf_counter()
     for _ in range(calls):
         out = run()
     jax.block_until_ready(out)
-    return (time.perf_counter() - begun) / calls
+    return (time.perf_counter() - start_time) / calls
 
 
 def _step_seconds(step: Callable[..., Any], state: Any, rows: Any, quick: bool) -> float:
-    """Of a training step, whose state is donated."""
+    """Seconds per training step, whose state is donated."""
 
     def run() -> Any:
         nonlocal state
@@ -193,7 +193,7 @@ def _step_seconds(step: Callable[..., Any], state: Any, rows: Any, quick: bool) 
 
 
 def measured(name: str, quick: bool) -> list[Row]:
-    """The rows of a measurement, and the peak memory of the device where it tells."""
+    """The rows of a measurement, and the device's peak memory if it reports one."""
     devices.start()
     rows = list(globals()[name](quick))
     peak = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
@@ -205,20 +205,24 @@ def measured(name: str, quick: bool) -> list[Row]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints one table; returns 1 if something failed or a limit was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.device", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: only shows that all runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes: only checks that everything runs"
+    )
     options = parser.parse_args(arguments)
-    print(", ".join(f"{key} {said}" for key, said in in_fresh_process(machine).items()), flush=True)
+    print(
+        ", ".join(f"{key} {entry}" for key, entry in in_fresh_process(machine).items()), flush=True
+    )
     rows: list[tuple[str, Row]] = []
     failed = False
     for measurement in MEASUREMENTS:
         name = measurement.__name__
-        begun = time.perf_counter()
+        start_time = time.perf_counter()
         try:
             rows += [(name, row) for row in in_fresh_process(measured, name, options.quick)]
-        except Exception as error:  # the others are measured all the same
+        except Exception as error:  # the others still run
             failed = True
             print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr)
-        print(f"{name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
+        print(f"{name}: {time.perf_counter() - start_time:.0f} s", file=sys.stderr, flush=True)
     print(table(rows))
     return int(failed or any(row.met is False for _, row in rows))
 

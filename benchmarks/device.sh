@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Measures one accelerator from a bare machine without a network: bash benchmarks/device.sh [--quick]
 #
-# Before, on a machine with a network and the same Python:  pip download -d wheels ".[gpu]" hatchling
-# With a folder `wheels` here, a new environment is made of it in $VENV (build/device);
-# without one, the `python` on the path is used. It stops after nine minutes, the installation included.
+# First, on a machine with a network and the same Python version:  pip download -d wheels ".[gpu]" hatchling
+# With a folder `wheels` in the repository, a new environment is created from it in $VENV (build/device);
+# without one, the `python` on the PATH is used. Stops after nine minutes, including installation.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=python

@@ -1,10 +1,9 @@
 """The encoder's forward pass against PyTorch on the same weights: python -m benchmarks encoder
 
-ViT-S/16 and ViT-B/16 of 224 pixels in float32, from normalised pixels to the tokens behind the final
-norm. The weights are timm's, converted. PyTorch runs eagerly and compiled (Inductor, once per batch
-size), both in inference mode with all cores. Compilation is not timed. The rate of multiplications and
-additions is stated as a share of what a large float32 matrix product reaches, the faster of XLA's and
-PyTorch's, in the same run.
+ViT-S/16 and ViT-B/16 at 224 pixels in float32, from normalised pixels to the tokens after the final norm.
+The weights are timm's, converted. PyTorch runs eagerly and compiled (Inductor, once per batch size), both
+in inference mode on all cores. Compilation is not timed. FLOP/s are stated as a fraction of what a large
+float32 matrix product reaches, the faster of XLA's and PyTorch's, in the same run.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from jaxpart.encoders.encoder import Encoder
 MODELS = {"ViT-S/16": "vit_small_patch16_224", "ViT-B/16": "vit_base_patch16_224"}
 RUNS_OF_BATCH = {1: 25, 16: 5, 64: 3}
 SIDE = 2048
-"""Of the square matrices whose product is the machine's rate."""
+"""Side of the square matrices whose product gives the machine's matmul rate."""
 
 
 def both(name: str, **sizes: Any) -> tuple[Encoder, torch.nn.Module]:
@@ -68,14 +67,14 @@ def products(side: int) -> dict[str, Callable]:
     """The product of two square matrices by XLA and by PyTorch."""
     random = np.random.default_rng(0)
     left, right = (random.standard_normal((side, side), np.float32) for _ in range(2))
-    given, tensors = (
+    arrays, tensors = (
         (jnp.asarray(left), jnp.asarray(right)),
         (torch.tensor(left), torch.tensor(right)),
     )
     run = jax.jit(lambda a, b: jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST))
-    run(*given)
+    run(*arrays)
     return {
-        "xla": lambda: jax.block_until_ready(run(*given)),
+        "xla": lambda: jax.block_until_ready(run(*arrays)),
         "torch": lambda: torch.mm(*tensors),
     }
 
@@ -92,19 +91,19 @@ def measure(
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler):
         sides["compiled"] = torch_forward(model, images, compiled=True)
-    found = {name: np.asarray(run()) for name, run in sides.items()}  # compiles
-    difference = max(float(np.abs(found["ours"] - other).max()) for other in found.values())
+    outputs = {name: np.asarray(run()) for name, run in sides.items()}  # compiles
+    difference = max(float(np.abs(outputs["ours"] - other).max()) for other in outputs.values())
     seconds = medians(runs, **sides, **products(side))
-    rates = {name: batch / taken for name, taken in seconds.items()}
+    rates = {name: batch / elapsed for name, elapsed in seconds.items()}
     what, unit = f"{what}, batch {batch}", "images/s"
-    done = encoder_flops(encoder.config) * rates["ours"] / 1e9
-    machine = 2 * side**3 / min(seconds["xla"], seconds["torch"]) / 1e9
+    gflops = encoder_flops(encoder.config) * rates["ours"] / 1e9
+    matmul = 2 * side**3 / min(seconds["xla"], seconds["torch"]) / 1e9
     return [
         faster(what, rates["ours"], rates["eager"], "PyTorch eager", goal=1, unit=unit),
         faster(what, rates["ours"], rates["compiled"], "torch.compile", unit=unit)
         if "compiled" in rates
         else missing(f"{what} against torch.compile", f"there is no C++ compiler {compiler}"),
-        faster(what, done, machine, "a matrix product", goal=0.75, unit="GFLOP/s"),
+        faster(what, gflops, matmul, "a matrix product", goal=0.75, unit="GFLOP/s"),
         value(f"{what}, largest difference", difference, "", most=1e-4),
     ]
 

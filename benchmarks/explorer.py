@@ -1,7 +1,8 @@
-"""The explorer of 2000 patches by four pairs, in Chromium: python -m benchmarks explorer
+"""The explorer in Chromium, with 2000 patches: python -m benchmarks explorer
 
-The size of its file, the time from opening it to its first paint and its first neighbours, and from a
-click on a patch to the painted result, with three queries side by side.
+With four pairs of representations: its file size, the time from opening it to the first
+paint and the first neighbours, and from a click on a patch to the painted result, with three queries side
+by side.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ CLICK = """async (count) => {
     }
     return times;
 }"""
-"""Clicks on patches one by one: milliseconds until the browser has painted each result."""
+"""Clicks on patches one by one; returns the milliseconds until each result is painted."""
 
 
 def rows(quick: bool) -> list[Row]:
@@ -41,8 +42,8 @@ def rows(quick: bool) -> list[Row]:
     paints, drawn, clicks = [], [], []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         file = pathlib.Path(folder) / "explorer.html"
-        one = patch_set(images=20 if quick else 1000, each=2, pairs=4, side=224)
-        file.write_text(explorer([one], "benchmark"), encoding="utf-8")
+        patches = patch_set(images=20 if quick else 1000, each=2, pairs=4, side=224)
+        file.write_text(explorer([patches], "benchmark"), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for _ in range(runs):
             page = browser.new_page(viewport={"width": 1440, "height": 1000})

@@ -1,14 +1,14 @@
 """ImageNet's transforms beside torchvision's DataLoader on the same files: python -m benchmarks input
 
-Both read the files, decode, transform and batch. "usual": torchvision ends in ToTensor and
-Normalize, float32 on the host, as its users run it; jaxpart sends uint8 and normalises on the
-device. "like for like": torchvision too stops at uint8. One core: everything in one process pinned
-to one core. All cores: threads here, as many worker processes there. Crops for segmentation have no
-counterpart there: worker processes are compared with threads.
+Both read the files, decode, transform and batch. "usual": torchvision ends in ToTensor and Normalize,
+float32 on the host, as in common use; jaxpart sends uint8 and normalises on the device. "like for like":
+torchvision also stops at uint8. One core: everything in one process pinned to one core. All cores: threads
+in jaxpart, as many worker processes in torchvision. Segmentation crops have no torchvision counterpart:
+worker processes are compared with threads.
 
-What is measured is the rate of an endless stream: the clock starts once threads or workers have, and
-what they made ahead meanwhile is gone. The sides take turns, alone on the machine, and the medians of
-several turns are compared.
+Measures the throughput of an endless stream: timing starts once threads or workers are running and the
+batches they prefetched meanwhile are consumed. The sides alternate, one running at a time, and their
+medians over several turns are compared.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Ours:
 
 
 class Theirs(torch.utils.data.Dataset):
-    """The files as torchvision's ImageFolder opens them."""
+    """The files, opened as torchvision's ImageFolder does."""
 
     def __init__(self, paths: list[pathlib.Path], transform: transforms.Compose) -> None:
         self._paths, self._transform = paths, transform
@@ -93,19 +93,19 @@ class Theirs(torch.utils.data.Dataset):
 
 
 def rate(batches: Iterator[object], size: int, workers: int, count: int) -> float:
-    """Items a second of a stream of batches of a size, over so many."""
-    for _ in range(2 + 2 * workers):  # what was made ahead while threads or workers started
+    """Items per second of a stream of batches of `size`, timed over `count` batches."""
+    for _ in range(2 + 2 * workers):  # batches prefetched while threads or workers started
         next(batches)
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(count):
         next(batches)
-    return size * count / (time.perf_counter() - begun)
+    return size * count / (time.perf_counter() - start)
 
 
 def our_rate(
     source: Ours, transform: Transform, size: int, workers: int, cores: int, count: int
 ) -> float:
-    """Of jaxpart's loader, with worker processes or, without, threads."""
+    """The rate of jaxpart's loader with worker processes, or with threads if `workers` is 0."""
     loader = load(source, transform, batch_size=size, shuffle=True, epochs=None, workers=workers)
     with contextlib.closing(loader):
         return rate(loader, size, cores, count)
@@ -114,7 +114,7 @@ def our_rate(
 def their_rate(
     paths: list[pathlib.Path], steps: tuple, size: int, workers: int, count: int
 ) -> float:
-    """Of torchvision's, whose workers go on from epoch to epoch as here."""
+    """The rate of torchvision's loader, whose workers persist across epochs like jaxpart's."""
     data = Theirs(paths, transforms.Compose(steps))
     endless = torch.utils.data.RandomSampler(data, num_samples=1_000_000)
     loader = torch.utils.data.DataLoader(data, size, sampler=endless, num_workers=workers)
@@ -122,12 +122,12 @@ def their_rate(
 
 
 def in_turns(turns: int, **sides: Callable[[], float]) -> dict[str, float]:
-    """The median rate of each side."""
+    """The median rate of each side; the sides alternate."""
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(turns):
         for name, side in sides.items():
             rates[name].append(side())
-    return {name: statistics.median(found) for name, found in rates.items()}
+    return {name: statistics.median(values) for name, values in rates.items()}
 
 
 class Masked(Ours):
@@ -151,25 +151,27 @@ class Masked(Ours):
 
 
 CROP = SegmentationTrain("part", 210, (2048, 512), crop=512)
-"""Crops for segmentation as on ADE20K-Part."""
+"""Segmentation crops as for ADE20K-Part."""
 
 
 def crops(paths: list[pathlib.Path]) -> Callable[[], object]:
-    """Makes a crop of each image, alone."""
+    """A function that makes a crop of each image, without a loader."""
     records, random = list(Masked(paths)), np.random.default_rng(0)
     return lambda: [CROP(record, random) for record in records]
 
 
 def crop_rates(paths: list[pathlib.Path], cores: int, turns: int, count: int) -> Row:
-    """Worker processes beside threads, in batches of 16 as in training."""
+    """Worker processes against threads, in batches of 16 as in training."""
     source = Masked(paths)
-    found = in_turns(
+    throughput = in_turns(
         turns,
         threads=lambda: our_rate(source, CROP, 16, 0, cores, count),
         processes=lambda: our_rate(source, CROP, 16, cores, cores, count),
     )
     what = f"segmentation crops of 512, {cores} worker processes"
-    return faster(what, found["processes"], found["threads"], "threads", goal=0.9, unit="crops/s")
+    return faster(
+        what, throughput["processes"], throughput["threads"], "threads", goal=0.9, unit="crops/s"
+    )
 
 
 def rates(
@@ -177,15 +179,17 @@ def rates(
 ) -> list[Row]:
     rows = []
     for name, steps in THEIRS.items():
-        found = in_turns(
+        throughput = in_turns(
             turns,
             ours=lambda name=name: our_rate(Ours(paths), OURS[name], size, 0, workers, count),
             usual=lambda steps=steps: their_rate(paths, (*steps, *USUAL), size, workers, count),
             like=lambda steps=steps: their_rate(paths, (*steps, *LIKE), size, workers, count),
         )
-        what, unit, ours = f"{name}, {where}", "images/s", found["ours"]
-        rows.append(faster(what, ours, found["usual"], "torchvision, usual", goal=1, unit=unit))
-        rows.append(faster(what, ours, found["like"], "torchvision, like for like", unit=unit))
+        what, unit, ours = f"{name}, {where}", "images/s", throughput["ours"]
+        rows.append(
+            faster(what, ours, throughput["usual"], "torchvision, usual", goal=1, unit=unit)
+        )
+        rows.append(faster(what, ours, throughput["like"], "torchvision, like for like", unit=unit))
     return rows
 
 

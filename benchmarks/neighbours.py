@@ -1,4 +1,4 @@
-"""Nearest patches of all patches, as the explorer finds them: python -m benchmarks neighbours"""
+"""All patches' nearest patches, as the explorer finds them: python -m benchmarks neighbours"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHANNELS, NEIGHBOURS = 768, 24
 def rows(quick: bool) -> list[Row]:
     patches = 500 if quick else 20_000
     features = np.random.default_rng(0).standard_normal((patches, CHANNELS), np.float32)
-    nearest_patches(features[:3000], NEIGHBOURS)  # starts the device
+    nearest_patches(features[:3000], NEIGHBOURS)  # initialises the device
     forget_peak()
     before, start = memory("VmRSS"), time.perf_counter()
     nearest_patches(features, NEIGHBOURS)

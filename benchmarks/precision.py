@@ -2,10 +2,10 @@
 
 - Every golden encoder in float32 (JAX's default) and in bfloat16 against float32-highest, on the golden
   images: the largest absolute error and the least cosine;
-- AP and mAP of part retrieval with DINO and iBOT on the samples of CUB and COCO, in points from the
-  reference's.
+- AP and mAP of part retrieval with DINO and iBOT on the samples of CUB and COCO: the difference from the
+  reference, in points.
 
-Needs the golden checkpoints and the samples (../shared), which are no part of the project.
+Needs the golden checkpoints and the samples (../shared), which are not part of the project.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GOAL = 0.5
 
 
 def retrieved(encoder: Encoder, data: str) -> dict[str, float]:
-    """AP and mAP by representation, in points."""
+    """AP and mAP of each representation, in points."""
     from jaxpart.config import part_config
     from jaxpart.data.sets import retrieval_set
     from jaxpart.runs.progress import Progress
@@ -46,23 +46,23 @@ def retrieved(encoder: Encoder, data: str) -> dict[str, float]:
     config.data.root, config.features.cache = str(SHARED / "data"), "off"
     source, selection = retrieval_set(data, config.data)
     quiet = Progress(shown=False)
-    one = plan(encoder, data, source, selection, config, quiet)
+    task = plan(encoder, data, source, selection, config, quiet)
     with tempfile.TemporaryDirectory() as folder:
         workdir = WorkDir(pathlib.Path(folder), config.to_dict())
-        found = list(carry_out([one], config.features, workdir, quiet))
-    return {row.key.label: 100 * row.value for row in found if row.metric in ("AP", "mAP")}
+        results = list(carry_out([task], config.features, workdir, quiet))
+    return {row.key.label: 100 * row.value for row in results if row.metric in ("AP", "mAP")}
 
 
 def golden(note: pathlib.Path) -> tuple[Encoder, np.ndarray]:
-    """A golden encoder, converted now, and its images."""
+    """A golden encoder, freshly converted, and its images."""
     from convert.pipeline import convert
     from jaxpart.encoders.loading import load_encoder
 
-    about = json.loads(note.read_text())
-    method = "deit" if about["method"] == "deit3" else about["method"]
+    metadata = json.loads(note.read_text())
+    method = "deit" if metadata["method"] == "deit3" else metadata["method"]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         out = pathlib.Path(folder) / "encoder"
-        convert(method, note.parent / about["file"], out, num_heads=3)
+        convert(method, note.parent / metadata["file"], out, num_heads=3)
         encoder = load_encoder(out)
     images = np.load(note.parent / "expected.npz")["images"].transpose(0, 2, 3, 1)
     return encoder, np.ascontiguousarray(images)
@@ -72,13 +72,13 @@ def rows(quick: bool) -> list[Row]:
     notes = sorted((SHARED / "golden" / "encoders").glob("*/note.json"))
     if not notes:
         return [missing("precision", f"{SHARED / 'golden'} is not here")]
-    found = []
+    table = []
     worst = dict.fromkeys(PRECISIONS, 0.0)
-    furthest = dict.fromkeys(PRECISIONS, 0.0)
+    largest_change = dict.fromkeys(PRECISIONS, 0.0)
     for note in notes[:1] if quick else notes:
         name = note.parent.name
         exact, images = golden(note)
-        right = exact(images)
+        expected = exact(images)
         reference = {}
         if name in RETRIEVING:
             reference = {data: retrieved(exact, data) for data in ("cub", "coco")}
@@ -86,32 +86,32 @@ def rows(quick: bool) -> list[Row]:
             encoder = dataclasses.replace(exact, precision=precision)
             ours = encoder(images)
             for output in OUTPUTS:
-                if output not in right:
+                if output not in expected:
                     continue
-                error, apart = _compare(np.asarray(ours[output]), np.asarray(right[output]))
-                size = float(np.abs(right[output]).max())
+                error, distance = _compare(np.asarray(ours[output]), np.asarray(expected[output]))
+                size = float(np.abs(expected[output]).max())
                 worst[precision] = max(worst[precision], error / size)
                 if precision == "bfloat16":
                     what = f"bfloat16, {name}, {output}"
-                    found.append(value(f"{what}: largest absolute error", error, ""))
-                    found.append(value(f"{what}: 1 − least cosine", apart, ""))
+                    table.append(value(f"{what}: largest absolute error", error, ""))
+                    table.append(value(f"{what}: 1 − least cosine", distance, ""))
             for data, points in reference.items():
-                of_data = retrieved(encoder, data)
+                retrieval = retrieved(encoder, data)
                 for key, point in points.items():
-                    off = of_data[key] - point
-                    furthest[precision] = max(furthest[precision], abs(off))
+                    change = retrieval[key] - point
+                    largest_change[precision] = max(largest_change[precision], abs(change))
                     if precision == "bfloat16":
-                        found.append(value(f"bfloat16, {name}, {key}: change", off, "points"))
+                        table.append(value(f"bfloat16, {name}, {key}: change", change, "points"))
     for precision in PRECISIONS:
         what = f"{precision}, all encoders: largest error over the largest value"
-        found.append(value(what, worst[precision], ""))
+        table.append(value(what, worst[precision], ""))
         what = f"{precision}, AP and mAP: largest change"
-        found.append(value(what, furthest[precision], "points", most=GOAL))
-    return found
+        table.append(value(what, largest_change[precision], "points", most=GOAL))
+    return table
 
 
-def _compare(found: np.ndarray, right: np.ndarray) -> tuple[float, float]:
-    """The largest absolute error, and 1 less the least cosine of two vectors."""
-    lengths = np.linalg.norm(found, axis=-1) * np.linalg.norm(right, axis=-1)
-    cosines = (found * right).sum(axis=-1) / lengths
-    return float(np.abs(found - right).max()), float(1 - cosines.min())
+def _compare(actual: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
+    """The largest absolute error, and 1 minus the least cosine of corresponding vectors."""
+    lengths = np.linalg.norm(actual, axis=-1) * np.linalg.norm(expected, axis=-1)
+    cosines = (actual * expected).sum(axis=-1) / lengths
+    return float(np.abs(actual - expected).max()), float(1 - cosines.min())

@@ -1,7 +1,7 @@
-"""Preparing many records: speed, memory, and reading back: python -m benchmarks prepare
+"""Prepares many records and reads them back: python -m benchmarks prepare
 
-Memory of the writing processes must not grow with the number of records. Reading is compared with the
-same images as single files.
+The writing processes' memory must not grow with the number of records. Reading is compared with the same
+images as single files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ IMAGES, SIZE = 64, (160, 120)
 
 
 class Noise:
-    """As many records as wanted from a few JPEG files of noise, as a `Source`."""
+    """Any number of records made from a few JPEG files of noise, as a `Source`."""
 
     def __init__(self, records: int) -> None:
         self.info = DatasetInfo("noise", "train", str(records), class_names=("noise",))
@@ -53,7 +53,7 @@ def _jpeg(pixels: np.ndarray) -> bytes:
 
 
 def _prepared(records: int, out: str) -> tuple[float, float, float]:
-    """Prepares; returns seconds, and the peak GiB of this process and of one that reads."""
+    """Prepares; returns the seconds, and the peak GiB of this process and of a reading one."""
     start = time.perf_counter()
     prepare("noise", {"train": Noise(records)}, out)
     seconds = time.perf_counter() - start
@@ -64,8 +64,8 @@ def rows(quick: bool) -> list[Row]:
     records, reads, runs = (40, 20, 1) if quick else (20_000, 2_000, 5)
     with tempfile.TemporaryDirectory() as out:
         few = in_fresh_process(_prepared, records // 10, f"{out}/few")
-        all_ = in_fresh_process(_prepared, records, f"{out}/all")
-        folder, _ = prepare("noise", {"train": Noise(records)}, f"{out}/all")  # is there
+        full = in_fresh_process(_prepared, records, f"{out}/all")
+        folder, _ = prepare("noise", {"train": Noise(records)}, f"{out}/all")  # already prepared
         prepared = Prepared(folder, "train")
         order = np.random.default_rng(0).integers(0, records, reads).tolist()
         files = pathlib.Path(out) / "files"
@@ -83,9 +83,9 @@ def rows(quick: bool) -> list[Row]:
         )
     tenth = "a tenth of the records"
     return [
-        value(f"{records:,} records", records / all_[0], "records/s"),
-        share("peak memory of the main process", all_[1], few[1], tenth, "GiB"),
-        share("peak memory of a reading process", all_[2], few[2], tenth, "GiB", goal=1.1),
+        value(f"{records:,} records", records / full[0], "records/s"),
+        share("peak memory of the main process", full[1], few[1], tenth, "GiB"),
+        share("peak memory of a reading process", full[2], few[2], tenth, "GiB", goal=1.1),
         faster(
             "random reads",
             reads / seconds["prepared"],

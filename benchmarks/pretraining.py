@@ -1,11 +1,10 @@
 """Pretraining steps per second against plain PyTorch: python -m benchmarks pretraining
 
-One method of each kind (supervised DeiT, contrastive MoCo v3, masked MAE) at the embedded sizes:
-forward, backward, AdamW and moving average, on both sides from finished views of 64 pixels (ours cut
-them once more, as a crop of the whole image). The whole step with its views is stated beside it.
-PyTorch's runs eagerly with all cores, of timm's blocks; once as it is, and once with the C library
-keeping its memory as it keeps ours. Each side has a process of its own, as trainings have; they take
-turns.
+One method of each kind (supervised DeiT, contrastive MoCo v3, masked MAE) at the bundled sizes: forward,
+backward, AdamW and moving average, on both sides from finished views of 64 pixels (ours crop them once
+more, to the whole image). The full step including its views is reported too. The PyTorch step is built from
+timm's blocks and runs eagerly on all cores, once as it is, and once with the C library keeping its memory
+as it keeps ours. Each side runs in its own process, as training does; the sides alternate.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ METHODS = ("deit", "mocov3", "mae")
 
 
 def recipe(method: str):
-    """The embedded recipe, with timm's patch embedding."""
+    """The bundled recipe, with timm's patch embedding."""
     config = recipe_of(method)
     config.unlock()
     config.encoder.stem = "patch"
@@ -37,7 +36,7 @@ def recipe(method: str):
 
 
 def plain(config) -> None:
-    """Takes all that is random out of the views."""
+    """Removes all randomness from the views."""
     view = config.views["pair" if "pair" in config.views else "view"]
     config.data.zoom = 1.0
     view.update(scale=(1.0, 1.0), flip=0.0)
@@ -47,7 +46,7 @@ def plain(config) -> None:
 
 
 class Ours:
-    """A method's step with its state; returns how many parameters it trains."""
+    """A method's training step with its state; calling it returns the number of trained parameters."""
 
     def __init__(self, method: str, batch: int, steps: int, views: bool):
         devices.start()
@@ -113,11 +112,11 @@ def rows(quick: bool) -> list[Row]:
             expected = counts["theirs"]
             assert abs(counts["ours"] - expected) <= 0.001 * expected, (method, counts)
             seconds = medians(runs, **sides)
-        rates = {name: steps * batch / taken for name, taken in seconds.items()}
+        rates = {name: steps * batch / elapsed for name, elapsed in seconds.items()}
         what, unit = f"{method}, steps", "images/s"
         rows += [
             faster(what, rates["ours"], rates["theirs"], "PyTorch eager", goal=1, unit=unit),
             faster(what, rates["ours"], rates["kept"], "PyTorch eager, memory kept", unit=unit),
-            value(f"{method}, steps with their views", rates["views"], unit),
+            value(f"{method}, steps including views", rates["views"], unit),
         ]
     return rows

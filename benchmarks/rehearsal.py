@@ -1,14 +1,14 @@
-"""Data sets of full size, by stand-ins of their official folders: python -m benchmarks rehearsal
+"""Full-size data sets, as stand-ins for their official folders: python -m benchmarks rehearsal
 
     python -m benchmarks.rehearsal --scale 0.01              # a hundredth of the records
-    python -m benchmarks.rehearsal --folder FOLDER           # keeps the stand-ins there, or uses them
+    python -m benchmarks.rehearsal --folder FOLDER           # keeps the stand-ins in FOLDER, or reuses them
     python -m benchmarks.rehearsal --only coco_person_parts features
 
-Each figure comes from a process of its own. "opened": all splits of a set from its official folder, first
-with an empty cache, then with the one that this has left. "patches": the part patches of the split of
-retrieval. "crops": training crops as segmentation reads them, by threads. "features": random rows of
-token features from a disk cache. Beside the time that passed stands that of the processor, of all
-threads, which a busy machine changes less.
+Each figure comes from its own process. "opened": all splits of a set from its official folder, first with
+an empty cache, then with the cache left by that. "patches": the part patches of the retrieval split.
+"crops": training crops as segmentation reads them, by threads. "features": random rows of token features
+from a disk cache. Wall-clock times come with the CPU time of all threads, which varies less on a busy
+machine.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ GIGABYTES = 1.0
 """The goals: seconds at most, crops a second at least, and GB a second at least."""
 
 TOKENS = (197, 768)
-"""Of an image, by ViT-B/16 at 224 pixels, in float32."""
+"""Shape of an image's tokens from ViT-B/16 at 224 pixels, in float32."""
 ROWS = 3400
 """Images whose tokens are read: 2 GB."""
 ADDRESS = {"view": "rehearsal"}
 BATCH = 256
-"""Images of a batch of the attentive probe."""
+"""Images in a batch of the attentive probe."""
 
 
 def rows(quick: bool) -> list[Row]:
@@ -56,9 +56,9 @@ def measured(
     """The rows of some sets.
 
     Args:
-      scale: Share of the official number of records, and of the features.
-      names: Of `NAMES`.
-      folder: Where the stand-ins are kept; None: they are made anew and removed.
+      scale: Fraction of the official number of records, and of the features.
+      names: A selection of `NAMES`.
+      folder: Where the stand-ins are kept; None: they are generated and then deleted.
     """
     with tempfile.TemporaryDirectory() as scratch:
         root = folder or pathlib.Path(scratch) / "sets"
@@ -80,7 +80,7 @@ def measured(
 
 
 def configuration(root: str, cache: str):
-    """The paper's configuration with its data below `root`; a process's caches are in `cache`."""
+    """The paper's configuration with its data under `root`; sets this process's cache folder to `cache`."""
     os.environ["XDG_CACHE_HOME"] = cache
     from jaxpart.config import part_config
 
@@ -91,52 +91,52 @@ def configuration(root: str, cache: str):
 
 @contextlib.contextmanager
 def clock() -> Iterator[Callable[[], tuple[float, float]]]:
-    """Yields a function of the seconds since, and of the processor's."""
-    begun, worked = time.perf_counter(), time.process_time()
-    yield lambda: (time.perf_counter() - begun, time.process_time() - worked)
+    """Yields a function that returns the elapsed wall-clock and CPU seconds."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield lambda: (time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def opened(name: str, root: str, cache: str, time_: str) -> list[Row]:
-    """All splits of a set: "first" or "second" time."""
+    """Opens all splits of a set; `time_` is "first" or "second"."""
     config = configuration(root, cache)
     from jaxpart.data.sets import open_splits
 
-    with clock() as taken:
+    with clock() as elapsed:
         sources = open_splits(name, config.data)
-        seconds, worked = taken()
+        seconds, cpu = elapsed()
     what = f"{name}, {sum(map(len, sources.values())):,} images: opened the {time_} time"
     first = time_ == "first"
     most = None if first else OPENED
-    found = [
+    measurements = [
         value(what, seconds, "s", most=most),
-        value(f"{name}, the same, processor", worked, "s", most=most),
+        value(f"{name}, the same, CPU time", cpu, "s", most=most),
     ]
     if first:
-        found.append(value(f"{name}, the same, peak of memory", memory(), "GiB"))
-    return found
+        measurements.append(value(f"{name}, the same, peak memory", memory(), "GiB"))
+    return measurements
 
 
 def patches(name: str, root: str, cache: str) -> list[Row]:
-    """The part patches of the split of retrieval."""
+    """Finds the part patches of the retrieval split."""
     config = configuration(root, cache)
     from jaxpart.data.sets import retrieval_set
     from jaxpart.runs.progress import Progress
     from jaxpart.tasks.patches import find_patches
 
     source, selection = retrieval_set(name, config.data)
-    with clock() as taken:
-        found = find_patches(source, selection, Progress(shown=False))
-        seconds, worked = taken()
+    with clock() as elapsed:
+        matches = find_patches(source, selection, Progress(shown=False))
+        seconds, cpu = elapsed()
     return [
-        value(f"{name}: its {len(found):,} part patches found", seconds, "s"),
-        value(f"{name}, the same, processor", worked, "s"),
+        value(f"{name}: {len(matches):,} part patches found", seconds, "s"),
+        value(f"{name}, the same, CPU time", cpu, "s"),
     ]
 
 
 def crops(name: str, root: str, cache: str, most: int) -> list[Row]:
-    """Training crops once the loader has started: `most` batches of 16, or those of half a minute.
+    """Training crops once the loader has started: `most` batches of 16, for half a minute at most.
 
-    A part of the set is read, whose label maps are looked at before, as those of all are in a run.
+    Reads part of the set, whose label maps are checked beforehand, as a run checks all of them.
     """
     config = configuration(root, cache)
     from jaxpart.data.input import load
@@ -147,54 +147,56 @@ def crops(name: str, root: str, cache: str, most: int) -> list[Row]:
 
     data = segmentation_set(name, config)
     images = min(16 * (most + 2), len(data.train))
-    some = random_subset(data.train, images, 0)
-    data = dataclasses.replace(data, train=some, test=random_subset(data.test, 1, 0))
-    with clock() as taken:
+    subset = random_subset(data.train, images, 0)
+    data = dataclasses.replace(data, train=subset, test=random_subset(data.test, 1, 0))
+    with clock() as elapsed:
         survey(data, Progress(shown=False))
-        looked = taken()[0]
+        checking = elapsed()[0]
     loader = load(data.train, data.train_transform, batch_size=16, shuffle=True, epochs=None)
-    made, seconds, worked = 0, 0.0, 0.0
+    count, seconds, cpu = 0, 0.0, 0.0
     with contextlib.closing(loader):
         for _ in range(2):
             next(loader)
-        with clock() as taken:
-            while made < 16 * most and seconds < 30:
-                made += len(next(loader).valid)
-                seconds, worked = taken()
+        with clock() as elapsed:
+            while count < 16 * most and seconds < 30:
+                count += len(next(loader).valid)
+                seconds, cpu = elapsed()
     cores = len(os.sched_getaffinity(0))
-    whole = f"{name}, the same, by {cores} cores at work"
+    per_cores = f"{name}, the same, with {cores} cores fully busy"
     return [
-        value(f"{name}: label maps looked at, once", images / looked, "images/s"),
-        value(f"{name}: crops of {data.crop}", made / seconds, "crops/s", least=CROPS),
-        value(whole, cores * made / worked, "crops/s", least=CROPS),
+        value(f"{name}: label maps checked once", images / checking, "images/s"),
+        value(f"{name}: crops of {data.crop}", count / seconds, "crops/s", least=CROPS),
+        value(per_cores, cores * count / cpu, "crops/s", least=CROPS),
     ]
 
 
 def store_features(folder: str, images: int) -> None:
-    """Token features of so many images, in a cache on disk."""
+    """Writes token features of `images` images to a disk cache."""
     from jaxpart.features.cache import Cache, Shard
 
-    at_once = max(1, min(images, (128 << 20) // (4 * TOKENS[0] * TOKENS[1])))
+    shard_size = max(1, min(images, (128 << 20) // (4 * TOKENS[0] * TOKENS[1])))
     random = np.random.default_rng(0)
-    for start in range(0, images, at_once):
-        ids = [str(i) for i in range(start, min(start + at_once, images))]
+    for start in range(0, images, shard_size):
+        ids = [str(i) for i in range(start, min(start + shard_size, images))]
         rows = random.random((len(ids), *TOKENS), np.float32)
         Cache("disk", folder).write(ADDRESS, Shard(ids, rows))
 
 
 def features(folder: str, images: int) -> list[Row]:
-    """Random rows of stored features, in turns with the memory map: from the disk, and then again."""
+    """Random rows of stored features, alternating with the memory map: from disk, then page cache."""
     from jaxpart.features.cache import Cache
     from jaxpart.features.extract import Features
 
-    cache, found = Cache("disk", folder), []
-    of_row = 4 * TOKENS[0] * TOKENS[1] / 1e9
+    cache, measurements = Cache("disk", folder), []
+    row_gigabytes = 4 * TOKENS[0] * TOKENS[1] / 1e9
     for time_ in ("first", "second"):
-        with clock() as taken:
+        with clock() as elapsed:
             shards, _ = cache.read(ADDRESS)
-            seconds = taken()[0]
-        what = f"token features, {images * of_row:.2g} GB: opened the {time_} time in a process"
-        found.append(value(what, seconds, "s"))
+            seconds = elapsed()[0]
+        what = (
+            f"token features, {images * row_gigabytes:.2g} GB: opened the {time_} time in a process"
+        )
+        measurements.append(value(what, seconds, "s"))
     kept = Features(shards, [str(i) for i in range(images)])
     rows_of = {key: row for shard in shards for key, row in zip(shard.ids, shard.rows, strict=True)}
 
@@ -207,23 +209,23 @@ def features(folder: str, images: int) -> list[Row]:
     for where in ("disk", "page cache"):
         if where == "disk":
             forget_files(pathlib.Path(folder))
-        spent = np.zeros((2, 3))  # of each way GB, seconds, and the processor's
+        spent = np.zeros((2, 3))  # for each way: GB, seconds and CPU seconds
         for number, batch in enumerate(batches):
-            with clock() as taken:
+            with clock() as elapsed:
                 (kept.__getitem__, mapped)[number % 2](batch)
-                spent[number % 2] += (len(batch) * of_row, *taken())
-        (ours, map_), (worked, _) = spent[:, 0] / spent[:, 1], spent[:, 0] / spent[:, 2]
+                spent[number % 2] += (len(batch) * row_gigabytes, *elapsed())
+        (ours, map_), (per_cpu, _) = spent[:, 0] / spent[:, 1], spent[:, 0] / spent[:, 2]
         what = f"token features, random rows from the {where}"
-        found += [
+        measurements += [
             value(what, ours, "GB/s", least=GIGABYTES),
-            value(f"{what}, of a processor's time", worked, "GB/s"),
-            faster(f"{what}, in turns", ours, map_, "the memory map", unit="GB/s"),
+            value(f"{what}, per CPU time", per_cpu, "GB/s"),
+            faster(f"{what}, alternating", ours, map_, "the memory map", unit="GB/s"),
         ]
-    return found
+    return measurements
 
 
 def forget_files(folder: pathlib.Path) -> None:
-    """Writes files out and takes them from the page cache (Linux)."""
+    """Flushes files to disk and drops them from the page cache (Linux)."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb+") as file:
@@ -237,15 +239,15 @@ def main(arguments: Sequence[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the official records")
+    parser.add_argument("--scale", type=float, default=1.0, help="fraction of the official records")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME")
-    parser.add_argument("--folder", type=pathlib.Path, help="keep the stand-ins there")
-    given = parser.parse_args(arguments)
-    found = []
-    for row in measured(given.scale, given.only, given.folder):
+    parser.add_argument("--folder", type=pathlib.Path, help="keep the stand-ins here")
+    options = parser.parse_args(arguments)
+    results = []
+    for row in measured(options.scale, options.only, options.folder):
         print(table([("", row)]).splitlines()[-1], file=sys.stderr, flush=True)
-        found.append(("rehearsal", row))
-    print(table(found))
+        results.append(("rehearsal", row))
+    print(table(results))
     return 0
 
 

@@ -1,8 +1,8 @@
-"""Part retrieval against the published way: python -m benchmarks retrieval
+"""Part retrieval against the published implementation: python -m benchmarks retrieval
 
-The published way, for each query: broadcast cosine similarity to all patches in PyTorch, then
-scikit-learn's average precision. Its cost is the same for every query, so that it is timed on some
-queries and scaled; ours is timed whole.
+For each query, the published code broadcasts cosine similarity to all patches in PyTorch and calls
+scikit-learn's average precision. Every query costs the same, so it is timed on some queries and scaled;
+ours is timed in full.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def items(patches: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def whole(patches: int) -> tuple[float, float]:
-    """Seconds, and the peak memory of the process, GiB."""
+    """Seconds, and the peak memory of the process in GiB."""
     from jaxpart.metrics.average_precision import average_precision
 
     features, parts = items(patches)
@@ -47,8 +47,8 @@ def rows(quick: bool) -> list[Row]:
         published_ap.clear()
         for query in range(queries):
             similarity = torch.nn.functional.cosine_similarity(tensor[query][None], tensor)
-            right = parts == parts[query]
-            published_ap.append(average_precision_score(right, similarity.numpy()))
+            positives = parts == parts[query]
+            published_ap.append(average_precision_score(positives, similarity.numpy()))
 
     def ours() -> None:
         ours_ap[:] = average_precision(features, parts).per_query
@@ -59,7 +59,7 @@ def rows(quick: bool) -> list[Row]:
     many_seconds, many_memory = in_fresh_process(whole, many)
     size = f"{patches:,} × {CHANNELS}"
     return [
-        faster(size, seconds["ours"], scaled, "the published way, scaled", goal=100),
+        faster(size, seconds["ours"], scaled, "published implementation, scaled", goal=100),
         value(f"{size}, largest difference in AP", float(difference), "", most=1e-5),
         value(f"{many:,} × {CHANNELS}", many_seconds, "s"),
         value(f"{many:,} × {CHANNELS}, peak memory", many_memory, "GiB", most=4),

@@ -1,11 +1,11 @@
-"""The paper's full study on large machines, by calculation: python -m benchmarks.scaling
+"""Estimates the cost of the paper's full study on large machines: python -m benchmarks.scaling
 
-Nothing of this was run there. Prints the tables of docs/performance.md: what one encoder's part of the
-study costs in arithmetic, images, and bytes, and the hours of all seven ViT-B/16 on a TPU v4-128 (128
+None of this was run on them. Prints the tables of docs/performance.md: what one encoder's share of the
+study costs in arithmetic, images and bytes, and the hours for all seven ViT-B/16 on a TPU v4-128 (128
 TensorCores, which are 64 chips on 16 hosts) and on one host with 8 × H100.
 
-A part takes as long as the slowest of what runs side by side: the devices (arithmetic and the traffic
-of their memory, one after the other), the hosts' cores that decode, and what reads features back.
+A part takes as long as the slowest resource, all of which run in parallel: the devices (arithmetic, then
+memory traffic), the hosts' decoding cores, and reading features back.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ VIT_B = ViTConfig()
 TOKENS, WIDTH = 197, 768
 ENCODERS, EPOCHS, ITERATIONS, BATCH = 7, 90, 160_000, 16
 LABELLED_CROPS = 512
-"""Whose patches the in-context test compares each patch with."""
+"""Crops whose patches the in-context test compares each patch with."""
 
 USED_ARITHMETIC, USED_BANDWIDTH = 0.4, 0.7
-"""Shares of the peaks that a well-fed ViT reaches: assumed."""
+"""Fractions of the peaks that a ViT reaches when its input keeps up: assumed."""
 
 DISK, HOST_MEMORY_RATE = 2e9, 20e9
-"""Bytes a second of a host: from its disk, and from its page cache to its devices. Assumed."""
+"""Bytes per second and host: from its disk, and from its page cache to its devices. Assumed."""
 
 TRAIN_RATE, EVAL_RATE, CROP_RATE = 480.0, 300.0, 83.0
-"""Images a second and core: ImageNet's transforms and segmentation crops of 512, in seconds of one Zen 4
-core at work (2026-11-24, `python -m benchmarks input`'s files)."""
+"""Images per second and core: ImageNet's transforms and segmentation crops of 512, per CPU second of a
+Zen 4 core (2026-11-24, on the files of `python -m benchmarks input`)."""
 
 
 THREADED, ALL = 5, 1_000_000
-"""Cores that decode: threads fill some five (`jaxpart.data.input.load`), worker processes all."""
+"""Cores that decode: threads keep about five busy (`jaxpart.data.input.load`), worker processes all."""
 
 
 class Machine(NamedTuple):
-    """A machine by its data sheet; per chip: peaks in FLOP/s and byte/s, memory in bytes."""
+    """A machine from its data sheet; per chip: peaks in FLOP/s and byte/s, memory in bytes."""
 
     name: str
     chips: int
@@ -59,21 +59,21 @@ MACHINES = (
 
 
 class Part(NamedTuple):
-    """Part of the study, of one encoder.
+    """Part of the study, for one encoder.
 
     Attributes:
-      name: What it is.
+      name: Its name in the tables.
       flops: Multiplications and additions.
       decoded: Images decoded and transformed.
-      rate: Of those, a second and core.
-      cores: Cores of a host that it can use for that.
+      rate: Images decoded per second and core.
+      cores: Cores of a host that can decode.
       files: Bytes of the image files that are read.
-      passes: How often.
+      passes: How often they are read.
       cached: Bytes of features written.
-      trained_on: Of those, what heads read in every epoch.
-      trainings: How often heads are trained: twice where they are also chosen on held-out items.
-      moved: Bytes through the devices' memory beside the matrix products.
-      encoders: How many of the seven do it.
+      trained_on: Bytes of those that heads read in every epoch.
+      trainings: How often heads are trained: twice where they are also selected on held-out items.
+      moved: Bytes moved through the devices' memory, apart from matrix products.
+      encoders: How many of the seven encoders need it.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Part(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """A segmentation set: published sizes; windows of a usual test image; bytes of a file, about."""
+    """A segmentation set: published sizes, windows per typical test image, and rough bytes per file."""
 
     name: str
     classes: int
@@ -115,7 +115,7 @@ SETS = (
 
 
 class Patches(NamedTuple):
-    """Part patches: retrieved; of the training and test split; all that are seen as in tests."""
+    """Numbers of part patches: retrieved, in each split, and encoded with test preprocessing."""
 
     retrieved: int
     train: int
@@ -124,15 +124,15 @@ class Patches(NamedTuple):
 
 
 CUB = Patches(24_100, 12_200, 11_900, 24_100)
-"""2.04 an image, as in our sample of 120, of 11 788 images (5 994 for training)."""
+"""2.04 per image, as in our sample of 120 images; 11 788 images (5 994 for training)."""
 COCO = Patches(150_000, 150_000, 6_400, 156_400)
-"""One for each of the persons with keypoints in train2017 and val2017: assumed."""
+"""One per person with keypoints in train2017 and val2017: assumed."""
 
 TOKEN_BYTES, VECTOR_BYTES = 4 * TOKENS * WIDTH, 4 * WIDTH
 
 
 def part_features(name: str, patches: Patches, files: float) -> Part:
-    """Every patch as it is tested, training patches also as they are trained on."""
+    """Every patch with test preprocessing, training patches also with training preprocessing."""
     views = patches.seen + patches.train
     labelled = patches.train + patches.test
     cached = labelled * TOKEN_BYTES + views * 2 * VECTOR_BYTES
@@ -141,17 +141,18 @@ def part_features(name: str, patches: Patches, files: float) -> Part:
 
 
 def retrieval(name: str, items: int) -> Part:
-    """All pairs, by the embedding, the cls token, (three methods) the projection, and by pixels."""
+    """All pairs: the embedding, the cls token, the projection (three methods) and the pixel baselines."""
     channels = 2 * WIDTH + 3 * 256 / ENCODERS + (3 + 144 + 432)
     steps = math.ceil(math.log2(items))
-    passes = steps * (steps + 1) / 2  # of a bitonic sort of pairs of 4 bytes, read and written
+    # Of a bitonic sort of pairs of 4-byte values, read and written.
+    passes = steps * (steps + 1) / 2
     representations = 2 + 3 / ENCODERS + 3
     moved = items**2 * representations * passes * 16
     return Part(f"{name}, retrieval", 2 * items**2 * channels, moved=moved)
 
 
 def attentive_flops(items: float, tests: float) -> float:
-    """Keys and values of every token, with the slope of their weights and of the norms; then tests."""
+    """Keys and values of every token, with the gradients of their weights and norms; then tests."""
     return 4 * TOKENS * WIDTH**2 * (3 * items + tests)
 
 
@@ -163,7 +164,7 @@ def probes(name: str, train: int, test: int) -> Part:
 
 
 def imagenet() -> tuple[Part, Part]:
-    """On random views, as the methods' recipes have it; and on features cached once."""
+    """On random views, as in the methods' recipes, and on features cached once."""
     train, test, files = 1_281_167, 50_000, 144e9
     encode, heads = encoder_flops(VIT_B), attentive_flops(train, test)
     images = EPOCHS * train + test  # both heads train on the same views
@@ -193,7 +194,7 @@ def imagenet() -> tuple[Part, Part]:
 def segmentation(data: Pixels, *, single_blocks: int = 0) -> Part:
     """Training with the encoder in every step, and the sliding-window test.
 
-    The paper's head reads four blocks; so many others read one block each.
+    The paper's head reads four blocks; `single_blocks` others read one block each.
     """
     crop, classes, grid = data.crop, data.classes, data.crop // 16
     crops, windows = ITERATIONS * BATCH, data.test * data.windows
@@ -218,7 +219,7 @@ def segmentation(data: Pixels, *, single_blocks: int = 0) -> Part:
 
 
 def study() -> list[Part]:
-    """All of it, of one encoder."""
+    """All parts, for one encoder."""
     return [
         part_features("CUB", CUB, 1.1e9),
         part_features("COCO", COCO, 19e9),
@@ -233,7 +234,7 @@ def study() -> list[Part]:
 
 
 def read_back(part: Part, machine: Machine) -> tuple[float, float]:
-    """Bytes of features read in all epochs, and the rate at which the hosts read them."""
+    """Bytes of features read over all epochs, and the rate at which the hosts read them."""
     if part.trained_on <= machine.memory / 2:
         return part.trained_on, DISK * machine.hosts  # they stay on the devices: `Items`
     rate = HOST_MEMORY_RATE if part.trained_on <= machine.host_memory else DISK
@@ -241,17 +242,17 @@ def read_back(part: Part, machine: Machine) -> tuple[float, float]:
 
 
 def seconds(part: Part, machine: Machine, peak: float) -> dict[str, float]:
-    """What a part takes of each resource, for all encoders that do it."""
+    """Seconds that a part takes on each resource, for all encoders that need it."""
     bytes_back, rate_back = read_back(part, machine)
     from_disk = part.files * (1 if part.files <= machine.host_memory else part.passes)
     traffic = part.moved / (machine.chips * machine.bandwidth * USED_BANDWIDTH)
-    one = {
+    per_encoder = {
         "devices": part.flops / (machine.chips * peak * USED_ARITHMETIC) + traffic,
         "decoding": part.decoded / (machine.hosts * min(machine.cores, part.cores) * part.rate),
         "cache": bytes_back / rate_back + part.cached / (machine.hosts * DISK),
         "disk": from_disk / (machine.hosts * DISK),
     }
-    return {name: part.encoders * taken for name, taken in one.items()}
+    return {name: part.encoders * elapsed for name, elapsed in per_encoder.items()}
 
 
 def tables() -> str:

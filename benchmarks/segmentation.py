@@ -1,9 +1,9 @@
 """Linear segmentation against plain PyTorch: python -m benchmarks segmentation
 
 One small ViT with the same weights on both sides, crops of 512 pixels, 209 classes (ADE20K-Part).
-Training: frozen encoder, 1×1 head on four blocks, loss over all pixels, AdamW. Test: sliding
-windows over images of several sizes, merged, resized to the original, counted. Memory: loss and
-gradient from logits at feature resolution, peak above what the process holds before it.
+Training: frozen encoder, 1×1 head on four blocks, loss over all pixels, AdamW. Test: sliding windows over
+images of several sizes, merged, resized to the original size, and accumulated in a confusion matrix.
+Memory: loss and gradient from logits at feature resolution, peak above what the process held before.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from jaxpart.tasks.segmentation.sliding import SlidingWindow, TestImage, evaluat
 BLOCKS = paper_blocks(12)
 WIDTH, CLASSES = 192, 209
 SIZES = [(512, 683, 480, 640), (683, 512, 640, 480), (512, 768, 683, 1024), (512, 512, 256, 256)]
-"""(height, width) of the resized test images and of the original ones."""
+"""Heights and widths of the resized test images, then of the originals."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is measured: `batch` for training, `images` for testing."""
+    """Sizes of the benchmark: `batch` for training, `images` for testing."""
 
     crop: int = 512
     stride: int = 341
@@ -68,7 +68,7 @@ def plain_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def compiled_memory(loss, crop: int, grid: tuple[int, int]) -> float:
-    """GiB of temporaries of loss and gradient at the paper's batch of 16."""
+    """GiB of temporaries for loss and gradient at the paper's batch size of 16."""
     shapes = (
         jax.ShapeDtypeStruct((16, *grid, CLASSES), jnp.float32),
         jax.ShapeDtypeStruct((16, crop, crop), jnp.int32),
@@ -78,16 +78,16 @@ def compiled_memory(loss, crop: int, grid: tuple[int, int]) -> float:
 
 
 def loss_memory(side: str, setting: Setting) -> float:
-    """GiB that loss and gradient add to this process, a fresh one (Linux)."""
+    """GiB that loss and gradient add to this process, which must be fresh (Linux)."""
     shape = (setting.batch, setting.crop, setting.crop)
     labels = np.random.default_rng(0).integers(0, CLASSES, shape)
     logits = np.zeros((setting.batch, *setting.grid, CLASSES), np.float32)
     if side == "ours":
-        given = jnp.asarray(logits), jnp.asarray(labels, "int32")
-        step = jax.jit(jax.value_and_grad(pixel_cross_entropy)).lower(*given).compile()
+        arrays = jnp.asarray(logits), jnp.asarray(labels, "int32")
+        step = jax.jit(jax.value_and_grad(pixel_cross_entropy)).lower(*arrays).compile()
         forget_peak()
         before = memory("VmRSS")
-        jax.block_until_ready(step(*given))
+        jax.block_until_ready(step(*arrays))
     else:
         tensor = torch.from_numpy(logits).permute(0, 3, 1, 2).requires_grad_()
         targets = torch.from_numpy(labels)
@@ -98,7 +98,7 @@ def loss_memory(side: str, setting: Setting) -> float:
 
 
 def training(encoder, heads, random, setting: Setting) -> tuple[dict[str, float], float]:
-    """Median seconds of a training step of both sides, and the largest difference of losses."""
+    """Median seconds of both sides' training step, and the largest difference between their losses."""
     shape = (setting.batch, setting.crop, setting.crop)
     pixels = random.integers(0, 256, (*shape, 3)).astype(np.uint8)
     labels = random.integers(0, CLASSES, shape)
@@ -133,7 +133,7 @@ def training(encoder, heads, random, setting: Setting) -> tuple[dict[str, float]
 
 
 def testing(encoder, heads, random, setting: Setting) -> tuple[dict[str, float], float]:
-    """Median seconds of a test of both sides, and the share of pixels counted elsewhere."""
+    """Median seconds of both sides' test, and the fraction of pixels in other confusion matrix cells."""
     images = []
     for index, (height, width, rows, columns) in enumerate(SIZES[: setting.images]):
         image = random.integers(0, 256, (height, width, 3)).astype(np.uint8)
@@ -153,7 +153,7 @@ def testing(encoder, heads, random, setting: Setting) -> tuple[dict[str, float],
 
     def published() -> None:
         matrices["published"] = sum(
-            twin.test_image(backbone, head, *one, crop, stride).numpy() for one in theirs
+            twin.test_image(backbone, head, *sample, crop, stride).numpy() for sample in theirs
         )
 
     ours(), published()
@@ -194,7 +194,7 @@ def rows(quick: bool) -> list[Row]:
         faster(
             f"training step, {batch}", train["ours"], train["published"], "PyTorch eager", goal=1
         ),
-        value("largest difference of losses", loss_difference, "", most=1e-4),
+        value("largest difference between losses", loss_difference, "", most=1e-4),
         faster(
             f"test, {setting.images} images",
             test["ours"],
@@ -202,7 +202,7 @@ def rows(quick: bool) -> list[Row]:
             "PyTorch eager",
             goal=1,
         ),
-        value("share of pixels predicted otherwise", moved, ""),
+        value("fraction of pixels predicted differently", moved, ""),
         share("loss, compiled, batch 16", lean, plain, "full-size logits", "GiB", goal=third),
         share(f"loss, measured, {batch}", ours, torchs, "PyTorch eager", "GiB", goal=third),
     ]

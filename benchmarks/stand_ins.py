@@ -1,8 +1,8 @@
-"""Synthetic stand-ins of the official data sets, in their layouts and with their numbers of records.
+"""Synthetic stand-ins for the official data sets, in their layouts and with their numbers of records.
 
-Files, folders, lists and annotations are as many and as long as the official ones. Pictures, label maps
-and the annotations of single images are hard links to a few files of each set, so that all of it takes
-less than a gigabyte of disk; they are read from the page cache. Nothing can be learnt from them.
+Files, folders, lists and annotations match the official ones in number and length. Images, label maps and
+per-image annotations are hard links to a few files of each set, so that everything takes less than a
+gigabyte of disk; they are read from the page cache. Nothing can be learnt from them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from PIL import Image
 from jaxpart.data.sets.ade20k_object import OBJECTS
 
 DISTINCT = 24
-"""Pictures of each set that are not links."""
+"""Distinct images per set."""
 
 CUB = 11_788
 COCO = {"train2017": (118_287, 64_115, 262_465), "val2017": (5_000, 2_693, 11_004)}
-"""Pictures, those of persons, and persons."""
+"""Numbers of images, of images with persons, and of persons."""
 PASCAL = {"train": 4_998, "val": 5_105}
 VOC = 21_738
 LIP = {"train": 30_462, "val": 10_000}
@@ -37,7 +37,7 @@ _BILINEAR, _BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
 
 
 def photographs(folder: pathlib.Path, sizes: Iterable[tuple[int, int]]) -> list[pathlib.Path]:
-    """JPEG files of (width, height) pixels, 0.27 bytes a pixel: noise with the spectrum of photographs."""
+    """JPEG files of (width, height) pixels, 0.27 bytes per pixel: noise with a photograph's spectrum."""
     random = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -53,7 +53,7 @@ def photographs(folder: pathlib.Path, sizes: Iterable[tuple[int, int]]) -> list[
 
 
 def regions(count: int, size: tuple[int, int], random: np.random.Generator) -> np.ndarray:
-    """Numbers below `count` in connected regions with curved edges, int64 [height, width]."""
+    """Labels below `count` in connected regions with curved edges, int64 [height, width]."""
     heights = Image.fromarray(random.random((7, 7), np.float32)).resize(size, _BILINEAR)
     return np.clip(np.asarray(heights) * count, 0, count - 1).astype(np.int64)
 
@@ -63,32 +63,32 @@ def make_all(root: pathlib.Path, scale: float = 1.0) -> None:
 
     Args:
       root: An empty folder.
-      scale: Share of the official number of records.
+      scale: Fraction of the official number of records.
     """
 
     def count(records: int) -> int:
         return max(8, round(records * scale))
 
-    few = max(2, min(DISTINCT, round(10 * DISTINCT * scale)))
+    distinct = max(2, min(DISTINCT, round(10 * DISTINCT * scale)))
     files = root / "distinct"
-    cub(root / "CUB_200_2011", photographs(files / "cub", few * [(500, 375)]), count(CUB))
-    images = photographs(files / "coco", few * [(640, 480)])
+    cub(root / "CUB_200_2011", photographs(files / "cub", distinct * [(500, 375)]), count(CUB))
+    images = photographs(files / "coco", distinct * [(640, 480)])
     for split, numbers in COCO.items():
         coco(root / "coco", split, images, *map(count, numbers))
-    images = photographs(files / "voc", few * [(500, 375)])
+    images = photographs(files / "voc", distinct * [(500, 375)])
     pascal(root / "pascal_part", images, {s: count(n) for s, n in PASCAL.items()}, count(VOC))
-    images = photographs(files / "lip", few * [(220, 290)])
+    images = photographs(files / "lip", distinct * [(220, 290)])
     lip(root / "LIP", images, {split: count(number) for split, number in LIP.items()})
-    images = photographs(files / "ade", few * [(1310, 990)])
+    images = photographs(files / "ade", distinct * [(1310, 990)])
     ade20k(root / "ADE20K_2021_17_01", images, {s: count(n) for s, n in ADE20K.items()})
-    images = photographs(files / "challenge", few * [(683, 512)])
+    images = photographs(files / "challenge", distinct * [(683, 512)])
     challenge(root / "ADEChallengeData2016", images, {s: count(n) for s, n in CHALLENGE.items()})
-    images = photographs(files / "imagenet", few * [(500, 375)])
+    images = photographs(files / "imagenet", distinct * [(500, 375)])
     imagenet(root / "imagenet", images, count(IMAGENET), max(4, min(1000, count(1000))))
 
 
 def cub(root: pathlib.Path, images: Sequence[pathlib.Path], count: int) -> None:
-    """CUB-200-2011: 15 keypoints of each bird, 200 species."""
+    """CUB-200-2011: 15 keypoints per bird, 200 species."""
     random = np.random.default_rng(1)
     names = [f"{i % 200 + 1:03d}.Species_{i % 200}/bird_{i:05d}.jpg" for i in range(count)]
     _link(root / "images", names, images)
@@ -131,7 +131,7 @@ def coco(
     annotated: int,
     persons: int,
 ) -> None:
-    """COCO's person keypoints, of 640 × 480 pixels; the outlines make the file as long as it is."""
+    """COCO's person keypoints, 640 × 480 pixels; outlines make the file as long as the official one."""
     random = np.random.default_rng(2)
     _link(root / split, [f"{i:012d}.jpg" for i in range(count)], images)
     outlines = [_outline(random, (640, 480), int(n)) for n in random.integers(10, 55, 200)]
@@ -186,9 +186,9 @@ def pascal(
     counts: dict[str, int],
     pictures: int,
 ) -> None:
-    """Pascal-Part beside VOC 2010, of 500 × 375 pixels: two objects of seven parts an image."""
+    """Pascal-Part with VOC 2010, 500 × 375 pixels: two objects of seven parts per image."""
     random = np.random.default_rng(3)
-    whole = np.array(["aeroplane", "bus", "cat", "cow", "dog", "horse", "person", "sheep"])
+    classes = np.array(["aeroplane", "bus", "cat", "cow", "dog", "horse", "person", "sheep"])
     parts = [
         "head",
         "leye",
@@ -214,17 +214,17 @@ def pascal(
                     for j, part in enumerate(random.choice(parts, 7, replace=False), 1)
                 ],
             )
-            for number, name in enumerate(random.choice(whole, 2))
+            for number, name in enumerate(random.choice(classes, 2))
         ]
         files.append(root.parent / "distinct/voc" / f"{i}.mat")
         write_mat(files[-1], objects)
     names = [f"2010_{i:06d}" for i in range(max(pictures, sum(counts.values())))]
     annotated = names[: sum(counts.values())]
     _link(root / "Annotations_Part", [f"{name}.mat" for name in annotated], files)
-    voc, left = root / "VOCdevkit/VOC2010", iter(annotated)
+    voc, remaining = root / "VOCdevkit/VOC2010", iter(annotated)
     _link(voc / "JPEGImages", [f"{name}.jpg" for name in names], images)
     for split, count in counts.items():
-        _lines(voc / f"ImageSets/Main/{split}.txt", itertools.islice(left, count))
+        _lines(voc / f"ImageSets/Main/{split}.txt", itertools.islice(remaining, count))
 
 
 def write_mat(
@@ -262,7 +262,7 @@ def lip(root: pathlib.Path, images: Sequence[pathlib.Path], counts: dict[str, in
 
 
 def challenge(root: pathlib.Path, images: Sequence[pathlib.Path], counts: dict[str, int]) -> None:
-    """ADE20K of the scene parsing challenge: 150 classes."""
+    """ADE20K as in the scene parsing challenge: 150 classes."""
     maps = _label_maps(root.parent / "distinct/challenge", images, 151, np.random.default_rng(5))
     for split, count in counts.items():
         names = [f"ADE_{split}_{i:08d}" for i in range(count)]
@@ -272,25 +272,25 @@ def challenge(root: pathlib.Path, images: Sequence[pathlib.Path], counts: dict[s
     _lines(root / "objectInfo150.txt", itertools.chain(["Idx\tRatio\tTrain\tVal\tName"], rows))
 
 
-_SIDES = 6
-"""Parts of each object of the full release."""
+_PARTS = 6
+"""Parts per object in the full release."""
 
 
 def ade20k(root: pathlib.Path, images: Sequence[pathlib.Path], counts: dict[str, int]) -> None:
-    """The full release of ADE20K, 1.3 million pixels an image: maps of objects and parts, JSON of 38 kB."""
+    """ADE20K's full release, 1.3 million pixels per image: object and part maps, and JSON of 38 kB."""
     random = np.random.default_rng(6)
     files: dict[str, list[pathlib.Path]] = {".jpg": list(images)}
     for i, path in enumerate(images):
         with Image.open(path) as image:
             size = image.size
         chosen = random.choice(len(OBJECTS), 12, replace=False)
-        objects, parts = regions(12, size, random), regions(12 * _SIDES, size, random)
-        parts = np.where(parts // _SIDES == objects, parts % _SIDES + 1, 0)
-        whole = chosen[objects]
+        objects, parts = regions(12, size, random), regions(12 * _PARTS, size, random)
+        parts = np.where(parts // _PARTS == objects, parts % _PARTS + 1, 0)
+        object_classes = chosen[objects]
         folder = root.parent / "distinct/ade"
         for end, classes in (
-            ("_seg.png", whole + 1),
-            ("_parts_1.png", np.where(parts > 0, 1000 + _SIDES * whole + parts, 0)),
+            ("_seg.png", object_classes + 1),
+            ("_parts_1.png", np.where(parts > 0, 1000 + _PARTS * object_classes + parts, 0)),
         ):
             files.setdefault(end, []).append(folder / f"{i}{end}")
             pixels = np.stack([classes // 256 * 10, classes % 256, objects], axis=2)
@@ -309,28 +309,28 @@ def _scene(
 ) -> Iterator[dict[str, Any]]:
     """The entries of objects and their parts in an annotation of ADE20K."""
     number, names = 0, tuple(OBJECTS.values())
-    for one in chosen:
-        of: list[int] | int = []
-        for part in range(_SIDES + 1):
+    for index in chosen:
+        parent: list[int] | int = []
+        for part in range(_PARTS + 1):
             outline = _outline(random, size, 12)
-            name = f"{names[one]}, thing" if part == 0 else f"part {part}"
+            name = f"{names[index]}, thing" if part == 0 else f"part {part}"
             yield {
                 "id": number,
                 "name": name,
-                "name_ndx": int(one) + 1 if part == 0 else 1000 + _SIDES * int(one) + part,
+                "name_ndx": int(index) + 1 if part == 0 else 1000 + _PARTS * int(index) + part,
                 "hypernym": [name, "whole, unit", "object, physical object", "entity"],
                 "raw_name": name,
                 "attributes": [],
-                "parts": {"hasparts": [], "ispartof": of, "part_level": int(part > 0)},
+                "parts": {"hasparts": [], "ispartof": parent, "part_level": int(part > 0)},
                 "instance_mask": f"ADE/instance_{number:03d}_ADE.png",
                 "polygon": {"x": outline[::2], "y": outline[1::2]},
             }
-            of = number if part == 0 else of
+            parent = number if part == 0 else parent
             number += 1
 
 
 def imagenet(root: pathlib.Path, images: Sequence[pathlib.Path], count: int, classes: int) -> None:
-    """The validation images of ImageNet-1k in their class folders."""
+    """ImageNet-1k's validation images in their class folders."""
     names = (f"n{1_440_764 + i % classes:08d}/ILSVRC2012_val_{i:08d}.JPEG" for i in range(count))
     _link(root / "val", names, images)
 
@@ -341,13 +341,13 @@ def _label_maps(
     labels: int,
     random: np.random.Generator,
 ) -> list[pathlib.Path]:
-    """A grey PNG of labels 0 to `labels` − 1 for each image."""
+    """Writes a grey PNG of labels 0 to `labels` − 1 for each image."""
     paths = []
     for i, path in enumerate(images):
         with Image.open(path) as image:
-            found = regions(25, image.size, random)
+            numbers = regions(25, image.size, random)
         paths.append(folder / f"{i}.png")
-        Image.fromarray(random.integers(0, labels, 25).astype(np.uint8)[found]).save(paths[-1])
+        Image.fromarray(random.integers(0, labels, 25).astype(np.uint8)[numbers]).save(paths[-1])
     return paths
 
 
@@ -356,7 +356,7 @@ def _outline(random: np.random.Generator, size: tuple[int, int], corners: int) -
 
 
 def _link(folder: pathlib.Path, names: Iterable[str], files: Sequence[pathlib.Path]) -> None:
-    """Links names in a folder to files, in turn."""
+    """Links names in a folder to the files, cycling through them."""
     existing: set[str] = set()
     for name, file in zip(names, itertools.cycle(files)):
         parent = os.path.dirname(f"{folder}/{name}")

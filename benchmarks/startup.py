@@ -1,7 +1,7 @@
 """Time to first results from cold processes: python -m benchmarks startup
 
-Imports, and the embedded retrieval as its user starts it: without a compilation cache and without
-cached features, then with the compilation cache that the first run left.
+Imports, and the bundled retrieval as a user starts it: without a compilation cache and without cached
+features, then with the compilation cache left by the first run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which benchmarks there are, and what a process that runs one of them does."""
+"""The list of benchmarks, and running one of them in its own process."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ NAMES = (
 
 
 def measured(name: str, quick: bool) -> tuple[list[Row], float]:
-    """The rows of a benchmark, and the seconds that it took."""
+    """The rows of a benchmark, and the seconds it took."""
     start = time.perf_counter()
     rows = list(importlib.import_module(f"benchmarks.{name}").rows(quick))
     return rows, time.perf_counter() - start
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """Hardware, versions and load that the numbers were measured with."""
     import jax
 
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()

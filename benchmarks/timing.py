@@ -1,4 +1,4 @@
-"""What the benchmarks share: the rows they yield, interleaved medians, memory, and fresh processes."""
+"""Shared by the benchmarks: the rows they yield, interleaved medians, memory, and fresh processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 _side: Callable[[], Any]
-"""Of this process, see `Apart`."""
+"""The callable of this process; see `Apart`."""
 
 
 class Row(NamedTuple):
@@ -19,13 +19,13 @@ class Row(NamedTuple):
 
     Attributes:
       what: What was measured.
-      ours: Ours, a median; None where it could not be measured, as `what` says.
-      unit: Of both.
-      alternative: What the alternative took in the same run; None where there is none.
-      than: The alternative, "PyTorch eager".
-      ratio: Of the two.
-      goal: What the ratio (without an alternative: ours) shall be; "" where nothing is promised.
-      met: Whether it is.
+      ours: Our median; None if it could not be measured, for the reason in `what`.
+      unit: Unit of both values.
+      alternative: The alternative's value in the same run; None if there is no alternative.
+      than: Name of the alternative, such as "PyTorch eager".
+      ratio: Ratio of the two.
+      goal: Goal for the ratio (or for our value without an alternative); "" if there is none.
+      met: Whether the goal is met.
     """
 
     what: str
@@ -46,7 +46,7 @@ def faster(
     goal: float | None = None,
     unit: str = "s",
 ) -> Row:
-    """How many times faster ours is: at least `goal` times. Units but seconds are rates."""
+    """How many times faster ours is: at least `goal` times. All units except "s" are rates."""
     ratio = alternative / ours if unit == "s" else ours / alternative
     met = None if goal is None else ratio >= goal
     return Row(what, ours, unit, alternative, than, ratio, f"≥ {goal:g} ×" if goal else "", met)
@@ -55,7 +55,7 @@ def faster(
 def share(
     what: str, ours: float, alternative: float, than: str, unit: str, goal: float | None = None
 ) -> Row:
-    """How many times the alternative ours is: at most `goal` times."""
+    """Ours as a multiple of the alternative: at most `goal` times."""
     ratio = ours / alternative
     met = None if goal is None else ratio <= goal
     return Row(what, ours, unit, alternative, than, ratio, f"≤ {goal:.2g} ×" if goal else "", met)
@@ -64,7 +64,7 @@ def share(
 def value(
     what: str, ours: float, unit: str, *, least: float | None = None, most: float | None = None
 ) -> Row:
-    """A measurement with a limit, or none, and no alternative."""
+    """A measurement without an alternative, with at most one limit."""
     if least is not None:
         return Row(what, ours, unit, goal=f"≥ {least:g} {unit}".strip(), met=ours >= least)
     if most is not None:
@@ -73,7 +73,7 @@ def value(
 
 
 def missing(what: str, why: str) -> Row:
-    """What could not be measured here."""
+    """A row for something that could not be measured here."""
     return Row(f"{what}: not measured, {why}")
 
 
@@ -102,7 +102,7 @@ def _number(value: float, unit: str) -> str:
 
 
 def medians(runs: int, **functions: Callable[[], object]) -> dict[str, float]:
-    """Median seconds of each function; runs take turns, so that noise falls on all alike."""
+    """Median seconds of each function; runs alternate, so that noise affects all of them alike."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(runs):
         for name, function in functions.items():
@@ -113,16 +113,16 @@ def medians(runs: int, **functions: Callable[[], object]) -> dict[str, float]:
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """`function(*arguments)` in a process of its own, which imports only the function's module."""
+    """`function(*arguments)` in a new process, which imports only the function's module."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *arguments).result()
 
 
 class Apart:
-    """A side of a comparison in a process of its own, where the other sides leave it no threads and memory.
+    """One side of a comparison in its own process, unaffected by the other sides' threads and memory.
 
-    Used with `with`; calling it calls what `make(*arguments)` has returned there, and waits.
+    A context manager; calling it calls the object that `make(*arguments)` returned there, and waits.
     """
 
     def __init__(self, make: Callable[..., Callable[[], Any]], *arguments: Any) -> None:
@@ -132,7 +132,7 @@ class Apart:
         )
 
     def __call__(self) -> Any:
-        """What the side returns."""
+        """Returns the side's result."""
         return self._pool.submit(_call).result()
 
     def __enter__(self) -> Apart:
@@ -140,7 +140,7 @@ class Apart:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends the process."""
+        """Stops the process."""
         self._pool.shutdown()
 
 
@@ -154,14 +154,14 @@ def _call() -> Any:
 
 
 def memory(field: str = "VmHWM") -> float:
-    """GiB of this process (Linux): "VmRSS", or "VmHWM", its peak since `forget_peak`.
+    """GiB used by this process (Linux): "VmRSS", or "VmHWM", its peak since `forget_peak`.
 
-    Not `getrusage`: there a process inherits the peak of the one that started it.
+    Not from `getrusage`, where a process inherits its parent's peak.
     """
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 2**20
 
 
 def forget_peak() -> None:
-    """Lets the peak of memory begin anew (Linux)."""
+    """Resets the peak memory (Linux)."""
     pathlib.Path("/proc/self/clear_refs").write_text("5")

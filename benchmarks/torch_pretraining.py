@@ -1,6 +1,6 @@
-"""Training steps of DeiT, MoCo v3 and MAE in plain PyTorch: what benchmarks.pretraining compares with.
+"""Training steps of DeiT, MoCo v3 and MAE in plain PyTorch, the baseline of `benchmarks.pretraining`.
 
-Built of timm's blocks as the published code is, at the sizes of ours; images come as finished views.
+Built from timm's blocks like the published code, at our sizes; images are finished views.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def count(module: nn.Module) -> int:
 
 
 class Step:
-    """One step of a method; `model` is what is trained."""
+    """One step of a method; `model` holds the trained modules."""
 
     model: nn.Module
 
@@ -78,8 +78,8 @@ class Mocov3(Step):
     def __init__(self, config: ViTConfig):
         projector = config.projector
         vit = encoder(config)
-        for fixed in (*vit.patch_embed.parameters(), vit.pos_embed):
-            fixed.requires_grad = False
+        for frozen in (*vit.patch_embed.parameters(), vit.pos_embed):
+            frozen.requires_grad = False
         head = mlp([config.width, *projector.hidden, projector.out])
         predictor = mlp([projector.out, projector.predictor, projector.out])
         super().__init__(nn.ModuleDict({"vit": vit, "head": head, "predictor": predictor}))
@@ -91,8 +91,10 @@ class Mocov3(Step):
             for i in range(2)
         ]
         with torch.no_grad():
-            for mine, old in zip(self.model.parameters(), self.teacher.parameters(), strict=True):
-                old.mul_(0.99).add_(mine, alpha=0.01)
+            for student, teacher in zip(
+                self.model.parameters(), self.teacher.parameters(), strict=True
+            ):
+                teacher.mul_(0.99).add_(student, alpha=0.01)
             keys = [self.teacher["head"](self.teacher["vit"](images[:, i])) for i in range(2)]
         return self.contrast(predictions[0], keys[1]) + self.contrast(predictions[1], keys[0])
 
@@ -123,15 +125,15 @@ class MaeModel(nn.Module):
         batch, patches, width = x.shape
         visible = patches - int(share * patches)
         order = torch.rand(batch, patches).argsort(dim=1)
-        back = order.argsort(dim=1)
+        inverse = order.argsort(dim=1)
         x = x.gather(1, order[:, :visible, None].expand(-1, -1, width))
         cls = (vit.cls_token + vit.pos_embed[:, :1]).expand(batch, -1, -1)
         x = self.embed(vit.norm(vit.blocks(torch.cat([cls, x], 1))))
         hidden = self.mask_token.expand(batch, patches - visible, -1)
         full = torch.cat([x[:, 1:], hidden], 1)
-        full = full.gather(1, back[..., None].expand(-1, -1, full.shape[-1]))
+        full = full.gather(1, inverse[..., None].expand(-1, -1, full.shape[-1]))
         x = self.blocks(torch.cat([x[:, :1], full], 1) + self.positions)
-        return self.head(self.norm(x))[:, 1:], back >= visible
+        return self.head(self.norm(x))[:, 1:], inverse >= visible
 
 
 class Mae(Step):
@@ -145,5 +147,5 @@ class Mae(Step):
         target = functional.unfold(images[:, 0], side, stride=side).transpose(1, 2)
         mean, variance = target.mean(-1, keepdim=True), target.var(-1, keepdim=True)
         target = (target - mean) / (variance + 1e-6).sqrt()
-        each = ((prediction - target) ** 2).mean(-1)
-        return (each * mask).sum() / mask.sum()
+        patch_loss = ((prediction - target) ** 2).mean(-1)
+        return (patch_loss * mask).sum() / mask.sum()

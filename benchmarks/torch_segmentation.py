@@ -1,6 +1,6 @@
-"""Segmentation the published way, in plain PyTorch: what benchmarks.segmentation compares with.
+"""Segmentation as published, in plain PyTorch, the baseline of `benchmarks.segmentation`.
 
-The encoder takes its weights from ours, so both sides compute the same numbers.
+The encoder copies our weights, so both sides compute the same numbers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Backbone:
     @staticmethod
     def layer(block) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         norms = {name: getattr(block, name) for name in ("norm1", "norm2")}
-        maps = {
+        linears = {
             "qkv": block.attention.qkv,
             "out": block.attention.out,
             "fc1": block.mlp.fc1,
@@ -49,15 +49,15 @@ class Backbone:
             name: (tensor(norm.scale[...]), tensor(norm.bias[...])) for name, norm in norms.items()
         } | {
             name: (
-                tensor(one.kernel[...]).reshape(one.kernel.shape[0], -1).T.contiguous(),
-                tensor(one.bias[...]).flatten(),
+                tensor(linear.kernel[...]).reshape(linear.kernel.shape[0], -1).T.contiguous(),
+                tensor(linear.bias[...]).flatten(),
             )
-            for name, one in maps.items()
+            for name, linear in linears.items()
         }
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """[batch, 3, height, width] → the chosen blocks' maps, concatenated, [batch, c, h, w]."""
+        """[batch, 3, height, width] → the chosen blocks' feature maps, concatenated: [batch, c, h, w]."""
         patches = functional.conv2d(images, *self.patch, stride=self.config.patch_size)
         batch, width, *grid = patches.shape
         patches = patches.flatten(2).transpose(1, 2) + self.positions
@@ -99,12 +99,12 @@ def test_image(
     crop: int,
     stride: int,
 ) -> torch.Tensor:
-    """mmseg's `slide_inference` of one image [1, 3, h, w], and its confusion matrix."""
+    """The confusion matrix of mmseg's `slide_inference` on one image [1, 3, h, w]."""
     classes, size = head.out_channels, image.shape[2:]
     total, count = image.new_zeros(1, classes, *size), image.new_zeros(1, 1, *size)
     for top, bottom, left, right in windows(tuple(size), (crop, crop), (stride, stride)):
-        one = image[:, :, top:bottom, left:right]
-        logits = upsample(head(backbone(one)), one.shape[2:])
+        window = image[:, :, top:bottom, left:right]
+        logits = upsample(head(backbone(window)), window.shape[2:])
         total += functional.pad(logits, (left, size[1] - right, top, size[0] - bottom))
         count[:, :, top:bottom, left:right] += 1
     predicted = upsample(total / count, label.shape).argmax(1)[0]

@@ -1,6 +1,6 @@
-"""How Sphinx builds this folder: `sphinx-build -W -n docs build/docs`, where every warning is an error.
+"""Sphinx configuration: `sphinx-build -W -n docs build/docs`, where every warning is an error.
 
-Comments in a page are replaced by what the code says, so that it need not be said twice:
+Two kinds of comments in a page are replaced by content from the code, so that nothing is written twice:
 `<!-- modules: GLOB … -->` by the docstrings of the modules, `<!-- table: NAME -->` by a table.
 """
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # what is documented is what lies here, not what may be installed
+sys.path.insert(0, str(ROOT))  # document this source tree, not an installed version
 
 project = "jaxpart"
 author = "the jaxpart authors"
@@ -22,21 +22,21 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ex
 html_theme = "furo"
 html_title = "jaxpart"
 myst_enable_extensions = ["dollarmath"]
-myst_heading_anchors = 3  # headings that links may lead to
-nb_execution_mode = "force"  # the outputs that a notebook is kept with are for readers on GitHub
+myst_heading_anchors = 3  # heading levels that links can target
+nb_execution_mode = "force"  # a notebook's stored outputs are for readers on GitHub
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-suppress_warnings = ["ref.python"]  # two rooms may have a class of one name; links lead to either
+suppress_warnings = ["ref.python"]  # modules may share a class name; a link resolves to either
 default_role = "code"  # docstrings put names in single backticks
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
-# Links lead to what this site documents; other libraries, shapes in annotations and type variables
-# are none.
+# Only names documented on this site need to resolve, not other libraries, shapes in annotations or type
+# variables.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!jaxpart\.|convert\.).*"),
     ("py:.*", r"(.*\._\w+|jaxpart\.training\.State)"),
@@ -44,7 +44,7 @@ nitpick_ignore_regex = [
 
 
 def modules(globs: str) -> str:
-    """The docstrings of the modules whose files match."""
+    """Directives for the docstrings of the modules whose files match."""
     files = [path for pattern in globs.split() for path in sorted(ROOT.glob(pattern))]
     names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
     shown = [
@@ -57,7 +57,7 @@ def modules(globs: str) -> str:
 
 
 def families() -> Iterator[tuple[str, ...]]:
-    """What is known of each family of encoders."""
+    """The facts about each family of encoders."""
     from jaxpart.encoders.families import families
 
     yield (
@@ -96,37 +96,37 @@ def sets() -> Iterator[tuple[str, ...]]:
     from jaxpart.data.sets import ALIASES, SETS
 
     short = {name: alias for alias, name in ALIASES.items()}
-    yield ("name", "holds", "splits", "licence")
+    yield ("name", "contents", "splits", "licence")
     for name, entry in SETS.items():
         also = f", `{short[name]}`" if name in short else ""
         yield (f"`{name}`{also}", entry.content, ", ".join(entry.all_splits), entry.licence)
 
 
 def options() -> Iterator[tuple[str, ...]]:
-    """Every field of a part configuration, and what it may be."""
+    """Every field of a part configuration, with its allowed values."""
     from jaxpart.config import part_config
     from jaxpart.runs.config_checks import RULES
     from jaxpart.runs.config_help import meaning
     from jaxpart.runs.config_rules import fields_of
 
-    embedded, paper = (
+    bundled, paper = (
         dict(fields_of(part_config("ibot", variant, projector=True))) for variant in ("", "paper")
     )
-    yield ("field", "what it means", "embedded", "`:paper`", "may be")
-    for name, value in embedded.items():
+    yield ("field", "meaning", "bundled", "`:paper`", "allowed values")
+    for name, value in bundled.items():
         rule = RULES.get(name)
-        wanted = "" if rule is None else rule.advice().removeprefix("give ")
+        advice = "" if rule is None else rule.advice().removeprefix("give ")
         several = "any of several; " if rule is not None and rule.many else ""
         other = "" if paper.get(name) == value else f"`{paper.get(name)!r}`"
-        may_be = several + wanted.replace("|", "\\|")
-        yield (f"`config.{name}`", meaning(name), f"`{value!r}`", other, may_be)
+        allowed = several + advice.replace("|", "\\|")
+        yield (f"`config.{name}`", meaning(name), f"`{value!r}`", other, allowed)
 
 
 TABLES = {table.__name__: table for table in (families, releases, sets, options)}
 
 
 def fill_in(app: object, page: str, source: list[str]) -> None:
-    """Replaces the comments of a page."""
+    """Replaces such comments in a page."""
 
     def table(name: str) -> str:
         head, *rows = TABLES[name]()
