@@ -61,7 +61,7 @@ def _prepared(records: int, out: str) -> tuple[float, float, float]:
 
 
 def rows(quick: bool) -> list[Row]:
-    records, reads, runs = (40, 20, 1) if quick else (20_000, 2_000, 5)
+    records, reads, runs = (1_000, 20, 1) if quick else (20_000, 2_000, 5)
     with tempfile.TemporaryDirectory() as out:
         few = in_fresh_process(_prepared, records // 10, f"{out}/few")
         full = in_fresh_process(_prepared, records, f"{out}/all")
