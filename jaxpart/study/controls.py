@@ -196,7 +196,7 @@ def _train(
     jitter = {"jitter": (0.0, 0.0, 0.0, 0.5), "jitter_chance": 1.0}
     config.views.view = {"size": side, "scale": (0.8, 1.0)} | jitter
     config.log_every, config.validation.points = 100, 0
-    config.objective.update(rand_augment=0.0, erase=0.0, mixup=0.0, smoothing=0.0)
+    config.objective.update(rand_augment=0.0, erase=0.0, mixup=0.0, cutmix=0.0, smoothing=0.0)
     ids = tuple(map(str, range(len(labels))))
     supply = pool_supply(Pool(images, labels.astype(np.int32), ids), config.batch_size, config.seed)
     with tempfile.TemporaryDirectory() as folder:
