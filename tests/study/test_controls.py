@@ -1,5 +1,6 @@
 """Critters of version 2 are as hard as they shall be for pixels, and version 1 is not."""
 
+import numpy as np
 import pytest
 
 from jaxpart.data.__main__ import main
@@ -39,6 +40,15 @@ def test_trained_controls_learn_from_one_split_what_they_tell_of_the_other(monke
         (0.9, None),
     ]
     assert all(0 <= control.value <= 1 for control in found)
+
+
+@pytest.mark.slow
+def test_a_control_learns_its_labels():
+    labels = np.arange(64) % 2
+    images = np.full((64, 32, 32, 3), 20, np.uint8)
+    images[labels == 1, :16] = 220  # a bright upper half
+    encoder = controls._train(images, labels, 2, 64 * 20, Progress(shown=False))
+    assert controls._accuracy(controls._scores(encoder, images), labels) == 1
 
 
 @pytest.mark.slow
