@@ -61,7 +61,7 @@ def test_a_command_is_its_module_with_its_exit_status(tmp_path):
     shown = ["run", "--config", "configs/ibot_part.py", "--help"]
     done = subprocess.run([*command, *shown], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0
-    assert "--config.retrieval.exclude_self=False\n      a query does not" in done.stdout
+    assert "--config.retrieval.exclude_self=False\n      exclude a query" in done.stdout
     assert not list(tmp_path.iterdir())
 
 
