@@ -9,7 +9,9 @@ import tempfile
 from importlib import metadata
 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
-# More devices than cores: with programs in flight, their all-reduces can wait for each other's threads.
+# More devices than cores: all-reduces of one program, or of several in flight, could each hold some of the
+# threads that the others wait for. So there are more threads (XLA reads NPROC), and one program at a time.
+os.environ.setdefault("NPROC", "16")
 os.environ.setdefault("JAX_CPU_ENABLE_ASYNC_DISPATCH", "false")
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and what they start share this one
@@ -33,10 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if not config.getoption("--optimized"):
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        if metadata.version("jaxlib").startswith("0.10."):  # others may not know them, and abort
-            # A collective may wait long for the threads of a busy machine; XLA aborts after 40 s.
-            wait = "--xla_cpu_collective_call_terminate_timeout_seconds=300"
-            os.environ.setdefault("XLA_FLAGS", f"--xla_cpu_use_fusion_emitters=false {wait}")
+        if metadata.version("jaxlib").startswith("0.10."):  # others may not know it, and abort
+            os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
     if config.pluginmanager.hasplugin("cacheprovider"):
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("xla")))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
