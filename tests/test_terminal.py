@@ -84,7 +84,7 @@ def test_ctrl_c_ends_a_command_with_a_line(seconds, tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.splitlines()[-1].startswith("stopped; the same command resumes")
+    assert said.splitlines()[-1].startswith("stopped; run the same command again to resume")
     assert "Traceback" not in said
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from made import DEPTH, WIDTH, plain_vit, under
-from test_places import arrays_of, plan_of, same
+from test_locate import arrays_of, plan_of, same
 
 from convert.families import FAMILIES
 from convert.options import Options

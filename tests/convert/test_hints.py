@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from made import WIDTH, plain_vit, under
-from test_places import plan_of
+from test_locate import plan_of
 from test_sources import transformers_state
 
 from convert.families import FAMILIES
