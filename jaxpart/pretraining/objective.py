@@ -19,7 +19,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.pretraining.crops import ViewConfig
 from jaxpart.pretraining.decoders import DecoderConfig, make_decoder
 from jaxpart.pretraining.encode import DropPath
-from jaxpart.pretraining.recipe import fields_of
+from jaxpart.pretraining.recipe import dataclass_arguments
 from jaxpart.runs.paper import METHODS
 
 
@@ -116,7 +116,7 @@ class Objective:
 
     def view(self, name: str) -> ViewConfig:
         """The configuration of a kind of view."""
-        return ViewConfig(**fields_of(self.config.views[name]))
+        return ViewConfig(**dataclass_arguments(self.config.views[name]))
 
     def grid(self, name: str) -> Grid:
         """Rows and columns of patches in a kind of view."""

@@ -278,22 +278,22 @@ def architecture(config: Any) -> tuple[ViTConfig, DecoderConfig | None]:
     """
     encoder = small_config(config.method)
     if encoder.projector is not None:
-        projector = dataclasses.replace(encoder.projector, **fields_of(config.projector))
+        projector = dataclasses.replace(encoder.projector, **dataclass_arguments(config.projector))
         encoder = dataclasses.replace(encoder, projector=projector)
-    encoder = dataclasses.replace(encoder, **fields_of(config.encoder))
+    encoder = dataclasses.replace(encoder, **dataclass_arguments(config.encoder))
     if encoder.pooled_norm and config.method != "deit":
         raise JaxpartError(
             f"config.encoder.pooled_norm is True, but {config.method} trains the projector on the cls "
             f"token, not on pooled patches; leave it False"
         )
-    overrides = fields_of(config.decoder)
+    overrides = dataclass_arguments(config.decoder)
     if not overrides:
         return encoder, None
     common = {"grid": encoder.grid, "width": encoder.width, "num_heads": encoder.num_heads}
     return encoder, DecoderConfig(**{"kind": config.method, **common, **overrides})
 
 
-def fields_of(section: Mapping[str, Any]) -> dict[str, Any]:
+def dataclass_arguments(section: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration's section as arguments of a dataclass: lists become tuples."""
     return {
         name: tuple(value) if isinstance(value, (tuple, list)) else value
