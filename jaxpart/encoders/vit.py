@@ -135,8 +135,14 @@ class ViT(nnx.Module):
         patches = tokens[:, len(config.prefix) :]
         out = {"tokens": tokens, "embedding": patches.mean(axis=1)}
         out |= {f"{name}_token": tokens[:, i] for i, name in enumerate(config.prefix)}
+        return out | self.project(tokens)
+
+    def project(self, tokens: Float[Array, "batch token width"]) -> dict[str, Array]:
+        """The projector's outputs for tokens after the final norm, and "pooled", where they exist."""
+        config, out = self.config, dict[str, Array]()
+        patches = tokens[:, len(config.prefix) :]
         if config.pooled_norm:
-            out["pooled"] = self.pooled_norm(out["embedding"])
+            out["pooled"] = self.pooled_norm(patches.mean(axis=1))
         if config.projector is not None:
             heads = (
                 [out["pooled"]]

@@ -53,10 +53,7 @@ class Deit(Objective):
             mix_key, images, targets, mixup=options.mixup, cutmix=options.cutmix
         )
         tokens = encode(vit, images, drop_path=self.drop_path(drop_key))
-        patches = tokens[:, len(self.encoder.prefix) :]
-        pooled = self.encoder.pooled_norm
-        token = vit.pooled_norm(patches.mean(axis=1)) if pooled else tokens[:, 0]
-        logits = vit.projector([token], patches)["projection"]
+        logits = vit.project(tokens)["projection"]
         correct = jnp.argmax(logits, axis=1) == jnp.argmax(targets, axis=1)
         return Outcome(soft_cross_entropy(logits, targets), {"accuracy": correct.mean()}, {})
 
