@@ -17,12 +17,6 @@ _BLOCKS = 60
 """Attempts in total; the original has no limit, but needs fewer."""
 
 
-def mask_of_noise(noise: Float[Array, "batch patch"], hidden: int) -> Bool[Array, "batch patch"]:
-    """MAE's masking (`models_mae.py`): hides the `hidden` patches with the most noise."""
-    rank = jnp.argsort(jnp.argsort(noise, axis=1), axis=1)
-    return rank >= noise.shape[1] - hidden
-
-
 def random_mask(
     key: Array, shape: tuple[int, int], hidden: int | Int[Array, " batch"]
 ) -> Bool[Array, "batch patch"]:
