@@ -309,8 +309,8 @@ def _embedded_segmentation() -> ConfigDict:
         "paco_object": ("paco_object", "object", 0, *pascal, "train", "val"),
         "lip": ("lip", "part", 19, (1024, 320), (4096, 320), 320, 161, "train", "val"),
         "tfds": ("tfds:", "object", 0, *pascal, "train", "test"),  # any set of tensorflow-datasets
-        "critters_part": ("critters", "part", 0, (96, 96), (96, 96), 64, 32, "train", "test"),
-        "critters_object": ("critters", "object", 0, (96, 96), (96, 96), 64, 32, "train", "test"),
+        "critters_part": ("critters", "part", 0, (192, 192), (192, 192), 96, 48, "train", "test"),
+        "critters_object": ("critters", "object", 0, (192, 192), (192, 192), 96, 48, "train", "test"),
     }
     fields = (
         "data",

@@ -28,7 +28,7 @@ def _critters() -> ConfigDict:
     config.views.view = ConfigDict(CRITTERS_VIEW | {"scale": (0.2, 1.0)})
     config.objective.mask_share = 75.5 / 196
     config.objective.smallest_block = 4
-    config.decoder.update(out=128, codebook=8 * 8 * 3)
+    config.decoder.update(out=128, codebook=16 * 16 * 3)
     return config
 
 

@@ -29,7 +29,7 @@ def _critters() -> ConfigDict:
     config.views.view = ConfigDict(CRITTERS_VIEW | {"scale": (0.2, 1.0)})
     config.objective.mask_share = 0.5
     config.objective.smallest_block = 4
-    config.decoder.update(out=128, codebook=8 * 8 * 3)
+    config.decoder.update(out=128, codebook=16 * 16 * 3)
     config.decoder.update(depth=1, mlp_width=64, regressor_depth=1, regressor_mlp_width=64)
     return config
 

@@ -26,7 +26,7 @@ def _critters() -> ConfigDict:
     config.views.view = ConfigDict(CRITTERS_VIEW | {"scale": (0.2, 1.0)})
     config.optimizer.b2 = 0.95
     config.objective.mask_share = 0.75
-    config.decoder.update(width=64, num_heads=4, mlp_width=256, depth=2, out=8 * 8 * 3)
+    config.decoder.update(width=64, num_heads=4, mlp_width=256, depth=2, out=16 * 16 * 3)
     return config
 
 

@@ -9,8 +9,8 @@ from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.errors import JaxpartError
 
 _BODY: dict[str, Any] = {
-    "image_size": (64, 64),
-    "patch_size": 8,
+    "image_size": (96, 96),
+    "patch_size": 16,
     "width": 128,
     "depth": 4,
     "stem": "conv",

@@ -161,7 +161,7 @@ def critters_config(method: str) -> ConfigDict:
     config.data = ConfigDict()
     config.data.name = "critters"
     config.data.root = ""  # imagenet: the folder that holds train/
-    config.data.num_images = 10000  # critters
+    config.data.num_images = 20000  # critters
     config.data.image_size = 96  # views are cropped from squares of this side
     config.data.zoom = 5.0  # largest factor by which an image is enlarged before cropping
     config.data.seed = 0
@@ -171,7 +171,7 @@ def critters_config(method: str) -> ConfigDict:
     config.projector = ConfigDict()  # fields of ProjectorConfig, likewise
     config.decoder = ConfigDict()  # fields of DecoderConfig; empty without a decoder
 
-    config.epochs = 8
+    config.epochs = 6
     config.warmup_epochs = 1
     config.batch_size = 64
     config.drop_path = 0.0
@@ -211,7 +211,7 @@ def imagenet_config(method: str) -> ConfigDict:
 
 
 CRITTERS_VIEW = {
-    "size": 64,
+    "size": 96,
     "turn": 30.0,
     "jitter": (0.2, 0.4, 0.2, 0.5),
     "jitter_chance": 1.0,
@@ -219,8 +219,8 @@ CRITTERS_VIEW = {
     "invert": 0.5,
 }
 """A view of critters, without its scale, in any hue and brightness: colours reveal nothing of parts."""
-CRITTERS_PAIR = CRITTERS_VIEW | {"size": 48}
-"""The two views of critters in MoCo v3, DINO and iBOT: half the work of 64 pixels."""
+CRITTERS_PAIR = CRITTERS_VIEW | {"size": 80}
+"""The two views of critters in MoCo v3, DINO and iBOT: 25 patches instead of 36."""
 IMAGENET_PAIR = {
     "size": 224,
     "jitter": (0.4, 0.4, 0.2, 0.1),
@@ -232,7 +232,7 @@ IMAGENET_PAIR = {
 }
 """The two views of photographs in MoCo v3, DINO and iBOT, without their scale."""
 
-CRITTERS_LOCAL = CRITTERS_VIEW | {"size": 24}
+CRITTERS_LOCAL = CRITTERS_VIEW | {"size": 48}
 IMAGENET_LOCAL = IMAGENET_PAIR | {"size": 96, "blur": 0.5, "solarize": 0.0}
 """The small crops of DINO and iBOT, without their scale."""
 

@@ -191,7 +191,7 @@ def _train(
     config.optimizer.lr, config.optimizer.b2 = 8e-3, 0.99
     config.optimizer.clip, config.optimizer.clip_norm = "global", 1.0
     side = images.shape[1]
-    config.encoder.update(image_size=(side, side), patch_size=16, depth=2)
+    config.encoder.update(image_size=(side, side), depth=2)
     config.projector.out = classes
     jitter = {"jitter": (0.0, 0.0, 0.0, 0.5), "jitter_chance": 1.0}
     config.views.view = {"size": side, "scale": (0.8, 1.0)} | jitter
