@@ -89,7 +89,14 @@ def values(folder):
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
     """The option that names a small MoCo v3."""
-    body = {"image_size": (32, 32), "width": 32, "depth": 2, "num_heads": 2, "mlp_width": 64}
+    body = {
+        "image_size": (32, 32),
+        "patch_size": 8,
+        "width": 32,
+        "depth": 2,
+        "num_heads": 2,
+        "mlp_width": 64,
+    }
     config = dataclasses.replace(small_config("mocov3"), **body)
     folder = tmp_path_factory.mktemp("encoder") / "mocov3"
     jaxpart.save_encoder(random_encoder("mocov3", config), folder)

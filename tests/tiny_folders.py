@@ -18,7 +18,14 @@ SIZE, SIDE, TOKENS = 32, 8, 5
 
 def tiny_folder(path, kind, *, codebook=True):
     """Writes the folder of a method's encoder and decoder; returns it."""
-    body = {"image_size": (SIZE, SIZE), "depth": 1, "width": 24, "num_heads": 3, "mlp_width": 24}
+    body = {
+        "image_size": (SIZE, SIZE),
+        "patch_size": SIDE,
+        "depth": 1,
+        "width": 24,
+        "num_heads": 3,
+        "mlp_width": 24,
+    }
     encoder = dataclasses.replace(small_config(kind), **body)
     pixels = SIDE * SIDE * 3
     decoder = DecoderConfig(

@@ -171,7 +171,7 @@ def critters_config(method: str) -> ConfigDict:
     config.projector = ConfigDict()  # fields of ProjectorConfig, likewise
     config.decoder = ConfigDict()  # fields of DecoderConfig; empty without a decoder
 
-    config.epochs = 6
+    config.epochs = 4
     config.warmup_epochs = 1
     config.batch_size = 64
     config.drop_path = 0.0

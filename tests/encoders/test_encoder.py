@@ -17,7 +17,7 @@ from jaxpart.encoders.vit import ViTConfig, abstract_vit
 from jaxpart.errors import JaxpartError
 from jaxpart.runs.paper import METHODS
 
-IMAGES = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
+IMAGES = np.random.default_rng(0).normal(size=(2, 96, 96, 3)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def ibot():
 def test_outputs(method):
     encoder = random_encoder(method, small_config(method))
     out = encoder(IMAGES, blocks=True)
-    assert out["tokens"].shape == (2, 65, 128)
+    assert out["tokens"].shape == (2, 37, 128)
     assert out["embedding"].shape == out["cls_token"].shape == (2, 128)
     assert len(out["blocks"]) == encoder.config.depth
     np.testing.assert_allclose(out["tokens"][:, 1:].mean(axis=1), out["embedding"], atol=1e-6)
@@ -54,7 +54,7 @@ def test_a_predictor_s_output_is_the_prediction():
 @pytest.mark.parametrize("method", METHODS)
 def test_other_sizes(method):
     encoder = random_encoder(method, small_config(method))
-    tokens = encoder(np.zeros((1, 40, 96, 3), np.float32))["tokens"]
+    tokens = encoder(np.zeros((1, 80, 192, 3), np.float32))["tokens"]
     assert tokens.shape == (1, 5 * 12 + 1, 128)
 
 
@@ -149,7 +149,7 @@ def test_heads_must_divide_the_width():
 
 def test_attention_weights_are_shares(ibot):
     weights = ibot(IMAGES, attention=True)["attention"]
-    assert weights.shape == (2, 4, 65, 65)
+    assert weights.shape == (2, 4, 37, 37)
     np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-5)
 
 

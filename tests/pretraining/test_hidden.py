@@ -53,7 +53,7 @@ def test_images_are_independent(kind, tmp_path):
 @pytest.mark.parametrize("left_out", [True, False])
 def test_a_convolutional_stem_does_not_see_hidden_patches(left_out):
     config = dataclasses.replace(
-        small_config("mae"), image_size=(SIZE, SIZE), width=16, depth=1, mlp_width=16
+        small_config("mae"), image_size=(SIZE, SIZE), patch_size=8, width=16, depth=1, mlp_width=16
     )
     assert config.stem == "conv"
     vit = ViT(config, rngs=nnx.Rngs(0))

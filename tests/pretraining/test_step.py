@@ -33,10 +33,18 @@ from jaxpart.zoo import shipped_folder
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BATCH, STEPS = 16, 12
+PATCH = 8
+PIXELS = 3 * PATCH**2
 DECODERS = {
-    "mae": {"width": 16, "num_heads": 2, "mlp_width": 32, "depth": 1},
-    "beit": {"out": 16},
-    "cae": {"out": 16, "num_heads": 2, "mlp_width": 32, "regressor_mlp_width": 32},
+    "mae": {"out": PIXELS, "width": 16, "num_heads": 2, "mlp_width": 32, "depth": 1},
+    "beit": {"out": 16, "codebook": PIXELS},
+    "cae": {
+        "out": 16,
+        "codebook": PIXELS,
+        "num_heads": 2,
+        "mlp_width": 32,
+        "regressor_mlp_width": 32,
+    },
 }
 
 
@@ -49,7 +57,8 @@ def tiny(method):
     """The method's own configuration with a tiny encoder of images of 32 pixels."""
     config = configuration(method)
     config.encoder = ConfigDict(
-        {"image_size": (32, 32), "width": 32, "depth": 1, "num_heads": 2, "mlp_width": 64}
+        {"image_size": (32, 32), "patch_size": PATCH, "width": 32}
+        | {"depth": 1, "num_heads": 2, "mlp_width": 64}
     )
     if method == "mocov3":
         config.encoder.stem = "patch"  # which stays as it is
@@ -300,7 +309,7 @@ def test_views_may_be_of_another_size_than_the_encoder_s_images(method):
         view.size = 16
     objective = find(method)(*architecture(config), config, 10, 5)
     optimizer, rate = make_optimizer(config.optimizer, BATCH, 10, 0)
-    codebook = np.zeros((config.decoder.get("out", 0), 8 * 8 * 3), np.float32)
+    codebook = np.zeros((config.decoder.get("out", 0), PIXELS), np.float32)
     first = functools.partial(start, objective, optimizer, 0)
     tokens = codebook if "codebook" in config.decoder else None
     graph = first(tokens)[0]

@@ -25,7 +25,7 @@ def test_effective_rank():
 @pytest.mark.slow
 def test_an_untrained_encoder_tells_nothing():
     source = Critters("train", 216, version=2)
-    measured = Validation(source, 64)(random_encoder("mae", small_config("mae")))
+    measured = Validation(source, 96)(random_encoder("mae", small_config("mae")))
     assert tuple(measured) == MEASURES
     assert measured["kinds"] < 0.2  # 24 kinds, 72 images
     assert 0.2 < measured["parts"] < 0.35

@@ -92,11 +92,11 @@ def test_wrong_input(arguments, said, tmp_path, capsys, monkeypatch):
 @pytest.mark.slow
 def test_images_in_batches_are_the_encoder_s(monkeypatch):
     frozen, *_ = named("ibot")
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
     monkeypatch.setattr(encoded_images, "_IMAGES", 2)
     found = encoded_images.encode_images(frozen, list(pixels), "abc", "iBOT", "")
     out = frozen(frozen.normalize(jnp.asarray(pixels)), attention=True)
-    np.testing.assert_allclose(found.tokens.reshape(3, 64, -1), out["tokens"][:, 1:], atol=1e-5)
+    np.testing.assert_allclose(found.tokens.reshape(3, 36, -1), out["tokens"][:, 1:], atol=1e-5)
     weights = out["attention"][:, :, 0, 1:]
     np.testing.assert_allclose(found.attention.reshape(weights.shape), weights, atol=1e-6)
 

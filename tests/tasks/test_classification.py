@@ -37,7 +37,7 @@ from jaxpart.tasks.plans import carry_out
 
 def small(method="ibot"):
     config = dataclasses.replace(
-        small_config(method), image_size=(32, 32), width=16, depth=2, mlp_width=16
+        small_config(method), image_size=(32, 32), patch_size=8, width=16, depth=2, mlp_width=16
     )
     return devices.replicate(random_encoder(method, config))
 
@@ -179,7 +179,9 @@ def test_every_view_is_encoded_once_whatever_the_order_of_tasks(tmp_path, monkey
 def test_projections_are_whole_where_their_channels_count():
     """Narrowed ones have the same inner products, and other channels."""
     config = small_config("ibot")
-    config = dataclasses.replace(config, image_size=(32, 32), width=16, depth=2, mlp_width=16)
+    config = dataclasses.replace(
+        config, image_size=(32, 32), patch_size=8, width=16, depth=2, mlp_width=16
+    )
     wide = dataclasses.replace(config.projector, hidden=(16,), bottleneck=8, out=64, patch_out=0)
     encoder = random_encoder("ibot", dataclasses.replace(config, projector=wide))
 

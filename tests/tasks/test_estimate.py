@@ -26,7 +26,7 @@ SIDE = 32
 @pytest.fixture(scope="module")
 def encoder():
     """A tiny iBOT, whose projector ends in 512 channels of 64."""
-    body = {"image_size": (SIDE, SIDE), "width": 16, "depth": 1, "mlp_width": 16}
+    body = {"image_size": (SIDE, SIDE), "patch_size": 8, "width": 16, "depth": 1, "mlp_width": 16}
     return devices.replicate(
         random_encoder("ibot", dataclasses.replace(small_config("ibot"), **body))
     )

@@ -31,7 +31,7 @@ SIZE = 32
 @pytest.fixture(scope="module")
 def encoder():
     """A tiny iBOT, whose projector ends in 512 channels of 64."""
-    body = {"image_size": (SIZE, SIZE), "width": 16, "depth": 1, "mlp_width": 16}
+    body = {"image_size": (SIZE, SIZE), "patch_size": 8, "width": 16, "depth": 1, "mlp_width": 16}
     config = dataclasses.replace(small_config("ibot"), **body)
     return devices.replicate(random_encoder("ibot", config))
 

@@ -58,10 +58,10 @@ def test_stored_positions_are_resized_whatever_the_method_does_itself(method):
         assert ours is encoder
         return
     rule = "bicubic_offset" if method in ("dino", "ibot") else "bicubic"
-    images = jnp.zeros((1, 96, 96, 3))
+    images = jnp.zeros((1, 128, 128, 3))
     tokens, grid = ours.model.embed(images)
     without = ours.model.stem(images)
-    positions = resize_positions(encoder.model.positions[...][1:], (8, 8), grid, rule)
+    positions = resize_positions(encoder.model.positions[...][1:], (6, 6), grid, rule)
     np.testing.assert_allclose(tokens[:, 1:], without + positions, atol=1e-6)
     assert dataclasses.replace(ours.config, position_resize="bicubic") == dataclasses.replace(
         encoder.config, position_resize="bicubic"
