@@ -55,12 +55,17 @@ _MODEL_TYPES = {
     "vit": "vit",
     "vit_mae": "mae",
 }
+_QUICK_GELU = (
+    r"clip_quickgelu|clip.*\.(openai|dfn5b|metaclip_(400m|2pt5b))$|large.*clip.*\.dfn2b$|"
+    r"patch32_clip.*\.laion400m_e32$|huge.*clip_224\.metaclip2_worldwide$"
+)
+"""timm's CLIP weights of a quick GELU, as its registry notes; those tuned in timm have the exact one."""
 _TIMM_NAMES = (
     (r"dinov2", "dinov2"),
     (r"dinov3", "dinov3"),
     (r"siglip.*\.v2|siglip2", "siglip2"),
     (r"siglip", "siglip"),
-    (r"clip_quickgelu|clip.*openai|clip.*dfn|clip.*metaclip", "clip"),
+    (rf"^vit.*({_QUICK_GELU})", "clip"),
     (r"^vit.*clip", "openclip"),
     (r"^beit", "beit"),
     (r"^deit", "deit"),

@@ -17,6 +17,7 @@ from twins import (
 
 import jaxpart
 from convert.pipeline import convert
+from convert.sources import stated_by
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
@@ -222,3 +223,13 @@ def test_aimv2_of_transformers(twin):
     model = transformers.Aimv2VisionModel(config)
     pair = twin("aimv2", "transformers", model, blocks_of(model))
     pair.compare((32, 32), lambda m, x: m(x).last_hidden_state)
+
+
+def test_timms_notes_say_which_clip_has_the_quick_gelu():
+    names = timm.list_pretrained("vit_*clip_*")
+    for name in names:
+        notes = " ".join(timm.get_pretrained_cfg(name).notes or ())
+        quick = "quickgelu" in name or "QuickGELU" in notes
+        config = {"architecture": name, "pretrained_cfg": {}}
+        assert (name, stated_by(config, {}).family) == (name, "clip" if quick else "openclip")
+    assert len(names) > 40
