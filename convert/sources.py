@@ -75,6 +75,8 @@ _TIMM_NAMES = (
     (r"\.mae$", "mae"),
     (r"\.(augreg|orig)", "augreg"),
 )
+_UNSUPPORTED = re.compile(r"rope|lingbot|sapiens|_rpn_|^vit_pe_|^eva02_enormous")
+"""timm's models with rotary positions other than EVA-02's and DINOv3's, or norms after each branch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,6 +247,12 @@ def _stated_by_timm(config: dict[str, Any]) -> Stated:
     trained = config.get("pretrained_cfg")
     trained = trained if isinstance(trained, dict) else {}
     name = config["architecture"]
+    if _UNSUPPORTED.search(name):
+        raise JaxpartError(
+            f"timm's {printable(name)} computes what no array shows and no family here does (rotary "
+            f"positions, or norms after each branch); score it as it is, with "
+            f"--config.encoder.callable=timm:{printable(name)}"
+        )
     if isinstance(trained.get("tag"), str) and "." not in name:
         name = f"{name}.{trained['tag']}"
     family = next((family for pattern, family in _TIMM_NAMES if re.search(pattern, name)), "vit")

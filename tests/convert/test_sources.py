@@ -12,6 +12,7 @@ from made import DEPTH, PATCH, WIDTH, plain_vit
 import jaxpart
 from convert.__main__ import main
 from convert.sources import find_source, stated_by
+from jaxpart.errors import JaxpartError
 
 save_file = pytest.importorskip("safetensors.numpy").save_file
 
@@ -144,13 +145,22 @@ def test_strange_values_are_not_taken():
     ("vit_base_patch16_clip_224.laion2b", "openclip"),
     ("vit_base_patch16_clip_quickgelu_224.openai", "clip"),
     ("beitv2_base_patch16_224.in1k_ft_in22k", "beit"),
-    ("vit_medium_patch16_rope_reg1_gap_256", "vit"),
+    ("vit_betwixt_patch16_reg4_gap_256.sbb_in1k", "vit"),
 ])  # fmt: skip
 def test_timms_names(name, family):
     trained = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
     stated = stated_by({"architecture": name, "num_features": 768, "pretrained_cfg": trained}, {})
     assert (stated.family, stated.layout, stated.width) == (family, "timm", 768)
     assert stated.options["mean"] == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("name", [
+    "vit_medium_patch16_rope_reg1_gap_256", "vit_small_patch16_rope_ape_224",
+    "vit_pe_core_base_patch16_224", "eva02_enormous_patch14_clip_224", "vit_base_patch16_rpn_224",
+])  # fmt: skip
+def test_timms_models_that_compute_what_no_array_shows(name):
+    with pytest.raises(JaxpartError, match=f"score it as it is, with .*callable=timm:{name}"):
+        stated_by({"architecture": name, "pretrained_cfg": {}}, {})
 
 
 def test_sharded(tmp_path, capsys):
