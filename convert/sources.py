@@ -67,7 +67,7 @@ _TIMM_NAMES = (
     (r"siglip", "siglip"),
     (rf"^vit.*({_QUICK_GELU})", "clip"),
     (r"^vit.*clip", "openclip"),
-    (r"^beit", "beit"),
+    (r"^beit(v2)?_", "beit"),
     (r"^deit", "deit"),
     (r"^eva02", "eva02"),
     (r"^aimv2", "aimv2"),
@@ -244,7 +244,7 @@ def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:
 
 
 def _stated_by_timm(config: dict[str, Any]) -> Stated:
-    trained = config.get("pretrained_cfg")
+    trained = config.get("pretrained_cfg", config)  # older files have no such level
     trained = trained if isinstance(trained, dict) else {}
     name = config["architecture"]
     if _UNSUPPORTED.search(name):
@@ -259,7 +259,8 @@ def _stated_by_timm(config: dict[str, Any]) -> Stated:
     return Stated(
         family,
         "timm",
-        options=_pixels(trained.get("mean"), trained.get("std")),
+        options=_pixels(trained.get("mean"), trained.get("std"))
+        | ({"epsilon": 1e-5} if name.startswith("beit3") else {}),
         width=_positive_int(config.get("num_features")),
     )
 

@@ -145,13 +145,17 @@ def test_strange_values_are_not_taken():
     ("vit_base_patch16_clip_224.laion2b", "openclip"),
     ("vit_base_patch16_clip_quickgelu_224.openai", "clip"),
     ("beitv2_base_patch16_224.in1k_ft_in22k", "beit"),
+    ("beit3_base_patch16_224.in22k_ft_in1k", "vit"),
     ("vit_betwixt_patch16_reg4_gap_256.sbb_in1k", "vit"),
 ])  # fmt: skip
-def test_timms_names(name, family):
+@pytest.mark.parametrize("old", [False, True])
+def test_timms_names(name, family, old):
     trained = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
-    stated = stated_by({"architecture": name, "num_features": 768, "pretrained_cfg": trained}, {})
+    config = {"architecture": name, "num_features": 768}
+    stated = stated_by(config | (trained if old else {"pretrained_cfg": trained}), {})
     assert (stated.family, stated.layout, stated.width) == (family, "timm", 768)
     assert stated.options["mean"] == (0.5, 0.5, 0.5)
+    assert stated.options.get("epsilon") == (1e-5 if name.startswith("beit3") else None)
 
 
 @pytest.mark.parametrize("name", [
