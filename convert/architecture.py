@@ -165,8 +165,8 @@ def _classifier(arrays: Arrays, fields: dict[str, Any]) -> ProjectorConfig | Non
     if first not in arrays or len(arrays[first].shape) != 2:
         return None
     out, width = shape(arrays, first, 2)
-    reads_a_token = fields.get("pooled_norm") or fields["prefix"]
-    if width != fields["width"] or not reads_a_token:
+    registers_only = fields["prefix"][:1] in ((), ("register1",))
+    if width != fields["width"] or (registers_only and not fields.get("pooled_norm")):
         return None  # of several tokens, or of a mean without a norm: not supported
     heads = 2 if "projector.heads.1.weight" in arrays and "dist" in fields["prefix"] else 1
     bias = "projector.heads.0.bias" in arrays

@@ -40,6 +40,15 @@ def test_a_classifier_that_the_family_has_is_kept(family):
     assert plan_of(STATE | HEAD, family).config.projector.out == 5
 
 
+def test_a_classifier_of_the_mean_is_not_taken_for_one_of_a_register():
+    state = plain_vit(registers=2, slots=2)
+    del state["cls_token"]
+    plan = plan_of(state | HEAD, "vit")
+    assert plan.config.prefix == ("register1", "register2")
+    assert plan.config.projector is None
+    assert plan.ignored.keys() == HEAD.keys()
+
+
 @pytest.mark.parametrize("name", ["head.0", "fc", "classifier", "linear"])
 def test_classifiers_of_linear_probes(name):
     probe = {f"{name}.weight": np.ones((5, WIDTH)), f"{name}.bias": np.ones(5)}
