@@ -156,7 +156,8 @@ def _reason(
         if any(fnmatch.fnmatchcase(name, rule.pattern) for name in names):
             return rule.reason
     plain = (ours.partition(":")[0] or names[0]).removeprefix(SIBLING)
-    if _CLASSIFIER.fullmatch(plain) and config.projector is None:
+    unread = config.projector is None or config.projector.kind == "attention_pool" or not ours
+    if unread and _CLASSIFIER.fullmatch(plain):
         return "a classifier: the arrays do not show which token it reads"
     return None
 

@@ -16,7 +16,10 @@ from twins import (
 )
 
 import jaxpart
+from convert.families import FAMILIES
+from convert.options import Options
 from convert.pipeline import convert
+from convert.plan import make_plan
 from convert.sources import stated_by
 
 torch = pytest.importorskip("torch")
@@ -95,6 +98,18 @@ def test_siglip_of_timm(pool, twin):
     pair = twin("siglip", "timm", model, model.blocks)
     assert pair.encoder.config.prefix == ()
     pair.compare((24, 40), with_logits if pool == "map" else forward_features)
+
+
+@pytest.mark.parametrize(("family", "head"), [("siglip", "head"), ("clip", "fc")])
+def test_a_classifier_beside_a_projector_is_left_out(family, head):
+    name = {"clip": "vit_base_patch16_clip_224", "siglip": "vit_base_patch16_siglip_224"}[family]
+    classes = {"clip": 20, "siglip": 0}[family]
+    state = timm.create_model(name, num_classes=classes, **TIMM).state_dict()
+    arrays = {key: value.numpy() for key, value in state.items()}
+    arrays |= {f"{head}.weight": np.ones((5, 48)), f"{head}.bias": np.ones(5)}
+    plan = make_plan(FAMILIES[family], arrays, Options("timm", num_heads=3))
+    assert plan.config.projector is not None
+    assert plan.ignored.keys() == {f"{head}.weight", f"{head}.bias"}
 
 
 def siglip_outputs(model, images):
