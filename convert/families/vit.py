@@ -9,6 +9,7 @@ from convert.families import beit, siglip
 from convert.families.layouts import MASK_TOKEN, TIMM, TRANSFORMERS
 from convert.family import Arrays, Family, Layout
 from convert.options import Options
+from jaxpart.errors import JaxpartError
 
 NAMES = (
     siglip.TIMM_NAMES
@@ -22,7 +23,10 @@ NAMES = (
 def adjust(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
     """A gated MLP is assumed to be SwiGLU."""
     if "positions" not in arrays:
-        fields["positions"] = "none"
+        raise JaxpartError(
+            "it stores no positions; rotary ones leave no trace in the arrays, and are computed for "
+            "dinov3 and eva02 alone"
+        )
     return fields | ({"activation": "silu"} if fields["gated_mlp"] else {})
 
 

@@ -89,6 +89,12 @@ def test_beit_v2s_second_head_is_left_out():
     assert plan.config.image_size == (8, 8)
 
 
+def test_a_vit_without_positions_is_refused():
+    state = {key: v for key, v in STATE.items() if not key.startswith("pos_embed")}
+    with pytest.raises(JaxpartError, match="it stores no positions; rotary ones leave no trace"):
+        plan_of(state, "vit")
+
+
 def test_heads_are_said():
     plan = make_plan(FAMILIES["dino"], STATE, Options("timm", num_heads=3))
     assert "heads" not in notes(plan, Options("timm", num_heads=3))[-1]
