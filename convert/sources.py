@@ -32,12 +32,17 @@ _WEIGHTS = (
 _MAX_JSON = 1 << 20
 _ACTIVATIONS = {
     "gelu": "gelu",
+    "gelu_python": "gelu",
     "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
     "gelu_new": "gelu_tanh",
     "quick_gelu": "quick_gelu",
     "silu": "silu",
     "swish": "silu",
 }
+_ROPE_THETA = 100.0  # DINOv3's
 _MODEL_TYPES = {
     "aimv2": "aimv2",
     "aimv2_vision_model": "aimv2",
@@ -222,14 +227,16 @@ def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:
     vision = config.get("vision_config")
     vision = vision if isinstance(vision, dict) else config
     kind, activation = config["model_type"], _ACTIVATIONS.get(str(vision.get("hidden_act")))
-    family = _MODEL_TYPES.get(kind)
-    if kind.startswith("clip"):
+    family = "clip" if kind.startswith("clip") else _MODEL_TYPES.get(kind)
+    if family:
+        _check_computed(vision)
+    if family == "clip":
         family = "openclip" if activation == "gelu" else "clip"
         activation = activation or "quick_gelu"  # transformers' default, which its files omit
     patch = _positive_int(vision.get("patch_size"))
     options: dict[str, Any] = {
         "num_heads": _positive_int(vision.get("num_attention_heads")),
-        "epsilon": _positive(vision.get("layer_norm_eps")),
+        "epsilon": _positive(vision.get("layer_norm_eps", vision.get("rms_norm_eps"))),
         "activation": None if vision.get("use_swiglu_ffn") else activation,
         "grid": _grid(vision.get("image_size"), patch) if kind != "dinov3_vit" else None,
     }
@@ -241,6 +248,21 @@ def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:
         depth=_positive_int(vision.get("num_hidden_layers")),
         patch_size=patch,
     )
+
+
+def _check_computed(vision: dict[str, Any]) -> None:
+    """Raises `JaxpartError` for facts of a config.json that no array shows and no encoder here has."""
+    activation, base = vision.get("hidden_act"), vision.get("rope_theta", _ROPE_THETA)
+    fault = ""
+    if isinstance(activation, str) and activation not in _ACTIVATIONS:
+        fault = f"activation {printable(activation)}"
+    elif base != _ROPE_THETA:
+        fault = f"rope_theta {printable(str(base))}"
+    if fault:
+        raise JaxpartError(
+            f"its config.json says {fault}, which is not supported; score it as it is, with "
+            f"--config.encoder.callable=transformers:FOLDER"
+        )
 
 
 def _stated_by_timm(config: dict[str, Any]) -> Stated:

@@ -99,6 +99,8 @@ def test_the_users_word_goes_first(folder, tmp_path):
     ({"hidden_size": 24}, "config.json says width 24, the arrays have 12"),
     ({"image_size": 40}, "4 stored positions do not match a grid of 10 × 10"),
     ({"model_type": "resnet"}, "does not state its family; name it"),
+    ({"hidden_act": "relu"}, "config.json says activation relu, which is not supported"),
+    ({"rope_theta": 50.0}, "config.json says rope_theta 50.0, which is not supported"),
 ])  # fmt: skip
 def test_what_contradicts_itself(change, sentence, folder, tmp_path, capsys):
     (folder / "config.json").write_text(json.dumps(CONFIG | change))
@@ -121,6 +123,16 @@ def test_damaged_configurations(text, fault, folder, tmp_path, capsys):
     (folder / "config.json").write_text(text)
     assert main(["auto", str(folder), str(tmp_path / "out")]) == 2
     assert f"config.json next to the weights is {fault}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("fact", "option", "value"), [
+    ({"hidden_act": "gelu_fast"}, "activation", "gelu_tanh"),
+    ({"hidden_act": "gelu_python"}, "activation", "gelu"),
+    ({"layer_norm_eps": 1e-3}, "epsilon", 1e-3),
+    ({"rms_norm_eps": 1e-3}, "epsilon", 1e-3),
+])  # fmt: skip
+def test_what_a_configuration_states(fact, option, value):
+    assert stated_by({"model_type": "aimv2_vision_model"} | fact, {}).options[option] == value
 
 
 def test_strange_values_are_not_taken():
