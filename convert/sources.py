@@ -1,7 +1,7 @@
 """Sources of checkpoints: a file, a release @NAME, a folder, or hf:owner/name@revision:file.
 
-A folder, local or on the hub, describes itself: transformers' `config.json` and
-`preprocessor_config.json`, or timm's `config.json`.
+A folder, local or on the hub, describes itself: transformers' `config.json`, `preprocessor_config.json` and
+`processor_config.json`, or timm's `config.json`.
 """
 
 from __future__ import annotations
@@ -156,8 +156,10 @@ def _of_folder(
         raise JaxpartError(
             f"{printable(text)} holds no weights by the name of {printable(expected, 160)}"
         )
-    config, pixels = (_json(find(name)) for name in ("config.json", "preprocessor_config.json"))
-    return path, stated_by(config, pixels)
+    names = ("config.json", "preprocessor_config.json", "processor_config.json")
+    config, pixels, processor = (_json(find(name)) for name in names)
+    nested = processor.get("image_processor")  # as transformers 5 saves it
+    return path, stated_by(config, nested if isinstance(nested, dict) else pixels)
 
 
 def _json(path: pathlib.Path | None) -> dict[str, Any]:

@@ -87,6 +87,13 @@ def test_a_folder(family, folder, tmp_path, capsys):
     check(tmp_path / "out")
 
 
+def test_pixels_as_transformers_5_saves_them(folder, tmp_path):
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": PIXELS}))
+    assert main(["auto", str(folder), str(tmp_path / "out")]) == 0
+    check(tmp_path / "out")
+
+
 def test_the_users_word_goes_first(folder, tmp_path):
     out = tmp_path / "out"
     assert main(["auto", str(folder), str(out), "--num-heads", "2", "--eps", "1e-3"]) == 0
