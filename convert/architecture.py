@@ -14,7 +14,7 @@ from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.errors import JaxpartError
 
 MAX_DEPTH = 256
-_REGISTERS = "prefix_tokens:registers"
+REGISTERS = "prefix_tokens:registers"
 _CLS_ROWS = 3  # of a table of relative position biases
 
 
@@ -98,7 +98,7 @@ def _prefix(arrays: Arrays, family: Family, options: Options) -> tuple[str, ...]
     names: list[str] = []
     for name, number in tokens:
         if name == "registers":
-            stored = shape(arrays, _REGISTERS) if _REGISTERS in arrays else (0, width_of(arrays))
+            stored = shape(arrays, REGISTERS) if REGISTERS in arrays else (0, width_of(arrays))
             number = number if options.tokens else math.prod(stored[:-1])
             names += [f"register{i + 1}" for i in range(number)]
         else:

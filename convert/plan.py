@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from convert import decoders
-from convert.architecture import read_config
+from convert.architecture import REGISTERS, read_config
 from convert.arrays import Entry, match
 from convert.family import Family, Ignore, Layout
 from convert.locate import SIBLING, Flat, Network, find_network, flat_arrays
@@ -85,7 +85,7 @@ def make_plan(family: Family, contents: Any, options: Options) -> Plan:
         if key in ignored:
             continue
         ours = next(filter(None, map(layout.names.ours, _spellings(name, network))), None)
-        if ours is None:
+        if ours is None or (ours == REGISTERS and network.arrays[name].size == 0):
             unknown[name] = key
         elif ours in arrays:
             raise JaxpartError(f"both {printable(keys[ours])} and {printable(key)} map to {ours}")

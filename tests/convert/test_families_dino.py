@@ -14,6 +14,7 @@ from twins import (
     randomise,
     renamed,
     same_weights,
+    save,
 )
 
 import jaxpart
@@ -125,6 +126,15 @@ def test_dinov3_of_transformers(gated, twin):
     model = transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**DINOV3_BODY, **hidden))
     pair = twin("dinov3", "transformers", model, blocks_of(model))
     pair.compare((48, 80) if gated else (64, 64), last_hidden_state)
+
+
+def test_dinov3_without_registers(tmp_path):
+    body = DINOV3_BODY | {"num_register_tokens": 0}
+    path = save(
+        transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**body)), "transformers", tmp_path
+    )
+    encoder = encoder_of(path, "dinov3", "transformers", num_heads=3)
+    assert encoder.config.prefix == ("cls",)
 
 
 DINOV3_NAMES = [
