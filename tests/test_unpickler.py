@@ -3,6 +3,7 @@
 import argparse
 import collections
 import contextlib
+import datetime
 import io
 import os
 import pathlib
@@ -67,6 +68,9 @@ PAYLOADS = {
     "defaults of a builder": (
         b"\x80\x02c_codecs\nencode\n(N}X\x0c\x00\x00\x00__defaults__(X\x05\x00\x00\x00utf-8tst b."
     ).replace(b"t b", b"tb"),
+    "a tensor's rebuilding": (
+        b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\n(c_codecs\nencode\nctorch\nTensor\n(S'x'\ntNtR."
+    ),
     "importlib": b"cimportlib\nimport_module\n(S'os'\ntR.",
 }
 
@@ -116,6 +120,28 @@ def test_inert_values(tmp_path):
         expected = {k: v for k, v in value.items() if k not in ("array", "fortran", "namespace")}
         read.pop("namespace")
         assert read == expected
+
+
+def test_what_training_scripts_add(tmp_path):
+    """MultiStepLR's milestones, PyTorch's version, times, and tensors with attributes."""
+    torch = pytest.importorskip("torch")
+    weight = torch.nn.Parameter(torch.ones(2))
+    schedule = torch.optim.lr_scheduler.MultiStepLR(torch.optim.SGD([weight]), [2, 3, 3])
+    tensor = torch.arange(3.0)
+    tensor.note = "kept in PyTorch"
+    value = {
+        "weight": tensor,
+        "schedule": schedule.state_dict(),
+        "version": torch.__version__,
+        "time": datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
+        "duration": datetime.timedelta(1),
+    }
+    for zipped in (True, False):
+        torch.save(value, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+        read = open_checkpoint(tmp_path / "a.pth").contents
+        np.testing.assert_array_equal(read["weight"], np.arange(3.0))
+        assert read["schedule"]["milestones"] == {2: 1, 3: 2}
+        assert read.keys() == value.keys()
 
 
 def tensor_pickle(offset, size, stride):

@@ -213,6 +213,10 @@ def _default_dict(factory: Any = None, items: Any = ()) -> _Dict:
     return _Dict(_expect(items, dict, "defaultdict")) if items else _Dict()
 
 
+def _counter(items: Any = ()) -> _Dict:
+    return _Dict(_expect(items, dict, "Counter")) if items else _Dict()
+
+
 def _reconstructor(kind: Any, base: Any, state: Any) -> Any:
     if kind != _BUILDERS["argparse.Namespace"]:
         raise Refused("it rebuilds an object other than an argparse.Namespace")
@@ -274,20 +278,32 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
     return _expect(data, np.ndarray | None, "Parameter")
 
 
-def _device(*arguments: Any) -> Inert:
-    return Inert("torch.device")
+def _rebuild_from_type(function: Any, kind: Any, arguments: Any, *_: Any) -> Any:
+    """A tensor with Python attributes, which are dropped."""
+    build = _expect(function, _Builder, "tensor").build
+    if build not in (_rebuild_tensor, _rebuild_tensor_v3, _rebuild_parameter):
+        raise Refused("it rebuilds a tensor by something else than its data")
+    return build(*_expect(arguments, tuple, "tensor"))
+
+
+def _inert(name: str) -> Callable[..., Inert]:
+    return lambda *_: Inert(name)
 
 
 def _builders() -> dict[str, Any]:
     table: dict[str, Any] = {
         "argparse.Namespace": Namespace,
+        "collections.Counter": _counter,
         "collections.OrderedDict": _ordered_dict,
         "collections.defaultdict": _default_dict,
         "copyreg._reconstructor": _reconstructor,
         "copy_reg._reconstructor": _reconstructor,
         "_codecs.encode": _encode,
         "torch.Size": _items(tuple),
-        "torch.device": _device,
+        "torch.Tensor": Inert("torch.Tensor"),
+        "torch.device": _inert("torch.device"),
+        "torch.torch_version.TorchVersion": _inert("torch.torch_version.TorchVersion"),
+        "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
         "torch._utils._rebuild_tensor": _rebuild_tensor,
         "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
         "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
@@ -301,6 +317,8 @@ def _builders() -> dict[str, Any]:
         table[f"{core}.multiarray._reconstruct"] = lambda *_: _Ndarray()
         table[f"{core}.multiarray.scalar"] = _scalar
         table[f"{core}.numeric._frombuffer"] = _frombuffer
+    for name in ("date", "datetime", "timedelta", "timezone"):
+        table[f"datetime.{name}"] = _inert(f"datetime.{name}")
     for name in STORAGES:
         table[f"torch.{name}"] = Inert(name)
     for name in TORCH_DTYPES:
