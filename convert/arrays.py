@@ -94,8 +94,14 @@ class Entry:
         """The array, as a float32 copy.
 
         Raises:
-          JaxpartError: A value is not finite.
+          JaxpartError: A value is not finite, or the numbers are not real ones.
         """
+        for part, key, source in zip(self.parts, self.keys, self.sources, strict=True):
+            if part != "mask" and source.dtype.kind in "biuc":
+                raise JaxpartError(
+                    f"{printable(key)} holds {source.dtype} numbers, as of quantised weights, whose scale "
+                    f"is not known; save it as real numbers"
+                )
         try:
             array = self._to_flax(self._joined([np.asarray(source) for source in self.sources]))
             with np.errstate(over="ignore", invalid="ignore"):

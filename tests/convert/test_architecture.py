@@ -105,6 +105,13 @@ def test_heads_are_said():
         make_plan(FAMILIES["dino"], STATE, Options("timm"))
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.complex64])
+def test_quantised_weights_are_told(dtype):
+    plan = plan_of(STATE | {"blocks.0.attn.proj.weight": np.ones((WIDTH, WIDTH), dtype)})
+    with pytest.raises(JaxpartError, match=rf"proj\.weight holds {np.dtype(dtype)} numbers"):
+        arrays_of(plan)
+
+
 REGISTERS = {
     "without positions": (1, 1),
     "inside the positions": (4, 4),
