@@ -229,6 +229,15 @@ def test_safetensors(tmp_path):
         np.testing.assert_array_equal(read[key], arrays[key])
 
 
+def test_a_safetensors_dtype_without_counterpart_is_told(tmp_path):
+    """The scales of quantised weights must not get lost."""
+    header = b'{"scale": {"dtype": "F8_E8M0", "shape": [4], "data_offsets": [0, 4]}}'
+    content = len(header).to_bytes(8, "little") + header + bytes(4)
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(JaxpartError, match="holds scale of dtype F8_E8M0, which has no array"):
+        open_checkpoint(tmp_path / "x.safetensors")
+
+
 def test_npz(tmp_path):
     arrays = {"a/b": np.arange(6, dtype=np.float32).reshape(2, 3)}
     arrays["c"] = np.array([1.0, -2.5], ml_dtypes.bfloat16).view("V2")

@@ -168,10 +168,13 @@ def _read_safetensors(path: pathlib.Path) -> Checkpoint:
     contents = {}
     for name in names & header.keys():
         begin, end = header[name]["data_offsets"]
-        if header[name]["dtype"] in _SAFE_DTYPES:
-            values = file_bytes[8 + length + begin : 8 + length + end]
-            dtype = np.dtype(_SAFE_DTYPES[header[name]["dtype"]])
-            contents[name] = values.view(dtype).reshape(header[name]["shape"])
+        kind = header[name]["dtype"]
+        if kind not in _SAFE_DTYPES:
+            raise JaxpartError(
+                f"it holds {printable(name)} of dtype {printable(kind)}, which has no array counterpart"
+            )
+        values = file_bytes[8 + length + begin : 8 + length + end]
+        contents[name] = values.view(np.dtype(_SAFE_DTYPES[kind])).reshape(header[name]["shape"])
     order = {name: i for i, name in enumerate(header)}
     ordered = sorted(contents, key=lambda name: order[name])
     return Checkpoint(path, {name: contents[name] for name in ordered}, (mapped,), file_bytes.size)
