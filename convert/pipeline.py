@@ -162,7 +162,10 @@ def _assumed(plan: Plan, options: Options) -> list[str]:
     if options.num_heads is None and "num_heads" not in family.inferred:
         assumed.append(f"{config.num_heads} heads (by width {config.width}{_other_heads(plan)})")
     if options.grid is None and config.positions != "none":
-        assumed.append(f"positions of {config.grid[0]} × {config.grid[1]} patches")
+        none = (
+            f", none of {config.prefix[0]}" if config.prefix and not config.prefix_positions else ""
+        )
+        assumed.append(f"positions of {config.grid[0]} × {config.grid[1]} patches{none}")
     if not family.heads:  # no release states it
         if options.epsilon is None:
             assumed.append(f"epsilon {config.norm_epsilon:g}")

@@ -148,6 +148,13 @@ def test_the_grid():
         plan_of(plain_vit(7))
 
 
+def test_positions_that_fill_a_square_only_without_that_of_cls_are_said():
+    """2 × 4 patches and cls have as many positions as 3 × 3 patches."""
+    plan = plan_of(plain_vit(8))
+    assert "positions of 3 × 3 patches, none of cls" in notes(plan, Options("timm"))[-1]
+    assert "none of cls" not in notes(plan_of(plain_vit(16)), Options("timm"))[-1]
+
+
 def test_any_plain_vit():
     """A subclass of timm's ViT with a prefix of its own and one more token takes one command."""
     state = plain_vit(slots=2)
