@@ -67,6 +67,11 @@ class Options:
         for flag, values in (("--std", self.std or ()), ("--eps", (self.epsilon or 1,))):
             if not all(0 < value < float("inf") for value in values):
                 raise JaxpartError(f"{flag} must be above 0, not {values}")
+        for flag, values in (("--mean", self.mean or ()), ("--std", self.std or ())):
+            if not all(0 <= value <= 1 for value in values):
+                raise JaxpartError(
+                    f"{flag} is that of pixels from 0 to 1, not {values}; divide it by 255"
+                )
 
     def recorded(self) -> dict[str, object]:
         """The non-default options, for `encoder.json`."""

@@ -101,6 +101,13 @@ def test_heads_are_said():
     assert "3 heads (by width 12" in notes(plan, Options("timm"))[-1]
     with pytest.raises(JaxpartError, match="--num-heads must be at least 1, not 0"):
         Options(num_heads=0)
+    for wrong in (
+        {"mean": (123.7, 116.3, 103.5)},
+        {"mean": (float("nan"),) * 3},
+        {"std": (58.4,) * 3},
+    ):
+        with pytest.raises(JaxpartError, match="is that of pixels from 0 to 1, not"):
+            Options(**wrong)
     with pytest.raises(JaxpartError, match="no released dino has width 12"):
         make_plan(FAMILIES["dino"], STATE, Options("timm"))
 
