@@ -67,6 +67,8 @@ def count(arrays: Arrays, pattern: str) -> int:
 
 def _num_heads(width: int, family: Family, options: Options) -> int:
     heads = options.num_heads or family.heads.get(width)
+    if heads is None and "num_heads" in family.inferred:
+        return 1  # its `adjust` reads them
     if heads is None:
         raise JaxpartError(
             "the number of attention heads cannot be read from the arrays, and no released "

@@ -84,7 +84,8 @@ def test_beit_v2s_second_head_is_left_out():
     state = {key: v for key, v in STATE.items() if not key.startswith("pos_embed")}
     state |= {"rel_pos_bias.relative_position_bias_table": np.ones((9 + 3, 3))}
     state |= {f"cls_pt_layers.0.{name}": np.ones(3) for name in ("gamma_1", "norm1.weight")}
-    plan = plan_of({"model": state}, "beit", "original")
+    plan = make_plan(FAMILIES["beit"], {"model": state}, Options())
+    assert plan.config.num_heads == 3
     assert all(key.startswith("model.cls_pt_layers.") for key in plan.ignored)
     assert plan.config.image_size == (8, 8)
 
