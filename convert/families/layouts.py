@@ -114,6 +114,10 @@ TRANSFORMERS = Layout(
     ignored=(
         Ignore("pooler.dense.*", "transformers' pooler, which the release did not have"),
         Ignore("../decoder.0.*", "pretraining: predicts the pixels of masked patches"),
+        *(
+            Ignore(f"../{head}.*", "of a segmentation, on top of the blocks")
+            for head in ("decode_head", "auxiliary_head", "fpn*")
+        ),
         MASK_TOKEN,
     ),
 )

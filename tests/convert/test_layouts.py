@@ -124,6 +124,19 @@ def test_transformers(name, twin):
         pair.compare((24, 40), functools.partial(outputs, interpolate_pos_encoding=True))
 
 
+def test_a_segmentation_on_top_of_the_blocks_is_left_out():
+    settings = {"num_hidden_layers": 4, "out_indices": [1, 2, 3, 4]}
+    config = transformers.BeitConfig(**BODY | settings, use_relative_position_bias=True)
+    state = transformers.BeitForSemanticSegmentation(config).state_dict()
+    arrays = {key: value.numpy() for key, value in state.items()}
+    plan = make_plan(FAMILIES["beit"], arrays, Options("transformers", num_heads=3))
+    assert not any(key.startswith("beit.") for key in plan.ignored)
+    assert {
+        "auxiliary_head.classifier.bias",
+        "decode_head.classifier.weight",
+    } <= plan.ignored.keys()
+
+
 def test_plain_vits(twin):
     """Where a method is a plain ViT, a layout's arrays are the same encoder whatever its name."""
     model = transformers.ViTModel(transformers.ViTConfig(**BODY | {"image_size": (24, 40)}))
