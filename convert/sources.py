@@ -153,8 +153,9 @@ def _of_folder(
             break
     else:
         expected = file or ", ".join(_WEIGHTS)
+        advice = "" if file else "; name the file itself"
         raise JaxpartError(
-            f"{printable(text)} holds no weights by the name of {printable(expected, 160)}"
+            f"{printable(text)} holds no weights by the name of {printable(expected, 160)}{advice}"
         )
     names = ("config.json", "preprocessor_config.json", "processor_config.json")
     config, pixels, processor = (_json(find(name)) for name in names)
