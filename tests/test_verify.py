@@ -14,6 +14,7 @@ from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.verify import stages
 from jaxpart.verify.__main__ import main
 from jaxpart.verify.diagnosis import diagnose
+from jaxpart.verify.reference import _weights
 
 torch = pytest.importorskip("torch")
 planted = pytest.importorskip("faulty_models")
@@ -170,6 +171,7 @@ def test_wrong_input_is_told(moco, tmp_path, capsys):
     checkpoint, folder = moco
     assert "is not a converted encoder" in told(checkpoint, str(tmp_path), *reference)
     assert "does not exist; give the PyTorch" in told("no.pth", folder, *reference)
+    assert f"{tmp_path} is a folder; give the" in told(str(tmp_path), folder, *reference)
     other = tmp_path / "other.pth"
     other.write_bytes(b"other")
     assert "but from another moco.pth.tar" in told(str(other), folder, *reference)
@@ -216,6 +218,19 @@ def test_a_timm_model_by_name(moco, tmp_path, capsys):
     }
     printed = " ".join(capsys.readouterr().out.split())
     assert "(not compared: projection; grid not checked; pixels not checked)" in printed
+
+
+def test_the_network_that_was_converted_is_compared(tmp_path):
+    state = {"blocks.0.norm1.weight": torch.ones(3)}
+    networks = {
+        f"{name}.{key}": number * value
+        for number, name in enumerate(("student", "teacher", "teacher_decoder"))
+        for key, value in state.items()
+    }
+    torch.save({"model": networks}, tmp_path / "x.pth")
+    for number, name in enumerate(("student", "teacher")):
+        weights = _weights(tmp_path / "x.pth", "model", [f"model.{name}."])
+        np.testing.assert_array_equal(weights["blocks.0.norm1.weight"], number)
 
 
 @pytest.mark.slow

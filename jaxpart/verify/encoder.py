@@ -174,6 +174,7 @@ def verify_encoder(
         checkpoint,
         image_size=(trained_at[0], trained_at[1]),
         checkpoint_key=source.get("checkpoint_key"),
+        taken_off=source.get("taken_off", ()),
     )
     stated = stated_normalization(module, reference, checkpoint)
     ours = encoder.preprocessing.mean, encoder.preprocessing.std
@@ -207,7 +208,8 @@ def verify_encoder(
 
 def _check_source(checkpoint: pathlib.Path, folder: pathlib.Path, source: Mapping[str, Any]) -> str:
     if not checkpoint.is_file():
-        raise JaxpartError(f"{checkpoint} does not exist; give the PyTorch checkpoint file")
+        fault = "is a folder" if checkpoint.is_dir() else "does not exist"
+        raise JaxpartError(f"{checkpoint} {fault}; give the PyTorch checkpoint file")
     with checkpoint.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if source.get("sha256", digest) != digest:

@@ -15,6 +15,7 @@ import ast
 import importlib
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ def load_reference(
     *,
     image_size: tuple[int, int],
     checkpoint_key: str | None = None,
+    taken_off: Sequence[str] = (),
 ) -> Any:
     """A `torch.nn.Module` in evaluation mode with the checkpoint's weights.
 
@@ -40,6 +42,7 @@ def load_reference(
       checkpoint: The PyTorch checkpoint.
       image_size: (height, width) in pixels that it was trained at.
       checkpoint_key: The network to use, if it holds several.
+      taken_off: Prefixes that the conversion stripped; one of them tells which network that was.
 
     Raises:
       JaxpartError: A library is missing, there is no such model, or the weights do not fit it.
@@ -47,7 +50,7 @@ def load_reference(
     torch = library("torch", "comparing with PyTorch")
     kind, _, name = text.partition(":")
     if kind == "timm" and name:
-        module = _timm(name, checkpoint, image_size, checkpoint_key)
+        module = _timm(name, checkpoint, image_size, checkpoint_key, taken_off)
     elif kind == "transformers" and name:
         module = _transformers(name, checkpoint)
     elif kind == "module" and ":" in name:
@@ -86,10 +89,11 @@ def _timm(
     checkpoint: pathlib.Path,
     image_size: tuple[int, int],
     checkpoint_key: str | None,
+    taken_off: Sequence[str],
 ) -> Any:
     timm = library("timm", "comparing with timm")
     name, *pairs = _split(text)
-    weights = _weights(checkpoint, checkpoint_key)
+    weights = _weights(checkpoint, checkpoint_key, taken_off)
     head = weights.get("head.weight")
     settings: dict[str, Any] = {
         "img_size": image_size,
@@ -120,7 +124,9 @@ def takes_grid(text: str) -> bool:
     return kind == "timm" and not any(part.startswith("img_size=") for part in _split(name))
 
 
-def _weights(path: pathlib.Path, checkpoint_key: str | None) -> dict[str, np.ndarray]:
+def _weights(
+    path: pathlib.Path, checkpoint_key: str | None, taken_off: Sequence[str]
+) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint's network, without the prefix of its blocks."""
     values = {
         key: value
@@ -129,7 +135,8 @@ def _weights(path: pathlib.Path, checkpoint_key: str | None) -> dict[str, np.nda
     }
     marker = "blocks.0.norm1.weight"
     prefixes = [key.removesuffix(marker) for key in values if key.endswith(marker)]
-    prefixes = [p for p in prefixes if not any(word in p for word in OTHER_NETWORKS)]
+    converted = [p for p in prefixes if p in taken_off]
+    prefixes = converted or [p for p in prefixes if not any(word in p for word in OTHER_NETWORKS)]
     if checkpoint_key:
         prefixes = [p for p in prefixes if p.startswith(f"{checkpoint_key}.")]
     if not prefixes:
