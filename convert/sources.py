@@ -1,7 +1,7 @@
 """Sources of checkpoints: a file, a release @NAME, a folder, or hf:owner/name@revision:file.
 
 A folder, local or on the hub, describes itself: transformers' `config.json`, `preprocessor_config.json` and
-`processor_config.json`, or timm's `config.json`.
+`processor_config.json`, timm's `config.json`, or OpenCLIP's `open_clip_config.json`.
 """
 
 from __future__ import annotations
@@ -157,6 +157,8 @@ def _of_folder(
         raise JaxpartError(
             f"{printable(text)} holds no weights by the name of {printable(expected, 160)}{advice}"
         )
+    if name.startswith("open_clip"):
+        return path, _stated_by_open_clip(_json(find("open_clip_config.json")))
     names = ("config.json", "preprocessor_config.json", "processor_config.json")
     config, pixels, processor = (_json(find(name)) for name in names)
     nested = processor.get("image_processor")  # as transformers 5 saves it
@@ -287,6 +289,31 @@ def _stated_by_timm(config: dict[str, Any]) -> Stated:
         options=_pixels(trained.get("mean"), trained.get("std"))
         | ({"epsilon": 1e-5} if name.startswith("beit3") else {}),
         width=_positive_int(config.get("num_features")),
+    )
+
+
+def _stated_by_open_clip(config: dict[str, Any]) -> Stated:
+    model, pixels = (config.get(name) for name in ("model_cfg", "preprocess_cfg"))
+    vision = model.get("vision_cfg") if isinstance(model, dict) else None
+    if not isinstance(model, dict) or not isinstance(vision, dict):
+        return Stated()
+    pixels = pixels if isinstance(pixels, dict) else {}
+    if isinstance(vision.get("timm_model_name"), str):
+        return _stated_by_timm(
+            {"architecture": vision["timm_model_name"], "pretrained_cfg": pixels}
+        )
+    width, patch = (_positive_int(vision.get(name)) for name in ("width", "patch_size"))
+    head_width = _positive_int(vision.get("head_width")) or 64  # open_clip's default
+    options = {
+        "num_heads": max(width // head_width, 1) if width else None,
+        "grid": _grid(vision.get("image_size"), patch),
+    }
+    return Stated(
+        "clip" if model.get("quick_gelu") is True else "openclip",
+        options=options | _pixels(pixels.get("mean"), pixels.get("std")),
+        width=width,
+        depth=_positive_int(vision.get("layers")),
+        patch_size=patch,
     )
 
 

@@ -94,6 +94,45 @@ def test_pixels_as_transformers_5_saves_them(folder, tmp_path):
     check(tmp_path / "out")
 
 
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_folder_of_open_clip(quick, tmp_path, capsys):
+    shapes = {
+        "class_embedding": (WIDTH,), "positional_embedding": (5, WIDTH), "proj": (WIDTH, 6),
+        "conv1.weight": (WIDTH, 3, PATCH, PATCH),
+    }  # fmt: skip
+    norms = ["ln_pre", "ln_post"]
+    for block in ("transformer.resblocks.0", "transformer.resblocks.1"):
+        norms += [f"{block}.ln_1", f"{block}.ln_2"]
+        for name, outputs, inputs in (
+            ("attn.in_proj_", 3, 1), ("attn.out_proj.", 1, 1), ("mlp.c_fc.", 2, 1), ("mlp.c_proj.", 1, 2),
+        ):  # fmt: skip
+            shapes[f"{block}.{name}weight"] = (outputs * WIDTH, inputs * WIDTH)
+            shapes[f"{block}.{name}bias"] = (outputs * WIDTH,)
+    shapes |= {f"{norm}.{kind}": (WIDTH,) for norm in norms for kind in ("weight", "bias")}
+    state = {f"visual.{name}": np.ones(shape, np.float32) for name, shape in shapes.items()}
+    save_file(state, tmp_path / "open_clip_model.safetensors")
+    vision = {
+        "width": WIDTH,
+        "layers": DEPTH,
+        "head_width": 4,
+        "patch_size": PATCH,
+        "image_size": 8,
+    }
+    pixels = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    config = {"model_cfg": {"vision_cfg": vision}, "preprocess_cfg": pixels}
+    config["model_cfg"] |= {"quick_gelu": True} if quick else {}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    assert main(["auto", str(tmp_path), str(tmp_path / "out")]) == 0
+    about = json.loads((tmp_path / "out" / "encoder.json").read_text())
+    assert about["preprocessing"] == {"mean": [0.5] * 3, "std": [0.25] * 3}
+    assert about["architecture"]["num_heads"] == 3
+    assert about["architecture"]["activation"] == ("quick_gelu" if quick else "gelu")
+    vision["layers"] = 5
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    assert main(["auto", str(tmp_path), str(tmp_path / "other")]) == 2
+    assert "config.json says depth 5, the arrays have 2" in capsys.readouterr().err
+
+
 def test_the_users_word_goes_first(folder, tmp_path):
     out = tmp_path / "out"
     assert main(["auto", str(folder), str(out), "--num-heads", "2", "--eps", "1e-3"]) == 0
