@@ -228,7 +228,7 @@ def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:
     if isinstance(config.get("architecture"), str):
         return _stated_by_timm(config)
     if not isinstance(config.get("model_type"), str):
-        return Stated(options=_pixels(pixels.get("image_mean"), pixels.get("image_std")))
+        return Stated(options=_normalization(pixels))
     vision = config.get("vision_config")
     vision = vision if isinstance(vision, dict) else config
     kind, activation = config["model_type"], _ACTIVATIONS.get(str(vision.get("hidden_act")))
@@ -248,7 +248,7 @@ def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:
     return Stated(
         family,
         "transformers",
-        options=options | _pixels(pixels.get("image_mean"), pixels.get("image_std")),
+        options=options | _normalization(pixels),
         width=_positive_int(vision.get("hidden_size")),
         depth=_positive_int(vision.get("num_hidden_layers")),
         patch_size=patch,
@@ -330,6 +330,13 @@ def _grid(size: Any, patch: int | None) -> tuple[int, int] | None:
     if patch is None or len(sides) != 2 or any(_positive_int(side) is None for side in sides):
         return None
     return sides[0] // patch, sides[1] // patch
+
+
+def _normalization(pixels: dict[str, Any]) -> dict[str, Any]:
+    """Mean and std of transformers' preprocessing, which may leave pixels from 0 to 1 as they are."""
+    if pixels.get("do_normalize") is False:
+        return _pixels([0, 0, 0], [1, 1, 1])
+    return _pixels(pixels.get("image_mean"), pixels.get("image_std"))
 
 
 def _pixels(mean: Any, std: Any) -> dict[str, Any]:

@@ -181,6 +181,11 @@ def test_what_a_configuration_states(fact, option, value):
     assert stated_by({"model_type": "aimv2_vision_model"} | fact, {}).options[option] == value
 
 
+def test_pixels_that_are_not_normalised():
+    stated = stated_by({"model_type": "vit"}, PIXELS | {"do_normalize": False})
+    assert (stated.options["mean"], stated.options["std"]) == ((0, 0, 0), (1, 1, 1))
+
+
 def test_strange_values_are_not_taken():
     strange = {
         "model_type": "vit",
