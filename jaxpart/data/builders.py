@@ -252,7 +252,10 @@ def features_of(info: DatasetInfo) -> tfds.features.FeaturesDict:
 def example_of(record: Record, info: DatasetInfo) -> dict[str, Any]:
     """A record as `features_of` describes it; images stay encoded."""
     annotation, points = record.annotation, record.annotation.keypoints
-    example: dict[str, Any] = {"id": annotation.id, "image": io.BytesIO(record.image)}
+    example: dict[str, Any] = {
+        "id": annotation.id.encode("utf-8", "surrogateescape"),
+        "image": io.BytesIO(record.image),
+    }
     if info.class_names:
         example["label"] = -1 if annotation.label is None else annotation.label
     if info.part_names:

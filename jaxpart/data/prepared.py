@@ -268,7 +268,7 @@ class Prepared:
                 return features[name].bytes_list.value[0]
 
             annotation = self._table[row]
-            if value("id").decode() != annotation.id:
+            if value("id").decode("utf-8", "surrogateescape") != annotation.id:
                 raise ValueError(f"the image is {value('id')!r} instead of {annotation.id}")
             masks = {kind: value(f"masks/{kind}") for kind in self.info.mask_names}
             return Record(annotation, value("image"), masks)

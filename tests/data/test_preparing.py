@@ -73,6 +73,20 @@ def test_prepared_records_are_those_of_the_official_folder(tmp_path, name):
             same_source(prepared, open_official(name, split, official))
 
 
+def test_file_names_may_be_any_bytes(tmp_path):
+    layouts.imagenet(tmp_path)
+    train = tmp_path / "train"
+    (train / "na/a_0.JPEG").rename(os.fsdecode(bytes(train / "na") + b"/caf\xe9.JPEG"))
+    folder, _ = prepare(
+        "imagenet", {"train": ImageNet(tmp_path, "train")}, tmp_path / "out", workers=1
+    )
+    same_source(Prepared(folder, "train"), ImageNet(tmp_path, "train"))
+    for split in ("train", "val"):
+        (tmp_path / split / "na").rename(os.fsdecode(bytes(tmp_path / split) + b"/\xe9"))
+    with pytest.raises(JaxpartError, match="the name of a class is not UTF-8; rename its folder"):
+        prepare("imagenet", {"train": ImageNet(tmp_path, "train")}, tmp_path / "other", workers=1)
+
+
 def test_bytes_are_the_same_for_any_number_of_processes(tmp_path):
     sources = {split: Critters(split, 7, image_size=32) for split in ("train", "test")}
     one, _ = prepare("critters", sources, tmp_path / "a", workers=1)
