@@ -78,7 +78,7 @@ def test_what_is_no_label_map_is_told(data, message):
         decoded(data, "x.png")
 
 
-def test_grey_of_two_bits_is_refused_since_pillow_scales_it():
+def test_grey_of_two_bits_is_not_scaled():
     header = saved(palette_image(LABELS), bits=2)[:33].replace(b"\x02\x03", b"\x02\x00")
     chunk = header[12:29]
     pixels = zlib.compress((b"\0" + b"\x1b" * 3) * 8)
@@ -87,5 +87,13 @@ def test_grey_of_two_bits_is_refused_since_pillow_scales_it():
         data += struct.pack(">I", len(content)) + kind + content
         data += struct.pack(">I", zlib.crc32(kind + content))
     assert np.asarray(Image.open(io.BytesIO(data))).max() == 255
-    with pytest.raises(JaxpartError, match=r"x\.png is a grey PNG of 2 bits"):
-        decoded(data, "x.png")
+    np.testing.assert_array_equal(decoded(data, "x.png"), [[0, 1, 2, 3] * 3] * 8)
+
+
+@pytest.mark.parametrize("largest", [3, 200, 255, 300, 65535])
+def test_pgm_of_any_maximum_is_not_scaled(largest):
+    header = b"P%d\n12 8\n%d\n"
+    plain = header % (2, largest) + " ".join(map(str, LABELS.ravel())).encode() + b"\n"
+    packed = header % (5, largest) + LABELS.astype(">u2" if largest > 255 else "u1").tobytes()
+    for data in (plain, packed):
+        np.testing.assert_array_equal(decoded(data, "x.pgm"), LABELS)
