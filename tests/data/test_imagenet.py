@@ -25,6 +25,16 @@ def test_labels_are_places_among_the_classes_of_both_splits(tmp_path):
         source[4]
 
 
+def test_images_beside_the_class_folders_are_said(tmp_path):
+    layouts.imagenet(tmp_path)
+    assert not ImageNet(tmp_path, "val").info.notes
+    layouts.write(tmp_path / "val/b.JPEG", layouts.jpeg())
+    source = ImageNet(tmp_path, "val")
+    (note,) = source.info.notes
+    assert "class folders: 1 (the first val/b.JPEG); they are left out" in note
+    assert len(source) == 4
+
+
 def test_wrong_folders_are_told(tmp_path):
     layouts.imagenet(tmp_path)
     with pytest.raises(JaxpartError, match="ImageNet has no split 'test'"):

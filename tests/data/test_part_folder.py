@@ -25,6 +25,14 @@ def test_keypoints(tmp_path):
     assert source[0].image == layouts.jpeg(1, layouts.WIDE)
 
 
+def test_images_that_are_not_listed_are_said(tmp_path):
+    layouts.keypoint_folder(tmp_path)
+    assert not part_folder(tmp_path).info.notes
+    layouts.write(tmp_path / "images/more/c.jpg", layouts.jpeg())
+    (note,) = part_folder(tmp_path).info.notes
+    assert "does not list: 1 (the first images/more/c.jpg); they are left out" in note
+
+
 def test_label_maps_and_splits(tmp_path):
     layouts.label_folder(tmp_path / "test")
     source = part_folder(tmp_path, "test")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from jaxpart.data.folders import (
     check_split,
     fingerprint,
     list_folders,
+    list_images,
     read_file,
     walk_images,
 )
@@ -76,6 +79,7 @@ class ImageNet:
             split=split,
             version=fingerprint("\n".join((*names, *self._files))),
             class_names=tuple(names),
+            notes=tuple(_notes(folder / split)),
         )
 
     def __len__(self) -> int:
@@ -94,3 +98,13 @@ class ImageNet:
     def __getitem__(self, index: int) -> Record:
         """An image with its class."""
         return Record(self.annotation(index), read_file(self._folder / self._files[index]))
+
+
+def _notes(folder: pathlib.Path) -> Iterator[str]:
+    """A note on images beside the class folders."""
+    with contextlib.suppress(JaxpartError):  # there are none
+        loose = list_images(folder)
+        yield (
+            f"images beside the class folders: {len(loose)} (the first {folder.name}/{loose[0]}); they "
+            "are left out"
+        )

@@ -114,7 +114,9 @@ class KeypointFolder(ListedImages):
         document = CocoFile(path, data)
         instances = document.instances()
         ids = document.image_ids()
-        paths = _paths(path, document.file_names(ids), walk_images(folder / "images"))
+        existing = walk_images(folder / "images")
+        paths = _paths(path, document.file_names(ids), existing)
+        unlisted = sorted({*existing} - {*paths})
         stated = document.sizes()
         rotated: list[str] = []
         rows: dict[int, list[int]] = {key: [] for key in ids}
@@ -139,13 +141,20 @@ class KeypointFolder(ListedImages):
             split=split,
             version=fingerprint(data, files),
             part_names=instances.part_names,
-            notes=(*instances.notes(), *_notes(annotations, rotated)),
+            notes=(*instances.notes(), *_notes(annotations, rotated, unlisted)),
         )
         super().__init__(folder, annotations, info)
 
 
-def _notes(annotations: Sequence[Annotation], rotated: Sequence[str]) -> Iterator[str]:
-    """Notes on images with an EXIF orientation, and on keypoints outside their images."""
+def _notes(
+    annotations: Sequence[Annotation], rotated: Sequence[str], unlisted: Sequence[str]
+) -> Iterator[str]:
+    """Notes on unlisted images, images with an EXIF orientation, and keypoints outside their images."""
+    if unlisted:
+        yield (
+            f"images that {_KEYPOINTS} does not list: {len(unlisted)} (the first images/{unlisted[0]}); "
+            "they are left out"
+        )
     if rotated:
         yield (
             f"images with an EXIF orientation: {len(rotated)} (the first {rotated[0]}); it is not "
