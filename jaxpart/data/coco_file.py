@@ -119,6 +119,12 @@ class CocoFile:
             row, part, point = (np.concatenate(values) for values in zip(*groups, strict=True))
             order = np.argsort(row, kind="stable")
             row, part, point = row[order], part[order], point[order]
+        xy = point[point[:, 2] == SEEN, :2]
+        if len(xy) > 1 and (np.abs(xy) <= 1).all():
+            raise JaxpartError(
+                f"{self.path}: the visible keypoints lie between 0 and 1, as if relative to the image; "
+                "give them in pixels"
+            )
         used_names = set(itertools.chain.from_iterable(lists.values()))
         return Instances(
             image=image,

@@ -79,6 +79,19 @@ def test_a_wrong_field_is_told(tmp_path, edit, message):
         part_folder(tmp_path)
 
 
+def test_relative_keypoints_are_told(tmp_path):
+    layouts.keypoint_folder(tmp_path)
+
+    def edit(document):
+        for annotation in document["annotations"]:
+            points = annotation.get("keypoints") or []
+            annotation["keypoints"] = [n if i % 3 == 2 else n / 180 for i, n in enumerate(points)]
+
+    change(tmp_path / "keypoints.json", edit)
+    with pytest.raises(JaxpartError, match="between 0 and 1, as if relative to the image"):
+        part_folder(tmp_path)
+
+
 def test_images_alone_are_told(tmp_path):
     layouts.write(tmp_path / "images/a.jpg", layouts.jpeg())
     with pytest.raises(JaxpartError, match="has images without annotations; a part folder holds"):
