@@ -79,6 +79,16 @@ def test_a_wrong_field_is_told(tmp_path, edit, message):
         part_folder(tmp_path)
 
 
+def test_repeated_objects_are_said(tmp_path):
+    layouts.keypoint_folder(tmp_path)
+    change(
+        tmp_path / "keypoints.json",
+        lambda d: d["annotations"].append({**d["annotations"][0], "id": 900}),
+    )
+    (note,) = part_folder(tmp_path).info.notes
+    assert "the same keypoints as another one: 1 (the first in images/b.jpg)" in note
+
+
 def test_relative_keypoints_are_told(tmp_path):
     layouts.keypoint_folder(tmp_path)
 
