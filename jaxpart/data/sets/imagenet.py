@@ -12,6 +12,7 @@ import numpy as np
 from jaxpart.data.folders import (
     NotThere,
     check_split,
+    composed,
     fingerprint,
     list_folders,
     list_images,
@@ -65,14 +66,14 @@ class ImageNet:
         classes = {s: list_folders(folder / s) for s in SPLITS if (folder / s).is_dir()}
         if not classes[split]:
             raise JaxpartError(f"{folder / split} holds no class folder; {ADVICE}")
-        names = sorted(set(itertools.chain.from_iterable(classes.values())))
+        names = sorted({composed(n) for n in itertools.chain.from_iterable(classes.values())})
         label = {name: i for i, name in enumerate(names)}
         self._folder = folder / split
         self._split = split
         files = [(name, walk_images(self._folder / name)) for name in classes[split]]
         self._files = [f"{name}/{image}" for name, images in files for image in images]
         self._labels = np.repeat(
-            [label[name] for name, _ in files], [len(images) for _, images in files]
+            [label[composed(name)] for name, _ in files], [len(images) for _, images in files]
         )
         self.info = DatasetInfo(
             name="imagenet",
