@@ -55,7 +55,7 @@ class Split:
     """The metadata of a split.
 
     Attributes:
-      info: Its info; the version depends on the skipped records.
+      info: Its info; the version and a note depend on the skipped records.
       records: Number of records.
       skipped: (index, reason) of each record that was left out.
       identity: Identity of the source, see `jaxpart.data.identity.identity_of`.

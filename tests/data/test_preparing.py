@@ -203,6 +203,7 @@ def test_a_wrong_record_ends_the_work_or_is_left_out_and_listed(pairs):
     assert [left.annotation(i).id for i in range(len(left))] == ["img/train/train1.jpg"]
     assert left[0].image == sources["train"][1].image
     assert left.info.version != sources["train"].info.version
+    assert "left out when it was prepared, since they could not be used: 1" in left.info.notes[-1]
     assert Prepared(folder, "val").info == sources["val"].info
     assert prepare("lip", sources, pairs / "c", skip=True, workers=1)[1] == {}
 
