@@ -42,6 +42,8 @@ MAX_PIXELS = 2**28
 _COMMON = ("JPEG", "PNG")
 _SCALED_GREYS = {"L;2": 3, "L;4": 15}
 """The largest grey of files of 2 and 4 bits, by Pillow's raw mode."""
+_GREY_MODES = {"RGB": 3, "RGBA": 3, "LA": 1, "PA": 1}
+"""Modes of several channels that may hold greys, and their number of channels without alpha."""
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
@@ -167,28 +169,33 @@ def upright_size(data: bytes, name: str) -> tuple[int, int]:
 
 
 def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"]:
-    """Decodes a single-channel image file to its raw values: palette indices, not colours.
+    """Decodes a grey or palette image file to its raw values: palette indices, not colours.
 
-    Pillow scales greys of 2 and 4 bits, and of PGM files with another maximum than 255, to the full range;
-    that is undone.
+    Greys may be stored as RGB or as whole floats, and have an alpha channel, which is dropped. Pillow
+    scales greys of 2 and 4 bits, and of PGM files with another maximum than 255, to the full range; that
+    is undone.
 
     Args:
       data: The file's bytes.
       name: The file, for error messages.
 
     Raises:
-      JaxpartError: As `decode`, or the file has several channels.
+      JaxpartError: As `decode`, or the file has colours, or floats that are not whole numbers.
     """
     with _opened(io.BytesIO(data), name, load=False) as image:
         largest = _largest_grey(image)
         image.load()
         pixels = np.asarray(image)
+    channels = _GREY_MODES.get(image.mode)
+    if channels and (pixels[..., :channels] == pixels[..., :1]).all():
+        pixels = pixels[..., 0]
+    if pixels.dtype.kind == "f" and (np.rint(pixels) == pixels).all():
+        pixels = pixels.clip(-1, 1 << 30).astype(np.int32)
     if pixels.ndim != 2 or pixels.dtype.kind not in "biu":
-        raise JaxpartError(
-            f"{name} is a colour image; give a grey or palette image of label numbers"
-        )
+        kind = "holds fractions" if pixels.dtype.kind == "f" else "is a colour image"
+        raise JaxpartError(f"{name} {kind}; give a grey or palette image of label numbers")
     if largest is not None:
-        white = 255 if image.mode == "L" else 65535
+        white = 65535 if image.mode == "I" else 255
         pixels = np.rint(pixels * (largest / white)).astype(pixels.dtype)
     return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
 
