@@ -314,6 +314,15 @@ def test_in_memory_and_not_at_all(tmp_path):
         Cache("tape")
 
 
+def test_names_of_items_may_be_any_bytes(tmp_path):
+    cache, address = Cache("disk", tmp_path), {"data": "x"}
+    names = [b"caf\xe9.jpg".decode("utf-8", "surrogateescape"), "café.jpg"]
+    cache.write(address, Shard(names, np.eye(2, dtype=np.float32)))
+    (shard,), complaints = cache.read(address)
+    assert list(shard.ids) == names
+    assert not complaints
+
+
 def test_bfloat16_halves_the_size_and_says_what_it_costs(folder, tmp_path):
     progress = Progress()
     found = extract(Pictures(range(6)), tmp_path / "half", progress=progress, precision="bfloat16")

@@ -252,7 +252,10 @@ def features_of(info: DatasetInfo) -> tfds.features.FeaturesDict:
 def example_of(record: Record, info: DatasetInfo) -> dict[str, Any]:
     """A record as `features_of` describes it; images stay encoded."""
     annotation, points = record.annotation, record.annotation.keypoints
-    example: dict[str, Any] = {"id": annotation.id, "image": io.BytesIO(record.image)}
+    example: dict[str, Any] = {
+        "id": annotation.id.encode("utf-8", "surrogateescape"),
+        "image": io.BytesIO(record.image),
+    }
     if info.class_names:
         example["label"] = -1 if annotation.label is None else annotation.label
     if info.part_names:
@@ -270,11 +273,14 @@ def example_of(record: Record, info: DatasetInfo) -> dict[str, Any]:
 
 
 def _without_skipped(info: DatasetInfo, skipped: Sequence[tuple[int, str]]) -> DatasetInfo:
-    """The info, whose version then depends on the skipped records."""
+    """The info, whose version and notes then tell of the skipped records."""
     if not skipped:
         return info
     indices = repr([index for index, _ in skipped])
-    return dataclasses.replace(info, version=fingerprint(info.version, indices))
+    note = f"images left out when it was prepared, since they could not be used: {len(skipped)}"
+    return dataclasses.replace(
+        info, version=fingerprint(info.version, indices), notes=(*info.notes, note)
+    )
 
 
 def _order(whole: Source, ids: Sequence[str]) -> np.ndarray:

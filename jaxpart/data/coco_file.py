@@ -119,6 +119,12 @@ class CocoFile:
             row, part, point = (np.concatenate(values) for values in zip(*groups, strict=True))
             order = np.argsort(row, kind="stable")
             row, part, point = row[order], part[order], point[order]
+        xy = point[point[:, 2] == SEEN, :2]
+        if len(xy) > 1 and (np.abs(xy) <= 1).all():
+            raise JaxpartError(
+                f"{self.path}: the visible keypoints lie between 0 and 1, as if relative to the image; "
+                "give them in pixels"
+            )
         used_names = set(itertools.chain.from_iterable(lists.values()))
         return Instances(
             image=image,
@@ -219,13 +225,13 @@ class CocoFile:
             )
         return points
 
-    def boxes(self) -> np.ndarray | None:
-        """Width and height of each annotation's box, float64 [annotations, 2]; None if none has a box."""
-        boxes = [row.get("bbox") for row in self._tables["annotations"]]
+    def boxes(self, rows: Sequence[int]) -> np.ndarray | None:
+        """Width and height of some annotations' boxes, float64 [rows, 2]; None if none has a box."""
+        boxes = [self._tables["annotations"][row].get("bbox") for row in rows]
         if not any(boxes):
             return None
         sides = []
-        for row, box in enumerate(boxes):
+        for row, box in zip(rows, boxes, strict=True):
             numbers = [n for n in box if type(n) in (int, float)] if isinstance(box, list) else []
             if len(numbers) != 4 or not all(0 < side < _LARGEST_SIDE for side in numbers[2:]):
                 raise JaxpartError(
@@ -235,8 +241,8 @@ class CocoFile:
             sides.append(numbers[2:])
         return np.array(sides, np.float64)
 
-    def category_names(self, field: str = "name") -> list[str]:
-        """The name, or another field, of each annotation's category."""
+    def category_names(self, rows: Sequence[int], field: str = "name") -> list[str]:
+        """The name, or another field, of some annotations' categories."""
         names = dict(
             zip(
                 self.integers("categories", "id").tolist(),
@@ -244,8 +250,8 @@ class CocoFile:
                 strict=True,
             )
         )
-        categories = self.integers("annotations", "category_id").tolist()
-        for row, category in enumerate(categories):
+        categories = [self._tables["annotations"][row].get("category_id") for row in rows]
+        for row, category in zip(rows, categories, strict=True):
             if type(names.get(category)) is not str:
                 raise JaxpartError(
                     f"{self.path}: annotations[{row}] is of category {category}, for which "

@@ -241,7 +241,8 @@ def match_files(names: Sequence[str], existing: Sequence[str], where: object) ->
     """Matches names in an annotation file to files, by full path or else without leading folders.
 
     Exporters write "images/0001.jpg", "./0001.jpg" or an absolute path on another machine, with slashes or
-    backslashes, and names in either Unicode normal form.
+    backslashes, and names in either Unicode normal form. Windows and macOS ignore upper and lower case, so
+    a file whose name differs in case alone matches too, if it is the only one.
 
     Args:
       names: The names in the annotation file.
@@ -255,13 +256,19 @@ def match_files(names: Sequence[str], existing: Sequence[str], where: object) ->
       JaxpartError: Two names match the same file.
     """
     path_of = {composed(path): path for path in existing}
+    in_any_case: dict[str, str | None] = {}
+    for path in existing:
+        key = composed(path).casefold()
+        in_any_case[key] = None if key in in_any_case else path
 
     def find(name: str) -> str | None:
         if composed(name) in path_of:
             return path_of[composed(name)]
         steps = [s for s in composed(name).replace("\\", "/").split("/") if s not in ("", ".")]
-        tails = ("/".join(steps[start:]) for start in range(len(steps)))
-        return next((path_of[tail] for tail in tails if tail in path_of), None)
+        tails = ["/".join(steps[start:]) for start in range(len(steps))]
+        found = (path_of.get(tail) for tail in tails)
+        alike = (in_any_case.get(tail.casefold()) for tail in tails)
+        return next(filter(None, (*found, *alike)), None)
 
     files = [find(name) for name in names]
     name_of: dict[str, str] = {}

@@ -38,7 +38,8 @@ def identity_of(source: Source) -> str:
     digest = hashlib.sha256(f"{source.info.name} {source.info.version}".encode())
     for index, origin in enumerate(origins):
         name = f"\n{source.annotation(index).id} " if not isinstance(origin, str) else "\n"
-        digest.update((name + _origin_identity(origin, file_identity)).encode())
+        text = name + _origin_identity(origin, file_identity)
+        digest.update(text.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

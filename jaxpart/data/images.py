@@ -40,6 +40,10 @@ MAX_PIXELS = 2**28
 """Limit for the pixels of an image (268 million): 0.8 GB as RGB."""
 
 _COMMON = ("JPEG", "PNG")
+_SCALED_GREYS = {"L;2": 3, "L;4": 15}
+"""The largest grey of files of 2 and 4 bits, by Pillow's raw mode."""
+_GREY_MODES = {"RGB": 3, "RGBA": 3, "LA": 1, "PA": 1}
+"""Modes of several channels that may hold greys, and their number of channels without alpha."""
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
@@ -165,21 +169,46 @@ def upright_size(data: bytes, name: str) -> tuple[int, int]:
 
 
 def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"]:
-    """Decodes a single-channel image file to its raw values: palette indices, not colours.
+    """Decodes a grey or palette image file to its raw values: palette indices, not colours.
+
+    Greys may be stored as RGB or as whole floats, and have an alpha channel, which is dropped. Pillow
+    scales greys of 2 and 4 bits, and of PGM files with another maximum than 255, to the full range; that
+    is undone.
 
     Args:
       data: The file's bytes.
       name: The file, for error messages.
 
     Raises:
-      JaxpartError: As `decode`, or the file has several channels.
+      JaxpartError: As `decode`, or the file has colours, or floats that are not whole numbers.
     """
-    pixels = decode_channels(data, name)
+    with _opened(io.BytesIO(data), name, load=False) as image:
+        largest = _largest_grey(image)
+        image.load()
+        pixels = np.asarray(image)
+    channels = _GREY_MODES.get(image.mode)
+    if channels and (pixels[..., :channels] == pixels[..., :1]).all():
+        pixels = pixels[..., 0]
+    if pixels.dtype.kind == "f" and (np.rint(pixels) == pixels).all():
+        pixels = pixels.clip(-1, 1 << 30).astype(np.int32)
     if pixels.ndim != 2 or pixels.dtype.kind not in "biu":
-        raise JaxpartError(
-            f"{name} is a colour image; give a grey or palette image of label numbers"
-        )
+        kind = "holds fractions" if pixels.dtype.kind == "f" else "is a colour image"
+        raise JaxpartError(f"{name} {kind}; give a grey or palette image of label numbers")
+    if largest is not None:
+        white = 65535 if image.mode == "I" else 255
+        pixels = np.rint(pixels * (largest / white)).astype(pixels.dtype)
     return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
+
+
+def _largest_grey(image: Image.Image) -> int | None:
+    """The stored value that Pillow decodes to white, if it scales the greys of an unloaded file."""
+    for tile in getattr(image, "tile", ()):
+        mode, *options = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        if tile.codec_name in ("ppm", "ppm_plain") and options:
+            return options[-1]
+        if str(mode)[:3] in _SCALED_GREYS:
+            return _SCALED_GREYS[mode[:3]]
+    return None
 
 
 def decode_channels(data: bytes, name: str) -> np.ndarray:

@@ -19,7 +19,6 @@ from jaxpart.errors import JaxpartError
 from jaxpart.labels import IGNORE, check_labels
 
 _GREY, _EIGHT_BITS = 0, 8
-_SCALED = ((2, _GREY), (4, _GREY))
 
 SPLITS = ("train", "val")
 """Splits of every segmentation data set, whatever its folders are called."""
@@ -137,10 +136,6 @@ def decoded(data: bytes, name: str, renumbered: Sequence[int] | None = None) -> 
     Raises:
       JaxpartError: It is not a label map, or a label is above 255 or has no new label.
     """
-    if (header := _png_header(data)) in _SCALED:
-        raise JaxpartError(
-            f"{name} is a grey PNG of {header[0]} bits, whose labels Pillow would rescale; save it with 8"
-        )
     labels = decode_indices(data, name)
     check_labels(labels, IGNORE if renumbered is None else len(renumbered), where=name)
     if renumbered is None:
@@ -152,11 +147,4 @@ def decoded(data: bytes, name: str, renumbered: Sequence[int] | None = None) -> 
 
 def _is_grey(data: bytes) -> bool:
     """Whether a file is an 8-bit grey PNG, which is a label map already."""
-    return _png_header(data) == (_EIGHT_BITS, _GREY)
-
-
-def _png_header(data: bytes) -> tuple[int, int] | None:
-    """(bits, colour type) of a PNG file; None for other files."""
-    if len(data) < 26 or data[:8] != b"\x89PNG\r\n\x1a\n":
-        return None
-    return data[24], data[25]
+    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:26] == bytes((_EIGHT_BITS, _GREY))

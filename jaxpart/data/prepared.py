@@ -55,7 +55,7 @@ class Split:
     """The metadata of a split.
 
     Attributes:
-      info: Its info; the version depends on the skipped records.
+      info: Its info; the version and a note depend on the skipped records.
       records: Number of records.
       skipped: (index, reason) of each record that was left out.
       identity: Identity of the source, see `jaxpart.data.identity.identity_of`.
@@ -268,7 +268,7 @@ class Prepared:
                 return features[name].bytes_list.value[0]
 
             annotation = self._table[row]
-            if value("id").decode() != annotation.id:
+            if value("id").decode("utf-8", "surrogateescape") != annotation.id:
                 raise ValueError(f"the image is {value('id')!r} instead of {annotation.id}")
             masks = {kind: value(f"masks/{kind}") for kind in self.info.mask_names}
             return Record(annotation, value("image"), masks)

@@ -145,6 +145,10 @@ def _write_errors(folder: pathlib.Path) -> Iterator[None]:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
+    except UnicodeEncodeError as error:
+        raise JaxpartError(
+            f"{folder} cannot be written: the name of a class is not UTF-8; rename its folder"
+        ) from error
     except (OSError, RuntimeError) as error:  # array_record raises no OSError
         # "Failed to finalize writing of split …: [Errno 28] No space left on device; …"
         reason = first_line(error).split("] ")[-1].split(";")[0].split(": '")[0]

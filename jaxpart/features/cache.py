@@ -265,7 +265,7 @@ class _Files:
         return Shard(ids, rows)
 
     def write(self, shard: Shard) -> Shard:
-        ids = json.dumps(list(shard.ids), ensure_ascii=False)
+        ids = json.dumps(list(shard.ids))
         rows = np.ascontiguousarray(shard.rows)
         raw = rows.view(np.uint8).reshape(-1)
         header = {
@@ -281,7 +281,7 @@ class _Files:
                 "data_offsets": [0, rows.nbytes],
             },
         }
-        text = json.dumps(header, ensure_ascii=False).encode()
+        text = json.dumps(header).encode()
         text += b" " * (-len(text) % 64 + 56)  # rows start at a multiple of 64
         name = hashlib.sha256(ids.encode()).hexdigest()[:32]
         path = self._folder / f"{name}{_SUFFIX}"

@@ -217,7 +217,8 @@ def write_safetensors(
 
 def to_json(document: Any, *, indent: int | None = 1) -> str:
     """A document as JSON, with null for NaN and infinite numbers."""
-    return json.dumps(_finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace").decode()  # file names may be any bytes
 
 
 def _finite(tree: Any) -> Any:

@@ -95,7 +95,8 @@ def _flat(values: Float[np.ndarray, "image part 2"]) -> Float64[np.ndarray, "ima
 def _moments(values: Float64[np.ndarray, "image column"]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each column, the latter 1 for constant columns."""
     deviation = values.std(axis=0)
-    return values.mean(axis=0), np.where(deviation > 0, deviation, 1)
+    varies = (np.ptp(values, axis=0) > 0) & (deviation > 0)  # not by rounding alone
+    return values.mean(axis=0), np.where(varies, deviation, 1)
 
 
 def _active_only(

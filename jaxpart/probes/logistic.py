@@ -38,7 +38,8 @@ def logistic_regression(
       advance: Called with the number of iterations just done.
     """
     mean, deviation = train.mean(axis=0), train.std(axis=0)
-    deviation = np.where(deviation > 0, deviation, 1)
+    # A constant channel may have a deviation above 0 by rounding.
+    deviation = np.where((np.ptp(train, axis=0) > 0) & (deviation > 0), deviation, 1)
     features = jnp.asarray((train - mean) / deviation, jnp.float32)
     targets = jnp.asarray(labels, jnp.int32)
     shape = train.shape[1] + 1, int(labels.max()) + 1

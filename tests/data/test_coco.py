@@ -262,8 +262,8 @@ def test_no_value_anywhere_in_a_file_is_more_than_a_sentence():
             spot[last] = value
             try:
                 file = CocoFile(pathlib.Path("a.json"), json.dumps(changed).encode())
-                file.instances(), file.boxes(), file.category_names(), file.sizes()
-                file.category_names("supercategory")
+                file.instances(), file.boxes([0]), file.category_names([0]), file.sizes()
+                file.category_names([0], "supercategory")
                 file.file_names(file.image_ids())
             except JaxpartError as error:
                 told.append(str(error))

@@ -1,5 +1,7 @@
 """ImageNet from class folders."""
 
+import unicodedata
+
 import layouts
 import pytest
 
@@ -23,6 +25,27 @@ def test_labels_are_places_among_the_classes_of_both_splits(tmp_path):
     assert len(ImageNet(tmp_path / "imagenet", "train")) == 6
     with pytest.raises(IndexError):
         source[4]
+
+
+def test_class_folders_match_in_either_unicode_form(tmp_path):
+    for split, form in (("train", "NFC"), ("val", "NFD")):
+        for name in ("é", "f"):
+            file = tmp_path / split / unicodedata.normalize(form, name) / "a.jpg"
+            layouts.write(file, layouts.jpeg())
+    train, val = (ImageNet(tmp_path, split) for split in ("train", "val"))
+    assert train.info.class_names == val.info.class_names == ("f", "é")
+    assert [val.annotation(i).label for i in range(2)] == [1, 0]
+    assert val[0].image == layouts.jpeg()
+
+
+def test_images_beside_the_class_folders_are_said(tmp_path):
+    layouts.imagenet(tmp_path)
+    assert not ImageNet(tmp_path, "val").info.notes
+    layouts.write(tmp_path / "val/b.JPEG", layouts.jpeg())
+    source = ImageNet(tmp_path, "val")
+    (note,) = source.info.notes
+    assert "class folders: 1 (the first val/b.JPEG); they are left out" in note
+    assert len(source) == 4
 
 
 def test_wrong_folders_are_told(tmp_path):

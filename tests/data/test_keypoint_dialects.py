@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxpart.data.checking import check_source
+from jaxpart.data.folders import match_files
 from jaxpart.data.parts import PartSelection, no_patches, part_patches
 from jaxpart.data.patch_images import read_patches
 from jaxpart.data.prepared import Prepared
@@ -88,6 +89,7 @@ ROOT = {"id": 0, "name": "birds", "supercategory": "none"}
         named(lambda name: f"./{name}"),
         named(lambda name: f"D:\\work\\birds\\images\\{name}"),
         named(lambda name: f"/data/upload/1/{name}"),
+        named(lambda name: f"DCIM/{name.upper()}"),
         every("images", width=None, height=None),
         every("images", width=120.0, height=100.0),
         every("annotations", num_keypoints=3, iscrowd=0, segmentation=[]),
@@ -133,6 +135,12 @@ def test_folders_of_images_and_names_in_either_form(tmp_path):
         file.unlink()
     assert len(patches(root)) == 6
     assert check_source(part_folder(root), workers=1)[1] == []
+
+
+def test_two_files_that_differ_in_case_alone_are_not_confused():
+    existing = ["a.jpg", "b.jpg", "B.jpg"]
+    assert match_files(["B.jpg", "b.jpg", "A.JPG"], existing, "x") == ["B.jpg", "b.jpg", "a.jpg"]
+    assert match_files(["B.JPG"], existing, "x") == [None]
 
 
 def test_two_names_of_one_file_and_none_are_told(tmp_path):

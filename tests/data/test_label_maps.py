@@ -22,9 +22,9 @@ def palette_image(labels):
     return image
 
 
-def saved(image, **options):
+def saved(image, kind="png", **options):
     file = io.BytesIO()
-    image.save(file, "png", **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -35,10 +35,16 @@ def saved(image, **options):
         layouts.png(LABELS, "P"),
         saved(Image.fromarray(LABELS.astype(np.uint16))),
         saved(palette_image(LABELS), bits=2),
+        layouts.png(np.stack([LABELS] * 3, axis=-1)),
+        saved(Image.fromarray(np.stack([LABELS] * 3 + [LABELS * 0 + 9], axis=-1))),
+        saved(Image.fromarray(np.stack([LABELS, LABELS * 0 + 9], axis=-1))),
+        saved(Image.fromarray(LABELS.astype(np.float32)), "tiff"),
     ],
-    ids=["grey", "palette", "16 bits", "palette of 2 bits"],
-)
-def test_every_kind_of_label_png_is_decoded_to_8_bits(data):
+    ids=[
+        "grey", "palette", "16 bits", "palette of 2 bits", "RGB", "RGBA", "alpha", "whole floats"
+    ],
+)  # fmt: skip
+def test_every_kind_of_label_map_is_decoded_to_8_bits(data):
     labels = decoded(data, "x.png")
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, LABELS)
@@ -65,20 +71,21 @@ def test_8_bit_grey_keeps_its_bytes(tmp_path):
     ("data", "message"),
     [
         (saved(Image.fromarray(np.full((2, 2), 300, np.uint16))), r"x\.png: .* holds 300, but 255"),
-        (layouts.png(np.zeros((2, 2, 3))), r"x\.png is a colour image"),
+        (layouts.png(np.stack([LABELS, LABELS, LABELS * 0], axis=-1)), r"x\.png is a colour image"),
+        (saved(Image.fromarray(LABELS / np.float32(2)), "tiff"), r"x\.png holds fractions"),
         (layouts.jpeg(mode="CMYK"), r"x\.png is a colour image"),
         (layouts.png(LABELS, "P")[:-30], r"x\.png is truncated or damaged"),
         (b"", r"x\.png is an empty file"),
         (b"x" * 40, r"x\.png is not an image"),
     ],
-    ids=["16-bit range", "RGB", "CMYK", "truncated", "empty", "no image"],
+    ids=["16-bit range", "RGB", "fractions", "CMYK", "truncated", "empty", "no image"],
 )
 def test_what_is_no_label_map_is_told(data, message):
     with pytest.raises(JaxpartError, match=message):
         decoded(data, "x.png")
 
 
-def test_grey_of_two_bits_is_refused_since_pillow_scales_it():
+def test_grey_of_two_bits_is_not_scaled():
     header = saved(palette_image(LABELS), bits=2)[:33].replace(b"\x02\x03", b"\x02\x00")
     chunk = header[12:29]
     pixels = zlib.compress((b"\0" + b"\x1b" * 3) * 8)
@@ -87,5 +94,13 @@ def test_grey_of_two_bits_is_refused_since_pillow_scales_it():
         data += struct.pack(">I", len(content)) + kind + content
         data += struct.pack(">I", zlib.crc32(kind + content))
     assert np.asarray(Image.open(io.BytesIO(data))).max() == 255
-    with pytest.raises(JaxpartError, match=r"x\.png is a grey PNG of 2 bits"):
-        decoded(data, "x.png")
+    np.testing.assert_array_equal(decoded(data, "x.png"), [[0, 1, 2, 3] * 3] * 8)
+
+
+@pytest.mark.parametrize("largest", [3, 200, 255, 300, 65535])
+def test_pgm_of_any_maximum_is_not_scaled(largest):
+    header = b"P%d\n12 8\n%d\n"
+    plain = header % (2, largest) + " ".join(map(str, LABELS.ravel())).encode() + b"\n"
+    packed = header % (5, largest) + LABELS.astype(">u2" if largest > 255 else "u1").tobytes()
+    for data in (plain, packed):
+        np.testing.assert_array_equal(decoded(data, "x.pgm"), LABELS)

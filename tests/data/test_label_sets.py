@@ -133,6 +133,14 @@ def test_the_objects_are_those_of_the_official_table(samples):
     assert {names[i].partition(",")[0] for i in OBJECTS} == set(OBJECTS.values())
 
 
+def test_the_papers_folder_of_59_objects_is_not_ade20k(tmp_path):
+    root = tmp_path / "ade_59object/ADEChallengeData2016"
+    layouts.ade_challenge(root, 59, info=False)
+    for folder in (tmp_path, root):
+        with pytest.raises(NotThere, match="holds the 59 objects of ade20k_object, not ADE20K"):
+            ade20k(folder, "train")
+
+
 def test_ade20k_part_from_the_full_release(tmp_path):
     """Level-1 parts of the 59 objects only: no rim (level 2), no dog (not of the 59)."""
     layouts.ade_full(tmp_path / "ADE20K_2021_17_01")

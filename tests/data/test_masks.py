@@ -52,7 +52,7 @@ def test_ignoring_the_background_moves_every_class():
         (Image.fromarray(LABELS), "part", 3, None, "holds 3, but 3 classes allow 0 to 2"),
         (Image.fromarray(LABELS.astype(np.uint16) * 300), "part", 4, None, "holds 300, 600"),
         (Image.fromarray(LABELS), "part", 4, (3, 2), "3 × 2 pixels but its image is 2 × 3"),
-        (Image.fromarray(LABELS).convert("RGB"), "part", 4, None, "is a colour image"),
+        (Image.new("RGB", (2, 3), "red"), "part", 4, None, "is a colour image"),
         (Image.fromarray(LABELS), "part", 256, None, "256 labels"),
     ],
 )

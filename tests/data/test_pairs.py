@@ -199,6 +199,16 @@ def test_own_pairs(tmp_path):
     assert without.side.tolist() == [30] * 4
 
 
+def test_objects_that_are_not_used_need_neither_box_nor_named_category(tmp_path):
+    made = document()
+    made["annotations"][0]["bbox"] = [0, 0, 0, 0]  # too few visible points
+    made["annotations"] += [
+        {"id": 5, "image_id": 2, "category_id": 9},
+        {"id": 6, "image_id": 2, "category_id": 1, "bbox": None, "keypoints": []},
+    ]
+    assert own_pairs(own(tmp_path, made)).side.tolist() == [12, 11, 14, 12]
+
+
 def test_wrong_own_pairs(tmp_path):
     with pytest.raises(JaxpartError, match=r"has no keypoints\.json"):
         own_pairs(str(tmp_path))

@@ -25,6 +25,14 @@ def test_keypoints(tmp_path):
     assert source[0].image == layouts.jpeg(1, layouts.WIDE)
 
 
+def test_images_that_are_not_listed_are_said(tmp_path):
+    layouts.keypoint_folder(tmp_path)
+    assert not part_folder(tmp_path).info.notes
+    layouts.write(tmp_path / "images/more/c.jpg", layouts.jpeg())
+    (note,) = part_folder(tmp_path).info.notes
+    assert "does not list: 1 (the first images/more/c.jpg); they are left out" in note
+
+
 def test_label_maps_and_splits(tmp_path):
     layouts.label_folder(tmp_path / "test")
     source = part_folder(tmp_path, "test")
@@ -68,6 +76,29 @@ def test_a_wrong_field_is_told(tmp_path, edit, message):
     layouts.keypoint_folder(tmp_path)
     change(tmp_path / "keypoints.json", edit)
     with pytest.raises(JaxpartError, match=message):
+        part_folder(tmp_path)
+
+
+def test_repeated_objects_are_said(tmp_path):
+    layouts.keypoint_folder(tmp_path)
+    change(
+        tmp_path / "keypoints.json",
+        lambda d: d["annotations"].append({**d["annotations"][0], "id": 900}),
+    )
+    (note,) = part_folder(tmp_path).info.notes
+    assert "the same keypoints as another one: 1 (the first in images/b.jpg)" in note
+
+
+def test_relative_keypoints_are_told(tmp_path):
+    layouts.keypoint_folder(tmp_path)
+
+    def edit(document):
+        for annotation in document["annotations"]:
+            points = annotation.get("keypoints") or []
+            annotation["keypoints"] = [n if i % 3 == 2 else n / 180 for i, n in enumerate(points)]
+
+    change(tmp_path / "keypoints.json", edit)
+    with pytest.raises(JaxpartError, match="between 0 and 1, as if relative to the image"):
         part_folder(tmp_path)
 
 

@@ -73,6 +73,20 @@ def test_prepared_records_are_those_of_the_official_folder(tmp_path, name):
             same_source(prepared, open_official(name, split, official))
 
 
+def test_file_names_may_be_any_bytes(tmp_path):
+    layouts.imagenet(tmp_path)
+    train = tmp_path / "train"
+    (train / "na/a_0.JPEG").rename(os.fsdecode(bytes(train / "na") + b"/caf\xe9.JPEG"))
+    folder, _ = prepare(
+        "imagenet", {"train": ImageNet(tmp_path, "train")}, tmp_path / "out", workers=1
+    )
+    same_source(Prepared(folder, "train"), ImageNet(tmp_path, "train"))
+    for split in ("train", "val"):
+        (tmp_path / split / "na").rename(os.fsdecode(bytes(tmp_path / split) + b"/\xe9"))
+    with pytest.raises(JaxpartError, match="the name of a class is not UTF-8; rename its folder"):
+        prepare("imagenet", {"train": ImageNet(tmp_path, "train")}, tmp_path / "other", workers=1)
+
+
 def test_bytes_are_the_same_for_any_number_of_processes(tmp_path):
     sources = {split: Critters(split, 7, image_size=32) for split in ("train", "test")}
     one, _ = prepare("critters", sources, tmp_path / "a", workers=1)
@@ -189,6 +203,7 @@ def test_a_wrong_record_ends_the_work_or_is_left_out_and_listed(pairs):
     assert [left.annotation(i).id for i in range(len(left))] == ["img/train/train1.jpg"]
     assert left[0].image == sources["train"][1].image
     assert left.info.version != sources["train"].info.version
+    assert "left out when it was prepared, since they could not be used: 1" in left.info.notes[-1]
     assert Prepared(folder, "val").info == sources["val"].info
     assert prepare("lip", sources, pairs / "c", skip=True, workers=1)[1] == {}
 

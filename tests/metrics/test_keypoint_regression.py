@@ -47,6 +47,17 @@ def test_golden_faces(arrays):
         assert error == pytest.approx(float(arrays[f"faces/{name}_error"]), abs=1e-9)
 
 
+def test_a_part_that_stays_in_one_place_in_training_predicts_nothing():
+    random = np.random.default_rng(0)
+    fit_centres, centres = random.random((2, 50, 3, 2))
+    fit_centres[:, 2] = 0.37, 0.1  # whose standard deviations are not 0 after rounding
+    weights = random.normal(size=(4, 2))
+    fit_points, points = (c[:, :2].reshape(50, 4) @ weights for c in (fit_centres, centres))
+    seen = np.ones((50, 1), bool)
+    errors = keypoint_errors(fit_centres, fit_points[:, None], seen, centres, points[:, None], seen)
+    assert errors.max() < 1e-9
+
+
 def test_corners():
     """A constant part, a keypoint that nothing shows, and one that only the fit shows."""
     rng = np.random.default_rng(0)

@@ -44,7 +44,9 @@ def test_logistic_regression_is_scikit_learns():
     np.testing.assert_array_equal(found, reference.predict(scaler.transform(TEST)))
 
 
-def test_a_constant_channel_is_no_trouble():
-    train, test = (np.c_[part, np.ones(len(part), np.float32)] for part in (TRAIN, TEST))
+@pytest.mark.parametrize(("constant", "tested"), [(1, 1), (0.37, 0.38)])
+def test_a_constant_channel_is_no_trouble(constant, tested):
+    train = np.c_[TRAIN, np.full(len(TRAIN), constant, np.float32)]
+    test = np.c_[TEST, np.full(len(TEST), tested, np.float32)]
     found = logistic_regression(train, LABELS[:90], test)
     np.testing.assert_array_equal(found, logistic_regression(TRAIN, LABELS[:90], TEST))

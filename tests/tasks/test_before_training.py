@@ -67,10 +67,10 @@ def masks(root, *label_maps):
     (root / "classes.txt").write_text("beak\nwing\n")
 
 
-def looked_at(root):
+def looked_at(root, progress=QUIET):
     sizes = {"train_scale": (96, 96), "test_scale": (96, 96), "crop": 64, "stride": 32}
     train, test = (part_folder(root, split) for split in ("train", "test"))
-    survey(SegmentationSet(name="mine", train=train, test=test, kind="part", **sizes), QUIET)
+    survey(SegmentationSet(name="mine", train=train, test=test, kind="part", **sizes), progress)
 
 
 GOOD = np.array([[0, 1, 2], [255, 0, 1]])
@@ -97,6 +97,14 @@ def test_good_labels_pass(tmp_path):
     for name in ("train", "test"):
         masks(tmp_path / name, GOOD, GOOD * 0)  # a picture may have none
     looked_at(tmp_path)
+
+
+def test_classes_without_a_training_pixel_are_said(tmp_path, capsys):
+    masks(tmp_path / "train", np.where(GOOD == 2, 0, GOOD))
+    masks(tmp_path / "test", GOOD)
+    looked_at(tmp_path, Progress())
+    told = "mine: no training pixel of wing; tested all the same"
+    assert told in capsys.readouterr().err.splitlines()
 
 
 def test_good_labels_are_looked_at_once_until_they_change(tmp_path, monkeypatch):

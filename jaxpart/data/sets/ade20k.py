@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-from jaxpart.data.folders import check_split, list_pairs, read_lines
+from jaxpart.data.folders import NotThere, check_split, list_pairs, read_lines
 from jaxpart.data.label_maps import SPLITS, LabelMaps, numbered
 from jaxpart.data.layouts import Layout, find_layout
 from jaxpart.errors import JaxpartError
@@ -16,6 +16,8 @@ FOLDERS = {"train": "training", "val": "validation"}
 """The splits' names in the official folders."""
 
 PLACES = ("ADEChallengeData2016", "ade20k/ADEChallengeData2016", "ADE20K/ADEChallengeData2016")
+OBJECT_PLACES = ("ade_59object/ADEChallengeData2016", "ade_59object", "ade20k_object")
+"""Usual paths of the paper's folder of 59 objects, which has the same layout."""
 MARKS = ("annotations/training", "annotations/validation")
 
 
@@ -32,6 +34,9 @@ def ade20k(root: str | pathlib.Path, split: str) -> LabelMaps:
     """
     check_split("ADE20K", split, SPLITS)
     _, folder = find_layout(root, "ADE20K", {"challenge": Layout(PLACES, MARKS)}, ADVICE)
+    is_objects = any(folder.absolute().match(place) for place in OBJECT_PLACES)
+    if is_objects and not (folder / NAMES_FILE).exists():
+        raise NotThere(f"{folder} holds the 59 objects of ade20k_object, not ADE20K; {ADVICE}")
     return LabelMaps("ade20k", split, folder, pairs(folder, split), "object", _names(folder))
 
 

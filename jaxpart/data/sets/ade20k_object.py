@@ -7,7 +7,15 @@ import pathlib
 from jaxpart.data.folders import check_split
 from jaxpart.data.label_maps import SPLITS, LabelMaps
 from jaxpart.data.layouts import Layout, find_layout
-from jaxpart.data.sets.ade20k import ADVICE, CLASSES, MARKS, NAMES_FILE, PLACES, pairs
+from jaxpart.data.sets.ade20k import (
+    ADVICE,
+    CLASSES,
+    MARKS,
+    NAMES_FILE,
+    OBJECT_PLACES,
+    PLACES,
+    pairs,
+)
 
 OBJECTS = {
     2: "building", 3: "sky", 5: "tree", 8: "bed", 9: "windowpane", 11: "cabinet", 13: "person",
@@ -28,11 +36,7 @@ the authors' list is not public. mIoU, mAcc and aAcc do not depend on the order.
 """
 
 _LAYOUTS = {
-    "paper": Layout(
-        ("ade_59object/ADEChallengeData2016", "ade_59object", "ade20k_object"),
-        MARKS,
-        absent=NAMES_FILE,
-    ),
+    "paper": Layout(OBJECT_PLACES, MARKS, absent=NAMES_FILE),
     "challenge": Layout(PLACES, MARKS),
 }
 

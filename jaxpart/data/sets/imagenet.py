@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 
 from jaxpart.data.folders import (
     NotThere,
     check_split,
+    composed,
     fingerprint,
     list_folders,
+    list_images,
     read_file,
     walk_images,
 )
@@ -62,20 +66,21 @@ class ImageNet:
         classes = {s: list_folders(folder / s) for s in SPLITS if (folder / s).is_dir()}
         if not classes[split]:
             raise JaxpartError(f"{folder / split} holds no class folder; {ADVICE}")
-        names = sorted(set(itertools.chain.from_iterable(classes.values())))
+        names = sorted({composed(n) for n in itertools.chain.from_iterable(classes.values())})
         label = {name: i for i, name in enumerate(names)}
         self._folder = folder / split
         self._split = split
         files = [(name, walk_images(self._folder / name)) for name in classes[split]]
         self._files = [f"{name}/{image}" for name, images in files for image in images]
         self._labels = np.repeat(
-            [label[name] for name, _ in files], [len(images) for _, images in files]
+            [label[composed(name)] for name, _ in files], [len(images) for _, images in files]
         )
         self.info = DatasetInfo(
             name="imagenet",
             split=split,
             version=fingerprint("\n".join((*names, *self._files))),
             class_names=tuple(names),
+            notes=tuple(_notes(folder / split)),
         )
 
     def __len__(self) -> int:
@@ -94,3 +99,13 @@ class ImageNet:
     def __getitem__(self, index: int) -> Record:
         """An image with its class."""
         return Record(self.annotation(index), read_file(self._folder / self._files[index]))
+
+
+def _notes(folder: pathlib.Path) -> Iterator[str]:
+    """A note on images beside the class folders."""
+    with contextlib.suppress(JaxpartError):  # there are none
+        loose = list_images(folder)
+        yield (
+            f"images beside the class folders: {len(loose)} (the first {folder.name}/{loose[0]}); they "
+            "are left out"
+        )

@@ -100,7 +100,7 @@ def keypoint_pairs(
     """
     data = read_file(file)
     document = CocoFile(file, data)
-    instances, boxes, kinds = document.instances(), document.boxes(), document.category_names()
+    instances = document.instances()
     seen = instances.points[:, 2] == SEEN
     enough = np.bincount(instances.row[seen], minlength=len(instances.image)) >= LEAST_COMMON
     chosen: dict[int, int] = {}
@@ -110,10 +110,12 @@ def keypoint_pairs(
         raise JaxpartError(f"{file}: no object has {LEAST_COMMON} visible keypoints (v = 2)")
     names = named_files(images, document.file_names(chosen), file)
     sizes = document.sizes()
-    classes = sorted({kinds[number] for number in chosen.values()})
+    objects = list(chosen.values())
+    boxes, species = document.boxes(objects), document.category_names(objects)
+    classes = sorted(set(species))
     starts = np.searchsorted(instances.row, np.arange(len(instances.image) + 1))
     annotations = []
-    for (image, number), path in zip(chosen.items(), names, strict=True):
+    for (image, number), path, kind in zip(chosen.items(), names, species, strict=True):
         rows = slice(starts[number], starts[number + 1])
         points = Keypoints(
             part=instances.part[rows],
@@ -121,8 +123,7 @@ def keypoint_pairs(
             visible=seen[rows],
             instance=np.full(starts[number + 1] - starts[number], instances.instance[number]),
         )
-        label = classes.index(kinds[number])
-        annotations.append(Annotation(path, points, label, sizes[image]))
+        annotations.append(Annotation(path, points, classes.index(kind), sizes[image]))
     info = DatasetInfo(
         name=name,
         split=split,
@@ -131,10 +132,8 @@ def keypoint_pairs(
         class_names=tuple(classes),
         notes=instances.notes(),
     )
-    species = [kinds[number] for number in chosen.values()]
     if across:
-        supercategories = document.category_names("supercategory")
-        families = [supercategories[number] for number in chosen.values()]
+        families = document.category_names(objects, "supercategory")
     if across == "species":
         pairs, class_of, rule = species_pairs(species, families, most, seed)
     elif across == "families":
@@ -156,6 +155,6 @@ def keypoint_pairs(
         pairs[common],
         [kind for kind, kept in zip(class_of, common, strict=True) if kept],
         f"{rule}, that share at least {LEAST_COMMON} visible keypoints",
-        boxes=None if boxes is None else boxes[list(chosen.values())],
+        boxes=boxes,
         groups=groups,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from jaxpart.data.coco_file import SEEN, CocoFile
 from jaxpart.data.folders import (
     NotThere,
@@ -114,7 +116,9 @@ class KeypointFolder(ListedImages):
         document = CocoFile(path, data)
         instances = document.instances()
         ids = document.image_ids()
-        paths = _paths(path, document.file_names(ids), walk_images(folder / "images"))
+        existing = walk_images(folder / "images")
+        paths = _paths(path, document.file_names(ids), existing)
+        unlisted = sorted({*existing} - {*paths})
         stated = document.sizes()
         rotated: list[str] = []
         rows: dict[int, list[int]] = {key: [] for key in ids}
@@ -139,17 +143,31 @@ class KeypointFolder(ListedImages):
             split=split,
             version=fingerprint(data, files),
             part_names=instances.part_names,
-            notes=(*instances.notes(), *_notes(annotations, rotated)),
+            notes=(*instances.notes(), *_notes(annotations, rotated, unlisted)),
         )
         super().__init__(folder, annotations, info)
 
 
-def _notes(annotations: Sequence[Annotation], rotated: Sequence[str]) -> Iterator[str]:
-    """Notes on images with an EXIF orientation, and on keypoints outside their images."""
+def _notes(
+    annotations: Sequence[Annotation], rotated: Sequence[str], unlisted: Sequence[str]
+) -> Iterator[str]:
+    """Notes on unlisted images, EXIF orientations, repeated objects, and keypoints outside their images."""
+    if unlisted:
+        yield (
+            f"images that {_KEYPOINTS} does not list: {len(unlisted)} (the first images/{unlisted[0]}); "
+            "they are left out"
+        )
     if rotated:
         yield (
             f"images with an EXIF orientation: {len(rotated)} (the first {rotated[0]}); it is not "
             "applied; keypoints are assumed to refer to the image as stored"
+        )
+    repeated = {a.id: _repeated(a.keypoints) for a in annotations if a.keypoints}
+    first = next((name for name, count in repeated.items() if count), None)
+    if first is not None:
+        yield (
+            f"objects with the same keypoints as another one: {sum(repeated.values())} (the first in "
+            f"{first}); remove them, or their patches count twice or are lost"
         )
     beyond = {
         annotation.id: int((outside(points.xy, annotation.size) & points.visible).sum())
@@ -162,6 +180,14 @@ def _notes(annotations: Sequence[Annotation], rotated: Sequence[str]) -> Iterato
             f"visible keypoints outside their images: {sum(beyond.values())} (the first in {first}); "
             "they give no patches"
         )
+
+
+def _repeated(points: Keypoints) -> int:
+    """Number of objects whose visible keypoints are also those of another one, which is not counted."""
+    rows = np.column_stack([points.part, points.xy])[points.visible]
+    instance = points.instance[points.visible]
+    objects = [rows[instance == key].tobytes() for key in np.unique(instance)]
+    return len(objects) - len(set(objects))
 
 
 def _paths(path: pathlib.Path, names: Sequence[str], existing: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from jaxpart.data.masks import Labels, no_labels, read_mask
 from jaxpart.data.patch_images import in_order
 from jaxpart.data.segmentation_transforms import fit_size, smallest_scale
 from jaxpart.data.source import Source
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, listed
 from jaxpart.features.cache import size_text
 from jaxpart.io.files import user_cache
 from jaxpart.runs.progress import Progress
@@ -23,17 +23,26 @@ from jaxpart.tasks.segmentation.inputs import SegmentationSet
 def survey(data: SegmentationSet, progress: Progress) -> None:
     """Reads every label map of both splits once, and the size of every image, unless an earlier run did.
 
+    Reports classes that are tested without a training pixel, which lower the means.
+
     Raises:
       JaxpartError: A record cannot be read, a label map has invalid labels or another size than its
         image, an image is too narrow for the scale of its split, or a split has no labelled pixel.
     """
     splits = (data.train, smallest_scale(data.train_scale)), (data.test, data.test_scale)
+    seen: list[set[int]] = []
     for source, scale in splits:
         progress.say_once(source.info.remarks)
         values = _cached_labels(source, data, scale, progress)
         fault = no_labels(f"{data.name} ({source.info.split})", values, len(data.labels))
         if fault:
             raise JaxpartError(fault)
+        seen.append(set(values))
+    untrained = [data.labels[v] for v in sorted(seen[1] - seen[0]) if 0 < v < len(data.labels)]
+    if untrained:
+        progress.say(
+            f"{data.name}: no training pixel of {listed(untrained, 5)}; tested all the same"
+        )
 
 
 def _cached_labels(
