@@ -1,6 +1,6 @@
 """One run on one device, on eight, and on two processes with two each: the same numbers.
 
-The two of a process each hold the encoder whole, or share its weights.
+The eight, and those that pretrain, hold the encoder whole; the two of a process share its weights.
 """
 
 import dataclasses
@@ -137,10 +137,9 @@ def test_eight_devices(fork_server, encoder, alone, tmp_path):
     assert_same(values(tmp_path / "run0"), alone)
 
 
-@pytest.mark.parametrize("model_devices", [1, 2])
-def test_two_processes(fork_server, encoder, alone, tmp_path, model_devices):
-    sharded = f"--config.encoder.model_devices={model_devices}"
-    main, other = two_processes(fork_server, tmp_path, [*RUN, encoder, sharded])
+def test_two_processes(fork_server, encoder, alone, tmp_path):
+    shared = "--config.encoder.model_devices=2"
+    main, other = two_processes(fork_server, tmp_path, [*RUN, encoder, shared])
     assert_same(values(tmp_path / "run0"), alone)
     assert "part retrieval" in main
     assert "part retrieval" not in other
