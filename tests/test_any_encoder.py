@@ -293,6 +293,7 @@ def test_a_vit_without_a_projector_is_retrieved_by_the_rest():
     assert fitted(config, random_encoder("mae", small_config("mae")), said.append) == config
 
 
+@pytest.mark.slow
 def test_blocks_of_several_grids_are_segmented_by_those_of_the_last(tmp_path):
     def pyramid(images):
         fine = images.astype(jnp.float32) / 255

@@ -187,6 +187,7 @@ def test_a_folder_whose_writer_was_killed_is_removed(bucket, monkeypatch):
     assert names(bucket) == ["out/figures/a.png", "out/report.json"]
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_goes_on_and_is_reported(bucket):
     run = WorkDir(bucket / "run", CONFIG)
     run.row(ROW)
@@ -269,6 +270,7 @@ def test_a_connection_that_is_cut_is_told(store, bucket, monkeypatch):
         WorkDir(bucket, CONFIG)
 
 
+@pytest.mark.slow
 def test_credentials_that_are_missing_are_told(tmp_path):
     pytest.importorskip("s3fs")
     environment = {name: v for name, v in os.environ.items() if not name.startswith("AWS_")}
@@ -282,6 +284,7 @@ def test_credentials_that_are_missing_are_told(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_encoder_in_a_bucket_is_loaded(bucket):
     encoder = random_encoder("mae", small_config("mae"))
     save_encoder(encoder, str(bucket))

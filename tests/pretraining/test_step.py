@@ -293,6 +293,7 @@ def test_in_training(method, pool, tmp_path, monkeypatch):
         leaves_an_encoders_folder(one, tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_views_may_be_of_another_size_than_the_encoder_s_images(method):
     config = tiny(method)
@@ -319,6 +320,7 @@ def test_a_projector_is_not_trained_on_one_token_and_used_on_another():
         architecture(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", [("cls",), ()])
 def test_deit_trains_the_classifier_that_the_encoder_applies(prefix):
     config = tiny("deit")
