@@ -87,6 +87,7 @@ def test_task(rows):
     assert sum(cells[-1] == "best of 2" for cells in shown) == 2
 
 
+@pytest.mark.slow
 def test_pictures(rows, folder):
     """A report draws the parts of the better block by each method, over their images."""
     items, kept = read_items(folder / "unsupervised_parts_critters.npz", "")
