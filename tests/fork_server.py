@@ -5,12 +5,14 @@ with one line. An order names a program and may say what happens to it at its Nt
 (an open for writing, a rename, a removal, a new folder), as Python's audit events tell them: it is killed,
 or gets another signal, before that, or so many seconds after, in the midst of whatever it is at; or nothing
 can be written from there on. It may also limit the seconds that the program has, or have it keep its place
-all the time.
+all the time. Orders of one line run at the same time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import json
 import mmap
 import os
@@ -66,7 +68,16 @@ def _export(arguments: list[str]) -> int:
     return __main__.main(arguments)
 
 
+def _jaxpart(arguments: list[str]) -> int:
+    from jaxpart import console
+
+    sys.path.insert(0, "")
+    sys.argv = ["jaxpart", *arguments]
+    return console.main()
+
+
 PROGRAMS = {
+    "jaxpart": _jaxpart,
     "main": _command("main"),
     "pretraining": _command("pretraining"),
     "prepare": _prepare,
@@ -79,21 +90,28 @@ PROGRAMS = {
 class ForkServer:
     """Starts the server, and sends it orders.
 
-    The folder takes its temporary files and what is compiled: killed programs may leave half an entry.
+    The folder takes its temporary files and, where programs are killed, what is compiled: they may leave
+    half an entry. The modules are imported too.
     """
 
-    def __init__(self, folder: pathlib.Path, *, keep_the_place: bool = False) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        *modules: str,
+        killed: bool = True,
+        keep_the_place: bool = False,
+    ) -> None:
         self._keep_the_place = keep_the_place
         (folder / "tmp").mkdir()
-        environment = {
-            **os.environ,
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-            "XDG_CACHE_HOME": str(folder / "cache"),
-            "TMPDIR": str(folder / "tmp"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
+        environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
+        if killed:
+            environment |= {
+                "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+                "XDG_CACHE_HOME": str(folder / "cache"),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            }
         self._process = subprocess.Popen(
-            [sys.executable, str(pathlib.Path(__file__).resolve())],
+            [sys.executable, str(pathlib.Path(__file__).resolve()), *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -116,14 +134,30 @@ class ForkServer:
         **what: Any,
     ) -> dict[str, Any]:
         """Runs a program in a folder; returns its status, changes, seconds and output."""
+        (answer,) = self.together(self.order(program, arguments, folder, devices=devices, **what))
+        return answer
+
+    def order(
+        self,
+        program: str,
+        arguments: list[str],
+        folder: pathlib.Path,
+        *,
+        devices: int = 1,
+        **what: Any,
+    ) -> dict[str, Any]:
+        """What `together` takes."""
         order = {
             "program": program,
             "arguments": arguments,
             "folder": str(folder),
             "devices": devices,
         }
-        order |= {"keep_the_place": self._keep_the_place, **what}
-        self._process.stdin.write(json.dumps(order) + "\n")
+        return order | {"keep_the_place": self._keep_the_place, **what}
+
+    def together(self, *orders: dict[str, Any]) -> list[dict[str, Any]]:
+        """Runs programs at the same time."""
+        self._process.stdin.write(json.dumps(orders) + "\n")
         self._process.stdin.flush()
         return self._answer()
 
@@ -207,13 +241,14 @@ def _watch(order: dict[str, Any], seen: mmap.mmap) -> None:
 
 def _child(order: dict[str, Any], seen: mmap.mmap, out: int) -> int:
     os.setsid()
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    os.close(out)
+    sys.stderr = os.fdopen(os.dup(2), "w", 1)  # the server's may be a file, which can seek
     if "signal" in order:  # as where Python was started with the command
         from jaxpart import terminal
 
         terminal.begin("__main__")
-    os.dup2(out, 1)
-    os.dup2(out, 2)
-    os.close(out)
     jax.config.update("jax_num_cpu_devices", order["devices"])
     os.chdir(order["folder"])
     signal.alarm(order.get("limit", 0))
@@ -225,44 +260,55 @@ def _child(order: dict[str, Any], seen: mmap.mmap, out: int) -> int:
     return PROGRAMS[order["program"]](order["arguments"])
 
 
-def main() -> None:
-    """Answers orders until there are none."""
-    _import_everything()
-    print(json.dumps("ready"), flush=True)
-    for line in sys.stdin:
-        order = json.loads(line)
-        seen = mmap.mmap(-1, 8)
-        start = time.monotonic()
-        told, out = os.pipe()
-        child = os.fork()
-        if not child:
-            status = 1
-            try:
-                os.close(told)
-                status = _child(order, seen, out)
-            except SystemExit as stop:
-                status = int(stop.code or 0)
-            except BaseException:
-                import traceback
+def _begin(order: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Starts a program; what it returns waits for its end."""
+    seen = mmap.mmap(-1, 8)
+    start = time.monotonic()
+    told, out = os.pipe()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            os.close(told)
+            status = _child(order, seen, out)
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        except BaseException:
+            import traceback
 
-                traceback.print_exc()
-            finally:
-                with contextlib.suppress(Exception):
-                    threading._shutdown()  # what concurrent.futures and Orbax still have to do
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
-        os.close(out)
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                threading._shutdown()  # what concurrent.futures and Orbax still have to do
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    os.close(out)
+
+    def end() -> dict[str, Any]:
         with open(told, errors="replace") as file:
             output = file.read()
         _, status = os.waitpid(child, 0)
-        answer = {
+        return {
             "status": os.waitstatus_to_exitcode(status),
             "changes": struct.unpack("q", seen[:8])[0],
             "seconds": time.monotonic() - start,
             "output": output,
         }
-        print(json.dumps(answer), flush=True)
+
+    return end
+
+
+def main() -> None:
+    """Answers orders until there are none."""
+    _import_everything()
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
+    gc.freeze()  # collections in a fork would copy the pages of all that is imported
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        ends = [_begin(order) for order in json.loads(line)]
+        print(json.dumps([end() for end in ends]), flush=True)
 
 
 if __name__ == "__main__":

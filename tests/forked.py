@@ -5,6 +5,7 @@ the files that were left, which it removes.
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -71,6 +72,7 @@ def main() -> None:
     fork_server._import_everything()
     for module in MODULES.values():
         importlib.import_module(module)
+    gc.freeze()  # collections in a fork would copy the pages of all that is imported
     before = set(folder.rglob("*"))
     answers = {}
     for key, program, arguments in json.load(sys.stdin):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from jaxpart import devices
+from jaxpart.config import part_config
 from jaxpart.data.critters import Critters
 from jaxpart.data.prepared import Prepared, find_prepared
 from jaxpart.data.preparing import prepare
@@ -25,6 +26,7 @@ from jaxpart.encoders.loading import load_encoder, random_encoder
 from jaxpart.encoders.saving import save_encoder
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
+from jaxpart.evaluation import measure
 from jaxpart.features.cache import Cache, Shard
 from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.io.files import (
@@ -44,19 +46,18 @@ from jaxpart.runs.workdir import WorkDir
 
 BUCKET = "test-bucket"
 CONFIG = {"seed": 0, "data": {}, "encoder": {}, "features": {}}
-RUN = (
-    "--config=configs/ibot_part.py",
-    "--config.tasks=('retrieval','classification')",
-    "--config.data.num_images=10",
-    "--config.data.image_size=64",
-    "--config.retrieval.batch_size=16",
-    "--config.classification.references=()",
-    "--config.classification.selection=False",
-    "--config.classification.heads=('linear',)",
-    "--config.classification.linear.epochs=2",
-    "--config.classification.linear.batch_size=16",
-    "--config.classification.encoder_batch_size=16",
-)
+OPTIONS = {
+    "tasks": ("retrieval", "classification"),
+    "data.num_images": 10,
+    "data.image_size": 64,
+    "retrieval.batch_size": 16,
+    "classification.references": (),
+    "classification.selection": False,
+    "classification.heads": ("linear",),
+    "classification.linear.epochs": 2,
+    "classification.linear.batch_size": 16,
+    "classification.encoder_batch_size": 16,
+}
 ROW = Row("cub_parts", "retrieval", "AP", 0.25, representation="embedding")
 
 
@@ -186,6 +187,7 @@ def test_a_folder_whose_writer_was_killed_is_removed(bucket, monkeypatch):
     assert names(bucket) == ["out/figures/a.png", "out/report.json"]
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_goes_on_and_is_reported(bucket):
     run = WorkDir(bucket / "run", CONFIG)
     run.row(ROW)
@@ -268,6 +270,7 @@ def test_a_connection_that_is_cut_is_told(store, bucket, monkeypatch):
         WorkDir(bucket, CONFIG)
 
 
+@pytest.mark.slow
 def test_credentials_that_are_missing_are_told(tmp_path):
     pytest.importorskip("s3fs")
     environment = {name: v for name, v in os.environ.items() if not name.startswith("AWS_")}
@@ -281,6 +284,7 @@ def test_credentials_that_are_missing_are_told(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_encoder_in_a_bucket_is_loaded(bucket):
     encoder = random_encoder("mae", small_config("mae"))
     save_encoder(encoder, str(bucket))
@@ -423,6 +427,7 @@ def test_a_checkpoint_of_two_machines_is_read_back(bucket):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("store", [amazon], ids=["s3"], indirect=True)
 def test_two_machines_without_a_shared_disk_are_killed_and_go_on(bucket, tmp_path):
     def start(machine, *arguments):
         (tmp_path / machine).mkdir(exist_ok=True)
@@ -431,9 +436,10 @@ def test_two_machines_without_a_shared_disk_are_killed_and_go_on(bucket, tmp_pat
             "JAX_NUM_CPU_DEVICES": "1",
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
-        command = [sys.executable, "-m", "jaxpart.main", *RUN, *arguments]
+        options = [f"--config.{name}={value}" for name, value in OPTIONS.items()]
+        command = [sys.executable, "-m", "jaxpart.main", "--config=configs/ibot_part.py"]
         return subprocess.Popen(
-            command,
+            [*command, *options, *arguments],
             cwd=tmp_path / machine,
             env=environment,
             stdout=subprocess.PIPE,
@@ -455,8 +461,8 @@ def test_two_machines_without_a_shared_disk_are_killed_and_go_on(bucket, tmp_pat
             for i in (0, 1)
         ]
 
-    def values(file):
-        return {row.key: row.value for row in read_rows(json.loads(file.read_text()), file)}
+    def values(results):
+        return {row.key: row.value for row in read_rows(results, "results.json")}
 
     killed = together()
     until = time.monotonic() + 120
@@ -468,13 +474,15 @@ def test_two_machines_without_a_shared_disk_are_killed_and_go_on(bucket, tmp_pat
         process.communicate()
     assert not (bucket / "run" / "results.json").exists()
 
-    alone = start("alone", "--workdir=run")
-    processes = [alone, *together()]
+    processes = together()
     outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], outputs
-    assert "(patch eval): 0 images encoded" in outputs[1]  # they were kept
-    expected = values(tmp_path / "alone" / "run" / "results.json")
-    assert values(bucket / "run" / "results.json") == pytest.approx(expected, abs=1e-5)
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert "(patch eval): 0 images encoded" in outputs[0]  # they were kept
+    alone = part_config("ibot", "", projector=True)
+    alone.update_from_flattened_dict(OPTIONS)
+    expected = values(measure(alone, tmp_path / "alone", Progress(shown=False)))
+    found = values(json.loads((bucket / "run" / "results.json").read_text()))
+    assert found == pytest.approx(expected, abs=1e-5)
     for machine in ("machine0", "machine1"):
         assert os.listdir(tmp_path / machine) == ["cache"]
 

@@ -5,6 +5,7 @@ import sys
 import tracemalloc
 
 import numpy as np
+import pytest
 
 from jaxpart.io.checkpoints import load_arrays, save_arrays
 
@@ -28,6 +29,7 @@ time.sleep(0.2)  # the other writes end
 """
 
 
+@pytest.mark.slow
 def test_writes_that_fail_together_print_nothing(tmp_path):
     """Each of them would print a stack trace of an event loop that is closed, some hundreds in all."""
     done = subprocess.run(

@@ -142,7 +142,8 @@ def test_nothing_is_made_before_the_check(tmp_path):
     ],
 )
 def test_what_the_encoder_cannot_take_is_told_before_anything_is_made(tmp_path, changes, sentence):
-    config = changed(part_config("ibot", "", projector=True), changes)
+    few = {"data.num_images": 8, "segmentation.train_images": 8, "segmentation.test_images": 8}
+    config = changed(part_config("ibot", "", projector=True), few | changes)
     with pytest.raises(JaxpartError, match=sentence):
         measure(config, tmp_path / "run", QUIET)
     assert list(tmp_path.iterdir()) == []

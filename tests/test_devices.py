@@ -22,6 +22,7 @@ def test_shares_come_back_whole():
     assert devices.replicate(whole) is whole
 
 
+@pytest.mark.slow
 def test_ring_is_the_product_with_all_rows():
     rows = np.random.default_rng(0).normal(size=(8, 5)).astype(np.float32)
 

@@ -276,6 +276,7 @@ def test_files_are_safetensors(folder):
     assert json.JSONDecoder().raw_decode(header.decode("utf-8", "ignore"))[0]["__metadata__"]
 
 
+@pytest.mark.slow
 def test_runs_at_the_same_time_do_each_other_no_harm(tmp_path):
     with concurrent.futures.ThreadPoolExecutor() as pool:
         runs = [pool.submit(extract, Pictures(range(n, 10)), tmp_path) for n in (0, 0, 3, 5)]

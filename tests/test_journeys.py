@@ -1,11 +1,8 @@
 """What users come for, from a file of theirs to the end, by the commands that they type."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from fork_server import ForkServer
 from small_runs import SMALL
 
 import jaxpart
@@ -32,18 +29,22 @@ model.load_state_dict(torch.load("mine.pth", weights_only=True))
 '''
 
 
+@pytest.fixture(scope="module")
+def fork_server(tmp_path_factory):
+    server = ForkServer(tmp_path_factory.mktemp("fork_server"), "timm", killed=False)
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def user(tmp_path):
+def user(fork_server, tmp_path):
     """A user's folder, and a function that runs a command there and returns what it prints."""
 
     def run(*arguments):
-        one_device = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
-        start = "import sys; from jaxpart.console import main; sys.exit(main())"
-        command = [sys.executable, "-c", start, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=one_device)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout + done.stderr
+        done = fork_server.run("jaxpart", arguments, tmp_path)
+        assert done["status"] == 0, done["output"]
+        assert "Traceback" not in done["output"]
+        return done["output"]
 
     return tmp_path, run
 
@@ -60,6 +61,7 @@ def test_a_subclass_of_timms_vit_and_a_resnet_from_file_to_report(user):
     torch.save({"state_dict": {f"module.{k}": v for k, v in resnet.state_dict().items()}},
                folder / "resnet.pth")  # fmt: skip
     common = ["--config", "configs/ibot_part.py", *SMALL, "--config.encoder.image_size=64"]
+    common += ["--config.classification.heads=('linear',)", "--config.classification.references=()"]
     mine = ["--config.encoder.callable=torch:net.py:model", "--config.encoder.pixels=imagenet"]
     names = "--config.retrieval.representations=('embedding','squared')"
     parts = "--config.tasks=('retrieval','classification')"
@@ -70,7 +72,7 @@ def test_a_subclass_of_timms_vit_and_a_resnet_from_file_to_report(user):
     told = run("run", *common, *theirs, pixels, "--workdir", "b")
     assert "segmentation without paper" in told
     run("compare", "a", "b")
-    told = run("report", "a", "b", "--out", "page", "--patches", "60", "--images", "2")
+    told = run("report", "a", "b", "--out", "page", "--patches", "20", "--images", "1")
     assert "version" not in told
     page = (folder / "page" / "index.html").read_text()
     assert "timm:resnet10t" in page

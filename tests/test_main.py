@@ -1,5 +1,6 @@
 """The command line, end to end."""
 
+import functools
 import json
 import pathlib
 import runpy
@@ -18,6 +19,8 @@ from jaxpart.comparison import compare_runs
 from jaxpart.data.sets import find_set
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import parse_json
+from jaxpart.main import main
+from jaxpart.report.evaluate import Limits
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.rows import Key, find_row, read_rows
 from jaxpart.runs.workdir import WorkDir
@@ -178,21 +181,16 @@ sys.exit(entry())
 
 
 @pytest.mark.slow
-def test_the_report_at_once(tmp_path):
-    done = run(
-        "--config",
-        "configs/mae_part.py",
-        f"--config.encoder.checkpoint={tiny_folder(tmp_path / 'tiny', 'mae')}",
-        "--config.tasks=('retrieval',)",
-        "--config.data.num_images=4",
-        "--config.report=True",
-        "--workdir",
-        tmp_path / "run",
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"report:  {tmp_path / 'run' / 'report' / 'index.html'}" in done.stdout
-    assert (tmp_path / "run" / "report" / "explorer.html").is_file()
+def test_the_report_at_once(tmp_path, monkeypatch, capsys):
+    limits = functools.partial(Limits, patches=9, images=1)
+    monkeypatch.setattr("jaxpart.report.evaluate.Limits", limits)
+    config = configs.part_config("mae", "", projector=False)
+    config.encoder.checkpoint = str(tiny_folder(tmp_path / "tiny", "mae"))
+    config.tasks, config.data.num_images, config.report = ("retrieval",), 4, True
+    main(config, tmp_path / "run")
+    report = tmp_path / "run" / "report"
+    assert f"report:  {report / 'index.html'}" in capsys.readouterr().out
+    assert (report / "explorer.html").is_file()
 
 
 def test_workdir_of_another_run_is_refused(tmp_path):

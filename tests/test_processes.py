@@ -1,17 +1,15 @@
 """One run on one device, on eight, and on two processes with two each: the same numbers.
 
-The two of a process each hold the encoder whole, or share its weights.
+The eight, and those that pretrain, hold the encoder whole; the two of a process share its weights.
 """
 
 import dataclasses
 import json
-import os
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from fork_server import ForkServer
 
 import jaxpart
 from jaxpart.encoders.loading import random_encoder
@@ -66,19 +64,37 @@ PRETRAINING = [
 ]
 
 
-def start(folder, devices, *arguments, module="jaxpart.main", options=RUN):
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
-    command = [sys.executable, "-m", module, *options, f"--workdir={folder}", *arguments]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+@pytest.fixture(scope="module")
+def fork_server(tmp_path_factory):
+    server = ForkServer(tmp_path_factory.mktemp("fork_server"), killed=False)
+    yield server
+    server.close()
 
 
-def finish(*processes):
-    outputs = [process.communicate(timeout=500)[0] for process in processes]
-    for process, output in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, output
+def finish(server, folder, devices, arguments, *, program="main", numbers=(0,)):
+    """What each of several processes, or of one, prints; they name different work directories."""
+    orders = [
+        server.order(
+            program,
+            [argument.format(number) for argument in [*arguments, "--workdir=run{}"]],
+            folder,
+            devices=devices,
+        )
+        for number in numbers
+    ]
+    answers = server.together(*orders)
+    outputs = [answer["output"] for answer in answers]
+    assert [answer["status"] for answer in answers] == [0] * len(orders), outputs
     return outputs
+
+
+def two_processes(server, folder, arguments, **options):
+    """Two processes with two devices each."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    together = [f"--coordinator=127.0.0.1:{port}", "--num-processes=2", "--process-id={}"]
+    return finish(server, folder, 2, [*arguments, *together], numbers=(0, 1), **options)
 
 
 def values(folder):
@@ -104,10 +120,10 @@ def encoder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def alone(encoder, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone") / "run"
-    finish(start(folder, 1, encoder))
-    return values(folder)
+def alone(fork_server, encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    finish(fork_server, folder, 1, [*RUN, encoder])
+    return values(folder / "run0")
 
 
 def assert_same(found, expected):
@@ -123,49 +139,39 @@ def close(found, expected, name):
     return abs(one - other) <= 1e-5 or (one != one and other != other)
 
 
-def test_eight_devices(encoder, alone, tmp_path):
-    finish(start(tmp_path / "run", 8, encoder))
-    assert_same(values(tmp_path / "run"), alone)
+def test_eight_devices(fork_server, encoder, alone, tmp_path):
+    finish(fork_server, tmp_path, 8, [*RUN, encoder])
+    assert_same(values(tmp_path / "run0"), alone)
 
 
-def two_processes(folder, *arguments, **options):
-    """What each of two processes with two devices prints; they name different work directories."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    together = (f"--coordinator=127.0.0.1:{port}", "--num-processes=2", *arguments)
-    return finish(
-        *(start(folder / f"run{i}", 2, *together, f"--process-id={i}", **options) for i in (0, 1))
-    )
-
-
-@pytest.mark.parametrize("model_devices", [1, 2])
-def test_two_processes(encoder, alone, tmp_path, model_devices):
-    sharded = f"--config.encoder.model_devices={model_devices}"
-    main, other = two_processes(tmp_path, encoder, sharded)
+def test_two_processes(fork_server, encoder, alone, tmp_path):
+    shared = "--config.encoder.model_devices=2"
+    main, other = two_processes(fork_server, tmp_path, [*RUN, encoder, shared])
     assert_same(values(tmp_path / "run0"), alone)
     assert "part retrieval" in main
     assert "part retrieval" not in other
     assert not (tmp_path / "run1").exists()  # the main process's folder is everybody's
 
 
-def test_two_processes_pretrain(tmp_path):
+def test_two_processes_pretrain(fork_server, tmp_path):
     (tmp_path / "tiny.py").write_text(TINY)
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    alone.mkdir()
+    together.mkdir()
     options = [f"--config={tmp_path / 'tiny.py'}", *PRETRAINING]
-    pretraining = {"module": "jaxpart.pretraining", "options": options}
-    finish(start(tmp_path / "alone", 1, **pretraining))
-    main, other = two_processes(tmp_path, **pretraining)
+    finish(fork_server, alone, 1, options, program="pretraining")
+    main, other = two_processes(fork_server, together, options, program="pretraining")
     assert "mocov3: 24 images" in main
     assert "mocov3: 24 images" not in other
-    one, both = (jaxpart.load_encoder(tmp_path / name / "encoder") for name in ("alone", "run0"))
+    one, both = (jaxpart.load_encoder(folder / "run0" / "encoder") for folder in (alone, together))
     # Adam brings rounding to the size of a step, most of all in keys' biases, whose gradient is 0.
     noise = one.normalize(np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8))
     np.testing.assert_allclose(both(noise)["tokens"], one(noise)["tokens"], atol=1e-3)
     curves = [
-        json.loads((tmp_path / name / "results.json").read_text()) for name in ("alone", "run0")
+        json.loads((folder / "run0" / "results.json").read_text()) for folder in (alone, together)
     ]
     assert curves[1]["curve"]["loss"] == pytest.approx(curves[0]["curve"]["loss"], abs=1e-4)
     assert curves[1]["validation"]["parts"] == pytest.approx(
         curves[0]["validation"]["parts"], abs=1e-3
     )
-    assert not (tmp_path / "run1").exists()
+    assert not (together / "run1").exists()

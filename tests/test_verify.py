@@ -162,6 +162,7 @@ def test_a_module_with_names_of_its_own(moco, tmp_path, capsys):
     assert "--stage blocks=nowhere: the reference has no such submodule" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_wrong_input_is_told(moco, tmp_path, capsys):
     def told(*arguments):
         assert main(["encoder", *arguments]) == 2

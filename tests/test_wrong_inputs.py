@@ -15,7 +15,10 @@ import pytest
 pytestmark = pytest.mark.slow
 
 HERE = pathlib.Path(__file__).resolve().parent
-PART = ["--config", "configs/ibot_part.py", "--config.data.num_images=12"]
+PART = [
+    *("--config", "configs/ibot_part.py", "--config.data.num_images=12"),
+    *("--config.segmentation.train_images=12", "--config.segmentation.test_images=12"),
+]
 PROGRAMS = {
     "run": ("main", PART),
     "retrieve": ("main", [*PART, "--config.tasks=('retrieval',)"]),

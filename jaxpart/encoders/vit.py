@@ -185,25 +185,26 @@ class ViT(nnx.Module):
 
 
 @functools.cache
-def _structure(config: ViTConfig) -> tuple[nnx.GraphDef[ViT], list[tuple[int, ...]]]:
-    """The structure of `ViT(config)`, and the shapes of its weights."""
-    graph, state = nnx.split(abstract_vit(config))
-    return graph, [leaf.shape for leaf in jax.tree.leaves(state)]
+def _structure(config: ViTConfig) -> tuple[nnx.GraphDef[ViT], list[Any], Any]:
+    """The structure of `ViT(config)`, the shapes and dtypes of its weights, and their tree."""
+    graph, state = nnx.split(nnx.eval_shape(lambda: ViT(config, rngs=nnx.Rngs(0))))
+    return graph, *jax.tree.flatten(state)
 
 
 def abstract_vit(config: ViTConfig) -> ViT:
     """`ViT(config)` with shapes and dtypes in place of weights."""
-    return nnx.eval_shape(lambda: ViT(config, rngs=nnx.Rngs(0)))
+    graph, weights, tree = _structure(config)
+    return nnx.merge(graph, jax.tree.unflatten(tree, weights))
 
 
 def with_architecture(vit: ViT, config: ViTConfig) -> ViT:
     """A ViT's weights in another architecture, whose weights must have the same sizes: the number of heads
     may differ.
     """
-    graph, shapes = _structure(config)
+    graph, others, _ = _structure(config)
     weights, tree = jax.tree.flatten(nnx.state(vit))
     reshaped = [
-        weight if weight.shape == shape else weight.reshape(shape)
-        for weight, shape in zip(weights, shapes, strict=True)
+        weight if weight.shape == other.shape else weight.reshape(other.shape)
+        for weight, other in zip(weights, others, strict=True)
     ]
     return nnx.merge(graph, jax.tree.unflatten(tree, reshaped))

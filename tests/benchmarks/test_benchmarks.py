@@ -13,6 +13,7 @@ from jaxpart.encoders.vit import abstract_vit
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
+@pytest.mark.slow
 def test_one_table_of_those_named_and_of_those_that_failed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "NAMES", ("critters", "nothing"))
     path = tmp_path / "rows.json"

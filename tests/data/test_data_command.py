@@ -46,6 +46,7 @@ assert not {"tensorflow", "torch", "jax"} & set(sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_every_builder_runs_without_tensorflow_and_pytorch(tmp_path):
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests/data")])
     line = [sys.executable, "-c", BLOCKED, str(tmp_path)]

@@ -216,6 +216,7 @@ def test_of_several_frames_it_is_the_first(kind):
     assert decode(file.getvalue(), "a").getpixel((3, 3)) == (255, 0, 0)
 
 
+@pytest.mark.slow
 def test_large_pictures_are_read_up_to_a_bound(recwarn):
     large = encoded(Image.new("1", (20000, 5000)), "PNG")  # beyond Pillow's own limit
     assert decode(large, "a.png").size == (20000, 5000)

@@ -198,6 +198,7 @@ def test_errors_of_a_transform_name_the_record():
         next(load(Numbers(), refuse, batch_size=1, shuffle=False, epochs=1))
 
 
+@pytest.mark.slow
 def test_errors_come_through_from_workers():
     with pytest.raises(JaxpartError, match=r"^0\.png is truncated"):
         next(run(Numbers(damaged=(0,)), shuffle=False, workers=1))
@@ -239,6 +240,7 @@ def test_wrong_options_are_refused_at_once(options, message):
         run(**options)
 
 
+@pytest.mark.slow
 def test_segmentation_of_critters_needs_neither_pytorch_nor_tensorflow():
     code = """
 import sys

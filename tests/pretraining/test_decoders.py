@@ -53,6 +53,7 @@ def test_beit(golden, tmp_path):
     close(logits, expected["masked_logits"])
 
 
+@pytest.mark.slow
 def test_cae(golden, tmp_path):
     vit, decoder, images, expected = converted(golden, tmp_path, "cae", "cae")
     found = nnx.jit(cae.predict, static_argnums=4)(vit, decoder, images, expected["mask"], 8)

@@ -50,6 +50,7 @@ def test_images_are_independent(kind, tmp_path):
         assert predictor.codebook.shape == (TOKENS, 192)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left_out", [True, False])
 def test_a_convolutional_stem_does_not_see_hidden_patches(left_out):
     config = dataclasses.replace(

@@ -302,6 +302,7 @@ def test_in_training(method, pool, tmp_path, monkeypatch):
         leaves_an_encoders_folder(one, tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_views_may_be_of_another_size_than_the_encoder_s_images(method):
     config = tiny(method)
@@ -328,6 +329,7 @@ def test_a_projector_is_not_trained_on_one_token_and_used_on_another():
         architecture(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", [("cls",), ()])
 def test_deit_trains_the_classifier_that_the_encoder_applies(prefix):
     config = tiny("deit")
@@ -339,11 +341,13 @@ def test_deit_trains_the_classifier_that_the_encoder_applies(prefix):
     student = Student(objective.encoder, None, rngs=nnx.Rngs(0))
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
     labels = jnp.arange(4)
-    inputs = Inputs(
-        student, None, {}, jnp.asarray(images), labels, jax.random.key(0), jnp.zeros(())
-    )
-    loss = objective.loss(inputs).loss
-    logits = student.vit(normalize(images / 255.0))["projection"]
+
+    @jax.jit
+    def loss_and_logits(images):
+        inputs = Inputs(student, None, {}, images, labels, jax.random.key(0), jnp.zeros(()))
+        return objective.loss(inputs).loss, student.vit(normalize(images / 255.0))["projection"]
+
+    loss, logits = loss_and_logits(images)
     expected = -jax.nn.log_softmax(logits)[jnp.arange(4), labels].mean()
     np.testing.assert_allclose(loss, expected, rtol=1e-3)
 

@@ -16,6 +16,7 @@ SMOOTH = np.asarray(Image.fromarray(PIXELS[:6, :5]).resize((20, 24), Image.Resam
 IMAGE = jnp.asarray(SMOOTH, jnp.float32) / 255
 
 
+@pytest.mark.slow
 def test_crop_is_pillows_bicubic():
     draws = RANDOM.uniform(size=22).astype(np.float32)
     top, left, h, w = np.asarray(crops.crop_box(draws, 24, 20, (0.3, 0.6)))
@@ -49,6 +50,7 @@ def test_crops_lie_inside_and_have_the_shares_asked_for():
     assert np.asarray(impossible)[2:] == pytest.approx([10, 40 / 3])
 
 
+@pytest.mark.slow
 def test_turning_is_pillows_inside_and_mirrors_the_border():
     angle = 25.0
     ours = np.asarray(crops.turn(IMAGE, jnp.radians(angle))) * 255
@@ -103,6 +105,7 @@ def test_views_follow_from_the_key_and_each_has_its_own_chances():
     assert (np.asarray(one) != np.asarray(other)).any()
 
 
+@pytest.mark.slow
 def test_images_are_enlarged_by_factors_up_to_the_zoom():
     ramp = np.broadcast_to(np.arange(0, 64, 2, np.uint8)[:, None, None], (50, 32, 32, 3))
     near = np.asarray(crops.enlarge(jax.random.key(0), ramp, 4.0), float)
@@ -115,6 +118,7 @@ def test_images_are_enlarged_by_factors_up_to_the_zoom():
     assert abs(np.median(slopes) - 1) < 0.25  # the middle of the logarithms
 
 
+@pytest.mark.slow
 def test_a_view_may_be_inverted():
     images = np.stack([PIXELS[:20, :20]] * 2)
     plain = crops.ViewConfig(16, (1.0, 1.0), flip=0.0)
@@ -160,6 +164,7 @@ def test_warps():
         assert np.abs(operate(name) - SMOOTH).max() > 10
 
 
+@pytest.mark.slow
 def test_mixing_keeps_the_labels_share():
     images = jnp.zeros((6, 16, 16, 3)).at[:3].set(1.0)
     targets = jax.nn.one_hot(jnp.arange(6) // 3, 2)

@@ -102,6 +102,7 @@ def test_both_heads_are_those_alone_to_the_bit(train, alone):
     assert alone("attentive", 8)[1] == [8] * 4
 
 
+@pytest.mark.slow
 def test_a_larger_batch_takes_several_parts(train, alone):
     """To rounding: a product's rows may differ in the last bit between batches of other sizes."""
     (linear, attentive), encoded = train(("linear", 16), ("attentive", 8))

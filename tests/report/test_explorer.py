@@ -46,6 +46,7 @@ def names_of(page, column):
     return tiles(page, column).locator(".name").all_inner_texts()
 
 
+@pytest.mark.slow
 def test_load_click_compare(visit, screenshots):
     one = patch_set(pairs=5)
     page = visit([one], viewport={"width": 1440, "height": 1000})
@@ -80,6 +81,7 @@ def test_load_click_compare(visit, screenshots):
     assert again.locator(".pane").count() == 4
 
 
+@pytest.mark.slow
 def test_search_keyboard_theme_and_phone(visit, screenshots):
     one = patch_set(images=60, each=2)
     windows = dataclasses.replace(

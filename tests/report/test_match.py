@@ -98,6 +98,7 @@ def test_one_image_alone(visit):
     assert said(page).endswith("cosine 1.000")
 
 
+@pytest.mark.slow
 def test_the_size_is_bounded():
     one = seen(images=40, width=1536, rows=16, side=16)
     text = match([one, dataclasses.replace(one, label="other")])

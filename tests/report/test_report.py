@@ -17,6 +17,7 @@ from jaxpart.features import extract as features
 from jaxpart.io.files import write_json
 from jaxpart.report import evaluate
 from jaxpart.report.__main__ import main
+from jaxpart.report.figures import style
 from jaxpart.report.figures.style import file_name
 from jaxpart.report.figures.tokens import foreground, principal_colours
 from jaxpart.runs.progress import duration
@@ -60,7 +61,8 @@ def workdir(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_everything(workdir, tmp_path, capsys):
+def test_everything(workdir, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(style, "_DOTS", 48)
     out = tmp_path / "report"
     arguments = [str(workdir), "--out", str(out), "--patches", "20", "--images", "2"]
     assert main(arguments) == 0, capsys.readouterr().err

@@ -47,7 +47,7 @@ def test_a_control_learns_its_labels():
     labels = np.arange(64) % 2
     images = np.full((64, 32, 32, 3), 20, np.uint8)
     images[labels == 1, :16] = 220  # a bright upper half
-    encoder = controls._train(images, labels, 2, 64 * 20, Progress(shown=False))
+    encoder = controls._train(images, labels, 2, 64 * 10, Progress(shown=False))
     assert controls._accuracy(controls._scores(encoder, images), labels) == 1
 
 

@@ -201,6 +201,7 @@ def test_projections_are_whole_where_their_channels_count():
     assert channels("cls_token", references=("logistic",)) == {8}  # shares retrieval's pass
 
 
+@pytest.mark.slow
 def test_mae_permuted_as_published_and_not_mixed(tmp_path):
     """Training, test and retrieval's patches are permuted, and features in order are others."""
     config = settings(tmp_path, part_config("mae", "", projector=False))
@@ -328,6 +329,7 @@ def test_objects_on_random_views(tmp_path):
     assert len(object_classification.section(rows).rows) == 2
 
 
+@pytest.mark.slow
 def test_fixed_views_and_the_encoders_own_classifier(tmp_path):
     config = objects(tmp_path, "deit", views="eval", heads=("linear",), own_classifier=True)
     config.object_classification.update(references=(), selection=False)

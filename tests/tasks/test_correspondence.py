@@ -296,6 +296,7 @@ def measured(tmp_path_factory):
     return encoder, carried_out(experiment, encoder, config, workdir), folder
 
 
+@pytest.mark.slow
 def test_task(measured):
     encoder, rows, folder = measured
     names = [f"block{i}/tokens" for i in range(encoder.config.depth)]
@@ -321,6 +322,7 @@ def test_task(measured):
     assert mean.value == pytest.approx(np.mean([row.value for row in per_class if row.group]))
 
 
+@pytest.mark.slow
 def test_task_is_what_plain_loops_find(measured):
     """One block's PCK, pair by pair and point by point."""
     encoder, rows, _ = measured

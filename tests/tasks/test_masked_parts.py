@@ -54,6 +54,7 @@ def test_released_layouts_on_real_birds(name, space, golden, samples, tmp_path):
     assert row[0] == f"cub_parts, {space}"
 
 
+@pytest.mark.slow
 def test_processes_share_the_parts(monkeypatch, tmp_path):
     config = part_config("mae", "", projector=False)
     config.encoder.checkpoint = str(tiny_folder(tmp_path / "mae", "mae"))

@@ -54,6 +54,7 @@ def test_centres(case, split):
     np.testing.assert_array_equal(shown_parts(maps), case[f"{split}/active"][:, ::2])
 
 
+@pytest.mark.slow
 def test_unsup_parts(case):
     """Its notebook upsamples logits, and puts the background first."""
     size = tuple(case["image_size_HW"])

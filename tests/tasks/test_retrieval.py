@@ -77,6 +77,7 @@ def reference_ap(rows, parts, *, exclude_self):
     return np.mean(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exclude_self", [False, True])
 def test_baselines(encoder, config, exclude_self):
     config.retrieval.exclude_self = exclude_self
@@ -160,6 +161,7 @@ def test_tables_have_them_and_say_who_does_not_beat_them():
     ]
 
 
+@pytest.mark.slow
 def test_pictures_are_read_once_and_encoders_share_their_pixels(encoder, config, monkeypatch):
     asked = []
     encode = features._encode
@@ -226,6 +228,7 @@ def test_pictures_that_cannot_be_read_are_left_out_of_baselines(encoder, config,
     assert colours.value == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_projections_retrieve_as_all_their_channels_do(encoder, config):
     rows = by_key(carried_out(retrieval, encoder, config))
     source, selection, patches = patches_of(config)

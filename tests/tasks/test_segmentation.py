@@ -173,6 +173,7 @@ def test_the_step_exchanges_gradients_alone_and_never_retraces(encoder):
     assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
 
 
+@pytest.mark.slow
 def test_resumed_training_is_bitwise_the_undisturbed_one(encoder, tmp_path):
     def train(folder, progress=None):
         one = experiment(encoder, tmp_path / folder, progress=progress, readouts=("paper",))
@@ -271,6 +272,7 @@ def test_image_smaller_than_the_crop(encoder, tmp_path):
     assert 0 < found[key("aAcc", "incontext")].value <= 1
 
 
+@pytest.mark.slow
 def test_every_pixel_ignored(encoder, tmp_path):
     config, one = changed_experiment(encoder, tmp_path, np.zeros_like)
     with pytest.raises(JaxpartError, match="No patch has a labelled pixel"):

@@ -89,15 +89,15 @@ def scores(one, heads):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "name", "split", "iterations"),
+    ("method", "name", "split", "crop", "iterations"),
     [
-        ("ibot_full", "lip", "train", 120),
-        ("dino_full", "pascal_part", "all", 160),
-        ("mae", "ade20k_part", "train", 160),
+        ("ibot_full", "lip", "train", 192, 120),
+        ("dino_full", "pascal_part", "all", 128, 80),
+        ("mae", "ade20k_part", "train", 192, 80),
     ],
 )
 def test_real_images_are_learned_by_heart(
-    method, name, split, iterations, encoders, samples, tmp_path
+    method, name, split, crop, iterations, encoders, samples, tmp_path
 ):
     one = experiment(
         encoders(method),
@@ -105,7 +105,7 @@ def test_real_images_are_learned_by_heart(
         tmp_path,
         name,
         split,
-        192,
+        crop,
         whole=True,
         train_images=2,
         test_images=2,

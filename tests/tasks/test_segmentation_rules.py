@@ -89,6 +89,7 @@ def test_other_families_keep_their_own_rule():
     assert {one["weight decay"] for one in said} == {"weights and bias"}
 
 
+@pytest.mark.slow
 def test_beit_mae_and_cae_spare_the_bias():
     spared = {method for method in METHODS if not decays_bias(stored(method))}
     assert spared == {"beit", "mae", "cae"}

@@ -104,6 +104,7 @@ def test_predictions_are_mmsegs_for_any_image_size(batch):
     assert tested == len(SIZES)
 
 
+@pytest.mark.slow
 def test_evaluate_counts_what_predict_predicts():
     window_logits, _, _ = make_heads()
     counts = []

@@ -64,6 +64,7 @@ def rows(encoder, folder):
     return carried_out(experiment, encoder, small_config(pictures=3), WorkDir(folder, {}))
 
 
+@pytest.mark.slow
 def test_task(rows):
     found = [(row.head, row.representation) for row in select(rows, metric="NMI")]
     baselines = [("kmeans@4", name) for name in ("same_position", "pixels12")]
@@ -86,6 +87,7 @@ def test_task(rows):
     assert sum(cells[-1] == "best of 2" for cells in shown) == 2
 
 
+@pytest.mark.slow
 def test_pictures(rows, folder):
     """A report draws the parts of the better block by each method, over their images."""
     items, kept = read_items(folder / "unsupervised_parts_critters.npz", "")
@@ -111,6 +113,7 @@ def test_pictures(rows, folder):
     picture.save(folder)
 
 
+@pytest.mark.slow
 def test_comparison(encoder, rows, folder, tmp_path):
     """Errors keypoint by keypoint, of which fewer is better; a run without pictures draws none."""
     config = small_config(representations=("tokens",), methods=("kmeans",), pictures=0)
@@ -155,6 +158,7 @@ def test_damaged_pictures(rows, folder, tmp_path, change, sentence):
 KEY = Key("critters", "unsupervised_parts", "parts", "kmeans@4", "tokens")
 
 
+@pytest.mark.slow
 def test_spectral_foreground(encoder, rows):
     config = small_config(foreground="spectral", representations=("tokens",), methods=("kmeans",))
     found = carried_out(experiment, encoder, config)
@@ -165,6 +169,7 @@ def test_spectral_foreground(encoder, rows):
     assert find_row(found, *key, "NMI", "kmeans@4", "tokens") != masks
 
 
+@pytest.mark.slow
 def test_blocks_of_several_grids():
     """A function whose blocks have other grids than its tokens; both foregrounds."""
 

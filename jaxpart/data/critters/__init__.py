@@ -7,6 +7,7 @@ image i of a version, seed and split is the same on every machine.
 
 from __future__ import annotations
 
+import functools
 import io
 from typing import Any, NamedTuple
 
@@ -84,7 +85,7 @@ class Critters:
             raise JaxpartError(
                 f"critters need at least 1 image and a seed of at least 0, not {num_images} and {seed}"
             )
-        self._num_images, self._size = num_images, image_size
+        self._num_images, self._size, self._seed = num_images, image_size, seed
         self._version = version  # not its module, which cannot be pickled
         self._kinds = PRETRAINING_KINDS if split == "pretrain" else len(NAMES)
         self._key = (*((version,) if version > 1 else ()), seed, splits.index(split))
@@ -101,10 +102,13 @@ class Critters:
         """Number of images."""
         return self._num_images
 
-    def _scene(self, index: int) -> Any:
+    def _number(self, index: int) -> int:
         if not -len(self) <= index < len(self):
             raise IndexError(f"critter {index} of {len(self)}")
-        index %= len(self)
+        return index % len(self)
+
+    def _scene(self, index: int) -> Any:
+        index = self._number(index)
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((*self._key, index))))
         return _DRAWERS[self._version].make_scene(rng, index % self._kinds)
 
@@ -125,9 +129,8 @@ class Critters:
 
     def annotation(self, index: int) -> Annotation:
         """Keypoints and kind; a keypoint is visible where the part mask shows its part."""
-        scene = self._scene(index)
-        return self._annotation(
-            index, scene, _DRAWERS[self._version].draw_part_mask(scene, self._size)
+        return _annotation(
+            self.info.split, self._size, self._seed, self._version, self._number(index)
         )
 
     def draw(self, index: int) -> Drawing:
@@ -155,6 +158,18 @@ class Critters:
             _png(image),
             {"part": _png(part_mask), "object": _png(object_mask)},
         )
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _annotation(split: str, size: int, seed: int, version: int, index: int) -> Annotation:
+    """Drawn once: each task asks for all of them, several times."""
+    critters = Critters(split, index + 1, image_size=size, seed=seed, version=version)
+    scene = critters._scene(index)
+    found = critters._annotation(index, scene, _DRAWERS[version].draw_part_mask(scene, size))
+    assert found.keypoints is not None
+    for array in vars(found.keypoints).values():
+        array.flags.writeable = False
+    return found
 
 
 def _png(pixels: np.ndarray) -> bytes:
