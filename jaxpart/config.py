@@ -295,6 +295,7 @@ def _embedded_segmentation() -> ConfigDict:
 
     # data set, kind of masks, classes in the paper, training scale, test scale, crop, stride, splits
     ade20k, pascal = ((2048, 512), (2048, 512), 512, 341), ((520, 520), (3840, 480), 480, 161)
+    critters = (192, 192), (192, 192), 96, 48
     settings = {
         "ade20k_part": ("ade20k_part", "part", 209, *ade20k, "train", "val"),
         "ade20k_object": ("ade20k_object", "object", 59, *ade20k, "train", "val"),
@@ -309,8 +310,8 @@ def _embedded_segmentation() -> ConfigDict:
         "paco_object": ("paco_object", "object", 0, *pascal, "train", "val"),
         "lip": ("lip", "part", 19, (1024, 320), (4096, 320), 320, 161, "train", "val"),
         "tfds": ("tfds:", "object", 0, *pascal, "train", "test"),  # any set of tensorflow-datasets
-        "critters_part": ("critters", "part", 0, (192, 192), (192, 192), 96, 48, "train", "test"),
-        "critters_object": ("critters", "object", 0, (192, 192), (192, 192), 96, 48, "train", "test"),
+        "critters_part": ("critters", "part", 0, *critters, "train", "test"),
+        "critters_object": ("critters", "object", 0, *critters, "train", "test"),
     }
     fields = (
         "data",
