@@ -202,9 +202,9 @@ def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"
 
 def _largest_grey(image: Image.Image) -> int | None:
     """The stored value that Pillow decodes to white, if it scales the greys of an unloaded file."""
-    for tile in getattr(image, "tile", ()):
-        mode, *options = tile.args if isinstance(tile.args, tuple) else (tile.args,)
-        if tile.codec_name in ("ppm", "ppm_plain") and options:
+    for codec, _, _, arguments in getattr(image, "tile", ()):
+        mode, *options = arguments if isinstance(arguments, tuple) else (arguments,)
+        if codec in ("ppm", "ppm_plain") and options:
             return options[-1]
         if str(mode)[:3] in _SCALED_GREYS:
             return _SCALED_GREYS[mode[:3]]

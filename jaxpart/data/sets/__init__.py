@@ -307,7 +307,7 @@ def open_splits(
     if missing and not sources and not faults and entry.instead:
         try_all((entry.instead,))
     if missing_official and not sources and not faults:
-        raise missing_official[0]
+        raise missing[-1] if entry.instead else missing[0]  # the fallback's error names the root
     for error in missing_official:
         progress.say(f"left out: {error}")
     return sources
