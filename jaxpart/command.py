@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import itertools
+import os
 import pathlib
 import runpy
 import signal
@@ -66,10 +67,13 @@ def _start(example: str) -> tuple[Any, pathlib.Path]:
 
 
 def _command_line(arguments: list[str]) -> list[str]:
-    """The command line, with paths of bundled configurations resolved."""
+    """The command line, with paths of bundled configurations and of the home folder resolved."""
     resolved = list(arguments)
     for i, argument in enumerate(resolved):
         flag, equals, path = argument.partition("=")
+        if path.startswith("~/"):  # which shells leave as it is behind an equals sign
+            path = os.path.expanduser(path)
+            resolved[i] = f"{flag}={path}"
         if flag in ("--config", "-config"):
             if equals:
                 resolved[i] = f"{flag}={configs.locate(path)}"

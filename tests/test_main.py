@@ -14,6 +14,7 @@ from tiny_folders import tiny_folder
 
 import jaxpart
 from convert.pipeline import convert
+from jaxpart import command
 from jaxpart import config as configs
 from jaxpart.comparison import compare_runs
 from jaxpart.data.sets import find_set
@@ -191,6 +192,12 @@ def test_the_report_at_once(tmp_path, monkeypatch, capsys):
     report = tmp_path / "run" / "report"
     assert f"report:  {report / 'index.html'}" in capsys.readouterr().out
     assert (report / "explorer.html").is_file()
+
+
+def test_home_is_resolved_where_shells_do_not(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    given = ["main", "--config", "configs/ibot_part.py", "--config.data.root=~/data"]
+    assert command._command_line(given)[-1] == "--config.data.root=/home/me/data"
 
 
 def test_workdir_of_another_run_is_refused(tmp_path):
