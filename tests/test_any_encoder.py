@@ -40,6 +40,15 @@ SMALL = {
     "segmentation.pictures": 0,
     "features.cache": "off",
 }
+CROPS = {
+    f"segmentation.settings.critters_part.{name}": value
+    for name, value in (
+        ("train_scale", (96, 96)),
+        ("test_scale", (96, 96)),
+        ("crop", SIDE),
+        ("stride", SIDE),
+    )
+}
 
 
 def pooled(images):
@@ -102,7 +111,7 @@ def test_a_converted_encoder_and_functions_in_jax_and_pytorch_have_equal_rows(ti
 
     options = SMALL | {
         "retrieval.representations": ("embedding", "cls_token", "block0/embedding"),
-        "segmentation.settings.critters_part.crop": SIDE,
+        **CROPS,
     }
     tasks = ("retrieval", "classification", "segmentation", "layers")
 
@@ -196,6 +205,9 @@ def test_models_of_transformers(kind, options, prefix, grids, tmp_path):
     if theirs.ndim == 4:
         theirs = theirs.reshape(*theirs.shape[:2], -1).swapaxes(1, 2)
     np.testing.assert_allclose(out["tokens"], theirs, rtol=0, atol=1e-5)
+    about["do_normalize"] = False
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(about))
+    assert named_encoder(config, seed=0).preprocessing.std == (1,) * 3
 
 
 def test_the_mae_of_transformers_is_refused(tmp_path):
@@ -304,7 +316,7 @@ def test_blocks_of_several_grids_are_segmented_by_those_of_the_last(tmp_path):
         pyramid,
         image_size=SIDE,
         tasks=("segmentation",),
-        options=SMALL | {"segmentation.settings.critters_part.crop": SIDE},
+        options=SMALL | CROPS,
         workdir=tmp_path / "run",
         shown=False,
     )

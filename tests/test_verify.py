@@ -291,6 +291,9 @@ def test_a_transformers_model(tmp_path, capsys):
     command = ["encoder", str(checkpoint), str(folder), "--reference", "transformers:ViTModel"]
     assert main(command) == 0
     assert "pixels not checked" in " ".join(capsys.readouterr().out.split())
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": 0.5, "image_std": 0.5}')
+    assert main(command) == 0
+    assert "the reference states none" in " ".join(capsys.readouterr().out.split())
     half = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(half))
     assert main(command) == 1

@@ -215,6 +215,8 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
 
 def _pixels_of(transformers: Any, name: str) -> Preprocessing:
     document, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
+    if document.get("do_normalize") is False:
+        return Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     return Preprocessing(tuple(document["image_mean"]), tuple(document["image_std"]))
 
 

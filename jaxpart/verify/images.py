@@ -114,6 +114,8 @@ def stated_normalization(
     file = checkpoint.parent / "preprocessor_config.json"
     if reference.startswith("transformers:") and file.is_file():
         document = decode_json(file.read_bytes(), file, "download it again")
-        if isinstance(document, dict) and "image_mean" in document and "image_std" in document:
-            return tuple(document["image_mean"]), tuple(document["image_std"])
+        document = document if isinstance(document, dict) else {}
+        mean, std = document.get("image_mean"), document.get("image_std")
+        if isinstance(mean, list) and isinstance(std, list):
+            return tuple(mean), tuple(std)
     return None

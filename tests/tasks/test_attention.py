@@ -14,12 +14,15 @@ from jaxpart.runs.rows import find_row, select
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks import attention
 
+GRID, PATCH = 6, 16
+SIDE = GRID * PATCH
+
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     config = part_config("ibot", "", projector=True)
     config.tasks = ("attention",)
-    config.data.num_images, config.data.image_size, config.attention.images = 30, 64, 20
+    config.data.num_images, config.data.image_size, config.attention.images = 30, SIDE, 20
     check_config(config)
     encoder = configured_encoder(config)
     folder = tmp_path_factory.mktemp("run")
@@ -30,15 +33,15 @@ def last_block(config, encoder):
     """Of the last block: distances [image, head], weights of cls [image, head, patch], and the images."""
     source, selection = retrieval_set("critters", config.data)
     numbers = np.sort(np.random.default_rng(config.seed).permutation(30)[:20])
-    view = square_view(source, size=64, layout="centred")
+    view = square_view(source, size=SIDE, layout="centred")
     pixels = np.stack(list(view.read(numbers.tolist())))
     weights = np.asarray(encoder(encoder.normalize(pixels), attention=True)["attention"])
     weights = weights[..., 1:] / weights[..., 1:].sum(axis=-1, keepdims=True)
     far = np.zeros((20, 4))
-    for query in range(64):
-        for key in range(64):
-            gap = np.hypot(query // 8 - key // 8, query % 8 - key % 8) / 8
-            far += weights[:, :, 1 + query, key] * gap / 64
+    for query in range(GRID**2):
+        for key in range(GRID**2):
+            gap = np.hypot(query // GRID - key // GRID, query % GRID - key % GRID) / GRID
+            far += weights[:, :, 1 + query, key] * gap / GRID**2
     return far, weights[:, :, 0], [source.annotation(n) for n in numbers], selection
 
 
@@ -58,9 +61,9 @@ def test_it_is_what_the_weights_say(measured):
             points = annotation.keypoints
             (found,) = np.nonzero((points.part == part) & points.visible)
             if len(found):
-                x, y = np.floor(points.xy[found[0]] / 8).astype(int)
-                where[number] = y * 8 + x
-                own[number] = asking[number, :, y * 8 + x]
+                x, y = np.floor(points.xy[found[0]] / PATCH).astype(int)
+                where[number] = y * GRID + x
+                own[number] = asking[number, :, y * GRID + x]
         seen = sorted(own)
         after = dict(zip(seen, [*seen[1:], seen[0]], strict=True))
         other = {number: asking[number, :, where[after[number]]] for number in seen}
@@ -78,13 +81,12 @@ def test_it_is_what_the_weights_say(measured):
 def test_uniform_attention_and_the_table(measured):
     _, encoder, rows, _ = measured
     uniform = find_row(rows, "critters", "attention", "distance", "baseline", "uniform").value
-    cells = np.stack(np.divmod(np.arange(64), 8), axis=1) / 8
+    cells = np.stack(np.divmod(np.arange(GRID**2), GRID), axis=1) / GRID
     assert uniform == pytest.approx(
         np.linalg.norm(cells[:, None] - cells, axis=-1).mean(), abs=1e-6
     )
-    assert (
-        find_row(rows, "critters", "attention", "affinity", "baseline", "uniform").value == 1 / 64
-    )
+    affinity = find_row(rows, "critters", "attention", "affinity", "baseline", "uniform").value
+    assert affinity == 1 / GRID**2
     shown = attention.section(rows).rows
     assert [cells[0] for cells in shown] == [
         "critters, uniform",

@@ -369,7 +369,7 @@ def test_task_by_every_convention(measured, name):
             "config.correspondence.pixels is 50, and images of 50 × 50 pixels cannot be cut",
         ),
         ({"convention": "dift", "soft_window": 5}, "soft_window works on cells, and dift predicts"),
-        ({"stride": 3}, "stride is 3, and patches of 8 pixels cannot lie 3 pixels apart"),
+        ({"stride": 3}, "stride is 3, and patches of 16 pixels cannot lie 3 pixels apart"),
         ({"stride": 4, "convention": "dift"}, "stride is 4, and dift does not define"),
         ({"convention": "none"}, "convention is 'none'; choose from jaxpart, geoaware"),
         ({"sets": ()}, "config.correspondence.sets is empty"),
@@ -418,22 +418,23 @@ def test_confusions():
 def test_overlapping_patches():
     """By plain loops: a stride of half a patch, and the points of the denser grid."""
     encoder = random_encoder("ibot", dataclasses.replace(small.small_config("ibot"), stem="patch"))
-    config = small_config(stride=4, representations=("block3/tokens",))
+    config = small_config(stride=8, representations=("block3/tokens",))
+    config.data.image_size = 96
     rows = carried_out(experiment, encoder, config)
-    dense = with_stride(encoder, 4)
+    dense = with_stride(encoder, 8)
     pairs = open_pairs("critters", config.data, most=100, seed=0)
-    view = square_view(pairs.source, size=64, layout="centred")
+    view = square_view(pairs.source, size=96, layout="centred")
     pixels = np.stack(list(view.read(range(len(view.ids)))))
     tokens = np.asarray(represent(dense, pixels, names=("block3/tokens",))["block3/tokens"])[:, 1:]
     tokens = tokens / np.linalg.norm(tokens, axis=-1, keepdims=True)
-    assert tokens.shape[1] == 15 * 15
-    centres = 4.0 + 4 * np.arange(15)
+    assert tokens.shape[1] == 11 * 11
+    centres = 8.0 + 8 * np.arange(11)
     right = []
     for i, (source, target) in enumerate(pairs.pairs):
         for p in np.flatnonzero(pairs.counted[i]):
             column, row = (np.abs(v - centres - 1e-9).argmin() for v in pairs.source_xy[i, p])
-            best = int(np.argmax(tokens[target] @ tokens[source, row * 15 + column]))
-            point = centres[best % 15], centres[best // 15]
-            right.append(np.linalg.norm(point - pairs.target_xy[i, p]) < 0.1 * 64)
+            best = int(np.argmax(tokens[target] @ tokens[source, row * 11 + column]))
+            point = centres[best % 11], centres[best // 11]
+            right.append(np.linalg.norm(point - pairs.target_xy[i, p]) < 0.1 * 96)
     found = find_row(rows, "critters", "correspondence", "PCK@0.10", representation="block3/tokens")
     assert found.value == pytest.approx(np.mean(right))

@@ -29,7 +29,7 @@ from jaxpart.tasks.unsupervised_parts.at_keypoints import at_keypoints
 from jaxpart.tasks.unsupervised_parts.clustering import drawn_tokens, fit_parts, unit
 from jaxpart.tasks.unsupervised_parts.foreground import normalised_cut
 
-SIDE = 64
+SIDE = 96
 
 
 def small_config(**options):
@@ -97,7 +97,7 @@ def test_pictures(rows, folder):
     assert [(key.head, key.representation) for key in maps] == [
         (row.head, row.representation) for row in select(rows, metric="NMI")
     ]
-    assert {labels.shape for labels in maps.values()} == {(3, 8, 8), (3, 12, 12)}
+    assert {labels.shape for labels in maps.values()} == {(3, 6, 6), (3, 12, 12)}
     run = Run(folder, "<b>run", {"name": "ibot"}, {}, rows, {})
     (picture,) = part_maps([run])
     axes = np.array(picture.figure.axes).reshape(3, 3)
