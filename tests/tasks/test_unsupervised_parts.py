@@ -106,7 +106,7 @@ def test_pictures(rows, folder):
     labels = maps[KEY._replace(head="nmf@4", representation=best)]
     drawn = axes[2, 1].images[0].get_array()
     np.testing.assert_array_equal(drawn, coloured(pictures[1], labels[1], 4))
-    pale = np.repeat(np.repeat(labels[1] == 4, 8, axis=0), 8, axis=1)
+    pale = np.repeat(np.repeat(labels[1] == 4, 16, axis=0), 16, axis=1)
     assert drawn[pale].min() >= 0.6 - 1e-9
     assert np.ptp(drawn[pale], axis=1).max() < 1e-9  # grey
     assert np.ptp(drawn[~pale], axis=1).min() > 0.1
