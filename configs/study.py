@@ -2,7 +2,7 @@ r"""The paper's comparison in miniature: seven small encoders, all tasks, one ta
 
     python -m jaxpart.main --config configs/study.py
 
-measures the seven encoders bundled with jaxpart on the bundled data set; under 10 minutes on 2 cores.
+measures the seven encoders bundled with jaxpart on the bundled data set; about four minutes on 2 cores.
 An interrupted study resumes with the encoder it had reached if --workdir names its folder.
 
 The package stores the results of one pretraining run per method. Where several are stored
