@@ -427,7 +427,7 @@ def test_a_checkpoint_of_two_machines_is_read_back(bucket):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("store", [amazon], ids=["s3"], indirect=True)
+@pytest.mark.parametrize("store", [google], ids=["gs"], indirect=True)
 def test_two_machines_without_a_shared_disk_are_killed_and_go_on(bucket, tmp_path):
     def start(machine, *arguments):
         (tmp_path / machine).mkdir(exist_ok=True)

@@ -163,7 +163,7 @@ def test_what_the_encoder_cannot_take_is_told_before_anything_is_made(tmp_path, 
             "config.optimizer.decay is 'some'; choose from kernels, all",
         ),
         ({"drop_path": 1.0}, "config.drop_path is 1.0"),
-        ({"warmup_epochs": 8}, "warmup_epochs is 8, but there are only 8 epochs"),
+        ({"warmup_epochs": 4}, "warmup_epochs is 4, but there are only 4 epochs"),
     ],
 )
 def test_recipes_of_pretraining_are_checked(changes, sentence):

@@ -100,7 +100,7 @@ def test_a_converted_encoder_is_exported(tmp_path, capsys, monkeypatch):
     chosen = ["--data", "critters", "--views", "images_test", "parts_train"]
     assert main([*command, *chosen, "--representations", "tokens", "block2/embedding"]) == 0
     with np.load(tmp_path / "out/critters_images_test.npz") as file:
-        assert file["tokens"].shape[1:] == (65, 128)
+        assert file["tokens"].shape[1:] == (37, 128)
         assert len(file["labels"]) == len(file["tokens"])
     with np.load(tmp_path / "out/critters_parts_train.npz") as file:
         assert json.loads(str(file["metadata"]))["view"] == "patch train"

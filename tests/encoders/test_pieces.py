@@ -15,7 +15,7 @@ from jaxpart.encoders.small import small_config
 from tests.compile_checks import exchanges
 
 CONFIG = small_config("dino")
-SIZE = (32, 48)
+SIZE = (64, 96)
 IMAGE = 25 * CONFIG.mlp_width * 4
 """Bytes of the largest array of one image."""
 
