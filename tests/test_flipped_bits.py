@@ -141,6 +141,7 @@ def test_heads_and_predictions(tmp_path):
     assert check(folder, lambda folder: read_items(folder / "items.npz", "run again"), 100) > 50
 
 
+@pytest.mark.slow
 def test_work_directories(tmp_path):
     folder = tmp_path / "run"
     config = {"seed": 3, "data": {"root": "here", "sets": ["cub"]}}

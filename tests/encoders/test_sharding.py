@@ -124,6 +124,7 @@ def test_uneven_shares_are_refused():
         put_on_devices(encoder, 8)
 
 
+@pytest.mark.slow
 def test_features_and_windows_with_cut_weights():
     encoder = encoder_of("plain")
     head = PixelHeads({"paper": (0, 1)}, 32, 3, rngs=nnx.Rngs(0))

@@ -181,6 +181,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
     assert grown < 8000**2 * 4 / 2, "half of one float32 similarity matrix"
 
 
+@pytest.mark.slow
 def test_features_are_held_once_more_and_no_more():
     rng = np.random.default_rng(0)
     ids = [str(i) for i in range(6000)]

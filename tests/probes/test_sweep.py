@@ -241,6 +241,7 @@ def test_resumed_training_is_the_undisturbed_one(both, swept, tmp_path):
         np.testing.assert_array_equal(ours, value)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_a_head_that_diverges_does_not_end_the_others():
     features, labels = data(24)

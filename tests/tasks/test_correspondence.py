@@ -360,6 +360,7 @@ def test_task_by_every_convention(measured, name):
     assert same.value > 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -134,6 +134,7 @@ def test_comparison(encoder, rows, folder, tmp_path):
     assert list(part_maps([Run(tmp_path, "run", {"name": "ibot"}, {}, others, {})])) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
