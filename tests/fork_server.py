@@ -125,16 +125,10 @@ class ForkServer:
         return json.loads(line)
 
     def run(
-        self,
-        program: str,
-        arguments: list[str],
-        folder: pathlib.Path,
-        *,
-        devices: int = 1,
-        **what: Any,
+        self, program: str, arguments: list[str], folder: pathlib.Path, **what: Any
     ) -> dict[str, Any]:
         """Runs a program in a folder; returns its status, changes, seconds and output."""
-        (answer,) = self.together(self.order(program, arguments, folder, devices=devices, **what))
+        (answer,) = self.together(self.order(program, arguments, folder, **what))
         return answer
 
     def order(
@@ -239,11 +233,8 @@ def _watch(order: dict[str, Any], seen: mmap.mmap) -> None:
     sys.addaudithook(hook)
 
 
-def _child(order: dict[str, Any], seen: mmap.mmap, out: int) -> int:
+def _child(order: dict[str, Any], seen: mmap.mmap) -> int:
     os.setsid()
-    os.dup2(out, 1)
-    os.dup2(out, 2)
-    os.close(out)
     sys.stderr = os.fdopen(os.dup(2), "w", 1)  # the server's may be a file, which can seek
     if "signal" in order:  # as where Python was started with the command
         from jaxpart import terminal
@@ -260,17 +251,18 @@ def _child(order: dict[str, Any], seen: mmap.mmap, out: int) -> int:
     return PROGRAMS[order["program"]](order["arguments"])
 
 
-def _begin(order: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """Starts a program; what it returns waits for its end."""
-    seen = mmap.mmap(-1, 8)
-    start = time.monotonic()
+def fork(work: Callable[[], int]) -> Callable[[], tuple[int, str]]:
+    """Starts work in a fork; what it returns waits for the exit status and all that was printed."""
     told, out = os.pipe()
     child = os.fork()
     if not child:
         status = 1
         try:
             os.close(told)
-            status = _child(order, seen, out)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            os.close(out)
+            status = work()
         except SystemExit as stop:
             status = int(stop.code or 0)
         except BaseException:
@@ -285,12 +277,24 @@ def _begin(order: dict[str, Any]) -> Callable[[], dict[str, Any]]:
             os._exit(status)
     os.close(out)
 
-    def end() -> dict[str, Any]:
+    def end() -> tuple[int, str]:
         with open(told, errors="replace") as file:
             output = file.read()
-        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), output
+
+    return end
+
+
+def _begin(order: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Starts a program; what it returns waits for its end."""
+    seen = mmap.mmap(-1, 8)
+    start = time.monotonic()
+    wait = fork(lambda: _child(order, seen))
+
+    def end() -> dict[str, Any]:
+        status, output = wait()
         return {
-            "status": os.waitstatus_to_exitcode(status),
+            "status": status,
             "changes": struct.unpack("q", seen[:8])[0],
             "seconds": time.monotonic() - start,
             "output": output,

@@ -4,7 +4,6 @@ Reads a list of [key, program, arguments] as JSON, and writes by key the exit st
 the files that were left, which it removes.
 """
 
-import contextlib
 import gc
 import importlib
 import json
@@ -13,7 +12,6 @@ import pathlib
 import shutil
 import signal
 import sys
-import traceback
 
 import fork_server
 
@@ -40,31 +38,13 @@ def call(program: str, arguments: list[str]) -> int:
 
 def forked(program: str, arguments: list[str], folder: pathlib.Path) -> tuple[int, str]:
     """Exit status and output."""
-    told, out = os.pipe()
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            os.close(told)
-            os.dup2(out, 1)
-            os.dup2(out, 2)
-            os.close(out)
-            os.chdir(folder)
-            signal.alarm(SECONDS)
-            status = call(program, arguments)
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(status)
-    os.close(out)
-    with open(told, errors="replace") as file:
-        output = file.read()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), output
+
+    def work() -> int:
+        os.chdir(folder)
+        signal.alarm(SECONDS)
+        return call(program, arguments)
+
+    return fork_server.fork(work)()
 
 
 def main() -> None:
