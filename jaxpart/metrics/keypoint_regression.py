@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
+from jaxpart.metrics.moments import moments
+
 
 def keypoint_errors(
     fit_centres: Float[np.ndarray, "fit part 2"],
@@ -49,7 +51,7 @@ def keypoint_errors(
             continue
         inputs = _flat(fit_centres[train])
         targets = np.asarray(fit_points[train, point], np.float64)
-        (mean, scale), (target_mean, target_scale) = _moments(inputs), _moments(targets)
+        (mean, scale), (target_mean, target_scale) = moments(inputs), moments(targets)
         fitted = _active_only((inputs - mean) / scale, fit_active, train)
         weights = np.linalg.lstsq(fitted, (targets - target_mean) / target_scale, rcond=None)[0]
         test_inputs = _active_only((_flat(centres[test]) - mean) / scale, active, test)
@@ -79,7 +81,7 @@ def landmark_errors(
       the published metric.
     """
     inputs, targets = _flat(fit_centres), _flat(fit_points)
-    (mean, scale), (target_mean, target_scale) = _moments(inputs), _moments(targets)
+    (mean, scale), (target_mean, target_scale) = moments(inputs), moments(targets)
     standardised = (inputs - mean) / scale, (targets - target_mean) / target_scale
     weights = np.linalg.lstsq(*standardised, rcond=None)[0]
     predicted = (_flat(centres) - mean) / scale @ weights * target_scale + target_mean
@@ -90,13 +92,6 @@ def landmark_errors(
 
 def _flat(values: Float[np.ndarray, "image part 2"]) -> Float64[np.ndarray, "image parts_by_2"]:
     return np.asarray(values, np.float64).reshape(len(values), -1)
-
-
-def _moments(values: Float64[np.ndarray, "image column"]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column, the latter 1 for constant columns."""
-    deviation = values.std(axis=0)
-    varies = (np.ptp(values, axis=0) > 0) & (deviation > 0)  # not by rounding alone
-    return values.mean(axis=0), np.where(varies, deviation, 1)
 
 
 def _active_only(

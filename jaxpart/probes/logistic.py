@@ -11,6 +11,8 @@ import optax
 import scipy.optimize
 from jaxtyping import Array, Float, Int
 
+from jaxpart.metrics.moments import moments
+
 ITERATIONS = 1000
 """Maximum iterations of L-BFGS; a tenth is usually enough."""
 
@@ -37,9 +39,7 @@ def logistic_regression(
       strength: Regularisation strength.
       advance: Called with the number of iterations just done.
     """
-    mean, deviation = train.mean(axis=0), train.std(axis=0)
-    # A constant channel may have a deviation above 0 by rounding.
-    deviation = np.where((np.ptp(train, axis=0) > 0) & (deviation > 0), deviation, 1)
+    mean, deviation = moments(train)
     features = jnp.asarray((train - mean) / deviation, jnp.float32)
     targets = jnp.asarray(labels, jnp.int32)
     shape = train.shape[1] + 1, int(labels.max()) + 1
