@@ -25,6 +25,7 @@ def _critters() -> ConfigDict:
     config = critters_config("mae")
     config.views.view = ConfigDict(CRITTERS_VIEW | {"scale": (0.2, 1.0)})
     config.optimizer.b2 = 0.95
+    config.epochs = 6
     config.objective.mask_share = 0.75
     config.decoder.update(width=64, num_heads=4, mlp_width=256, depth=2, out=16 * 16 * 3)
     return config

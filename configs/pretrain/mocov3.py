@@ -27,7 +27,7 @@ def _critters() -> ConfigDict:
     config = critters_config("mocov3")
     config.views.pair = ConfigDict(CRITTERS_PAIR | {"scale": (0.4, 1.0)})
     _shared(config)
-    config.epochs, config.batch_size = 10, 128
+    config.epochs, config.batch_size = 30, 128
     config.optimizer.lr = 2e-3
     # A slow teacher, or a predictor, which the small encoder lacks, needs more steps (docs/pretraining.md).
     config.objective.momentum = 0.5
