@@ -208,6 +208,9 @@ def test_models_of_transformers(kind, options, prefix, grids, tmp_path):
     about["do_normalize"] = False
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(about))
     assert named_encoder(config, seed=0).preprocessing.std == (1,) * 3
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": 0.5, "image_std": 0.5}')
+    with pytest.raises(JaxpartError, match="states no image_mean and image_std of three channels"):
+        named_encoder(config, seed=0)
 
 
 def test_the_mae_of_transformers_is_refused(tmp_path):

@@ -302,6 +302,16 @@ def test_a_transformers_model(tmp_path, capsys):
     assert "mean and std: ((0.5, 0.5, 0.5)," in printed
     assert "compared with what the reference states" in " ".join(printed.split())
     assert "NOT CHECKED" not in printed
+    (tmp_path / "preprocessor_config.json").unlink()
+    inside = {"image_processor": half, "processor_class": "X"}  # as transformers 5 writes it
+    (tmp_path / "processor_config.json").write_text(json.dumps(inside))
+    assert main(command) == 1
+    assert "mean and std: ((0.5, 0.5, 0.5)," in capsys.readouterr().out
+    inside["image_processor"] = {"do_normalize": False} | half
+    (tmp_path / "processor_config.json").write_text(json.dumps(inside))
+    assert main(command) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "mean and std: ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))" in printed
     assert main([*command[:-1], "transformers:NoModel"]) == 2
     assert "transformers has no class 'NoModel'" in capsys.readouterr().err
 

@@ -189,7 +189,7 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
     transformers.utils.logging.disable_progress_bar()
     try:
         full_model = transformers.AutoModel.from_pretrained(name)
-        pixels = _pixels_of(transformers, name)
+        stated = transformers_preprocessing(name)
     except Exception as error:  # transformers raises many kinds of errors
         raise JaxpartError(
             f"transformers cannot load {name} ({type(error).__name__}: {first_line(error)}); name a folder "
@@ -200,6 +200,11 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
             f"{name} is transformers' MAE, which hides patches at random; convert it to an encoder that "
             f"sees them all: python -m convert mae {name} OUT --layout transformers"
         )
+    if stated is None:
+        raise JaxpartError(
+            f"{name} states no image_mean and image_std of three channels; add them to its "
+            f"preprocessor_config.json"
+        )
     model = getattr(full_model, "vision_model", full_model)
     size = side or getattr(model.config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size
@@ -208,16 +213,28 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
         lambda images: _transformers_outputs(full_model, model, images),
         full_model,
         image_size=(height, width),
-        preprocessing=pixels,
+        preprocessing=stated,
         trained=True,
     )
 
 
-def _pixels_of(transformers: Any, name: str) -> Preprocessing:
-    document, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
+def transformers_preprocessing(name: str) -> Preprocessing | None:
+    """The mean and std that transformers reads of a folder or repository; None if it states none.
+
+    Raises:
+      JaxpartError: transformers is missing.
+    """
+    transformers = library("transformers", f"transformers:{name}")
+    try:
+        document, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
+    except OSError:  # there is no such file
+        return None
     if document.get("do_normalize") is False:
         return Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    return Preprocessing(tuple(document["image_mean"]), tuple(document["image_std"]))
+    mean, std = document.get("image_mean"), document.get("image_std")
+    if not all(isinstance(values, list) and len(values) == 3 for values in (mean, std)):
+        return None
+    return Preprocessing(tuple(mean), tuple(std))
 
 
 def _transformers_outputs(full_model: Any, model: Any, images: Any) -> dict[str, Any]:

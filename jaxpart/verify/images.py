@@ -14,8 +14,8 @@ from PIL import Image
 
 from jaxpart.data.critters import Critters
 from jaxpart.data.images import decode, image_eval
+from jaxpart.encoders.torch_function import transformers_preprocessing
 from jaxpart.errors import JaxpartError
-from jaxpart.io.text import decode_json
 from jaxpart.verify.comparing import Difference, compare
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -111,11 +111,7 @@ def stated_normalization(
             return None
         stated = getattr(module, "pretrained_cfg", {})
         return tuple(stated["mean"]), tuple(stated["std"])
-    file = checkpoint.parent / "preprocessor_config.json"
-    if reference.startswith("transformers:") and file.is_file():
-        document = decode_json(file.read_bytes(), file, "download it again")
-        document = document if isinstance(document, dict) else {}
-        mean, std = document.get("image_mean"), document.get("image_std")
-        if isinstance(mean, list) and isinstance(std, list):
-            return tuple(mean), tuple(std)
+    if reference.startswith("transformers:"):
+        read = transformers_preprocessing(str(checkpoint.parent))
+        return None if read is None else (read.mean, read.std)
     return None
