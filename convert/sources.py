@@ -42,6 +42,7 @@ _ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
 }
+_TIMM_ACTIVATIONS = _ACTIVATIONS | {"gelu_tanh": "gelu_tanh"}
 _ROPE_THETA = 100.0  # DINOv3's
 _MODEL_TYPES = {
     "aimv2": "aimv2",
@@ -283,12 +284,28 @@ def _stated_by_timm(config: dict[str, Any]) -> Stated:
     if isinstance(trained.get("tag"), str) and "." not in name:
         name = f"{name}.{trained['tag']}"
     family = next((family for pattern, family in _TIMM_NAMES if re.search(pattern, name)), "vit")
+    arguments = config.get("model_args")  # of create_model
+    arguments = arguments if isinstance(arguments, dict) else {}
+    activation = arguments.get("act_layer")
+    if activation is not None and str(activation) not in _TIMM_ACTIVATIONS:
+        raise JaxpartError(
+            f"its config.json says activation {printable(str(activation))}, which is not supported; score "
+            f"it as it is, with --config.encoder.callable=timm:local-dir:FOLDER"
+        )
+    patch = _positive_int(arguments.get("patch_size"))
+    options: dict[str, Any] = {
+        "num_heads": _positive_int(arguments.get("num_heads")),
+        "grid": _grid(arguments.get("img_size"), patch),
+        "activation": _TIMM_ACTIVATIONS.get(str(activation)),
+        "epsilon": 1e-5 if name.startswith("beit3") else None,
+    }
     return Stated(
         family,
         "timm",
-        options=_pixels(trained.get("mean"), trained.get("std"))
-        | ({"epsilon": 1e-5} if name.startswith("beit3") else {}),
+        options=options | _pixels(trained.get("mean"), trained.get("std")),
         width=_positive_int(config.get("num_features")),
+        depth=_positive_int(arguments.get("depth")),
+        patch_size=patch,
     )
 
 

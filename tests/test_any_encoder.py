@@ -213,6 +213,31 @@ def test_models_of_transformers(kind, options, prefix, grids, tmp_path):
         named_encoder(config, seed=0)
 
 
+def test_a_folder_of_timm_is_its_model(tmp_path):
+    """With the arguments of create_model and the mean that its config.json states, and its weights."""
+    timm = pytest.importorskip("timm")
+    torch = pytest.importorskip("torch")
+    arguments = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 1, "num_heads": 4}
+    model = timm.create_model("vit_base_patch16_224", num_classes=0, **arguments).eval()
+    save_file({k: v.numpy() for k, v in model.state_dict().items()}, tmp_path / "model.safetensors")
+    about = {"architecture": "vit_base_patch16_224", "model_args": arguments, "pretrained_cfg": {
+        "mean": [0.4] * 3, "std": [0.2] * 3, "input_size": [3, 32, 32], "num_classes": 0,
+        "classifier": "head"}}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    config = part_config("", "", projector=False).encoder
+    config.callable = f"timm:local-dir:{tmp_path}"
+    encoder = named_encoder(config, seed=0)
+    assert (encoder.preprocessing.mean, encoder.depth) == ((0.4,) * 3, 1)
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    with torch.no_grad():
+        theirs = model.forward_features(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
+    ours = encoder(jnp.asarray(images))["tokens"]
+    np.testing.assert_allclose(ours, theirs[:, -ours.shape[1] :], rtol=0, atol=1e-5)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(JaxpartError, match="timm cannot make local-dir:"):
+        named_encoder(config, seed=0)
+
+
 def test_the_mae_of_transformers_is_refused(tmp_path):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("torch")

@@ -70,7 +70,8 @@ def timm_encoder(name: str, weights: str, *, seed: int, side: int) -> FunctionEn
     """A timm model: tokens of its last layer, its blocks or stages, and the input of its classifier.
 
     Args:
-      name: timm's name, "resnet50".
+      name: timm's name, "resnet50"; or a folder or repository with timm's config.json,
+        "local-dir:FOLDER" or "hf-hub:OWNER/NAME".
       weights: A checkpoint with timm's names; "random"; empty: timm downloads its own.
       seed: Seed of random weights.
       side: Side of the images in pixels; 0: the model's own.
@@ -80,7 +81,7 @@ def timm_encoder(name: str, weights: str, *, seed: int, side: int) -> FunctionEn
     """
     timm = library("timm", f"timm:{name}")
     torch = library("torch", f"timm:{name}")
-    if not timm.is_model(name):
+    if not name.startswith(("local-dir:", "hf-hub:")) and not timm.is_model(name):
         architectures = timm.list_models()
         near = difflib.get_close_matches(name.partition(".")[0], architectures, 3)
         raise JaxpartError(

@@ -230,6 +230,17 @@ def test_timms_models_that_compute_what_no_array_shows(name):
         stated_by({"architecture": name, "pretrained_cfg": {}}, {})
 
 
+def test_arguments_of_timms_create_model():
+    arguments = {"num_heads": 5, "depth": 3, "patch_size": 8, "img_size": [32, 64]}
+    config = {"architecture": "vit_base_patch16_224", "pretrained_cfg": {}}
+    stated = stated_by(config | {"model_args": arguments | {"act_layer": "quick_gelu"}}, {})
+    assert (stated.depth, stated.patch_size) == (3, 8)
+    options = {name: value for name, value in stated.options.items() if value is not None}
+    assert options == {"num_heads": 5, "grid": (4, 8), "activation": "quick_gelu"}
+    with pytest.raises(JaxpartError, match="activation mish, which is not supported"):
+        stated_by(config | {"model_args": {"act_layer": "mish"}}, {})
+
+
 def test_sharded(tmp_path, capsys):
     state = plain_vit()
     names = list(state)
