@@ -38,7 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--optimized"):
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         if metadata.version("jaxlib").startswith("0.10."):  # others may not know it, and abort
-            os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+            flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+            os.environ.setdefault("XLA_FLAGS", flags)
     if config.pluginmanager.hasplugin("cacheprovider"):
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("xla")))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
