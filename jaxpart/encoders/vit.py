@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import types
 from typing import Any
 
 import jax
@@ -187,7 +188,14 @@ class ViT(nnx.Module):
 @functools.cache
 def _structure(config: ViTConfig) -> tuple[nnx.GraphDef[ViT], list[Any], Any]:
     """The structure of `ViT(config)`, the shapes and dtypes of its weights, and their tree."""
-    graph, state = nnx.split(nnx.eval_shape(lambda: ViT(config, rngs=nnx.Rngs(0))))
+
+    def make() -> ViT:
+        # One key for all weights, as none is drawn: to split it would take most of the time.
+        key = jax.random.key(0)
+        rngs: Any = types.SimpleNamespace(params=lambda: key)
+        return ViT(config, rngs=rngs)
+
+    graph, state = nnx.split(nnx.eval_shape(make))
     return graph, *jax.tree.flatten(state)
 
 
