@@ -381,6 +381,7 @@ def test_unknown_representations_are_refused():
     assert check_representations(ENCODER, ["block1/tokens"], tokens=True) == {
         "block1/tokens": (5, 8)
     }
-    for name, tokens in (("tokens", False), ("cls_token", True), ("block7/embedding", False)):
+    vectors = ("tokens", "block7/embedding", "block-1/embedding", "", "+", "embedding+")
+    for name, tokens in (("cls_token", True), *((name, False) for name in vectors)):
         with pytest.raises(JaxpartError, match="no representation"):
             check_representations(ENCODER, [name], tokens=tokens)
