@@ -93,6 +93,7 @@ import os, signal, sys
 from jaxpart import terminal
 
 terminal.begin("__main__")
+terminal._SECONDS_TO_CLEAN_UP = 0.1  # it would have 5 to clean up in
 
 
 class Dying:
@@ -111,8 +112,7 @@ sys.exit(main())
 """
 
 
-@pytest.mark.slow
-def test_ctrl_c_in_a_callback_prints_no_trace(monkeypatch):
+def test_ctrl_c_in_a_callback_prints_no_trace():
     done = subprocess.run(
         [sys.executable, "-c", IN_A_CALLBACK], capture_output=True, text=True, timeout=60
     )
