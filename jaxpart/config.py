@@ -112,6 +112,7 @@ def _embedded(method: str) -> ConfigDict:
     # Instead of a checkpoint: a function of images, or a file of features: docs/any-encoder.md.
     config.encoder.callable = ""
     config.encoder.weights = ""
+    config.encoder.checkpoint_key = ""
     config.encoder.image_size = 0
     config.encoder.pixels = ""
     config.encoder.version = ""

@@ -238,6 +238,34 @@ def test_a_folder_of_timm_is_its_model(tmp_path):
         named_encoder(config, seed=0)
 
 
+def test_one_network_of_a_checkpoint_of_several(tmp_path):
+    timm = pytest.importorskip("timm")
+    torch = pytest.importorskip("torch")
+    names = ("student.module.backbone.", "teacher.backbone.")
+    first, second = (timm.create_model("resnet10t", num_classes=0) for _ in names)
+    file, options = tmp_path / "both.pth", part_config("", "", projector=False).encoder
+    first, second = (model.state_dict() for model in (first, second))
+    torch.save({names[0] + k: v for k, v in first.items()}
+               | {names[1] + k: v for k, v in second.items()}, file)  # fmt: skip
+    options.callable, options.weights, options.image_size = "timm:resnet10t", str(file), SIDE
+    fitting = (
+        "holds 2 networks that fit: student.module.backbone, teacher.backbone; choose one with"
+    )
+    with pytest.raises(JaxpartError, match=fitting):
+        named_encoder(options, seed=0)
+    options.checkpoint_key = "teacher"
+    found = named_encoder(options, seed=0).version
+    torch.save(second, file)
+    options.checkpoint_key = ""
+    assert named_encoder(options, seed=0).version == found
+    options.checkpoint_key = "teach"
+    with pytest.raises(JaxpartError, match="has no such network in teach; leave out"):
+        named_encoder(options, seed=0)
+    options.weights = "random"
+    with pytest.raises(JaxpartError, match=r"checkpoint_key is teach, but .*weights names no file"):
+        named_encoder(options, seed=0)
+
+
 def test_the_mae_of_transformers_is_refused(tmp_path):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("torch")
@@ -292,6 +320,7 @@ def test_what_a_function_must_not_return(function, sentence):
         ("json:__name__", {}, "is a str, which cannot be called"),
         ("json:dumps", {}, "--config.encoder.image_size=224"),
         ("json:dumps", {"weights": "x"}, "weights is for timm's models"),
+        ("json:dumps", {"checkpoint_key": "x"}, "checkpoint_key is for timm's models"),
         ("timm:resnet17", {"weights": "random"}, "has no model resnet17; did you mean resnet"),
         ("timm:resnet18", {"pixels": "clip"}, "defines its own pixels and version"),
         ("transformers:/nowhere", {}, "transformers cannot load /nowhere"),

@@ -91,8 +91,8 @@ def named_encoder(options: Any, *, seed: int) -> FunctionEncoder:
     """The encoder of a configuration that names a callable.
 
     Args:
-      options: The configuration's `encoder`, with `callable`, `weights`, `image_size`, `pixels`,
-        `version` and `precision`.
+      options: The configuration's `encoder`, with `callable`, `weights`, `checkpoint_key`, `image_size`,
+        `pixels`, `version` and `precision`.
       seed: Seed of random weights.
 
     Raises:
@@ -107,7 +107,8 @@ def named_encoder(options: Any, *, seed: int) -> FunctionEncoder:
                 f"config.encoder.pixels and config.encoder.version empty"
             )
         if kind == "timm":
-            encoder = timm_encoder(rest, options.weights, seed=seed, side=options.image_size)
+            key = options.get("checkpoint_key", "")  # older runs' configurations lack it
+            encoder = timm_encoder(rest, options.weights, key, seed=seed, side=options.image_size)
         else:
             _no_weights(options, "its folder holds them")
             encoder = transformers_encoder(rest, side=options.image_size)
@@ -143,10 +144,11 @@ def _checked(encoder: FunctionEncoder) -> FunctionEncoder:
 
 
 def _no_weights(options: Any, why: str) -> None:
-    if options.weights:
-        raise JaxpartError(
-            f"config.encoder.weights is for timm's models; leave it empty for {options.callable}: {why}"
-        )
+    for name in ("weights", "checkpoint_key"):
+        if options.get(name, ""):
+            raise JaxpartError(
+                f"config.encoder.{name} is for timm's models; leave it empty for {options.callable}: {why}"
+            )
 
 
 @functools.cache

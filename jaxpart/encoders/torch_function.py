@@ -16,7 +16,7 @@ import numpy as np
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.function import FunctionEncoder
 from jaxpart.encoders.loading import digest_of
-from jaxpart.errors import JaxpartError, first_line, listed
+from jaxpart.errors import JaxpartError, first_line, listed, printable
 from jaxpart.io.modules import library
 from jaxpart.io.tensor_files import flatten, open_checkpoint
 
@@ -66,13 +66,16 @@ class TorchFunction:
         return value
 
 
-def timm_encoder(name: str, weights: str, *, seed: int, side: int) -> FunctionEncoder:
+def timm_encoder(
+    name: str, weights: str, checkpoint_key: str = "", *, seed: int, side: int
+) -> FunctionEncoder:
     """A timm model: tokens of its last layer, its blocks or stages, and the input of its classifier.
 
     Args:
       name: timm's name, "resnet50"; or a folder or repository with timm's config.json,
         "local-dir:FOLDER" or "hf-hub:OWNER/NAME".
       weights: A checkpoint with timm's names; "random"; empty: timm downloads its own.
+      checkpoint_key: The network in a checkpoint that holds several ("teacher").
       seed: Seed of random weights.
       side: Side of the images in pixels; 0: the model's own.
 
@@ -102,7 +105,12 @@ def timm_encoder(name: str, weights: str, *, seed: int, side: int) -> FunctionEn
             f"timm cannot make {name} ({type(error).__name__}: {first_line(error)}){advice}"
         ) from error
     if weights and weights != RANDOM:
-        fill(model, read_weights(weights, model), f"timm:{name}")
+        fill(model, read_weights(weights, model, checkpoint_key), f"timm:{name}")
+    elif checkpoint_key:
+        raise JaxpartError(
+            f"config.encoder.checkpoint_key is {checkpoint_key}, but config.encoder.weights names no file; "
+            f"leave it out"
+        )
     data = timm.data.resolve_model_data_config(model)
     height, width = data["input_size"][1:]
     return _encoder(
@@ -283,11 +291,11 @@ def _encoder(
     return FunctionEncoder(run, name, version=version, jittable=False, **about)
 
 
-def read_weights(path: str, model: Any) -> dict[str, np.ndarray]:
+def read_weights(path: str, model: Any, checkpoint_key: str = "") -> dict[str, np.ndarray]:
     """The arrays of a checkpoint by a PyTorch module's names, without any prefix.
 
     Raises:
-      JaxpartError: The file cannot be read.
+      JaxpartError: The file cannot be read, or several of its networks have these names.
     """
     values = {
         key: value
@@ -295,13 +303,25 @@ def read_weights(path: str, model: Any) -> dict[str, np.ndarray]:
         if isinstance(value, np.ndarray)
     }
     names = list(model.state_dict())
-    first = names[0]
-    prefixes = [key.removesuffix(first) for key in values if key.endswith(first)]
-    prefix = max(
-        sorted(prefixes, key=len),
-        key=lambda prefix: sum(f"{prefix}{name}" in values for name in names),
-        default="",
-    )
+    prefixes = [key.removesuffix(names[0]) for key in values if key.endswith(names[0])]
+    if checkpoint_key:
+        prefixes = [p for p in prefixes if f"{p}.".startswith(f"{checkpoint_key}.")]
+    found = {p: sum(f"{p}{name}" in values for name in names) for p in prefixes}
+    fitting = [p for p in found if found[p] == max(found.values())]
+    if checkpoint_key and not fitting:
+        raise JaxpartError(
+            f"{path} has no such network in {printable(checkpoint_key)}; leave out "
+            f"config.encoder.checkpoint_key to see which it has"
+        )
+    if "" in fitting:  # the file itself is the network
+        fitting = [""]
+    if len(fitting) > 1:
+        networks = listed(sorted(printable(p.rstrip(".")) for p in fitting), 5)
+        raise JaxpartError(
+            f"{path} holds {len(fitting)} networks that fit: {networks}; choose one with "
+            f"config.encoder.checkpoint_key"
+        )
+    prefix = fitting[0] if fitting else ""
     return {
         key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)
     }

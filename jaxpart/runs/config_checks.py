@@ -92,6 +92,7 @@ RULES: dict[str, Rule] = {
     "encoder.patch_order": one_of("kept", "permuted"),
     "encoder.callable": TEXT,
     "encoder.weights": TEXT,
+    "encoder.checkpoint_key": TEXT,
     "encoder.image_size": PIXELS,
     "encoder.pixels": one_of("", *families.PIXELS),
     "encoder.version": TEXT,
@@ -205,7 +206,7 @@ def check_config(config: Any) -> None:
             _check_heads(task, config[task])
 
 
-_OF_FUNCTIONS = ("weights", "image_size", "pixels", "version")
+_OF_FUNCTIONS = ("weights", "checkpoint_key", "image_size", "pixels", "version")
 
 
 def _check_encoder(encoder: Any) -> None:

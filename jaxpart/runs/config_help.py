@@ -57,6 +57,7 @@ MEANINGS: Mapping[str, str] = {
     "encoder.callable": "instead of a checkpoint, a function: module:function, path.py:function, "
     "torch:module:function, timm:NAME or transformers:FOLDER",
     "encoder.weights": "timm: a checkpoint with timm's names, or random; empty: timm's download",
+    "encoder.checkpoint_key": "the network in encoder.weights, if that holds several: teacher",
     "encoder.image_size": "side of a function's input images; 0: that of timm or transformers",
     "encoder.pixels": "a function's input: uint8 (the default), or float32 with a mean and std",
     "encoder.version": "version of a function's weights and code; without it no features are cached",
