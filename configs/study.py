@@ -5,8 +5,8 @@ r"""The paper's comparison in miniature: seven small encoders, all tasks, one ta
 measures the seven encoders bundled with jaxpart on the bundled data set; about four minutes on 2 cores.
 An interrupted study resumes with the encoder it had reached if --workdir names its folder.
 
-The package stores the results of one pretraining run per method. Where several are stored
-(`python -m jaxpart.study collect`), --config.seeds=N adds the others, and figures get intervals over them.
+The package stores the results of three pretraining runs of DINO, BEiT, MAE, CAE and iBOT, and of one of
+DeiT and MoCo v3, which take an hour. --config.seeds=3 adds the others; figures get intervals over them.
 Any encoders can be compared, by method, by folder, or by a folder that holds several:
 
     python -m jaxpart.main --config configs/study.py \

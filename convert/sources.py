@@ -43,6 +43,8 @@ _ACTIVATIONS = {
     "swish": "silu",
 }
 _TIMM_ACTIVATIONS = _ACTIVATIONS | {"gelu_tanh": "gelu_tanh"}
+_TIMM_COMPUTED = ("norm_layer", "block_fn", "attn_layer", "mlp_layer", "rope_temperature")
+"""Arguments of timm's create_model that no array shows and no family here takes."""
 _ROPE_THETA = 100.0  # DINOv3's
 _MODEL_TYPES = {
     "aimv2": "aimv2",
@@ -287,16 +289,23 @@ def _stated_by_timm(config: dict[str, Any]) -> Stated:
     arguments = config.get("model_args")  # of create_model
     arguments = arguments if isinstance(arguments, dict) else {}
     activation = arguments.get("act_layer")
-    if activation is not None and str(activation) not in _TIMM_ACTIVATIONS:
+    unknown = [f"{name} {arguments[name]}" for name in _TIMM_COMPUTED if name in arguments]
+    if activation is not None and str(activation).lower() not in _TIMM_ACTIVATIONS:
+        unknown = [f"activation {activation}"]
+    if unknown:
         raise JaxpartError(
-            f"its config.json says activation {printable(str(activation))}, which is not supported; score "
-            f"it as it is, with --config.encoder.callable=timm:local-dir:FOLDER"
+            f"its config.json says {printable(unknown[0])}, which is not supported; score it as it is, "
+            f"with --config.encoder.callable=timm:local-dir:FOLDER or timm:hf-hub:OWNER/NAME"
         )
-    patch = _positive_int(arguments.get("patch_size"))
+    patch = arguments.get("patch_size")
+    if isinstance(patch, list) and len(patch) == 2 and patch[0] == patch[1]:
+        patch = patch[0]
+    patch = _positive_int(patch)
+    in_name = re.search(r"patch(\d+)", name)
     options: dict[str, Any] = {
         "num_heads": _positive_int(arguments.get("num_heads")),
-        "grid": _grid(arguments.get("img_size"), patch),
-        "activation": _TIMM_ACTIVATIONS.get(str(activation)),
+        "grid": _grid(arguments.get("img_size"), patch or (int(in_name[1]) if in_name else None)),
+        "activation": _TIMM_ACTIVATIONS.get(str(activation).lower()),
         "epsilon": 1e-5 if name.startswith("beit3") else None,
     }
     return Stated(

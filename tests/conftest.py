@@ -2,11 +2,11 @@
 
 import atexit
 import gc
-import itertools
 import os
 import pathlib
 import shutil
 import tempfile
+import threading
 from importlib import metadata
 from typing import Any
 
@@ -59,27 +59,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """What was imported stays, so the collector need not look through it: a tenth of the time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    _share_contexts()
+    if not session.config.getoption("--optimized"):
+        _share_contexts()
 
 
 def _share_contexts() -> None:
     """JAX makes a context of MLIR for every program that it lowers, in 4 ms: a tenth of the time again."""
     from jax._src.interpreters import mlir
 
-    make, programs = mlir.make_ir_context, itertools.count()
-    contexts: list[Any] = []
+    make = getattr(mlir, "make_ir_context", None)  # not of JAX's interface, so others may lack it
+    mine = threading.local()
 
     def shared() -> Any:
-        if next(programs) % 100 == 0:  # a context keeps all constants of its programs
-            contexts[:] = [make()]
-        return contexts[0]
+        mine.programs = getattr(mine, "programs", 0) + 1
+        if mine.programs % 100 == 1:  # a context keeps all constants of its programs
+            mine.context = make()
+        return mine.context
 
-    mlir.make_ir_context = shared
+    if make:
+        mlir.make_ir_context = shared
 
 
 class Golden:

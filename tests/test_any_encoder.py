@@ -208,9 +208,16 @@ def test_models_of_transformers(kind, options, prefix, grids, tmp_path):
     about["do_normalize"] = False
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(about))
     assert named_encoder(config, seed=0).preprocessing.std == (1,) * 3
-    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": 0.5, "image_std": 0.5}')
-    with pytest.raises(JaxpartError, match="states no image_mean and image_std of three channels"):
-        named_encoder(config, seed=0)
+    half = [0.5] * 3
+    for mean, std in ((0.5, 0.5), (half, [0.5, 0.5, 0]), (half, ["0.5"] * 3), (None, half)):
+        stated = {"image_mean": mean, "image_std": std}
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
+        with pytest.raises(JaxpartError, match="states no image_mean and image_std of three"):
+            named_encoder(config, seed=0)
+    for content in (b"[]", b'{"image_mean"', b"\xff\xfe"):
+        (tmp_path / "preprocessor_config.json").write_bytes(content)
+        with pytest.raises(JaxpartError, match=r"preprocessor_config.json cannot be read"):
+            named_encoder(config, seed=0)
 
 
 def test_a_folder_of_timm_is_its_model(tmp_path):
@@ -233,6 +240,13 @@ def test_a_folder_of_timm_is_its_model(tmp_path):
         theirs = model.forward_features(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
     ours = encoder(jnp.asarray(images))["tokens"]
     np.testing.assert_allclose(ours, theirs[:, -ours.shape[1] :], rtol=0, atol=1e-5)
+    about["model_args"] = arguments | {"num_heads": 3}  # the weights are the same
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    assert named_encoder(config, seed=0).version != encoder.version
+    about["pretrained_cfg"]["std"] = [0.2, 0.2, 0]
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    with pytest.raises(JaxpartError, match="states no usable input_size, mean and std"):
+        named_encoder(config, seed=0)
     (tmp_path / "config.json").unlink()
     with pytest.raises(JaxpartError, match="timm cannot make local-dir:"):
         named_encoder(config, seed=0)
@@ -261,6 +275,10 @@ def test_one_network_of_a_checkpoint_of_several(tmp_path):
     options.checkpoint_key = "teach"
     with pytest.raises(JaxpartError, match="has no such network in teach; leave out"):
         named_encoder(options, seed=0)
+    options.callable, options.checkpoint_key = "timm:resnet18", ""
+    with pytest.raises(JaxpartError, match=r"do not fit timm:resnet18: .* is missing"):
+        named_encoder(options, seed=0)
+    options.callable, options.checkpoint_key = "timm:resnet10t", "teach"
     options.weights = "random"
     with pytest.raises(JaxpartError, match=r"checkpoint_key is teach, but .*weights names no file"):
         named_encoder(options, seed=0)

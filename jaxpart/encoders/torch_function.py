@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import importlib.metadata
 import inspect
 import logging
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,6 +24,8 @@ from jaxpart.io.tensor_files import flatten, open_checkpoint
 
 RANDOM = "random"
 """Stands for random weights instead of a file."""
+_COUNTERS = "num_batches_tracked"  # BatchNorm's, which other frameworks' checkpoints lack
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
 class TorchFunction:
@@ -111,14 +115,21 @@ def timm_encoder(
             f"config.encoder.checkpoint_key is {checkpoint_key}, but config.encoder.weights names no file; "
             f"leave it out"
         )
-    data = timm.data.resolve_model_data_config(model)
-    height, width = data["input_size"][1:]
+    try:
+        data = timm.data.resolve_model_data_config(model)
+        height, width = data["input_size"][1:]
+        preprocessing = _normalization(data["mean"], data["std"])
+    except (TypeError, ValueError) as error:
+        raise JaxpartError(
+            f"timm:{name} states no usable input_size, mean and std ({first_line(error)}); correct the "
+            f"pretrained_cfg in its config.json"
+        ) from error
     return _encoder(
         f"timm:{name}",
         lambda images: _timm_outputs(model, images),
         model,
         image_size=(side, side) if side else (height, width),
-        preprocessing=Preprocessing(tuple(data["mean"]), tuple(data["std"])),
+        preprocessing=preprocessing,
         trained=weights != RANDOM,
     )
 
@@ -211,7 +222,7 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
         )
     if stated is None:
         raise JaxpartError(
-            f"{name} states no image_mean and image_std of three channels; add them to its "
+            f"{name} states no image_mean and image_std of three channels from 0 to 1; add them to its "
             f"preprocessor_config.json"
         )
     model = getattr(full_model, "vision_model", full_model)
@@ -231,19 +242,43 @@ def transformers_preprocessing(name: str) -> Preprocessing | None:
     """The mean and std that transformers reads of a folder or repository; None if it states none.
 
     Raises:
-      JaxpartError: transformers is missing.
+      JaxpartError: transformers is missing, or the folder's file cannot be read.
     """
     transformers = library("transformers", f"transformers:{name}")
     try:
         document, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
-    except OSError:  # there is no such file
+        if document.get("do_normalize") is False:
+            return Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        mean, std = document.get("image_mean"), document.get("image_std")
+    except Exception as error:  # what it raises depends on what the JSON holds
+        for file in _PROCESSORS:
+            if (pathlib.Path(name) / file).is_file():
+                raise JaxpartError(
+                    f"{name}/{file} cannot be read ({first_line(error)}); download it again"
+                ) from error
         return None
-    if document.get("do_normalize") is False:
-        return Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    mean, std = document.get("image_mean"), document.get("image_std")
-    if not all(isinstance(values, list) and len(values) == 3 for values in (mean, std)):
+    try:
+        return _normalization(mean, std)
+    except ValueError:
         return None
-    return Preprocessing(tuple(mean), tuple(std))
+
+
+def _normalization(mean: Any, std: Any) -> Preprocessing:
+    """Mean and std of three channels, as JSON files state them.
+
+    Raises:
+      ValueError: They are not three numbers from 0 to 1 each, or a std is 0.
+    """
+
+    def numbers(values: Any) -> tuple[float, float, float]:
+        listed = list(values) if isinstance(values, list | tuple) else []
+        if len(listed) != 3 or not all(type(v) in (int, float) and 0 <= v <= 1 for v in listed):
+            raise ValueError(f"{printable(str(values))} is not three numbers from 0 to 1")
+        return listed[0], listed[1], listed[2]
+
+    if 0 in numbers(std):
+        raise ValueError("a std is 0")
+    return Preprocessing(numbers(mean), numbers(std))
 
 
 def _transformers_outputs(full_model: Any, model: Any, images: Any) -> dict[str, Any]:
@@ -283,45 +318,63 @@ def _transformers_outputs(full_model: Any, model: Any, images: Any) -> dict[str,
 def _encoder(
     name: str, function: Callable[[Any], Any], model: Any, **about: Any
 ) -> FunctionEncoder:
-    """Wraps a model and the function that runs it; its version is the digest of its weights."""
+    """Wraps a model and the function that runs it; its version is the digest of weights and settings."""
     weights = {key: value.numpy() for key, value in model.float().state_dict().items()}
     kind = name.partition(":")[0]
-    version = f"{digest_of(weights)} {kind} {importlib.metadata.version(kind)}"
+    library_version = f"{kind} {importlib.metadata.version(kind)}"
+    settings = hashlib.sha256(repr(_settings(model)).encode()).hexdigest()
+    version = f"{digest_of(weights)} {settings[:16]} {library_version}"
     run = jax.tree_util.Partial(TorchFunction(function, model=model))
     return FunctionEncoder(run, name, version=version, jittable=False, **about)
+
+
+def _settings(model: Any) -> dict[str, Any]:
+    """What no weight shows of a PyTorch module: the class and plain attributes of its parts, by name."""
+
+    def plain(value: Any) -> bool:
+        if isinstance(value, list | tuple):
+            return all(map(plain, value))
+        return isinstance(value, bool | int | float | str)
+
+    return {
+        path: [type(part).__name__, {k: v for k, v in vars(part).items() if plain(v)}]
+        for path, part in model.named_modules()
+    }
 
 
 def read_weights(path: str, model: Any, checkpoint_key: str = "") -> dict[str, np.ndarray]:
     """The arrays of a checkpoint by a PyTorch module's names, without any prefix.
 
+    Without a complete set of them, the most complete one. A file that is the network itself comes before
+    networks under keys.
+
     Raises:
-      JaxpartError: The file cannot be read, or several of its networks have these names.
+      JaxpartError: The file cannot be read, or several of its networks have all of these names.
     """
     values = {
         key: value
         for key, value in flatten(open_checkpoint(path).contents)
         if isinstance(value, np.ndarray)
     }
-    names = list(model.state_dict())
+    names = [name for name in model.state_dict() if not name.endswith(_COUNTERS)]
     prefixes = [key.removesuffix(names[0]) for key in values if key.endswith(names[0])]
     if checkpoint_key:
-        prefixes = [p for p in prefixes if f"{p}.".startswith(f"{checkpoint_key}.")]
+        exact = [p for p in prefixes if p == f"{checkpoint_key}."]
+        prefixes = exact or [p for p in prefixes if f".{checkpoint_key}." in f".{p}"]
+        if not prefixes:
+            raise JaxpartError(
+                f"{path} has no such network in {printable(checkpoint_key)}; leave out "
+                f"config.encoder.checkpoint_key to see which it has"
+            )
     found = {p: sum(f"{p}{name}" in values for name in names) for p in prefixes}
-    fitting = [p for p in found if found[p] == max(found.values())]
-    if checkpoint_key and not fitting:
+    complete = [p for p in found if found[p] == len(names)]
+    if len(complete) > 1 and "" not in complete:
+        networks = listed(sorted(printable(p.rstrip(".")) for p in complete), 5)
         raise JaxpartError(
-            f"{path} has no such network in {printable(checkpoint_key)}; leave out "
-            f"config.encoder.checkpoint_key to see which it has"
-        )
-    if "" in fitting:  # the file itself is the network
-        fitting = [""]
-    if len(fitting) > 1:
-        networks = listed(sorted(printable(p.rstrip(".")) for p in fitting), 5)
-        raise JaxpartError(
-            f"{path} holds {len(fitting)} networks that fit: {networks}; choose one with "
+            f"{path} holds {len(complete)} networks that fit: {networks}; choose one with "
             f"config.encoder.checkpoint_key"
         )
-    prefix = fitting[0] if fitting else ""
+    prefix = max(sorted(found, key=len), key=lambda p: found[p], default="")
     return {
         key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)
     }
@@ -335,8 +388,7 @@ def fill(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:
     """
     import torch
 
-    counters = "num_batches_tracked"  # BatchNorm's, which other frameworks' checkpoints lack
-    expected = {k: v for k, v in module.state_dict().items() if not k.endswith(counters)}
+    expected = {k: v for k, v in module.state_dict().items() if not k.endswith(_COUNTERS)}
     missing = [key for key in expected if key not in weights]
     mismatched = [
         f"{key} {list(weights[key].shape)} instead of {list(value.shape)}"

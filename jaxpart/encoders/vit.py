@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import types
 from typing import Any
 
 import jax
@@ -192,7 +191,8 @@ def _structure(config: ViTConfig) -> tuple[nnx.GraphDef[ViT], list[Any], Any]:
     def make() -> ViT:
         # One key for all weights, as none is drawn: to split it would take most of the time.
         key = jax.random.key(0)
-        rngs: Any = types.SimpleNamespace(params=lambda: key)
+        rngs: Any = nnx.Rngs(0)
+        rngs.params = lambda: key
         return ViT(config, rngs=rngs)
 
     graph, state = nnx.split(nnx.eval_shape(make))

@@ -1,7 +1,7 @@
 """The package's small encoders, and how to rebuild them: python -m jaxpart.pretraining.zoo --rebuild
 
 One per method, trained on the same drawn critters with the embedded recipe of
-configs/pretrain/METHOD.py; DeiT's and MoCo v3's show them more often than the others'. They are stored in
+configs/pretrain/METHOD.py, each for as long as it learned. They are stored in
 half precision; `encoder.json` records what that costs, the configuration, seed, commit and loss curve.
 """
 

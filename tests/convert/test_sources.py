@@ -237,8 +237,12 @@ def test_arguments_of_timms_create_model():
     assert (stated.depth, stated.patch_size) == (3, 8)
     options = {name: value for name, value in stated.options.items() if value is not None}
     assert options == {"num_heads": 5, "grid": (4, 8), "activation": "quick_gelu"}
-    with pytest.raises(JaxpartError, match="activation mish, which is not supported"):
-        stated_by(config | {"model_args": {"act_layer": "mish"}}, {})
+    alone = stated_by(config | {"model_args": {"img_size": [512, 128], "act_layer": "GELU"}}, {})
+    assert (alone.options["grid"], alone.options["activation"]) == ((32, 8), "gelu")
+    assert stated_by(config | {"model_args": {"patch_size": [[8], 8]}}, {}).patch_size is None
+    for name, value in (("act_layer", "mish"), ("rope_temperature", 10_000.0)):
+        with pytest.raises(JaxpartError, match=f"{value}, which is not supported"):
+            stated_by(config | {"model_args": {name: value}}, {})
 
 
 def test_sharded(tmp_path, capsys):
