@@ -49,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--optimized", action="store_true", help="compile as for users, which takes twice as long"
     )
-    parser.addoption("--kills", type=int, default=12, help="in all, of tests/test_kills.py")
+    parser.addoption("--kills", type=int, default=8, help="in all, of tests/test_kills.py")
     parser.addoption("--kill-seed", default="0", help="of the points at which it kills")
 
 

@@ -11,19 +11,13 @@ import sys
 import numpy as np
 import pytest
 
+from jaxpart.config import part_config
+from jaxpart.evaluation import measure
+from jaxpart.runs.progress import Progress
+
 pytestmark = pytest.mark.slow
 
 HERE = pathlib.Path(__file__).resolve().parent
-RUN = [
-    "--config",
-    "configs/ibot_part.py",
-    "--config.data.num_images=12",
-    "--config.tasks=('retrieval','classification')",
-    "--config.classification.heads=('linear',)",
-    "--config.classification.references=()",
-    "--config.classification.selection=False",
-    "--config.classification.linear.epochs=2",
-]
 REPORT = ("report", ["{run}", "--tables-only", "--out", "{run}/out"])
 COMPARISON = ("comparison", ["{run}", "whole"])
 READERS = {
@@ -90,9 +84,11 @@ NPZ = {
 def answers(tmp_path_factory):
     """Exit status, output and files of every reader of every damaged folder."""
     base = tmp_path_factory.mktemp("damaged")
-    command = [sys.executable, "-m", "jaxpart.main", *RUN, "--workdir", "whole"]
-    made = subprocess.run(command, cwd=base, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
+    config = part_config("ibot", "", projector=True)
+    config.data.num_images, config.tasks = 12, ("retrieval", "classification")
+    config.classification.heads, config.classification.references = ("linear",), ()
+    config.classification.selection, config.classification.linear.epochs = False, 2
+    measure(config, base / "whole", Progress(shown=False))
     orders = []
     for name, readers in READERS.items():
         kinds = ANY | (NPZ if name.endswith(".npz") else JSON if name.endswith(".json") else {})

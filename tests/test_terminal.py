@@ -68,7 +68,7 @@ sys.exit(main.entry())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0.0, 0.7, 2.5])
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
 def test_ctrl_c_ends_a_command_with_a_line(seconds, tmp_path):
     arguments = ["--config", "configs/ibot_part.py", "--config.features.cache=off"]
     process = subprocess.Popen(
