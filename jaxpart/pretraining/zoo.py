@@ -1,8 +1,8 @@
 """The package's small encoders, and how to rebuild them: python -m jaxpart.pretraining.zoo --rebuild
 
-One per method, trained on the same drawn critters with the embedded recipe of
-configs/pretrain/METHOD.py, each for as long as it learned. They are stored in
-half precision; `encoder.json` records what that costs, the configuration, seed, commit and loss curve.
+One per method, trained on the same drawn critters, some for more epochs than others, with the embedded
+recipe of configs/pretrain/METHOD.py. They are stored in half precision; `encoder.json` records what that
+costs, the configuration, seed, commit and loss curve.
 """
 
 from __future__ import annotations
