@@ -17,6 +17,11 @@ from convert import releases
 from convert.download import download_release
 from convert.options import Options
 from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.families import (
+    Preprocessing,
+    processor_preprocessing,
+    stated_preprocessing,
+)
 from jaxpart.errors import JaxpartError, first_line, printable
 from jaxpart.io.text import decode_json
 
@@ -231,7 +236,7 @@ def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:
     if isinstance(config.get("architecture"), str):
         return _stated_by_timm(config)
     if not isinstance(config.get("model_type"), str):
-        return Stated(options=_normalization(pixels))
+        return Stated(options=_pixels(processor_preprocessing(pixels)))
     vision = config.get("vision_config")
     vision = vision if isinstance(vision, dict) else config
     kind, activation = config["model_type"], _ACTIVATIONS.get(str(vision.get("hidden_act")))
@@ -251,7 +256,7 @@ def stated_by(config: dict[str, Any], pixels: dict[str, Any]) -> Stated:
     return Stated(
         family,
         "transformers",
-        options=options | _normalization(pixels),
+        options=options | _pixels(processor_preprocessing(pixels)),
         width=_positive_int(vision.get("hidden_size")),
         depth=_positive_int(vision.get("num_hidden_layers")),
         patch_size=patch,
@@ -267,10 +272,15 @@ def _check_computed(vision: dict[str, Any]) -> None:
     elif base != _ROPE_THETA:
         fault = f"rope_theta {printable(str(base))}"
     if fault:
-        raise JaxpartError(
-            f"its config.json says {fault}, which is not supported; score it as it is, with "
-            f"--config.encoder.callable=transformers:FOLDER"
-        )
+        raise _unsupported(fault, "transformers:FOLDER")
+
+
+def _unsupported(fault: str, model: str) -> JaxpartError:
+    """The error of a fact that no encoder here has, with what scores the model as it is."""
+    return JaxpartError(
+        f"its config.json says {fault}, which is not supported; score it as it is, with "
+        f"--config.encoder.callable={model}"
+    )
 
 
 def _stated_by_timm(config: dict[str, Any]) -> Stated:
@@ -289,14 +299,12 @@ def _stated_by_timm(config: dict[str, Any]) -> Stated:
     arguments = config.get("model_args")  # of create_model
     arguments = arguments if isinstance(arguments, dict) else {}
     activation = arguments.get("act_layer")
-    unknown = [f"{name} {arguments[name]}" for name in _TIMM_COMPUTED if name in arguments]
+    faults = [f"{key} {arguments[key]}" for key in _TIMM_COMPUTED if key in arguments]
     if activation is not None and str(activation).lower() not in _TIMM_ACTIVATIONS:
-        unknown = [f"activation {activation}"]
-    if unknown:
-        raise JaxpartError(
-            f"its config.json says {printable(unknown[0])}, which is not supported; score it as it is, "
-            f"with --config.encoder.callable=timm:local-dir:FOLDER or timm:hf-hub:OWNER/NAME"
-        )
+        faults = [f"activation {activation}"]
+    if faults:
+        model = "timm:local-dir:FOLDER or timm:hf-hub:OWNER/NAME"
+        raise _unsupported(printable(faults[0]), model)
     patch = arguments.get("patch_size")
     if isinstance(patch, list) and len(patch) == 2 and patch[0] == patch[1]:
         patch = patch[0]
@@ -311,7 +319,7 @@ def _stated_by_timm(config: dict[str, Any]) -> Stated:
     return Stated(
         family,
         "timm",
-        options=options | _pixels(trained.get("mean"), trained.get("std")),
+        options=options | _pixels(stated_preprocessing(trained.get("mean"), trained.get("std"))),
         width=_positive_int(config.get("num_features")),
         depth=_positive_int(arguments.get("depth")),
         patch_size=patch,
@@ -336,7 +344,7 @@ def _stated_by_open_clip(config: dict[str, Any]) -> Stated:
     }
     return Stated(
         "clip" if model.get("quick_gelu") is True else "openclip",
-        options=options | _pixels(pixels.get("mean"), pixels.get("std")),
+        options=options | _pixels(stated_preprocessing(pixels.get("mean"), pixels.get("std"))),
         width=width,
         depth=_positive_int(vision.get("layers")),
         patch_size=patch,
@@ -358,18 +366,6 @@ def _grid(size: Any, patch: int | None) -> tuple[int, int] | None:
     return sides[0] // patch, sides[1] // patch
 
 
-def _normalization(pixels: dict[str, Any]) -> dict[str, Any]:
-    """Mean and std of transformers' preprocessing, which may leave pixels from 0 to 1 as they are."""
-    if pixels.get("do_normalize") is False:
-        return _pixels([0, 0, 0], [1, 1, 1])
-    return _pixels(pixels.get("image_mean"), pixels.get("image_std"))
-
-
-def _pixels(mean: Any, std: Any) -> dict[str, Any]:
-    def plain(values: Any) -> bool:
-        fits = isinstance(values, list) and len(values) == 3
-        return fits and all(isinstance(v, int | float) and 0 <= v <= 1 for v in values)
-
-    if plain(mean) and plain(std) and min(std) > 0:
-        return {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
-    return {}
+def _pixels(stated: Preprocessing | None) -> dict[str, Any]:
+    """A source's mean and std as fields of `Options`."""
+    return {} if stated is None else {"mean": stated.mean, "std": stated.std}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -16,6 +17,26 @@ class Preprocessing:
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+
+
+def stated_preprocessing(mean: Any, std: Any) -> Preprocessing | None:
+    """What a JSON file states; None unless it is three numbers from 0 to 1 each, and no std is 0."""
+    for values in (mean, std):
+        if not isinstance(values, list | tuple) or len(values) != 3:
+            return None
+        if not all(type(value) in (int, float) and 0 <= value <= 1 for value in values):
+            return None
+    if min(std) == 0:
+        return None
+    floats: Any = (tuple(map(float, values)) for values in (mean, std))
+    return Preprocessing(*floats)
+
+
+def processor_preprocessing(document: Mapping[str, Any]) -> Preprocessing | None:
+    """What transformers' processor states, which may leave pixels from 0 to 1 as they are."""
+    if document.get("do_normalize") is False:
+        return Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return stated_preprocessing(document.get("image_mean"), document.get("image_std"))
 
 
 _HALF = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
 import importlib.metadata
 import inspect
@@ -15,10 +14,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxpart.encoders.families import Preprocessing
+from jaxpart.encoders.families import (
+    Preprocessing,
+    processor_preprocessing,
+    stated_preprocessing,
+)
 from jaxpart.encoders.function import FunctionEncoder
 from jaxpart.encoders.loading import digest_of
 from jaxpart.errors import JaxpartError, first_line, listed, printable
+from jaxpart.io.files import checksum_of
 from jaxpart.io.modules import library
 from jaxpart.io.tensor_files import flatten, open_checkpoint
 
@@ -71,7 +75,7 @@ class TorchFunction:
 
 
 def timm_encoder(
-    name: str, weights: str, checkpoint_key: str = "", *, seed: int, side: int
+    name: str, weights: str, checkpoint_key: str, *, seed: int, side: int
 ) -> FunctionEncoder:
     """A timm model: tokens of its last layer, its blocks or stages, and the input of its classifier.
 
@@ -118,7 +122,9 @@ def timm_encoder(
     try:
         data = timm.data.resolve_model_data_config(model)
         height, width = data["input_size"][1:]
-        preprocessing = _normalization(data["mean"], data["std"])
+        preprocessing = stated_preprocessing(data["mean"], data["std"])
+        if preprocessing is None:
+            raise ValueError("mean and std must be three numbers from 0 to 1, no std 0")
     except (TypeError, ValueError) as error:
         raise JaxpartError(
             f"timm:{name} states no usable input_size, mean and std ({first_line(error)}); correct the "
@@ -209,7 +215,6 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
     transformers.utils.logging.disable_progress_bar()
     try:
         full_model = transformers.AutoModel.from_pretrained(name)
-        stated = transformers_preprocessing(name)
     except Exception as error:  # transformers raises many kinds of errors
         raise JaxpartError(
             f"transformers cannot load {name} ({type(error).__name__}: {first_line(error)}); name a folder "
@@ -220,7 +225,8 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
             f"{name} is transformers' MAE, which hides patches at random; convert it to an encoder that "
             f"sees them all: python -m convert mae {name} OUT --layout transformers"
         )
-    if stated is None:
+    preprocessing = transformers_preprocessing(name)
+    if preprocessing is None:
         raise JaxpartError(
             f"{name} states no image_mean and image_std of three channels from 0 to 1; add them to its "
             f"preprocessor_config.json"
@@ -233,7 +239,7 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
         lambda images: _transformers_outputs(full_model, model, images),
         full_model,
         image_size=(height, width),
-        preprocessing=stated,
+        preprocessing=preprocessing,
         trained=True,
     )
 
@@ -247,9 +253,7 @@ def transformers_preprocessing(name: str) -> Preprocessing | None:
     transformers = library("transformers", f"transformers:{name}")
     try:
         document, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
-        if document.get("do_normalize") is False:
-            return Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-        mean, std = document.get("image_mean"), document.get("image_std")
+        return processor_preprocessing(document)
     except Exception as error:  # what it raises depends on what the JSON holds
         for file in _PROCESSORS:
             if (pathlib.Path(name) / file).is_file():
@@ -257,28 +261,6 @@ def transformers_preprocessing(name: str) -> Preprocessing | None:
                     f"{name}/{file} cannot be read ({first_line(error)}); download it again"
                 ) from error
         return None
-    try:
-        return _normalization(mean, std)
-    except ValueError:
-        return None
-
-
-def _normalization(mean: Any, std: Any) -> Preprocessing:
-    """Mean and std of three channels, as JSON files state them.
-
-    Raises:
-      ValueError: They are not three numbers from 0 to 1 each, or a std is 0.
-    """
-
-    def numbers(values: Any) -> tuple[float, float, float]:
-        listed = list(values) if isinstance(values, list | tuple) else []
-        if len(listed) != 3 or not all(type(v) in (int, float) and 0 <= v <= 1 for v in listed):
-            raise ValueError(f"{printable(str(values))} is not three numbers from 0 to 1")
-        return listed[0], listed[1], listed[2]
-
-    if 0 in numbers(std):
-        raise ValueError("a std is 0")
-    return Preprocessing(numbers(mean), numbers(std))
 
 
 def _transformers_outputs(full_model: Any, model: Any, images: Any) -> dict[str, Any]:
@@ -322,8 +304,7 @@ def _encoder(
     weights = {key: value.numpy() for key, value in model.float().state_dict().items()}
     kind = name.partition(":")[0]
     library_version = f"{kind} {importlib.metadata.version(kind)}"
-    settings = hashlib.sha256(repr(_settings(model)).encode()).hexdigest()
-    version = f"{digest_of(weights)} {settings[:16]} {library_version}"
+    version = f"{digest_of(weights)} {checksum_of(_settings(model))[:16]} {library_version}"
     run = jax.tree_util.Partial(TorchFunction(function, model=model))
     return FunctionEncoder(run, name, version=version, jittable=False, **about)
 
@@ -342,7 +323,7 @@ def _settings(model: Any) -> dict[str, Any]:
     }
 
 
-def read_weights(path: str, model: Any, checkpoint_key: str = "") -> dict[str, np.ndarray]:
+def read_weights(path: str, model: Any, checkpoint_key: str) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint by a PyTorch module's names, without any prefix.
 
     Without a complete set of them, the most complete one. A file that is the network itself comes before
@@ -386,8 +367,7 @@ def fill(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:
     Raises:
       JaxpartError: An array is missing or has another shape.
     """
-    import torch
-
+    torch = library("torch", name)
     expected = {k: v for k, v in module.state_dict().items() if not k.endswith(_COUNTERS)}
     missing = [key for key in expected if key not in weights]
     mismatched = [
