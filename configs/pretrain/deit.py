@@ -47,7 +47,7 @@ def _critters() -> ConfigDict:
     config.objective.update(_OBJECTIVE)
     # Regularisation pays off over hundreds of epochs; without mixup there is no CutMix either.
     config.objective.update(rand_augment=0.0, erase=0.0, mixup=0.0)
-    config.epochs = 36
+    config.epochs = 46
     config.optimizer.lr, config.optimizer.b2 = 8e-3, 0.99
     config.optimizer.clip, config.optimizer.clip_norm = "global", 1.0
     return config
