@@ -99,8 +99,8 @@ class Entry:
         for part, key, source in zip(self.parts, self.keys, self.sources, strict=True):
             if part != "mask" and source.dtype.kind in "biuc":
                 raise JaxpartError(
-                    f"{printable(key)} holds {source.dtype} numbers, as of quantised weights, whose scale "
-                    f"is not known; save it as real numbers"
+                    f"{printable(key)} holds {source.dtype} numbers, perhaps quantised weights whose scale "
+                    f"is unknown; save them in floating point"
                 )
         try:
             array = self._to_flax(self._joined([np.asarray(source) for source in self.sources]))

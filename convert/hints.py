@@ -63,7 +63,7 @@ def hint(family: Family, contents: Any, options: Options, source: str, out: str)
     pixels = ""
     if preprocessing_of(best) != preprocessing_of(family):
         mean = preprocessing_of(best).mean
-        pixels = f" (other pixels than {family.name}'s: mean {mean[0]:.3g})"
+        pixels = f" (normalised unlike {family.name}: mean {mean[0]:.3g})"
     return f"this looks like {' or '.join(names)}{pixels}: {shlex.join(command)}"
 
 

@@ -70,7 +70,7 @@ class Options:
         for flag, values in (("--mean", self.mean or ()), ("--std", self.std or ())):
             if not all(0 <= value <= 1 for value in values):
                 raise JaxpartError(
-                    f"{flag} is that of pixels from 0 to 1, not {values}; divide it by 255"
+                    f"{flag} is {values}, but must be given for pixels from 0 to 1; divide it by 255"
                 )
 
     def recorded(self) -> dict[str, object]:

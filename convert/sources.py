@@ -289,8 +289,8 @@ def _stated_by_timm(config: dict[str, Any]) -> Stated:
     name = config["architecture"]
     if _UNSUPPORTED.search(name):
         raise JaxpartError(
-            f"timm's {printable(name)} computes what no array shows and no family here does (rotary "
-            f"positions, or norms after each branch); score it as it is, with "
+            f"timm's {printable(name)} has rotary positions unlike DINOv3's and EVA-02's, or norms after "
+            f"each branch, which no family here supports; score it without converting it, with "
             f"--config.encoder.callable=timm:{printable(name)}"
         )
     if isinstance(trained.get("tag"), str) and "." not in name:

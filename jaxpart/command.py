@@ -24,7 +24,7 @@ from jaxpart.io.files import path_of
 from jaxpart.runs.workdir import default_workdir
 
 _FLAGS = {
-    "--config NAME": "the configuration: a file of yours, or an embedded one",
+    "--config NAME": "the configuration: a file of your own, or a bundled one",
     "--config.FIELD=VALUE": "changes a field of it",
     "--workdir FOLDER": "on a disk or in a bucket; resumes the run in it; by default a new one in ./runs",
     "--dry-run": "estimates images, disk space and time of jaxpart.main, and exits",
@@ -128,7 +128,7 @@ def _print_help(arguments: list[str]) -> None:
     for flag, meaning in _FLAGS.items():
         print(f"  {flag:<28}{meaning}")
     print()
-    embedded = f"Embedded configurations: {', '.join(configs.embedded())}"
+    embedded = f"Bundled configurations: {', '.join(configs.embedded())}"
     print("\n".join(textwrap.wrap(embedded, line_width(), break_on_hyphens=False)))
     flags.FLAGS(arguments)
     print(f"\nFields of {_config_file(arguments)[0]}:")

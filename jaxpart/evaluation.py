@@ -73,7 +73,7 @@ def evaluate(
       The results; `pandas.DataFrame([row.fields() for row in rows])` is a table of them.
 
     Raises:
-      JaxpartError: An argument is wrong, in one sentence.
+      JaxpartError: An argument is wrong; the message is one sentence.
     """
     devices.start()
     config = part_config("", "", projector=True)
@@ -172,8 +172,8 @@ def _plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> list[Plan
     data_sets = [source.info.name for plan in plans for source in plan.sources]
     if unused and "critters" not in data_sets:
         progress.say(
-            f"{' and '.join(f'config.data.{key}' for key in unused)} changes nothing: only critters have "
-            f"it, and this run reads {', '.join(dict.fromkeys(data_sets)) or 'no images'}"
+            f"this run ignores {' and '.join(f'config.data.{key}' for key in unused)}, which only critters "
+            f"have; it reads {', '.join(dict.fromkeys(data_sets)) or 'no images'}"
         )
     return plans
 
@@ -267,7 +267,7 @@ def _weights(config: Any) -> str:
     known = [prefix for prefix in CHECKSUMS.get(config.method, ()) if digest.startswith(prefix)]
     if known:
         return f"released, SHA-256 {known[0]}…"
-    return "released, by your word" if declared else "yours"
+    return "released, as you stated" if declared else "yours"
 
 
 def results_text(results: Mapping[str, Any]) -> str:

@@ -173,7 +173,7 @@ def test_recipes_of_pretraining_are_checked(changes, sentence):
 
 
 def test_a_rule_without_choices_or_range_still_has_advice():
-    assert Rule("text").fault(3) == "is 3; give a text"
+    assert Rule("text").fault(3) == "is 3; give a string"
     assert Rule("number").fault("x") == "is 'x'; give a finite number"
 
 

@@ -41,7 +41,7 @@ def test_whose_weights_they_are(converted):
     mine = converted("deit", "0" * 64)
     assert evaluation._weights(mine) == "yours"
     mine.encoder.released = True
-    assert evaluation._weights(mine) == "released, by your word"
+    assert evaluation._weights(mine) == "released, as you stated"
     small = part_config("deit", "", projector=False)
     assert evaluation._weights(small) == "came with jaxpart"
     small.encoder.released = True
@@ -61,9 +61,9 @@ def test_the_title_of_the_table():
 
     yours = title(weights="yours", patch_order="kept")
     assert yours == "mae (weights: yours; patches kept in their positions)"
-    released = title(weights="released, by your word", patch_order="permuted")
+    released = title(weights="released, as you stated", patch_order="permuted")
     assert released == (
-        "mae (weights: released, by your word; patches permuted against their positions)"
+        "mae (weights: released, as you stated; patches permuted against their positions)"
     )
     assert title(weights="came with jaxpart") == "mae"
 
@@ -93,7 +93,5 @@ def test_fields_of_critters_are_told_where_none_are_read(monkeypatch, name, told
     assert not lines
     config.data.num_images = 5
     evaluation._plans(None, config, progress)
-    expected = (
-        "config.data.num_images changes nothing: only critters have it, and this run reads lip"
-    )
+    expected = "this run ignores config.data.num_images, which only critters have; it reads lip"
     assert lines == told * [expected]

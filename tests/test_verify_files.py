@@ -51,7 +51,7 @@ def test_rows_are_matched_by_id_and_the_worst_are_named(compare, tmp_path):
     assert [row["row"] for row in found["worst"][:2]] == ["image3", "image5"]
     cosine = ROWS[3] @ other[0] / np.linalg.norm(ROWS[3]) / np.linalg.norm(other[0])
     assert found["worst"][0]["cosine"] == pytest.approx(cosine, abs=1e-6)
-    assert "DEPARTS; worst: image3 5.0e-01, image5 2.5e-01" in printed
+    assert "DIFFERS; worst: image3 5.0e-01, image5 2.5e-01" in printed
     assert (
         compare("features", tmp_path / "a.npz", tmp_path / "b.safetensors", "--tolerance", 1)[0]
         == 0
@@ -123,7 +123,7 @@ SIZE = {"width": 768, "depth": 12, "patch_size": 16}
 
 
 def results(
-    folder, rows, *, name="ibot", trained=True, weights="released, by your word", **encoder
+    folder, rows, *, name="ibot", trained=True, weights="released, as you stated", **encoder
 ):
     folder.mkdir(exist_ok=True)
     about = {"name": name, "trained": trained, "digest": "", "weights": weights} | SIZE | encoder

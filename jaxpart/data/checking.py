@@ -104,7 +104,10 @@ def record_faults(
             if labels is not None:
                 labels.setdefault(kind, set()).update(np.unique(mask).tolist())
     if annotation.label is not None and not 0 <= annotation.label < len(info.class_names):
-        yield f"{annotation.id} has the label {annotation.label} of {len(info.class_names)} classes"
+        yield (
+            f"{annotation.id} has the label {annotation.label}, but there are only "
+            f"{len(info.class_names)} classes"
+        )
     if annotation.keypoints is not None:
         unknown = sorted({*annotation.keypoints.part.tolist()} - info.part_names.keys())
         if unknown:

@@ -156,7 +156,9 @@ def extract(
     )
     rounding = writer.rounding
     if config.precision == "bfloat16":
-        progress.say(f"features are rounded to bfloat16: by up to {rounding:.1e} of the largest")
+        progress.say(
+            f"rounding to bfloat16 changes features by up to {rounding:.1e} of the largest value"
+        )
     return Extracted(features, kept, list(errors.values()), total, rounding)
 
 

@@ -205,6 +205,10 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [method for method in args.rebuild if method not in METHODS]
     if unknown:
         raise JaxpartError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}")
+    if args.max_steps and args.out == SHIPPED:
+        raise JaxpartError(
+            "--max-steps would replace the package's encoders by barely trained ones; state --out"
+        )
     devices.start()
     methods = tuple(args.rebuild) or tuple(METHODS)
     rebuild(methods, args.out, Progress(), seed=args.seed, max_steps=args.max_steps)

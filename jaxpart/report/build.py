@@ -68,7 +68,7 @@ def make_report(
             opened_runs = [OpenedRun(run) for run in runs]
             prepared_sets, skipped = _split(prepared(opened_runs, limits, progress))
             if not limits.quick:
-                progress.say(f"to encode: {SHOWN} whole images, by each encoder")
+                progress.say(f"to encode with each encoder: {SHOWN} whole images")
             sets, missing = _split(patch_sets(prepared_sets, progress, quick=limits.quick))
             skipped += missing
             if limits.quick:

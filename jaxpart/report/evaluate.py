@@ -70,8 +70,8 @@ class OpenedRun:
         encoder = configured_encoder(self.config)
         if not encoder.digest:
             raise JaxpartError(
-                f"{encoder.name} has no version, so there is no telling whether it is "
-                "still the measured one; run it again with --config.encoder.version"
+                f"{encoder.name} has no version, so it may have changed since the run; run it again with "
+                "--config.encoder.version"
             )
         if encoder.digest != self.run.encoder.get("digest"):
             raise JaxpartError(

@@ -54,7 +54,7 @@ def make_pictures(
         names.append(path)
     if not pixels:
         raise JaxpartError(f"no image of {images} can be read; the first: {skipped[0]}")
-    progress.say(f"to encode: {len(pixels)} of the {len(paths)} images in {images}, by {label}")
+    progress.say(f"to encode with {label}: {len(pixels)} of the {len(paths)} images in {images}")
     encoded = encode_images(frozen, pixels, names, label, caveat)
     with report_folder(out) as folder:
         shown = save_pictures(token_figures([encoded], attended=_ATTENDED), folder, progress)

@@ -75,7 +75,7 @@ def patch_sets(
 def _announce(steps: Sequence[Step], progress: Progress) -> None:
     """Prints what will be encoded, then times each encoder and prints an estimate."""
     for step in steps:
-        progress.say(f"to encode: {step.count:,} of {step.name}, by {step.opened.run.label}")
+        progress.say(f"to encode with {step.opened.run.label}: {step.name} ({step.count:,} images)")
     speeds: dict[tuple[str, int], float] = {}
     seconds = 0.0
     for step in steps:
@@ -85,5 +85,5 @@ def _announce(steps: Sequence[Step], progress: Progress) -> None:
             speeds[key] = seconds_per_image(encoder, step.size, names, batch_size=_PROBE)
         seconds += step.count * speeds[key]
     progress.say(
-        f"encoding takes about {duration(seconds)}, as measured on a few images; --quick leaves it out"
+        f"encoding will take about {duration(seconds)}, timed on a few images; --quick skips it"
     )

@@ -75,7 +75,7 @@ class Rule:
         if self.kind == "text":
             known = [choice or "''" for choice in (*self.choices, *self.aliases)]
             known += [f"{self.prefix}NAME"] if self.prefix else []
-            return f"choose from {', '.join(known)}" if known else "give a text"
+            return f"choose from {', '.join(known)}" if known else "give a string"
         limits = [
             f"{word} {limit:.12g}"
             for word, limit in (

@@ -1,9 +1,10 @@
 """The paper's four claims, each as comparisons of the study's figures, and a fifth check against pixels.
 
-The four were written down, as the rules of `jaxpart.study.verdicts`, before any result of a trained encoder
-was seen. A level is a mean of the table's columns: "object level" averages object classification (linear,
-attentive) and object segmentation; "part level" averages part retrieval (encoded), part classification
-(linear, attentive) and part segmentation. Probing averages objects and parts.
+The four claims, like the rules in `jaxpart.study.verdicts`, were written down before any result of a
+trained encoder was seen. A level is a mean of the table's columns: "object level" averages object
+classification (linear, attentive) and object segmentation; "part level" averages part retrieval
+(encoded), part classification (linear, attentive) and part segmentation. Probing averages objects and
+parts.
 """
 
 from __future__ import annotations

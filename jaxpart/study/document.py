@@ -43,8 +43,8 @@ python -m jaxpart.study write docs/study.md                              # this 
 adds the stored results of the other seeds, if there are any.
 
 The study shows how these seven objectives, trained on the same images with the same small ViT, differ on
-drawn images. It does not reproduce the paper's figures, which are for ViT-B/16 on ImageNet-1k; why some of
-its claims may fail here is said in [](pretraining.md#how-the-miniature-differs-from-the-paper)."""
+drawn images. It does not reproduce the paper's figures, which are for ViT-B/16 on ImageNet-1k.
+[](pretraining.md#how-the-miniature-differs-from-the-paper) explains why some claims may fail here."""
 
 
 def document(study: Study) -> str:

@@ -184,8 +184,10 @@ def interval_note(entries: Sequence[Entry]) -> str:
             "one pretraining each: ± is half the 95 % interval over test items, where there is one"
         )
     number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    note = f"mean of {number} pretrainings each: ± is half the 95 % t-interval over them"
-    return note + ("; of one, over test items" if counts[0] == 1 else "")
+    note = (
+        f"means over {number} pretrainings of each method; ± is half the 95 % t-interval over them"
+    )
+    return note + (", or over test items if there is only one" if counts[0] == 1 else "")
 
 
 def table_section(entries: Sequence[Entry]) -> Section:

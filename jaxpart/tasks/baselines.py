@@ -85,7 +85,7 @@ def classified_pixels(
     """
     yield "majority", np.full(test.shape[0], np.bincount(labels).argmax())
     for (name, vectors), (_, tested) in zip(pixel_vectors(train), pixel_vectors(test), strict=True):
-        title = f"{data}: logistic on {BASELINES[name]}, at most, steps"
+        title = f"{data}: logistic regression on {BASELINES[name]}, steps (at most)"
         with progress.bar(title, ITERATIONS) as advance:
             yield name, logistic_regression(vectors, labels, tested, advance=advance)
 

@@ -103,8 +103,8 @@ def _heads(task: str, config: Any, encoder: FrozenEncoder, say: Callable[[str], 
     dropped = [head for head in options.heads if head not in heads]
     if dropped:
         say(
-            f"{task}: without the {', '.join(dropped)} head, which needs features that the encoder "
-            "does not return"
+            f"{task}: skipping {', '.join(f'the {head} head' for head in dropped)}: the encoder does "
+            "not return the features needed"
         )
     options.heads = tuple(head for head in options.heads if head in heads)
     options.references = options.references if linear else ()
@@ -132,8 +132,8 @@ def _segmentation(config: Any, encoder: FrozenEncoder, say: Callable[[str], None
         dropped = ", ".join(name for name in chosen if name not in kept)
         options.readouts = tuple(kept) or (f"block{encoder.depth - 1}",)
         say(
-            f"the blocks of {encoder.name} have different grids, and heads read only those with the last "
-            f"block's grid: segmentation without {dropped}"
+            f"the blocks of {encoder.name} have different grids, and segmentation heads read only those "
+            f"with the last block's grid: skipping {dropped}"
         )
     return True
 

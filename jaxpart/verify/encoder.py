@@ -105,7 +105,7 @@ class EncoderReport:
             departs = stage.departs(self.tolerance)
             values = ((stage.error, ".1e"), (stage.cosine, ".8f"), (stage.scale, ".2g"))
             numbers = ["" if value is None else format(value, form) for value, form in values]
-            note = "; ".join(filter(None, ["DEPARTS" if departs else "", stage.note]))
+            note = "; ".join(filter(None, ["DIFFERS" if departs else "", stage.note]))
             rows.append((stage.stage, *numbers, note))
         columns = ("stage", "largest error", "least cosine", "size", "")
         title = f"{size.size[0]} × {size.size[1]} pixels, tolerance {self.tolerance:g}"

@@ -118,7 +118,7 @@ class FeatureReport:
             departs = not array.error <= self.tolerance
             worst = ", ".join(f"{row['row']} {float(row['error']):.1e}" for row in array.worst())
             least, mean = f"{array.cosines.min():.8f}", f"{array.cosines.mean():.8f}"
-            note = f"DEPARTS; worst: {worst}" if departs else ""
+            note = f"DIFFERS; worst: {worst}" if departs else ""
             rows.append((array.name, str(len(array.rows)), f"{array.error:.1e}", least, mean, note))
         columns = ("features", "rows", "largest error", "least cosine", "mean cosine", "")
         lines = [sections_text(None, [Section(columns, rows)]), *self.notes]

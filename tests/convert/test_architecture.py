@@ -107,7 +107,7 @@ def test_heads_are_said():
         {"mean": (float("nan"),) * 3},
         {"std": (58.4,) * 3},
     ):
-        with pytest.raises(JaxpartError, match="is that of pixels from 0 to 1, not"):
+        with pytest.raises(JaxpartError, match="but must be given for pixels from 0 to 1"):
             Options(**wrong)
     with pytest.raises(JaxpartError, match="no released dino has width 12"):
         make_plan(FAMILIES["dino"], STATE, Options("timm"))

@@ -42,7 +42,10 @@ def test_every_fault_is_named():
     both = faults(masks={"part": high, "object": small})
     assert "train/000000 (part mask): the label map holds 8, but 8 classes allow 0 to 7" in both[0]
     assert "the label map is 32 × 8 pixels but its image is 32 × 32" in both[1]
-    assert "has the label 24 of 24" in faults(annotation=Annotation("a", label=24))[0]
+    assert (
+        "has the label 24, but there are only 24 classes"
+        in faults(annotation=Annotation("a", label=24))[0]
+    )
     points = Keypoints(
         np.array([1, 9]), np.full((2, 2), np.nan), np.ones(2, bool), np.zeros(2, int)
     )

@@ -16,7 +16,7 @@ def made_run(path, method="ibot", *, rows, variant="paper", trained=True, width=
     if variant == "paper":
         config["encoder"]["checkpoint"] = "checkpoints/there"
     about = {"name": method, "trained": trained, "digest": "", "width": width, "depth": 12}
-    about |= {"patch_size": 16, "weights": "released, by your word"}
+    about |= {"patch_size": 16, "weights": "released, as you stated"}
     results = {"version": VERSION, "encoder": about | encoder, "tasks": config["tasks"]}
     results["rows"] = [row.fields() for row in rows]
     (path / "config.json").write_text(json.dumps(config))

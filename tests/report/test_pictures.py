@@ -41,7 +41,7 @@ def test_a_page(folder, tmp_path, capsys, browser, screenshots):
     arguments = ["--pictures", str(folder), "--encoder", "ibot", "--out", str(out)]
     assert main([*arguments, "--images", "6"]) == 0
     said = capsys.readouterr().err
-    assert "to encode: 5 of the 7 images" in said
+    assert ": 5 of the 7 images" in said
     assert "e.png: skipped" in said
     text = (out / "index.html").read_text()
     names = re.findall(r'src="figures/(.+?)\.png"', text)

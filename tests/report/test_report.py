@@ -67,9 +67,9 @@ def test_everything(workdir, tmp_path, capsys, monkeypatch):
     arguments = [str(workdir), "--out", str(out), "--patches", "20", "--images", "2"]
     assert main(arguments) == 0, capsys.readouterr().err
     said = capsys.readouterr().err
-    assert "to encode: 98 of critters, windows, by iBOT" in said
-    assert "to encode: 8 whole images, by each encoder" in said
-    assert "encoding takes about" in said
+    assert "to encode with iBOT: critters, windows (98 images)" in said
+    assert "to encode with each encoder: 8 whole images" in said
+    assert "encoding will take about" in said
     page = (out / "index.html").read_text()
     assert "UNTRAINED, random weights; miniature" in page
     assert "<b>run" not in page  # escaped

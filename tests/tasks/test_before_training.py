@@ -103,7 +103,7 @@ def test_classes_without_a_training_pixel_are_said(tmp_path, capsys):
     masks(tmp_path / "train", np.where(GOOD == 2, 0, GOOD))
     masks(tmp_path / "test", GOOD)
     looked_at(tmp_path, Progress())
-    told = "mine: no training pixel of wing; tested all the same"
+    told = "mine: no training pixels of wing; still included in the test"
     assert told in capsys.readouterr().err.splitlines()
 
 

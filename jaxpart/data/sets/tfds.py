@@ -171,7 +171,10 @@ class Tfds:
             label = int(example[self._label])
             if not -1 <= label < len(self._classes):
                 count = len(self._classes)
-                raise damaged(self._folder, f"{image_id} has the label {label} of {count} classes")
+                raise damaged(
+                    self._folder,
+                    f"{image_id} has the label {label}, but there are only {count} classes",
+                )
         if self._points is not None:
             where = f"{self.info.name}, {image_id}"
             points = self._points.read(example, where)

@@ -220,7 +220,7 @@ def _without_training(
         for name in options.linear.representations:
             train, test = (split.features[name].whole() for split in (data.train, data.test))
             total, unit = (
-                (len(test), "items") if reference == "knn" else (ITERATIONS, "at most, steps")
+                (len(test), "items") if reference == "knn" else (ITERATIONS, "steps, at most")
             )
             with progress.bar(f"{data.name}: {reference} on {name}, {unit}", total) as advance:
                 predicted = _REFERENCES[reference](train, data.train.labels, test, advance=advance)

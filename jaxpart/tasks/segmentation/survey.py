@@ -41,7 +41,7 @@ def survey(data: SegmentationSet, progress: Progress) -> None:
     untrained = [data.labels[v] for v in sorted(seen[1] - seen[0]) if 0 < v < len(data.labels)]
     if untrained:
         progress.say(
-            f"{data.name}: no training pixel of {listed(untrained, 5)}; tested all the same"
+            f"{data.name}: no training pixels of {listed(untrained, 5)}; still included in the test"
         )
 
 
