@@ -59,8 +59,8 @@ def patch_shares(
     height, width = grid
     if rows % height or columns % width:
         raise JaxpartError(
-            f"Labels of {rows} × {columns} pixels cannot be cut into {height} × {width} patches: "
-            "give the labels of the crop that the encoder saw."
+            f"labels of {rows} × {columns} pixels cannot be cut into {height} × {width} patches; "
+            "give the labels of the crop that the encoder saw"
         )
     patch = jnp.arange(batch * height * width).reshape(batch, height, width)
     patch = patch.repeat(rows // height, 1).repeat(columns // width, 2)
@@ -85,15 +85,15 @@ def make_memory(
     """
     if features.shape[:-1] != shares.shape[:-1]:
         raise JaxpartError(
-            f"Features of {features.shape[:-1]} patches do not match labels of {shares.shape[:-1]}: "
-            "give the labels of the images that the features were computed from."
+            f"features of {features.shape[:-1]} patches do not match labels of {shares.shape[:-1]}; "
+            "give the labels of the images that the features were computed from"
         )
     values = np.asarray(shares, np.float32).reshape(-1, shares.shape[-1])
     labelled = values.any(-1)
     if not labelled.any():
         raise JaxpartError(
-            "No patch has a labelled pixel, so there is nothing to compare with: check the labels "
-            f"of the training images (all are {IGNORE})."
+            "no patch has a labelled pixel, so there is nothing to compare with; check the labels "
+            f"of the training images (all are {IGNORE})"
         )
     keys = np.asarray(features, np.float32).reshape(-1, features.shape[-1])[labelled]
     return Memory(_unit(jnp.asarray(keys)), jnp.asarray(values[labelled]))
@@ -125,13 +125,13 @@ def nearest_labels(
         have another width.
     """
     if neighbours < 1:
-        raise JaxpartError(f"{neighbours} neighbours label nothing: ask for at least 1.")
+        raise JaxpartError(f"{neighbours} neighbours label nothing; ask for at least 1")
     if temperature <= 0:
-        raise JaxpartError(f"A temperature of {temperature} weights nothing: give one above 0.")
+        raise JaxpartError(f"a temperature of {temperature} weights nothing; give one above 0")
     if features.shape[-1] != memory.keys.shape[-1]:
         raise JaxpartError(
-            f"Features of {features.shape[-1]} channels cannot be compared with a memory of "
-            f"{memory.keys.shape[-1]}: use the same block of the same encoder."
+            f"features of {features.shape[-1]} channels cannot be compared with a memory of "
+            f"{memory.keys.shape[-1]}; use the same block of the same encoder"
         )
     *patches, width = features.shape
     queries = _unit(features.astype(jnp.float32).reshape(-1, width))

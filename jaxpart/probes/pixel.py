@@ -51,8 +51,8 @@ def patch_map(tokens: Float[Array, "batch token width"], grid: tuple[int, int]) 
     patches = grid[0] * grid[1]
     if count < patches:
         raise JaxpartError(
-            f"{count} tokens do not fill a grid of {grid[0]} × {grid[1]} patches: give the grid "
-            "of the images that the encoder saw."
+            f"{count} tokens do not fill a grid of {grid[0]} × {grid[1]} patches; give the grid "
+            "of the images that the encoder saw"
         )
     return tokens[:, count - patches :].reshape(batch, *grid, width)
 
@@ -78,8 +78,8 @@ class PixelHead(nnx.Module):
         """
         if not 1 <= classes <= IGNORE:
             raise JaxpartError(
-                f"A pixel head of {classes} classes cannot be trained: 1 to {IGNORE} classes fit "
-                f"beside the label {IGNORE} of ignored pixels."
+                f"a pixel head of {classes} classes cannot be trained; 1 to {IGNORE} classes fit "
+                f"beside the label {IGNORE} of ignored pixels"
             )
         initial = 0.01 * jax.random.normal(rngs.params(), (channels, classes))
         self.kernel = nnx.Param(initial)
@@ -101,8 +101,8 @@ class PixelHead(nnx.Module):
         channels = self.kernel[...].shape[0]
         if sum(widths) != channels:
             raise JaxpartError(
-                f"Feature maps of {' + '.join(map(str, widths))} channels do not fit a pixel head "
-                f"made for {channels}: train and test it on the same blocks of the same encoder."
+                f"feature maps of {' + '.join(map(str, widths))} channels do not fit a pixel head "
+                f"made for {channels}; train and test it on the same blocks of the same encoder"
             )
         offsets = [sum(widths[:index]) for index in range(1, len(widths))]
         parts = jnp.split(self.kernel[...], offsets)
@@ -143,7 +143,7 @@ class PixelHeads(nnx.Module):
         """
         for name, blocks in readouts.items():
             if not blocks:
-                raise JaxpartError(f"The pixel head '{name}' reads no block: name at least one.")
+                raise JaxpartError(f"the pixel head '{name}' reads no block; name at least one")
         self.readouts = {name: tuple(blocks) for name, blocks in readouts.items()}
         channels = [
             width * len(blocks) if isinstance(width, int) else sum(width[block] for block in blocks)
@@ -173,8 +173,8 @@ class PixelHeads(nnx.Module):
                 maps = [blocks[index] for index in indices]
             except LookupError:
                 raise JaxpartError(
-                    f"The pixel head '{name}' reads blocks {indices}, but the features hold "
-                    f"{len(blocks)} blocks: choose from those of the encoder."
+                    f"the pixel head '{name}' reads blocks {indices}, but the features hold "
+                    f"{len(blocks)} blocks; choose from those of the encoder"
                 ) from None
             logits.append(head(maps))
         return jnp.stack(logits)

@@ -73,8 +73,8 @@ def pixel_cross_entropy(
     *heads, batch, _, _, classes = logits.shape
     if labels.ndim != 3 or labels.shape[0] != batch:
         raise JaxpartError(
-            f"The labels have shape {labels.shape}, but logits of a batch of {batch} need "
-            f"({batch}, rows, columns): give one label map per image."
+            f"the labels have shape {labels.shape}, but logits of a batch of {batch} need "
+            f"({batch}, rows, columns); give one label map per image"
         )
     if block_rows is None:
         per_row = int(np.prod(heads)) * labels.size // labels.shape[1] * classes

@@ -90,7 +90,7 @@ def test_bad_input():
         patch_shares(np.zeros((1, 12, 20), int), (5, 4), 3)
     with pytest.raises(JaxpartError, match="do not match labels"):
         make_memory(np.zeros((2, 3)), np.zeros((3, 2)))
-    with pytest.raises(JaxpartError, match="No patch has a labelled pixel"):
+    with pytest.raises(JaxpartError, match="no patch has a labelled pixel"):
         make_memory(np.ones((2, 3)), np.zeros((2, 2)))
     memory = make_memory(np.ones((2, 3)), np.ones((2, 2)) / 2)
     with pytest.raises(JaxpartError, match=r"4 channels.*memory of 3"):

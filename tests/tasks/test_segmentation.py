@@ -275,7 +275,7 @@ def test_image_smaller_than_the_crop(encoder, tmp_path):
 @pytest.mark.slow
 def test_every_pixel_ignored(encoder, tmp_path):
     config, one = changed_experiment(encoder, tmp_path, np.zeros_like)
-    with pytest.raises(JaxpartError, match="No patch has a labelled pixel"):
+    with pytest.raises(JaxpartError, match="no patch has a labelled pixel"):
         one.memory()
     config.segmentation.incontext.images = 0
     found = by_key(one.run())
