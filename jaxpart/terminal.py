@@ -47,8 +47,8 @@ def begin(module: str) -> None:
 def entry_point(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
     """Decorates a command line's `main` to turn errors into one line and an exit status.
 
-    The status is 2 for a `JaxpartError` and for output that cannot be written, 130 for Ctrl-C and 141 for a
-    closed pipe.
+    The status is 2 for a `JaxpartError`, for output that cannot be written and for paths without permission
+    or of too many letters, 130 for Ctrl-C and 141 for a closed pipe.
     """
 
     @functools.wraps(main)
@@ -66,6 +66,9 @@ def entry_point(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
             _print_error(_STOPPED)
             return INTERRUPTED
         except OSError as error:
+            if error.filename is not None and error.errno in _PATH_ERRORS:
+                _print_error(f"error: {error.filename} cannot be used: {error.strerror}")
+                return 2
             if error.filename is not None or error.errno not in _STREAM_ERRORS:
                 raise
             _drop_output()
@@ -77,6 +80,7 @@ def entry_point(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
     return run
 
 
+_PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
 _STREAM_ERRORS = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)
 
 

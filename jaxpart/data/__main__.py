@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from jaxpart.config import CRITTERS_VERSION
 from jaxpart.data.archives import ARCHIVES, download
@@ -82,6 +83,16 @@ def _prepare(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     name, entry = find_set(args.name)
+    if args.baselines and name != "critters":
+        raise JaxpartError(
+            f"--baselines is for critters, not {name}; for other sets, retrieval reports baselines"
+        )
+    if args.train and not args.baselines:
+        raise JaxpartError("--train is for --baselines, which is missing; add it")
+    stated = _stated(args)
+    if any(stated.values()) and not name.startswith(PREFIX):
+        flag = next(key for key, value in stated.items() if value).replace("_", "-")
+        raise JaxpartError(f"--{flag} is for {PREFIX}NAME, not {name}; leave it out")
     faults: list[str] = []
     sources = _open_requested(name, args, open_set, faults)
     remarks, split_faults = compare_splits(entry, sources, args.root)
@@ -99,18 +110,13 @@ def _check(args: argparse.Namespace) -> int:
         print(f"  {fault}")
     if len(faults) > _SHOWN_FAULTS:
         print(f"  and {len(faults) - _SHOWN_FAULTS} more")
-    target_missed = _controls(name, args) if args.baselines else False
+    target_missed = _controls(args) if args.baselines else False
     return 1 if faults or target_missed else 0
 
 
-def _controls(name: str, args: argparse.Namespace) -> bool:
+def _controls(args: argparse.Namespace) -> bool:
     """Prints how well pixels and simple models do on critters; returns whether a target is missed."""
     from jaxpart.study import controls  # needs JAX, which is slow
-
-    if name != "critters":
-        raise JaxpartError(
-            f"--baselines is for critters, not {name}; for other sets, retrieval reports baselines"
-        )
 
     def critters(split: str, images: int) -> Critters:
         size, seed, version = args.image_size, args.seed, args.version
@@ -153,9 +159,14 @@ def _open_requested(
     if not args.root and entry.open is not None and not name.startswith(PREFIX):
         raise JaxpartError(f"pass --root FOLDER, the folder that holds {name}; {entry.advice}")
     if name.startswith(PREFIX):
-        args.tfds = {field.name: getattr(args, field.name) for field in dataclasses.fields(Stated)}
+        args.tfds = _stated(args)
     splits = args.splits or ()
     return open_splits(name, args, splits, opener=opener, progress=Progress(), faults=faults)
+
+
+def _stated(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that describe a tensorflow-datasets data set."""
+    return {field.name: getattr(args, field.name) for field in dataclasses.fields(Stated)}
 
 
 def _count_names(info: DatasetInfo) -> str:

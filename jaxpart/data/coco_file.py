@@ -19,6 +19,8 @@ _LARGEST_SIDE = 2**63
 """Limit for the sides of a box, in pixels."""
 HIDDEN, SEEN = 1, 2
 """Visibility: 0 not labelled, 1 labelled but hidden, 2 labelled and seen."""
+INSTANCE_GAP = 100_000
+"""Between ids of instances in one image, as in COCO: keypoints of two are never nearest neighbours."""
 
 _LONGEST = 1 << 31
 """Limit for the sides of an image, in pixels."""

@@ -180,12 +180,18 @@ def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"
       name: The file, for error messages.
 
     Raises:
-      JaxpartError: As `decode`, or the file has colours, or floats that are not whole numbers.
+      JaxpartError: As `decode`, or the file has colours, 16 bits in several channels, or floats that are
+        not whole numbers.
     """
     with _opened(io.BytesIO(data), name, load=False) as image:
-        largest = _largest_grey(image)
+        largest, halved = _largest_grey(image), _halved(image)
         image.load()
         pixels = np.asarray(image)
+    if halved:
+        raise JaxpartError(
+            f"{name} has 16 bits in each of several channels, of which only 8 can be read; save it as a "
+            "grey image"
+        )
     channels = _GREY_MODES.get(image.mode)
     if channels and (pixels[..., :channels] == pixels[..., :1]).all():
         pixels = pixels[..., 0]
@@ -209,6 +215,12 @@ def _largest_grey(image: Image.Image) -> int | None:
         if str(mode)[:3] in _SCALED_GREYS:
             return _SCALED_GREYS[mode[:3]]
     return None
+
+
+def _halved(image: Image.Image) -> bool:
+    """Whether Pillow keeps the upper 8 of 16 bits of an unloaded file, as it does with several channels."""
+    tiles = getattr(image, "tile", ())  # the stored mode is their argument, or the first of several
+    return image.mode in _GREY_MODES and any(";16" in str(arguments) for *_, arguments in tiles)
 
 
 def decode_channels(data: bytes, name: str) -> np.ndarray:

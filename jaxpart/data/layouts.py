@@ -51,8 +51,8 @@ class Layout:
         )
 
     def _is(self, folder: pathlib.Path) -> bool:
-        return any((folder / mark).exists() for mark in self.marks) and not (
-            self.absent and (folder / self.absent).exists()
+        return any(os.path.exists(folder / mark) for mark in self.marks) and not (
+            self.absent and os.path.exists(folder / self.absent)
         )
 
 
@@ -92,7 +92,7 @@ def dataset_folder(
     root = pathlib.Path(root)
     folder = Layout((name,), (needed[0],), distinctive=True).folder(root, name) or root
     for file in needed:
-        if not (folder / file).exists():
+        if not os.path.exists(folder / file):
             raise NotThere(f"{folder} holds no {name}: {file} is missing; {advice}")
     return folder
 
@@ -112,10 +112,10 @@ def only_folder(
 ) -> pathlib.Path | None:
     """The only folder below `root` for which `has` is true, or None; matches are not searched further.
 
-    Links are followed, each folder once.
+    Links are followed, each folder once. Folders below the root that cannot be read are passed over.
 
     Raises:
-      JaxpartError: Several folders match.
+      JaxpartError: Several folders match, or the root cannot be read.
     """
     matches: list[pathlib.Path] = []
     seen = {os.path.realpath(root)}
@@ -123,7 +123,7 @@ def only_folder(
     for _ in range(_DEPTH):
         next_level: list[pathlib.Path] = []
         for folder in level:
-            for name in list_folders(folder) if folder.is_dir() else ():
+            for name in _readable_folders(folder, required=folder == root):
                 child = folder / name
                 real = os.path.realpath(child)
                 if real in seen or len(seen) > _MAX_FOLDERS:
@@ -135,6 +135,15 @@ def only_folder(
                     next_level.append(child)
         level = next_level
     return the_one(matches, root, dataset) if matches else None
+
+
+def _readable_folders(folder: pathlib.Path, *, required: bool) -> list[str]:
+    try:
+        return list_folders(folder) if os.path.isdir(folder) else []
+    except JaxpartError:
+        if required:
+            raise
+        return []
 
 
 def the_one(folders: Sequence[pathlib.Path], root: pathlib.Path, dataset: str) -> pathlib.Path:

@@ -16,6 +16,9 @@ from jaxpart.data.images import Box
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Source
 from jaxpart.errors import JaxpartError
 
+_DISTANCES = 1 << 20
+"""Pairs of keypoints whose distances are in memory at once."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PartSelection:
@@ -201,9 +204,14 @@ def _half_distances(
     The distance is over (x, y, instance id), as in the published COCO loader, so keypoints of two persons
     are almost never nearest neighbours. For a single instance (CUB) it is the plain distance.
     """
-    squares = np.zeros((len(x), len(x)))
-    for axis in (x, y, instance.astype(np.float64)):
-        squares += (axis[:, None] - axis[None, :]) ** 2
-    distances = np.sqrt(squares)
-    distances[distances == 0] = np.inf
-    return distances.min(axis=1) / 2
+    nearest = np.empty(len(x))
+    block = max(1, _DISTANCES // len(x))
+    for start in range(0, len(x), block):
+        rows = slice(start, start + block)
+        squares = np.zeros((len(x[rows]), len(x)))
+        for axis in (x, y, instance.astype(np.float64)):
+            squares += (axis[rows, None] - axis[None, :]) ** 2
+        distances = np.sqrt(squares)
+        distances[distances == 0] = np.inf
+        nearest[rows] = distances.min(axis=1)
+    return nearest / 2

@@ -138,7 +138,7 @@ def find_prepared(root: str | pathlib.Path, name: str) -> pathlib.Path | None:
     """
     root = path_of(root)
     for folder in (root, root / VERSION, root / name / VERSION):
-        if (folder / METADATA).exists():
+        if _is_prepared(folder):
             if folder == root / name / VERSION or read_about(folder).name == name:
                 return folder
         elif (folder.parent / _EARLIER).exists() and folder.parent.name == name:
@@ -147,6 +147,14 @@ def find_prepared(root: str | pathlib.Path, name: str) -> pathlib.Path | None:
                 f"jaxpart.data prepare {name}` again"
             )
     return None
+
+
+def _is_prepared(folder: Any) -> bool:
+    """Whether a folder has our metadata and tensorflow-datasets' own; others have a metadata.json too."""
+    try:
+        return all((folder / file).exists() for file in (METADATA, "dataset_info.json"))
+    except OSError:  # a folder that cannot be read, or no name of one
+        return False
 
 
 def _copy_split(folder: pathlib.Path, name: str, split: str, names: Sequence[str]) -> pathlib.Path:

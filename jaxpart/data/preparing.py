@@ -7,6 +7,7 @@ depend only on the data set, not on the number of processes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import pathlib
 import shutil
@@ -74,8 +75,15 @@ def prepare(
             progress=progress or Progress(),
             data_dir=str(out),
         )
-        with _write_errors(folder):
-            builder.download_and_prepare()
+        try:
+            with _silent():
+                builder.download_and_prepare()
+        except UnicodeEncodeError as error:
+            raise JaxpartError(
+                f"{folder} cannot be written: the name of a class is not UTF-8; rename its folder"
+            ) from error
+        except (OSError, RuntimeError) as error:  # array_record raises no OSError
+            raise _not_written(folder, error) from error
     return folder, builder.summaries
 
 
@@ -120,39 +128,46 @@ def prepare_own(name: str, out: str | pathlib.Path) -> tuple[pathlib.Path, str]:
 
     out = on_disk(out, "--out")
     path, _, attribute = name.rpartition(":")
+    folder = None
     try:
         builder = getattr(module_of(path), attribute)
         if not (isinstance(builder, type) and issubclass(builder, tfds.core.GeneratorBasedBuilder)):
             raise TypeError("it is not a GeneratorBasedBuilder")
         instance = builder(data_dir=str(out), file_format="array_record")
-        with _write_errors(pathlib.Path(instance.data_path)):
+        folder = pathlib.Path(instance.data_path)
+        with _silent():
             instance.download_and_prepare()
     except JaxpartError:
         raise
-    except Exception as error:  # from the user's own code
+    except Exception as error:  # from the user's own code, unless it is of the disk
+        if folder and (_is_of_disk(error) or str(folder.parent) in str(error)):
+            raise _not_written(folder, error) from error
         raise JaxpartError(
             f"{name} cannot be prepared ({type(error).__name__}: {first_line(error)}); fix the builder"
         ) from error
-    return pathlib.Path(instance.data_path), f"{PREFIX}{instance.info.full_name.rpartition('/')[0]}"
+    return folder, f"{PREFIX}{instance.info.full_name.rpartition('/')[0]}"
 
 
 @contextlib.contextmanager
-def _write_errors(folder: pathlib.Path) -> Iterator[None]:
-    """Silences tensorflow-datasets, and turns its disk errors into `JaxpartError`."""
+def _silent() -> Iterator[None]:
+    """Silences tensorflow-datasets."""
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    except UnicodeEncodeError as error:
-        raise JaxpartError(
-            f"{folder} cannot be written: the name of a class is not UTF-8; rename its folder"
-        ) from error
-    except (OSError, RuntimeError) as error:  # array_record raises no OSError
-        # "Failed to finalize writing of split …: [Errno 28] No space left on device; …"
-        reason = first_line(error).split("] ")[-1].split(";")[0].split(": '")[0]
-        raise JaxpartError(f"{folder} cannot be written: {reason}") from error
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def _not_written(folder: pathlib.Path, error: Exception) -> JaxpartError:
+    # "Failed to finalize writing of split …: [Errno 28] No space left on device; …"
+    reason = first_line(error).split("] ")[-1].split(";")[0].split(": '")[0]
+    return JaxpartError(f"{folder} cannot be written: {reason}")
+
+
+def _is_of_disk(error: Exception) -> bool:
+    """Whether an error is of a full or read-only disk, whatever wrapped it."""
+    numbers = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+    return any(f"[Errno {number}]" in str(error) for number in numbers)
 
 
 def _check_finished(

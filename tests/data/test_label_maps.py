@@ -85,6 +85,16 @@ def test_what_is_no_label_map_is_told(data, message):
         decoded(data, "x.png")
 
 
+def test_sixteen_bits_in_several_channels_are_told():
+    """Pillow would keep the upper half of each number, and every label would become background."""
+    cv2 = pytest.importorskip("cv2")
+    for ending in (".png", ".tiff"):
+        grey, colour = LABELS.astype(np.uint16), np.stack([LABELS.astype(np.uint16)] * 3, axis=-1)
+        np.testing.assert_array_equal(decoded(cv2.imencode(ending, grey)[1].tobytes(), "x"), LABELS)
+        with pytest.raises(JaxpartError, match="has 16 bits in each of several channels"):
+            decoded(cv2.imencode(ending, colour)[1].tobytes(), "x")
+
+
 def test_grey_of_two_bits_is_not_scaled():
     header = saved(palette_image(LABELS), bits=2)[:33].replace(b"\x02\x03", b"\x02\x00")
     chunk = header[12:29]

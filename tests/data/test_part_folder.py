@@ -18,7 +18,7 @@ def test_keypoints(tmp_path):
     assert source.info.part_names == {1: "beak", 2: "tail"}
     points = source.annotation(0).keypoints
     assert points.part.tolist() == [1, 2, 1, 2]
-    assert points.instance.tolist() == [5, 5, 4, 4]
+    assert points.instance.tolist() == [100_000, 100_000, 0, 0]
     assert points.visible.tolist() == [True, False, True, False]
     np.testing.assert_array_equal(points.xy, [[1, 2], [35.5, 4], [75, 6], [0, 0]])
     assert source.annotation(1).keypoints.xy.shape == (0, 2)
@@ -87,6 +87,15 @@ def test_repeated_objects_are_said(tmp_path):
     )
     (note,) = part_folder(tmp_path).info.notes
     assert "the same keypoints as another one: 1 (the first in images/b.jpg)" in note
+
+
+def test_the_numbers_of_annotations_change_nothing(tmp_path):
+    layouts.keypoint_folder(tmp_path)
+    first = part_folder(tmp_path).annotation(0).keypoints
+    change(tmp_path / "keypoints.json", lambda d: d["annotations"][0].update(id=70_000))
+    np.testing.assert_array_equal(
+        part_folder(tmp_path).annotation(0).keypoints.instance, first.instance
+    )
 
 
 def test_relative_keypoints_are_told(tmp_path):

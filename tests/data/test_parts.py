@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from jaxpart.data import parts
 from jaxpart.data.images import crop
 from jaxpart.data.parts import COCO_PARTS, CUB_PARTS, PartSelection, image_patches, part_patches
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints
@@ -82,7 +84,8 @@ def test_patches_follow_the_rule(images, selection):
     expected = [
         (index, *patch) for index, rows in enumerate(images) for patch in published(rows, selection)
     ]
-    patches = part_patches(Drawn(*images), selection)
+    with mock.patch.object(parts, "_DISTANCES", 5):  # one row at a time, or two, or all
+        patches = part_patches(Drawn(*images), selection)
     assert [(p.index, p.part, p.x, p.y, p.dist, p.half, p.instance) for p in patches] == expected
     assert all(p.image == f"image {p.index}" and p.half >= 1 for p in patches)
     assert all(p.box == (p.x - p.half, p.y - p.half, p.x + p.half, p.y + p.half) for p in patches)

@@ -1,6 +1,8 @@
 """Pascal-Part and Pascal-Object from .mat files, and from the paper's folders."""
 
 import shutil
+import struct
+import zlib
 
 import layouts
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from jaxpart.data.checking import record_faults
 from jaxpart.data.folders import NotThere
 from jaxpart.data.masks import read_mask
+from jaxpart.data.sets import pascal_annotations
 from jaxpart.data.sets.pascal import NUM_PARTS, OBJECTS, pascal_object, pascal_part
 from jaxpart.errors import JaxpartError
 
@@ -172,6 +175,16 @@ def test_a_mat_file_without_a_field_is_told(tmp_path):
     layouts.pascal(tmp_path)
     scipy.io.savemat(tmp_path / "Annotations_Part/2008_2.mat", {"other": 1})
     with pytest.raises(JaxpartError, match=r"2008_2\.mat lacks a field of Pascal-Part \('anno'\)"):
+        pascal_part(tmp_path, "train")
+
+
+def test_masks_beyond_all_bounds_are_not_inflated(tmp_path, monkeypatch):
+    monkeypatch.setattr(pascal_annotations, "_INFLATED", 1 << 20)
+    layouts.pascal(tmp_path)
+    mat = tmp_path / "Annotations_Part/2008_2.mat"
+    header, bomb = mat.read_bytes()[:128], zlib.compress(bytes(2 << 20))
+    mat.write_bytes(header + struct.pack("<II", 15, len(bomb)) + bomb)
+    with pytest.raises(JaxpartError, match=r"2008_2\.mat holds more than 1 MiB of masks"):
         pascal_part(tmp_path, "train")
 
 

@@ -314,6 +314,11 @@ def test_a_folder_of_another_set_is_not_taken(prepared, tmp_path):
     assert find_prepared(tmp_path / "none", "imagenet") is None
 
 
+def test_metadata_of_others_is_not_ours(tmp_path):
+    (tmp_path / "metadata.json").write_text('{"title": "my photos"}')
+    assert find_prepared(tmp_path, "lip") is None
+
+
 def test_a_part_folder_without_instances_in_a_shard(tmp_path):
     layouts.keypoint_folder(tmp_path / "mine")
     source = part_folder(tmp_path / "mine")

@@ -19,6 +19,7 @@ from jaxpart.data.parts import part_patches
 from jaxpart.data.sets import classification_sets, find_set, open_set, retrieval_set
 from jaxpart.data.sets.tfds import Tfds
 from jaxpart.data.sets.tfds_features import Stated
+from jaxpart.data.sets.tfds_keypoints import KeypointFeature
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import user_cache
 from jaxpart.tasks.segmentation.inputs import segmentation_set
@@ -447,7 +448,7 @@ def test_keypoints_are_those_that_tfds_reads(people, path):
             r"shape \[., 3, 3\], .*, 2, 3\]",
         ),
         (Stated(keypoints="objects/no_v", parts=NAMES), r"shape \[., 3, 2\]"),
-        (Stated(keypoints="image", parts=NAMES), "'image' .* has the shape"),
+        (Stated(keypoints="image", parts=NAMES), "'image' .* is no array of keypoints"),
         (Stated(keypoints="shares", parts=NAMES), "between 0 and 1, .*; give them in pixels"),
         (Stated(keypoints="score", parts=NAMES), r"visibility v other than 0 .*COCO's format"),
     ],
@@ -459,6 +460,16 @@ def test_keypoints_that_are_not_understood_are_told(people, stated, told):
     with pytest.raises(JaxpartError, match=told) as error:
         read()
     assert "\n" not in str(error.value)
+
+
+def test_instances_of_different_lengths_are_told(people):
+    features = tfds.builder_from_directory(people / "people/1.0.0").info.features
+    keypoints = KeypointFeature("people", features, Stated(keypoints="first", parts=NAMES))
+    ragged = {"first": [np.zeros(9, np.float32), np.zeros(0, np.float32)]}
+    with pytest.raises(
+        JaxpartError, match=r"image 3: .* v of all 3 stated parts for every instance"
+    ):
+        keypoints.read(ragged, "image 3")
 
 
 def test_parts_of_a_set_are_stated(people):
@@ -508,6 +519,12 @@ def test_a_builder_of_ones_own_comes_in_by_its_module(tmp_path, monkeypatch, cap
     assert main(["prepare", f"{tmp_path}/birds.py:Birds", "--out", out]) == 0
     assert "open it as tfds:birds" in capsys.readouterr().out
     assert len(Tfds("tfds:birds", out, "train")) == 3
+    fault = BIRDS.replace("file = io", 'open("photos/labels.csv"); file = io')
+    (tmp_path / "fileless.py").write_text(fault.replace("Birds", "Fileless"))
+    assert main(["prepare", f"{tmp_path}/fileless.py:Fileless", "--out", out]) == 2
+    told = capsys.readouterr().err
+    assert "cannot be prepared" in told
+    assert "photos/labels.csv" in told
     monkeypatch.syspath_prepend(tmp_path)
     for name, told in (
         ("drawing:colour", "it is not a GeneratorBasedBuilder"),

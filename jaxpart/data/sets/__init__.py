@@ -316,7 +316,7 @@ def open_splits(
 def open_whole(name: str, sources: Mapping[str, Source], config: Any) -> Source | None:
     """The union of all splits from the official folder; None if it has none or a split is missing."""
     name, entry = find_set(name)
-    if entry.whole is None or tuple(sources) != entry.splits:
+    if entry.whole is None or sources.keys() != {*entry.splits}:
         return None
     return open_official(name, entry.whole, config)
 

@@ -178,8 +178,8 @@ def _locations(path: pathlib.Path) -> np.ndarray:
     for number, line in enumerate(read_lines(path), 1):
         try:
             image, part, x, y, visible = line.split()
-            row = (int(image), int(part), float(x), float(y), _flag(visible))
-        except (ValueError, KeyError):
+            row = (float(int(image)), float(int(part)), float(x), float(y), _flag(visible))
+        except (ValueError, KeyError, OverflowError):
             row = (0, 0, np.nan, np.nan, False)
         if not np.isfinite(row[2] + row[3]):
             raise JaxpartError(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from jaxpart.data.coco_file import SEEN, CocoFile
+from jaxpart.data.coco_file import INSTANCE_GAP, SEEN, CocoFile
 from jaxpart.data.folders import (
     NotThere,
     file_sizes,
@@ -131,7 +131,7 @@ class KeypointFolder(ListedImages):
                     part=instances.part[rows[key]],
                     xy=instances.points[rows[key], :2].reshape(-1, 2),
                     visible=instances.points[rows[key], 2] == SEEN,
-                    instance=instances.instance[instances.row[rows[key]]],
+                    instance=_spread(instances.instance[instances.row[rows[key]]]),
                 ),
                 size=_size(folder / "images" / name, stated[key], rotated),
             )
@@ -146,6 +146,11 @@ class KeypointFolder(ListedImages):
             notes=(*instances.notes(), *_notes(annotations, rotated, unlisted)),
         )
         super().__init__(folder, annotations, info)
+
+
+def _spread(instance: np.ndarray) -> np.ndarray:
+    """Ids of the instances of an image that do not depend on how its annotations are numbered."""
+    return np.unique(instance, return_inverse=True)[1] * INSTANCE_GAP
 
 
 def _notes(

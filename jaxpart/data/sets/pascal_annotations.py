@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import pathlib
 import re
+import struct
+import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +20,12 @@ from jaxpart.data.patch_images import in_order
 from jaxpart.errors import JaxpartError
 
 _NUMBER = re.compile(r"_\d+$")
+_MAT_HEADER, _MAT_COMPRESSED = 128, 15
+"""Bytes of a MATLAB 5 file's header, and the type of its compressed elements."""
+_INFLATED = 1 << 28
+"""Most bytes that compressed elements may inflate to: masks of 100 parts of 2.5 million pixels."""
+_DEFLATED = 1032
+"""Most bytes that one deflated byte can become."""
 
 
 class Region(NamedTuple):
@@ -44,6 +53,11 @@ def read_annotation(path: pathlib.Path) -> list[AnnotatedObject]:
     import scipy.io
 
     data = read_file(path)
+    if len(data) * _DEFLATED > _INFLATED and _inflated(data) > _INFLATED:
+        raise JaxpartError(
+            f"{path} holds more than {_INFLATED >> 20} MiB of masks, as no annotation of Pascal-Part does; "
+            "unpack it again"
+        )
     try:
         document: dict[str, Any] = scipy.io.loadmat(io.BytesIO(data), variable_names=["anno"])
     except Exception as error:  # damaged bytes raise a dozen types
@@ -65,6 +79,23 @@ def read_annotation(path: pathlib.Path) -> list[AnnotatedObject]:
     if len(shapes) != 1 or len(next(iter(shapes))) != 2:
         raise JaxpartError(f"{path} holds masks of the sizes {sorted(shapes)} instead of one")
     return objects
+
+
+def _inflated(data: bytes) -> int:
+    """Bytes of a MATLAB file's compressed elements once inflated; counted only as far as allowed."""
+    order = ">" if data[126:128] == b"MI" else "<"
+    position, total = _MAT_HEADER, 0
+    while position + 8 <= len(data) and total <= _INFLATED:
+        kind, size = struct.unpack_from(f"{order}II", data, position)
+        position += 8
+        if kind == _MAT_COMPRESSED:
+            inflate, rest = zlib.decompressobj(), data[position : position + size]
+            with contextlib.suppress(zlib.error):  # scipy tells it
+                while rest and total <= _INFLATED:
+                    total += len(inflate.decompress(rest, 1 << 20))
+                    rest = inflate.unconsumed_tail
+        position += size
+    return total
 
 
 def _region(entry: Any, name: str) -> Region:

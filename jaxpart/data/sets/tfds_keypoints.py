@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxpart.data.coco_file import HIDDEN, SEEN
+from jaxpart.data.coco_file import HIDDEN, INSTANCE_GAP, SEEN
 from jaxpart.data.sets.tfds_features import Stated, feature_at, value_at
 from jaxpart.data.source import Keypoints
 from jaxpart.errors import JaxpartError
 
 _FIELD = "config.data.tfds.keypoints"
-_APART = 100_000
-"""Gap between instance ids, as large as COCO's: keypoints of two instances are never neighbours."""
 
 
 class KeypointFeature:
@@ -64,10 +62,13 @@ class KeypointFeature:
         value = value_at(example, self.path)
         try:
             numbers = np.asarray(value, np.float64)
-        except (TypeError, ValueError):  # instances with different numbers of points
-            numbers = np.zeros(0)
+        except (TypeError, ValueError):
+            raise JaxpartError(
+                f"{where}: the feature {self.path!r} ({_FIELD}) is no array of keypoints; give x, y and v "
+                f"of all {parts} stated parts for every instance, v = 0 where unlabelled"
+            ) from None
         is_valid = numbers.shape[-2:] == (parts, 3) or numbers.shape[-1:] == (3 * parts,)
-        if np.size(value) and not is_valid:
+        if numbers.size and not is_valid:
             raise JaxpartError(
                 f"{where}: the feature {self.path!r} ({_FIELD}) has the shape {list(numbers.shape)}, which "
                 f"is not [instances, {parts}, 3]: x, y and v of the {parts} stated parts"
@@ -93,5 +94,5 @@ class KeypointFeature:
             part=np.tile(np.arange(1, parts + 1), instances),
             xy=xy,
             visible=seen,
-            instance=np.repeat(np.arange(instances) * _APART, parts),
+            instance=np.repeat(np.arange(instances) * INSTANCE_GAP, parts),
         )
