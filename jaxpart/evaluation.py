@@ -97,6 +97,7 @@ def evaluate(
     elif not config.encoder.checkpoint:  # no command line could recreate it
         config.encoder.callable = f"{frozen.name}, given to jaxpart.evaluate"
     check_config(config)
+    experiments.chosen(config)
     if isinstance(frozen, Encoder):
         frozen = put_on_devices(frozen)
     else:

@@ -1,6 +1,7 @@
 """Encoders that are functions, and features made elsewhere: the same numbers as a converted encoder's."""
 
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ from jaxpart.export.__main__ import main as export
 from jaxpart.features.table import read_table
 from jaxpart.runs.rows import select
 from jaxpart.tasks.fitting import fitted
+from jaxpart.tasks.patches import layer_names
+from jaxpart.tasks.segmentation.experiment import SegmentationPlan
 from jaxpart.verify.features import read_features
 
 SIDE, FEW = 32, 40
@@ -371,6 +374,25 @@ def test_what_cannot_be_measured_is_left_out_and_said():
         fitted(config, made(pooled), said.append)
 
 
+def test_blocks_alone_are_measured():
+    """Names that stand in messages for those of all blocks are none of a representation."""
+
+    def blocks(x):
+        return {"blocks": [x.astype(jnp.float32)[:, ::8, ::8]] * 2}
+
+    config, said = part_config("", "", projector=True), []
+    config.tasks = ("retrieval", "classification", "layers", "segmentation")
+    encoder = made(blocks)
+    left = fitted(config, encoder, said.append)
+    assert left.tasks == config.tasks
+    assert left.retrieval.representations == ("block1/embedding",)
+    assert left.classification.linear.representations == ("block1/embedding",)
+    assert layer_names(encoder, ("embedding",)) == ("block0/embedding", "block1/embedding")
+    data = types.SimpleNamespace(crop=32, test=range(2))
+    plan = SegmentationPlan("", (), encoder, data, left.segmentation, 0)
+    assert [pass_.names for pass_ in plan.passes()] == [("block1/tokens",)]
+
+
 def test_a_vit_without_a_projector_is_retrieved_by_the_rest():
     config, said = part_config("ibot", "", projector=True), []
     left = fitted(config, random_encoder("mae", small_config("mae")), said.append)
@@ -397,6 +419,17 @@ def test_blocks_of_several_grids_are_segmented_by_those_of_the_last(tmp_path):
     )
     heads = {row.head for row in select(rows, metric="mIoU")}
     assert heads == {"block1", "block2", "incontext"}
+    odd = {f"segmentation.settings.critters_part.{name}": SIDE + 2 for name in ("crop", "stride")}
+    with pytest.raises(
+        JaxpartError, match="cannot divide crops of 34 pixels into the 4 × 4 patches"
+    ):
+        jaxpart.evaluate(
+            lambda x: pyramid(x[:, :SIDE, :SIDE]) if x.shape[1] > SIDE else pyramid(x),
+            image_size=SIDE,
+            tasks=("segmentation",),
+            options=SMALL | CROPS | odd,
+            shown=False,
+        )
 
 
 def test_a_function_without_a_version_keeps_nothing_and_goes_on_nowhere(tmp_path):

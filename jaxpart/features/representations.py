@@ -105,21 +105,32 @@ def tokens_grid(encoder: FrozenEncoder, name: str, side: int) -> Grid:
 
 
 def available(encoder: FrozenEncoder, *, tokens: bool = False) -> list[str]:
-    """Names of an encoder's representations, abbreviating those of its blocks.
+    """What to call an encoder's representations in a message; those of its blocks are abbreviated.
 
     Args:
       encoder: The encoder.
       tokens: Whether to list those with all tokens of an image, rather than those with a single vector.
     """
-    out = encoder.shapes(*encoder.image_size)
-    kinds = [*(["tokens"] if tokens else ["embedding", *(f"{t}_token" for t in encoder.prefix)])]
-    names = [name for name in kinds if name in out]
-    if not tokens:
-        vectors = [k for k, v in out.items() if getattr(v, "ndim", 0) == 2 and k not in names]
-        names += [*vectors, *projector_layers(encoder)]
+    if tokens:
+        kinds = ["tokens"]
+        names = [name for name in kinds if name in encoder.shapes(*encoder.image_size)]
+    else:
+        kinds, names = _pooled(encoder), vectors(encoder)
     if encoder.depth:
         names.append(f"block0/{kinds[0]} … block{encoder.depth - 1}/{kinds[-1]}")
     return names
+
+
+def vectors(encoder: FrozenEncoder) -> list[str]:
+    """Names of an encoder's representations with a single vector per image, without those of its blocks."""
+    out = encoder.shapes(*encoder.image_size)
+    names = [name for name in _pooled(encoder) if name in out]
+    others = [k for k, v in out.items() if getattr(v, "ndim", 0) == 2 and k not in names]
+    return [*names, *others, *projector_layers(encoder)]
+
+
+def _pooled(encoder: FrozenEncoder) -> list[str]:
+    return ["embedding", *(f"{name}_token" for name in encoder.prefix)]
 
 
 def projector_layers(encoder: FrozenEncoder) -> list[str]:

@@ -55,12 +55,15 @@ def _head(
     arrays: Mapping[str, np.ndarray], num_heads: np.ndarray | None
 ) -> LinearHead | AttentiveHead:
     """A linear head, or an attentive one if `num_heads` is given."""
-    head: LinearHead | AttentiveHead
-    if num_heads is None:
-        batch_norm = "norm.mean" in arrays
-        head = LinearHead(*arrays["kernel"].shape, batch_norm=batch_norm, rngs=nnx.Rngs(0))
-    else:
-        head = AttentiveHead(*arrays["kernel"].shape, num_heads=int(num_heads), rngs=nnx.Rngs(0))
+
+    def make() -> LinearHead | AttentiveHead:
+        width, classes = arrays["kernel"].shape
+        if num_heads is None:
+            batch_norm = "norm.mean" in arrays
+            return LinearHead(width, classes, batch_norm=batch_norm, rngs=nnx.Rngs(0))
+        return AttentiveHead(width, classes, num_heads=int(num_heads), rngs=nnx.Rngs(0))
+
+    head = nnx.eval_shape(make)  # a damaged file must not claim memory for arrays that it lacks
     state = nnx.state(head)
     for path, leaf in nnx.to_flat_state(state):
         array = arrays[".".join(map(str, path))]

@@ -11,7 +11,7 @@ from typing import Any
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
-from jaxpart.features.representations import available, check_representations, has
+from jaxpart.features.representations import available, check_representations, has, vectors
 from jaxpart.features.table import FeatureTable
 from jaxpart.tasks.segmentation.heads import readouts
 from jaxpart.tasks.segmentation.options import setting_of
@@ -55,6 +55,12 @@ def _returned(encoder: FrozenEncoder) -> list[str]:
     return [*available(encoder), *(["tokens"] if has(encoder, "tokens", tokens=True) else [])]
 
 
+def _vectors(encoder: FrozenEncoder) -> list[str]:
+    """Representations with a single vector per image; the last block's only if there is no other."""
+    names = vectors(encoder)
+    return names or ([f"block{encoder.depth - 1}/embedding"] if encoder.depth else [])
+
+
 def _keep(
     options: Any,
     field: str,
@@ -78,7 +84,7 @@ def _keep(
 def _retrieval(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
     if _keep(config.retrieval, "representations", encoder, "retrieval", say):
         return True
-    config.retrieval.representations = tuple(available(encoder))
+    config.retrieval.representations = tuple(_vectors(encoder))
     return bool(config.retrieval.representations)
 
 
@@ -90,11 +96,11 @@ def _heads(task: str, config: Any, encoder: FrozenEncoder, say: Callable[[str], 
             f"epoch; pass --config.{task}.views=eval, which encodes every image once"
         )
     linear = _keep(options.linear, "representations", encoder, f"{task}.linear", say)
-    vectors = available(encoder)
-    if not linear and vectors:
+    others = _vectors(encoder)
+    if not linear and others:
         missing = ", ".join(options.linear.representations)
-        options.linear.representations, linear = tuple(vectors[:1]), True
-        say(f"{encoder.name} has no {missing}: {task}.linear uses {vectors[0]}")
+        options.linear.representations, linear = (others[0],), True
+        say(f"{encoder.name} has no {missing}: {task}.linear uses {others[0]}")
     heads, attentive = ["linear"] if linear else [], options.attentive
     if _keep(attentive, "representations", encoder, f"{task}.attentive", say, tokens=True):
         shapes = check_representations(encoder, attentive.representations, tokens=True)

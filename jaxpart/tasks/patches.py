@@ -11,7 +11,7 @@ from jaxpart.data.views import patch_view
 from jaxpart.encoders.configured import permutation_seed
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.errors import JaxpartError
-from jaxpart.features.representations import check_representations, projector_layers
+from jaxpart.features.representations import check_representations, has, projector_layers
 from jaxpart.runs.progress import Progress
 from jaxpart.tasks.plans import Need, side_of
 
@@ -35,7 +35,8 @@ def layer_names(encoder: FrozenEncoder, tokens: Sequence[str]) -> tuple[str, ...
             f"{', '.join(sorted(available))}"
         )
     blocks = [f"block{i}/{name}" for i in range(encoder.depth) for name in kept]
-    return (*blocks, *kept, *projector_layers(encoder))
+    final = [name for name in kept if has(encoder, name)]  # functions may return blocks alone
+    return (*blocks, *final, *projector_layers(encoder))
 
 
 def find_patches(source: Source, selection: PartSelection, progress: Progress) -> list[Patch]:

@@ -390,6 +390,11 @@ def test_wrong_options(measured, options, sentence):
         planned()
 
 
+def test_thresholds_have_names_of_their_own():
+    names = [experiment.metric_of(alpha) for alpha in (0.05, 0.1, 0.101, 0.005, 1.0)]
+    assert names == ["PCK@0.05", "PCK@0.10", "PCK@0.101", "PCK@0.005", "PCK@1.00"]
+
+
 def test_confusions():
     """Left and right eye swapped are confused; a third point is not."""
     points = np.array([[[10.0, 10], [20, 10], [10, 30]]])

@@ -339,11 +339,12 @@ def test_normalised_cut(edges):
         ({"pixels": 50}, "config.unsupervised_parts.pixels is 50, and images of 50 × 50 pixels"),
         ({"parts": (1,)}, "parts holds 1; give a whole number, at least 2"),
         ({"parts": ()}, "config.unsupervised_parts.parts is empty"),
+        ({"tokens": 3}, "tokens is 3, fewer than the 4 parts of config.unsupervised_parts.parts"),
         ({"methods": ()}, "config.unsupervised_parts.methods is empty"),
         ({"methods": ("spectral",)}, "holds 'spectral'; choose from kmeans, nmf"),
         ({"foreground": "cut"}, "foreground is 'cut'; choose from auto, masks, spectral"),
         (
-            {"parts": (900,)},
+            {"parts": (900,), "tokens": 1000},
             "the foreground of critters .train. has [0-9]+ tokens, too few for 900",
         ),
     ],

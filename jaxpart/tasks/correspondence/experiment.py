@@ -86,6 +86,11 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[C
         )
 
 
+def metric_of(alpha: float) -> str:
+    """The name of PCK at a threshold, with two decimals or as many as it has."""
+    return f"PCK@{alpha:.2f}" if round(alpha, 2) == alpha else f"PCK@{alpha}"
+
+
 def _with_stride(encoder: FrozenEncoder, options: Any) -> FrozenEncoder:
     """The encoder with patches at a stride of `config.correspondence.stride` pixels.
 
@@ -217,7 +222,7 @@ class Correspondence(Plan):
         classes, labels = np.unique(pairs.classes, return_inverse=True)
         ambiguous = self._ambiguous()
         for alpha in self.alphas:
-            metric = f"PCK@{alpha:.2f}"
+            metric = metric_of(alpha)
             right = points.right(matches, alpha)
             score = pck(right, points.counted)
             by_point, by_image = pck_intervals(right, points.counted, pairs.pairs[:, 1])

@@ -55,8 +55,14 @@ def read_regions(
       largest_share: Parts that touch a larger share of the patches are left out.
 
     Raises:
-      JaxpartError: An image cannot be read, has neither masks nor keypoints, or no part is left.
+      JaxpartError: There is one image only, one cannot be read or has neither masks nor keypoints, or no
+        part is left.
     """
+    if len(numbers) < 2:
+        raise JaxpartError(
+            f"parts are also predicted from another image, and {source.info.name} is evaluated on 1; raise "
+            "config.masked_parts.images or give more images"
+        )
     images, labels, image, parts, touched = [], [], [], [], []
     for index, number in enumerate(numbers):
         pixels, regions = part_regions(source, number, selection, size=config.image_size[0])
@@ -101,7 +107,7 @@ def draw_masks(
 
 
 def other_images(regions: Regions, seed: int) -> np.ndarray:
-    """Another image for each part, of another class if there are several classes."""
+    """Another of at least two images for each part, of another class if there are several classes."""
     rng = np.random.default_rng(seed)
     labels, images = regions.labels, np.arange(len(regions.images))
     chosen = []
@@ -109,5 +115,5 @@ def other_images(regions: Regions, seed: int) -> np.ndarray:
         candidates = images[labels != labels[own]]
         if not len(candidates):
             candidates = images[images != own]
-        chosen.append(rng.choice(candidates) if len(candidates) else own)
+        chosen.append(rng.choice(candidates))
     return np.array(chosen)

@@ -67,6 +67,8 @@ __all__ = ["Segmentation", "SegmentationPlan", "check", "plans", "rules", "secti
 
 INCONTEXT = "incontext"
 """The head in rows of in-context segmentation, which is not trained."""
+_LONGEST_NAME = 150
+"""Bytes of an image's name in a picture's; file systems take 255."""
 
 
 def check(config: Any) -> None:
@@ -128,7 +130,9 @@ class SegmentationPlan(Plan):
         options = self.options
         crops = options.iterations * options.batch_size * (1 + len(options.shares))
         images = crops + options.incontext.images + 2 * len(self.data.test)
-        yield Pass(self.encoder, self.data.crop, ("tokens",), images)
+        depth = self.encoder.depth  # with blocks, a function need not return its final tokens
+        name = f"block{depth - 1}/tokens" if depth else "tokens"
+        yield Pass(self.encoder, self.data.crop, (name,), images)
 
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
@@ -265,6 +269,7 @@ class Segmentation:
                     (devices.shard(next(batches).arrays) for _ in range(count)), advance
                 ),
                 len(self.data.classes),
+                crops,
             )
         batches.close()
         return memory
@@ -374,6 +379,7 @@ class Segmentation:
             original = decode(record.image, record.annotation.id, upright=True)
             assert image.label is not None
             name = re.sub(r"[^\w.-]+", "_", image.id).strip("_")
+            name = name.encode()[-_LONGEST_NAME:].decode(errors="ignore")
             content = picture(original, image.label, predictions[0], self.data.classes, colours)
             self.keep(f"pictures/{index:02d}_{name}.png", content)
 

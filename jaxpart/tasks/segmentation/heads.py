@@ -179,7 +179,7 @@ def window_logits(
 
 
 def labelled_patches(
-    encoder: FrozenEncoder, batches: Iterable[Mapping[str, Any]], classes: int
+    encoder: FrozenEncoder, batches: Iterable[Mapping[str, Any]], classes: int, crops: int
 ) -> Memory:
     """The last block's patch features of training crops, with the share of each class in each patch.
 
@@ -187,6 +187,7 @@ def labelled_patches(
       encoder: The frozen encoder, on all devices.
       batches: Batches of `SegmentationTrain`, on all devices.
       classes: Number of classes.
+      crops: Number of crops to keep; the rest of the last batch is dropped.
 
     Raises:
       JaxpartError: No pixel is labelled.
@@ -201,7 +202,7 @@ def labelled_patches(
         patches = jax.jit(patches)
     results = [devices.fetch(patches(encoder, batch)) for batch in batches]
     features, shares = (jnp.concatenate(arrays) for arrays in zip(*results, strict=True))
-    return make_memory(features, shares)
+    return make_memory(features[:crops], shares[:crops])
 
 
 def widths(encoder: FrozenEncoder, crop: int) -> list[int]:
@@ -226,7 +227,8 @@ def check_grids(
       incontext: Whether in-context segmentation also reads the last block.
 
     Raises:
-      JaxpartError: The grids differ, or the encoder returns no tokens.
+      JaxpartError: The grids differ, the encoder returns no tokens, or in-context segmentation cannot
+        divide a crop into patches.
     """
     used = {block for blocks in chosen.values() for block in blocks}
     used |= {last_block(encoder)} if incontext else set()
@@ -240,6 +242,12 @@ def check_grids(
             f"heads would read blocks of different grids of the {encoder.name} encoder ({details}); "
             f"name those of one grid in config.segmentation.readouts, and set "
             f"config.segmentation.incontext.images to 0 if the last block is of another"
+        )
+    if incontext and any(crop % side for side in grids[last_block(encoder)]):
+        rows, columns = grids[last_block(encoder)]
+        raise JaxpartError(
+            f"in-context segmentation cannot divide crops of {crop} pixels into the {rows} × {columns} "
+            f"patches of {encoder.name}; set config.segmentation.incontext.images to 0"
         )
 
 

@@ -60,6 +60,11 @@ _Cells = Bool[np.ndarray, "image cell"]
 def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[UnsupervisedParts]:
     """Unsupervised parts on every data set of a configuration: see `jaxpart.tasks.Task`."""
     options = config[_TASK]
+    if options.tokens < max(options.parts):
+        raise JaxpartError(
+            f"config.{_TASK}.tokens is {options.tokens}, fewer than the {max(options.parts)} parts of "
+            f"config.{_TASK}.parts to divide them into; raise it"
+        )
     every_block = tuple(f"block{i}/tokens" for i in range(encoder.depth))
     names = tuple(options.representations) or (*every_block, "tokens")
     last = every_block[-1] if every_block else "tokens"
