@@ -39,7 +39,7 @@ def main(config: Any, path: pathlib.Path) -> None:
         from jaxpart.report.build import make_report
         from jaxpart.report.evaluate import Limits  # Slow to import.
 
-        make_report([path], path / "report", Limits(), progress)
+        make_report([path], path / "report", Limits(functions=True), progress)
         print(f"report:  {path / 'report' / 'index.html'}")
     else:
         print(f"to view it: python -m jaxpart.report {shlex.quote(str(path))} --out report")

@@ -72,8 +72,10 @@ def test_a_subclass_of_timms_vit_and_a_resnet_from_file_to_report(user):
     told = run("run", *common, *theirs, pixels, "--workdir", "b")
     assert "skipping paper" in told
     run("compare", "a", "b")
-    told = run("report", "a", "b", "--out", "page", "--patches", "20", "--images", "1")
+    shown = ["--patches", "20", "--images", "1", "--run-functions"]
+    told = run("report", "a", "b", "--out", "page", *shown)
     assert "version" not in told
+    assert "--run-functions" not in told
     page = (folder / "page" / "index.html").read_text()
     assert "timm:resnet10t" in page
     assert "torch:net.py:model" in page

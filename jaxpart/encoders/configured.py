@@ -72,6 +72,24 @@ def permutation_seed(config: Any) -> int | None:
     return config.seed if order == "permuted" else None
 
 
+def check_runnable(config: Any, *, allowed: bool) -> None:
+    """Checks whether the encoder of a stored configuration may be made: a function is code that would run.
+
+    Args:
+      config: The configuration of a finished run, perhaps a stranger's.
+      allowed: Whether the user trusts its functions.
+
+    Raises:
+      JaxpartError: Its encoder is a function, and functions are not allowed.
+    """
+    name = config.encoder.get("callable", "")
+    if name and not allowed and not str(name).startswith(("timm:", "transformers:")):
+        raise JaxpartError(
+            f"its encoder is the function {name}, which is run only with --run-functions; pass it if you "
+            "trust that code"
+        )
+
+
 def configured_encoder(config: Any) -> FrozenEncoder:
     """The encoder of a configuration: a converted or small one, a function, or a file of features.
 

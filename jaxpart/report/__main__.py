@@ -53,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
         help="the encoder of --pictures: a converted folder, a method with a bundled small encoder "
         "(ibot), or timm:NAME",
     )
+    parser.add_argument(
+        "--run-functions",
+        action="store_true",
+        help="run encoders that are functions (module:function, path.py:function) of the runs",
+    )
     limits = Limits()
     parser.add_argument(
         "--patches",
@@ -96,12 +101,14 @@ def main(arguments: list[str] | None = None) -> int:
     if args.pictures:
         return _pictures(args)
     if args.slide:
-        slide_limits = Limits(args.patches, 0, args.quick, picture=720, thumbnail=140)
+        slide_limits = Limits(
+            args.patches, 0, args.quick, picture=720, thumbnail=140, functions=args.run_functions
+        )
         make_slide(args.workdirs, path_of(args.slide), slide_limits, Progress())
         print(f"slide: {args.slide}")
         return 0
-    limits = None if args.tables_only else Limits(args.patches, args.images, args.quick)
-    make_report(args.workdirs, path_of(args.out), limits, Progress())
+    limits = Limits(args.patches, args.images, args.quick, functions=args.run_functions)
+    make_report(args.workdirs, path_of(args.out), None if args.tables_only else limits, Progress())
     print(f"report: {path_of(args.out) / 'index.html'}")
     return 0
 

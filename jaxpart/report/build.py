@@ -65,7 +65,7 @@ def make_report(
         sets: list[PatchSet] = []
         encoded: list[EncodedImages] = []
         if limits is not None:
-            opened_runs = [OpenedRun(run) for run in runs]
+            opened_runs = [OpenedRun(run, functions=limits.functions) for run in runs]
             prepared_sets, skipped = _split(prepared(opened_runs, limits, progress))
             if not limits.quick:
                 progress.say(f"to encode with each encoder: {SHOWN} whole images")
@@ -139,7 +139,7 @@ def make_slide(
 def _part_patches(run: Run, data: str, limits: Limits, progress: Progress) -> PatchSet:
     """Part patches of a data set with the run's neighbours."""
     why = f"the configuration of {run.path} does not name {data}"
-    opened = OpenedRun(run)
+    opened = OpenedRun(run, functions=limits.functions)
     opened.config.data.sets = tuple(
         name for name in opened.config.data.sets if find_set(name)[0] == data
     )

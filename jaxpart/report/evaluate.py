@@ -20,7 +20,7 @@ from jaxpart.data.source import Source
 from jaxpart.data.subset import drawn_images
 from jaxpart.data.views import View, patch_view
 from jaxpart.data.windows import ENLARGED, PER_SIDE, window_picture, window_view
-from jaxpart.encoders.configured import configured_encoder, permutation_seed
+from jaxpart.encoders.configured import check_runnable, configured_encoder, permutation_seed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.narrowing import narrowed
@@ -47,6 +47,7 @@ class Limits:
       quick: Whether to encode nothing, and leave out what the feature cache lacks.
       picture: Longer side of the shown images in pixels.
       thumbnail: Side of the shown patches in pixels.
+      functions: Whether to run encoders that are functions, which a stranger's run may name.
     """
 
     patches: int = 2000
@@ -54,19 +55,22 @@ class Limits:
     quick: bool = False
     picture: int = 224
     thumbnail: int = 64
+    functions: bool = False
 
 
 class OpenedRun:
     """A run with its encoder and its data, both opened when needed."""
 
-    def __init__(self, run: Run) -> None:
-        """Opens nothing."""
+    def __init__(self, run: Run, *, functions: bool) -> None:
+        """Opens nothing; for `functions` see `Limits`."""
         self.run = run
+        self._functions = functions
         self.config = ConfigDict(dict(run.config))
 
     @functools.cached_property
     def encoder(self) -> FrozenEncoder:
-        """The run's encoder. Raises `JaxpartError` if it is missing or has changed since."""
+        """The run's encoder. Raises `JaxpartError` if it is missing, may not run, or has changed since."""
+        check_runnable(self.config, allowed=self._functions)
         encoder = configured_encoder(self.config)
         if not encoder.digest:
             raise JaxpartError(

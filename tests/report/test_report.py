@@ -20,6 +20,7 @@ from jaxpart.report.__main__ import main
 from jaxpart.report.figures import style
 from jaxpart.report.figures.style import file_name
 from jaxpart.report.figures.tokens import foreground, principal_colours
+from jaxpart.report.runs import read_runs
 from jaxpart.runs.progress import duration
 from jaxpart.runs.rows import Row
 
@@ -114,6 +115,34 @@ def test_what_is_gone_is_skipped(tmp_path, capsys):
     assert "iBOT: attention and PCA of tokens skipped" in said
     assert main([str(gone), "--images", "-1"]) == 2
     assert "cannot be negative" in capsys.readouterr().err
+
+
+def test_functions_that_a_run_names_are_not_run_unasked(tmp_path, capsys):
+    run = made_run(
+        tmp_path / "theirs", rows=[Row("critters", "retrieval", "AP", 0.5)], variant=None
+    )
+    (run / "evil.py").write_text(
+        "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n"
+    )
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["num_images"] = 8
+    config["encoder"] |= {"callable": f"torch:{run / 'evil.py'}:f", "small": "", "image_size": 32}
+    write_json(run / "config.json", config)
+    arguments = [str(run), "--out", str(tmp_path / "report"), "--patches", "4", "--images", "1"]
+    assert main(arguments) == 0
+    said = capsys.readouterr().err
+    for skipped in (
+        "critters, part patches: skipped",
+        "critters, windows: skipped",
+        "PCA of tokens",
+    ):
+        assert re.search(
+            f"{skipped}.*, its encoder is the function torch:.*evil.py:f, which is", said
+        )
+    assert not (run / "ran").exists()
+    with pytest.raises(JaxpartError, match="has no attribute 'f'"):
+        _ = evaluate.OpenedRun(read_runs([run])[0], functions=True).encoder
+    assert (run / "ran").exists()
 
 
 @pytest.mark.slow
