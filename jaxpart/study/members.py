@@ -13,6 +13,7 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import describe
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import path_of
+from jaxpart.runs.config_rules import SEED
 from jaxpart.runs.paper import METHODS
 from jaxpart.zoo import shipped_folder
 
@@ -65,9 +66,9 @@ def find_members(chosen: Sequence[str]) -> list[Member]:
     rows: dict[str, str] = {}  # recipe → row
     members: list[Member] = []
     for folder in folders:
-        document, architecture = describe(folder)
-        method, pretraining = str(document["family"]), document.get("pretraining") or {}
-        recipe = dict(pretraining.get("config") or {})
+        document, architecture = _read(folder)
+        method, pretraining = document["family"], document["pretraining"]
+        recipe = dict(pretraining["config"])
         seed = recipe.pop("seed", None)
         recipe_key = json.dumps([method, recipe or str(folder.resolve())], sort_keys=True)
         if recipe_key not in rows:
@@ -88,6 +89,22 @@ def find_members(chosen: Sequence[str]) -> list[Member]:
                 )
         members.append(member)
     return members
+
+
+def _read(folder: pathlib.Path) -> tuple[dict[str, Any], ViTConfig]:
+    """See `describe`; what becomes a label, and so the name of a folder, has the right type."""
+    document, architecture = describe(folder)
+    family, pretraining = document.get("family"), document.get("pretraining") or {}
+    recipe = (pretraining.get("config") or {}) if isinstance(pretraining, dict) else None
+    if (
+        not isinstance(family, str)
+        or not re.match(r"[^\W_]", family)  # not ".."
+        or not isinstance(document.get("digest"), str)
+        or not isinstance(recipe, dict)
+        or (recipe.get("seed") is not None and SEED.fault(recipe["seed"]))
+    ):
+        raise JaxpartError(f"{folder / _ENCODER_FILE} is damaged; convert again")
+    return document | {"pretraining": {**pretraining, "config": recipe}}, architecture
 
 
 def _folders(name: str) -> list[pathlib.Path]:

@@ -130,6 +130,24 @@ def test_members(folders, tmp_path):
         find_members([])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pretraining": {"config": {"seed": "/../../../home/victim/x"}}},
+        {"pretraining": {"config": {"seed": -1}}},
+        {"pretraining": {"config": [1, 2]}},
+        {"pretraining": "none"},
+        {"digest": None},
+        {"family": ".."},
+    ],
+)
+def test_a_member_leads_nowhere_else(tmp_path, folders, change):
+    about = json.loads((folders / "mae" / "encoder.json").read_text())
+    write_json(tmp_path / "encoder.json", about | change)
+    with pytest.raises(JaxpartError, match=r"encoder\.json is damaged; convert again"):
+        find_members([str(tmp_path)])
+
+
 def test_results_that_do_not_belong_together(tmp_path):
     def stored(name, digest="a", **options):
         entry = {"row": "mae", "seed": 0, "pretraining": {}, "rows": []}
