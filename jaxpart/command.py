@@ -11,7 +11,7 @@ import runpy
 import signal
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import app, flags, logging
@@ -21,13 +21,14 @@ from jaxpart import config as configs
 from jaxpart import devices, terminal
 from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.files import path_of
+from jaxpart.runs.config_rules import Rule
 from jaxpart.runs.workdir import default_workdir
 
 _FLAGS = {
     "--config NAME": "the configuration: a file of your own, or a bundled one",
     "--config.FIELD=VALUE": "changes a field of it",
-    "--workdir FOLDER": "on a disk or in a bucket; resumes the run in it; by default a new one in ./runs",
-    "--dry-run": "estimates images, disk space and time of jaxpart.main, and exits",
+    "--workdir FOLDER": "resumes the run in it; by default a new one in ./runs",
+    "--dry-run": "estimates images, disk space and time, and exits",
     "--coordinator HOST:PORT": "address of process 0, if there are several",
     "--num-processes N": "number of processes",
     "--process-id I": "index of this process, from 0",
@@ -82,13 +83,15 @@ def _command_line(arguments: list[str]) -> list[str]:
     return resolved
 
 
-def _parse(arguments: list[str], example: str) -> list[str]:
+def _parse(
+    arguments: list[str], example: str, print_help: Callable[[list[str]], None]
+) -> list[str]:
     """Parses flags with absl, whose errors become one sentence."""
     file, variant = _config_file(arguments)
     _check_file(file, variant)
     if not _HELP.isdisjoint(arguments):
         for_help = arguments if file else [*arguments, "--config", configs.locate(example)]
-        _print_help([argument for argument in for_help if argument not in _HELP])
+        print_help([argument for argument in for_help if argument not in _HELP])
         sys.exit(0)
     try:
         name, *unparsed = flags.FLAGS(arguments)
@@ -117,22 +120,26 @@ def _parse(arguments: list[str], example: str) -> list[str]:
     return [name]
 
 
-def _print_help(arguments: list[str]) -> None:
-    """Prints the flags, and the fields of a configuration with their meaning."""
-    from jaxpart.runs.config_checks import RULES
+def _print_help(
+    arguments: list[str],
+    shown: Mapping[str, str],
+    rules: Mapping[str, Rule],
+    meaning: Callable[[str], str | None],
+) -> None:
+    """Prints flags, and the fields of a configuration with their meaning."""
     from jaxpart.runs.config_help import help_lines
     from jaxpart.runs.table import line_width
 
     main = sys.modules["__main__"]
     print((main.__doc__ or "").strip(), end="\n\n")
-    for flag, meaning in _FLAGS.items():
-        print(f"  {flag:<28}{meaning}")
+    for flag, effect in shown.items():
+        print(f"  {flag:<28}{effect}")
     print()
     embedded = f"Bundled configurations: {', '.join(configs.embedded())}"
     print("\n".join(textwrap.wrap(embedded, line_width(), break_on_hyphens=False)))
     flags.FLAGS(arguments)
     print(f"\nFields of {_config_file(arguments)[0]}:")
-    for line in help_lines(_CONFIG.value, RULES, line_width()):
+    for line in help_lines(_CONFIG.value, rules, meaning, line_width()):
         print(line)
 
 
@@ -186,6 +193,8 @@ def _check_field(flag: str) -> None:
 def entry(
     main: Callable[[Any, pathlib.Path], None],
     example: str,
+    rules: Mapping[str, Rule],
+    meaning: Callable[[str], str | None],
     *,
     dry_run: Callable[[Any], None] | None = None,
 ) -> int:
@@ -196,6 +205,8 @@ def entry(
     Args:
       main: Takes the configuration and the work directory.
       example: A configuration to name if none is given, and whose fields --help lists.
+      rules: Rules of the configuration's fields by dotted path, for --help.
+      meaning: Returns the meaning of a field, for --help.
       dry_run: Called with the configuration instead of `main` under --dry-run; None: not supported.
     """
 
@@ -208,6 +219,9 @@ def entry(
         else:
             raise JaxpartError("--dry-run is an option of `python -m jaxpart.main`; leave it out")
 
+    shown = {flag: effect for flag, effect in _FLAGS.items() if dry_run or flag != "--dry-run"}
+    print_help = functools.partial(_print_help, shown=shown, rules=rules, meaning=meaning)
+
     @terminal.entry_point
     def run() -> int:
         try:
@@ -216,7 +230,7 @@ def entry(
             )  # where ml_collections looks for --config.field=value
             app.run(
                 lambda _: start(),
-                flags_parser=functools.partial(_parse, example=example),
+                flags_parser=functools.partial(_parse, example=example, print_help=print_help),
             )
         except JaxpartError as error:
             print(f"{devices.log_prefix()}error: {error}", file=sys.stderr)

@@ -1,9 +1,10 @@
 """Measures how part-aware encoders are: python -m jaxpart.main --config configs/ibot_part.py
 
 Runs the tasks of a configuration with its encoder, or with each of the encoders of a study
-(configs/study.py), prints a table, and writes everything to the work directory; `python -m jaxpart.report
-WORKDIR` makes a page of it. Override any value on the command line, as in --config.data.num_images=200.
-With --dry-run it only estimates the number of images to encode, the disk space and the time.
+(configs/study.py), prints a table, and writes everything to the work directory, on a disk or in a
+bucket; `python -m jaxpart.report WORKDIR` makes a page of it. Override any value on the command line, as
+in --config.data.num_images=200. With --dry-run it only estimates the number of images to encode, the disk
+space and the time.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 
 from jaxpart import command, devices
 from jaxpart.evaluation import expected, measure, results_text
+from jaxpart.runs.config_checks import RULES
+from jaxpart.runs.config_help import meaning
 from jaxpart.runs.progress import Progress
 
 
@@ -63,7 +66,7 @@ def dry_run(config: Any) -> None:
 
 def entry() -> int:
     """Runs `main`, or `dry_run`; returns the exit status."""
-    return command.entry(main, "configs/ibot_part.py", dry_run=dry_run)
+    return command.entry(main, "configs/ibot_part.py", RULES, meaning, dry_run=dry_run)
 
 
 if __name__ == "__main__":

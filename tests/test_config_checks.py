@@ -1,11 +1,14 @@
 """Every field of a configuration has a rule, and what breaks one is told before anything is made."""
 
+import runpy
+
 import pytest
 
-from jaxpart.config import object_config, part_config, parts_config, study_config
+from jaxpart.config import locate, object_config, part_config, parts_config, study_config
 from jaxpart.errors import JaxpartError
 from jaxpart.evaluation import measure
-from jaxpart.pretraining import recipe
+from jaxpart.pretraining import recipe, recipe_checks
+from jaxpart.pretraining.recipe_checks import MEANINGS, check_recipe
 from jaxpart.runs.config_checks import RULES, check_config
 from jaxpart.runs.config_rules import Rule, fields_of
 from jaxpart.runs.paper import METHODS
@@ -27,12 +30,18 @@ def test_every_shipped_configuration_is_right_and_every_field_has_a_rule():
         check_config(config)
         free = [path for path, _ in fields_of(config) if path not in RULES]
         assert [path for path in free if not path.startswith("segmentation.settings.")] == []
-    for make in (recipe.critters_config, recipe.imagenet_config):
-        config = make("mae")
-        config.data.root = "somewhere"
-        recipe.check_recipe(config)
-        free = [path for path, _ in fields_of(config) if path not in recipe.RULES]
-        assert {path.partition(".")[0] for path in free} <= {"encoder"}
+    for method in METHODS:
+        for variant in ("", ":imagenet"):
+            config = pretraining_config(method, variant, {"data.root": "somewhere"})
+            check_recipe(config)
+            free = [path for path, _ in fields_of(config) if path not in recipe_checks.RULES]
+            assert {path.rpartition(".")[2] for path in free} <= {"blur", "solarize"}
+            assert [path for path, _ in fields_of(config) if path not in MEANINGS] == []
+
+
+def pretraining_config(method, variant, changes):
+    path = locate(f"configs/pretrain/{method}.py")
+    return changed(runpy.run_path(path)["get_config"](variant[1:] or None), changes)
 
 
 def changed(config, changes):
@@ -169,7 +178,41 @@ def test_what_the_encoder_cannot_take_is_told_before_anything_is_made(tmp_path, 
 def test_recipes_of_pretraining_are_checked(changes, sentence):
     config = changed(recipe.critters_config("mae"), changes)
     with pytest.raises(JaxpartError, match=sentence):
-        recipe.check_recipe(config)
+        check_recipe(config)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "sentence"),
+    [
+        ("ibot", {"objective.mask": "rand"}, "objective.mask is 'rand'; choose from block, random"),
+        ("ibot", {"objective.mask_shares": (0.0, 0.3, 0.5)}, "give a deviation for each share"),
+        ("ibot", {"objective.mask_shares": (), "objective.mask_deviations": ()}, "at least one"),
+        ("ibot", {"objective.mask_deviations": (0.0, 2.0)}, "mask_deviations holds 2.0"),
+        ("dino", {"objective.teacher_temperature": (0.04, 0.04)}, "give 3 values"),
+        ("mae", {"views.view.flip": 5.0}, "views.view.flip is 5.0; give .* at most 1"),
+        ("mae", {"views.view.jitter": (0.1, 0.2)}, "views.view.jitter is .*; give 4 values"),
+        ("dino:imagenet", {"views.pair.blur": (1.0, 0.1, 0.5)}, "there are 2 such views"),
+        ("dino:imagenet", {"views.pair.solarize": (0.0, 1.5)}, "views.pair.solarize holds 1.5"),
+        ("mae:imagenet", {"encoder.num_heads": 0}, "config.encoder.num_heads is 0"),
+        ("mae:imagenet", {"encoder.patch_size": 0}, "config.encoder.patch_size is 0"),
+        ("mae:imagenet", {"encoder.width": -768}, "config.encoder.width is -768"),
+        ("mae:imagenet", {"encoder.stem": "conf"}, "encoder.stem is 'conf'; choose from patch, c"),
+        ("mae:imagenet", {"decoder.num_heads": 7}, "does not divide its width of 512"),
+        ("mae:imagenet", {"decoder.out": 700}, "decoder.out is 700, .*; give 768"),
+        ("beit", {"decoder.codebook": 100}, "decoder.codebook is 100, .*; give 768"),
+    ],
+)
+def test_values_of_a_method_are_checked(method, changes, sentence):
+    name, _, variant = method.partition(":")
+    config = pretraining_config(name, f":{variant}", {"data.root": "there"} | changes)
+    with pytest.raises(JaxpartError, match=sentence):
+        check_recipe(config)
+
+
+def test_a_chance_is_one_number_or_one_per_view():
+    chances = {"views.pair.blur": 0.5, "views.pair.solarize": (0.5, 0.5)}
+    config = pretraining_config("ibot", "", chances | {"objective.mask_deviations": (0.1, 0.1)})
+    check_recipe(config)
 
 
 def test_a_rule_without_choices_or_range_still_has_advice():

@@ -62,6 +62,12 @@ def test_a_command_is_its_module_with_its_exit_status(tmp_path):
     done = subprocess.run([*command, *shown], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0
     assert "--config.retrieval.exclude_self=False\n      exclude a query" in done.stdout
+    assert "--dry-run" in done.stdout
+    shown = ["pretrain", "--config", "configs/pretrain/ibot.py", "--help"]
+    done = subprocess.run([*command, *shown], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "hide blocks of patches, or random patches; choose from block, random" in done.stdout
+    assert "--dry-run" not in done.stdout
     assert not list(tmp_path.iterdir())
 
 

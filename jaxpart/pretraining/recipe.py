@@ -13,17 +13,6 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining.decoders import DecoderConfig
-from jaxpart.runs.config_rules import (
-    COUNT,
-    COUNT_OR_NONE,
-    NOT_NEGATIVE,
-    POSITIVE,
-    SEED,
-    TEXT,
-    Rule,
-    check_fields,
-    one_of,
-)
 
 _BASE = {
     "stem": "patch",
@@ -36,100 +25,6 @@ _BASE = {
     "mlp_width": 3072,
 }
 """ViT-B/16."""
-
-RULES = {
-    "method": TEXT,
-    "seed": SEED,
-    "data.name": one_of("critters", "imagenet"),
-    "data.root": TEXT,
-    "data.num_images": COUNT,
-    "data.image_size": COUNT,
-    "data.zoom": Rule("number", low=1),
-    "data.seed": SEED,
-    "data.version": Rule("whole", low=1, high=2),
-    "epochs": COUNT,
-    "warmup_epochs": COUNT_OR_NONE,
-    "batch_size": COUNT,
-    "drop_path": Rule("number", low=0, below=1),
-    "optimizer.lr": POSITIVE,
-    "optimizer.end_lr": NOT_NEGATIVE,
-    "optimizer.b2": Rule("number", low=0, below=1),
-    "optimizer.weight_decay": NOT_NEGATIVE,
-    "optimizer.end_weight_decay": NOT_NEGATIVE,
-    "optimizer.decay": one_of("kernels", "all"),
-    "optimizer.clip": one_of("", "global", "array"),
-    "optimizer.clip_norm": POSITIVE,
-    "log_every": COUNT,
-    "validation.points": COUNT_OR_NONE,
-    "validation.images": Rule("whole", low=72),
-    "checkpoint_seconds": NOT_NEGATIVE,
-}
-"""Rules for the fields that all methods share, by dotted path."""
-
-
-def check_recipe(config: Any) -> None:
-    """Checks a pretraining configuration.
-
-    Raises:
-      JaxpartError: A field's value is invalid.
-    """
-    if "optimizer" not in config or "views" not in config:
-        raise JaxpartError(
-            "this is not a pretraining configuration; use one of configs/pretrain, as in --config "
-            "configs/pretrain/mae.py"
-        )
-    check_fields(config, RULES)
-    if config.warmup_epochs >= config.epochs:
-        raise JaxpartError(
-            f"config.warmup_epochs is {config.warmup_epochs}, but there are only {config.epochs} "
-            f"epochs; give 0 to {config.epochs - 1}"
-        )
-    data = config.data
-    if data.name == "imagenet" and not data.root:
-        raise JaxpartError(
-            "the data root is missing: pass --config.data.root=FOLDER, which holds imagenet/train"
-        )
-    if data.name == "critters" and config.batch_size > data.num_images:
-        raise JaxpartError(
-            f"config.batch_size is {config.batch_size}, but there are {data.num_images} images; lower "
-            f"it, or raise config.data.num_images"
-        )
-    patch = architecture(config)[0].patch_size
-    for name, view in config.views.items():
-        _check_view(f"config.views.{name}", view, patch)
-    for name, rule in _OBJECTIVE_RULES.items():
-        if name in config.objective and (fault := rule.fault(config.objective[name])):
-            raise JaxpartError(f"config.objective.{name} {fault}")
-
-
-_OBJECTIVE_RULES = {
-    "mask_share": Rule("number", above=0, below=1),
-    "momentum": Rule("number", low=0, high=1),
-    "patch_weight": NOT_NEGATIVE,
-    "temperature": POSITIVE,
-    "local_crops": COUNT_OR_NONE,
-    "mixup": NOT_NEGATIVE,
-    "cutmix": NOT_NEGATIVE,
-    "smoothing": Rule("number", low=0, below=1),
-    "erase": Rule("number", low=0, high=1),
-}
-
-
-def _check_view(where: str, view: Any, patch: int) -> None:
-    if fault := Rule("whole", low=1, high=4096).fault(view.size):
-        raise JaxpartError(f"{where}.size {fault}")
-    if view.size % patch:
-        raise JaxpartError(
-            f"{where}.size is {view.size}, which cannot be cut into patches of {patch} pixels; give a "
-            f"multiple"
-        )
-    share = Rule("number", above=0, high=1)
-    scale = view.scale
-    if len(scale) != 2 or any(map(share.fault, scale)) or scale[0] > scale[1]:
-        raise JaxpartError(
-            f"{where}.scale is {tuple(scale)}; give the least and the largest share of an image's area, "
-            f"above 0 and at most 1"
-        )
 
 
 def pretrain_config(

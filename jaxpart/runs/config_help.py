@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jaxpart.runs.config_rules import Rule, fields_of
@@ -160,12 +160,15 @@ def meaning(path: str) -> str:
     return MEANINGS.get(path, "")
 
 
-def help_lines(config: Any, rules: Mapping[str, Rule], width: int) -> Iterator[str]:
+def help_lines(
+    config: Any, rules: Mapping[str, Rule], meaning: Callable[[str], str | None], width: int
+) -> Iterator[str]:
     """Yields lines of help on each field of a configuration: its value, meaning and allowed values.
 
     Args:
       config: The configuration.
       rules: Allowed values by the field's dotted path.
+      meaning: Returns the meaning of the field with a dotted path, if it has one.
       width: Width of a line.
     """
     for path, value in fields_of(config):

@@ -23,7 +23,8 @@ class Rule:
       choices: The allowed texts; empty: any.
       aliases: Other names for choices.
       prefix: Texts with this prefix are allowed besides the choices; "": none.
-      many: Whether the field is a tuple of such values without repetitions; it may be empty.
+      many: Whether the field is a tuple of such values; it may be empty.
+      length: Number of its values, which may then repeat; 0: any number. None: any number, no repetitions.
     """
 
     kind: Literal["whole", "number", "text", "switch"]
@@ -35,6 +36,7 @@ class Rule:
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     prefix: str = ""
     many: bool = False
+    length: int | None = None
 
     def fault(self, value: Any) -> str | None:
         """What is wrong with a value, as a predicate; None if it is allowed."""
@@ -42,12 +44,14 @@ class Rule:
             return None if self._allows(value) else f"is {value!r}; {self.advice()}"
         if not isinstance(value, (tuple, list)):
             return f"is {value!r}; give a tuple, as ({value!r},)"
+        if self.length and len(value) != self.length:
+            return f"is {value!r}; give {self.length} values"
         seen: dict[Any, Any] = {}
         for item in value:
             if not self._allows(item):
                 return f"holds {item!r}; {self.advice()}"
             name = self.aliases.get(item, item)
-            if name in seen:
+            if name in seen and self.length is None:
                 also = "" if item == seen[name] else f" (as {seen[name]!r} and {item!r})"
                 return f"names {name!r} twice{also}; name it once"
             seen[name] = item

@@ -183,9 +183,9 @@ def test_the_command_runs_or_says_what_it_takes(monkeypatch, tmp_path, capsys, d
     def run(config, path):
         called.append("run")
 
-    command.entry(run, "", dry_run=lambda config: called.append("dry"))
+    command.entry(run, "", {}, str, dry_run=lambda config: called.append("dry"))
     assert called == ["dry" if dry else "run"]
-    command.entry(run, "")
+    command.entry(run, "", {}, str)
     assert called[1:] == [2 if dry else "run"]
     assert ("--dry-run is an option" in capsys.readouterr().err) == dry
     command.flags.FLAGS["dry-run"].value = False
