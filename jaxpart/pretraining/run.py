@@ -44,13 +44,20 @@ def make_supply(config: Any, workdir: WorkDir, progress: Progress) -> Supply:
     """The training images of a configuration, recorded in the run's folder.
 
     Raises:
-      JaxpartError: The data set is missing, or does not fill a batch.
+      JaxpartError: The data set is missing, does not fill a batch, or has classes that DeiT's classifier
+        lacks.
     """
     data = config.data
     if data.name == "critters":
         return pool_supply(draw_pool(config, progress), config.batch_size, config.seed)
     on_disk(data.root, "a data root")
     source = ImageNet(data.root, "train")
+    classes, projector = len(source.info.class_names), architecture(config)[0].projector
+    if config.method == "deit" and projector is not None and classes > projector.out:
+        raise JaxpartError(
+            f"{data.root} holds {classes} classes, but the classifier has {projector.out} outputs; set "
+            "config.projector.out in a configuration of your own"
+        )
     workdir.reads("pretraining", source)
     return loaded_supply(source, data.image_size, config.batch_size, config.seed)
 

@@ -385,6 +385,21 @@ def test_batches_of_a_pool(pool):
         pool_supply(pool, 6, 0)
 
 
+def test_a_classifier_without_an_output_for_each_class_is_refused(tmp_path):
+    for number in range(25):
+        folder = tmp_path / "data" / "train" / f"n{number}"
+        folder.mkdir(parents=True)
+        (folder / "0.jpg").touch()
+    config = configuration("deit")
+    config.data.name, config.data.root = "imagenet", str(tmp_path / "data")
+    workdir = WorkDir(tmp_path / "run", {})
+    with pytest.raises(JaxpartError, match="data holds 25 classes, but the classifier has 24 out"):
+        run.make_supply(config, workdir, Progress(shown=False))
+    config.projector.out = 25
+    with pytest.raises(JaxpartError, match="25 images are fewer than a batch of 64"):
+        run.make_supply(config, workdir, Progress(shown=False))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_published_recipes_have_the_papers_architecture(method):
     config = configuration(method, "imagenet")
