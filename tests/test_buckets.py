@@ -45,7 +45,7 @@ from jaxpart.runs.rows import Row, read_rows
 from jaxpart.runs.workdir import WorkDir
 
 BUCKET = "test-bucket"
-CONFIG = {"seed": 0, "data": {}, "encoder": {}, "features": {}}
+CONFIG = {"method": "mae", "seed": 0, "data": {"sets": []}, "encoder": {}, "features": {}}
 OPTIONS = {
     "tasks": ("retrieval", "classification"),
     "data.num_images": 10,

@@ -144,7 +144,8 @@ def test_heads_and_predictions(tmp_path):
 @pytest.mark.slow
 def test_work_directories(tmp_path):
     folder = tmp_path / "run"
-    config = {"seed": 3, "data": {"root": "here", "sets": ["cub"]}}
+    config = {"method": "ibot", "seed": 3, "data": {"root": "here", "sets": ["cub"]}}
+    config |= {"encoder": {}, "features": {}}
     workdir = WorkDir(folder, config)
     workdir.belongs_to("the encoder", "abc")
     for step in range(4):
@@ -169,7 +170,8 @@ def test_work_directories(tmp_path):
 
 def test_studies(tmp_path):
     (tmp_path / "study").mkdir()
-    entries = [Entry("ibot", 0, {"digest": "a"}, {}, [Row("critters", "retrieval", "AP", 0.5)])]
+    rows = [Row("critters", "retrieval", "AP", 0.5)]
+    entries = [Entry("ibot", 0, {"digest": "a", "trained": True}, {}, rows)]
     store(Study({"seed": 0}, entries), tmp_path / "study" / "results.json")
     assert check(tmp_path / "study", lambda folder: repr(read_study(folder)), 60) > 30
 

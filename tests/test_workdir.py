@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from jaxpart.config import part_config
 from jaxpart.data.critters import Critters
 from jaxpart.data.subset import Subset
 from jaxpart.errors import JaxpartError
@@ -58,7 +59,7 @@ def test_other_processes_write_nothing(tmp_path):
 
 
 def test_what_has_no_value_is_null(tmp_path):
-    workdir = WorkDir(tmp_path, {})
+    workdir = WorkDir(tmp_path, part_config("deit", "", projector=True).to_dict())
     rows = [Row("lip", "segmentation", "mIoU", math.nan, low=math.nan, high=math.nan), AP]
     workdir.row(rows[0])
     assert math.isnan(workdir.measured()[0]["value"])

@@ -154,7 +154,10 @@ def _list(zoo: pathlib.Path, target: pathlib.Path | None) -> None:
     for method, name in METHODS.items():
         if not (zoo / method).is_dir():
             continue
-        run = describe(zoo / method)[0]["pretraining"]
+        run = describe(zoo / method)[0].get("pretraining")
+        if run is None:
+            print(f"{method}: not pretrained by jaxpart")
+            continue
         line = f"{method}: {run['images_seen']} images, loss {run['curve']['loss'][-1]}"
         if validation := run.get("validation"):  # older encoders have none
             batch = run["config"]["batch_size"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -155,6 +156,14 @@ def parse_rows(entries: Any, where: object) -> list[Row]:
     return rows
 
 
+def check_number(name: str, value: Any) -> None:
+    """Raises `ValueError` unless a value from JSON is a number that fits a float, or null."""
+    if not isinstance(value, int | float | None) or isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}, not a number")
+    if value is not None and abs(value) > sys.float_info.max:
+        raise ValueError(f"{name} is too large a number")
+
+
 def parse_row(fields: Any) -> Row:
     """Parses a row from its `fields`: null is NaN, and missing fields have their defaults.
 
@@ -169,9 +178,10 @@ def parse_row(fields: Any) -> Row:
     if unknown := sorted(fields.keys() - known):
         raise ValueError(f"there is no field {unknown[0]!r}")
     for name, value in fields.items():
-        expected = str if name in texts else int | float | None
-        if not isinstance(value, expected) or isinstance(value, bool):
-            raise ValueError(f"{name} is {value!r}, not a {'text' if name in texts else 'number'}")
+        if name not in texts:
+            check_number(name, value)
+        elif not isinstance(value, str):
+            raise ValueError(f"{name} is {value!r}, not a text")
     parsed: dict[str, Any] = {n: v if n in texts else from_json(v) for n, v in fields.items()}
     return Row(**parsed)
 

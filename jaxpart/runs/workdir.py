@@ -25,7 +25,7 @@ from jaxpart.io.files import (
 )
 from jaxpart.runs.config_rules import fields_of
 from jaxpart.runs.events import event_writer
-from jaxpart.runs.rows import Key, Row, parse_row
+from jaxpart.runs.rows import Key, Row, check_number, parse_row
 
 _METRICS = "metrics.jsonl"
 IDENTITY = "identity.json"
@@ -79,6 +79,8 @@ def read_metrics(file: pathlib.Path) -> dict[Measured, str]:
             if "name" not in entry:
                 what: Measured = parse_row(entry).key
             elif entry.keys() == {"name", "step", "value"}:
+                for name in ("step", "value"):
+                    check_number(name, entry[name])
                 what = str(entry["name"]), int(entry["step"])
             elif entry.keys() == {"name", "value"}:
                 raise JaxpartError(

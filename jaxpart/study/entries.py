@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import parse_json, path_of, write_json
+from jaxpart.runs.config_rules import SEED, TEXTS
 from jaxpart.runs.rows import VERSION, Row, check_version, parse_rows
 
 STORED = pathlib.Path(__file__).resolve().parent / "results.json"
@@ -84,14 +85,33 @@ def read_study(path: str | pathlib.Path) -> Study:
         document = parse_json(file.read_bytes())
         check_version(document, file)
         entries = [
-            Entry(**entry | {"rows": parse_rows(entry.get("rows"), f"{file}, entry {i}")})
-            for i, entry in enumerate(document["entries"])
+            _entry(fields, f"{file}, entry {i}") for i, fields in enumerate(document["entries"])
         ]
-        return Study(dict(document["options"]), entries)
+        if not entries:
+            raise ValueError("it has no entries")
+        options = dict(document["options"])
+        if fault := TEXTS.fault(options.get("data", {}).get("sets", ())):
+            raise ValueError(f"options.data.sets {fault}")
+        return Study(options, entries)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise JaxpartError(
             f"{file} is not the results of a study ({error!r}); name the work directory of one"
         ) from error
+
+
+def _entry(fields: dict[str, Any], where: str) -> Entry:
+    """Parses an entry. Raises `JaxpartError` if a field has another type."""
+    entry = Entry(**fields | {"rows": parse_rows(fields.get("rows"), where)})
+    if (
+        not isinstance(entry.row, str)
+        or (entry.seed is not None and SEED.fault(entry.seed))
+        or not isinstance(entry.encoder, dict)
+        or not isinstance(entry.encoder.get("digest"), str)
+        or "trained" not in entry.encoder
+        or not isinstance(entry.pretraining, dict)
+    ):
+        raise JaxpartError(f"{where} is damaged; copy the file again")
+    return entry
 
 
 def stored_study() -> Study | None:

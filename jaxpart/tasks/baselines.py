@@ -93,7 +93,7 @@ def classified_pixels(
 def label(key: Key) -> str:
     """A result's name in tables: "embedding", "linear, cls_token", "chance", "untrained encoder, …"."""
     if key.head == BASELINE:
-        return BASELINES[key.representation]
+        return BASELINES.get(key.representation, key.representation)
     head = UNTRAINED_LABEL if key.head == UNTRAINED else key.head
     return ", ".join(filter(None, (head, key.representation)))
 

@@ -16,8 +16,10 @@ from ml_collections import ConfigDict
 
 import jaxpart
 from jaxpart import devices
+from jaxpart.encoders.loading import describe
 from jaxpart.errors import JaxpartError
 from jaxpart.io.checkpoints import Checkpointer
+from jaxpart.io.files import write_json
 from jaxpart.pretraining import run, zoo
 from jaxpart.pretraining.crops import normalize
 from jaxpart.pretraining.decoders import load_decoder
@@ -359,7 +361,12 @@ def test_zoo_mistakes(tmp_path, capsys):
     assert "is not a whole number of 1 or more" in capsys.readouterr().err
     assert zoo.main(["--rebuild", "simclr"]) == 2
     assert "no method 'simclr'; choose from deit" in capsys.readouterr().err
+    about = describe(shipped_folder("mae"))[0]
+    del about["pretraining"]
+    (tmp_path / "mae").mkdir()
+    write_json(tmp_path / "mae" / "encoder.json", about)
     assert zoo.main(["--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "mae: not pretrained by jaxpart\n"
     assert zoo.main(["--out", str(tmp_path), "--draw", str(tmp_path / "curves.png")]) == 2
     assert "holds validation curves" in capsys.readouterr().err
     assert zoo.main(["--draw", str(tmp_path / "curves.gif")]) == 2

@@ -361,6 +361,48 @@ def test_mistakes_get_one_sentence(tmp_path):
         read_runs([good])
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "sentence"),
+    [
+        ("results.json", {"runs": 5}, "its 'runs' is 5"),
+        ("results.json", {"runs": [5]}, r"its 'runs' is \[5\]"),
+        ("results.json", {"runs": ["../other"]}, "its 'runs' is"),
+        ("results.json", {"rules": 5}, "its 'rules' is 5"),
+        ("results.json", {"rules": {"retrieval": ["a"]}}, "its 'rules' is"),
+        (
+            "results.json",
+            {"rows": [ROWS[0].fields() | {"value": 10**400}]},
+            "value is too large a n",
+        ),
+        (
+            "results.json",
+            {"encoder": {"name": "ibot", "trained": True, "width": "x"}},
+            "encoder.width is 'x'; give a whole number",
+        ),
+        ("config.json", {"data": None}, "its 'data' is None"),
+        ("config.json", {"data": {"sets": 3}}, "data.sets is 3"),
+        ("config.json", {"retrieval": 3}, "its 'retrieval' is 3"),
+        ("config.json", {"method": ["a"]}, r"its 'method' is \['a'\]"),
+        ("config.json", {"seed": [1]}, r"its 'seed' is \[1\]"),
+    ],
+)
+def test_fields_of_other_types_are_told(tmp_path, file, change, sentence):
+    path = made_run(tmp_path / "a", rows=ROWS) / file
+    write_json(path, json.loads(path.read_text()) | change)
+    with pytest.raises(JaxpartError, match=sentence):
+        read_runs([tmp_path / "a"])
+
+
+@pytest.mark.parametrize(
+    ("step", "value"), [("1", '"abc"'), ("1e400", "1"), ("1", "1" + "0" * 400)]
+)
+def test_measurements_that_are_no_numbers_are_told(tmp_path, step, value):
+    path = made_run(tmp_path / "a", rows=ROWS)
+    (path / "metrics.jsonl").write_text(f'{{"name": "loss", "step": {step}, "value": {value}}}\n')
+    with pytest.raises(JaxpartError, match=r"metrics.jsonl, line 1 is damaged"):
+        read_runs([path])
+
+
 def test_summaries_of_what_fits_beside_each_other(tmp_path):
     names = [("retrieval", "AP", "", "embedding"), ("retrieval", "AP", "", "projection"),
              ("classification", "best", "linear", "cls_token")]  # fmt: skip

@@ -12,10 +12,11 @@ from jaxpart.io.files import write_json
 from jaxpart.report.runs import read_runs
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.rows import Key, by_key, select
+from jaxpart.runs.rows import Key, Row, by_key, select
 from jaxpart.study import evaluate as running
 from jaxpart.study.__main__ import main
-from jaxpart.study.entries import merge, read_study, stored_study
+from jaxpart.study.entries import Entry, merge, read_study, stored_study
+from jaxpart.study.figures import baseline_figures
 from jaxpart.study.members import find_members
 
 QUIET = Progress(shown=False)
@@ -170,6 +171,42 @@ def test_results_that_do_not_belong_together(tmp_path):
     (tmp_path / "c").write_text("{}")
     with pytest.raises(JaxpartError, match="not the results of a study"):
         read_study(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encoder": {}},
+        {"encoder": {"digest": "a"}},
+        {"encoder": None},
+        {"row": ["deit"]},
+        {"row": None},
+        {"seed": "0"},
+        {"pretraining": None},
+    ],
+)
+def test_entries_of_other_types_are_told(tmp_path, change):
+    entry = {"row": "mae", "seed": 0, "pretraining": {}, "rows": []}
+    entry |= {"encoder": {"digest": "a", "trained": True}} | change
+    write_json(tmp_path / "a", {"version": 2, "options": {}, "entries": [entry]})
+    with pytest.raises(JaxpartError, match="entry 0 is damaged; copy the file again"):
+        read_study(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "change", [{"entries": []}, {"options": {"data": 3}}, {"options": {"data": {"sets": 3}}}]
+)
+def test_a_study_of_other_types_is_told(tmp_path, change):
+    entry = {"row": "mae", "seed": 0, "pretraining": {}, "rows": []}
+    entry["encoder"] = {"digest": "a", "trained": True}
+    write_json(tmp_path / "a", {"version": 2, "options": {}, "entries": [entry]} | change)
+    with pytest.raises(JaxpartError, match="is not the results of a study"):
+        read_study(tmp_path / "a")
+
+
+def test_baselines_of_another_jaxpart_keep_their_name():
+    entry = Entry("mae", 0, {}, {}, [Row("critters", "retrieval", "AP", 0.5, "baseline", "edges")])
+    assert list(baseline_figures([entry])) == ["edges"]
 
 
 def test_stored_results_can_be_read_and_are_of_the_encoders_in_the_package():
