@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from jaxpart.data.sets import find_set
 from jaxpart.errors import JaxpartError
+from jaxpart.io.files import path_of
 from jaxpart.report import formats
-from jaxpart.report.claims import claims_of
 from jaxpart.report.encoded_images import SHOWN, EncodedImages, encode_runs
 from jaxpart.report.evaluate import Limits, OpenedRun, prepared
 from jaxpart.report.explorer import explorer
@@ -25,6 +25,9 @@ from jaxpart.report.seeds import averaged
 from jaxpart.report.summary import summaries
 from jaxpart.report.tables import other_tables, paper_tables
 from jaxpart.runs.progress import Progress
+from jaxpart.study.claims import CLAIMS
+from jaxpart.study.entries import read_study
+from jaxpart.study.verdicts import judge
 
 _T = TypeVar("_T")
 
@@ -47,7 +50,12 @@ def make_report(
       JaxpartError: A folder is not that of a finished run, or the report cannot be written.
     """
     runs = read_runs(folders)
-    claims = claims_of(folders)
+    own = {run.path for run in runs}  # the others are a study's
+    claims = [
+        (str(folder), judge(read_study(folder).entries, CLAIMS))
+        for folder in map(path_of, folders)
+        if folder not in own
+    ]
     with report_folder(out) as folder:
         rows = [*runs, *averaged(runs)]
         summary_tables, tables = summaries(rows), [*paper_tables(rows), *other_tables(rows)]

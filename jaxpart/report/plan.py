@@ -15,23 +15,6 @@ _PROBE = 8
 """Images that an encoder is timed on: few, because a ViT-B takes a third of a second each on a CPU."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """Images of a patch set that are not in the cache.
-
-    Attributes:
-      opened: The run whose encoder needs them.
-      size: Their side in pixels.
-      count: Number of images.
-      name: The patch set, "critters, windows".
-    """
-
-    opened: OpenedRun
-    size: int
-    count: int
-    name: str
-
-
 def patch_sets(
     works: Sequence[Work], progress: Progress, *, quick: bool
 ) -> Iterator[PatchSet | str]:
@@ -45,7 +28,7 @@ def patch_sets(
       quick: Whether to leave out whatever has to be encoded.
     """
     ready: list[Work] = []
-    steps: list[Step] = []
+    absent: list[tuple[OpenedRun, int, int, str]] = []  # run, side, number of images, patch set
     for work in works:
         views = []
         for opened, view in work.views:
@@ -60,11 +43,11 @@ def patch_sets(
                 continue
             views.append((opened, view))
             if count:
-                steps.append(Step(opened, view.size, count, work.shown.name))
+                absent.append((opened, view.size, count, work.shown.name))
         if views:
             ready.append(dataclasses.replace(work, views=views))
-    if steps:
-        _announce(steps, progress)
+    if absent:
+        _announce(absent, progress)
     for work in ready:
         try:
             yield work.done(progress)
@@ -72,18 +55,18 @@ def patch_sets(
             yield f"{work.shown.name}: skipped, {error}"
 
 
-def _announce(steps: Sequence[Step], progress: Progress) -> None:
+def _announce(absent: Sequence[tuple[OpenedRun, int, int, str]], progress: Progress) -> None:
     """Prints what will be encoded, then times each encoder and prints an estimate."""
-    for step in steps:
-        progress.say(f"to encode with {step.opened.run.label}: {step.name} ({step.count:,} images)")
+    for opened, _, count, name in absent:
+        progress.say(f"to encode with {opened.run.label}: {name} ({count:,} images)")
     speeds: dict[tuple[str, int], float] = {}
     seconds = 0.0
-    for step in steps:
-        key = step.opened.run.label, step.size
+    for opened, size, count, _ in absent:
+        key = opened.run.label, size
         if key not in speeds:
-            encoder, names = step.opened.retriever, step.opened.representations
-            speeds[key] = seconds_per_image(encoder, step.size, names, batch_size=_PROBE)
-        seconds += step.count * speeds[key]
+            encoder, names = opened.retriever, opened.representations
+            speeds[key] = seconds_per_image(encoder, size, names, batch_size=_PROBE)
+        seconds += count * speeds[key]
     progress.say(
         f"encoding will take about {duration(seconds)}, timed on a few images; --quick skips it"
     )
