@@ -21,6 +21,7 @@ from jaxpart.encoders.loading import random_encoder, write_encoder
 from jaxpart.encoders.weights import arrays_of
 from jaxpart.features.cache import Cache, Shard
 from jaxpart.io.checkpoints import Checkpointer
+from jaxpart.io.files import write_json
 from jaxpart.io.npz import read_npz
 from jaxpart.pretraining.decoders import DecoderConfig, decoder_shapes, load_decoder, write_decoder
 from jaxpart.probes.trained import load_head
@@ -28,7 +29,7 @@ from jaxpart.report.runs import read_runs
 from jaxpart.runs.items import items_npz, read_items
 from jaxpart.runs.rows import VERSION, Key, Row
 from jaxpart.runs.workdir import WorkDir
-from jaxpart.study.entries import Entry, Study, read_study, store
+from jaxpart.study.entries import Entry, Study, read_study
 
 ENCODER = ViTConfig(
     image_size=(16, 16), patch_size=8, width=8, depth=1, num_heads=2, mlp_width=16, prefix=("cls",)
@@ -172,7 +173,7 @@ def test_studies(tmp_path):
     (tmp_path / "study").mkdir()
     rows = [Row("critters", "retrieval", "AP", 0.5)]
     entries = [Entry("ibot", 0, {"digest": "a", "trained": True}, {}, rows)]
-    store(Study({"seed": 0}, entries), tmp_path / "study" / "results.json")
+    write_json(tmp_path / "study" / "results.json", Study({"seed": 0}, entries).document())
     assert check(tmp_path / "study", lambda folder: repr(read_study(folder)), 60) > 30
 
 

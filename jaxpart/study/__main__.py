@@ -13,12 +13,10 @@ terminal.begin(__name__)
 
 import argparse
 import sys
-from collections.abc import Sequence
 
-from jaxpart.errors import JaxpartError
-from jaxpart.io.files import path_of, replacing
+from jaxpart.io.files import path_of, replacing, write_json
 from jaxpart.study.document import document
-from jaxpart.study.entries import STORED, Study, merge, read_study, store
+from jaxpart.study.entries import STORED, merge, read_study
 from jaxpart.study.evaluate import study_text
 
 
@@ -44,21 +42,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _read(paths: Sequence[str]) -> Study:
-    if not paths and not STORED.is_file():
-        raise JaxpartError(
-            "no stored results are bundled with jaxpart; name the work directory of a study"
-        )
-    return merge(read_study(path) for path in paths or [str(STORED)])
-
-
 @terminal.entry_point
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     args = _parser().parse_args(arguments)
-    study = _read(args.studies)
+    study = merge(map(read_study, args.studies or [STORED]))
     if args.command == "collect":
-        store(study, args.out)
+        write_json(args.out, study.document())
         print(f"{len(study.entries)} encoders' results: {args.out}")
     elif args.command == "write":
         text = document(study)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import parse_json, path_of, write_json
+from jaxpart.io.files import parse_json, path_of
 from jaxpart.runs.config_rules import SEED, TEXTS
 from jaxpart.runs.rows import VERSION, Row, check_version, parse_rows
 
@@ -114,11 +114,6 @@ def _entry(fields: dict[str, Any], where: str) -> Entry:
     return entry
 
 
-def stored_study() -> Study | None:
-    """The results stored in the package, or None."""
-    return read_study(STORED) if STORED.is_file() else None
-
-
 def merge(studies: Iterable[Study]) -> Study:
     """Merges studies with equal options; of equal entries the first is kept.
 
@@ -147,8 +142,3 @@ def merge(studies: Iterable[Study]) -> Study:
                     f"remove one of them"
                 )
     return Study(options or {}, list(entries.values()))
-
-
-def store(study: Study, path: pathlib.Path) -> None:
-    """Writes results to store in the package. Raises `JaxpartError` if the file cannot be written."""
-    write_json(path, study.document())

@@ -23,7 +23,7 @@ from jaxpart.runs.rows import read_rows
 from jaxpart.runs.table import sections_text
 from jaxpart.runs.workdir import WorkDir, config_changes
 from jaxpart.study.claims import CLAIMS
-from jaxpart.study.entries import Entry, Study, merge, options_of, stored_study
+from jaxpart.study.entries import STORED, Entry, Study, merge, options_of, read_study
 from jaxpart.study.figures import baseline_figures, figures_of, interval_note, table_section
 from jaxpart.study.members import Member, find_members
 from jaxpart.study.verdicts import claims_section, judge
@@ -112,14 +112,13 @@ def _stored(config: Any, options: dict[str, Any]) -> list[Study]:
     """The stored results of the other seeds that a configuration requests."""
     if config.seeds == 1:
         return []
-    study = stored_study()
-    seeds = {entry.seed for entry in study.entries} if study else set()
+    study = read_study(STORED)
+    seeds = {entry.seed for entry in study.entries}
     seeds_wanted = set(range(config.seeds))
-    if study is None or not seeds_wanted <= seeds:
-        stored = f"those of {len(seeds)}" if seeds else "none"
+    if not seeds_wanted <= seeds:
         raise JaxpartError(
-            f"results of {config.seeds} pretrainings of each method are requested, but {stored} are "
-            f"stored; train encoders with other seeds using `python -m "
+            f"results of {config.seeds} pretrainings of each method are requested, but those of "
+            f"{len(seeds)} are stored; train encoders with other seeds using `python -m "
             "jaxpart.pretraining.zoo --rebuild --seed N "
             f"--out FOLDER` and name their folders in --config.encoders"
         )

@@ -5,7 +5,7 @@ import pytest
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.rows import Key, Row
 from jaxpart.study.claims import CLAIMS
-from jaxpart.study.entries import Entry, stored_study
+from jaxpart.study.entries import STORED, Entry, read_study
 from jaxpart.study.figures import COLUMNS, over_seeds, retrieved, table_section
 from jaxpart.study.verdicts import Claim, Comparison, Side, claims_section, judge, numbers
 
@@ -71,7 +71,7 @@ def test_one_pretraining_takes_the_intervals_over_items():
 
 
 def test_the_stored_results_can_be_read():
-    study = stored_study()
+    study = read_study(STORED)
     assert {entry.row for entry in study.entries} == METHODS.keys()
     assert [one.verdict for one in judge(study.entries, CLAIMS)].count("undecided") < len(CLAIMS)
 

@@ -15,7 +15,7 @@ from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, Row, by_key, select
 from jaxpart.study import evaluate as running
 from jaxpart.study.__main__ import main
-from jaxpart.study.entries import Entry, merge, read_study, stored_study
+from jaxpart.study.entries import STORED, Entry, merge, read_study
 from jaxpart.study.figures import baseline_figures
 from jaxpart.study.members import find_members
 
@@ -100,8 +100,8 @@ def test_a_study(config, folders, tmp_path, monkeypatch, capsys):
     others = [dataclasses.replace(entry, seed=1) for entry in study.entries]
     monkeypatch.setattr(
         running,
-        "stored_study",
-        lambda: dataclasses.replace(study, entries=[*study.entries, *others]),
+        "read_study",
+        lambda path: dataclasses.replace(study, entries=[*study.entries, *others]),
     )
     config.seeds = 2
     several = running.run_study(config, tmp_path / "several", QUIET)
@@ -210,6 +210,8 @@ def test_baselines_of_another_jaxpart_keep_their_name():
 
 
 def test_stored_results_can_be_read_and_are_of_the_encoders_in_the_package():
-    stored = {(entry.row, entry.seed): entry.encoder["digest"] for entry in stored_study().entries}
+    stored = {
+        (entry.row, entry.seed): entry.encoder["digest"] for entry in read_study(STORED).entries
+    }
     for member in find_members(list(METHODS)):
         assert stored[member.row, member.seed] == member.digest
