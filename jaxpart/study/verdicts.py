@@ -88,8 +88,6 @@ class Compared:
       difference: Left minus right, over the seeds that both have.
       low: Lower end of its 95 % interval.
       high: Upper end.
-      bound: See `Comparison`.
-      below: See `Comparison`.
       seeds: Number of pretrainings that were compared.
       verdict: The verdict by the rules above.
     """
@@ -100,8 +98,6 @@ class Compared:
     difference: float | None
     low: float | None
     high: float | None
-    bound: float
-    below: bool
     seeds: int
     verdict: Verdict
 
@@ -148,9 +144,7 @@ def _compare(comparison: Comparison, rows: _Rows) -> Compared:
     seeds = _seeds(left, rows) & (_seeds(right, rows) if right else _seeds(left, rows))
     if not seeds:
         missing = (None,) * 5
-        return Compared(
-            comparison.text, *missing, comparison.bound, comparison.below, 0, "undecided"
-        )
+        return Compared(comparison.text, *missing, 0, "undecided")
     order = sorted(seeds, key=lambda seed: -1 if seed is None else seed)
     lefts = [_value(left, rows, seed) for seed in order]
     rights = [_value(right, rows, seed) if right else 0.0 for seed in order]
@@ -169,8 +163,6 @@ def _compare(comparison: Comparison, rows: _Rows) -> Compared:
         difference=float(np.mean(differences)),
         low=low,
         high=high,
-        bound=comparison.bound,
-        below=comparison.below,
         seeds=len(order),
         verdict=_verdict(low, high, comparison.bound, comparison.below),
     )
