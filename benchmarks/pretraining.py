@@ -1,8 +1,8 @@
 """Pretraining steps per second against plain PyTorch: python -m benchmarks pretraining
 
 One method of each kind (supervised DeiT, contrastive MoCo v3, masked MAE) at the bundled sizes: forward,
-backward, AdamW and moving average, on both sides from finished views of 64 pixels (ours crop them once
-more, to the whole image). The full step including its views is reported too. The PyTorch step is built from
+backward, AdamW and moving average, on both sides from finished views of the encoder's size (ours crop them
+once more, to the whole image). The full step including its views is reported too. The PyTorch step is built from
 timm's blocks and runs eagerly on all cores, once as it is, and once with the C library keeping its memory
 as it keeps ours. Each side runs in its own process, as training does; the sides alternate.
 """
@@ -39,8 +39,8 @@ def plain(config) -> None:
     """Removes all randomness from the views."""
     view = config.views["pair" if "pair" in config.views else "view"]
     config.data.zoom = 1.0
-    view.update(scale=(1.0, 1.0), flip=0.0)
-    for name in ("jitter_chance", "gray", "blur", "solarize", "invert"):
+    view.update(scale=(1.0, 1.0), flip=0.0, size=architecture(config)[0].image_size[0])
+    for name in ("jitter_chance", "gray", "blur", "solarize", "invert", "turn"):
         if name in view:
             del view[name]
 
@@ -55,7 +55,7 @@ class Ours:
         config.batch_size = batch
         if not views:
             plain(config)
-        size = config.data.image_size if views else 64
+        size = config.data.image_size
         objective = find(method)(*architecture(config), config, 1000, 100)
         optimizer, rate = make_optimizer(config.optimizer, batch, 1000, 100)
         graph, state = start(objective, optimizer, 0)
@@ -85,7 +85,7 @@ class Theirs:
         objective = find(method)(*architecture(config), config, 1000, 100)
         arguments = [objective.encoder] + [objective.decoder] * (objective.decoder is not None)
         self.step = getattr(twin, type(objective).__name__)(*arguments)
-        self.images = torch.randn(batch, 2, 3, 64, 64)
+        self.images = torch.randn(batch, 2, 3, *objective.encoder.image_size)
         self.labels = torch.randint(0, 24, (batch,))
 
     def __call__(self) -> int:

@@ -81,7 +81,8 @@ class Mocov3(Step):
         for frozen in (*vit.patch_embed.parameters(), vit.pos_embed):
             frozen.requires_grad = False
         head = mlp([config.width, *projector.hidden, projector.out])
-        predictor = mlp([projector.out, projector.predictor, projector.out])
+        widths = [projector.out, projector.predictor, projector.out]
+        predictor = mlp(widths) if projector.predictor else nn.Identity()
         super().__init__(nn.ModuleDict({"vit": vit, "head": head, "predictor": predictor}))
         self.teacher = copy.deepcopy(self.model)
 

@@ -35,7 +35,7 @@ from jaxpart.ring import in_ring
 def start(
     coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
-    """Connects the processes of the run, enables the compilation cache, and on a CPU keeps freed memory.
+    """Connects the processes of the run, and prepares JAX: see `prepare`.
 
     Call it before anything else uses JAX. Without arguments the launcher is detected: Slurm (`srun`),
     Open MPI (`mpirun`) or a TPU pod; without one the process runs alone.
@@ -56,8 +56,7 @@ def start(
         )
     if coordinator is not None and not re.fullmatch(r".+:\d{1,5}", coordinator):
         raise JaxpartError(f"--coordinator={coordinator} is not HOST:PORT, such as 10.0.0.1:1234")
-    if _has_only_cpu():
-        pages.keep_pages()
+    prepare()
     try:
         if coordinator is not None:
             jax.distributed.initialize(coordinator, num_processes, process_id)
@@ -67,6 +66,12 @@ def start(
         raise JaxpartError(
             f"the processes of the run cannot connect ({first_line(error)[:200]})"
         ) from error
+
+
+def prepare() -> None:
+    """Enables the compilation cache, and on a CPU keeps freed memory; may be called again."""
+    if _has_only_cpu():
+        pages.keep_pages()
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache() / "xla"))
         # By default programs that compile in under a second, a third of the total, are not cached.

@@ -10,8 +10,6 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from jaxpart import devices
 from jaxpart import tasks as experiments
 from jaxpart.config import CRITTERS, part_config
@@ -20,7 +18,7 @@ from jaxpart.encoders.configured import configured_encoder, encoder_folder
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.function import FunctionEncoder
-from jaxpart.encoders.loading import describe, load_encoder, unchecked_note
+from jaxpart.encoders.loading import describe, unchecked_note
 from jaxpart.encoders.precision import REFERENCE
 from jaxpart.encoders.sharding import put_on_devices
 from jaxpart.errors import JaxpartError, first_line
@@ -65,7 +63,8 @@ def evaluate(
       image_size: For a function: side in pixels of the images that it receives.
       pixels: For a function: "uint8", or float32 normalised as "imagenet", "clip" or "half".
       version: For a function: names its weights and code; its features are cached under it.
-      options: Fields of the configuration by dotted name, {"retrieval.exclude_self": True}.
+      options: Fields of the configuration by dotted name, {"retrieval.exclude_self": True}; those of
+        `encoder` only for a folder.
       workdir: Folder of the run, resumed if it exists; by default nothing is kept.
       shown: Whether to show progress on standard error.
 
@@ -75,39 +74,53 @@ def evaluate(
     Raises:
       JaxpartError: An argument is wrong; the message is one sentence.
     """
-    devices.start()
+    devices.prepare()
     config = part_config("", "", projector=True)
     config.tasks, config.data.sets, config.data.root = tuple(tasks), tuple(data), str(root)
     for path, value in (options or {}).items():
         _set(config, path, value)
-    frozen: FrozenEncoder
-    if isinstance(encoder, str | pathlib.Path):
-        config.encoder.checkpoint = str(encoder)
-        frozen = load_encoder(encoder, put=np.asarray)
-    elif isinstance(encoder, Encoder | FunctionEncoder | FeatureTable):
-        frozen = encoder
-    elif image_size:
-        frozen = of_function(encoder, image_size=image_size, pixels=pixels, version=version)
-    else:
+    with contextlib.ExitStack() as stack:
+        folder = path_of(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
+        progress = Progress(shown=shown and devices.is_main())
+        if isinstance(encoder, str | pathlib.Path):
+            config.encoder.checkpoint = str(encoder)
+            config.method = describe(encoder)[0]["family"]
+            results = measure(config, folder, progress)
+        else:
+            if fixed := [path for path in options or {} if path.startswith("encoder.")]:
+                raise JaxpartError(
+                    f"options has {fixed[0]!r}, which an encoder that is passed as an object has already; "
+                    "leave it out, or pass the encoder's folder"
+                )
+            frozen = _frozen(encoder, image_size, pixels, version)
+            if isinstance(frozen, FeatureTable):
+                config.encoder.features = str(frozen.path)
+            else:  # no command line could recreate it
+                config.encoder.callable = f"{frozen.name}, given to jaxpart.evaluate"
+            check_config(config)
+            experiments.chosen(config)
+            results = measure_encoder(_placed(frozen), config, folder, progress, weights="yours")
+    return read_rows(results, "results.json")
+
+
+def _frozen(
+    encoder: FrozenEncoder | Callable[[Any], Any], image_size: int, pixels: str, version: str
+) -> FrozenEncoder:
+    if isinstance(encoder, Encoder | FunctionEncoder | FeatureTable):
+        return encoder
+    if not image_size:
         raise JaxpartError(
             "pass the side in pixels of the images that the function expects: image_size=224"
         )
-    if isinstance(frozen, FeatureTable):
-        config.encoder.features = str(frozen.path)
-    elif not config.encoder.checkpoint:  # no command line could recreate it
-        config.encoder.callable = f"{frozen.name}, given to jaxpart.evaluate"
-    check_config(config)
-    experiments.chosen(config)
-    if isinstance(frozen, Encoder):
-        frozen = put_on_devices(frozen)
-    else:
-        devices.arrange(1)
-        frozen = devices.replicate(frozen) if frozen.jittable else frozen
-    with contextlib.ExitStack() as stack:
-        folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
-        progress = Progress(shown=shown and devices.is_main())
-        results = measure_encoder(frozen, config, path_of(folder), progress, weights="yours")
-    return read_rows(results, "results.json")
+    return of_function(encoder, image_size=image_size, pixels=pixels, version=version)
+
+
+def _placed(encoder: FrozenEncoder) -> FrozenEncoder:
+    """The encoder on all devices."""
+    if isinstance(encoder, Encoder):
+        return put_on_devices(encoder)
+    devices.arrange(1)
+    return devices.replicate(encoder) if encoder.jittable else encoder
 
 
 def _set(config: Any, path: str, value: Any) -> None:

@@ -27,7 +27,6 @@ from jaxpart.verify.features import read_features
 SIDE, FEW = 32, 40
 SMALL = {
     "data.num_images": 16,
-    "encoder.precision": "float32-highest",
     "classification.selection": False,
     "classification.linear.epochs": 3,
     "classification.attentive.epochs": 3,
@@ -372,6 +371,17 @@ def test_what_cannot_be_measured_is_left_out_and_said():
     config.tasks = ("layers",)
     with pytest.raises(JaxpartError, match=r"none of config\.tasks \(layers\) can use"):
         fitted(config, made(pooled), said.append)
+
+
+def test_options_of_the_encoder_are_used_or_refused(timm_vit, tmp_path):
+    """A folder is opened as the options say; an object is what it is."""
+    _, folder = timm_vit
+    few = SMALL | {"data.num_images": 6, "encoder.precision": "bfloat16"}
+    run = tmp_path / "run"
+    jaxpart.evaluate(folder, options=few, workdir=run, shown=False)
+    assert json.loads((run / "results.json").read_text())["encoder"]["precision"] == "bfloat16"
+    with pytest.raises(JaxpartError, match=r"options has 'encoder\.precision', which an encoder"):
+        jaxpart.evaluate(jaxpart.load_encoder(folder), options=few, shown=False)
 
 
 def test_blocks_alone_are_measured():

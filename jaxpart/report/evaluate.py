@@ -257,7 +257,7 @@ def _check_memory(patches: Sequence[Patch], limits: Limits) -> None:
 
 
 def _drawn(patches: Sequence[Patch], limit: int, seed: int) -> list[Patch]:
-    """Draws images until they have enough patches; returns all their patches, in order."""
+    """Draws images until they have enough patches, at least one; returns all their patches, in order."""
     if not limit or len(patches) <= limit:
         return list(patches)
     by_image: dict[int, list[Patch]] = {}
@@ -268,7 +268,7 @@ def _drawn(patches: Sequence[Patch], limit: int, seed: int) -> list[Patch]:
     count = 0
     for slot in np.random.default_rng(seed).permutation(len(images)).tolist():
         count += len(by_image[images[slot]])
-        if count > limit:
+        if chosen and count > limit:
             break
         chosen.append(images[slot])
     return [patch for image in sorted(chosen) for patch in by_image[image]]

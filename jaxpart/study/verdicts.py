@@ -25,7 +25,6 @@ from jaxpart.runs.rows import Key, Row, by_key
 from jaxpart.runs.table import Section
 from jaxpart.study.entries import Entry
 from jaxpart.study.figures import by_row, over_seeds
-from jaxpart.tasks.baselines import BASELINE
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 
@@ -201,7 +200,7 @@ def _over_items(
     """The interval of a difference from the intervals of its numbers; chance is exact."""
     down = up = 0.0
     for side, sign in ((comparison.left, 1), (comparison.right, -1)):
-        if side is None or side.keys[0].head == BASELINE:
+        if side is None or side.keys[0].representation == "chance":
             continue
         count = len(side.rows) * len(side.keys)
         for row in side.rows:

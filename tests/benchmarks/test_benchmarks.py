@@ -9,6 +9,7 @@ from benchmarks import __main__ as command
 from benchmarks import flops, scaling, timing
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.vit import abstract_vit
+from jaxpart.pretraining.recipe import architecture
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -40,6 +41,16 @@ def test_every_benchmark_has_rows():
         text = (ROOT / "benchmarks" / f"{name}.py").read_text()
         assert f"python -m benchmarks {name}" in text
         assert "\ndef rows(quick: bool) -> list[Row]:" in text
+
+
+def test_the_steps_in_pytorch_fit_the_recipes():
+    """They once stayed at the sizes of an earlier recipe, and the benchmark failed."""
+    pytest.importorskip("timm")
+    from benchmarks.pretraining import METHODS, Theirs, recipe
+
+    for method in METHODS:
+        width = architecture(recipe(method))[0].width
+        assert Theirs(method, 2, 1, False)() > 12 * width**2 * 4  # four blocks and the rest
 
 
 def test_a_goal_is_met_on_its_own_side():

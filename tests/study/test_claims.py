@@ -70,6 +70,19 @@ def test_one_pretraining_takes_the_intervals_over_items():
     assert verdict([a], right=None).verdict == "holds"
 
 
+@pytest.mark.parametrize(("name", "half"), [("chance", 0.03), ("pixels12_grey", 0.05)])
+def test_pixels_have_an_interval_and_chance_has_none(name, half):
+    baseline = Key("critters", "retrieval", "AP", "baseline", name)
+    rows = [
+        Row(*X[:3], 0.8, *X[3:], low=0.77, high=0.83),
+        Row(*baseline[:3], 0.5, *baseline[3:], low=0.46, high=0.54),
+    ]
+    comparison = Comparison("", Side(("a",), (X,)), Side(("a",), (baseline,)), 0.0)
+    (judged,) = judge([Entry("a", 0, ABOUT, {}, rows)], [Claim(1, "", (comparison,))])
+    found = judged.comparisons[0]
+    assert (found.low, found.high) == pytest.approx((0.3 - half, 0.3 + half))
+
+
 def test_the_stored_results_can_be_read():
     study = read_study(STORED)
     assert {entry.row for entry in study.entries} == METHODS.keys()
