@@ -2,9 +2,9 @@
 
 One method of each kind (supervised DeiT, contrastive MoCo v3, masked MAE) at the bundled sizes: forward,
 backward, AdamW and moving average, on both sides from finished views of the encoder's size (ours crop them
-once more, to the whole image). The full step including its views is reported too. The PyTorch step is built from
-timm's blocks and runs eagerly on all cores, once as it is, and once with the C library keeping its memory
-as it keeps ours. Each side runs in its own process, as training does; the sides alternate.
+once more, to the whole image). The full step including its views is reported too. The PyTorch step is built
+from timm's blocks and runs eagerly on all cores, once as it is, and once with the C library keeping its
+memory as it keeps ours. Each side runs in its own process, as training does; the sides alternate.
 """
 
 from __future__ import annotations

@@ -16,28 +16,26 @@ from jaxpart.data.source import Record
 from jaxpart.errors import JaxpartError
 
 _CROP_TRIES = 10
+_SCALE, _RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageTrain:
-    """Random resized crop and random horizontal flip, as torchvision's.
+    """Random resized crop (bicubic) and random horizontal flip, as torchvision's by default.
 
     Returns "image" uint8 [size, size, 3], and "label" int32 [] where the record has a class.
 
     Attributes:
       size: Output side in pixels.
-      scale: Minimum and maximum area of the crop, as a share of the image's.
-      ratio: Minimum and maximum aspect ratio (width / height) of the crop.
     """
 
     size: int = 224
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def __call__(self, record: Record, random: np.random.Generator) -> dict[str, np.ndarray]:
         """Raises `JaxpartError` if the image cannot be read."""
         image = decode(record.image, record.annotation.id)
-        image = random_resized_crop(image, self.size, random, scale=self.scale, ratio=self.ratio)
+        image = image.crop(random_box(image.size, random, scale=_SCALE, ratio=_RATIO))
+        image = image.resize((self.size, self.size), Image.Resampling.BICUBIC)
         if random.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return _with_label(record, np.asarray(image))
@@ -67,27 +65,6 @@ class ImageEval:
 def _with_label(record: Record, pixels: Pixels) -> dict[str, np.ndarray]:
     label = record.annotation.label
     return {"image": pixels} | ({} if label is None else {"label": np.array(label, np.int32)})
-
-
-def random_resized_crop(
-    image: Image.Image,
-    size: int,
-    random: np.random.Generator,
-    *,
-    scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> Image.Image:
-    """A random crop of the image, resized bicubically to `size` × `size`.
-
-    Args:
-      image: RGB.
-      size: Output side in pixels.
-      random: Random number generator.
-      scale: Minimum and maximum area of the crop, as a share of the image's.
-      ratio: Minimum and maximum aspect ratio (width / height) of the crop.
-    """
-    cropped = image.crop(random_box(image.size, random, scale=scale, ratio=ratio))
-    return cropped.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def random_box(

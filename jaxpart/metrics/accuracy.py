@@ -7,6 +7,7 @@ scores are interchangeable, so we resample their counts instead of the items.
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
@@ -17,8 +18,7 @@ from jaxpart.errors import JaxpartError
 _RESAMPLES = 20_000
 
 
-@dataclasses.dataclass(frozen=True)
-class Accuracy:
+class Accuracy(NamedTuple):
     """An accuracy from 0 to 1, with its 95 % bootstrap interval over items."""
 
     value: float
@@ -64,7 +64,13 @@ def accuracy(scores: Float[np.ndarray, " item"]) -> Accuracy:
     Raises:
       JaxpartError: There are no items.
     """
-    return Accuracy(*_bootstrap(scores))
+    if not len(scores):
+        raise JaxpartError("there are no test items; check the data set and its options")
+    values, counts = np.unique(scores, return_counts=True)
+    shares = counts / len(scores)
+    drawn = np.random.default_rng(0).multinomial(len(scores), shares, _RESAMPLES)
+    low, high = np.quantile(drawn @ values / len(scores), (0.025, 0.975))
+    return Accuracy(float(np.mean(scores)), float(low), float(high))
 
 
 def paired_difference(
@@ -82,22 +88,11 @@ def paired_difference(
         )
     differences = np.round(first - second, 9)
     return Difference(
-        *_bootstrap(differences),
+        *accuracy(differences),
         p=_swap_test(differences),
         first_only=int((differences > 0).sum()),
         second_only=int((differences < 0).sum()),
     )
-
-
-def _bootstrap(scores: Float[np.ndarray, " item"]) -> tuple[float, float, float]:
-    """Mean, and 2.5 % and 97.5 % quantiles of the means of resampled items."""
-    if not len(scores):
-        raise JaxpartError("there are no test items; check the data set and its options")
-    values, counts = np.unique(scores, return_counts=True)
-    shares = counts / len(scores)
-    drawn = np.random.default_rng(0).multinomial(len(scores), shares, _RESAMPLES)
-    low, high = np.quantile(drawn @ values / len(scores), (0.025, 0.975))
-    return float(np.mean(scores)), float(low), float(high)
 
 
 def _swap_test(differences: Float64[np.ndarray, " item"]) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxpart.data.augment import ImageEval, ImageTrain, random_box, random_resized_crop
+from jaxpart.data.augment import ImageEval, ImageTrain, random_box
 from jaxpart.data.source import Annotation, Record
 from jaxpart.errors import JaxpartError
 
@@ -126,12 +126,6 @@ def test_half_is_flipped():
     item, random = record(file.getvalue()), np.random.default_rng(0)
     out = [ImageTrain(8)(item, random)["image"][0, :, 0].astype(int) for _ in range(300)]
     assert 115 < sum(row[0] > row[-1] for row in out) < 185
-
-
-def test_views_of_any_size():
-    image = Image.new("RGB", (50, 40))
-    random = np.random.default_rng(0)
-    assert random_resized_crop(image, 96, random, scale=(0.05, 0.4)).size == (96, 96)
 
 
 def test_unreadable_images_are_named():
