@@ -15,7 +15,7 @@ from jaxpart.encoders.loading import load_encoder, random_encoder
 from jaxpart.encoders.precision import REFERENCE, check_precision
 from jaxpart.encoders.sharding import put_on_devices
 from jaxpart.encoders.small import small_config
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.files import path_of
 from jaxpart.zoo import shipped_folder
 
@@ -70,6 +70,24 @@ def permutation_seed(config: Any) -> int | None:
             f"this configuration is for {config.method}; leave it at 'kept'"
         )
     return config.seed if order == "permuted" else None
+
+
+def check_runnable(config: Any, *, allowed: bool) -> None:
+    """Checks that a run's configuration, which may be a stranger's, names no code to run.
+
+    Args:
+      config: The configuration that the run's folder holds.
+      allowed: Whether the user trusts it: --run-functions.
+
+    Raises:
+      JaxpartError: Its encoder is a function other than a model of timm or transformers.
+    """
+    text = config.encoder.get("callable", "")
+    if text and not allowed and not str(text).startswith(("timm:", "transformers:")):
+        raise JaxpartError(
+            f"its encoder is the function {printable(str(text))}, which is run only with --run-functions; "
+            f"pass it if you trust that code"
+        )
 
 
 def configured_encoder(config: Any) -> FrozenEncoder:
