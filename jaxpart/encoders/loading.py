@@ -27,8 +27,6 @@ from jaxpart.io import checkpoints
 from jaxpart.io.files import CHECKSUM, checksum_of, parse_json, path_of, write_json
 
 FORMAT = 2
-_ARRAYS_ALONE = 1
-"""An older format, whose digest covers only the arrays, and whose encoder.json has no checksum."""
 _WEIGHTS = "weights"
 _ABOUT = "encoder.json"
 
@@ -139,40 +137,19 @@ def _damaged(about: pathlib.Path, error: Exception) -> JaxpartError:
 def describe(folder: str | pathlib.Path) -> tuple[dict[str, Any], ViTConfig]:
     """The contents of an encoder's `encoder.json`, and its architecture.
 
-    "digest" is `encoder_digest`, also for older folders, which store only the arrays' digest.
-
     Raises:
       JaxpartError: The folder is missing, or its `encoder.json` is damaged or of another version.
     """
     folder = path_of(folder)
     about, document = folder / _ABOUT, read_about(folder)
     try:
-        if document["format"] not in (FORMAT, _ARRAYS_ALONE):
+        if document["format"] != FORMAT:
             raise JaxpartError(
                 f"{about} has format {document['format']}, this jaxpart reads {FORMAT}; convert again"
             )
-        config = _config(document["architecture"])
-        if document["format"] == _ARRAYS_ALONE:
-            digest = encoder_digest(document["digest"], config, _preprocessing(document))
-            document = {**document, "digest": digest}
-        return document, config
+        return document, _config(document["architecture"])
     except (KeyError, TypeError) as error:
         raise _damaged(about, error) from error
-
-
-def unchecked_note(folder: str | pathlib.Path) -> str | None:
-    """A note about an encoder whose `encoder.json` an older jaxpart wrote, or None.
-
-    Raises:
-      JaxpartError: See `describe`.
-    """
-    if describe(folder)[0]["format"] == FORMAT:
-        return None
-    return (
-        f"{folder} was written by an older jaxpart: changes to its mean, std or architecture would not "
-        f"be noticed; convert the checkpoint again, or run `python -m jaxpart.encoders.sealing {folder}` "
-        f"if you trust its {_ABOUT}"
-    )
 
 
 def _preprocessing(document: Mapping[str, Any]) -> Preprocessing:
