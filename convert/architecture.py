@@ -9,11 +9,10 @@ from typing import Any
 
 from convert.family import Arrays, Family, Layout, shape
 from convert.options import Options
-from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.architecture import MAX_DEPTH, ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.errors import JaxpartError
 
-MAX_DEPTH = 256
 REGISTERS = "prefix_tokens:registers"
 _CLS_ROWS = 3  # of a table of relative position biases
 
