@@ -295,7 +295,7 @@ def _stated_by_timm(config: dict[str, Any]) -> Stated:
     if _UNSUPPORTED.search(name):
         raise JaxpartError(
             f"timm's {printable(name)} has rotary positions unlike DINOv3's and EVA-02's, or norms after "
-            f"each branch, which no family here supports; score it without converting it, with "
+            f"each branch, which no family here supports; score it as it is, with "
             f"--config.encoder.callable=timm:{printable(name)}"
         )
     if isinstance(trained.get("tag"), str) and "." not in name:
