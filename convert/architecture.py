@@ -9,11 +9,10 @@ from typing import Any
 
 from convert.family import Arrays, Family, Layout, shape
 from convert.options import Options
-from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.architecture import MAX_DEPTH, ViTConfig
 from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.errors import JaxpartError
 
-MAX_DEPTH = 256
 REGISTERS = "prefix_tokens:registers"
 _CLS_ROWS = 3  # of a table of relative position biases
 
@@ -251,24 +250,29 @@ def _positions(
 
 
 def _grid(counts: list[int], side: int, options: Options, entries: Any) -> tuple[int, Any]:
-    """A count and a grid with as many entries: the user's, that of --image-size, or a square."""
-    candidates = [options.grid] if options.grid else []
-    if options.image_size and not options.grid:
-        candidates = [(options.image_size[0] // side, options.image_size[1] // side)]
-    for grid in candidates:
-        if min(grid) > 0 and entries(*grid) in counts:
-            return entries(*grid), grid
+    """A count and a grid with as many entries: the user's, a square, or that of --image-size."""
     stored = counts[0]
     if options.grid:
-        raise JaxpartError(
-            f"the {stored} stored positions do not match a grid of {options.grid[0]} × "
-            f"{options.grid[1]} patches"
-        )
+        if entries(*options.grid) not in counts:
+            raise JaxpartError(
+                f"the {stored} stored positions do not match a grid of {options.grid[0]} × "
+                f"{options.grid[1]} patches"
+            )
+        return entries(*options.grid), options.grid
+    squares = []
     for number in counts:
         root = math.isqrt(max(number, 0))
-        for rows in (root, (root + 1) // 2):
-            if number > 0 and entries(rows, rows) == number:
-                return number, (rows, rows)
+        squares += [
+            (number, (rows, rows))
+            for rows in (root, (root + 1) // 2)
+            if number > 0 and entries(rows, rows) == number
+        ]
+    if options.image_size and (not squares or squares[0][0] != stored):
+        grid = options.image_size[0] // side, options.image_size[1] // side
+        if min(grid) > 0 and entries(*grid) in counts:
+            return entries(*grid), grid
+    if squares:
+        return squares[0]
     raise JaxpartError(
         f"the {stored} stored patch positions do not form a square; pass the grid of patches that the "
         f"encoder was trained at, as in --grid 14x28"

@@ -54,12 +54,13 @@ def hint(family: Family, contents: Any, options: Options, source: str, out: str)
         name if tried == options.layout else f"the {tried} layout of {name}"
         for name, tried in list(layouts.items())[:_SHOWN]
     ]
-    command = ["python", "-m", "convert", best.name, source, out]
-    command += [] if layout == "original" else ["--layout", layout]
-    for flag, value in (("--checkpoint-key", options.checkpoint_key), ("--prefix", options.prefix)):
-        command += [] if value is None else [flag, value]
-    heads = options.num_heads or ("" if plan.config.width in best.heads else "N")
-    command += ["--num-heads", str(heads)] if heads else []
+    same = best.name == family.name
+    given = dataclasses.replace(
+        options, layout=layout, with_decoder=options.with_decoder and same
+    ).flags()
+    if not options.num_heads and plan.config.width not in best.heads:
+        given += ["--num-heads", "N"]
+    command = ["python", "-m", "convert", best.name, source, out, *given]
     pixels = ""
     if preprocessing_of(best) != preprocessing_of(family):
         mean = preprocessing_of(best).mean
@@ -69,15 +70,7 @@ def hint(family: Family, contents: Any, options: Options, source: str, out: str)
 
 def _fitting(family: Family, layout: str, flat: Flat, options: Options) -> Plan | None:
     """A plan that fits the checkpoint, with any number of heads, or None."""
-    tried = Options(
-        layout=layout,
-        checkpoint_key=options.checkpoint_key,
-        prefix=options.prefix,
-        image_size=options.image_size,
-        grid=options.grid,
-        tokens=options.tokens,
-        num_heads=options.num_heads,
-    )
+    tried = dataclasses.replace(options, layout=layout, ignore=(), with_decoder=False)
     with contextlib.suppress(Exception):  # a failed search for hints must not hide the error
         return make_plan(family, flat, tried)
     if options.num_heads is None:

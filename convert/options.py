@@ -64,7 +64,8 @@ class Options:
         ):
             if value is not None and value < 1:
                 raise JaxpartError(f"{flag} must be at least 1, not {value}")
-        for flag, values in (("--std", self.std or ()), ("--eps", (self.epsilon or 1,))):
+        epsilons = () if self.epsilon is None else (self.epsilon,)
+        for flag, values in (("--std", self.std or ()), ("--eps", epsilons)):
             if not all(0 < value < float("inf") for value in values):
                 raise JaxpartError(f"{flag} must be above 0, not {values}")
         for flag, values in (("--mean", self.mean or ()), ("--std", self.std or ())):
@@ -72,6 +73,24 @@ class Options:
                 raise JaxpartError(
                     f"{flag} is {values}, but must be given for pixels from 0 to 1; divide it by 255"
                 )
+
+    def flags(self) -> list[str]:
+        """The non-default options as words of a command line."""
+        words: list[str] = []
+        for field in dataclasses.fields(self):
+            name, value = field.name, getattr(self, field.name)
+            if value == field.default:
+                continue
+            if name in ("image_size", "grid"):
+                value = "x".join(map(str, value))
+            elif name in ("mean", "std"):
+                value = ",".join(map(str, value))
+            elif name == "tokens":
+                value = ",".join(f"{token}:{count}" for token, count in value)
+            flag = "--eps" if name == "epsilon" else f"--{name.replace('_', '-')}"
+            for text in value if name == "ignore" else (value,):
+                words += [flag] if text is True else [flag, str(text)]
+        return words
 
     def recorded(self) -> dict[str, object]:
         """The non-default options, for `encoder.json`."""

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import importlib.metadata
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -234,11 +235,12 @@ def _stated_family(
 def _about(source: Checkpoint, plan: Plan, options: Options, address: str) -> dict[str, Any]:
     packages = ("jaxpart", "jax", "flax", "orbax-checkpoint", "numpy")
     location = plan.network.location
+    in_hub = re.search(r"/models--[^/]+/snapshots/([^/]+)/", source.path.as_posix())
     return {
         "source": {
             "file": source.path.name,
             "address": address if address.startswith(("@", "hf:")) else None,
-            "revision": source.path.parent.name if "snapshots" in source.path.parts else None,
+            "revision": in_hub[1] if in_hub else None,
             "sha256": source.sha256,
             "family": plan.family.name,
             "layout": options.layout,

@@ -165,10 +165,11 @@ def _of_folder(
         raise JaxpartError(
             f"{printable(text)} holds no weights by the name of {printable(expected, 160)}{advice}"
         )
-    if name.startswith("open_clip"):
-        return path, _stated_by_open_clip(_json(find("open_clip_config.json")))
+    beside = pathlib.PurePosixPath(name).parent
+    if path.name.startswith("open_clip"):
+        return path, _stated_by_open_clip(_json(find(str(beside / "open_clip_config.json"))))
     names = ("config.json", "preprocessor_config.json", "processor_config.json")
-    config, pixels, processor = (_json(find(name)) for name in names)
+    config, pixels, processor = (_json(find(str(beside / name))) for name in names)
     nested = processor.get("image_processor")  # as transformers 5 saves it
     return path, stated_by(config, nested if isinstance(nested, dict) else pixels)
 
@@ -205,8 +206,12 @@ def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:
                 owner_and_name, name, revision=revision, endpoint=os.environ.get("HF_ENDPOINT")
             )
         except errors.EntryNotFoundError as error:
-            if isinstance(error, errors.LocalEntryNotFoundError):  # neither on the hub nor here
-                raise
+            if isinstance(error, errors.LocalEntryNotFoundError):  # the hub cannot be reached
+                known = huggingface_hub.try_to_load_from_cache(
+                    owner_and_name, name, revision=revision
+                )
+                if known is not huggingface_hub._CACHED_NO_EXIST:
+                    raise
             return None
         path = pathlib.Path(fetched)
         if name.endswith(".index.json"):
@@ -214,7 +219,7 @@ def _from_hub(text: str) -> tuple[pathlib.Path, Stated]:
             for shard in sorted(
                 {str(s) for s in (shards if isinstance(shards, dict) else {}).values()}
             ):
-                find(shard)
+                find(str(pathlib.PurePosixPath(name).parent / shard))
         return path
 
     try:
@@ -290,7 +295,7 @@ def _stated_by_timm(config: dict[str, Any]) -> Stated:
     if _UNSUPPORTED.search(name):
         raise JaxpartError(
             f"timm's {printable(name)} has rotary positions unlike DINOv3's and EVA-02's, or norms after "
-            f"each branch, which no family here supports; score it without converting it, with "
+            f"each branch, which no family here supports; score it as it is, with "
             f"--config.encoder.callable=timm:{printable(name)}"
         )
     if isinstance(trained.get("tag"), str) and "." not in name:

@@ -14,6 +14,7 @@ from convert.locate import SIBLING
 from convert.names import PARAMETERS, Names
 from jaxpart.encoders import positions
 from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.rotary import dinov3_periods
 from jaxpart.errors import JaxpartError
 
 WRITTEN = (
@@ -75,7 +76,7 @@ def state_dict(
             left_out.append(path)
         else:
             raise JaxpartError(f"the {layout_name} layout of {family.name} has no name for {path}")
-    written |= _extras(family, layout_name, config)
+    written |= _extras(family, layout_name, config, written)
     return StateDict(_with_prefixes(family, layout_name, layout, written), tuple(left_out))
 
 
@@ -153,7 +154,9 @@ def _split(
     return [array[None] if bare else array]
 
 
-def _extras(family: Family, layout_name: str, config: ViTConfig) -> dict[str, np.ndarray]:
+def _extras(
+    family: Family, layout_name: str, config: ViTConfig, written: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Extra entries of the PyTorch models: buffers, and pretraining tokens."""
     extras: dict[str, np.ndarray] = {}
     if layout_name == "transformers" and family.name in ("dinov2", "dinov3"):
@@ -161,6 +164,15 @@ def _extras(family: Family, layout_name: str, config: ViTConfig) -> dict[str, np
         extras["embeddings.mask_token"] = np.zeros(shape, np.float32)
     if layout_name == "original" and family.name in ("dinov2", "dinov3"):
         extras["mask_token"] = np.zeros((1, config.width), np.float32)
+    if layout_name == "original" and family.name == "dinov3":
+        rounded = config.rotary == "dinov3_bfloat16"
+        channels = config.width // config.num_heads
+        extras["rope_embed.periods"] = dinov3_periods(channels, rounded=rounded)
+        for name, bias in written.items():
+            if name.endswith("attn.qkv.bias"):  # the release masks the keys' biases
+                mask = np.ones((3, config.width), np.float32)
+                mask[1] = np.split(bias, 3)[1].any()
+                extras[f"{name}_mask"] = mask.reshape(-1)
     if layout_name == "original" and config.relative_bias != "none":
         index = positions.relative_bias_index(config.grid).astype(np.int64)
         modules = [f"blocks.{i}.attn" for i in range(config.depth)]

@@ -14,11 +14,11 @@ from jaxpart import devices
 from jaxpart import tasks as experiments
 from jaxpart.config import CRITTERS, part_config
 from jaxpart.encoders.callables import of_function
-from jaxpart.encoders.configured import configured_encoder, encoder_folder
+from jaxpart.encoders.configured import configured_encoder
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.function import FunctionEncoder
-from jaxpart.encoders.loading import describe, unchecked_note
+from jaxpart.encoders.loading import describe
 from jaxpart.encoders.precision import REFERENCE
 from jaxpart.encoders.sharding import put_on_devices
 from jaxpart.errors import JaxpartError, first_line
@@ -157,9 +157,6 @@ def measure(config: Any, path: pathlib.Path, progress: Progress) -> dict[str, An
     experiments.chosen(config)
     weights = _weights(config)
     encoder = configured_encoder(config)
-    folder = encoder_folder(config)
-    if folder is not None and (note := unchecked_note(folder)):
-        progress.say(note)
     return measure_encoder(encoder, config, path, progress, weights=weights)
 
 

@@ -222,21 +222,59 @@ def test_models_of_transformers(kind, options, prefix, grids, tmp_path):
             named_encoder(config, seed=0)
 
 
+def lost_and_renamed(weights):
+    """Weights under names with a prefix, and weights without the last block."""
+    yield {f"backbone.{key}": value for key, value in weights.items()}
+    yield {key: value for key, value in weights.items() if ".1." not in key}
+
+
+def test_a_folder_of_transformers_that_lacks_weights_is_refused(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    model = transformers.ViTModel(transformers.ViTConfig(**_VIT), add_pooling_layer=False)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0], "image_std": [1]}')
+    config = part_config("", "", projector=False).encoder
+    config.callable = f"transformers:{tmp_path}"
+    weights = {key: value.numpy() for key, value in model.state_dict().items()}
+    for changed in lost_and_renamed(weights):
+        save_file(changed, tmp_path / "model.safetensors", {"format": "pt"})
+        with pytest.raises(JaxpartError, match=r"has no weights for .* more; save it again"):
+            named_encoder(config, seed=0)
+
+
+def test_weights_of_a_timm_model_with_further_layers_are_refused(tmp_path):
+    timm = pytest.importorskip("timm")
+    torch = pytest.importorskip("torch")
+    options, file = part_config("", "", projector=False).encoder, tmp_path / "vit.pth"
+    options.callable, options.weights = "timm:test_vit", str(file)
+    plain = timm.create_model("test_vit", num_classes=5).state_dict()
+    harmless = {"mask_token": torch.zeros(1), "decoder_embed.weight": torch.zeros(1)}
+    torch.save(plain | harmless | {f"ema.{key}": value for key, value in plain.items()}, file)
+    assert named_encoder(options, seed=0).trained
+    scaled = timm.create_model("test_vit", init_values=1e-2).state_dict()
+    torch.save({"model": scaled}, file)
+    refused = r"vit.pth has blocks.0.ls1.gamma, .*, which timm:test_vit does not; name another"
+    with pytest.raises(JaxpartError, match=refused):
+        named_encoder(options, seed=0)
+
+
 def test_a_folder_of_timm_is_its_model(tmp_path):
     """With the arguments of create_model and the mean that its config.json states, and its weights."""
     timm = pytest.importorskip("timm")
     torch = pytest.importorskip("torch")
-    arguments = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 1, "num_heads": 4}
-    model = timm.create_model("vit_base_patch16_224", num_classes=0, **arguments).eval()
-    save_file({k: v.numpy() for k, v in model.state_dict().items()}, tmp_path / "model.safetensors")
+    arguments = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 4}
+    model = timm.create_model("vit_base_patch16_224", num_classes=5, **arguments).eval()
+    weights = {key: value.numpy() for key, value in model.state_dict().items()}
+    save_file(weights, tmp_path / "model.safetensors")
     about = {"architecture": "vit_base_patch16_224", "model_args": arguments, "pretrained_cfg": {
-        "mean": [0.4] * 3, "std": [0.2] * 3, "input_size": [3, 32, 32], "num_classes": 0,
+        "mean": [0.4] * 3, "std": [0.2] * 3, "input_size": [3, 32, 32], "num_classes": 5,
         "classifier": "head"}}  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(about))
     config = part_config("", "", projector=False).encoder
     config.callable = f"timm:local-dir:{tmp_path}"
     encoder = named_encoder(config, seed=0)
-    assert (encoder.preprocessing.mean, encoder.depth) == ((0.4,) * 3, 1)
+    assert (encoder.preprocessing.mean, encoder.depth) == ((0.4,) * 3, 2)
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     with torch.no_grad():
         theirs = model.forward_features(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
@@ -249,6 +287,10 @@ def test_a_folder_of_timm_is_its_model(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(about))
     with pytest.raises(JaxpartError, match="states no usable input_size, mean and std"):
         named_encoder(config, seed=0)
+    for changed in lost_and_renamed(weights):
+        save_file(changed, tmp_path / "model.safetensors")
+        with pytest.raises(JaxpartError, match=r"timm cannot make .*Missing key.*; name a file of"):
+            named_encoder(config, seed=0)
     (tmp_path / "config.json").unlink()
     with pytest.raises(JaxpartError, match="timm cannot make local-dir:"):
         named_encoder(config, seed=0)
@@ -523,6 +565,12 @@ def test_files_of_features_that_are_refused(arrays, sentence, tmp_path):
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(JaxpartError, match=sentence):
         read_table(tmp_path / "x.npz", side=32)
+
+
+def test_a_file_that_unpacks_to_far_more_than_features(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", embedding=np.zeros((8 << 20, 1), np.float32))
+    with pytest.raises(JaxpartError, match=r"unpacks to 33554560 bytes, many times its .*; write"):
+        read_table(tmp_path / "x.npz", side=SIDE)
 
 
 def test_a_damaged_file_of_features(tmp_path):

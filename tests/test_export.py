@@ -1,6 +1,7 @@
 """Exported features: what a run measured, in three formats, with what is needed to know what they are."""
 
 import contextlib
+import dataclasses
 import json
 import resource
 import sys
@@ -155,6 +156,39 @@ def test_wrong_input_is_told(rundir, tmp_path, capsys, monkeypatch):
     assert "was written by another version of jaxpart" in told(tmp_path / "old", out)
     (tmp_path / "file").write_text("")
     assert "cannot be written: Not a directory" in told(rundir, tmp_path / "file" / "x")
+
+
+def test_the_function_of_a_run_is_run_only_if_the_user_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.py").write_text("open('ran', 'w').close()\ndef encode(x): pass\n")
+    config = few_images("deit", None, projector=True)
+    config.encoder.callable, config.encoder.image_size = "evil.py:encode", 32
+    (tmp_path / "config.json").write_text(config.to_json_best_effort())
+    assert main([".", "out"]) == 2
+    assert capsys.readouterr().err.endswith(
+        "its encoder is the function evil.py:encode, which is run only with --run-functions; pass it if "
+        "you trust that code\n"
+    )
+    assert not (tmp_path / "ran").exists()
+    assert main([".", "out", "--run-functions"]) == 2  # it returns None
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_family_that_a_folder_names_is_no_file_to_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.py").write_text("open('ran', 'w').close()\n")
+    config = dataclasses.replace(small_config("mae"), stem="patch")
+    encoder = random_encoder("mae", config)
+    for name, about in (("evil.py:F", {}), ("mae", {"source": {"family": "evil.py:F"}})):
+        (tmp_path / name).mkdir()
+        arrays = arrays_of(encoder.vit)
+        write_encoder(tmp_path / name, name, config, encoder.preprocessing, arrays, about)
+        command = ["weights", name, "out.safetensors", "--layout", "timm"]
+        assert main(command) == 2
+        told = f"{name} was converted as evil.py:F, which is no installed family; pass --family"
+        assert told in capsys.readouterr().err
+        assert not (tmp_path / "ran").exists()
+        assert main([*command, "--family", "mae"]) == 0
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from tiny_folders import tiny_folder
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.saving import save_encoder
 from jaxpart.encoders.small import small_config
-from jaxpart.io.checkpoints import load_arrays
+from jaxpart.io.checkpoints import _read_arrays
 from jaxpart.runs.rows import by_key, read_rows
 
 pytestmark = pytest.mark.slow
@@ -218,7 +218,7 @@ def state(folder: pathlib.Path) -> dict[str, object]:
         name = path.relative_to(folder).as_posix()
         in_arrays = any((parent / "_METADATA").exists() for parent in path.parents)
         if path.is_dir() and (path / "_METADATA").exists():  # Orbax names its files as it likes
-            arrays = load_arrays(path).items()
+            arrays = _read_arrays(path).items()
             found[name] = {key: (a.dtype.str, a.shape, a.tobytes()) for key, a in arrays}
         elif path.is_dir() and not in_arrays:
             found[name] = "folder"

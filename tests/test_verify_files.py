@@ -4,6 +4,7 @@ import ast
 import importlib.resources
 import json
 
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -92,6 +93,27 @@ def test_numpy_files_are_compared(compare, tmp_path):
     assert "objects.npy" in printed
     (tmp_path / "cut.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:100])
     assert compare("features", tmp_path / "a.npy", tmp_path / "cut.npy")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("array", "sentence"),
+    [
+        (np.zeros((0, 8), np.float32), "embedding holds no rows"),
+        (np.zeros((3, 0), np.float32), "embedding holds no rows or columns"),
+        (np.zeros((3, 8), ml_dtypes.float8_e4m3fn), "holds no floating-point array"),  # as bytes
+        (np.zeros((3, 8), "V3"), "holds no floating-point array"),
+    ],
+)
+def test_numpy_files_without_features_are_told(array, sentence, compare, tmp_path):
+    np.savez(tmp_path / "a.npz", embedding=array)
+    status, _, printed = compare("features", tmp_path / "a.npz", tmp_path / "a.npz")
+    assert status == 2
+    assert sentence in printed
+
+
+def test_bfloat16_is_compared(compare, tmp_path):
+    np.savez(tmp_path / "a.npz", embedding=ROWS.astype(ml_dtypes.bfloat16))
+    assert compare("features", tmp_path / "a.npz", tmp_path / "a.npz")[0] == 0
 
 
 def test_a_pytorch_file_is_read_without_pytorch(compare, tmp_path):

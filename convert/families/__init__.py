@@ -45,23 +45,35 @@ FAMILIES: dict[str, Family] = {
 _ENTRY_POINTS = "jaxpart.families"
 
 
+def named_family(name: str) -> Family | None:
+    """A family of this package or of an installed one; None if there is none of this name.
+
+    Raises:
+      JaxpartError: It cannot be imported.
+    """
+    if name in FAMILIES:
+        return FAMILIES[name]
+    for point in importlib.metadata.entry_points(group=_ENTRY_POINTS, name=name):
+        return _checked(name, point.load)
+    return None
+
+
 def find_family(name: str) -> Family:
-    """A family of this package, of an installed one, or of a user's own file, "path.py:NAME".
+    """A family of this package, of an installed one, or of a user's own file, "path.py:NAME", which is run.
 
     Raises:
       JaxpartError: It does not exist or cannot be imported.
     """
-    if name in FAMILIES:
-        return FAMILIES[name]
+    family = named_family(name)
     path, colon, attribute = name.rpartition(":")
-    if colon and path.endswith(".py"):
-        return _checked(name, lambda: getattr(run_file(pathlib.Path(path)), attribute))
-    for point in importlib.metadata.entry_points(group=_ENTRY_POINTS, name=name):
-        return _checked(name, point.load)
-    raise JaxpartError(
-        f"there is no family {name!r}; choose from {', '.join(FAMILIES)}, or give your own as "
-        f"path.py:FAMILY"
-    )
+    if family is None and colon and path.endswith(".py"):
+        family = _checked(name, lambda: getattr(run_file(pathlib.Path(path)), attribute))
+    if family is None:
+        raise JaxpartError(
+            f"there is no family {name!r}; choose from {', '.join(FAMILIES)}, or give your own as "
+            f"path.py:FAMILY"
+        )
+    return family
 
 
 def _checked(name: str, load: Callable[[], Any]) -> Family:

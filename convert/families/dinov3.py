@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from convert.families.layouts import GATED_NAMES, MASK_TOKEN, TIMM, TRANSFORMERS
@@ -76,7 +75,7 @@ def _rotary(arrays: Arrays, channels: int) -> RotaryRule:
     if stored.shape == exact.shape:
         if np.allclose(stored, exact, rtol=1e-6, atol=0):
             return "dinov3"
-        if (stored == exact.astype(ml_dtypes.bfloat16).astype(np.float32)).all():
+        if (stored == dinov3_periods(channels, rounded=True)).all():
             return "dinov3_bfloat16"
     raise JaxpartError(
         f"rope_embed.periods are not those of DINOv3's releases (base 100, {channels} channels a "

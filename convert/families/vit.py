@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from convert.families import beit, siglip
@@ -34,7 +33,7 @@ _TIMM = Layout(NAMES, ignored=(MASK_TOKEN, beit.INDEX), fields=TIMM.fields)
 
 FAMILY = Family(
     "vit",
-    {"original": _TIMM, "timm": _TIMM, "transformers": dataclasses.replace(TRANSFORMERS)},
+    {"original": _TIMM, "timm": _TIMM, "transformers": TRANSFORMERS},
     inferred=frozenset(
         [
             "stem",

@@ -11,6 +11,10 @@ from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.encoders.rotary import RotaryRule
 from jaxpart.errors import JaxpartError
 
+MAX_DEPTH = 256
+_MAX_SIZE = 1 << 16
+"""No encoder is so wide, and no image that it was trained at so large."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ViTConfig:
@@ -85,7 +89,21 @@ class ViTConfig:
     projector: ProjectorConfig | None = None
 
     def __post_init__(self) -> None:
-        """Raises `JaxpartError` for inconsistent sizes."""
+        """Raises `JaxpartError` for impossible or inconsistent sizes."""
+        for name in ("depth", "width", "num_heads", "mlp_width", "patch_size"):
+            size, most = getattr(self, name), MAX_DEPTH if name == "depth" else _MAX_SIZE
+            if not 1 <= size <= most:
+                raise JaxpartError(f"{name} is {size}; give a number from 1 to {most}")
+        for name in ("heads", "num_heads") if self.projector else ():
+            size = getattr(self.projector, name)
+            if not 1 <= size <= MAX_DEPTH:
+                raise JaxpartError(
+                    f"its projector's {name} is {size}; give a number from 1 to {MAX_DEPTH}"
+                )
+        if max(self.image_size) > _MAX_SIZE:
+            raise JaxpartError(
+                f"image_size is {self.image_size}; give at most {_MAX_SIZE} pixels a side"
+            )
         if self.width % self.num_heads:
             raise JaxpartError(
                 f"width {self.width} cannot be split into {self.num_heads} heads; give a number of "

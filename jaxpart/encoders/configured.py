@@ -15,7 +15,7 @@ from jaxpart.encoders.loading import load_encoder, random_encoder
 from jaxpart.encoders.precision import REFERENCE, check_precision
 from jaxpart.encoders.sharding import put_on_devices
 from jaxpart.encoders.small import small_config
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.files import path_of
 from jaxpart.zoo import shipped_folder
 
@@ -73,20 +73,20 @@ def permutation_seed(config: Any) -> int | None:
 
 
 def check_runnable(config: Any, *, allowed: bool) -> None:
-    """Checks whether the encoder of a stored configuration may be made: a function is code that would run.
+    """Checks that a run's configuration, which may be a stranger's, names no code to run.
 
     Args:
-      config: The configuration of a finished run, perhaps a stranger's.
-      allowed: Whether the user trusts its functions.
+      config: The configuration that the run's folder holds.
+      allowed: Whether the user trusts it: --run-functions.
 
     Raises:
-      JaxpartError: Its encoder is a function, and functions are not allowed.
+      JaxpartError: Its encoder is a function other than a model of timm or transformers.
     """
-    name = config.encoder.get("callable", "")
-    if name and not allowed and not str(name).startswith(("timm:", "transformers:")):
+    text = config.encoder.get("callable", "")
+    if text and not allowed and not str(text).startswith(("timm:", "transformers:")):
         raise JaxpartError(
-            f"its encoder is the function {name}, which is run only with --run-functions; pass it if you "
-            "trust that code"
+            f"its encoder is the function {printable(str(text))}, which is run only with --run-functions; "
+            f"pass it if you trust that code"
         )
 
 

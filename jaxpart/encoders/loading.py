@@ -19,16 +19,14 @@ from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.families import Preprocessing, families
 from jaxpart.encoders.precision import REFERENCE, Precision, check_precision
-from jaxpart.encoders.projectors import ProjectorConfig
 from jaxpart.encoders.vit import abstract_vit
 from jaxpart.encoders.weights import matrix_shapes, with_arrays
 from jaxpart.errors import JaxpartError
 from jaxpart.io import checkpoints
 from jaxpart.io.files import CHECKSUM, checksum_of, parse_json, path_of, write_json
+from jaxpart.io.text import from_json
 
 FORMAT = 2
-_ARRAYS_ALONE = 1
-"""An older format, whose digest covers only the arrays, and whose encoder.json has no checksum."""
 _WEIGHTS = "weights"
 _ABOUT = "encoder.json"
 
@@ -132,52 +130,26 @@ def read_about(folder: str | pathlib.Path) -> dict[str, Any]:
 
 
 def _damaged(about: pathlib.Path, error: Exception) -> JaxpartError:
-    reason = str(error) if isinstance(error, ValueError) else repr(error)
+    reason = str(error) if isinstance(error, ValueError | JaxpartError) else repr(error)
     return JaxpartError(f"{about} is damaged ({reason}); convert the checkpoint again")
 
 
 def describe(folder: str | pathlib.Path) -> tuple[dict[str, Any], ViTConfig]:
     """The contents of an encoder's `encoder.json`, and its architecture.
 
-    "digest" is `encoder_digest`, also for older folders, which store only the arrays' digest.
-
     Raises:
       JaxpartError: The folder is missing, or its `encoder.json` is damaged or of another version.
     """
     folder = path_of(folder)
     about, document = folder / _ABOUT, read_about(folder)
+    if (version := document.get("format")) != FORMAT:
+        raise JaxpartError(
+            f"{about} has format {version}, this jaxpart reads {FORMAT}; convert again"
+        )
     try:
-        if document["format"] not in (FORMAT, _ARRAYS_ALONE):
-            raise JaxpartError(
-                f"{about} has format {document['format']}, this jaxpart reads {FORMAT}; convert again"
-            )
-        config = _config(document["architecture"])
-        if document["format"] == _ARRAYS_ALONE:
-            digest = encoder_digest(document["digest"], config, _preprocessing(document))
-            document = {**document, "digest": digest}
-        return document, config
-    except (KeyError, TypeError) as error:
+        return document, from_json(ViTConfig, document.get("architecture"), "architecture")
+    except (TypeError, ValueError, JaxpartError) as error:
         raise _damaged(about, error) from error
-
-
-def unchecked_note(folder: str | pathlib.Path) -> str | None:
-    """A note about an encoder whose `encoder.json` an older jaxpart wrote, or None.
-
-    Raises:
-      JaxpartError: See `describe`.
-    """
-    if describe(folder)[0]["format"] == FORMAT:
-        return None
-    return (
-        f"{folder} was written by an older jaxpart: changes to its mean, std or architecture would not "
-        f"be noticed; convert the checkpoint again, or run `python -m jaxpart.encoders.sealing {folder}` "
-        f"if you trust its {_ABOUT}"
-    )
-
-
-def _preprocessing(document: Mapping[str, Any]) -> Preprocessing:
-    pixels = document["preprocessing"]
-    return Preprocessing(tuple(pixels["mean"]), tuple(pixels["std"]))
 
 
 def load_encoder(
@@ -202,12 +174,13 @@ def load_encoder(
     folder = path_of(folder)
     document, config = describe(folder)
     try:
-        preprocessing = _preprocessing(document)
-        family, digest = document["family"], document["digest"]
-    except (KeyError, TypeError) as error:
+        preprocessing = from_json(Preprocessing, document.get("preprocessing"), "preprocessing")
+        family = from_json(str, document.get("family"), "family")
+        shapes = shapes_of(config)
+    except Exception as error:  # sizes that no arrays can have raise many types
         raise _damaged(folder / _ABOUT, error) from error
-    arrays = checkpoints.load_arrays(folder / _WEIGHTS)
-    _check_shapes(folder, arrays, shapes_of(config))
+    arrays = checkpoints.load_arrays(folder / _WEIGHTS, shapes)
+    digest = document.get("digest")
     if encoder_digest(digest_of(arrays), config, preprocessing) != digest:
         raise JaxpartError(
             f"the weights of {folder} were modified after they were written; convert the checkpoint again"
@@ -265,25 +238,3 @@ def random_encoder(name: str, config: ViTConfig, *, seed: int = 0) -> Encoder:
         digest=encoder_digest(digest_of(arrays), config, preprocessing),
         trained=False,
     )
-
-
-def _config(architecture: Mapping[str, Any]) -> ViTConfig:
-    fields = dict(architecture)
-    for name in ("image_size", "prefix"):
-        fields[name] = tuple(fields[name])
-    if fields["projector"] is not None:
-        projector = dict(fields["projector"])
-        fields["projector"] = ProjectorConfig(**projector | {"hidden": tuple(projector["hidden"])})
-    return ViTConfig(**fields)
-
-
-def _check_shapes(
-    folder: pathlib.Path, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
-) -> None:
-    stored = {path: array.shape for path, array in arrays.items()}
-    if stored != dict(shapes):
-        wrong = sorted(p for p in stored.keys() | shapes.keys() if stored.get(p) != shapes.get(p))
-        raise JaxpartError(
-            f"the weights of {folder} do not fit its architecture at {', '.join(wrong[:3])} "
-            f"({len(wrong)} in all); convert the checkpoint again"
-        )

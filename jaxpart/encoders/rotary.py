@@ -27,10 +27,11 @@ Turn = tuple[Float[np.ndarray, "token half"], Float[np.ndarray, "token half"]]
 """Cosine and sine by token and pair of channels."""
 
 
-def dinov3_periods(channels: int) -> Float[np.ndarray, " quarter"]:
-    """DINOv3's periods for a number of channels per head, in float32."""
+def dinov3_periods(channels: int, *, rounded: bool = False) -> Float[np.ndarray, " quarter"]:
+    """DINOv3's periods for a number of channels per head, in float32; rounded: to bfloat16, as released."""
     exponents = np.arange(channels // 4, dtype=np.float32) / np.float32(channels // 4)
-    return (np.float32(100.0) ** exponents).astype(np.float32)
+    periods = (np.float32(100.0) ** exponents).astype(np.float32)
+    return periods.astype(ml_dtypes.bfloat16).astype(np.float32) if rounded else periods
 
 
 @functools.cache
@@ -48,9 +49,7 @@ def rotary_turn(rule: RotaryRule, grid: Grid, prefix: int, channels: int) -> Tur
         frequencies = 10000.0 ** -(np.arange(channels // 4) / (channels // 4))
         row, column = (np.arange(n) / n * _EVA02_GRID for n in grid)
     else:
-        periods = dinov3_periods(channels)
-        if rule == "dinov3_bfloat16":
-            periods = periods.astype(ml_dtypes.bfloat16)
+        periods = dinov3_periods(channels, rounded=rule == "dinov3_bfloat16")
         frequencies = 2 * np.pi / periods.astype(np.float64)
         row, column = (2 * (np.arange(n) + 0.5) / n - 1 for n in grid)
     coordinates = np.stack(np.meshgrid(row, column, indexing="ij"), axis=-1)

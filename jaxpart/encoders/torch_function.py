@@ -29,6 +29,7 @@ from jaxpart.io.tensor_files import flatten, open_checkpoint
 RANDOM = "random"
 """Stands for random weights instead of a file."""
 _COUNTERS = "num_batches_tracked"  # BatchNorm's, which other frameworks' checkpoints lack
+_PRETRAINING = ("mask_token", "masked_embed", "decoder", "lm_head")  # not used without masks
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -100,20 +101,24 @@ def timm_encoder(
             f"{'did you mean ' + ', '.join(near) + '?' if near else 'timm.list_models() names its models'}"
         )
     _quiet_hub()
-    options: dict[str, Any] = {"num_classes": 0, "pretrained": not weights}
+    # Without a classifier, timm would load whatever its own weights hold.
+    options: dict[str, Any] = {"num_classes": 0} if weights else {"pretrained": True}
     torch.manual_seed(seed)
     try:
         try:
             model = timm.create_model(name, **options, **({"img_size": side} if side else {}))
         except TypeError:  # this model has no such option: its layers accept any size
             model = timm.create_model(name, **options)
+        if getattr(model, "num_classes", 0):
+            model.reset_classifier(0)
     except Exception as error:  # timm raises many kinds of errors
         advice = "" if weights else "; name a file of its weights: --config.encoder.weights=FILE"
-        raise JaxpartError(
-            f"timm cannot make {name} ({type(error).__name__}: {first_line(error)}){advice}"
-        ) from error
+        reason = printable(f"{type(error).__name__}: {' '.join(str(error).split())}", 240)
+        raise JaxpartError(f"timm cannot make {name} ({reason}){advice}") from error
     if weights and weights != RANDOM:
-        fill(model, read_weights(weights, model, checkpoint_key), f"timm:{name}")
+        arrays = read_weights(weights, model, checkpoint_key)
+        fill(model, arrays, f"timm:{name}")
+        _check_extras(model, arrays, weights, f"timm:{name}")
     elif checkpoint_key:
         raise JaxpartError(
             f"config.encoder.checkpoint_key is {checkpoint_key}, but config.encoder.weights names no file; "
@@ -214,12 +219,13 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
     _quiet_hub()
     transformers.utils.logging.disable_progress_bar()
     try:
-        full_model = transformers.AutoModel.from_pretrained(name)
+        full_model, report = transformers.AutoModel.from_pretrained(name, output_loading_info=True)
     except Exception as error:  # transformers raises many kinds of errors
         raise JaxpartError(
             f"transformers cannot load {name} ({type(error).__name__}: {first_line(error)}); name a folder "
             f"with config.json, preprocessor_config.json and the weights"
         ) from error
+    check_missing(report, name, "save it again with save_pretrained")
     if full_model.config.model_type == "vit_mae":
         raise JaxpartError(
             f"{name} is transformers' MAE, which hides patches at random; convert it to an encoder that "
@@ -242,6 +248,23 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
         preprocessing=preprocessing,
         trained=True,
     )
+
+
+def check_missing(report: Mapping[str, Any], source: str, advice: str) -> None:
+    """Raises `JaxpartError` if transformers drew random weights for arrays that an encoder uses.
+
+    Args:
+      report: The loading info of `from_pretrained`.
+      source: The folder or file, for the message.
+      advice: What to do.
+    """
+    missing = [
+        key
+        for key in sorted(report["missing_keys"])
+        if not key.startswith("pooler.") and not key.endswith("mask_token")
+    ]
+    if missing:
+        raise JaxpartError(f"{source} has no weights for {listed(missing, 5)}; {advice}")
 
 
 def transformers_preprocessing(name: str) -> Preprocessing | None:
@@ -356,9 +379,29 @@ def read_weights(path: str, model: Any, checkpoint_key: str) -> dict[str, np.nda
             f"config.encoder.checkpoint_key"
         )
     prefix = max(sorted(found, key=len), key=lambda p: found[p], default="")
+    others = tuple(p for p in complete if p != prefix)
     return {
-        key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)
+        key.removeprefix(prefix): value
+        for key, value in values.items()
+        if key.startswith(prefix) and not key.startswith(others)
     }
+
+
+def _check_extras(model: Any, weights: Mapping[str, np.ndarray], file: str, name: str) -> None:
+    """Raises `JaxpartError` if the weights are of a model with further layers than this one of timm."""
+    classifier = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    harmless = (*_PRETRAINING, *(f"{head}." for head in heads))
+    known = {*model.state_dict(), *(key for key, _ in model.named_buffers())}
+    extras = [
+        printable(key)
+        for key in weights
+        if key not in known and not key.startswith(harmless) and not key.endswith(_COUNTERS)
+    ]
+    if extras:
+        raise JaxpartError(
+            f"{file} has {listed(extras, 3)}, which {name} does not; name another model"
+        )
 
 
 def fill(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:

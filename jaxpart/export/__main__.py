@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from jaxpart import devices
 from jaxpart.config import part_config
-from jaxpart.encoders.configured import configured_encoder, permutation_seed
+from jaxpart.encoders.configured import check_runnable, configured_encoder, permutation_seed
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.narrowing import narrowed
 from jaxpart.errors import JaxpartError
@@ -97,6 +97,7 @@ def export(args: argparse.Namespace) -> Iterator[pathlib.Path]:
     config, kinds = _configuration(args)
     progress = Progress(shown=devices.is_main())
     try:
+        check_runnable(config, allowed=args.run_functions)
         encoder = configured_encoder(config)
         narrow = narrowed(encoder)
         names = _names(args, config, encoder)
@@ -202,6 +203,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=64, metavar="N")
     parser.add_argument(
         "--on-error", default="raise", choices=("raise", "skip"), help="images that cannot be read"
+    )
+    parser.add_argument(
+        "--run-functions", action="store_true", help="run a function that the run's encoder is"
     )
     return parser
 

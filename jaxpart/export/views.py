@@ -82,10 +82,7 @@ def export_views(args: argparse.Namespace) -> None:
     remove_left(out.parent, out.name)
     if out.exists():
         raise JaxpartError(f"{out} exists; name another folder")
-    try:
-        write_folder(out, write)
-    except OSError as error:
-        raise JaxpartError(f"{out} cannot be written ({error.strerror or error})") from error
+    write_folder(out, write)
     print(f"{out / 'items.jsonl'}: {len(items)} items")
 
 

@@ -13,7 +13,7 @@ import pathlib
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.loading import load_encoder, read_about
 from jaxpart.encoders.weights import arrays_of
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.files import path_of, write_safetensors
 
 
@@ -45,10 +45,18 @@ def export_weights(
     # imported only here: `convert` knows PyTorch's names
     families = importlib.import_module("convert.families")
     state_dicts = importlib.import_module("convert.state_dict")
-    name = family or metadata.get("source", {}).get("family") or loaded.name
-    written = state_dicts.state_dict(
-        families.find_family(name), layout, loaded.config, arrays_of(loaded.vit)
-    )
+    if family:
+        chosen = families.find_family(family)
+    else:  # never a file to run: the folder may be a stranger's
+        source = metadata.get("source")
+        recorded = str((source.get("family") if isinstance(source, dict) else "") or loaded.name)
+        chosen = families.named_family(recorded)
+        if chosen is None:
+            raise JaxpartError(
+                f"{encoder} was converted as {printable(recorded)}, which is no installed family; pass "
+                f"--family"
+            )
+    written = state_dicts.state_dict(chosen, layout, loaded.config, arrays_of(loaded.vit))
     write_safetensors(out, written.arrays, {"format": "pt"})
     left_out = [f"left out: {', '.join(written.left_out[:4])}… ({layout} has no names for it)"]
     return [_settings(loaded.config), *(left_out if written.left_out else [])]

@@ -19,7 +19,7 @@ from flax import traverse_util
 from jax.typing import ArrayLike
 
 from jaxpart import devices
-from jaxpart.errors import JaxpartError, first_line
+from jaxpart.errors import JaxpartError, first_line, listed
 from jaxpart.io.files import (
     folder_moved_into_place,
     on_this_machine,
@@ -81,28 +81,42 @@ def save_arrays(folder: pathlib.Path, arrays: Mapping[str, ArrayLike]) -> None:
         checkpointer.save(folder.absolute(), traverse_util.unflatten_dict(arrays, sep="."))
 
 
-def load_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
+def load_arrays(
+    folder: pathlib.Path, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
     """Reads arrays written by `save_arrays` into host memory.
 
+    Args:
+      folder: The folder.
+      shapes: The arrays' shapes by dotted path, compared before any array is read.
+
     Raises:
-      JaxpartError: The folder is missing or damaged.
+      JaxpartError: The folder is missing or damaged, or its arrays have other shapes.
     """
     if not folder.is_dir():
         raise JaxpartError(f"the weights {folder} are missing; convert the checkpoint again")
     try:
         with on_this_machine(folder) as copy:
-            return _read_arrays(copy)
+            return _read_arrays(copy, shapes)
     except Exception as error:  # damaged bytes raise a dozen types
         raise JaxpartError(
             f"the weights {folder} are damaged ({_reason(error)}); convert the checkpoint again"
         ) from error
 
 
-def _read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
+def _read_arrays(
+    folder: pathlib.Path, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> dict[str, np.ndarray]:
     ocp = _orbax()
 
     with ocp.PyTreeCheckpointer() as checkpointer:
         tree = checkpointer.metadata(folder.absolute()).item_metadata.tree
+        if shapes is not None:
+            stored = {k: v.shape for k, v in traverse_util.flatten_dict(tree, sep=".").items()}
+            names = stored.keys() | shapes.keys()
+            wrong = [name for name in sorted(names) if stored.get(name) != shapes.get(name)]
+            if wrong:
+                raise ValueError(f"they do not fit the architecture at {listed(wrong, 3)}")
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         restore = ocp.args.PyTreeRestore(restore_args=as_numpy)
         arrays = checkpointer.restore(folder.absolute(), args=restore)

@@ -11,6 +11,10 @@ import numpy as np
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import in_bucket, path_of
 
+_MAX_PACKED = 100
+"""Limit for the compression ratio of a file: ids, at four bytes a letter, shrink further than weights."""
+_SLACK = 16 << 20
+
 
 def read_npz(file: str | pathlib.Path, advice: str) -> dict[str, np.ndarray]:
     """All arrays of an .npz file by name, with their checksums verified.
@@ -24,8 +28,13 @@ def read_npz(file: str | pathlib.Path, advice: str) -> dict[str, np.ndarray]:
     """
     arrays = {}
     try:
-        content = io.BytesIO(path_of(file).read_bytes()) if in_bucket(file) else file
-        with zipfile.ZipFile(content) as members:
+        path = path_of(file)
+        content = io.BytesIO(path.read_bytes()) if in_bucket(file) else path.open("rb")
+        with content, zipfile.ZipFile(content) as members:
+            size = content.seek(0, io.SEEK_END)
+            unpacked = sum(member.file_size for member in members.infolist())
+            if unpacked > _MAX_PACKED * size + _SLACK:
+                raise ValueError(f"it unpacks to {unpacked} bytes, many times its {size}")
             for name in members.namelist():
                 data = io.BytesIO(members.read(name))
                 array = np.lib.format.read_array(data, allow_pickle=False)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import codecs
 import csv
+import dataclasses
 import io
 import json
 import re
+import types
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, printable
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -72,6 +74,36 @@ def decode_json(data: bytes, name: object, advice: str = "unpack it again") -> A
         raise JaxpartError(f"{name} is damaged (it is nested too deeply); {advice}") from error
     except ValueError as error:
         raise JaxpartError(f"{name} is damaged ({error}); {advice}") from error
+
+
+def from_json(kind: Any, value: Any, name: str) -> Any:
+    """A value of a JSON file, with lists as tuples and objects as dataclasses.
+
+    Args:
+      kind: The type that it must have, exactly: a number, text, `Literal`, tuple, dataclass, or one of them
+        or None.
+      value: The value.
+      name: Its name, for error messages.
+
+    Raises:
+      ValueError: It is of another type.
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is types.UnionType:
+        return None if value is None else from_json(arguments[0], value, name)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        hints = get_type_hints(kind)
+        if unknown := value.keys() - hints.keys():
+            raise ValueError(f"{name} has {printable(min(unknown))}, which is unknown")
+        return kind(**{key: from_json(hints[key], item, key) for key, item in value.items()})
+    if origin is tuple and isinstance(value, list):
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(kinds) == len(value):
+            return tuple(from_json(*pair, name) for pair in zip(kinds, value, strict=True))
+    numbers = (int, float) if kind is float else (kind,)
+    if value in arguments if origin is Literal else type(value) in numbers:
+        return value
+    raise ValueError(f"{name} is {printable(repr(value))}")
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

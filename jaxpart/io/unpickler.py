@@ -18,35 +18,17 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-import ml_dtypes
+import ml_dtypes  # noqa: F401  # registers the dtypes that NumPy lacks
 import numpy as np
 
 from jaxpart.errors import JaxpartError, printable
 
-TORCH_DTYPES: Mapping[str, np.dtype] = {
-    name: np.dtype(kind)
-    for name, kind in {
-        "float64": np.float64,
-        "float32": np.float32,
-        "float16": np.float16,
-        "bfloat16": ml_dtypes.bfloat16,
-        "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
-        "float8_e5m2": ml_dtypes.float8_e5m2,
-        "float8_e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
-        "float8_e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
-        "complex64": np.complex64,
-        "complex128": np.complex128,
-        "int64": np.int64,
-        "int32": np.int32,
-        "int16": np.int16,
-        "int8": np.int8,
-        "uint64": np.uint64,
-        "uint32": np.uint32,
-        "uint16": np.uint16,
-        "uint8": np.uint8,
-        "bool": np.bool_,
-    }.items()
-}
+_DTYPES = (
+    "float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz",
+    "float8_e5m2fnuz", "complex64", "complex128", "int64", "int32", "int16", "int8", "uint64", "uint32",
+    "uint16", "uint8", "bool",
+)  # fmt: skip
+TORCH_DTYPES: Mapping[str, np.dtype] = {name: np.dtype(name) for name in _DTYPES}
 
 STORAGES: Mapping[str, str] = {
     "DoubleStorage": "float64",

@@ -19,14 +19,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
-from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.architecture import MAX_DEPTH, ViTConfig
 from jaxpart.encoders.loading import describe, digest_of
 from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.precision import REFERENCE, set_precision
 from jaxpart.encoders.weights import matrix_shapes, with_arrays
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io import checkpoints
 from jaxpart.io.files import path_of
+from jaxpart.io.text import from_json
 
 KINDS = ("ibot", "mae", "beit", "cae")
 _ARRAYS = "decoder"
@@ -123,17 +124,15 @@ def load_decoder(folder: str | pathlib.Path) -> nnx.Module:
     try:
         fields = dict(document["decoder"])
         digest = fields.pop("digest")
-        config = DecoderConfig(**fields | {"grid": tuple(fields["grid"])})
-        if config.kind not in KINDS:
-            raise KeyError(config.kind)
-    except (KeyError, TypeError) as error:
+        config = from_json(DecoderConfig, fields, "decoder")
+        if config.kind not in KINDS or max(config.depth, config.regressor_depth) > MAX_DEPTH:
+            raise ValueError(f"{config.kind} of {config.depth} + {config.regressor_depth} blocks")
+        shapes = decoder_shapes(encoder, config)
+    except Exception as error:  # sizes that no arrays can have raise many types
         raise JaxpartError(
-            f"the decoder in {folder / 'encoder.json'} is damaged ({error!r}); convert again"
+            f"the decoder in {folder / 'encoder.json'} is damaged ({first_line(error)}); convert again"
         ) from error
-    arrays = checkpoints.load_arrays(folder / _ARRAYS)
-    shapes = decoder_shapes(encoder, config)
-    if {path: array.shape for path, array in arrays.items()} != shapes:
-        raise JaxpartError(f"the decoder of {folder} does not fit its architecture; convert again")
+    arrays = checkpoints.load_arrays(folder / _ARRAYS, shapes)
     if digest_of(arrays) != digest:
         raise JaxpartError(
             f"the decoder of {folder} was modified after it was written; convert again"

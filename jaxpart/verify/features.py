@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -17,7 +18,6 @@ from jaxpart.runs.table import Section, sections_text
 from jaxpart.verify.comparing import TOLERANCE, cosines
 
 _SHOWN = 5
-_NPY = b"\x93NUMPY"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,32 +188,22 @@ def read_features(path: str | pathlib.Path) -> FeatureFile:
       JaxpartError: The file cannot be read, or holds no features.
     """
     path = pathlib.Path(path)
-    contents = _array_of(path) if _is_npy(path) else open_checkpoint(path).contents
+    contents = open_checkpoint(path).contents
     if isinstance(contents, np.ndarray):
         contents = {"features": contents}
     arrays = {
         name: value
         for name, value in flatten(contents)
-        if isinstance(value, np.ndarray) and value.ndim >= 2 and value.dtype.kind in "fV"
+        if isinstance(value, np.ndarray)
+        and value.ndim >= 2
+        and jax.dtypes.issubdtype(value.dtype, np.floating)  # also bfloat16 and float8
     }
     if not arrays:
         raise JaxpartError(f"{path} holds no floating-point array with rows; give a feature file")
+    for name, value in arrays.items():
+        if not value.size:
+            raise JaxpartError(f"{path}: {name} holds no rows or columns; write it again")
     return FeatureFile(path, arrays, _ids(path, contents))
-
-
-def _is_npy(path: pathlib.Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(_NPY)) == _NPY
-
-
-def _array_of(path: pathlib.Path) -> np.ndarray:
-    """The array of a `.npy` file, memory-mapped."""
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise JaxpartError(f"{path} is damaged or holds no plain array ({error})") from error
 
 
 def _ids(path: pathlib.Path, contents: Any) -> list[str] | None:

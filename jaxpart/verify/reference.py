@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpart.encoders.torch_function import fill
+from jaxpart.encoders.torch_function import check_missing, fill
 from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.modules import library
 from jaxpart.io.tensor_files import flatten, open_checkpoint
@@ -168,10 +168,5 @@ def _transformers(name: str, checkpoint: pathlib.Path) -> Any:
     except Exception as error:  # transformers raises many kinds of errors
         reason = first_line(error)
         raise JaxpartError(f"transformers cannot load {checkpoint} as {name}: {reason}") from error
-    missing = [key for key in report["missing_keys"] if not key.startswith("pooler.")]
-    if missing:
-        raise JaxpartError(
-            f"{checkpoint} has no weights for {', '.join(sorted(missing)[:5])} of {name}; name another "
-            f"class"
-        )
+    check_missing(report, str(checkpoint), f"name another class than {name}")
     return module

@@ -147,7 +147,8 @@ def test_the_grid():
     assert plan_of(state).config.grid == (4, 4)
     assert plan_of(state, grid=(2, 8)).config.image_size == (8, 32)
     assert plan_of(state, grid=(2, 8), image_size=(16, 16)).config.grid == (2, 8)
-    assert plan_of(state, image_size=(8, 32)).config.grid == (2, 8)  # as many as are stored
+    assert plan_of(state, image_size=(8, 32)).config.grid == (4, 4)  # though 2 × 8 are as many
+    assert plan_of(plain_vit(15), image_size=(12, 20)).config.grid == (3, 5)
     assert plan_of(state, grid=(4, 4), image_size=(8, 32)).config.grid == (4, 4)
     assert plan_of(state, image_size=(24, 24)).config.grid == (4, 4)
     with pytest.raises(JaxpartError, match="16 stored positions do not match a grid of 3 × 5"):

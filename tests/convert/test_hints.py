@@ -1,6 +1,7 @@
 """What a checkpoint that does not fit is said to look like: the best first, as a whole command."""
 
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ from made import WIDTH, plain_vit, under
 from test_locate import plan_of
 from test_sources import transformers_state
 
+from convert.__main__ import _parser
 from convert.families import FAMILIES
 from convert.hints import hint
 from convert.options import Options
 from convert.pipeline import notes
+from convert.sources import Stated
 from jaxpart.errors import JaxpartError
 
 STATE = plain_vit()
@@ -42,6 +45,30 @@ def test_the_family_that_was_named_wants_its_heads():
 def test_what_only_the_family_vit_fits():
     found = hinted("dino", plain_vit(registers=4), "timm")
     assert "python -m convert vit c.pth out --layout timm --num-heads N" in found
+
+
+def test_the_command_repeats_the_users_options():
+    given = [
+        *("--checkpoint-key", "model", "--ignore", "a.*", "--ignore", "b.*", "--num-heads", "3"),
+        *("--image-size", "16x24", "--grid", "1x4", "--tokens", "cls,reg:2"),
+        *("--mean", "0.5,0.4,0.3", "--std", "0.25,0.2,0.1", "--eps", "1e-5"),
+        *("--activation", "gelu_tanh", "--positions", "bicubic", "--name", "my own"),
+        *("--decoder-num-heads", "2", "--overwrite", "--dry-run"),
+    ]
+
+    def parsed(*words):
+        found = vars(_parser().parse_args(words))
+        del found["use_torch"]
+        return found | {"ignore": tuple(found["ignore"])}
+
+    options = parsed("dino", "c.pth", "out", *given)
+    source = {name: options.pop(name) for name in ("family", "checkpoint", "out")}
+    contents = {"model": plain_vit(registers=2)}
+    found = hint(FAMILIES["dino"], contents, Stated().completed(options), "c.pth", "out")
+    command = shlex.split(found.partition("python -m convert ")[2])
+    assert parsed(*command) == source | options | {"layout": "timm"}
+    masked = hint(FAMILIES["mae"], STATE, Options("timm", with_decoder=True), "c.pth", "out")
+    assert masked.endswith(" mae c.pth out --layout timm --with-decoder --num-heads N")
 
 
 def test_what_no_array_tells_of_any_vit():

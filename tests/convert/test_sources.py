@@ -308,13 +308,14 @@ def hub(folder, monkeypatch, tmp_path):
                 self.send_response(404)
                 error = "EntryNotFound" if known else "RepoNotFound"
                 self.send_header("X-Error-Code", error)
+                self.send_header("X-Repo-Commit", "a" * 40)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
             data = path.read_bytes()
             self.send_response(200)
             self.send_header("X-Repo-Commit", "a" * 40)
-            self.send_header("ETag", f'"{len(data)}-{name}"')
+            self.send_header("ETag", f'"{len(data)}-{name.replace("/", "-")}"')
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             if body:
@@ -346,6 +347,20 @@ def test_the_hub(source, hub, tmp_path):
     assert about["source"]["address"] == source
     assert about["source"]["revision"] == "a" * 40
     assert main(["dino", source, str(tmp_path / "again")]) == 0
+
+
+def test_a_file_in_a_folder_on_the_hub_is_described_beside_it(hub, folder, monkeypatch, tmp_path):
+    """Without a connection too, though not every file that might describe it exists."""
+    (folder / "models/vision").mkdir(parents=True)
+    for name in ("model.safetensors", "config.json", "preprocessor_config.json"):
+        (folder / name).rename(folder / "models/vision" / name)
+    (folder / "config.json").write_text("{}")
+    source = "hf:owner/model:models/vision/model.safetensors"
+    for out in ("out", "offline"):
+        assert main(["auto", source, str(tmp_path / out)]) == 0
+        assert check(tmp_path / out)["source"]["revision"] == "a" * 40
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert ("main", "models/vision/processor_config.json") in hub
 
 
 def test_what_the_hub_has_not(hub, tmp_path, capsys):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from test_families_dino import DINOV3_BODY, DINOV3_NAMES, original
 from test_layouts import BODY, TIMM, TIMM_MODELS, transformers_model
 from twins import TIMM as ANY_SIZE
 from twins import randomise
@@ -13,6 +14,7 @@ from convert.locate import flat_arrays
 from convert.options import Options
 from convert.plan import make_plan
 from convert.state_dict import state_dict
+from jaxpart.encoders.rotary import dinov3_periods
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
@@ -81,6 +83,26 @@ def test_dinov2_and_dinov3_of_transformers(kind, tmp_path):
     )
     family = "dinov3" if extra else "dinov2"
     loads_as_file(randomise(model), there_and_back(family, "transformers", model), tmp_path)
+
+
+def test_dinov3_original():
+    """With its buffers: the mask of the keys' biases, and the periods as released."""
+    model = transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**DINOV3_BODY))
+    contents = {
+        **{key: value.numpy() for key, value in original(randomise(model), DINOV3_NAMES).items()},
+        "rope_embed.periods": dinov3_periods(16, rounded=True),
+        "mask_token": np.zeros((1, 48), np.float32),
+    }
+    mask = np.repeat(np.float32([1, 0, 1]), 48)
+    for i in range(2):
+        contents[f"blocks.{i}.attn.qkv.bias"] *= mask
+        contents[f"blocks.{i}.attn.qkv.bias_mask"] = mask
+    plan = make_plan(FAMILIES["dinov3"], contents, Options(num_heads=3))
+    arrays = {entry.target: entry.read() for entry in plan.entries}
+    written = state_dict(FAMILIES["dinov3"], "original", plan.config, arrays).arrays
+    assert written.keys() == contents.keys()
+    for key, value in written.items():
+        np.testing.assert_array_equal(value, contents[key], err_msg=key)
 
 
 def loads_as_file(model, written, folder):

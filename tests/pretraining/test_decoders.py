@@ -123,10 +123,12 @@ def test_a_changed_decoder_is_told(golden, tmp_path):
     file = tmp_path / "out" / "encoder.json"
     about = json.loads(file.read_text())
     for change, sentence in (
-        ({"out": 3}, "does not fit"),
+        ({"out": 3}, "do not fit"),
         ({"digest": "0"}, "was modified"),
         ({"kind": "os"}, "damaged"),
         ({"colour": 1}, "damaged"),
+        ({"depth": 1000000}, "damaged"),
+        ({"width": "4"}, "damaged"),
     ):
         write_json(file, about | {"decoder": about["decoder"] | change})
         with pytest.raises(jaxpart.JaxpartError, match=sentence):
