@@ -138,8 +138,8 @@ def no_patches(source: Source, selection: PartSelection) -> str:
             _selected(annotation, annotation.keypoints, selection)[0]
         ):
             return (
-                f"{where} has no part patches: no keypoint of {names} has another one "
-                f"{2 * selection.min_dist:g} to {2 * selection.max_dist:g} pixels away"
+                f"{where} has no part patches: no keypoint of {names} has another one of its "
+                f"instance {2 * selection.min_dist:g} to {2 * selection.max_dist:g} pixels away"
             )
     reason = "; ".join(source.info.notes) or "label the points that are seen as visible (v = 2)"
     return f"{where} has no part patches: no keypoint of {names} is visible ({reason})"

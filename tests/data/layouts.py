@@ -249,8 +249,8 @@ def keypoint_folder(root):
     document = {
         "images": [{"id": 7, "file_name": "b.jpg"}, {"id": 3, "file_name": "a.png"}],
         "annotations": [
-            {"id": 5, "image_id": 7, "keypoints": [1, 2, 2, 35.5, 4, 1]},
-            {"id": 4, "image_id": 7, "keypoints": [75, 6, 2, 0, 0, 0]},
+            {"id": 5, "image_id": 7, "keypoints": [1, 2, 2, 61.5, 4, 2]},
+            {"id": 4, "image_id": 7, "keypoints": [75, 6, 1, 0, 0, 0]},
         ],
         "categories": [{"id": 1, "name": "bird", "keypoints": ["beak", "tail"]}],
     }

@@ -19,8 +19,8 @@ def test_keypoints(tmp_path):
     points = source.annotation(0).keypoints
     assert points.part.tolist() == [1, 2, 1, 2]
     assert points.instance.tolist() == [100_000, 100_000, 0, 0]
-    assert points.visible.tolist() == [True, False, True, False]
-    np.testing.assert_array_equal(points.xy, [[1, 2], [35.5, 4], [75, 6], [0, 0]])
+    assert points.visible.tolist() == [True, True, False, False]
+    np.testing.assert_array_equal(points.xy, [[1, 2], [61.5, 4], [75, 6], [0, 0]])
     assert source.annotation(1).keypoints.xy.shape == (0, 2)
     assert source[0].image == layouts.jpeg(1, layouts.WIDE)
 

@@ -85,7 +85,7 @@ def test_who_has_a_decoder_gets_a_picture(folders, tmp_path):
         config["encoder"]["checkpoint"] = str(there or "")
         write_json(folder / "config.json", config)
         runs.append(folder)
-    opened_runs = [OpenedRun(run) for run in read_runs(runs)]
+    opened_runs = [OpenedRun(run, functions=False) for run in read_runs(runs)]
     picture, *lines = reconstructions(opened_runs, Progress(shown=False))
     assert picture.name == "reconstructions_BEiT"
     assert picture.caption.startswith("BEiT (miniature, 12 blocks of width 24): every patch")

@@ -77,7 +77,7 @@ def test_crops_and_windows_of_segmentation_are_counted(encoder, config):
     options = config.segmentation
     crops = options.iterations * options.batch_size * (1 + len(options.shares))
     images = crops + options.incontext.images + 2 * 8
-    assert found.encoded[0][1:] == (SIDE, ("tokens",), images)
+    assert found.encoded[0][1:] == (SIDE, ("block0/tokens",), images)
     assert found.items == 16
     assert found.stored == 0
 
