@@ -50,6 +50,8 @@ def evaluate(
 ) -> list[Row]:
     """Evaluates an encoder.
 
+    If several processes share a run, call `jaxpart.devices.start` in each before anything else uses JAX.
+
     Args:
       encoder: From `load_encoder`, or the folder of one; a function of images in JAX; a
         `torch.nn.Module`, or another PyTorch function as a `TorchFunction` (see
