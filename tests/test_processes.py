@@ -115,7 +115,8 @@ def encoder(tmp_path_factory):
     }
     config = dataclasses.replace(small_config("mocov3"), **body)
     folder = tmp_path_factory.mktemp("encoder") / "mocov3"
-    jaxpart.save_encoder(random_encoder("mocov3", config), folder)
+    # With seed 0, two similarities are so nearly equal that they change places on some CPUs.
+    jaxpart.save_encoder(random_encoder("mocov3", config, seed=1), folder)
     return f"--config.encoder.checkpoint={folder}"
 
 
@@ -135,9 +136,8 @@ def assert_same(found, expected):
 
 
 def close(found, expected, name):
-    """Equal but for two patches of nearly equal similarity that may change places, as on some CPUs."""
     one, other = found[name], expected[name]
-    return abs(one - other) <= 1e-4 or (one != one and other != other)
+    return abs(one - other) <= 1e-5 or (one != one and other != other)
 
 
 def test_eight_devices(fork_server, encoder, alone, tmp_path):
