@@ -14,13 +14,12 @@ from jaxpart import devices
 from jaxpart import tasks as experiments
 from jaxpart.config import CRITTERS, part_config
 from jaxpart.encoders.callables import of_function
-from jaxpart.encoders.configured import configured_encoder
+from jaxpart.encoders.configured import configured_encoder, placed
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.function import FunctionEncoder
 from jaxpart.encoders.loading import describe
 from jaxpart.encoders.precision import REFERENCE
-from jaxpart.encoders.sharding import put_on_devices
 from jaxpart.errors import JaxpartError, first_line
 from jaxpart.features.table import FeatureTable
 from jaxpart.io.files import path_of
@@ -101,7 +100,7 @@ def evaluate(
                 config.encoder.callable = f"{frozen.name}, given to jaxpart.evaluate"
             check_config(config)
             experiments.chosen(config)
-            results = measure_encoder(_placed(frozen), config, folder, progress, weights="yours")
+            results = measure_encoder(placed(frozen), config, folder, progress, weights="yours")
     return read_rows(results, "results.json")
 
 
@@ -115,14 +114,6 @@ def _frozen(
             "pass the side in pixels of the images that the function expects: image_size=224"
         )
     return of_function(encoder, image_size=image_size, pixels=pixels, version=version)
-
-
-def _placed(encoder: FrozenEncoder) -> FrozenEncoder:
-    """The encoder on all devices."""
-    if isinstance(encoder, Encoder):
-        return put_on_devices(encoder)
-    devices.arrange(1)
-    return devices.replicate(encoder) if encoder.jittable else encoder
 
 
 def _set(config: Any, path: str, value: Any) -> None:

@@ -105,8 +105,7 @@ def configured_encoder(config: Any) -> FrozenEncoder:
     if config.encoder.get("features", ""):
         from jaxpart.features.table import read_table
 
-        devices.arrange(1)
-        return read_table(config.encoder.features, side=config.encoder.image_size or _SIDE)
+        return placed(read_table(config.encoder.features, side=config.encoder.image_size or _SIDE))
     if config.encoder.get("callable", ""):
         from jaxpart.encoders.callables import named_encoder  # Not needed otherwise.
 
@@ -114,11 +113,17 @@ def configured_encoder(config: Any) -> FrozenEncoder:
             raise JaxpartError(
                 "config.encoder.model_devices shards a converted ViT, not a callable; set it to 1"
             )
-        devices.arrange(1)
-        function = named_encoder(config.encoder, seed=config.seed)
-        return devices.replicate(function) if function.jittable else function
+        return placed(named_encoder(config.encoder, seed=config.seed))
     encoder = dataclasses.replace(_encoder(config), precision=precision)
     return put_on_devices(encoder, config.encoder.get("model_devices", 1))
+
+
+def placed(encoder: FrozenEncoder) -> FrozenEncoder:
+    """The encoder, whole on every device, with the mesh set up for it."""
+    if isinstance(encoder, Encoder):
+        return put_on_devices(encoder)
+    devices.arrange(1)
+    return devices.replicate(encoder) if encoder.jittable else encoder
 
 
 def _encoder(config: Any) -> Encoder:

@@ -24,7 +24,7 @@ from jaxpart.encoders.weights import matrix_shapes, with_arrays
 from jaxpart.errors import JaxpartError
 from jaxpart.io import checkpoints
 from jaxpart.io.files import CHECKSUM, checksum_of, parse_json, path_of, write_json
-from jaxpart.io.text import from_json
+from jaxpart.io.text import typed_value
 
 FORMAT = 2
 _WEIGHTS = "weights"
@@ -147,7 +147,7 @@ def describe(folder: str | pathlib.Path) -> tuple[dict[str, Any], ViTConfig]:
             f"{about} has format {version}, this jaxpart reads {FORMAT}; convert again"
         )
     try:
-        return document, from_json(ViTConfig, document.get("architecture"), "architecture")
+        return document, typed_value(ViTConfig, document.get("architecture"), "architecture")
     except (TypeError, ValueError, JaxpartError) as error:
         raise _damaged(about, error) from error
 
@@ -174,8 +174,8 @@ def load_encoder(
     folder = path_of(folder)
     document, config = describe(folder)
     try:
-        preprocessing = from_json(Preprocessing, document.get("preprocessing"), "preprocessing")
-        family = from_json(str, document.get("family"), "family")
+        preprocessing = typed_value(Preprocessing, document.get("preprocessing"), "preprocessing")
+        family = typed_value(str, document.get("family"), "family")
         shapes = shapes_of(config)
     except Exception as error:  # sizes that no arrays can have raise many types
         raise _damaged(folder / _ABOUT, error) from error

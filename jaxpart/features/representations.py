@@ -111,11 +111,9 @@ def available(encoder: FrozenEncoder, *, tokens: bool = False) -> list[str]:
       encoder: The encoder.
       tokens: Whether to list those with all tokens of an image, rather than those with a single vector.
     """
-    if tokens:
-        kinds = ["tokens"]
-        names = [name for name in kinds if name in encoder.shapes(*encoder.image_size)]
-    else:
-        kinds, names = _pooled(encoder), vectors(encoder)
+    kinds = ["tokens"] if tokens else _pooled(encoder)
+    out = encoder.shapes(*encoder.image_size)
+    names = [name for name in kinds if name in out] if tokens else vectors(encoder)
     if encoder.depth:
         names.append(f"block0/{kinds[0]} … block{encoder.depth - 1}/{kinds[-1]}")
     return names

@@ -76,7 +76,7 @@ def decode_json(data: bytes, name: object, advice: str = "unpack it again") -> A
         raise JaxpartError(f"{name} is damaged ({error}); {advice}") from error
 
 
-def from_json(kind: Any, value: Any, name: str) -> Any:
+def typed_value(kind: Any, value: Any, name: str) -> Any:
     """A value of a JSON file, with lists as tuples and objects as dataclasses.
 
     Args:
@@ -90,16 +90,16 @@ def from_json(kind: Any, value: Any, name: str) -> Any:
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is types.UnionType:
-        return None if value is None else from_json(arguments[0], value, name)
+        return None if value is None else typed_value(arguments[0], value, name)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict):
         hints = get_type_hints(kind)
         if unknown := value.keys() - hints.keys():
             raise ValueError(f"{name} has {printable(min(unknown))}, which is unknown")
-        return kind(**{key: from_json(hints[key], item, key) for key, item in value.items()})
+        return kind(**{key: typed_value(hints[key], item, key) for key, item in value.items()})
     if origin is tuple and isinstance(value, list):
         kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
         if len(kinds) == len(value):
-            return tuple(from_json(*pair, name) for pair in zip(kinds, value, strict=True))
+            return tuple(typed_value(*pair, name) for pair in zip(kinds, value, strict=True))
     numbers = (int, float) if kind is float else (kind,)
     if value in arguments if origin is Literal else type(value) in numbers:
         return value

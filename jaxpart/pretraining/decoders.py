@@ -27,7 +27,7 @@ from jaxpart.encoders.weights import matrix_shapes, with_arrays
 from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io import checkpoints
 from jaxpart.io.files import path_of
-from jaxpart.io.text import from_json
+from jaxpart.io.text import typed_value
 
 KINDS = ("ibot", "mae", "beit", "cae")
 _ARRAYS = "decoder"
@@ -124,7 +124,7 @@ def load_decoder(folder: str | pathlib.Path) -> nnx.Module:
     try:
         fields = dict(document["decoder"])
         digest = fields.pop("digest")
-        config = from_json(DecoderConfig, fields, "decoder")
+        config = typed_value(DecoderConfig, fields, "decoder")
         if config.kind not in KINDS or max(config.depth, config.regressor_depth) > MAX_DEPTH:
             raise ValueError(f"{config.kind} of {config.depth} + {config.regressor_depth} blocks")
         shapes = decoder_shapes(encoder, config)
