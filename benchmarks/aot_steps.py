@@ -177,7 +177,7 @@ def pretraining(method: str) -> Step:
     if decoder is not None and decoder.codebook:
         codebook = jax.ShapeDtypeStruct((decoder.out, decoder.codebook), jnp.float32)
     abstract = devices.replicate(jax.eval_shape(state, codebook))
-    step = make_step(objective, graphs[0], optimizer, rate, config.seed)
+    step = make_step(objective, graphs[0], optimizer, rate)
     share, size = config.batch_size // devices.num_processes(), config.data.image_size
     images = np.broadcast_to(np.uint8(0), (share, size, size, 3))
     batch = devices.shard({"image": images, "label": np.zeros(share, np.int32)})

@@ -127,7 +127,7 @@ def pretraining(quick: bool) -> Iterator[Row]:
         objective = find(method)(*architecture(config), config, 1000, 100)
         optimizer, rate = make_optimizer(config.optimizer, batch, 1000, 100)
         graph, state = start(objective, optimizer, config.seed)
-        step = make_step(objective, graph, optimizer, rate, config.seed)
+        step = make_step(objective, graph, optimizer, rate)
         side = config.data.image_size
         images = np.zeros((batch, side, side, 3), np.uint8)
         rows = devices.shard({"image": images, "label": np.zeros(batch, np.int32)})

@@ -61,7 +61,7 @@ class Ours:
         graph, state = start(objective, optimizer, 0)
         self.parameters = sum(x.size for x in jax.tree.leaves(state.trained))
         self.state = devices.replicate(state)
-        self.step = make_step(objective, graph, optimizer, rate, 0)
+        self.step = make_step(objective, graph, optimizer, rate)
         random = np.random.default_rng(0)
         images = random.integers(0, 256, (batch, size, size, 3)).astype(np.uint8)
         labels = random.integers(0, 24, batch).astype(np.int32)

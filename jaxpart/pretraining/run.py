@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import pathlib
 import subprocess
@@ -137,7 +138,7 @@ def pretrain(
                     workdir.metric(name, float(value), step=number)
 
         state = fit(
-            make_step(objective, graph, optimizer, rate, config.seed),
+            make_step(objective, graph, optimizer, rate),
             devices.replicate(state),
             supply.batches,
             steps=run_steps,
@@ -171,14 +172,9 @@ def make_measure(
     if not points:
         return lambda taken, state: None
     data, size = config.data, objective.encoder.image_size[0]
-    source = Critters(
-        "test" if data.version == 1 else "train",  # not seen by the encoder
-        config.validation.images,
-        image_size=data.image_size,
-        seed=data.seed,
-        version=data.version,
+    validation = _validation(
+        config.validation.images, data.image_size, data.seed, data.version, size
     )
-    validation = Validation(source, size)
     measured_at = {round(steps * point / points) for point in range(1, points + 1)}
 
     def measure(taken: int, state: State) -> None:
@@ -189,6 +185,13 @@ def make_measure(
                 workdir.metric(f"{_VALIDATION}{name}", value, step=taken)
 
     return measure
+
+
+@functools.cache  # shared by the runs of the zoo
+def _validation(images: int, image_size: int, seed: int, version: int, size: int) -> Validation:
+    split = "test" if version == 1 else "train"  # not seen by the encoder
+    source = Critters(split, images, image_size=image_size, seed=seed, version=version)
+    return Validation(source, size)
 
 
 def validation_of(measured: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
+from jaxpart import devices
 from jaxpart.cpu.products import train_products
 from jaxpart.encoders.precision import set_precision
 from jaxpart.pretraining.crops import enlarge
@@ -23,6 +24,7 @@ class State(NamedTuple):
     """Everything that changes or must be restored on resume.
 
     Attributes:
+      seed: Seed of views, masks and all other randomness; here, so that all seeds share one program.
       step: Steps taken.
       trained: Parameters that are trained.
       stats: Running statistics of BatchNorm.
@@ -32,6 +34,7 @@ class State(NamedTuple):
       optimizer: The optimiser's state.
     """
 
+    seed: UInt32[Array, ""]
     step: Int[Array, ""]
     trained: nnx.State
     stats: nnx.State
@@ -116,35 +119,36 @@ def start(
     Args:
       objective: The method.
       optimizer: See `make_optimizer`.
-      seed: Seed of the random weights.
+      seed: Seed of the run: of its weights, views, masks and all other randomness.
       codebook: The tokenizer's, where the decoder has one.
     """
 
-    def make() -> Student:
-        return Student(objective.encoder, objective.decoder, rngs=nnx.Rngs(seed))
+    def make(seed: Any) -> Student:
+        return Student(objective.encoder, objective.decoder, rngs=nnx.Rngs(jax.random.key(seed)))
 
     @jax.jit  # one program instead of hundreds
-    def initial(codebook: Array | None) -> State:
-        student = make()
+    def initial(seed: Array, codebook: Array | None) -> State:
+        student = make(seed)
         if codebook is not None:
             student.decoder.codebook.set_value(codebook)
         _, trained, stats, fixed = _split(objective, student)
         teacher = jax.tree.map(jnp.copy, trained) if objective.has_teacher else ()
         zero = jnp.zeros((), jnp.int32)
         return State(
-            zero, trained, stats, fixed, teacher, objective.memory(), optimizer.init(trained)
+            seed, zero, trained, stats, fixed, teacher, objective.memory(), optimizer.init(trained)
         )
 
-    return _split(objective, nnx.eval_shape(make))[0], initial(codebook)
+    graph = _split(objective, nnx.eval_shape(make, 0))[0]
+    return graph, initial(jnp.asarray(seed, jnp.uint32), codebook)
 
 
 def make_step(
-    objective: Objective, graph: Any, optimizer: optax.GradientTransformation, rate: Any, seed: int
+    objective: Objective, graph: Any, optimizer: optax.GradientTransformation, rate: Any
 ) -> Step:
     """The compiled step, for `jaxpart.training.fit`; it donates its input state.
 
-    Views, masks and all other randomness follow from the seed and the step number. The models multiply
-    in the device's default precision for float32 (see `jaxpart.encoders.precision`), losses in full.
+    All randomness follows from the state's seed and step number. The models multiply in the device's
+    default precision for float32 (see `jaxpart.encoders.precision`), losses in full.
     """
 
     def module(trained: Any, state: State) -> Student:
@@ -155,9 +159,12 @@ def make_step(
         train_products(student)
         return student
 
-    @functools.partial(jax.jit, donate_argnums=0)
+    # XLA's own kernels for GPUs find no tiles for some of CAE's products; cuBLAS multiplies any.
+    options = {"xla_gpu_enable_triton_gemm": False} if devices.backend() == "gpu" else None
+
+    @functools.partial(jax.jit, donate_argnums=0, compiler_options=options)
     def step(state: State, batch: dict[str, Array]) -> tuple[State, dict[str, Array]]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(jax.random.key(state.seed), state.step)
         images = batch["image"]
         if objective.config.data.zoom > 1:
             key, zoom_key = jax.random.split(key)
@@ -181,7 +188,14 @@ def make_step(
             teacher = optax.incremental_update(trained, state.teacher, 1 - momentum)
         metrics = {"loss": outcome.loss, "learning_rate": rate(state.step), **outcome.metrics}
         return State(
-            state.step + 1, trained, stats, state.fixed, teacher, outcome.memory, optimizer_state
+            state.seed,
+            state.step + 1,
+            trained,
+            stats,
+            state.fixed,
+            teacher,
+            outcome.memory,
+            optimizer_state,
         ), metrics
 
     return step

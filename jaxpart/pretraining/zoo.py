@@ -17,7 +17,7 @@ import pathlib
 import runpy
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -38,7 +38,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.io.files import write_folder
 from jaxpart.pretraining.curves import draw
 from jaxpart.pretraining.decoders import load_decoder, write_decoder
-from jaxpart.pretraining.pool import Supply, pool_supply
+from jaxpart.pretraining.pool import pool_supply
 from jaxpart.pretraining.run import draw_pool, pretrain
 from jaxpart.pretraining.validation import levelled_off
 from jaxpart.runs.paper import METHODS
@@ -110,41 +110,43 @@ def bytes_of(folder: pathlib.Path) -> int:
 
 
 def rebuild(
-    methods: tuple[str, ...],
-    zoo: pathlib.Path,
+    methods: Sequence[str],
+    zoos: Mapping[int, pathlib.Path],
     progress: Progress,
     *,
-    seed: int = 0,
+    epochs: int | None = None,
     max_steps: int | None = None,
 ) -> None:
-    """Trains encoders and puts them into a zoo.
+    """Trains encoders and puts them into zoos.
 
     Args:
       methods: The methods to train.
-      zoo: Folder of the zoo.
+      zoos: A folder for each seed of weights, order, views and masks; the images stay the same.
       progress: Progress display.
-      seed: Seed of weights, order, views and masks; the images stay the same.
+      epochs: Length of every run; None: the recipe's.
       max_steps: Stops every run early.
 
     Raises:
       JaxpartError: An encoder cannot be stored.
     """
-    pool = None
-    for method in methods:
-        config = recipe_of(method)
-        config.seed = seed
-        pool = pool or draw_pool(config, progress)  # all recipes name the same images
-        supply: Supply = pool_supply(pool, config.batch_size, config.seed)
-        with tempfile.TemporaryDirectory(prefix=f"jaxpart-{method}-") as folder:
-            workdir = WorkDir(pathlib.Path(folder), json.loads(config.to_json_best_effort()))
-            results = pretrain(config, workdir, progress, supply=supply, max_steps=max_steps)
-            workdir.finish(results)
-            size = store(pathlib.Path(folder) / "encoder", zoo / method)
-        loss = results["curve"]["loss"]
-        progress.say(
-            f"{method}: {results['images_seen']} images in {results['seconds']:.0f} s, loss "
-            f"{loss[0]} to {loss[-1]}, {size / 1e6:.2f} MB in {zoo / method}"
-        )
+    recipes = {method: recipe_of(method) for method in methods}
+    pool = draw_pool(recipes[methods[0]], progress)  # all recipes name the same images
+    for method, config in recipes.items():
+        if epochs is not None:
+            config.epochs = epochs
+        for seed, zoo in zoos.items():
+            config.seed = seed
+            supply = pool_supply(pool, config.batch_size, seed)
+            with tempfile.TemporaryDirectory(prefix=f"jaxpart-{method}-") as folder:
+                workdir = WorkDir(pathlib.Path(folder), json.loads(config.to_json_best_effort()))
+                results = pretrain(config, workdir, progress, supply=supply, max_steps=max_steps)
+                workdir.finish(results)
+                size = store(pathlib.Path(folder) / "encoder", zoo / method)
+            loss = results["curve"]["loss"]
+            progress.say(
+                f"{method}: {results['images_seen']} images in {results['seconds']:.0f} s, loss "
+                f"{loss[0]} to {loss[-1]}, {size / 1e6:.2f} MB in {zoo / method}"
+            )
         jax.clear_caches()
 
 
@@ -189,8 +191,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--seed",
         type=terminal.count(0),
-        default=0,
-        help="training seed; the shipped encoders use 0",
+        nargs="+",
+        default=[0],
+        help="training seeds; the shipped encoders use 0; several go to OUT/seed0, OUT/seed1, …",
+    )
+    parser.add_argument(
+        "--epochs", type=terminal.count(2), help="length of every run, instead of the recipe's"
     )
     parser.add_argument("--out", type=pathlib.Path, default=SHIPPED, help="folder of the zoo")
     parser.add_argument(
@@ -212,9 +218,21 @@ def main(arguments: list[str] | None = None) -> int:
         raise JaxpartError(
             "--max-steps would replace the package's encoders by barely trained ones; state --out"
         )
+    if len(args.seed) > 1 and args.out == SHIPPED:
+        raise JaxpartError("the package holds one seed; state --out for several")
+    if len(args.seed) > 1 and args.draw:
+        raise JaxpartError("--draw plots one zoo; run it afterwards with --out OUT/seed0")
     devices.start()
-    methods = tuple(args.rebuild) or tuple(METHODS)
-    rebuild(methods, args.out, Progress(), seed=args.seed, max_steps=args.max_steps)
+    zoos = {
+        seed: args.out / f"seed{seed}" if len(args.seed) > 1 else args.out for seed in args.seed
+    }
+    rebuild(
+        args.rebuild or list(METHODS),
+        zoos,
+        Progress(),
+        epochs=args.epochs,
+        max_steps=args.max_steps,
+    )
     if args.draw:
         _list(args.out, args.draw)
     return 0

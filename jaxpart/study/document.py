@@ -32,7 +32,7 @@ tested on them. A command generates this page from stored results; no number was
 
 ```bash
 # needs hours: trains the encoders
-python -m jaxpart.pretraining.zoo --rebuild --seed N --out ZOO/seedN     # for each seed
+python -m jaxpart.pretraining.zoo --rebuild --seed 0 1 2 --out ZOO           # ZOO/seed0, …
 python -m jaxpart.main --config configs/study.py \\
     --config.encoders="('ZOO',)" --workdir runs/study                    # measures everything
 python -m jaxpart.study collect runs/study                               # jaxpart/study/results.json

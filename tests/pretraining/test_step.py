@@ -1,5 +1,6 @@
 """The seven objectives in training: they learn, on any number of devices, and go on where they were."""
 
+import copy
 import dataclasses
 import functools
 import json
@@ -101,7 +102,7 @@ class Trained:
         codebook = run.make_codebook(self.objective, supply.sample)
         self.graph, state = start(self.objective, optimizer, 0, codebook)
         self.first = jax.device_get(state)
-        self.jitted = make_step(self.objective, self.graph, optimizer, rate, 0)
+        self.jitted = make_step(self.objective, self.graph, optimizer, rate)
         rows = next(PoolBatches(pool, BATCH, 0)).arrays["row"]
         self.batch = {"image": pool.images[rows], "label": pool.labels[rows]}
         self.step = self.compiled(self.fresh(), devices.shard(self.batch))
@@ -270,6 +271,20 @@ def leaves_an_encoders_folder(one, tmp_path, monkeypatch):
     assert "BEiT" in (tmp_path / "curves.svg").read_text()
 
 
+def rebuilds_with_several_seeds(one, tmp_path, monkeypatch):
+    one.config.validation.points = 0
+    monkeypatch.setattr(run, "make_step", lambda *_: one.step)  # one program for all seeds
+    monkeypatch.setattr(zoo, "recipe_of", lambda method: copy.deepcopy(one.config))
+    monkeypatch.setattr(zoo, "draw_pool", lambda config, progress: one.pool)
+    what = ["--rebuild", "beit", "--seed", "0", "3", "--epochs", "2", "--max-steps", "1"]
+    assert zoo.main([*what, "--out", str(tmp_path)]) == 0
+    stored = [tmp_path / f"seed{seed}" / "beit" for seed in (0, 3)]
+    recipes = [describe(folder)[0]["pretraining"]["config"] for folder in stored]
+    assert [(recipe["seed"], recipe["epochs"]) for recipe in recipes] == [(0, 2), (3, 2)]
+    a, b = (jaxpart.load_encoder(folder).vit.prefix_tokens[...] for folder in stored)
+    assert np.abs(np.asarray(a - b)).max() > 0.01
+
+
 def half_precision(source, target, monkeypatch):
     size = zoo.store(source, target)
     assert size < 0.8 * zoo.bytes_of(source)
@@ -301,7 +316,8 @@ def test_in_training(method, pool, tmp_path, monkeypatch):
         resumed_run_is_bitwise_the_undisturbed_one(one, tmp_path)
         average_moves_and_last_layers_wait(one)
     if method == "beit":
-        leaves_an_encoders_folder(one, tmp_path, monkeypatch)
+        rebuilds_with_several_seeds(one, tmp_path / "seeds", monkeypatch)
+        leaves_an_encoders_folder(one, tmp_path / "run", monkeypatch)
 
 
 @pytest.mark.slow
@@ -317,7 +333,7 @@ def test_views_may_be_of_another_size_than_the_encoder_s_images(method):
     tokens = codebook if "codebook" in config.decoder else None
     graph = first(tokens)[0]
     state = jax.eval_shape(lambda: first(tokens)[1])
-    step = make_step(objective, graph, optimizer, rate, 0)
+    step = make_step(objective, graph, optimizer, rate)
     batch = {"image": np.zeros((BATCH, 40, 40, 3), np.uint8), "label": np.zeros(BATCH, np.int32)}
     after, metrics = jax.eval_shape(step, state, batch)
     assert metrics["loss"].shape == ()
@@ -361,6 +377,8 @@ def test_zoo_mistakes(tmp_path, capsys):
     assert "is not a whole number of 1 or more" in capsys.readouterr().err
     assert zoo.main(["--rebuild", "simclr"]) == 2
     assert "no method 'simclr'; choose from deit" in capsys.readouterr().err
+    assert zoo.main(["--rebuild", "mae", "--seed", "0", "1"]) == 2
+    assert "state --out for several" in capsys.readouterr().err
     about = describe(shipped_folder("mae"))[0]
     del about["pretraining"]
     (tmp_path / "mae").mkdir()
