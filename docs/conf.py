@@ -105,8 +105,7 @@ def sets() -> Iterator[tuple[str, ...]]:
 def options() -> Iterator[tuple[str, ...]]:
     """Every field of a part configuration, with its allowed values."""
     from jaxpart.config import part_config
-    from jaxpart.runs.config_checks import RULES
-    from jaxpart.runs.config_help import meaning
+    from jaxpart.runs.config_fields import field_of
     from jaxpart.runs.config_rules import fields_of
 
     bundled, paper = (
@@ -114,12 +113,12 @@ def options() -> Iterator[tuple[str, ...]]:
     )
     yield ("field", "meaning", "bundled", "`:paper`", "allowed values")
     for name, value in bundled.items():
-        rule = RULES.get(name)
+        rule, meaning = field_of(name) or (None, "")
         advice = "" if rule is None else rule.advice().removeprefix("give ")
         several = "any of several; " if rule is not None and rule.many else ""
         other = "" if paper.get(name) == value else f"`{paper.get(name)!r}`"
         allowed = several + advice.replace("|", "\\|")
-        yield (f"`config.{name}`", meaning(name), f"`{value!r}`", other, allowed)
+        yield (f"`config.{name}`", meaning, f"`{value!r}`", other, allowed)
 
 
 TABLES = {table.__name__: table for table in (families, releases, sets, options)}

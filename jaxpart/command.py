@@ -21,7 +21,7 @@ from jaxpart import config as configs
 from jaxpart import devices, terminal
 from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.files import path_of
-from jaxpart.runs.config_rules import Rule
+from jaxpart.runs.config_rules import Field, fields_of
 from jaxpart.runs.workdir import default_workdir
 
 _FLAGS = {
@@ -123,11 +123,9 @@ def _parse(
 def _print_help(
     arguments: list[str],
     shown: Mapping[str, str],
-    rules: Mapping[str, Rule],
-    meaning: Callable[[str], str | None],
+    field_of: Callable[[str], Field | None],
 ) -> None:
     """Prints flags, and the fields of a configuration with their meaning."""
-    from jaxpart.runs.config_help import help_lines
     from jaxpart.runs.table import line_width
 
     main = sys.modules["__main__"]
@@ -139,8 +137,13 @@ def _print_help(
     print("\n".join(textwrap.wrap(embedded, line_width(), break_on_hyphens=False)))
     flags.FLAGS(arguments)
     print(f"\nFields of {_config_file(arguments)[0]}:")
-    for line in help_lines(_CONFIG.value, rules, meaning, line_width()):
-        print(line)
+    for path, value in fields_of(_CONFIG.value):
+        print(f"  --config.{path}={value!r}")
+        rule, meaning = field_of(path) or (None, "")
+        advice = "" if rule is None else rule.advice().removeprefix("give ")
+        text, indent = "; ".join(filter(None, [meaning, advice])), " " * 6
+        wrapped = textwrap.wrap(text, line_width(), initial_indent=indent, subsequent_indent=indent)
+        print(*wrapped, sep="\n", end="\n" * bool(wrapped))
 
 
 def _config_file(arguments: list[str]) -> tuple[pathlib.Path | None, list[str]]:
@@ -193,8 +196,7 @@ def _check_field(flag: str) -> None:
 def entry(
     main: Callable[[Any, pathlib.Path], None],
     example: str,
-    rules: Mapping[str, Rule],
-    meaning: Callable[[str], str | None],
+    field_of: Callable[[str], Field | None],
     *,
     dry_run: Callable[[Any], None] | None = None,
 ) -> int:
@@ -205,8 +207,7 @@ def entry(
     Args:
       main: Takes the configuration and the work directory.
       example: A configuration to name if none is given, and whose fields --help lists.
-      rules: Rules of the configuration's fields by dotted path, for --help.
-      meaning: Returns the meaning of a field, for --help.
+      field_of: Returns the configuration's field with a dotted path, for --help.
       dry_run: Called with the configuration instead of `main` under --dry-run; None: not supported.
     """
 
@@ -220,7 +221,7 @@ def entry(
             raise JaxpartError("--dry-run is an option of `python -m jaxpart.main`; leave it out")
 
     shown = {flag: effect for flag, effect in _FLAGS.items() if dry_run or flag != "--dry-run"}
-    print_help = functools.partial(_print_help, shown=shown, rules=rules, meaning=meaning)
+    print_help = functools.partial(_print_help, shown=shown, field_of=field_of)
 
     @terminal.entry_point
     def run() -> int:

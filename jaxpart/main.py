@@ -20,8 +20,7 @@ from typing import Any
 
 from jaxpart import command, devices
 from jaxpart.evaluation import expected, measure, results_text
-from jaxpart.runs.config_checks import RULES
-from jaxpart.runs.config_help import meaning
+from jaxpart.runs.config_fields import field_of
 from jaxpart.runs.progress import Progress
 
 
@@ -66,7 +65,7 @@ def dry_run(config: Any) -> None:
 
 def entry() -> int:
     """Runs `main`, or `dry_run`; returns the exit status."""
-    return command.entry(main, "configs/ibot_part.py", RULES, meaning, dry_run=dry_run)
+    return command.entry(main, "configs/ibot_part.py", field_of, dry_run=dry_run)
 
 
 if __name__ == "__main__":

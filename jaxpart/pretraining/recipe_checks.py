@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from jaxpart.encoders.architecture import ViTConfig
@@ -17,6 +16,7 @@ from jaxpart.runs.config_rules import (
     SEED,
     SWITCH,
     TEXT,
+    Fields,
     Rule,
     check_fields,
     one_of,
@@ -52,7 +52,7 @@ _VIEW = {
     "invert": (_SHARE, "chance of inverting all values"),
 }
 
-_FIELDS: Mapping[str, tuple[Rule | None, str]] = {
+FIELDS: Fields = {
     "method": (TEXT, "the method to train with"),
     "seed": (SEED, "seed of weights, order, views and masks"),
     "data.name": (one_of("critters", "imagenet"), "the training images"),
@@ -127,12 +127,7 @@ _FIELDS: Mapping[str, tuple[Rule | None, str]] = {
     "checkpoint_seconds": (NOT_NEGATIVE, "seconds between checkpoints"),
     **{f"views.{kind}.{name}": field for kind in _VIEWS for name, field in _VIEW.items()},
 }
-
-RULES: Mapping[str, Rule] = {path: rule for path, (rule, _) in _FIELDS.items() if rule is not None}
-"""Rules by the field's dotted path."""
-
-MEANINGS: Mapping[str, str] = {path: meaning for path, (_, meaning) in _FIELDS.items()}
-"""Meanings by the field's dotted path."""
+"""By the field's dotted path."""
 
 
 def check_recipe(config: Any) -> None:
@@ -146,7 +141,7 @@ def check_recipe(config: Any) -> None:
             "this is not a pretraining configuration; use one of configs/pretrain, as in --config "
             "configs/pretrain/mae.py"
         )
-    check_fields(config, RULES)
+    check_fields(config, FIELDS.get)
     if config.warmup_epochs >= config.epochs:
         raise JaxpartError(
             f"config.warmup_epochs is {config.warmup_epochs}, but there are only {config.epochs} "

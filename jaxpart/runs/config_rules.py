@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from jaxpart.errors import JaxpartError
@@ -94,6 +94,13 @@ class Rule:
         return f"give {', '.join([what, *([' and '.join(limits)] if limits else [])])}"
 
 
+Field = tuple[Rule | None, str]
+"""A field's rule, None if it is checked elsewhere, and its meaning."""
+
+Fields = Mapping[str, Field]
+"""Fields by their dotted path."""
+
+
 def fields_of(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields (dotted path, value) of every field of a configuration."""
     for name in config:
@@ -104,21 +111,21 @@ def fields_of(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", value
 
 
-def check_fields(config: Any, rules: Mapping[str, Rule], where: str = "config") -> None:
+def check_fields(config: Any, field_of: Callable[[str], Field | None]) -> None:
     """Checks every field that has a rule.
 
     Args:
-      config: The configuration, or a section of it.
-      rules: Rules by the field's dotted path.
-      where: Name of the configuration or section, for the error.
+      config: The configuration.
+      field_of: Returns the field with a dotted path, if it is known.
 
     Raises:
       JaxpartError: The value of a field is not allowed.
     """
     for path, value in fields_of(config):
-        fault = rules[path].fault(value) if path in rules else None
+        rule, _ = field_of(path) or (None, "")
+        fault = rule and rule.fault(value)
         if fault:
-            raise JaxpartError(f"{where}.{path} {fault}")
+            raise JaxpartError(f"config.{path} {fault}")
 
 
 _MOST = 10**9

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from jaxpart.data.sets import find_set
 from jaxpart.data.sets.tfds_folders import PREFIX
 from jaxpart.errors import JaxpartError
-from jaxpart.runs.config_rules import COUNT, COUNT_OR_NONE, check_fields, one_of
+from jaxpart.runs.config_rules import one_of
 
 TFDS = "tfds"
 
@@ -26,10 +26,11 @@ def setting_of(options: Any, name: str) -> Any:
 
 
 def check_options(options: Any) -> None:
-    """Checks what the per-field rules (`jaxpart.runs.config_checks`) cannot.
+    """Checks what the per-field rules (`jaxpart.runs.config_fields`) cannot.
 
     Raises:
-      JaxpartError: A setting is missing or out of range, or the warmup is longer than the training.
+      JaxpartError: A setting is missing, its splits or its stride cannot be used, or the warmup is longer
+        than the training.
     """
     for name in options.sets:
         if setting_name(name) not in options.settings:
@@ -48,19 +49,13 @@ def check_options(options: Any) -> None:
 
 
 def _check_setting(setting: Any, where: str) -> None:
-    """Checks the splits and sizes of one data set."""
-    split = one_of(*find_set(setting.data)[1].all_splits)
-    rules = {"kind": one_of("part", "object"), "classes": COUNT_OR_NONE}
-    rules |= {"crop": COUNT, "stride": COUNT, "train_split": split, "test_split": split}
-    check_fields(setting, rules, where)
+    """Checks the splits and the stride of one data set."""
+    splits = one_of(*find_set(setting.data)[1].all_splits)
+    for name in ("train_split", "test_split"):
+        if fault := splits.fault(setting[name]):
+            raise JaxpartError(f"{where}.{name} {fault}")
     if setting.stride > setting.crop:
         raise JaxpartError(
             f"{where}.stride is {setting.stride}: windows of {setting.crop} pixels would leave gaps; give "
             f"1 to {setting.crop}"
         )
-    for name in ("train_scale", "test_scale"):
-        scale = setting[name]
-        if len(scale) != 2 or any(map(COUNT.fault, scale)):
-            raise JaxpartError(
-                f"{where}.{name} is {scale}; give the longest and the shortest side in pixels"
-            )
