@@ -144,27 +144,16 @@ def load(
         `Loader.skipped`.
 
     Raises:
-      JaxpartError: An argument is out of its range, or the source is empty.
+      JaxpartError: The source is empty, or the processes cannot share a batch.
     """
     records = len(source)
     name = f"{source.info.name}, split {source.info.split}"
     if not records:
         raise JaxpartError(f"{name} has no images; check the split and the data root")
-    if on_error not in ("raise", "skip"):
-        raise JaxpartError(f"on_error cannot be {on_error!r}; choose raise or skip")
-    if not 0 <= process_index < process_count:
-        raise JaxpartError(
-            f"process_index {process_index} is out of range for {process_count} processes"
-        )
     if batch_size < 1 or batch_size % process_count:
         raise JaxpartError(
             f"a batch of {batch_size} cannot be shared among {process_count} processes; give a "
             "multiple"
-        )
-    if (epochs is not None and epochs < 1) or workers < 0 or not 0 <= seed < 2**32:
-        raise JaxpartError(
-            f"epochs ({epochs}) must be at least 1 or None, workers ({workers}) at least 0 and the "
-            f"seed ({seed}) 0 to 2³² − 1"
         )
     read = _Reader(source, transform, on_error)
     stream = grain.MapDataset.range(records).seed(seed).random_map(read).repeat(epochs)

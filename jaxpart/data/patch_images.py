@@ -47,15 +47,9 @@ def read_patches(
       An iterator over (index into `patches`, uint8 [size, size, 3] or the error).
 
     Raises:
-      JaxpartError: An option is invalid; while iterating: an image cannot be read ("raise").
+      JaxpartError: While iterating: an image cannot be read ("raise").
     """
-    if transform not in PATCH_TRANSFORMS:
-        raise JaxpartError(f"there is no transform {transform!r}; choose eval or train")
-    if on_error not in ("raise", "skip"):
-        raise JaxpartError(f"on_error cannot be {on_error!r}; choose raise or skip")
     workers = (os.cpu_count() or 1) if workers is None else workers
-    if size < 1 or workers < 1:
-        raise JaxpartError(f"size ({size}) and workers ({workers}) must be at least 1")
     crop = PATCH_TRANSFORMS[transform]
 
     def attempt(make: Callable[..., _T], *args: Any) -> _T | JaxpartError:

@@ -114,10 +114,6 @@ def extract(
       JaxpartError: There are no images, they do not fit the encoder's patches, one cannot be read, a
         feature is NaN or infinite, or the cache cannot be written.
     """
-    if config.precision not in PRECISIONS:
-        raise JaxpartError(
-            f"features.precision cannot be {config.precision!r}; choose float32 or bfloat16"
-        )
     if not view.ids:
         raise JaxpartError(f"{view.data} has no images to encode; check the data options")
     if isinstance(encoder, FeatureTable) and (named := [name for name in names if name != PIXELS]):

@@ -35,15 +35,8 @@ def confusion_matrix(
     Returns:
       Entry [t, p]: pixels of class t predicted as p. Exact for fewer than 2³¹ pixels; see
       `ConfusionCounter` for more.
-
-    Raises:
-      JaxpartError: The shapes differ.
     """
-    if prediction.shape != label.shape:
-        raise JaxpartError(
-            f"predictions of shape {prediction.shape} cannot be compared with labels of shape "
-            f"{label.shape}; predict at the size of the label map"
-        )
+    assert prediction.shape == label.shape, (prediction.shape, label.shape)
     label = label.astype(jnp.int32)
     counted = (label >= 0) & (label < classes) & (label != IGNORE)
     index = jnp.where(counted, label * classes + prediction.astype(jnp.int32), classes**2)
@@ -84,15 +77,8 @@ class ConfusionCounter:
         Args:
           matrix: From `confusion_matrix`, with the same classes and leading axes.
           pixels: An upper bound of the sum of its entries, below 2³¹: the number of pixels.
-
-        Raises:
-          JaxpartError: The matrix has another shape.
         """
-        if matrix.shape != self._host.shape:
-            raise JaxpartError(
-                f"confusion matrices of shape {matrix.shape} cannot be added to those of shape "
-                f"{self._host.shape}; use one class list throughout"
-            )
+        assert matrix.shape == self._host.shape, (matrix.shape, self._host.shape)
         if self._pixels + pixels > _INT32_PIXELS:
             self._flush()
         self._device = matrix if self._device is None else self._device + matrix

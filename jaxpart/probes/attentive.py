@@ -33,14 +33,6 @@ def check_width(width: int, num_heads: int) -> None:
         )
 
 
-def check_initial(initial: str) -> None:
-    """Raises `JaxpartError` if the attentive probe has no such initialisation."""
-    if initial not in ("truncated", "cae"):
-        raise JaxpartError(
-            f"the attentive probe's initial cannot be {initial!r}; choose truncated or cae"
-        )
-
-
 class _Affine(nnx.Module):
     """A LayerNorm's parameters: scale and bias, [channels]."""
 
@@ -88,10 +80,9 @@ class AttentiveHead(nnx.Module):
           rngs: Source of the initial parameters.
 
         Raises:
-          JaxpartError: The width does not split into the heads, or `initial` is unknown.
+          JaxpartError: The width does not split into the heads.
         """
         check_width(width, num_heads)
-        check_initial(initial)
 
         def kernel(*shape: int) -> nnx.Param:
             key = rngs.params()

@@ -81,13 +81,8 @@ def make_memory(
       shares: From `patch_shares`.
 
     Raises:
-      JaxpartError: If the numbers of patches differ, or no patch has a labelled pixel.
+      JaxpartError: If no patch has a labelled pixel.
     """
-    if features.shape[:-1] != shares.shape[:-1]:
-        raise JaxpartError(
-            f"features of {features.shape[:-1]} patches do not match labels of {shares.shape[:-1]}; "
-            "give the labels of the images that the features were computed from"
-        )
     values = np.asarray(shares, np.float32).reshape(-1, shares.shape[-1])
     labelled = values.any(-1)
     if not labelled.any():
@@ -119,20 +114,7 @@ def nearest_labels(
 
     Returns:
       Shares that sum to 1 for every patch. Ties go to the patches first in memory.
-
-    Raises:
-      JaxpartError: If `neighbours` is below 1, the temperature is not above 0, or the features
-        have another width.
     """
-    if neighbours < 1:
-        raise JaxpartError(f"{neighbours} neighbours label nothing; ask for at least 1")
-    if temperature <= 0:
-        raise JaxpartError(f"a temperature of {temperature} weights nothing; give one above 0")
-    if features.shape[-1] != memory.keys.shape[-1]:
-        raise JaxpartError(
-            f"features of {features.shape[-1]} channels cannot be compared with a memory of "
-            f"{memory.keys.shape[-1]}; use the same block of the same encoder"
-        )
     *patches, width = features.shape
     queries = _unit(features.astype(jnp.float32).reshape(-1, width))
     if block is None:

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxpart.errors import JaxpartError
 from jaxpart.metrics.similarities import unit_rows
 
 _BLOCK_VALUES = 16 << 20
@@ -38,12 +37,7 @@ def nearest_neighbours(
       k: Number of neighbours; all if there are fewer training items.
       temperature: Temperature of the weights.
       advance: Called with the number of test items just done.
-
-    Raises:
-      JaxpartError: k is less than 1.
     """
-    if k < 1:
-        raise JaxpartError(f"k must be at least 1, not {k}")
     block = max(1, min(len(test), _BLOCK_VALUES // len(train)))
     rows, classes = jnp.asarray(unit_rows(train)), jnp.asarray(labels, jnp.int32)
     queries = unit_rows(test)

@@ -20,7 +20,6 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32
 
 from jaxpart import devices
-from jaxpart.errors import JaxpartError
 from jaxpart.labels import IGNORE
 from jaxpart.probes.upsampling import PRECISION, interpolation_weights
 
@@ -66,16 +65,10 @@ def pixel_cross_entropy(
 
     Returns:
       One loss per head, float32; 0 with a zero gradient if every pixel is ignored.
-
-    Raises:
-      JaxpartError: If logits and labels differ in batch size.
     """
     *heads, batch, _, _, classes = logits.shape
-    if labels.ndim != 3 or labels.shape[0] != batch:
-        raise JaxpartError(
-            f"the labels have shape {labels.shape}, but logits of a batch of {batch} need "
-            f"({batch}, rows, columns); give one label map per image"
-        )
+    assert labels.ndim == 3, labels.shape
+    assert labels.shape[0] == batch, (labels.shape, batch)
     if block_rows is None:
         per_row = int(np.prod(heads)) * labels.size // labels.shape[1] * classes
         block_rows = _block_elements() // per_row

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxpart.encoders.frozen import FrozenEncoder
-from jaxpart.errors import JaxpartError
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Row
 from jaxpart.runs.table import Section
@@ -51,13 +50,7 @@ TASKS = {
 
 
 def find(name: str) -> Task:
-    """The task of this name.
-
-    Raises:
-      JaxpartError: The name is unknown.
-    """
-    if name not in TASKS:
-        raise JaxpartError(f"there is no task {name!r}; choose from {', '.join(TASKS)}")
+    """The task of this name, a key of `TASKS`."""
     module = importlib.import_module(f"{__name__}.{TASKS[name]}")
     optional = {name: getattr(module, name) for name in ("check", "rules") if hasattr(module, name)}
     return Task(module.plans, module.section, **optional)
@@ -67,7 +60,7 @@ def chosen(config: Any) -> dict[str, Task]:
     """A configuration's tasks by name.
 
     Raises:
-      JaxpartError: A task is unknown, or the configuration lacks its options.
+      JaxpartError: Options of a task cannot be used.
     """
     tasks = {name: find(name) for name in config.tasks}
     for task in tasks.values():

@@ -116,17 +116,3 @@ def test_a_fault_of_the_program_is_never_skipped():
 
 def test_no_patches_give_nothing():
     assert list(read_patches(Counting(), [], size=8)) == []
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"transform": "random"}, "no transform 'random'"),
-        ({"on_error": "ignore"}, "on_error cannot be 'ignore'"),
-        ({"size": 0}, "size"),
-        ({"workers": 0}, "workers"),
-    ],
-)
-def test_wrong_options_are_refused_at_once(options, message):
-    with pytest.raises(JaxpartError, match=message):
-        read_patches(Counting(), PATCHES, **options)

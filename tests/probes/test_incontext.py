@@ -88,14 +88,5 @@ def test_memory_need_not_fit_beside_the_queries():
 def test_bad_input():
     with pytest.raises(JaxpartError, match="12 × 20 pixels cannot be cut into 5 × 4 patches"):
         patch_shares(np.zeros((1, 12, 20), int), (5, 4), 3)
-    with pytest.raises(JaxpartError, match="do not match labels"):
-        make_memory(np.zeros((2, 3)), np.zeros((3, 2)))
     with pytest.raises(JaxpartError, match="no patch has a labelled pixel"):
         make_memory(np.ones((2, 3)), np.zeros((2, 2)))
-    memory = make_memory(np.ones((2, 3)), np.ones((2, 2)) / 2)
-    with pytest.raises(JaxpartError, match=r"4 channels.*memory of 3"):
-        nearest_labels(memory, np.ones((1, 4)))
-    with pytest.raises(JaxpartError, match="0 neighbours"):
-        nearest_labels(memory, np.ones((1, 3)), neighbours=0)
-    with pytest.raises(JaxpartError, match="temperature of 0"):
-        nearest_labels(memory, np.ones((1, 3)), temperature=0)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxpart.errors import JaxpartError
 from jaxpart.labels import IGNORE
 from jaxpart.probes.pixel_loss import pixel_cross_entropy
 from jaxpart.probes.upsampling import upsample
@@ -173,11 +172,3 @@ def test_every_pixel_ignored_is_zero_with_a_zero_gradient():
 def test_a_label_that_is_no_class_makes_the_loss_nan(label):
     logits, labels = sample()
     assert jnp.isnan(pixel_cross_entropy(logits, labels.at[0, 3, 5].set(label)))
-
-
-def test_logits_and_labels_of_different_batches():
-    logits, labels = sample()
-    with pytest.raises(JaxpartError, match="one label map per image"):
-        pixel_cross_entropy(logits, labels[:1])
-    with pytest.raises(JaxpartError, match="one label map per image"):
-        pixel_cross_entropy(logits, labels[..., None])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jaxpart.errors import JaxpartError
 from jaxpart.probes import neighbours
 from jaxpart.probes.logistic import logistic_regression
 from jaxpart.probes.neighbours import nearest_neighbours
@@ -26,11 +25,6 @@ def test_neighbours_are_scikit_learns(k, monkeypatch):
     )
     expected = reference.fit(TRAIN, LABELS[:90]).predict(TEST)
     np.testing.assert_array_equal(nearest_neighbours(TRAIN, LABELS[:90], TEST, k=k), expected)
-
-
-def test_no_neighbours_are_refused():
-    with pytest.raises(JaxpartError, match="at least 1"):
-        nearest_neighbours(TRAIN, LABELS[:90], TEST, k=0)
 
 
 def test_logistic_regression_is_scikit_learns():

@@ -285,8 +285,6 @@ def test_rates():
     steps = np.concatenate([above.rates_at(epoch, range(2), 2) for epoch in range(5)])
     falling = [0.1 + 0.3 * 0.5 * (1 + math.cos(math.pi * i / 4)) for i in range(5)]
     np.testing.assert_allclose(steps[:9, 0], [0, 0.1, 0.2, 0.3, *falling], rtol=1e-6, atol=1e-7)
-    with pytest.raises(JaxpartError, match="above 0"):
-        Recipe.of({**dataclasses.asdict(recipe), "rates": (0.0,)}, "running")
 
 
 KINDS = ("linear", "attentive", "cae linear", "cae attentive")
@@ -385,7 +383,5 @@ def test_one_item_left_over_leaves_the_running_variance():
 
 
 def test_heads_that_do_not_fit_are_refused():
-    with pytest.raises(JaxpartError, match="choose truncated or cae"):
-        AttentiveHead(12, 3, num_heads=4, initial="zero", rngs=nnx.Rngs(0))
     with pytest.raises(JaxpartError, match="do not split into 5"):
         AttentiveHead(12, 3, num_heads=5, rngs=nnx.Rngs(0))

@@ -349,12 +349,8 @@ def test_bad_input_gets_one_sentence(tmp_path):
         with pytest.raises(JaxpartError, match=sentence):
             carried_out(task, encoder, config)
 
-    task.heads = ("circular",)
-    refused("no probe 'circular'", classification, encoder, config)
     task.heads, task.attentive.num_heads = ("attentive",), 5
     refused("do not split into 5", classification, encoder, config)
-    task.bn_test = "best"
-    refused("choose running or batch", classification, encoder, config)
     own = objects(tmp_path, "ibot", own_classifier=True)
     refused("has no classifier of its own", object_classification, encoder, own)
     shape = dataclasses.replace(

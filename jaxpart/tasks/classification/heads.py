@@ -21,7 +21,7 @@ from jaxpart.features.representations import check_representations
 from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.io.files import npz
 from jaxpart.metrics.accuracy import accuracy, item_scores
-from jaxpart.probes.attentive import AttentiveHead, check_initial, check_width
+from jaxpart.probes.attentive import AttentiveHead, check_width
 from jaxpart.probes.items import Items
 from jaxpart.probes.linear import LinearHead
 from jaxpart.probes.logistic import ITERATIONS, logistic_regression
@@ -89,22 +89,15 @@ def check_heads(encoder: FrozenEncoder, options: Any) -> tuple[str, ...]:
     """The representations that a configuration's heads need.
 
     Raises:
-      JaxpartError: A head or reference is unknown, an option is out of range, or the encoder lacks a
-        representation.
+      JaxpartError: The encoder lacks a representation, or its tokens do not split into attention heads.
     """
-    for chosen, known in ((options.heads, _HEADS), (options.references, tuple(_REFERENCES))):
-        for name in chosen:
-            if name not in known:
-                raise JaxpartError(f"there is no probe {name!r}; choose from {', '.join(known)}")
     names: list[str] = []
     for head in _HEADS:
         if head in options.heads or (head == "linear" and options.references):
-            _recipe(head, options)
             representations = options[head].representations
             shapes = check_representations(encoder, representations, tokens=head == "attentive")
             names += representations
             if head == "attentive":
-                check_initial(options.attentive.initial)
                 for _, width in shapes.values():
                     check_width(width, options.attentive.num_heads)
     return tuple(dict.fromkeys(names))
