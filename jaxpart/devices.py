@@ -128,6 +128,14 @@ def backend() -> str:
     return "gpu" if platform in ("cuda", "rocm") else platform
 
 
+def step_options() -> dict[str, bool] | None:
+    """Compiler options of training steps: on GPUs, products are left to cuBLAS.
+
+    XLA's own (Triton) kernels find no tiles for some products of CAE and of the pixel loss.
+    """
+    return {"xla_gpu_enable_triton_gemm": False} if backend() == "gpu" else None
+
+
 def count() -> int:
     """Number of devices in all processes."""
     return len(_devices())

@@ -159,10 +159,7 @@ def make_step(
         train_products(student)
         return student
 
-    # XLA's own kernels for GPUs find no tiles for some of CAE's products; cuBLAS multiplies any.
-    options = {"xla_gpu_enable_triton_gemm": False} if devices.backend() == "gpu" else None
-
-    @functools.partial(jax.jit, donate_argnums=0, compiler_options=options)
+    @functools.partial(jax.jit, donate_argnums=0, compiler_options=devices.step_options())
     def step(state: State, batch: dict[str, Array]) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.key(state.seed), state.step)
         images = batch["image"]

@@ -110,10 +110,6 @@ def _scan_rows(
     blocks = _row_blocks(height, rows, block_rows)
     count, _, span = blocks.weights.shape
     across = jnp.asarray(interpolation_weights(width, columns))
-    head = ""
-    if devices.backend() == "gpu":
-        # XLA finds no tiles for a product over all heads at once. On a CPU, one per head is slower.
-        across, head = jnp.broadcast_to(across, (heads, columns, width)), "n"
     labels = jnp.pad(
         labels, ((0, 0), (0, count * block_rows - rows), (0, 0)), constant_values=IGNORE
     )
@@ -126,10 +122,10 @@ def _scan_rows(
         start, down, label = block
         window = jax.lax.dynamic_slice_in_dim(source, start, span)
         narrow = jnp.einsum("rs,snbcw->nbcrw", down, window, precision=PRECISION)
-        upsampled = jnp.einsum(f"nbcrw,{head}xw->nbcrx", narrow, across, precision=PRECISION)
+        upsampled = jnp.einsum("nbcrw,xw->nbcrx", narrow, across, precision=PRECISION)
         loss, delta = _block_cross_entropy(upsampled, label)
         if gradient:
-            narrow = jnp.einsum(f"nbcrx,{head}xw->nbcrw", delta, across, precision=PRECISION)
+            narrow = jnp.einsum("nbcrx,xw->nbcrw", delta, across, precision=PRECISION)
             part = jnp.einsum("rs,nbcrw->snbcw", down, narrow, precision=PRECISION)
             part += jax.lax.dynamic_slice_in_dim(summed, start, span)
             summed = jax.lax.dynamic_update_slice_in_dim(summed, part, start, 0)

@@ -120,18 +120,6 @@ def test_heads_are_separate_and_vmap_agrees():
     np.testing.assert_allclose(gradient, weight[:, None, None, None, None] * expected, atol=1e-7)
 
 
-def test_the_products_for_gpus_give_the_same(monkeypatch):
-    logits, labels = sample()
-    heads = jnp.stack([logits, 2 * logits])
-
-    def total(heads):
-        return pixel_cross_entropy(heads, labels, block_rows=5).sum()
-
-    expected = value_and_grad(total)(heads)
-    monkeypatch.setattr("jaxpart.devices.backend", lambda: "gpu")
-    assert_same(jax.value_and_grad(total)(heads), expected)
-
-
 def test_a_batch_spread_over_devices_gives_the_same():
     logits, labels = sample(batch=4)
     mesh = Mesh(np.asarray(jax.devices()[:4]), "data")

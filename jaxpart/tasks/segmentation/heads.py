@@ -122,9 +122,9 @@ def training_program(
         return state, {"loss": losses}
 
     if encoder.jittable:
-        step = jax.jit(step, donate_argnums=1)
+        step = jax.jit(step, donate_argnums=1, compiler_options=devices.step_options())
     else:
-        update = jax.jit(update, donate_argnums=0)
+        update = jax.jit(update, donate_argnums=0, compiler_options=devices.step_options())
     return devices.replicate(state), functools.partial(step, encoder)
 
 
