@@ -22,4 +22,4 @@ def download_release(release: Release) -> pathlib.Path:
             "the file itself"
         )
     folder = user_cache() / "checkpoints" / release.name
-    return fetch(RemoteFile(release.url, release.sha256, release.size), folder)
+    return fetch(RemoteFile(release.url, release.sha256), folder)

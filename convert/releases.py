@@ -29,7 +29,6 @@ class Release:
       layout: Its naming scheme.
       checkpoint_key: The network in a file that holds several.
       sha256: Published leading digits of its SHA-256.
-      size: Published size in bytes.
       by_hand: How to get it, if it cannot be downloaded automatically.
     """
 
@@ -43,7 +42,6 @@ class Release:
     layout: str = "original"
     checkpoint_key: str | None = None
     sha256: str = ""
-    size: int | None = None
     by_hand: str = ""
 
     @property

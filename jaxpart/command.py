@@ -226,16 +226,15 @@ def entry(
     @terminal.entry_point
     def run() -> int:
         try:
-            sys.argv = _command_line(
-                sys.argv
-            )  # where ml_collections looks for --config.field=value
+            # ml_collections looks there for --config.field=value.
+            sys.argv = _command_line(sys.argv)
             app.run(
                 lambda _: start(),
                 flags_parser=functools.partial(_parse, example=example, print_help=print_help),
             )
         except JaxpartError as error:
             print(f"{devices.log_prefix()}error: {error}", file=sys.stderr)
-            devices.hard_exit(2)
+            devices.hard_exit()
         except SystemExit as stop:
             return int(stop.code or 0)
         return 0

@@ -219,8 +219,8 @@ def _mesh(local: bool) -> Mesh:
     return mesh().local_mesh if local else mesh()
 
 
-def hard_exit(status: int) -> NoReturn:
-    """Exits immediately with a status.
+def hard_exit() -> NoReturn:
+    """Exits immediately with status 2.
 
     A normal exit would wait for background saves, for minutes if the disk is full, and for other
     processes, which in turn wait for this one.
@@ -228,7 +228,7 @@ def hard_exit(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, AttributeError):
             stream.flush()
-    os._exit(status)
+    os._exit(2)
 
 
 def round_up(count: int, *, local: bool = False) -> int:
@@ -398,31 +398,29 @@ def from_main(text: str) -> str:
     return add_up(buffer).tobytes().decode()
 
 
-def shard_rows(
-    shape: tuple[int, ...], dtype: Any, read: Callable[[slice], np.ndarray], *, axis: int
-) -> Any:
+def shard_rows(shape: tuple[int, ...], dtype: Any, read: Callable[[slice], np.ndarray]) -> Any:
     """A large array, sharded evenly by rows over "data"; read rows back with `gather_rows`.
 
     Args:
-      shape: Shape of the full array.
+      shape: Shape of the full array, [lead, row, …]; the devices' shares are padded with zeros to one size.
       dtype: Its dtype.
       read: Returns a slice of its rows; each process is asked only for its own devices' rows.
-      axis: The axis of the rows; padded with zeros if devices cannot share it evenly.
     """
     shares = mesh().shape["data"]
-    size = -(-shape[axis] // shares)
-    padded = (*shape[:axis], shares * size, *shape[axis + 1 :])
+    lead, rows, *rest = shape
+    size = -(-rows // shares)
+    padded = (lead, shares * size, *rest)
     # Row-major layout: otherwise a TPU would choose another one and copy the array to gather rows.
-    spec = NamedSharding(mesh(), PartitionSpec(*[None] * axis, "data"))
+    spec = NamedSharding(mesh(), PartitionSpec(None, "data"))
     layout = Format(Layout(tuple(range(len(shape)))), spec)
     if _described:
         return jax.ShapeDtypeStruct(padded, dtype, sharding=layout)
 
     def share(index: Any) -> np.ndarray:
-        start = index[axis].start or 0
-        rows = read(slice(min(start, shape[axis]), min(start + size, shape[axis])))
-        padding = [(0, size - rows.shape[axis] if i == axis else 0) for i in range(len(shape))]
-        return np.pad(rows, padding) if any(map(any, padding)) else rows
+        start = index[1].start or 0
+        part = read(slice(min(start, rows), min(start + size, rows)))
+        missing = size - part.shape[1]
+        return np.pad(part, ((0, 0), (0, missing), *[(0, 0)] * len(rest))) if missing else part
 
     return jax.make_array_from_callback(padded, layout, share, dtype=dtype)
 

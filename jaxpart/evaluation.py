@@ -256,7 +256,7 @@ def _weights(config: Any) -> str:
     Raises:
       JaxpartError: It declares a bundled or random encoder as released.
     """
-    declared = config.encoder.get("released", False)  # older runs' configurations lack it
+    declared = config.encoder.get("released", False)  # a study's configurations lack it
     if not config.encoder.checkpoint:
         if declared:
             raise JaxpartError(

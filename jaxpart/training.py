@@ -59,7 +59,7 @@ class Stopped(SystemExit):
     """
 
     def __init__(self, number: int = signal.SIGTERM) -> None:
-        """Exits.
+        """Chooses the exit status.
 
         Args:
           number: The signal received.

@@ -77,7 +77,7 @@ def test_programs_can_be_compiled_for_devices_that_only_are_described():
 @pytest.mark.parametrize("batch", [8, 6])
 def test_dealt_rows_are_taken_from_whoever_has_them(batch):
     rows = np.random.default_rng(0).normal(size=(2, 10, 3)).astype(np.float32)
-    sharded = devices.shard_rows(rows.shape, rows.dtype, lambda some: rows[:, some], axis=1)
+    sharded = devices.shard_rows(rows.shape, rows.dtype, lambda some: rows[:, some])
     assert {shard.data.shape for shard in sharded.addressable_shards} == {(2, 3, 3)}
     wanted = np.random.default_rng(1).integers(10, size=(1, batch)).astype(np.int32)
     even = batch % devices.count() == 0

@@ -107,7 +107,7 @@ def named_encoder(options: Any, *, seed: int) -> FunctionEncoder:
                 f"config.encoder.pixels and config.encoder.version empty"
             )
         if kind == "timm":
-            key = options.get("checkpoint_key", "")  # older runs' configurations lack it
+            key = options.get("checkpoint_key", "")  # a study's configurations lack it
             encoder = timm_encoder(rest, options.weights, key, seed=seed, side=options.image_size)
         else:
             _no_weights(options, "its folder holds them")

@@ -58,7 +58,7 @@ def permutation_seed(config: Any) -> int | None:
     Raises:
       JaxpartError: The order is unknown, or the encoder is not MAE.
     """
-    order = config.encoder.get("patch_order", "kept")  # older runs' configurations lack it
+    order = config.encoder.get("patch_order", "kept")  # a study's configurations lack it
     if order not in ("kept", "permuted"):
         raise JaxpartError(
             f"config.encoder.patch_order cannot be {order!r}; choose between 'kept' and 'permuted'"
@@ -100,7 +100,7 @@ def configured_encoder(config: Any) -> FrozenEncoder:
         devices; or see `permutation_seed`.
     """
     permutation_seed(config)
-    precision = config.encoder.get("precision", REFERENCE)  # older runs' configurations lack it
+    precision = config.encoder.get("precision", REFERENCE)  # a study's configurations lack it
     check_precision(precision)
     if config.encoder.get("features", ""):
         from jaxpart.features.table import read_table

@@ -37,18 +37,20 @@ def shapes_of(config: ViTConfig) -> Mapping[str, tuple[int, ...]]:
     return types.MappingProxyType(matrix_shapes(abstract_vit(config)))
 
 
-def encoder_digest(arrays: str, config: ViTConfig, preprocessing: Preprocessing) -> str:
+def encoder_digest(
+    arrays: Mapping[str, ArrayLike], config: ViTConfig, preprocessing: Preprocessing
+) -> str:
     """sha256 over everything that determines an encoder's output.
 
     Fields with their default value are excluded, so that adding a field does not change digests.
 
     Args:
-      arrays: The arrays' `digest_of`.
+      arrays: Its arrays by dotted path.
       config: Architecture.
       preprocessing: Mean and std of its pixels.
     """
     function = {
-        "arrays": arrays,
+        "arrays": digest_of(arrays),
         "architecture": _chosen(config),
         "preprocessing": dataclasses.asdict(preprocessing),
     }
@@ -99,7 +101,7 @@ def write_encoder(
         "family": family,
         "architecture": dataclasses.asdict(config),
         "preprocessing": dataclasses.asdict(preprocessing),
-        "digest": encoder_digest(digest_of(arrays), config, preprocessing),
+        "digest": encoder_digest(arrays, config, preprocessing),
         **about,
     }
     write_json(folder / _ABOUT, document)
@@ -181,7 +183,7 @@ def load_encoder(
         raise _damaged(folder / _ABOUT, error) from error
     arrays = checkpoints.load_arrays(folder / _WEIGHTS, shapes)
     digest = document.get("digest")
-    if encoder_digest(digest_of(arrays), config, preprocessing) != digest:
+    if encoder_digest(arrays, config, preprocessing) != digest:
         raise JaxpartError(
             f"the weights of {folder} were modified after they were written; convert the checkpoint again"
         )
@@ -235,6 +237,6 @@ def random_encoder(name: str, config: ViTConfig, *, seed: int = 0) -> Encoder:
         config,
         preprocessing,
         arrays,
-        digest=encoder_digest(digest_of(arrays), config, preprocessing),
+        digest=encoder_digest(arrays, config, preprocessing),
         trained=False,
     )

@@ -35,12 +35,10 @@ class RemoteFile:
     Attributes:
       url: Its address.
       sha256: Its published SHA-256 in hexadecimal, or its first digits, or "".
-      size: Its published size in bytes, or None.
     """
 
     url: str
     sha256: str = ""
-    size: int | None = None
 
     @property
     def name(self) -> str:
@@ -62,7 +60,7 @@ def fetch(
       The path of the file.
 
     Raises:
-      JaxpartError: The network or the server fails, the file has the wrong size or checksum, or the disk is
+      JaxpartError: The network or the server fails, the file has the wrong checksum, or the disk is
         full or read-only.
     """
     folder, progress = on_disk(folder, "--out"), progress or Progress()
@@ -96,9 +94,6 @@ def _is_complete(file: RemoteFile, target: pathlib.Path, progress: Progress) -> 
 
 def _fault(file: RemoteFile, path: pathlib.Path) -> str:
     """What is wrong with a downloaded file, as a predicate; "" if nothing is."""
-    size = path.stat().st_size
-    if file.size not in (None, size):
-        return f"has {size} bytes instead of {file.size}"
     if file.sha256:
         with path.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -147,10 +142,6 @@ def _receive(file: RemoteFile, part: pathlib.Path, progress: Progress) -> None:
             urllib.request.Request(url, headers=headers), timeout=_TIMEOUT
         ) as response:
             start, size = _extent(response, start, url)
-            if file.size not in (None, size):
-                raise JaxpartError(
-                    f"{url} has {size} bytes instead of {file.size}; it is a different file"
-                )
             with part.open("ab" if start else "wb") as opened:
                 if not start:
                     _save_tag(response, part)

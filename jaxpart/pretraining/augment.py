@@ -33,23 +33,20 @@ OPERATIONS = (*_TONES[1:], *_BLENDS, *_WARPS)
 """The 15 of timm's increasing set."""
 
 
-def rand_augment(
-    draws: Float[Array, "layers 4"], image: Image, magnitude: float, *, chance: float = 0.5
-) -> Image:
+def rand_augment(draws: Float[Array, "layers 4"], image: Image, magnitude: float) -> Image:
     """timm's "rand-m9-mstd0.5-inc1" for magnitude 9 and two layers.
 
     Args:
-      draws: Uniform random numbers for each operation applied to the image.
+      draws: Uniform random numbers for each operation, of which half are applied to the image.
       image: Values in [0, 1].
       magnitude: Mean strength, 0 to 10; its standard deviation is 0.5.
-      chance: Probability of applying each operation.
     """
     for choice, use, strength, sign in draws:
         normal = jax.scipy.special.ndtri(jnp.clip(strength, 1e-6, 1 - 1e-6))
         level = jnp.clip(magnitude + 0.5 * normal, 0, 10) / 10
         signed = jnp.where(sign < 0.5, level, -level)
         operation = jnp.floor(choice * len(OPERATIONS)).astype(int)
-        image = jnp.where(use < chance, apply_operation(image, operation, level, signed), image)
+        image = jnp.where(use < 0.5, apply_operation(image, operation, level, signed), image)
     return image
 
 

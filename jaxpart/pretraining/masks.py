@@ -38,14 +38,13 @@ def block_mask(
     hidden: int | Int[Array, " images"],
     *,
     smallest: int,
-    aspect: float = 0.3,
     exact: bool,
 ) -> Bool[Array, "images patch"]:
     """Hides rectangles until `hidden` patches are hidden (BEiT, `masking_generator.py`).
 
-    Each rectangle has an area from [smallest, number still to hide] and an aspect ratio from
-    [aspect, 1 / aspect], log-uniform; it is kept if it lies inside the grid and hides some new patches,
-    but not too many.
+    Each rectangle has an area from [smallest, number still to hide] and an aspect ratio from 0.3 to
+    1 / 0.3, log-uniform; it is kept if it lies inside the grid and hides some new patches, but not too
+    many.
 
     Args:
       key: Random key.
@@ -53,19 +52,16 @@ def block_mask(
       grid: Patches along (height, width).
       hidden: Maximum number of hidden patches, one for all images or one per image.
       smallest: Smallest area of a block in patches (BEiT 16, CAE 4, iBOT a third of the side squared).
-      aspect: Smallest aspect ratio.
       exact: Whether single patches make up the exact number, as encoders of visible tokens need (CAE);
         otherwise fewer may be hidden (BEiT).
     """
     counts = jnp.broadcast_to(jnp.asarray(hidden), (images,))
-    draw = functools.partial(
-        _one_block_mask, grid=grid, smallest=smallest, aspect=aspect, exact=exact
-    )
+    draw = functools.partial(_one_block_mask, grid=grid, smallest=smallest, exact=exact)
     return jax.vmap(draw)(jax.random.split(key, images), counts)
 
 
 def _one_block_mask(
-    key: Array, hidden: Array, *, grid: Grid, smallest: int, aspect: float, exact: bool
+    key: Array, hidden: Array, *, grid: Grid, smallest: int, exact: bool
 ) -> Bool[Array, " patch"]:
     rows, columns = grid
     row, column = jnp.arange(rows)[:, None], jnp.arange(columns)[None, :]
@@ -76,7 +72,7 @@ def _one_block_mask(
         mask, failures = carry
         remaining = hidden - mask.sum()
         area = smallest + u[0] * (remaining - smallest)  # like random.uniform, in either order
-        ratio = jnp.exp(math.log(aspect) * (2 * u[1] - 1))
+        ratio = jnp.exp(math.log(0.3) * (2 * u[1] - 1))
         height = jnp.round(jnp.sqrt(area * ratio)).astype(int)
         width = jnp.round(jnp.sqrt(area / ratio)).astype(int)
         top = jnp.floor(u[2] * (rows - height + 1)).astype(int)

@@ -156,7 +156,7 @@ def pretrain(
         "curve": curve_of(workdir.measured()),
         "validation": validation_of(workdir.measured()),
     }
-    student = result(objective, graph, devices.fetch(state))
+    student = _fetched(objective, graph, state)
     if devices.is_main():
         write(folder, config, objective, student, {"pretraining": results})
     devices.wait_for_main()  # or another process could delete the checkpoint first
@@ -179,12 +179,17 @@ def make_measure(
 
     def measure(taken: int, state: State) -> None:
         if taken in measured_at:
-            vit = result(objective, graph, devices.fetch(state)).vit
+            vit = _fetched(objective, graph, state).vit
             encoder = Encoder(config.method, vit, Preprocessing(), "", trained=True)
             for name, value in validation(encoder).items():
                 workdir.metric(f"{_VALIDATION}{name}", value, step=taken)
 
     return measure
+
+
+def _fetched(objective: Objective, graph: Any, state: State) -> Student:
+    """The modules of a state, on the host; the optimiser's moments stay on the devices."""
+    return result(objective, graph, devices.fetch(state._replace(optimizer=(), memory={})))
 
 
 @functools.cache  # shared by the runs of the zoo

@@ -11,7 +11,7 @@ their product is never held in full.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ def patch_shares(
 
 
 def make_memory(
-    features: Float[Array, "*patches width"], shares: Float[Array, "*patches classes"]
+    features: Float[Any, "*patches width"], shares: Float[Any, "*patches classes"]
 ) -> Memory:
     """Keeps the patches that have a labelled pixel.
 

@@ -110,9 +110,7 @@ class Items:
         rows = self.features[0]
         shape = len(self.features), len(self), *rows.shape[1:]
         items = np.arange(len(self))
-        features = devices.shard_rows(
-            shape, rows.dtype, lambda part: self.take(items[part]), axis=1
-        )
+        features = devices.shard_rows(shape, rows.dtype, lambda part: self.take(items[part]))
         return features, devices.replicate(self.labels)
 
     def batches(

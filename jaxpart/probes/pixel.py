@@ -157,20 +157,21 @@ class PixelHeads(nnx.Module):
         return jnp.stack([head([blocks[index] for index in indices]) for indices, head in read])
 
 
-def learning_rate(
-    iterations: int, *, peak: float = 4e-4, warmup: int = 1500, ratio: float = 1e-6
-) -> optax.Schedule:
+_FIRST_SHARE = 1e-6
+"""Share of the rate at iteration 0 of the warm-up."""
+
+
+def learning_rate(iterations: int, *, peak: float = 4e-4, warmup: int = 1500) -> optax.Schedule:
     """Polynomial decay of power 1 to 0 over ALL iterations, times a linear warm-up.
 
     mmcv's `PolyLrUpdaterHook` with `warmup="linear"`: at iteration t the rate is
     peak · (1 − t / iterations), and before `warmup` that times
-    1 − (1 − t / warmup) · (1 − ratio).
+    1 − (1 − t / warmup) · (1 − 1e-6).
 
     Args:
       iterations: Where the rate reaches 0; 160 000 in the paper.
       peak: The rate that the decay starts from.
       warmup: Length of the warm-up in iterations; 0 for none.
-      ratio: Share of the rate at iteration 0 of the warm-up.
 
     Returns:
       A function of the iteration, counted from 0.
@@ -181,7 +182,7 @@ def learning_rate(
         # the last steps most of their digits.
         decay = jnp.maximum(iterations - step, 0) / iterations
         progress = jnp.minimum(step / warmup, 1) if warmup else 1
-        return peak * decay * (ratio + progress * (1 - ratio))
+        return peak * decay * (_FIRST_SHARE + progress * (1 - _FIRST_SHARE))
 
     return rate
 

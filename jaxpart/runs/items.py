@@ -48,13 +48,11 @@ def read_items(
       advice: What to do if it is damaged, for the message.
 
     Raises:
-      JaxpartError: It cannot be read, or was written by an older jaxpart.
+      JaxpartError: It cannot be read, or is damaged.
     """
     items = read_npz(path, advice)
-    keys = items.pop(_KEYS, None)
-    if keys is None:
-        raise JaxpartError(f"{path} was written by an older jaxpart, without keys; {advice}")
     try:
-        return items, {key: items.pop(key.label) for key in (Key(*map(str, row)) for row in keys)}
+        keys = [Key(*map(str, row)) for row in items.pop(_KEYS)]
+        return items, {key: items.pop(key.label) for key in keys}
     except (KeyError, TypeError) as error:
         raise JaxpartError(f"{path} is damaged ({error!r}); {advice}") from error

@@ -82,11 +82,6 @@ def read_metrics(file: pathlib.Path) -> dict[Measured, str]:
                 for name in ("step", "value"):
                     check_number(name, entry[name])
                 what = str(entry["name"]), int(entry["step"])
-            elif entry.keys() == {"name", "value"}:
-                raise JaxpartError(
-                    f"{file} was started by an older jaxpart with another format of results; name "
-                    f"another --workdir"
-                )
             else:
                 raise ValueError("it is not a measurement")
         except (ValueError, TypeError, RecursionError) as error:
@@ -169,8 +164,8 @@ class WorkDir:
                 raise JaxpartError(f"{file} is damaged; name another --workdir")
         elif (self.path / "config.json").exists():
             raise JaxpartError(
-                f"{self.path} was started by an older jaxpart, which did not record its encoder "
-                "and data, so the run cannot be resumed there; name another --workdir"
+                f"{self.path} does not say which encoder and data its run used, so it cannot be "
+                "resumed there; name another --workdir"
             )
         else:
             self.file(IDENTITY, sealed_json({}).encode())

@@ -32,7 +32,8 @@ _TRAILS = 0.02
 _SPACES = (("mae", "pixels"), ("beit", "tokens"), ("cae", "tokens"), ("cae", "representation"))
 
 
-def _named(row: str) -> str:
+def row_name(row: str) -> str:
+    """The name of a row: a method's as in the paper, or the encoder's own."""
     return METHODS.get(row, row)
 
 
@@ -45,7 +46,7 @@ def _first() -> Claim:
         (
             *(
                 Comparison(
-                    f"object level: DeiT above {_named(row)}",
+                    f"object level: DeiT above {row_name(row)}",
                     Side(("deit",), _OBJECT),
                     Side((row,), _OBJECT),
                 )
@@ -53,7 +54,7 @@ def _first() -> Claim:
             ),
             *(
                 Comparison(
-                    f"part level: {_named(row)} above DeiT",
+                    f"part level: {row_name(row)} above DeiT",
                     Side((row,), _PART),
                     Side(("deit",), _PART),
                 )
@@ -70,7 +71,7 @@ def _second() -> Claim:
         "projected ones.",
         tuple(
             Comparison(
-                f"part retrieval: {_named(row)} encoded above projected by {100 * _FAR:.0f} points",
+                f"part retrieval: {row_name(row)} encoded above projected by {100 * _FAR:.0f} points",
                 Side((row,), (_ENCODED,)),
                 Side((row,), (_PROJECTED,)),
                 bound=_FAR,
@@ -89,7 +90,7 @@ def _third() -> Claim:
         (
             *(
                 Comparison(
-                    f"masked parts: {_named(row)}'s {space} above chance",
+                    f"masked parts: {row_name(row)}'s {space} above chance",
                     Side((row,), (masked_ap("part", space),)),
                     Side((row,), (masked_ap(BASELINE, "chance"),)),
                 )
@@ -97,7 +98,7 @@ def _third() -> Claim:
             ),
             *(
                 Comparison(
-                    f"masked parts: {_named(row)}'s {space} from the object itself above those from "
+                    f"masked parts: {row_name(row)}'s {space} from the object itself above those from "
                     f"another image",
                     Side((row,), (masked_ap("part_less_other_image", space),)),
                     None,
@@ -118,7 +119,7 @@ def _fourth() -> Claim:
         (
             *(
                 Comparison(
-                    f"{level} level: iBOT above {_named(row)}",
+                    f"{level} level: iBOT above {row_name(row)}",
                     Side(("ibot",), keys),
                     Side((row,), keys),
                 )
@@ -127,7 +128,7 @@ def _fourth() -> Claim:
             ),
             *(
                 Comparison(
-                    f"linear probing: mean of {', '.join(map(_named, rest))} above {_named(row)}",
+                    f"linear probing: mean of {', '.join(map(row_name, rest))} above {row_name(row)}",
                     Side(rest, _LINEAR),
                     Side((row,), _LINEAR),
                 )
@@ -135,7 +136,7 @@ def _fourth() -> Claim:
             ),
             *(
                 Comparison(
-                    f"attentive probing: mean of {', '.join(map(_named, rest))} above {_named(row)} by "
+                    f"attentive probing: mean of {', '.join(map(row_name, rest))} above {row_name(row)} by "
                     f"less than {100 * _TRAILS:.0f} points",
                     Side(rest, _ATTENTIVE),
                     Side((row,), _ATTENTIVE),
@@ -155,7 +156,7 @@ def _fifth() -> Claim:
         "Not the paper's: every encoder retrieves parts better than 12 × 12 pixels do.",
         tuple(
             Comparison(
-                f"part retrieval: {_named(row)} encoded above 12 × 12 pixels, {word}",
+                f"part retrieval: {row_name(row)} encoded above 12 × 12 pixels, {word}",
                 Side((row,), (_ENCODED,)),
                 Side((row,), (Key(DATA, "retrieval", "AP", BASELINE, name),)),
             )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxpart.runs.paper import METHODS
 from jaxpart.runs.rows import select
 from jaxpart.study import claims, verdicts
+from jaxpart.study.claims import row_name
 from jaxpart.study.entries import Entry, Study
 from jaxpart.study.figures import (
     COLUMNS,
@@ -72,10 +72,6 @@ def _grid(heading: Sequence[str], rows: Sequence[Sequence[str]], *, prose: int =
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _named(row: str) -> str:
-    return METHODS.get(row, row)
-
-
 def _setting(study: Study) -> str:
     data: Mapping[str, Any] = study.options.get("data", {})
     return (
@@ -101,7 +97,7 @@ def _table(entries: Sequence[Entry]) -> str:
             figure = figures[row].get(column.key)
             text = written(figure, beaten=beaten_by(figure, column, baselines), between=" ")
             cells.append(f"**{text}**" if best.get(column.key) == row else text)
-        rows.append([_named(row), *cells])
+        rows.append([row_name(row), *cells])
     for name, levels in baselines.items():
         rows.append([name, *(written(levels.get(c.key), between=" ") for c in COLUMNS)])
     below = (
@@ -177,7 +173,7 @@ def _layers(entries: Sequence[Entry]) -> str:
         "object, by the output of each block and of each projector layer. Blocks are counted from 0 and "
         "taken before the final norm; `embedding` is the mean patch token; `projector1`… are the layers' "
         "outputs as the next layer sees them, the last being the projection.\n\n"
-        + _grid(["layer", *map(_named, rows)], table)
+        + _grid(["layer", *map(row_name, rows)], table)
     )
 
 
@@ -193,7 +189,7 @@ def _hidden(entries: Sequence[Entry]) -> str:
             chance = key._replace(head=BASELINE, representation="chance")
             keys = [chance, *(key._replace(head=query) for query in QUERIES)]
             cells = [written(figure_of(members, key), between=" ") for key in keys]
-            table.append([f"{_named(name)}, {key.representation}", *cells])
+            table.append([f"{row_name(name)}, {key.representation}", *cells])
     if not table:
         return ""
     return (
@@ -210,7 +206,7 @@ def _hidden(entries: Sequence[Entry]) -> str:
 def _training(entries: Sequence[Entry]) -> str:
     table = [
         [
-            _named(entry.row),
+            row_name(entry.row),
             str(entry.seed),
             str(entry.pretraining.get("images_seen", "–")),
             str(entry.pretraining.get("seconds", "–")),

@@ -63,26 +63,25 @@ def _vectors(encoder: FrozenEncoder) -> list[str]:
 
 def _keep(
     options: Any,
-    field: str,
     encoder: FrozenEncoder,
     where: str,
     say: Callable[[str], None],
     *,
     tokens: bool = False,
 ) -> bool:
-    """Drops representations that the encoder does not have from a field; returns whether any is left."""
-    names: Sequence[str] = options[field]
+    """Drops representations that the encoder does not have; returns whether any is left."""
+    names: Sequence[str] = options.representations
     kept = tuple(name for name in names if has(encoder, name, tokens=tokens))
     if kept and len(kept) < len(names):
         missing = ", ".join(name for name in names if name not in kept)
         say(f"{encoder.name} has no {missing}: {where} uses {', '.join(kept)}")
     if kept:
-        options[field] = kept
+        options.representations = kept
     return bool(kept)
 
 
 def _retrieval(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> bool:
-    if _keep(config.retrieval, "representations", encoder, "retrieval", say):
+    if _keep(config.retrieval, encoder, "retrieval", say):
         return True
     config.retrieval.representations = tuple(_vectors(encoder))
     return bool(config.retrieval.representations)
@@ -95,14 +94,14 @@ def _heads(task: str, config: Any, encoder: FrozenEncoder, say: Callable[[str], 
             f"{encoder.name} cannot be compiled, so it cannot encode random views in every "
             f"epoch; pass --config.{task}.views=eval, which encodes every image once"
         )
-    linear = _keep(options.linear, "representations", encoder, f"{task}.linear", say)
+    linear = _keep(options.linear, encoder, f"{task}.linear", say)
     others = _vectors(encoder)
     if not linear and others:
         missing = ", ".join(options.linear.representations)
         options.linear.representations, linear = (others[0],), True
         say(f"{encoder.name} has no {missing}: {task}.linear uses {others[0]}")
     heads, attentive = ["linear"] if linear else [], options.attentive
-    if _keep(attentive, "representations", encoder, f"{task}.attentive", say, tokens=True):
+    if _keep(attentive, encoder, f"{task}.attentive", say, tokens=True):
         shapes = check_representations(encoder, attentive.representations, tokens=True)
         if all(width % attentive.num_heads == 0 for _, width in shapes.values()):
             heads.append("attentive")
@@ -155,7 +154,7 @@ def _tokens(task: str, config: Any, encoder: FrozenEncoder, say: Callable[[str],
         return False
     if not options.representations:
         return has(encoder, "tokens", tokens=True)
-    return _keep(options, "representations", encoder, task, say, tokens=True)
+    return _keep(options, encoder, task, say, tokens=True)
 
 
 _FITTED: dict[str, Callable[[Any, FrozenEncoder, Callable[[str], None]], bool]] = {

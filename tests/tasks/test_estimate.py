@@ -178,14 +178,14 @@ def test_the_command_runs_or_says_what_it_takes(monkeypatch, tmp_path, capsys, d
         "run",
         lambda run, flags_parser: (command.flags.FLAGS(command.sys.argv), run(None)),
     )
-    monkeypatch.setattr(command.devices, "hard_exit", lambda status: called.append(status))
+    monkeypatch.setattr(command.devices, "hard_exit", lambda: called.append(2))
 
     def run(config, path):
         called.append("run")
 
-    command.entry(run, "", {}, str, dry_run=lambda config: called.append("dry"))
+    command.entry(run, "", {}.get, dry_run=lambda config: called.append("dry"))
     assert called == ["dry" if dry else "run"]
-    command.entry(run, "", {}, str)
+    command.entry(run, "", {}.get)
     assert called[1:] == [2 if dry else "run"]
     assert ("--dry-run is an option" in capsys.readouterr().err) == dry
     command.flags.FLAGS["dry-run"].value = False

@@ -34,7 +34,7 @@ from jaxpart.runs.rows import Key, by_key
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.segmentation import experiment as segmentation
 from jaxpart.tasks.segmentation.experiment import Segmentation
-from jaxpart.tasks.segmentation.heads import crop_size, readouts, training_program
+from jaxpart.tasks.segmentation.heads import readouts, training_program
 from jaxpart.tasks.segmentation.inputs import SegmentationSet, part_objects, segmentation_set
 from jaxpart.training import Stopped
 
@@ -91,9 +91,8 @@ def key(metric, head="paper"):
 def experiment(encoder, folder, progress=None, **changes):
     config = small_config(**changes)
     data = segmentation_set("critters_part", config)
-    return Segmentation(
-        encoder, data, config.segmentation, 0, WorkDir(folder, {}), progress or Quiet()
-    )
+    placed, workdir = devices.replicate(encoder), WorkDir(folder, {})
+    return Segmentation(placed, data, config.segmentation, 0, workdir, progress or Quiet())
 
 
 @pytest.mark.slow
@@ -225,7 +224,8 @@ def changed_experiment(encoder, folder, change, **sizes):
     data = SegmentationSet(
         "critters_part", with_masks(train, change), with_masks(test, change), "part", **setting
     )
-    return config, Segmentation(encoder, data, config.segmentation, 0, WorkDir(folder, {}), Quiet())
+    placed, workdir = devices.replicate(encoder), WorkDir(folder, {})
+    return config, Segmentation(placed, data, config.segmentation, 0, workdir, Quiet())
 
 
 @pytest.mark.slow
@@ -284,6 +284,7 @@ def test_every_pixel_ignored(encoder, tmp_path):
 
 def checked_plans(encoder, config):
     check_config(config)
+    segmentation.check(config)
     return list(segmentation.plans(encoder, config, Quiet()))
 
 
@@ -373,17 +374,13 @@ def test_mistakes_are_told_before_anything_is_made(option, sentence, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_configuration_without_segmentation():
-    config = configs.object_config(None, ())
-    with pytest.raises(JaxpartError, match="has no segmentation"):
-        tasks.find("segmentation").check(config)
-
-
 def test_crop_that_is_no_multiple_of_the_patch(encoder):
+    config = small_config(sets=("critters_part",))
+    config.segmentation.settings.critters_part.crop = 321
     with pytest.raises(
-        JaxpartError, match=r"settings\.lip\.crop is 321, .* patches of 8; .* as 320"
+        JaxpartError, match=r"settings\.critters_part\.crop is 321, .* patches of 8; .* as 320"
     ):
-        crop_size(encoder, 321, "lip")
+        next(segmentation.plans(encoder, config, Quiet()))
 
 
 def test_number_of_classes_that_is_not_the_papers_is_said(encoder, tmp_path):

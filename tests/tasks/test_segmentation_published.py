@@ -78,7 +78,8 @@ def experiment(encoder, samples, folder, name, split, crop, *, whole=False, **ch
     if whole:
         fields = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
         data = WholeImages(**fields)
-    return Segmentation(encoder, data, config.segmentation, 0, WorkDir(folder, {}), Progress())
+    placed, workdir = devices.replicate(encoder), WorkDir(folder, {})
+    return Segmentation(placed, data, config.segmentation, 0, workdir, Progress())
 
 
 def scores(one, heads):

@@ -31,6 +31,7 @@ from jaxpart.probes.probe import probe
 from jaxpart.probes.random_views import RandomViews
 from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
+from jaxpart.runs.config_fields import HEADS
 from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, Row, find_row, select
@@ -38,7 +39,6 @@ from jaxpart.runs.table import Section, interval, percent
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.baselines import BASELINE, label, strongest
 
-_HEADS = ("linear", "attentive")
 _REFERENCES: dict[str, Callable[..., np.ndarray]] = {
     "knn": nearest_neighbours,
     "logistic": logistic_regression,
@@ -92,7 +92,7 @@ def check_heads(encoder: FrozenEncoder, options: Any) -> tuple[str, ...]:
       JaxpartError: The encoder lacks a representation, or its tokens do not split into attention heads.
     """
     names: list[str] = []
-    for head in _HEADS:
+    for head in HEADS:
         if head in options.heads or (head == "linear" and options.references):
             representations = options[head].representations
             shapes = check_representations(encoder, representations, tokens=head == "attentive")

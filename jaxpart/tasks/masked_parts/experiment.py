@@ -25,6 +25,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 from jaxtyping import Array, Bool, Float, UInt8
 
 from jaxpart import devices
@@ -220,7 +221,7 @@ def _predicted(hidden: Hidden) -> dict[str, Float[np.ndarray, "part patch channe
     if hidden.pixels is not None:
         spaces["pixels"] = _standard(hidden.pixels)
     if hidden.logits is not None:
-        spaces["tokens"] = np.asarray(jax.nn.softmax(hidden.logits, axis=-1))
+        spaces["tokens"] = scipy.special.softmax(hidden.logits, axis=-1)
     if hidden.latents is not None:
         spaces["representation"] = hidden.latents
     return spaces

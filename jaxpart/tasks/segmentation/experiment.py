@@ -25,7 +25,6 @@ from jaxpart.data.palettes import palette
 from jaxpart.data.source import Source
 from jaxpart.data.subset import random_subset
 from jaxpart.encoders.frozen import FrozenEncoder
-from jaxpart.errors import JaxpartError
 from jaxpart.features.extract import Extracted
 from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.metrics.bootstrap import segmentation_intervals
@@ -37,11 +36,10 @@ from jaxpart.runs.items import items_file, items_npz
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import Key, Row
 from jaxpart.runs.workdir import WorkDir
-from jaxpart.tasks.plans import Pass, Plan
+from jaxpart.tasks.plans import Pass, Plan, side_of
 from jaxpart.tasks.segmentation.heads import (
     Readers,
     check_grids,
-    crop_size,
     labelled_patches,
     readouts,
     training_program,
@@ -49,7 +47,7 @@ from jaxpart.tasks.segmentation.heads import (
     window_logits,
 )
 from jaxpart.tasks.segmentation.inputs import SegmentationSet, segmentation_set
-from jaxpart.tasks.segmentation.options import check_options, setting_of
+from jaxpart.tasks.segmentation.options import check_options, setting_name, setting_of
 from jaxpart.tasks.segmentation.pictures import picture
 from jaxpart.tasks.segmentation.rules import decays_bias, described
 from jaxpart.tasks.segmentation.sliding import (
@@ -73,10 +71,6 @@ _LONGEST_NAME = 150
 
 def check(config: Any) -> None:
     """Checks the options: see `jaxpart.tasks.Task`."""
-    if "segmentation" not in config:
-        raise JaxpartError(
-            "this configuration has no segmentation; use one that has, such as configs/ibot_part.py"
-        )
     check_options(config.segmentation)
 
 
@@ -88,11 +82,11 @@ def rules(encoder: FrozenEncoder, config: Any) -> dict[str, str]:
 def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[SegmentationPlan]:
     """Segmentation on every data set of a configuration: see `jaxpart.tasks.Task`."""
     options = config.segmentation
-    check(config)
     chosen = readouts(options.readouts, encoder.depth)
     devices.check_batch(options.batch_size, "config.segmentation.batch_size")
     for name in options.sets:
-        crop, _ = crop_size(encoder, setting_of(options, name).crop, name)
+        field = f"config.segmentation.settings.{setting_name(name)}.crop"
+        crop = side_of(encoder, setting_of(options, name).crop, field)
         check_grids(encoder, chosen, crop, incontext=bool(options.incontext.images))
     for name in options.sets:
         with progress.bar(f"{name}: opening", None):
@@ -159,21 +153,18 @@ class Segmentation:
         """Reads nothing yet.
 
         Args:
-          encoder: The frozen encoder.
+          encoder: The frozen encoder, on all devices.
           data: The data set.
           config: The configuration's `segmentation`.
           seed: Seed of initial heads, of the order and augmentation of images, and of subsets.
           workdir: Stores tables, pictures and training checkpoints.
           progress: Shows the progress.
-
-        Raises:
-          JaxpartError: Batch size, crop or readouts do not fit.
         """
-        devices.check_batch(config.batch_size, "config.segmentation.batch_size")
-        self.encoder, self.data, self.config = devices.replicate(encoder), data, config
+        self.encoder, self.data, self.config = encoder, data, config
         self.seed, self.workdir, self.progress = seed, workdir, progress
-        crop = crop_size(encoder, data.crop, data.name)
-        self.sliding = SlidingWindow(crop, (data.stride, data.stride), config.window_batch)
+        self.sliding = SlidingWindow(
+            (data.crop, data.crop), (data.stride, data.stride), config.window_batch
+        )
         self.readouts = readouts(config.readouts, encoder.depth)
 
     def run(self) -> Iterator[Row]:
@@ -211,9 +202,7 @@ class Segmentation:
         config, data = self.config, self.data
         rngs = nnx.Rngs(self.seed)
         heads = PixelHeads(chosen, widths(self.encoder, data.crop), len(data.classes), rngs=rngs)
-        rate = learning_rate(
-            config.iterations, peak=config.learning_rate, warmup=config.warmup, ratio=1e-6
-        )
+        rate = learning_rate(config.iterations, peak=config.learning_rate, warmup=config.warmup)
         recipe = optimizer(
             rate, weight_decay=config.weight_decay, decay_bias=decays_bias(self.encoder)
         )

@@ -32,7 +32,6 @@ from jaxpart.probes.pixel import (
     patch_map,
     training,
 )
-from jaxpart.tasks.segmentation.options import setting_name
 from jaxpart.tasks.segmentation.rules import for_segmentation
 from jaxpart.tasks.segmentation.sliding import WindowLogits
 
@@ -201,7 +200,7 @@ def labelled_patches(
     if encoder.jittable:
         patches = jax.jit(patches)
     results = [devices.fetch(patches(encoder, batch)) for batch in batches]
-    features, shares = (jnp.concatenate(arrays) for arrays in zip(*results, strict=True))
+    features, shares = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
     return make_memory(features[:crops], shares[:crops])
 
 
@@ -254,18 +253,3 @@ def check_grids(
 def last_block(encoder: FrozenEncoder) -> int:
     """The block for in-context segmentation; 0 if the encoder returns no blocks."""
     return max(encoder.depth - 1, 0)
-
-
-def crop_size(encoder: FrozenEncoder, crop: int, name: str) -> tuple[int, int]:
-    """The crop as (height, width).
-
-    Raises:
-      JaxpartError: The encoder does not accept images of this size.
-    """
-    try:
-        encoder.check_size(crop, crop)
-    except JaxpartError as error:
-        raise JaxpartError(
-            f"config.segmentation.settings.{setting_name(name)}.crop is {crop}, and {error}"
-        ) from error
-    return crop, crop

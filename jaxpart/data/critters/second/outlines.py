@@ -37,9 +37,9 @@ def ribbon(spine: ArrayLike, widths: ArrayLike) -> Points:
     return np.concatenate([centre + half * across, (centre - half * across)[::-1]])
 
 
-def _star(tips: int, inner: float) -> Points:
-    angle = np.pi * np.arange(2 * tips) / tips
-    radius = np.where(np.arange(2 * tips) % 2, inner, 1.0)
+def _star() -> Points:
+    corners = np.arange(8)
+    angle, radius = np.pi * corners / 4, np.where(corners % 2, 0.3, 1.0)
     return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
 
 
@@ -89,7 +89,7 @@ def beak(shape: int) -> list[Points]:
 @functools.cache
 def eye(shape: int) -> list[Points]:
     """A disc and an iris, and a round pupil, a slit, or a star: each of radius 1, to be nested."""
-    pupil = (ellipse(0, 0, 0.8, 0.8), ellipse(0, 0, 0.25, 0.95), _star(4, 0.3))[shape]
+    pupil = (ellipse(0, 0, 0.8, 0.8), ellipse(0, 0, 0.25, 0.95), _star())[shape]
     return [ellipse(0, 0, 1, 1), ellipse(0, 0, 1, 1), pupil]
 
 
