@@ -83,6 +83,13 @@ def evaluate(
     with contextlib.ExitStack() as stack:
         folder = path_of(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
         progress = Progress(shown=shown and devices.is_main())
+        if isinstance(encoder, str | pathlib.Path | Encoder | FunctionEncoder | FeatureTable) and (
+            image_size or pixels != "uint8" or version
+        ):
+            raise JaxpartError(
+                "image_size, pixels and version describe a function, but this encoder is none; leave "
+                "them out"
+            )
         if isinstance(encoder, str | pathlib.Path):
             config.encoder.checkpoint = str(encoder)
             config.method = describe(encoder)[0]["family"]
@@ -98,6 +105,8 @@ def evaluate(
                 config.encoder.features = str(frozen.path)
             else:  # no command line could recreate it
                 config.encoder.callable = f"{frozen.name}, given to jaxpart.evaluate"
+                config.encoder.precision = frozen.precision
+                config.encoder.image_size = max(frozen.image_size)
             check_config(config)
             experiments.chosen(config)
             results = measure_encoder(placed(frozen), config, folder, progress, weights="yours")

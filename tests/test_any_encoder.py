@@ -1,6 +1,8 @@
 """Encoders that are functions, and features made elsewhere: the same numbers as a converted encoder's."""
 
+import dataclasses
 import json
+import runpy
 import types
 
 import jax
@@ -509,6 +511,35 @@ def items(tmp_path_factory):
         patch.setattr("jaxpart.export.views.part_config", lambda *_, **__: few)
         assert export(["views", str(out), "--pictures", "png", "--pixels", "32"]) == 0
     return out, [json.loads(line) for line in (out / "items.jsonl").read_text().splitlines()]
+
+
+def test_functions_of_one_name_are_told_apart_by_their_files(tmp_path):
+    digests = []
+    for name, factor in (("a", 1), ("b", 2), ("c", 1)):
+        file = tmp_path / f"{name}.py"
+        file.write_text(f"def encode(x):\n    return {{'embedding': {factor} * x.mean((1, 2))}}\n")
+        encode = runpy.run_path(str(file))["encode"]
+        digests.append(of_function(encode, image_size=SIDE, pixels="imagenet", version="1").digest)
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_a_folder_keeps_to_the_precision_and_size_of_an_encoder_object(tmp_path):
+    def encode(images):
+        return {"embedding": images.astype(jnp.float32).mean((1, 2))}
+
+    def run(**changes):
+        encoder = jaxpart.FunctionEncoder(encode, "mine", (SIDE, SIDE), version="1")
+        encoder = dataclasses.replace(encoder, **changes)
+        few = {"data.num_images": 8}
+        jaxpart.evaluate(encoder, options=few, workdir=tmp_path, shown=False)
+
+    run()
+    with pytest.raises(JaxpartError, match=r"another configuration \(encoder\.precision"):
+        run(precision="float32")
+    with pytest.raises(JaxpartError, match=r"another configuration \(encoder\.image_size"):
+        run(image_size=(2 * SIDE, 2 * SIDE))
+    with pytest.raises(JaxpartError, match="describe a function, but this encoder is none"):
+        jaxpart.evaluate(tmp_path, version="2")
 
 
 @pytest.mark.slow

@@ -15,8 +15,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
 from jaxpart.encoders.families import PIXELS
 from jaxpart.encoders.function import FunctionEncoder
 from jaxpart.encoders.precision import Precision
@@ -48,8 +46,6 @@ def function_encoder(
       JaxpartError: It does not return what `jaxpart.encoders.function` describes.
     """
     jittable = not isinstance(function, TorchFunction)
-    if jax.tree.leaves(function) == [function]:  # not a pytree: its contents become constants
-        function = jax.tree_util.Partial(function)
     encoder = FunctionEncoder(
         function,
         name,

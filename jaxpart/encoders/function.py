@@ -16,6 +16,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
+import inspect
+import os
+import pathlib
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -31,6 +35,30 @@ from jaxpart.encoders.precision import REFERENCE, Precision
 from jaxpart.errors import JaxpartError, first_line
 
 _CLS = "cls_token"
+
+
+_WRAPPED = ("func", "_function", "__func__", "__wrapped__")
+"""Where a partial, a `TorchFunction`, a method and a jitted function hold theirs."""
+
+
+def source_digest(function: Any) -> str:
+    """A function's name and a SHA-256 of the code that defines it, which tells apart functions of one name.
+
+    The digest is of the whole file, or of the definition alone if there is no file, as in a notebook; empty
+    without source code.
+    """
+    while inner := next((getattr(function, x) for x in _WRAPPED if hasattr(function, x)), None):
+        function = inner
+    code: Any = function if inspect.isroutine(function) else type(function)
+    try:
+        file = inspect.getsourcefile(code)
+        if file is not None and os.path.isfile(file):
+            text = pathlib.Path(file).read_bytes()
+        else:
+            text = inspect.getsource(code).encode()
+    except (OSError, TypeError):
+        text = b""
+    return f"{code.__qualname__} {hashlib.sha256(text).hexdigest() if text else ''}"
 
 
 @functools.partial(
@@ -74,6 +102,9 @@ class FunctionEncoder:
 
     def __post_init__(self) -> None:
         """Raises `JaxpartError` for a precision that functions do not support."""
+        if callable(self.function) and jax.tree.leaves(self.function) == [self.function]:
+            # Not a pytree: its contents become constants of compiled programs.
+            object.__setattr__(self, "function", jax.tree_util.Partial(self.function))
         if self.precision not in ("float32-highest", "float32"):
             raise JaxpartError(
                 f"config.encoder.precision is {self.precision!r}, which only a converted ViT "
@@ -82,10 +113,10 @@ class FunctionEncoder:
 
     @property
     def digest(self) -> str:
-        """Name, version and preprocessing; empty without a version."""
+        """Name, version, preprocessing and source code; empty without a version."""
         if not self.version:
             return ""
-        return f"{self.name} {self.version} {self.preprocessing!r}"
+        return f"{self.name} {self.version} {self.preprocessing!r} {source_digest(self.function)}"
 
     @property
     def identity(self) -> Hashable:

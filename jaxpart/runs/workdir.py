@@ -29,7 +29,7 @@ from jaxpart.runs.rows import Key, Row, check_number, parse_row
 
 _METRICS = "metrics.jsonl"
 IDENTITY = "identity.json"
-_PATHS = ("data.root", "encoder.checkpoint", "encoders", "features.folder")
+_PATHS = ("data.root", "encoder.checkpoint", "encoder.features", "encoders", "features.folder")
 _SUM = "crc32"
 Measured = Key | tuple[str, int]
 """Identifies a line of metrics.jsonl: the key of a result, or a name and a training step."""
