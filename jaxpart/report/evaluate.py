@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from jaxpart.cpu.memory import memory_limit
+from jaxpart.data.identity import identity_of
 from jaxpart.data.images import Pixels, decode
 from jaxpart.data.parts import Patch, part_patches
 from jaxpart.data.sets import find_set, open_set, part_split, retrieval_set
@@ -105,6 +106,16 @@ class OpenedRun:
             raise JaxpartError("its config.data.sets is empty, so there are no images to show")
         return self.config.data.sets[0]
 
+    def check_data(self, source: Source) -> None:
+        """Raises `JaxpartError` if retrieval ran on other images or annotations than a source has now."""
+        info = source.info
+        ran_on = self.run.identity.get(f"the data of {info.name}/retrieval ({info.split})")
+        if ran_on not in (None, identity_of(source)):
+            raise JaxpartError(
+                f"{info.name} ({info.split}) has changed since {self.run.path} ran; restore it, or run "
+                "again"
+            )
+
     @property
     def size(self) -> int:
         """Side of a part patch in pixels."""
@@ -196,6 +207,8 @@ def _parts(
     with progress.bar(f"{title}: opening, finding part patches", None):
         source, selection = retrieval_set(name, data)
         all_patches = part_patches(source, selection)
+        for opened in members:
+            opened.check_data(source)
     patches = _drawn(all_patches, limits.patches, data.seed)
     if not patches:
         raise JaxpartError(f"{name} has no part patches")

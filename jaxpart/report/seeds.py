@@ -18,10 +18,11 @@ _WITHOUT_EFFECT = ("seed", "report", "tensorboard")
 
 
 def averaged(runs: Sequence[Run]) -> list[Run]:
-    """Replaces two or more runs of one configuration with different seeds by their mean.
+    """Replaces two or more runs that differ only in their seeds by their mean.
 
     Their encoders may come from several pretrainings. The merged run has the results that all runs
-    have: means, with the 95 % interval of Student's t over the runs, clipped to [0, 1].
+    have: means, with the 95 % interval of Student's t over the runs, clipped to [0, 1]. A result of one
+    encoder that does not depend on the seed keeps its own interval.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -45,17 +46,25 @@ def _group_key(run: Run) -> str:
     encoder = dict(config.get("encoder") or {})
     encoder.pop("checkpoint", None)
     description: Mapping[str, Any] = {k: v for k, v in run.encoder.items() if k != "digest"}
-    return json.dumps([description, config | {"encoder": encoder}], sort_keys=True, default=str)
+    data = {what: value for what, value in run.identity.items() if what != "the encoder"}
+    return json.dumps(
+        [description, config | {"encoder": encoder}, data], sort_keys=True, default=str
+    )
 
 
 def _means(runs: Sequence[Run]) -> list[Row]:
     factor = stats.t.ppf(0.975, len(runs) - 1) / np.sqrt(len(runs))
     others = [by_key(run.rows) for run in runs[1:]]
+    first, *rest = (run.encoder.get("digest") for run in runs)
+    one_encoder = bool(first) and set(rest) == {first}
     means = []
     for row in runs[0].rows:
         if not all(row.key in rows_of for rows_of in others):
             continue
         values = np.array([row.value, *(rows_of[row.key].value for rows_of in others)])
+        if one_encoder and np.ptp(values) == 0:
+            means.append(row)
+            continue
         mean = float(values.mean())
         low = high = None
         if values.min() >= 0 and values.max() <= 1:  # otherwise a count, without an interval

@@ -8,6 +8,7 @@ from jaxpart.report.baselines import baseline_rows
 from jaxpart.report.runs import Run
 from jaxpart.report.tables import ABREAST, Line, Table, cell_of, joined
 from jaxpart.runs.rows import Key, find_row, select
+from jaxpart.runs.unlike import unlike
 from jaxpart.tasks.baselines import UNTRAINED_LABEL, strongest
 
 _MAIN = {
@@ -59,6 +60,9 @@ def _summary(runs: Sequence[Run], columns: Mapping[str, Key], number: int) -> Ta
         if not label.startswith(UNTRAINED_LABEL):
             rows.append(Line(f"baseline: {label}", "", [cell_of(row, None) for row in baselines]))
     notes = [f"All encoders: {shared}."] if shared else []
+    facts = [run.facts for run in runs]
+    for task, data in dict.fromkeys((key.task, key.data) for key in keys):
+        notes += [f"{task}, {data}: {sentence}" for sentence in unlike(facts, task, [data])]
     name = "summary" if number == 1 else f"summary_{number}"
     return Table(name, "Summary", list(columns), rows, False, notes + _beaten(runs, columns))
 

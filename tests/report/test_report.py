@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from made_runs import made_run
 
+from jaxpart.data.critters import Critters
+from jaxpart.data.identity import identity_of
 from jaxpart.data.parts import Patch
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.small import small_config
@@ -143,6 +145,19 @@ def test_functions_that_a_run_names_are_not_run_unasked(tmp_path, capsys):
     with pytest.raises(JaxpartError, match="has no attribute 'f'"):
         _ = evaluate.OpenedRun(read_runs([run])[0], functions=True).encoder
     assert (run / "ran").exists()
+
+
+def test_data_that_changed_since_the_run_are_refused(tmp_path):
+    run = made_run(tmp_path / "a", rows=[])
+    critters = Critters("test", 4)
+    opened = evaluate.OpenedRun(read_runs([run])[0], functions=False)
+    opened.check_data(critters)  # not recorded
+    what = f"the data of critters/retrieval ({critters.info.split})"
+    write_json(run / "identity.json", {what: identity_of(critters)})
+    evaluate.OpenedRun(read_runs([run])[0], functions=False).check_data(critters)
+    write_json(run / "identity.json", {what: "other"})
+    with pytest.raises(JaxpartError, match=r"critters \(test\) has changed since .*a ran"):
+        evaluate.OpenedRun(read_runs([run])[0], functions=False).check_data(critters)
 
 
 @pytest.mark.slow

@@ -301,9 +301,18 @@ def test_runs_of_several_seeds_have_a_row_together(tmp_path):
     )
     paper = table_of(paper_tables([*runs, joined]), "table3_part_classification")
     assert row_of(paper, row.label).cells[0].low == pytest.approx(94)  # not that of one run
+    for folder in folders[:2]:  # one encoder, whose probes were trained twice
+        results = json.loads((folder / "results.json").read_text())
+        results["encoder"]["digest"] = "one"
+        write_json(folder / "results.json", results)
+    (joined,) = averaged(read_runs(folders[:2]))
+    paper = table_of(paper_tables([joined]), "table3_part_classification")
+    assert row_of(paper, row.label).cells[0].low == pytest.approx(93)  # its own interval
     config["data"]["seed"], config["seed"] = 1, 2
     write_json(folders[2] / "config.json", config)
     assert [run.label for run in averaged(read_runs(folders))] == [row.label]
+    write_json(folders[0] / "identity.json", {"the data of critters/retrieval (test)": "other"})
+    assert averaged(read_runs(folders[:2])) == []
 
 
 def test_formats(tmp_path):

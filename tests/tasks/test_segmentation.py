@@ -228,6 +228,16 @@ def changed_experiment(encoder, folder, change, **sizes):
     return config, Segmentation(placed, data, config.segmentation, 0, workdir, Quiet())
 
 
+def test_a_share_of_less_than_one_image_is_skipped(encoder, tmp_path, monkeypatch):
+    said, trained = Quiet(), []
+    one = experiment(encoder, tmp_path, said, shares=(0.001, 0.5))
+    monkeypatch.setattr(one, "train", lambda name, *rest: trained.append(name))
+    with pytest.raises(AttributeError):  # nothing was trained, so nothing can be tested
+        list(one.run())
+    assert trained == ["all", "paper@50%"]
+    assert "0.1 % of" in said.lines[0]
+
+
 @pytest.mark.slow
 def test_crops_do_not_depend_on_the_number_of_workers(encoder, tmp_path):
     def made(workers, count, state=None):

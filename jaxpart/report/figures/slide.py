@@ -28,6 +28,7 @@ from jaxpart.report.patch_sets import Pair, PatchSet, word
 from jaxpart.report.runs import Run
 from jaxpart.runs import paper
 from jaxpart.runs.comparable import data_differs
+from jaxpart.runs.config_diff import differences
 from jaxpart.runs.rows import Key, Row, find_row
 from jaxpart.tasks.baselines import BASELINE, strongest
 
@@ -188,7 +189,7 @@ def _draw_levels(figure: Figure, run: Run, data: str) -> None:
 
 def _paper(run: Run, key: Key) -> float | None:
     """The paper's AP in percent, if it is comparable with the run's."""
-    if run.caveat or data_differs(run.rows, key):
+    if run.caveat or data_differs(run.rows, key) or differences(run.config, key.task):
         return None
     for layout in LAYOUTS:
         for column in layout.columns:

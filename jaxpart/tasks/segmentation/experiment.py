@@ -175,9 +175,16 @@ class Segmentation:
         yield Row(data.name, TASK, "classes", len(data.classes))
         heads = [self.train("all", data.train, self.readouts)]
         names = list(self.readouts)
+        first = next(iter(self.readouts))
         for share in config.shares:
-            subset = random_subset(data.train, round(share * len(data.train)), self.seed)
-            first = next(iter(self.readouts))
+            count = round(share * len(data.train))
+            if not count:
+                self.progress.say(
+                    f"{data.name}: {100 * share:g} % of {len(data.train)} images are less than one; "
+                    "skipped"
+                )
+                continue
+            subset = random_subset(data.train, count, self.seed)
             names.append(f"{first}@{100 * share:g}%")
             heads.append(self.train(names[-1], subset, {first: self.readouts[first]}))
         memory = self.memory() if config.incontext.images else None
