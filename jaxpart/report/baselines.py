@@ -56,15 +56,22 @@ def baseline_rows(
             yield title if len(groups) == 1 else f"{title}, of {labels}", members[0][1]
 
 
+def compared_row(run: Run, key: Key) -> Row | None:
+    """The result to compare with baselines: a probe's at the epoch chosen without the test set, if any."""
+    chosen = find_row(run.rows, *key._replace(metric="chosen")) if key.metric == "best" else None
+    return chosen or find_row(run.rows, *key)
+
+
 def not_above(run: Run, keys: Sequence[Key]) -> str:
     """A sentence on the results of a run that are no better than a baseline; "" if all are."""
     sentences = []
     for key in keys:
         best = strongest(run.rows, key.data, key.task)
-        row = find_row(run.rows, *key)
+        row = compared_row(run, key)
         if best and row and row.value <= best[1]:
+            chosen = ", at the chosen epoch," if row.metric != key.metric else ""
             sentences.append(
-                f"{label(key)} on {key.data} ({100 * row.value:.1f}) is not above {best[0]} "
+                f"{label(key)}{chosen} on {key.data} ({100 * row.value:.1f}) is not above {best[0]} "
                 f"({100 * best[1]:.1f})"
             )
     return f"{run.label}: {'; '.join(sentences)}." if sentences else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from jaxpart.report.baselines import baseline_rows
+from jaxpart.report.baselines import baseline_rows, compared_row
 from jaxpart.report.runs import Run
 from jaxpart.report.tables import ABREAST, Line, Table, cell_of, joined
 from jaxpart.runs.rows import Key, find_row, select
@@ -14,10 +14,15 @@ from jaxpart.tasks.baselines import UNTRAINED_LABEL, strongest
 _MAIN = {
     "retrieval, encoded": ("retrieval", "AP", "", "embedding"),
     "retrieval, projected": ("retrieval", "AP", "", "projection"),
-    "part probing, linear": ("classification", "best", "linear", "cls_token"),
-    "part probing, attentive": ("classification", "best", "attentive", "tokens"),
-    "object probing, linear": ("object_classification", "best", "linear", "cls_token"),
-    "object probing, attentive": ("object_classification", "best", "attentive", "tokens"),
+    "part probing, linear, best epoch": ("classification", "best", "linear", "cls_token"),
+    "part probing, attentive, best epoch": ("classification", "best", "attentive", "tokens"),
+    "object probing, linear, best epoch": ("object_classification", "best", "linear", "cls_token"),
+    "object probing, attentive, best epoch": (
+        "object_classification",
+        "best",
+        "attentive",
+        "tokens",
+    ),
     "mIoU": ("segmentation", "mIoU", "paper", ""),
     "correspondence, PCK@0.10": ("correspondence", "PCK@0.10", "", "tokens"),
 }
@@ -74,7 +79,7 @@ def _beaten(runs: Sequence[Run], columns: Mapping[str, Key]) -> list[str]:
         measured = [run for run in runs if find_row(run.rows, *key)]
         groups: dict[tuple[str, float], list[str]] = {}
         for run in measured:
-            best, row = strongest(run.rows, key.data, key.task), find_row(run.rows, *key)
+            best, row = strongest(run.rows, key.data, key.task), compared_row(run, key)
             if best and row and row.value <= best[1]:
                 groups.setdefault(best, []).append(run.label)
         for (label, value), beaten in groups.items():

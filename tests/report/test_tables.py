@@ -423,7 +423,7 @@ def test_summaries_of_what_fits_beside_each_other(tmp_path):
     first, second = summaries(read_runs([one, other]))
     assert [len(table.columns) for table in (first, second)] == [6, 3]
     assert first.columns[:3] == [
-        "retrieval, encoded (a)", "retrieval, projected (a)", "part probing, linear (a)"
+        "retrieval, encoded (a)", "retrieval, projected (a)", "part probing, linear, best epoch (a)"
     ]  # fmt: skip
     assert [row.label for row in first.rows] == ["iBOT (one)", "iBOT (two)", "baseline: chance"]
     assert [row.label for row in second.rows] == ["iBOT (one)"]
