@@ -46,6 +46,8 @@ def read_config(arrays: Arrays, family: Family, layout: Layout, options: Options
     # Fine-tuned on the mean of the patches.
     if "pooled_norm.weight" in arrays and "norm.weight" not in arrays:
         fields |= {"final_norm": False, "pooled_norm": True}
+    if options.activation is not None:
+        fields["activation"] = options.activation  # also the attention pool's
     fields["projector"] = read_projector(arrays, family, fields)
     fields = family.adjust(arrays, fields, options)
     fields |= layout.fields

@@ -48,8 +48,9 @@ _ACTIVATIONS = {
     "swish": "silu",
 }
 _TIMM_ACTIVATIONS = _ACTIVATIONS | {"gelu_tanh": "gelu_tanh"}
-_TIMM_COMPUTED = ("norm_layer", "block_fn", "attn_layer", "mlp_layer", "rope_temperature")
-"""Arguments of timm's create_model that no array shows and no family here takes."""
+_TIMM_COMPUTED = ("norm_layer", "block_fn", "attn_layer", "mlp_layer", "use_post_norm",
+                  "use_rot_pos_emb", "ref_feat_shape")  # fmt: skip
+"""Arguments of timm's create_model that no array shows and no family here takes, besides rope_…."""
 _ROPE_THETA = 100.0  # DINOv3's
 _MODEL_TYPES = {
     "aimv2": "aimv2",
@@ -304,7 +305,11 @@ def _stated_by_timm(config: dict[str, Any]) -> Stated:
     arguments = config.get("model_args")  # of create_model
     arguments = arguments if isinstance(arguments, dict) else {}
     activation = arguments.get("act_layer")
-    faults = [f"{key} {arguments[key]}" for key in _TIMM_COMPUTED if key in arguments]
+    faults = [
+        f"{key} {value}"
+        for key, value in arguments.items()
+        if key in _TIMM_COMPUTED or key.startswith("rope_")
+    ]
     if activation is not None and str(activation).lower() not in _TIMM_ACTIVATIONS:
         faults = [f"activation {activation}"]
     if faults:

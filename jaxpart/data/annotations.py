@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from jaxpart.data.source import Annotation, Keypoints
 from jaxpart.errors import JaxpartError
+from jaxpart.io.npz import check_unpacked
 
 _NO_LABEL = -1
 _END = "\0"  # between ids: no path contains it
@@ -88,6 +90,8 @@ def _split_ids(table: Mapping[str, np.ndarray]) -> list[str]:
 
 def _load(name: str, data: bytes) -> dict[str, np.ndarray]:
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as members:
+            check_unpacked(members, len(data))
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             fields = (*_FIELDS, _SIZE) if _SIZE in arrays.files else _FIELDS
             return {field: arrays[field] for field in fields}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -27,14 +28,15 @@ Pixels = UInt8[np.ndarray, "size size 3"]
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jp2",
     ".apng", ".avifs", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits", ".flc", ".fli", ".ftc",
-    ".ftu", ".gbr", ".icb", ".icns", ".ico", ".iim", ".im", ".j2c", ".j2k", ".jfif", ".jpc", ".jpe",
+    ".ftu", ".gbr", ".icb", ".icns", ".ico", ".im", ".j2c", ".j2k", ".jfif", ".jpc", ".jpe",
     ".jpf", ".jpx", ".blp", ".mpo", ".msp", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm",
     ".psd", ".pxr", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".vda", ".vst", ".xbm", ".xpm",
 )  # fmt: skip
 """Suffixes of image files, case-insensitive: all that Pillow opens, except `NOT_READ`."""
 
-NOT_READ = ("EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5")
-"""Formats that are never opened: Pillow runs an external program for them, or has no decoder."""
+NOT_READ = ("EPS", "WMF", "IPTC", "MPEG", "BUFR", "GRIB", "HDF5")
+"""Formats that are never opened: Pillow runs an external program for them, opens what they hold in any
+format (IPTC), or has no decoder."""
 
 MAX_PIXELS = 2**28
 """Limit for the pixels of an image (268 million): 0.8 GB as RGB."""
@@ -48,8 +50,9 @@ SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
 # Pillow's limits reject valid files: images above 89 million pixels, PNG files with a colour profile or
-# text above 1 MB. We use MAX_PIXELS, and 64 MB for text.
-Image.MAX_IMAGE_PIXELS = 2 * MAX_PIXELS
+# text above 1 MB. We use MAX_PIXELS, at half of which Pillow would warn, and 64 MB for text.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 
@@ -91,10 +94,15 @@ def decode(
       JaxpartError: The bytes are not an image, truncated or damaged, have more than `MAX_PIXELS` pixels,
         another size than stated, or a mode without a range.
     """
-    with _opened(io.BytesIO(data), name) as image:
-        check_size(name, _header(image), size)
+    with _opened(io.BytesIO(data), name, load=False) as image:
+        header = _header(image)
+        check_size(name, header, size)
+        _check_bits(image, name)
+        image.load()
         pixels = _rgb(image, name)
     turn = turn_of(data) if upright else None
+    if image.format == "TIFF" and not upright:  # Pillow has turned it upright
+        turn = _TURNS.get(_UNDONE_BY.get(header.orientation, header.orientation))
     return pixels if turn is None else pixels.transpose(turn)
 
 
@@ -135,6 +143,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """The transpose that undoes each EXIF orientation; 1 is upright."""
+_UNDONE_BY = {6: 8, 8: 6}
+"""The orientation whose transpose is the inverse, where that is another."""
 
 
 def turn_of(data: bytes) -> Image.Transpose | None:
@@ -187,6 +197,7 @@ def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"
         largest, halved = _largest_grey(image), _halved(image)
         image.load()
         pixels = np.asarray(image)
+        _check_palette(image, pixels, name)
     if halved:
         raise JaxpartError(
             f"{name} has 16 bits in each of several channels, of which only 8 can be read; save it as a "
@@ -204,6 +215,26 @@ def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"
         white = 65535 if image.mode == "I" else 255
         pixels = np.rint(pixels * (largest / white)).astype(pixels.dtype)
     return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
+
+
+def _check_palette(image: Image.Image, pixels: np.ndarray, name: str) -> None:
+    """Raises `JaxpartError` for a palette of greys that are not its indices, as saving a GIF makes one.
+
+    Even ramps of 1, 2 and 4 bits are no contradiction: they show small numbers as visible greys.
+    """
+    if image.mode != "P":
+        return
+    colours = np.array(image.getpalette("RGB")).reshape(-1, 3)
+    greys, used = colours[:, 0], np.unique(pixels)
+    used = used[used < len(greys)]
+    ramp = any(np.array_equal(greys[used], used.astype(int) * step) for step in (255, 85, 17))
+    if ramp or (colours != greys[:, None]).any():
+        return
+    if (wrong := used[greys[used] != used]).size:
+        raise JaxpartError(
+            f"{name} stores the grey {greys[wrong[0]]} as palette index {wrong[0]}, so its labels are "
+            "ambiguous; save it as a grey PNG"
+        )
 
 
 def _largest_grey(image: Image.Image) -> int | None:
@@ -305,6 +336,12 @@ def _header(image: Image.Image) -> Header:
         orientation = 1
     is_valid = isinstance(orientation, int) and 1 <= orientation <= 8
     return Header(*image.size, image.mode, orientation if is_valid else 1, 1)
+
+
+def _check_bits(image: Image.Image, name: str) -> None:
+    """Raises `JaxpartError` for an unloaded file of 12 bits, which Pillow does not scale to white."""
+    if any("I;12" in str(arguments) for *_, arguments in getattr(image, "tile", ())):
+        raise JaxpartError(f"{name} has 12 bits, which cannot be read; save it with 8 or 16 bits")
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:

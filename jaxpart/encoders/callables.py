@@ -68,7 +68,8 @@ def of_function(
       JaxpartError: See `function_encoder`; unknown pixels, or not callable.
     """
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(function, torch.nn.Module):
+    owner = getattr(function, "__self__", function)  # of a bound method
+    if torch is not None and isinstance(owner, torch.nn.Module):
         function = TorchFunction(function)
     if not callable(function):
         raise JaxpartError(

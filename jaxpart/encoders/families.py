@@ -33,7 +33,19 @@ def stated_preprocessing(mean: Any, std: Any) -> Preprocessing | None:
 
 
 def processor_preprocessing(document: Mapping[str, Any]) -> Preprocessing | None:
-    """What transformers' processor states, which may leave pixels from 0 to 1 as they are."""
+    """What transformers' processor states, which may leave pixels from 0 to 1 as they are.
+
+    None also if it does to pixels what a mean and a std cannot express.
+    """
+    other = ("do_flip_channel_order", "include_top", "rescale_offset")
+    factor = document.get("rescale_factor", 1 / 255)
+    if (
+        any(document.get(name) for name in other)
+        or document.get("do_rescale") is False
+        or not isinstance(factor, float)
+        or abs(factor * 255 - 1) > 1e-6
+    ):
+        return None
     if document.get("do_normalize") is False:
         return Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     return stated_preprocessing(document.get("image_mean"), document.get("image_std"))

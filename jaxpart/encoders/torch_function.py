@@ -46,7 +46,7 @@ class TorchFunction:
         """
         self._torch = library("torch", "a PyTorch function")
         self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
-        model = function if model is None else model
+        model = getattr(function, "__self__", function) if model is None else model
         if isinstance(model, self._torch.nn.Module):
             model.to(self._device).eval()
         self._function = function
@@ -219,7 +219,9 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
     _quiet_hub()
     transformers.utils.logging.disable_progress_bar()
     try:
-        full_model, report = transformers.AutoModel.from_pretrained(name, output_loading_info=True)
+        full_model, report = transformers.AutoModel.from_pretrained(
+            name, output_loading_info=True, dtype=library("torch", f"transformers:{name}").float32
+        )
     except Exception as error:  # transformers raises many kinds of errors
         raise JaxpartError(
             f"transformers cannot load {name} ({type(error).__name__}: {first_line(error)}); name a folder "
@@ -308,10 +310,11 @@ def _transformers_outputs(full_model: Any, model: Any, images: Any) -> dict[str,
         else:
             patch = model.config.patch_size
             grid = tuple(side // patch for side in images.shape[2:])
-            prefix = last.shape[1] - grid[0] * grid[1]
+            detection = getattr(model.config, "num_detection_tokens", 0)  # YOLOS's, at the end
+            prefix = last.shape[1] - grid[0] * grid[1] - detection
 
         def split(tokens: Any) -> dict[str, Any]:
-            return split_tokens(tokens, prefix, grid, cls=True)
+            return split_tokens(tokens[:, : prefix + grid[0] * grid[1]], prefix, grid, cls=True)
 
         blocks = hidden if maps is not None else [split(tokens) for tokens in hidden]
         out = split(last) | {"blocks": list(blocks)}

@@ -17,6 +17,13 @@ _SLACK = 256 << 20
 """Bytes that any file may unpack to: counts of many classes in each image are mostly zeros."""
 
 
+def check_unpacked(members: zipfile.ZipFile, size: int) -> None:
+    """Raises `ValueError` if a file of `size` bytes would unpack to implausibly many."""
+    unpacked = sum(member.file_size for member in members.infolist())
+    if unpacked > _MAX_PACKED * size + _SLACK:
+        raise ValueError(f"it unpacks to {unpacked} bytes, many times its {size}")
+
+
 def read_npz(file: str | pathlib.Path, advice: str) -> dict[str, np.ndarray]:
     """All arrays of an .npz file by name, with their checksums verified.
 
@@ -32,10 +39,7 @@ def read_npz(file: str | pathlib.Path, advice: str) -> dict[str, np.ndarray]:
         path = path_of(file)
         content = io.BytesIO(path.read_bytes()) if in_bucket(file) else path.open("rb")
         with content, zipfile.ZipFile(content) as members:
-            size = content.seek(0, io.SEEK_END)
-            unpacked = sum(member.file_size for member in members.infolist())
-            if unpacked > _MAX_PACKED * size + _SLACK:
-                raise ValueError(f"it unpacks to {unpacked} bytes, many times its {size}")
+            check_unpacked(members, content.seek(0, io.SEEK_END))
             for name in members.namelist():
                 data = io.BytesIO(members.read(name))
                 array = np.lib.format.read_array(data, allow_pickle=False)

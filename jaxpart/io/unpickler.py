@@ -240,7 +240,21 @@ def _tensor(storage: Any, dtype: np.dtype, offset: Any, size: Any, stride: Any) 
     return np.lib.stride_tricks.as_strided(values[offset:], size, steps, writeable=False)
 
 
-def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Any:
+def _check_metadata(metadata: Any) -> None:
+    if metadata:  # {"neg": True}, {"conj": True}: the values are stored with another sign
+        raise Refused("it holds a tensor that is a negative or conjugate view; save its clone()")
+
+
+def _rebuild_tensor(
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    grad: Any = False,
+    hooks: Any = None,
+    metadata: Any = None,
+) -> Any:
+    _check_metadata(metadata)
     dtype = _expect(storage, Storage, "tensor").dtype
     if dtype is None:
         raise Refused("it holds a tensor of an untyped storage without a dtype")
@@ -248,8 +262,16 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) 
 
 
 def _rebuild_tensor_v3(
-    storage: Any, offset: Any, size: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, *_: Any
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    grad: Any,
+    hooks: Any,
+    dtype: Any,
+    metadata: Any = None,
 ) -> Any:
+    _check_metadata(metadata)
     name = _expect(dtype, Inert, "tensor dtype").name.removeprefix("torch.")
     if name not in TORCH_DTYPES:
         raise Refused(f"it holds a tensor of dtype {name}, which has no array counterpart")

@@ -240,7 +240,12 @@ def test_arguments_of_timms_create_model():
     alone = stated_by(config | {"model_args": {"img_size": [512, 128], "act_layer": "GELU"}}, {})
     assert (alone.options["grid"], alone.options["activation"]) == ((32, 8), "gelu")
     assert stated_by(config | {"model_args": {"patch_size": [[8], 8]}}, {}).patch_size is None
-    for name, value in (("act_layer", "mish"), ("rope_temperature", 10_000.0)):
+    for name, value in (
+        ("act_layer", "mish"),
+        ("rope_temperature", 10_000.0),
+        ("rope_grid_indexing", "xy"),
+        ("use_post_norm", True),
+    ):
         with pytest.raises(JaxpartError, match=f"{value}, which is not supported"):
             stated_by(config | {"model_args": {name: value}}, {})
 

@@ -203,6 +203,9 @@ def test_lists_that_begin_with_the_background(tmp_path, lines, names):
         ("beak\n\nwing\n", "line 2 is empty, but each line names a label"),
         ("\n\n", "is an empty list"),
         ("beak\nbeak\n", "line 2: the id 'beak' appears twice"),
+        ("0 background\n1 beak\n", "line 1 is '0 background'; give names only"),
+        ("beak\nwing:1,2,3::\n", "line 2 is 'wing:1,2,3::'; give names only"),
+        ("beak\nvoid\n", "line 2 is 'void', which is not a class"),
     ],
 )
 def test_lists_that_cannot_be_meant_are_refused(tmp_path, lines, message):

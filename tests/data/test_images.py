@@ -16,6 +16,7 @@ from jaxpart.data.images import (
     center_crop,
     crop,
     decode,
+    decode_indices,
     image_eval,
     normalize,
     patch_eval,
@@ -312,3 +313,35 @@ def test_upright_pixels_of_damaged_files_are_refused():
         with pytest.raises(JaxpartError, match="a is truncated or damaged"):
             upright_pixels(damaged, "a")
     np.testing.assert_array_equal(upright_pixels(data + b"more", "a"), by_pillow(data))
+
+
+def test_iptc_is_not_opened():
+    """Pillow opens what it holds as any format: PostScript too."""
+    with pytest.raises(JaxpartError, match="is not an image that Pillow can read"):
+        decode(b"\x1c\x03\x3c" + bytes(60), "x.jpg")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("upright", [False, True])
+def test_tiff_is_turned_as_png_is(orientation, upright):
+    image = Image.new("RGB", (3, 2))
+    image.putpixel((0, 0), (255, 0, 0))
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    pixels = []
+    for kind in ("PNG", "TIFF"):
+        file = io.BytesIO()
+        image.save(file, kind, exif=exif)
+        pixels.append(np.asarray(decode(file.getvalue(), "x", upright=upright)))
+    np.testing.assert_array_equal(*pixels)
+
+
+@pytest.mark.parametrize(("labels", "refused"), [((0, 1, 2), 0), ((0, 255), 0), ((0, 2, 3), 1)])
+def test_a_grey_palette_that_contradicts_its_indices_is_refused(labels, refused):
+    file = io.BytesIO()
+    Image.fromarray(np.array([labels], np.uint8)).save(file, "GIF")
+    if refused:
+        with pytest.raises(JaxpartError, match="stores the grey 2 as palette index 1"):
+            decode_indices(file.getvalue(), "x.gif")
+    else:
+        assert decode_indices(file.getvalue(), "x.gif").max() == len(labels) - 1

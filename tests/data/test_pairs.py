@@ -209,6 +209,14 @@ def test_objects_that_are_not_used_need_neither_box_nor_named_category(tmp_path)
     assert own_pairs(own(tmp_path, made)).side.tolist() == [12, 11, 14, 12]
 
 
+def test_points_outside_an_image_are_left_out(tmp_path):
+    made = document()
+    made["annotations"][2]["keypoints"][9:11] = [5000, -4]  # the fourth of image 2
+    found = own_pairs(own(tmp_path, made))
+    assert found.counted.sum(axis=1).tolist() == [3, 3]
+    assert any("are left out: 1" in note for note in found.source.info.notes)
+
+
 def test_wrong_own_pairs(tmp_path):
     with pytest.raises(JaxpartError, match=r"has no keypoints\.json"):
         own_pairs(str(tmp_path))

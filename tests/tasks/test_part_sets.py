@@ -32,7 +32,7 @@ def test_it_is_segmented(name, tmp_path):
         {
             "sets": (name,),
             "readouts": ("paper",),
-            "shares": (0.5,),
+            "shares": (0.9,),
             "iterations": 2,
             "batch_size": 4,
         }
@@ -50,4 +50,4 @@ def test_it_is_segmented(name, tmp_path):
         segmentation, encoder, config, WorkDir(tmp_path / "run", {}), Progress(shown=False)
     )
     heads = {row.key.head for row in rows if row.key.metric == "mIoU"}
-    assert heads == {"paper", "paper@50%", "incontext"}
+    assert heads == {"paper", "paper@90%", "incontext"}

@@ -12,6 +12,7 @@ from jaxpart.data.folders import check_split, fingerprint, named_files, read_fil
 from jaxpart.data.layouts import dataset_folder
 from jaxpart.data.listed_images import ListedImages
 from jaxpart.data.pairs import Groups, PairSet, class_pairs, family_pairs, paired, species_pairs
+from jaxpart.data.parts import outside
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints
 from jaxpart.errors import JaxpartError
 
@@ -114,13 +115,21 @@ def keypoint_pairs(
     boxes, species = document.boxes(objects), document.category_names(objects)
     classes = sorted(set(species))
     starts = np.searchsorted(instances.row, np.arange(len(instances.image) + 1))
+    inside = np.ones(len(seen), bool)
+    for image, number in chosen.items():
+        rows = slice(starts[number], starts[number + 1])
+        if (size := sizes[image]) is not None:
+            inside[rows] = ~outside(instances.points[rows, :2], size)
+    notes = instances.notes()
+    if beyond := int((seen & ~inside).sum()):
+        notes = (*notes, f"visible keypoints outside their images are left out: {beyond}")
     annotations = []
     for (image, number), path, kind in zip(chosen.items(), names, species, strict=True):
         rows = slice(starts[number], starts[number + 1])
         points = Keypoints(
             part=instances.part[rows],
             xy=instances.points[rows, :2],
-            visible=seen[rows],
+            visible=seen[rows] & inside[rows],
             instance=np.full(starts[number + 1] - starts[number], instances.instance[number]),
         )
         annotations.append(Annotation(path, points, classes.index(kind), sizes[image]))
@@ -130,7 +139,7 @@ def keypoint_pairs(
         version=fingerprint(data),
         part_names=instances.part_names,
         class_names=tuple(classes),
-        notes=instances.notes(),
+        notes=notes,
     )
     if across:
         families = document.category_names(objects, "supercategory")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -32,8 +33,13 @@ ADVICE = (
 )
 _KEYPOINTS = "keypoints.json"
 _CLASSES = "classes.txt"
-_SPECIAL = {"background": "background", "bg": "background", "ignore": "ignored"}
+_SPECIAL = {
+    **dict.fromkeys(("background", "bg", "void", "unlabeled", "unlabelled"), "background"),
+    "ignore": "ignored",
+}
 """Lines of a class list, without underscores, that are not classes."""
+_NUMBERED = re.compile(r"\d+\s*[\s:,;.)]\s*\S")
+_WITH_COLOURS = re.compile(r"#|.*:\s*\d+\s*,\s*\d+\s*,\s*\d+")
 
 
 def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
@@ -87,6 +93,12 @@ def _class_names(file: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         raise JaxpartError(
             f"{file}, line {lines.index('') + 1} is empty, but each line names a label; name it or remove "
             "the line"
+        )
+    coloured = next((i for i, line in enumerate(lines) if _WITH_COLOURS.match(line)), None)
+    if coloured is not None or all(map(_NUMBERED.match, lines)):
+        raise JaxpartError(
+            f"{file}, line {(coloured or 0) + 1} is {lines[coloured or 0]!r}; give names only, one a "
+            "line, from label 1 on"
         )
     kinds = [_SPECIAL.get(line.strip("_").casefold()) for line in lines]
     first = 1 if kinds[:1] == ["ignored"] else 0
