@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -90,9 +89,8 @@ def _split_ids(table: Mapping[str, np.ndarray]) -> list[str]:
 
 def _load(name: str, data: bytes) -> dict[str, np.ndarray]:
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as members:
-            check_unpacked(members, len(data))
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            check_unpacked(arrays.zip, len(data))
             fields = (*_FIELDS, _SIZE) if _SIZE in arrays.files else _FIELDS
             return {field: arrays[field] for field in fields}
     except Exception as error:  # damaged bytes raise a dozen types

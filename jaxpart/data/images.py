@@ -97,7 +97,10 @@ def decode(
     with _opened(io.BytesIO(data), name, load=False) as image:
         header = _header(image)
         check_size(name, header, size)
-        _check_bits(image, name)
+        if _is_stored_as(image, "I;12"):  # which Pillow does not scale to white
+            raise JaxpartError(
+                f"{name} has 12 bits, which cannot be read; save it with 8 or 16 bits"
+            )
         image.load()
         pixels = _rgb(image, name)
     turn = turn_of(data) if upright else None
@@ -250,8 +253,13 @@ def _largest_grey(image: Image.Image) -> int | None:
 
 def _halved(image: Image.Image) -> bool:
     """Whether Pillow keeps the upper 8 of 16 bits of an unloaded file, as it does with several channels."""
+    return image.mode in _GREY_MODES and _is_stored_as(image, ";16")
+
+
+def _is_stored_as(image: Image.Image, mode: str) -> bool:
+    """Whether the stored mode of an unloaded file contains `mode`."""
     tiles = getattr(image, "tile", ())  # the stored mode is their argument, or the first of several
-    return image.mode in _GREY_MODES and any(";16" in str(arguments) for *_, arguments in tiles)
+    return any(mode in str(arguments) for *_, arguments in tiles)
 
 
 def decode_channels(data: bytes, name: str) -> np.ndarray:
@@ -336,12 +344,6 @@ def _header(image: Image.Image) -> Header:
         orientation = 1
     is_valid = isinstance(orientation, int) and 1 <= orientation <= 8
     return Header(*image.size, image.mode, orientation if is_valid else 1, 1)
-
-
-def _check_bits(image: Image.Image, name: str) -> None:
-    """Raises `JaxpartError` for an unloaded file of 12 bits, which Pillow does not scale to white."""
-    if any("I;12" in str(arguments) for *_, arguments in getattr(image, "tile", ())):
-        raise JaxpartError(f"{name} has 12 bits, which cannot be read; save it with 8 or 16 bits")
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:

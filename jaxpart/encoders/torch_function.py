@@ -214,13 +214,13 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
       JaxpartError: transformers is missing, or cannot load it.
     """
     transformers = library("transformers", f"transformers:{name}")
-    library("torch", f"transformers:{name}")
+    torch = library("torch", f"transformers:{name}")
     transformers.utils.logging.set_verbosity_error()
     _quiet_hub()
     transformers.utils.logging.disable_progress_bar()
     try:
         full_model, report = transformers.AutoModel.from_pretrained(
-            name, output_loading_info=True, dtype=library("torch", f"transformers:{name}").float32
+            name, output_loading_info=True, dtype=torch.float32
         )
     except Exception as error:  # transformers raises many kinds of errors
         raise JaxpartError(

@@ -218,14 +218,13 @@ def main(arguments: list[str] | None = None) -> int:
         raise JaxpartError(
             "--max-steps would replace the package's encoders by barely trained ones; state --out"
         )
-    if len(args.seed) > 1 and args.out == SHIPPED:
+    several = len(args.seed) > 1
+    if several and args.out == SHIPPED:
         raise JaxpartError("the package holds one seed; state --out for several")
-    if len(args.seed) > 1 and args.draw:
+    if several and args.draw:
         raise JaxpartError("--draw plots one zoo; run it afterwards with --out OUT/seed0")
     devices.start()
-    zoos = {
-        seed: args.out / f"seed{seed}" if len(args.seed) > 1 else args.out for seed in args.seed
-    }
+    zoos = {seed: args.out / f"seed{seed}" if several else args.out for seed in args.seed}
     rebuild(
         args.rebuild or list(METHODS),
         zoos,

@@ -115,24 +115,24 @@ def keypoint_pairs(
     boxes, species = document.boxes(objects), document.category_names(objects)
     classes = sorted(set(species))
     starts = np.searchsorted(instances.row, np.arange(len(instances.image) + 1))
-    inside = np.ones(len(seen), bool)
-    for image, number in chosen.items():
-        rows = slice(starts[number], starts[number + 1])
-        if (size := sizes[image]) is not None:
-            inside[rows] = ~outside(instances.points[rows, :2], size)
-    notes = instances.notes()
-    if beyond := int((seen & ~inside).sum()):
-        notes = (*notes, f"visible keypoints outside their images are left out: {beyond}")
+    beyond = 0
     annotations = []
     for (image, number), path, kind in zip(chosen.items(), names, species, strict=True):
         rows = slice(starts[number], starts[number + 1])
+        xy, visible = instances.points[rows, :2], seen[rows]
+        if (size := sizes[image]) is not None:
+            visible = visible & ~outside(xy, size)
+        beyond += int(seen[rows].sum() - visible.sum())
         points = Keypoints(
             part=instances.part[rows],
-            xy=instances.points[rows, :2],
-            visible=seen[rows] & inside[rows],
+            xy=xy,
+            visible=visible,
             instance=np.full(starts[number + 1] - starts[number], instances.instance[number]),
         )
-        annotations.append(Annotation(path, points, classes.index(kind), sizes[image]))
+        annotations.append(Annotation(path, points, classes.index(kind), size))
+    notes = instances.notes()
+    if beyond:
+        notes = (*notes, f"visible keypoints outside their images are left out: {beyond}")
     info = DatasetInfo(
         name=name,
         split=split,
