@@ -34,6 +34,7 @@ from jaxpart.report.neighbours import nearest_patches
 from jaxpart.report.patch_sets import NEIGHBOURS, Pair, PatchSet
 from jaxpart.report.runs import Run
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.workdir import data_name
 
 _BATCH = 64
 
@@ -109,7 +110,7 @@ class OpenedRun:
     def check_data(self, source: Source) -> None:
         """Raises `JaxpartError` if retrieval ran on other images or annotations than a source has now."""
         info = source.info
-        ran_on = self.run.identity.get(f"the data of {info.name}/retrieval ({info.split})")
+        ran_on = self.run.identity.get(data_name(f"{info.name}/retrieval", source))
         if ran_on not in (None, identity_of(source)):
             raise JaxpartError(
                 f"{info.name} ({info.split}) has changed since {self.run.path} ran; restore it, or run "

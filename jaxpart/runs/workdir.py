@@ -46,6 +46,11 @@ _PACKAGES = (
 )
 
 
+def data_name(task: str, source: Source) -> str:
+    """The name of a task's data in a folder's identities; for the task see `WorkDir.reads`."""
+    return f"the data of {task} ({source.info.split})"
+
+
 def default_workdir(name: str) -> pathlib.Path:
     """A new folder name below ./runs."""
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -202,7 +207,7 @@ class WorkDir:
           JaxpartError: See `belongs_to`.
         """
         for source in sources if self._writes else ():
-            self.belongs_to(f"the data of {task} ({source.info.split})", identity_of(source))
+            self.belongs_to(data_name(task, source), identity_of(source))
 
     def _read_metrics(self) -> None:
         """Reads the measurements of earlier processes."""
