@@ -176,9 +176,10 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 def upright_size(data: bytes, name: str) -> tuple[int, int]:
     """(width, height) of `decode(data, name, upright=True)`, read from the header."""
-    header = read_header(io.BytesIO(data), name)
+    with _opened(io.BytesIO(data), name, load=False) as image:
+        width, height = image.size  # of a TIFF file: already upright
     sideways = turn_of(data) in [_TURNS[orientation] for orientation in SIDEWAYS]
-    return (header.height, header.width) if sideways else (header.width, header.height)
+    return (height, width) if sideways else (width, height)
 
 
 def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"]:
@@ -342,8 +343,12 @@ def _header(image: Image.Image) -> Header:
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF data are ignored
         orientation = 1
-    is_valid = isinstance(orientation, int) and 1 <= orientation <= 8
-    return Header(*image.size, image.mode, orientation if is_valid else 1, 1)
+    if not isinstance(orientation, int) or not 1 <= orientation <= 8:
+        orientation = 1
+    width, height = image.size
+    if image.format == "TIFF" and orientation in SIDEWAYS:  # Pillow states the upright size
+        width, height = height, width
+    return Header(width, height, image.mode, orientation, 1)
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:
