@@ -165,7 +165,7 @@ def _is_loop(folder: pathlib.Path, link: str) -> bool:
 def walk_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[str]:
     """The sorted relative paths of all images below a folder.
 
-    Links to folders are followed, each folder once.
+    Links to folders are followed, each folder once; a folder that also lies below keeps its own path.
 
     Raises:
       NotThere: The folder does not exist.
@@ -176,14 +176,16 @@ def walk_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) 
         raise NotThere(f"{folder} is missing; unpack the data set there")
     paths: list[str] = []
     seen: set[str] = set()
-    pending = [""]
-    while pending:
-        subfolder = pending.pop()
+    folders, links = [""], list[str]()
+    while folders or links:
+        subfolder = folders.pop() if folders else links.pop()
         real = os.path.realpath(folder / subfolder)
         if real in seen:
             continue
         seen.add(real)
-        pending += [f"{subfolder}{name}/" for name in list_folders(folder / subfolder)]
+        for name in list_folders(folder / subfolder):
+            child = f"{subfolder}{name}/"
+            (links if (folder / child).is_symlink() else folders).append(child)
         with contextlib.suppress(NoImages):
             paths += [f"{subfolder}{name}" for name in list_images(folder / subfolder, suffixes)]
     if not paths:
