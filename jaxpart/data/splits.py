@@ -43,9 +43,12 @@ def compare_splits(
     return remarks, faults
 
 
-def unseen_labels(info: DatasetInfo, values_of: Mapping[str, set[int]]) -> Iterator[str]:
-    """A sentence for each kind of mask with unused labels; `values_of` has the values of all pixels."""
-    for kind, values in values_of.items():
+def unseen_labels(
+    info: DatasetInfo, labels: Mapping[str, Mapping[frozenset[int], str]]
+) -> Iterator[str]:
+    """A sentence for each kind of mask with unused labels; for `labels` see `Summary`."""
+    for kind, seen in labels.items():
+        values = frozenset[int]().union(*seen)
         names = [
             name
             for label, name in enumerate(info.mask_names[kind])

@@ -115,11 +115,23 @@ def label_folder(root, *maps, names=("beak", "wing", "tail")):
 def test_maps_without_a_label_are_a_fault(tmp_path):
     white = np.where(layouts.label_map(3) > 0, 255, 0).astype(np.uint8)
     summary, found = check_source(label_folder(tmp_path, white, white), workers=1)
-    assert summary.labels == {"part": {0, 255}}
+    assert summary.labels == {"part": {frozenset({0, 255}): "images/0.jpg"}}
     assert found == [
         "part_folder (all): no pixel of the label maps has a label from 1 to 3; the values found are 0, "
         "255 (0 is the background, 255 is ignored); save labels, not colours"
     ]
+
+
+def test_one_class_as_1_in_some_maps_and_as_white_in_others_is_a_fault(tmp_path):
+    ones = layouts.label_map(1)
+    source = label_folder(tmp_path / "a", ones * 0, ones, ones * 255, names=("bird",))
+    assert check_source(source, workers=1)[1] == [
+        "part_folder (all): the label map of images/1.jpg holds 1, that of images/2.jpg 255, which is "
+        "ignored, and none holds both; save the class as 1 in every label map"
+    ]
+    ones[0] = 255  # as is usual at the edges of objects
+    both = label_folder(tmp_path / "b", ones, ones * 255, names=("bird",))
+    assert check_source(both, workers=1)[1] == []
 
 
 def test_labels_that_no_pixel_has_are_said(tmp_path):

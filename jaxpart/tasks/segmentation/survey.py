@@ -9,7 +9,7 @@ import numpy as np
 from jaxpart.data.identity import identity_of
 from jaxpart.data.images import upright_size
 from jaxpart.data.indexes import expected_bytes, kept_document
-from jaxpart.data.masks import Labels, no_labels, read_mask
+from jaxpart.data.masks import label_fault, read_mask
 from jaxpart.data.patch_images import in_order
 from jaxpart.data.segmentation_transforms import fit_size, smallest_scale
 from jaxpart.data.source import Source
@@ -27,17 +27,13 @@ def survey(data: SegmentationSet, progress: Progress) -> None:
 
     Raises:
       JaxpartError: A record cannot be read, a label map has invalid labels or another size than its
-        image, an image is too narrow for the scale of its split, or a split has no labelled pixel.
+        image, an image is too narrow for the scale of its split, or see `label_fault`.
     """
     splits = (data.train, smallest_scale(data.train_scale)), (data.test, data.test_scale)
     seen: list[set[int]] = []
     for source, scale in splits:
         progress.say_once(source.info.remarks)
-        values = _cached_labels(source, data, scale, progress)
-        fault = no_labels(f"{data.name} ({source.info.split})", values, len(data.labels))
-        if fault:
-            raise JaxpartError(fault)
-        seen.append(set(values))
+        seen.append(set(_cached_labels(source, data, scale, progress)))
     untrained = [data.labels[v] for v in sorted(seen[1] - seen[0]) if 0 < v < len(data.labels)]
     if untrained:
         progress.say(
@@ -57,7 +53,11 @@ def _cached_labels(
                 f"{size_text(cache_bytes)}"
             )
         with progress.bar(f"{data.name}: checking labels", len(source)) as advance:
-            return sorted(_labels(source, data, scale, advance))
+            found = _labels(source, data, scale, advance)
+        fault = label_fault(f"{data.name} ({source.info.split})", found, len(data.labels))
+        if fault:
+            raise JaxpartError(fault)
+        return sorted(frozenset[int]().union(*found))
 
     key = f"labels {data.kind} {len(data.labels)} {scale}"
     return kept_document(f"{key} {identity_of(source)}", check_all)
@@ -68,10 +68,10 @@ def _labels(
     data: SegmentationSet,
     scale: tuple[int, int],
     advance: Callable[[int], None],
-) -> set[int]:
-    """Every value in the label maps of a split."""
+) -> dict[frozenset[int], str]:
+    """Each set of values that a label map of a split holds, and the first image whose map does."""
 
-    def check(index: int) -> Labels:
+    def check(index: int) -> tuple[frozenset[int], str]:
         record = source[index]
         name = record.annotation.id
         width, height = upright_size(record.image, name)
@@ -80,10 +80,10 @@ def _labels(
         except JaxpartError as error:
             raise JaxpartError(f"{name}: {error}") from error
         mask = read_mask(record, data.kind, len(data.labels), (height, width))
-        return np.unique(mask)
+        return frozenset(np.unique(mask).tolist()), name
 
-    labels: set[int] = set()
-    for values in in_order(check, range(len(source))):
-        labels.update(values.tolist())
+    labels: dict[frozenset[int], str] = {}
+    for values, name in in_order(check, range(len(source))):
+        labels.setdefault(values, name)
         advance(1)
     return labels
