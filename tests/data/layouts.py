@@ -241,7 +241,7 @@ def imagenet(root):
     for split, classes in (("train", "bca"), ("val", "ca")):
         for name in classes:
             for i in range(2):
-                write(root / split / f"n{name}" / f"{name}_{i}.JPEG", jpeg(i))
+                write(root / split / f"n{name}" / f"{name}_{i}.JPEG", jpeg((i, len(split))))
 
 
 def keypoint_folder(root):

@@ -43,7 +43,7 @@ def folder(root, change=lambda document: None, *, size=(120, 100), kind="png", o
         if orientation:
             exif[0x0112] = orientation
         file = io.BytesIO()
-        Image.new("RGB", size, (9 * i, 0, 0)).save(file, kind, exif=exif.tobytes())
+        Image.new("RGB", size, (9 * i, len(root.name), 0)).save(file, kind, exif=exif.tobytes())
         layouts.write(root / f"images/{i}.{kind}", file.getvalue())
     change(document)
     layouts.write(root / "keypoints.json", json.dumps(document))
