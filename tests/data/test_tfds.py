@@ -439,6 +439,10 @@ def test_keypoints_are_those_that_tfds_reads(people, path):
         (Stated(keypoints="objects/keypoints"), "does not name the keypoints .*; name them"),
         (Stated(keypoints="objects/points", parts=NAMES), "no feature .*; there are .*keypoints"),
         (
+            Stated(keypoints="first", parts=("a", "b", "a")),
+            "parts names 'a' twice; name each keypoint",
+        ),
+        (
             Stated(keypoints="name", parts=NAMES),
             r"'name' \(.*keypoints\) holds no numbers",
         ),
