@@ -267,10 +267,13 @@ def match_files(names: Sequence[str], existing: Sequence[str], where: object) ->
         if composed(name) in path_of:
             return path_of[composed(name)]
         steps = [s for s in composed(name).replace("\\", "/").split("/") if s not in ("", ".")]
-        tails = ["/".join(steps[start:]) for start in range(len(steps))]
-        found = (path_of.get(tail) for tail in tails)
-        alike = (in_any_case.get(tail.casefold()) for tail in tails)
-        return next(filter(None, (*found, *alike)), None)
+        for start in range(len(steps)):
+            tail = "/".join(steps[start:])
+            if tail in path_of:
+                return path_of[tail]
+            if tail.casefold() in in_any_case:
+                return in_any_case[tail.casefold()]
+        return None
 
     files = [find(name) for name in names]
     name_of: dict[str, str] = {}

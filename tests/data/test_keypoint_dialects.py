@@ -141,6 +141,8 @@ def test_two_files_that_differ_in_case_alone_are_not_confused():
     existing = ["a.jpg", "b.jpg", "B.jpg"]
     assert match_files(["B.jpg", "b.jpg", "A.JPG"], existing, "x") == ["B.jpg", "b.jpg", "a.jpg"]
     assert match_files(["B.JPG"], existing, "x") == [None]
+    assert match_files(["c/B.jpg"], [*existing, "C/b.jpg"], "x") == ["C/b.jpg"]
+    assert match_files(["c/B.jpg"], [*existing, "C/b.jpg", "C/B.jpg"], "x") == [None]
 
 
 def test_two_names_of_one_file_and_none_are_told(tmp_path):
