@@ -144,17 +144,23 @@ def keypoint_pairs(
     if across:
         families = document.category_names(objects, "supercategory")
     if across == "species":
-        pairs, class_of, rule = species_pairs(species, families, most, seed)
+        pairs, class_of = species_pairs(species, families, most, seed)
     elif across == "families":
-        pairs, class_of, rule = family_pairs(families, most, seed)
+        pairs, class_of = family_pairs(families, most, seed)
     else:
-        pairs, class_of, rule = class_pairs(species, most, seed)
+        pairs, class_of = class_pairs(species, most, seed)
     visible = np.zeros((len(annotations), max(instances.part_names) + 1), bool)
     for image, annotation in enumerate(annotations):
         if (annotated := annotation.keypoints) is not None:
             visible[image, annotated.part[annotated.visible]] = True
     first, second = pairs.T
     common = (visible[first] & visible[second]).sum(axis=1) >= LEAST_COMMON
+    if not common.any():
+        of_which = {"": "of one category", "species": "of two species of one family"}
+        raise JaxpartError(
+            f"{file}: no two images {of_which.get(across, 'of two families')} share {LEAST_COMMON} visible "
+            "keypoints; use more images"
+        )
     groups: Groups = {
         kind: tuple(tuple(part + 1 for part in group) for group in interchangeable)
         for kind in set(class_of)
@@ -163,7 +169,6 @@ def keypoint_pairs(
         ListedImages(images, annotations, info),
         pairs[common],
         [kind for kind, kept in zip(class_of, common, strict=True) if kept],
-        f"{rule}, that share at least {LEAST_COMMON} visible keypoints",
         boxes=boxes,
         groups=groups,
     )
