@@ -248,7 +248,6 @@ def _parts(
         parts=tuple(selection.parts.values()),
         part=np.array([label[patch.part] for patch in patches], np.int32),
         thumbnails=thumbnails,
-        pairs=(),
     )
     return Work(shown, names, list(zip(members, views, strict=True)))
 
@@ -312,7 +311,6 @@ def _windows(
         parts=(),
         part=np.full(len(numbers) * per_image, -1, np.int32),
         thumbnails=None,
-        pairs=(),
     )
     return Work(shown, None, list(zip(members, views, strict=True)))
 
