@@ -194,10 +194,14 @@ def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"
       name: The file, for error messages.
 
     Raises:
-      JaxpartError: As `decode`, or the file has colours, 16 bits in several channels, or floats that are
-        not whole numbers.
+      JaxpartError: As `decode`, or the file is a JPEG, or has colours, 16 bits in several channels, or
+        floats that are not whole numbers.
     """
     with _opened(io.BytesIO(data), name, load=False) as image:
+        if image.format in ("JPEG", "MPO"):
+            raise JaxpartError(
+                f"{name} is a JPEG file, whose compression changes labels; export it again as PNG"
+            )
         largest, halved = _largest_grey(image), _halved(image)
         image.load()
         pixels = np.asarray(image)
