@@ -16,6 +16,7 @@ from jaxpart.data.source import Source
 from jaxpart.errors import JaxpartError, listed
 from jaxpart.features.cache import size_text
 from jaxpart.io.files import user_cache
+from jaxpart.labels import IGNORE
 from jaxpart.runs.progress import Progress
 from jaxpart.tasks.segmentation.inputs import SegmentationSet
 
@@ -23,7 +24,8 @@ from jaxpart.tasks.segmentation.inputs import SegmentationSet
 def survey(data: SegmentationSet, progress: Progress) -> None:
     """Reads every label map of both splits once, and the size of every image, unless an earlier run did.
 
-    Reports classes that are tested without a training pixel, which lower the means.
+    Reports classes that are tested without a training pixel, which lower the means, and labels that seem to
+    count the classes from 0.
 
     Raises:
       JaxpartError: A record cannot be read, a label map has invalid labels or another size than its
@@ -34,6 +36,11 @@ def survey(data: SegmentationSet, progress: Progress) -> None:
     for source, scale in splits:
         progress.say_once(source.info.remarks)
         seen.append(set(_cached_labels(source, data, scale, progress)))
+    if (seen[0] | seen[1]) - {IGNORE} == set(range(len(data.classes))):
+        progress.say(
+            f"{data.name}: all classes have pixels but the last, {data.classes[-1]}, as if label 0 were "
+            f"{data.classes[0]}; it is the background, so add 1 to the labels if they count from 0"
+        )
     untrained = [data.labels[v] for v in sorted(seen[1] - seen[0]) if 0 < v < len(data.labels)]
     if untrained:
         progress.say(
