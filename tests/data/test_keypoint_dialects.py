@@ -268,6 +268,21 @@ def test_a_published_set_keeps_its_rule_unless_nothing_is_left(tmp_path):
         list(read_patches(source, far, size=8))
 
 
+def test_visible_points_in_the_corner_are_said(tmp_path):
+    source = part_folder(folder(tmp_path, points(lambda flat: [0, 0, 2, *flat[3:]])))
+    assert (
+        "visible keypoints at (0, 0), as some tools write missing ones: 2;" in source.info.notes[0]
+    )
+
+
+def test_a_section_that_appears_twice_is_told(tmp_path):
+    """Of which Python would keep the last."""
+    path = folder(tmp_path) / "keypoints.json"
+    path.write_text(path.read_text()[:-1] + ', "annotations": []}')
+    with pytest.raises(JaxpartError, match=r"the key 'annotations' appears twice in an object"):
+        part_folder(tmp_path)
+
+
 def test_points_that_are_all_hidden_are_said(tmp_path):
     hidden = points(lambda flat: [1 if i % 3 == 2 else value for i, value in enumerate(flat)])
     source = part_folder(folder(tmp_path, hidden))
