@@ -216,6 +216,18 @@ def test_points_outside_an_image_are_left_out(tmp_path):
     assert any("are left out: 1" in note for note in found.source.info.notes)
 
 
+def test_boxes_that_are_two_corners_are_told(tmp_path):
+    made = document()
+    for annotation in made["annotations"]:
+        annotation["bbox"] = [12, 8, 24, 18]
+    with pytest.raises(
+        JaxpartError, match=r"\[1\]\.bbox lies beyond its image, and all boxes could be"
+    ):
+        own_pairs(own(tmp_path, made))
+    made["annotations"][1]["bbox"] = [12, 8, 6, 18]  # which the annotator let go beyond
+    assert len(own_pairs(own(tmp_path, made)).side) == 4
+
+
 def test_wrong_own_pairs(tmp_path):
     with pytest.raises(JaxpartError, match=r"has no keypoints\.json"):
         own_pairs(str(tmp_path))
