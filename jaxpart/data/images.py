@@ -174,12 +174,19 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     return None
 
 
-def upright_size(data: bytes, name: str) -> tuple[int, int]:
-    """(width, height) of `decode(data, name, upright=True)`, read from the header."""
+def upright_size(data: bytes, name: str) -> tuple[int, int, bool]:
+    """Width and height of `decode(data, name, upright=True)`, and whether it turns or mirrors the image.
+
+    Read from the header, and raises `JaxpartError` as `read_header`.
+    """
     with _opened(io.BytesIO(data), name, load=False) as image:
-        width, height = image.size  # of a TIFF file: already upright
-    sideways = turn_of(data) in [_TURNS[orientation] for orientation in SIDEWAYS]
-    return (height, width) if sideways else (width, height)
+        width, height = image.size
+        if image.format == "TIFF":  # Pillow states the upright size
+            return width, height, _header(image).orientation > 1
+    turn = turn_of(data)
+    if turn in [_TURNS[orientation] for orientation in SIDEWAYS]:
+        width, height = height, width
+    return width, height, turn is not None
 
 
 def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"]:
