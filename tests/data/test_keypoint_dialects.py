@@ -215,7 +215,7 @@ def test_an_exif_orientation_that_sizes_cannot_settle_is_said(tmp_path, orientat
     change = (lambda d: None) if stated else every("images", width=None)
     source = part_folder(folder(tmp_path, change, kind="jpeg", orientation=orientation))
     (note,) = source.info.notes
-    assert "images with an EXIF orientation: 2 (the first images/3.jpeg)" in note
+    assert "images with an EXIF orientation: 2 (the first 3.jpeg)" in note
     assert "2 with an EXIF orientation (applied only with label maps)" in str(
         check_source(source, workers=1)[0]
     )

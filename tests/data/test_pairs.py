@@ -228,6 +228,20 @@ def test_boxes_that_are_two_corners_are_told(tmp_path):
     assert len(own_pairs(own(tmp_path, made)).side) == 4
 
 
+def test_exif_orientations_are_said_and_sizes_read_where_none_are_stated(tmp_path):
+    made = document()
+    for image in made["images"]:
+        del image["width"], image["height"]
+    made["annotations"][2]["keypoints"][9:11] = [5000, -4]  # outside image 2
+    root = own(tmp_path, made)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(tmp_path / "images/3.jpg").save(tmp_path / "images/3.jpg", exif=exif)
+    notes = own_pairs(root).source.info.notes
+    assert "images with an EXIF orientation: 1 (the first 3.jpg); it is not applied" in notes[0]
+    assert "visible keypoints outside their images are left out: 1" in notes[1]
+
+
 def test_wrong_own_pairs(tmp_path):
     with pytest.raises(JaxpartError, match=r"has no keypoints\.json"):
         own_pairs(str(tmp_path))

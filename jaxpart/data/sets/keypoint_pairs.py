@@ -10,7 +10,7 @@ import numpy as np
 from jaxpart.data.coco_file import SEEN, CocoFile
 from jaxpart.data.folders import check_split, fingerprint, named_files, read_file
 from jaxpart.data.layouts import dataset_folder
-from jaxpart.data.listed_images import ListedImages
+from jaxpart.data.listed_images import ListedImages, annotated_size, rotated_note
 from jaxpart.data.pairs import Groups, PairSet, class_pairs, family_pairs, paired, species_pairs
 from jaxpart.data.parts import outside
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints
@@ -116,11 +116,12 @@ def keypoint_pairs(
     classes = sorted(set(species))
     starts = np.searchsorted(instances.row, np.arange(len(instances.image) + 1))
     beyond = 0
+    rotated: list[str] = []
     annotations = []
     for (image, number), path, kind in zip(chosen.items(), names, species, strict=True):
         rows = slice(starts[number], starts[number + 1])
         xy, visible = instances.points[rows, :2], seen[rows]
-        if (size := sizes[image]) is not None:
+        if (size := annotated_size(images / path, sizes[image], rotated)) is not None:
             visible = visible & ~outside(xy, size)
         beyond += int(seen[rows].sum() - visible.sum())
         points = Keypoints(
@@ -130,7 +131,7 @@ def keypoint_pairs(
             instance=np.full(starts[number + 1] - starts[number], instances.instance[number]),
         )
         annotations.append(Annotation(path, points, classes.index(kind), size))
-    notes = instances.notes()
+    notes = (*instances.notes(), *rotated_note(rotated))
     if beyond:
         notes = (*notes, f"visible keypoints outside their images are left out: {beyond}")
     info = DatasetInfo(

@@ -20,9 +20,8 @@ from jaxpart.data.folders import (
     read_lines,
     walk_images,
 )
-from jaxpart.data.images import SIDEWAYS, read_header
 from jaxpart.data.label_maps import LabelMaps, check_names
-from jaxpart.data.listed_images import ListedImages
+from jaxpart.data.listed_images import ListedImages, annotated_size, rotated_note
 from jaxpart.data.parts import outside
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Source
 from jaxpart.errors import JaxpartError
@@ -145,7 +144,7 @@ class KeypointFolder(ListedImages):
                     visible=instances.points[rows[key], 2] == SEEN,
                     instance=_spread(instances.instance[instances.row[rows[key]]]),
                 ),
-                size=_size(folder / "images" / name, stated[key], rotated),
+                size=annotated_size(folder / "images" / name, stated[key], rotated),
             )
             for key, name in zip(ids, paths, strict=True)
         ]
@@ -174,11 +173,7 @@ def _notes(
             f"images that {_KEYPOINTS} does not list: {len(unlisted)} (the first images/{unlisted[0]}); "
             "they are left out"
         )
-    if rotated:
-        yield (
-            f"images with an EXIF orientation: {len(rotated)} (the first {rotated[0]}); it is not "
-            "applied; keypoints are assumed to refer to the image as stored"
-        )
+    yield from rotated_note(rotated)
     repeated = {a.id: _repeated(a.keypoints) for a in annotations if a.keypoints}
     first = next((name for name, count in repeated.items() if count), None)
     if first is not None:
@@ -215,19 +210,3 @@ def _paths(path: pathlib.Path, names: Sequence[str], existing: Sequence[str]) ->
             raise JaxpartError(f"{path} lists {name}, which is not in {path.parent / 'images'}")
         files.append(file)
     return files
-
-
-def _size(
-    file: pathlib.Path, stated: tuple[int, int] | None, rotated: list[str]
-) -> tuple[int, int] | None:
-    """The annotated image's size; adds the file to `rotated` if its orientation is ambiguous."""
-    try:
-        with file.open("rb") as stream:
-            header = read_header(stream, str(file))
-    except (OSError, JaxpartError):
-        return stated  # reading the file will raise
-    actual = header.width, header.height
-    sideways = header.orientation in SIDEWAYS and stated is not None and actual[0] != actual[1]
-    if header.orientation > 1 and not sideways:
-        rotated.append(f"images/{file.name}")
-    return stated or actual
