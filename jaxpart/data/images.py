@@ -274,6 +274,13 @@ def _is_stored_as(image: Image.Image, mode: str) -> bool:
     return any(mode in str(arguments) for *_, arguments in tiles)
 
 
+def read_palette(file: BinaryIO, name: str) -> list[tuple[int, ...]]:
+    """The RGB of each index of an open palette image, from its header; empty for other images."""
+    with _opened(file, name, load=False) as image:
+        values = (image.getpalette("RGB") or []) if image.mode == "P" else []
+    return [tuple(values[start : start + 3]) for start in range(0, len(values), 3)]
+
+
 def decode_channels(data: bytes, name: str) -> np.ndarray:
     """The raw values of an image file, [height, width] or [height, width, channel]; raises as `decode`."""
     with _opened(io.BytesIO(data), name) as image:

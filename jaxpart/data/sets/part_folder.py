@@ -20,6 +20,7 @@ from jaxpart.data.folders import (
     read_lines,
     walk_images,
 )
+from jaxpart.data.images import read_palette
 from jaxpart.data.label_maps import LabelMaps, check_names
 from jaxpart.data.listed_images import ListedImages, annotated_size, rotated_note
 from jaxpart.data.parts import outside
@@ -32,6 +33,7 @@ ADVICE = (
 )
 _KEYPOINTS = "keypoints.json"
 _CLASSES = "classes.txt"
+_PALETTES = 256
 _SPECIAL = {
     **dict.fromkeys(("background", "bg", "void", "unlabeled", "unlabelled"), "background"),
     "ignore": "ignored",
@@ -54,8 +56,8 @@ def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
       split: "all" for `root` itself; any other is a folder in it.
 
     Raises:
-      JaxpartError: The layout is wrong, a field of keypoints.json is invalid, or an image or label map
-        has no counterpart.
+      JaxpartError: The layout is wrong, a field of keypoints.json is invalid, an image or label map has
+        no counterpart, or the palettes of label maps contradict each other.
     """
     folder = pathlib.Path(root) if split == "all" else pathlib.Path(root) / split
     if not (folder / "images").is_dir():
@@ -73,7 +75,32 @@ def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
         raise JaxpartError(f"{folder} has images without annotations; {ADVICE}")
     names, notes = _class_names(folder / _CLASSES)
     pairs = list_pairs(folder, "images", "labels")
+    _check_palettes(folder, [label_map for _, label_map in pairs])
     return LabelMaps("part_folder", split, folder, pairs, "part", names, notes=notes)
+
+
+def _check_palettes(folder: pathlib.Path, label_maps: Sequence[str]) -> None:
+    """Raises `JaxpartError` if a colour has two labels, as where a picture of colours became a palette.
+
+    Looks at the headers of up to `_PALETTES` label maps.
+    """
+    first: dict[tuple[int, ...], tuple[int, str]] = {}
+    for path in label_maps[:: -(-len(label_maps) // _PALETTES)]:
+        try:
+            with (folder / path).open("rb") as file:
+                colours = read_palette(file, path)
+        except (OSError, JaxpartError):
+            continue  # reading the file will raise
+        if all(len(set(colour)) == 1 for colour in colours):
+            continue  # greys: `decode_indices` checks them
+        label_of = {colour: label for label, colour in reversed([*enumerate(colours)])}
+        for colour, label in label_of.items():
+            known, other = first.setdefault(colour, (label, path))
+            if known != label:
+                raise JaxpartError(
+                    f"{folder}: {other} has the colour {colour} as label {known}, {path} as label {label}; "
+                    "save the numbers of the classes as grey PNG files"
+                )
 
 
 def _class_names(file: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
