@@ -38,7 +38,8 @@ class Summary:
         """Adds the statistics of other records."""
         self.headers.update(other.headers)
         for kind, seen in other.labels.items():
-            self.labels[kind] = seen | self.labels.get(kind, {})
+            for values, image in seen.items():
+                self.labels.setdefault(kind, {}).setdefault(values, image)
 
     @property
     def records(self) -> int:

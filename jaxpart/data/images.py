@@ -275,7 +275,10 @@ def _is_stored_as(image: Image.Image, mode: str) -> bool:
 
 
 def read_palette(file: BinaryIO, name: str) -> list[tuple[int, ...]]:
-    """The RGB of each index of an open palette image, from its header; empty for other images."""
+    """(red, green, blue), 0 to 255, of each index of an open palette image; empty for other images.
+
+    Read from the header, and raises `JaxpartError` as `read_header`.
+    """
     with _opened(file, name, load=False) as image:
         values = (image.getpalette("RGB") or []) if image.mode == "P" else []
     return [tuple(values[start : start + 3]) for start in range(0, len(values), 3)]

@@ -43,7 +43,10 @@ class ListedImages:
 def annotated_size(
     file: pathlib.Path, stated: tuple[int, int] | None, rotated: list[str]
 ) -> tuple[int, int] | None:
-    """The annotated image's size; adds the file to `rotated` if its orientation is ambiguous."""
+    """(width, height) in pixels of an annotated image: as stated, else as stored, else (unreadable) None.
+
+    Its name is added to `rotated` if it has an EXIF orientation that the stated size does not settle.
+    """
     try:
         with file.open("rb") as stream:
             header = read_header(stream, str(file))

@@ -129,12 +129,14 @@ def prepare_own(name: str, out: str | pathlib.Path) -> tuple[pathlib.Path, str]:
 
     out = on_disk(out, "--out")
     path, _, attribute = name.rpartition(":")
-    file = pathlib.Path(path).resolve()
-    if attribute == "Builder" and file.suffix == ".py":  # tfds' template, which its package names
-        sys.path.insert(0, str(file.parents[1]))
-        path = f"{file.parent.name}.{file.stem}"
     folder = None
     try:
+        if attribute == "Builder" and path.endswith(
+            ".py"
+        ):  # tfds' template, which its package names
+            file = pathlib.Path(path).resolve()
+            sys.path.insert(0, str(file.parents[1]))
+            path = f"{file.parent.name}.{file.stem}"
         builder = getattr(module_of(path), attribute)
         if not (isinstance(builder, type) and issubclass(builder, tfds.core.GeneratorBasedBuilder)):
             raise TypeError("it is not a GeneratorBasedBuilder")
