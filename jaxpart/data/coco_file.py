@@ -162,6 +162,16 @@ class CocoFile:
             lists[category.get("id")] = names
         if not lists:
             raise JaxpartError(f"{self.path}: categories[0] lacks the field 'keypoints'")
+        in_any_case: dict[str, str] = {}
+        for names in lists.values():
+            for name in names:
+                other = in_any_case.setdefault(name.casefold(), name)
+                if other != name and other not in names:
+                    both = f"{printable(repr(other))} and {printable(repr(name))}"
+                    raise JaxpartError(
+                        f"{self.path}: the keypoints {both} of two categories differ in case alone; give "
+                        "both the same name"
+                    )
         return lists
 
     def _rows_by_category(

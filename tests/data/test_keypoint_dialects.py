@@ -268,6 +268,15 @@ def test_a_published_set_keeps_its_rule_unless_nothing_is_left(tmp_path):
         list(read_patches(source, far, size=8))
 
 
+def test_names_that_differ_in_case_alone_are_told(tmp_path):
+    def planes(document):
+        plane = {"id": 2, "name": "plane", "keypoints": ["nose", "Tail", "wing"]}
+        document["categories"].append(plane)
+
+    with pytest.raises(JaxpartError, match="the keypoints 'tail' and 'Tail' of two categories"):
+        part_folder(folder(tmp_path, planes))
+
+
 def test_visible_points_in_the_corner_are_said(tmp_path):
     source = part_folder(folder(tmp_path, points(lambda flat: [0, 0, 2, *flat[3:]])))
     assert (
