@@ -75,11 +75,8 @@ def state_dict(
         elif path.startswith(_HEADS):
             left_out.append(path)
         else:
-            advice = (
-                "; only the original names of mocov3 have a convolutional stem"
-                if config.stem == "conv"
-                else ""
-            )
+            stems = "; only mocov3's original layout has those of a convolutional stem"
+            advice = stems if path.startswith("stem.") and config.stem == "conv" else ""
             raise JaxpartError(
                 f"the {layout_name} layout of {family.name} has no name for {path}{advice}"
             )
@@ -141,9 +138,8 @@ def _adapted(
         if slots:
             new["prefix_tokens"] = new["prefix_tokens"] + prefix
         new["positions"] = patches
-    elif not timm and not np.any(
-        prefix[first:]
-    ):  # timm's have all prefix tokens' positions or none
+    # In timm all tokens before the patches have positions, or none of them.
+    elif not timm and not np.any(prefix[first:]):
         cls = prefix[:first] if slots else np.zeros((first, stored.shape[1]), np.float32)
         new["positions"] = np.concatenate([cls, patches])
     return new

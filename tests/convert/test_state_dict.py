@@ -111,9 +111,7 @@ def test_the_model_of_timm_that_is_named_computes_the_same(family, options):
 def test_a_convolutional_stem_is_written_under_its_original_names_alone():
     config = small_config("mocov3")
     arrays = arrays_of(random_encoder("mocov3", config).vit)
-    with pytest.raises(
-        JaxpartError, match="only the original names of mocov3 have a convolutional"
-    ):
+    with pytest.raises(JaxpartError, match="only mocov3's original layout has those of a conv"):
         state_dict(FAMILIES["mocov3"], "timm", config, arrays)
 
 
