@@ -34,37 +34,19 @@ def spans(size: int, crop: int, stride: int) -> list[tuple[int, int]]:
 
     Returns:
       (start, stop) of each window, ascending; together they cover 0 … size.
-
-    Raises:
-      JaxpartError: The stride leaves gaps.
     """
-    if not 1 <= stride <= crop:
-        raise JaxpartError(
-            f"windows of {crop} pixels at a stride of {stride} do not cover an image; give a stride of "
-            f"1 to {crop}"
-        )
     count = max(size - crop + stride - 1, 0) // stride + 1
     stops = [min(index * stride + crop, size) for index in range(count)]
     return [(max(stop - crop, 0), stop) for stop in stops]
 
 
-def windows(
-    size: tuple[int, int], crop: tuple[int, int], stride: tuple[int, int]
-) -> Int64[np.ndarray, "windows 4"]:
-    """The windows of an image in row-major order, as in mmseg.
-
-    Args:
-      size: (height, width) of the image.
-      crop: (height, width) of a window.
-      stride: (vertical, horizontal) stride.
+def windows(size: tuple[int, int], crop: int, stride: int) -> Int64[np.ndarray, "windows 4"]:
+    """The windows of an image of (height, width) in row-major order, as in mmseg.
 
     Returns:
       (top, bottom, left, right) of each window, bottom and right exclusive.
-
-    Raises:
-      JaxpartError: A stride leaves gaps.
     """
-    rows, columns = (spans(*axis) for axis in zip(size, crop, stride, strict=True))
+    rows, columns = (spans(side, crop, stride) for side in size)
     return np.asarray([(*row, *column) for row in rows for column in columns], np.int64)
 
 
@@ -88,7 +70,7 @@ def axis_weights(
       A matrix whose rows sum to 1; read-only, since it is cached.
 
     Raises:
-      JaxpartError: The stride leaves gaps, or the image is smaller than one patch.
+      JaxpartError: The image is smaller than one patch.
     """
     cover = spans(size, crop, stride)
     weights = np.zeros((size, len(cover), grid))
