@@ -27,6 +27,7 @@ from benchmarks.timing import (
     share,
     value,
 )
+from benchmarks.upsampling import upsample
 from jaxpart import devices
 from jaxpart.data.images import normalize
 from jaxpart.encoders.loading import random_encoder
@@ -34,7 +35,6 @@ from jaxpart.encoders.vit import ViTConfig
 from jaxpart.labels import IGNORE
 from jaxpart.probes.pixel import PixelHeads, optimizer, paper_blocks
 from jaxpart.probes.pixel_loss import pixel_cross_entropy
-from jaxpart.probes.upsampling import upsample
 from jaxpart.tasks.segmentation.heads import Readers, training_program, window_logits
 from jaxpart.tasks.segmentation.sliding import SlidingWindow, TestImage, evaluate
 

@@ -77,15 +77,12 @@ class Extracted:
       kept: Indices of the readable items.
       skipped: Errors of the other items.
       encoded: Number of items encoded now; the others were cached.
-      rounding: Largest rounding error of features stored in bfloat16, relative to the largest feature,
-        among those encoded now.
     """
 
     features: Mapping[str, Features]
     kept: Int[np.ndarray, " item"]
     skipped: Sequence[JaxpartError]
     encoded: int
-    rounding: float
 
 
 def extract(
@@ -150,12 +147,11 @@ def extract(
         f"{view.data.split()[0]} ({view.kind}): {total} images encoded, {len(kept) - total} from "
         f"cache; features: {cache.describe()}"
     )
-    rounding = writer.rounding
     if config.precision == "bfloat16":
         progress.say(
-            f"rounding to bfloat16 changes features by up to {rounding:.1e} of the largest value"
+            f"rounding to bfloat16 changes features by up to {writer.rounding:.1e} of the largest value"
         )
-    return Extracted(features, kept, list(errors.values()), total, rounding)
+    return Extracted(features, kept, list(errors.values()), total)
 
 
 def absent_items(
@@ -255,7 +251,7 @@ def _from_table(
     if pixels:
         extracted = extract(table, view, [PIXELS], config, progress, batch_size=batch_size)
     else:
-        extracted = Extracted({}, np.arange(len(view.ids)), [], 0, 0.0)
+        extracted = Extracted({}, np.arange(len(view.ids)), [], 0)
     ids = [view.ids[number] for number in extracted.kept]
     rows = table.rows(view, names, extracted.kept.tolist())
     features = {name: Features([Shard(ids, array)], ids) for name, array in rows.items()}

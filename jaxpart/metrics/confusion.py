@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float64, Int, Int32
 
-from jaxpart.errors import JaxpartError
 from jaxpart.labels import IGNORE
 
 
@@ -88,15 +86,6 @@ def segmentation_scores(matrix: Int[np.ndarray, "classes classes"]) -> Segmentat
         mean_accuracy=float(mean_of_numbers(accuracy)),
         pixel_accuracy=float(ratio(correct.sum(), labelled.sum())),
     )
-
-
-def check_names(names: Sequence[str], classes: int) -> None:
-    """Raises `JaxpartError` unless a head's or confusion matrix's class list has `classes` names."""
-    if len(names) != classes:
-        raise JaxpartError(
-            f"the class list has {len(names)} names, but the head or confusion matrix has {classes} "
-            "classes; use the class list that the head was trained with"
-        )
 
 
 def ratio(numerator, denominator) -> np.ndarray:

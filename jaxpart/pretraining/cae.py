@@ -113,13 +113,11 @@ class Prediction(NamedTuple):
     """CAE's outputs for masked images; hidden patches are in patch order.
 
     Attributes:
-      visible_tokens: The encoder's output: the prefix, then the visible patches.
       predicted: Representations of the hidden patches, regressed from the visible ones.
       target: Their representations by the encoder, computed from them alone.
       logits: Their token logits.
     """
 
-    visible_tokens: Float[Array, "batch token width"]
     predicted: Float[Array, "batch hidden width"]
     target: Float[Array, "batch hidden width"]
     logits: Float[Array, "batch hidden tokens"]
@@ -213,7 +211,7 @@ def predict(
     target = jax.lax.stop_gradient(encode(target_vit, images, visible=others))[:, prefix:]
     grid = vit.config.grid_of(*images.shape[1:3])
     predicted, logits = decoder(tokens[:, prefix:], visible, others, grid)
-    return Prediction(tokens, predicted, target, logits)
+    return Prediction(predicted, target, logits)
 
 
 class Cae(tokenizer.TokenObjective):

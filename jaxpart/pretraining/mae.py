@@ -26,21 +26,14 @@ def mae_loss(
     prediction: Float[Array, "batch patch pixel"],
     target: Float[Array, "batch patch pixel"],
     mask: Float[Array, "batch patch"],
-    *,
-    normalized: bool,
 ) -> Float[Array, ""]:
-    """Mean squared error over the hidden patches.
+    """Mean squared error over the hidden patches (mask 1 or True).
 
-    Args:
-      prediction: The decoder's output.
-      target: Pixels of each patch.
-      mask: 1 or True where hidden.
-      normalized: Whether each target patch is normalised to mean 0 and (unbiased) variance 1.
+    Each target patch is normalised to mean 0 and (unbiased) variance 1.
     """
-    if normalized:
-        mean = target.mean(axis=-1, keepdims=True)
-        variance = target.var(axis=-1, keepdims=True, ddof=1)
-        target = (target - mean) / jnp.sqrt(variance + _EPSILON)
+    mean = target.mean(axis=-1, keepdims=True)
+    variance = target.var(axis=-1, keepdims=True, ddof=1)
+    target = (target - mean) / jnp.sqrt(variance + _EPSILON)
     errors = ((prediction - target) ** 2).mean(axis=-1)
     hidden = mask.astype(errors.dtype)
     return (errors * hidden).sum() / hidden.sum()
@@ -135,7 +128,7 @@ class Mae(Objective):
             hidden,
             self.drop_path(drop_key),
         )
-        return Outcome(mae_loss(prediction, target, mask, normalized=True), {}, {})
+        return Outcome(mae_loss(prediction, target, mask), {}, {})
 
 
 METHOD = Mae

@@ -99,8 +99,8 @@ def nearest_labels(
     memory: Memory,
     features: Float[Array, "*patches width"],
     *,
-    neighbours: int = 30,
-    temperature: float = 0.02,
+    neighbours: int,
+    temperature: float,
     block: int | None = None,
 ) -> Float32[Array, "*patches classes"]:
     """Class shares of patches by attention over their nearest labelled patches.

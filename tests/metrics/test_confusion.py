@@ -9,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as numpy_arrays
 
-from jaxpart.errors import JaxpartError
 from jaxpart.metrics.confusion import (
-    check_names,
     confusion_matrix,
     segmentation_scores,
 )
@@ -96,9 +94,3 @@ def test_matrices_add_up_over_devices():
         jax.device_put(prediction, spread), jax.device_put(label, spread), CLASSES
     )
     np.testing.assert_array_equal(over_devices, confusion_matrix(prediction, label, CLASSES))
-
-
-def test_class_list_and_head_of_different_length():
-    check_names(["a", "b"], 2)
-    with pytest.raises(JaxpartError, match=r"3 names.*2 classes"):
-        check_names(["a", "b", "c"], 2)

@@ -71,7 +71,9 @@ def test_patches_of_distinct_classes_are_told_apart():
     features = centres[labels] + 0.1 * random.normal(size=(3, 5, 5, 16))
     shares = patch_shares(labels.repeat(8, 1).repeat(8, 2), (5, 5), 4)
     memory = make_memory(features[:2], shares[:2])
-    predicted = nearest_labels(memory, jnp.asarray(features[2]), neighbours=5).argmax(-1)
+    predicted = nearest_labels(
+        memory, jnp.asarray(features[2]), neighbours=5, temperature=0.02
+    ).argmax(-1)
     np.testing.assert_array_equal(predicted, labels[2])
 
 

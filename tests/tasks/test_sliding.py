@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.upsampling import upsample
 from jaxpart.errors import JaxpartError
-from jaxpart.probes.upsampling import upsample
 from jaxpart.tasks.segmentation.windows import (
     axis_weights,
     full_logits,

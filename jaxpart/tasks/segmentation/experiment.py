@@ -311,9 +311,9 @@ class Segmentation(Plan):
             if not np.isnan(score.iou):
                 yield row("IoU", score.iou, head=first, group=score.name)
         if len(set(self.data.objects)) < len(self.data.objects):
-            shares = error_shares(matrix, self.data.objects)
-            yield row("taken for another part of the object", shares.same_object, head=first)
-            yield row("taken for a part of another object", shares.other_object, head=first)
+            same, other = error_shares(matrix, self.data.objects)
+            yield row("taken for another part of the object", same, head=first)
+            yield row("taken for a part of another object", other, head=first)
 
     def write_tables(
         self, matrices: Mapping[str, Int64[np.ndarray, "classes classes"]], workdir: WorkDir
