@@ -120,12 +120,6 @@ def find_network(
 ) -> Network:
     """The network chosen by the options, the releases or the names themselves.
 
-    Args:
-      flat: The arrays of the file.
-      layout: Its naming scheme.
-      options: The user's options.
-      networks: Names of the networks in the family's releases, in order of preference.
-
     Raises:
       JaxpartError: There is none or more than one, or two of its arrays have the same name.
     """

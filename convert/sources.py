@@ -133,10 +133,6 @@ class Stated:
 def find_source(text: str, family: str | None) -> tuple[pathlib.Path, Stated]:
     """The file of a source, downloaded if necessary, and its description.
 
-    Args:
-      text: A file, a folder, a release @NAME, or hf:owner/name[@revision][:file].
-      family: The user's; None for the one that the source states.
-
     Raises:
       JaxpartError: There is no such source, or it cannot be downloaded.
     """

@@ -59,11 +59,7 @@ class Stopped(SystemExit):
     """
 
     def __init__(self, number: int = signal.SIGTERM) -> None:
-        """Chooses the exit status.
-
-        Args:
-          number: The signal received.
-        """
+        """Chooses the exit status."""
         super().__init__(terminal.INTERRUPTED if number == signal.SIGINT else 0)
 
 

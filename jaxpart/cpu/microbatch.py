@@ -46,11 +46,7 @@ def in_microbatches(
 ) -> Any:
     """`function(images, order)`, in microbatches on a CPU.
 
-    Args:
-      function: Maps a batch of images, each processed independently, to arrays with a leading batch axis.
-      images: The batch.
-      order: See `Encoder.__call__`.
-      config: Architecture of the encoder in `function`.
+    The function processes each image independently; for the order see `Encoder.__call__`.
     """
     count = 1
     # A program for `jax.export` may have a symbolic batch size.

@@ -68,9 +68,7 @@ class Cache:
     def __init__(self, mode: str, folder: str | pathlib.Path = "") -> None:
         """Opens nothing yet.
 
-        Args:
-          mode: See above.
-          folder: By default "features" in `user_cache`.
+        The folder is by default "features" in `user_cache`.
         """
         self.mode = mode
         self.folder = path_of(folder or user_cache() / "features")
@@ -78,9 +76,6 @@ class Cache:
 
     def read(self, address: Mapping[str, str]) -> tuple[list[Shard], list[str]]:
         """Everything stored under an address, and a message for each damaged file.
-
-        Args:
-          address: Everything but the item that determines the values: encoder, data set, view, ….
 
         Raises:
           JaxpartError: The folder cannot be read.

@@ -99,13 +99,8 @@ def extract(
     Pixels are transferred as uint8 and normalised on the devices, over which each batch is sharded. The
     last batch is padded, so there is a single program; the next batch is read while the devices compute.
 
-    Args:
-      encoder: The frozen encoder.
-      view: The images.
-      names: Representations, see `jaxpart.features.representations.represent`.
-      config: The configuration's `features`: `cache`, `folder` and `precision`.
-      progress: Shows progress, damaged files and the size of the cache.
-      batch_size: Images per step; rounded up to what the devices share evenly.
+    `config` is the configuration's `features`; `batch_size` is rounded up to what the devices share
+    evenly.
 
     Raises:
       JaxpartError: There are no images, they do not fit the encoder's patches, one cannot be read, a
@@ -159,13 +154,6 @@ def absent_items(
 ) -> dict[str, tuple[Hashable, set[str]]]:
     """The items that `extract` would have to encode, since they are not cached.
 
-    Args:
-      encoder: See `extract` for all arguments.
-      view: The images.
-      names: Representations.
-      config: The configuration's `features`.
-      progress: Receives messages about damaged files.
-
     Returns:
       For each representation, its address in the cache and the keys of its missing items.
     """
@@ -190,14 +178,7 @@ def count_absent(
 def seconds_per_image(
     encoder: FrozenEncoder, size: int, names: Sequence[str], *, batch_size: int
 ) -> float:
-    """Seconds per image, measured on the second of two batches; the first one compiles.
-
-    Args:
-      encoder: The frozen encoder.
-      size: Side of the images in pixels.
-      names: Representations.
-      batch_size: Images per batch.
-    """
+    """Seconds per image, measured on the second of two batches; the first one compiles."""
     images = devices.round_up(batch_size)
     local = images // devices.num_processes() if encoder.jittable else images
     pixels = np.zeros((local, size, size, 3), np.uint8)
@@ -277,11 +258,6 @@ def orders(view: View, numbers: Sequence[int], patches: int) -> Int[np.ndarray, 
 
     The published MAE code draws it in every forward pass, so no feature could be cached. Drawing it once
     per item gives retrieval the published distribution, and probes a single draw for all epochs.
-
-    Args:
-      view: The images, whose patches are permuted.
-      numbers: Indices of the items.
-      patches: Patches per image.
     """
 
     def order(number: int) -> np.ndarray:

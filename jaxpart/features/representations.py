@@ -25,10 +25,7 @@ def check_representations(
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of representations, for one image of the encoder's native size.
 
-    Args:
-      encoder: The encoder.
-      names: See `represent`.
-      tokens: Whether each must be all tokens of an image, rather than a single vector.
+    With `tokens`, each must be all tokens of an image, rather than a single vector.
 
     Raises:
       JaxpartError: The encoder lacks one of them, or names joined by a plus differ in number of
@@ -61,13 +58,7 @@ def check_representations(
 def item_shapes(
     encoder: FrozenEncoder, names: Sequence[str], side: int
 ) -> dict[str, tuple[int, ...]]:
-    """Shapes of representations that the encoder has, for one image.
-
-    Args:
-      encoder: The encoder.
-      names: See `represent`.
-      side: Side of the image in pixels.
-    """
+    """Shapes of representations that the encoder has, for one image."""
     outputs, shapes = encoder.shapes(side, side), {}
     for name in names:
         if name == PIXELS:
@@ -92,11 +83,6 @@ def has(encoder: FrozenEncoder, name: str, *, tokens: bool = False) -> bool:
 def tokens_grid(encoder: FrozenEncoder, name: str, side: int) -> Grid:
     """Patch tokens along (height, width) of a representation of square images.
 
-    Args:
-      encoder: The encoder.
-      name: A representation with all tokens, already checked by `check_representations`.
-      side: Side of the images in pixels.
-
     Raises:
       JaxpartError: The encoder does not accept such images, or its tokens have no known grid.
     """
@@ -105,12 +91,7 @@ def tokens_grid(encoder: FrozenEncoder, name: str, side: int) -> Grid:
 
 
 def available(encoder: FrozenEncoder, *, tokens: bool = False) -> list[str]:
-    """What to call an encoder's representations in a message; those of its blocks are abbreviated.
-
-    Args:
-      encoder: The encoder.
-      tokens: Whether to list those with all tokens of an image, rather than those with a single vector.
-    """
+    """What to call an encoder's representations in a message; those of its blocks are abbreviated."""
     kinds = ["tokens"] if tokens else _pooled(encoder)
     out = encoder.shapes(*encoder.image_size)
     names = [name for name in kinds if name in out] if tokens else vectors(encoder)

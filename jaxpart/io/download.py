@@ -51,11 +51,6 @@ def fetch(
 ) -> pathlib.Path:
     """Downloads a file unless it exists; verifies it either way.
 
-    Args:
-      file: The file.
-      folder: The folder to download to, which is created.
-      progress: Shows progress.
-
     Returns:
       The path of the file.
 

@@ -71,8 +71,7 @@ class SegmentationScores:
 def segmentation_scores(matrix: Int[np.ndarray, "classes classes"]) -> SegmentationScores:
     """mIoU, mAcc and aAcc, and the scores of each class.
 
-    Args:
-      matrix: Pixels by true class (rows) and predicted class (columns), over the whole data set.
+    The rows of the matrix are true classes, the columns predicted ones.
     """
     matrix = np.asarray(matrix, np.int64)
     correct = np.diagonal(matrix)

@@ -48,13 +48,7 @@ class PartConfusion(NamedTuple):
 def part_confusions(
     matrix: Int[np.ndarray, "classes classes"], names: Sequence[str], objects: Sequence[str]
 ) -> list[PartConfusion]:
-    """All confusions between two parts of one object, by descending share.
-
-    Args:
-      matrix: As in `segmentation_scores`.
-      names: Names of the classes (parts), by label.
-      objects: The object of each class, by label.
-    """
+    """All confusions between two parts of one object, by descending share."""
     matrix = np.asarray(matrix, np.int64)
     between = matrix * _same_object(objects)
     np.fill_diagonal(between, 0)
@@ -69,12 +63,7 @@ def part_confusions(
 def error_shares(
     matrix: Int[np.ndarray, "classes classes"], objects: Sequence[str]
 ) -> tuple[float, float]:
-    """Shares of the labelled pixels taken for another part of the object, and for one of another object.
-
-    Args:
-      matrix: As in `segmentation_scores`.
-      objects: The object of each class, by label.
-    """
+    """Shares of the labelled pixels taken for another part of the object, and for one of another object."""
     matrix = np.asarray(matrix, np.int64)
     within = matrix[_same_object(objects)].sum()
     same, other = ratio([within - np.trace(matrix), matrix.sum() - within], matrix.sum())

@@ -25,12 +25,6 @@ def cross_average_precision(
 
     Like `average_precision` (ties share a threshold), but queries are not among the keys.
 
-    Args:
-      queries: Features of the queries.
-      keys: Features of the keys.
-      query_parts: The part of each query.
-      key_parts: The part of each key; keys of a query's part are its positives.
-
     Raises:
       JaxpartError: Lengths differ, there are no keys, or a feature is NaN or infinite.
     """

@@ -53,11 +53,7 @@ def rand_augment(draws: Float[Array, "layers 4"], image: Image, magnitude: float
 def apply_operation(image: Image, operation: Int[Array, ""], level: Array, signed: Array) -> Image:
     """Applies one of `OPERATIONS`, by index.
 
-    Args:
-      image: Values in [0, 1].
-      operation: Index into `OPERATIONS`.
-      level: Strength, 0 to 1.
-      signed: The strength or its negative.
+    The image has values in [0, 1]; the strength is a level from 0 to 1, and `signed` it or its negative.
     """
     levels = jnp.round(image * 255).astype(int)
     factor = jnp.maximum(0.1, 1 + 0.9 * signed)
@@ -132,12 +128,6 @@ def erase(draws: Float[Array, " draws"], noise: Image, image: Image, chance: flo
     """Random erasing: replaces a rectangle of a normalised image with noise.
 
     Its area is 0.02 to 1/3 of the image, its aspect ratio 0.3 to 3.3.
-
-    Args:
-      draws: Uniform random numbers.
-      noise: Noise of mean 0 and variance 1.
-      image: Normalised pixels.
-      chance: Probability of erasing.
     """
     use, area, ratio, down, right = draws
     height, width, _ = image.shape
@@ -160,12 +150,7 @@ def mix(
 ) -> tuple[Float[Array, "batch height width 3"], Float[Array, "batch classes"]]:
     """Mixup or CutMix, with equal probability, of a batch with itself in reverse order.
 
-    Args:
-      key: Random key.
-      images: A batch.
-      targets: Its soft labels.
-      mixup: α of mixup's Beta distribution; 0 disables both.
-      cutmix: α of CutMix's Beta distribution.
+    `mixup` and `cutmix` are the α of their Beta distributions; mixup 0 disables both.
     """
     if not mixup:
         return images, targets

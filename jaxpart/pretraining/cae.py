@@ -34,12 +34,6 @@ def cae_losses(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Cross entropy to the token targets, and the weighted alignment of representations.
 
-    Args:
-      logits: The decoder's logits for the hidden patches.
-      labels: Their tokens.
-      predicted: The regressor's representations of the hidden patches.
-      target: The encoder's, computed from the hidden patches alone.
-
     Returns:
       (token loss, alignment loss); the objective is their sum.
     """
@@ -158,11 +152,8 @@ class Decoder(nnx.Module):
     ) -> tuple[Float[Array, "batch hidden width"], Float[Array, "batch hidden tokens"]]:
         """Regresses the representations of hidden patches, and their token logits.
 
-        Args:
-          patches: The encoder's output for the visible patches, without the prefix.
-          visible: Their indices.
-          hidden: Indices of the others.
-          grid: Patches of the images along (height, width).
+        The patches are the encoder's output for the visible ones, without the prefix; `visible` and
+        `hidden` are indices, `grid` the patches of the images along (height, width).
         """
         embedded = position_rules.resize_positions(
             self.positions[...][self.prefix :], self.config.grid, grid, "sincos_wh"
@@ -194,16 +185,7 @@ def predict(
     hidden: int,
     drop_path: DropPath | None = None,
 ) -> Prediction:
-    """Runs encoder, regressor and decoder.
-
-    Args:
-      vit: The encoder.
-      decoder: The regressor and decoder trained with it.
-      images: Normalised pixels.
-      mask: True where hidden.
-      hidden: Number of hidden patches per image.
-      drop_path: Stochastic depth in the encoder, while training.
-    """
+    """Runs encoder, regressor and decoder."""
     prefix = len(vit.config.prefix)
     visible, others = masks.split(mask, hidden)
     tokens = encode(vit, images, visible=visible, drop_path=drop_path)

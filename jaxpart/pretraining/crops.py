@@ -83,10 +83,7 @@ def enlarge(
 ) -> UInt8[Array, "batch size size 3"]:
     """A random square of each image, enlarged to the image's size.
 
-    Args:
-      key: Random key.
-      images: Square images.
-      zoom: Largest factor; factors are log-uniform from 1 to it.
+    Factors are log-uniform from 1 to `zoom`.
     """
     size = images.shape[1]
 

@@ -63,14 +63,7 @@ class Decoder(nnx.Module):
         hidden: Int[Array, "batch others"],
         grid: Grid,
     ) -> Float[Array, "batch patch out"]:
-        """Predicts every patch.
-
-        Args:
-          tokens: The encoder's output: the prefix, then the visible patches.
-          visible: Indices of these patches.
-          hidden: Indices of the others.
-          grid: Patches of the images along (height, width).
-        """
+        """Predicts every patch."""
         tokens = self.embed(tokens)
         prefix, seen = tokens[:, : self.prefix], tokens[:, self.prefix :]
         unseen = jnp.broadcast_to(self.mask_token[...], (*hidden.shape, tokens.shape[-1]))
@@ -94,16 +87,7 @@ def reconstruct(
     hidden: int,
     drop_path: DropPath | None = None,
 ) -> Float[Array, "batch patch pixel"]:
-    """Pixels of every patch (normalised per patch, if trained so), from the visible ones alone.
-
-    Args:
-      vit: The encoder.
-      decoder: The decoder trained with it.
-      images: Normalised pixels.
-      mask: True where hidden.
-      hidden: Number of hidden patches per image.
-      drop_path: Stochastic depth in the encoder, while training.
-    """
+    """Pixels of every patch (normalised per patch, if trained so), from the visible ones alone."""
     visible, others = masks.split(mask, hidden)
     grid = vit.config.grid_of(*images.shape[1:3])
     tokens = encode(vit, images, visible=visible, drop_path=drop_path)

@@ -120,10 +120,6 @@ class Predictor:
 def load_predictor(encoder: Encoder, folder: str | pathlib.Path) -> Predictor:
     """An encoder with the decoder stored beside it.
 
-    Args:
-      encoder: From `load_encoder`.
-      folder: Its folder.
-
     Raises:
       JaxpartError: The folder holds no decoder, one that predicts no patches, or another encoder's.
     """

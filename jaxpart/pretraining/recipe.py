@@ -32,11 +32,6 @@ def pretrain_config(
 ) -> ConfigDict:
     """The variant of a method's configuration selected on the command line.
 
-    Args:
-      argument: What follows the colon: nothing, or "imagenet".
-      critters: Makes the small experiment.
-      imagenet: Makes the published recipe.
-
     Raises:
       JaxpartError: There is no such variant.
     """

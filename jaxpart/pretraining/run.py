@@ -89,12 +89,7 @@ def pretrain(
 
     Resumes a stopped run; measurements are appended to metrics.jsonl.
 
-    Args:
-      config: See `jaxpart.pretraining.recipe`.
-      workdir: The run's folder.
-      progress: Progress display.
-      supply: The training images, if already loaded.
-      max_steps: Stops the run early; schedules remain those of the full run.
+    `max_steps` stops the run early; schedules remain those of the full run.
 
     Returns:
       The contents of results.json.

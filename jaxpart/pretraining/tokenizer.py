@@ -86,15 +86,7 @@ def fit_codebook(
     side: int,
     tokens: int,
 ) -> Float[Array, "tokens pixel"]:
-    """k-means centres of the patches of one view per image.
-
-    Args:
-      key: Random key for the views and the initial centres.
-      images: A sample of the training set, with more patches than `tokens`.
-      view: The objective's view.
-      side: Side of a patch in pixels.
-      tokens: Number of centres.
-    """
+    """k-means centres of the patches of one view per image."""
     views, first = jax.random.split(key)
     sample = make_views(views, images, view)[:, 0]
     patches = patches_of(sample, side)

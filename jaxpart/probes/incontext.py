@@ -76,9 +76,7 @@ def make_memory(
 ) -> Memory:
     """Keeps the patches that have a labelled pixel.
 
-    Args:
-      features: Features of training patches; neither centred nor normalised.
-      shares: From `patch_shares`.
+    The features are neither centred nor normalised; the shares are from `patch_shares`.
 
     Raises:
       JaxpartError: If no patch has a labelled pixel.
@@ -140,12 +138,6 @@ def nearest(
     block: int,
 ) -> tuple[Float32[Array, "query neighbour"], Int32[Array, "query neighbour"]]:
     """The keys with the largest inner products, exactly, in blocks.
-
-    Args:
-      keys: Vectors to search.
-      queries: Vectors to search for.
-      neighbours: Number of keys per query; all if there are fewer.
-      block: Keys compared at a time; memory grows with queries × block.
 
     Returns:
       Inner products, descending, and the keys' indices; ties are in order of index.

@@ -118,11 +118,7 @@ class Items:
     ) -> FeatureBatches:
         """Batches of some items, in an order drawn per seed and epoch.
 
-        Args:
-          items: Indices of the items.
-          recipe: Sets batch size and learning rates.
-          seeds: Seeds of the orders.
-          memory: Bytes of features that may stay on the devices.
+        `memory` is the number of bytes of features that may stay on the devices.
         """
         resident = self.nbytes <= memory * devices.mesh().shape["data"]
         return FeatureBatches(self, items, recipe, seeds, resident=resident)

@@ -31,12 +31,6 @@ def logistic_regression(
     entropy, plus half the squared norm of the weights (not of the bias), here on features standardised by
     the training set's mean and deviation. It is convex, so the result does not depend on initialisation
     or order.
-
-    Args:
-      train: Features of the training items.
-      labels: Their classes, from 0.
-      test: Features of the test items.
-      advance: Called with the number of iterations just done.
     """
     mean, deviation = moments(train)
     features = jnp.asarray((train - mean) / deviation, jnp.float32)

@@ -29,12 +29,6 @@ def nearest_neighbours(
 
     A neighbour's vote weighs exp(similarity / 0.07), and 20 vote, as DINO's k-NN evaluation reports; all
     vote if there are fewer.
-
-    Args:
-      train: Features of the training items.
-      labels: Their classes, from 0.
-      test: Features of the test items.
-      advance: Called with the number of test items just done.
     """
     block = max(1, min(len(test), _BLOCK_VALUES // len(train)))
     rows, classes = jnp.asarray(unit_rows(train)), jnp.asarray(labels, jnp.int32)

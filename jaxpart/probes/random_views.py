@@ -57,10 +57,6 @@ class RandomViews:
         All see the same views in the same order. A view is encoded once for all sweeps whose batches are
         multiples of the smallest one; for other sizes it is encoded again.
 
-        Args:
-          items: Indices of the images.
-          recipes: The sweeps' recipes.
-
         Raises:
           JaxpartError: The devices cannot share a batch evenly.
         """

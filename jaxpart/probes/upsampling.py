@@ -18,10 +18,6 @@ PRECISION = jax.lax.Precision.HIGHEST
 def interpolation_weights(source: int, target: int) -> Float32[np.ndarray, "target source"]:
     """The matrix of PyTorch's bilinear resize along one axis, align_corners false.
 
-    Args:
-      source: Input length, at least 1.
-      target: Output length, at least 1.
-
     Returns:
       Rows that sum to 1 with at most two neighbouring entries other than 0; the identity if
       the lengths are equal. Positions are computed in float32, as PyTorch does.

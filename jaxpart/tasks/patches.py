@@ -67,14 +67,6 @@ def need_patches(
 ) -> Need:
     """The view of part patches for retrieval.
 
-    Args:
-      encoder: The frozen encoder.
-      source: The data set.
-      patches: Its part patches.
-      names: Representations.
-      config: The whole configuration, of which `retrieval` has `batch_size`, `patch_pixels` (0: the
-        encoder's input size) and `on_error`.
-
     Raises:
       JaxpartError: The encoder lacks a representation, or cannot take images of that size.
     """

@@ -92,10 +92,8 @@ class Plan:
     ) -> Iterator[Row]:
         """Yields the results.
 
-        Args:
-          features: Features for `needs`, possibly with more representations.
-          workdir: Receives files other than the rows.
-          progress: Shows progress.
+        `features` are those of `needs`, possibly with more representations; `workdir` receives files
+        other than the rows.
         """
         raise NotImplementedError
 
@@ -107,12 +105,6 @@ def carry_out(
 
     Views of one kind are encoded with all representations that any plan needs, so every image is encoded
     once; equal views are also read only once.
-
-    Args:
-      plans: Possibly of several tasks.
-      options: The configuration's `features`.
-      workdir: Receives files other than the rows.
-      progress: Shows progress.
     """
     plans = list(plans)
     names = names_by_kind(plans)
@@ -174,12 +166,7 @@ def side_of(encoder: FrozenEncoder, side: int, field: str) -> int:
 
 
 def check_kept_order(config: Any, task: str) -> None:
-    """Raises `JaxpartError` for permuted patches, whose tokens have no position.
-
-    Args:
-      config: The whole configuration.
-      task: The task that reads tokens by position.
-    """
+    """Raises `JaxpartError` for permuted patches, whose tokens have no position."""
     if permutation_seed(config) is not None:
         raise JaxpartError(
             f"{task} reads tokens by position, and config.encoder.patch_order permutes them; set it to "

@@ -60,15 +60,6 @@ def plan(
 ) -> Retrieval:
     """Part retrieval on one data set.
 
-    Args:
-      encoder: The frozen encoder.
-      data: Name of the data set in rows.
-      source: The data set.
-      selection: Its parts.
-      config: The whole configuration, of which `retrieval` has `representations`, `exclude_self` and
-        `untrained`; see also `need_patches`.
-      progress: Shows the progress.
-
     Raises:
       JaxpartError: There are no patches, or the encoder lacks a representation.
     """

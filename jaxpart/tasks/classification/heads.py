@@ -326,13 +326,6 @@ def learnable(
 
     Reports which classes are excluded, and which are trained but not tested.
 
-    Args:
-      data: The data set, for messages.
-      names: Classes by label.
-      train: Labels of the training items.
-      test: Labels of the test items.
-      progress: Receives the messages.
-
     Raises:
       JaxpartError: Fewer than two classes remain, or none can be tested.
     """
@@ -360,11 +353,6 @@ def classification_section(title: str, task: str, rows: Sequence[Row]) -> Sectio
     """A row per data set, head and representation, in percent; the interval is the rightmost accuracy's.
 
     ° marks an accuracy that is not above every baseline.
-
-    Args:
-      title: Heading.
-      task: The task's name.
-      rows: The rows of all tasks.
     """
     shown = []
     of_task = select(rows, task=task, group="")

@@ -105,11 +105,6 @@ def training_program(
 ) -> tuple[PixelState, Callable[[PixelState, dict[str, Array]], tuple[PixelState, dict]]]:
     """The initial state, on all devices, and the training step for `jaxpart.training.fit`.
 
-    Args:
-      encoder: The frozen encoder, on all devices.
-      heads: Initial heads.
-      transform: The optimiser.
-
     Returns:
       The state, and a step that donates it and takes batches of `SegmentationTrain`.
     """
@@ -144,11 +139,7 @@ def window_logits(
 ) -> WindowLogits:
     """The function that the sliding-window test calls: one forward pass of the encoder for all readers.
 
-    Args:
-      encoder: The frozen encoder.
-      readers: The heads in the order of the result; the memory comes last.
-      neighbours: See `nearest_labels`.
-      temperature: See `nearest_labels`.
+    The results are in the order of the heads; that of the memory comes last.
     """
     last = last_block(encoder)
     graphs, states = zip(*(nnx.split(heads) for heads in readers.heads), strict=True)
@@ -182,11 +173,7 @@ def labelled_patches(
 ) -> Memory:
     """The last block's patch features of training crops, with the share of each class in each patch.
 
-    Args:
-      encoder: The frozen encoder, on all devices.
-      batches: Batches of `SegmentationTrain`, on all devices.
-      classes: Number of classes.
-      crops: Number of crops to keep; the rest of the last batch is dropped.
+    The first `crops` crops of the batches (of `SegmentationTrain`, on all devices) are kept.
 
     Raises:
       JaxpartError: No pixel is labelled.
@@ -218,12 +205,6 @@ def check_grids(
     incontext: bool,
 ) -> None:
     """Checks that all heads read blocks of one grid, since one program combines their maps.
-
-    Args:
-      encoder: The encoder.
-      chosen: See `readouts`.
-      crop: Side of a crop, pixels.
-      incontext: Whether in-context segmentation also reads the last block.
 
     Raises:
       JaxpartError: The grids differ, the encoder returns no tokens, or in-context segmentation cannot

@@ -79,10 +79,7 @@ def evaluate(
 ) -> Iterator[Int32[np.ndarray, "heads classes classes"]]:
     """Yields each image's confusion matrices, one per head: exact counts, which add up.
 
-    Args:
-      window_logits: Called with uint8 `[batch, crop, crop, 3]`; returns at most 255 classes.
-      images: The images.
-      sliding: Options of windows and batches.
+    `window_logits` is called with uint8 `[batch, crop, crop, 3]` and returns at most 255 classes.
 
     Raises:
       JaxpartError: An image is smaller than one patch.

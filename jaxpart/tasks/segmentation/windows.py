@@ -107,10 +107,8 @@ def full_logits(
 ) -> Float32[Array, "heads rows columns classes"]:
     """Logits of some rows of the prediction.
 
-    Args:
-      source: From `side_by_side`.
-      down: These rows of `axis_weights` of the vertical axis.
-      across: `axis_weights` of the horizontal axis.
+    The source is from `side_by_side`; down and across are `axis_weights` of these rows and of all
+    columns.
     """
     narrow = jnp.einsum("ri,nijc->nrjc", down, source, precision=PRECISION)
     return jnp.einsum("xj,nrjc->nrxc", across, narrow, precision=PRECISION)
@@ -124,10 +122,7 @@ def predict_rows(
 ) -> UInt8[Array, "heads rows columns"]:
     """The class with the largest logit (the first of ties) for every pixel of some rows.
 
-    Args:
-      source: From `side_by_side`; at most 255 classes.
-      down: These rows of `axis_weights` of the vertical axis.
-      across: `axis_weights` of the horizontal axis.
+    For the arguments see `full_logits`; at most 255 classes.
     """
 
     def predict(head):
