@@ -59,7 +59,6 @@ def fit_parts(
     tokens: Float32[np.ndarray, "token channel"],
     method: Method,
     parts: int,
-    *,
     restarts: int,
     seed: int,
 ) -> PartsOf:
