@@ -82,13 +82,7 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Flat:
-    """The arrays of a file.
-
-    Attributes:
-      contents: The contents of the file.
-      arrays: Every array by its dotted key.
-      keys: The key for each name without inner wrappers.
-    """
+    """The arrays of a file."""
 
     contents: dict[Any, Any]
     arrays: Mapping[str, Any]

@@ -35,12 +35,7 @@ _step = jax.jit(represent, static_argnames="names")
 
 
 class Features:
-    """One representation of the items of a view, in order, in memory or on disk.
-
-    Attributes:
-      shape: [item, …].
-      dtype: float32 or bfloat16.
-    """
+    """One representation of the items of a view, in order, in memory or on disk."""
 
     def __init__(self, shards: Sequence[Shard], ids: Sequence[str]) -> None:
         """Locates each item in the shards."""

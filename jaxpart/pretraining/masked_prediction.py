@@ -41,13 +41,7 @@ class Hidden:
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """A frozen encoder with its pretraining decoder.
-
-    Attributes:
-      encoder: The encoder.
-      config: The decoder's architecture; its `kind` is "mae", "beit" or "cae".
-      decoder: The decoder, frozen.
-    """
+    """A frozen encoder with its pretraining decoder."""
 
     encoder: Encoder
     config: DecoderConfig

@@ -38,10 +38,7 @@ class PoolBatch(NamedTuple):
 class Pool:
     """All images of a training set.
 
-    Attributes:
-      images: Squares of one size.
-      labels: Class of each; 0 where the data set has none.
-      ids: Name of each.
+    Images are squares of one size; labels are 0 where the data set has none.
     """
 
     images: UInt8[np.ndarray, "images size size 3"]

@@ -43,13 +43,7 @@ class TrainPiece(NamedTuple):
 
 
 class EvalPiece(NamedTuple):
-    """The test items of one call, on the devices.
-
-    Attributes:
-      features: Their features.
-      epoch: Number of the epoch, from 0.
-      start: Index of the first.
-    """
+    """The test items of one call, on the devices."""
 
     features: Shaped[Array, "representation item ..."]
     epoch: Int[Array, ""]

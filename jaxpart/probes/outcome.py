@@ -40,12 +40,7 @@ class Scores(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """All heads of a sweep after some epoch.
-
-    Attributes:
-      parameters: Trained parameters.
-      statistics: Running statistics of BatchNorm.
-    """
+    """All heads of a sweep after some epoch."""
 
     parameters: nnx.State
     statistics: nnx.State

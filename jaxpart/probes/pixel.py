@@ -192,12 +192,7 @@ def optimizer(
 
 
 class PixelState(NamedTuple):
-    """The training state; a pytree.
-
-    Attributes:
-      heads: `nnx.state` of the heads.
-      optimizer: State of the optimiser.
-    """
+    """The training state; a pytree."""
 
     heads: nnx.State
     optimizer: optax.OptState

@@ -24,11 +24,7 @@ from jaxpart.probes.recipe import Recipe
 class Sweep:
     """The heads of one shape: one per representation, seed and learning rate.
 
-    Attributes:
-      recipe: How they are trained.
-      seeds: Each draws a head and the order of items; the first also the held-out items.
-      train: Some training steps, see `_train`.
-      test: A test of some items, see `_test`.
+    Each seed draws a head and the order of items; the first also the held-out items.
     """
 
     def __init__(

@@ -73,14 +73,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[A
 
 @dataclasses.dataclass(frozen=True)
 class Attention(Plan):
-    """The attention heads of an encoder on the images of a data set.
-
-    Attributes:
-      data: Name of the data set in rows.
-      encoder: The frozen ViT.
-      images: The images.
-      selection: The parts.
-    """
+    """The attention heads of an encoder on the images of a data set."""
 
     data: str
     encoder: Encoder

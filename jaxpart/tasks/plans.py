@@ -50,14 +50,7 @@ class Need:
 
 
 class Pass(NamedTuple):
-    """Images that a plan encodes itself, in addition to its needs.
-
-    Attributes:
-      encoder: The frozen encoder.
-      side: Side of the images in pixels.
-      names: Representations.
-      images: Number of images.
-    """
+    """Images that a plan encodes itself, in addition to its needs."""
 
     encoder: FrozenEncoder
     side: int

@@ -115,15 +115,7 @@ def section(rows: Sequence[Row]) -> Section:
 
 @dataclasses.dataclass(frozen=True)
 class Retrieval(Plan):
-    """Retrieval among all part patches of a data set.
-
-    Attributes:
-      data: Name of the data set in rows.
-      names: Representations.
-      patches: All part patches.
-      parts: Part name of each patch.
-      exclude_self: Whether to exclude the query from its own ranking.
-    """
+    """Retrieval among all part patches of a data set."""
 
     data: str
     names: tuple[str, ...]

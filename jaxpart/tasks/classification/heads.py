@@ -49,12 +49,7 @@ _REFERENCES: dict[str, Callable[..., np.ndarray]] = {
 class Split:
     """The items of a split.
 
-    Attributes:
-      features: By representation.
-      labels: Class of each item, from 0.
-      ids: Name of each item.
-      groups: The image of each item.
-      skipped: Number of unreadable items.
+    Labels are classes from 0, groups the image of each item; `skipped` is the number of unreadable items.
     """
 
     features: Mapping[str, Features]
@@ -70,14 +65,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """A data set for training and testing heads.
-
-    Attributes:
-      name: Its name in the configuration.
-      classes: Names by label.
-      train: Training split.
-      test: Test split.
-    """
+    """A data set for training and testing heads."""
 
     name: str
     classes: tuple[str, ...]

@@ -84,14 +84,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[M
 
 @dataclasses.dataclass(frozen=True)
 class MaskedParts(Plan):
-    """Prediction of hidden parts of a data set.
-
-    Attributes:
-      data: Name of the data set in rows.
-      predictor: The encoder with its decoder.
-      regions: The parts.
-      seed: Seed of the masks.
-    """
+    """Prediction of hidden parts of a data set."""
 
     data: str
     predictor: Predictor

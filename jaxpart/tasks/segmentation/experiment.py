@@ -107,11 +107,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[S
 class Segmentation(Plan):
     """Pixel heads on a data set, whose crops are encoded during training.
 
-    Attributes:
-      encoder: The frozen encoder, on all devices.
-      data: The data set.
-      options: The configuration's `segmentation`.
-      seed: Seed of initial heads, of the order and augmentation of images, and of subsets.
+    The seed is that of initial heads, of the order and augmentation of images, and of subsets.
     """
 
     encoder: FrozenEncoder

@@ -124,16 +124,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[U
 
 
 class _Subject(NamedTuple):
-    """Tokens to divide into parts.
-
-    Attributes:
-      name: A representation or a baseline.
-      grid: Grid of its tokens.
-      channels: Channels of a token.
-      methods: Clustering methods.
-      fit: Reads the tokens of the training split.
-      test: Reads the tokens of the test split.
-    """
+    """Tokens to divide into parts."""
 
     name: str
     grid: Grid
