@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,13 +33,9 @@ def check_representations(
     outputs = encoder.shapes(*encoder.image_size)
     shapes = {}
     for name in names:
-        if name == PIXELS:
-            images = jax.ShapeDtypeStruct((1, *encoder.image_size, 3), jnp.uint8)
-            shapes[name] = jax.eval_shape(cell_means, images).shape[1:]
-            continue
         try:
-            shape = jax.eval_shape(lambda out, name=name: _read(out, name, encoder.prefix), outputs)
-            if (shape.ndim == 3) != tokens:
+            shape = _shape(encoder, outputs, name, encoder.image_size)
+            if name != PIXELS and (shape.ndim == 3) != tokens:
                 raise KeyError(name)
         except KeyError:
             raise JaxpartError(
@@ -59,16 +54,16 @@ def item_shapes(
     encoder: FrozenEncoder, names: Sequence[str], side: int
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of representations that the encoder has, for one image."""
-    outputs, shapes = encoder.shapes(side, side), {}
-    for name in names:
-        if name == PIXELS:
-            images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
-            shape = jax.eval_shape(cell_means, images).shape
-        else:
-            read = functools.partial(_read, name=name, prefix=encoder.prefix)
-            shape = jax.eval_shape(read, outputs).shape
-        shapes[name] = shape[1:]
-    return shapes
+    outputs = encoder.shapes(side, side)
+    return {name: _shape(encoder, outputs, name, (side, side)).shape[1:] for name in names}
+
+
+def _shape(
+    encoder: FrozenEncoder, outputs: Mapping[str, Any], name: str, size: Grid
+) -> jax.ShapeDtypeStruct:
+    if name == PIXELS:
+        return jax.eval_shape(cell_means, jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8))
+    return jax.eval_shape(lambda out: _read(out, name, encoder.prefix), outputs)
 
 
 def has(encoder: FrozenEncoder, name: str, *, tokens: bool = False) -> bool:

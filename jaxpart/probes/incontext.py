@@ -51,17 +51,9 @@ def patch_shares(
 
     Returns:
       Share of every class among the labelled pixels of a patch; all 0 where none is labelled.
-
-    Raises:
-      JaxpartError: If the labels cannot be cut into that grid.
     """
     batch, rows, columns = labels.shape
     height, width = grid
-    if rows % height or columns % width:
-        raise JaxpartError(
-            f"labels of {rows} × {columns} pixels cannot be cut into {height} × {width} patches; "
-            "give the labels of the crop that the encoder saw"
-        )
     patch = jnp.arange(batch * height * width).reshape(batch, height, width)
     patch = patch.repeat(rows // height, 1).repeat(columns // width, 2)
     counted = (labels >= 0) & (labels < classes) & (labels != IGNORE)

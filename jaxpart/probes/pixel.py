@@ -37,21 +37,10 @@ def paper_blocks(depth: int) -> tuple[int, ...]:
 def patch_map(tokens: Float[Array, "batch token width"], grid: tuple[int, int]) -> FeatureMap:
     """The patch tokens as an image: prefix tokens (cls, dist) dropped, rows first.
 
-    The tokens are the output of one block before the final norm: prefix tokens, then the patches.
-
-    Returns:
-      [batch, height, width, width of the tokens].
-
-    Raises:
-      JaxpartError: If there are fewer tokens than patches.
+    The tokens are the output of one block before the final norm; the grid is (height, width).
     """
     batch, count, width = tokens.shape
     patches = grid[0] * grid[1]
-    if count < patches:
-        raise JaxpartError(
-            f"{count} tokens do not fill a grid of {grid[0]} × {grid[1]} patches; give the grid "
-            "of the images that the encoder saw"
-        )
     return tokens[:, count - patches :].reshape(batch, *grid, width)
 
 

@@ -83,12 +83,12 @@ def test_memory_need_not_fit_beside_the_queries():
         jax.ShapeDtypeStruct((20_000, 5), jnp.float32),
     )
     queries = jax.ShapeDtypeStruct((2000, 8), jnp.float32)
-    compiled = nearest_labels.lower(memory, queries, block=200).compile()
+    compiled = nearest_labels.lower(
+        memory, queries, neighbours=30, temperature=0.02, block=200
+    ).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 2000 * 20_000 * 4 / 10
 
 
 def test_bad_input():
-    with pytest.raises(JaxpartError, match="12 × 20 pixels cannot be cut into 5 × 4 patches"):
-        patch_shares(np.zeros((1, 12, 20), int), (5, 4), 3)
     with pytest.raises(JaxpartError, match="no patch has a labelled pixel"):
         make_memory(np.ones((2, 3)), np.zeros((2, 2)))
