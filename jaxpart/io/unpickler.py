@@ -192,12 +192,9 @@ def _ordered_dict(items: Any = ()) -> _Dict:
     return _Dict((_key(key), value) for key, value in pairs)
 
 
-def _default_dict(factory: Any = None, items: Any = ()) -> _Dict:
-    return _Dict(_expect(items, dict, "defaultdict")) if items else _Dict()
-
-
-def _counter(items: Any = ()) -> _Dict:
-    return _Dict(_expect(items, dict, "Counter")) if items else _Dict()
+def _other_dict(*arguments: Any) -> _Dict:
+    """A defaultdict, whose factory is dropped, or a Counter."""
+    return _Dict(*(argument for argument in arguments if isinstance(argument, dict)))
 
 
 def _reconstructor(kind: Any, base: Any, state: Any) -> Any:
@@ -298,9 +295,9 @@ def _inert(name: str) -> Callable[..., Inert]:
 def _builders() -> dict[str, Any]:
     table: dict[str, Any] = {
         "argparse.Namespace": Namespace,
-        "collections.Counter": _counter,
+        "collections.Counter": _other_dict,
         "collections.OrderedDict": _ordered_dict,
-        "collections.defaultdict": _default_dict,
+        "collections.defaultdict": _other_dict,
         "copyreg._reconstructor": _reconstructor,
         "copy_reg._reconstructor": _reconstructor,
         "_codecs.encode": _encode,
