@@ -36,7 +36,7 @@ from jaxpart.labels import IGNORE
 from jaxpart.probes.pixel import PixelHeads, optimizer, paper_blocks
 from jaxpart.probes.pixel_loss import pixel_cross_entropy
 from jaxpart.tasks.segmentation.heads import Readers, training_program, window_logits
-from jaxpart.tasks.segmentation.sliding import SlidingWindow, TestImage, evaluate
+from jaxpart.tasks.segmentation.sliding import LabelledImage, SlidingWindow, evaluate
 
 BLOCKS = paper_blocks(12)
 WIDTH, CLASSES = 192, 209
@@ -138,7 +138,7 @@ def testing(encoder, heads, random, setting: Setting) -> tuple[dict[str, float],
     for index, (height, width, rows, columns) in enumerate(SIZES[: setting.images]):
         image = random.integers(0, 256, (height, width, 3)).astype(np.uint8)
         label = random.integers(0, CLASSES, (rows, columns))
-        images.append(TestImage(f"image {index}", image, label.astype(np.uint8)))
+        images.append(LabelledImage(f"image {index}", image, label.astype(np.uint8)))
     logits = window_logits(encoder, Readers([heads]))
     crop, stride = setting.crop, setting.stride
     sliding = SlidingWindow(crop, stride, batch=2)

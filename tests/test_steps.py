@@ -29,7 +29,7 @@ from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
 from jaxpart.runs.progress import Progress
 from jaxpart.tasks.segmentation.heads import Readers, window_logits
-from jaxpart.tasks.segmentation.sliding import SlidingWindow, TestImage, evaluate
+from jaxpart.tasks.segmentation.sliding import LabelledImage, SlidingWindow, evaluate
 
 SIDE, CLASSES = 16, 3
 RECIPE = Recipe((0.1, 1.0), epochs=3, batch_size=8)
@@ -173,7 +173,7 @@ def test_windows(encoder):
         for i, (height, width) in enumerate([(24, 24), (24, 24), (24, 24)]):
             pixels = RANDOM.integers(0, 256, (height, width, 3)).astype(np.uint8)
             label = RANDOM.integers(0, CLASSES, (20 + i, 30)).astype(np.uint8)
-            yield TestImage(str(i), pixels, label)
+            yield LabelledImage(str(i), pixels, label)
 
     list(evaluate(logits, images(), sliding))
     with steady():

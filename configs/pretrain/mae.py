@@ -8,17 +8,17 @@
 
 from ml_collections import ConfigDict
 
+from jaxpart.config import variant_of
 from jaxpart.pretraining.recipe import (
     CRITTERS_VIEW,
     critters_config,
     imagenet_config,
-    pretrain_config,
 )
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
-    return pretrain_config(variant, _critters, _imagenet)
+    return _imagenet() if variant_of(variant, ["imagenet"]) else _critters()
 
 
 def _critters() -> ConfigDict:

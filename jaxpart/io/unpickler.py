@@ -17,7 +17,7 @@ import pathlib
 import pickle
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import ml_dtypes  # noqa: F401  # registers the dtypes that NumPy lacks
 import numpy as np
@@ -361,6 +361,8 @@ class RestrictedUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc
     """
 
     stack: list[Any]
+    read: Callable[[int], bytes]
+    pop_mark: Callable[[], list[Any]]
 
     def __init__(
         self,
@@ -446,7 +448,7 @@ class RestrictedUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc
         key, count = _expect(key, str, "storage key"), _expect(count, int, "storage size")
         return Storage(self._storage(key, count, dtype), dtype)
 
-    dispatch: Mapping[int, Callable[[Any], None]] = {
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         **{
             code: pickle._Unpickler.dispatch[code]  # type: ignore[attr-defined]
             for code in (getattr(pickle, name)[0] for name in _SHARED)

@@ -139,7 +139,9 @@ class Decoder(nnx.Module):
         self.head = nnx.Linear(config.width, config.out, rngs=rngs)
         self.has_alignment = config.alignment
         if config.alignment:
-            self.alignment = ViT(alignment_config(encoder, config), rngs=rngs)
+            rows, columns = (side * encoder.patch_size for side in config.grid)
+            trained = dataclasses.replace(encoder, image_size=(rows, columns), projector=None)
+            self.alignment = ViT(trained, rngs=rngs)
         if config.codebook:
             self.codebook = Codebook(jnp.zeros((config.out, config.codebook)))
 
@@ -169,12 +171,6 @@ class Decoder(nnx.Module):
         for block in self.blocks:
             decoded, _ = block(decoded, None)
         return regressed, self.head(self.norm(decoded))
-
-
-def alignment_config(encoder: ViTConfig, config: DecoderConfig) -> ViTConfig:
-    """The alignment encoder's architecture: the encoder's, at its training size."""
-    rows, columns = (side * encoder.patch_size for side in config.grid)
-    return dataclasses.replace(encoder, image_size=(rows, columns), projector=None)
 
 
 def predict(

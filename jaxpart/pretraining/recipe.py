@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxpart.config import variant_of
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
@@ -25,17 +24,6 @@ _BASE = {
     "mlp_width": 3072,
 }
 """ViT-B/16."""
-
-
-def pretrain_config(
-    argument: str | None, critters: Callable[[], ConfigDict], imagenet: Callable[[], ConfigDict]
-) -> ConfigDict:
-    """The variant of a method's configuration selected on the command line.
-
-    Raises:
-      JaxpartError: There is no such variant.
-    """
-    return imagenet() if variant_of(argument, ["imagenet"]) else critters()
 
 
 def critters_config(method: str) -> ConfigDict:

@@ -12,7 +12,7 @@ from jaxpart.data.segmentation_transforms import inside
 from jaxpart.errors import JaxpartError
 from jaxpart.metrics.confusion import segmentation_scores
 from jaxpart.tasks.segmentation import windows as merging
-from jaxpart.tasks.segmentation.sliding import SlidingWindow, TestImage, evaluate, predict
+from jaxpart.tasks.segmentation.sliding import LabelledImage, SlidingWindow, evaluate, predict
 
 PATCH, CLASSES = 16, 5
 SETTING = SlidingWindow(crop=64, stride=43, batch=4)
@@ -50,7 +50,7 @@ def make_images(sizes, seed=0):
         label = random.integers(0, CLASSES, (rows, columns))
         label[random.random(label.shape) < 0.2] = 255
         image = random.integers(0, 256, (height, width, 3)).astype(np.uint8)
-        yield TestImage(f"image {index}", image, label.astype(np.uint8))
+        yield LabelledImage(f"image {index}", image, label.astype(np.uint8))
 
 
 SIZES = [
@@ -171,6 +171,6 @@ def test_every_pixel_ignored_counts_nothing():
 
 def test_hardly_any_image():
     window_logits, _, _ = make_heads()
-    thin = TestImage("thin", np.zeros((64, 15, 3), np.uint8), np.zeros((64, 15), np.uint8))
+    thin = LabelledImage("thin", np.zeros((64, 15, 3), np.uint8), np.zeros((64, 15), np.uint8))
     with pytest.raises(JaxpartError, match="15 pixels is smaller than one patch of 16"):
         list(predict(window_logits, [thin], SETTING))

@@ -51,8 +51,8 @@ from jaxpart.tasks.segmentation.options import check_options, setting_name, sett
 from jaxpart.tasks.segmentation.pictures import picture
 from jaxpart.tasks.segmentation.rules import decays_bias, described
 from jaxpart.tasks.segmentation.sliding import (
+    LabelledImage,
     SlidingWindow,
-    TestImage,
     WindowLogits,
     evaluate,
     predict,
@@ -268,7 +268,7 @@ class Segmentation(Plan):
                 advance(1)
         return devices.add_up(total), devices.add_up(counts)
 
-    def images(self) -> Iterator[TestImage]:
+    def images(self) -> Iterator[LabelledImage]:
         """This process's share of the test images."""
         batches = load(
             self.data.test,
@@ -282,7 +282,7 @@ class Segmentation(Plan):
         for batch in batches:
             if batch.valid[0]:
                 (label,) = batch.arrays["label"]
-                yield TestImage(batch.ids[0], batch.arrays["image"][0], label)
+                yield LabelledImage(batch.ids[0], batch.arrays["image"][0], label)
         batches.close()
 
     def results(

@@ -58,7 +58,7 @@ class SlidingWindow(NamedTuple):
     batch: int
 
 
-class TestImage(NamedTuple):
+class LabelledImage(NamedTuple):
     """A test image, as the encoder sees it.
 
     Attributes:
@@ -67,15 +67,13 @@ class TestImage(NamedTuple):
       label: 0 … classes − 1 or 255, at the original size, which is also the prediction's.
     """
 
-    __test__ = False  # not a pytest class
-
     id: str
     image: UInt8[np.ndarray, "height width 3"]
     label: UInt8[np.ndarray, "rows columns"]
 
 
 def evaluate(
-    window_logits: WindowLogits, images: Iterable[TestImage], sliding: SlidingWindow
+    window_logits: WindowLogits, images: Iterable[LabelledImage], sliding: SlidingWindow
 ) -> Iterator[Int32[np.ndarray, "heads classes classes"]]:
     """Yields each image's confusion matrices, one per head: exact counts, which add up.
 
@@ -99,8 +97,8 @@ def evaluate(
 
 
 def predict(
-    window_logits: WindowLogits, images: Iterable[TestImage], sliding: SlidingWindow
-) -> Iterator[tuple[TestImage, UInt8[np.ndarray, "heads rows columns"]]]:
+    window_logits: WindowLogits, images: Iterable[LabelledImage], sliding: SlidingWindow
+) -> Iterator[tuple[LabelledImage, UInt8[np.ndarray, "heads rows columns"]]]:
     """The predicted class of every pixel at the original size, image by image, for every head.
 
     See `evaluate`; of labels, only the sizes matter.
@@ -116,7 +114,7 @@ def predict(
 class _Pending:
     """An image whose windows arrive batch by batch."""
 
-    def __init__(self, image: TestImage, sliding: SlidingWindow):
+    def __init__(self, image: LabelledImage, sliding: SlidingWindow):
         height, width = image.image.shape[:2]
         self.image = image
         self.down = len(spans(height, sliding.crop, sliding.stride))
@@ -156,8 +154,8 @@ def _insert(
 
 
 def _logits_by_image(
-    window_logits: WindowLogits, images: Iterable[TestImage], sliding: SlidingWindow
-) -> Iterator[tuple[TestImage, Float32[Array, "heads i j classes"]]]:
+    window_logits: WindowLogits, images: Iterable[LabelledImage], sliding: SlidingWindow
+) -> Iterator[tuple[LabelledImage, Float32[Array, "heads i j classes"]]]:
     """Yields the images in order, each with the logits of all its windows."""
     waiting: collections.deque[_Pending] = collections.deque()
     for pixels, sizes, slots in _window_batches(images, sliding, waiting):
@@ -174,7 +172,7 @@ _Slots = dict[_Pending, list[tuple[int, int]]]
 
 
 def _window_batches(
-    images: Iterable[TestImage], sliding: SlidingWindow, waiting: collections.deque[_Pending]
+    images: Iterable[LabelledImage], sliding: SlidingWindow, waiting: collections.deque[_Pending]
 ) -> Iterator[
     tuple[UInt8[np.ndarray, "window height width 3"], Int32[np.ndarray, "window 2"], _Slots]
 ]:
@@ -207,7 +205,7 @@ def _window_batches(
 
 
 def _row_blocks(
-    image: TestImage, source: Float32[Array, "heads i j classes"], sliding: SlidingWindow
+    image: LabelledImage, source: Float32[Array, "heads i j classes"], sliding: SlidingWindow
 ) -> Iterator[tuple[slice, Float32[Array, "block i"], Float32[Array, "bucket j"]]]:
     """Yields blocks of rows of a prediction: the rows, and both weight matrices, padded with zeros.
 
