@@ -40,11 +40,6 @@ def start(
     Call it before anything else uses JAX. Without arguments the launcher is detected: Slurm (`srun`),
     Open MPI (`mpirun`) or a TPU pod; without one the process runs alone.
 
-    Args:
-      coordinator: "HOST:PORT" of process 0.
-      num_processes: Number of processes.
-      process_id: Index of this one, from 0.
-
     Raises:
       JaxpartError: Only some of the three are given, or the other processes cannot be reached.
     """

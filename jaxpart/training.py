@@ -89,9 +89,6 @@ def fit(
       watch: Called after every step with the number of steps taken and the state, whose buffers
         the next step may donate.
 
-    Returns:
-      The state after the last step.
-
     Raises:
       JaxpartError: A loss is not finite; the message names the step and its items.
       Stopped: After SIGTERM or Ctrl-C, once the state is saved.

@@ -51,9 +51,6 @@ def fetch(
 ) -> pathlib.Path:
     """Downloads a file unless it exists; verifies it either way.
 
-    Returns:
-      The path of the file.
-
     Raises:
       JaxpartError: The network or the server fails, the file has the wrong checksum, or the disk is
         full or read-only.

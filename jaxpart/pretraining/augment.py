@@ -36,10 +36,8 @@ OPERATIONS = (*_TONES[1:], *_BLENDS, *_WARPS)
 def rand_augment(draws: Float[Array, "layers 4"], image: Image, magnitude: float) -> Image:
     """timm's "rand-m9-mstd0.5-inc1" for magnitude 9 and two layers.
 
-    Args:
-      draws: Uniform random numbers for each operation, of which half are applied to the image.
-      image: Values in [0, 1].
-      magnitude: Mean strength, 0 to 10; its standard deviation is 0.5.
+    The image has values in [0, 1]. Draws are uniform, and half of the operations are applied; the
+    magnitude, 0 to 10, is a mean with a standard deviation of 0.5.
     """
     for choice, use, strength, sign in draws:
         normal = jax.scipy.special.ndtri(jnp.clip(strength, 1e-6, 1 - 1e-6))

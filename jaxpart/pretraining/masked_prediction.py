@@ -57,9 +57,8 @@ class Predictor:
         Encoders of visible tokens (MAE, CAE) compile once per number of hidden patches, so images with
         the same number run together.
 
-        Args:
-          images: Pixel values, 0 to 255; sides are multiples of the patch size.
-          mask: True where hidden, row by row; some but not all patches of each image.
+        Pixel values are 0 to 255, and sides multiples of the patch size; the mask is True for some but
+        not all patches of each image.
 
         Raises:
           JaxpartError: A mask hides nothing or everything.

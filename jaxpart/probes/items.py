@@ -66,10 +66,8 @@ class Items:
     ) -> None:
         """Copies nothing.
 
-        Args:
-          features: Features of the items, possibly of others too.
-          labels: Labels of the items.
-          rows: The items' rows in the features; default: all rows, in order.
+        `rows` are the items' rows in the features, which may have others too; by default all rows, in
+        order.
         """
         self.features, self.labels = tuple(features), labels.astype(np.int32)
         self._rows = np.arange(len(labels)) if rows is None else rows

@@ -55,10 +55,8 @@ class PixelHead(nnx.Module):
     def __init__(self, channels: int, classes: int, *, rngs: nnx.Rngs):
         """Makes a fresh head.
 
-        Args:
-          channels: Channels of all feature maps together: 4 × 768 in the paper.
-          classes: 1 … 255, since label 255 means ignored.
-          rngs: Source of the initial kernel.
+        The channels are those of all maps together; there are 1 … 255 classes, since label 255 means
+        ignored.
 
         Raises:
           JaxpartError: If the number of classes is out of range.

@@ -19,10 +19,8 @@ from jaxpart.tasks.plans import Need, side_of
 def layer_names(encoder: FrozenEncoder, tokens: Sequence[str]) -> tuple[str, ...]:
     """Representations from the first block to the last layer of the projector, in order.
 
-    Args:
-      encoder: The encoder.
-      tokens: Features of every block's output and of the final norm's: "embedding", "cls_token", … Those
-        that the encoder lacks are left out.
+    Tokens are features of every block's output and of the final norm's, "embedding", "cls_token", …;
+    those that the encoder lacks are left out.
 
     Raises:
       JaxpartError: The encoder has none of them.

@@ -142,10 +142,7 @@ def _encode(need: Need, names: tuple[str, ...], options: Any, progress: Progress
 def side_of(encoder: FrozenEncoder, side: int, field: str) -> int:
     """Side in pixels of the images for an encoder.
 
-    Args:
-      encoder: The encoder.
-      side: The configured side; 0: the encoder's native size.
-      field: Name of the option, "config.retrieval.patch_pixels".
+    A configured side of 0 is the encoder's native size; `field` is the option's name.
 
     Raises:
       JaxpartError: The encoder does not accept such images.

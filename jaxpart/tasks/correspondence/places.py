@@ -100,11 +100,7 @@ def to_square(
 ) -> Float64[np.ndarray, "point 2"]:
     """Transforms points of an image to points of the square.
 
-    Args:
-      xy: x and y in pixels of the image.
-      size: (width, height) of the image.
-      side: Side of the square, pixels.
-      convention: Determines `layout` and `whole`.
+    The points are x and y in pixels of the image, `size` is its (width, height).
     """
     points = np.asarray(xy, np.float64)
     if convention.layout == "squashed":

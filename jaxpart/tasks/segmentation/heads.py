@@ -78,11 +78,8 @@ def feature_maps(
 ) -> dict[int, FeatureMap]:
     """Patch tokens of some blocks as maps, by block, without gradients.
 
-    Args:
-      encoder: The frozen encoder; positions are resized by `for_segmentation`.
-      images: Pixels of 0 to 255.
-      sizes: (height, width) of each image without padding.
-      blocks: Indices of the blocks; 0 for the last layer of an encoder that returns no blocks.
+    Positions are resized by `for_segmentation`; `sizes` are (height, width) of each image without
+    padding. Block 0 is the last layer of an encoder that returns no blocks.
     """
     height, width = images.shape[1:3]
     pixels = encoder.normalize(images)
@@ -103,11 +100,7 @@ def feature_maps(
 def training_program(
     encoder: FrozenEncoder, heads: PixelHeads, transform: optax.GradientTransformation
 ) -> tuple[PixelState, Callable[[PixelState, dict[str, Array]], tuple[PixelState, dict]]]:
-    """The initial state, on all devices, and the training step for `jaxpart.training.fit`.
-
-    Returns:
-      The state, and a step that donates it and takes batches of `SegmentationTrain`.
-    """
+    """The initial state, on all devices, and the training step for `jaxpart.training.fit`."""
     state, update = training(heads, transform)
 
     def step(encoder, state, batch):

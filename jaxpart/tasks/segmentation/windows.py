@@ -27,10 +27,7 @@ _BLOCK_ELEMENTS = 8_000_000
 def spans(size: int, crop: int, stride: int) -> list[tuple[int, int]]:
     """The windows along one axis; the last one is shifted back to end at the border.
 
-    Args:
-      size: Pixels along the axis.
-      crop: Pixels of a window; a smaller image has one window, the whole image.
-      stride: Pixels between windows, 1 … crop.
+    An image smaller than the crop has one window, the whole image; the stride is 1 … crop.
 
     Returns:
       (start, stop) of each window, ascending; together they cover 0 … size.

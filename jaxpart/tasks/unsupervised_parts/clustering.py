@@ -67,9 +67,6 @@ def fit_parts(
     "kmeans": Lloyd's algorithm from k-means++, the best of several restarts. "nmf": tokens, clipped at 0,
     are factorised into non-negative weights and factors (multiplicative updates, squared error); a token
     belongs to the factor with the largest contribution.
-
-    Returns:
-      A function that assigns any tokens to parts.
     """
     from sklearn.cluster import KMeans  # slow to import, like all of scikit-learn
     from sklearn.decomposition import NMF
