@@ -22,25 +22,11 @@ State = TypeVar("State")
 _STEPS_BETWEEN_SYNCS = 10
 
 
-class TrainingBatch(Protocol):
-    """The input of a step; `jaxpart.data.input.Batch` is one."""
-
-    @property
-    def arrays(self) -> Any:
-        """Host arrays: this process's share of the batch."""
-        ...
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Names of the items, for messages."""
-        ...
-
-
 class Batches(Protocol):
     """An endless stream of batches whose position can be saved as JSON."""
 
-    def __next__(self) -> TrainingBatch:
-        """The next batch."""
+    def __next__(self) -> Any:
+        """The next batch: `arrays`, this process's share on the host, and `ids`, names for messages."""
         ...
 
     def get_state(self) -> dict[str, Any]:

@@ -25,6 +25,9 @@ _BASE = {
 }
 """ViT-B/16."""
 
+PATCH_VALUES = {"mae": "out", "beit": "codebook", "cae": "codebook"}
+"""The decoder's field that is the number of values in a patch of pixels, by method."""
+
 
 def critters_config(method: str) -> ConfigDict:
     """The small encoder on the bundled data set.
@@ -167,7 +170,13 @@ def architecture(config: Any) -> tuple[ViTConfig, DecoderConfig | None]:
     overrides = dataclass_arguments(config.decoder)
     if not overrides:
         return encoder, None
-    common = {"grid": encoder.grid, "width": encoder.width, "num_heads": encoder.num_heads}
+    common: dict[str, Any] = {
+        "grid": encoder.grid,
+        "width": encoder.width,
+        "num_heads": encoder.num_heads,
+    }
+    if name := PATCH_VALUES.get(config.method):
+        common[name] = 3 * encoder.patch_size**2
     return encoder, DecoderConfig(**{"kind": config.method, **common, **overrides})
 
 

@@ -102,7 +102,7 @@ class MaskedParts(Plan):
         parts = list(regions.parts)
         yield Row(data, _TASK, "images", len(regions.images))
         yield Row(data, _TASK, "parts", len(parts))
-        chance_ap = chance_level(parts, parts)
+        chance_ap = chance_level(parts)
         yield Row(data, _TASK, "AP", chance_ap, head=BASELINE, representation="chance")
         vectors = _vectors(self.predictor, regions, self.seed, data, progress)
         for space, by_query in vectors.items():
