@@ -109,9 +109,7 @@ class Cache:
         return copies_of(self.folder)
 
     def free_bytes(self) -> int | None:
-        """Bytes free where files go; None in other modes or if unknown."""
-        if self.mode != "disk":
-            return None
+        """Bytes free where files go in mode "disk"; None if unknown."""
         folder = self._local().absolute()
         existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
         with contextlib.suppress(OSError):
