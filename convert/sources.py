@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from convert import releases
-from convert.download import download_release
 from convert.options import Options
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import (
@@ -23,6 +22,8 @@ from jaxpart.encoders.families import (
     stated_preprocessing,
 )
 from jaxpart.errors import JaxpartError, first_line, printable
+from jaxpart.io.download import RemoteFile, fetch
+from jaxpart.io.files import user_cache
 from jaxpart.io.text import decode_json
 
 _HUB = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::([\w./-]+))?")
@@ -159,10 +160,6 @@ def _pooled(config: ViTConfig) -> tuple[str, str]:
 def find_source(text: str, family: str | None) -> tuple[pathlib.Path, Stated]:
     """The file of a source, downloaded if necessary, and its description.
 
-    Args:
-      text: A file, a folder, a release @NAME, or hf:owner/name[@revision][:file].
-      family: The user's; None for the one that the source states.
-
     Raises:
       JaxpartError: There is no such source, or it cannot be downloaded.
     """
@@ -170,13 +167,24 @@ def find_source(text: str, family: str | None) -> tuple[pathlib.Path, Stated]:
         known = releases.RELEASES.get(text[1:])
         release = releases.find_release(text[1:], family or (known.family if known else ""))
         stated = Stated(release.family, release.layout, release.checkpoint_key)
-        return download_release(release), stated
+        return _downloaded(release), stated
     if text.startswith("hf:"):
         return _from_hub(text)
     if pathlib.Path(text).is_dir():
         folder = pathlib.Path(text)
         return _of_folder(text, lambda name: folder / name if (folder / name).is_file() else None)
     return pathlib.Path(text), Stated()
+
+
+def _downloaded(release: releases.Release) -> pathlib.Path:
+    """The verified file of a release, in checkpoints/NAME of `user_cache`."""
+    if not release.url:
+        raise JaxpartError(
+            f"@{release.name} cannot be downloaded automatically: {release.by_hand}; then pass the file "
+            "itself"
+        )
+    folder = user_cache() / "checkpoints" / release.name
+    return fetch(RemoteFile(release.url, release.sha256), folder)
 
 
 def _of_folder(

@@ -46,12 +46,6 @@ def state_dict(
 ) -> StateDict:
     """The state dict of an encoder, which the layout's PyTorch model loads with `strict=True`.
 
-    Args:
-      family: The encoder's family.
-      layout_name: "timm", "transformers" or "original".
-      config: Architecture.
-      arrays: All weights by dotted path.
-
     Raises:
       JaxpartError: The layout lacks names for a part of the encoder, or is a Flax layout.
     """

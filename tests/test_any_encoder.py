@@ -24,7 +24,7 @@ from jaxpart.features.table import read_table
 from jaxpart.runs.rows import select
 from jaxpart.tasks.fitting import fitted
 from jaxpart.tasks.patches import layer_names
-from jaxpart.tasks.segmentation.experiment import SegmentationPlan
+from jaxpart.tasks.segmentation.experiment import Segmentation
 from jaxpart.verify.features import read_features
 
 SIDE, FEW = 32, 40
@@ -622,7 +622,7 @@ def test_blocks_alone_are_measured():
     assert left.classification.linear.representations == ("block1/embedding",)
     assert layer_names(encoder, ("embedding",)) == ("block0/embedding", "block1/embedding")
     data = types.SimpleNamespace(crop=32, test=range(2))
-    plan = SegmentationPlan("", (), encoder, data, left.segmentation, 0)
+    plan = Segmentation("", (), encoder, data, left.segmentation, 0)
     assert [pass_.names for pass_ in plan.passes()] == [("block1/tokens",)]
 
 
