@@ -98,6 +98,14 @@ def test_payloads_are_refused_and_not_run(name, tmp_path, monkeypatch):
         b"Pstorage\n.",
         b"\x80\x02ccollections\nOrderedDict\nK\x01a.",  # an item for a name
         b"\x80\x02}(K\x01u.",  # a key without a value
+        b"\x80\x02Np%d\n." % (2**61 - 1),  # an index whose hash is that of another
+        b"\x80\x02}X\xff\x0f\x00\x00" + b"x" * 4095 + b"\x85Ns.",  # a long text in a key
+        # the same text encoded a thousand times
+        b"\x80\x02c_codecs\nencode\nq\x000X\xff\x0f\x00\x00"
+        + b"x" * 4095
+        + b"q\x010"
+        + b"h\x00h\x01\x85R0" * 1000
+        + b"N.",
     ],
 )
 def test_what_no_data_needs(data, tmp_path):

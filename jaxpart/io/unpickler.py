@@ -12,6 +12,7 @@ keys may never terminate or may overflow the stack. Work and memory are proporti
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import pathlib
 import pickle
@@ -152,6 +153,10 @@ def _path(*parts: Any) -> pathlib.PurePath:
     return pathlib.PurePosixPath(*(_expect(part, str, "path") for part in parts))
 
 
+_LONGEST_KEY = 1000
+"""Limit in characters for a tuple as a key: the file may refer to the same long text in many of them."""
+
+
 def _key(value: Any) -> Any:
     """A key of a dictionary or an item of a set that is hashed in constant time."""
     if isinstance(value, np.generic):
@@ -161,8 +166,9 @@ def _key(value: Any) -> Any:
     if isinstance(value, str | bytes | int | float | None | Inert):
         return value
     if isinstance(value, tuple) and len(value) <= 8:
-        plain = [_key(item) for item in value if not isinstance(item, tuple)]
-        return f"({', '.join(map(str, plain))})"
+        plain = [str(_key(item)) for item in value if not isinstance(item, tuple)]
+        if sum(map(len, plain)) <= _LONGEST_KEY:
+            return f"({', '.join(plain)})"
     raise Refused(f"it uses a {type(value).__name__} as a key, which plain data does not need")
 
 
@@ -343,7 +349,7 @@ _BUILDERS = _builders()
 
 
 _SHARED = (
-    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "PUT", "BINPUT", "LONG_BINPUT",
+    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "BINPUT", "LONG_BINPUT",
     "MEMOIZE", "GET", "BINGET", "LONG_BINGET", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT",
     "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
     "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES",
@@ -354,6 +360,11 @@ _SHARED = (
 """Operations of Python's own machine, in Python, that hash nothing and allocate what they read."""
 
 
+_COPIED = str | bytes | list | tuple | dict | set | frozenset
+_COPIES = 16
+"""Limit for what calls may copy, in file sizes: each may refer to the same long text, bytes or list."""
+
+
 class RestrictedUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
     """Reads one pickle of a PyTorch checkpoint; `storage(key, count, dtype)` returns the tensors' bytes.
 
@@ -361,7 +372,9 @@ class RestrictedUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc
     """
 
     stack: list[Any]
+    memo: dict[int, Any]
     read: Callable[[int], bytes]
+    readline: Callable[[], bytes]
     pop_mark: Callable[[], list[Any]]
 
     def __init__(
@@ -372,6 +385,10 @@ class RestrictedUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc
         """Reads nothing yet; `file` is a pickle of protocol 0 to 5, which is read up to its end."""
         super().__init__(file, encoding="utf-8", errors="surrogateescape")
         self._storage = storage
+        start = file.tell()
+        file.seek(0, io.SEEK_END)
+        self._allowance = _COPIES * (file.tell() - start + 1000)
+        file.seek(start)
 
     def load(self) -> Any:
         """Reads the pickle into plain containers, arrays and `Inert` names.
@@ -395,7 +412,11 @@ class RestrictedUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc
     def _instantiate(self, function: Any, arguments: Any) -> None:
         if not isinstance(function, _Builder):
             raise Refused(f"it calls a {type(function).__name__}, which plain data does not")
-        self.stack.append(function.build(*_expect(arguments, list | tuple, "call")))
+        arguments = _expect(arguments, list | tuple, "call")
+        self._allowance -= sum(len(a) for a in arguments if isinstance(a, _COPIED))
+        if self._allowance < 0:
+            raise Refused("it copies the same values again and again, which plain data does not")
+        self.stack.append(function.build(*arguments))
 
     def _reduce(self) -> None:
         arguments = self.stack.pop()
@@ -407,6 +428,12 @@ class RestrictedUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc
             kind = type(target).__name__.strip("_")
             raise Refused(f"it changes the attributes of a {kind}, which plain data does not")
         target.set_state(state)
+
+    def _put(self) -> None:
+        index = int(self.readline())
+        if not 0 <= index < 1 << 60:  # larger ones can collide on purpose
+            raise Refused("it numbers its values arbitrarily, which plain data does not need")
+        self.memo[index] = self.stack[-1]
 
     def _bytearray8(self) -> None:
         (length,) = struct.unpack("<Q", self.read(8))
@@ -456,6 +483,7 @@ class RestrictedUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc
         pickle.REDUCE[0]: _reduce,
         pickle.NEWOBJ[0]: _reduce,
         pickle.BUILD[0]: _build,
+        pickle.PUT[0]: _put,
         pickle.BYTEARRAY8[0]: _bytearray8,
         pickle.SETITEM[0]: _setitem,
         pickle.SETITEMS[0]: lambda self: self._set(self.pop_mark()),
