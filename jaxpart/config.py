@@ -493,3 +493,8 @@ _ATTENTIVE: Mapping[str, Mapping[str, Any]] = {
     }
 }
 """How CAE's published attentive probe on ImageNet-1k differs from the paper's for the other methods."""
+
+
+def linear_representation(method: str) -> str:
+    """What the linear head of a method's published recipe for ImageNet-1k reads."""
+    return _LINEAR.get(method, {}).get("representations", ("cls_token",))[0]

@@ -10,13 +10,13 @@ from typing import Any
 
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import path_of, read_json
+from jaxpart.report.layouts import paper_values
 from jaxpart.runs.comparable import data_differs, encoder_differs, remark
 from jaxpart.runs.config_diff import differences
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.rows import Key, Row, by_key, read_rows
 from jaxpart.runs.table import Section, encoder_name, sections_text
 from jaxpart.runs.unlike import Facts, read_facts, unlike
-from jaxpart.verify.paper import paper_values
 
 PAPER = "paper"
 _ADVICE = "give results.json or the folder of a finished run"
@@ -247,7 +247,7 @@ def _paper_figures(
             "file, pass --config.encoder.released=True when you run it"
         )
     rows = list(ours.values())
-    values = paper_values(method, ours)
+    values = {key: percent / 100 for key, percent in paper_values(method, rows).items()}
     incomparable = {key: difference for key in values if (difference := data_differs(rows, key))}
     notes = [
         f"not comparable with the paper's: {key.name} ({difference})"

@@ -11,6 +11,7 @@ from made_runs import made_run
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import write_json
 from jaxpart.report import formats
+from jaxpart.report.layouts import paper_values
 from jaxpart.report.runs import read_runs
 from jaxpart.report.seeds import averaged
 from jaxpart.report.summary import summaries
@@ -54,6 +55,37 @@ def test_ours_beside_the_papers(tmp_path):
     cell = row_of(table_of(tables, "table3_part_classification"), "iBOT").cells[0]
     assert (cell.ours, cell.low, cell.high) == (94.0, 93.0, 95.0)
     assert not table_of(tables, "table1_imagenet_probing").measured
+
+
+def test_imagenet_is_probed_on_what_each_methods_recipe_reads(tmp_path):
+    rows = [
+        Row("imagenet", "object_classification", "train", 1281167),
+        Row("imagenet", "object_classification", "test", 50000),
+        Row("imagenet", "object_classification", "best", 0.8, "linear", "cls_token"),
+        Row("imagenet", "object_classification", "best", 0.773, "linear", "cls_token+embedding"),
+        Row("imagenet", "object_classification", "best", 0.778, "attentive", "tokens"),
+    ]
+    own = Row("imagenet", "object_classification", "chosen", 0.818, "own", "classifier")
+    folders = [
+        made_run(tmp_path / "dino", "dino", rows=rows),
+        made_run(tmp_path / "mae", "mae", rows=rows),
+        made_run(tmp_path / "beit", "beit", rows=rows[:-1]),  # not on the block that it reads
+        made_run(tmp_path / "deit", "deit", rows=[*rows[:2], own]),
+        made_run(tmp_path / "vit", "vit", rows=rows[::-1]),
+    ]
+    table = table_of(paper_tables(read_runs(folders)), "table1_imagenet_probing")
+    shown = {name: [cell.ours for cell in row_of(table, name).cells]
+             for name in ("DINO", "MAE", "BEiT", "DeiT", "vit")}  # fmt: skip
+    assert shown == {
+        "DINO": [pytest.approx(77.3), pytest.approx(77.8)],
+        "MAE": [80.0, pytest.approx(77.8)],
+        "BEiT": [None, None],
+        "DeiT": [pytest.approx(81.8)] * 2,
+        "vit": [pytest.approx(77.3), pytest.approx(77.8)],  # the first that it lists
+    }
+    assert "DINO: linear/cls_token+embedding, attentive/tokens." in table.notes
+    assert "DeiT: own/classifier." in table.notes
+    assert paper_values("dino", rows) == {rows[3].key: 77.3, rows[4].key: 77.8}
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,9 @@ from jaxpart.report.figures.style import (
     shortened,
     write_figure,
 )
-from jaxpart.report.layouts import LAYOUTS
+from jaxpart.report.layouts import paper_values
 from jaxpart.report.patch_sets import Pair, PatchSet, word
 from jaxpart.report.runs import Run
-from jaxpart.runs import paper
 from jaxpart.runs.comparable import data_differs
 from jaxpart.runs.config_diff import differences
 from jaxpart.runs.rows import Key, Row, find_row
@@ -191,11 +190,7 @@ def _paper(run: Run, key: Key) -> float | None:
     """The paper's AP in percent, if it is comparable with the run's."""
     if run.caveat or data_differs(run.rows, key) or differences(run.config, key.task):
         return None
-    for layout in LAYOUTS:
-        for column in layout.columns:
-            if Key(**column.results[0]) == key:
-                return paper.figure(column.table, run.method, column.column)
-    return None
+    return paper_values(run.encoder["name"], run.rows).get(key)
 
 
 __all__ = ["keys_of", "save", "slide"]
