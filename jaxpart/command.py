@@ -123,7 +123,7 @@ def _parse(
 def _print_help(
     arguments: list[str],
     shown: Mapping[str, str],
-    field_of: Callable[[str], Field | None],
+    field_of: Callable[[str], Field],
 ) -> None:
     """Prints flags, and the fields of a configuration with their meaning."""
     from jaxpart.runs.table import line_width
@@ -139,9 +139,8 @@ def _print_help(
     print(f"\nFields of {_config_file(arguments)[0]}:")
     for path, value in fields_of(_CONFIG.value):
         print(f"  --config.{path}={value!r}")
-        rule, meaning = field_of(path) or (None, "")
-        advice = "" if rule is None else rule.advice().removeprefix("give ")
-        text, indent = "; ".join(filter(None, [meaning, advice])), " " * 6
+        field, indent = field_of(path), " " * 6
+        text = "; ".join(filter(None, [field.meaning, field.allowed]))
         wrapped = textwrap.wrap(text, line_width(), initial_indent=indent, subsequent_indent=indent)
         print(*wrapped, sep="\n", end="\n" * bool(wrapped))
 
@@ -196,7 +195,7 @@ def _check_field(flag: str) -> None:
 def entry(
     main: Callable[[Any, pathlib.Path], None],
     example: str,
-    field_of: Callable[[str], Field | None],
+    field_of: Callable[[str], Field],
     *,
     dry_run: Callable[[Any], None] | None = None,
 ) -> int:

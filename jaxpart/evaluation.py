@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxpart import devices
 from jaxpart import tasks as experiments
-from jaxpart.config import CRITTERS, part_config
+from jaxpart.config import part_config
 from jaxpart.encoders.callables import of_function
 from jaxpart.encoders.configured import configured_encoder, placed
 from jaxpart.encoders.encoder import Encoder
@@ -24,6 +24,7 @@ from jaxpart.errors import JaxpartError, first_line
 from jaxpart.features.table import FeatureTable
 from jaxpart.io.files import path_of
 from jaxpart.runs.config_checks import check_config
+from jaxpart.runs.config_fields import field_of
 from jaxpart.runs.paper import CHECKSUMS
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import VERSION, Row, read_rows
@@ -32,6 +33,9 @@ from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.estimate import Estimate, announce, estimate
 from jaxpart.tasks.fitting import fitted
 from jaxpart.tasks.plans import Plan, carry_out
+
+_CRITTERS = ("num_images", "image_size", "version")
+"""Fields of `data` that apply only to critters."""
 
 
 def evaluate(
@@ -181,7 +185,7 @@ def _plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> list[Plan
     plans = [plan for task in chosen.values() for plan in task.plans(encoder, config, progress)]
     for need in (need for plan in plans for need in plan.needs.values()):
         need.check()
-    unused = [key for key, default in CRITTERS.items() if config.data[key] != default]
+    unused = [k for k in _CRITTERS if config.data[k] != field_of(f"data.{k}").default]
     data_sets = [source.info.name for plan in plans for source in plan.sources]
     if unused and "critters" not in data_sets:
         progress.say(

@@ -30,8 +30,7 @@ def test_every_shipped_configuration_is_right_and_every_field_has_a_rule():
     for config in shipped():
         check_config(config)
         fields = {path: field_of(path) for path, _ in fields_of(config)}
-        assert [path for path, field in fields.items() if not field or None in field] == []
-        assert [path for path, field in fields.items() if not field[1]] == []
+        assert [p for p, field in fields.items() if not (field.rule and field.meaning)] == []
     for method in METHODS:
         for variant in ("", ":imagenet"):
             config = pretraining_config(method, variant, {"data.root": "somewhere"})
