@@ -237,7 +237,7 @@ def measure_encoder(
         "weights": weights,
     }
     if encoder.name == "mae":  # whose patches the published code permutes
-        description["patch_order"] = config.encoder.get("patch_order", "kept")
+        description["patch_order"] = config.encoder.patch_order
     if encoder.precision != REFERENCE:
         description["precision"] = encoder.precision
     rules = {
@@ -269,14 +269,13 @@ def _weights(config: Any) -> str:
     Raises:
       JaxpartError: It declares a bundled or random encoder as released.
     """
-    declared = config.encoder.get("released", False)  # a study's configurations lack it
     if not config.encoder.checkpoint:
-        if declared:
+        if config.encoder.released:
             raise JaxpartError(
                 "config.encoder.released applies only to a converted checkpoint; name one in "
                 "config.encoder.checkpoint"
             )
-        if config.encoder.get("callable", "") or config.encoder.get("features", ""):
+        if config.encoder.callable or config.encoder.features:
             return "random" if config.encoder.weights == "random" else "yours"
         return "came with jaxpart" if config.encoder.small == "trained" else "random"
     document, _ = describe(config.encoder.checkpoint)
@@ -284,7 +283,7 @@ def _weights(config: Any) -> str:
     known = [prefix for prefix in CHECKSUMS.get(config.method, ()) if digest.startswith(prefix)]
     if known:
         return f"released, SHA-256 {known[0]}…"
-    return "released, as you stated" if declared else "yours"
+    return "released, as you stated" if config.encoder.released else "yours"
 
 
 def results_text(results: Mapping[str, Any]) -> str:

@@ -76,9 +76,6 @@ def test_patches_are_permuted_for_mae_alone():
     config.method = "cae"
     with pytest.raises(JaxpartError, match=r"for MAE only, and this configuration is for cae"):
         permutation_seed(config)
-    config.encoder.patch_order = "shuffled"
-    with pytest.raises(JaxpartError, match="choose between 'kept' and 'permuted'"):
-        permutation_seed(config)
 
 
 @pytest.mark.parametrize(("name", "told"), [("lip", True), ("critters", False)])

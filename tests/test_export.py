@@ -153,7 +153,7 @@ def test_wrong_input_is_told(rundir, tmp_path, capsys, monkeypatch):
     assert not out.exists()
     (tmp_path / "old").mkdir()
     (tmp_path / "old/config.json").write_text('{"tasks": ["retrieval"]}')
-    assert "was written by another version of jaxpart" in told(tmp_path / "old", out)
+    assert "has no method, so it is not of a run by this version" in told(tmp_path / "old", out)
     (tmp_path / "file").write_text("")
     assert "cannot be written: Not a directory" in told(rundir, tmp_path / "file" / "x")
 

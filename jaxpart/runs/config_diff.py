@@ -48,28 +48,21 @@ def differences(config: Mapping[str, Any], task: str) -> list[str]:
             else part_config(method, "paper", projector=True)
         ).to_json_best_effort()
     )
-    changes, missing = [], []
-    for option in _OPTIONS[task]:
-        prefix = f"{task}."
-        ours = dict(fields_of({option: config[task].get(option, {})}, prefix))
-        for name, value in fields_of({option: theirs[task].get(option)}, prefix):
-            if name.endswith(_IGNORED):
-                continue
-            if name not in ours:
-                missing.append(name)
-            elif ours[name] != value:
-                changes.append(f"{name} = {ours[name]} (paper: {value})")
-    if missing:
-        changes.append(f"written by an older jaxpart, without {', '.join(missing)}")
-    exact = theirs["encoder"]["precision"]
-    precision = (config.get("encoder") or {}).get("precision", exact)
-    if precision != exact:
+    ours = dict(fields_of(config[task], f"{task}."))
+    shared = {option: theirs[task][option] for option in _OPTIONS[task]}
+    changes = [
+        f"{name} = {ours.get(name)} (paper: {value})"
+        for name, value in fields_of(shared, f"{task}.")
+        if not name.endswith(_IGNORED) and ours.get(name) != value
+    ]
+    precision = config["encoder"]["precision"]
+    if precision != theirs["encoder"]["precision"]:
         changes.append(f"encoder.precision = {precision} (paper: float32)")
     if method == "mae" and task in ("retrieval", "classification"):
-        order = (config.get("encoder") or {}).get("patch_order", "kept")
+        order = config["encoder"]["patch_order"]
         rule = "drawn again in every pass" + (", not once per image" if order != "kept" else "")
         changes.append(f"encoder.patch_order = {order} (paper: permuted, {rule})")
-    precision = (config.get("features") or {}).get("precision", "float32")
+    precision = config["features"]["precision"]
     if precision != "float32" and task != "segmentation":
         changes.append(f"features.precision = {precision} (paper: float32)")
     return changes

@@ -17,7 +17,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.io.files import from_json
 
 VERSION = 2
-"""Version of results.json. Version 1 had names instead of rows."""
+"""Version of results.json."""
 
 
 class Key(NamedTuple):
@@ -130,16 +130,11 @@ def read_rows(document: Mapping[str, Any], where: object) -> list[Row]:
 
 
 def check_version(document: Mapping[str, Any], where: object) -> None:
-    """Raises `JaxpartError` for results in another version of the format."""
-    version = document.get("version")
-    if version is None and ("values" in document or "entries" in document):
+    """Raises `JaxpartError` unless a document holds results in this version of the format."""
+    if document.get("version") != VERSION:
         raise JaxpartError(
-            f"{where} was written by an older jaxpart with another format of results; run again"
-        )
-    if version is not None and version != VERSION:
-        raise JaxpartError(
-            f"{where} is of version {version!r} and this jaxpart reads version {VERSION}; read it with "
-            f"the jaxpart that wrote it, or run again"
+            f"{where} holds no results of format version {VERSION}, so this version of jaxpart cannot "
+            "read it; run again"
         )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxpart.io.files import read_json
+from jaxpart.runs.config_checks import read_config
 from jaxpart.runs.config_rules import fields_of
 from jaxpart.runs.workdir import IDENTITY
 from jaxpart.tasks.segmentation.options import setting_name
@@ -62,10 +63,14 @@ def read_facts(folder: pathlib.Path, label: str) -> Facts:
     """Reads the facts of a work directory; missing files count as empty.
 
     Raises:
-      JaxpartError: A file is damaged.
+      JaxpartError: A file is damaged, or another version of jaxpart wrote it.
     """
-    files = (folder / "config.json", folder / IDENTITY)
-    return Facts(label, *(read_json(f, "copy it again") if f.is_file() else {} for f in files))
+    config, identity = folder / "config.json", folder / IDENTITY
+    return Facts(
+        label,
+        read_config(config) if config.is_file() else {},
+        read_json(identity, "copy it again") if identity.is_file() else {},
+    )
 
 
 def unlike(runs: Sequence[Facts], task: str, data: Sequence[str]) -> list[str]:

@@ -96,7 +96,7 @@ def test_imagenet_is_probed_on_what_each_methods_recipe_reads(tmp_path):
         ({"width": None}, "size not recorded"),
         ({"patch_size": 8}, "another size, 12 blocks of width 768, patch 8"),
         ({"weights": "yours"}, "your weights"),
-        ({"weights": None}, "your weights"),  # as older runs have it
+        ({"weights": None}, "your weights"),
     ],
 )
 def test_others_are_never_beside_the_papers(tmp_path, about, caveat):
@@ -167,12 +167,11 @@ def test_departures_from_the_papers_configuration_are_told(tmp_path):
     config["retrieval"]["exclude_self"] = True
     config["retrieval"]["batch_size"] = 7  # decides nothing
     config["encoder"]["precision"] = "bfloat16"
-    write_json(folder / "config.json", config)
-    del config["classification"]["linear"]["drop_last"]
+    config["classification"]["linear"]["drop_last"] = True
     write_json(folder / "config.json", config)
     tables = paper_tables(read_runs([folder]))
     (note,) = table_of(tables, "table3_part_classification").notes[1:]
-    assert "written by an older jaxpart, without classification.linear.drop_last" in note
+    assert "classification.linear.drop_last = True (paper: False)" in note
     (note,) = table_of(tables, "table3_part_retrieval").notes[1:]
     assert note == (
         "iBOT was not run with the paper's settings: retrieval.exclude_self = True (paper: False), "
@@ -190,15 +189,6 @@ def test_rules_that_nobody_asked_for_stand_below(tmp_path):
     note = "iBOT, segmentation: positions: bicubic; resize: opencv."
     assert table_of(paper_tables(runs), SEGMENTATION).notes[1:] == [note]
     assert other_tables(runs)[0].notes == [note]
-
-
-def test_an_older_segmentation_is_told_apart(tmp_path):
-    folder = made_run(tmp_path / "a", rows=[Row("lip", "segmentation", "mIoU", 0.4, "paper")])
-    config = json.loads((folder / "config.json").read_text())
-    del config["segmentation"]["resize"]
-    (folder / "config.json").write_text(json.dumps(config))
-    (note,) = table_of(paper_tables(read_runs([folder])), SEGMENTATION).notes[1:]
-    assert "written by an older jaxpart, without segmentation.resize" in note
 
 
 def test_other_data_and_several_runs(tmp_path):
@@ -385,10 +375,10 @@ def test_mistakes_get_one_sentence(tmp_path):
     (good / "results.json").write_text("{}")
     with pytest.raises(JaxpartError, match="has no encoder"):
         read_runs([good])
-    document = {"encoder": {"name": "ibot", "trained": True}}
+    document = {"encoder": {"name": "ibot", "trained": True}, "rules": {}}
     for rest, sentence in (
-        ({"values": {"cub/retrieval/embedding/AP": 0.5}}, "older jaxpart.*run again"),
-        ({"version": 3, "rows": []}, "of version 3 and this jaxpart reads version 2"),
+        ({"rows": []}, "holds no results of format version 2, .*; run again"),
+        ({"version": 3, "rows": []}, "holds no results of format version 2"),
         ({"version": 2}, "it has no rows"),
         ({"version": 2, "rows": [{"data": "cub_parts", "task": "x"}]}, "row 0: .*'metric' is miss"),
         ({"version": 2, "rows": [ROWS[0].fields() | {"low": "a"}]}, "low is 'a', not a number"),
@@ -420,11 +410,16 @@ def test_mistakes_get_one_sentence(tmp_path):
             {"encoder": {"name": "ibot", "trained": True, "width": "x"}},
             "encoder.width is 'x'; give a whole number",
         ),
-        ("config.json", {"data": None}, "its 'data' is None"),
+        ("config.json", {"data": None}, "has no data.sets, so it is not of a run by this version"),
         ("config.json", {"data": {"sets": 3}}, "data.sets is 3"),
-        ("config.json", {"retrieval": 3}, "its 'retrieval' is 3"),
-        ("config.json", {"method": ["a"]}, r"its 'method' is \['a'\]"),
-        ("config.json", {"seed": [1]}, r"its 'seed' is \[1\]"),
+        ("config.json", {"retrieval": 3}, "has no retrieval.representations"),
+        ("config.json", {"method": ["a"]}, r"method is \['a'\]; give a string; copy it again"),
+        ("config.json", {"seed": [1]}, r"seed is \[1\]"),
+        (
+            "config.json",
+            {"tasks": ["layers", "attention", "correspondence"]},
+            "no correspondence.s",
+        ),
     ],
 )
 def test_fields_of_other_types_are_told(tmp_path, file, change, sentence):
