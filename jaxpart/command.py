@@ -133,8 +133,8 @@ def _print_help(
     for flag, effect in shown.items():
         print(f"  {flag:<28}{effect}")
     print()
-    embedded = f"Bundled configurations: {', '.join(configs.embedded())}"
-    print("\n".join(textwrap.wrap(embedded, line_width(), break_on_hyphens=False)))
+    bundled = f"Bundled configurations: {', '.join(configs.bundled())}"
+    print("\n".join(textwrap.wrap(bundled, line_width(), break_on_hyphens=False)))
     flags.FLAGS(arguments)
     print(f"\nFields of {_config_file(arguments)[0]}:")
     for path, value in fields_of(_CONFIG.value):

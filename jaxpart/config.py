@@ -34,12 +34,10 @@ def locate(argument: str) -> str:
     for candidate in (pathlib.Path(path), *(folder / relative for folder in _FOLDERS)):
         if candidate.is_file():
             return f"{candidate}{colon}{variant}"
-    raise JaxpartError(
-        f"there is no configuration {path}; bundled ones are {', '.join(embedded())}"
-    )
+    raise JaxpartError(f"there is no configuration {path}; bundled ones are {', '.join(bundled())}")
 
 
-def embedded() -> list[str]:
+def bundled() -> list[str]:
     """Names of the configurations bundled with jaxpart."""
     return sorted(
         {

@@ -277,7 +277,7 @@ def _weights(config: Any) -> str:
             )
         if config.encoder.callable or config.encoder.features:
             return "random" if config.encoder.weights == "random" else "yours"
-        return "came with jaxpart" if config.encoder.small == "trained" else "random"
+        return "bundled with jaxpart" if config.encoder.small == "trained" else "random"
     document, _ = describe(config.encoder.checkpoint)
     digest = str((document.get("source") or {}).get("sha256") or "")
     known = [prefix for prefix in CHECKSUMS.get(config.method, ()) if digest.startswith(prefix)]

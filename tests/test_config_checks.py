@@ -19,15 +19,15 @@ from jaxpart.study.evaluate import run_study
 QUIET = Progress(shown=False)
 
 
-def shipped():
+def bundled():
     yield from (part_config("ibot", variant, projector=True) for variant in ("", "paper"))
     yield from (object_config(variant, tuple(METHODS)) for variant in ("", *METHODS))
     yield study_config("", tuple(METHODS))
     yield from (parts_config(variant) for variant in ("", "cub"))
 
 
-def test_every_shipped_configuration_is_right_and_every_field_has_a_rule():
-    for config in shipped():
+def test_every_bundled_configuration_is_right_and_every_field_has_a_rule():
+    for config in bundled():
         check_config(config)
         fields = {path: field_of(path) for path, _ in fields_of(config)}
         assert [p for p, field in fields.items() if not (field.rule and field.meaning)] == []

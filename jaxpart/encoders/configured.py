@@ -17,7 +17,7 @@ from jaxpart.encoders.sharding import put_on_devices
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.files import path_of
-from jaxpart.zoo import shipped_folder
+from jaxpart.zoo import bundled_folder
 
 _SIDE = 224
 """Side of the images for pixel baselines, when features come from a file."""
@@ -34,7 +34,7 @@ def encoder_folder(config: Any) -> pathlib.Path | None:
     if config.encoder.checkpoint:
         return path_of(config.encoder.checkpoint)
     if config.encoder.small == "trained":
-        return shipped_folder(config.method)
+        return bundled_folder(config.method)
     if config.encoder.small == "random":
         return None
     raise JaxpartError(
