@@ -34,16 +34,12 @@ def check_representations(
       JaxpartError: The encoder lacks one of them, or names joined by a plus differ in number of
         tokens.
     """
-    outputs = encoder.shapes(*encoder.image_size)
-    shapes = {}
+    size = encoder.image_size
+    outputs, shapes = encoder.shapes(*size), {}
     for name in names:
-        if name == PIXELS:
-            images = jax.ShapeDtypeStruct((1, *encoder.image_size, 3), jnp.uint8)
-            shapes[name] = jax.eval_shape(cell_means, images).shape[1:]
-            continue
         try:
-            shape = jax.eval_shape(lambda out, name=name: _read(out, name, encoder.prefix), outputs)
-            if (shape.ndim == 3) != tokens:
+            shapes[name] = _item_shape(encoder, outputs, name, size)
+            if name != PIXELS and (len(shapes[name]) == 2) != tokens:
                 raise KeyError(name)
         except KeyError:
             raise JaxpartError(
@@ -54,7 +50,6 @@ def check_representations(
             raise JaxpartError(
                 f"{name!r} joins tokens of different grids; name representations of one grid"
             ) from None
-        shapes[name] = shape.shape[1:]
     return shapes
 
 
@@ -68,16 +63,18 @@ def item_shapes(
       names: See `represent`.
       side: Side of the image in pixels.
     """
-    outputs, shapes = encoder.shapes(side, side), {}
-    for name in names:
-        if name == PIXELS:
-            images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
-            shape = jax.eval_shape(cell_means, images).shape
-        else:
-            read = functools.partial(_read, name=name, prefix=encoder.prefix)
-            shape = jax.eval_shape(read, outputs).shape
-        shapes[name] = shape[1:]
-    return shapes
+    outputs = encoder.shapes(side, side)
+    return {name: _item_shape(encoder, outputs, name, (side, side)) for name in names}
+
+
+def _item_shape(
+    encoder: FrozenEncoder, outputs: Mapping[str, Any], name: str, size: Grid
+) -> tuple[int, ...]:
+    """The shape of a representation for one image. Raises `KeyError` if it is missing."""
+    if name == PIXELS:
+        return jax.eval_shape(cell_means, jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)).shape[1:]
+    read = functools.partial(_read, name=name, prefix=encoder.prefix)
+    return jax.eval_shape(read, outputs).shape[1:]
 
 
 def has(encoder: FrozenEncoder, name: str, *, tokens: bool = False) -> bool:
