@@ -37,11 +37,11 @@ _FLAGS = {
 _HELP = {"-h", "-help", "--help", "--helpfull"}
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: a new one in ./runs.")
-_DRY_RUN = flags.DEFINE_boolean("dry-run", False, "Estimate images, disk space and time, and exit.")
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
-_NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, "Number of processes.")
-_PROCESS_ID = flags.DEFINE_integer("process-id", None, "Index of this process, from 0.")
+_WORKDIR = flags.DEFINE_string("workdir", None, _FLAGS["--workdir FOLDER"])
+_DRY_RUN = flags.DEFINE_boolean("dry-run", False, _FLAGS["--dry-run"])
+_COORDINATOR = flags.DEFINE_string("coordinator", None, _FLAGS["--coordinator HOST:PORT"])
+_NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, _FLAGS["--num-processes N"])
+_PROCESS_ID = flags.DEFINE_integer("process-id", None, _FLAGS["--process-id I"])
 
 
 def _start(example: str) -> tuple[Any, pathlib.Path]:
