@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import itertools
 import os
 import pathlib
@@ -11,10 +10,10 @@ import runpy
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from jaxpart import config as configs
@@ -83,18 +82,12 @@ def _command_line(arguments: list[str]) -> list[str]:
     return resolved
 
 
-def _parse(
-    arguments: list[str], example: str, print_help: Callable[[list[str]], None]
-) -> list[str]:
+def _parse(arguments: list[str]) -> None:
     """Parses flags with absl, whose errors become one sentence."""
     file, variant = _config_file(arguments)
     _check_file(file, variant)
-    if not _HELP.isdisjoint(arguments):
-        for_help = arguments if file else [*arguments, "--config", configs.locate(example)]
-        print_help([argument for argument in for_help if argument not in _HELP])
-        sys.exit(0)
     try:
-        name, *unparsed = flags.FLAGS(arguments)
+        _, *unparsed = flags.FLAGS(arguments)
     except flags.Error as error:
         message = str(error).strip().splitlines()[-1] if "Traceback" in str(error) else str(error)
         raise JaxpartError(f"{message}; --help lists the options") from error
@@ -117,21 +110,21 @@ def _parse(
             f"{unparsed[0]!r} is not an option: options begin with two dashes and have no space "
             "around =, as in --config.seed=1"
         )
-    return [name]
 
 
-def _print_help(
-    arguments: list[str],
-    shown: Mapping[str, str],
-    field_of: Callable[[str], Field],
-) -> None:
-    """Prints flags, and the fields of a configuration with their meaning."""
+def _print_help(example: str, field_of: Callable[[str], Field], *, dry_run: bool) -> None:
+    """Prints flags, and the fields of the configuration, or else of an example, with their meaning."""
     from jaxpart.runs.table import line_width
 
+    arguments = [argument for argument in sys.argv if argument not in _HELP]
+    if _config_file(arguments)[0] is None:
+        arguments += ["--config", configs.locate(example)]
+    _check_file(*_config_file(arguments))
     main = sys.modules["__main__"]
     print((main.__doc__ or "").strip(), end="\n\n")
-    for flag, effect in shown.items():
-        print(f"  {flag:<28}{effect}")
+    for flag, effect in _FLAGS.items():
+        if dry_run or flag != "--dry-run":
+            print(f"  {flag:<28}{effect}")
     print()
     bundled = f"Bundled configurations: {', '.join(configs.bundled())}"
     print("\n".join(textwrap.wrap(bundled, line_width(), break_on_hyphens=False)))
@@ -210,27 +203,24 @@ def entry(
       dry_run: Called with the configuration instead of `main` under --dry-run; None: not supported.
     """
 
-    def start() -> None:
-        config, path = _start(example)
-        if not _DRY_RUN.value:
-            main(config, path)
-        elif dry_run is not None:
-            dry_run(config)
-        else:
-            raise JaxpartError("--dry-run is an option of `python -m jaxpart.main`; leave it out")
-
-    shown = {flag: effect for flag, effect in _FLAGS.items() if dry_run or flag != "--dry-run"}
-    print_help = functools.partial(_print_help, shown=shown, field_of=field_of)
-
     @terminal.entry_point
     def run() -> int:
         try:
             # ml_collections looks there for --config.field=value.
             sys.argv = _command_line(sys.argv)
-            app.run(
-                lambda _: start(),
-                flags_parser=functools.partial(_parse, example=example, print_help=print_help),
-            )
+            if not _HELP.isdisjoint(sys.argv):
+                _print_help(example, field_of, dry_run=dry_run is not None)
+                return 0
+            _parse(sys.argv)
+            config, path = _start(example)
+            if not _DRY_RUN.value:
+                main(config, path)
+            elif dry_run is not None:
+                dry_run(config)
+            else:
+                raise JaxpartError(
+                    "--dry-run is an option of `python -m jaxpart.main`; leave it out"
+                )
         except JaxpartError as error:
             print(f"{devices.log_prefix()}error: {error}", file=sys.stderr)
             devices.hard_exit()
