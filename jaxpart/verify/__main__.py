@@ -98,9 +98,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STAGE=MODULE",
         help="submodule whose output is blocks, tokens, projection…; may be repeated",
     )
-    encoder.add_argument(  # has no effect since old files are read without PyTorch
-        "--use-torch", action="store_true", help=argparse.SUPPRESS
-    )
 
     features = commands.add_parser("features", help="two feature files, row by row")
     features.set_defaults(run=_features)

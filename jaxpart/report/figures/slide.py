@@ -191,6 +191,3 @@ def _paper(run: Run, key: Key) -> float | None:
     if run.caveat or data_differs(run.rows, key) or differences(run.config, key.task):
         return None
     return paper_values(run.encoder["name"], run.rows).get(key)
-
-
-__all__ = ["keys_of", "save", "slide"]
