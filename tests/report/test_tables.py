@@ -382,7 +382,10 @@ def test_mistakes_get_one_sentence(tmp_path):
         ({"version": 2}, "it has no rows"),
         ({"version": 2, "rows": [{"data": "cub_parts", "task": "x"}]}, "row 0: .*'metric' is miss"),
         ({"version": 2, "rows": [ROWS[0].fields() | {"low": "a"}]}, "low is 'a', not a number"),
-        ({"version": 2, "rows": [ROWS[0].fields() | {"x": 1}]}, "there is no field 'x'"),
+        (
+            {"version": 2, "rows": [ROWS[0].fields() | {"x": 1}]},
+            "row 0: it has x, which is unknown",
+        ),
     ):
         write_json(good / "results.json", document | rest)
         with pytest.raises(JaxpartError, match=sentence):
