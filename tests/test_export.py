@@ -142,7 +142,6 @@ def test_wrong_input_is_told(rundir, tmp_path, capsys, monkeypatch):
     assert "there is no format 'csv'; choose from safetensors" in told(
         rundir, out, "--format", "csv"
     )
-    assert "--batch-size and --pixels must be" in told(rundir, out, "--batch-size", 0)
     assert "there is no view 'all'; choose from parts" in told(rundir, out, "--views", "all")
     assert "has no representation 'nothing'" in told(rundir, out, "--representations", "nothing")
     assert "cannot hold all tokens of an image (tokens)" in told(

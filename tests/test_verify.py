@@ -193,7 +193,6 @@ def test_wrong_input_is_told(moco, tmp_path, capsys):
     )
     assert "has no config.json" in told(*moco, "--reference", "transformers:ViTModel")
     assert "cannot be cut into patches of 8" in told(*moco, *reference, "--size", "30")
-    assert "--count cannot be 0" in told(*moco, *reference, "--count", "0")
     assert "holds no .jpg" in told(*moco, *reference, "--images", str(tmp_path))
 
 

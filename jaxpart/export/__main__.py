@@ -93,8 +93,6 @@ def _names(args: argparse.Namespace, config: ConfigDict, encoder: FrozenEncoder)
 
 def export(args: argparse.Namespace) -> Iterator[pathlib.Path]:
     """Writes a file for each view; yields its path."""
-    if args.batch_size < 1 or (args.pixels is not None and args.pixels < 1):
-        raise JaxpartError("--batch-size and --pixels must be at least 1")
     config, kinds = _configuration(args)
     progress = Progress(shown=devices.is_main())
     check_runnable(config, allowed=args.run_functions)
@@ -188,10 +186,10 @@ def _parser() -> argparse.ArgumentParser:
         "--representations", nargs="+", metavar="NAME", help="embedding, block3/tokens…"
     )
     parser.add_argument(
-        "--pixels", type=int, metavar="N", help="default: the encoder's native size"
+        "--pixels", type=terminal.count(1), metavar="N", help="default: the encoder's native size"
     )
     parser.add_argument("--cache", help="off, ram or disk, instead of the configuration's")
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N")
+    parser.add_argument("--batch-size", type=terminal.count(1), default=64, metavar="N")
     parser.add_argument(
         "--on-error", default="raise", choices=("raise", "skip"), help="images that cannot be read"
     )
