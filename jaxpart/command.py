@@ -43,27 +43,22 @@ _NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, _FLAGS["--num-proce
 _PROCESS_ID = flags.DEFINE_integer("process-id", None, _FLAGS["--process-id I"])
 
 
-def _start(example: str) -> tuple[Any, pathlib.Path]:
-    """Connects the processes, if there are several; returns the configuration and the work directory.
+def _start(name: str) -> pathlib.Path:
+    """Connects the processes, if there are several; returns the work directory.
 
     Args:
-      example: A configuration to name if none is given.
+      name: Name of the configuration, for a new work directory.
 
     Raises:
-      JaxpartError: There is no --config, or the processes cannot connect.
+      JaxpartError: --workdir is no folder, or the processes cannot connect.
     """
     logging.set_verbosity(logging.WARNING)  # the libraries' own messages do not concern the user
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # training saves its state first: `fit`
     devices.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    config = _CONFIG.value
-    if config is None:
-        raise JaxpartError(f"pass --config, as in --config {example}")
     if _WORKDIR.value is not None and (not _WORKDIR.value or "\0" in _WORKDIR.value):
         raise JaxpartError(f"--workdir cannot be {_WORKDIR.value!r}; name a folder")
-    name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     # One folder for all processes: each writes its part of a checkpoint.
-    path = devices.from_main(str(_WORKDIR.value or default_workdir(name)))
-    return config, path_of(path)
+    return path_of(devices.from_main(str(_WORKDIR.value or default_workdir(name))))
 
 
 def _command_line(arguments: list[str]) -> list[str]:
@@ -84,8 +79,6 @@ def _command_line(arguments: list[str]) -> list[str]:
 
 def _parse(arguments: list[str]) -> None:
     """Parses flags with absl, whose errors become one sentence."""
-    file, variant = _config_file(arguments)
-    _check_file(file, variant)
     try:
         _, *unparsed = flags.FLAGS(arguments)
     except flags.Error as error:
@@ -100,11 +93,6 @@ def _parse(arguments: list[str]) -> None:
         for field in fields:
             _check_field(field.partition("=")[0])
         raise
-    if file is not None and not isinstance(_CONFIG.value, ConfigDict):
-        raise JaxpartError(
-            f"{file}: get_config returns {type(_CONFIG.value).__name__}; return an "
-            "ml_collections.ConfigDict, like configs/ibot_part.py"
-        )
     if unparsed:
         raise JaxpartError(
             f"{unparsed[0]!r} is not an option: options begin with two dashes and have no space "
@@ -112,14 +100,10 @@ def _parse(arguments: list[str]) -> None:
         )
 
 
-def _print_help(example: str, field_of: Callable[[str], Field], *, dry_run: bool) -> None:
-    """Prints flags, and the fields of the configuration, or else of an example, with their meaning."""
+def _print_help(file: pathlib.Path, field_of: Callable[[str], Field], *, dry_run: bool) -> None:
+    """Prints flags, and the fields of the configuration with their meaning."""
     from jaxpart.runs.table import line_width
 
-    arguments = [argument for argument in sys.argv if argument not in _HELP]
-    if _config_file(arguments)[0] is None:
-        arguments += ["--config", configs.locate(example)]
-    _check_file(*_config_file(arguments))
     main = sys.modules["__main__"]
     print((main.__doc__ or "").strip(), end="\n\n")
     for flag, effect in _FLAGS.items():
@@ -128,8 +112,8 @@ def _print_help(example: str, field_of: Callable[[str], Field], *, dry_run: bool
     print()
     bundled = f"Bundled configurations: {', '.join(configs.bundled())}"
     print("\n".join(textwrap.wrap(bundled, line_width(), break_on_hyphens=False)))
-    flags.FLAGS(arguments)
-    print(f"\nFields of {_config_file(arguments)[0]}:")
+    flags.FLAGS(sys.argv)
+    print(f"\nFields of {file}:")
     for path, value in fields_of(_CONFIG.value):
         print(f"  --config.{path}={value!r}")
         field, indent = field_of(path), " " * 6
@@ -138,26 +122,27 @@ def _print_help(example: str, field_of: Callable[[str], Field], *, dry_run: bool
         print(*wrapped, sep="\n", end="\n" * bool(wrapped))
 
 
-def _config_file(arguments: list[str]) -> tuple[pathlib.Path | None, list[str]]:
-    """The file of --config, and the variant after its colon if there is one."""
+def _config_file(arguments: list[str]) -> pathlib.Path | None:
+    """The file of --config, checked; None if there is none.
+
+    Raises:
+      JaxpartError: It does not make a configuration.
+    """
     for argument, following in itertools.pairwise([*arguments, ""]):
         flag, equals, path = argument.partition("=")
         if flag in ("--config", "-config"):
             path, colon, variant = (path if equals else following).partition(":")
             if path:
-                return pathlib.Path(path), [variant] if colon else []
-            break  # absl reports that it is missing
-    return None, []
+                _check_file(path, [variant] if colon else [])
+                return pathlib.Path(path)
+    return None
 
 
-def _check_file(file: pathlib.Path | None, variant: list[str]) -> None:
+def _check_file(file: str, variant: list[str]) -> None:
     """Runs a configuration file, as ml_collections is about to, to report its errors."""
-    if file is None:
-        return
     try:
-        get_config = runpy.run_path(str(file)).get("get_config")
-        if callable(get_config):
-            get_config(*variant)
+        get_config = runpy.run_path(file).get("get_config")
+        config = get_config(*variant) if callable(get_config) else None
     except JaxpartError:
         raise
     except (Exception, SystemExit) as error:
@@ -168,6 +153,11 @@ def _check_file(file: pathlib.Path | None, variant: list[str]) -> None:
     if not callable(get_config):
         raise JaxpartError(
             f"the configuration {file} has no function get_config; see configs/ibot_part.py"
+        )
+    if not isinstance(config, ConfigDict):
+        raise JaxpartError(
+            f"{file}: get_config returns {type(config).__name__}; return an "
+            "ml_collections.ConfigDict, like configs/ibot_part.py"
         )
 
 
@@ -208,15 +198,22 @@ def entry(
         try:
             # ml_collections looks there for --config.field=value.
             sys.argv = _command_line(sys.argv)
+            file = _config_file(sys.argv)
             if not _HELP.isdisjoint(sys.argv):
-                _print_help(example, field_of, dry_run=dry_run is not None)
+                sys.argv = [argument for argument in sys.argv if argument not in _HELP]
+                if file is None:
+                    file = pathlib.Path(configs.locate(example))
+                    sys.argv += ["--config", str(file)]
+                _print_help(file, field_of, dry_run=dry_run is not None)
                 return 0
             _parse(sys.argv)
-            config, path = _start(example)
+            if file is None:
+                raise JaxpartError(f"pass --config, as in --config {example}")
+            path = _start(file.stem)
             if not _DRY_RUN.value:
-                main(config, path)
+                main(_CONFIG.value, path)
             elif dry_run is not None:
-                dry_run(config)
+                dry_run(_CONFIG.value)
             else:
                 raise JaxpartError(
                     "--dry-run is an option of `python -m jaxpart.main`; leave it out"
