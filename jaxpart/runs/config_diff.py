@@ -9,26 +9,7 @@ from typing import Any
 from jaxpart.config import object_config, part_config
 from jaxpart.runs.config_rules import fields_of
 from jaxpart.runs.paper import METHODS
-
-_OPTIONS = {
-    "retrieval": ("exclude_self", "patch_pixels"),
-    "classification": ("bn_test", "patch_pixels", "linear", "attentive"),
-    "object_classification": ("bn_test", "pixels", "views", "linear", "attentive"),
-    "segmentation": (
-        "train_images",
-        "test_images",
-        "iterations",
-        "batch_size",
-        "learning_rate",
-        "weight_decay",
-        "warmup",
-        "resize",
-        "settings",
-    ),
-}
-"""The options that affect a result, by task; others affect only its computation, or other results."""
-
-_IGNORED = ("representations",)
+from jaxpart.runs.unlike import relevant
 
 
 def differences(config: Mapping[str, Any], task: str) -> list[str]:
@@ -48,21 +29,20 @@ def differences(config: Mapping[str, Any], task: str) -> list[str]:
             else part_config(method, "paper", projector=True)
         ).to_json_best_effort()
     )
-    ours = dict(fields_of(config[task], f"{task}."))
-    shared = {option: theirs[task][option] for option in _OPTIONS[task]}
+    ours = dict(fields_of(config))
     changes = [
         f"{name} = {ours.get(name)} (paper: {value})"
-        for name, value in fields_of(shared, f"{task}.")
-        if not name.endswith(_IGNORED) and ours.get(name) != value
+        for name, value in relevant(theirs, task, list(theirs[task].get("settings", ())))
+        if name.startswith(f"{task}.") and "incontext" not in name and ours.get(name) != value
     ]
-    precision = config["encoder"]["precision"]
+    precision = ours["encoder.precision"]
     if precision != theirs["encoder"]["precision"]:
         changes.append(f"encoder.precision = {precision} (paper: float32)")
     if method == "mae" and task in ("retrieval", "classification"):
-        order = config["encoder"]["patch_order"]
+        order = ours["encoder.patch_order"]
         rule = "drawn again in every pass" + (", not once per image" if order != "kept" else "")
         changes.append(f"encoder.patch_order = {order} (paper: permuted, {rule})")
-    precision = config["features"]["precision"]
+    precision = ours["features.precision"]
     if precision != "float32" and task != "segmentation":
         changes.append(f"features.precision = {precision} (paper: float32)")
     return changes
