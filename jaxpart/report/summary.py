@@ -84,6 +84,7 @@ def _beaten(runs: Sequence[Run], columns: Mapping[str, Key]) -> list[str]:
                 groups.setdefault(best, []).append(run.label)
         for (label, value), beaten in groups.items():
             all_beaten = len(beaten) == len(measured) > 1
-            subject = "no encoder is" if all_beaten else f"{', '.join(beaten)} not"
+            verb = "is not" if len(beaten) == 1 else "are not"
+            subject = "no encoder is" if all_beaten else f"{', '.join(beaten)} {verb}"
             notes.append(f"{heading}: {subject} above {label} ({100 * value:.1f}).")
     return notes

@@ -204,7 +204,7 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
         notes += _notes(run, layout.task)
         notes += filter(None, [not_above(run, keys)])
     if not measured:
-        notes.append("None of these runs measured it.")
+        notes.append("Not measured by any of these runs.")
     data = [row.data for run in measured for c in layout.columns if (row := _find(run, c))]
     notes += unlike([run.facts for run in measured], layout.task, list(dict.fromkeys(data)))
     return Table(layout.name, layout.title, [c.heading for c in layout.columns], rows, True, notes)

@@ -457,5 +457,5 @@ def test_summaries_of_what_fits_beside_each_other(tmp_path):
     ]  # fmt: skip
     assert [row.label for row in first.rows] == ["iBOT (one)", "iBOT (two)", "baseline: chance"]
     assert [row.label for row in second.rows] == ["iBOT (one)"]
-    assert "retrieval, encoded (a): iBOT (one) not above chance (60.0)." in first.notes
+    assert "retrieval, encoded (a): iBOT (one) is not above chance (60.0)." in first.notes
     assert summaries(read_runs([made_run(tmp_path / "none", rows=[])])) == []
