@@ -27,28 +27,22 @@ _ADVICE = "copy the whole work directory again"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """A finished run, as its work directory describes it.
+class Run(Facts):
+    """A finished run, as its work directory describes it; its label is unique among those of a report.
 
     Attributes:
       path: The work directory.
-      label: Its name in tables and pictures; unique among the runs of a report.
       encoder: From results.json: name, trained, digest, and width and depth if recorded.
-      config: The whole configuration.
       rows: Results.
       steps: Training curves: (step, value) by name, steps ascending.
       rules: Choices made automatically for its encoder, in words, by task and name.
-      identity: Its encoder and data, see `jaxpart.runs.unlike.Facts`.
     """
 
     path: pathlib.Path
-    label: str
     encoder: Mapping[str, Any]
-    config: Mapping[str, Any]
     rows: Sequence[Row]
     steps: Mapping[str, Sequence[tuple[int, float]]]
-    rules: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
-    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rules: Mapping[str, Mapping[str, str]]
 
     @property
     def method(self) -> str:
@@ -59,11 +53,6 @@ class Run:
     def caveat(self) -> str:
         """How its encoder differs from the paper's; "" if it is the paper's."""
         return "; ".join(encoder_differs(self.encoder))
-
-    @property
-    def facts(self) -> Facts:
-        """What decides its results, to compare it with other runs."""
-        return Facts(self.label, self.config, self.identity)
 
     @property
     def arithmetic(self) -> str:

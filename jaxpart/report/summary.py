@@ -65,9 +65,8 @@ def _summary(runs: Sequence[Run], columns: Mapping[str, Key], number: int) -> Ta
         if not label.startswith(UNTRAINED_LABEL):
             rows.append(Line(f"baseline: {label}", "", [cell_of(row, None) for row in baselines]))
     notes = [f"All encoders: {shared}."] if shared else []
-    facts = [run.facts for run in runs]
     for task, data in dict.fromkeys((key.task, key.data) for key in keys):
-        notes += [f"{task}, {data}: {sentence}" for sentence in unlike(facts, task, [data])]
+        notes += [f"{task}, {data}: {sentence}" for sentence in unlike(runs, task, [data])]
     name = "summary" if number == 1 else f"summary_{number}"
     return Table(name, "Summary", list(columns), rows, False, notes + _beaten(runs, columns))
 

@@ -206,7 +206,7 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
     if not measured:
         notes.append("Not measured by any of these runs.")
     data = [row.data for run in measured for c in layout.columns if (row := _find(run, c))]
-    notes += unlike([run.facts for run in measured], layout.task, list(dict.fromkeys(data)))
+    notes += unlike(measured, layout.task, list(dict.fromkeys(data)))
     return Table(layout.name, layout.title, [c.heading for c in layout.columns], rows, True, notes)
 
 
@@ -237,7 +237,7 @@ def other_tables(runs: Sequence[Run]) -> list[Table]:
             rows += _baselines(runs, keys)
             notes = [note for run in measured if (note := not_above(run, keys))]
             notes += [note for run in measured for note in _rules(run, task)]
-            notes += unlike([run.facts for run in measured], task, [data])
+            notes += unlike(measured, task, [data])
             name = re.sub(r"\W+", "_", f"{data[:_LONGEST]}_{other.name}")
             if any(table.name == name for table in tables):
                 name += f"_{len(tables)}"
