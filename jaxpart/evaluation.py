@@ -80,7 +80,7 @@ def evaluate(
       JaxpartError: An argument is wrong; the message is one sentence.
     """
     devices.prepare()
-    config = part_config("", "", projector=True)
+    config = part_config("", "", projector=True).lock()
     config.tasks, config.data.sets, config.data.root = tuple(tasks), tuple(data), str(root)
     for path, value in (options or {}).items():
         _set(config, path, value)
@@ -130,14 +130,11 @@ def _frozen(
 
 
 def _set(config: Any, path: str, value: Any) -> None:
-    """Sets a field of a configuration by its dotted name."""
-    *sections, name = path.split(".")
+    """Sets a field of a locked configuration by its dotted name."""
     try:
-        for section in sections:
-            config = config[section]
-        if name not in config:
-            raise KeyError(name)
-        config[name] = tuple(value) if isinstance(value, list) else value
+        config.update_from_flattened_dict(
+            {path: tuple(value) if isinstance(value, list) else value}
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise JaxpartError(
             f"options has {path!r}: {value!r}, which the configuration does not accept "
