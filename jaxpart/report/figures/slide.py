@@ -10,10 +10,9 @@ import matplotlib
 import numpy as np
 from jaxtyping import Bool
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from jaxpart.errors import JaxpartError
-from jaxpart.report.figures.galleries import montage, square
+from jaxpart.report.figures.galleries import draw_query, montage
 from jaxpart.report.figures.style import (
     QUERY,
     RIGHT,
@@ -121,14 +120,7 @@ def _typical(patches: PatchSet, pairs: Sequence[Pair]) -> int:
 def _draw_query(figure: Figure, patches: PatchSet, query: int) -> None:
     name = patches.parts[patches.part[query]].replace("_", " ")
     axis = figure.add_axes((0.035, 0.31, 0.255, 0.255 * 16 / 9))
-    picture = patches.pictures[int(patches.image[query])]
-    axis.imshow(picture, interpolation="bicubic")
-    left, top, right, bottom = patches.box[query] * np.array(picture.size * 2)
-    axis.set(**square(picture.size, (left, top, right, bottom)))
-    axis.add_patch(
-        Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=QUERY, lw=6)
-    )
-    axis.set_axis_off()
+    draw_query(axis, patches, query, line=6)
     figure.text(0.035, 0.79, plain(f"Query: {shortened(name, most=20)}"), size=27, weight="bold",
                 color=QUERY)  # fmt: skip
 
