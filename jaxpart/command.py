@@ -112,7 +112,6 @@ def _print_help(file: pathlib.Path, field_of: Callable[[str], Field], *, dry_run
     print()
     bundled = f"Bundled configurations: {', '.join(configs.bundled())}"
     print("\n".join(textwrap.wrap(bundled, line_width(), break_on_hyphens=False)))
-    flags.FLAGS(sys.argv)
     print(f"\nFields of {file}:")
     for path, value in fields_of(_CONFIG.value):
         print(f"  --config.{path}={value!r}")
@@ -198,15 +197,15 @@ def entry(
         try:
             # ml_collections looks there for --config.field=value.
             sys.argv = _command_line(sys.argv)
-            file = _config_file(sys.argv)
-            if not _HELP.isdisjoint(sys.argv):
-                sys.argv = [argument for argument in sys.argv if argument not in _HELP]
-                if file is None:
-                    file = pathlib.Path(configs.locate(example))
-                    sys.argv += ["--config", str(file)]
+            file, help_wanted = _config_file(sys.argv), not _HELP.isdisjoint(sys.argv)
+            sys.argv = [argument for argument in sys.argv if argument not in _HELP]
+            if help_wanted and file is None:
+                file = pathlib.Path(configs.locate(example))
+                sys.argv += ["--config", str(file)]
+            _parse(sys.argv)
+            if help_wanted and file is not None:
                 _print_help(file, field_of, dry_run=dry_run is not None)
                 return 0
-            _parse(sys.argv)
             if file is None:
                 raise JaxpartError(f"pass --config, as in --config {example}")
             path = _start(file.stem)

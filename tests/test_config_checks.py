@@ -104,6 +104,15 @@ def test_wrong_values_are_told(changes, sentence):
         check_config(config)
 
 
+def test_a_configuration_of_ones_own_that_lacks_fields_is_told():
+    config = part_config("ibot", "", projector=True)
+    del config.features.folder
+    with pytest.raises(
+        JaxpartError, match=r"the configuration has no features\.folder; make yours"
+    ):
+        check_config(config)
+
+
 def test_lists_that_no_task_reads_may_be_empty():
     config = part_config("ibot", "", projector=True)
     config.tasks, config.data.sets = ("segmentation",), ()

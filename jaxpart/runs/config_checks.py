@@ -9,7 +9,7 @@ from typing import Any
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import path_of, read_json
 from jaxpart.runs.config_fields import CLASSIFICATIONS, SECTIONS, field_of
-from jaxpart.runs.config_rules import check_fields, fields_of
+from jaxpart.runs.config_rules import Rule, check_fields, fields_of
 from jaxpart.tasks import TASKS
 
 
@@ -32,6 +32,14 @@ def check_config(config: Any) -> None:
                 f"this configuration has no fields for the task {task!r}; choose from "
                 f"{', '.join(name for name in TASKS if name in config)}, or use another --config"
             )
+    fields = dict(fields_of(config))
+    several = ("method", "encoder.") if "encoders" in config else ()  # a study sets them for each
+    for path, _ in _fields_for(config):
+        if path not in fields and not path.startswith(several):
+            raise JaxpartError(
+                f"the configuration has no {path}; make yours from one of jaxpart.config, such as "
+                "part_config"
+            )
     folder = path_of(config.features.folder or ".")
     if folder.exists() and not folder.is_dir():
         raise JaxpartError(
@@ -50,6 +58,14 @@ def check_config(config: Any) -> None:
             _check_heads(task, config[task])
 
 
+def _fields_for(config: Any) -> Iterator[tuple[str, Rule]]:
+    """Paths and rules of all fields that a configuration needs for its tasks, "tasks" before theirs."""
+    for path, (rule, *_) in fields_of(SECTIONS):
+        section = path.partition(".")[0]
+        if section not in TASKS or section in config or section in config["tasks"]:
+            yield path, rule
+
+
 def read_config(file: pathlib.Path) -> dict[str, Any]:
     """The configuration in a run's folder, with all fields of its tasks.
 
@@ -58,10 +74,7 @@ def read_config(file: pathlib.Path) -> dict[str, Any]:
     """
     config = read_json(file, "copy it again")
     written = dict(fields_of(config))
-    for path, (rule, *_) in fields_of(SECTIONS):
-        section = path.partition(".")[0]
-        if section in TASKS and section not in (*config, *config["tasks"]):
-            continue
+    for path, rule in _fields_for(config):
         if path not in written:
             raise JaxpartError(
                 f"{file} has no {path}, so it is not of a run by this version of jaxpart; run again"
