@@ -13,6 +13,7 @@ from typing import Any
 from jaxpart import devices
 from jaxpart import tasks as experiments
 from jaxpart.config import part_config
+from jaxpart.data.splits import trained_on
 from jaxpart.encoders.callables import of_function
 from jaxpart.encoders.configured import configured_encoder, placed
 from jaxpart.encoders.encoder import Encoder
@@ -180,8 +181,11 @@ def _plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> list[Plan
     """The plans of a fitted configuration: everything is opened and checked, nothing encoded or written."""
     chosen = experiments.chosen(config)
     plans = [plan for task in chosen.values() for plan in task.plans(encoder, config, progress)]
-    for need in (need for plan in plans for need in plan.needs.values()):
-        need.check()
+    for plan in plans:
+        for need in plan.needs.values():
+            need.check()
+        if len(plan.sources) == 2:
+            progress.say_once(trained_on(*plan.sources))
     unused = [k for k in _CRITTERS if config.data[k] != field_of(f"data.{k}").default]
     data_sets = [source.info.name for plan in plans for source in plan.sources]
     if unused and "critters" not in data_sets:

@@ -36,7 +36,7 @@ class TrainingBatch(Protocol):
         ...
 
 
-class Batches(Protocol):
+class BatchStream(Protocol):
     """An endless stream of batches whose position can be saved as JSON."""
 
     def __next__(self) -> TrainingBatch:
@@ -70,7 +70,7 @@ class Stopped(SystemExit):
 def fit(
     step: Callable[[State, Any], tuple[State, dict[str, jax.Array]]],
     state: State,
-    batches: Batches,
+    batches: BatchStream,
     *,
     steps: int,
     put: Callable[[Any], Any],

@@ -1,5 +1,6 @@
 """What a result says of its encoder."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -7,12 +8,16 @@ import pytest
 
 from jaxpart import evaluation
 from jaxpart.config import part_config
+from jaxpart.data.critters import Critters
+from jaxpart.data.subset import InMemory
 from jaxpart.encoders.configured import permutation_seed
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.loading import shapes_of, write_encoder
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
+from jaxpart.runs.progress import Progress
 from jaxpart.runs.table import Section, encoder_name, sections_text
+from jaxpart.tasks.plans import Plan
 
 
 @pytest.fixture
@@ -92,3 +97,18 @@ def test_fields_of_critters_are_told_where_none_are_read(monkeypatch, name, told
     evaluation._plans(None, config, progress)
     expected = "this run ignores config.data.num_images, which only critters have; it reads lip"
     assert lines == told * [expected]
+
+
+def test_a_test_on_training_images_is_refused(monkeypatch):
+    train, test = (Critters(split, 3, image_size=32) for split in ("train", "test"))
+    task = types.SimpleNamespace(plans=lambda *given: [plan])
+    monkeypatch.setattr(evaluation.experiments, "chosen", lambda config: {"a": task})
+    config, progress = part_config("ibot", "paper", projector=False), Progress(shown=False)
+    plan = Plan("critters/a", (train, test))
+    assert evaluation._plans(None, config, progress) == [plan]
+    test = InMemory(train)
+    plan = Plan("critters/a", (train, test))
+    assert evaluation._plans(None, config, progress) == [plan]  # the user named one split twice
+    test.info = dataclasses.replace(train.info, split="test")
+    with pytest.raises(JaxpartError, match=r"every image of critters \(test\) is also an image of"):
+        evaluation._plans(None, config, progress)

@@ -12,7 +12,8 @@ from safetensors import safe_open
 
 from jaxpart.config import part_config
 from jaxpart.data.parts import part_patches
-from jaxpart.data.sets import retrieval_set
+from jaxpart.data.sets import classification_sets, retrieval_set
+from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.configured import configured_encoder
 from jaxpart.encoders.loading import random_encoder, write_encoder
 from jaxpart.encoders.small import small_config
@@ -155,6 +156,28 @@ def test_wrong_input_is_told(rundir, tmp_path, capsys, monkeypatch):
     assert "has no method, so it is not of a run by this version" in told(tmp_path / "old", out)
     (tmp_path / "file").write_text("")
     assert "cannot be written: Not a directory" in told(rundir, tmp_path / "file" / "x")
+
+
+def test_data_and_weights_that_changed_since_the_run_are_refused(tmp_path, capsys, monkeypatch):
+    config = few_images("deit", None, projector=True)
+    config.tasks = ("classification",)
+    workdir = WorkDir(tmp_path, json.loads(config.to_json_best_effort()))
+    train, test, _ = classification_sets("critters", config.data)
+    workdir.reads("critters/classification", train, test)
+    shape = ViTConfig(image_size=(8, 8), patch_size=8, width=8, depth=1, num_heads=1, mlp_width=8)
+    encoder = random_encoder("deit", shape)
+    monkeypatch.setattr("jaxpart.export.__main__.configured_encoder", lambda config: encoder)
+    monkeypatch.setattr("jaxpart.export.__main__._export_view", lambda *args: tmp_path)
+    command = [str(tmp_path), str(tmp_path / "out"), "--representations", "embedding"]
+    assert main(command) == 0
+    config.data.num_images += 1
+    (tmp_path / "config.json").write_text(config.to_json_best_effort())
+    assert main(command) == 2
+    assert "critters (train) has changed since" in capsys.readouterr().err
+    assert main([*command, "--views", "parts"]) == 0  # which the run did not read
+    workdir.belongs_to("the encoder", "another")
+    assert main(command) == 2
+    assert "has different weights than when it ran; run it again" in capsys.readouterr().err
 
 
 def test_the_function_of_a_run_is_run_only_if_the_user_says_so(tmp_path, capsys, monkeypatch):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import numpy as np
 
 from jaxpart.data.images import Header, decode, read_header
-from jaxpart.data.masks import no_labels, read_mask
+from jaxpart.data.masks import label_fault, read_mask
 from jaxpart.data.parallel import over_tasks
 from jaxpart.data.parts import outside
 from jaxpart.data.source import Annotation, DatasetInfo, Record, Source
@@ -28,17 +28,18 @@ class Summary:
 
     Attributes:
       headers: Number of images with each header.
-      labels: Every value in the label maps, by kind.
+      labels: Each set of values that a label map holds, and the first image whose map does, by kind.
     """
 
     headers: collections.Counter[Header] = dataclasses.field(default_factory=collections.Counter)
-    labels: dict[str, set[int]] = dataclasses.field(default_factory=dict)
+    labels: dict[str, dict[frozenset[int], str]] = dataclasses.field(default_factory=dict)
 
     def update(self, other: Summary) -> None:
         """Adds the statistics of other records."""
         self.headers.update(other.headers)
-        for kind, values in other.labels.items():
-            self.labels.setdefault(kind, set()).update(values)
+        for kind, seen in other.labels.items():
+            for values, image in seen.items():
+                self.labels.setdefault(kind, {}).setdefault(values, image)
 
     @property
     def records(self) -> int:
@@ -79,14 +80,14 @@ def look_at(record: Record) -> Header:
 
 
 def record_faults(
-    record: Record, info: DatasetInfo, labels: dict[str, set[int]] | None = None
+    record: Record, info: DatasetInfo, labels: dict[str, dict[frozenset[int], str]] | None = None
 ) -> Iterator[str]:
     """Decodes a record and yields a sentence for each problem.
 
     Args:
       record: The record.
       info: The data set's metadata.
-      labels: Collects the values of valid label maps by kind.
+      labels: Collects the values of valid label maps, see `Summary`.
     """
     annotation = record.annotation
     try:
@@ -102,7 +103,8 @@ def record_faults(
             yield str(error)
         else:
             if labels is not None:
-                labels.setdefault(kind, set()).update(np.unique(mask).tolist())
+                values = frozenset(np.unique(mask).tolist())
+                labels.setdefault(kind, {}).setdefault(values, annotation.id)
     if annotation.label is not None and not 0 <= annotation.label < len(info.class_names):
         yield (
             f"{annotation.id} has the label {annotation.label}, but there are only "
@@ -180,8 +182,8 @@ def check_source(
         progress(task[2] - task[1])
     faults += repeated(ids)
     where = f"{source.info.name} ({source.info.split})"
-    for kind, values in summary.labels.items():
-        fault = no_labels(where, values, len(source.info.mask_names[kind]))
+    for kind, seen in summary.labels.items():
+        fault = label_fault(where, seen, len(source.info.mask_names[kind]))
         faults += [fault] if fault else []
     return summary, faults
 

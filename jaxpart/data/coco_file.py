@@ -16,7 +16,7 @@ from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.text import decode_json
 
 _LARGEST_SIDE = 2**63
-"""Limit for the sides of a box, in pixels."""
+"""Limit for the position and the sides of a box, in pixels."""
 HIDDEN, SEEN = 1, 2
 """Visibility: 0 not labelled, 1 labelled but hidden, 2 labelled and seen."""
 INSTANCE_GAP = 100_000
@@ -58,14 +58,19 @@ class Instances(NamedTuple):
     part_names: Mapping[int, str]
 
     def notes(self) -> tuple[str, ...]:
-        """A note for `DatasetInfo.notes` if no keypoint is visible."""
+        """Notes for `DatasetInfo.notes`: no keypoint is visible, or some are in the corner."""
         hidden, seen = (int((self.points[:, 2] == v).sum()) for v in (HIDDEN, SEEN))
-        if seen or not hidden:
-            return ()
-        return (
-            f"all {hidden} labelled keypoints are labelled but not visible (v = 1), and only visible ones "
-            "(v = 2) give patches",
-        )
+        if hidden and not seen:
+            return (
+                f"all {hidden} labelled keypoints are labelled but not visible (v = 1), and only visible "
+                "ones (v = 2) give patches",
+            )
+        if corner := int((self.points == (0, 0, SEEN)).all(axis=1).sum()):
+            return (
+                f"visible keypoints at (0, 0), as some tools write missing ones: {corner}; give those that "
+                "are missing the visibility 0",
+            )
+        return ()
 
 
 def _is_length(value: Any) -> bool:
@@ -157,6 +162,16 @@ class CocoFile:
             lists[category.get("id")] = names
         if not lists:
             raise JaxpartError(f"{self.path}: categories[0] lacks the field 'keypoints'")
+        in_any_case: dict[str, str] = {}
+        for names in lists.values():
+            for name in names:
+                other = in_any_case.setdefault(name.casefold(), name)
+                if other != name and other not in names:
+                    both = f"{printable(repr(other))} and {printable(repr(name))}"
+                    raise JaxpartError(
+                        f"{self.path}: the keypoints {both} of two categories differ in case alone; give "
+                        "both the same name"
+                    )
         return lists
 
     def _rows_by_category(
@@ -228,20 +243,34 @@ class CocoFile:
         return points
 
     def boxes(self, rows: Sequence[int]) -> np.ndarray | None:
-        """Width and height of some annotations' boxes, float64 [rows, 2]; None if none has a box."""
+        """Width and height of some annotations' boxes, float64 [rows, 2]; None if none has a box.
+
+        Boxes of which some lie beyond their images, and all could be two corners, are refused.
+        """
         boxes = [self._tables["annotations"][row].get("bbox") for row in rows]
         if not any(boxes):
             return None
         sides = []
         for row, box in zip(rows, boxes, strict=True):
-            numbers = [n for n in box if type(n) in (int, float)] if isinstance(box, list) else []
-            if len(numbers) != 4 or not all(0 < side < _LARGEST_SIDE for side in numbers[2:]):
+            numbers = box if isinstance(box, list) and {*map(type, box)} <= {int, float} else []
+            finite = all(abs(number) < _LARGEST_SIDE for number in numbers)
+            if len(numbers) != 4 or not finite or min(numbers[2:]) <= 0:
                 raise JaxpartError(
                     f"{self.path}: annotations[{row}].bbox is {printable(repr(box))}, not x, y, width and "
                     "height"
                 )
-            sides.append(numbers[2:])
-        return np.array(sides, np.float64)
+            sides.append(numbers)
+        found = np.array(sides, np.float64)
+        sizes, images = self.sizes(), self.column("annotations", "image_id")
+        bounds = np.array([sizes[images[row]] or (np.inf, np.inf) for row in rows])
+        beyond = (found[:, :2] + found[:, 2:] > bounds + 1).any(axis=1)
+        if beyond.any() and (found[:, :2] < found[:, 2:]).all():
+            row = rows[int(np.argmax(beyond))]
+            raise JaxpartError(
+                f"{self.path}: annotations[{row}].bbox lies beyond its image, and all boxes could be two "
+                "corners; give x, y, width and height"
+            )
+        return found[:, 2:]
 
     def category_names(self, rows: Sequence[int], field: str = "name") -> list[str]:
         """The name, or another field, of some annotations' categories."""

@@ -165,7 +165,7 @@ def _is_loop(folder: pathlib.Path, link: str) -> bool:
 def walk_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[str]:
     """The sorted relative paths of all images below a folder.
 
-    Links to folders are followed, each folder once.
+    Links to folders are followed, each folder once; a folder that also lies below keeps its own path.
 
     Raises:
       NotThere: The folder does not exist.
@@ -176,14 +176,16 @@ def walk_images(folder: pathlib.Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) 
         raise NotThere(f"{folder} is missing; unpack the data set there")
     paths: list[str] = []
     seen: set[str] = set()
-    pending = [""]
-    while pending:
-        subfolder = pending.pop()
+    folders, links = [""], list[str]()
+    while folders or links:
+        subfolder = folders.pop() if folders else links.pop()
         real = os.path.realpath(folder / subfolder)
         if real in seen:
             continue
         seen.add(real)
-        pending += [f"{subfolder}{name}/" for name in list_folders(folder / subfolder)]
+        for name in list_folders(folder / subfolder):
+            child = f"{subfolder}{name}/"
+            (links if (folder / child).is_symlink() else folders).append(child)
         with contextlib.suppress(NoImages):
             paths += [f"{subfolder}{name}" for name in list_images(folder / subfolder, suffixes)]
     if not paths:
@@ -265,10 +267,13 @@ def match_files(names: Sequence[str], existing: Sequence[str], where: object) ->
         if composed(name) in path_of:
             return path_of[composed(name)]
         steps = [s for s in composed(name).replace("\\", "/").split("/") if s not in ("", ".")]
-        tails = ["/".join(steps[start:]) for start in range(len(steps))]
-        found = (path_of.get(tail) for tail in tails)
-        alike = (in_any_case.get(tail.casefold()) for tail in tails)
-        return next(filter(None, (*found, *alike)), None)
+        for start in range(len(steps)):
+            tail = "/".join(steps[start:])
+            if tail in path_of:
+                return path_of[tail]
+            if tail.casefold() in in_any_case:
+                return in_any_case[tail.casefold()]
+        return None
 
     files = [find(name) for name in names]
     name_of: dict[str, str] = {}

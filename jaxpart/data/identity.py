@@ -10,12 +10,14 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import hashlib
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 
 from jaxpart.data.source import Source
 
 READ_FIRST = 4 << 30
+COMPARED = 1 << 17
 _MISSING = "missing"
 
 
@@ -41,6 +43,33 @@ def identity_of(source: Source) -> str:
         text = name + _origin_identity(origin, file_identity)
         digest.update(text.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def common_images(train: Source, test: Source) -> int:
+    """Number of images of `test` that are also in `train`: the same file or a copy, under any name.
+
+    Images without files of their own are the same if version, origin and id are. More images in all than
+    `COMPARED` are not compared: 0.
+    """
+    if len(train) + len(test) > COMPARED:
+        return 0
+    if isinstance(train.origin(0), str) and train.info.version != test.info.version:
+        return 0
+    pictures = [[_picture(source, i) for i in range(len(source))] for source in (train, test)]
+    file_identity = _file_identities(itertools.chain(*pictures), use_change_time=True)
+    known, found = (
+        [_origin_identity(origin, file_identity) for origin in origins] for origins in pictures
+    )
+    shared = set(known) - {_MISSING}
+    return sum(identity in shared for identity in found)
+
+
+def _picture(source: Source, index: int) -> Sequence[str] | str:
+    """The file of an image without those of its label maps, or what identifies it."""
+    origin = source.origin(index)
+    if isinstance(origin, str):
+        return f"{origin} {source.annotation(index).id}"
+    return origin[:1]
 
 
 def _origin_identity(origin: Sequence[str] | str, file_identity: dict[str, str]) -> str:

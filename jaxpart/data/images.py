@@ -174,11 +174,19 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     return None
 
 
-def upright_size(data: bytes, name: str) -> tuple[int, int]:
-    """(width, height) of `decode(data, name, upright=True)`, read from the header."""
-    header = read_header(io.BytesIO(data), name)
-    sideways = turn_of(data) in [_TURNS[orientation] for orientation in SIDEWAYS]
-    return (header.height, header.width) if sideways else (header.width, header.height)
+def upright_size(data: bytes, name: str) -> tuple[int, int, bool]:
+    """Width and height of `decode(data, name, upright=True)`, and whether it turns or mirrors the image.
+
+    Read from the header, and raises `JaxpartError` as `read_header`.
+    """
+    with _opened(io.BytesIO(data), name, load=False) as image:
+        width, height = image.size
+        if image.format == "TIFF":  # Pillow states the upright size
+            return width, height, _header(image).orientation > 1
+    turn = turn_of(data)
+    if turn in [_TURNS[orientation] for orientation in SIDEWAYS]:
+        width, height = height, width
+    return width, height, turn is not None
 
 
 def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"]:
@@ -193,10 +201,14 @@ def decode_indices(data: bytes, name: str) -> Integer[np.ndarray, "height width"
       name: The file, for error messages.
 
     Raises:
-      JaxpartError: As `decode`, or the file has colours, 16 bits in several channels, or floats that are
-        not whole numbers.
+      JaxpartError: As `decode`, or the file is a JPEG, or has colours, 16 bits in several channels, or
+        floats that are not whole numbers.
     """
     with _opened(io.BytesIO(data), name, load=False) as image:
+        if image.format in ("JPEG", "MPO"):
+            raise JaxpartError(
+                f"{name} is a JPEG file, whose compression changes labels; export it again as PNG"
+            )
         largest, halved = _largest_grey(image), _halved(image)
         image.load()
         pixels = np.asarray(image)
@@ -260,6 +272,16 @@ def _is_stored_as(image: Image.Image, mode: str) -> bool:
     """Whether the stored mode of an unloaded file contains `mode`."""
     tiles = getattr(image, "tile", ())  # the stored mode is their argument, or the first of several
     return any(mode in str(arguments) for *_, arguments in tiles)
+
+
+def read_palette(file: BinaryIO, name: str) -> list[tuple[int, ...]]:
+    """(red, green, blue), 0 to 255, of each index of an open palette image; empty for other images.
+
+    Read from the header, and raises `JaxpartError` as `read_header`.
+    """
+    with _opened(file, name, load=False) as image:
+        values = (image.getpalette("RGB") or []) if image.mode == "P" else []
+    return [tuple(values[start : start + 3]) for start in range(0, len(values), 3)]
 
 
 def decode_channels(data: bytes, name: str) -> np.ndarray:
@@ -342,8 +364,12 @@ def _header(image: Image.Image) -> Header:
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF data are ignored
         orientation = 1
-    is_valid = isinstance(orientation, int) and 1 <= orientation <= 8
-    return Header(*image.size, image.mode, orientation if is_valid else 1, 1)
+    if not isinstance(orientation, int) or not 1 <= orientation <= 8:
+        orientation = 1
+    width, height = image.size
+    if image.format == "TIFF" and orientation in SIDEWAYS:  # Pillow states the upright size
+        width, height = height, width
+    return Header(width, height, image.mode, orientation, 1)
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:

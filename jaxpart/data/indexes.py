@@ -17,7 +17,7 @@ from jaxpart.data.masks import Labels
 from jaxpart.data.source import Annotation, Source
 from jaxpart.io.files import moved_into_place, user_cache
 
-_FORMAT = 2
+_FORMAT = 3
 """Increment when the cached content, or a rule that produces it, changes."""
 _FEW, _BLOCK = 8, 4096
 """Number of images to estimate sizes from, and the block size of most file systems in bytes."""

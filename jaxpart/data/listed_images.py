@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from jaxpart.data.folders import read_file
+from jaxpart.data.images import SIDEWAYS, read_header
 from jaxpart.data.source import Annotation, DatasetInfo, Record
+from jaxpart.errors import JaxpartError
 
 
 class ListedImages:
@@ -36,3 +38,31 @@ class ListedImages:
         """An image with its annotation."""
         annotation = self.annotation(index)
         return Record(annotation, read_file(self._root / annotation.id))
+
+
+def annotated_size(
+    file: pathlib.Path, stated: tuple[int, int] | None, rotated: list[str]
+) -> tuple[int, int] | None:
+    """(width, height) in pixels of an annotated image: as stated, else as stored, else (unreadable) None.
+
+    Its name is added to `rotated` if it has an EXIF orientation that the stated size does not settle.
+    """
+    try:
+        with file.open("rb") as stream:
+            header = read_header(stream, str(file))
+    except (OSError, JaxpartError):
+        return stated  # reading the file will raise
+    actual = header.width, header.height
+    sideways = header.orientation in SIDEWAYS and stated is not None and actual[0] != actual[1]
+    if header.orientation > 1 and not sideways:
+        rotated.append(file.name)
+    return stated or actual
+
+
+def rotated_note(rotated: Sequence[str]) -> Iterator[str]:
+    """A note on the images that `annotated_size` found rotated, if any."""
+    if rotated:
+        yield (
+            f"images with an EXIF orientation: {len(rotated)} (the first {rotated[0]}); it is not "
+            "applied; keypoints are assumed to refer to the image as stored"
+        )

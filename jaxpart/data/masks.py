@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import UInt8
@@ -48,22 +48,30 @@ def read_mask(
     return mask.astype(np.uint8, copy=False)
 
 
-def no_labels(where: str, values: Iterable[int], labels: int) -> str:
-    """The error message for label maps in which no pixel belongs to a class; "" if one does.
+def label_fault(where: str, seen: Mapping[frozenset[int], str], labels: int) -> str:
+    """The error message for label maps that are not meant as they are read; "" if there is no sign of it.
+
+    No pixel belongs to a class; or the only class is 1 in some maps, and 255, which is ignored, in others.
 
     Args:
       where: The data set and split.
-      values: Every value in the label maps.
+      seen: Each set of values that a label map holds, and the first image whose map does.
       labels: Number of labels, background included.
     """
-    values = sorted(values)
-    if any(0 < value < labels for value in values):
-        return ""
-    return (
-        f"{where}: no pixel of the label maps has a label from 1 to {labels - 1}; the values found are "
-        f"{', '.join(map(str, values))} (0 is the background, {IGNORE} is ignored); save labels, not "
-        "colours"
-    )
+    values = sorted(frozenset[int]().union(*seen))
+    if not any(0 < value < labels for value in values):
+        return (
+            f"{where}: no pixel of the label maps has a label from 1 to {labels - 1}; the values found are "
+            f"{', '.join(map(str, values))} (0 is the background, {IGNORE} is ignored); save labels, not "
+            "colours"
+        )
+    one, white = (next((seen[v] for v in seen if label in v), "") for label in (1, IGNORE))
+    if labels == 2 and white and not any({1, IGNORE} <= held for held in seen):
+        return (
+            f"{where}: the label map of {one} holds 1, that of {white} {IGNORE}, which is ignored, and "
+            "none holds both; save the class as 1 in every label map"
+        )
+    return ""
 
 
 def ignore_background(mask: Labels) -> Labels:

@@ -36,7 +36,6 @@ class PairSet:
       reference: Definition of that length: the longer side of the object's "box" or of the "image".
       classes: The class of each pair.
       groups: Index of each point's group of interchangeable parts; -1: none.
-      rule: How the pairs were chosen, in words.
     """
 
     source: Source
@@ -50,7 +49,6 @@ class PairSet:
     reference: str
     classes: tuple[str, ...]
     groups: Int64[np.ndarray, "pair point"]
-    rule: str
 
     @property
     def counted(self) -> Bool[np.ndarray, "pair point"]:
@@ -60,7 +58,7 @@ class PairSet:
 
 def class_pairs(
     labels: Sequence[str], most: int, seed: int
-) -> tuple[Int64[np.ndarray, "pair 2"], tuple[str, ...], str]:
+) -> tuple[Int64[np.ndarray, "pair 2"], tuple[str, ...]]:
     """Ordered pairs of different images of one class.
 
     Args:
@@ -69,26 +67,21 @@ def class_pairs(
       seed: Seed of the sampling.
 
     Returns:
-      The pairs, sorted by class name and image; the class of each; and the rule in words.
+      The pairs, sorted by class name and image, and the class of each.
     """
-    sampled: list[np.ndarray] = []
-    classes: list[str] = []
-    of_class = np.asarray(labels)
-    for number, name in enumerate(sorted(set(labels))):
-        members = np.flatnonzero(of_class == name)
+    sampled, classes = [np.zeros((0, 2), np.int64)], list[str]()
+    for number, (name, members) in enumerate(_members(labels).items()):
         chosen = _sample(len(members) * (len(members) - 1), most, (seed, number))
         source, other = np.divmod(chosen, max(1, len(members) - 1))
         target = other + (other >= source)
         sampled.append(np.stack([members[source], members[target]], axis=1))
         classes += [name] * len(chosen)
-    drawn_by = f"at most {most} of each class, drawn by seed {seed}" if most else "all"
-    pairs = np.concatenate(sampled) if sampled else np.zeros((0, 2), np.int64)
-    return pairs, tuple(classes), f"ordered pairs of images of one class, {drawn_by}"
+    return np.concatenate(sampled), tuple(classes)
 
 
 def species_pairs(
     species: Sequence[str], families: Sequence[str], most: int, seed: int
-) -> tuple[Int64[np.ndarray, "pair 2"], tuple[str, ...], str]:
+) -> tuple[Int64[np.ndarray, "pair 2"], tuple[str, ...]]:
     """Ordered pairs of images of two species of one family, which is the class of the pair.
 
     Args:
@@ -105,14 +98,12 @@ def species_pairs(
     for family in sorted(set(families)):
         kinds = [images for (name, _), images in members.items() if name == family]
         units.append((family, list(itertools.permutations(kinds, 2))))
-    pairs, classes = _between(units, most, seed)
-    drawn_by = f"at most {most} of each family, drawn by seed {seed}" if most else "all"
-    return pairs, classes, f"ordered pairs of images of two species of one family, {drawn_by}"
+    return _between(units, most, seed)
 
 
 def family_pairs(
     families: Sequence[str], most: int, seed: int
-) -> tuple[Int64[np.ndarray, "pair 2"], tuple[str, ...], str]:
+) -> tuple[Int64[np.ndarray, "pair 2"], tuple[str, ...]]:
     """Ordered pairs of images of two families; the source's family is the class of the pair.
 
     Args:
@@ -127,9 +118,7 @@ def family_pairs(
         (source[0], [(source[1], target[1])])
         for source, target in itertools.permutations(_members(families).items(), 2)
     ]
-    pairs, classes = _between(units, most, seed)
-    drawn_by = f"at most {most} of each two families, drawn by seed {seed}" if most else "all"
-    return pairs, classes, f"ordered pairs of images of two families, {drawn_by}"
+    return _between(units, most, seed)
 
 
 def _members(labels: Sequence[Any]) -> dict[Any, Int64[np.ndarray, " image"]]:
@@ -175,7 +164,6 @@ def paired(
     source: Source,
     pairs: Int64[np.ndarray, "pair 2"],
     classes: Sequence[str],
-    rule: str,
     *,
     boxes: Float64[np.ndarray, "image 2"] | None = None,
     groups: Groups | None = None,
@@ -186,7 +174,6 @@ def paired(
       source: The images.
       pairs: Indices of source and target images.
       classes: The class of each pair.
-      rule: How the pairs were chosen, in words.
       boxes: Width and height of the object's box in each image, pixels; None: the image is the reference.
       groups: Interchangeable parts of each class.
 
@@ -195,7 +182,7 @@ def paired(
     """
     if not len(pairs):
         raise JaxpartError(
-            f"{source.info.name} ({source.info.split}) has no pair to score ({rule}); use more images"
+            f"{source.info.name} ({source.info.split}) has no two images of one class; use more images"
         )
     used, renumbered = np.unique(pairs, return_inverse=True)
     pairs = renumbered.reshape(-1, 2)
@@ -235,7 +222,6 @@ def paired(
         reference="image" if boxes is None else "box",
         classes=tuple(classes),
         groups=np.array([group_of[name] for name in classes], np.int64),
-        rule=rule,
     )
 
 

@@ -87,7 +87,6 @@ class Patch:
       x: Keypoint column in pixels.
       y: Keypoint row in pixels.
       dist: Half the distance to the nearest other selected keypoint, in pixels.
-      half: Half the side in pixels: `dist` / 2, rounded half to even.
     """
 
     index: int
@@ -97,12 +96,17 @@ class Patch:
     x: float
     y: float
     dist: float
-    half: int
+
+    @property
+    def half(self) -> int:
+        """Half the side in pixels: `dist` / 2, rounded half to even."""
+        return round(self.dist / 2)
 
     @property
     def box(self) -> Box:
         """(left, top, right, bottom) of the crop in pixels; may extend beyond the image."""
-        return (self.x - self.half, self.y - self.half, self.x + self.half, self.y + self.half)
+        half = self.half
+        return self.x - half, self.y - half, self.x + half, self.y + half
 
 
 def part_patches(source: Source, selection: PartSelection) -> list[Patch]:
@@ -165,7 +169,7 @@ def image_patches(index: int, annotation: Annotation, selection: PartSelection) 
     kept = (half_distances > selection.min_dist) & (half_distances < selection.max_dist)
     columns = (part, instance, x, y, half_distances)
     return [
-        Patch(index, annotation.id, part_id, instance_id, column, row, dist, round(dist / 2))
+        Patch(index, annotation.id, part_id, instance_id, column, row, dist)
         for part_id, instance_id, column, row, dist in zip(
             *(values[kept].tolist() for values in columns), strict=True
         )

@@ -11,6 +11,7 @@ import errno
 import io
 import pathlib
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -76,7 +77,7 @@ def prepare(
             data_dir=str(out),
         )
         try:
-            with _silent():
+            with _tidy(pathlib.Path(out), folder):
                 builder.download_and_prepare()
         except UnicodeEncodeError as error:
             raise JaxpartError(
@@ -130,18 +131,29 @@ def prepare_own(name: str, out: str | pathlib.Path) -> tuple[pathlib.Path, str]:
     path, _, attribute = name.rpartition(":")
     folder = None
     try:
+        if attribute == "Builder" and path.endswith(
+            ".py"
+        ):  # tfds' template, which its package names
+            file = pathlib.Path(path).resolve()
+            sys.path.insert(0, str(file.parents[1]))
+            path = f"{file.parent.name}.{file.stem}"
         builder = getattr(module_of(path), attribute)
         if not (isinstance(builder, type) and issubclass(builder, tfds.core.GeneratorBasedBuilder)):
             raise TypeError("it is not a GeneratorBasedBuilder")
         instance = builder(data_dir=str(out), file_format="array_record")
         folder = pathlib.Path(instance.data_path)
-        with _silent():
+        with _tidy(out, folder):
             instance.download_and_prepare()
     except JaxpartError:
         raise
     except Exception as error:  # from the user's own code, unless it is of the disk
         if folder and (_is_of_disk(error) or str(folder.parent) in str(error)):
             raise _not_written(folder, error) from error
+        if _needs_tensorflow(error):
+            raise JaxpartError(
+                f"{name} needs TensorFlow, without which it is prepared here; do not import it, and yield "
+                "images as files, bytes or PIL images, not as arrays"
+            ) from error
         raise JaxpartError(
             f"{name} cannot be prepared ({type(error).__name__}: {first_line(error)}); fix the builder"
         ) from error
@@ -149,19 +161,34 @@ def prepare_own(name: str, out: str | pathlib.Path) -> tuple[pathlib.Path, str]:
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Silences tensorflow-datasets."""
+def _tidy(out: pathlib.Path, folder: pathlib.Path) -> Iterator[None]:
+    """Silences tensorflow-datasets, and removes the empty folders that it leaves in a data directory."""
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        above = (parent for parent in folder.parents if parent.is_relative_to(out))
+        for empty in (out / "downloads/extracted", out / "downloads", *above):
+            with contextlib.suppress(OSError):  # it does not exist or is not empty
+                empty.rmdir()
 
 
 def _not_written(folder: pathlib.Path, error: Exception) -> JaxpartError:
     # "Failed to finalize writing of split …: [Errno 28] No space left on device; …"
     reason = first_line(error).split("] ")[-1].split(";")[0].split(": '")[0]
     return JaxpartError(f"{folder} cannot be written: {reason}")
+
+
+def _needs_tensorflow(error: BaseException | None) -> bool:
+    """Whether an error is of the missing TensorFlow, whatever wrapped it."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name == "tensorflow":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _is_of_disk(error: Exception) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from jaxpart.data.identity import common_images
 from jaxpart.data.parts import no_patches, part_patches, unseen_parts
 from jaxpart.data.sets import DataSet, same_parts, selected_parts
 from jaxpart.data.source import DatasetInfo, Source
@@ -38,14 +39,39 @@ def compare_splits(
                 remarks += set(same_parts(source, first).info.remarks) - set(source.info.remarks)
         except JaxpartError as error:
             faults.append(str(error))
+        try:
+            if [s.info.split.startswith("train") for s in (first, source)] == [True, False]:
+                remarks += trained_on(first, source)
+        except JaxpartError as error:
+            faults.append(str(error))
         faults += _other_names(first.info, source.info)
         remarks += _classes(first, source)
     return remarks, faults
 
 
-def unseen_labels(info: DatasetInfo, values_of: Mapping[str, set[int]]) -> Iterator[str]:
-    """A sentence for each kind of mask with unused labels; `values_of` has the values of all pixels."""
-    for kind, values in values_of.items():
+def trained_on(train: Source, test: Source) -> Iterator[str]:
+    """A sentence if images of a test split are training images.
+
+    Raises:
+      JaxpartError: All are, though the user named another split.
+    """
+    count = common_images(train, test)
+    ours, theirs = (f"{source.info.name} ({source.info.split})" for source in (test, train))
+    if 0 < count == len(test) and ours != theirs:
+        raise JaxpartError(
+            f"every image of {ours} is also an image of {theirs}, and a test on training images measures "
+            "nothing; give the splits different images"
+        )
+    if count:
+        yield f"{ours}: {count} of {len(test)} images are also images of {theirs}"
+
+
+def unseen_labels(
+    info: DatasetInfo, labels: Mapping[str, Mapping[frozenset[int], str]]
+) -> Iterator[str]:
+    """A sentence for each kind of mask with unused labels; for `labels` see `Summary`."""
+    for kind, seen in labels.items():
+        values = frozenset[int]().union(*seen)
         names = [
             name
             for label, name in enumerate(info.mask_names[kind])

@@ -16,6 +16,7 @@ terminal.begin(__name__)
 
 import argparse
 import importlib.metadata
+import itertools
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,8 @@ from jaxpart.features.representations import available, check_representations
 from jaxpart.io.files import path_of
 from jaxpart.runs.config_checks import read_config
 from jaxpart.runs.progress import Progress
+from jaxpart.runs.unlike import read_facts
+from jaxpart.runs.workdir import check_unchanged
 
 _VIEWS_OF = {
     "retrieval": ("parts",),
@@ -109,8 +112,23 @@ def export(args: argparse.Namespace) -> Iterator[pathlib.Path]:
         )
     if not views:
         raise JaxpartError(f"name what to export: --views {'|'.join(VIEWS)}")
+    _check_unchanged(path_of(args.source), encoder, kinds, views)
     for view in views:
         yield _export_view(encoder, narrow, view, names, config, args, progress)
+
+
+def _check_unchanged(
+    run: pathlib.Path, encoder: FrozenEncoder, kinds: Sequence[str], views: Sequence[LabelledView]
+) -> None:
+    """Raises `JaxpartError` if the encoder or the data of a run have changed since."""
+    identity = read_facts(run, "").identity
+    if encoder.digest and identity.get("the encoder") not in (None, encoder.digest):
+        raise JaxpartError(
+            f"the encoder of {run} has different weights than when it ran; run it again"
+        )
+    task_of = {view: task for task, views in _VIEWS_OF.items() for view in views}
+    for view, kind in zip(views, itertools.cycle(kinds)):
+        check_unchanged(run, identity, f"{view.source.info.name}/{task_of[kind]}", view.source)
 
 
 def _shapes(encoder: FrozenEncoder, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -145,7 +163,7 @@ def _export_view(
         "trained": encoder.trained,
         "encoder_precision": encoder.precision,
         "data": view.view.data,
-        "split": view.split,
+        "split": view.source.info.split,
         "view": view.view.kind,
         "pixels": view.view.size,
         "representations": list(names),

@@ -26,14 +26,14 @@ class LabelledView:
 
     Attributes:
       name: Data set and view, "cub_parts_train"; the file name.
-      split: Split of the data set.
+      source: Split of the data set.
       view: The images.
       labels: Class of each item, from 0.
       classes: Class names.
     """
 
     name: str
-    split: str
+    source: Source
     view: View
     labels: Int[np.ndarray, " item"]
     classes: Sequence[str]
@@ -88,7 +88,7 @@ def _find(
         )
     view = image_view(source, size=size, on_error=on_error)
     classes = np.array(labels, np.int64)
-    return LabelledView(f"{name}_{kind}", source.info.split, view, classes, source.info.class_names)
+    return LabelledView(f"{name}_{kind}", source, view, classes, source.info.class_names)
 
 
 def _parts(
@@ -103,4 +103,4 @@ def _parts(
     view = patch_view(source, patches, size=size, transform=transform, on_error=on_error)
     label_of = {part: label for label, part in enumerate(selection.parts)}
     labels = np.array([label_of[patch.part] for patch in patches], np.int64)
-    return LabelledView(name, source.info.split, view, labels, tuple(selection.parts.values()))
+    return LabelledView(name, source, view, labels, tuple(selection.parts.values()))

@@ -48,7 +48,7 @@ def _lines(views: Sequence[LabelledView]) -> Iterator[tuple[LabelledView, int, d
                 "box": box,
                 "class": view.classes[view.labels[number]],
                 "data": view.view.data.split()[0],
-                "split": view.split,
+                "split": view.source.info.split,
                 "view": view.view.kind,
             }
             yield view, number, line

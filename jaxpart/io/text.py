@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import collections
 import csv
 import dataclasses
 import functools
@@ -67,14 +68,22 @@ def decode_json(data: bytes, name: object, advice: str = "unpack it again") -> A
       advice: What to do about a damaged file, for error messages.
 
     Raises:
-      JaxpartError: It is not text, not JSON, or nested too deeply for Python.
+      JaxpartError: It is not text, not JSON, nested too deeply for Python, or repeats a key of an object.
     """
     try:
-        return json.loads(decode_text(data, name))
+        return json.loads(decode_text(data, name), object_pairs_hook=_object)
     except RecursionError as error:
         raise JaxpartError(f"{name} is damaged (it is nested too deeply); {advice}") from error
     except ValueError as error:
         raise JaxpartError(f"{name} is damaged ({error}); {advice}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # of which Python would keep the last
+        ((repeated, _),) = collections.Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {printable(repr(repeated))} appears twice in an object")
+    return found
 
 
 _hints = functools.cache(get_type_hints)

@@ -18,7 +18,7 @@ from jaxpart.data.images import center_crop, decode, resize_shorter
 from jaxpart.data.parallel import over_tasks
 from jaxpart.data.source import Record, Source
 from jaxpart.errors import JaxpartError
-from jaxpart.training import Batches
+from jaxpart.training import BatchStream
 
 _SAMPLE = 1024
 """Images for the tokenizer."""
@@ -124,7 +124,7 @@ class Supply(NamedTuple):
       sample: Some images, for the tokenizer.
     """
 
-    batches: Batches
+    batches: BatchStream
     put: Callable[[dict[str, np.ndarray]], dict[str, Array]]
     per_epoch: int
     sample: UInt8[np.ndarray, "images size size 3"]

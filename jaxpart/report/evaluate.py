@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from jaxpart.cpu.memory import memory_limit
-from jaxpart.data.identity import identity_of
 from jaxpart.data.images import Pixels, decode
 from jaxpart.data.parts import Patch, part_patches
 from jaxpart.data.sets import find_set, open_set, part_split, retrieval_set
@@ -34,7 +33,7 @@ from jaxpart.report.neighbours import nearest_patches
 from jaxpart.report.patch_sets import NEIGHBOURS, Pair, PatchSet
 from jaxpart.report.runs import Run
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.workdir import data_name
+from jaxpart.runs.workdir import check_unchanged
 
 _BATCH = 64
 
@@ -109,13 +108,8 @@ class OpenedRun:
 
     def check_data(self, source: Source) -> None:
         """Raises `JaxpartError` if retrieval ran on other images or annotations than a source has now."""
-        info = source.info
-        ran_on = self.run.identity.get(data_name(f"{info.name}/retrieval", source))
-        if ran_on not in (None, identity_of(source)):
-            raise JaxpartError(
-                f"{info.name} ({info.split}) has changed since {self.run.path} ran; restore it, or run "
-                "again"
-            )
+        task = f"{source.info.name}/retrieval"
+        check_unchanged(self.run.path, self.run.identity, task, source)
 
     @property
     def size(self) -> int:
@@ -254,7 +248,6 @@ def _parts(
         parts=tuple(selection.parts.values()),
         part=np.array([label[patch.part] for patch in patches], np.int32),
         thumbnails=thumbnails,
-        pairs=(),
     )
     return Work(shown, names, list(zip(members, views, strict=True)))
 
@@ -318,7 +311,6 @@ def _windows(
         parts=(),
         part=np.full(len(numbers) * per_image, -1, np.int32),
         thumbnails=None,
-        pairs=(),
     )
     return Work(shown, None, list(zip(members, views, strict=True)))
 

@@ -71,7 +71,7 @@ class PatchSet:
     parts: Sequence[str]
     part: Int32[np.ndarray, " patch"]
     thumbnails: Sequence[Pixels] | None
-    pairs: Sequence[Pair]
+    pairs: Sequence[Pair] = ()
 
     @property
     def first(self) -> list[int]:

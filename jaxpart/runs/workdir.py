@@ -46,9 +46,28 @@ _PACKAGES = (
 )
 
 
-def data_name(task: str, source: Source) -> str:
+def _data_name(task: str, source: Source) -> str:
     """The name of a task's data in a folder's identities; for the task see `WorkDir.reads`."""
     return f"the data of {task} ({source.info.split})"
+
+
+def check_unchanged(
+    run: pathlib.Path, identity: Mapping[str, Any], task: str, source: Source
+) -> None:
+    """Raises `JaxpartError` if a task of a run read other images or annotations than a source has now.
+
+    Args:
+      run: The run's folder.
+      identity: Its identities; nothing is compared where they lack the task's data.
+      task: See `WorkDir.reads`.
+      source: A data set split.
+    """
+    what = _data_name(task, source)
+    if what in identity and identity[what] != identity_of(source):
+        info = source.info
+        raise JaxpartError(
+            f"{info.name} ({info.split}) has changed since {run} ran; restore it, or run again"
+        )
 
 
 def default_workdir(name: str) -> pathlib.Path:
@@ -207,7 +226,7 @@ class WorkDir:
           JaxpartError: See `belongs_to`.
         """
         for source in sources if self._writes else ():
-            self.belongs_to(data_name(task, source), identity_of(source))
+            self.belongs_to(_data_name(task, source), identity_of(source))
 
     def _read_metrics(self) -> None:
         """Reads the measurements of earlier processes."""

@@ -50,7 +50,8 @@ def lip(root):
     """LIP as its archives unpack: two training pairs, one for validation."""
     for split, names in (("train", ("77_2", "684_1")), ("val", ("36_4",))):
         for i, name in enumerate(names):
-            write(root / f"TrainVal_images/{split}_images/{name}.jpg", jpeg(i))
+            picture = jpeg((i, len(split)))
+            write(root / f"TrainVal_images/{split}_images/{name}.jpg", picture)
             write(
                 root / f"TrainVal_parsing_annotations/{split}_segmentations/{name}.png",
                 png(label_map(19, i)),
@@ -62,7 +63,7 @@ def ade_challenge(root, classes=150, info=True):
     """ADEChallengeData2016, or the paper's folder of 59 objects, which has the same folders."""
     for split in ("training", "validation"):
         for i in range(2):
-            write(root / f"images/{split}/ADE_{split}_{i}.jpg", jpeg(i))
+            write(root / f"images/{split}/ADE_{split}_{i}.jpg", jpeg((i, len(split))))
             labels = png(label_map(classes, 10 * i + len(split)))
             write(root / f"annotations/{split}/ADE_{split}_{i}.png", labels)
     if info:
@@ -74,7 +75,7 @@ def paper(root, classes):
     """The paper's img and ann folders."""
     for split in ("train", "val"):
         for i in range(2):
-            write(root / f"img/{split}/{split}{i}.jpg", jpeg(i))
+            write(root / f"img/{split}/{split}{i}.jpg", jpeg((i, len(split))))
             write(root / f"ann/{split}/{split}{i}.png", png(label_map(classes, i)))
 
 
@@ -110,7 +111,7 @@ def ade_full(root):
             }
             for key, number, of, level in objects
         ]
-        write(path.with_suffix(".jpg"), jpeg(len(name)))
+        write(path.with_suffix(".jpg"), jpeg(tuple(name.encode())))
         write(path.with_suffix(".json"), json.dumps({"annotation": {"object": entries}}))
         write(path.parent / f"{path.name}_seg.png", png(whole))
         if parts is not None:
@@ -153,7 +154,7 @@ def ov_parts(root):
         for i in range(2):
             labels = label_map(115, i)
             labels[1] = 255
-            write(root / f"images/{split}/{split}{i}.jpg", jpeg(i))
+            write(root / f"images/{split}/{split}{i}.jpg", jpeg((i, len(split))))
             write(root / f"annotations_detectron2_part/{split}/{split}{i}.png", png(labels))
             write(root / f"annotations_detectron2_obj/{split}/{split}{i}.png", png(label_map(19)))
     listed = [{"file_name": "datasets/PascalPart116/images/train/train1.jpg"}]
@@ -186,7 +187,8 @@ def partimagenet(root):
         document = partimagenet_file(split)
         write(root / f"{split}.json", json.dumps(document))
         for image in document["images"]:
-            write(root / split / image["file_name"][:9] / image["file_name"], jpeg(image["id"]))
+            picture = jpeg((image["id"], len(split)))
+            write(root / split / image["file_name"][:9] / image["file_name"], picture)
 
 
 def partimagenet_seg(root):
@@ -203,14 +205,15 @@ def partimagenet_seg(root):
 def paco_file(split):
     """A file of PACO-LVIS: a mug with a handle, below it a body by runs; a knife with a handle."""
     folder = "val2017" if split == "test" else "train2017"
+    first, second = (7, 8) if split == "train" else (5, 6)
     handle, knife = [[0, 0, 3, 0, 3, 4, 0, 4]], [[6, 0, 12, 0, 12, 2, 6, 2]]
     runs = {"size": [SIZE[1], SIZE[0]], "counts": [8, 24, 64]}
     rows = [(708, 9, [[0, 0, 6, 0, 6, 8, 0, 8]]), (2067, 8, handle), (2062, 7, runs)]
     rows += [(601, 5, knife), (2048, 6, knife), (601, 4, [])]
     return {
         "images": [
-            {"id": 5, "file_name": f"{folder}/5.jpg", "width": SIZE[0], "height": SIZE[1]},
-            {"id": 6, "file_name": f"{folder}/6.jpg", "width": SIZE[0], "height": SIZE[1]},
+            {"id": 5, "file_name": f"{folder}/{first}.jpg", "width": SIZE[0], "height": SIZE[1]},
+            {"id": 6, "file_name": f"{folder}/{second}.jpg", "width": SIZE[0], "height": SIZE[1]},
         ],
         "annotations": [
             {"id": key, "image_id": 5, "category_id": category, "segmentation": mask, "iscrowd": 0}
@@ -232,8 +235,8 @@ def paco(root):
     for split in ("train", "val", "test"):
         write(root / f"annotations/paco_lvis_v1_{split}.json", json.dumps(paco_file(split)))
     for folder in ("train2017", "val2017"):
-        for i in (5, 6):
-            write(root / f"coco/{folder}/{i}.jpg", jpeg(i))
+        for i in (5, 6, 7, 8):
+            write(root / f"coco/{folder}/{i}.jpg", jpeg((i, len(folder))))
 
 
 def imagenet(root):
@@ -241,7 +244,7 @@ def imagenet(root):
     for split, classes in (("train", "bca"), ("val", "ca")):
         for name in classes:
             for i in range(2):
-                write(root / split / f"n{name}" / f"{name}_{i}.JPEG", jpeg(i))
+                write(root / split / f"n{name}" / f"{name}_{i}.JPEG", jpeg((i, len(split))))
 
 
 def keypoint_folder(root):
@@ -319,7 +322,7 @@ def coco(root):
             "categories": [{"keypoints": list(PERSON)}],
         }
         write(root / f"annotations/person_keypoints_{split}.json", json.dumps(document))
-        write(root / f"{split}/3.jpg", jpeg(3, WIDE))
+        write(root / f"{split}/3.jpg", jpeg((3, len(split)), WIDE))
 
 
 BUILDERS = {

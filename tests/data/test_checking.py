@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import shutil
 
 import layouts
 import numpy as np
@@ -106,7 +107,8 @@ def test_repeated_ids():
 
 def label_folder(root, *maps, names=("beak", "wing", "tail")):
     for i, labels in enumerate(maps):
-        layouts.write(root / f"images/{i}.jpg", layouts.jpeg(i, size=labels.shape[::-1]))
+        picture = layouts.jpeg((i, len(root.name)), size=labels.shape[::-1])
+        layouts.write(root / f"images/{i}.jpg", picture)
         layouts.write(root / f"labels/{i}.png", layouts.png(labels))
     layouts.write(root / "classes.txt", "\n".join(names))
     return part_folder(root)
@@ -115,11 +117,23 @@ def label_folder(root, *maps, names=("beak", "wing", "tail")):
 def test_maps_without_a_label_are_a_fault(tmp_path):
     white = np.where(layouts.label_map(3) > 0, 255, 0).astype(np.uint8)
     summary, found = check_source(label_folder(tmp_path, white, white), workers=1)
-    assert summary.labels == {"part": {0, 255}}
+    assert summary.labels == {"part": {frozenset({0, 255}): "images/0.jpg"}}
     assert found == [
         "part_folder (all): no pixel of the label maps has a label from 1 to 3; the values found are 0, "
         "255 (0 is the background, 255 is ignored); save labels, not colours"
     ]
+
+
+def test_one_class_as_1_in_some_maps_and_as_white_in_others_is_a_fault(tmp_path):
+    ones = layouts.label_map(1)
+    source = label_folder(tmp_path / "a", ones * 0, ones, ones * 255, names=("bird",))
+    assert check_source(source, workers=1)[1] == [
+        "part_folder (all): the label map of images/1.jpg holds 1, that of images/2.jpg 255, which is "
+        "ignored, and none holds both; save the class as 1 in every label map"
+    ]
+    ones[0] = 255  # as is usual at the edges of objects
+    both = label_folder(tmp_path / "b", ones, ones * 255, names=("bird",))
+    assert check_source(both, workers=1)[1] == []
 
 
 def test_labels_that_no_pixel_has_are_said(tmp_path):
@@ -169,6 +183,23 @@ def test_splits_with_other_lists_are_a_fault(tmp_path):
     sources = {split: part_folder(tmp_path, split) for split in ("train", "test")}
     (fault,) = compare_splits(SETS["part_folder"], sources, str(tmp_path))[1]
     assert "train and test have different labels of mask 'part', or order them" in fault
+
+
+def test_training_images_in_the_test_split_are_said_and_nothing_else_is_refused(tmp_path):
+    layouts.imagenet(tmp_path)
+    (tmp_path / "val/na/a_0.JPEG").write_bytes((tmp_path / "train/nb/b_1.JPEG").read_bytes())
+
+    def told():
+        opened = {split: ImageNet(tmp_path, split) for split in ("train", "val")}
+        return compare_splits(SETS["imagenet"], opened, str(tmp_path))
+
+    assert told()[0][0] == "imagenet (val): 1 of 4 images are also images of imagenet (train)"
+    shutil.rmtree(tmp_path / "val")
+    (tmp_path / "val").symlink_to(tmp_path / "train")
+    assert told()[1] == [
+        "every image of imagenet (val) is also an image of imagenet (train), and a test on training images "
+        "measures nothing; give the splits different images"
+    ]
 
 
 def test_classes_that_one_split_lacks_are_said(tmp_path):

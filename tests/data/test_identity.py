@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from jaxpart.data.critters import Critters
 from jaxpart.data.identity import identities, identity_of
 from jaxpart.data.prepared import Prepared
 from jaxpart.data.preparing import prepare
+from jaxpart.data.sets import open_set
 from jaxpart.data.sets.coco import CocoPersons
 from jaxpart.data.sets.cub import Cub
 from jaxpart.data.sets.imagenet import ImageNet
@@ -136,3 +138,20 @@ def test_a_changed_source_is_not_what_was_prepared(tmp_path):
             again()
         pathlib.Path(file).write_bytes(kept)
     again()
+
+
+def test_originals_beside_what_was_prepared_are_compared(tmp_path):
+    layouts.cub(tmp_path / "CUB_200_2011")
+    sources = {split: Cub(tmp_path, split) for split in ("train", "test")}
+    folder, _ = prepare("cub_parts", sources, tmp_path, whole=Cub(tmp_path), workers=1)
+    beside, alone = (types.SimpleNamespace(root=root) for root in (tmp_path, folder.parent))
+    for split in ("all", "train"):
+        assert isinstance(open_set("cub", split, beside), Prepared)
+    change(sources["train"].origin(0)[0])
+    for split in ("all", "train"):
+        with pytest.raises(JaxpartError, match=r"from other files .*of cub_parts \(train\) than"):
+            open_set("cub", split, beside)
+        assert isinstance(open_set("cub", split, alone), Prepared)
+    assert isinstance(open_set("cub", "test", beside), Prepared)  # which has not changed
+    shutil.rmtree(tmp_path / "CUB_200_2011")
+    assert isinstance(open_set("cub", "train", beside), Prepared)

@@ -21,7 +21,7 @@ def test_labels_are_places_among_the_classes_of_both_splits(tmp_path):
         ("val/nc/c_0.JPEG", 2),
         ("val/nc/c_1.JPEG", 2),
     ]
-    assert source[3].image == layouts.jpeg(1)
+    assert source[3].image == layouts.jpeg((1, 3))
     assert len(ImageNet(tmp_path / "imagenet", "train")) == 6
     with pytest.raises(IndexError):
         source[4]

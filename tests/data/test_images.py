@@ -24,6 +24,7 @@ from jaxpart.data.images import (
     read_header,
     resize_shorter,
     upright_pixels,
+    upright_size,
 )
 from jaxpart.errors import JaxpartError
 
@@ -328,12 +329,15 @@ def test_tiff_is_turned_as_png_is(orientation, upright):
     image.putpixel((0, 0), (255, 0, 0))
     exif = Image.Exif()
     exif[0x112] = orientation
-    pixels = []
+    pixels, sizes = [], []
     for kind in ("PNG", "TIFF"):
         file = io.BytesIO()
         image.save(file, kind, exif=exif)
-        pixels.append(np.asarray(decode(file.getvalue(), "x", upright=upright)))
+        data = file.getvalue()
+        pixels.append(np.asarray(decode(data, "x", (3, 2), upright=upright)))
+        sizes.append((*read_header(io.BytesIO(data), "x")[:2], *upright_size(data, "x")))
     np.testing.assert_array_equal(*pixels)
+    assert sizes[0] == sizes[1]
 
 
 @pytest.mark.parametrize(("labels", "refused"), [((0, 1, 2), 0), ((0, 255), 0), ((0, 2, 3), 1)])

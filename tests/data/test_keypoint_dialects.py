@@ -43,7 +43,7 @@ def folder(root, change=lambda document: None, *, size=(120, 100), kind="png", o
         if orientation:
             exif[0x0112] = orientation
         file = io.BytesIO()
-        Image.new("RGB", size, (9 * i, 0, 0)).save(file, kind, exif=exif.tobytes())
+        Image.new("RGB", size, (9 * i, len(root.name), 0)).save(file, kind, exif=exif.tobytes())
         layouts.write(root / f"images/{i}.{kind}", file.getvalue())
     change(document)
     layouts.write(root / "keypoints.json", json.dumps(document))
@@ -141,6 +141,8 @@ def test_two_files_that_differ_in_case_alone_are_not_confused():
     existing = ["a.jpg", "b.jpg", "B.jpg"]
     assert match_files(["B.jpg", "b.jpg", "A.JPG"], existing, "x") == ["B.jpg", "b.jpg", "a.jpg"]
     assert match_files(["B.JPG"], existing, "x") == [None]
+    assert match_files(["c/B.jpg"], [*existing, "C/b.jpg"], "x") == ["C/b.jpg"]
+    assert match_files(["c/B.jpg"], [*existing, "C/b.jpg", "C/B.jpg"], "x") == [None]
 
 
 def test_two_names_of_one_file_and_none_are_told(tmp_path):
@@ -213,7 +215,7 @@ def test_an_exif_orientation_that_sizes_cannot_settle_is_said(tmp_path, orientat
     change = (lambda d: None) if stated else every("images", width=None)
     source = part_folder(folder(tmp_path, change, kind="jpeg", orientation=orientation))
     (note,) = source.info.notes
-    assert "images with an EXIF orientation: 2 (the first images/3.jpeg)" in note
+    assert "images with an EXIF orientation: 2 (the first 3.jpeg)" in note
     assert "2 with an EXIF orientation (applied only with label maps)" in str(
         check_source(source, workers=1)[0]
     )
@@ -264,6 +266,30 @@ def test_a_published_set_keeps_its_rule_unless_nothing_is_left(tmp_path):
         JaxpartError, match=r"a keypoint at \(-500, 10\), so far outside its 120 × 100"
     ):
         list(read_patches(source, far, size=8))
+
+
+def test_names_that_differ_in_case_alone_are_told(tmp_path):
+    def planes(document):
+        plane = {"id": 2, "name": "plane", "keypoints": ["nose", "Tail", "wing"]}
+        document["categories"].append(plane)
+
+    with pytest.raises(JaxpartError, match="the keypoints 'tail' and 'Tail' of two categories"):
+        part_folder(folder(tmp_path, planes))
+
+
+def test_visible_points_in_the_corner_are_said(tmp_path):
+    source = part_folder(folder(tmp_path, points(lambda flat: [0, 0, 2, *flat[3:]])))
+    assert (
+        "visible keypoints at (0, 0), as some tools write missing ones: 2;" in source.info.notes[0]
+    )
+
+
+def test_a_section_that_appears_twice_is_told(tmp_path):
+    """Of which Python would keep the last."""
+    path = folder(tmp_path) / "keypoints.json"
+    path.write_text(path.read_text()[:-1] + ', "annotations": []}')
+    with pytest.raises(JaxpartError, match=r"the key 'annotations' appears twice in an object"):
+        part_folder(tmp_path)
 
 
 def test_points_that_are_all_hidden_are_said(tmp_path):

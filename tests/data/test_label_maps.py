@@ -73,12 +73,12 @@ def test_8_bit_grey_keeps_its_bytes(tmp_path):
         (saved(Image.fromarray(np.full((2, 2), 300, np.uint16))), r"x\.png: .* holds 300, but 255"),
         (layouts.png(np.stack([LABELS, LABELS, LABELS * 0], axis=-1)), r"x\.png is a colour image"),
         (saved(Image.fromarray(LABELS / np.float32(2)), "tiff"), r"x\.png holds fractions"),
-        (layouts.jpeg(mode="CMYK"), r"x\.png is a colour image"),
+        (layouts.jpeg(mode="L"), r"x\.png is a JPEG file, whose compression changes labels"),
         (layouts.png(LABELS, "P")[:-30], r"x\.png is truncated or damaged"),
         (b"", r"x\.png is an empty file"),
         (b"x" * 40, r"x\.png is not an image"),
     ],
-    ids=["16-bit range", "RGB", "fractions", "CMYK", "truncated", "empty", "no image"],
+    ids=["16-bit range", "RGB", "fractions", "JPEG", "truncated", "empty", "no image"],
 )
 def test_what_is_no_label_map_is_told(data, message):
     with pytest.raises(JaxpartError, match=message):

@@ -30,7 +30,7 @@ def test_lip_from_its_archives(tmp_path):
     source = lip(tmp_path, "train")
     assert ids(source) == [f"TrainVal_images/train_images/{name}.jpg" for name in ("77_2", "684_1")]
     assert source.info.mask_names == {"part": ("background", *PARTS)}
-    assert source[1].image == layouts.jpeg(1)
+    assert source[1].image == layouts.jpeg((1, 5))
     assert source[1].masks["part"] == layouts.png(layouts.label_map(19, 1))
     assert len(lip(tmp_path / "LIP", "val")) == 1
 

@@ -116,6 +116,21 @@ def test_linked_folders_are_followed_and_loops_end(tmp_path):
     assert walk_images(tmp_path / "images") == ["a.jpg", "sub/b.webp", "sub/far/c.jpg"]
 
 
+@pytest.mark.parametrize("link", ["links/to", "zlink"])
+def test_a_linked_folder_does_not_hide_the_real_one(tmp_path, link):
+    layouts.write(tmp_path / "real/deep/b.jpg", layouts.jpeg())
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / "real/deep")
+    assert walk_images(tmp_path) == ["real/deep/b.jpg"]
+
+
+def test_a_class_folder_that_links_to_another_class_is_told(tmp_path):
+    layouts.imagenet(tmp_path)
+    (tmp_path / "val/nb").symlink_to(tmp_path / "val/na")
+    with pytest.raises(JaxpartError, match="val/nb is the same folder as na, so its images would"):
+        SETS["imagenet"].open(tmp_path, "val")
+
+
 def test_a_link_to_a_folder_above_is_no_class(tmp_path):
     layouts.imagenet(tmp_path)
     (tmp_path / "val/nd").symlink_to(tmp_path)

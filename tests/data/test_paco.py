@@ -25,7 +25,7 @@ def test_parts_of_one_name_are_one_class(tmp_path):
     assert source.info.mask_names == {"part": ("background", "body", "handle")}
     assert source.info.notes == ("1 images without a part mask are left out",)
     assert source.annotation(0).id == "train2017/5.jpg"
-    assert source[0].image == layouts.jpeg(5)
+    assert source[0].image == layouts.jpeg((5, 9))
     expected = np.zeros((8, 12), np.uint8)
     expected[:2, 6:] = 2
     expected[:, 1:4] = 1
@@ -53,7 +53,7 @@ def test_the_images_may_lie_beside_the_annotations(tmp_path):
             (found,) = tmp_path.rglob(folder)
             found.rename(tmp_path / place / folder)
         assert paco_part(tmp_path, "test").info == expected
-        assert paco_part(tmp_path, "test")[0].image == layouts.jpeg(5)
+        assert paco_part(tmp_path, "test")[0].image == layouts.jpeg((5, 7))
 
 
 def test_the_samples_are_drawn_as_by_pycocotools(samples):

@@ -5,6 +5,7 @@ import json
 import layouts
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxpart.data.folders import NotThere
 from jaxpart.data.sets.part_folder import part_folder
@@ -42,6 +43,28 @@ def test_label_maps_and_splits(tmp_path):
         NotThere, match="train holds no part folder: images is missing; a part folder"
     ):
         part_folder(tmp_path, "train")
+
+
+def test_palettes_that_contradict_each_other_are_told(tmp_path):
+    """Reducing colours to a palette leaves out those that a picture lacks, which moves the others."""
+    layouts.label_folder(tmp_path)
+    colours = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [0, 0, 128]], np.uint8)
+    for i, labels in enumerate((layouts.label_map(3), layouts.label_map(2))):
+        image = Image.fromarray(labels)
+        image.putpalette(colours[: labels.max() + 1].ravel().tolist())
+        image.save(tmp_path / f"labels/{i}.png")
+    assert len(part_folder(tmp_path)) == 2
+    for i, step in enumerate((85, 1)):  # greys that show small numbers better are no contradiction
+        image = Image.fromarray(layouts.label_map(3))
+        image.putpalette(np.repeat(np.arange(0, 256, step), 3).tolist())
+        image.save(tmp_path / f"labels/{i}.png")
+    assert len(part_folder(tmp_path)) == 2
+    for i, labels in enumerate((layouts.label_map(3), layouts.label_map(2))):
+        Image.fromarray(colours[labels]).quantize().save(tmp_path / f"labels/{i}.png")
+    with pytest.raises(
+        JaxpartError, match=r"labels/0.png has the colour .* as label \d, labels/1.png"
+    ):
+        part_folder(tmp_path)
 
 
 def test_more_classes_than_a_byte_holds_are_told(tmp_path):

@@ -39,7 +39,7 @@ def test_polygons_of_the_first_release(tmp_path):
     expected = np.zeros((8, 12), np.uint8)
     expected[:4, :6], expected[2:, 4:] = FISH_HEAD, FISH_FIN  # the later lies above
     np.testing.assert_array_equal(labels(source, 0), expected)
-    assert source[0].image == layouts.jpeg(0)
+    assert source[0].image == layouts.jpeg((0, 3))
 
 
 def test_label_maps_of_the_other_release(tmp_path):

@@ -46,7 +46,7 @@ class Counting:
 
 
 def patch(index, x=8.0, half=4):
-    return Patch(index, f"{index}.png", 1, 0, x, 9.0, 2.0 * half, half)
+    return Patch(index, f"{index}.png", 1, 0, x, 9.0, 2.0 * half)
 
 
 PATCHES = [patch(i, x) for i in range(COUNT) for x in (6.0, 8.0, 10.0)]

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import sys
 
+import layouts
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -439,6 +440,10 @@ def test_keypoints_are_those_that_tfds_reads(people, path):
         (Stated(keypoints="objects/keypoints"), "does not name the keypoints .*; name them"),
         (Stated(keypoints="objects/points", parts=NAMES), "no feature .*; there are .*keypoints"),
         (
+            Stated(keypoints="first", parts=("a", "b", "a")),
+            "parts names 'a' twice; name each keypoint",
+        ),
+        (
             Stated(keypoints="name", parts=NAMES),
             r"'name' \(.*keypoints\) holds no numbers",
         ),
@@ -512,6 +517,34 @@ class Birds(tfds.core.GeneratorBasedBuilder):
 """
 
 
+def test_a_builder_that_needs_tensorflow_is_told_and_leaves_nothing(tmp_path, capsys):
+    arrays = BIRDS.replace(
+        '{"image": file,', '{"image": __import__("numpy").zeros((8, 8, 3), "u1"),'
+    )
+    (tmp_path / "arrays.py").write_text(arrays.replace("Birds", "Arrays"))
+    (tmp_path / "drawing.py").write_text("def colour(i):\n    return (40 * i, 0, 0)\n")
+    assert main(["prepare", f"{tmp_path}/arrays.py:Arrays", "--out", f"{tmp_path}/out"]) == 2
+    assert "arrays.py:Arrays needs TensorFlow, without which it is" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_template_of_a_builder_is_named_by_its_folder(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("importlib_resources")  # which tensorflow-datasets needs for its template
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    template = BIRDS.replace("class Birds", "class Builder").replace(
+        "from drawing", "from .drawing"
+    )
+    for file, text in (
+        ("__init__.py", ""),
+        ("geese_dataset_builder.py", template),
+        ("drawing.py", "def colour(i):\n    return (40 * i, 0, 0)\n"),
+    ):
+        layouts.write(tmp_path / "geese" / file, text)
+    path = f"{tmp_path}/geese/geese_dataset_builder.py:Builder"
+    assert main(["prepare", path, "--out", str(tmp_path / "out")]) == 0
+    assert "open it as tfds:geese" in capsys.readouterr().out
+
+
 def test_a_builder_of_ones_own_comes_in_by_its_module(tmp_path, monkeypatch, capsys):
     (tmp_path / "birds.py").write_text(BIRDS)
     (tmp_path / "drawing.py").write_text("def colour(i):\n    return (40 * i, 0, 0)\n")
@@ -519,6 +552,7 @@ def test_a_builder_of_ones_own_comes_in_by_its_module(tmp_path, monkeypatch, cap
     assert main(["prepare", f"{tmp_path}/birds.py:Birds", "--out", out]) == 0
     assert "open it as tfds:birds" in capsys.readouterr().out
     assert len(Tfds("tfds:birds", out, "train")) == 3
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["birds"]
     fault = BIRDS.replace("file = io", 'open("photos/labels.csv"); file = io')
     (tmp_path / "fileless.py").write_text(fault.replace("Birds", "Fileless"))
     assert main(["prepare", f"{tmp_path}/fileless.py:Fileless", "--out", out]) == 2

@@ -242,7 +242,7 @@ def test_no_two_figures_share_a_file():
 
 
 def test_pictures_that_memory_does_not_hold_are_refused_before_any_is_read(monkeypatch):
-    patches = [Patch(i // 2, "a", 1, 0, 0.0, 0.0, 30.0, 15) for i in range(1000)]
+    patches = [Patch(i // 2, "a", 1, 0, 0.0, 0.0, 30.0) for i in range(1000)]
     needed = 3 * 64**2 * 1000 + 4 * 224**2 * 500
     monkeypatch.setattr(evaluate, "memory_limit", lambda: needed)
     evaluate._check_memory(patches, evaluate.Limits())

@@ -107,6 +107,30 @@ def test_classes_without_a_training_pixel_are_said(tmp_path, capsys):
     assert told in capsys.readouterr().err.splitlines()
 
 
+def test_exif_orientations_of_images_with_label_maps_are_said(tmp_path, capsys):
+    for name in ("train", "test"):
+        masks(tmp_path / name, GOOD, GOOD)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down, so that sizes do not tell
+    path = tmp_path / "train/images/1.png"
+    Image.open(path).save(path, exif=exif)
+    for _ in range(2):  # at first, and from the cache
+        looked_at(tmp_path, Progress())
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            "mine (train): images with an EXIF orientation: 1 (the first images/1.png); it is applied to "
+            "them, but not to their label maps"
+        )
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_labels_that_seem_to_count_from_0_are_said(tmp_path, capsys, first):
+    for name in ("train", "test"):
+        masks(tmp_path / name, np.array([[first, first + 1, 255]]))
+    looked_at(tmp_path, Progress())
+    said = "mine: all classes have pixels but the last, wing, as if label 0 were beak"
+    assert (said in capsys.readouterr().err) == (first == 0)
+
+
 def test_good_labels_are_looked_at_once_until_they_change(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("train", "test"):

@@ -411,7 +411,6 @@ def test_confusions():
         reference="image",
         classes=("cat",),
         groups=np.array([[0, 0, -1]]),
-        rule="",
     )
     placed = PairPoints(pairs, CONVENTIONS["jaxpart"], 40)
     found = np.array([[20.0, 11], [16, 10], [10, 10]])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from jaxpart.data import critters
 from jaxpart.data.folders import NotThere
+from jaxpart.data.identity import identity_of
 from jaxpart.data.parts import COCO_PARTS, CUB_PARTS, PartSelection
-from jaxpart.data.prepared import Prepared, find_prepared
+from jaxpart.data.prepared import Prepared, find_prepared, read_about
 from jaxpart.data.sets import (
     ade20k,
     ade20k_object,
@@ -208,7 +210,7 @@ def open_set(name: str, split: str, config: Any) -> Source:
     """Opens a split of a data set.
 
     A prepared data set (`python -m jaxpart.data prepare`) at `config.root`, or at NAME in it, takes
-    precedence over the official folder. Critters are drawn.
+    precedence over the official folder, with which it is compared if that is there too. Critters are drawn.
 
     Args:
       name: A key of `SETS` or `ALIASES`, or `tfds:NAME/CONFIG:VERSION`.
@@ -217,14 +219,33 @@ def open_set(name: str, split: str, config: Any) -> Source:
         for `tfds:` see `Stated`.
 
     Raises:
-      JaxpartError: The name or the split is unknown, or the root or the data set is missing or damaged.
+      JaxpartError: The name or the split is unknown, the root or the data set is missing or damaged, or the
+        official files have changed since they were prepared.
     """
     name, entry = find_set(name)
     if entry.open is not None and config.root:
         prepared = find_prepared(config.root, name)
         if prepared is not None:
-            return Prepared(prepared, split)
+            source = Prepared(prepared, split)
+            if not in_bucket(config.root):
+                _check_originals(prepared, name, split, config)
+            return source
     return open_official(name, split, config)
+
+
+def _check_originals(prepared: pathlib.Path, name: str, split: str, config: Any) -> None:
+    """Raises `JaxpartError` if the root also holds the official files, and they have changed since."""
+    about = read_about(prepared)
+    for part in about.wholes[split].of if split in about.wholes else (split,):
+        try:
+            identity = identity_of(open_official(name, part, config))
+        except NotThere:
+            continue
+        if identity != about.splits[part].identity:
+            raise JaxpartError(
+                f"{prepared} was prepared from other files or another version of {name} ({part}) than "
+                f"{config.root} holds now; remove it and prepare it again, or name it as the root to use it"
+            )
 
 
 def open_official(name: str, split: str, config: Any) -> Source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import pathlib
 from collections.abc import Iterator
 
@@ -56,7 +57,7 @@ class ImageNet:
           split: "train" or "val".
 
         Raises:
-          JaxpartError: The layout is wrong, or a class folder is empty.
+          JaxpartError: The layout is wrong, or a class folder is empty or a link to another.
         """
         check_split("ImageNet", split, SPLITS)
         layouts = {"folders": Layout(_PLACES, SPLITS)}
@@ -66,6 +67,14 @@ class ImageNet:
         classes = {s: list_folders(folder / s) for s in SPLITS if (folder / s).is_dir()}
         if not classes[split]:
             raise JaxpartError(f"{folder / split} holds no class folder; {ADVICE}")
+        first: dict[str, str] = {}
+        for name in classes[split]:
+            other = first.setdefault(os.path.realpath(folder / split / name), name)
+            if other != name:
+                raise JaxpartError(
+                    f"{folder / split / name} is the same folder as {other}, so its images would be of two "
+                    "classes; remove the link"
+                )
         names = sorted({composed(n) for n in itertools.chain.from_iterable(classes.values())})
         label = {name: i for i, name in enumerate(names)}
         self._folder = folder / split

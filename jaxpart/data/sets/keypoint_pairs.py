@@ -10,7 +10,7 @@ import numpy as np
 from jaxpart.data.coco_file import SEEN, CocoFile
 from jaxpart.data.folders import check_split, fingerprint, named_files, read_file
 from jaxpart.data.layouts import dataset_folder
-from jaxpart.data.listed_images import ListedImages
+from jaxpart.data.listed_images import ListedImages, annotated_size, rotated_note
 from jaxpart.data.pairs import Groups, PairSet, class_pairs, family_pairs, paired, species_pairs
 from jaxpart.data.parts import outside
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints
@@ -116,11 +116,12 @@ def keypoint_pairs(
     classes = sorted(set(species))
     starts = np.searchsorted(instances.row, np.arange(len(instances.image) + 1))
     beyond = 0
+    rotated: list[str] = []
     annotations = []
     for (image, number), path, kind in zip(chosen.items(), names, species, strict=True):
         rows = slice(starts[number], starts[number + 1])
         xy, visible = instances.points[rows, :2], seen[rows]
-        if (size := sizes[image]) is not None:
+        if (size := annotated_size(images / path, sizes[image], rotated)) is not None:
             visible = visible & ~outside(xy, size)
         beyond += int(seen[rows].sum() - visible.sum())
         points = Keypoints(
@@ -130,7 +131,7 @@ def keypoint_pairs(
             instance=np.full(starts[number + 1] - starts[number], instances.instance[number]),
         )
         annotations.append(Annotation(path, points, classes.index(kind), size))
-    notes = instances.notes()
+    notes = (*instances.notes(), *rotated_note(rotated))
     if beyond:
         notes = (*notes, f"visible keypoints outside their images are left out: {beyond}")
     info = DatasetInfo(
@@ -144,17 +145,23 @@ def keypoint_pairs(
     if across:
         families = document.category_names(objects, "supercategory")
     if across == "species":
-        pairs, class_of, rule = species_pairs(species, families, most, seed)
+        pairs, class_of = species_pairs(species, families, most, seed)
     elif across == "families":
-        pairs, class_of, rule = family_pairs(families, most, seed)
+        pairs, class_of = family_pairs(families, most, seed)
     else:
-        pairs, class_of, rule = class_pairs(species, most, seed)
+        pairs, class_of = class_pairs(species, most, seed)
     visible = np.zeros((len(annotations), max(instances.part_names) + 1), bool)
     for image, annotation in enumerate(annotations):
         if (annotated := annotation.keypoints) is not None:
             visible[image, annotated.part[annotated.visible]] = True
     first, second = pairs.T
     common = (visible[first] & visible[second]).sum(axis=1) >= LEAST_COMMON
+    if not common.any():
+        of_which = {"": "of one category", "species": "of two species of one family"}
+        raise JaxpartError(
+            f"{file}: no two images {of_which.get(across, 'of two families')} share {LEAST_COMMON} visible "
+            "keypoints; use more images"
+        )
     groups: Groups = {
         kind: tuple(tuple(part + 1 for part in group) for group in interchangeable)
         for kind in set(class_of)
@@ -163,7 +170,6 @@ def keypoint_pairs(
         ListedImages(images, annotations, info),
         pairs[common],
         [kind for kind, kept in zip(class_of, common, strict=True) if kept],
-        f"{rule}, that share at least {LEAST_COMMON} visible keypoints",
         boxes=boxes,
         groups=groups,
     )

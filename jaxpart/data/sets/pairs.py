@@ -88,5 +88,4 @@ def _class_pairs(
     """Pairs of images of one class."""
     names = source.info.class_names
     labels = [names[source.annotation(i).label or 0] for i in range(len(source))]
-    pairs, classes, rule = class_pairs(labels, most, seed)
-    return paired(source, pairs, classes, rule, boxes=boxes, groups=groups)
+    return paired(source, *class_pairs(labels, most, seed), boxes=boxes, groups=groups)

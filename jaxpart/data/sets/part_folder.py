@@ -20,9 +20,9 @@ from jaxpart.data.folders import (
     read_lines,
     walk_images,
 )
-from jaxpart.data.images import SIDEWAYS, read_header
+from jaxpart.data.images import read_palette
 from jaxpart.data.label_maps import LabelMaps, check_names
-from jaxpart.data.listed_images import ListedImages
+from jaxpart.data.listed_images import ListedImages, annotated_size, rotated_note
 from jaxpart.data.parts import outside
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Source
 from jaxpart.errors import JaxpartError
@@ -33,6 +33,7 @@ ADVICE = (
 )
 _KEYPOINTS = "keypoints.json"
 _CLASSES = "classes.txt"
+_PALETTES = 256
 _SPECIAL = {
     **dict.fromkeys(("background", "bg", "void", "unlabeled", "unlabelled"), "background"),
     "ignore": "ignored",
@@ -55,8 +56,8 @@ def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
       split: "all" for `root` itself; any other is a folder in it.
 
     Raises:
-      JaxpartError: The layout is wrong, a field of keypoints.json is invalid, or an image or label map
-        has no counterpart.
+      JaxpartError: The layout is wrong, a field of keypoints.json is invalid, an image or label map has
+        no counterpart, or the palettes of label maps contradict each other.
     """
     folder = pathlib.Path(root) if split == "all" else pathlib.Path(root) / split
     if not (folder / "images").is_dir():
@@ -74,7 +75,32 @@ def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
         raise JaxpartError(f"{folder} has images without annotations; {ADVICE}")
     names, notes = _class_names(folder / _CLASSES)
     pairs = list_pairs(folder, "images", "labels")
+    _check_palettes(folder, [label_map for _, label_map in pairs])
     return LabelMaps("part_folder", split, folder, pairs, "part", names, notes=notes)
+
+
+def _check_palettes(folder: pathlib.Path, label_maps: Sequence[str]) -> None:
+    """Raises `JaxpartError` if a colour has two labels, as where a picture of colours became a palette.
+
+    Looks at the headers of up to `_PALETTES` label maps.
+    """
+    first: dict[tuple[int, ...], tuple[int, str]] = {}
+    for path in label_maps[:: -(-len(label_maps) // _PALETTES)]:
+        try:
+            with (folder / path).open("rb") as file:
+                colours = read_palette(file, path)
+        except (OSError, JaxpartError):
+            continue  # reading the file will raise
+        if all(len(set(colour)) == 1 for colour in colours):
+            continue  # greys: `decode_indices` checks them
+        label_of = {colour: label for label, colour in reversed([*enumerate(colours)])}
+        for colour, label in label_of.items():
+            known, other = first.setdefault(colour, (label, path))
+            if known != label:
+                raise JaxpartError(
+                    f"{folder}: {other} has the colour {colour} as label {known}, {path} as label {label}; "
+                    "save the numbers of the classes as grey PNG files"
+                )
 
 
 def _class_names(file: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -145,7 +171,7 @@ class KeypointFolder(ListedImages):
                     visible=instances.points[rows[key], 2] == SEEN,
                     instance=_spread(instances.instance[instances.row[rows[key]]]),
                 ),
-                size=_size(folder / "images" / name, stated[key], rotated),
+                size=annotated_size(folder / "images" / name, stated[key], rotated),
             )
             for key, name in zip(ids, paths, strict=True)
         ]
@@ -174,11 +200,7 @@ def _notes(
             f"images that {_KEYPOINTS} does not list: {len(unlisted)} (the first images/{unlisted[0]}); "
             "they are left out"
         )
-    if rotated:
-        yield (
-            f"images with an EXIF orientation: {len(rotated)} (the first {rotated[0]}); it is not "
-            "applied; keypoints are assumed to refer to the image as stored"
-        )
+    yield from rotated_note(rotated)
     repeated = {a.id: _repeated(a.keypoints) for a in annotations if a.keypoints}
     first = next((name for name, count in repeated.items() if count), None)
     if first is not None:
@@ -215,19 +237,3 @@ def _paths(path: pathlib.Path, names: Sequence[str], existing: Sequence[str]) ->
             raise JaxpartError(f"{path} lists {name}, which is not in {path.parent / 'images'}")
         files.append(file)
     return files
-
-
-def _size(
-    file: pathlib.Path, stated: tuple[int, int] | None, rotated: list[str]
-) -> tuple[int, int] | None:
-    """The annotated image's size; adds the file to `rotated` if its orientation is ambiguous."""
-    try:
-        with file.open("rb") as stream:
-            header = read_header(stream, str(file))
-    except (OSError, JaxpartError):
-        return stated  # reading the file will raise
-    actual = header.width, header.height
-    sideways = header.orientation in SIDEWAYS and stated is not None and actual[0] != actual[1]
-    if header.orientation > 1 and not sideways:
-        rotated.append(f"images/{file.name}")
-    return stated or actual

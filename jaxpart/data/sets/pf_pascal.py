@@ -74,7 +74,6 @@ def pf_pascal(root: str, split: str = "test") -> PairSet:
         reference="image",
         classes=tuple(CLASSES[row[1]] for row in rows),
         groups=np.full(visible.shape, -1),
-        rule=f"the {len(rows)} pairs of {name}",
     )
 
 

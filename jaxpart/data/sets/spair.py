@@ -95,7 +95,6 @@ def spair(root: str, split: str = "test") -> PairSet:
         ListedImages(folder, annotations, info),
         np.array(pairs, np.int64),
         classes,
-        f"the official {len(pairs)} pairs of {split}",
         boxes=np.array(boxes),
         groups=GROUPS,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from jaxpart.data.coco_file import HIDDEN, INSTANCE_GAP, SEEN
 from jaxpart.data.sets.tfds_features import Stated, feature_at, value_at
 from jaxpart.data.source import Keypoints
-from jaxpart.errors import JaxpartError
+from jaxpart.errors import JaxpartError, printable
 
 _FIELD = "config.data.tfds.keypoints"
 
@@ -35,7 +35,7 @@ class KeypointFeature:
           stated: The description.
 
         Raises:
-          JaxpartError: The feature does not exist or is not numeric, or the parts are not named.
+          JaxpartError: The feature does not exist or is not numeric, or the parts are not named, each once.
         """
         self.path = stated.keypoints
         feature = feature_at(name, features, self.path, "keypoints")
@@ -49,6 +49,14 @@ class KeypointFeature:
             raise JaxpartError(
                 f"{name} does not name the keypoints of {self.path!r}; name them in order in "
                 "config.data.tfds.parts, as ('nose', 'left_eye')"
+            )
+        twice = next(
+            (part for i, part in enumerate(stated.parts) if part in stated.parts[:i]), None
+        )
+        if twice is not None:
+            raise JaxpartError(
+                f"config.data.tfds.parts names {printable(repr(twice))} twice; name each keypoint once, in "
+                f"the order of {self.path!r}"
             )
         self.part_names = dict(enumerate(stated.parts, 1))
 
