@@ -27,6 +27,7 @@ from benchmarks.timing import (
     share,
     value,
 )
+from benchmarks.upsampling import upsample
 from jaxpart import devices
 from jaxpart.data.images import normalize
 from jaxpart.encoders.loading import random_encoder
@@ -34,9 +35,8 @@ from jaxpart.encoders.vit import ViTConfig
 from jaxpart.labels import IGNORE
 from jaxpart.probes.pixel import PixelHeads, optimizer, paper_blocks
 from jaxpart.probes.pixel_loss import pixel_cross_entropy
-from jaxpart.probes.upsampling import upsample
 from jaxpart.tasks.segmentation.heads import Readers, training_program, window_logits
-from jaxpart.tasks.segmentation.sliding import SlidingWindow, TestImage, evaluate
+from jaxpart.tasks.segmentation.sliding import LabelledImage, SlidingWindow, evaluate
 
 BLOCKS = paper_blocks(12)
 WIDTH, CLASSES = 192, 209
@@ -138,10 +138,10 @@ def testing(encoder, heads, random, setting: Setting) -> tuple[dict[str, float],
     for index, (height, width, rows, columns) in enumerate(SIZES[: setting.images]):
         image = random.integers(0, 256, (height, width, 3)).astype(np.uint8)
         label = random.integers(0, CLASSES, (rows, columns))
-        images.append(TestImage(f"image {index}", image, (rows, columns), label))
+        images.append(LabelledImage(f"image {index}", image, label.astype(np.uint8)))
     logits = window_logits(encoder, Readers([heads]))
     crop, stride = setting.crop, setting.stride
-    sliding = SlidingWindow((crop, crop), (stride, stride), batch=2)
+    sliding = SlidingWindow(crop, stride, batch=2)
     backbone, head = twin.Backbone(encoder, BLOCKS), torch_head(heads)
     theirs = [
         (torch_pixels(encoder, image.image[None]), twin.tensor(image.label)) for image in images
@@ -149,7 +149,7 @@ def testing(encoder, heads, random, setting: Setting) -> tuple[dict[str, float],
     matrices = {}
 
     def ours() -> None:
-        matrices["ours"] = evaluate(logits, images, sliding)[0]
+        matrices["ours"] = sum(evaluate(logits, images, sliding))[0]
 
     def published() -> None:
         matrices["published"] = sum(

@@ -102,7 +102,7 @@ def test_image(
     """The confusion matrix of mmseg's `slide_inference` on one image [1, 3, h, w]."""
     classes, size = head.out_channels, image.shape[2:]
     total, count = image.new_zeros(1, classes, *size), image.new_zeros(1, 1, *size)
-    for top, bottom, left, right in windows(tuple(size), (crop, crop), (stride, stride)):
+    for top, bottom, left, right in windows(tuple(size), crop, stride):
         window = image[:, :, top:bottom, left:right]
         logits = upsample(head(backbone(window)), window.shape[2:])
         total += functional.pad(logits, (left, size[1] - right, top, size[0] - bottom))

@@ -135,9 +135,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="heads of MAE's decoder; default: 16 at width 512, else by the encoder's head width",
     )
-    parser.add_argument(
-        "--use-torch", action="store_true", help=argparse.SUPPRESS
-    )  # kept for old scripts; old file formats no longer need PyTorch
     parser.add_argument("--overwrite", action="store_true", help="replace an encoder in OUT")
     parser.add_argument(
         "--dry-run", action="store_true", help="print the mapping and write nothing"
@@ -150,7 +147,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     options = vars(_parser().parse_args(arguments))
     family, checkpoint, out = (options.pop(name) for name in ("family", "checkpoint", "out"))
-    del options["use_torch"]
     options["ignore"] = tuple(options["ignore"])
     config = convert(family, checkpoint, out, say=print, progress=Progress(), **options)
     done = "would be written to" if options["dry_run"] else "written to"

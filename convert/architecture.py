@@ -46,19 +46,15 @@ def read_config(arrays: Arrays, family: Family, layout: Layout, options: Options
     # Fine-tuned on the mean of the patches.
     if "pooled_norm.weight" in arrays and "norm.weight" not in arrays:
         fields |= {"final_norm": False, "pooled_norm": True}
-    if options.activation is not None:
-        fields["activation"] = options.activation  # also the attention pool's
-    fields["projector"] = read_projector(arrays, family, fields)
-    fields = family.adjust(arrays, fields, options)
-    fields |= layout.fields
-    for name, value in (
-        ("norm_epsilon", options.epsilon),
-        ("activation", options.activation),
-        ("position_resize", options.positions),
-    ):
-        if value is not None:
-            fields[name] = value
-    return ViTConfig(**fields | _positions(arrays, fields, family, options))
+    given = {
+        "norm_epsilon": options.epsilon,
+        "activation": options.activation,
+        "position_resize": options.positions,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    fields["projector"] = read_projector(arrays, family, fields | given)
+    fields = {**family.adjust(arrays, fields, options), **layout.fields, **given}
+    return ViTConfig(**fields | _positions(arrays, fields, options))
 
 
 def count(arrays: Arrays, pattern: str) -> int:
@@ -219,9 +215,7 @@ def _attention_pool(arrays: Arrays, fields: dict[str, Any]) -> ProjectorConfig |
     )
 
 
-def _positions(
-    arrays: Arrays, fields: dict[str, Any], family: Family, options: Options
-) -> dict[str, Any]:
+def _positions(arrays: Arrays, fields: dict[str, Any], options: Options) -> dict[str, Any]:
     """Fields of the positions, and the image size that they are for."""
     side = fields["patch_size"]
     if fields.get("relative_bias", "none") != "none":
@@ -244,7 +238,7 @@ def _positions(
         "all": len(prefix),
         "none": 0,
     }
-    first = fields.pop("slots", family.slots)
+    first = fields.pop("slots", "cls")
     order = list(dict.fromkeys([slots[first], *slots.values()]))
     number, grid = _grid([stored - n for n in order], side, options, lambda h, w: h * w)
     of_prefix = stored != number or not prefix

@@ -160,14 +160,7 @@ def match(
     shapes: Mapping[str, tuple[int, ...]],
     config: ViTConfig,
 ) -> Match:
-    """Finds the sources of each array of the Flax modules.
-
-    Args:
-      arrays: By our names, in PyTorch's orientation.
-      keys: The checkpoint's key of each of them.
-      shapes: Shape of every array to build, by dotted path.
-      config: Architecture of the encoder.
-    """
+    """Finds the sources of each array of the Flax modules."""
     parts_by_name: dict[str, dict[str, str]] = {}
     for name in arrays:
         full_name, part = split_part(name)

@@ -9,7 +9,6 @@ from typing import Any
 
 from convert.names import Names
 from convert.options import Options
-from jaxpart.encoders.families import Preprocessing
 from jaxpart.errors import JaxpartError
 
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
@@ -63,14 +62,13 @@ class Family:
         defaults, and arrays that contradict them are rejected.
       tokens: Tokens before the patches that every encoder of the family has.
       optional_tokens: Tokens that only some have.
-      slots: Which tokens have a position, if their number is ambiguous: "all", "none", or
-        "cls" for all but the registers.
       heads: Attention heads by width.
       projectors: Kinds of projectors that it may have, see `ProjectorConfig`. Other classifiers are
         dropped.
       decoder: Its pretraining decoder, see `convert/decoders.py`.
-      adjust: (arrays, fields as read, options) → fields, for anything else.
-      preprocessing: Mean and std of its pixels, if `jaxpart.families()` does not list it.
+      adjust: (arrays, fields as read, options) → fields, for anything else; a field "slots" says which
+        tokens have a position, if their number is ambiguous: "all", "none", or "cls", the default, for all
+        but the registers.
     """
 
     name: str
@@ -79,12 +77,10 @@ class Family:
     inferred: frozenset[str] = frozenset()
     tokens: tuple[str, ...] = ("cls",)
     optional_tokens: tuple[str, ...] = ()
-    slots: str = "cls"
     heads: Mapping[int, int] = dataclasses.field(default_factory=lambda: HEADS)
     projectors: frozenset[str] = frozenset()
     decoder: Any = None
     adjust: Callable[[Arrays, dict[str, Any], Options], dict[str, Any]] = _as_read
-    preprocessing: Preprocessing | None = None
 
     def layout(self, name: str) -> Layout:
         """The layout of this name. Raises `JaxpartError` if the family has none."""

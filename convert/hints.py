@@ -23,7 +23,7 @@ _MAX_ARRAYS = 4000
 def preprocessing_of(family: Family) -> Preprocessing:
     """Mean and std of a family's pixels."""
     facts = families().get(family.name)
-    return family.preprocessing or (facts.preprocessing if facts else Preprocessing())
+    return facts.preprocessing if facts else Preprocessing()
 
 
 def hint(family: Family, contents: Any, options: Options, source: str, out: str) -> str:

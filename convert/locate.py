@@ -82,13 +82,7 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Flat:
-    """The arrays of a file.
-
-    Attributes:
-      contents: The contents of the file.
-      arrays: Every array by its dotted key.
-      keys: The key for each name without inner wrappers.
-    """
+    """The arrays of a file."""
 
     contents: dict[Any, Any]
     arrays: Mapping[str, Any]
@@ -119,12 +113,6 @@ def find_network(
     flat: Flat, layout: Layout, options: Options, networks: tuple[str, ...] = ()
 ) -> Network:
     """The network chosen by the options, the releases or the names themselves.
-
-    Args:
-      flat: The arrays of the file.
-      layout: Its naming scheme.
-      options: The user's options.
-      networks: Names of the networks in the family's releases, in order of preference.
 
     Raises:
       JaxpartError: There is none or more than one, or two of its arrays have the same name.

@@ -167,6 +167,8 @@ def _assumed(plan: Plan, options: Options) -> list[str]:
             f", none of {config.prefix[0]}" if config.prefix and not config.prefix_positions else ""
         )
         assumed.append(f"positions of {config.grid[0]} × {config.grid[1]} patches{none}")
+    if options.layout == "timm" and config.projector and config.projector.kind == "classifier":
+        assumed.append(f"a classifier of {'the mean patch' if config.pooled_norm else 'cls'}")
     if not family.heads:  # no release states it
         if options.epsilon is None:
             assumed.append(f"epsilon {config.norm_epsilon:g}")

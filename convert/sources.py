@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from convert import releases
-from convert.download import download_release
 from convert.options import Options
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.families import (
@@ -23,6 +22,8 @@ from jaxpart.encoders.families import (
     stated_preprocessing,
 )
 from jaxpart.errors import JaxpartError, first_line, printable
+from jaxpart.io.download import RemoteFile, fetch
+from jaxpart.io.files import user_cache
 from jaxpart.io.text import decode_json
 
 _HUB = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::([\w./-]+))?")
@@ -48,9 +49,14 @@ _ACTIVATIONS = {
     "swish": "silu",
 }
 _TIMM_ACTIVATIONS = _ACTIVATIONS | {"gelu_tanh": "gelu_tanh"}
-_TIMM_COMPUTED = ("norm_layer", "block_fn", "attn_layer", "mlp_layer", "use_post_norm",
-                  "use_rot_pos_emb", "ref_feat_shape")  # fmt: skip
-"""Arguments of timm's create_model that no array shows and no family here takes, besides rope_…."""
+_TIMM_ARGUMENTS = re.compile(
+    "act_layer|depth|global_pool|img_size|num_heads|patch_size|"  # read here
+    "class_token|embed_dim|(use_)?fc_norm|final_norm|in_chans|init_values|mlp_ratio|no_embed_class|num_classes|"
+    "(num_)?reg_tokens|pos_embed|pre_norm|use_pre_transformer_norm|proj_bias|qk_norm|qkv_(bias|fused)|"
+    "scale_(mlp|norm|attn_inner|attn_norm|mlp_norm)|swiglu_mlp|use_(abs_pos_emb|(shared_)?rel_pos_bias)|"
+    "dynamic_img_(size|pad)|(\\w+_)?drop_rate|weight_init|fix_init"  # of no effect
+)
+"""Arguments of timm's create_model that are read, that arrays show, or that change nothing."""
 _ROPE_THETA = 100.0  # DINOv3's
 _MODEL_TYPES = {
     "aimv2": "aimv2",
@@ -73,7 +79,9 @@ _QUICK_GELU = (
     r"clip_quickgelu|clip.*\.(openai|dfn5b|metaclip_(400m|2pt5b))$|large.*clip.*\.dfn2b$|"
     r"patch32_clip.*\.laion400m_e32$|huge.*clip_224\.metaclip2_worldwide$"
 )
-"""timm's CLIP weights of a quick GELU, as its registry notes; those tuned in timm have the exact one."""
+"""timm's CLIP weights of a quick GELU, as its registry notes."""
+_CLIP_OUTPUTS = (None, 0, 512, 640, 768, 1024, 1280)
+"""num_classes of these weights as released; with another, timm tuned them with its own exact GELU."""
 _TIMM_NAMES = (
     (r"dinov2", "dinov2"),
     (r"dinov3", "dinov3"),
@@ -103,6 +111,7 @@ class Stated:
       checkpoint_key: The network in the file.
       options: Fields of `Options` that no array holds.
       width, depth, patch_size: Must agree with the arrays.
+      pool: timm's global_pool, which must be what a classifier here would read.
     """
 
     family: str | None = None
@@ -112,6 +121,7 @@ class Stated:
     width: int | None = None
     depth: int | None = None
     patch_size: int | None = None
+    pool: str | None = None
 
     def completed(self, options: Mapping[str, Any]) -> Options:
         """The user's options, completed by the source's."""
@@ -128,14 +138,27 @@ class Stated:
                     f"its config.json says {name.replace('_', ' ')} {stated}, the arrays have {actual}; "
                     f"one of the two belongs to another model"
                 )
+        pool, names = _pooled(config)
+        if pool and self.pool not in (None, pool):
+            raise JaxpartError(
+                f"its config.json says global_pool {printable(self.pool) or 'none'}, but the classifier of "
+                f"such arrays would read {pool} here; leave it out with --ignore '{names}', or score it "
+                f"as it is, with --config.encoder.callable=timm:local-dir:FOLDER"
+            )
+
+
+def _pooled(config: ViTConfig) -> tuple[str, str]:
+    """What an encoder's classifier reads, as timm's global_pool, and the arrays that imply it."""
+    if config.pooled_norm:
+        return "avg", "fc_norm.*"
+    if config.projector is None:
+        return "", ""
+    attention = config.projector.kind == "attention_pool"
+    return ("map", "attn_pool.*") if attention else ("token", "head.*")
 
 
 def find_source(text: str, family: str | None) -> tuple[pathlib.Path, Stated]:
     """The file of a source, downloaded if necessary, and its description.
-
-    Args:
-      text: A file, a folder, a release @NAME, or hf:owner/name[@revision][:file].
-      family: The user's; None for the one that the source states.
 
     Raises:
       JaxpartError: There is no such source, or it cannot be downloaded.
@@ -144,13 +167,24 @@ def find_source(text: str, family: str | None) -> tuple[pathlib.Path, Stated]:
         known = releases.RELEASES.get(text[1:])
         release = releases.find_release(text[1:], family or (known.family if known else ""))
         stated = Stated(release.family, release.layout, release.checkpoint_key)
-        return download_release(release), stated
+        return _downloaded(release), stated
     if text.startswith("hf:"):
         return _from_hub(text)
     if pathlib.Path(text).is_dir():
         folder = pathlib.Path(text)
         return _of_folder(text, lambda name: folder / name if (folder / name).is_file() else None)
     return pathlib.Path(text), Stated()
+
+
+def _downloaded(release: releases.Release) -> pathlib.Path:
+    """The verified file of a release, in checkpoints/NAME of `user_cache`."""
+    if not release.url:
+        raise JaxpartError(
+            f"@{release.name} cannot be downloaded automatically: {release.by_hand}; then pass the file "
+            "itself"
+        )
+    folder = user_cache() / "checkpoints" / release.name
+    return fetch(RemoteFile(release.url, release.sha256), folder)
 
 
 def _of_folder(
@@ -304,17 +338,19 @@ def _stated_by_timm(config: dict[str, Any]) -> Stated:
     family = next((family for pattern, family in _TIMM_NAMES if re.search(pattern, name)), "vit")
     arguments = config.get("model_args")  # of create_model
     arguments = arguments if isinstance(arguments, dict) else {}
+    classes = config.get("num_classes", trained.get("num_classes"))
+    if family == "clip" and "quickgelu" not in name and classes not in _CLIP_OUTPUTS:
+        family = "openclip"
     activation = arguments.get("act_layer")
     faults = [
-        f"{key} {value}"
-        for key, value in arguments.items()
-        if key in _TIMM_COMPUTED or key.startswith("rope_")
+        f"{key} {value}" for key, value in arguments.items() if not _TIMM_ARGUMENTS.fullmatch(key)
     ]
     if activation is not None and str(activation).lower() not in _TIMM_ACTIVATIONS:
         faults = [f"activation {activation}"]
     if faults:
         model = "timm:local-dir:FOLDER or timm:hf-hub:OWNER/NAME"
         raise _unsupported(printable(faults[0]), model)
+    pool = arguments.get("global_pool", config.get("global_pool"))
     patch = arguments.get("patch_size")
     if isinstance(patch, list) and len(patch) == 2 and patch[0] == patch[1]:
         patch = patch[0]
@@ -333,6 +369,7 @@ def _stated_by_timm(config: dict[str, Any]) -> Stated:
         width=_positive_int(config.get("num_features")),
         depth=_positive_int(arguments.get("depth")),
         patch_size=patch,
+        pool=pool if isinstance(pool, str) else None,
     )
 
 

@@ -46,12 +46,6 @@ def state_dict(
 ) -> StateDict:
     """The state dict of an encoder, which the layout's PyTorch model loads with `strict=True`.
 
-    Args:
-      family: The encoder's family.
-      layout_name: "timm", "transformers" or "original".
-      config: Architecture.
-      arrays: All weights by dotted path.
-
     Raises:
       JaxpartError: The layout lacks names for a part of the encoder, or is a Flax layout.
     """
@@ -75,9 +69,50 @@ def state_dict(
         elif path.startswith(_HEADS):
             left_out.append(path)
         else:
-            raise JaxpartError(f"the {layout_name} layout of {family.name} has no name for {path}")
+            stems = "; only mocov3's original layout has those of a convolutional stem"
+            advice = stems if path.startswith("stem.") and config.stem == "conv" else ""
+            raise JaxpartError(
+                f"the {layout_name} layout of {family.name} has no name for {path}{advice}"
+            )
     written |= _extras(family, layout_name, config, written)
     return StateDict(_with_prefixes(family, layout_name, layout, written), tuple(left_out))
+
+
+def timm_model(config: ViTConfig, arrays: Mapping[str, np.ndarray]) -> str:
+    """The Python expression of timm's model for a state dict; "" if it is no plain VisionTransformer."""
+    differences = config.relative_bias, config.rotary, config.norm, config.stem_norm
+    plain = differences == ("none", "none", "layer", False) and config.qkv_bias != "qv"
+    if not plain or "dist" in config.prefix or "pos_embed" not in arrays:
+        return ""
+    cls = "cls" in config.prefix
+    rows, columns = config.grid
+    norm = f"functools.partial(timm.layers.LayerNorm, eps={config.norm_epsilon})"
+    pool = "token" if cls and not config.pooled_norm else "avg"
+    arguments = {
+        "img_size": config.image_size,
+        "patch_size": config.patch_size,
+        "embed_dim": config.width,
+        "depth": config.depth,
+        "num_heads": config.num_heads,
+        "mlp_ratio": (1 + config.gated_mlp) * config.mlp_width / config.width,
+        "qkv_bias": config.qkv_bias == "qkv",
+        "proj_bias": config.biases,
+        "scale_attn_norm": config.attention_norm,
+        "scale_mlp_norm": config.mlp_norm,
+        "init_values": 1.0 if config.layer_scale else None,
+        "class_token": cls,
+        "reg_tokens": sum(name.startswith("register") for name in config.prefix),
+        "no_embed_class": arrays["pos_embed"].shape[1] == rows * columns,
+        "pre_norm": config.pre_norm,
+        "final_norm": config.final_norm or config.pooled_norm,
+        "fc_norm": config.pooled_norm,
+        "global_pool": "map" if "attn_pool.latent" in arrays else pool,
+        "num_classes": len(arrays.get("head.weight", ())),
+        "act_layer": config.activation,
+    }
+    words = [f"{name}={value!r}" for name, value in arguments.items()]
+    words += ["mlp_layer=timm.layers.SwiGLUPacked"] if config.gated_mlp else []
+    return f"timm.models.VisionTransformer({', '.join(words)}, norm_layer={norm})"
 
 
 def _adapted(
@@ -92,11 +127,13 @@ def _adapted(
     slots = len(config.prefix) if config.prefix_positions else 0
     prefix, patches = stored[:slots], stored[slots:]
     first = len(config.prefix) - registers
-    if family.name == "dinov2" and layout_name == "timm":  # timm folds cls's position into cls
+    timm = family.layout(layout_name) is family.layouts.get("timm")
+    if timm and family.name == "dinov2":  # timm folds cls's position into cls
         if slots:
             new["prefix_tokens"] = new["prefix_tokens"] + prefix
         new["positions"] = patches
-    elif family.slots == "cls" and not (slots and np.any(prefix[first:])):
+    # In timm all tokens before the patches have positions, or none of them.
+    elif not timm and not np.any(prefix[first:]):
         cls = prefix[:first] if slots else np.zeros((first, stored.shape[1]), np.float32)
         new["positions"] = np.concatenate([cls, patches])
     return new
@@ -162,6 +199,8 @@ def _extras(
     if layout_name == "transformers" and family.name in ("dinov2", "dinov3"):
         shape = (1, config.width) if family.name == "dinov2" else (1, 1, config.width)
         extras["embeddings.mask_token"] = np.zeros(shape, np.float32)
+    if layout_name == "timm" and "head.weight" in written and "head.bias" not in written:
+        extras["head.bias"] = np.zeros(len(written["head.weight"]), np.float32)  # not CLIP's
     if layout_name == "original" and family.name in ("dinov2", "dinov3"):
         extras["mask_token"] = np.zeros((1, config.width), np.float32)
     if layout_name == "original" and family.name == "dinov3":

@@ -40,11 +40,6 @@ def start(
     Call it before anything else uses JAX. Without arguments the launcher is detected: Slurm (`srun`),
     Open MPI (`mpirun`) or a TPU pod; without one the process runs alone.
 
-    Args:
-      coordinator: "HOST:PORT" of process 0.
-      num_processes: Number of processes.
-      process_id: Index of this one, from 0.
-
     Raises:
       JaxpartError: Only some of the three are given, or the other processes cannot be reached.
     """
@@ -240,10 +235,6 @@ def round_up(count: int, *, local: bool = False) -> int:
 def check_batch(size: int, field: str) -> None:
     """Checks that the devices can share a training batch evenly; padding it would change the recipe.
 
-    Args:
-      size: Images of a step over all processes.
-      field: Name of the option that sets it, "config.batch_size".
-
     Raises:
       JaxpartError: The devices cannot share it evenly.
     """
@@ -280,20 +271,14 @@ def shard(tree: Any, *, axis: int = 0, local: bool = False) -> Any:
 
 
 def shard_whole(array: np.ndarray) -> jax.Array:
-    """Shards the rows of an array, which every process holds in full, over all devices.
-
-    Args:
-      array: Its rows are a multiple of the number of devices.
-    """
+    """Shards rows that every process holds in full over all devices, which divide their number."""
     return _sharded(array, PartitionSpec(_ALL_AXES))
 
 
 def shard_over_model(array: np.ndarray, axis: int | None) -> jax.Array:
     """Moves a weight that every process holds in full to the devices: replicated, or sharded over "model".
 
-    Args:
-      array: The weight.
-      axis: The axis to shard, possibly negative; None: replicate.
+    `axis` may be negative; None replicates the weight.
     """
     names: list[str | None] = [None] * array.ndim
     if axis is not None and mesh().shape["model"] > 1:
@@ -325,9 +310,7 @@ def _exchange(sharding: NamedSharding) -> Any:
 def replicate(tree: Any, *, local: bool = False) -> Any:
     """Replicates arrays that are equal in every process; sharded weights stay sharded.
 
-    Args:
-      tree: Arrays.
-      local: Whether to use this process's devices only, see `shard`.
+    With `local`, only this process's devices are used, see `shard`.
     """
     sharding = NamedSharding(_mesh(local), PartitionSpec())
 

@@ -22,25 +22,11 @@ State = TypeVar("State")
 _STEPS_BETWEEN_SYNCS = 10
 
 
-class TrainingBatch(Protocol):
-    """The input of a step; `jaxpart.data.input.Batch` is one."""
-
-    @property
-    def arrays(self) -> Any:
-        """Host arrays: this process's share of the batch."""
-        ...
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Names of the items, for messages."""
-        ...
-
-
 class BatchStream(Protocol):
     """An endless stream of batches whose position can be saved as JSON."""
 
-    def __next__(self) -> TrainingBatch:
-        """The next batch."""
+    def __next__(self) -> Any:
+        """The next batch: `arrays`, this process's share on the host, and `ids`, names for messages."""
         ...
 
     def get_state(self) -> dict[str, Any]:
@@ -59,11 +45,7 @@ class Stopped(SystemExit):
     """
 
     def __init__(self, number: int = signal.SIGTERM) -> None:
-        """Chooses the exit status.
-
-        Args:
-          number: The signal received.
-        """
+        """Chooses the exit status."""
         super().__init__(terminal.INTERRUPTED if number == signal.SIGINT else 0)
 
 
@@ -92,9 +74,6 @@ def fit(
         read one step late, so that the devices never wait.
       watch: Called after every step with the number of steps taken and the state, whose buffers
         the next step may donate.
-
-    Returns:
-      The state after the last step.
 
     Raises:
       JaxpartError: A loss is not finite; the message names the step and its items.

@@ -17,13 +17,14 @@ from jaxpart.config import part_config
 from jaxpart.encoders.callables import named_encoder, of_function
 from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.small import small_config
+from jaxpart.encoders.torch_function import _timm_outputs, channels_first
 from jaxpart.errors import JaxpartError
 from jaxpart.export.__main__ import main as export
 from jaxpart.features.table import read_table
 from jaxpart.runs.rows import select
 from jaxpart.tasks.fitting import fitted
 from jaxpart.tasks.patches import layer_names
-from jaxpart.tasks.segmentation.experiment import SegmentationPlan
+from jaxpart.tasks.segmentation.experiment import Segmentation
 from jaxpart.verify.features import read_features
 
 SIDE, FEW = 32, 40
@@ -185,6 +186,12 @@ _VIT = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "pa
          [(8, 8), (4, 4)]),
         ("ConvNext", {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2}, (),
          [(8, 8), (4, 4)]),
+        ("SamVision", {**_VIT, "mlp_dim": 24, "output_channels": 16, "window_size": 2,
+                       "global_attn_indexes": [1]}, (), [(4, 4), (4, 4)]),
+        ("DINOv3ConvNext", {"hidden_sizes": [12, 12, 12, 24], "depths": [1] * 4}, (),
+         [(8, 8), (4, 4), (2, 2), (1, 1)]),
+        ("InternVLVision", _VIT | {"patch_size": [8, 8], "image_size": [SIDE, SIDE]}, ("cls",),
+         [(4, 4), (4, 4)]),
     ],
 )  # fmt: skip
 def test_models_of_transformers(kind, options, prefix, grids, tmp_path):
@@ -208,7 +215,8 @@ def test_models_of_transformers(kind, options, prefix, grids, tmp_path):
         theirs = model(torch.tensor(images.transpose(0, 3, 1, 2))).last_hidden_state.numpy()
     if theirs.ndim == 4:
         theirs = theirs.reshape(*theirs.shape[:2], -1).swapaxes(1, 2)
-    np.testing.assert_allclose(out["tokens"], theirs, rtol=0, atol=1e-5)
+    cls = kind == "DINOv3ConvNext"  # a mean, which only the last stage has
+    np.testing.assert_allclose(out["tokens"], theirs[:, cls:], rtol=0, atol=1e-5)
     about["do_normalize"] = False
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(about))
     assert named_encoder(config, seed=0).preprocessing.std == (1,) * 3
@@ -222,6 +230,177 @@ def test_models_of_transformers(kind, options, prefix, grids, tmp_path):
         (tmp_path / "preprocessor_config.json").write_bytes(content)
         with pytest.raises(JaxpartError, match=r"preprocessor_config.json cannot be read"):
             named_encoder(config, seed=0)
+
+
+def transformers_folder(model, folder):
+    """The configuration of an encoder that is a model of transformers, and its images."""
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+    )
+    config = part_config("", "", projector=False).encoder
+    config.callable, config.image_size = f"transformers:{folder}", 2 * SIDE
+    return config
+
+
+def test_a_timm_model_in_transformers_is_a_timm_model(tmp_path):
+    """With all of its stages, its cls token under its own name and a register under none."""
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("timm")
+    for name, prefix in (("test_vit", ("cls",)), ("test_vit3", ()), ("test_resnet", ())):
+        arguments = {} if name == "test_resnet" else {"img_size": 2 * SIDE}
+        configuration = transformers.TimmWrapperConfig(architecture=name, model_args=arguments)
+        model = transformers.TimmWrapperModel(configuration)
+        encoder = named_encoder(transformers_folder(model, tmp_path / name), seed=0)
+        assert (encoder.prefix, encoder.depth) == (prefix, len(model.timm_model.feature_info))
+
+
+@pytest.mark.parametrize(("kind", "options", "sentence"), [
+    ("Levit", {"image_size": 2 * SIDE, "hidden_sizes": [16, 24, 32], "depths": [1] * 3,
+               "num_attention_heads": [1, 1, 2], "key_dim": [8] * 3},
+     "1 patch tokens do not fill a grid of 4 × 4; write a function around it"),
+    ("Pvt", {"image_size": 2 * SIDE, "hidden_sizes": [8] * 4, "depths": [1] * 4,
+             "num_attention_heads": [1] * 4}, "states no patch_size; write a function around it"),
+])  # fmt: skip
+def test_models_of_transformers_whose_tokens_have_no_known_grid(kind, options, sentence, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    model = getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**options))
+    with pytest.raises(JaxpartError, match=sentence):
+        named_encoder(transformers_folder(model, tmp_path), seed=0)
+
+
+@pytest.mark.parametrize(("shapes", "sides", "first"), [
+    ([(6, 4, 4)], (32, 32), True),
+    ([(4, 4, 6)], (32, 32), False),
+    ([(8, 8, 8), (4, 4, 16)], (64, 64), False),
+    ([(8, 8, 8), (16, 4, 4)], (64, 64), True),
+    ([(24, 3, 5)], (48, 72), True),
+    ([(3, 5, 24)], (48, 72), False),
+    ([(4, 4, 4)], (32, 32), None),
+    ([(2, 4, 8)], (32, 64), None),
+])  # fmt: skip
+def test_the_axis_that_holds_the_channels_of_maps(shapes, sides, first):
+    torch = pytest.importorskip("torch")
+    maps = [torch.zeros(1, *shape) for shape in shapes]
+    if first is None:
+        with pytest.raises(ValueError, match=r"which axis .* holds the channels is unclear; write"):
+            channels_first(maps, sides)
+        return
+    for (a, b, c), found in zip(shapes, channels_first(maps, sides), strict=True):
+        assert found.shape == ((1, a, b, c) if first else (1, c, a, b))
+
+
+_TIMM_VIT = {"img_size": SIDE, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 3}
+
+
+@pytest.mark.parametrize(("architecture", "options", "name"), [
+    ("vit_base_patch16_224", {"reg_tokens": 1}, None),
+    ("vit_base_patch16_224", {"global_pool": "avg", "fc_norm": False}, "embedding"),
+    ("vit_base_patch16_224", {"global_pool": "avg"}, "pooled"),
+    ("vit_base_patch16_224", {"fc_norm": True}, "pooled"),
+    ("vit_base_patch16_224", {"global_pool": "avgmax"}, "pooled"),
+    ("vit_base_patch16_224", {"global_pool": "max", "fc_norm": False}, "pooled"),
+    ("vit_base_patch16_224", {"global_pool": "avg", "fc_norm": False, "pool_include_prefix": True},
+     "pooled"),
+    ("vit_base_patch16_224", {"global_pool": "map"}, "projection"),
+    ("vit_base_patch16_224", {"global_pool": ""}, None),
+    ("vit_relpos_small_patch16_224", {}, "pooled"),
+    ("hiera_tiny_224", {"img_size": 64, "embed_dim": 8, "num_heads": 1, "stages": (1, 1, 1, 1)},
+     "embedding"),
+    ("hiera_tiny_224", {"img_size": 64, "embed_dim": 8, "num_heads": 1, "stages": (1, 1, 1, 1),
+                        "q_pool": 2}, "embedding"),
+])  # fmt: skip
+def test_what_the_classifier_of_a_timm_model_reads(architecture, options, name):
+    """The mean patch token as everywhere, and beside it what the classifier reads instead."""
+    timm = pytest.importorskip("timm")
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    settings = options if "hiera" in architecture else _TIMM_VIT | options
+    model = timm.create_model(architecture, num_classes=0, **settings).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    side = settings["img_size"]
+    images = torch.randn(2, 3, side, side)
+    with torch.inference_mode():
+        out = _timm_outputs(model, images)
+        read = model.forward_head(model.forward_features(images), pre_logits=True)
+    others = {"pooled", "projection", "embedding"} & out.keys()
+    mean = out["tokens"].mean((2, 3))
+    if name == "embedding" and not others:
+        torch.testing.assert_close(mean, read)
+    elif name:
+        assert others == {name}
+        torch.testing.assert_close(out[name], read)
+        assert (mean - read).abs().max() > 1e-2
+    else:
+        assert not others
+        assert "cls_token" in out
+    if "hiera" in architecture:
+        torch.testing.assert_close(out["tokens"], out["blocks"][-1]["tokens"])
+
+
+@pytest.mark.parametrize("name", ["volo", "coat_lite_tiny", "vitamin_small_224"])
+def test_timm_models_with_tokens_of_their_own_kind(name):
+    """Without num_prefix_tokens, and with patches embedded by convolutions."""
+    timm = pytest.importorskip("timm")
+    torch = pytest.importorskip("torch")
+    cls, about, four = name == "volo", {"img_size": 64, "num_classes": 0}, (1, 1, 1, 1)
+    if cls:
+        model = timm.models.volo.VOLO(four, embed_dims=(16,) * 4, num_heads=(2,) * 4, **about)
+    elif name == "coat_lite_tiny":
+        model = timm.create_model(name, embed_dims=(8,) * 4, serial_depths=four, **about)
+    else:
+        vitamin = timm.models.vitamin
+        convolutions = vitamin.VitConvCfg(norm_layer="layernorm2d", norm_eps=1e-6)
+        embed = vitamin.VitCfg((8, 8, 24), (1, 1, 1), 8, conv_cfg=convolutions, head_type="1d")
+        small = {"embed_dim": 24, "depth": 1, "num_heads": 3, "embed_cfg": embed}
+        model = timm.create_model(name, **small, **about)
+    model.eval()
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        out = _timm_outputs(model, images)
+        read = model.forward_head(model.forward_features(images), pre_logits=True)
+    assert ("cls_token" in out) == cls
+    torch.testing.assert_close(out["cls_token" if cls else "embedding"], read)
+
+
+def test_timm_models_without_one_map_of_tokens_are_refused():
+    timm = pytest.importorskip("timm")
+    torch = pytest.importorskip("torch")
+    crossvit = {"depth": ((1, 1, 0),) * 3, "embed_dim": (12, 12), "num_heads": (3, 3)}
+    pit = {"base_dims": [4, 4, 4], "depth": [1, 1, 1], "heads": [1, 1, 1]}
+    for name, options, sentence in (
+        ("pit_ti_224", pit, "1 patch tokens do not fill a grid of 7 × 7; write a function around"),
+        ("crossvit_tiny_240", crossvit, "its features are 2 arrays, not one; write a function"),
+    ):
+        model = timm.create_model(name, **options).eval()
+        side = model.pretrained_cfg["input_size"][-1]
+        with pytest.raises(ValueError, match=sentence), torch.inference_mode():
+            _timm_outputs(model, torch.zeros(1, 3, side, side))
+
+
+@pytest.mark.slow
+def test_the_layers_of_a_classifier_do_not_matter(tmp_path):
+    """With a norm of their own, as of LeViT; but those before what it reads do, and so does the size."""
+    timm = pytest.importorskip("timm")
+    torch = pytest.importorskip("torch")
+    options = part_config("", "", projector=False).encoder
+    file = tmp_path / "weights.pth"
+    options.callable, options.weights = "timm:levit_128s", str(file)
+    torch.save(timm.create_model("levit_128s", num_classes=5).state_dict(), file)
+    assert named_encoder(options, seed=0).trained
+    further = {"head.pre_logits.fc.weight": torch.zeros(1)}
+    options.callable = "timm:test_convnext"
+    torch.save(timm.create_model("test_convnext", num_classes=5).state_dict() | further, file)
+    with pytest.raises(JaxpartError, match=r"has head.pre_logits.fc.weight, which timm:test_conv"):
+        named_encoder(options, seed=0)
+    options.callable, options.image_size = "timm:test_vit", SIDE
+    torch.save(timm.create_model("test_vit").state_dict(), file)
+    with pytest.raises(
+        JaxpartError, match=r"pos_embed .*, or give the image size that it was trai"
+    ):
+        named_encoder(options, seed=0)
 
 
 def lost_and_renamed(weights):
@@ -443,7 +622,7 @@ def test_blocks_alone_are_measured():
     assert left.classification.linear.representations == ("block1/embedding",)
     assert layer_names(encoder, ("embedding",)) == ("block0/embedding", "block1/embedding")
     data = types.SimpleNamespace(crop=32, test=range(2))
-    plan = SegmentationPlan("", (), encoder, data, left.segmentation, 0)
+    plan = Segmentation("", (), encoder, data, left.segmentation, 0)
     assert [pass_.names for pass_ in plan.passes()] == [("block1/tokens",)]
 
 

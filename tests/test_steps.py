@@ -29,7 +29,7 @@ from jaxpart.probes.recipe import Recipe
 from jaxpart.probes.sweep import Sweep
 from jaxpart.runs.progress import Progress
 from jaxpart.tasks.segmentation.heads import Readers, window_logits
-from jaxpart.tasks.segmentation.sliding import SlidingWindow, TestImage, evaluate
+from jaxpart.tasks.segmentation.sliding import LabelledImage, SlidingWindow, evaluate
 
 SIDE, CLASSES = 16, 3
 RECIPE = Recipe((0.1, 1.0), epochs=3, batch_size=8)
@@ -167,17 +167,17 @@ def test_a_step_on_random_views(encoder, monkeypatch):
 def test_windows(encoder):
     heads = PixelHeads({"paper": (0, 1)}, 16, CLASSES, rngs=nnx.Rngs(0))
     logits = window_logits(encoder, Readers([heads]))
-    sliding = SlidingWindow((SIDE, SIDE), (8, 8), batch=4, columns=32)
+    sliding = SlidingWindow(SIDE, 8, batch=4)
 
     def images():
         for i, (height, width) in enumerate([(24, 24), (24, 24), (24, 24)]):
             pixels = RANDOM.integers(0, 256, (height, width, 3)).astype(np.uint8)
             label = RANDOM.integers(0, CLASSES, (20 + i, 30)).astype(np.uint8)
-            yield TestImage(str(i), pixels, label.shape, label)
+            yield LabelledImage(str(i), pixels, label)
 
-    evaluate(logits, images(), sliding)
+    list(evaluate(logits, images(), sliding))
     with steady():
-        evaluate(logits, images(), sliding)
+        list(evaluate(logits, images(), sliding))
     batch = devices.shard((PIXELS[:4], np.full((4, 2), SIDE, np.int32)), local=True)
     assert not exchanges(logits.func.lower(*logits.args, *batch).compile())
 

@@ -87,6 +87,24 @@ def test_payloads_are_refused_and_not_run(name, tmp_path, monkeypatch):
         assert "is not data; none of it was run" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x05\x96" + (2**62).to_bytes(8, "little") + b".",  # a bytearray of 4 EiB
+        b"\x80\x04\x95" + (2**62).to_bytes(8, "little") + b".",  # a frame
+        b"\x80\x02K\x01" + b"\x85" * 100_000 + b".",  # tuples in tuples
+        b"(" * 100_000 + b".",
+        b"\x80\x05\x97.",  # a buffer from elsewhere
+        b"Pstorage\n.",
+        b"\x80\x02ccollections\nOrderedDict\nK\x01a.",  # an item for a name
+        b"\x80\x02}(K\x01u.",  # a key without a value
+    ],
+)
+def test_what_no_data_needs(data, tmp_path):
+    with pytest.raises(JaxpartError):
+        open_checkpoint(archive(tmp_path / "bad.pth", data))
+
+
 def test_payload_is_named(tmp_path):
     path = archive(tmp_path / "bad.pth", pickle.dumps(Call(os.system, "true")))
     with pytest.raises(JaxpartError, match=r"bad.pth: it asks for (posix|nt).system"):

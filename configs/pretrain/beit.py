@@ -10,17 +10,17 @@ pixels; the original's are those of OpenAI's discrete VAE, which cannot be distr
 
 from ml_collections import ConfigDict
 
+from jaxpart.config import variant_of
 from jaxpart.pretraining.recipe import (
     CRITTERS_VIEW,
     critters_config,
     imagenet_config,
-    pretrain_config,
 )
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
-    return pretrain_config(variant, _critters, _imagenet)
+    return _imagenet() if variant_of(variant, ["imagenet"]) else _critters()
 
 
 def _critters() -> ConfigDict:
@@ -28,7 +28,7 @@ def _critters() -> ConfigDict:
     config.views.view = ConfigDict(CRITTERS_VIEW | {"scale": (0.2, 1.0)})
     config.objective.mask_share = 75.5 / 196
     config.objective.smallest_block = 4
-    config.decoder.update(out=128, codebook=16 * 16 * 3)
+    config.decoder.update(out=128)
     return config
 
 
@@ -38,7 +38,7 @@ def _imagenet() -> ConfigDict:
     config.views.view = ConfigDict({"size": 224, "scale": (0.08, 1.0)} | jitter)
     config.objective.mask_share = 75.5 / 196
     config.objective.smallest_block = 16
-    config.decoder.update(out=8192, codebook=16 * 16 * 3)
+    config.decoder.update(out=8192)
     config.epochs, config.warmup_epochs, config.batch_size = 800, 10, 2048
     config.optimizer.lr, config.optimizer.end_lr = 1.5e-3 / 8, 1e-5
     config.optimizer.clip = "global"

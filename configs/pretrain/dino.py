@@ -9,6 +9,7 @@ over 50 epochs, per-array clipping at 0.3, last layer frozen for 3 epochs.
 
 from ml_collections import ConfigDict
 
+from jaxpart.config import variant_of
 from jaxpart.pretraining.recipe import (
     CRITTERS_LOCAL,
     CRITTERS_PAIR,
@@ -18,13 +19,12 @@ from jaxpart.pretraining.recipe import (
     distill_critters,
     distill_imagenet,
     imagenet_config,
-    pretrain_config,
 )
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
-    return pretrain_config(variant, _critters, _imagenet)
+    return _imagenet() if variant_of(variant, ["imagenet"]) else _critters()
 
 
 def _critters() -> ConfigDict:

@@ -11,6 +11,7 @@ or 30 ± 20 % of the patches, teacher temperature 0.04 to 0.07 over 50 epochs. F
 
 from ml_collections import ConfigDict
 
+from jaxpart.config import variant_of
 from jaxpart.pretraining.recipe import (
     CRITTERS_LOCAL,
     CRITTERS_PAIR,
@@ -20,13 +21,12 @@ from jaxpart.pretraining.recipe import (
     distill_critters,
     distill_imagenet,
     imagenet_config,
-    pretrain_config,
 )
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
-    return pretrain_config(variant, _critters, _imagenet)
+    return _imagenet() if variant_of(variant, ["imagenet"]) else _critters()
 
 
 _MASKS = {

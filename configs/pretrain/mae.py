@@ -8,17 +8,17 @@
 
 from ml_collections import ConfigDict
 
+from jaxpart.config import variant_of
 from jaxpart.pretraining.recipe import (
     CRITTERS_VIEW,
     critters_config,
     imagenet_config,
-    pretrain_config,
 )
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Variants: none, or "imagenet"."""
-    return pretrain_config(variant, _critters, _imagenet)
+    return _imagenet() if variant_of(variant, ["imagenet"]) else _critters()
 
 
 def _critters() -> ConfigDict:
@@ -27,7 +27,7 @@ def _critters() -> ConfigDict:
     config.optimizer.b2 = 0.95
     config.epochs = 6
     config.objective.mask_share = 0.75
-    config.decoder.update(width=64, num_heads=4, mlp_width=256, depth=2, out=16 * 16 * 3)
+    config.decoder.update(width=64, num_heads=4, mlp_width=256, depth=2)
     return config
 
 
@@ -36,7 +36,7 @@ def _imagenet() -> ConfigDict:
     config.views.view = ConfigDict({"size": 224, "scale": (0.2, 1.0)})
     config.optimizer.b2 = 0.95
     config.objective.mask_share = 0.75
-    config.decoder.update(width=512, num_heads=16, mlp_width=2048, depth=8, out=16 * 16 * 3)
+    config.decoder.update(width=512, num_heads=16, mlp_width=2048, depth=8)
     config.epochs, config.warmup_epochs, config.batch_size = 1600, 40, 4096
     config.optimizer.lr, config.optimizer.end_lr = 1.5e-4, 0.0
     return config

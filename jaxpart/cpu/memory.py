@@ -9,11 +9,7 @@ from collections.abc import Iterator
 
 
 def memory_limit(root: pathlib.Path = pathlib.Path("/")) -> int:
-    """Bytes of memory of this machine, or of the cgroup (version 1 or 2) that limits the process to less.
-
-    Args:
-      root: Folder that holds /proc and /sys.
-    """
+    """Bytes of memory of this machine, or of the cgroup (version 1 or 2) that limits this process."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *_limits(root)])
 

@@ -20,12 +20,6 @@ _BYTES_PER_CORE = 5 << 20
 def count_pieces(batch: int, config: ViTConfig, size: tuple[int, int], devices: int) -> int:
     """The number of equal microbatches that a batch is split into.
 
-    Args:
-      batch: Number of images, sharded over all devices.
-      config: The encoder's architecture.
-      size: Size of the images, (height, width) in pixels.
-      devices: Number of devices; each has an equal part of every microbatch, as it has of the batch.
-
     Returns:
       The smallest number for which a microbatch fits, or the largest possible one.
     """
@@ -46,11 +40,7 @@ def in_microbatches(
 ) -> Any:
     """`function(images, order)`, in microbatches on a CPU.
 
-    Args:
-      function: Maps a batch of images, each processed independently, to arrays with a leading batch axis.
-      images: The batch.
-      order: See `Encoder.__call__`.
-      config: Architecture of the encoder in `function`.
+    The function processes each image independently; for the order see `Encoder.__call__`.
     """
     count = 1
     # A program for `jax.export` may have a symbolic batch size.

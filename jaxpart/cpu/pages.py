@@ -8,15 +8,9 @@ import sys
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 """mallopt's parameters (malloc.h)."""
 
-_HUGE_PAGES = 14
-"""madvise's advice (asm-generic/mman-common.h)."""
-
-_ADVISED, _PAGE = 4 << 30, 2 << 20
-"""Bytes to back with huge pages, and the size of one."""
-
 
 def keep_pages() -> None:
-    """Reuses the memory of large temporary arrays, in huge pages where available.
+    """Reuses the memory of large temporary arrays.
 
     By default glibc returns it to the kernel, which hands it out again page by page, each zeroed: a
     third of a training step (docs/performance.md). Call it only in programs, since it affects the whole
@@ -31,10 +25,3 @@ def keep_pages() -> None:
     libc.mallopt(_ARENA_MAX, 1)
     libc.mallopt(_MMAP_MAX, 0)
     libc.mallopt(_TRIM_THRESHOLD, -1)  # never
-    # Grow the heap by a block that is freed untouched, so that madvise can be called on it beforehand.
-    libc.malloc.restype = ctypes.c_void_p
-    block = libc.malloc(ctypes.c_size_t(_ADVISED))
-    if block is not None:
-        first = -(-block // _PAGE) * _PAGE
-        libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(_ADVISED - _PAGE), _HUGE_PAGES)
-        libc.free(ctypes.c_void_p(block))

@@ -88,7 +88,8 @@ def decode(
       data: The file's bytes.
       name: The file, for error messages.
       size: (width, height) that the annotations state, which the file must have.
-      upright: Whether to apply the EXIF orientation, as OpenCV does: see `turn_of`.
+      upright: Whether to apply the EXIF orientation as OpenCV does: of JPEG, PNG and WebP files, unless
+        it is damaged.
 
     Raises:
       JaxpartError: The bytes are not an image, truncated or damaged, have more than `MAX_PIXELS` pixels,
@@ -103,7 +104,7 @@ def decode(
             )
         image.load()
         pixels = _rgb(image, name)
-    turn = turn_of(data) if upright else None
+        turn = _turn(image) if upright else None
     if image.format == "TIFF" and not upright:  # Pillow has turned it upright
         turn = _TURNS.get(_UNDONE_BY.get(header.orientation, header.orientation))
     return pixels if turn is None else pixels.transpose(turn)
@@ -146,19 +147,16 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """The transpose that undoes each EXIF orientation; 1 is upright."""
+_ORIENTED = "JPEG", "MPO", "PNG", "WEBP"
+"""Formats whose EXIF orientation OpenCV applies."""
 _UNDONE_BY = {6: 8, 8: 6}
 """The orientation whose transpose is the inverse, where that is another."""
 
 
 def turn_of(data: bytes) -> Image.Transpose | None:
-    """The transpose that turns a decoded file upright; None if it already is.
-
-    Like OpenCV, only reads JPEG, PNG and WebP files and ignores damaged EXIF data.
-    """
+    """The transpose with which `decode` turns a file upright; None if it already is."""
     try:
         with Image.open(io.BytesIO(data), formats=(*_COMMON, "WEBP")) as image:
-            if image.format not in ("JPEG", "MPO", "PNG", "WEBP"):
-                return None
             if image.format == "PNG":
                 image.load()  # the chunk may follow the pixels
             return _turn(image)
@@ -167,6 +165,9 @@ def turn_of(data: bytes) -> Image.Transpose | None:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
+    """The same of an open file, loaded if it is a PNG."""
+    if image.format not in _ORIENTED:
+        return None
     exif = Image.Exif()
     with contextlib.suppress(Exception):  # damaged EXIF raises a dozen types
         exif.load(image.info.get("exif", b""))

@@ -142,14 +142,16 @@ class Bottleneck(nnx.Module):
 class AttentionPool(nnx.Module):
     """SigLIP's head (`big_vision/models/vit.py`, `MAPHead`): attention of one query, then an MLP."""
 
-    def __init__(self, width: int, config: ProjectorConfig, *, rngs: nnx.Rngs) -> None:
-        """Creates the query, the attention and the MLP."""
+    def __init__(
+        self, width: int, config: ProjectorConfig, epsilon: float, *, rngs: nnx.Rngs
+    ) -> None:
+        """Creates the query, the attention and the MLP, whose norm has the epsilon of the encoder's."""
         self.num_heads, self.activation = config.num_heads, config.activation
         self.dot_general, self.precision = jax.lax.dot_general, None  # as in `Attention`
         self.probe = nnx.Param(0.02 * jax.random.normal(rngs.params(), (1, width)))
         self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
         self.out = nnx.Linear(width, width, rngs=rngs)
-        self.norm = make_norm("layer", width, 1e-6, rngs)
+        self.norm = make_norm("layer", width, epsilon, rngs)
         self.fc1 = nnx.Linear(width, config.hidden[0], rngs=rngs)
         self.fc2 = nnx.Linear(config.hidden[0], config.out, rngs=rngs)
 
@@ -173,15 +175,17 @@ class AttentionPool(nnx.Module):
 class Projector(nnx.Module):
     """The projector or classifier named by its configuration."""
 
-    def __init__(self, width: int, config: ProjectorConfig, *, rngs: nnx.Rngs) -> None:
-        """Creates the layers."""
+    def __init__(
+        self, width: int, config: ProjectorConfig, epsilon: float, *, rngs: nnx.Rngs
+    ) -> None:
+        """Creates the layers; `epsilon` is added to the variance of an attention pool's norm."""
         self.kind = config.kind
         if config.kind == "mlp_bn":
             self.mlp = MlpBatchNorm([width, *config.hidden, config.out], rngs=rngs)
         elif config.kind == "bottleneck":
             self.head = Bottleneck(width, config, rngs=rngs)
         elif config.kind == "attention_pool":
-            self.pool = AttentionPool(width, config, rngs=rngs)
+            self.pool = AttentionPool(width, config, epsilon, rngs=rngs)
         else:
             self.heads = nnx.List(
                 nnx.Linear(width, config.out, use_bias=config.bias, rngs=rngs)

@@ -7,8 +7,9 @@ import importlib
 import importlib.metadata
 import inspect
 import logging
+import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,6 +31,7 @@ RANDOM = "random"
 """Stands for random weights instead of a file."""
 _COUNTERS = "num_batches_tracked"  # BatchNorm's, which other frameworks' checkpoints lack
 _PRETRAINING = ("mask_token", "masked_embed", "decoder", "lm_head")  # not used without masks
+_AS_FUNCTION = "write a function around it: --config.encoder.callable=torch:path.py:function"
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -159,24 +161,46 @@ def _timm_outputs(model: Any, images: Any) -> dict[str, Any]:
     if hasattr(model, "forward_intermediates"):
         options: dict[str, Any] = {"output_fmt": "NCHW"}
         if "return_prefix_tokens" in _parameters(model.forward_intermediates):
-            options["return_prefix_tokens"] = True
+            options["return_prefix_tokens"] = getattr(model, "num_prefix_tokens", 1) > 0
         final, blocks = model.forward_intermediates(images, **options)
     else:
         final = model.forward_features(images)
+    if isinstance(final, list | tuple):
+        raise ValueError(f"its features are {len(final)} arrays, not one; {_AS_FUNCTION}")
     cls = getattr(model, "cls_token", None) is not None
+    read = model.forward_head(final, pre_logits=True)
     if final.ndim == 4:
-        out = {"embedding": model.forward_head(final, pre_logits=True)}
         channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
-        out["tokens"] = final.permute(0, 3, 1, 2) if channels_last else final
+        out = {"tokens": final.permute(0, 3, 1, 2) if channels_last else final, "embedding": read}
     else:
+        if hasattr(model, "reroll"):  # Hiera's tokens need not lie row by row
+            final = model.reroll(final, len(model.blocks) - 1).flatten(1, 2)
         grid = tuple(_tokens_of(blocks[-1]).shape[2:]) if blocks else None
-        out = split_tokens(final, getattr(model, "num_prefix_tokens", 0), grid, cls=cls)
+        prefix = getattr(model, "num_prefix_tokens", None)
+        if prefix is None:
+            prefix = final.shape[1] - math.prod(grid) if grid else 0
+        out = split_tokens(final, prefix, grid, cls=cls) | _timm_vector(model, read, cls=cls)
     out["blocks"] = [
         {"tokens": _tokens_of(block)}
         | ({"cls_token": block[1][:, 0]} if cls and isinstance(block, tuple) else {})
         for block in blocks
     ]
     return out
+
+
+def _timm_vector(model: Any, read: Any, *, cls: bool) -> dict[str, Any]:
+    """What a timm model's classifier reads of its tokens, by the name that a converted encoder's has."""
+    hybrid = hasattr(getattr(model, "patch_embed", None), "backbone")  # as in ViTamin
+    if not cls and (hybrid or not hasattr(model, "num_prefix_tokens")):
+        return {"embedding": read}
+    if getattr(model, "attn_pool", None) is not None:
+        return {"projection": read}
+    pool = getattr(model, "global_pool", "")
+    normed = type(getattr(model, "fc_norm", None)).__name__ not in ("NoneType", "Identity")
+    every = getattr(model, "pool_include_prefix", False)
+    if not pool or (pool in ("token", "avg") and not normed and not every):
+        return {}  # all tokens; or the cls token or the mean patch token as they are
+    return {"pooled": read}
 
 
 def _tokens_of(block: Any) -> Any:
@@ -193,12 +217,14 @@ def split_tokens(
     Raises:
       ValueError: The patches do not fill the grid.
     """
-    patches = tokens[:, prefix:]
+    patches = tokens[:, max(prefix, 0) :]
     count = patches.shape[1]
     if grid is None:
         grid = (round(count**0.5),) * 2
     if grid[0] * grid[1] != count:
-        raise ValueError(f"{count} patch tokens do not fill a grid of {grid[0]} × {grid[1]}")
+        raise ValueError(
+            f"{count} patch tokens do not fill a grid of {grid[0]} × {grid[1]}; {_AS_FUNCTION}"
+        )
     out = {"tokens": patches.transpose(1, 2).reshape(len(tokens), -1, *grid)}
     return out | ({"cls_token": tokens[:, 0]} if cls and prefix else {})
 
@@ -239,7 +265,8 @@ def transformers_encoder(name: str, *, side: int) -> FunctionEncoder:
             f"{name} states no image_mean and image_std of three channels from 0 to 1; add them to its "
             f"preprocessor_config.json"
         )
-    model = getattr(full_model, "vision_model", full_model)
+    model = getattr(full_model, "vision_encoder", full_model)  # SAM's
+    model = getattr(full_model, "vision_model", model)
     size = side or getattr(model.config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size
     return _encoder(
@@ -289,38 +316,63 @@ def transformers_preprocessing(name: str) -> Preprocessing | None:
 
 
 def _transformers_outputs(full_model: Any, model: Any, images: Any) -> dict[str, Any]:
+    if hasattr(model, "timm_model"):
+        return _timm_outputs(model.timm_model, images)
     options: dict[str, Any] = {"output_hidden_states": True}
     if "interpolate_pos_encoding" in _parameters(model.forward):
         options["interpolate_pos_encoding"] = True
     output = model(pixel_values=images, **options)
-    maps, last = getattr(output, "reshaped_hidden_states", None), output.last_hidden_state
-    if maps is not None:  # Hiera's have channels last
-        widths = [tokens.shape[-1] for tokens in output.hidden_states]
-        maps = [
-            features if features.shape[1] == width else features.permute(0, 3, 1, 2)
-            for features, width in zip(maps, widths, strict=True)
-        ]
-    hidden = (maps or output.hidden_states)[1:]
+    hidden, last = output.hidden_states, output.last_hidden_state
+    hidden = (getattr(output, "reshaped_hidden_states", None) or hidden or ())[1:]
+    sides = images.shape[2:]
+    maps = channels_first(hidden, sides) if hidden and hidden[-1].ndim == 4 else []
     out: dict[str, Any]
     if last.ndim == 4:
-        out = {"tokens": last, "blocks": list(hidden)}
+        out = {"tokens": channels_first([last], sides)[0], "blocks": maps}
     else:
-        if maps is not None:
-            grid, prefix = tuple(maps[-1].shape[2:]), 0
+        if maps:
+            grid = tuple(maps[-1].shape[2:])
         else:
-            patch = model.config.patch_size
-            grid = tuple(side // patch for side in images.shape[2:])
-            detection = getattr(model.config, "num_detection_tokens", 0)  # YOLOS's, at the end
-            prefix = last.shape[1] - grid[0] * grid[1] - detection
+            patch = getattr(model.config, "patch_size", None)
+            if patch is None:
+                raise ValueError(f"its config.json states no patch_size; {_AS_FUNCTION}")
+            patch = (patch, patch) if isinstance(patch, int) else patch
+            grid = tuple(side // p for side, p in zip(sides, patch, strict=True))
+        detection = getattr(model.config, "num_detection_tokens", 0)  # YOLOS's, at the end
+        prefix = last.shape[1] - math.prod(grid) - detection
 
         def split(tokens: Any) -> dict[str, Any]:
-            return split_tokens(tokens[:, : prefix + grid[0] * grid[1]], prefix, grid, cls=True)
+            return split_tokens(tokens[:, : tokens.shape[1] - detection], prefix, grid, cls=True)
 
-        blocks = hidden if maps is not None else [split(tokens) for tokens in hidden]
-        out = split(last) | {"blocks": list(blocks)}
+        out = split(last) | {"blocks": maps or [split(tokens) for tokens in hidden]}
     if hasattr(full_model, "visual_projection"):
         out["projection"] = full_model.visual_projection(output.pooler_output)
     return out
+
+
+def channels_first(maps: Sequence[Any], sides: Sequence[int]) -> list[Any]:
+    """A model's maps as [batch, width, rows, columns], which only those of SAM and Hiera are not.
+
+    Args:
+      maps: All of one order of axes; rows and columns have the aspect of the image.
+      sides: (height, width) of the image in pixels.
+
+    Raises:
+      ValueError: Their shapes do not show the order.
+    """
+    height, width = sides
+    slack = 0 if height == width else max(sides)
+
+    def fits(rows: int, columns: int) -> bool:
+        return abs(rows * width - columns * height) <= slack
+
+    first = all(fits(*features.shape[2:]) for features in maps)
+    if first == all(fits(*features.shape[1:3]) for features in maps):
+        shape = list(maps[-1].shape)
+        raise ValueError(
+            f"which axis of its maps {shape} holds the channels is unclear; {_AS_FUNCTION}"
+        )
+    return list(maps) if first else [features.permute(0, 3, 1, 2) for features in maps]
 
 
 def _encoder(
@@ -394,8 +446,8 @@ def _check_extras(model: Any, weights: Mapping[str, np.ndarray], file: str, name
     """Raises `JaxpartError` if the weights are of a model with further layers than this one of timm."""
     classifier = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    harmless = (*_PRETRAINING, *(f"{head}." for head in heads))
     known = {*model.state_dict(), *(key for key, _ in model.named_buffers())}
+    harmless = (*_PRETRAINING, "head_dist.", *(_classifier_of(head, known) for head in heads))
     extras = [
         printable(key)
         for key in weights
@@ -405,6 +457,16 @@ def _check_extras(model: Any, weights: Mapping[str, np.ndarray], file: str, name
         raise JaxpartError(
             f"{file} has {listed(extras, 3)}, which {name} does not; name another model"
         )
+
+
+def _classifier_of(layer: str, known: Iterable[str]) -> str:
+    """Prefix of a classifier's names, given its linear layer.
+
+    It is that of the outermost module around it of which a model without a classifier has nothing.
+    """
+    parts = layer.split(".")
+    modules = [f"{'.'.join(parts[: i + 1])}." for i in range(len(parts))]
+    return next((m for m in modules if not any(key.startswith(m) for key in known)), modules[-1])
 
 
 def fill(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:
@@ -423,8 +485,10 @@ def fill(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:
     ]
     if missing or mismatched:
         faults = [*(f"{key} is missing" for key in missing), *mismatched]
+        advice = "" if missing else ", or give the image size that it was trained at"
         raise JaxpartError(
-            f"the checkpoint's weights do not fit {name}: {listed(faults, 5, '; ')}; name another model"
+            f"the checkpoint's weights do not fit {name}: {listed(faults, 5, '; ')}; name another "
+            f"model{advice}"
         )
     module.load_state_dict(
         {

@@ -50,7 +50,7 @@ class ViT(nnx.Module):
         if config.pooled_norm:
             self.pooled_norm = norm()
         if config.projector is not None:
-            self.projector = Projector(width, config.projector, rngs=rngs)
+            self.projector = Projector(width, config.projector, config.norm_epsilon, rngs=rngs)
             if config.projector.predictor:
                 self.predictor = Predictor(config.projector, rngs=rngs)
 

@@ -59,7 +59,12 @@ def export_weights(
     written = state_dicts.state_dict(chosen, layout, loaded.config, arrays_of(loaded.vit))
     write_safetensors(out, written.arrays, {"format": "pt"})
     left_out = [f"left out: {', '.join(written.left_out[:4])}… ({layout} has no names for it)"]
-    return [_settings(loaded.config), *(left_out if written.left_out else [])]
+    model = state_dicts.timm_model(loaded.config, written.arrays) if layout == "timm" else ""
+    return [
+        _settings(loaded.config),
+        *([f"in timm: {model}"] if model else []),
+        *(left_out if written.left_out else []),
+    ]
 
 
 def _settings(config: ViTConfig) -> str:

@@ -68,9 +68,7 @@ class Cache:
     def __init__(self, mode: str, folder: str | pathlib.Path = "") -> None:
         """Opens nothing yet.
 
-        Args:
-          mode: See above.
-          folder: By default "features" in `user_cache`.
+        The folder is by default "features" in `user_cache`.
         """
         self.mode = mode
         self.folder = path_of(folder or user_cache() / "features")
@@ -78,9 +76,6 @@ class Cache:
 
     def read(self, address: Mapping[str, str]) -> tuple[list[Shard], list[str]]:
         """Everything stored under an address, and a message for each damaged file.
-
-        Args:
-          address: Everything but the item that determines the values: encoder, data set, view, ….
 
         Raises:
           JaxpartError: The folder cannot be read.
@@ -114,9 +109,7 @@ class Cache:
         return copies_of(self.folder)
 
     def free_bytes(self) -> int | None:
-        """Bytes free where files go; None in other modes or if unknown."""
-        if self.mode != "disk":
-            return None
+        """Bytes free where files go in mode "disk"; None if unknown."""
         folder = self._local().absolute()
         existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
         with contextlib.suppress(OSError):

@@ -35,12 +35,7 @@ _step = jax.jit(represent, static_argnames="names")
 
 
 class Features:
-    """One representation of the items of a view, in order, in memory or on disk.
-
-    Attributes:
-      shape: [item, …].
-      dtype: float32 or bfloat16.
-    """
+    """One representation of the items of a view, in order, in memory or on disk."""
 
     def __init__(self, shards: Sequence[Shard], ids: Sequence[str]) -> None:
         """Locates each item in the shards."""
@@ -77,15 +72,12 @@ class Extracted:
       kept: Indices of the readable items.
       skipped: Errors of the other items.
       encoded: Number of items encoded now; the others were cached.
-      rounding: Largest rounding error of features stored in bfloat16, relative to the largest feature,
-        among those encoded now.
     """
 
     features: Mapping[str, Features]
     kept: Int[np.ndarray, " item"]
     skipped: Sequence[JaxpartError]
     encoded: int
-    rounding: float
 
 
 def extract(
@@ -102,13 +94,8 @@ def extract(
     Pixels are transferred as uint8 and normalised on the devices, over which each batch is sharded. The
     last batch is padded, so there is a single program; the next batch is read while the devices compute.
 
-    Args:
-      encoder: The frozen encoder.
-      view: The images.
-      names: Representations, see `jaxpart.features.representations.represent`.
-      config: The configuration's `features`: `cache`, `folder` and `precision`.
-      progress: Shows progress, damaged files and the size of the cache.
-      batch_size: Images per step; rounded up to what the devices share evenly.
+    `config` is the configuration's `features`; `batch_size` is rounded up to what the devices share
+    evenly.
 
     Raises:
       JaxpartError: There are no images, they do not fit the encoder's patches, one cannot be read, a
@@ -150,25 +137,17 @@ def extract(
         f"{view.data.split()[0]} ({view.kind}): {total} images encoded, {len(kept) - total} from "
         f"cache; features: {cache.describe()}"
     )
-    rounding = writer.rounding
     if config.precision == "bfloat16":
         progress.say(
-            f"rounding to bfloat16 changes features by up to {rounding:.1e} of the largest value"
+            f"rounding to bfloat16 changes features by up to {writer.rounding:.1e} of the largest value"
         )
-    return Extracted(features, kept, list(errors.values()), total, rounding)
+    return Extracted(features, kept, list(errors.values()), total)
 
 
 def absent_items(
     encoder: FrozenEncoder, view: View, names: Sequence[str], config: Any, progress: Progress
 ) -> dict[str, tuple[Hashable, set[str]]]:
     """The items that `extract` would have to encode, since they are not cached.
-
-    Args:
-      encoder: See `extract` for all arguments.
-      view: The images.
-      names: Representations.
-      config: The configuration's `features`.
-      progress: Receives messages about damaged files.
 
     Returns:
       For each representation, its address in the cache and the keys of its missing items.
@@ -194,14 +173,7 @@ def count_absent(
 def seconds_per_image(
     encoder: FrozenEncoder, size: int, names: Sequence[str], *, batch_size: int
 ) -> float:
-    """Seconds per image, measured on the second of two batches; the first one compiles.
-
-    Args:
-      encoder: The frozen encoder.
-      size: Side of the images in pixels.
-      names: Representations.
-      batch_size: Images per batch.
-    """
+    """Seconds per image, measured on the second of two batches; the first one compiles."""
     images = devices.round_up(batch_size)
     local = images // devices.num_processes() if encoder.jittable else images
     pixels = np.zeros((local, size, size, 3), np.uint8)
@@ -255,7 +227,7 @@ def _from_table(
     if pixels:
         extracted = extract(table, view, [PIXELS], config, progress, batch_size=batch_size)
     else:
-        extracted = Extracted({}, np.arange(len(view.ids)), [], 0, 0.0)
+        extracted = Extracted({}, np.arange(len(view.ids)), [], 0)
     ids = [view.ids[number] for number in extracted.kept]
     rows = table.rows(view, names, extracted.kept.tolist())
     features = {name: Features([Shard(ids, array)], ids) for name, array in rows.items()}
@@ -281,11 +253,6 @@ def orders(view: View, numbers: Sequence[int], patches: int) -> Int[np.ndarray, 
 
     The published MAE code draws it in every forward pass, so no feature could be cached. Drawing it once
     per item gives retrieval the published distribution, and probes a single draw for all epochs.
-
-    Args:
-      view: The images, whose patches are permuted.
-      numbers: Indices of the items.
-      patches: Patches per image.
     """
 
     def order(number: int) -> np.ndarray:

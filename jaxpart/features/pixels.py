@@ -42,9 +42,6 @@ def neighbourhoods(
 ) -> Float32[np.ndarray, "image cell 27"]:
     """Stand-ins for tokens without an encoder: the colours of the 3 × 3 cells around each cell.
 
-    Args:
-      cells: "pixels12".
-
     Returns:
       Colours minus the image's mean colour; the edge is replicated.
     """

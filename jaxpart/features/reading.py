@@ -21,13 +21,7 @@ _ROWS_AT_ONCE = 64
 def take_rows(
     shards: Sequence[np.ndarray], number: Int[np.ndarray, " row"], row: Int[np.ndarray, " row"]
 ) -> np.ndarray:
-    """Some rows of several arrays, which may be memory maps, as a new array [row, …].
-
-    Args:
-      shards: [row of the shard, …], of the same shape and dtype except for their first axis.
-      number: The shard of each row.
-      row: Its index there.
-    """
+    """Some rows of several arrays, which may be memory maps, as a new array [row, …]."""
     rows = np.empty((len(row), *shards[0].shape[1:]), shards[0].dtype)
     if rows.nbytes < _MIN_ROW_BYTES * len(row):
         for i in np.unique(number):

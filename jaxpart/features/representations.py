@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,21 +24,18 @@ def check_representations(
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of representations, for one image of the encoder's native size.
 
-    Args:
-      encoder: The encoder.
-      names: See `represent`.
-      tokens: Whether each must be all tokens of an image, rather than a single vector.
+    With `tokens`, each must be all tokens of an image, rather than a single vector.
 
     Raises:
       JaxpartError: The encoder lacks one of them, or names joined by a plus differ in number of
         tokens.
     """
-    size = encoder.image_size
-    outputs, shapes = encoder.shapes(*size), {}
+    outputs = encoder.shapes(*encoder.image_size)
+    shapes = {}
     for name in names:
         try:
-            shapes[name] = _item_shape(encoder, outputs, name, size)
-            if name != PIXELS and (len(shapes[name]) == 2) != tokens:
+            shape = _shape(encoder, outputs, name, encoder.image_size)
+            if name != PIXELS and (shape.ndim == 3) != tokens:
                 raise KeyError(name)
         except KeyError:
             raise JaxpartError(
@@ -50,31 +46,24 @@ def check_representations(
             raise JaxpartError(
                 f"{name!r} joins tokens of different grids; name representations of one grid"
             ) from None
+        shapes[name] = shape.shape[1:]
     return shapes
 
 
 def item_shapes(
     encoder: FrozenEncoder, names: Sequence[str], side: int
 ) -> dict[str, tuple[int, ...]]:
-    """Shapes of representations that the encoder has, for one image.
-
-    Args:
-      encoder: The encoder.
-      names: See `represent`.
-      side: Side of the image in pixels.
-    """
+    """Shapes of representations that the encoder has, for one image."""
     outputs = encoder.shapes(side, side)
-    return {name: _item_shape(encoder, outputs, name, (side, side)) for name in names}
+    return {name: _shape(encoder, outputs, name, (side, side)).shape[1:] for name in names}
 
 
-def _item_shape(
+def _shape(
     encoder: FrozenEncoder, outputs: Mapping[str, Any], name: str, size: Grid
-) -> tuple[int, ...]:
-    """The shape of a representation for one image. Raises `KeyError` if it is missing."""
+) -> jax.ShapeDtypeStruct:
     if name == PIXELS:
-        return jax.eval_shape(cell_means, jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)).shape[1:]
-    read = functools.partial(_read, name=name, prefix=encoder.prefix)
-    return jax.eval_shape(read, outputs).shape[1:]
+        return jax.eval_shape(cell_means, jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8))
+    return jax.eval_shape(lambda out: _read(out, name, encoder.prefix), outputs)
 
 
 def has(encoder: FrozenEncoder, name: str, *, tokens: bool = False) -> bool:
@@ -89,11 +78,6 @@ def has(encoder: FrozenEncoder, name: str, *, tokens: bool = False) -> bool:
 def tokens_grid(encoder: FrozenEncoder, name: str, side: int) -> Grid:
     """Patch tokens along (height, width) of a representation of square images.
 
-    Args:
-      encoder: The encoder.
-      name: A representation with all tokens, already checked by `check_representations`.
-      side: Side of the images in pixels.
-
     Raises:
       JaxpartError: The encoder does not accept such images, or its tokens have no known grid.
     """
@@ -102,12 +86,7 @@ def tokens_grid(encoder: FrozenEncoder, name: str, side: int) -> Grid:
 
 
 def available(encoder: FrozenEncoder, *, tokens: bool = False) -> list[str]:
-    """What to call an encoder's representations in a message; those of its blocks are abbreviated.
-
-    Args:
-      encoder: The encoder.
-      tokens: Whether to list those with all tokens of an image, rather than those with a single vector.
-    """
+    """What to call an encoder's representations in a message; those of its blocks are abbreviated."""
     kinds = ["tokens"] if tokens else _pooled(encoder)
     out = encoder.shapes(*encoder.image_size)
     names = [name for name in kinds if name in out] if tokens else vectors(encoder)

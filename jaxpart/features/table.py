@@ -37,12 +37,7 @@ _NOT_FEATURES = ("labels", "label", "metadata")
 
 
 def item_id(view: View, name: str) -> str:
-    """Identifies an item across data sets and views: "cub_parts/patch eval/001.jpg [4, 10, 30, 40]".
-
-    Args:
-      view: The images.
-      name: The item's id in the view.
-    """
+    """Identifies an item across data sets and views: "cub_parts/patch eval/001.jpg [4, 10, 30, 40]"."""
     return f"{view.data.split()[0]}/{view.kind}/{name}"
 
 
@@ -124,10 +119,6 @@ class FeatureTable:
 
 def read_table(path: str | pathlib.Path, *, side: int) -> FeatureTable:
     """Reads a feature file.
-
-    Args:
-      path: The file.
-      side: Side in pixels of the images for baselines.
 
     Raises:
       JaxpartError: It cannot be read, has no ids or features, repeats an id with different features, or

@@ -129,9 +129,7 @@ def bucket_path(text: str) -> pathlib.Path:
 def _as_os_error(path: pathlib.Path | BucketPath, *, writes: bool = False) -> Iterator[None]:
     """Turns the clients' exceptions into an `OSError` with a readable `strerror`.
 
-    Args:
-      path: The path that is read or written.
-      writes: Whether a file is written, so that only the bucket can be missing.
+    If the path is written, only its bucket can be missing.
     """
     bucket = cast(BucketPath, path).bucket
     try:
@@ -245,11 +243,6 @@ def copy_missing(
     path: pathlib.Path, folder: pathlib.Path, patterns: Sequence[str] = ("*",)
 ) -> None:
     """Copies the objects of a folder that a local folder lacks; objects are assumed never to change.
-
-    Args:
-      path: The folder in the bucket.
-      folder: The local folder, which is created.
-      patterns: Patterns of the object names to copy.
 
     Raises:
       JaxpartError: The bucket cannot be read.

@@ -86,9 +86,7 @@ def load_arrays(
 ) -> dict[str, np.ndarray]:
     """Reads arrays written by `save_arrays` into host memory.
 
-    Args:
-      folder: The folder.
-      shapes: The arrays' shapes by dotted path, compared before any array is read.
+    The shapes, by dotted path, are compared before any array is read.
 
     Raises:
       JaxpartError: The folder is missing or damaged, or its arrays have other shapes.
@@ -136,12 +134,7 @@ class Checkpointer:
     """
 
     def __init__(self, folder: pathlib.Path, *, every_seconds: float = 60.0) -> None:
-        """Writes nothing yet.
-
-        Args:
-          folder: Folder for checkpoints, created when the first is saved.
-          every_seconds: Time between two checkpoints.
-        """
+        """Writes nothing yet."""
         self._folder = folder.absolute()
         self._every, self._saved = every_seconds, time.monotonic()
         self._writer = concurrent.futures.ThreadPoolExecutor(1)
@@ -152,12 +145,7 @@ class Checkpointer:
         return time.monotonic() - self._saved >= self._every
 
     def save(self, step: int, state: Any, place: dict[str, Any]) -> None:
-        """Saves in the background; the state's buffers are copied before this returns.
-
-        Args:
-          step: Number of steps taken.
-          state: Arrays on the devices.
-          place: The position in the data and other state of the run, serializable to JSON.
+        """Saves in the background, from a copy of the state; `place` becomes JSON.
 
         Raises:
           JaxpartError: The folder cannot be written.
@@ -179,10 +167,7 @@ class Checkpointer:
         self._remove_older()
 
     def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:
-        """Reads the last checkpoint.
-
-        Args:
-          like: A state of the same structure, shapes, dtypes and shardings as the result.
+        """Reads the last checkpoint, of the structure, shapes, dtypes and shardings of another state.
 
         Returns:
           (steps taken, state, place), or None if there is no checkpoint.

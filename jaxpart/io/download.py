@@ -51,14 +51,6 @@ def fetch(
 ) -> pathlib.Path:
     """Downloads a file unless it exists; verifies it either way.
 
-    Args:
-      file: The file.
-      folder: The folder to download to, which is created.
-      progress: Shows progress.
-
-    Returns:
-      The path of the file.
-
     Raises:
       JaxpartError: The network or the server fails, the file has the wrong checksum, or the disk is
         full or read-only.

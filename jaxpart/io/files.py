@@ -55,10 +55,6 @@ def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
 def on_disk(path: str | os.PathLike[str], what: str) -> pathlib.Path:
     """The user's path, which must be on a disk.
 
-    Args:
-      path: The path.
-      what: What it is for, for error messages.
-
     Raises:
       JaxpartError: It is in a bucket, or see `path_of`.
     """
@@ -277,10 +273,6 @@ def write_json(path: pathlib.Path, document: Mapping[str, Any]) -> None:
 
 def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
     """Reads a document, see `parse_json`.
-
-    Args:
-      path: The file.
-      advice: What to do about a missing or damaged file, for error messages.
 
     Raises:
       JaxpartError: The file cannot be read, or is damaged.

@@ -50,10 +50,6 @@ def module_of(name: str) -> ModuleType:
 def library(name: str, what: str) -> Any:
     """Imports a library that is not a dependency of jaxpart.
 
-    Args:
-      name: Its name for import and pip.
-      what: What needs it, as the start of the error message.
-
     Raises:
       JaxpartError: It is not installed.
     """

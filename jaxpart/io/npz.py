@@ -27,10 +27,6 @@ def check_unpacked(members: zipfile.ZipFile, size: int) -> None:
 def read_npz(file: str | pathlib.Path, advice: str) -> dict[str, np.ndarray]:
     """All arrays of an .npz file by name, with their checksums verified.
 
-    Args:
-      file: The file.
-      advice: What to do if it is damaged, for error messages.
-
     Raises:
       JaxpartError: It cannot be read, or is damaged.
     """

@@ -353,10 +353,10 @@ def _read_legacy(path: pathlib.Path) -> Checkpoint:
         sizes[key] = dtype.itemsize if dtype is not None else 1
 
     for _ in range(3):  # magic number, format version, machine properties
-        RestrictedUnpickler(mapped, remember).load()  # type: ignore[arg-type]
+        RestrictedUnpickler(mapped, remember).load()
     start = mapped.tell()
-    RestrictedUnpickler(mapped, remember).load()  # type: ignore[arg-type]
-    keys = RestrictedUnpickler(mapped, remember).load()  # type: ignore[arg-type]
+    RestrictedUnpickler(mapped, remember).load()
+    keys = RestrictedUnpickler(mapped, remember).load()
     storages: dict[str, np.ndarray] = {}
     offset = mapped.tell()
     for key in keys:
@@ -366,7 +366,7 @@ def _read_legacy(path: pathlib.Path) -> Checkpoint:
             raise JaxpartError("the end of the file is missing (cut off?); download it again")
         storages[key], offset = file_bytes[offset + 8 : end], end
     mapped.seek(start)
-    reader = RestrictedUnpickler(mapped, lambda key, *_: storages[key])  # type: ignore[arg-type]
+    reader = RestrictedUnpickler(mapped, lambda key, *_: storages[key])
     return Checkpoint(path, reader.load(), (mapped,), file_bytes.size)
 
 

@@ -33,10 +33,6 @@ def decode_text(data: bytes, name: object) -> str:
 
     UTF-16 without a mark is recognised by its null bytes, which UTF-8 text lacks.
 
-    Args:
-      data: The file's bytes.
-      name: The file, for error messages.
-
     Raises:
       JaxpartError: The bytes are not text in UTF-8, UTF-16 or UTF-32.
     """
@@ -61,11 +57,6 @@ def text_lines(data: bytes, name: object) -> list[str]:
 
 def decode_json(data: bytes, name: object, advice: str = "unpack it again") -> Any:
     """Parses a JSON file in any encoding of `decode_text`.
-
-    Args:
-      data: The file's bytes.
-      name: The file, for error messages.
-      advice: What to do about a damaged file, for error messages.
 
     Raises:
       JaxpartError: It is not text, not JSON, nested too deeply for Python, or repeats a key of an object.
@@ -123,10 +114,6 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table as CSV.
 
     Text that a spreadsheet would execute as a formula gets a leading apostrophe; numbers do not.
-
-    Args:
-      header: Column names.
-      rows: Cells of each row.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

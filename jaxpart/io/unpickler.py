@@ -4,9 +4,9 @@ A checkpoint is untrusted input, and ordinary unpickling executes the code that 
 never imported: each is looked up in the table below, which maps to builders in this file; any other name
 raises before anything runs.
 
-We also implement the pickle machine ourselves, since Python's allocates memory for arbitrary indices in a
-file, and hashes arbitrary keys, which may never terminate or may overflow the stack. Work and memory here
-are proportional to the pickle's length.
+The machine is Python's own, in Python, with a list of operations that may occur: unlike the one in C it
+allocates nothing for arbitrary indices in a file. Those that call or hash are replaced, since arbitrary
+keys may never terminate or may overflow the stack. Work and memory are proportional to the pickle's length.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
-import pickletools
+import pickle
+import struct
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import Any, ClassVar
 
 import ml_dtypes  # noqa: F401  # registers the dtypes that NumPy lacks
 import numpy as np
@@ -191,12 +192,9 @@ def _ordered_dict(items: Any = ()) -> _Dict:
     return _Dict((_key(key), value) for key, value in pairs)
 
 
-def _default_dict(factory: Any = None, items: Any = ()) -> _Dict:
-    return _Dict(_expect(items, dict, "defaultdict")) if items else _Dict()
-
-
-def _counter(items: Any = ()) -> _Dict:
-    return _Dict(_expect(items, dict, "Counter")) if items else _Dict()
+def _other_dict(*arguments: Any) -> _Dict:
+    """A defaultdict, whose factory is dropped, or a Counter."""
+    return _Dict(*(argument for argument in arguments if isinstance(argument, dict)))
 
 
 def _reconstructor(kind: Any, base: Any, state: Any) -> Any:
@@ -297,9 +295,9 @@ def _inert(name: str) -> Callable[..., Inert]:
 def _builders() -> dict[str, Any]:
     table: dict[str, Any] = {
         "argparse.Namespace": Namespace,
-        "collections.Counter": _counter,
+        "collections.Counter": _other_dict,
         "collections.OrderedDict": _ordered_dict,
-        "collections.defaultdict": _default_dict,
+        "collections.defaultdict": _other_dict,
         "copyreg._reconstructor": _reconstructor,
         "copy_reg._reconstructor": _reconstructor,
         "_codecs.encode": _encode,
@@ -344,152 +342,49 @@ def _builders() -> dict[str, Any]:
 _BUILDERS = _builders()
 
 
-_NO_STORAGE = "it has a persistent id that is not a tensor's storage"
+_SHARED = (
+    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "PUT", "BINPUT", "LONG_BINPUT",
+    "MEMOIZE", "GET", "BINGET", "LONG_BINGET", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT",
+    "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+    "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES",
+    "SHORT_BINBYTES", "BINBYTES8", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_TUPLE", "LIST",
+    "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "APPEND", "APPENDS", "GLOBAL", "STACK_GLOBAL", "INST",
+    "OBJ", "BINPERSID",
+)  # fmt: skip
+"""Operations of Python's own machine, in Python, that hash nothing and allocate what they read."""
 
 
-class RestrictedUnpickler:
+class RestrictedUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
     """Reads one pickle of a PyTorch checkpoint; `storage(key, count, dtype)` returns the tensors' bytes.
 
     `count` is the number of values and `dtype` their type, None if the file does not state it.
     """
 
+    stack: list[Any]
+    read: Callable[[int], bytes]
+    pop_mark: Callable[[], list[Any]]
+
     def __init__(
         self,
-        file: IO[bytes],
+        file: Any,
         storage: Callable[[str, int, np.dtype | None], np.ndarray | None],
     ) -> None:
-        """Reads nothing yet; `file` is a pickle of protocol 0 to 5."""
-        self._file, self._storage = file, storage
-        self._stack: list[Any] = []
-        self._marks: list[list[Any]] = []
-        self._memo: dict[int, Any] = {}
+        """Reads nothing yet; `file` is a pickle of protocol 0 to 5, which is read up to its end."""
+        super().__init__(file, encoding="utf-8", errors="surrogateescape")
+        self._storage = storage
 
     def load(self) -> Any:
-        """Reads the pickle into plain containers, arrays and `Inert` names, and `file` up to its end.
+        """Reads the pickle into plain containers, arrays and `Inert` names.
 
         Raises:
           JaxpartError: It holds more than data.
+          Exception: It is damaged, or holds an operation that no data needs.
         """
-        for operation, argument, _ in pickletools.genops(self._file):
-            name = operation.name
-            if name in _PUSHED:
-                self._stack.append(argument)
-            elif name in _CONSTANTS:
-                self._stack.append(_CONSTANTS[name]())
-            elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
-                self._memo[int(argument or 0)] = self._stack[-1]
-            elif name in ("GET", "BINGET", "LONG_BINGET"):
-                self._stack.append(self._memo[int(argument or 0)])
-            elif name == "STOP":
-                return finished(self._stack.pop())
-            elif name not in ("PROTO", "FRAME"):
-                method = getattr(self, f"_op_{name.lower()}", None)
-                if method is None:
-                    raise Refused(f"it holds the pickle operation {name}, which no data needs")
-                method(argument)
-        raise Refused("its pickle has no end")
+        return finished(super().load())
 
-    def _pop_last(self, count: int) -> list[Any]:
-        """Pops the last values from the stack."""
-        values = self._stack[-count:]
-        if len(values) < count:
-            raise Refused("its pickle takes more values than it holds")
-        del self._stack[-count:]
-        return values
-
-    def _since_mark(self) -> list[Any]:
-        values, self._stack = self._stack, self._marks.pop()
-        return values
-
-    def _op_mark(self, _: Any) -> None:
-        if len(self._marks) > 10 * _MAX_DEPTH:
-            raise Refused("it is nested too deeply to be a checkpoint")
-        self._marks.append(self._stack)
-        self._stack = []
-
-    def _op_memoize(self, _: Any) -> None:
-        self._memo[len(self._memo)] = self._stack[-1]
-
-    def _op_pop(self, _: Any) -> None:
-        if self._stack:
-            self._stack.pop()
-        else:
-            self._since_mark()
-
-    def _op_pop_mark(self, _: Any) -> None:
-        self._since_mark()
-
-    def _op_dup(self, _: Any) -> None:
-        self._stack.append(self._stack[-1])
-
-    def _op_int(self, value: int) -> None:
-        if value.bit_length() > _MAX_BITS:
-            raise Refused(f"it holds an integer of {value.bit_length()} bits")
-        self._stack.append(value)
-
-    _op_long = _op_long1 = _op_long4 = _op_int
-
-    def _op_binstring(self, text: str) -> None:
-        self._stack.append(text.encode("latin1").decode("utf-8", "surrogateescape"))
-
-    _op_short_binstring = _op_binstring
-
-    def _op_bytearray8(self, data: bytearray) -> None:
-        self._stack.append(bytes(data))
-
-    def _op_tuple1(self, _: Any) -> None:
-        self._stack.append(tuple(self._pop_last(1)))
-
-    def _op_tuple2(self, _: Any) -> None:
-        self._stack.append(tuple(self._pop_last(2)))
-
-    def _op_tuple3(self, _: Any) -> None:
-        self._stack.append(tuple(self._pop_last(3)))
-
-    def _op_tuple(self, _: Any) -> None:
-        values = self._since_mark()
-        self._stack.append(tuple(values))
-
-    def _op_list(self, _: Any) -> None:
-        values = self._since_mark()
-        self._stack.append(values)
-
-    def _op_dict(self, _: Any) -> None:
-        values = self._since_mark()
-        self._stack.append({})
-        self._put(values)
-
-    def _op_frozenset(self, _: Any) -> None:
-        values = self._since_mark()
-        self._stack.append(frozenset(map(_key, values)))
-
-    def _op_append(self, _: Any) -> None:
-        (value,) = self._pop_last(1)
-        _expect(self._stack[-1], list, "list").append(value)
-
-    def _op_appends(self, _: Any) -> None:
-        values = self._since_mark()
-        _expect(self._stack[-1], list, "list").extend(values)
-
-    def _op_additems(self, _: Any) -> None:
-        values = self._since_mark()
-        _expect(self._stack[-1], set, "set").update(map(_key, values))
-
-    def _put(self, values: list[Any]) -> None:
-        target = _expect(self._stack[-1], dict, "dictionary")
-        if len(values) % 2:
-            raise Refused("it holds a dictionary with a key that has no value")
-        for key, value in zip(values[::2], values[1::2], strict=True):
-            target[_key(key)] = value
-
-    def _op_setitem(self, _: Any) -> None:
-        self._put(self._pop_last(2))
-
-    def _op_setitems(self, _: Any) -> None:
-        self._put(self._since_mark())
-
-    def _lookup(self, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> Any:
         """The builder of a name. Raises `Refused` for unknown names."""
+        name = f"{module}.{name}"
         if name not in _BUILDERS:
             raise Refused(
                 f"it asks for {printable(name)}, which is not data; none of it was run (if it is a whole "
@@ -497,43 +392,52 @@ class RestrictedUnpickler:
             )
         return _BUILDERS[name]
 
-    def _op_global(self, names: str) -> None:
-        self._stack.append(self._lookup(names.replace(" ", ".", 1)))
-
-    def _op_stack_global(self, _: Any) -> None:
-        module, name = (_expect(part, str, "name") for part in self._pop_last(2))
-        self._stack.append(self._lookup(f"{module}.{name}"))
-
-    def _op_inst(self, names: str) -> None:
-        self._call(self._lookup(names.replace(" ", ".", 1)), self._since_mark())
-
-    def _op_obj(self, _: Any) -> None:
-        function, *arguments = self._since_mark()
-        self._call(function, arguments)
-
-    def _op_reduce(self, _: Any) -> None:
-        function, arguments = self._pop_last(2)
-        self._call(function, _expect(arguments, tuple, "call"))
-
-    _op_newobj = _op_reduce
-
-    def _call(self, function: Any, arguments: Any) -> None:
+    def _instantiate(self, function: Any, arguments: Any) -> None:
         if not isinstance(function, _Builder):
             raise Refused(f"it calls a {type(function).__name__}, which plain data does not")
-        self._stack.append(function.build(*arguments))
+        self.stack.append(function.build(*_expect(arguments, list | tuple, "call")))
 
-    def _op_build(self, _: Any) -> None:
-        (state,) = self._pop_last(1)
-        target = self._stack[-1]
+    def _reduce(self) -> None:
+        arguments = self.stack.pop()
+        self._instantiate(self.stack.pop(), arguments)
+
+    def _build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
         if not isinstance(target, Namespace | _Dict | _Dtype | _Ndarray):
             kind = type(target).__name__.strip("_")
             raise Refused(f"it changes the attributes of a {kind}, which plain data does not")
         target.set_state(state)
 
-    def _op_binpersid(self, _: Any) -> None:
-        (pid,) = self._pop_last(1)
+    def _bytearray8(self) -> None:
+        (length,) = struct.unpack("<Q", self.read(8))
+        self.stack.append(self.read(length))
+
+    def _set(self, values: list[Any]) -> None:
+        target = _expect(self.stack[-1], dict, "dictionary")
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            target[_key(key)] = value
+
+    def _setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set([key, value])
+
+    def _dict(self) -> None:
+        values = self.pop_mark()
+        self.stack.append({})
+        self._set(values)
+
+    def _additems(self) -> None:
+        values = self.pop_mark()
+        _expect(self.stack[-1], set, "set").update(map(_key, values))
+
+    def _frozenset(self) -> None:
+        values = self.pop_mark()
+        self.stack.append(frozenset(map(_key, values)))
+
+    def persistent_load(self, pid: Any) -> Storage:
+        """The storage of a tensor."""
         if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage"):
-            raise Refused(_NO_STORAGE)
+            raise Refused("it has a persistent id that is not a tensor's storage")
         kind, key, _location, count = pid[1:5]
         name = _expect(kind, Inert, "storage").name
         dtype = None if name == "torch.UntypedStorage" else TORCH_DTYPES.get(STORAGES.get(name, ""))
@@ -542,23 +446,25 @@ class RestrictedUnpickler:
         if len(pid) == 6 and pid[5] is not None:
             raise Refused("it holds a view of a storage, as written by PyTorch before 0.4")
         key, count = _expect(key, str, "storage key"), _expect(count, int, "storage size")
-        self._stack.append(Storage(self._storage(key, count, dtype), dtype))
+        return Storage(self._storage(key, count, dtype), dtype)
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **{
+            code: pickle._Unpickler.dispatch[code]  # type: ignore[attr-defined]
+            for code in (getattr(pickle, name)[0] for name in _SHARED)
+        },
+        pickle.REDUCE[0]: _reduce,
+        pickle.NEWOBJ[0]: _reduce,
+        pickle.BUILD[0]: _build,
+        pickle.BYTEARRAY8[0]: _bytearray8,
+        pickle.SETITEM[0]: _setitem,
+        pickle.SETITEMS[0]: lambda self: self._set(self.pop_mark()),
+        pickle.DICT[0]: _dict,
+        pickle.ADDITEMS[0]: _additems,
+        pickle.FROZENSET[0]: _frozenset,
+    }
 
 
-_PUSHED = (
-    "BININT", "BININT1", "BININT2", "BINFLOAT", "FLOAT", "STRING", "UNICODE", "BINUNICODE",
-    "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
-)  # fmt: skip
-_CONSTANTS: Mapping[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_LIST": list,
-    "EMPTY_DICT": dict,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_SET": set,
-}
-_MAX_BITS = 4096
 _MAX_DEPTH = 64
 
 

@@ -58,9 +58,6 @@ def item_scores(
 def accuracy(scores: Float[np.ndarray, " item"]) -> Accuracy:
     """Mean of the items' scores with its 95 % bootstrap interval.
 
-    Args:
-      scores: See `item_scores`.
-
     Raises:
       JaxpartError: There are no items.
     """

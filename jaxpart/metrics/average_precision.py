@@ -92,11 +92,6 @@ def summary(
 ) -> RetrievalResult:
     """The means of AP over queries.
 
-    Args:
-      per_query: AP of each query; NaN for queries without positives.
-      names: Names of the parts.
-      labels: The part of each query, as an index into `names`.
-
     Raises:
       JaxpartError: No query has a positive.
     """

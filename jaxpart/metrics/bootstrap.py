@@ -50,13 +50,7 @@ def retrieval_intervals(
     parts: Sequence[Any],
     images: Sequence[Any],
 ) -> tuple[Interval, Interval]:
-    """Intervals of AP and mAP over queries; the retrieved items are not resampled.
-
-    Args:
-      per_query: AP of each query; NaN without positives, as in `RetrievalResult.per_query`.
-      parts: Part of each query.
-      images: Image of each query.
-    """
+    """Intervals of AP and mAP over queries; the retrieved items are not resampled."""
     counted = ~np.isnan(per_query)
     _, part = np.unique(np.asarray(parts)[counted], return_inverse=True)
     _, image = np.unique(np.asarray(images)[counted], return_inverse=True)
@@ -89,8 +83,7 @@ class SegmentationIntervals(NamedTuple):
 def segmentation_intervals(counts: Int[np.ndarray, "image 3 class"]) -> SegmentationIntervals:
     """Intervals of mIoU, mAcc and aAcc over images.
 
-    Args:
-      counts: Correct, labelled and predicted pixels of each image and class, see `image_counts`.
+    For the counts see `image_counts`.
     """
     images, _, classes = counts.shape
     sums = resampled_sums(counts.reshape(images, -1)).reshape(-1, 3, classes)

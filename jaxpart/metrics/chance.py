@@ -10,26 +10,17 @@ import numpy as np
 from jaxpart.metrics.average_precision import RetrievalResult, summary
 
 
-def chance_level(query_parts: Sequence[Hashable], key_parts: Sequence[Hashable]) -> float:
-    """Expected mean AP of queries that are not among the keys.
-
-    Args:
-      query_parts: The part of each query.
-      key_parts: The part of each key.
-    """
-    names, counts = np.unique(np.asarray(key_parts), return_counts=True)
-    positives = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    parts, weights = np.unique(np.asarray(query_parts), return_counts=True)
-    expected = [_expected(positives.get(part, 0), len(key_parts)) for part in parts.tolist()]
-    return float(np.average(expected, weights=weights))
+def chance_level(parts: Sequence[Hashable]) -> float:
+    """Expected mean AP of queries of these parts among as many other items of the same parts."""
+    _, counts = np.unique(np.asarray(parts), return_counts=True)
+    expected = [_expected(count, len(parts)) for count in counts.tolist()]
+    return float(np.average(expected, weights=counts))
 
 
 def chance_retrieval(parts: Sequence[Any], *, exclude_self: bool = False) -> RetrievalResult:
     """Expectation of `average_precision` over all orders of the other items.
 
-    Args:
-      parts: The part of each item.
-      exclude_self: Whether to exclude the query itself; otherwise it is retrieved first.
+    Without `exclude_self` the query is retrieved first.
 
     Raises:
       JaxpartError: With `exclude_self`: no part has more than one item.

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float64, Int, Int32, Int64
+from jaxtyping import Array, Float64, Int, Int32
 
-from jaxpart.errors import JaxpartError
 from jaxpart.labels import IGNORE
-
-_INT32_PIXELS = 2**31 - 1
 
 
 @functools.partial(jax.jit, static_argnames="classes")
@@ -33,8 +29,7 @@ def confusion_matrix(
       classes: Number of classes.
 
     Returns:
-      Entry [t, p]: pixels of class t predicted as p. Exact for fewer than 2³¹ pixels; see
-      `ConfusionCounter` for more.
+      Entry [t, p]: pixels of class t predicted as p. Exact for fewer than 2³¹ pixels.
     """
     assert prediction.shape == label.shape, (prediction.shape, label.shape)
     label = label.astype(jnp.int32)
@@ -45,54 +40,13 @@ def confusion_matrix(
 
 
 def image_counts(
-    matrix: Int32[Array, "*heads classes classes"],
-) -> Int32[Array, "*heads 3 classes"]:
+    matrix: Int[np.ndarray, "*heads classes classes"],
+) -> Int[np.ndarray, "*heads 3 classes"]:
     """Correct, labelled and predicted pixels of each class, which determine IoU and accuracy."""
-    return jnp.stack(
-        [jnp.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1), matrix.sum(axis=-2)],
+    return np.stack(
+        [np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1), matrix.sum(axis=-2)],
         axis=-2,
     )
-
-
-class ConfusionCounter:
-    """Sums confusion matrices exactly: in int32 on the device, moved to int64 on the host before overflow.
-
-    Adding therefore waits for the device only once per two billion pixels.
-    """
-
-    def __init__(self, classes: int, *, heads: tuple[int, ...] = ()):
-        """Starts from zero.
-
-        Args:
-          classes: Number of classes.
-          heads: Leading axes of the matrices, to count several predictions at once.
-        """
-        self._host = np.zeros((*heads, classes, classes), np.int64)
-        self._device: Int32[Array, "*heads classes classes"] | None = None
-        self._pixels = 0
-
-    def add(self, matrix: Int32[Array, "*heads classes classes"], pixels: int) -> None:
-        """Adds a matrix.
-
-        Args:
-          matrix: From `confusion_matrix`, with the same classes and leading axes.
-          pixels: An upper bound of the sum of its entries, below 2³¹: the number of pixels.
-        """
-        assert matrix.shape == self._host.shape, (matrix.shape, self._host.shape)
-        if self._pixels + pixels > _INT32_PIXELS:
-            self._flush()
-        self._device = matrix if self._device is None else self._device + matrix
-        self._pixels += pixels
-
-    def total(self) -> Int64[np.ndarray, "*heads classes classes"]:
-        """The sum so far; waits for the device."""
-        self._flush()
-        return self._host.copy()
-
-    def _flush(self) -> None:
-        if self._device is not None:
-            self._host += jax.device_get(self._device)
-        self._device, self._pixels = None, 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +71,7 @@ class SegmentationScores:
 def segmentation_scores(matrix: Int[np.ndarray, "classes classes"]) -> SegmentationScores:
     """mIoU, mAcc and aAcc, and the scores of each class.
 
-    Args:
-      matrix: Pixels by true class (rows) and predicted class (columns), over the whole data set.
+    The rows of the matrix are true classes, the columns predicted ones.
     """
     matrix = np.asarray(matrix, np.int64)
     correct = np.diagonal(matrix)
@@ -132,15 +85,6 @@ def segmentation_scores(matrix: Int[np.ndarray, "classes classes"]) -> Segmentat
         mean_accuracy=float(mean_of_numbers(accuracy)),
         pixel_accuracy=float(ratio(correct.sum(), labelled.sum())),
     )
-
-
-def check_names(names: Sequence[str], classes: int) -> None:
-    """Raises `JaxpartError` unless a head's or confusion matrix's class list has `classes` names."""
-    if len(names) != classes:
-        raise JaxpartError(
-            f"the class list has {len(names)} names, but the head or confusion matrix has {classes} "
-            "classes; use the class list that the head was trained with"
-        )
 
 
 def ratio(numerator, denominator) -> np.ndarray:

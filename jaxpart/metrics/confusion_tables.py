@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jaxpart.metrics.confusion import check_names, ratio, segmentation_scores
+from jaxpart.metrics.confusion import ratio, segmentation_scores
 
 
-@dataclasses.dataclass(frozen=True)
-class ClassScore:
-    """One row of the per-class table.
-
-    Attributes:
-      name: The class.
-      iou: See `SegmentationScores`.
-      accuracy: See `SegmentationScores`.
-      pixels: Number of labelled pixels.
-    """
+class ClassScore(NamedTuple):
+    """A class with its scores, see `SegmentationScores`, and its number of labelled pixels."""
 
     name: str
     iou: float
@@ -31,16 +23,7 @@ class ClassScore:
 def class_scores(
     matrix: Int[np.ndarray, "classes classes"], names: Sequence[str]
 ) -> list[ClassScore]:
-    """The per-class table, sorted by descending IoU with NaN last (ties in class order).
-
-    Args:
-      matrix: As in `segmentation_scores`.
-      names: Names of the classes, by label.
-
-    Raises:
-      JaxpartError: The numbers of names and classes differ.
-    """
-    check_names(names, len(matrix))
+    """The scores of each class, by descending IoU with NaN last (ties in class order)."""
     scores = segmentation_scores(matrix)
     pixels = np.asarray(matrix, np.int64).sum(1)
     rows = [
@@ -52,17 +35,8 @@ def class_scores(
     return sorted(rows, key=lambda row: (np.isnan(row.iou), -row.iou))
 
 
-@dataclasses.dataclass(frozen=True)
-class PartConfusion:
-    """How often one part is confused with another part of the same object.
-
-    Attributes:
-      object: The object of both parts.
-      part: Name of the true class.
-      predicted: Name of the predicted class.
-      share: Share of the true part's labelled pixels, 0 … 1.
-      pixels: Number of these pixels.
-    """
+class PartConfusion(NamedTuple):
+    """Labelled pixels of a part that are taken for another part of its object: share and number."""
 
     object: str
     part: str
@@ -74,18 +48,7 @@ class PartConfusion:
 def part_confusions(
     matrix: Int[np.ndarray, "classes classes"], names: Sequence[str], objects: Sequence[str]
 ) -> list[PartConfusion]:
-    """All confusions between two parts of one object, sorted by descending share.
-
-    Args:
-      matrix: As in `segmentation_scores`.
-      names: Names of the classes (parts), by label.
-      objects: The object of each class, by label.
-
-    Raises:
-      JaxpartError: The numbers of names, objects and classes differ.
-    """
-    check_names(names, len(matrix))
-    check_names(objects, len(matrix))
+    """All confusions between two parts of one object, by descending share."""
     matrix = np.asarray(matrix, np.int64)
     between = matrix * _same_object(objects)
     np.fill_diagonal(between, 0)
@@ -97,37 +60,14 @@ def part_confusions(
     return sorted(rows, key=lambda row: -row.share)
 
 
-@dataclasses.dataclass(frozen=True)
-class ErrorShares:
-    """Shares of the labelled pixels, which sum to 1; NaN without labelled pixels.
-
-    Attributes:
-      right: Correctly predicted.
-      same_object: Predicted as another part of the same object.
-      other_object: Predicted as a part of another object.
-    """
-
-    right: float
-    same_object: float
-    other_object: float
-
-
-def error_shares(matrix: Int[np.ndarray, "classes classes"], objects: Sequence[str]) -> ErrorShares:
-    """Separates confusion of parts from confusion of objects.
-
-    Args:
-      matrix: As in `segmentation_scores`.
-      objects: The object of each class, by label.
-
-    Raises:
-      JaxpartError: The numbers of objects and classes differ.
-    """
-    check_names(objects, len(matrix))
+def error_shares(
+    matrix: Int[np.ndarray, "classes classes"], objects: Sequence[str]
+) -> tuple[float, float]:
+    """Shares of the labelled pixels taken for another part of the object, and for one of another object."""
     matrix = np.asarray(matrix, np.int64)
-    correct = int(np.trace(matrix))
-    within = int(matrix[_same_object(objects)].sum())
-    counts = np.asarray([correct, within - correct, matrix.sum() - within])
-    return ErrorShares(*ratio(counts, matrix.sum()).tolist())
+    within = matrix[_same_object(objects)].sum()
+    same, other = ratio([within - np.trace(matrix), matrix.sum() - within], matrix.sum())
+    return float(same), float(other)
 
 
 def _same_object(objects: Sequence[str]) -> Bool[np.ndarray, "classes classes"]:

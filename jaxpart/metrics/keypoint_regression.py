@@ -29,16 +29,9 @@ def keypoint_errors(
     by mean and population standard deviation of the training images. The mean over all visible keypoints,
     times 100, is the published metric.
 
-    Args:
-      fit_centres: x and y of each part in the training images; usually relative to the object's box.
-      fit_points: The annotated keypoints of the training images, in the same unit.
-      fit_visible: Which of these keypoints count.
-      centres: x and y of each part in the test images.
-      points: The annotated keypoints of the test images.
-      visible: Which of these keypoints count.
-      fit_active: Which parts each training image shows: the others' inputs are 0 after standardising, as
-        in PDiscoNet. None: all, as in unsup-parts.
-      active: Which parts each test image shows.
+    The points of training and test images have the same unit, usually shares of the object's box;
+    `visible` are those that count. The inputs of parts that are not `active` are 0 after standardising,
+    as in PDiscoNet; None: all are active, as in unsup-parts.
 
     Returns:
       Euclidean distances in the unit of the points; NaN for keypoints that do not count or that no training
@@ -70,11 +63,7 @@ def landmark_errors(
 
     It has no intercept either, but centres and landmarks are standardised, which has the same effect.
 
-    Args:
-      fit_centres: x and y of each part in the training images.
-      fit_points: Their landmarks, all visible.
-      centres: x and y of each part in the test images.
-      points: Their landmarks; the first two are the eyes.
+    All landmarks are visible, and the first two are the eyes.
 
     Returns:
       Euclidean distances divided by the distance between the eyes. The mean over landmarks, then images, is

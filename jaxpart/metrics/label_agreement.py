@@ -37,11 +37,6 @@ def agreement(
 
     Repeated items raise the plug-in NMI of resamples, so both intervals are shifted by the bias: the mean
     of the resamples minus the value.
-
-    Args:
-      labels: The true label of each item, any integers.
-      clusters: The cluster of each item, any integers.
-      images: The image of each item.
     """
     nmi, ari = scores(labels, clusters)
     (rows, row), (columns, column), (all_images, image) = (

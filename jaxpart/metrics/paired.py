@@ -27,10 +27,7 @@ def retrieval_difference(
 ) -> Difference:
     """AP of a first encoder minus that of a second.
 
-    Args:
-      first: AP of each query; NaN, in both, for queries without positives.
-      second: AP of the same queries by the second encoder.
-      images: Image of each query.
+    AP is NaN, in both, for queries without positives.
     """
     counted = ~np.isnan(first)
     _, image = np.unique(images[counted], return_inverse=True)
@@ -51,9 +48,7 @@ def segmentation_difference(
 ) -> Difference:
     """mIoU of a first encoder minus that of a second.
 
-    Args:
-      first: Correct, labelled and predicted pixels of each image and class.
-      second: The same counts by the second encoder.
+    The counts are correct, labelled and predicted pixels.
     """
     images, _, classes = first.shape
 
@@ -74,11 +69,8 @@ def _difference(
 ) -> Difference:
     """The difference of a statistic of sums over images.
 
-    Args:
-      first: Each image's contribution to the sums, [image, column].
-      second: The contributions by the second encoder.
-      statistic: Maps sums [draw, column] to a value per draw.
-      better: How much better the first is on each item.
+    The tables hold each image's contribution to the sums; `statistic` maps sums [draw, column] to a value
+    per draw, and `better` is how much better the first is on each item.
     """
     # Both resample the same images.
     drawn = [statistic(resampled_sums(table)) for table in (first, second)]

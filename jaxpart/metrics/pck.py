@@ -27,12 +27,7 @@ class Pck(NamedTuple):
 
 
 def pck(right: Bool[np.ndarray, "pair point"], counted: Bool[np.ndarray, "pair point"]) -> Pck:
-    """PCK by point and by image.
-
-    Args:
-      right: Whether each point was predicted correctly.
-      counted: Which points count: usually those visible in both images.
-    """
+    """PCK by point and by image."""
     correct, count = (right & counted).sum(axis=1), counted.sum(axis=1)
     per_pair = np.full(len(count), np.nan)
     np.divide(correct, count, out=per_pair, where=count > 0)
@@ -47,13 +42,7 @@ def pck_intervals(
     counted: Bool[np.ndarray, "pair point"],
     images: Int[np.ndarray, " pair"],
 ) -> tuple[Interval, Interval]:
-    """95 % intervals of PCK by point and by image, over target images, since their pairs are dependent.
-
-    Args:
-      right: Whether each point was predicted correctly.
-      counted: Which points count.
-      images: Target image of each pair.
-    """
+    """95 % intervals of PCK by point and by image, over target images, since their pairs are dependent."""
     per_pair = pck(right, counted).per_pair
     defined = ~np.isnan(per_pair)
     _, image = np.unique(images[defined], return_inverse=True)
@@ -73,9 +62,7 @@ def interchangeable(
 ) -> Bool[np.ndarray, "pair point"]:
     """Points that could be confused with another in the same image (GeoAware-SC's subset, by keypoint id).
 
-    Args:
-      visible: Which points are visible in the target image.
-      groups: Index of each point's group of interchangeable parts; -1: none.
+    The group of a point is -1 if it belongs to none.
 
     Returns:
       Whether at least two points of each point's group are visible in the target.

@@ -30,9 +30,7 @@ class Rows(Protocol):
 def unit_rows(features: Rows, *, padded: int = 0) -> Float32[np.ndarray, "items channels"]:
     """A copy of the features, normalised to length 1; needs only a few MB more.
 
-    Args:
-      features: An array, or `jaxpart.features.extract.Features`, of any float dtype.
-      padded: Number of rows to pad to with zeros.
+    Rows of zeros pad it to `padded` rows.
 
     Raises:
       JaxpartError: A feature is NaN or infinite.

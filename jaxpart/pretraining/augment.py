@@ -36,10 +36,8 @@ OPERATIONS = (*_TONES[1:], *_BLENDS, *_WARPS)
 def rand_augment(draws: Float[Array, "layers 4"], image: Image, magnitude: float) -> Image:
     """timm's "rand-m9-mstd0.5-inc1" for magnitude 9 and two layers.
 
-    Args:
-      draws: Uniform random numbers for each operation, of which half are applied to the image.
-      image: Values in [0, 1].
-      magnitude: Mean strength, 0 to 10; its standard deviation is 0.5.
+    The image has values in [0, 1]. Draws are uniform, and half of the operations are applied; the
+    magnitude, 0 to 10, is a mean with a standard deviation of 0.5.
     """
     for choice, use, strength, sign in draws:
         normal = jax.scipy.special.ndtri(jnp.clip(strength, 1e-6, 1 - 1e-6))
@@ -53,11 +51,7 @@ def rand_augment(draws: Float[Array, "layers 4"], image: Image, magnitude: float
 def apply_operation(image: Image, operation: Int[Array, ""], level: Array, signed: Array) -> Image:
     """Applies one of `OPERATIONS`, by index.
 
-    Args:
-      image: Values in [0, 1].
-      operation: Index into `OPERATIONS`.
-      level: Strength, 0 to 1.
-      signed: The strength or its negative.
+    The image has values in [0, 1]; the strength is a level from 0 to 1, and `signed` it or its negative.
     """
     levels = jnp.round(image * 255).astype(int)
     factor = jnp.maximum(0.1, 1 + 0.9 * signed)
@@ -132,12 +126,6 @@ def erase(draws: Float[Array, " draws"], noise: Image, image: Image, chance: flo
     """Random erasing: replaces a rectangle of a normalised image with noise.
 
     Its area is 0.02 to 1/3 of the image, its aspect ratio 0.3 to 3.3.
-
-    Args:
-      draws: Uniform random numbers.
-      noise: Noise of mean 0 and variance 1.
-      image: Normalised pixels.
-      chance: Probability of erasing.
     """
     use, area, ratio, down, right = draws
     height, width, _ = image.shape
@@ -160,12 +148,7 @@ def mix(
 ) -> tuple[Float[Array, "batch height width 3"], Float[Array, "batch classes"]]:
     """Mixup or CutMix, with equal probability, of a batch with itself in reverse order.
 
-    Args:
-      key: Random key.
-      images: A batch.
-      targets: Its soft labels.
-      mixup: α of mixup's Beta distribution; 0 disables both.
-      cutmix: α of CutMix's Beta distribution.
+    `mixup` and `cutmix` are the α of their Beta distributions; mixup 0 disables both.
     """
     if not mixup:
         return images, targets

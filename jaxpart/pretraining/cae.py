@@ -34,12 +34,6 @@ def cae_losses(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Cross entropy to the token targets, and the weighted alignment of representations.
 
-    Args:
-      logits: The decoder's logits for the hidden patches.
-      labels: Their tokens.
-      predicted: The regressor's representations of the hidden patches.
-      target: The encoder's, computed from the hidden patches alone.
-
     Returns:
       (token loss, alignment loss); the objective is their sum.
     """
@@ -113,13 +107,11 @@ class Prediction(NamedTuple):
     """CAE's outputs for masked images; hidden patches are in patch order.
 
     Attributes:
-      visible_tokens: The encoder's output: the prefix, then the visible patches.
       predicted: Representations of the hidden patches, regressed from the visible ones.
       target: Their representations by the encoder, computed from them alone.
       logits: Their token logits.
     """
 
-    visible_tokens: Float[Array, "batch token width"]
     predicted: Float[Array, "batch hidden width"]
     target: Float[Array, "batch hidden width"]
     logits: Float[Array, "batch hidden tokens"]
@@ -147,7 +139,9 @@ class Decoder(nnx.Module):
         self.head = nnx.Linear(config.width, config.out, rngs=rngs)
         self.has_alignment = config.alignment
         if config.alignment:
-            self.alignment = ViT(alignment_config(encoder, config), rngs=rngs)
+            rows, columns = (side * encoder.patch_size for side in config.grid)
+            trained = dataclasses.replace(encoder, image_size=(rows, columns), projector=None)
+            self.alignment = ViT(trained, rngs=rngs)
         if config.codebook:
             self.codebook = Codebook(jnp.zeros((config.out, config.codebook)))
 
@@ -160,11 +154,8 @@ class Decoder(nnx.Module):
     ) -> tuple[Float[Array, "batch hidden width"], Float[Array, "batch hidden tokens"]]:
         """Regresses the representations of hidden patches, and their token logits.
 
-        Args:
-          patches: The encoder's output for the visible patches, without the prefix.
-          visible: Their indices.
-          hidden: Indices of the others.
-          grid: Patches of the images along (height, width).
+        The patches are the encoder's output for the visible ones, without the prefix; `visible` and
+        `hidden` are indices, `grid` the patches of the images along (height, width).
         """
         embedded = position_rules.resize_positions(
             self.positions[...][self.prefix :], self.config.grid, grid, "sincos_wh"
@@ -182,12 +173,6 @@ class Decoder(nnx.Module):
         return regressed, self.head(self.norm(decoded))
 
 
-def alignment_config(encoder: ViTConfig, config: DecoderConfig) -> ViTConfig:
-    """The alignment encoder's architecture: the encoder's, at its training size."""
-    rows, columns = (side * encoder.patch_size for side in config.grid)
-    return dataclasses.replace(encoder, image_size=(rows, columns), projector=None)
-
-
 def predict(
     vit: ViT,
     decoder: Decoder,
@@ -196,16 +181,7 @@ def predict(
     hidden: int,
     drop_path: DropPath | None = None,
 ) -> Prediction:
-    """Runs encoder, regressor and decoder.
-
-    Args:
-      vit: The encoder.
-      decoder: The regressor and decoder trained with it.
-      images: Normalised pixels.
-      mask: True where hidden.
-      hidden: Number of hidden patches per image.
-      drop_path: Stochastic depth in the encoder, while training.
-    """
+    """Runs encoder, regressor and decoder."""
     prefix = len(vit.config.prefix)
     visible, others = masks.split(mask, hidden)
     tokens = encode(vit, images, visible=visible, drop_path=drop_path)
@@ -213,7 +189,7 @@ def predict(
     target = jax.lax.stop_gradient(encode(target_vit, images, visible=others))[:, prefix:]
     grid = vit.config.grid_of(*images.shape[1:3])
     predicted, logits = decoder(tokens[:, prefix:], visible, others, grid)
-    return Prediction(tokens, predicted, target, logits)
+    return Prediction(predicted, target, logits)
 
 
 class Cae(tokenizer.TokenObjective):

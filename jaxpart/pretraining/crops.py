@@ -83,10 +83,7 @@ def enlarge(
 ) -> UInt8[Array, "batch size size 3"]:
     """A random square of each image, enlarged to the image's size.
 
-    Args:
-      key: Random key.
-      images: Square images.
-      zoom: Largest factor; factors are log-uniform from 1 to it.
+    Factors are log-uniform from 1 to `zoom`.
     """
     size = images.shape[1]
 
@@ -123,7 +120,7 @@ def make_view(
     turns, flips, jitters, grays, blurs, strength, solarizes, inverts, *factors = rest
     if config.turn:
         image = turn(image, math.radians(config.turn) * (2 * turns - 1))
-    view = random_resized_crop(crop, image, config.size, config.scale, log_scale=config.log_scale)
+    view = random_resized_crop(crop, image, config)
     view = jnp.where(flips < config.flip, view[:, ::-1], view)
     if config.jitter_chance:
         changed = color_jitter(jnp.stack(factors), view, config.jitter)
@@ -142,12 +139,7 @@ def make_view(
 
 
 def crop_box(
-    draws: Float[Array, " draws"],
-    height: int,
-    width: int,
-    scale: tuple[float, float],
-    *,
-    log_scale: bool = False,
+    draws: Float[Array, " draws"], height: int, width: int, config: ViewConfig
 ) -> Float[Array, " box"]:
     """(top, left, height, width) of torchvision's RandomResizedCrop, not rounded to pixels.
 
@@ -156,9 +148,9 @@ def crop_box(
     image as that range of aspect ratios allows.
     """
     shares, ratios = draws[:_CROP_ATTEMPTS], draws[_CROP_ATTEMPTS : 2 * _CROP_ATTEMPTS]
-    smallest, largest = scale
+    smallest, largest = config.scale
     share = smallest + (largest - smallest) * shares
-    if log_scale:
+    if config.log_scale:
         share = smallest * (largest / smallest) ** shares
     area = height * width * share
     ratio = jnp.exp(math.log(4 / 3) * (2 * ratios - 1))
@@ -172,17 +164,12 @@ def crop_box(
 
 
 def random_resized_crop(
-    draws: Float[Array, " draws"],
-    image: Image,
-    size: int,
-    scale: tuple[float, float],
-    *,
-    log_scale: bool = False,
+    draws: Float[Array, " draws"], image: Image, config: ViewConfig
 ) -> Float[Array, "size size 3"]:
     """A random crop (`crop_box`), resized bicubically with antialiasing, clipped to [0, 1]."""
     height, width, _ = image.shape
-    box = crop_box(draws, height, width, scale, log_scale=log_scale)
-    return jnp.clip(_resized(image, box, size, "cubic"), 0, 1)
+    box = crop_box(draws, height, width, config)
+    return jnp.clip(_resized(image, box, config.size, "cubic"), 0, 1)
 
 
 def turn(image: Image, angle: Array) -> Image:

@@ -6,24 +6,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import optax
 
 from jaxpart.pretraining import augment
 from jaxpart.pretraining.crops import make_views, normalize
 from jaxpart.pretraining.encode import encode
 from jaxpart.pretraining.objective import Inputs, Objective, Outcome
-
-
-def soft_cross_entropy(
-    logits: Float[Array, "batch classes"], targets: Float[Array, "batch classes"]
-) -> Float[Array, ""]:
-    """Mean cross entropy to soft targets (timm's `SoftTargetCrossEntropy`)."""
-    return -(targets * jax.nn.log_softmax(logits)).sum(axis=-1).mean()
-
-
-def smooth(labels: Array, classes: int, smoothing: float) -> Float[Array, "batch classes"]:
-    """One-hot labels with `smoothing` of the weight spread over all classes."""
-    return jax.nn.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
 
 
 class Deit(Objective):
@@ -48,14 +36,16 @@ class Deit(Objective):
             draws = jax.random.uniform(box_key, (len(images), 5))
             images = jax.vmap(erase)(draws, jax.random.normal(noise_key, images.shape), images)
         assert self.encoder.projector is not None
-        targets = smooth(inputs.labels, self.encoder.projector.out, options.smoothing)
+        one_hot = jax.nn.one_hot(inputs.labels, self.encoder.projector.out)
+        targets = optax.smooth_labels(one_hot, options.smoothing)
         images, targets = augment.mix(
             mix_key, images, targets, mixup=options.mixup, cutmix=options.cutmix
         )
         tokens = encode(vit, images, drop_path=self.drop_path(drop_key))
         logits = vit.project(tokens)["projection"]
         correct = jnp.argmax(logits, axis=1) == jnp.argmax(targets, axis=1)
-        return Outcome(soft_cross_entropy(logits, targets), {"accuracy": correct.mean()}, {})
+        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        return Outcome(loss, {"accuracy": correct.mean()}, {})
 
 
 METHOD = Deit

@@ -35,14 +35,7 @@ def dino_loss(
     center: Float[Array, "1 out"],
     teacher_temperature: float | Array,
 ) -> Float[Array, ""]:
-    """Mean cross entropy from every global crop of the teacher to every other crop of the student.
-
-    Args:
-      student: Logits of all crops, global ones first.
-      teacher: Logits of the global crops.
-      center: Subtracted from the teacher's logits.
-      teacher_temperature: Temperature of the teacher's softmax; the student's is 0.1.
-    """
+    """Mean cross entropy from every global crop of the teacher to every other crop of the student."""
     targets = sharpened(teacher, center, teacher_temperature)
     likelihood = jax.nn.log_softmax(student / STUDENT_TEMPERATURE)
     pairs = -jnp.einsum("gbk,cbk->gc", targets, likelihood, precision=jax.lax.Precision.HIGHEST)

@@ -31,15 +31,7 @@ def patch_loss(
     center: Float[Array, "1 1 out"],
     teacher_temperature: float | Array,
 ) -> Float[Array, ""]:
-    """Cross entropy at the hidden patches: mean per image, then over images and crops.
-
-    Args:
-      student: Patch logits of the global crops, which the student saw with patches hidden.
-      teacher: Patch logits of the same crops, seen unmasked.
-      mask: Which patches were hidden; an image without any counts as zero.
-      center: Subtracted from the teacher's logits.
-      teacher_temperature: Temperature of the teacher's softmax; the student's is 0.1.
-    """
+    """Cross entropy at the hidden patches: mean per image, then over images and crops."""
     targets = sharpened(teacher, center, teacher_temperature)
     likelihood = jax.nn.log_softmax(student / STUDENT_TEMPERATURE)
     losses = -(targets * likelihood).sum(axis=-1)

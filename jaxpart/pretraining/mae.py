@@ -26,21 +26,14 @@ def mae_loss(
     prediction: Float[Array, "batch patch pixel"],
     target: Float[Array, "batch patch pixel"],
     mask: Float[Array, "batch patch"],
-    *,
-    normalized: bool,
 ) -> Float[Array, ""]:
-    """Mean squared error over the hidden patches.
+    """Mean squared error over the hidden patches (mask 1 or True).
 
-    Args:
-      prediction: The decoder's output.
-      target: Pixels of each patch.
-      mask: 1 or True where hidden.
-      normalized: Whether each target patch is normalised to mean 0 and (unbiased) variance 1.
+    Each target patch is normalised to mean 0 and (unbiased) variance 1.
     """
-    if normalized:
-        mean = target.mean(axis=-1, keepdims=True)
-        variance = target.var(axis=-1, keepdims=True, ddof=1)
-        target = (target - mean) / jnp.sqrt(variance + _EPSILON)
+    mean = target.mean(axis=-1, keepdims=True)
+    variance = target.var(axis=-1, keepdims=True, ddof=1)
+    target = (target - mean) / jnp.sqrt(variance + _EPSILON)
     errors = ((prediction - target) ** 2).mean(axis=-1)
     hidden = mask.astype(errors.dtype)
     return (errors * hidden).sum() / hidden.sum()
@@ -70,14 +63,7 @@ class Decoder(nnx.Module):
         hidden: Int[Array, "batch others"],
         grid: Grid,
     ) -> Float[Array, "batch patch out"]:
-        """Predicts every patch.
-
-        Args:
-          tokens: The encoder's output: the prefix, then the visible patches.
-          visible: Indices of these patches.
-          hidden: Indices of the others.
-          grid: Patches of the images along (height, width).
-        """
+        """Predicts every patch."""
         tokens = self.embed(tokens)
         prefix, seen = tokens[:, : self.prefix], tokens[:, self.prefix :]
         unseen = jnp.broadcast_to(self.mask_token[...], (*hidden.shape, tokens.shape[-1]))
@@ -101,16 +87,7 @@ def reconstruct(
     hidden: int,
     drop_path: DropPath | None = None,
 ) -> Float[Array, "batch patch pixel"]:
-    """Pixels of every patch (normalised per patch, if trained so), from the visible ones alone.
-
-    Args:
-      vit: The encoder.
-      decoder: The decoder trained with it.
-      images: Normalised pixels.
-      mask: True where hidden.
-      hidden: Number of hidden patches per image.
-      drop_path: Stochastic depth in the encoder, while training.
-    """
+    """Pixels of every patch (normalised per patch, if trained so), from the visible ones alone."""
     visible, others = masks.split(mask, hidden)
     grid = vit.config.grid_of(*images.shape[1:3])
     tokens = encode(vit, images, visible=visible, drop_path=drop_path)
@@ -135,7 +112,7 @@ class Mae(Objective):
             hidden,
             self.drop_path(drop_key),
         )
-        return Outcome(mae_loss(prediction, target, mask, normalized=True), {}, {})
+        return Outcome(mae_loss(prediction, target, mask), {}, {})
 
 
 METHOD = Mae

@@ -41,13 +41,7 @@ class Hidden:
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """A frozen encoder with its pretraining decoder.
-
-    Attributes:
-      encoder: The encoder.
-      config: The decoder's architecture; its `kind` is "mae", "beit" or "cae".
-      decoder: The decoder, frozen.
-    """
+    """A frozen encoder with its pretraining decoder."""
 
     encoder: Encoder
     config: DecoderConfig
@@ -63,19 +57,13 @@ class Predictor:
         Encoders of visible tokens (MAE, CAE) compile once per number of hidden patches, so images with
         the same number run together.
 
-        Args:
-          images: Pixel values, 0 to 255; sides are multiples of the patch size.
-          mask: True where hidden, row by row; some but not all patches of each image.
+        Pixel values are 0 to 255, and sides multiples of the patch size; the mask is True for some but
+        not all patches of each image.
 
         Raises:
-          JaxpartError: A mask does not fit the images, or hides nothing or everything.
+          JaxpartError: A mask hides nothing or everything.
         """
         rows, columns = self.encoder.config.grid_of(*images.shape[1:3])
-        if mask.shape != (len(images), rows * columns):
-            raise JaxpartError(
-                f"the masks have the shape {mask.shape}; give one of {rows * columns} patches for each "
-                f"of {len(images)} images"
-            )
         counts = mask.sum(axis=1)
         bad = np.flatnonzero((counts == 0) | (counts == rows * columns))
         if len(bad):
@@ -119,10 +107,6 @@ class Predictor:
 
 def load_predictor(encoder: Encoder, folder: str | pathlib.Path) -> Predictor:
     """An encoder with the decoder stored beside it.
-
-    Args:
-      encoder: From `load_encoder`.
-      folder: Its folder.
 
     Raises:
       JaxpartError: The folder holds no decoder, one that predicts no patches, or another encoder's.

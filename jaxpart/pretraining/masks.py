@@ -20,13 +20,7 @@ _BLOCKS = 60
 def random_mask(
     key: Array, shape: tuple[int, int], hidden: int | Int[Array, " batch"]
 ) -> Bool[Array, "batch patch"]:
-    """Hides exactly `hidden` patches of each image, all subsets being equally likely.
-
-    Args:
-      key: Random key.
-      shape: (images, patches).
-      hidden: Number of hidden patches, one for all images or one per image.
-    """
+    """Hides exactly `hidden` patches of each image, all subsets being equally likely."""
     rank = jnp.argsort(jnp.argsort(jax.random.uniform(key, shape), axis=1), axis=1)
     return rank < jnp.broadcast_to(jnp.asarray(hidden), shape[:1])[:, None]
 
@@ -97,9 +91,7 @@ def split(
 ) -> tuple[Int[Array, "batch visible"], Int[Array, "batch hidden"]]:
     """Indices of the visible and of the hidden patches, each in patch order.
 
-    Args:
-      mask: Exactly `hidden` of each row are True.
-      hidden: The number, static under jit.
+    Exactly `hidden` of each row are True; the number is static under jit.
     """
     order = jnp.argsort(mask, axis=1, stable=True)
     visible = mask.shape[1] - hidden

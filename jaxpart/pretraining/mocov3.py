@@ -31,13 +31,7 @@ def mocov3_loss(
     keys: Float[Array, "2 batch out"],
     temperature: float = 0.2,
 ) -> Float[Array, ""]:
-    """Each view's predictions against the other view's keys, both ways.
-
-    Args:
-      predictions: The encoder's, after the predictor, for the first and second view.
-      keys: Projections of the momentum encoder.
-      temperature: τ.
-    """
+    """Each view's predictions against the other view's keys, both ways."""
     keys = jax.lax.stop_gradient(keys)
     return info_nce(predictions[0], keys[1], temperature) + info_nce(
         predictions[1], keys[0], temperature

@@ -38,10 +38,7 @@ class PoolBatch(NamedTuple):
 class Pool:
     """All images of a training set.
 
-    Attributes:
-      images: Squares of one size.
-      labels: Class of each; 0 where the data set has none.
-      ids: Name of each.
+    Images are squares of one size; labels are 0 where the data set has none.
     """
 
     images: UInt8[np.ndarray, "images size size 3"]
@@ -56,13 +53,7 @@ class Pool:
 def read_pool(
     source: Source, size: int, advance: Callable[[int], None] = lambda count: None
 ) -> Pool:
-    """Reads a data set on all cores, resizing shorter sides to `size` and keeping the central square.
-
-    Args:
-      source: The data set.
-      size: Side of the squares in pixels.
-      advance: Called with the number of images just read.
-    """
+    """Reads a data set on all cores, resizing shorter sides to `size` and keeping the central square."""
     images = np.empty((len(source), size, size, 3), np.uint8)
     labels, ids = np.zeros(len(source), np.int32), []
     starts = range(0, len(source), _READ_AT_ONCE)

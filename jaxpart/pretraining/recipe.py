@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxpart.config import variant_of
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError
@@ -26,21 +25,8 @@ _BASE = {
 }
 """ViT-B/16."""
 
-
-def pretrain_config(
-    argument: str | None, critters: Callable[[], ConfigDict], imagenet: Callable[[], ConfigDict]
-) -> ConfigDict:
-    """The variant of a method's configuration selected on the command line.
-
-    Args:
-      argument: What follows the colon: nothing, or "imagenet".
-      critters: Makes the small experiment.
-      imagenet: Makes the published recipe.
-
-    Raises:
-      JaxpartError: There is no such variant.
-    """
-    return imagenet() if variant_of(argument, ["imagenet"]) else critters()
+PATCH_VALUES = {"mae": "out", "beit": "codebook", "cae": "codebook"}
+"""The decoder's field that is the number of values in a patch of pixels, by method."""
 
 
 def critters_config(method: str) -> ConfigDict:
@@ -184,7 +170,13 @@ def architecture(config: Any) -> tuple[ViTConfig, DecoderConfig | None]:
     overrides = dataclass_arguments(config.decoder)
     if not overrides:
         return encoder, None
-    common = {"grid": encoder.grid, "width": encoder.width, "num_heads": encoder.num_heads}
+    common: dict[str, Any] = {
+        "grid": encoder.grid,
+        "width": encoder.width,
+        "num_heads": encoder.num_heads,
+    }
+    if name := PATCH_VALUES.get(config.method):
+        common[name] = 3 * encoder.patch_size**2
     return encoder, DecoderConfig(**{"kind": config.method, **common, **overrides})
 
 

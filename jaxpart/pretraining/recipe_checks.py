@@ -8,7 +8,7 @@ from typing import Any
 from jaxpart.encoders.architecture import ViTConfig
 from jaxpart.errors import JaxpartError
 from jaxpart.pretraining.decoders import DecoderConfig
-from jaxpart.pretraining.recipe import architecture
+from jaxpart.pretraining.recipe import PATCH_VALUES, architecture
 from jaxpart.runs.config_rules import (
     COUNT,
     COUNT_OR_NONE,
@@ -186,7 +186,7 @@ def _check_decoder(encoder: ViTConfig, decoder: DecoderConfig) -> None:
             f"{decoder.width}; give a divisor"
         )
     pixels = 3 * encoder.patch_size**2
-    name = {"mae": "out", "beit": "codebook", "cae": "codebook"}.get(decoder.kind)
+    name = PATCH_VALUES.get(decoder.kind)
     if name and getattr(decoder, name) != pixels:
         raise JaxpartError(
             f"config.decoder.{name} is {getattr(decoder, name)}, but a patch of {encoder.patch_size} "

@@ -89,12 +89,7 @@ def pretrain(
 
     Resumes a stopped run; measurements are appended to metrics.jsonl.
 
-    Args:
-      config: See `jaxpart.pretraining.recipe`.
-      workdir: The run's folder.
-      progress: Progress display.
-      supply: The training images, if already loaded.
-      max_steps: Stops the run early; schedules remain those of the full run.
+    `max_steps` stops the run early; schedules remain those of the full run.
 
     Returns:
       The contents of results.json.
@@ -158,7 +153,7 @@ def pretrain(
     }
     student = _fetched(objective, graph, state)
     if devices.is_main():
-        write(folder, config, objective, student, {"pretraining": results})
+        write(folder, config, objective, student, results)
     devices.wait_for_main()  # or another process could delete the checkpoint first
     checkpointer.delete()
     return results
@@ -230,22 +225,16 @@ def write(
     config: Any,
     objective: Objective,
     student: Student,
-    about: Mapping[str, Any],
+    results: Mapping[str, Any],
 ) -> None:
     """Writes an encoder's folder atomically."""
 
     def fill(temporary: pathlib.Path) -> None:
-        extra = dict(about)
+        about: dict[str, Any] = {"pretraining": results}
         if objective.decoder is not None:
-            extra |= write_decoder(temporary, objective.decoder, arrays_of(student.decoder))
-        write_encoder(
-            temporary,
-            config.method,
-            objective.encoder,
-            Preprocessing(),
-            arrays_of(student.vit),
-            extra,
-        )
+            about |= write_decoder(temporary, objective.decoder, arrays_of(student.decoder))
+        arrays, pixels = arrays_of(student.vit), Preprocessing()
+        write_encoder(temporary, config.method, objective.encoder, pixels, arrays, about)
 
     write_folder(folder, fill)
 

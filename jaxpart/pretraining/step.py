@@ -114,14 +114,7 @@ def start(
     seed: int,
     codebook: Float[Array, "tokens pixel"] | None = None,
 ) -> tuple[Any, State]:
-    """The student's graph definition, and the state before the first step.
-
-    Args:
-      objective: The method.
-      optimizer: See `make_optimizer`.
-      seed: Seed of the run: of its weights, views, masks and all other randomness.
-      codebook: The tokenizer's, where the decoder has one.
-    """
+    """The student's graph definition, and the state before the first step."""
 
     def make(seed: Any) -> Student:
         return Student(objective.encoder, objective.decoder, rngs=nnx.Rngs(jax.random.key(seed)))

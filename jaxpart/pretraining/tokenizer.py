@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from jaxpart.pretraining.crops import ViewConfig, make_views, normalize, patches_of
@@ -40,9 +41,8 @@ def token_cross_entropy(
     logits: Float[Array, "*patch tokens"], labels: Int[Array, "*patch"], mask: Array
 ) -> Float[Array, ""]:
     """Mean cross entropy to the tokens of the patches where the mask is True."""
-    likelihood = jax.nn.log_softmax(logits)
-    losses = -jnp.take_along_axis(likelihood, labels[..., None], axis=-1)[..., 0]
-    return jnp.where(mask, losses, 0).sum() / mask.sum()
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return losses.mean(where=mask)
 
 
 class Task(NamedTuple):
@@ -86,15 +86,7 @@ def fit_codebook(
     side: int,
     tokens: int,
 ) -> Float[Array, "tokens pixel"]:
-    """k-means centres of the patches of one view per image.
-
-    Args:
-      key: Random key for the views and the initial centres.
-      images: A sample of the training set, with more patches than `tokens`.
-      view: The objective's view.
-      side: Side of a patch in pixels.
-      tokens: Number of centres.
-    """
+    """k-means centres of the patches of one view per image."""
     views, first = jax.random.split(key)
     sample = make_views(views, images, view)[:, 0]
     patches = patches_of(sample, side)

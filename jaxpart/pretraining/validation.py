@@ -33,12 +33,7 @@ class Validation:
     """Validates an encoder in training on critters."""
 
     def __init__(self, source: Critters, size: int) -> None:
-        """Draws the critters.
-
-        Args:
-          source: Critters that the encoder does not see.
-          size: Side of the encoder's images in pixels.
-        """
+        """Draws the critters."""
         drawn = (Image.fromarray(source.draw(i).image) for i in range(len(source)))
         self._wholes = np.stack([image_eval(image, size) for image in drawn])
         self._kinds = np.array([source.annotation(i).label for i in range(len(source))])
@@ -88,9 +83,6 @@ def levelled_off(curve: Mapping[str, Sequence[float]]) -> bool:
     """Whether the last quarter of a run's measurements is no better than the quarter before.
 
     False with fewer than four measurements.
-
-    Args:
-      curve: The values of each of `MEASURES`, equally spaced over the run.
     """
     if len(curve["kinds"]) < 4:
         return False

@@ -119,12 +119,7 @@ def rebuild(
 ) -> None:
     """Trains encoders and puts them into zoos.
 
-    Args:
-      methods: The methods to train.
-      zoos: A folder for each seed of weights, order, views and masks; the images stay the same.
-      progress: Progress display.
-      epochs: Length of every run; None: the recipe's.
-      max_steps: Stops every run early.
+    There is a zoo for each seed of weights, order, views and masks; the images stay the same.
 
     Raises:
       JaxpartError: An encoder cannot be stored.

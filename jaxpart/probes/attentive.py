@@ -107,13 +107,7 @@ class AttentiveHead(nnx.Module):
         statistics: str,
         valid: Bool[Array, " batch"] | None = None,
     ) -> Float[Array, "batch class"]:
-        """Logits.
-
-        Args:
-          tokens: All tokens of an image, cls included.
-          statistics: BatchNorm's statistics, see `BatchNorm`.
-          valid: See `BatchNorm`.
-        """
+        """Logits."""
         pooled = self.norm(self.attend(tokens), statistics=statistics, valid=valid)
         return _einsum("bi,ic->bc", pooled, self.kernel[...]) + self.bias[...]
 

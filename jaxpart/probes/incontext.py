@@ -51,17 +51,9 @@ def patch_shares(
 
     Returns:
       Share of every class among the labelled pixels of a patch; all 0 where none is labelled.
-
-    Raises:
-      JaxpartError: If the labels cannot be cut into that grid.
     """
     batch, rows, columns = labels.shape
     height, width = grid
-    if rows % height or columns % width:
-        raise JaxpartError(
-            f"labels of {rows} × {columns} pixels cannot be cut into {height} × {width} patches; "
-            "give the labels of the crop that the encoder saw"
-        )
     patch = jnp.arange(batch * height * width).reshape(batch, height, width)
     patch = patch.repeat(rows // height, 1).repeat(columns // width, 2)
     counted = (labels >= 0) & (labels < classes) & (labels != IGNORE)
@@ -76,9 +68,7 @@ def make_memory(
 ) -> Memory:
     """Keeps the patches that have a labelled pixel.
 
-    Args:
-      features: Features of training patches; neither centred nor normalised.
-      shares: From `patch_shares`.
+    The features are neither centred nor normalised; the shares are from `patch_shares`.
 
     Raises:
       JaxpartError: If no patch has a labelled pixel.
@@ -99,8 +89,8 @@ def nearest_labels(
     memory: Memory,
     features: Float[Array, "*patches width"],
     *,
-    neighbours: int = 30,
-    temperature: float = 0.02,
+    neighbours: int,
+    temperature: float,
     block: int | None = None,
 ) -> Float32[Array, "*patches classes"]:
     """Class shares of patches by attention over their nearest labelled patches.
@@ -140,12 +130,6 @@ def nearest(
     block: int,
 ) -> tuple[Float32[Array, "query neighbour"], Int32[Array, "query neighbour"]]:
     """The keys with the largest inner products, exactly, in blocks.
-
-    Args:
-      keys: Vectors to search.
-      queries: Vectors to search for.
-      neighbours: Number of keys per query; all if there are fewer.
-      block: Keys compared at a time; memory grows with queries × block.
 
     Returns:
       Inner products, descending, and the keys' indices; ties are in order of index.

@@ -43,13 +43,7 @@ class TrainPiece(NamedTuple):
 
 
 class EvalPiece(NamedTuple):
-    """The test items of one call, on the devices.
-
-    Attributes:
-      features: Their features.
-      epoch: Number of the epoch, from 0.
-      start: Index of the first.
-    """
+    """The test items of one call, on the devices."""
 
     features: Shaped[Array, "representation item ..."]
     epoch: Int[Array, ""]
@@ -72,10 +66,8 @@ class Items:
     ) -> None:
         """Copies nothing.
 
-        Args:
-          features: Features of the items, possibly of others too.
-          labels: Labels of the items.
-          rows: The items' rows in the features; default: all rows, in order.
+        `rows` are the items' rows in the features, which may have others too; by default all rows, in
+        order.
         """
         self.features, self.labels = tuple(features), labels.astype(np.int32)
         self._rows = np.arange(len(labels)) if rows is None else rows
@@ -118,11 +110,7 @@ class Items:
     ) -> FeatureBatches:
         """Batches of some items, in an order drawn per seed and epoch.
 
-        Args:
-          items: Indices of the items.
-          recipe: Sets batch size and learning rates.
-          seeds: Seeds of the orders.
-          memory: Bytes of features that may stay on the devices.
+        `memory` is the number of bytes of features that may stay on the devices.
         """
         resident = self.nbytes <= memory * devices.mesh().shape["data"]
         return FeatureBatches(self, items, recipe, seeds, resident=resident)

@@ -34,13 +34,7 @@ class LinearHead(nnx.Module):
         statistics: str,
         valid: Bool[Array, " batch"] | None = None,
     ) -> Float[Array, "batch class"]:
-        """Logits.
-
-        Args:
-          features: "cls_token", "embedding" or the like.
-          statistics: BatchNorm's statistics, see `BatchNorm`; ignored without one.
-          valid: See `BatchNorm`.
-        """
+        """Logits."""
         if self.norm is not None:
             features = self.norm(features, statistics=statistics, valid=valid)
         product = jnp.matmul(features, self.kernel[...], precision=jax.lax.Precision.HIGHEST)

@@ -23,22 +23,14 @@ def logistic_regression(
     labels: Int[np.ndarray, " train"],
     test: Float[np.ndarray, "test channel"],
     *,
-    strength: float = 1.0,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Int[np.ndarray, " test"]:
     """Classes of test items, predicted by the weights that minimise the regularised cross entropy.
 
-    The objective is that of scikit-learn's `LogisticRegression(C=1 / strength)`: the sum over items of
-    the cross entropy, plus strength / 2 times the squared norm of the weights (not of the bias), here on
-    features standardised by the training set's mean and deviation. It is convex, so the result does not
-    depend on initialisation or order.
-
-    Args:
-      train: Features of the training items.
-      labels: Their classes, from 0.
-      test: Features of the test items.
-      strength: Regularisation strength.
-      advance: Called with the number of iterations just done.
+    The objective is that of scikit-learn's `LogisticRegression(C=1)`: the sum over items of the cross
+    entropy, plus half the squared norm of the weights (not of the bias), here on features standardised by
+    the training set's mean and deviation. It is convex, so the result does not depend on initialisation
+    or order.
     """
     mean, deviation = moments(train)
     features = jnp.asarray((train - mean) / deviation, jnp.float32)
@@ -46,7 +38,7 @@ def logistic_regression(
     shape = train.shape[1] + 1, int(labels.max()) + 1
 
     def on_host(flat: Float[np.ndarray, " values"]) -> tuple[float, Float[np.ndarray, " values"]]:
-        value, gradient = _objective(np.float32(flat.reshape(shape)), features, targets, strength)
+        value, gradient = _objective(np.float32(flat.reshape(shape)), features, targets)
         return float(value), np.asarray(gradient, np.float64).ravel()
 
     # L-BFGS's vectors are so short that BLAS threads wait for each other: four times the CPU time.
@@ -70,11 +62,10 @@ def _objective(
     weights: Float[Array, "input class"],
     features: Float[Array, "item channel"],
     targets: Int[Array, " item"],
-    strength: float,
 ) -> Float[Array, ""]:
     """The mean loss, which preserves float32's digits, and its gradient; the last input is the bias."""
     losses = optax.softmax_cross_entropy_with_integer_labels(_logits(features, weights), targets)
-    penalty = strength / 2 * jnp.square(weights[:-1]).sum()
+    penalty = 0.5 * jnp.square(weights[:-1]).sum()
     return (losses.sum() + penalty) / len(targets)
 
 

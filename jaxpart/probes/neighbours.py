@@ -15,28 +15,20 @@ from jaxpart.metrics.similarities import unit_rows
 _BLOCK_VALUES = 16 << 20
 """Similarities held at once."""
 
+_NEIGHBOURS, _TEMPERATURE = 20, 0.07
+
 
 def nearest_neighbours(
     train: Float[np.ndarray, "train channel"],
     labels: Int[np.ndarray, " train"],
     test: Float[np.ndarray, "test channel"],
     *,
-    k: int = 20,
-    temperature: float = 0.07,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Int[np.ndarray, " test"]:
     """Classes of test items by vote of their nearest training items, searched exactly, in blocks.
 
-    A neighbour's vote weighs exp(similarity / temperature), as in DINO's k-NN evaluation, with the k
-    and temperature that it reports.
-
-    Args:
-      train: Features of the training items.
-      labels: Their classes, from 0.
-      test: Features of the test items.
-      k: Number of neighbours; all if there are fewer training items.
-      temperature: Temperature of the weights.
-      advance: Called with the number of test items just done.
+    A neighbour's vote weighs exp(similarity / 0.07), and 20 vote, as DINO's k-NN evaluation reports; all
+    vote if there are fewer.
     """
     block = max(1, min(len(test), _BLOCK_VALUES // len(train)))
     rows, classes = jnp.asarray(unit_rows(train)), jnp.asarray(labels, jnp.int32)
@@ -48,8 +40,7 @@ def nearest_neighbours(
             rows,
             classes,
             queries[start : start + block],
-            temperature,
-            k=min(k, len(train)),
+            k=min(_NEIGHBOURS, len(train)),
             count=int(labels.max()) + 1,
         )
         predictions.append(np.asarray(classified))
@@ -62,13 +53,12 @@ def _vote(
     rows: Float[Array, "train channel"],
     labels: Int[Array, " train"],
     queries: Float[Array, "block channel"],
-    temperature: float,
     *,
     k: int,
     count: int,
 ) -> Int[Array, " block"]:
     similarities = jnp.matmul(queries, rows.T, precision=jax.lax.Precision.HIGHEST)
     nearest, index = jax.lax.top_k(similarities, k)
-    weights = jnp.exp((nearest - 1) / temperature)
+    weights = jnp.exp((nearest - 1) / _TEMPERATURE)
     votes = jax.vmap(lambda w, c: jnp.zeros(count).at[c].add(w))(weights, labels[index])
     return votes.argmax(axis=1)

@@ -40,12 +40,7 @@ class Scores(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """All heads of a sweep after some epoch.
-
-    Attributes:
-      parameters: Trained parameters.
-      statistics: Running statistics of BatchNorm.
-    """
+    """All heads of a sweep after some epoch."""
 
     parameters: nnx.State
     statistics: nnx.State
@@ -105,10 +100,6 @@ class Outcome:
 def held_out(groups: Shaped[np.ndarray, " item"], seed: int) -> Bool[np.ndarray, " item"]:
     """Holds out about a tenth of the items, in whole groups (images), so that no group is split.
 
-    Args:
-      groups: The image of each item.
-      seed: Seed of the draw.
-
     Returns:
       True for held-out items: at least one group, never all.
     """
@@ -126,11 +117,7 @@ def read(
 ) -> Outcome:
     """The outcome for one representation.
 
-    Args:
-      trained: State after the last epoch, as NumPy arrays.
-      i: Index of the representation.
-      rate: Index of the rate chosen for each seed; zeros if none was chosen.
-      epoch: The epoch chosen for each seed, as passed to the sweep; -1 if none was chosen.
+    `rate` and `epoch` are those chosen for each seed; zeros and -1 if none was chosen.
     """
     scores = trained.scores
     best_rate = scores.best_right[i].argmax(axis=-1)

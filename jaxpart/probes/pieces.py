@@ -12,13 +12,7 @@ from jaxpart.probes.items import PIECE_BYTES, TEST_BATCH, Batches, EvalPiece, It
 
 
 class Work(NamedTuple):
-    """A piece of a sweep.
-
-    Attributes:
-      sweep: Index of the sweep.
-      epoch: Number of the sweep's epoch, from 0.
-      piece: The items, on the devices.
-    """
+    """A piece of a sweep."""
 
     sweep: int
     epoch: int
@@ -31,12 +25,7 @@ class _Piece(NamedTuple):
 
 
 class Pieces:
-    """All pieces of a sweep: each epoch's training, then its test.
-
-    Attributes:
-      per_epoch: Pieces per epoch.
-      nbytes: Bytes of test features that stay on the devices.
-    """
+    """All pieces of a sweep: each epoch's training, then its test."""
 
     def __init__(self, batches: Batches, test: Items, memory: int) -> None:
         """Tests in one resident piece if the features fit into the given memory."""
@@ -90,9 +79,6 @@ class Turns:
     """The pieces of several sweeps, for `training.fit`.
 
     The sweep whose piece ends first in the stream of items comes next, so that few items are held back.
-
-    Attributes:
-      total: Total number of pieces.
     """
 
     def __init__(self, sweeps: Sequence[Pieces], epochs: Sequence[int]) -> None:

@@ -37,23 +37,10 @@ def paper_blocks(depth: int) -> tuple[int, ...]:
 def patch_map(tokens: Float[Array, "batch token width"], grid: tuple[int, int]) -> FeatureMap:
     """The patch tokens as an image: prefix tokens (cls, dist) dropped, rows first.
 
-    Args:
-      tokens: Output of one block, before the final norm: prefix tokens, then the patches.
-      grid: Patches per column and per row, (height, width).
-
-    Returns:
-      [batch, height, width, width of the tokens].
-
-    Raises:
-      JaxpartError: If there are fewer tokens than patches.
+    The tokens are the output of one block before the final norm; the grid is (height, width).
     """
     batch, count, width = tokens.shape
     patches = grid[0] * grid[1]
-    if count < patches:
-        raise JaxpartError(
-            f"{count} tokens do not fill a grid of {grid[0]} × {grid[1]} patches; give the grid "
-            "of the images that the encoder saw"
-        )
     return tokens[:, count - patches :].reshape(batch, *grid, width)
 
 
@@ -68,10 +55,8 @@ class PixelHead(nnx.Module):
     def __init__(self, channels: int, classes: int, *, rngs: nnx.Rngs):
         """Makes a fresh head.
 
-        Args:
-          channels: Channels of all feature maps together: 4 × 768 in the paper.
-          classes: 1 … 255, since label 255 means ignored.
-          rngs: Source of the initial kernel.
+        The channels are those of all maps together; there are 1 … 255 classes, since label 255 means
+        ignored.
 
         Raises:
           JaxpartError: If the number of classes is out of range.
@@ -90,9 +75,6 @@ class PixelHead(nnx.Module):
 
         The concatenation is never materialised: the product with it is the sum of the products with its
         parts.
-
-        Args:
-          maps: Feature maps whose channels add up to the head's, in the order of the kernel.
         """
         widths = [features.shape[-1] for features in maps]
         assert sum(widths) == len(self.kernel[...]), (widths, self.kernel[...].shape)
@@ -148,11 +130,7 @@ class PixelHeads(nnx.Module):
     def __call__(
         self, blocks: Sequence[FeatureMap] | Mapping[int, FeatureMap]
     ) -> Float[Array, "heads batch height width classes"]:
-        """Logits of every head at feature resolution.
-
-        Args:
-          blocks: The blocks' feature maps by index; blocks that no head reads may be missing.
-        """
+        """Logits of every head at feature resolution."""
         read = zip(self.readouts.values(), self.heads, strict=True)
         return jnp.stack([head([blocks[index] for index in indices]) for indices, head in read])
 
@@ -190,13 +168,7 @@ def learning_rate(iterations: int, *, peak: float = 4e-4, warmup: int = 1500) ->
 def optimizer(
     schedule: optax.Schedule, *, weight_decay: float = 0.05, decay_bias: bool = True
 ) -> optax.GradientTransformation:
-    """The paper's AdamW, betas (0.9, 0.999), with decoupled decay.
-
-    Args:
-      schedule: See `learning_rate`.
-      weight_decay: Multiplied by the learning rate, as in PyTorch.
-      decay_bias: Whether the bias decays too.
-    """
+    """The paper's AdamW, betas (0.9, 0.999), with decoupled decay."""
 
     def decayed(parameters: nnx.State) -> nnx.State:
         return jax.tree.map(lambda parameter: decay_bias or parameter.ndim > 1, parameters)
@@ -207,12 +179,7 @@ def optimizer(
 
 
 class PixelState(NamedTuple):
-    """The training state; a pytree.
-
-    Attributes:
-      heads: `nnx.state` of the heads.
-      optimizer: State of the optimiser.
-    """
+    """The training state; a pytree."""
 
     heads: nnx.State
     optimizer: optax.OptState
@@ -229,9 +196,7 @@ def training(
 ) -> tuple[PixelState, TrainStep]:
     """The state before the first iteration, and the training step.
 
-    Args:
-      heads: Fresh heads; they are not modified, since the state holds copies.
-      transform: See `optimizer`.
+    The heads are not modified, since the state holds copies; for the transform see `optimizer`.
 
     Returns:
       The state, and `step(state, blocks, labels) -> (state, loss of each head)`, where `blocks`

@@ -57,10 +57,6 @@ class RandomViews:
         All see the same views in the same order. A view is encoded once for all sweeps whose batches are
         multiples of the smallest one; for other sizes it is encoded again.
 
-        Args:
-          items: Indices of the images.
-          recipes: The sweeps' recipes.
-
         Raises:
           JaxpartError: The devices cannot share a batch evenly.
         """
@@ -147,13 +143,7 @@ class ViewBatches(Batches):
 
 
 class _Stream:
-    """Views in the loader's order, encoded part by part.
-
-    Attributes:
-      images: Number of images in an epoch.
-      size: Images of a part.
-      readers: The batches that read from it.
-    """
+    """Views in the loader's order, encoded part by part."""
 
     def __init__(self, views: RandomViews, source: Source, size: int) -> None:
         from jaxpart.data.input import load  # Slow to import, and not needed with cached features.

@@ -74,13 +74,7 @@ class Recipe:
         return items // batch if self.drop_last else -(-items // batch)
 
     def rates_at(self, epoch: int, steps: range, of: int) -> Float32[np.ndarray, "step rate"]:
-        """The learning rates of some steps of an epoch.
-
-        Args:
-          epoch: Number of the epoch, from 0.
-          steps: Numbers of the steps in the epoch.
-          of: Number of steps in an epoch.
-        """
+        """The learning rates of some steps of an epoch."""
         peaks = np.array(self.rates) * (self.batch_size / 256 if self.scale_rates else 1)
         position = epoch + np.array(steps)[:, None] / of * self.every_step
         warm = position / max(self.warmup, 1)

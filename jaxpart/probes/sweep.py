@@ -24,11 +24,7 @@ from jaxpart.probes.recipe import Recipe
 class Sweep:
     """The heads of one shape: one per representation, seed and learning rate.
 
-    Attributes:
-      recipe: How they are trained.
-      seeds: Each draws a head and the order of items; the first also the held-out items.
-      train: Some training steps, see `_train`.
-      test: A test of some items, see `_test`.
+    Each seed draws a head and the order of items; the first also the held-out items.
     """
 
     def __init__(
@@ -36,11 +32,8 @@ class Sweep:
     ) -> None:
         """Compiles nothing yet.
 
-        Args:
-          make_head: Creates a head from `rngs=`; the head is called with features, `statistics=` and
-            `valid=` (see `BatchNorm`).
-          recipe: How heads are trained.
-          seeds: See `Sweep`.
+        `make_head` creates a head from `rngs=`, which is called with features, `statistics=` and `valid=`
+        (see `BatchNorm`).
         """
         self._make_head, self.recipe, self.seeds = make_head, recipe, seeds
         self._transform = recipe.transform()
@@ -49,12 +42,7 @@ class Sweep:
         self.test = jax.jit(self._test, donate_argnums=0)
 
     def start(self, *, representations: int, items: int) -> Training:
-        """Fresh heads: one per seed, the same for every representation and learning rate.
-
-        Args:
-          representations: Number of representations.
-          items: Number of test items.
-        """
+        """Fresh heads: one per seed, the same for every representation and learning rate."""
         states = [nnx.state(self._make_head(rngs=nnx.Rngs(seed))) for seed in self.seeds]
         lead = representations, len(self.seeds), len(self.recipe.rates)
 
@@ -157,11 +145,8 @@ class Sweep:
     ) -> tuple[Training, dict[str, Array]]:
         """Tests some items; after the last piece, the epoch's scores are complete.
 
-        Args:
-          state: Its buffers are donated.
-          piece: Some items.
-          labels: Labels of ALL test items.
-          chosen_epoch: The epoch whose predictions are kept for the caller.
+        The state's buffers are donated. `labels` are those of ALL test items; the predictions after
+        `chosen_epoch` are kept for the caller.
         """
 
         def classify(heads, features):

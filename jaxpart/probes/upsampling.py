@@ -8,9 +8,8 @@ and the sliding-window test build on these matrices, not on full-size arrays.
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Float32
 
 PRECISION = jax.lax.Precision.HIGHEST
 """Precision of every product in the probes: accelerators round float32 factors by default."""
@@ -18,10 +17,6 @@ PRECISION = jax.lax.Precision.HIGHEST
 
 def interpolation_weights(source: int, target: int) -> Float32[np.ndarray, "target source"]:
     """The matrix of PyTorch's bilinear resize along one axis, align_corners false.
-
-    Args:
-      source: Input length, at least 1.
-      target: Output length, at least 1.
 
     Returns:
       Rows that sum to 1 with at most two neighbouring entries other than 0; the identity if
@@ -38,23 +33,3 @@ def interpolation_weights(source: int, target: int) -> Float32[np.ndarray, "targ
     np.add.at(weights, (rows, low), 1 - fraction)
     np.add.at(weights, (rows, high), fraction)
     return weights
-
-
-def upsample(
-    maps: Float[Array, "*batch height width channels"], size: tuple[int, int]
-) -> Float[Array, "*batch rows columns channels"]:
-    """Resizes as `F.interpolate(..., size, mode="bilinear", align_corners=False)` does.
-
-    Args:
-      maps: Channels last, any leading axes, any float dtype.
-      size: (rows, columns) of the result.
-
-    Returns:
-      The resized maps in float32. This holds them in full: for losses and predictions over many
-      classes see `jaxpart.probes.pixel_loss` and `jaxpart.tasks.segmentation.windows`.
-    """
-    rows = interpolation_weights(maps.shape[-3], size[0])
-    columns = interpolation_weights(maps.shape[-2], size[1])
-    maps = jnp.asarray(maps, jnp.float32)
-    maps = jnp.einsum("yh,...hwc->...ywc", rows, maps, precision=PRECISION)
-    return jnp.einsum("xw,...ywc->...yxc", columns, maps, precision=PRECISION)

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32, UInt8
 
+from jaxpart import devices
 from jaxpart.data.pairs import image_size
 from jaxpart.data.parts import PartSelection
 from jaxpart.data.sets import find_set, retrieval_set
@@ -72,14 +73,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[A
 
 @dataclasses.dataclass(frozen=True)
 class Attention(Plan):
-    """The attention heads of an encoder on the images of a data set.
-
-    Attributes:
-      data: Name of the data set in rows.
-      encoder: The frozen ViT.
-      images: The images.
-      selection: The parts.
-    """
+    """The attention heads of an encoder on the images of a data set."""
 
     data: str
     encoder: Encoder
@@ -159,29 +153,26 @@ class Attention(Plan):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Distances [image, block, head]; affinities [image, block, head, part], own and elsewhere."""
         view = square_view(self.images, size=grid.side, layout="centred")
-        distances = jnp.asarray(_distances(grid.cells))
+        distances = devices.replicate(_distances(grid.cells))
         positions = np.stack([cells, _elsewhere(cells)], axis=1)
+        size = devices.round_up(min(_BATCH, len(positions)))
+        share = size // devices.num_processes()
+        first = devices.process_index() * share
         batches = []
         with progress.bar(f"{self.data}: attention", len(positions)) as advance:
-            for start in range(0, len(positions), _BATCH):
-                numbers = range(start, min(start + _BATCH, len(positions)))
+            for start in range(0, len(positions), size):
+                numbers = np.arange(start + first, start + first + share) % len(positions)
                 pixels = []
-                for image in view.read(numbers):
+                for image in view.read(numbers.tolist()):
                     if isinstance(image, JaxpartError):
                         raise image
                     pixels.append(image)
-                padded = np.resize(
-                    np.stack(pixels), (min(_BATCH, len(positions)), *pixels[0].shape)
-                )
-                cells_of_batch = np.resize(
-                    positions[start : start + len(pixels)], (len(padded), *positions.shape[1:])
-                )
-                batch = jax.device_get(
-                    _heads(self.encoder, padded, np.maximum(cells_of_batch, 0), distances)
-                )
-                batches.append([array[: len(pixels)] for array in batch])
-                advance(len(pixels))
-        distance, affinity = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+                batch = devices.shard((np.stack(pixels), np.maximum(positions[numbers], 0)))
+                batches.append(devices.fetch(_heads(self.encoder, *batch, distances)))
+                advance(min(size, len(positions) - start))
+        distance, affinity = (
+            np.concatenate(arrays)[: len(positions)] for arrays in zip(*batches, strict=True)
+        )
         return distance, affinity[..., 0, :], affinity[..., 1, :]
 
 

@@ -45,11 +45,7 @@ PIXEL_BASELINES = ("mean_colour", "pixels12_colour", "pixels12_grey")
 def pixel_vectors(
     pixels: Features,
 ) -> Iterator[tuple[str, Float32[np.ndarray, "patch channel"]]]:
-    """Yields name and vectors of each of `PIXEL_BASELINES`.
-
-    Args:
-      pixels: The patches' "pixels12".
-    """
+    """Yields name and vectors of each of `PIXEL_BASELINES`."""
     cells = pixels.whole().reshape(-1, SIDE**2, 3)
     yield "mean_colour", cells.mean(axis=1)
     yield "pixels12_colour", cells.reshape(len(cells), -1)
@@ -75,13 +71,6 @@ def classified_pixels(
 
     These are the most frequent class of the training patches, and logistic regression on the vectors of
     `pixel_vectors`.
-
-    Args:
-      train: The training patches' "pixels12".
-      labels: Their classes, from 0.
-      test: The test patches' "pixels12".
-      data: The data set, for messages.
-      progress: Shows the progress.
     """
     yield "majority", np.full(test.shape[0], np.bincount(labels).argmax())
     for (name, vectors), (_, tested) in zip(pixel_vectors(train), pixel_vectors(test), strict=True):
@@ -101,14 +90,7 @@ def label(key: Key) -> str:
 def strongest(
     rows: Sequence[Row], data: str, task: str, group: str = ""
 ) -> tuple[str, float] | None:
-    """The label and the AP or accuracy of the best baseline; None if there are no baselines.
-
-    Args:
-      rows: Results.
-      data: The data set.
-      task: The task.
-      group: See `Row`.
-    """
+    """The label and the AP or accuracy of the best baseline; None if there are no baselines."""
     metric = METRICS.get(task, "")
     results = select(rows, data=data, task=task, metric=metric, head=BASELINE, group=group)
     if not results:

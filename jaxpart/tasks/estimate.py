@@ -54,11 +54,6 @@ class Estimate(NamedTuple):
 def estimate(plans: Sequence[Plan], options: Any, progress: Progress) -> list[Estimate]:
     """The cost of each plan.
 
-    Args:
-      plans: In the order in which they are carried out.
-      options: The configuration's `features`.
-      progress: Reports damaged files of the cache.
-
     Raises:
       JaxpartError: The features do not fit on the disk or in memory, wherever they are cached.
     """

@@ -20,10 +20,7 @@ from jaxpart.tasks.segmentation.options import setting_of
 def fitted(config: Any, encoder: FrozenEncoder, say: Callable[[str], None]) -> Any:
     """The configuration without whatever the encoder does not return.
 
-    Args:
-      config: The whole configuration; it is not modified.
-      encoder: For a converted ViT only a missing projection is dropped; anything else is an error later.
-      say: Receives messages about what is dropped.
+    Of a converted ViT only a missing projection is dropped; anything else is an error later.
 
     Raises:
       JaxpartError: Nothing is left.

@@ -60,11 +60,8 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[L
 class Layers(Plan):
     """Part retrieval by each layer.
 
-    Attributes:
-      data: Name of the data set in rows.
-      names: The layers, see `layer_names`.
-      labels: Each patch's part ("parts") and, if images have classes, its image's class ("objects").
-      exclude_self: Whether to exclude the query from its own ranking.
+    `labels` holds each patch's part ("parts") and, if images have classes, its image's class ("objects");
+    for the names see `layer_names`.
     """
 
     data: str

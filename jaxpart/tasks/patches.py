@@ -19,10 +19,8 @@ from jaxpart.tasks.plans import Need, side_of
 def layer_names(encoder: FrozenEncoder, tokens: Sequence[str]) -> tuple[str, ...]:
     """Representations from the first block to the last layer of the projector, in order.
 
-    Args:
-      encoder: The encoder.
-      tokens: Features of every block's output and of the final norm's: "embedding", "cls_token", … Those
-        that the encoder lacks are left out.
+    Tokens are features of every block's output and of the final norm's, "embedding", "cls_token", …;
+    those that the encoder lacks are left out.
 
     Raises:
       JaxpartError: The encoder has none of them.
@@ -66,14 +64,6 @@ def need_patches(
     config: Any,
 ) -> Need:
     """The view of part patches for retrieval.
-
-    Args:
-      encoder: The frozen encoder.
-      source: The data set.
-      patches: Its part patches.
-      names: Representations.
-      config: The whole configuration, of which `retrieval` has `batch_size`, `patch_pixels` (0: the
-        encoder's input size) and `on_error`.
 
     Raises:
       JaxpartError: The encoder lacks a representation, or cannot take images of that size.

@@ -50,14 +50,7 @@ class Need:
 
 
 class Pass(NamedTuple):
-    """Images that a plan encodes itself, in addition to its needs.
-
-    Attributes:
-      encoder: The frozen encoder.
-      side: Side of the images in pixels.
-      names: Representations.
-      images: Number of images.
-    """
+    """Images that a plan encodes itself, in addition to its needs."""
 
     encoder: FrozenEncoder
     side: int
@@ -92,10 +85,8 @@ class Plan:
     ) -> Iterator[Row]:
         """Yields the results.
 
-        Args:
-          features: Features for `needs`, possibly with more representations.
-          workdir: Receives files other than the rows.
-          progress: Shows progress.
+        `features` are those of `needs`, possibly with more representations; `workdir` receives files
+        other than the rows.
         """
         raise NotImplementedError
 
@@ -107,12 +98,6 @@ def carry_out(
 
     Views of one kind are encoded with all representations that any plan needs, so every image is encoded
     once; equal views are also read only once.
-
-    Args:
-      plans: Possibly of several tasks.
-      options: The configuration's `features`.
-      workdir: Receives files other than the rows.
-      progress: Shows progress.
     """
     plans = list(plans)
     names = names_by_kind(plans)
@@ -157,10 +142,7 @@ def _encode(need: Need, names: tuple[str, ...], options: Any, progress: Progress
 def side_of(encoder: FrozenEncoder, side: int, field: str) -> int:
     """Side in pixels of the images for an encoder.
 
-    Args:
-      encoder: The encoder.
-      side: The configured side; 0: the encoder's native size.
-      field: Name of the option, "config.retrieval.patch_pixels".
+    A configured side of 0 is the encoder's native size; `field` is the option's name.
 
     Raises:
       JaxpartError: The encoder does not accept such images.
@@ -174,12 +156,7 @@ def side_of(encoder: FrozenEncoder, side: int, field: str) -> int:
 
 
 def check_kept_order(config: Any, task: str) -> None:
-    """Raises `JaxpartError` for permuted patches, whose tokens have no position.
-
-    Args:
-      config: The whole configuration.
-      task: The task that reads tokens by position.
-    """
+    """Raises `JaxpartError` for permuted patches, whose tokens have no position."""
     if permutation_seed(config) is not None:
         raise JaxpartError(
             f"{task} reads tokens by position, and config.encoder.patch_order permutes them; set it to "

@@ -60,15 +60,6 @@ def plan(
 ) -> Retrieval:
     """Part retrieval on one data set.
 
-    Args:
-      encoder: The frozen encoder.
-      data: Name of the data set in rows.
-      source: The data set.
-      selection: Its parts.
-      config: The whole configuration, of which `retrieval` has `representations`, `exclude_self` and
-        `untrained`; see also `need_patches`.
-      progress: Shows the progress.
-
     Raises:
       JaxpartError: There are no patches, or the encoder lacks a representation.
     """
@@ -124,15 +115,7 @@ def section(rows: Sequence[Row]) -> Section:
 
 @dataclasses.dataclass(frozen=True)
 class Retrieval(Plan):
-    """Retrieval among all part patches of a data set.
-
-    Attributes:
-      data: Name of the data set in rows.
-      names: Representations.
-      patches: All part patches.
-      parts: Part name of each patch.
-      exclude_self: Whether to exclude the query from its own ranking.
-    """
+    """Retrieval among all part patches of a data set."""
 
     data: str
     names: tuple[str, ...]

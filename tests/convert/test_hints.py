@@ -58,7 +58,6 @@ def test_the_command_repeats_the_users_options():
 
     def parsed(*words):
         found = vars(_parser().parse_args(words))
-        del found["use_torch"]
         return found | {"ignore": tuple(found["ignore"])}
 
     options = parsed("dino", "c.pth", "out", *given)

@@ -245,9 +245,54 @@ def test_arguments_of_timms_create_model():
         ("rope_temperature", 10_000.0),
         ("rope_grid_indexing", "xy"),
         ("use_post_norm", True),
+        ("pool_include_prefix", True),
+        ("unheard_of", False),
     ):
         with pytest.raises(JaxpartError, match=f"{value}, which is not supported"):
             stated_by(config | {"model_args": {name: value}}, {})
+
+
+@pytest.mark.parametrize(("architecture", "tag", "classes", "family"), [
+    ("vit_base_patch16_clip_224", "openai", 512, "clip"),
+    ("vit_base_patch16_clip_224", "openai", 10, "openclip"),
+    ("vit_base_patch16_clip_quickgelu_224", "openai", 10, "clip"),
+    ("vit_base_patch16_clip_224", "openai_ft_in1k", 1000, "openclip"),
+])  # fmt: skip
+def test_the_activation_of_a_clip_that_was_tuned_in_timm(architecture, tag, classes, family):
+    """timm's own export keeps the tag of the weights that it began with."""
+    config = {"architecture": architecture, "num_classes": classes, "pretrained_cfg": {"tag": tag}}
+    assert stated_by(config, {}).family == family
+
+
+@pytest.mark.parametrize(("norm", "stated", "read", "names"), [
+    ("norm", "token", "token", "head.*"),
+    ("norm", "avg", "token", "head.*"),
+    ("norm", "", "token", "head.*"),
+    ("fc_norm", "avg", "avg", "fc_norm.*"),
+    ("fc_norm", "max", "avg", "fc_norm.*"),
+    ("fc_norm", "token", "avg", "fc_norm.*"),
+])  # fmt: skip
+def test_what_the_classifier_of_a_timm_model_reads(norm, stated, read, names, tmp_path, capsys):
+    state = plain_vit() | {"head.weight": np.ones((5, WIDTH), np.float32)}
+    state["head.bias"] = np.ones(5, np.float32)
+    state = {key.replace("norm.", f"{norm}.") if key.startswith("norm.") else key: value
+             for key, value in state.items()}  # fmt: skip
+    save_file(state, tmp_path / "model.safetensors")
+    arguments = {"num_heads": 3, "global_pool": stated}
+    config = {"architecture": "vit_tiny_patch16_224", "model_args": arguments, "global_pool": "avg"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    words = ["auto", str(tmp_path), str(tmp_path / "out")]
+    assert main(words) == (0 if stated == read else 2)
+    said = capsys.readouterr()
+    if stated == read:
+        assert f"a classifier of {'cls' if read == 'token' else 'the mean patch'}" in said.out
+        return
+    sentence = (
+        f"says global_pool {stated or 'none'}, but the classifier of such arrays would read {read}"
+    )
+    assert f"{sentence} here; leave it out with --ignore '{names}'" in said.err
+    ignored = ["--ignore", names] + (["--ignore", "head.*"] if norm == "fc_norm" else [])
+    assert main([*words, *ignored]) == 0
 
 
 def test_sharded(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Back to PyTorch: what is written is loaded strictly, and is what the encoder was made of."""
 
+import functools
 import json
 
 import numpy as np
@@ -13,8 +14,12 @@ from convert.families import FAMILIES
 from convert.locate import flat_arrays
 from convert.options import Options
 from convert.plan import make_plan
-from convert.state_dict import state_dict
+from convert.state_dict import state_dict, timm_model
+from jaxpart.encoders.loading import random_encoder
 from jaxpart.encoders.rotary import dinov3_periods
+from jaxpart.encoders.small import small_config
+from jaxpart.encoders.weights import arrays_of
+from jaxpart.errors import JaxpartError
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
@@ -63,6 +68,51 @@ def test_timm(name):
 def test_more_of_timm(family, name, changes):
     model = randomise(timm.create_model(name, **ANY_SIZE | {"num_classes": 0} | changes))
     check(model, there_and_back(family, "timm", model))
+
+
+def norm(epsilon):
+    return functools.partial(timm.layers.LayerNorm, eps=epsilon)
+
+
+@pytest.mark.parametrize(("family", "options"), [
+    ("vit", {"reg_tokens": 4, "no_embed_class": True}),
+    ("vit", {"reg_tokens": 4, "num_classes": 5}),
+    ("vit", {"class_token": False, "reg_tokens": 2, "no_embed_class": True, "global_pool": "avg",
+             "num_classes": 5}),
+    ("vit", {"class_token": False, "global_pool": "map"}),
+    ("vit", {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": "silu", "qkv_bias": False}),
+    ("vit", {"scale_attn_norm": True, "scale_mlp_norm": True, "norm_layer": norm(1e-2)}),
+    ("dinov2", {"reg_tokens": 4, "no_embed_class": True, "init_values": 0.1}),
+    ("clip", {"pre_norm": True, "act_layer": "quick_gelu", "norm_layer": norm(1e-5),
+              "num_classes": 5}),
+])  # fmt: skip
+def test_the_model_of_timm_that_is_named_computes_the_same(family, options):
+    """Created as told, it loads what was written strictly, and has the outputs of the encoder's source."""
+    body = {key: value for key, value in ANY_SIZE.items() if key != "dynamic_img_size"}
+    model = timm.models.VisionTransformer(**body | {"num_classes": 0} | options)
+    contents = {key: value.numpy() for key, value in randomise(model).state_dict().items()}
+    if family == "clip":  # whose projection has no bias
+        model.head.bias.data.zero_()
+        del contents["head.bias"]
+    facts = {"epsilon": 1e-2} if "scale_mlp_norm" in options else {}
+    plan = make_plan(FAMILIES[family], contents, Options("timm", num_heads=3, **facts))
+    arrays = {entry.target: entry.read() for entry in plan.entries}
+    written = state_dict(FAMILIES[family], "timm", plan.config, arrays).arrays
+    twin = eval(timm_model(plan.config, written), {"timm": timm, "functools": functools}).eval()
+    tensors = {key: torch.from_numpy(value.copy()) for key, value in written.items()}
+    twin.load_state_dict(tensors, strict=True)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(twin(images), model(images), rtol=0, atol=1e-4)
+        tokens = [m.forward_features(images) for m in (twin, model)]
+    torch.testing.assert_close(*tokens, rtol=0, atol=1e-4)
+
+
+def test_a_convolutional_stem_is_written_under_its_original_names_alone():
+    config = small_config("mocov3")
+    arrays = arrays_of(random_encoder("mocov3", config).vit)
+    with pytest.raises(JaxpartError, match="only mocov3's original layout has those of a conv"):
+        state_dict(FAMILIES["mocov3"], "timm", config, arrays)
 
 
 @pytest.mark.parametrize("name", ["deit", "plain", "beit_finetuned", "cae"])

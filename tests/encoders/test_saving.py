@@ -109,6 +109,7 @@ def test_weights_for_pytorch(encoder, tmp_path, capsys):
     assert main(["weights", str(tmp_path / "encoder"), str(out), "--layout", "timm"]) == 0
     said = capsys.readouterr().out
     assert "create the model with: 3 heads, patches of 8, 16 × 16 pixels, eps 1e-06, gelu" in said
+    assert "\nin timm: timm.models.VisionTransformer(img_size=(16, 16), patch_size=8" in said
     assert "left out: projector.head" in said
     assert safetensors.load_file(out)["blocks.0.attn.qkv.weight"].shape == (36, 12)
     for arguments, sentence in (

@@ -46,10 +46,9 @@ def test_all_orders(parts, exclude_self):
 @pytest.mark.slow
 def test_queries_among_other_items():
     keys = "aabbbc"
-    expected = [over_all_orders([key == query for key in keys]) for query in "abbc"]
-    assert chance_level([*"abbc"], [*keys]) == pytest.approx(np.mean(expected), abs=1e-12)
-    assert chance_level(["a"], ["a"]) == 1
-    assert chance_level(["a"], ["b", "c"]) == 0
+    expected = [over_all_orders([key == query for key in keys]) for query in keys]
+    assert chance_level([*keys]) == pytest.approx(np.mean(expected), abs=1e-12)
+    assert chance_level(["a"]) == 1
 
 
 def test_lonely_parts():

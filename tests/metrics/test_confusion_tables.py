@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from jaxpart.errors import JaxpartError
 from jaxpart.metrics.confusion_tables import (
     ClassScore,
     class_scores,
@@ -33,16 +31,5 @@ def test_confusion_between_parts_of_the_same_object():
         ("cat head", "cat leg", 0.1, 1),
     ]
     assert rows[0].object == "cat"
-    shares = error_shares(matrix, objects)
-    assert (shares.right, shares.same_object, shares.other_object) == (13 / 24, 3 / 24, 8 / 24)
-    assert np.isnan(error_shares(np.zeros((4, 4), int), objects).right)
-
-
-def test_class_list_and_matrix_of_different_length():
-    matrix = np.eye(3, dtype=int)
-    with pytest.raises(JaxpartError, match=r"2 names.*3 classes"):
-        class_scores(matrix, ["a", "b"])
-    with pytest.raises(JaxpartError, match=r"4 names.*3 classes"):
-        error_shares(matrix, ["a"] * 4)
-    with pytest.raises(JaxpartError, match="3 classes"):
-        part_confusions(matrix, ["a"] * 3, ["a"])
+    assert error_shares(matrix, objects) == (3 / 24, 8 / 24)
+    assert np.isnan(error_shares(np.zeros((4, 4), int), objects)).all()

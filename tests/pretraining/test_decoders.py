@@ -16,6 +16,7 @@ from convert.plan import Faults, make_plan
 from jaxpart.io.files import write_json
 from jaxpart.pretraining import beit, cae, mae, masks
 from jaxpart.pretraining.decoders import load_decoder
+from jaxpart.pretraining.encode import encode
 
 TOLERANCE = 1e-4
 
@@ -43,8 +44,6 @@ def test_mae(golden, tmp_path):
     mask = expected["mask"]
     prediction = nnx.jit(mae.reconstruct, static_argnums=4)(vit, decoder, images, mask, 12)
     close(prediction, expected["reconstruction"])
-    target = mae.patches_of(images, 16)
-    close(mae.mae_loss(prediction, target, mask, normalized=False), expected["loss"])
 
 
 def test_beit(golden, tmp_path):
@@ -57,7 +56,8 @@ def test_beit(golden, tmp_path):
 def test_cae(golden, tmp_path):
     vit, decoder, images, expected = converted(golden, tmp_path, "cae", "cae")
     found = nnx.jit(cae.predict, static_argnums=4)(vit, decoder, images, expected["mask"], 8)
-    close(found.visible_tokens, expected["visible_tokens"])
+    visible = masks.split(expected["mask"], 8)[0]
+    close(nnx.jit(encode)(vit, images, visible=visible), expected["visible_tokens"])
     close(found.predicted, expected["latent_predict"])
     close(found.target, expected["latent_target"])
     close(found.logits, expected["logits"])

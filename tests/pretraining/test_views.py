@@ -19,10 +19,11 @@ IMAGE = jnp.asarray(SMOOTH, jnp.float32) / 255
 @pytest.mark.slow
 def test_crop_is_pillows_bicubic():
     draws = RANDOM.uniform(size=22).astype(np.float32)
-    top, left, h, w = np.asarray(crops.crop_box(draws, 24, 20, (0.3, 0.6)))
+    view = crops.ViewConfig(8, (0.3, 0.6))
+    top, left, h, w = np.asarray(crops.crop_box(draws, 24, 20, view))
     assert 0.3 <= h * w / 480 <= 0.6
     assert 3 / 4 - 1e-5 <= w / h <= 4 / 3 + 1e-5
-    ours = crops.random_resized_crop(draws, IMAGE, 8, (0.3, 0.6))
+    ours = crops.random_resized_crop(draws, IMAGE, view)
     box = (left, top, left + w, top + h)
     theirs = Image.fromarray(SMOOTH).resize((8, 8), Image.Resampling.BICUBIC, box=box)
     # Pillow's filter reaches over the box's border, and it rounds to whole levels.
@@ -32,7 +33,8 @@ def test_crop_is_pillows_bicubic():
 
 def test_crops_lie_inside_and_have_the_shares_asked_for():
     draws = jnp.asarray(RANDOM.uniform(size=(500, 22)), jnp.float32)
-    boxes = jax.vmap(lambda d: crops.crop_box(d, 96, 96, (0.2, 1.0)))(draws)
+    view = crops.ViewConfig(8, (0.2, 1.0))
+    boxes = jax.vmap(lambda d: crops.crop_box(d, 96, 96, view))(draws)
     top, left, h, w = np.asarray(boxes).T
     assert (top >= 0).all()
     assert (left >= 0).all()
@@ -41,12 +43,13 @@ def test_crops_lie_inside_and_have_the_shares_asked_for():
     share = h * w / 96**2
     assert share.min() >= 0.199
     assert 0.5 < share.mean() < 0.6  # large shares of a square fit with few aspect ratios
-    boxes = jax.vmap(lambda d: crops.crop_box(d, 96, 96, (0.02, 0.5), log_scale=True))(draws)
+    view = crops.ViewConfig(8, (0.02, 0.5), log_scale=True)
+    boxes = jax.vmap(lambda d: crops.crop_box(d, 96, 96, view))(draws)
     share = np.asarray(boxes)[:, 2:].prod(axis=1) / 96**2
     assert np.median(share) == pytest.approx(0.1, rel=0.2)  # the geometric mean of both ends
     assert share.min() >= 0.0199
     assert share.max() <= 0.501
-    impossible = crops.crop_box(draws[0], 10, 100, (0.9, 1.0))
+    impossible = crops.crop_box(draws[0], 10, 100, crops.ViewConfig(8, (0.9, 1.0)))
     assert np.asarray(impossible)[2:] == pytest.approx([10, 40 / 3])
 
 

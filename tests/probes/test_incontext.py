@@ -71,7 +71,9 @@ def test_patches_of_distinct_classes_are_told_apart():
     features = centres[labels] + 0.1 * random.normal(size=(3, 5, 5, 16))
     shares = patch_shares(labels.repeat(8, 1).repeat(8, 2), (5, 5), 4)
     memory = make_memory(features[:2], shares[:2])
-    predicted = nearest_labels(memory, jnp.asarray(features[2]), neighbours=5).argmax(-1)
+    predicted = nearest_labels(
+        memory, jnp.asarray(features[2]), neighbours=5, temperature=0.02
+    ).argmax(-1)
     np.testing.assert_array_equal(predicted, labels[2])
 
 
@@ -81,12 +83,12 @@ def test_memory_need_not_fit_beside_the_queries():
         jax.ShapeDtypeStruct((20_000, 5), jnp.float32),
     )
     queries = jax.ShapeDtypeStruct((2000, 8), jnp.float32)
-    compiled = nearest_labels.lower(memory, queries, block=200).compile()
+    compiled = nearest_labels.lower(
+        memory, queries, neighbours=30, temperature=0.02, block=200
+    ).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 2000 * 20_000 * 4 / 10
 
 
 def test_bad_input():
-    with pytest.raises(JaxpartError, match="12 × 20 pixels cannot be cut into 5 × 4 patches"):
-        patch_shares(np.zeros((1, 12, 20), int), (5, 4), 3)
     with pytest.raises(JaxpartError, match="no patch has a labelled pixel"):
         make_memory(np.ones((2, 3)), np.zeros((2, 2)))

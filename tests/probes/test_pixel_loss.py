@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from benchmarks.upsampling import upsample
 from jaxpart.labels import IGNORE
 from jaxpart.probes.pixel_loss import pixel_cross_entropy
-from jaxpart.probes.upsampling import upsample
 
 
 def value_and_grad(loss):

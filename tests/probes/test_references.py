@@ -19,12 +19,13 @@ TRAIN, TEST = FEATURES[:90], FEATURES[90:]
 @pytest.mark.parametrize("k", [1, 7, 500])
 def test_neighbours_are_scikit_learns(k, monkeypatch):
     sklearn = pytest.importorskip("sklearn.neighbors")
+    monkeypatch.setattr(neighbours, "_NEIGHBOURS", k)
     monkeypatch.setattr(neighbours, "_BLOCK_VALUES", 90 * 7)  # 30 queries in blocks of 7
     reference = sklearn.KNeighborsClassifier(
         min(k, 90), metric="cosine", weights=lambda distance: np.exp(-distance / 0.07)
     )
     expected = reference.fit(TRAIN, LABELS[:90]).predict(TEST)
-    np.testing.assert_array_equal(nearest_neighbours(TRAIN, LABELS[:90], TEST, k=k), expected)
+    np.testing.assert_array_equal(nearest_neighbours(TRAIN, LABELS[:90], TEST), expected)
 
 
 def test_logistic_regression_is_scikit_learns():
@@ -32,9 +33,9 @@ def test_logistic_regression_is_scikit_learns():
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(TRAIN)
-    reference = linear_model.LogisticRegression(C=0.5, max_iter=1000)
+    reference = linear_model.LogisticRegression(C=1, max_iter=1000)
     reference.fit(scaler.transform(TRAIN), LABELS[:90])
-    found = logistic_regression(TRAIN, LABELS[:90], TEST, strength=2.0)
+    found = logistic_regression(TRAIN, LABELS[:90], TEST)
     np.testing.assert_array_equal(found, reference.predict(scaler.transform(TEST)))
 
 

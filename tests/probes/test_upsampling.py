@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxpart.probes.upsampling import interpolation_weights, upsample
+from benchmarks.upsampling import upsample
+from jaxpart.probes.upsampling import interpolation_weights
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.special
 
+from benchmarks.upsampling import upsample
 from jaxpart.metrics.label_agreement import scores
-from jaxpart.probes.upsampling import upsample
 from jaxpart.tasks.unsupervised_parts.part_maps import (
     centres,
     pixel_centres,

@@ -88,11 +88,10 @@ def key(metric, head="paper"):
     return Key("critters_part", "segmentation", metric, head)
 
 
-def experiment(encoder, folder, progress=None, **changes):
+def experiment(encoder, **changes):
     config = small_config(**changes)
     data = segmentation_set("critters_part", config)
-    placed, workdir = devices.replicate(encoder), WorkDir(folder, {})
-    return Segmentation(placed, data, config.segmentation, 0, workdir, progress or Quiet())
+    return Segmentation("", (), devices.replicate(encoder), data, config.segmentation, 0)
 
 
 @pytest.mark.slow
@@ -133,9 +132,8 @@ def test_run_on_critters_leaves_values_tables_and_pictures(encoder, tmp_path):
 @pytest.mark.slow
 def test_one_device_and_four_agree(encoder, tmp_path, monkeypatch):
     def result(folder):
-        rows = experiment(
-            encoder, tmp_path / folder, pictures=0, shares=(), readouts=("paper", "block0")
-        ).run()
+        one = experiment(encoder, pictures=0, shares=(), readouts=("paper", "block0"))
+        rows = one.rows({}, WorkDir(tmp_path / folder, {}), Quiet())
         return {row.key: row.value for row in rows if row.metric in ("mIoU", "mAcc", "aAcc")}
 
     four = result("four")
@@ -175,8 +173,9 @@ def test_the_step_exchanges_gradients_alone_and_never_retraces(encoder):
 @pytest.mark.slow
 def test_resumed_training_is_bitwise_the_undisturbed_one(encoder, tmp_path):
     def train(folder, progress=None):
-        one = experiment(encoder, tmp_path / folder, progress=progress, readouts=("paper",))
-        return one.train("all", one.data.train, one.readouts)
+        one = experiment(encoder, readouts=("paper",))
+        workdir = WorkDir(tmp_path / folder, {})
+        return one.train("all", one.data.train, one.readouts, workdir, progress or Quiet())
 
     whole = train("whole")
     with pytest.raises(Stopped):
@@ -217,32 +216,31 @@ def with_masks(source, change):
     return Changed()
 
 
-def changed_experiment(encoder, folder, change, **sizes):
+def changed_experiment(encoder, change, **sizes):
     config = small_config(shares=(), readouts=("paper",), iterations=2, pictures=0)
     train, test = (Critters(split, 4, image_size=40) for split in ("train", "test"))
     setting = {"crop": CROP, "stride": 16, "train_scale": (40, 40), "test_scale": (40, 40)} | sizes
     data = SegmentationSet(
         "critters_part", with_masks(train, change), with_masks(test, change), "part", **setting
     )
-    placed, workdir = devices.replicate(encoder), WorkDir(folder, {})
-    return config, Segmentation(placed, data, config.segmentation, 0, workdir, Quiet())
+    return config, Segmentation("", (), devices.replicate(encoder), data, config.segmentation, 0)
 
 
 def test_a_share_of_less_than_one_image_is_skipped(encoder, tmp_path, monkeypatch):
     said, trained = Quiet(), []
-    one = experiment(encoder, tmp_path, said, shares=(0.001, 0.5))
-    monkeypatch.setattr(one, "train", lambda name, *rest: trained.append(name))
+    one = experiment(encoder, shares=(0.001, 0.5))
+    monkeypatch.setattr(Segmentation, "train", lambda self, name, *rest: trained.append(name))
     with pytest.raises(AttributeError):  # nothing was trained, so nothing can be tested
-        list(one.run())
+        list(one.rows({}, WorkDir(tmp_path, {}), said))
     assert trained == ["all", "paper@50%"]
     assert "0.1 % of" in said.lines[0]
 
 
 @pytest.mark.slow
-def test_crops_do_not_depend_on_the_number_of_workers(encoder, tmp_path):
+def test_crops_do_not_depend_on_the_number_of_workers(encoder):
     def made(workers, count, state=None):
-        one = experiment(encoder, tmp_path, workers=workers, in_memory=False)
-        loader = one.batches(one.data.train, epochs=None)
+        one = experiment(encoder, workers=workers, in_memory=False)
+        loader = one.batches(one.data.train)
         with contextlib.closing(loader):
             if state is not None:
                 loader.set_state(state)
@@ -259,36 +257,34 @@ def test_crops_do_not_depend_on_the_number_of_workers(encoder, tmp_path):
 
 
 def test_label_that_is_no_class(encoder, tmp_path):
-    _, one = changed_experiment(
-        encoder, tmp_path, lambda mask: np.where(mask, 9, mask).astype("uint8")
-    )
+    _, one = changed_experiment(encoder, lambda mask: np.where(mask, 9, mask).astype("uint8"))
     with pytest.raises(JaxpartError, match=r"train/00000\d \(part mask\).* holds 9, but 8 classes"):
-        list(one.run())
+        list(one.rows({}, WorkDir(tmp_path, {}), Quiet()))
 
 
 def test_label_of_another_size_than_its_image(encoder, tmp_path):
-    _, one = changed_experiment(encoder, tmp_path, lambda mask: mask[:-1])
+    _, one = changed_experiment(encoder, lambda mask: mask[:-1])
     with pytest.raises(JaxpartError, match=r"train/.* is 40 × 39 pixels but its image is 40 × 40"):
-        list(one.run())
+        list(one.rows({}, WorkDir(tmp_path, {}), Quiet()))
 
 
 @pytest.mark.slow
 def test_image_smaller_than_the_crop(encoder, tmp_path):
     _, one = changed_experiment(
-        encoder, tmp_path, lambda mask: mask, train_scale=(20, 20), test_scale=(20, 20)
+        encoder, lambda mask: mask, train_scale=(20, 20), test_scale=(20, 20)
     )
-    found = by_key(one.run())
+    found = by_key(one.rows({}, WorkDir(tmp_path, {}), Quiet()))
     assert 0 < found[key("aAcc")].value < 1
     assert 0 < found[key("aAcc", "incontext")].value <= 1
 
 
 @pytest.mark.slow
 def test_every_pixel_ignored(encoder, tmp_path):
-    config, one = changed_experiment(encoder, tmp_path, np.zeros_like)
+    config, one = changed_experiment(encoder, np.zeros_like)
     with pytest.raises(JaxpartError, match="no patch has a labelled pixel"):
-        one.memory()
+        one.memory(Quiet())
     config.segmentation.incontext.images = 0
-    found = by_key(one.run())
+    found = by_key(one.rows({}, WorkDir(tmp_path, {}), Quiet()))
     assert all(np.isnan(found[key(name)].value) for name in ("mIoU", "mAcc", "aAcc"))
 
 

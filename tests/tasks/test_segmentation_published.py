@@ -66,7 +66,7 @@ def encoders(golden, tmp_path_factory):
     return load
 
 
-def experiment(encoder, samples, folder, name, split, crop, *, whole=False, **changes):
+def experiment(encoder, samples, name, split, crop, *, whole=False, **changes):
     config = configs.part_config("ibot", "paper", projector=True)
     config.data.root = str(samples)
     setting = config.segmentation.settings[name]
@@ -78,13 +78,16 @@ def experiment(encoder, samples, folder, name, split, crop, *, whole=False, **ch
     if whole:
         fields = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
         data = WholeImages(**fields)
-    placed, workdir = devices.replicate(encoder), WorkDir(folder, {})
-    return Segmentation(placed, data, config.segmentation, 0, workdir, Progress())
+    return Segmentation("", (), devices.replicate(encoder), data, config.segmentation, 0)
+
+
+def trained(one, folder):
+    return one.train("all", one.data.train, one.readouts, WorkDir(folder, {}), Progress())
 
 
 def scores(one, heads):
     logits = window_logits(one.encoder, Readers([heads]))
-    matrices, _ = one.test(logits, 1)
+    matrices, _ = one.test(logits, 1, Progress())
     return segmentation_scores(matrices[0])
 
 
@@ -103,7 +106,6 @@ def test_real_images_are_learned_by_heart(
     one = experiment(
         encoders(method),
         samples,
-        tmp_path,
         name,
         split,
         crop,
@@ -114,7 +116,7 @@ def test_real_images_are_learned_by_heart(
         learning_rate=0.2,
         batch_size=4,
     )
-    found = scores(one, one.train("all", one.data.train, one.readouts))
+    found = scores(one, trained(one, tmp_path))
     assert found.pixel_accuracy > 0.9
 
 
@@ -127,7 +129,6 @@ def test_pytorch_twin_agrees_on_losses_and_metrics(encoders, samples, tmp_path):
     one = experiment(
         encoders("dino_full"),
         samples,
-        tmp_path,
         "lip",
         "train",
         crop,
@@ -135,8 +136,8 @@ def test_pytorch_twin_agrees_on_losses_and_metrics(encoders, samples, tmp_path):
         learning_rate=peak,
         batch_size=4,
     )
-    trained = one.train("all", one.data.train, one.readouts)
-    ours = scores(one, trained)
+    heads = trained(one, tmp_path)
+    ours = scores(one, heads)
 
     encoder, config = one.encoder, one.encoder.config
     backbone = twin.Backbone(encoder, paper_blocks(config.depth))
@@ -145,8 +146,8 @@ def test_pytorch_twin_agrees_on_losses_and_metrics(encoders, samples, tmp_path):
         jnp.asarray(backbone.positions), config.grid, grid, config.position_resize
     )
     backbone.positions = twin.tensor(positions)
-    heads = PixelHeads(one.readouts, config.width, len(one.data.classes), rngs=nnx.Rngs(0))
-    kernel = twin.tensor(heads.heads[0].kernel[...]).T[:, :, None, None].contiguous()
+    fresh = PixelHeads(one.readouts, config.width, len(one.data.classes), rngs=nnx.Rngs(0))
+    kernel = twin.tensor(fresh.heads[0].kernel[...]).T[:, :, None, None].contiguous()
     head = torch.nn.Conv2d(kernel.shape[1], kernel.shape[0], 1)
     head.load_state_dict({"weight": kernel, "bias": torch.zeros(len(kernel))})
     adamw = torch.optim.AdamW(head.parameters(), lr=peak, betas=(0.9, 0.999), weight_decay=0.05)
@@ -156,7 +157,7 @@ def test_pytorch_twin_agrees_on_losses_and_metrics(encoders, samples, tmp_path):
         values = normalize(images, preprocessing.mean, preprocessing.std)
         return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
 
-    batches = one.batches(one.data.train, epochs=None)
+    batches = one.batches(one.data.train)
     for iteration in range(iterations):
         arrays = next(batches).arrays
         images = pixels(arrays["image"])
@@ -171,7 +172,7 @@ def test_pytorch_twin_agrees_on_losses_and_metrics(encoders, samples, tmp_path):
     batches.close()
     learned = head.weight.detach()[:, :, 0, 0].T.numpy()
     assert np.abs(learned - kernel[:, :, 0, 0].T.numpy()).max() > 0.1
-    np.testing.assert_allclose(trained.heads[0].kernel[...], learned, atol=1e-4)
+    np.testing.assert_allclose(heads.heads[0].kernel[...], learned, atol=1e-4)
 
     matrix = sum(
         twin.test_image(

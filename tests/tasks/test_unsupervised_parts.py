@@ -9,13 +9,13 @@ import pytest
 from carried_out import QUIET, carried_out
 from PIL import Image
 
+from benchmarks.upsampling import upsample
 from jaxpart.comparison import compare_runs
 from jaxpart.config import parts_config
 from jaxpart.encoders.callables import of_function
 from jaxpart.encoders.configured import configured_encoder
 from jaxpart.errors import JaxpartError
 from jaxpart.metrics.label_agreement import scores
-from jaxpart.probes.upsampling import upsample
 from jaxpart.report.figures.part_maps import coloured, part_maps
 from jaxpart.report.runs import Run
 from jaxpart.runs.config_checks import check_config

@@ -49,12 +49,7 @@ _REFERENCES: dict[str, Callable[..., np.ndarray]] = {
 class Split:
     """The items of a split.
 
-    Attributes:
-      features: By representation.
-      labels: Class of each item, from 0.
-      ids: Name of each item.
-      groups: The image of each item.
-      skipped: Number of unreadable items.
+    Labels are classes from 0, groups the image of each item; `skipped` is the number of unreadable items.
     """
 
     features: Mapping[str, Features]
@@ -70,14 +65,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """A data set for training and testing heads.
-
-    Attributes:
-      name: Its name in the configuration.
-      classes: Names by label.
-      train: Training split.
-      test: Test split.
-    """
+    """A data set for training and testing heads."""
 
     name: str
     classes: tuple[str, ...]
@@ -326,13 +314,6 @@ def learnable(
 
     Reports which classes are excluded, and which are trained but not tested.
 
-    Args:
-      data: The data set, for messages.
-      names: Classes by label.
-      train: Labels of the training items.
-      test: Labels of the test items.
-      progress: Receives the messages.
-
     Raises:
       JaxpartError: Fewer than two classes remain, or none can be tested.
     """
@@ -360,11 +341,6 @@ def classification_section(title: str, task: str, rows: Sequence[Row]) -> Sectio
     """A row per data set, head and representation, in percent; the interval is the rightmost accuracy's.
 
     ° marks an accuracy that is not above every baseline.
-
-    Args:
-      title: Heading.
-      task: The task's name.
-      rows: The rows of all tasks.
     """
     shown = []
     of_task = select(rows, task=task, group="")

@@ -96,14 +96,8 @@ def plans(
 class ObjectClassification(Plan):
     """Heads on the images of a data set, and the encoder's own classifier.
 
-    Attributes:
-      data: Name of the data set in rows.
-      classes: Names of all classes.
-      kept: Labels of the classes that have training images.
-      sides: Training and test images.
-      encoder: The frozen encoder.
-      size: Side of the images in pixels.
-      config: The whole configuration.
+    `kept` holds the labels of the classes that have training images; `size` is the side of images in
+    pixels.
     """
 
     data: str

@@ -81,14 +81,7 @@ def _depends_on_channels(options: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class PartClassification(Plan):
-    """Heads on the part patches of a data set.
-
-    Attributes:
-      data: Name of the data set in rows.
-      classes: Names of the parts.
-      sides: Training and test patches.
-      config: The whole configuration.
-    """
+    """Heads on the part patches of a data set."""
 
     data: str
     classes: tuple[str, ...]

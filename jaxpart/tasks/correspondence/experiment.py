@@ -27,7 +27,7 @@ from jaxpart.runs.table import Section, interval, percent
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.baselines import BASELINE
 from jaxpart.tasks.correspondence.pair_points import PairPoints
-from jaxpart.tasks.correspondence.places import CONVENTIONS, OVERLAPPING, Convention, Grid
+from jaxpart.tasks.correspondence.places import CONVENTIONS, OVERLAPPING, Grid
 from jaxpart.tasks.plans import Need, Plan, check_kept_order, side_of
 
 _TASK = "correspondence"
@@ -76,10 +76,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[C
             {name: _grid(encoder, name, side, options.stride) for name in names},
             side,
             len(encoder.prefix),
-            convention,
-            options.soft_window or None,
-            tuple(options.alphas),
-            f"{options.convention}, {pairs.reference}, {options.soft_window}, {side}, {options.stride}",
+            options,
             needs={
                 "images": Need(encoder, view, (*names, PIXELS), options.batch_size, "raise"),
             },
@@ -145,10 +142,7 @@ class Correspondence(Plan):
       grids: Grid of the patch tokens of each representation.
       side: Side of the square images, in pixels.
       prefix: Number of tokens before the patch tokens.
-      convention: See `Convention`.
-      window: See `jaxpart.tasks.correspondence.matching.match`.
-      alphas: Thresholds as shares of the reference length.
-      options: Options that must agree between compared runs.
+      options: The configuration's `correspondence`.
     """
 
     data: str
@@ -157,10 +151,7 @@ class Correspondence(Plan):
     grids: Mapping[str, Grid]
     side: int
     prefix: int
-    convention: Convention
-    window: int | None
-    alphas: tuple[float, ...]
-    options: str
+    options: Any
 
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
@@ -174,8 +165,9 @@ class Correspondence(Plan):
         Writes correspondence_DATA.npz (`jaxpart.runs.items`): the pairs, and each pair's share of correct
         points by each representation.
         """
-        pairs, extracted = self.pairs, features["images"].features
-        points = PairPoints(pairs, self.convention, self.side)
+        pairs, options, side = self.pairs, self.options, self.side
+        extracted, window = features["images"].features, options.soft_window or None
+        points = PairPoints(pairs, CONVENTIONS[options.convention], side)
         row = functools.partial(Row, self.data, _TASK)
         yield row("images", len(pairs.sizes))
         yield row("pairs", len(pairs.pairs))
@@ -183,22 +175,24 @@ class Correspondence(Plan):
         yield row("geometry-aware points", int(self._ambiguous().sum()))
         per_pair: dict[Key, np.ndarray] = {}
         yield from self._scores(points, points.same_position(), BASELINE, SAME_POSITION, per_pair)
-        cells = Grid(SIDE, self.side)
+        cells = Grid(SIDE, side)
         with progress.bar(f"{self.data}: matching", len(self.names) + 1) as advance:
             colours = extracted[PIXELS]
-            matches = points.match(lambda i: neighbourhoods(colours[i]), cells, self.window)
+            matches = points.match(lambda i: neighbourhoods(colours[i]), cells, window)
             yield from self._scores(points, matches, BASELINE, PIXELS, per_pair)
             advance(1)
             for name in self.names:
                 read = functools.partial(self._tokens, extracted[name])
-                matches = points.match(read, self.grids[name], self.window)
+                matches = points.match(read, self.grids[name], window)
                 yield from self._scores(points, matches, "", name, per_pair)
                 advance(1)
         ids = np.array([pairs.source.annotation(i).id for i in range(len(pairs.sizes))])
         items = {
             "pairs": ids[pairs.pairs],
             "images": pairs.pairs[:, 1],
-            "options": np.array(self.options),
+            "options": np.array(
+                f"{options.convention}, {pairs.reference}, {options.soft_window}, {side}, {options.stride}"
+            ),
         }
         workdir.file(items_file(_TASK, self.data), items_npz(items, per_pair))
 
@@ -221,7 +215,7 @@ class Correspondence(Plan):
         row = functools.partial(row, head=head, representation=name)
         classes, labels = np.unique(pairs.classes, return_inverse=True)
         ambiguous = self._ambiguous()
-        for alpha in self.alphas:
+        for alpha in self.options.alphas:
             metric = metric_of(alpha)
             right = points.right(matches, alpha)
             score = pck(right, points.counted)

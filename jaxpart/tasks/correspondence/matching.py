@@ -147,16 +147,8 @@ def match_pixels(
 
     Near the borders upsampled tokens are constant, so many pixels there differ by rounding errors only.
 
-    Args:
-      tokens: Tokens of square grids.
-      source: The image of each point.
-      at: The tokens and weights that make up each point's feature.
-      target: The image to match each point in.
-      sizes: (width, height) to upsample each image's tokens to.
-      normalised: Whether to normalise tokens before upsampling instead of pixels after it.
-
-    Returns:
-      Column and row of the pixel.
+    `sizes` are (width, height) to upsample each image's tokens to; with `normalised`, tokens are
+    normalised before upsampling instead of pixels after it.
     """
     tokens = np.asarray(tokens, np.float32)
     if normalised:

@@ -33,13 +33,7 @@ class PairPoints:
     counted: Bool[np.ndarray, "pair point"]
 
     def __init__(self, pairs: PairSet, convention: Convention, side: int) -> None:
-        """Transforms all points to the square.
-
-        Args:
-          pairs: The pairs.
-          convention: See `Convention`.
-          side: Side of the square, pixels.
-        """
+        """Transforms all points to the square."""
         self._pairs, self._convention, self._side = pairs, convention, side
         self.counted = pairs.counted
         self._original = convention.target == "original"
@@ -75,11 +69,6 @@ class PairPoints:
         """Matches the counted points, in the order of pairs and points.
 
         Only the tokens of one class are in memory at a time.
-
-        Args:
-          read: Reads the tokens of some images.
-          grid: Grid of the tokens.
-          window: See `jaxpart.tasks.correspondence.matching.match`.
         """
         pair, _ = np.nonzero(self.counted)
         source, target = self._pairs.pairs[pair].T

@@ -100,11 +100,7 @@ def to_square(
 ) -> Float64[np.ndarray, "point 2"]:
     """Transforms points of an image to points of the square.
 
-    Args:
-      xy: x and y in pixels of the image.
-      size: (width, height) of the image.
-      side: Side of the square, pixels.
-      convention: Determines `layout` and `whole`.
+    The points are x and y in pixels of the image, `size` is its (width, height).
     """
     points = np.asarray(xy, np.float64)
     if convention.layout == "squashed":
@@ -194,13 +190,7 @@ def upsampling(cells: int, pixels: int) -> Float32[np.ndarray, "pixel cell"]:
 def points_of(
     columns_rows: Num[np.ndarray, "point 2"], grid: Grid, convention: Convention
 ) -> Float64[np.ndarray, "point 2"]:
-    """Transforms (fractional) cells to the points of the square that represent them.
-
-    Args:
-      columns_rows: Column and row from 0.
-      grid: The tokens.
-      convention: Determines `back`.
-    """
+    """Transforms (fractional) cells to the points of the square that represent them."""
     cells = np.asarray(columns_rows, np.float64)
     if convention.back == "floor":
         return cells * (grid.side / grid.cells) + (grid.side / grid.cells) // 2
@@ -217,14 +207,7 @@ def within(
     alpha: float,
     convention: Convention,
 ) -> np.ndarray:
-    """Whether errors are below `alpha` times a side, in the precision of the published code.
-
-    Args:
-      error: Distances from the annotated points, pixels.
-      side: The reference lengths, pixels.
-      alpha: Share of the side.
-      convention: Determines `inclusive`, `alpha32` and `single`.
-    """
+    """Whether errors are below `alpha` times a side, in the precision of the published code."""
     if convention.inclusive:
         return error / side <= alpha
     if convention.source == "corners":

@@ -84,14 +84,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[M
 
 @dataclasses.dataclass(frozen=True)
 class MaskedParts(Plan):
-    """Prediction of hidden parts of a data set.
-
-    Attributes:
-      data: Name of the data set in rows.
-      predictor: The encoder with its decoder.
-      regions: The parts.
-      seed: Seed of the masks.
-    """
+    """Prediction of hidden parts of a data set."""
 
     data: str
     predictor: Predictor
@@ -109,7 +102,7 @@ class MaskedParts(Plan):
         parts = list(regions.parts)
         yield Row(data, _TASK, "images", len(regions.images))
         yield Row(data, _TASK, "parts", len(parts))
-        chance_ap = chance_level(parts, parts)
+        chance_ap = chance_level(parts)
         yield Row(data, _TASK, "AP", chance_ap, head=BASELINE, representation="chance")
         vectors = _vectors(self.predictor, regions, self.seed, data, progress)
         for space, by_query in vectors.items():

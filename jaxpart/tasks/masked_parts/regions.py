@@ -47,12 +47,8 @@ def read_regions(
 ) -> Regions:
     """The parts of some images.
 
-    Args:
-      source: The data set.
-      numbers: Indices of its images.
-      selection: The keypoints to use where there are no part masks.
-      config: Determines the sizes of images and patches.
-      largest_share: Parts that touch a larger share of the patches are left out.
+    Parts that touch more than `largest_share` of the patches are left out; where there are no part masks,
+    the selection's keypoints are used.
 
     Raises:
       JaxpartError: There is one image only, one cannot be read or has neither masks nor keypoints, or no

@@ -10,8 +10,8 @@ import dataclasses
 import functools
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,7 +28,7 @@ from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.features.extract import Extracted
 from jaxpart.io.checkpoints import Checkpointer
 from jaxpart.metrics.bootstrap import segmentation_intervals
-from jaxpart.metrics.confusion import segmentation_scores
+from jaxpart.metrics.confusion import image_counts, segmentation_scores
 from jaxpart.metrics.confusion_tables import class_scores, error_shares
 from jaxpart.probes.incontext import Memory
 from jaxpart.probes.pixel import PixelHeads, learning_rate, optimizer
@@ -51,8 +51,8 @@ from jaxpart.tasks.segmentation.options import check_options, setting_name, sett
 from jaxpart.tasks.segmentation.pictures import picture
 from jaxpart.tasks.segmentation.rules import decays_bias, described
 from jaxpart.tasks.segmentation.sliding import (
+    LabelledImage,
     SlidingWindow,
-    TestImage,
     WindowLogits,
     evaluate,
     predict,
@@ -61,7 +61,7 @@ from jaxpart.tasks.segmentation.survey import survey
 from jaxpart.tasks.segmentation.tables import TASK, class_table, confusion_table, section
 from jaxpart.training import fit
 
-__all__ = ["Segmentation", "SegmentationPlan", "check", "plans", "rules", "section"]
+__all__ = ["Segmentation", "check", "plans", "rules", "section"]
 
 INCONTEXT = "incontext"
 """The head in rows of in-context segmentation, which is not trained."""
@@ -79,7 +79,7 @@ def rules(encoder: FrozenEncoder, config: Any) -> dict[str, str]:
     return described(encoder, config.segmentation)
 
 
-def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[SegmentationPlan]:
+def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[Segmentation]:
     """Segmentation on every data set of a configuration: see `jaxpart.tasks.Task`."""
     options = config.segmentation
     chosen = readouts(options.readouts, encoder.depth)
@@ -98,20 +98,16 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[S
                 f"{name} has {len(data.classes)} classes here and {published} in the paper: results "
                 "cannot be compared"
             )
-        yield SegmentationPlan(
+        yield Segmentation(
             f"{name}/{TASK}", (data.train, data.test), encoder, data, options, config.seed
         )
 
 
 @dataclasses.dataclass(frozen=True)
-class SegmentationPlan(Plan):
-    """Pixel heads on a data set: see `Segmentation`, which encodes crops during training.
+class Segmentation(Plan):
+    """Pixel heads on a data set, whose crops are encoded during training.
 
-    Attributes:
-      encoder: The frozen encoder.
-      data: The data set.
-      options: The configuration's `segmentation`.
-      seed: See `Segmentation`.
+    The seed is that of initial heads, of the order and augmentation of images, and of subsets.
     """
 
     encoder: FrozenEncoder
@@ -131,82 +127,63 @@ class SegmentationPlan(Plan):
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
     ) -> Iterator[Row]:
-        """Yields the rows of `Segmentation.run`."""
-        experiment = Segmentation(
-            self.encoder, self.data, self.options, self.seed, workdir, progress
-        )
-        yield from experiment.run()
-
-
-class Segmentation:
-    """The experiment on one data set."""
-
-    def __init__(
-        self,
-        encoder: FrozenEncoder,
-        data: SegmentationSet,
-        config: Any,
-        seed: int,
-        workdir: WorkDir,
-        progress: Progress,
-    ) -> None:
-        """Reads nothing yet.
-
-        Args:
-          encoder: The frozen encoder, on all devices.
-          data: The data set.
-          config: The configuration's `segmentation`.
-          seed: Seed of initial heads, of the order and augmentation of images, and of subsets.
-          workdir: Stores tables, pictures and training checkpoints.
-          progress: Shows the progress.
-        """
-        self.encoder, self.data, self.config = encoder, data, config
-        self.seed, self.workdir, self.progress = seed, workdir, progress
-        self.sliding = SlidingWindow(
-            (data.crop, data.crop), (data.stride, data.stride), config.window_batch
-        )
-        self.readouts = readouts(config.readouts, encoder.depth)
-
-    def run(self) -> Iterator[Row]:
         """Trains and tests all heads, and yields the results."""
-        data, config = self.data, self.config
+        data, options = self.data, self.options
+        chosen = self.readouts
         yield Row(data.name, TASK, "train_images", len(data.train))
         yield Row(data.name, TASK, "test_images", len(data.test))
         yield Row(data.name, TASK, "classes", len(data.classes))
-        heads = [self.train("all", data.train, self.readouts)]
-        names = list(self.readouts)
-        first = next(iter(self.readouts))
-        for share in config.shares:
+        heads = [self.train("all", data.train, chosen, workdir, progress)]
+        names = list(chosen)
+        first = names[0]
+        for share in options.shares:
             count = round(share * len(data.train))
             if not count:
-                self.progress.say(
+                progress.say(
                     f"{data.name}: {100 * share:g} % of {len(data.train)} images are less than one; "
                     "skipped"
                 )
                 continue
             subset = random_subset(data.train, count, self.seed)
             names.append(f"{first}@{100 * share:g}%")
-            heads.append(self.train(names[-1], subset, {first: self.readouts[first]}))
-        memory = self.memory() if config.incontext.images else None
+            heads.append(self.train(names[-1], subset, {first: chosen[first]}, workdir, progress))
+        memory = self.memory(progress) if options.incontext.images else None
         if memory is not None:
             names.append(INCONTEXT)
         logits = window_logits(
             self.encoder,
             Readers(heads, memory),
-            neighbours=config.incontext.neighbours,
-            temperature=config.incontext.temperature,
+            neighbours=options.incontext.neighbours,
+            temperature=options.incontext.temperature,
         )
-        tested, counts = self.test(logits, len(names))
+        tested, counts = self.test(logits, len(names), progress)
         matrices = dict(zip(names, tested, strict=True))
         yield from self.results(matrices, counts)
         if devices.is_main():
-            self.write_tables(matrices)
-            self.write_items(names, counts)
-            self.draw(logits)
+            self.write_tables(matrices, workdir)
+            self.write_items(names, counts, workdir)
+            self.draw(logits, workdir)
 
-    def train(self, name: str, source: Source, chosen: Mapping[str, tuple[int, ...]]) -> PixelHeads:
+    @property
+    def readouts(self) -> dict[str, tuple[int, ...]]:
+        """The blocks that each head reads."""
+        return readouts(self.options.readouts, self.encoder.depth)
+
+    @property
+    def sliding(self) -> SlidingWindow:
+        """The windows of test images."""
+        return SlidingWindow(self.data.crop, self.data.stride, self.options.window_batch)
+
+    def train(
+        self,
+        name: str,
+        source: Source,
+        chosen: Mapping[str, tuple[int, ...]],
+        workdir: WorkDir,
+        progress: Progress,
+    ) -> PixelHeads:
         """Trains heads on the images of a source, with checkpoints in the work directory."""
-        config, data = self.config, self.data
+        config, data = self.options, self.data
         rngs = nnx.Rngs(self.seed)
         heads = PixelHeads(chosen, widths(self.encoder, data.crop), len(data.classes), rngs=rngs)
         rate = learning_rate(config.iterations, peak=config.learning_rate, warmup=config.warmup)
@@ -214,11 +191,11 @@ class Segmentation:
             rate, weight_decay=config.weight_decay, decay_bias=decays_bias(self.encoder)
         )
         state, step = training_program(self.encoder, heads, recipe)
-        checkpointer = Checkpointer(self.workdir.path / "segmentation" / data.name / "heads" / name)
-        batches = self.batches(source, epochs=None)
+        checkpointer = Checkpointer(workdir.path / "segmentation" / data.name / "heads" / name)
+        batches = self.batches(source)
         title = f"{data.name}: training heads on {len(source)} images"
         losses: list[np.ndarray] = []
-        with self.progress.bar(title, config.iterations) as advance:
+        with progress.bar(title, config.iterations) as advance:
 
             def log(number: int, metrics: Mapping[str, np.ndarray]) -> None:
                 losses[:] = [metrics["loss"]]
@@ -239,39 +216,39 @@ class Segmentation:
         batches.close()
         return nnx.merge(nnx.graphdef(heads), state.heads)
 
-    def batches(self, source: Source, *, epochs: int | None) -> Loader:
+    def batches(self, source: Source) -> Loader:
         """This process's rows of shuffled training crops."""
         return load(
             source,
             self.data.train_transform,
-            batch_size=self.config.batch_size,
+            batch_size=self.options.batch_size,
             shuffle=True,
-            epochs=epochs,
+            epochs=None,
             seed=self.seed,
-            workers=self.config.workers,
+            workers=self.options.workers,
             process_index=devices.process_index(),
             process_count=devices.num_processes(),
         )
 
-    def memory(self) -> Memory:
+    def memory(self, progress: Progress) -> Memory:
         """The labelled patches of `incontext.images` training crops."""
-        crops = self.config.incontext.images
-        count = -(-crops // self.config.batch_size)
-        batches = self.batches(self.data.train, epochs=None)
-        with self.progress.bar(f"{self.data.name}: encoding labelled patches", count) as advance:
-            memory = labelled_patches(
-                self.encoder,
-                _with_progress(
-                    (devices.shard(next(batches).arrays) for _ in range(count)), advance
-                ),
-                len(self.data.classes),
-                crops,
-            )
+        crops = self.options.incontext.images
+        count = -(-crops // self.options.batch_size)
+        batches = self.batches(self.data.train)
+        with progress.bar(f"{self.data.name}: encoding labelled patches", count) as advance:
+
+            def on_devices() -> Iterator[dict[str, jax.Array]]:
+                for _ in range(count):
+                    yield devices.shard(next(batches).arrays)
+                    advance(1)
+
+            classes = len(self.data.classes)
+            memory = labelled_patches(self.encoder, on_devices(), classes, crops)
         batches.close()
         return memory
 
     def test(
-        self, logits: WindowLogits, heads: int
+        self, logits: WindowLogits, heads: int, progress: Progress
     ) -> tuple[
         Int64[np.ndarray, "heads classes classes"], Int32[np.ndarray, "image heads 3 classes"]
     ]:
@@ -279,25 +256,19 @@ class Segmentation:
 
         Each process tests its share of the images.
         """
-        classes = len(self.data.classes)
-        share = -(-len(self.data.test) // devices.num_processes())
-        counts: list[jax.Array] = []
-        with self.progress.bar(f"{self.data.name}: testing", share) as advance:
-            images = _with_progress(self.images(), advance)
-            first = next(images, None)
-            if first is None:  # fewer images than processes
-                matrices = np.zeros((heads, classes, classes), np.int64)
-            else:
-                images = itertools.chain([first], images)
-                matrices = evaluate(logits, images, self.sliding, counts.append)
-        image_counts = np.zeros((len(self.data.test), heads, 3, classes), np.int32)
-        if counts:
-            image_counts[devices.process_index() :: devices.num_processes()] = jax.device_get(
-                counts
-            )
-        return devices.add_up(matrices), devices.add_up(image_counts)
+        classes, processes = len(self.data.classes), devices.num_processes()
+        total = np.zeros((heads, classes, classes), np.int64)
+        counts = np.zeros((len(self.data.test), heads, 3, classes), np.int32)
+        share = range(devices.process_index(), len(counts), processes)
+        with progress.bar(f"{self.data.name}: testing", len(share)) as advance:
+            matrices = evaluate(logits, self.images(), self.sliding)
+            for number, matrix in zip(share, matrices, strict=True):
+                total += matrix
+                counts[number] = image_counts(matrix)
+                advance(1)
+        return devices.add_up(total), devices.add_up(counts)
 
-    def images(self) -> Iterator[TestImage]:
+    def images(self) -> Iterator[LabelledImage]:
         """This process's share of the test images."""
         batches = load(
             self.data.test,
@@ -311,7 +282,7 @@ class Segmentation:
         for batch in batches:
             if batch.valid[0]:
                 (label,) = batch.arrays["label"]
-                yield TestImage(batch.ids[0], batch.arrays["image"][0], label.shape, label)
+                yield LabelledImage(batch.ids[0], batch.arrays["image"][0], label)
         batches.close()
 
     def results(
@@ -336,19 +307,25 @@ class Segmentation:
             if not np.isnan(score.iou):
                 yield row("IoU", score.iou, head=first, group=score.name)
         if len(set(self.data.objects)) < len(self.data.objects):
-            shares = error_shares(matrix, self.data.objects)
-            yield row("taken for another part of the object", shares.same_object, head=first)
-            yield row("taken for a part of another object", shares.other_object, head=first)
+            same, other = error_shares(matrix, self.data.objects)
+            yield row("taken for another part of the object", same, head=first)
+            yield row("taken for a part of another object", other, head=first)
 
-    def write_tables(self, matrices: Mapping[str, Int64[np.ndarray, "classes classes"]]) -> None:
+    def write_tables(
+        self, matrices: Mapping[str, Int64[np.ndarray, "classes classes"]], workdir: WorkDir
+    ) -> None:
         """Writes classes.csv and confusions.csv (of the first head) to the work directory."""
         classes = self.data.classes
-        self.keep("classes.csv", class_table(matrices, classes))
+        self.keep(workdir, "classes.csv", class_table(matrices, classes))
         matrix = next(iter(matrices.values()))
-        self.keep("confusions.csv", confusion_table(matrix, classes, self.data.objects))
+        table = confusion_table(matrix, classes, self.data.objects)
+        self.keep(workdir, "confusions.csv", table)
 
     def write_items(
-        self, heads: Sequence[str], counts: Int32[np.ndarray, "image heads 3 classes"]
+        self,
+        heads: Sequence[str],
+        counts: Int32[np.ndarray, "image heads 3 classes"],
+        workdir: WorkDir,
     ) -> None:
         """Writes segmentation_DATA.npz (`jaxpart.runs.items`) to the work directory.
 
@@ -364,31 +341,20 @@ class Segmentation:
             Key(self.data.name, TASK, "counts", head): counts[:, number]
             for number, head in enumerate(heads)
         }
-        self.workdir.file(items_file(TASK, self.data.name), items_npz(items, counts_of))
+        workdir.file(items_file(TASK, self.data.name), items_npz(items, counts_of))
 
-    def draw(self, logits: WindowLogits) -> None:
+    def draw(self, logits: WindowLogits, workdir: WorkDir) -> None:
         """Draws the first head's predictions for the first test images."""
-        images = itertools.islice(self.images(), self.config.pictures)
+        images = itertools.islice(self.images(), self.options.pictures)
         colours = palette(self.data.test.info.name, self.data.classes)
         for index, (image, predictions) in enumerate(predict(logits, images, self.sliding)):
             record = self.data.test[index * devices.num_processes()]
             original = decode(record.image, record.annotation.id, upright=True)
-            assert image.label is not None
             name = re.sub(r"[^\w.-]+", "_", image.id).strip("_")
             name = name.encode()[-_LONGEST_NAME:].decode(errors="ignore")
             content = picture(original, image.label, predictions[0], self.data.classes, colours)
-            self.keep(f"pictures/{index:02d}_{name}.png", content)
+            self.keep(workdir, f"pictures/{index:02d}_{name}.png", content)
 
-    def keep(self, name: str, content: bytes) -> None:
+    def keep(self, workdir: WorkDir, name: str, content: bytes) -> None:
         """Writes a file to this data set's folder in the work directory."""
-        self.workdir.file(f"segmentation/{self.data.name}/{name}", content)
-
-
-_T = TypeVar("_T")
-
-
-def _with_progress(items: Iterator[_T], advance: Callable[[int], None]) -> Iterator[_T]:
-    """Yields the items and advances a progress bar after each."""
-    for item in items:
-        yield item
-        advance(1)
+        workdir.file(f"segmentation/{self.data.name}/{name}", content)

@@ -78,11 +78,8 @@ def feature_maps(
 ) -> dict[int, FeatureMap]:
     """Patch tokens of some blocks as maps, by block, without gradients.
 
-    Args:
-      encoder: The frozen encoder; positions are resized by `for_segmentation`.
-      images: Pixels of 0 to 255.
-      sizes: (height, width) of each image without padding.
-      blocks: Indices of the blocks; 0 for the last layer of an encoder that returns no blocks.
+    Positions are resized by `for_segmentation`; `sizes` are (height, width) of each image without
+    padding. Block 0 is the last layer of an encoder that returns no blocks.
     """
     height, width = images.shape[1:3]
     pixels = encoder.normalize(images)
@@ -103,16 +100,7 @@ def feature_maps(
 def training_program(
     encoder: FrozenEncoder, heads: PixelHeads, transform: optax.GradientTransformation
 ) -> tuple[PixelState, Callable[[PixelState, dict[str, Array]], tuple[PixelState, dict]]]:
-    """The initial state, on all devices, and the training step for `jaxpart.training.fit`.
-
-    Args:
-      encoder: The frozen encoder, on all devices.
-      heads: Initial heads.
-      transform: The optimiser.
-
-    Returns:
-      The state, and a step that donates it and takes batches of `SegmentationTrain`.
-    """
+    """The initial state, on all devices, and the training step for `jaxpart.training.fit`."""
     state, update = training(heads, transform)
 
     def step(encoder, state, batch):
@@ -144,11 +132,7 @@ def window_logits(
 ) -> WindowLogits:
     """The function that the sliding-window test calls: one forward pass of the encoder for all readers.
 
-    Args:
-      encoder: The frozen encoder.
-      readers: The heads in the order of the result; the memory comes last.
-      neighbours: See `nearest_labels`.
-      temperature: See `nearest_labels`.
+    The results are in the order of the heads; that of the memory comes last.
     """
     last = last_block(encoder)
     graphs, states = zip(*(nnx.split(heads) for heads in readers.heads), strict=True)
@@ -182,11 +166,7 @@ def labelled_patches(
 ) -> Memory:
     """The last block's patch features of training crops, with the share of each class in each patch.
 
-    Args:
-      encoder: The frozen encoder, on all devices.
-      batches: Batches of `SegmentationTrain`, on all devices.
-      classes: Number of classes.
-      crops: Number of crops to keep; the rest of the last batch is dropped.
+    The first `crops` crops of the batches (of `SegmentationTrain`, on all devices) are kept.
 
     Raises:
       JaxpartError: No pixel is labelled.
@@ -218,12 +198,6 @@ def check_grids(
     incontext: bool,
 ) -> None:
     """Checks that all heads read blocks of one grid, since one program combines their maps.
-
-    Args:
-      encoder: The encoder.
-      chosen: See `readouts`.
-      crop: Side of a crop, pixels.
-      incontext: Whether in-context segmentation also reads the last block.
 
     Raises:
       JaxpartError: The grids differ, the encoder returns no tokens, or in-context segmentation cannot

@@ -123,9 +123,7 @@ def segmentation_set(name: str, config: Any) -> SegmentationSet:
 def part_objects(names: Sequence[str], objects: Sequence[str]) -> list[str]:
     """The object of each part.
 
-    Args:
-      names: Parts named "OBJECT PART", as "chest of drawers handle".
-      objects: Names of objects; if empty, all parts belong to one.
+    Parts are named "OBJECT PART", as "chest of drawers handle"; without objects, all parts belong to one.
 
     Returns:
       The longest object name that a part's name starts with, else the part itself.

@@ -26,13 +26,6 @@ def picture(
     """A PNG with an image, its label map, the prediction, and a legend of the visible classes.
 
     Ignored pixels are black in the truth and dimmed in the prediction.
-
-    Args:
-      image: RGB.
-      truth: 0 … classes − 1, or 255.
-      prediction: 0 … classes − 1.
-      names: Names of the classes, by label.
-      colours: Colours of the classes.
     """
     palette = np.zeros((IGNORE + 1, 3), np.uint8)
     palette[: len(names)] = colours

@@ -59,12 +59,7 @@ def decays_bias(encoder: FrozenEncoder) -> bool:
 
 
 def described(encoder: FrozenEncoder, config: Any) -> dict[str, str]:
-    """The rules behind a result, in words.
-
-    Args:
-      encoder: The frozen encoder.
-      config: The configuration's `segmentation`.
-    """
+    """The rules behind a result, in words."""
     return {
         "positions": _positions(for_segmentation(encoder)),
         "weight decay": "weights and bias" if decays_bias(encoder) else "weights alone",

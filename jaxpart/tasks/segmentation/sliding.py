@@ -10,19 +10,17 @@ sharded over its devices.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int, Int32, Int64, UInt8
+from jaxtyping import Array, Float, Float32, Int32, UInt8
 
 from jaxpart import devices
-from jaxpart.errors import JaxpartError
-from jaxpart.labels import IGNORE, check_labels
-from jaxpart.metrics.confusion import ConfusionCounter, image_counts
+from jaxpart.labels import IGNORE
 from jaxpart.tasks.segmentation.windows import (
     axis_weights,
     count_rows,
@@ -41,118 +39,86 @@ WindowLogits = Callable[
 logits at feature resolution. Both are sharded over this process's devices."""
 
 
-@dataclasses.dataclass(frozen=True)
-class SlidingWindow:
+_COLUMNS = 128
+"""Widths of predictions are rounded up to a multiple of this."""
+
+
+class SlidingWindow(NamedTuple):
     """Options of windows and batches.
 
     Attributes:
-      crop: (height, width) of a window, a multiple of the patch size.
-      stride: (vertical, horizontal) stride, 1 … crop.
+      crop: Side of a window in pixels, a multiple of the patch size.
+      stride: Pixels between windows, 1 … crop.
       batch: Windows per call of the encoder, rounded up to a multiple of this process's devices; the
         last batch is padded with empty windows.
-      columns: Widths of predictions are rounded up to a multiple of this.
     """
 
-    crop: tuple[int, int]
-    stride: tuple[int, int]
-    batch: int = 8
-    columns: int = 128
+    crop: int
+    stride: int
+    batch: int
 
 
-@dataclasses.dataclass(frozen=True)
-class TestImage:
+class LabelledImage(NamedTuple):
     """A test image, as the encoder sees it.
 
     Attributes:
       id: The file or record, for messages.
       image: The image, resized with its aspect ratio kept.
-      size: (height, width) of the original image and of the prediction.
-      label: 0 … classes − 1 or 255 at the original size; None if only predictions are needed.
+      label: 0 … classes − 1 or 255, at the original size, which is also the prediction's.
     """
-
-    __test__ = False  # not a pytest class
 
     id: str
     image: UInt8[np.ndarray, "height width 3"]
-    size: tuple[int, int]
-    label: Int[np.ndarray, "rows columns"] | None = None
+    label: UInt8[np.ndarray, "rows columns"]
 
 
 def evaluate(
-    window_logits: WindowLogits,
-    images: Iterable[TestImage],
-    sliding: SlidingWindow,
-    each: Callable[[Int32[Array, "heads 3 classes"]], None] = lambda counts: None,
-) -> Int64[np.ndarray, "heads classes classes"]:
-    """Confusion matrices over all images, one per head.
+    window_logits: WindowLogits, images: Iterable[LabelledImage], sliding: SlidingWindow
+) -> Iterator[Int32[np.ndarray, "heads classes classes"]]:
+    """Yields each image's confusion matrices, one per head: exact counts, which add up.
 
-    Args:
-      window_logits: Called with uint8 `[batch, *crop, 3]`; returns at most 255 classes.
-      images: Images with labels; may be a generator.
-      sliding: Options of windows and batches.
-      each: Called with the `image_counts` of every image, in order.
-
-    Returns:
-      Exact counts, for `segmentation_scores`; those of several processes add up.
-
-    Raises:
-      JaxpartError: There are no images, a label is missing, has another size or invalid values, or an
-        image is smaller than one patch.
-    """
-    counter = None
-    # Waits for the previous image, so that the device's queue stays short.
-    last = None
-    for image, source in _logits_by_image(window_logits, images, sliding):
-        heads, _, _, classes = source.shape
-        label = _checked_label(image, classes)
-        counter = counter or ConfusionCounter(classes, heads=(heads,))
-        matrices: Array | None = None
-        pixels = 0
-        for rows, down, across in _row_blocks(image, source, sliding):
-            part = np.full((len(down), len(across)), IGNORE, np.uint8)
-            part[: rows.stop - rows.start, : image.size[1]] = label[rows]
-            counts = count_rows(source, down, across, devices.shard(part, local=True))
-            matrices = counts if matrices is None else matrices + counts
-            pixels += part.size
-        assert matrices is not None  # an image has rows
-        counter.add(matrices, pixels)
-        each(image_counts(matrices))
-        jax.block_until_ready(last)
-        last = matrices
-    if counter is None:
-        raise JaxpartError("there are no images to test; check the split and the data root")
-    return counter.total()
-
-
-def predict(
-    window_logits: WindowLogits, images: Iterable[TestImage], sliding: SlidingWindow
-) -> Iterator[tuple[TestImage, UInt8[np.ndarray, "heads rows columns"]]]:
-    """The predicted class of every pixel at the original size, image by image, for every head.
-
-    Args:
-      window_logits: As in `evaluate`.
-      images: Images; labels are ignored.
-      sliding: Options of windows and batches.
+    `window_logits` is called with uint8 `[batch, crop, crop, 3]` and returns at most 255 classes.
 
     Raises:
       JaxpartError: An image is smaller than one patch.
     """
+    counted: collections.deque[Array] = collections.deque()
     for image, source in _logits_by_image(window_logits, images, sliding):
-        result = np.empty((source.shape[0], *image.size), np.uint8)
+        width = image.label.shape[1]
+        blocks = []
+        for rows, down, across in _row_blocks(image, source, sliding):
+            part = np.full((len(down), len(across)), IGNORE, np.uint8)
+            part[: rows.stop - rows.start, :width] = image.label[rows]
+            blocks.append(count_rows(source, down, across, devices.shard(part, local=True)))
+        counted.append(sum(blocks[1:], blocks[0]))
+        if len(counted) > 1:  # an image late, so that the devices never wait
+            yield np.asarray(counted.popleft())
+    yield from map(np.asarray, counted)
+
+
+def predict(
+    window_logits: WindowLogits, images: Iterable[LabelledImage], sliding: SlidingWindow
+) -> Iterator[tuple[LabelledImage, UInt8[np.ndarray, "heads rows columns"]]]:
+    """The predicted class of every pixel at the original size, image by image, for every head.
+
+    See `evaluate`; of labels, only the sizes matter.
+    """
+    for image, source in _logits_by_image(window_logits, images, sliding):
+        result = np.empty((source.shape[0], *image.label.shape), np.uint8)
         for rows, down, across in _row_blocks(image, source, sliding):
             block = np.asarray(predict_rows(source, down, across))
-            result[:, rows] = block[:, : rows.stop - rows.start, : image.size[1]]
+            result[:, rows] = block[:, : rows.stop - rows.start, : result.shape[2]]
         yield image, result
 
 
 class _Pending:
     """An image whose windows arrive batch by batch."""
 
-    def __init__(self, image: TestImage, sliding: SlidingWindow):
+    def __init__(self, image: LabelledImage, sliding: SlidingWindow):
         height, width = image.image.shape[:2]
         self.image = image
-        self.down = len(spans(height, sliding.crop[0], sliding.stride[0]))
-        self.across = len(spans(width, sliding.crop[1], sliding.stride[1]))
+        self.down = len(spans(height, sliding.crop, sliding.stride))
+        self.across = len(spans(width, sliding.crop, sliding.stride))
         self.missing = self.down * self.across
         self._logits: Float32[Array, "heads window rows columns classes"] | None = None
 
@@ -188,8 +154,8 @@ def _insert(
 
 
 def _logits_by_image(
-    window_logits: WindowLogits, images: Iterable[TestImage], sliding: SlidingWindow
-) -> Iterator[tuple[TestImage, Float32[Array, "heads i j classes"]]]:
+    window_logits: WindowLogits, images: Iterable[LabelledImage], sliding: SlidingWindow
+) -> Iterator[tuple[LabelledImage, Float32[Array, "heads i j classes"]]]:
     """Yields the images in order, each with the logits of all its windows."""
     waiting: collections.deque[_Pending] = collections.deque()
     for pixels, sizes, slots in _window_batches(images, sliding, waiting):
@@ -206,7 +172,7 @@ _Slots = dict[_Pending, list[tuple[int, int]]]
 
 
 def _window_batches(
-    images: Iterable[TestImage], sliding: SlidingWindow, waiting: collections.deque[_Pending]
+    images: Iterable[LabelledImage], sliding: SlidingWindow, waiting: collections.deque[_Pending]
 ) -> Iterator[
     tuple[UInt8[np.ndarray, "window height width 3"], Int32[np.ndarray, "window 2"], _Slots]
 ]:
@@ -218,7 +184,7 @@ def _window_batches(
 
     def new_batch() -> tuple[np.ndarray, np.ndarray, _Slots]:
         # New arrays, since the device may still read the old ones.
-        pixels = np.zeros((count, *sliding.crop, 3), np.uint8)
+        pixels = np.zeros((count, sliding.crop, sliding.crop, 3), np.uint8)
         return pixels, np.zeros((count, 2), np.int32), collections.defaultdict(list)
 
     (pixels, sizes, slots), filled = new_batch(), 0
@@ -239,26 +205,20 @@ def _window_batches(
 
 
 def _row_blocks(
-    image: TestImage, source: Float32[Array, "heads i j classes"], sliding: SlidingWindow
+    image: LabelledImage, source: Float32[Array, "heads i j classes"], sliding: SlidingWindow
 ) -> Iterator[tuple[slice, Float32[Array, "block i"], Float32[Array, "bucket j"]]]:
     """Yields blocks of rows of a prediction: the rows, and both weight matrices, padded with zeros.
 
     A block's rows are sharded over this process's devices.
     """
-    axes = zip(
-        image.image.shape[:2],
-        image.size,
-        sliding.crop,
-        sliding.stride,
-        source.shape[1:3],
-        strict=True,
-    )
+    crop, stride, _ = sliding
+    axes = zip(image.image.shape[:2], image.label.shape, source.shape[1:3], strict=True)
     down, across = (
         axis_weights(size, target, crop, stride, merged // len(spans(size, crop, stride)))
-        for size, target, crop, stride, merged in axes
+        for size, target, merged in axes
     )
-    height, width = image.size
-    bucket = -(-width // sliding.columns) * sliding.columns
+    height, width = image.label.shape
+    bucket = -(-width // _COLUMNS) * _COLUMNS
     on_devices = devices.replicate(np.pad(across, ((0, bucket - width), (0, 0))), local=True)
     block = devices.round_up(rows_per_block(bucket, source.shape[-1]), local=True)
     for start in range(0, height, block):
@@ -266,11 +226,3 @@ def _row_blocks(
         part = np.zeros((block, down.shape[1]), np.float32)
         part[: rows.stop - start] = down[rows]
         yield rows, devices.shard(part, local=True), on_devices
-
-
-def _checked_label(image: TestImage, classes: int) -> Int[np.ndarray, "rows columns"]:
-    """The label map of an image, validated."""
-    if image.label is None:
-        raise JaxpartError(f"{image.id} has no label map to test against; add it")
-    check_labels(image.label, classes, where=image.id, size=image.size)
-    return image.label

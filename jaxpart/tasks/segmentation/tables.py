@@ -55,12 +55,7 @@ def section(rows: Sequence[Row]) -> Section:
 
 
 def _lines(rows: Sequence[Row], heads: Sequence[Row]) -> Iterator[tuple[str, ...]]:
-    """Yields a data set's lines: all heads, but among single-block heads only the best and the last.
-
-    Args:
-      rows: All results.
-      heads: The mIoU of each head.
-    """
+    """Yields a data set's lines: all heads, but among single-block heads only the best and the last."""
     single = [row for row in heads if row.head.startswith("block")]
     remarks = {}
     if single:

@@ -27,44 +27,23 @@ _BLOCK_ELEMENTS = 8_000_000
 def spans(size: int, crop: int, stride: int) -> list[tuple[int, int]]:
     """The windows along one axis; the last one is shifted back to end at the border.
 
-    Args:
-      size: Pixels along the axis.
-      crop: Pixels of a window; a smaller image has one window, the whole image.
-      stride: Pixels between windows, 1 … crop.
+    An image smaller than the crop has one window, the whole image; the stride is 1 … crop.
 
     Returns:
       (start, stop) of each window, ascending; together they cover 0 … size.
-
-    Raises:
-      JaxpartError: The stride leaves gaps.
     """
-    if not 1 <= stride <= crop:
-        raise JaxpartError(
-            f"windows of {crop} pixels at a stride of {stride} do not cover an image; give a stride of "
-            f"1 to {crop}"
-        )
     count = max(size - crop + stride - 1, 0) // stride + 1
     stops = [min(index * stride + crop, size) for index in range(count)]
     return [(max(stop - crop, 0), stop) for stop in stops]
 
 
-def windows(
-    size: tuple[int, int], crop: tuple[int, int], stride: tuple[int, int]
-) -> Int64[np.ndarray, "windows 4"]:
-    """The windows of an image in row-major order, as in mmseg.
-
-    Args:
-      size: (height, width) of the image.
-      crop: (height, width) of a window.
-      stride: (vertical, horizontal) stride.
+def windows(size: tuple[int, int], crop: int, stride: int) -> Int64[np.ndarray, "windows 4"]:
+    """The windows of an image of (height, width) in row-major order, as in mmseg.
 
     Returns:
       (top, bottom, left, right) of each window, bottom and right exclusive.
-
-    Raises:
-      JaxpartError: A stride leaves gaps.
     """
-    rows, columns = (spans(*axis) for axis in zip(size, crop, stride, strict=True))
+    rows, columns = (spans(side, crop, stride) for side in size)
     return np.asarray([(*row, *column) for row in rows for column in columns], np.int64)
 
 
@@ -88,7 +67,7 @@ def axis_weights(
       A matrix whose rows sum to 1; read-only, since it is cached.
 
     Raises:
-      JaxpartError: The stride leaves gaps, or the image is smaller than one patch.
+      JaxpartError: The image is smaller than one patch.
     """
     cover = spans(size, crop, stride)
     weights = np.zeros((size, len(cover), grid))
@@ -125,10 +104,8 @@ def full_logits(
 ) -> Float32[Array, "heads rows columns classes"]:
     """Logits of some rows of the prediction.
 
-    Args:
-      source: From `side_by_side`.
-      down: These rows of `axis_weights` of the vertical axis.
-      across: `axis_weights` of the horizontal axis.
+    The source is from `side_by_side`; down and across are `axis_weights` of these rows and of all
+    columns.
     """
     narrow = jnp.einsum("ri,nijc->nrjc", down, source, precision=PRECISION)
     return jnp.einsum("xj,nrjc->nrxc", across, narrow, precision=PRECISION)
@@ -142,10 +119,7 @@ def predict_rows(
 ) -> UInt8[Array, "heads rows columns"]:
     """The class with the largest logit (the first of ties) for every pixel of some rows.
 
-    Args:
-      source: From `side_by_side`; at most 255 classes.
-      down: These rows of `axis_weights` of the vertical axis.
-      across: `axis_weights` of the horizontal axis.
+    For the arguments see `full_logits`; at most 255 classes.
     """
 
     def predict(head):

@@ -108,11 +108,6 @@ def open_annotated(name: str, split: str, data: Any) -> Opened:
 
     Only CUB-200-2011's official folder has boxes, and masks if segmentations.tgz is unpacked there; masks
     of other data sets are those of objects, else of all parts.
-
-    Args:
-      name: A key of `jaxpart.data.sets.SETS`.
-      split: One of its own splits.
-      data: The configuration's `data`, see `open_set`.
     """
     source = open_set(name, split, data)
     if isinstance(source, Cub):
@@ -142,12 +137,6 @@ def annotated(
     opened: Opened, side: int, grids: Sequence[Grid], advance: Callable[[int], None]
 ) -> Annotated:
     """Reads the annotations of images.
-
-    Args:
-      opened: The images.
-      side: Side of the squares, pixels.
-      grids: Grids of the foreground.
-      advance: Called after each image.
 
     Raises:
       JaxpartError: No keypoint is visible, an image or a mask cannot be read, or a mask has another size

@@ -41,15 +41,7 @@ def at_keypoints(
     grid: Grid,
     parts: int,
 ) -> AtKeypoints:
-    """Reads the parts at the keypoints of a split.
-
-    Args:
-      images: The images with their keypoints.
-      labels: The part of each token, in row-major order.
-      foreground: Which tokens are foreground.
-      grid: Grid of the tokens.
-      parts: Number of parts.
-    """
+    """Reads the parts at the keypoints of a split."""
     size = images.side, images.side
     one_hot = np.eye(parts + 1, dtype=np.float32)
     part_centres, shown = np.zeros((len(labels), parts, 2)), np.zeros((len(labels), parts), bool)
@@ -75,14 +67,7 @@ def at_keypoints(
 def part_errors(
     fit_images: Annotated, fit: AtKeypoints, images: Annotated, test: AtKeypoints
 ) -> Float64[np.ndarray, "image part"]:
-    """Distance of each keypoint from its prediction by the parts, see `keypoint_errors`.
-
-    Args:
-      fit_images: The training images of the regression.
-      fit: Their parts.
-      images: The test images.
-      test: Their parts.
-    """
+    """Distance of each keypoint from its prediction by the parts, see `keypoint_errors`."""
     return keypoint_errors(
         fit.centres,
         fit_images.in_boxes(fit_images.points),
@@ -102,15 +87,7 @@ def part_scores(
     errors: Float64[np.ndarray, "image part"],
     error: str,
 ) -> Iterator[Row]:
-    """Yields "NMI", "ARI", "FG-NMI", "FG-ARI" and the mean error, with 95 % intervals over images.
-
-    Args:
-      row: Makes a row from a metric, a value, low and high.
-      images: The test images.
-      parts: Their parts.
-      errors: The result of `part_errors`.
-      error: Name of the metric of the mean error.
-    """
+    """Yields "NMI", "ARI", "FG-NMI", "FG-ARI" and the mean error, with 95 % intervals over images."""
     for prefix, labels in (("", parts.whole), ("FG-", parts.parts)):
         score = agreement(images.part, labels, images.image)
         low, high = score.nmi_interval

@@ -31,9 +31,7 @@ _UPDATES = 200
 def blocks(images: int, values: int) -> Iterator[slice]:
     """Divides images into blocks of bounded memory.
 
-    Args:
-      images: Number of images.
-      values: Number of values of each image.
+    `values` is the number of values of each image.
     """
     step = max(1, _BLOCK_VALUES // max(1, values))
     for start in range(0, images, step):
@@ -43,15 +41,7 @@ def blocks(images: int, values: int) -> Iterator[slice]:
 def drawn_tokens(
     read: Read, where: Bool[np.ndarray, "image cell"], channels: int, most: int, seed: int
 ) -> Float32[np.ndarray, "token channel"]:
-    """A random sample of foreground tokens, in the order of the images.
-
-    Args:
-      read: Reads the tokens of all cells.
-      where: The foreground.
-      channels: Channels of a token.
-      most: Maximum number of tokens.
-      seed: Seed of the sampling.
-    """
+    """A random sample of foreground tokens, in the order of the images."""
     chosen = np.flatnonzero(where)
     if len(chosen) > most:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))
@@ -69,7 +59,6 @@ def fit_parts(
     tokens: Float32[np.ndarray, "token channel"],
     method: Method,
     parts: int,
-    *,
     restarts: int,
     seed: int,
 ) -> PartsOf:
@@ -78,16 +67,6 @@ def fit_parts(
     "kmeans": Lloyd's algorithm from k-means++, the best of several restarts. "nmf": tokens, clipped at 0,
     are factorised into non-negative weights and factors (multiplicative updates, squared error); a token
     belongs to the factor with the largest contribution.
-
-    Args:
-      tokens: The tokens to fit, at least as many as parts.
-      method: See above.
-      parts: Number of parts.
-      restarts: Restarts of k-means.
-      seed: Seed of the initialisation.
-
-    Returns:
-      A function that assigns any tokens to parts.
     """
     from sklearn.cluster import KMeans  # slow to import, like all of scikit-learn
     from sklearn.decomposition import NMF
@@ -114,15 +93,7 @@ def fit_parts(
 def labelled(
     models: Mapping[_Key, PartsOf], read: Read, images: int, grid: Grid, channels: int
 ) -> dict[_Key, Int[np.ndarray, "image cell"]]:
-    """The part of every token by each model; tokens are read once.
-
-    Args:
-      models: Results of `fit_parts`.
-      read: Reads the tokens of all cells.
-      images: Number of images.
-      grid: Grid of the tokens.
-      channels: Channels of a token.
-    """
+    """The part of every token by each model; tokens are read once."""
     cells = grid[0] * grid[1]
     labels = {key: np.zeros((images, cells), np.int16) for key in models}
     for block in blocks(images, cells * channels):

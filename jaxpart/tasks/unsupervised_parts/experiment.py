@@ -108,12 +108,8 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[U
             prefix=len(encoder.prefix),
             cut_by=cut_by,
             reference="image" if test.boxes is None else "box",
-            methods=tuple(options.methods),
-            parts=tuple(options.parts),
-            tokens=options.tokens,
-            restarts=options.restarts,
+            options=options,
             seed=config.seed,
-            pictures=options.pictures,
             needs={
                 key: Need(
                     encoder,
@@ -128,16 +124,7 @@ def plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> Iterator[U
 
 
 class _Subject(NamedTuple):
-    """Tokens to divide into parts.
-
-    Attributes:
-      name: A representation or a baseline.
-      grid: Grid of its tokens.
-      channels: Channels of a token.
-      methods: Clustering methods.
-      fit: Reads the tokens of the training split.
-      test: Reads the tokens of the test split.
-    """
+    """Tokens to divide into parts."""
 
     name: str
     grid: Grid
@@ -160,12 +147,8 @@ class UnsupervisedParts(Plan):
       prefix: Number of tokens before the patch tokens.
       cut_by: The representation whose normalised cut is the foreground; "": masks.
       reference: Unit of the keypoint errors: the "box" or the "image".
-      methods: Clustering methods.
-      parts: Numbers of parts.
-      tokens: Maximum number of tokens to fit.
-      restarts: Restarts of k-means.
+      options: The configuration's `unsupervised_parts`.
       seed: Seed of sampling and restarts.
-      pictures: Number of test images whose parts are stored for figures.
     """
 
     data: str
@@ -176,12 +159,8 @@ class UnsupervisedParts(Plan):
     prefix: int
     cut_by: str
     reference: str
-    methods: tuple[Method, ...]
-    parts: tuple[int, ...]
-    tokens: int
-    restarts: int
+    options: Any
     seed: int
-    pictures: int
 
     def rows(
         self, features: Mapping[str, Extracted], workdir: WorkDir, progress: Progress
@@ -214,9 +193,9 @@ class UnsupervisedParts(Plan):
             union = (truth | cut).sum()
             yield row("foreground IoU", float((truth & cut).sum() / max(union, 1)), head)
         subjects = list(self._subjects(*(features[split].features for split in splits)))
-        count = sum(len(subject.methods) for subject in subjects) * len(self.parts)
+        count = sum(len(subject.methods) for subject in subjects) * len(self.options.parts)
         last = len(self.test.source) - 1
-        drawn = np.unique(np.linspace(0, last, self.pictures).round().astype(int))
+        drawn = np.unique(np.linspace(0, last, self.options.pictures).round().astype(int))
         arrays: dict[Key, np.ndarray] = {}
         with progress.bar(f"{self.data}: parts", count) as advance:
             for subject in subjects:
@@ -302,21 +281,22 @@ class UnsupervisedParts(Plan):
         yield _Subject(PIXELS, _PIXEL_GRID, 27, baseline, *colours)
         for name in self.names:
             read = (self._reader(split[name]) for split in (fit, test))
-            yield _Subject(name, self.grids[name], fit[name].shape[-1], self.methods, *read)
+            yield _Subject(
+                name, self.grids[name], fit[name].shape[-1], tuple(self.options.methods), *read
+            )
 
     def _fitted(self, subject: _Subject, where: _Cells) -> dict[tuple[Method, int], PartsOf]:
         """Fits the parts, by method and number of parts."""
-        tokens = drawn_tokens(subject.fit, where, subject.channels, self.tokens, self.seed)
-        if len(tokens) < max(self.parts):
+        options, seed = self.options, self.seed
+        tokens = drawn_tokens(subject.fit, where, subject.channels, options.tokens, seed)
+        if len(tokens) < max(options.parts):
             raise JaxpartError(
                 f"the foreground of {self.data} ({self.fit.source.info.split}) has {len(tokens)} tokens, "
-                f"too few for {max(self.parts)} parts; lower config.{_TASK}.parts or give more images"
+                f"too few for {max(options.parts)} parts; lower config.{_TASK}.parts or give more images"
             )
         return {
-            (method, parts): fit_parts(
-                tokens, method, parts, restarts=self.restarts, seed=self.seed
-            )
-            for parts in self.parts
+            (method, parts): fit_parts(tokens, method, parts, options.restarts, seed)
+            for parts in options.parts
             for method in subject.methods
         }
 

@@ -25,10 +25,8 @@ def normalised_cut(
     eigenvector. So here tokens are normalised and centred per image and are similar if their cosine is
     positive, and the object is the side with the smaller share of the cells along the image's borders.
 
-    Args:
-      tokens: Tokens of all cells, in row-major order.
-      inside: The cells of the image, a rectangle; others are background.
-      grid: Rows and columns.
+    The tokens are those of all cells, in row-major order; cells that are not `inside`, a rectangle, are
+    background.
     """
     foreground = np.zeros(len(tokens), bool)
     count = int(inside.sum())
@@ -55,11 +53,7 @@ def regridded(
 ) -> Bool[np.ndarray, "image other"]:
     """The foreground in another grid: cells with at least half of their area.
 
-    Args:
-      foreground: The foreground cells of each image.
-      own: Rows and columns of their grid.
-      grid: Rows and columns of the other grid.
-      side: Side of the square that both divide, pixels.
+    Both grids divide the same square of `side` pixels.
     """
     if grid == own:
         return foreground

@@ -22,11 +22,7 @@ def values_at(
     The pixel is rint(x − 0.5), half to even; points outside read zeros, so that their first channel is the
     argmax. The argmax is the part at a keypoint.
 
-    Args:
-      maps: Maps of some images.
-      images: The image of each point.
-      xy: x and y in pixels from the image's corner.
-      size: (height, width) in pixels of the image.
+    Points are in pixels from the image's corner, `size` is (height, width) in pixels.
     """
     column, row = np.rint(np.asarray(xy, np.float64) - 0.5).astype(np.int64).T
     inside = (column >= 0) & (column < size[1]) & (row >= 0) & (row < size[0])
@@ -44,9 +40,7 @@ def centres(
 ) -> Float64[np.ndarray, "image part 2"]:
     """Centroid of each part, as in PDiscoNet: of the cells' indices from 0, scaled by pixels per cell.
 
-    Args:
-      maps: Non-negative maps, without the background.
-      size: (height, width) in pixels of the image.
+    The maps are non-negative, without the background; `size` is (height, width) in pixels.
 
     Returns:
       x and y in pixels; those of the middle cell if a map is 0 everywhere.
@@ -75,8 +69,7 @@ def pixel_centres(
 ) -> Float64[np.ndarray, "image part 2"]:
     """Centroid of each part, as in unsup-parts: of the pixels' indices from 1.
 
-    Args:
-      shares: The softmax over parts of maps upsampled to the image, times the foreground.
+    The shares are the softmax over parts of maps upsampled to the image, times the foreground.
 
     Returns:
       x and y; near 0 for parts that are not shown.
