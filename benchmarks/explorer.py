@@ -43,7 +43,7 @@ def rows(quick: bool) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         file = pathlib.Path(folder) / "explorer.html"
         patches = patch_set(images=20 if quick else 1000, each=2, pairs=4, side=224)
-        file.write_text(explorer([patches], "benchmark"), encoding="utf-8")
+        file.write_text(explorer([patches]), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for _ in range(runs):
             page = browser.new_page(viewport={"width": 1440, "height": 1000})

@@ -113,12 +113,11 @@ def options() -> Iterator[tuple[str, ...]]:
     )
     yield ("field", "meaning", "bundled", "`:paper`", "allowed values")
     for name, value in bundled.items():
-        rule, meaning = field_of(name) or (None, "")
-        advice = "" if rule is None else rule.advice().removeprefix("give ")
-        several = "any of several; " if rule is not None and rule.many else ""
+        field = field_of(name)
+        several = "any of several; " if field.rule is not None and field.rule.many else ""
         other = "" if paper.get(name) == value else f"`{paper.get(name)!r}`"
-        allowed = several + advice.replace("|", "\\|")
-        yield (f"`config.{name}`", meaning, f"`{value!r}`", other, allowed)
+        allowed = several + field.allowed.replace("|", "\\|")
+        yield (f"`config.{name}`", field.meaning, f"`{value!r}`", other, allowed)
 
 
 TABLES = {table.__name__: table for table in (families, releases, sets, options)}

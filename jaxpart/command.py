@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import itertools
 import os
 import pathlib
@@ -11,10 +10,10 @@ import runpy
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from jaxpart import config as configs
@@ -37,34 +36,29 @@ _FLAGS = {
 _HELP = {"-h", "-help", "--help", "--helpfull"}
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: a new one in ./runs.")
-_DRY_RUN = flags.DEFINE_boolean("dry-run", False, "Estimate images, disk space and time, and exit.")
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
-_NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, "Number of processes.")
-_PROCESS_ID = flags.DEFINE_integer("process-id", None, "Index of this process, from 0.")
+_WORKDIR = flags.DEFINE_string("workdir", None, _FLAGS["--workdir FOLDER"])
+_DRY_RUN = flags.DEFINE_boolean("dry-run", False, _FLAGS["--dry-run"])
+_COORDINATOR = flags.DEFINE_string("coordinator", None, _FLAGS["--coordinator HOST:PORT"])
+_NUM_PROCESSES = flags.DEFINE_integer("num-processes", None, _FLAGS["--num-processes N"])
+_PROCESS_ID = flags.DEFINE_integer("process-id", None, _FLAGS["--process-id I"])
 
 
-def _start(example: str) -> tuple[Any, pathlib.Path]:
-    """Connects the processes, if there are several; returns the configuration and the work directory.
+def _start(name: str) -> pathlib.Path:
+    """Connects the processes, if there are several; returns the work directory.
 
     Args:
-      example: A configuration to name if none is given.
+      name: Name of the configuration, for a new work directory.
 
     Raises:
-      JaxpartError: There is no --config, or the processes cannot connect.
+      JaxpartError: --workdir is no folder, or the processes cannot connect.
     """
     logging.set_verbosity(logging.WARNING)  # the libraries' own messages do not concern the user
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # training saves its state first: `fit`
     devices.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    config = _CONFIG.value
-    if config is None:
-        raise JaxpartError(f"pass --config, as in --config {example}")
     if _WORKDIR.value is not None and (not _WORKDIR.value or "\0" in _WORKDIR.value):
         raise JaxpartError(f"--workdir cannot be {_WORKDIR.value!r}; name a folder")
-    name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     # One folder for all processes: each writes its part of a checkpoint.
-    path = devices.from_main(str(_WORKDIR.value or default_workdir(name)))
-    return config, path_of(path)
+    return path_of(devices.from_main(str(_WORKDIR.value or default_workdir(name))))
 
 
 def _command_line(arguments: list[str]) -> list[str]:
@@ -83,18 +77,10 @@ def _command_line(arguments: list[str]) -> list[str]:
     return resolved
 
 
-def _parse(
-    arguments: list[str], example: str, print_help: Callable[[list[str]], None]
-) -> list[str]:
+def _parse(arguments: list[str]) -> None:
     """Parses flags with absl, whose errors become one sentence."""
-    file, variant = _config_file(arguments)
-    _check_file(file, variant)
-    if not _HELP.isdisjoint(arguments):
-        for_help = arguments if file else [*arguments, "--config", configs.locate(example)]
-        print_help([argument for argument in for_help if argument not in _HELP])
-        sys.exit(0)
     try:
-        name, *unparsed = flags.FLAGS(arguments)
+        _, *unparsed = flags.FLAGS(arguments)
     except flags.Error as error:
         message = str(error).strip().splitlines()[-1] if "Traceback" in str(error) else str(error)
         raise JaxpartError(f"{message}; --help lists the options") from error
@@ -107,65 +93,55 @@ def _parse(
         for field in fields:
             _check_field(field.partition("=")[0])
         raise
-    if file is not None and not isinstance(_CONFIG.value, ConfigDict):
-        raise JaxpartError(
-            f"{file}: get_config returns {type(_CONFIG.value).__name__}; return an "
-            "ml_collections.ConfigDict, like configs/ibot_part.py"
-        )
     if unparsed:
         raise JaxpartError(
             f"{unparsed[0]!r} is not an option: options begin with two dashes and have no space "
             "around =, as in --config.seed=1"
         )
-    return [name]
 
 
-def _print_help(
-    arguments: list[str],
-    shown: Mapping[str, str],
-    field_of: Callable[[str], Field | None],
-) -> None:
-    """Prints flags, and the fields of a configuration with their meaning."""
+def _print_help(file: pathlib.Path, field_of: Callable[[str], Field], *, dry_run: bool) -> None:
+    """Prints flags, and the fields of the configuration with their meaning."""
     from jaxpart.runs.table import line_width
 
     main = sys.modules["__main__"]
     print((main.__doc__ or "").strip(), end="\n\n")
-    for flag, effect in shown.items():
-        print(f"  {flag:<28}{effect}")
+    for flag, effect in _FLAGS.items():
+        if dry_run or flag != "--dry-run":
+            print(f"  {flag:<28}{effect}")
     print()
-    embedded = f"Bundled configurations: {', '.join(configs.embedded())}"
-    print("\n".join(textwrap.wrap(embedded, line_width(), break_on_hyphens=False)))
-    flags.FLAGS(arguments)
-    print(f"\nFields of {_config_file(arguments)[0]}:")
+    bundled = f"Bundled configurations: {', '.join(configs.bundled())}"
+    print("\n".join(textwrap.wrap(bundled, line_width(), break_on_hyphens=False)))
+    print(f"\nFields of {file}:")
     for path, value in fields_of(_CONFIG.value):
         print(f"  --config.{path}={value!r}")
-        rule, meaning = field_of(path) or (None, "")
-        advice = "" if rule is None else rule.advice().removeprefix("give ")
-        text, indent = "; ".join(filter(None, [meaning, advice])), " " * 6
+        field, indent = field_of(path), " " * 6
+        text = "; ".join(filter(None, [field.meaning, field.allowed]))
         wrapped = textwrap.wrap(text, line_width(), initial_indent=indent, subsequent_indent=indent)
         print(*wrapped, sep="\n", end="\n" * bool(wrapped))
 
 
-def _config_file(arguments: list[str]) -> tuple[pathlib.Path | None, list[str]]:
-    """The file of --config, and the variant after its colon if there is one."""
+def _config_file(arguments: list[str]) -> pathlib.Path | None:
+    """The file of --config, checked; None if there is none.
+
+    Raises:
+      JaxpartError: It does not make a configuration.
+    """
     for argument, following in itertools.pairwise([*arguments, ""]):
         flag, equals, path = argument.partition("=")
         if flag in ("--config", "-config"):
             path, colon, variant = (path if equals else following).partition(":")
             if path:
-                return pathlib.Path(path), [variant] if colon else []
-            break  # absl reports that it is missing
-    return None, []
+                _check_file(path, [variant] if colon else [])
+                return pathlib.Path(path)
+    return None
 
 
-def _check_file(file: pathlib.Path | None, variant: list[str]) -> None:
+def _check_file(file: str, variant: list[str]) -> None:
     """Runs a configuration file, as ml_collections is about to, to report its errors."""
-    if file is None:
-        return
     try:
-        get_config = runpy.run_path(str(file)).get("get_config")
-        if callable(get_config):
-            get_config(*variant)
+        get_config = runpy.run_path(file).get("get_config")
+        config = get_config(*variant) if callable(get_config) else None
     except JaxpartError:
         raise
     except (Exception, SystemExit) as error:
@@ -176,6 +152,11 @@ def _check_file(file: pathlib.Path | None, variant: list[str]) -> None:
     if not callable(get_config):
         raise JaxpartError(
             f"the configuration {file} has no function get_config; see configs/ibot_part.py"
+        )
+    if not isinstance(config, ConfigDict):
+        raise JaxpartError(
+            f"{file}: get_config returns {type(config).__name__}; return an "
+            "ml_collections.ConfigDict, like configs/ibot_part.py"
         )
 
 
@@ -196,7 +177,7 @@ def _check_field(flag: str) -> None:
 def entry(
     main: Callable[[Any, pathlib.Path], None],
     example: str,
-    field_of: Callable[[str], Field | None],
+    field_of: Callable[[str], Field],
     *,
     dry_run: Callable[[Any], None] | None = None,
 ) -> int:
@@ -211,27 +192,31 @@ def entry(
       dry_run: Called with the configuration instead of `main` under --dry-run; None: not supported.
     """
 
-    def start() -> None:
-        config, path = _start(example)
-        if not _DRY_RUN.value:
-            main(config, path)
-        elif dry_run is not None:
-            dry_run(config)
-        else:
-            raise JaxpartError("--dry-run is an option of `python -m jaxpart.main`; leave it out")
-
-    shown = {flag: effect for flag, effect in _FLAGS.items() if dry_run or flag != "--dry-run"}
-    print_help = functools.partial(_print_help, shown=shown, field_of=field_of)
-
     @terminal.entry_point
     def run() -> int:
         try:
             # ml_collections looks there for --config.field=value.
             sys.argv = _command_line(sys.argv)
-            app.run(
-                lambda _: start(),
-                flags_parser=functools.partial(_parse, example=example, print_help=print_help),
-            )
+            file, help_wanted = _config_file(sys.argv), not _HELP.isdisjoint(sys.argv)
+            sys.argv = [argument for argument in sys.argv if argument not in _HELP]
+            if help_wanted and file is None:
+                file = pathlib.Path(configs.locate(example))
+                sys.argv += ["--config", str(file)]
+            _parse(sys.argv)
+            if help_wanted and file is not None:
+                _print_help(file, field_of, dry_run=dry_run is not None)
+                return 0
+            if file is None:
+                raise JaxpartError(f"pass --config, as in --config {example}")
+            path = _start(file.stem)
+            if not _DRY_RUN.value:
+                main(_CONFIG.value, path)
+            elif dry_run is not None:
+                dry_run(_CONFIG.value)
+            else:
+                raise JaxpartError(
+                    "--dry-run is an option of `python -m jaxpart.main`; leave it out"
+                )
         except JaxpartError as error:
             print(f"{devices.log_prefix()}error: {error}", file=sys.stderr)
             devices.hard_exit()

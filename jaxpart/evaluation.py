@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxpart import devices
 from jaxpart import tasks as experiments
-from jaxpart.config import CRITTERS, part_config
+from jaxpart.config import part_config
 from jaxpart.data.splits import trained_on
 from jaxpart.encoders.callables import of_function
 from jaxpart.encoders.configured import configured_encoder, placed
@@ -25,6 +25,7 @@ from jaxpart.errors import JaxpartError, first_line
 from jaxpart.features.table import FeatureTable
 from jaxpart.io.files import path_of
 from jaxpart.runs.config_checks import check_config
+from jaxpart.runs.config_fields import field_of
 from jaxpart.runs.paper import CHECKSUMS
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.rows import VERSION, Row, read_rows
@@ -33,6 +34,9 @@ from jaxpart.runs.workdir import WorkDir
 from jaxpart.tasks.estimate import Estimate, announce, estimate
 from jaxpart.tasks.fitting import fitted
 from jaxpart.tasks.plans import Plan, carry_out
+
+_CRITTERS = ("num_images", "image_size", "version")
+"""Fields of `data` that apply only to critters."""
 
 
 def evaluate(
@@ -77,7 +81,7 @@ def evaluate(
       JaxpartError: An argument is wrong; the message is one sentence.
     """
     devices.prepare()
-    config = part_config("", "", projector=True)
+    config = part_config("", "", projector=True).lock()
     config.tasks, config.data.sets, config.data.root = tuple(tasks), tuple(data), str(root)
     for path, value in (options or {}).items():
         _set(config, path, value)
@@ -127,14 +131,11 @@ def _frozen(
 
 
 def _set(config: Any, path: str, value: Any) -> None:
-    """Sets a field of a configuration by its dotted name."""
-    *sections, name = path.split(".")
+    """Sets a field of a locked configuration by its dotted name."""
     try:
-        for section in sections:
-            config = config[section]
-        if name not in config:
-            raise KeyError(name)
-        config[name] = tuple(value) if isinstance(value, list) else value
+        config.update_from_flattened_dict(
+            {path: tuple(value) if isinstance(value, list) else value}
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise JaxpartError(
             f"options has {path!r}: {value!r}, which the configuration does not accept "
@@ -185,7 +186,7 @@ def _plans(encoder: FrozenEncoder, config: Any, progress: Progress) -> list[Plan
             need.check()
         if len(plan.sources) == 2:
             progress.say_once(trained_on(*plan.sources))
-    unused = [key for key, default in CRITTERS.items() if config.data[key] != default]
+    unused = [k for k in _CRITTERS if config.data[k] != field_of(f"data.{k}").default]
     data_sets = [source.info.name for plan in plans for source in plan.sources]
     if unused and "critters" not in data_sets:
         progress.say(
@@ -237,7 +238,7 @@ def measure_encoder(
         "weights": weights,
     }
     if encoder.name == "mae":  # whose patches the published code permutes
-        description["patch_order"] = config.encoder.get("patch_order", "kept")
+        description["patch_order"] = config.encoder.patch_order
     if encoder.precision != REFERENCE:
         description["precision"] = encoder.precision
     rules = {
@@ -269,22 +270,21 @@ def _weights(config: Any) -> str:
     Raises:
       JaxpartError: It declares a bundled or random encoder as released.
     """
-    declared = config.encoder.get("released", False)  # a study's configurations lack it
     if not config.encoder.checkpoint:
-        if declared:
+        if config.encoder.released:
             raise JaxpartError(
                 "config.encoder.released applies only to a converted checkpoint; name one in "
                 "config.encoder.checkpoint"
             )
-        if config.encoder.get("callable", "") or config.encoder.get("features", ""):
+        if config.encoder.callable or config.encoder.features:
             return "random" if config.encoder.weights == "random" else "yours"
-        return "came with jaxpart" if config.encoder.small == "trained" else "random"
+        return "bundled with jaxpart" if config.encoder.small == "trained" else "random"
     document, _ = describe(config.encoder.checkpoint)
     digest = str((document.get("source") or {}).get("sha256") or "")
     known = [prefix for prefix in CHECKSUMS.get(config.method, ()) if digest.startswith(prefix)]
     if known:
         return f"released, SHA-256 {known[0]}…"
-    return "released, as you stated" if declared else "yours"
+    return "released, as you stated" if config.encoder.released else "yours"
 
 
 def results_text(results: Mapping[str, Any]) -> str:

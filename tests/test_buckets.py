@@ -41,11 +41,11 @@ from jaxpart.io.files import (
 from jaxpart.report.build import make_report
 from jaxpart.report.runs import read_runs
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.rows import Row, read_rows
+from jaxpart.runs.rows import VERSION, Row, read_rows
 from jaxpart.runs.workdir import WorkDir
 
 BUCKET = "test-bucket"
-CONFIG = {"method": "mae", "seed": 0, "data": {"sets": []}, "encoder": {}, "features": {}}
+CONFIG = json.loads(part_config("mae", "", projector=False).to_json_best_effort())
 OPTIONS = {
     "tasks": ("retrieval", "classification"),
     "data.num_images": 10,
@@ -195,7 +195,8 @@ def test_a_run_in_a_bucket_goes_on_and_is_reported(bucket):
     again.belongs_to("the encoder", "one")
     assert [entry["value"] for entry in again.measured()] == [0.25]
     about = {"name": "mae", "trained": True, "digest": "0" * 64, "weights": "yours"}
-    again.finish({"encoder": about, "tasks": ["retrieval"], "rules": {}, "rows": [ROW.fields()]})
+    results = {"version": VERSION, "encoder": about, "tasks": ["retrieval"], "rules": {}}
+    again.finish(results | {"rows": [ROW.fields()]})
     with pytest.raises(JaxpartError, match="another configuration"):
         WorkDir(bucket / "run", CONFIG | {"seed": 1})
     assert read_runs([str(bucket / "run")])[0].rows[0].value == 0.25

@@ -19,19 +19,18 @@ from jaxpart.study.evaluate import run_study
 QUIET = Progress(shown=False)
 
 
-def shipped():
+def bundled():
     yield from (part_config("ibot", variant, projector=True) for variant in ("", "paper"))
     yield from (object_config(variant, tuple(METHODS)) for variant in ("", *METHODS))
     yield study_config("", tuple(METHODS))
     yield from (parts_config(variant) for variant in ("", "cub"))
 
 
-def test_every_shipped_configuration_is_right_and_every_field_has_a_rule():
-    for config in shipped():
+def test_every_bundled_configuration_is_right_and_every_field_has_a_rule():
+    for config in bundled():
         check_config(config)
         fields = {path: field_of(path) for path, _ in fields_of(config)}
-        assert [path for path, field in fields.items() if not field or None in field] == []
-        assert [path for path, field in fields.items() if not field[1]] == []
+        assert [p for p, field in fields.items() if not (field.rule and field.meaning)] == []
     for method in METHODS:
         for variant in ("", ":imagenet"):
             config = pretraining_config(method, variant, {"data.root": "somewhere"})
@@ -102,6 +101,15 @@ REFUSED = [
 def test_wrong_values_are_told(changes, sentence):
     config = changed(part_config("ibot", "", projector=True), changes)
     with pytest.raises(JaxpartError, match=sentence):
+        check_config(config)
+
+
+def test_a_configuration_of_ones_own_that_lacks_fields_is_told():
+    config = part_config("ibot", "", projector=True)
+    del config.features.folder
+    with pytest.raises(
+        JaxpartError, match=r"the configuration has no features\.folder; make yours"
+    ):
         check_config(config)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import jaxpart
 from jaxpart import console
-from jaxpart.config import embedded
+from jaxpart.config import bundled
 from jaxpart.runs.config_fields import FIELDS
 from jaxpart.runs.config_rules import fields_of
 
@@ -73,7 +73,7 @@ def test_a_command_is_its_module_with_its_exit_status(tmp_path):
 
 def test_no_field_is_gone():
     fields = set()
-    for name in embedded():
+    for name in bundled():
         fields |= {path for path, _ in fields_of(runpy.run_path(str(ROOT / name))["get_config"]())}
     of_all_heads = re.compile(r"(object_)?classification\..*")
     assert [p for p in FIELDS if p not in fields and not of_all_heads.fullmatch(p)] == []

@@ -13,6 +13,7 @@ from data import layouts
 from flax import nnx
 
 import jaxpart
+from jaxpart.config import part_config
 from jaxpart.data.prepared import Prepared
 from jaxpart.data.preparing import prepare
 from jaxpart.data.sets.imagenet import ImageNet
@@ -145,8 +146,7 @@ def test_heads_and_predictions(tmp_path):
 @pytest.mark.slow
 def test_work_directories(tmp_path):
     folder = tmp_path / "run"
-    config = {"method": "ibot", "seed": 3, "data": {"root": "here", "sets": ["cub"]}}
-    config |= {"encoder": {}, "features": {}}
+    config = json.loads(part_config("ibot", "", projector=True).to_json_best_effort())
     workdir = WorkDir(folder, config)
     workdir.belongs_to("the encoder", "abc")
     for step in range(4):
@@ -154,7 +154,7 @@ def test_work_directories(tmp_path):
     row = Row("cub_parts", "retrieval", "AP", 0.625, representation="embedding")
     workdir.row(row)
     about = {"name": "ibot", "trained": True}
-    workdir.finish({"version": VERSION, "encoder": about, "rows": [row.fields()]})
+    workdir.finish({"version": VERSION, "encoder": about, "rules": {}, "rows": [row.fields()]})
 
     def resumed(folder):
         again = WorkDir(folder, config)

@@ -329,4 +329,4 @@ def test_wrong_results_are_told(compare, tmp_path):
     wrong = results(tmp_path / "wrong", [encoded("high")])
     assert "row 0: value is 'high', not a number" in told(wrong, good)
     (tmp_path / "bad.json").write_text('{"values": {"cub/retrieval/embedding/AP": 0.5}}')
-    assert "bad.json was written by an older jaxpart" in told(tmp_path / "bad.json", good)
+    assert "bad.json holds no results of format version 2" in told(tmp_path / "bad.json", good)

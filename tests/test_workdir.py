@@ -66,7 +66,7 @@ def test_what_has_no_value_is_null(tmp_path):
     about = {"name": "deit", "trained": False}
     workdir.finish(
         {"version": VERSION, "encoder": about, "rows": [row.fields() for row in rows]}
-        | {"few": [math.inf, 1.5]}
+        | {"rules": {}, "few": [math.inf, 1.5]}
     )
 
     def refuse(constant):

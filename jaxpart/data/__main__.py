@@ -12,10 +12,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from jaxpart.config import CRITTERS_VERSION
 from jaxpart.data.archives import ARCHIVES, download
 from jaxpart.data.checking import check_source
-from jaxpart.data.critters import Critters
+from jaxpart.data.critters import CRITTERS_VERSION, Critters
 from jaxpart.data.palettes import PUBLISHED
 from jaxpart.data.prepared import read_about
 from jaxpart.data.preparing import prepare, prepare_own

@@ -27,9 +27,9 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxpart.config import CRITTERS_VERSION
 from jaxpart.data.annotations import encode_annotations
 from jaxpart.data.checking import Summary, look_at, record_faults, repeated
+from jaxpart.data.critters import CRITTERS_VERSION
 from jaxpart.data.folders import fingerprint
 from jaxpart.data.identity import identity_of
 from jaxpart.data.label_maps import encoded, mask_files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from jaxpart.encoders.layers import Activation
 from jaxpart.encoders.positions import Grid, PositionResize
@@ -144,3 +144,12 @@ class ViTConfig:
         """Grid for which positions are stored."""
         height, width = self.image_size
         return height // self.patch_size, width // self.patch_size
+
+
+def chosen(config: Any) -> dict[str, Any]:
+    """The non-default fields of a dataclass, such as `ViTConfig`, by name."""
+    return {
+        field.name: chosen(value) if dataclasses.is_dataclass(value) else value
+        for field in dataclasses.fields(config)
+        if (value := getattr(config, field.name)) != field.default
+    }

@@ -12,12 +12,12 @@ from jaxpart import devices
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.frozen import FrozenEncoder
 from jaxpart.encoders.loading import load_encoder, random_encoder
-from jaxpart.encoders.precision import REFERENCE, check_precision
+from jaxpart.encoders.precision import check_precision
 from jaxpart.encoders.sharding import put_on_devices
 from jaxpart.encoders.small import small_config
 from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.files import path_of
-from jaxpart.zoo import shipped_folder
+from jaxpart.zoo import bundled_folder
 
 _SIDE = 224
 """Side of the images for pixel baselines, when features come from a file."""
@@ -27,22 +27,16 @@ def encoder_folder(config: Any) -> pathlib.Path | None:
     """Folder of a configuration's encoder; None for random weights, a function or features.
 
     Raises:
-      JaxpartError: The configuration needs a converted encoder but names none, or names an unknown small
-        one.
+      JaxpartError: The configuration needs a converted encoder but names none.
     """
-    if config.encoder.get("callable", "") or config.encoder.get("features", ""):
+    if config.encoder.callable or config.encoder.features:
         return None
     if config.encoder.checkpoint:
         return path_of(config.encoder.checkpoint)
     if config.encoder.small == "trained":
-        return shipped_folder(config.method)
+        return bundled_folder(config.method)
     if config.encoder.small == "random":
         return None
-    if config.encoder.small:
-        raise JaxpartError(
-            f"config.encoder.small cannot be {config.encoder.small!r}; choose between 'trained' and "
-            "'random', or name a config.encoder.checkpoint"
-        )
     raise JaxpartError(
         f"the encoder is missing: pass --config.encoder.checkpoint=FOLDER, made from the released "
         f"checkpoint by `python -m convert {config.method} CHECKPOINT FOLDER`"
@@ -56,13 +50,9 @@ def permutation_seed(config: Any) -> int | None:
     but not in segmentation, nor does MAE's own linear probing.
 
     Raises:
-      JaxpartError: The order is unknown, or the encoder is not MAE.
+      JaxpartError: The encoder is not MAE.
     """
-    order = config.encoder.get("patch_order", "kept")  # a study's configurations lack it
-    if order not in ("kept", "permuted"):
-        raise JaxpartError(
-            f"config.encoder.patch_order cannot be {order!r}; choose between 'kept' and 'permuted'"
-        )
+    order = config.encoder.patch_order
     if order == "permuted" and config.method != "mae":
         raise JaxpartError(
             "config.encoder.patch_order='permuted' reproduces a quirk of the published code for "
@@ -82,10 +72,10 @@ def check_runnable(config: Any, *, allowed: bool) -> None:
     Raises:
       JaxpartError: Its encoder is a function other than a model of timm or transformers.
     """
-    text = config.encoder.get("callable", "")
-    if text and not allowed and not str(text).startswith(("timm:", "transformers:")):
+    text = config.encoder.callable
+    if text and not allowed and not text.startswith(("timm:", "transformers:")):
         raise JaxpartError(
-            f"its encoder is the function {printable(str(text))}, which is run only with --run-functions; "
+            f"its encoder is the function {printable(text)}, which is run only with --run-functions; "
             f"pass it if you trust that code"
         )
 
@@ -100,22 +90,21 @@ def configured_encoder(config: Any) -> FrozenEncoder:
         devices; or see `permutation_seed`.
     """
     permutation_seed(config)
-    precision = config.encoder.get("precision", REFERENCE)  # a study's configurations lack it
-    check_precision(precision)
-    if config.encoder.get("features", ""):
+    check_precision(config.encoder.precision)
+    if config.encoder.features:
         from jaxpart.features.table import read_table
 
         return placed(read_table(config.encoder.features, side=config.encoder.image_size or _SIDE))
-    if config.encoder.get("callable", ""):
+    if config.encoder.callable:
         from jaxpart.encoders.callables import named_encoder  # Not needed otherwise.
 
-        if config.encoder.get("model_devices", 1) != 1:
+        if config.encoder.model_devices != 1:
             raise JaxpartError(
                 "config.encoder.model_devices shards a converted ViT, not a callable; set it to 1"
             )
         return placed(named_encoder(config.encoder, seed=config.seed))
-    encoder = dataclasses.replace(_encoder(config), precision=precision)
-    return put_on_devices(encoder, config.encoder.get("model_devices", 1))
+    encoder = dataclasses.replace(_encoder(config), precision=config.encoder.precision)
+    return put_on_devices(encoder, config.encoder.model_devices)
 
 
 def placed(encoder: FrozenEncoder) -> FrozenEncoder:
@@ -148,4 +137,4 @@ def untrained_twin(encoder: FrozenEncoder, config: Any) -> Encoder:
     twin = dataclasses.replace(
         twin, preprocessing=encoder.preprocessing, precision=encoder.precision
     )
-    return put_on_devices(twin, config.encoder.get("model_devices", 1))
+    return put_on_devices(twin, config.encoder.model_devices)

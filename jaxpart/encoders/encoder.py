@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from jaxpart import devices
 from jaxpart.cpu.microbatch import in_microbatches
-from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.architecture import ViTConfig, chosen
 from jaxpart.encoders.families import Preprocessing
 from jaxpart.encoders.positions import Grid
 from jaxpart.encoders.precision import REFERENCE, Precision, check_precision, set_precision
@@ -65,7 +65,7 @@ class Encoder:
         state = "trained" if self.trained else "UNTRAINED"
         return (
             f"Encoder({self.name!r}, {state}, {count:,} parameters, {self.precision},\n"
-            f"    {_differences(self.config)},\n"
+            f"    {chosen(self.config)},\n"
             f"    {self.preprocessing},\n"
             f"    digest={self.digest!r})"
         )
@@ -236,17 +236,6 @@ def normalized(
         jnp.asarray(value, jnp.float32) for value in (preprocessing.mean, preprocessing.std)
     )
     return (jnp.asarray(images, jnp.float32) / 255 - mean) / std
-
-
-def _differences(config: Any) -> str:
-    """The non-default fields of a configuration."""
-    changed = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if value != field.default:
-            shown = _differences(value) if dataclasses.is_dataclass(value) else repr(value)
-            changed.append(f"{field.name}={shown}")
-    return f"{type(config).__name__}({', '.join(changed)})"
 
 
 @functools.partial(jax.jit, static_argnames=("blocks", "attention"))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxpart.encoders.architecture import ViTConfig
+from jaxpart.encoders.architecture import ViTConfig, chosen
 from jaxpart.encoders.encoder import Encoder
 from jaxpart.encoders.families import Preprocessing, families
 from jaxpart.encoders.precision import REFERENCE, Precision, check_precision
@@ -51,20 +51,10 @@ def encoder_digest(
     """
     function = {
         "arrays": digest_of(arrays),
-        "architecture": _chosen(config),
+        "architecture": chosen(config),
         "preprocessing": dataclasses.asdict(preprocessing),
     }
     return checksum_of(function)
-
-
-def _chosen(config: Any) -> dict[str, Any]:
-    """The non-default fields of a dataclass."""
-    chosen = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if value != field.default:
-            chosen[field.name] = _chosen(value) if dataclasses.is_dataclass(value) else value
-    return chosen
 
 
 def digest_of(arrays: Mapping[str, ArrayLike]) -> str:

@@ -34,7 +34,8 @@ from jaxpart.export.formats import FORMATS, check_format, write_features
 from jaxpart.export.tables import VIEWS, LabelledView, find_views
 from jaxpart.features import extract as features
 from jaxpart.features.representations import available, check_representations
-from jaxpart.io.files import path_of, read_json
+from jaxpart.io.files import path_of
+from jaxpart.runs.config_checks import read_config
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.unlike import read_facts
 from jaxpart.runs.workdir import check_unchanged
@@ -60,8 +61,8 @@ def _configuration(args: argparse.Namespace) -> tuple[ConfigDict, tuple[str, ...
         config.encoder.checkpoint = str(path)
         views: tuple[str, ...] = ("parts",)
     elif (path / "config.json").is_file():
-        config = ConfigDict(read_json(path / "config.json", "run again"))
-        views = tuple(v for task in config.get("tasks", ()) for v in _VIEWS_OF.get(task, ()))
+        config = ConfigDict(read_config(path / "config.json"))
+        views = tuple(v for task in config.tasks for v in _VIEWS_OF.get(task, ()))
     else:
         raise JaxpartError(
             f"{path} is neither the work directory of a run (config.json) nor a converted encoder "
@@ -80,7 +81,7 @@ def _names(args: argparse.Namespace, config: ConfigDict, encoder: FrozenEncoder)
     """The representations to export: those requested, or the run's vectors, or all vectors."""
     if args.representations:
         return tuple(args.representations)
-    tasks = [config[task] for task in config.get("tasks", ()) if task in _VIEWS_OF]
+    tasks = [config[task] for task in config.tasks if task in _VIEWS_OF]
     if (path_of(args.source) / "config.json").is_file():
         names = [
             name
@@ -95,32 +96,20 @@ def _names(args: argparse.Namespace, config: ConfigDict, encoder: FrozenEncoder)
 
 def export(args: argparse.Namespace) -> Iterator[pathlib.Path]:
     """Writes a file for each view; yields its path."""
-    if args.batch_size < 1 or (args.pixels is not None and args.pixels < 1):
-        raise JaxpartError("--batch-size and --pixels must be at least 1")
     config, kinds = _configuration(args)
     progress = Progress(shown=devices.is_main())
-    try:
-        check_runnable(config, allowed=args.run_functions)
-        encoder = configured_encoder(config)
-        narrow = narrowed(encoder)
-        names = _names(args, config, encoder)
-        size = args.pixels or encoder.image_size[0]
-        shapes = _shapes(narrow, names)
-        check_format(args.format, shapes)
-        with progress.bar("opening", None):
-            views = list(
-                find_views(
-                    kinds,
-                    config.data,
-                    size=size,
-                    on_error=args.on_error,
-                    permuted=permutation_seed(config),
-                )
-            )
-    except (AttributeError, KeyError) as error:
-        raise JaxpartError(
-            f"{args.source}/config.json was written by another version of jaxpart ({error}); run again"
-        ) from error
+    check_runnable(config, allowed=args.run_functions)
+    encoder = configured_encoder(config)
+    narrow = narrowed(encoder)
+    names = _names(args, config, encoder)
+    size = args.pixels or encoder.image_size[0]
+    shapes = _shapes(narrow, names)
+    check_format(args.format, shapes)
+    permuted = permutation_seed(config)
+    with progress.bar("opening", None):
+        views = list(
+            find_views(kinds, config.data, size=size, on_error=args.on_error, permuted=permuted)
+        )
     if not views:
         raise JaxpartError(f"name what to export: --views {'|'.join(VIEWS)}")
     _check_unchanged(path_of(args.source), encoder, kinds, views)
@@ -215,10 +204,10 @@ def _parser() -> argparse.ArgumentParser:
         "--representations", nargs="+", metavar="NAME", help="embedding, block3/tokens…"
     )
     parser.add_argument(
-        "--pixels", type=int, metavar="N", help="default: the encoder's native size"
+        "--pixels", type=terminal.count(1), metavar="N", help="default: the encoder's native size"
     )
     parser.add_argument("--cache", help="off, ram or disk, instead of the configuration's")
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N")
+    parser.add_argument("--batch-size", type=terminal.count(1), default=64, metavar="N")
     parser.add_argument(
         "--on-error", default="raise", choices=("raise", "skip"), help="images that cannot be read"
     )

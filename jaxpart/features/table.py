@@ -16,7 +16,7 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import jax
 import numpy as np
@@ -58,11 +58,11 @@ class FeatureTable:
     row_of: Mapping[str, int]
     digest: str
     image_size: Grid
-    trained: bool = True
-    jittable: bool = False
-    precision: str = REFERENCE
-    prefix: tuple[str, ...] = ()
-    depth: int = 0
+    trained: ClassVar = True
+    jittable: ClassVar = False
+    precision: ClassVar[str] = REFERENCE
+    prefix: ClassVar[tuple[str, ...]] = ()
+    depth: ClassVar = 0
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ import codecs
 import collections
 import csv
 import dataclasses
+import functools
 import io
 import json
 import re
@@ -76,6 +77,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_hints = functools.cache(get_type_hints)
+
+
 def typed_value(kind: Any, value: Any, name: str) -> Any:
     """A value of a JSON file, with lists as tuples and objects as dataclasses.
 
@@ -92,7 +96,7 @@ def typed_value(kind: Any, value: Any, name: str) -> Any:
     if origin is types.UnionType:
         return None if value is None else typed_value(arguments[0], value, name)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         if unknown := value.keys() - hints.keys():
             raise ValueError(f"{name} has {printable(min(unknown))}, which is unknown")
         return kind(**{key: typed_value(hints[key], item, key) for key, item in value.items()})

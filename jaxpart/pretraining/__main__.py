@@ -17,7 +17,7 @@ from typing import Any
 
 from jaxpart import command, devices
 from jaxpart.io.files import on_disk
-from jaxpart.pretraining.recipe_checks import FIELDS, check_recipe
+from jaxpart.pretraining.recipe_checks import check_recipe, field_of
 from jaxpart.pretraining.run import pretrain
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.workdir import WorkDir
@@ -42,7 +42,7 @@ def main(config: Any, path: pathlib.Path) -> None:
 
 def entry() -> int:
     """Runs `main`; returns the exit status."""
-    return command.entry(main, "configs/pretrain/mae.py", FIELDS.get)
+    return command.entry(main, "configs/pretrain/mae.py", field_of)
 
 
 if __name__ == "__main__":

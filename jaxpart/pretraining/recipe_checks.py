@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxpart.encoders.architecture import ViTConfig
@@ -16,7 +17,7 @@ from jaxpart.runs.config_rules import (
     SEED,
     SWITCH,
     TEXT,
-    Fields,
+    Field,
     Rule,
     check_fields,
     one_of,
@@ -52,7 +53,7 @@ _VIEW = {
     "invert": (_SHARE, "chance of inverting all values"),
 }
 
-FIELDS: Fields = {
+FIELDS: Mapping[str, tuple[Rule | None, str]] = {
     "method": (TEXT, "the method to train with"),
     "seed": (SEED, "seed of weights, order, views and masks"),
     "data.name": (one_of("critters", "imagenet"), "the training images"),
@@ -130,6 +131,11 @@ FIELDS: Fields = {
 """By the field's dotted path."""
 
 
+def field_of(path: str) -> Field:
+    """The field with a dotted path; without a rule and a meaning if there is none."""
+    return Field(*FIELDS.get(path, ()))
+
+
 def check_recipe(config: Any) -> None:
     """Checks a pretraining configuration.
 
@@ -141,7 +147,7 @@ def check_recipe(config: Any) -> None:
             "this is not a pretraining configuration; use one of configs/pretrain, as in --config "
             "configs/pretrain/mae.py"
         )
-    check_fields(config, FIELDS.get)
+    check_fields(config, field_of)
     if config.warmup_epochs >= config.epochs:
         raise JaxpartError(
             f"config.warmup_epochs is {config.warmup_epochs}, but there are only {config.epochs} "

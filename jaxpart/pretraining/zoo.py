@@ -1,6 +1,6 @@
 """The package's small encoders, and how to rebuild them: python -m jaxpart.pretraining.zoo --rebuild
 
-One per method, trained on the same drawn critters, some for more epochs than others, with the embedded
+One per method, trained on the same drawn critters, some for more epochs than others, with the bundled
 recipe of configs/pretrain/METHOD.py. They are stored in half precision; `encoder.json` records what that
 costs, the configuration, seed, commit and loss curve.
 """
@@ -44,14 +44,14 @@ from jaxpart.pretraining.validation import levelled_off
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.workdir import WorkDir
-from jaxpart.zoo import SHIPPED
+from jaxpart.zoo import BUNDLED
 
 LIMIT = 4_000_000
 """Maximum bytes per encoder."""
 
 
 def recipe_of(method: str) -> Any:
-    """The embedded recipe of a method."""
+    """The recipe of a method on critters."""
     return runpy.run_path(configs.locate(f"configs/pretrain/{method}.py"))["get_config"]()
 
 
@@ -156,7 +156,7 @@ def _list(zoo: pathlib.Path, target: pathlib.Path | None) -> None:
             print(f"{method}: not pretrained by jaxpart")
             continue
         line = f"{method}: {run['images_seen']} images, loss {run['curve']['loss'][-1]}"
-        if validation := run.get("validation"):  # older encoders have none
+        if validation := run["validation"]:
             batch = run["config"]["batch_size"]
             curves[name] = validation | {"images": [batch * step for step in validation["step"]]}
             line += (
@@ -188,12 +188,12 @@ def main(arguments: list[str] | None = None) -> int:
         type=terminal.count(0),
         nargs="+",
         default=[0],
-        help="training seeds; the shipped encoders use 0; several go to OUT/seed0, OUT/seed1, …",
+        help="training seeds; the bundled encoders use 0; several go to OUT/seed0, OUT/seed1, …",
     )
     parser.add_argument(
         "--epochs", type=terminal.count(2), help="length of every run, instead of the recipe's"
     )
-    parser.add_argument("--out", type=pathlib.Path, default=SHIPPED, help="folder of the zoo")
+    parser.add_argument("--out", type=pathlib.Path, default=BUNDLED, help="folder of the zoo")
     parser.add_argument(
         "--max-steps", type=terminal.count(1), help="stop every run early, for a trial run"
     )
@@ -209,12 +209,12 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [method for method in args.rebuild if method not in METHODS]
     if unknown:
         raise JaxpartError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}")
-    if args.max_steps and args.out == SHIPPED:
+    if args.max_steps and args.out == BUNDLED:
         raise JaxpartError(
             "--max-steps would replace the package's encoders by barely trained ones; state --out"
         )
     several = len(args.seed) > 1
-    if several and args.out == SHIPPED:
+    if several and args.out == BUNDLED:
         raise JaxpartError("the package holds one seed; state --out for several")
     if several and args.draw:
         raise JaxpartError("--draw plots one zoo; run it afterwards with --out OUT/seed0")

@@ -61,14 +61,14 @@ def _parser() -> argparse.ArgumentParser:
     limits = Limits()
     parser.add_argument(
         "--patches",
-        type=int,
+        type=terminal.count(0),
         default=limits.patches,
         metavar="N",
         help=f"part patches of a data set in the explorer; 0: all; default: {limits.patches}",
     )
     parser.add_argument(
         "--images",
-        type=int,
+        type=terminal.count(0),
         default=limits.images,
         metavar="N",
         help="images of a data set to cut into 7 × 7 windows, 0: none; or of --pictures; "
@@ -90,8 +90,6 @@ def _pictures(args: argparse.Namespace) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 2 for an error."""
     args = _parser().parse_args(arguments)
-    if args.patches < 0 or args.images < 0:
-        raise JaxpartError("--patches and --images cannot be negative; 0 means all, and none")
     if bool(args.pictures) == bool(args.workdirs) or bool(args.pictures) != bool(args.encoder):
         raise JaxpartError(
             "name work directories of finished runs, or --pictures FOLDER and --encoder ENCODER"

@@ -94,7 +94,7 @@ def make_report(
                 )
             total = sum(len(patches.images) + len(patches.thumbnails or ()) for patches in sets)
             with progress.bar("explorer: packing pictures", total) as advance:
-                text = explorer(sets, "Nearest patches", advance)
+                text = explorer(sets, advance)
             (folder / "explorer.html").write_text(text, encoding="utf-8", errors="replace")
         charts, missing = _split(run_figures(runs))
         skipped += missing

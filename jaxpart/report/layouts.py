@@ -5,22 +5,46 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from jaxpart.config import linear_representation
+from jaxpart.runs.paper import METHODS, figure
+from jaxpart.runs.rows import Key, Row, find_row, select
 
-@dataclasses.dataclass(frozen=True, eq=False)
+
+@dataclasses.dataclass(frozen=True)
 class Column:
     """The source of a column's numbers.
 
     Attributes:
       heading: Its heading.
-      results: Fields of results (`jaxpart.runs.rows.select`); the first that a run has is used.
+      key: Its result.
       table: The paper's table in paper_results.json, or "".
       column: Its column there.
     """
 
     heading: str
-    results: tuple[Mapping[str, str], ...]
+    key: Key
     table: str = ""
     column: str = ""
+
+    def result(self, rows: Sequence[Row], method: str) -> Row | None:
+        """Its result among those of a run; None if there is none.
+
+        On ImageNet-1k this is the linear head on what the method's published recipe reads, without a recipe
+        the first head that the run lists, and without heads the encoder's own classifier.
+
+        Args:
+          rows: The results.
+          method: Name of the encoder.
+        """
+        if self.key.data != "imagenet":
+            return find_row(rows, *self.key)
+        fields = self.key._asdict()
+        if method not in METHODS:
+            del fields["representation"]
+        elif self.key.head == "linear":
+            fields["representation"] = linear_representation(method)
+        own = self.key._replace(metric="chosen", head="own", representation="classifier")
+        return next(iter(select(rows, **fields)), None) or find_row(rows, *own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,29 +69,19 @@ _HEADS = {"linear": "cls_token", "attentive": "tokens"}
 _SETS = {"cub": ("cub_parts", "CUB"), "coco": ("coco_person_parts", "COCO")}
 
 
-def _fields(task: str, data: str, metric: str, head: str, **more: str) -> dict[str, str]:
-    return {"data": data, "task": task, "metric": metric, "head": head, **more}
-
-
 def _segmentation(sets: Mapping[str, tuple[str, str]]) -> list[Column]:
     return [
-        Column(f"{title} {score}", (_fields("segmentation", data, score, "paper"),), table, score)
+        Column(f"{title} {score}", Key(data, "segmentation", score, "paper"), table, score)
         for data, (title, table) in sets.items()
         for score in ("mIoU", "mAcc", "aAcc")
     ]
-
-
-def _imagenet(head: str) -> Column:
-    task = "object_classification"
-    results = (_fields(task, "imagenet", "best", head), _fields(task, "imagenet", "chosen", "own"))
-    return Column(head, results, "imagenet_classification", head)
 
 
 def _parts(task: str, metric: str, table: str, representations: Mapping[str, str]) -> list[Column]:
     return [
         Column(
             f"{title} {word}",
-            (_fields(task, data, metric, word if word in _HEADS else "", representation=name),),
+            Key(data, task, metric, word if word in _HEADS else "", name),
             table,
             f"{short}_{word}",
         )
@@ -81,7 +95,15 @@ LAYOUTS = (
         "table1_imagenet_probing",
         "Table 1: ImageNet-1k probing, top-1",
         "object_classification",
-        [_imagenet(head) for head in _HEADS],
+        [
+            Column(
+                head,
+                Key("imagenet", "object_classification", "best", head, name),
+                "imagenet_classification",
+                head,
+            )
+            for head, name in _HEADS.items()
+        ],
     ),
     Layout(
         "table2_object_segmentation",
@@ -118,7 +140,7 @@ LAYOUTS = (
         "Figure 6: object against part segmentation, mIoU",
         "segmentation",
         [
-            Column(title, (_fields("segmentation", data, "mIoU", "paper"),), table, "mIoU")
+            Column(title, Key(data, "segmentation", "mIoU", "paper"), table, "mIoU")
             for data, title, table in (
                 ("ade20k_object", "ADE20K-Object", ""),
                 ("ade20k_part", "ADE20K-Part", "ade20k_part_segmentation"),
@@ -128,3 +150,19 @@ LAYOUTS = (
         ],
     ),
 )
+
+
+def paper_values(method: str, rows: Sequence[Row]) -> dict[Key, float]:
+    """The paper's figures in percent for the results that it reports, by their keys.
+
+    Args:
+      method: The method, "ibot".
+      rows: The results.
+    """
+    return {
+        row.key: percent
+        for layout in LAYOUTS
+        for column in layout.columns
+        if (percent := figure(column.table, METHODS.get(method, ""), column.column)) is not None
+        and (row := column.result(rows, method)) is not None
+    }

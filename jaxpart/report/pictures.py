@@ -84,7 +84,7 @@ def named(encoder: str) -> tuple[FrozenEncoder, str, str]:
         config.encoder.checkpoint = encoder
     elif encoder in METHODS:
         config.method = encoder
-        caveat = "small, came with jaxpart, pretrained on drawn critters"
+        caveat = "small, bundled with jaxpart, pretrained on drawn critters"
     elif ":" in encoder:
         config.encoder.callable = encoder
     else:

@@ -15,40 +15,34 @@ from jaxtyping import Float
 from jaxpart.errors import JaxpartError, printable
 from jaxpart.io.files import path_of, read_json
 from jaxpart.runs.comparable import encoder_differs
-from jaxpart.runs.config_rules import COUNT_OR_NONE, SEED, TEXT, TEXTS
+from jaxpart.runs.config_checks import read_config
+from jaxpart.runs.config_rules import COUNT_OR_NONE
 from jaxpart.runs.items import read_items
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.rows import Key, Row, read_rows
 from jaxpart.runs.unlike import Facts, read_facts
 from jaxpart.runs.workdir import read_metrics
-from jaxpart.tasks import TASKS
 
 _ADVICE = "copy the whole work directory again"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """A finished run, as its work directory describes it.
+class Run(Facts):
+    """A finished run, as its work directory describes it; its label is unique among those of a report.
 
     Attributes:
       path: The work directory.
-      label: Its name in tables and pictures; unique among the runs of a report.
       encoder: From results.json: name, trained, digest, and width and depth if recorded.
-      config: The whole configuration.
       rows: Results.
       steps: Training curves: (step, value) by name, steps ascending.
       rules: Choices made automatically for its encoder, in words, by task and name.
-      identity: Its encoder and data, see `jaxpart.runs.unlike.Facts`.
     """
 
     path: pathlib.Path
-    label: str
     encoder: Mapping[str, Any]
-    config: Mapping[str, Any]
     rows: Sequence[Row]
     steps: Mapping[str, Sequence[tuple[int, float]]]
-    rules: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
-    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rules: Mapping[str, Mapping[str, str]]
 
     @property
     def method(self) -> str:
@@ -59,11 +53,6 @@ class Run:
     def caveat(self) -> str:
         """How its encoder differs from the paper's; "" if it is the paper's."""
         return "; ".join(encoder_differs(self.encoder))
-
-    @property
-    def facts(self) -> Facts:
-        """What decides its results, to compare it with other runs."""
-        return Facts(self.label, self.config, self.identity)
 
     @property
     def arithmetic(self) -> str:
@@ -133,45 +122,29 @@ def _read(path: pathlib.Path) -> Run:
         raise JaxpartError(
             f"{path} holds no results.json, so the run is not finished; resume it with --workdir {path}"
         )
-    files = (path / "results.json", path / "config.json")
-    results, config = (read_json(file, _ADVICE) for file in files)
-    _check_config(config, files[1])
+    file = path / "results.json"
+    results, config = read_json(file, _ADVICE), read_config(path / "config.json")
     try:
         encoder = dict(results["encoder"])
         encoder["name"], encoder["trained"] = str(encoder["name"]), encoder["trained"]
     except (KeyError, TypeError, ValueError):
-        raise JaxpartError(
-            f"{files[0]} has no encoder; it was not written by jaxpart.main"
-        ) from None
+        raise JaxpartError(f"{file} has no encoder; it was not written by jaxpart.main") from None
     for name in ("width", "depth", "patch_size"):
         if encoder.get(name) is not None and (fault := COUNT_OR_NONE.fault(encoder[name])):
-            raise JaxpartError(f"{files[0]} is damaged: encoder.{name} {fault}; {_ADVICE}")
-    rules = results.get("rules", {})  # missing in older runs
+            raise JaxpartError(f"{file} is damaged: encoder.{name} {fault}; {_ADVICE}")
+    rules = results.get("rules")
     if not isinstance(rules, dict) or not all(isinstance(v, dict) for v in rules.values()):
-        raise JaxpartError(f"{files[0]} is damaged: its 'rules' is {rules!r}; {_ADVICE}")
+        raise JaxpartError(f"{file} is damaged: its 'rules' is {rules!r}; {_ADVICE}")
     return Run(
         path=path,
         label="",
         encoder=encoder,
         config=config,
-        rows=read_rows(results, files[0]),
+        rows=read_rows(results, file),
         steps=_steps(path / "metrics.jsonl"),
         rules=rules,
         identity=read_facts(path, "").identity,
     )
-
-
-def _check_config(config: Mapping[str, Any], file: pathlib.Path) -> None:
-    """Raises `JaxpartError` if a field that the tables read has another type."""
-    sections = ("data", "encoder", "features", *(task for task in TASKS if task in config))
-    wrong = [name for name in sections if not isinstance(config.get(name), dict)]
-    wrong += [n for n, rule in (("method", TEXT), ("seed", SEED)) if rule.fault(config.get(n))]
-    for name in wrong:
-        raise JaxpartError(
-            f"{file} is damaged: its {name!r} is {config.get(name)!r}; copy it again"
-        )
-    if fault := TEXTS.fault(config["data"].get("sets")):
-        raise JaxpartError(f"{file} is damaged: data.sets {fault}; copy it again")
 
 
 def _steps(file: pathlib.Path) -> dict[str, list[tuple[int, float]]]:

@@ -29,7 +29,7 @@ def averaged(runs: Sequence[Run]) -> list[Run]:
         groups.setdefault(_group_key(run), []).append(run)
     means = []
     for members in groups.values():
-        seeds = {run.config.get("seed") for run in members}
+        seeds = {run.config["seed"] for run in members}
         if len(members) > 1 and len(seeds) == len(members):
             first = members[0]
             names = ", ".join(run.path.resolve().name for run in members)
@@ -43,8 +43,7 @@ def _group_key(run: Run) -> str:
     config: dict[str, Any] = {
         key: value for key, value in run.config.items() if key not in _WITHOUT_EFFECT
     }
-    encoder = dict(config.get("encoder") or {})
-    encoder.pop("checkpoint", None)
+    encoder = {key: value for key, value in config["encoder"].items() if key != "checkpoint"}
     description: Mapping[str, Any] = {k: v for k, v in run.encoder.items() if k != "digest"}
     data = {what: value for what, value in run.identity.items() if what != "the encoder"}
     return json.dumps(

@@ -14,7 +14,7 @@ import markupsafe
 import numpy as np
 
 
-def static_page(package: str, scripts: Sequence[str], title: str, data: Any, **values: Any) -> str:
+def static_page(package: str, scripts: Sequence[str], title: str, data: Any) -> str:
     """Builds a page from a package's page.html and style.css.
 
     The data is not trusted: it is embedded as JSON, and the content security policy allows only this
@@ -25,7 +25,6 @@ def static_page(package: str, scripts: Sequence[str], title: str, data: Any, **v
       scripts: Scripts in the package `jaxpart.report`, "match/match.js", in the order to join them.
       title: Title of the page.
       data: The data that the scripts read as JSON from the element "data".
-      **values: More values for the template, which escapes them.
     """
     script = "\n".join(_text("jaxpart.report", name) for name in scripts)
     script = f'"use strict";\n(() => {{\n{script}\n}})();\n'
@@ -42,7 +41,6 @@ def static_page(package: str, scripts: Sequence[str], title: str, data: Any, **v
         style=markupsafe.Markup(style),
         # Nothing in the data can end the script element.
         data=markupsafe.Markup(json.dumps(data, allow_nan=False).replace("<", "\\u003c")),
-        **values,
     )
 
 

@@ -65,9 +65,8 @@ def _summary(runs: Sequence[Run], columns: Mapping[str, Key], number: int) -> Ta
         if not label.startswith(UNTRAINED_LABEL):
             rows.append(Line(f"baseline: {label}", "", [cell_of(row, None) for row in baselines]))
     notes = [f"All encoders: {shared}."] if shared else []
-    facts = [run.facts for run in runs]
     for task, data in dict.fromkeys((key.task, key.data) for key in keys):
-        notes += [f"{task}, {data}: {sentence}" for sentence in unlike(facts, task, [data])]
+        notes += [f"{task}, {data}: {sentence}" for sentence in unlike(runs, task, [data])]
     name = "summary" if number == 1 else f"summary_{number}"
     return Table(name, "Summary", list(columns), rows, False, notes + _beaten(runs, columns))
 
@@ -84,6 +83,7 @@ def _beaten(runs: Sequence[Run], columns: Mapping[str, Key]) -> list[str]:
                 groups.setdefault(best, []).append(run.label)
         for (label, value), beaten in groups.items():
             all_beaten = len(beaten) == len(measured) > 1
-            subject = "no encoder is" if all_beaten else f"{', '.join(beaten)} not"
+            verb = "is not" if len(beaten) == 1 else "are not"
+            subject = "no encoder is" if all_beaten else f"{', '.join(beaten)} {verb}"
             notes.append(f"{heading}: {subject} above {label} ({100 * value:.1f}).")
     return notes

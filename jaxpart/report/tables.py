@@ -193,24 +193,26 @@ def _paper_table(layout: Layout, runs: Sequence[Run]) -> Table:
             ]
             caveat = joined(run.caveat, run.arithmetic, *dict.fromkeys(differing.values()))
             rows.append(Line(run.label, caveat, cells, apart=True))
-    keys = [Key(**column.results[0]) for column in layout.columns]
+    keys = [column.key for column in layout.columns]
     rows += _baselines(runs, keys)
     notes = [f"The paper's figures: {paper.results()['source']}."]
-    for run in runs:
-        if _has(run, layout):
-            notes += _notes(run, layout.task)
-            notes += filter(None, [not_above(run, keys)])
     measured = [run for run in runs if _has(run, layout)]
+    for run in measured:
+        if layout.task == "object_classification":  # its heads read different features
+            shown = dict.fromkeys(row.key.series for c in layout.columns if (row := _find(run, c)))
+            notes.append(f"{run.label}: {', '.join(shown)}.")
+        notes += _notes(run, layout.task)
+        notes += filter(None, [not_above(run, keys)])
     if not measured:
-        notes.append("None of these runs measured it.")
+        notes.append("Not measured by any of these runs.")
     data = [row.data for run in measured for c in layout.columns if (row := _find(run, c))]
-    notes += unlike([run.facts for run in measured], layout.task, list(dict.fromkeys(data)))
+    notes += unlike(measured, layout.task, list(dict.fromkeys(data)))
     return Table(layout.name, layout.title, [c.heading for c in layout.columns], rows, True, notes)
 
 
 def other_tables(runs: Sequence[Run]) -> list[Table]:
     """Tables that the paper does not have: other data sets, and accuracies not chosen on the test set."""
-    known = {fields["data"] for la in LAYOUTS for c in la.columns for fields in c.results}
+    known = {column.key.data for layout in LAYOUTS for column in layout.columns}
     tables: list[Table] = []
     for other in _OTHERS:
         task = other.task
@@ -235,7 +237,7 @@ def other_tables(runs: Sequence[Run]) -> list[Table]:
             rows += _baselines(runs, keys)
             notes = [note for run in measured if (note := not_above(run, keys))]
             notes += [note for run in measured for note in _rules(run, task)]
-            notes += unlike([run.facts for run in measured], task, [data])
+            notes += unlike(measured, task, [data])
             name = re.sub(r"\W+", "_", f"{data[:_LONGEST]}_{other.name}")
             if any(table.name == name for table in tables):
                 name += f"_{len(tables)}"
@@ -282,12 +284,7 @@ def _has(run: Run, layout: Layout) -> bool:
 
 
 def _find(run: Run, column: Column) -> Row | None:
-    """A column's result; of several that match, the largest."""
-    for fields in column.results:
-        rows = select(run.rows, group="", **fields)
-        if rows:
-            return max(rows, key=lambda row: row.value)
-    return None
+    return column.result(run.rows, run.encoder["name"])
 
 
 def _paper(column: Column, method: str) -> float | None:

@@ -140,7 +140,7 @@ def remark(method: str, task: str) -> str:
     if method == METHODS["mae"] and task in ("retrieval", "classification"):
         return "the paper's with patches permuted against positions"
     if method == METHODS["deit"]:
-        return "which DeiT file gave the paper's results is not known"
+        return "it is not known which DeiT file gave the paper's results"
     return ""
 
 

@@ -1,14 +1,15 @@
-"""Checks of a configuration at the start of a run."""
+"""Checks of a configuration, at the start of a run and when a run's folder is read."""
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 from jaxpart.errors import JaxpartError
-from jaxpart.io.files import path_of
-from jaxpart.runs.config_fields import CLASSIFICATIONS, field_of
-from jaxpart.runs.config_rules import check_fields
+from jaxpart.io.files import path_of, read_json
+from jaxpart.runs.config_fields import CLASSIFICATIONS, SECTIONS, field_of
+from jaxpart.runs.config_rules import Rule, check_fields, fields_of
 from jaxpart.tasks import TASKS
 
 
@@ -31,12 +32,21 @@ def check_config(config: Any) -> None:
                 f"this configuration has no fields for the task {task!r}; choose from "
                 f"{', '.join(name for name in TASKS if name in config)}, or use another --config"
             )
+    fields = dict(fields_of(config))
+    several = ("method", "encoder.") if "encoders" in config else ()  # a study sets them for each
+    for path, _ in _fields_for(config):
+        if path not in fields and not path.startswith(several):
+            raise JaxpartError(
+                f"the configuration has no {path}; make yours from one of jaxpart.config, such as "
+                "part_config"
+            )
     folder = path_of(config.features.folder or ".")
     if folder.exists() and not folder.is_dir():
         raise JaxpartError(
             f"config.features.folder is {folder}, which is not a folder; name another"
         )
-    _check_encoder(config.get("encoder", {}))
+    if "encoder" in config:  # a study has several
+        _check_encoder(config.encoder)
     for path in _needed(config):
         value = config
         for name in path.split("."):
@@ -48,12 +58,38 @@ def check_config(config: Any) -> None:
             _check_heads(task, config[task])
 
 
+def _fields_for(config: Any) -> Iterator[tuple[str, Rule]]:
+    """Paths and rules of all fields that a configuration needs for its tasks, "tasks" before theirs."""
+    for path, (rule, *_) in fields_of(SECTIONS):
+        section = path.partition(".")[0]
+        if section not in TASKS or section in config or section in config["tasks"]:
+            yield path, rule
+
+
+def read_config(file: pathlib.Path) -> dict[str, Any]:
+    """The configuration in a run's folder, with all fields of its tasks.
+
+    Raises:
+      JaxpartError: It is missing or damaged, or another version of jaxpart wrote it.
+    """
+    config = read_json(file, "copy it again")
+    written = dict(fields_of(config))
+    for path, rule in _fields_for(config):
+        if path not in written:
+            raise JaxpartError(
+                f"{file} has no {path}, so it is not of a run by this version of jaxpart; run again"
+            )
+        if fault := rule.fault(written[path]):
+            raise JaxpartError(f"{file} is damaged: {path} {fault}; copy it again")
+    return config
+
+
 _OF_FUNCTIONS = ("weights", "checkpoint_key", "image_size", "pixels", "version")
 
 
 def _check_encoder(encoder: Any) -> None:
     """Raises `JaxpartError` for options that do not apply to the kind of encoder."""
-    kinds = [name for name in ("checkpoint", "callable", "features") if encoder.get(name, "")]
+    kinds = [name for name in ("checkpoint", "callable", "features") if encoder[name]]
     if len(kinds) > 1:
         raise JaxpartError(
             f"{' and '.join(f'config.encoder.{name}' for name in kinds)} are {len(kinds)} encoders; name "
@@ -63,12 +99,12 @@ def _check_encoder(encoder: Any) -> None:
         kinds[0] if kinds else "", ()
     )
     for name in _OF_FUNCTIONS:
-        if encoder.get(name, "") and name not in allowed:
+        if encoder[name] and name not in allowed:
             raise JaxpartError(
                 f"config.encoder.{name} applies only to a config.encoder.callable; name one, or "
                 "leave it out"
             )
-    if kinds and kinds[0] != "checkpoint" and encoder.get("patch_order", "kept") != "kept":
+    if kinds and kinds[0] != "checkpoint" and encoder.patch_order != "kept":
         raise JaxpartError(
             "config.encoder.patch_order reproduces a quirk of the published code for MAE's ViT; "
             "leave it at 'kept'"

@@ -9,26 +9,7 @@ from typing import Any
 from jaxpart.config import object_config, part_config
 from jaxpart.runs.config_rules import fields_of
 from jaxpart.runs.paper import METHODS
-
-_OPTIONS = {
-    "retrieval": ("exclude_self", "patch_pixels"),
-    "classification": ("bn_test", "patch_pixels", "linear", "attentive"),
-    "object_classification": ("bn_test", "pixels", "views", "linear", "attentive"),
-    "segmentation": (
-        "train_images",
-        "test_images",
-        "iterations",
-        "batch_size",
-        "learning_rate",
-        "weight_decay",
-        "warmup",
-        "resize",
-        "settings",
-    ),
-}
-"""The options that affect a result, by task; others affect only its computation, or other results."""
-
-_IGNORED = ("representations",)
+from jaxpart.runs.unlike import relevant
 
 
 def differences(config: Mapping[str, Any], task: str) -> list[str]:
@@ -48,28 +29,20 @@ def differences(config: Mapping[str, Any], task: str) -> list[str]:
             else part_config(method, "paper", projector=True)
         ).to_json_best_effort()
     )
-    changes, missing = [], []
-    for option in _OPTIONS[task]:
-        prefix = f"{task}."
-        ours = dict(fields_of({option: config[task].get(option, {})}, prefix))
-        for name, value in fields_of({option: theirs[task].get(option)}, prefix):
-            if name.endswith(_IGNORED):
-                continue
-            if name not in ours:
-                missing.append(name)
-            elif ours[name] != value:
-                changes.append(f"{name} = {ours[name]} (paper: {value})")
-    if missing:
-        changes.append(f"written by an older jaxpart, without {', '.join(missing)}")
-    exact = theirs["encoder"]["precision"]
-    precision = (config.get("encoder") or {}).get("precision", exact)
-    if precision != exact:
+    ours = dict(fields_of(config))
+    changes = [
+        f"{name} = {ours.get(name)} (paper: {value})"
+        for name, value in relevant(theirs, task, list(theirs[task].get("settings", ())))
+        if name.startswith(f"{task}.") and "incontext" not in name and ours.get(name) != value
+    ]
+    precision = ours["encoder.precision"]
+    if precision != theirs["encoder"]["precision"]:
         changes.append(f"encoder.precision = {precision} (paper: float32)")
     if method == "mae" and task in ("retrieval", "classification"):
-        order = (config.get("encoder") or {}).get("patch_order", "kept")
+        order = ours["encoder.patch_order"]
         rule = "drawn again in every pass" + (", not once per image" if order != "kept" else "")
         changes.append(f"encoder.patch_order = {order} (paper: permuted, {rule})")
-    precision = (config.get("features") or {}).get("precision", "float32")
+    precision = ours["features.precision"]
     if precision != "float32" and task != "segmentation":
         changes.append(f"features.precision = {precision} (paper: float32)")
     return changes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from jaxpart.errors import JaxpartError
 
@@ -94,11 +94,23 @@ class Rule:
         return f"give {', '.join([what, *([' and '.join(limits)] if limits else [])])}"
 
 
-Field = tuple[Rule | None, str]
-"""A field's rule, None if it is checked elsewhere, and its meaning."""
+class Field(NamedTuple):
+    """A field of a configuration.
 
-Fields = Mapping[str, Field]
-"""Fields by their dotted path."""
+    Attributes:
+      rule: Its rule; None if it is checked elsewhere.
+      meaning: Its meaning; "" if it is unknown.
+      default: Its default, where a configuration is made from fields.
+    """
+
+    rule: Rule | None = None
+    meaning: str = ""
+    default: Any = None
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words; "" without a rule."""
+        return "" if self.rule is None else self.rule.advice().removeprefix("give ")
 
 
 def fields_of(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -111,18 +123,18 @@ def fields_of(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", value
 
 
-def check_fields(config: Any, field_of: Callable[[str], Field | None]) -> None:
+def check_fields(config: Any, field_of: Callable[[str], Field]) -> None:
     """Checks every field that has a rule.
 
     Args:
       config: The configuration.
-      field_of: Returns the field with a dotted path, if it is known.
+      field_of: Returns the field with a dotted path.
 
     Raises:
       JaxpartError: The value of a field is not allowed.
     """
     for path, value in fields_of(config):
-        rule, _ = field_of(path) or (None, "")
+        rule = field_of(path).rule
         fault = rule and rule.fault(value)
         if fault:
             raise JaxpartError(f"config.{path} {fault}")

@@ -8,16 +8,16 @@ results.json has a list of them under "rows", which opens as a data frame in one
 from __future__ import annotations
 
 import dataclasses
-import functools
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import from_json
+from jaxpart.io.text import typed_value
 
 VERSION = 2
-"""Version of results.json. Version 1 had names instead of rows."""
+"""Version of results.json."""
 
 
 class Key(NamedTuple):
@@ -130,16 +130,11 @@ def read_rows(document: Mapping[str, Any], where: object) -> list[Row]:
 
 
 def check_version(document: Mapping[str, Any], where: object) -> None:
-    """Raises `JaxpartError` for results in another version of the format."""
-    version = document.get("version")
-    if version is None and ("values" in document or "entries" in document):
+    """Raises `JaxpartError` unless a document holds results in this version of the format."""
+    if document.get("version") != VERSION:
         raise JaxpartError(
-            f"{where} was written by an older jaxpart with another format of results; run again"
-        )
-    if version is not None and version != VERSION:
-        raise JaxpartError(
-            f"{where} is of version {version!r} and this jaxpart reads version {VERSION}; read it with "
-            f"the jaxpart that wrote it, or run again"
+            f"{where} holds no results of format version {VERSION}, so this version of jaxpart cannot "
+            "read it; run again"
         )
 
 
@@ -172,24 +167,10 @@ def parse_row(fields: Any) -> Row:
     """
     if not isinstance(fields, dict):
         raise ValueError(f"{fields!r} is not a row")
-    texts, needed, known = _fields()
-    if missing := sorted(needed - fields.keys()):
+    if missing := [name for name in ("data", "task", "metric", "value") if name not in fields]:
         raise ValueError(f"the field {missing[0]!r} is missing")
-    if unknown := sorted(fields.keys() - known):
-        raise ValueError(f"there is no field {unknown[0]!r}")
-    for name, value in fields.items():
-        if name not in texts:
-            check_number(name, value)
-        elif not isinstance(value, str):
-            raise ValueError(f"{name} is {value!r}, not a text")
-    parsed: dict[str, Any] = {n: v if n in texts else from_json(v) for n, v in fields.items()}
-    return Row(**parsed)
-
-
-@functools.cache
-def _fields() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """Names of a row's fields: text fields, fields without a default, and all fields."""
-    fields = dataclasses.fields(Row)
-    texts = frozenset(Key._fields)
-    needed = frozenset(f.name for f in fields if f.default is dataclasses.MISSING)
-    return texts, needed, frozenset(f.name for f in fields)
+    numbers = {name: fields[name] for name in ("value", "low", "high", "sd") if name in fields}
+    for name, value in numbers.items():
+        check_number(name, value)
+    parsed = {name: from_json(value) for name, value in numbers.items()}
+    return typed_value(Row, fields | parsed, "it")

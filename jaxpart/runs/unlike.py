@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxpart.io.files import read_json
+from jaxpart.runs.config_checks import read_config
 from jaxpart.runs.config_rules import fields_of
 from jaxpart.runs.workdir import IDENTITY
 from jaxpart.tasks.segmentation.options import setting_name
@@ -62,10 +63,14 @@ def read_facts(folder: pathlib.Path, label: str) -> Facts:
     """Reads the facts of a work directory; missing files count as empty.
 
     Raises:
-      JaxpartError: A file is damaged.
+      JaxpartError: A file is damaged, or another version of jaxpart wrote it.
     """
-    files = (folder / "config.json", folder / IDENTITY)
-    return Facts(label, *(read_json(f, "copy it again") if f.is_file() else {} for f in files))
+    config, identity = folder / "config.json", folder / IDENTITY
+    return Facts(
+        label,
+        read_config(config) if config.is_file() else {},
+        read_json(identity, "copy it again") if identity.is_file() else {},
+    )
 
 
 def unlike(runs: Sequence[Facts], task: str, data: Sequence[str]) -> list[str]:
@@ -77,9 +82,9 @@ def unlike(runs: Sequence[Facts], task: str, data: Sequence[str]) -> list[str]:
       data: The results' data sets.
     """
     sentences = []
-    relevant = {run.label: dict(_relevant(run.config, task, data)) for run in runs if run.config}
-    for name in dict.fromkeys(name for fields in relevant.values() for name in fields):
-        values = {label: fields.get(name) for label, fields in relevant.items()}
+    by_run = {run.label: dict(relevant(run.config, task, data)) for run in runs if run.config}
+    for name in dict.fromkeys(name for fields in by_run.values() for name in fields):
+        values = {label: fields.get(name) for label, fields in by_run.items()}
         if groups := _groups(values):
             shown = "; ".join(
                 f"{'not recorded' if value == 'None' else value} ({', '.join(labels)})"
@@ -106,10 +111,10 @@ def _groups(values: Mapping[str, Any]) -> dict[str, list[str]]:
     return groups if len(groups) > 1 else {}
 
 
-def _relevant(
+def relevant(
     config: Mapping[str, Any], task: str, data: Sequence[str]
 ) -> Iterator[tuple[str, Any]]:
-    """Yields the fields that affect a task's results, with their values."""
+    """Yields the fields of a configuration that affect a task's results on some data, with their values."""
     critters = any(name.startswith("critters") for name in data)
     settings = tuple(f"segmentation.settings.{setting_name(name)}." for name in data)
     tasks = (f"{task}.", "retrieval.") if task == "layers" else (f"{task}.",)

@@ -9,8 +9,6 @@ parts.
 
 from __future__ import annotations
 
-import functools
-
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.rows import Key
 from jaxpart.study.figures import DATA, attentive, linear, retrieved, segmented
@@ -37,35 +35,29 @@ def row_name(row: str) -> str:
     return METHODS.get(row, row)
 
 
-def _first() -> Claim:
-    rivals = ("mocov3", "dino", "beit", "mae", "cae")
-    return Claim(
+def _above(what: str, left: str, right: str, keys: tuple[Key, ...]) -> Comparison:
+    text = f"{what}: {row_name(left)} above {row_name(right)}"
+    return Comparison(text, Side((left,), keys), Side((right,), keys))
+
+
+def _masked(space: str, head: str = "part") -> tuple[Key]:
+    return (Key(DATA, "masked_parts", "AP", head, space),)
+
+
+_RIVALS = ("mocov3", "dino", "beit", "mae", "cae")
+_REST = ("mocov3", "dino", "cae", "ibot")
+_REST_NAMES = ", ".join(map(row_name, _REST))
+CLAIMS = (
+    Claim(
         1,
         "DeiT leads in object-level recognition (except against iBOT); self-supervised encoders lead in "
         "part-level recognition.",
         (
-            *(
-                Comparison(
-                    f"object level: DeiT above {row_name(row)}",
-                    Side(("deit",), _OBJECT),
-                    Side((row,), _OBJECT),
-                )
-                for row in rivals
-            ),
-            *(
-                Comparison(
-                    f"part level: {row_name(row)} above DeiT",
-                    Side((row,), _PART),
-                    Side(("deit",), _PART),
-                )
-                for row in (*rivals, "ibot")
-            ),
+            *(_above("object level", "deit", row, _OBJECT) for row in _RIVALS),
+            *(_above("part level", row, "deit", _PART) for row in (*_RIVALS, "ibot")),
         ),
-    )
-
-
-def _second() -> Claim:
-    return Claim(
+    ),
+    Claim(
         2,
         "Part-to-whole: for contrastive methods, encoded representations retrieve parts far better than "
         "projected ones.",
@@ -78,12 +70,8 @@ def _second() -> Claim:
             )
             for row in ("mocov3", "dino", "ibot")
         ),
-    )
-
-
-def _third() -> Claim:
-    masked_ap = functools.partial(Key, DATA, "masked_parts", "AP")
-    return Claim(
+    ),
+    Claim(
         3,
         "Part-to-part: masked image modelling predicts the masked part of an object from the visible part "
         "(CAE does so in representation space).",
@@ -91,8 +79,8 @@ def _third() -> Claim:
             *(
                 Comparison(
                     f"masked parts: {row_name(row)}'s {space} above chance",
-                    Side((row,), (masked_ap("part", space),)),
-                    Side((row,), (masked_ap(BASELINE, "chance"),)),
+                    Side((row,), _masked(space)),
+                    Side((row,), _masked("chance", BASELINE)),
                 )
                 for row, space in _SPACES
             ),
@@ -100,45 +88,37 @@ def _third() -> Claim:
                 Comparison(
                     f"masked parts: {row_name(row)}'s {space} from the object itself above those from "
                     f"another image",
-                    Side((row,), (masked_ap("part_less_other_image", space),)),
+                    Side((row,), _masked(space, "part_less_other_image")),
                     None,
                 )
                 for row, space in _SPACES
             ),
         ),
-    )
-
-
-def _fourth() -> Claim:
-    others = tuple(row for row in METHODS if row != "ibot")
-    rest = ("mocov3", "dino", "cae", "ibot")
-    return Claim(
+    ),
+    Claim(
         4,
         "Combining both (iBOT) is best at both levels; MAE and BEiT trail in linear probing but not in "
         "attentive probing.",
         (
             *(
-                Comparison(
-                    f"{level} level: iBOT above {row_name(row)}",
-                    Side(("ibot",), keys),
-                    Side((row,), keys),
-                )
+                _above(f"{level} level", "ibot", row, keys)
                 for level, keys in (("object", _OBJECT), ("part", _PART))
-                for row in others
+                for row in METHODS
+                if row != "ibot"
             ),
             *(
                 Comparison(
-                    f"linear probing: mean of {', '.join(map(row_name, rest))} above {row_name(row)}",
-                    Side(rest, _LINEAR),
+                    f"linear probing: mean of {_REST_NAMES} above {row_name(row)}",
+                    Side(_REST, _LINEAR),
                     Side((row,), _LINEAR),
                 )
                 for row in ("mae", "beit")
             ),
             *(
                 Comparison(
-                    f"attentive probing: mean of {', '.join(map(row_name, rest))} above {row_name(row)} by "
+                    f"attentive probing: mean of {_REST_NAMES} above {row_name(row)} by "
                     f"less than {100 * _TRAILS:.0f} points",
-                    Side(rest, _ATTENTIVE),
+                    Side(_REST, _ATTENTIVE),
                     Side((row,), _ATTENTIVE),
                     bound=_TRAILS,
                     below=True,
@@ -146,25 +126,19 @@ def _fourth() -> Claim:
                 for row in ("mae", "beit")
             ),
         ),
-    )
-
-
-def _fifth() -> Claim:
-    pixels = (("pixels12_colour", "colour"), ("pixels12_grey", "grey"))
-    return Claim(
+    ),
+    Claim(
         5,
         "Not the paper's: every encoder retrieves parts better than 12 × 12 pixels do.",
         tuple(
             Comparison(
                 f"part retrieval: {row_name(row)} encoded above 12 × 12 pixels, {word}",
                 Side((row,), (_ENCODED,)),
-                Side((row,), (Key(DATA, "retrieval", "AP", BASELINE, name),)),
+                Side((row,), (Key(DATA, "retrieval", "AP", BASELINE, f"pixels12_{word}"),)),
             )
             for row in METHODS
-            for name, word in pixels
+            for word in ("colour", "grey")
         ),
-    )
-
-
-CLAIMS = (_first(), _second(), _third(), _fourth(), _fifth())
+    ),
+)
 """The claims in the paper's order."""

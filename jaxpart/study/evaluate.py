@@ -12,6 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxpart import devices, tasks
+from jaxpart.config import part_config
 from jaxpart.data.folders import NotThere
 from jaxpart.data.sets import find_set, open_set
 from jaxpart.errors import JaxpartError
@@ -171,7 +172,8 @@ def member_config(config: Any, member: Member) -> ConfigDict:
     run_config.seeds = 1
     run_config.seed = config.seed if member.seed is None else member.seed
     run_config.method = member.method
-    run_config.encoder = ConfigDict({"checkpoint": str(member.folder), "small": ""})
+    run_config.encoder = part_config("", "", projector=True).encoder
+    run_config.encoder.checkpoint, run_config.encoder.small = str(member.folder), ""
     projector, prefix = member.architecture.projector, member.architecture.prefix
     missing = {"cls_token"} - {f"{name}_token" for name in prefix}
     if projector is None or projector.kind == "classifier":

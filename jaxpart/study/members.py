@@ -15,7 +15,7 @@ from jaxpart.errors import JaxpartError
 from jaxpart.io.files import path_of
 from jaxpart.runs.config_rules import SEED
 from jaxpart.runs.paper import METHODS
-from jaxpart.zoo import shipped_folder
+from jaxpart.zoo import bundled_folder
 
 _ENCODER_FILE = "encoder.json"
 
@@ -109,7 +109,7 @@ def _read(folder: pathlib.Path) -> tuple[dict[str, Any], ViTConfig]:
 
 def _folders(name: str) -> list[pathlib.Path]:
     if name in METHODS:
-        return [shipped_folder(name)]
+        return [bundled_folder(name)]
     folder = path_of(name)
     if (folder / _ENCODER_FILE).is_file():
         return [folder]

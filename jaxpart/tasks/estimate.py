@@ -95,14 +95,7 @@ def lines(estimates: Iterable[Estimate]) -> list[str]:
     speeds: dict[Hashable, float] = {}
     text, total, bytes_ = [], 0.0, 0
     for cost in estimates:
-        seconds = cost.read / _READ
-        for encoder, side, names, images in cost.encoded:
-            key = encoder.identity, side
-            # A file of features encodes nothing.
-            if images and key not in speeds and not isinstance(encoder, FeatureTable):
-                batch = _PROBE * devices.count()
-                speeds[key] = seconds_per_image(encoder, side, names, batch_size=batch)
-            seconds += images * speeds.get(key, 0.0)
+        seconds = cost.read / _READ + encoding_seconds(cost.encoded, speeds)
         total, bytes_ = total + seconds, bytes_ + cost.stored
         text.append(
             f"{cost.what}: {cost.items:,} items, {cost.images:,} images to encode, "
@@ -113,6 +106,24 @@ def lines(estimates: Iterable[Estimate]) -> list[str]:
         f"in total {size_text(bytes_)} and about {duration(total)}, estimated by timing encoders on a few "
         "images; training the heads takes extra time",
     ]
+
+
+def encoding_seconds(encoded: Iterable[Pass], speeds: dict[Hashable, float]) -> float:
+    """About how long it takes to encode images.
+
+    Args:
+      encoded: The images.
+      speeds: Seconds per image of each encoder and side; those missing are measured on a few images.
+    """
+    seconds = 0.0
+    for encoder, side, names, images in encoded:
+        key = encoder.identity, side
+        # A file of features encodes nothing.
+        if images and key not in speeds and not isinstance(encoder, FeatureTable):
+            batch = _PROBE * devices.count()
+            speeds[key] = seconds_per_image(encoder, side, names, batch_size=batch)
+        seconds += images * speeds.get(key, 0.0)
+    return seconds
 
 
 def _item_bytes(need: Need, names: Sequence[str], options: Any) -> dict[str, int]:

@@ -89,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
         "--size", type=_size, action="append", default=[], help="N or HxW; may be repeated"
     )
     encoder.add_argument("--images", metavar="FOLDER", help="default: rendered critters")
-    encoder.add_argument("--count", type=int, default=4, help="number of images (default: 4)")
+    encoder.add_argument(
+        "--count", type=terminal.count(1), default=4, help="number of images (default: 4)"
+    )
     encoder.add_argument(
         "--stage",
         type=_stage,

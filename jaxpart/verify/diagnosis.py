@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -26,29 +25,20 @@ class Finding:
     """A mistake that explains a difference.
 
     Attributes:
-      mistake: The mistake.
+      name: See `Mistake`.
+      sentence: See `Mistake`.
       stage: The first stage that differed.
-      before: Largest error up to that stage without the mistake, see `Difference.weight`.
-      after: Largest error with it.
+      error_before: Largest error up to that stage without the mistake, see `Difference.weight`.
+      error_after: Largest error with it.
       also: Other mistakes that explain the difference equally well; these images cannot distinguish them.
     """
 
-    mistake: Mistake
+    name: str
+    sentence: str
     stage: str
-    before: float
-    after: float
+    error_before: float
+    error_after: float
     also: tuple[str, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """The finding as JSON."""
-        return {
-            "name": self.mistake.name,
-            "sentence": self.mistake.sentence,
-            "stage": self.stage,
-            "error_before": self.before,
-            "error_after": self.after,
-            "also": list(self.also),
-        }
 
 
 def diagnose(
@@ -71,10 +61,9 @@ def diagnose(
       The mistakes, in the order of the stages, and whether all stages agree with them. If not, the last
       mistake is the best guess, or there is none.
     """
-    known, findings = list(mistakes(encoder.config)), list[Finding]()
+    known, chosen, findings = list(mistakes(encoder.config)), list[Mistake](), list[Finding]()
     last = list(reference)[-1]
     while True:
-        chosen = [finding.mistake for finding in findings]
         if chosen:
             ours = run_changed(encoder, images, [mistake.change for mistake in chosen], last)
         stage = _first(reference, ours, tolerance)
@@ -95,7 +84,8 @@ def diagnose(
             return findings, False
         after, best = trials[0]
         also = tuple(mistake.sentence for error, mistake in trials[1:] if error <= tolerance)
-        findings.append(Finding(best, stage, before, after, also))
+        chosen.append(best)
+        findings.append(Finding(best.name, best.sentence, stage, before, after, also))
 
 
 def _kind(stage: str) -> str:

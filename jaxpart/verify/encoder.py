@@ -83,7 +83,7 @@ class EncoderReport:
                     "size": list(size.size),
                     "first_departing": size.first_departing(self.tolerance),
                     "stages": [stage.as_json() for stage in size.stages],
-                    "mistakes": [finding.as_json() for finding in size.findings],
+                    "mistakes": [dataclasses.asdict(finding) for finding in size.findings],
                     "explained": size.explained,
                 }
                 for size in self.sizes
@@ -125,8 +125,8 @@ class EncoderReport:
             lines.append(f"NOT THE SAME: the first stage that differs is {first}")
         for finding in size.findings:
             lines.append(
-                f"{finding.mistake.sentence} (largest error up to {finding.stage}: {finding.before:.1e}, "
-                f"with it {finding.after:.1e})"
+                f"{finding.sentence} (largest error up to {finding.stage}: {finding.error_before:.1e}, "
+                f"with it {finding.error_after:.1e})"
             )
             lines += [f"  or, indistinguishable on these images: {other}" for other in finding.also]
         if first is not None and not size.explained:

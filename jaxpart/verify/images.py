@@ -13,12 +13,11 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from jaxpart.data.critters import Critters
+from jaxpart.data.folders import read_file, walk_images
 from jaxpart.data.images import decode, image_eval
 from jaxpart.encoders.torch_function import transformers_preprocessing
-from jaxpart.errors import JaxpartError
 from jaxpart.verify.comparing import Difference, compare
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _CROP = 224 / 256
 """Fraction of the shorter side that the crop keeps, see `image_eval`."""
 
@@ -27,17 +26,13 @@ def read_images(folder: str | pathlib.Path | None, count: int) -> dict[str, byte
     """Image files by name: the first of a folder, or generated images.
 
     Raises:
-      JaxpartError: The folder holds no images, or the count is 0.
+      JaxpartError: The folder holds no images, or one cannot be read.
     """
-    if count < 1:
-        raise JaxpartError(f"--count cannot be {count}; compare at least 1 image")
     if folder is None:
         critters = Critters("test", count, image_size=160, seed=0)
         return {critters[i].annotation.id: critters[i].image for i in range(count)}
-    files = sorted(p for p in pathlib.Path(folder).glob("*") if p.suffix.lower() in _SUFFIXES)
-    if not files:
-        raise JaxpartError(f"{folder} holds no image ({', '.join(_SUFFIXES)}); name another folder")
-    return {str(file): file.read_bytes() for file in files[:count]}
+    files = [pathlib.Path(folder) / path for path in walk_images(pathlib.Path(folder))[:count]]
+    return {str(file): read_file(file) for file in files}
 
 
 def pixels(

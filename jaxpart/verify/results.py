@@ -10,13 +10,13 @@ from typing import Any
 
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import path_of, read_json
+from jaxpart.report.layouts import paper_values
 from jaxpart.runs.comparable import data_differs, encoder_differs, remark
 from jaxpart.runs.config_diff import differences
 from jaxpart.runs.paper import METHODS
 from jaxpart.runs.rows import Key, Row, by_key, read_rows
-from jaxpart.runs.table import Section, encoder_name, sections_text
+from jaxpart.runs.table import Section, encoder_name, percent, sections_text
 from jaxpart.runs.unlike import Facts, read_facts, unlike
-from jaxpart.verify.paper import paper_values
 
 PAPER = "paper"
 _ADVICE = "give results.json or the folder of a finished run"
@@ -24,40 +24,24 @@ _ROUNDING = 0.0005
 """Half of the last digit that the paper prints, as a fraction."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """A result that both runs have.
+def agrees(a: Row, b: Row, tolerance: float) -> str:
+    """Why two results agree: "equal", "tolerance" or "interval"; "" if they do not.
 
-    Attributes:
-      key: Its key.
-      a: Its value in A, a fraction or a count.
-      b: Its value in B.
-      interval_a: The 95 % interval in A, or None.
-      interval_b: The 95 % interval in B, or None.
+    Args:
+      a: A result; counts must be equal.
+      b: The same result of the other run.
+      tolerance: In percentage points.
     """
-
-    key: Key
-    a: float
-    b: float
-    interval_a: tuple[float, float] | None
-    interval_b: tuple[float, float] | None
-
-    def agrees(self, tolerance: float) -> str:
-        """Why they agree: "equal", "tolerance" or "interval"; "" if they do not.
-
-        Args:
-          tolerance: In percentage points; counts must be equal.
-        """
-        if self.a == self.b or (math.isnan(self.a) and math.isnan(self.b)):
-            return "equal"
-        if isinstance(self.a, int) and isinstance(self.b, int):
-            return ""
-        if abs(self.a - self.b) <= tolerance / 100 + 1e-12:
-            return "tolerance"
-        low_a, high_a = self.interval_a or (self.a, self.a)
-        low_b, high_b = self.interval_b or (self.b, self.b)
-        overlap = low_a <= high_b and low_b <= high_a
-        return "interval" if overlap and (self.interval_a or self.interval_b) else ""
+    if a.value == b.value or (math.isnan(a.value) and math.isnan(b.value)):
+        return "equal"
+    if isinstance(a.value, int) and isinstance(b.value, int):
+        return ""
+    if abs(a.value - b.value) <= tolerance / 100 + 1e-12:
+        return "tolerance"
+    low_a, high_a = a.interval or (a.value, a.value)
+    low_b, high_b = b.interval or (b.value, b.value)
+    overlap = low_a <= high_b and low_b <= high_a
+    return "interval" if overlap and (a.interval or b.interval) else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,21 +51,21 @@ class ResultReport:
     Attributes:
       files: The compared files.
       tolerance: In percentage points.
-      rows: Every result that both have.
+      rows: Every result that both have, in the first and in the second.
       alone: Results in the first or the second only; not for the paper.
       notes: Remarks, for example on results that are not comparable with the paper's.
     """
 
     files: tuple[str, str]
     tolerance: float
-    rows: Sequence[Pair]
+    rows: Sequence[tuple[Row, Row]]
     alone: tuple[Sequence[Key], Sequence[Key]]
     notes: Sequence[str] = ()
 
     @property
     def same(self) -> bool:
         """Whether all results that both have agree."""
-        return all(row.agrees(self.tolerance) for row in self.rows)
+        return all(agrees(*pair, self.tolerance) for pair in self.rows)
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON."""
@@ -90,14 +74,14 @@ class ResultReport:
             "tolerance": self.tolerance,
             "same": self.same,
             "results": {
-                row.key.name: {
-                    "a": row.a,
-                    "b": row.b,
-                    "interval_a": row.interval_a,
-                    "interval_b": row.interval_b,
-                    "agrees": row.agrees(self.tolerance) or None,
+                a.key.name: {
+                    "a": a.value,
+                    "b": b.value,
+                    "interval_a": a.interval,
+                    "interval_b": b.interval,
+                    "agrees": agrees(a, b, self.tolerance) or None,
                 }
-                for row in self.rows
+                for a, b in self.rows
             },
             "only_in": {
                 file: [key.name for key in keys]
@@ -109,15 +93,13 @@ class ResultReport:
     def as_text(self) -> str:
         """A row for each result, in percent."""
         rows = []
-        for row in self.rows:
-            reason = row.agrees(self.tolerance)
-            difference = row.a - row.b
-            cells = (_value_text(row.a, row.interval_a), _value_text(row.b, row.interval_b))
+        for a, b in self.rows:
+            reason, difference = agrees(a, b, self.tolerance), a.value - b.value
             points = (
                 f"{difference:+d}" if isinstance(difference, int) else f"{100 * difference:+.2f}"
             )
             note = {"": "DIFFERS", "interval": "within the interval"}.get(reason, "")
-            rows.append((row.key.name, *cells, points, note))
+            rows.append((a.key.name, _value_text(a), _value_text(b), points, note))
         table = sections_text(None, [Section(("result", "A", "B", "A - B", ""), rows)])
         lines = [table, *(f"{x} = {file}" for x, file in zip("AB", self.files, strict=True))]
         for file, keys in zip(self.files, self.alone, strict=True):
@@ -125,16 +107,16 @@ class ResultReport:
                 shown = ", ".join(key.name for key in keys[:5]) + (" …" if len(keys) > 5 else "")
                 lines.append(f"only in {file}: {len(keys)} ({shown})")
         lines += self.notes
-        differing = sum(not row.agrees(self.tolerance) for row in self.rows)
+        differing = sum(not agrees(*pair, self.tolerance) for pair in self.rows)
         verdict = f"{len(self.rows)} results agree" if self.same else f"{differing} results DIFFER"
         return "\n".join([*lines, verdict])
 
 
-def _value_text(value: float, interval: tuple[float, float] | None) -> str:
-    if isinstance(value, int):
-        return str(value)
-    bounds = f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else ""
-    return f"{100 * value:.2f}{bounds}"
+def _value_text(row: Row) -> str:
+    if isinstance(row.value, int):
+        return str(row.value)
+    bounds = f" [{percent(row.interval[0])}, {percent(row.interval[1])}]" if row.interval else ""
+    return f"{100 * row.value:.2f}{bounds}"
 
 
 def verify_results(
@@ -169,19 +151,15 @@ def verify_results(
         second = read_json(_file(b), _ADVICE)
         theirs = by_key(read_rows(second, b))
         alone = ([k for k in ours if k not in theirs], [k for k in theirs if k not in ours])
-    pairs = [
-        Pair(key, row.value, other.value, row.interval, other.interval)
-        for key, row in ours.items()
-        if (other := theirs.get(key)) is not None
-    ]
+    pairs = [(row, theirs[key]) for key, row in ours.items() if key in theirs]
     if not pairs:
         remarks = "".join(f"; {note}" for note in notes)
         raise JaxpartError(f"{a} and {b} have no result in common{remarks}")
     if str(b) != PAPER:
         notes = _encoders(first, second)
         facts = [_facts(path, label) for path, label in ((a, "A"), (b, "B"))]
-        for task in dict.fromkeys(pair.key.task for pair in pairs):
-            data = list(dict.fromkeys(pair.key.data for pair in pairs if pair.key.task == task))
+        for task in dict.fromkeys(row.task for row, _ in pairs):
+            data = list(dict.fromkeys(row.data for row, _ in pairs if row.task == task))
             notes += [f"{task}: {sentence}" for sentence in unlike(facts, task, data)]
     return ResultReport((str(a), str(b)), tolerance, pairs, alone, notes)
 
@@ -247,7 +225,7 @@ def _paper_figures(
             "file, pass --config.encoder.released=True when you run it"
         )
     rows = list(ours.values())
-    values = paper_values(method, ours)
+    values = {key: percent / 100 for key, percent in paper_values(method, rows).items()}
     incomparable = {key: difference for key in values if (difference := data_differs(rows, key))}
     notes = [
         f"not comparable with the paper's: {key.name} ({difference})"

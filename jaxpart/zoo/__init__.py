@@ -1,4 +1,4 @@
-"""The small trained encoders that come with jaxpart, a folder per method: see `jaxpart.pretraining.zoo`."""
+"""The small trained encoders bundled with jaxpart, a folder per method: see `jaxpart.pretraining.zoo`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import pathlib
 
 from jaxpart.errors import JaxpartError
 
-SHIPPED = pathlib.Path(__file__).resolve().parent
+BUNDLED = pathlib.Path(__file__).resolve().parent
 """Where they lie in the package."""
 
 
-def shipped_folder(method: str) -> pathlib.Path:
-    """The encoder of a method that came with jaxpart, for `load_encoder` and `load_decoder`.
+def bundled_folder(method: str) -> pathlib.Path:
+    """The bundled encoder of a method, for `load_encoder` and `load_decoder`.
 
     Raises:
       JaxpartError: There is none.
     """
-    folder = SHIPPED / method
+    folder = BUNDLED / method
     if not (folder / "encoder.json").is_file():
         raise JaxpartError(
             f"no {method} encoder is bundled with jaxpart; make it with `python -m jaxpart.pretraining.zoo "

@@ -90,7 +90,7 @@ def test_repr_says_what_an_encoder_is_in_a_few_lines(ibot):
     assert shown.startswith(
         f"Encoder('ibot', UNTRAINED, {sum(leaf.size for leaf in jax.tree.leaves(ibot.vit)):,} parameters"
     )
-    assert "position_resize='bicubic_offset'" in shown
+    assert "'position_resize': 'bicubic_offset'" in shown
     assert "norm_epsilon" not in shown  # its default
     assert ibot.digest in shown
     assert repr(jax.eval_shape(lambda encoder: encoder, ibot)) == shown

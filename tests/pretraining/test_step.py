@@ -32,7 +32,7 @@ from jaxpart.runs.paper import METHODS
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.workdir import WorkDir
 from jaxpart.training import fit
-from jaxpart.zoo import shipped_folder
+from jaxpart.zoo import bundled_folder
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BATCH, STEPS = 16, 12
@@ -379,7 +379,7 @@ def test_zoo_mistakes(tmp_path, capsys):
     assert "no method 'simclr'; choose from deit" in capsys.readouterr().err
     assert zoo.main(["--rebuild", "mae", "--seed", "0", "1"]) == 2
     assert "state --out for several" in capsys.readouterr().err
-    about = describe(shipped_folder("mae"))[0]
+    about = describe(bundled_folder("mae"))[0]
     del about["pretraining"]
     (tmp_path / "mae").mkdir()
     write_json(tmp_path / "mae" / "encoder.json", about)
@@ -389,7 +389,7 @@ def test_zoo_mistakes(tmp_path, capsys):
     assert "holds validation curves" in capsys.readouterr().err
     assert zoo.main(["--draw", str(tmp_path / "curves.gif")]) == 2
     with pytest.raises(JaxpartError, match="--rebuild simclr"):
-        shipped_folder("simclr")
+        bundled_folder("simclr")
 
 
 def test_batches_of_a_pool(pool):

@@ -45,11 +45,11 @@ def visit(browser, tmp_path):
         if not request.url.startswith(("file:", "blob:", "data:")):
             trouble.append(request.url)
 
-    def open_page(sets, *, fragment="", title="Nearest patches", text=None, **options):
+    def open_page(sets, *, fragment="", text=None, **options):
         """Of the text, or the explorer of patch sets, or, where these are None, the page before."""
         file = tmp_path / "explorer.html"
         if text is None and sets is not None:
-            text = explorer(sets, title)
+            text = explorer(sets)
         if text is not None:
             file.write_text(text, encoding="utf-8")
         contexts.append(browser.new_context(**options))

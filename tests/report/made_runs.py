@@ -18,6 +18,7 @@ def made_run(path, method="ibot", *, rows, variant="paper", trained=True, width=
     about = {"name": method, "trained": trained, "digest": "", "width": width, "depth": 12}
     about |= {"patch_size": 16, "weights": "released, as you stated"}
     results = {"version": VERSION, "encoder": about | encoder, "tasks": config["tasks"]}
+    results["rules"] = {}
     results["rows"] = [row.fields() for row in rows]
     (path / "config.json").write_text(json.dumps(config))
     (path / "results.json").write_text(json.dumps(results))

@@ -180,8 +180,7 @@ def test_hostile_names(visit, browser):
         name=ends,
         pairs=[dataclasses.replace(pair, encoder=ends, caveat=attack) for pair in one.pairs],
     )
-    page = visit([one], title=ends + attack)
-    assert page.title() == ends + attack
+    page = visit([one])
     assert page.locator("#facts").inner_text().endswith(attack)
     assert page.locator(".caveat").first.inner_text() == attack
     assert page.locator("img").count() == 0
@@ -194,7 +193,7 @@ def test_the_policy_forbids_network_and_other_scripts(browser, tmp_path):
     from jaxpart.report.explorer import explorer
 
     file = tmp_path / "explorer.html"
-    file.write_text(explorer([patch_set()], "x"), encoding="utf-8")
+    file.write_text(explorer([patch_set()]), encoding="utf-8")
     page = browser.new_page()
     page.goto(file.as_uri())
     assert (

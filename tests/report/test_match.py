@@ -87,9 +87,8 @@ def test_several_encoders_on_a_phone_in_the_dark(visit, screenshots):
 def test_hostile_names(visit):
     attack = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
     one = seen(label=attack, caveat=attack, names=[attack] * 3)
-    page = visit(None, text=match([one], title=attack))
+    page = visit(None, text=match([one]))
     assert page.locator("#caveat").inner_text() == attack
-    assert page.title() == attack
     assert page.evaluate("window.hacked") is None
 
 

@@ -55,7 +55,7 @@ def test_the_summary_first_and_nothing_empty(opened, screenshots):
     sections = page.locator("main > section").evaluate_all("all => all.map((one) => one.id)")
     assert sections == ["summary", "pictures", "tables", "runs", "missing"]
     summary = page.locator("#summary").inner_text()
-    assert "iBOT not above 12 × 12 pixels, grey (45.0)" in summary
+    assert "iBOT is not above 12 × 12 pixels, grey (45.0)" in summary
     assert "baseline: 12 × 12 pixels, grey" in summary
     # Tables without a result are folded up; of the others, columns without one are left out.
     assert not page.locator("#table2_object_segmentation").is_visible()

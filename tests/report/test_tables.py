@@ -11,6 +11,7 @@ from made_runs import made_run
 from jaxpart.errors import JaxpartError
 from jaxpart.io.files import write_json
 from jaxpart.report import formats
+from jaxpart.report.layouts import paper_values
 from jaxpart.report.runs import read_runs
 from jaxpart.report.seeds import averaged
 from jaxpart.report.summary import summaries
@@ -56,6 +57,37 @@ def test_ours_beside_the_papers(tmp_path):
     assert not table_of(tables, "table1_imagenet_probing").measured
 
 
+def test_imagenet_is_probed_on_what_each_methods_recipe_reads(tmp_path):
+    rows = [
+        Row("imagenet", "object_classification", "train", 1281167),
+        Row("imagenet", "object_classification", "test", 50000),
+        Row("imagenet", "object_classification", "best", 0.8, "linear", "cls_token"),
+        Row("imagenet", "object_classification", "best", 0.773, "linear", "cls_token+embedding"),
+        Row("imagenet", "object_classification", "best", 0.778, "attentive", "tokens"),
+    ]
+    own = Row("imagenet", "object_classification", "chosen", 0.818, "own", "classifier")
+    folders = [
+        made_run(tmp_path / "dino", "dino", rows=rows),
+        made_run(tmp_path / "mae", "mae", rows=rows),
+        made_run(tmp_path / "beit", "beit", rows=rows[:-1]),  # not on the block that it reads
+        made_run(tmp_path / "deit", "deit", rows=[*rows[:2], own]),
+        made_run(tmp_path / "vit", "vit", rows=rows[::-1]),
+    ]
+    table = table_of(paper_tables(read_runs(folders)), "table1_imagenet_probing")
+    shown = {name: [cell.ours for cell in row_of(table, name).cells]
+             for name in ("DINO", "MAE", "BEiT", "DeiT", "vit")}  # fmt: skip
+    assert shown == {
+        "DINO": [pytest.approx(77.3), pytest.approx(77.8)],
+        "MAE": [80.0, pytest.approx(77.8)],
+        "BEiT": [None, None],
+        "DeiT": [pytest.approx(81.8)] * 2,
+        "vit": [pytest.approx(77.3), pytest.approx(77.8)],  # the first that it lists
+    }
+    assert "DINO: linear/cls_token+embedding, attentive/tokens." in table.notes
+    assert "DeiT: own/classifier." in table.notes
+    assert paper_values("dino", rows) == {rows[3].key: 77.3, rows[4].key: 77.8}
+
+
 @pytest.mark.parametrize(
     ("about", "caveat"),
     [
@@ -64,7 +96,7 @@ def test_ours_beside_the_papers(tmp_path):
         ({"width": None}, "size not recorded"),
         ({"patch_size": 8}, "another size, 12 blocks of width 768, patch 8"),
         ({"weights": "yours"}, "your weights"),
-        ({"weights": None}, "your weights"),  # as older runs have it
+        ({"weights": None}, "your weights"),
     ],
 )
 def test_others_are_never_beside_the_papers(tmp_path, about, caveat):
@@ -135,12 +167,11 @@ def test_departures_from_the_papers_configuration_are_told(tmp_path):
     config["retrieval"]["exclude_self"] = True
     config["retrieval"]["batch_size"] = 7  # decides nothing
     config["encoder"]["precision"] = "bfloat16"
-    write_json(folder / "config.json", config)
-    del config["classification"]["linear"]["drop_last"]
+    config["classification"]["linear"]["drop_last"] = True
     write_json(folder / "config.json", config)
     tables = paper_tables(read_runs([folder]))
     (note,) = table_of(tables, "table3_part_classification").notes[1:]
-    assert "written by an older jaxpart, without classification.linear.drop_last" in note
+    assert "classification.linear.drop_last = True (paper: False)" in note
     (note,) = table_of(tables, "table3_part_retrieval").notes[1:]
     assert note == (
         "iBOT was not run with the paper's settings: retrieval.exclude_self = True (paper: False), "
@@ -158,15 +189,6 @@ def test_rules_that_nobody_asked_for_stand_below(tmp_path):
     note = "iBOT, segmentation: positions: bicubic; resize: opencv."
     assert table_of(paper_tables(runs), SEGMENTATION).notes[1:] == [note]
     assert other_tables(runs)[0].notes == [note]
-
-
-def test_an_older_segmentation_is_told_apart(tmp_path):
-    folder = made_run(tmp_path / "a", rows=[Row("lip", "segmentation", "mIoU", 0.4, "paper")])
-    config = json.loads((folder / "config.json").read_text())
-    del config["segmentation"]["resize"]
-    (folder / "config.json").write_text(json.dumps(config))
-    (note,) = table_of(paper_tables(read_runs([folder])), SEGMENTATION).notes[1:]
-    assert "written by an older jaxpart, without segmentation.resize" in note
 
 
 def test_other_data_and_several_runs(tmp_path):
@@ -353,14 +375,17 @@ def test_mistakes_get_one_sentence(tmp_path):
     (good / "results.json").write_text("{}")
     with pytest.raises(JaxpartError, match="has no encoder"):
         read_runs([good])
-    document = {"encoder": {"name": "ibot", "trained": True}}
+    document = {"encoder": {"name": "ibot", "trained": True}, "rules": {}}
     for rest, sentence in (
-        ({"values": {"cub/retrieval/embedding/AP": 0.5}}, "older jaxpart.*run again"),
-        ({"version": 3, "rows": []}, "of version 3 and this jaxpart reads version 2"),
+        ({"rows": []}, "holds no results of format version 2, .*; run again"),
+        ({"version": 3, "rows": []}, "holds no results of format version 2"),
         ({"version": 2}, "it has no rows"),
         ({"version": 2, "rows": [{"data": "cub_parts", "task": "x"}]}, "row 0: .*'metric' is miss"),
         ({"version": 2, "rows": [ROWS[0].fields() | {"low": "a"}]}, "low is 'a', not a number"),
-        ({"version": 2, "rows": [ROWS[0].fields() | {"x": 1}]}, "there is no field 'x'"),
+        (
+            {"version": 2, "rows": [ROWS[0].fields() | {"x": 1}]},
+            "row 0: it has x, which is unknown",
+        ),
     ):
         write_json(good / "results.json", document | rest)
         with pytest.raises(JaxpartError, match=sentence):
@@ -388,11 +413,16 @@ def test_mistakes_get_one_sentence(tmp_path):
             {"encoder": {"name": "ibot", "trained": True, "width": "x"}},
             "encoder.width is 'x'; give a whole number",
         ),
-        ("config.json", {"data": None}, "its 'data' is None"),
+        ("config.json", {"data": None}, "has no data.sets, so it is not of a run by this version"),
         ("config.json", {"data": {"sets": 3}}, "data.sets is 3"),
-        ("config.json", {"retrieval": 3}, "its 'retrieval' is 3"),
-        ("config.json", {"method": ["a"]}, r"its 'method' is \['a'\]"),
-        ("config.json", {"seed": [1]}, r"its 'seed' is \[1\]"),
+        ("config.json", {"retrieval": 3}, "has no retrieval.representations"),
+        ("config.json", {"method": ["a"]}, r"method is \['a'\]; give a string; copy it again"),
+        ("config.json", {"seed": [1]}, r"seed is \[1\]"),
+        (
+            "config.json",
+            {"tasks": ["layers", "attention", "correspondence"]},
+            "no correspondence.s",
+        ),
     ],
 )
 def test_fields_of_other_types_are_told(tmp_path, file, change, sentence):
@@ -427,5 +457,5 @@ def test_summaries_of_what_fits_beside_each_other(tmp_path):
     ]  # fmt: skip
     assert [row.label for row in first.rows] == ["iBOT (one)", "iBOT (two)", "baseline: chance"]
     assert [row.label for row in second.rows] == ["iBOT (one)"]
-    assert "retrieval, encoded (a): iBOT (one) not above chance (60.0)." in first.notes
+    assert "retrieval, encoded (a): iBOT (one) is not above chance (60.0)." in first.notes
     assert summaries(read_runs([made_run(tmp_path / "none", rows=[])])) == []

@@ -166,9 +166,9 @@ def test_results_that_do_not_belong_together(tmp_path):
     with pytest.raises(JaxpartError, match="holds no results of a study"):
         read_study(tmp_path)
     (tmp_path / "c").write_text('{"options": {}, "entries": []}')
-    with pytest.raises(JaxpartError, match="written by an older jaxpart"):
+    with pytest.raises(JaxpartError, match="holds no results of format version 2"):
         read_study(tmp_path / "c")
-    (tmp_path / "c").write_text("{}")
+    (tmp_path / "c").write_text('{"version": 2}')
     with pytest.raises(JaxpartError, match="not the results of a study"):
         read_study(tmp_path / "c")
 

@@ -172,12 +172,8 @@ def test_a_dry_run_prints_what_a_run_takes_and_writes_nothing(tmp_path, monkeypa
 def test_the_command_runs_or_says_what_it_takes(monkeypatch, tmp_path, capsys, dry):
     called = []
     monkeypatch.setattr(command.sys, "argv", ["main", *["--dry-run"][: int(dry)]])
-    monkeypatch.setattr(command, "_start", lambda example: ("config", tmp_path))
-    monkeypatch.setattr(
-        command.app,
-        "run",
-        lambda run, flags_parser: (command.flags.FLAGS(command.sys.argv), run(None)),
-    )
+    monkeypatch.setattr(command, "_config_file", lambda arguments: tmp_path / "config.py")
+    monkeypatch.setattr(command, "_start", lambda name: tmp_path)
     monkeypatch.setattr(command.devices, "hard_exit", lambda: called.append(2))
 
     def run(config, path):

@@ -98,7 +98,7 @@ def test_pictures(rows, folder):
         (row.head, row.representation) for row in select(rows, metric="NMI")
     ]
     assert {labels.shape for labels in maps.values()} == {(3, 6, 6), (3, 12, 12)}
-    run = Run(folder, "<b>run", {"name": "ibot"}, {}, rows, {})
+    run = Run("<b>run", {}, {}, folder, {"name": "ibot"}, rows, {}, {})
     (picture,) = part_maps([run])
     axes = np.array(picture.figure.axes).reshape(3, 3)
     best = max(select(rows, metric="NMI", head="nmf@4"), key=lambda row: row.value).representation
@@ -131,7 +131,7 @@ def test_comparison(encoder, rows, folder, tmp_path):
         for path in (folder, tmp_path)
     ]
     assert difference.first_only == (errors[0] < errors[1] - 1e-9).sum()
-    assert list(part_maps([Run(tmp_path, "run", {"name": "ibot"}, {}, others, {})])) == []
+    assert list(part_maps([Run("run", {}, {}, tmp_path, {"name": "ibot"}, others, {}, {})])) == []
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_damaged_pictures(rows, folder, tmp_path, change, sentence):
     change(items, kept)
     (tmp_path / "unsupervised_parts_critters.npz").write_bytes(items_npz(items, kept))
     with pytest.raises(JaxpartError, match=sentence):
-        list(part_maps([Run(tmp_path, "run", {"name": "ibot"}, {}, rows, {})]))
+        list(part_maps([Run("run", {}, {}, tmp_path, {"name": "ibot"}, rows, {}, {})]))
 
 
 KEY = Key("critters", "unsupervised_parts", "parts", "kmeans@4", "tokens")

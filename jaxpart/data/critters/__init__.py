@@ -15,13 +15,15 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from jaxpart.config import CRITTERS_VERSION
 from jaxpart.data.critters import scene as first
 from jaxpart.data.critters.second import scene as second
 from jaxpart.data.critters.species import MASK_PARTS, NAMES, PARTS
 from jaxpart.data.parts import PartSelection
 from jaxpart.data.source import Annotation, DatasetInfo, Keypoints, Record
 from jaxpart.errors import JaxpartError
+
+CRITTERS_VERSION = 2
+"""The version that the bundled small encoders were trained on; in version 1, colours identify parts."""
 
 PRETRAINING_KINDS = 22
 """Version 2: the split "pretrain" has only the first 22 kinds."""

@@ -18,19 +18,17 @@ _BYTES = 18_000_000
 """Size of all pictures: in base64 they keep a page below 25 MB."""
 
 
-def explorer(
-    sets: Sequence[PatchSet], title: str, advance: Callable[[int], None] = lambda count: None
-) -> str:
+def explorer(sets: Sequence[PatchSet], advance: Callable[[int], None] = lambda count: None) -> str:
     """The explorer's page. Names are not trusted: they become text nodes, see `static_page`.
 
     Args:
       sets: The patch sets to browse; may be empty.
-      title: Title of the page.
       advance: Called with the number of pictures just packed; negative when it starts over with smaller
         pictures.
     """
     data = {"sets": [_set(patches, _BYTES // len(sets), advance) for patches in sets]}
-    return static_page(__package__, [f"explorer/{name}.js" for name in _SCRIPTS], title, data)
+    scripts = [f"explorer/{name}.js" for name in _SCRIPTS]
+    return static_page(__package__, scripts, "Nearest patches", data)
 
 
 def _set(patches: PatchSet, limit: int, advance: Callable[[int], None]) -> dict[str, Any]:

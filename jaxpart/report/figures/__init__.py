@@ -42,7 +42,7 @@ def encoder_figures(
         for patches in sets:
             figures += galleries.galleries(patches)
         if not sets:
-            figures.append("patch galleries: skipped, there are no patches to look at")
+            figures.append("patch galleries: skipped, there are no patches")
         figures += token_figures(encoded)
         if quick:
             figures.append("masked-part reconstructions: left out by --quick")

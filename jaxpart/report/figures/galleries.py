@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -35,14 +36,7 @@ def _gallery(patches: PatchSet, encoder: str, pairs: Sequence[Pair]) -> Picture:
     )
     for row, query in enumerate(queries):
         axis = figure.add_subplot(grid[row * lines : (row + 1) * lines, 0])
-        picture = patches.pictures[int(patches.image[query])]
-        axis.imshow(picture)
-        left, top, right, bottom = patches.box[query] * np.array(picture.size * 2)
-        axis.add_patch(
-            Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=QUERY, lw=2.5)
-        )
-        axis.set(**square(picture.size, (left, top, right, bottom)))
-        axis.set_axis_off()
+        draw_query(axis, patches, query, line=2.5)
         if patches.kind == "parts":
             axis.set_title(plain(patches.parts[patches.part[query]].replace("_", " ")), loc="left")
         for line, pair in enumerate(pairs):
@@ -82,6 +76,17 @@ def _queries(patches: PatchSet) -> list[int]:
         if len(of_part):
             queries.append(int(of_part[len(of_part) * (number + 1) // (len(patches.parts) + 1)]))
     return queries
+
+
+def draw_query(axis: Any, patches: PatchSet, query: int, *, line: float) -> None:
+    """Draws the picture of a query, boxed with a line of this width."""
+    picture = patches.pictures[int(patches.image[query])]
+    axis.imshow(picture, interpolation="bicubic")
+    left, top, right, bottom = patches.box[query] * np.array(picture.size * 2)
+    box = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=QUERY, lw=line)
+    axis.add_patch(box)
+    axis.set(**square(picture.size, (left, top, right, bottom)))
+    axis.set_axis_off()
 
 
 def square(

@@ -10,10 +10,9 @@ import matplotlib
 import numpy as np
 from jaxtyping import Bool
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from jaxpart.errors import JaxpartError
-from jaxpart.report.figures.galleries import montage, square
+from jaxpart.report.figures.galleries import draw_query, montage
 from jaxpart.report.figures.style import (
     QUERY,
     RIGHT,
@@ -23,10 +22,9 @@ from jaxpart.report.figures.style import (
     shortened,
     write_figure,
 )
-from jaxpart.report.layouts import LAYOUTS
+from jaxpart.report.layouts import paper_values
 from jaxpart.report.patch_sets import Pair, PatchSet, word
 from jaxpart.report.runs import Run
-from jaxpart.runs import paper
 from jaxpart.runs.comparable import data_differs
 from jaxpart.runs.config_diff import differences
 from jaxpart.runs.rows import Key, Row, find_row
@@ -122,14 +120,7 @@ def _typical(patches: PatchSet, pairs: Sequence[Pair]) -> int:
 def _draw_query(figure: Figure, patches: PatchSet, query: int) -> None:
     name = patches.parts[patches.part[query]].replace("_", " ")
     axis = figure.add_axes((0.035, 0.31, 0.255, 0.255 * 16 / 9))
-    picture = patches.pictures[int(patches.image[query])]
-    axis.imshow(picture, interpolation="bicubic")
-    left, top, right, bottom = patches.box[query] * np.array(picture.size * 2)
-    axis.set(**square(picture.size, (left, top, right, bottom)))
-    axis.add_patch(
-        Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=QUERY, lw=6)
-    )
-    axis.set_axis_off()
+    draw_query(axis, patches, query, line=6)
     figure.text(0.035, 0.79, plain(f"Query: {shortened(name, most=20)}"), size=27, weight="bold",
                 color=QUERY)  # fmt: skip
 
@@ -191,11 +182,4 @@ def _paper(run: Run, key: Key) -> float | None:
     """The paper's AP in percent, if it is comparable with the run's."""
     if run.caveat or data_differs(run.rows, key) or differences(run.config, key.task):
         return None
-    for layout in LAYOUTS:
-        for column in layout.columns:
-            if Key(**column.results[0]) == key:
-                return paper.figure(column.table, run.method, column.column)
-    return None
-
-
-__all__ = ["keys_of", "save", "slide"]
+    return paper_values(run.encoder["name"], run.rows).get(key)

@@ -24,7 +24,7 @@ _FEWEST = 2
 _QUALITY = 82
 
 
-def match(encoded: Sequence[EncodedImages], title: str = "Match two images") -> str:
+def match(encoded: Sequence[EncodedImages]) -> str:
     """The page for matching images.
 
     The browser computes similarities, from tokens rounded to bytes, see `in_bytes`. Encoders with large
@@ -32,10 +32,9 @@ def match(encoded: Sequence[EncodedImages], title: str = "Match two images") -> 
 
     Args:
       encoded: Whole images, an entry for each encoder.
-      title: Title of the page.
     """
     models = [_model(images, _BYTES // len(encoded)) for images in encoded]
-    return static_page(__package__, _SCRIPTS, title, {"models": models})
+    return static_page(__package__, _SCRIPTS, "Match two images", {"models": models})
 
 
 def in_bytes(
