@@ -21,7 +21,7 @@ from jaxpart import devices, terminal
 from jaxpart.errors import JaxpartError, first_line
 from jaxpart.io.files import path_of
 from jaxpart.runs.config_rules import Field, fields_of
-from jaxpart.runs.workdir import default_workdir
+from jaxpart.runs.workdir import check_place, default_workdir
 
 _FLAGS = {
     "--config NAME": "the configuration: a file of your own, or a bundled one",
@@ -50,7 +50,7 @@ def _start(name: str) -> pathlib.Path:
       name: Name of the configuration, for a new work directory.
 
     Raises:
-      JaxpartError: --workdir is no folder, or the processes cannot connect.
+      JaxpartError: --workdir is no folder or cannot be written, or the processes cannot connect.
     """
     logging.set_verbosity(logging.WARNING)  # the libraries' own messages do not concern the user
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # training saves its state first: `fit`
@@ -58,7 +58,10 @@ def _start(name: str) -> pathlib.Path:
     if _WORKDIR.value is not None and (not _WORKDIR.value or "\0" in _WORKDIR.value):
         raise JaxpartError(f"--workdir cannot be {_WORKDIR.value!r}; name a folder")
     # One folder for all processes: each writes its part of a checkpoint.
-    return path_of(devices.from_main(str(_WORKDIR.value or default_workdir(name))))
+    path = path_of(devices.from_main(str(_WORKDIR.value or default_workdir(name))))
+    if devices.is_main():  # others may lack the disk, on which they do not write
+        check_place(path)
+    return path
 
 
 def _command_line(arguments: list[str]) -> list[str]:

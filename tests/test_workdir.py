@@ -13,7 +13,7 @@ from jaxpart.data.subset import Subset
 from jaxpart.errors import JaxpartError
 from jaxpart.report.runs import read_runs
 from jaxpart.runs.rows import VERSION, Row
-from jaxpart.runs.workdir import WorkDir
+from jaxpart.runs.workdir import WorkDir, check_place
 from jaxpart.verify.results import verify_results
 
 AP = Row("lip", "segmentation", "aAcc", 0.5)
@@ -150,3 +150,15 @@ def test_a_bad_disk_is_told_in_one_sentence(tmp_path, monkeypatch, fault):
         ):
             write()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_run(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for place, reason in ((tmp_path / "file", "File exists"), (tmp_path / "file/x", "Not a direc")):
+        with pytest.raises(JaxpartError, match=f"cannot be written: {reason}"):
+            check_place(place)
+    check_place(tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(JaxpartError, match="cannot be written: Permission denied"):
+        check_place(tmp_path / "a" / "b")

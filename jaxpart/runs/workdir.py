@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 import time
@@ -78,6 +80,24 @@ def default_workdir(name: str) -> pathlib.Path:
         path
         for i in range(1000)
         if not (path := base if not i else base.with_name(f"{base.name}-{i}")).exists()
+    )
+
+
+def check_place(path: pathlib.Path) -> None:
+    """Raises `JaxpartError` where a work directory could not be made or written; makes nothing."""
+    if in_bucket(path):
+        return
+    above = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
+    if not above.is_dir():
+        raise _unwritable(path, os.strerror(errno.EEXIST if above == path else errno.ENOTDIR))
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise _unwritable(path, os.strerror(errno.EACCES))
+
+
+def _unwritable(path: pathlib.Path, reason: str | None) -> JaxpartError:
+    return JaxpartError(
+        f"the work directory {path} cannot be written: {reason}; make room there or name another "
+        "--workdir"
     )
 
 
@@ -171,13 +191,7 @@ class WorkDir:
             if not in_bucket(path):  # buckets cannot append
                 self._metrics = (path / _METRICS).open("a", encoding="utf-8")
         except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> JaxpartError:
-        return JaxpartError(
-            f"the work directory {self.path} cannot be written: {error.strerror}; make room there or "
-            f"name another --workdir"
-        )
+            raise _unwritable(self.path, error.strerror) from error
 
     def _read_identity(self) -> None:
         """Reads the identities of the folder, or creates an empty file before any other."""
@@ -282,7 +296,7 @@ class WorkDir:
             self._metrics.write(line + "\n")
             self._metrics.flush()
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise _unwritable(self.path, error.strerror) from error
 
     def measured(self) -> list[dict[str, Any]]:
         """The latest value of each measurement, including those before a resume."""
@@ -304,7 +318,7 @@ class WorkDir:
             self.file(_METRICS, self._lines().encode())
             self.file("results.json", sealed_json(results).encode())
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise _unwritable(self.path, error.strerror) from error
 
     def file(self, name: str, content: bytes) -> None:
         """Writes a file of the run atomically; only in the main process.
@@ -322,7 +336,7 @@ class WorkDir:
             with moved_into_place(self.path / name) as temporary:
                 temporary.write_bytes(content)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise _unwritable(self.path, error.strerror) from error
 
 
 def config_changes(
