@@ -153,5 +153,8 @@ def test_originals_beside_what_was_prepared_are_compared(tmp_path):
             open_set("cub", split, beside)
         assert isinstance(open_set("cub", split, alone), Prepared)
     assert isinstance(open_set("cub", "test", beside), Prepared)  # which has not changed
+    (tmp_path / "CUB_200_2011/parts/part_locs.txt").write_text("damaged")
+    with pytest.raises(JaxpartError, match="or name it as the root to use it"):
+        open_set("cub", "test", beside)
     shutil.rmtree(tmp_path / "CUB_200_2011")
     assert isinstance(open_set("cub", "train", beside), Prepared)
