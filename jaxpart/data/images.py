@@ -286,8 +286,8 @@ def palette_labels(file: BinaryIO, name: str) -> dict[tuple[int, ...], int]:
         colours = [tuple(values[start : start + 3]) for start in range(0, len(values), 3)]
         if all(len(set(colour)) == 1 for colour in colours):
             return {}
-        used = sorted(index for _, index in image.getcolors() if index < len(colours))
-    return {colours[index]: index for index in reversed(used)}
+        used = np.unique(np.asarray(image)).tolist()
+    return {colours[index]: index for index in reversed(used) if index < len(colours)}
 
 
 def decode_channels(data: bytes, name: str) -> np.ndarray:
