@@ -54,7 +54,7 @@ _TIMM_ARGUMENTS = re.compile(
     "class_token|embed_dim|(use_)?fc_norm|final_norm|in_chans|init_values|mlp_ratio|no_embed_class|num_classes|"
     "(num_)?reg_tokens|pos_embed|pre_norm|use_pre_transformer_norm|proj_bias|qk_norm|qkv_(bias|fused)|"
     "scale_(mlp|norm|attn_inner|attn_norm|mlp_norm)|swiglu_mlp|use_(abs_pos_emb|(shared_)?rel_pos_bias)|"
-    "dynamic_img_(size|pad)|(\\w+_)?drop_rate|weight_init|fix_init"  # of no effect
+    "dynamic_img_(size|pad)|(\\w+_)?drop(_path)?_rate|head_init_scale|weight_init|fix_init"  # of no effect
 )
 """Arguments of timm's create_model that are read, that arrays show, or that change nothing."""
 _ROPE_THETA = 100.0  # DINOv3's

@@ -100,6 +100,17 @@ def test_payloads_are_refused_and_not_run(name, tmp_path, monkeypatch):
         b"\x80\x02}(K\x01u.",  # a key without a value
         b"\x80\x02Np%d\n." % (2**61 - 1),  # an index whose hash is that of another
         b"\x80\x02}X\xff\x0f\x00\x00" + b"x" * 4095 + b"\x85Ns.",  # a long text in a key
+        b"\x80\x02}\x8b\xff\x0f\x00\x00" + b"\x01" * 4095 + b"Ns.",  # a long integer as a key
+        b"\x80\x02}cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nX\x05\x00\x00\x00V4095\x85R"
+        + b"B\xff\x0f\x00\x00"
+        + b"x" * 4095
+        + b"\x86RNs.",  # a long scalar as a key
+        # the same list made a dictionary a hundred times
+        b"\x80\x02ccollections\nOrderedDict\nq\x000("
+        + b"K\x01N\x86" * 1000
+        + b"lq\x010"
+        + b"h\x00h\x01\x85R0" * 100
+        + b"N.",
         # the same text encoded a thousand times
         b"\x80\x02c_codecs\nencode\nq\x000X\xff\x0f\x00\x00"
         + b"x" * 4095

@@ -264,7 +264,8 @@ class CocoFile:
         sizes, images = self.sizes(), self.column("annotations", "image_id")
         bounds = np.array([sizes[images[row]] or (np.inf, np.inf) for row in rows])
         beyond = (found[:, :2] + found[:, 2:] > bounds + 1).any(axis=1)
-        if beyond.any() and (found[:, :2] < found[:, 2:]).all():
+        corners = (found[:, :2] < found[:, 2:]) & (found[:, 2:] <= bounds + 1)
+        if beyond.any() and corners.all():
             row = rows[int(np.argmax(beyond))]
             raise JaxpartError(
                 f"{self.path}: annotations[{row}].bbox lies beyond its image, and all boxes could be two "

@@ -18,6 +18,7 @@ from jaxpart.data.source import Source
 
 READ_FIRST = 4 << 30
 COMPARED = 1 << 17
+"""Limit in images for comparisons that look at every file when a data set is opened."""
 _MISSING = "missing"
 
 
@@ -48,12 +49,14 @@ def identity_of(source: Source) -> str:
 def common_images(train: Source, test: Source) -> int:
     """Number of images of `test` that are also in `train`: the same file or a copy, under any name.
 
-    Images without files of their own are the same if version, origin and id are. More images in all than
-    `COMPARED` are not compared: 0.
+    Images without files of their own are the same if version, origin and id are; splits that begin with
+    different ones have none in common. More images in all than `COMPARED` are not compared: 0.
     """
     if len(train) + len(test) > COMPARED:
         return 0
-    if isinstance(train.origin(0), str) and train.info.version != test.info.version:
+    if isinstance(train.origin(0), str) and (
+        train.info.version != test.info.version or train.annotation(0).id != test.annotation(0).id
+    ):  # ids of all would have to be read or drawn
         return 0
     pictures = [[_picture(source, i) for i in range(len(source))] for source in (train, test)]
     file_identity = _file_identities(itertools.chain(*pictures), use_change_time=True)

@@ -275,14 +275,19 @@ def _is_stored_as(image: Image.Image, mode: str) -> bool:
     return any(mode in str(arguments) for *_, arguments in tiles)
 
 
-def read_palette(file: BinaryIO, name: str) -> list[tuple[int, ...]]:
-    """(red, green, blue), 0 to 255, of each index of an open palette image; empty for other images.
+def palette_labels(file: BinaryIO, name: str) -> dict[tuple[int, ...], int]:
+    """The lowest index of each colour, (red, green, blue) from 0 to 255, that an open palette image shows.
 
-    Read from the header, and raises `JaxpartError` as `read_header`.
+    Empty for other images, and for palettes of greys, which `decode_indices` checks. Raises `JaxpartError`
+    as `decode`.
     """
     with _opened(file, name, load=False) as image:
         values = (image.getpalette("RGB") or []) if image.mode == "P" else []
-    return [tuple(values[start : start + 3]) for start in range(0, len(values), 3)]
+        colours = [tuple(values[start : start + 3]) for start in range(0, len(values), 3)]
+        if all(len(set(colour)) == 1 for colour in colours):
+            return {}
+        used = np.unique(np.asarray(image)).tolist()
+    return {colours[index]: index for index in reversed(used) if index < len(colours)}
 
 
 def decode_channels(data: bytes, name: str) -> np.ndarray:

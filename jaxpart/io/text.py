@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import collections
 import csv
 import dataclasses
 import functools
@@ -59,7 +58,7 @@ def decode_json(data: bytes, name: object, advice: str = "unpack it again") -> A
     """Parses a JSON file in any encoding of `decode_text`.
 
     Raises:
-      JaxpartError: It is not text, not JSON, nested too deeply for Python, or repeats a key of an object.
+      JaxpartError: It is not text, not JSON, nested too deeply for Python, or gives a key two values.
     """
     try:
         return json.loads(decode_text(data, name), object_pairs_hook=_object)
@@ -72,8 +71,9 @@ def decode_json(data: bytes, name: object, advice: str = "unpack it again") -> A
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):  # of which Python would keep the last
-        ((repeated, _),) = collections.Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"the key {printable(repr(repeated))} appears twice in an object")
+        for key, value in pairs:
+            if found[key] != value:
+                raise ValueError(f"the key {printable(repr(key))} has two values in an object")
     return found
 
 

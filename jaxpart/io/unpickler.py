@@ -154,16 +154,17 @@ def _path(*parts: Any) -> pathlib.PurePath:
 
 
 _LONGEST_KEY = 1000
-"""Limit in characters for a tuple as a key: the file may refer to the same long text in many of them."""
+"""Limit in characters, bytes or bits for a key that is converted: the file may refer to it many times."""
 
 
 def _key(value: Any) -> Any:
     """A key of a dictionary or an item of a set that is hashed in constant time."""
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) and value.nbytes <= _LONGEST_KEY:
         value = value.item()
-    if isinstance(value, int) and abs(value) >> 60:
-        return f"{value:#x}"  # integers above the hash's modulus can collide on purpose
-    if isinstance(value, str | bytes | int | float | None | Inert):
+    if isinstance(value, int) and value.bit_length() <= _LONGEST_KEY:
+        # Integers above the hash's modulus can collide on purpose.
+        return value if value.bit_length() <= 60 else f"{value:#x}"
+    if isinstance(value, str | bytes | float | None | Inert):
         return value
     if isinstance(value, tuple) and len(value) <= 8:
         plain = [str(_key(item)) for item in value if not isinstance(item, tuple)]
@@ -360,9 +361,15 @@ _SHARED = (
 """Operations of Python's own machine, in Python, that hash nothing and allocate what they read."""
 
 
-_COPIED = str | bytes | list | tuple | dict | set | frozenset
 _COPIES = 16
 """Limit for what calls may copy, in file sizes: each may refer to the same long text, bytes or list."""
+
+
+def _copied(argument: Any) -> int:
+    """Bytes that a call with an argument may copy; an item of a container takes more than a character."""
+    if isinstance(argument, list | tuple | dict | set | frozenset):
+        return _COPIES * len(argument)
+    return len(argument) if isinstance(argument, str | bytes) else 0
 
 
 class RestrictedUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
@@ -413,7 +420,7 @@ class RestrictedUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc
         if not isinstance(function, _Builder):
             raise Refused(f"it calls a {type(function).__name__}, which plain data does not")
         arguments = _expect(arguments, list | tuple, "call")
-        self._allowance -= sum(len(a) for a in arguments if isinstance(a, _COPIED))
+        self._allowance -= sum(map(_copied, arguments))
         if self._allowance < 0:
             raise Refused("it copies the same values again and again, which plain data does not")
         self.stack.append(function.build(*arguments))

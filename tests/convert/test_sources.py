@@ -232,6 +232,7 @@ def test_timms_models_that_compute_what_no_array_shows(name):
 
 def test_arguments_of_timms_create_model():
     arguments = {"num_heads": 5, "depth": 3, "patch_size": 8, "img_size": [32, 64]}
+    arguments |= {"drop_path_rate": 0.1, "attn_drop_rate": 0.0, "head_init_scale": 0.001}
     config = {"architecture": "vit_base_patch16_224", "pretrained_cfg": {}}
     stated = stated_by(config | {"model_args": arguments | {"act_layer": "quick_gelu"}}, {})
     assert (stated.depth, stated.patch_size) == (3, 8)

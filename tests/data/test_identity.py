@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from jaxpart.data import identity
 from jaxpart.data.critters import Critters
-from jaxpart.data.identity import identities, identity_of
+from jaxpart.data.identity import common_images, identities, identity_of
 from jaxpart.data.prepared import Prepared
 from jaxpart.data.preparing import prepare
 from jaxpart.data.sets import open_set
@@ -153,5 +153,17 @@ def test_originals_beside_what_was_prepared_are_compared(tmp_path):
             open_set("cub", split, beside)
         assert isinstance(open_set("cub", split, alone), Prepared)
     assert isinstance(open_set("cub", "test", beside), Prepared)  # which has not changed
+    (tmp_path / "CUB_200_2011/parts/part_locs.txt").write_text("damaged")
+    with pytest.raises(JaxpartError, match="or name it as the root to use it"):
+        open_set("cub", "test", beside)
     shutil.rmtree(tmp_path / "CUB_200_2011")
     assert isinstance(open_set("cub", "train", beside), Prepared)
+
+
+def test_critters_are_not_drawn_to_find_common_ones():
+    class Asked(Critters):
+        def annotation(self, index):
+            assert index == 0
+            return super().annotation(index)
+
+    assert common_images(Asked("train", 20), Asked("test", 20)) == 0

@@ -287,8 +287,11 @@ def test_visible_points_in_the_corner_are_said(tmp_path):
 def test_a_section_that_appears_twice_is_told(tmp_path):
     """Of which Python would keep the last."""
     path = folder(tmp_path) / "keypoints.json"
-    path.write_text(path.read_text()[:-1] + ', "annotations": []}')
-    with pytest.raises(JaxpartError, match=r"the key 'annotations' appears twice in an object"):
+    text = path.read_text()[:-1] + ', "info": {"year": 2024, "year": 2024}'
+    path.write_text(text + "}")
+    assert len(part_folder(tmp_path))
+    path.write_text(text + ', "annotations": []}')
+    with pytest.raises(JaxpartError, match=r"the key 'annotations' has two values in an object"):
         part_folder(tmp_path)
 
 

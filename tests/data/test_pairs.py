@@ -224,8 +224,9 @@ def test_boxes_that_are_two_corners_are_told(tmp_path):
         JaxpartError, match=r"\[1\]\.bbox lies beyond its image, and all boxes could be"
     ):
         own_pairs(own(tmp_path, made))
-    made["annotations"][1]["bbox"] = [12, 8, 6, 18]  # which the annotator let go beyond
-    assert len(own_pairs(own(tmp_path, made)).side) == 4
+    for box in ([12, 8, 6, 18], [12, 8, 33, 18]):  # which the annotator let go beyond
+        made["annotations"][1]["bbox"] = box
+        assert len(own_pairs(own(tmp_path, made)).side) == 4
 
 
 def test_exif_orientations_are_said_and_sizes_read_where_none_are_stated(tmp_path):

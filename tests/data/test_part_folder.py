@@ -54,6 +54,12 @@ def test_palettes_that_contradict_each_other_are_told(tmp_path):
         image.putpalette(colours[: labels.max() + 1].ravel().tolist())
         image.save(tmp_path / f"labels/{i}.png")
     assert len(part_folder(tmp_path)) == 2
+    for i, labels in enumerate((layouts.label_map(3), layouts.label_map(2))):  # padded with black
+        image = Image.fromarray(labels)
+        rows = np.concatenate([255 - colours[: labels.max() + 1], np.zeros((200, 3), np.uint8)])
+        image.putpalette(rows.ravel().tolist())
+        image.save(tmp_path / f"labels/{i}.png")
+    assert len(part_folder(tmp_path)) == 2
     for i, step in enumerate((85, 1)):  # greys that show small numbers better are no contradiction
         image = Image.fromarray(layouts.label_map(3))
         image.putpalette(np.repeat(np.arange(0, 256, step), 3).tolist())

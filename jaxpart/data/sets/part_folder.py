@@ -20,7 +20,7 @@ from jaxpart.data.folders import (
     read_lines,
     walk_images,
 )
-from jaxpart.data.images import read_palette
+from jaxpart.data.images import palette_labels
 from jaxpart.data.label_maps import LabelMaps, check_names
 from jaxpart.data.listed_images import ListedImages, annotated_size, rotated_note
 from jaxpart.data.parts import outside
@@ -82,18 +82,15 @@ def part_folder(root: str | pathlib.Path, split: str = "all") -> Source:
 def _check_palettes(folder: pathlib.Path, label_maps: Sequence[str]) -> None:
     """Raises `JaxpartError` if a colour has two labels, as where a picture of colours became a palette.
 
-    Looks at the headers of up to `_PALETTES` label maps.
+    Looks at up to `_PALETTES` label maps.
     """
     first: dict[tuple[int, ...], tuple[int, str]] = {}
     for path in label_maps[:: -(-len(label_maps) // _PALETTES)]:
         try:
             with (folder / path).open("rb") as file:
-                colours = read_palette(file, path)
+                label_of = palette_labels(file, path)
         except (OSError, JaxpartError):
             continue  # reading the file will raise
-        if all(len(set(colour)) == 1 for colour in colours):
-            continue  # greys: `decode_indices` checks them
-        label_of = {colour: label for label, colour in reversed([*enumerate(colours)])}
         for colour, label in label_of.items():
             known, other = first.setdefault(colour, (label, path))
             if known != label:
