@@ -210,10 +210,10 @@ NAMES = (b"=1+1", b"-1", b"@x", b"a" * 250, b"new\nline", b"\xff\xfe", b" ", b"$
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 17, 60])
+@pytest.mark.parametrize("count", [1, 24])
 def test_any_number_of_runs_under_any_names(count, tmp_path):
-    names = [*map(os.fsdecode, NAMES), *(f"run{i}" for i in range(60))][-count:]
-    names = names if count < 60 else [*map(os.fsdecode, NAMES), *names[len(NAMES) :]]
+    plain = [f"run{i}" for i in range(14)]
+    names = ([*plain, *map(os.fsdecode, NAMES)])[:count]
     rows = [
         Row("=cub", "retrieval", "AP", 0.5, representation="=embedding"),
         Row("cub_parts", "retrieval", "AP", 0.5, representation="embedding"),
@@ -230,7 +230,7 @@ def test_any_number_of_runs_under_any_names(count, tmp_path):
     for file in (tmp_path / "out" / "tables").glob("*.csv"):
         lines = list(csv.reader(file.read_text().splitlines()))
         assert not any(cell[:1] in ("=", "@") for line in lines for cell in line)
-    for name in names if count < 60 else []:
+    for name in plain[:count]:
         assert name in page
 
 
