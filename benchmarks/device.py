@@ -124,6 +124,8 @@ def pretraining(quick: bool) -> Iterator[Row]:
         variant, batch = (None, 8) if quick else ("imagenet", 128)
         config = importlib.import_module(f"configs.pretrain.{method}").get_config(variant)
         config.batch_size = batch
+        if quick:
+            config.encoder.depth = config.decoder.depth = 1
         objective = find(method)(*architecture(config), config, 1000, 100)
         optimizer, rate = make_optimizer(config.optimizer, batch, 1000, 100)
         graph, state = start(objective, optimizer, config.seed)

@@ -175,12 +175,11 @@ def test_each_ends_in_a_short_sentence(tmp_path):
     assert sorted(tmp_path.iterdir()) == files
 
 
-CASES = 2000
+CASES = 1200
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_mutated_goldens(golden, tmp_path, seed):
+def test_mutated_goldens(golden, tmp_path):
     """Bytes of released checkpoints changed, taken out and put in, in PyTorch's formats and others."""
     import numpy as np
 
@@ -197,10 +196,10 @@ def test_mutated_goldens(golden, tmp_path, seed):
     sources += [tmp_path / "mae.safetensors", "mae", tmp_path / "mae.npz", "mae"]
     folder = tmp_path / "out"
     folder.mkdir()
-    *bad, (_, count, slowest, codes) = run(FUZZ, folder, seed, CASES // 2, *sources, memory=2 << 30)
+    *bad, (_, count, slowest, codes) = run(FUZZ, folder, 0, CASES, *sources, memory=2 << 30)
     assert not bad, bad[:3]
-    assert count == CASES // 2
+    assert count == CASES
     assert slowest < 20, slowest
     assert set(codes) <= {"0", "2"}
-    assert codes["2"] > CASES // 8
+    assert codes["2"] > CASES // 4
     assert {path.name for path in pathlib.Path(folder).iterdir()} == {"mutated"}

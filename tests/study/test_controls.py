@@ -13,7 +13,7 @@ from jaxpart.study import controls
 
 @pytest.mark.slow
 def test_neither_pixels_nor_an_untrained_encoder_solve_version_2():
-    found = controls.untrained_controls(Critters("test", 240, version=2), Progress(shown=False))
+    found = controls.untrained_controls(Critters("test", 120, version=2), Progress(shown=False))
     assert len(found) == 7
     assert all(control.passed for control in found), found
     assert sum(control.high is not None for control in found) == 6
@@ -45,8 +45,8 @@ def test_trained_controls_learn_from_one_split_what_they_tell_of_the_other(monke
 @pytest.mark.slow
 def test_a_control_learns_its_labels():
     labels = np.arange(64) % 2
-    images = np.full((64, 32, 32, 3), 20, np.uint8)
-    images[labels == 1, :16] = 220  # a bright upper half
+    images = np.full((64, 16, 16, 3), 20, np.uint8)
+    images[labels == 1, :8] = 220  # a bright upper half
     encoder = controls._train(images, labels, 2, 64 * 10, Progress(shown=False))
     assert controls._accuracy(controls._scores(encoder, images), labels) == 1
 
