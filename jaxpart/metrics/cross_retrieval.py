@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from jaxpart.cpu.ranking import average_precision_of
+from jaxpart.errors import JaxpartError
 from jaxpart.metrics.similarities import unit_rows
 
 _BLOCK_VALUES = 4 << 20
@@ -25,8 +26,15 @@ def cross_average_precision(
     Like `average_precision` (ties share a threshold), but queries are not among the keys.
 
     Raises:
-      JaxpartError: A feature is NaN or infinite.
+      JaxpartError: Lengths differ, there are no keys, or a feature is NaN or infinite.
     """
+    if queries.ndim != 2 or keys.ndim != 2 or queries.shape[1] != keys.shape[1] or not len(keys):
+        raise JaxpartError(
+            f"queries {queries.shape} cannot retrieve among {keys.shape}; give [items, channels] with "
+            f"the same channels, and at least one key"
+        )
+    if len(query_parts) != len(queries) or len(key_parts) != len(keys):
+        raise JaxpartError("give one part per feature")
     rows, columns = unit_rows(queries), unit_rows(keys)
     row_parts, column_parts = np.asarray(query_parts), np.asarray(key_parts)
     block = max(1, _BLOCK_VALUES // len(keys))

@@ -61,9 +61,14 @@ class Predictor:
         not all patches of each image.
 
         Raises:
-          JaxpartError: A mask hides nothing or everything.
+          JaxpartError: The masks do not fit the images, or one hides nothing or everything.
         """
         rows, columns = self.encoder.config.grid_of(*images.shape[1:3])
+        if mask.shape != (len(images), rows * columns):
+            raise JaxpartError(
+                f"the masks have the shape {mask.shape}; give one of {rows * columns} patches for each "
+                f"of {len(images)} images"
+            )
         counts = mask.sum(axis=1)
         bad = np.flatnonzero((counts == 0) | (counts == rows * columns))
         if len(bad):

@@ -1,8 +1,10 @@
 """Queries that retrieve other items."""
 
 import numpy as np
+import pytest
 from sklearn.metrics import average_precision_score
 
+from jaxpart.errors import JaxpartError
 from jaxpart.metrics.average_precision import average_precision
 from jaxpart.metrics.cross_retrieval import cross_average_precision
 
@@ -24,3 +26,10 @@ def test_itself_included_is_average_precision():
     parts = [*"abcd"] * 5
     whole = average_precision(rows, parts)
     assert np.abs(cross_average_precision(rows, rows, parts, parts) - whole.per_query).max() < 1e-6
+
+
+def test_wrong_input():
+    with pytest.raises(JaxpartError, match="same channels"):
+        cross_average_precision(np.ones((2, 3)), np.ones((2, 4)), "ab", "ab")
+    with pytest.raises(JaxpartError, match="one part per feature"):
+        cross_average_precision(np.ones((2, 3)), np.ones((2, 3)), "a", "ab")
