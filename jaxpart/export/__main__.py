@@ -16,7 +16,6 @@ terminal.begin(__name__)
 
 import argparse
 import importlib.metadata
-import itertools
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,7 +37,7 @@ from jaxpart.io.files import path_of
 from jaxpart.runs.config_checks import read_config
 from jaxpart.runs.progress import Progress
 from jaxpart.runs.unlike import read_facts
-from jaxpart.runs.workdir import check_unchanged
+from jaxpart.runs.workdir import check_same_weights, check_unchanged
 
 _VIEWS_OF = {
     "retrieval": ("parts",),
@@ -112,23 +111,22 @@ def export(args: argparse.Namespace) -> Iterator[pathlib.Path]:
         )
     if not views:
         raise JaxpartError(f"name what to export: --views {'|'.join(VIEWS)}")
-    _check_unchanged(path_of(args.source), encoder, kinds, views)
+    _check_unchanged(path_of(args.source), encoder, views)
     for view in views:
         yield _export_view(encoder, narrow, view, names, config, args, progress)
 
 
 def _check_unchanged(
-    run: pathlib.Path, encoder: FrozenEncoder, kinds: Sequence[str], views: Sequence[LabelledView]
+    run: pathlib.Path, encoder: FrozenEncoder, views: Sequence[LabelledView]
 ) -> None:
     """Raises `JaxpartError` if the encoder or the data of a run have changed since."""
     identity = read_facts(run, "").identity
-    if encoder.digest and identity.get("the encoder") not in (None, encoder.digest):
-        raise JaxpartError(
-            f"the encoder of {run} has different weights than when it ran; run it again"
-        )
-    task_of = {view: task for task, views in _VIEWS_OF.items() for view in views}
-    for view, kind in zip(views, itertools.cycle(kinds)):
-        check_unchanged(run, identity, f"{view.source.info.name}/{task_of[kind]}", view.source)
+    if encoder.digest:
+        check_same_weights(run, identity.get("the encoder", encoder.digest), encoder.digest)
+    task_of = {kind: task for task, kinds in _VIEWS_OF.items() for kind in kinds}
+    for view in views:
+        task = f"{view.source.info.name}/{task_of[view.kind]}"
+        check_unchanged(run, identity, task, view.source)
 
 
 def _shapes(encoder: FrozenEncoder, names: Sequence[str]) -> dict[str, tuple[int, ...]]:

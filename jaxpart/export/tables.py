@@ -26,6 +26,7 @@ class LabelledView:
 
     Attributes:
       name: Data set and view, "cub_parts_train"; the file name.
+      kind: A key of `VIEWS`.
       source: Split of the data set.
       view: The images.
       labels: Class of each item, from 0.
@@ -33,6 +34,7 @@ class LabelledView:
     """
 
     name: str
+    kind: str
     source: Source
     view: View
     labels: Int[np.ndarray, " item"]
@@ -74,12 +76,12 @@ def _find(
 ) -> LabelledView:
     if kind == "parts":
         source, selection = retrieval_set(name, data)
-        return _parts(f"{name}_{kind}", source, selection, "eval", size, on_error)
+        return _parts(name, kind, source, selection, "eval", size, on_error)
     side = ("train", "test").index(kind.rpartition("_")[2])
     if kind.startswith("parts"):
         *sources, selection = classification_sets(name, data)
         transform: Literal["eval", "train"] = "eval" if side else "train"
-        return _parts(f"{name}_{kind}", sources[side], selection, transform, size, on_error)
+        return _parts(name, kind, sources[side], selection, transform, size, on_error)
     source = open_set(name, find_set(name)[1].splits[side], data)
     labels = [source.annotation(i).label for i in range(len(source))]
     if not source.info.class_names or None in labels:
@@ -88,11 +90,12 @@ def _find(
         )
     view = image_view(source, size=size, on_error=on_error)
     classes = np.array(labels, np.int64)
-    return LabelledView(f"{name}_{kind}", source, view, classes, source.info.class_names)
+    return LabelledView(f"{name}_{kind}", kind, source, view, classes, source.info.class_names)
 
 
 def _parts(
     name: str,
+    kind: str,
     source: Source,
     selection: PartSelection,
     transform: Literal["eval", "train"],
@@ -103,4 +106,5 @@ def _parts(
     view = patch_view(source, patches, size=size, transform=transform, on_error=on_error)
     label_of = {part: label for label, part in enumerate(selection.parts)}
     labels = np.array([label_of[patch.part] for patch in patches], np.int64)
-    return LabelledView(name, source, view, labels, tuple(selection.parts.values()))
+    classes = tuple(selection.parts.values())
+    return LabelledView(f"{name}_{kind}", kind, source, view, labels, classes)

@@ -33,7 +33,7 @@ from jaxpart.report.neighbours import nearest_patches
 from jaxpart.report.patch_sets import NEIGHBOURS, Pair, PatchSet
 from jaxpart.report.runs import Run
 from jaxpart.runs.progress import Progress
-from jaxpart.runs.workdir import check_unchanged
+from jaxpart.runs.workdir import check_same_weights, check_unchanged
 
 _BATCH = 64
 
@@ -78,10 +78,7 @@ class OpenedRun:
                 f"{encoder.name} has no version, so it may have changed since the run; run it again with "
                 "--config.encoder.version"
             )
-        if encoder.digest != self.run.encoder.get("digest"):
-            raise JaxpartError(
-                f"the encoder of {self.run.path} has different weights than when it ran; run it again"
-            )
+        check_same_weights(self.run.path, self.run.encoder.get("digest"), encoder.digest)
         return encoder
 
     @functools.cached_property

@@ -72,6 +72,14 @@ def check_unchanged(
         )
 
 
+def check_same_weights(run: pathlib.Path, then: Any, now: str) -> None:
+    """Raises `JaxpartError` if the digest of a run's encoder is another now than when it ran."""
+    if then != now:
+        raise JaxpartError(
+            f"the encoder of {run} has different weights than when it ran; run it again"
+        )
+
+
 def default_workdir(name: str) -> pathlib.Path:
     """A new folder name below ./runs."""
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
