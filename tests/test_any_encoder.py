@@ -553,6 +553,13 @@ def test_what_a_function_must_not_return(function, sentence):
         made(function)
 
 
+def test_the_failing_line_is_named_in_a_folder_called_jaxpart(tmp_path):
+    file, names = tmp_path / "jaxpart" / "mine.py", {}
+    exec(compile("def fails(images):\n    return images.nothing", file, "exec"), names)
+    with pytest.raises(JaxpartError, match=r"fails on images .*mine\.py, line 2: AttributeError"):
+        made(names["fails"])
+
+
 @pytest.mark.parametrize(
     ("text", "options", "sentence"),
     [

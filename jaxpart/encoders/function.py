@@ -262,12 +262,15 @@ def _run(encoder: FunctionEncoder, images: Array) -> Any:
         ) from error
 
 
+_PACKAGE = f"{pathlib.Path(__file__).parents[1]}{os.sep}"
+
+
 def _where(error: Exception) -> str:
     """The last line of the user's code in an exception's traceback, "mine.py, line 12: "."""
     trace, location = error.__traceback__, ""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if "site-packages" not in file and "/jaxpart/" not in file and not file.startswith("<"):
+        if "site-packages" not in file and not file.startswith((_PACKAGE, "<")):
             location = f"{file}, line {trace.tb_lineno}: "
         trace = trace.tb_next
     return location
